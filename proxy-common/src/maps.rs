@@ -1,0 +1,201 @@
+//! The maps between the guard in the kernel and user space: one definition of each name, key and value.
+//!
+//! Invariant: a change of any size, field or meaning here raises [`ABI`], which names the folder the maps are pinned
+//! in; the sizes are asserted below, so a change of layout cannot pass unseen.
+
+use core::mem::size_of;
+
+/// Version of everything in this module; pins lie in `maps-v<ABI>/`.
+pub const ABI: u32 = 1;
+
+/// Names of the maps in the program's object, and of their pins.
+pub mod map_names {
+    /// `ARRAY[1]` of [`super::Settings`]: written by user space before the program is attached.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// `ARRAY[1]` of `u64`: `CLOCK_MONOTONIC` nanoseconds until which the guard enforces; 0 = off.
+    pub const ENFORCE_UNTIL: &str = "ENFORCE_UNTIL";
+    /// `ARRAY[1]` of [`super::NameKey`]: the secret of the name hash, adopted together with the names.
+    pub const NAME_KEY: &str = "NAME_KEY";
+    /// `HASH` (`BPF_F_NO_PREALLOC`) from name hash (`u64`) to [`super::NameEntry`]: allowed names.
+    pub const NAMES: &str = "NAMES";
+    /// `LRU_HASH` from name hash (`u64`) to [`super::DenialEntry`]: names user space has denied.
+    pub const DENIALS: &str = "DENIALS";
+    /// `HASH` from guarded port (`u16`, host order) to [`super::PortEntry`].
+    pub const PORTS: &str = "PORTS";
+    /// `PERCPU_ARRAY[Verdict::COUNT]` of [`super::Tally`].
+    pub const VERDICTS: &str = "VERDICTS";
+    /// `ARRAY[1]` of [`super::UnknownBudget`]: what is left for names that are neither allowed nor denied.
+    pub const UNKNOWN_BUDGET: &str = "UNKNOWN_BUDGET";
+}
+
+/// What the guard does with a name that is neither allowed nor denied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Mode {
+    /// Count it and let it pass.
+    Observe = 0,
+    /// Let it pass while the budget of unknown names lasts, then reject it.
+    Adaptive = 1,
+    /// Reject it.
+    Strict = 2,
+}
+
+/// The guard's policy, one value for all interfaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Settings {
+    /// A [`Mode`]; any other value observes.
+    pub mode: u32,
+    /// Refill of the budget of unknown names, names per second.
+    pub unknown_per_second: u32,
+    /// Size of that budget, names.
+    pub unknown_burst: u32,
+    /// Resets sent to clients by the guard itself, per second and CPU; beyond it segments are dropped.
+    pub resets_per_second: u32,
+}
+
+/// The 128-bit key of the name hash (SipHash-1-3), drawn by user space when the maps are made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct NameKey {
+    /// First half of the key.
+    pub k0: u64,
+    /// Second half of the key.
+    pub k1: u64,
+}
+
+/// An allowed name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct NameEntry {
+    /// Reserved, 0.
+    pub flags: u32,
+    /// Reserved: where this name's connections are counted, 0.
+    pub counter: u32,
+}
+
+/// A name user space has denied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct DenialEntry {
+    /// `CLOCK_MONOTONIC` nanoseconds at which the denial ends.
+    pub until_ns: u64,
+}
+
+/// What is guarded on a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct PortEntry {
+    /// [`PortEntry::HELLO`] and [`PortEntry::FLOOD`].
+    pub flags: u32,
+}
+
+impl PortEntry {
+    /// ClientHellos to this port are judged.
+    pub const HELLO: u32 = 1;
+    /// SYNs to this port draw on the budget of their source.
+    pub const FLOOD: u32 = 2;
+}
+
+/// A token bucket of unknown names, refilled by the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct UnknownBudget {
+    /// Theoretical arrival time of the generic cell rate algorithm, `CLOCK_MONOTONIC` nanoseconds.
+    pub arrival_ns: u64,
+}
+
+/// Packets and bytes that met one verdict on one CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, headers included.
+    pub bytes: u64,
+}
+
+macro_rules! verdicts {
+    ($($(#[doc = $help:literal])+ $name:ident = $text:literal,)+) => {
+        /// What became of a packet. Every packet is counted under exactly one of these.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u32)]
+        pub enum Verdict { $($(#[doc = $help])+ $name,)+ }
+
+        impl Verdict {
+            /// Every verdict, in the order of its index.
+            pub const ALL: &'static [Verdict] = &[$(Verdict::$name,)+];
+            /// How many there are: the length of the map.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// The verdict as metrics and `gatehouse status` write it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Verdict::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// Not TCP to a guarded port.
+    PassUnguarded = "pass_unguarded",
+    /// An IP fragment: its ports or its payload are elsewhere.
+    PassFragment = "pass_fragment",
+    /// More VLAN tags or IPv6 extension headers than are walked, or a packet cut short.
+    PassUnparsed = "pass_unparsed",
+    /// A SYN to a guarded port.
+    PassSyn = "pass_syn",
+    /// No payload, or one that does not start a ClientHello.
+    PassNoHello = "pass_no_hello",
+    /// A ClientHello without `server_name`.
+    PassNoName = "pass_no_name",
+    /// A ClientHello that breaks its own lengths, or a name no DNS name can be.
+    PassMalformed = "pass_malformed",
+    /// A ClientHello whose name is not in this segment.
+    PassIncomplete = "pass_incomplete",
+    /// An allowed name.
+    PassAllowed = "pass_allowed",
+    /// A foreign name while the mode is `observe`.
+    PassObserved = "pass_observed",
+    /// A foreign name within the budget of unknown names.
+    PassUnknown = "pass_unknown",
+    /// A foreign name while enforcement is off.
+    PassUnenforced = "pass_unenforced",
+    /// A foreign name: the segment became a reset for the server's socket.
+    RejectForeignServer = "reject_foreign_server",
+    /// A foreign name: the client was sent a reset.
+    RejectForeignClient = "reject_foreign_client",
+    /// A foreign name: dropped, the budget of resets being spent.
+    RejectForeignDrop = "reject_foreign_drop",
+    /// A name user space denied: the segment became a reset for the server's socket.
+    RejectDeniedServer = "reject_denied_server",
+    /// A name user space denied: the client was sent a reset.
+    RejectDeniedClient = "reject_denied_client",
+    /// A name user space denied: dropped, the budget of resets being spent.
+    RejectDeniedDrop = "reject_denied_drop",
+}
+
+const _: () = {
+    assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<NameKey>() == 16);
+    assert!(size_of::<NameEntry>() == 8);
+    assert!(size_of::<DenialEntry>() == 8);
+    assert!(size_of::<PortEntry>() == 4);
+    assert!(size_of::<UnknownBudget>() == 8);
+    assert!(size_of::<Tally>() == 16);
+};
+
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
+mod user {
+    use super::{DenialEntry, NameEntry, NameKey, PortEntry, Settings, Tally, UnknownBudget};
+
+    macro_rules! pod {
+        ($($name:ty),+) => {$(
+            // SAFETY: `repr(C)`, only integers, no padding (the sizes are asserted above), so every bit pattern is a value.
+            unsafe impl aya::Pod for $name {}
+        )+};
+    }
+    pod!(Settings, NameKey, NameEntry, DenialEntry, PortEntry, UnknownBudget, Tally);
+}
