@@ -1,0 +1,356 @@
+//! Every setting, declared once.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{ByteSize, Span};
+use crate::{name::Pattern, target::Target};
+
+section! {
+    /// Gatehouse's settings. Durations are written `10s`, sizes `32KiB`.
+    pub struct Config {
+        /// Where the embedded store, the internal issuer and the control socket live.
+        state_directory: PathBuf = PathBuf::from("gatehouse-state"),
+        /// Sockets.
+        listen: Listen = Listen::default(),
+        /// The data plane's threads.
+        worker: Worker = Worker::default(),
+        /// Which names may be served, and where they go.
+        domains: Domains = Domains::default(),
+        /// Where certificates come from.
+        certificates: Certificates = Certificates::default(),
+        /// Where fleet state lives.
+        store: Store = Store::default(),
+        /// The XDP program.
+        guard: Guard = Guard::default(),
+        /// Connections to targets.
+        upstream: Upstream = Upstream::default(),
+        /// What a client may take.
+        limits: Limits = Limits::default(),
+        /// Metrics and the control socket.
+        control: Control = Control::default(),
+        /// Logs.
+        log: Log = Log::default(),
+    }
+}
+
+section! {
+    /// Sockets.
+    pub struct Listen {
+        /// Addresses that speak TLS.
+        https: Vec<SocketAddr> = both_families(8443),
+        /// Addresses that speak cleartext HTTP: redirects, ACME challenges and `/health`.
+        http: Vec<SocketAddr> = both_families(8080),
+        /// The port that redirects to HTTPS name; absent, the port of the first `https` address.
+        public_https_port: Option<u16> = None,
+    }
+}
+
+section! {
+    /// The data plane's threads.
+    pub struct Worker {
+        /// How many workers; 0 is one for each core this process may run on.
+        threads: usize = 0,
+        /// How workers reach the kernel: `auto` proves io_uring and else takes epoll, `uring` insists, `epoll` does not try.
+        io: Io = Io::Auto,
+        /// How long requests in flight may take after SIGTERM.
+        drain_deadline: Span = Span::secs(30),
+    }
+}
+
+section! {
+    /// Which names may be served, and where they go.
+    pub struct Domains {
+        /// Where requests go whose domain names no target of its own.
+        default_target: Option<Target> = None,
+        /// Names given here: `[[domains.static]]` with `name` and optionally `target`.
+        r#static: Vec<StaticDomain> = Vec::new(),
+        /// Whether names in the domains table are served.
+        table: bool = true,
+        /// Asked for names that neither the list nor the table knows: GET with `?domain=NAME`, 2xx allows.
+        ask: Option<String> = None,
+        /// How long the ask endpoint may take; after that the answer is unknown.
+        ask_timeout: Span = Span::secs(2),
+        /// How often the table's feed of changes is read.
+        poll: Span = Span::secs(1),
+        /// How long an answer of the ask endpoint, or a name found in the table only, is believed.
+        allow_ttl: Span = Span::secs(60),
+        /// How long a denial is believed.
+        deny_ttl: Span = Span::secs(10),
+        /// Look-ups of names not in memory, per second in total; the burst is twice that.
+        lookups_per_second: u32 = 50,
+        /// Such look-ups per second for one client address (IPv4 /32, IPv6 /64).
+        lookups_per_source_per_second: u32 = 10,
+    }
+}
+
+section! {
+    /// Where certificates come from.
+    pub struct Certificates {
+        /// ACME issuers in order of preference, as `[[certificates.issuers]]`; none means the internal issuer.
+        issuers: Vec<Issuer> = Vec::new(),
+        /// How long a handshake waits for a certificate that is being obtained.
+        wait: Span = Span::secs(25),
+        /// Handshakes that may wait for one name.
+        waiters_per_name: usize = 256,
+        /// Handshakes that may wait in total.
+        waiters: usize = 4096,
+        /// Certificates kept in memory.
+        cached: u64 = 100_000,
+        /// The fleet's lease on a name's order.
+        lease: Span = Span::secs(60),
+        /// The longest an order may take.
+        order_deadline: Span = Span::secs(90),
+        /// How often due renewals are looked for.
+        renewal_period: Span = Span::secs(60),
+        /// Life of certificates of the internal issuer.
+        internal_life: Span = Span::secs(7 * 24 * 3600),
+        /// Whether Caddy uses the certificate table too; private keys are then kept as Caddy keeps them.
+        shared_with_caddy: bool = true,
+    }
+}
+
+section! {
+    /// Where fleet state lives.
+    pub struct Store {
+        /// `embedded` (one instance, in the state directory), `aws`, or the URL of a DynamoDB-compatible endpoint.
+        endpoint: Endpoint = Endpoint::Embedded,
+        /// AWS region of the tables; absent, the SDK's own chain.
+        region: Option<String> = None,
+        /// Certificates, accounts, challenges, locks: Caddy's format.
+        certificates_table: String = "gatehouse-certificates".into(),
+        /// Domains.
+        domains_table: String = "gatehouse-domains".into(),
+        /// Gatehouse's own state: leases, renewals, budgets.
+        state_table: String = "gatehouse-state".into(),
+        /// How long one call may take, retries included.
+        timeout: Span = Span::secs(5),
+    }
+}
+
+section! {
+    /// The XDP program.
+    pub struct Guard {
+        /// Interfaces to guard; none means the guard is off.
+        interfaces: Vec<String> = Vec::new(),
+        /// `native` needs a driver with XDP; `generic` is slower and works anywhere.
+        attach: Attach = Attach::Native,
+        /// What happens to names neither allowed nor denied: `observe`, `adaptive` or `strict`.
+        mode: GuardMode = GuardMode::Adaptive,
+        /// Where maps and links are pinned; a bpffs is mounted here if there is none.
+        pin_path: PathBuf = PathBuf::from("/run/gatehouse/bpf"),
+        /// Ports whose ClientHellos are judged; none means the ports of `listen.https`.
+        hello_ports: Vec<u16> = Vec::new(),
+        /// Names the kernel can hold; beyond it enforcement ends.
+        names: u32 = 1_000_000,
+        /// Unknown names let through to user space per second in `adaptive` mode.
+        unknown_per_second: u32 = 50,
+        /// And at once.
+        unknown_burst: u32 = 200,
+        /// Resets sent to clients per second and CPU; beyond it segments are dropped.
+        resets_per_second: u32 = 10_000,
+        /// How long a name user space has denied is rejected without asking again.
+        denial_ttl: Span = Span::secs(60),
+    }
+}
+
+section! {
+    /// Connections to targets.
+    pub struct Upstream {
+        /// Establishing a connection, TLS included.
+        connect_timeout: Span = Span::secs(5),
+        /// From the end of the request to the head of the response.
+        response_timeout: Span = Span::secs(60),
+        /// A connection unused for so long is closed.
+        idle: Span = Span::secs(60),
+        /// Unused connections kept per target and worker.
+        idle_per_target: usize = 64,
+        /// PEM file of further roots for `https://` targets.
+        roots: Option<PathBuf> = None,
+        /// Loopback, link-local and metadata networks that targets may lie in all the same.
+        permitted_networks: Vec<IpNet> = Vec::new(),
+    }
+}
+
+section! {
+    /// What a client may take.
+    pub struct Limits {
+        /// Open connections in total.
+        connections: usize = 100_000,
+        /// Open connections from one address (IPv4 /32, IPv6 /64).
+        connections_per_source: usize = 2_000,
+        /// From the connection to the whole ClientHello.
+        hello_timeout: Span = Span::secs(5),
+        /// The handshake's flights, without the wait for a certificate.
+        handshake_timeout: Span = Span::secs(5),
+        /// Reading a request's head.
+        header_timeout: Span = Span::secs(10),
+        /// A request's head.
+        header_size: ByteSize = ByteSize::kib(32),
+        /// Fields in a request's head.
+        header_fields: usize = 128,
+        /// A connection without a request, or a body without progress.
+        idle: Span = Span::secs(60),
+        /// Slowest body, bytes per second averaged over `idle`.
+        minimum_rate: u64 = 240,
+        /// Concurrent streams of an HTTP/2 connection.
+        http2_streams: u32 = 100,
+        /// Resets an HTTP/2 connection may cause before it is closed.
+        http2_resets: usize = 500,
+        /// HTTP/2 flow-control window of a stream.
+        http2_stream_window: ByteSize = ByteSize::kib(64),
+        /// HTTP/2 flow-control window of a connection.
+        http2_connection_window: ByteSize = ByteSize::kib(1024),
+    }
+}
+
+section! {
+    /// Metrics and the control socket.
+    pub struct Control {
+        /// Where Prometheus scrapes `/metrics`; absent, nowhere.
+        metrics: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        /// The Unix socket of `gatehouse status` and its kin; absent, `control.sock` in the state directory.
+        socket: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// Logs, to stderr.
+    pub struct Log {
+        /// Filter, like `info` or `info,gatehouse::certificates=debug`.
+        filter: String = "info".into(),
+        /// `text` or `json`.
+        format: LogFormat = LogFormat::Text,
+        /// One line per request.
+        access: bool = true,
+    }
+}
+
+/// A name of the static list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticDomain {
+    /// The name, or `*.` and a suffix.
+    pub name: Pattern,
+    /// Its own target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// An ACME certificate authority (RFC 8555).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// URL of its directory.
+    pub directory: String,
+    /// Contact of the account.
+    pub email: String,
+    /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
+}
+
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+    };
+}
+
+words! {
+    /// How workers reach the kernel.
+    pub enum Io {
+        /// io_uring where it works, else epoll.
+        Auto,
+        /// io_uring or nothing.
+        Uring,
+        /// epoll.
+        Epoll,
+    }
+}
+
+words! {
+    /// Where in the interface the program runs.
+    pub enum Attach {
+        /// In the driver.
+        Native,
+        /// In the kernel's generic receive path.
+        Generic,
+    }
+}
+
+words! {
+    /// The guard's mode.
+    pub enum GuardMode {
+        /// Count foreign names, reject none.
+        Observe,
+        /// Reject when the budget of unknown names is spent.
+        Adaptive,
+        /// Reject all that is not allowed.
+        Strict,
+    }
+}
+
+words! {
+    /// The form of log lines.
+    pub enum LogFormat {
+        /// For people.
+        Text,
+        /// One JSON object a line.
+        Json,
+    }
+}
+
+/// Where the DynamoDB client points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Endpoint {
+    /// The engine in this process.
+    Embedded,
+    /// DynamoDB of the configured region.
+    Aws,
+    /// Another endpoint that speaks the API.
+    Url(String),
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "embedded" => Ok(Self::Embedded),
+            "aws" => Ok(Self::Aws),
+            url if url.starts_with("http://") || url.starts_with("https://") => Ok(Self::Url(text)),
+            _ => Err(format!(
+                "`{text}` is not a store; write `embedded`, `aws` or a URL like `http://127.0.0.1:8000`"
+            )),
+        }
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> String {
+        endpoint.to_string()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded",
+            Self::Aws => "aws",
+            Self::Url(url) => url,
+        })
+    }
+}
+
+fn both_families(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
+}

@@ -1,0 +1,228 @@
+//! Names as every room compares them: parsed once at the border, never a bare string inside.
+//! Not here: whether a name may be served (`domains`); how the kernel hashes it (`proxy_common`).
+//! Invariant: a [`ServerName`] is lower case, without a trailing dot, a valid A-label name (`names_are_normalised_once`).
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// A DNS name as guard and tables compare it: A-labels, lower case, no trailing dot, at most 253 bytes (RFC 1035 §2.3.4).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServerName(Arc<str>);
+
+impl ServerName {
+    /// Normalises and checks `text`; U-labels become A-labels (RFC 5891 §4.4).
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let refuse = |reason| NameError { value: text.chars().take(MAX_NAME).collect(), reason };
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if text.parse::<IpAddr>().is_ok() || text.starts_with('[') {
+            return Err(refuse(Reason::Address));
+        }
+        let ascii = if text.is_ascii() {
+            text.to_ascii_lowercase()
+        } else {
+            idna::domain_to_ascii_strict(text).map_err(|_| refuse(Reason::Unicode))?
+        };
+        match shape(&ascii) {
+            Ok(()) => Ok(Self(ascii.into())),
+            Err(reason) => Err(refuse(reason)),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands behind the first dot: the part a one-label wildcard shares.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        self.0.split_once('.').map(|(_, parent)| parent)
+    }
+
+    /// The wildcard that covers this name, `*.example.com` for `a.example.com`.
+    #[must_use]
+    pub fn wildcard(&self) -> Option<Pattern> {
+        let parent = self.parent().filter(|parent| parent.contains('.'))?;
+        Some(Pattern::Wildcard(Self(parent.into())))
+    }
+}
+
+/// What a domain entry covers: one name, or every name one label below a suffix (RFC 6125 §6.4.3).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Pattern {
+    /// This name.
+    Exact(ServerName),
+    /// `*.` and this suffix; the `*` stands for exactly one label.
+    Wildcard(ServerName),
+}
+
+impl Pattern {
+    /// Reads `name` or `*.suffix`.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix("*.") {
+            None => ServerName::parse(text).map(Self::Exact),
+            Some(suffix) => match ServerName::parse(suffix) {
+                Ok(suffix) if suffix.parent().is_some() => Ok(Self::Wildcard(suffix)),
+                Ok(_) => Err(NameError { value: text.to_owned(), reason: Reason::WildcardTooWide }),
+                Err(error) => Err(NameError { value: text.to_owned(), reason: error.reason }),
+            },
+        }
+    }
+
+    /// Whether `name` is served under this entry.
+    #[must_use]
+    pub fn covers(&self, name: &ServerName) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Wildcard(suffix) => name.parent() == Some(suffix.as_str()),
+        }
+    }
+}
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not a domain name: {reason}")]
+pub struct NameError {
+    value: String,
+    reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Reason {
+    #[error("write between 1 and 253 characters")]
+    Length,
+    #[error("each label between dots has 1 to 63 characters")]
+    Label,
+    #[error("letters, digits and `-` only, and no `-` at a label's end")]
+    Character,
+    #[error("an IP address cannot be served; write the name that points to it")]
+    Address,
+    #[error("this Unicode name has no A-label form (RFC 5891)")]
+    Unicode,
+    #[error("a wildcard needs at least two labels behind `*.`, like `*.example.com`")]
+    WildcardTooWide,
+}
+
+fn shape(ascii: &str) -> Result<(), Reason> {
+    if ascii.is_empty() || ascii.len() > MAX_NAME {
+        return Err(Reason::Length);
+    }
+    ascii.split('.').try_for_each(|label| {
+        if label.is_empty() || label.len() > MAX_LABEL {
+            return Err(Reason::Label);
+        }
+        // Underscores are no host names (RFC 952), yet CNAMEs of customers carry them, and CAs refuse them by themselves.
+        let permitted = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if !label.bytes().all(permitted) || label.starts_with('-') || label.ends_with('-') {
+            return Err(Reason::Character);
+        }
+        Ok(())
+    })
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+macro_rules! text_forms {
+    ($($name:ty),+) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{self}") }
+        }
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> { Self::parse(text) }
+        }
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> { Self::parse(&text) }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String { name.to_string() }
+        }
+    )+};
+}
+text_forms!(ServerName, Pattern);
+
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ServerName {
+        ServerName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_are_normalised_once() {
+        for (given, kept) in [
+            ("Example.COM", "example.com"),
+            ("example.com.", "example.com"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("_acme-challenge.example.com", "_acme-challenge.example.com"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(name(given).as_str(), kept, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_no_dns_name_can_be_is_refused() {
+        let long_label = "a".repeat(64) + ".example";
+        let long_name = "a.".repeat(127) + "example";
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "-a.example",
+            "a-.example",
+            "a b.example",
+            "192.0.2.1",
+            "2001:db8::1",
+            "[::1]",
+            "a\0.example",
+            "*.example.com",
+            &long_label,
+            &long_name,
+        ] {
+            assert!(ServerName::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn wildcard_covers_exactly_one_label() {
+        for (pattern, given, covered) in [
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "a.b.example.com", false),
+            ("*.example.com", "example.com", false),
+            ("a.example.com", "A.example.com.", true),
+            ("a.example.com", "b.example.com", false),
+        ] {
+            assert_eq!(
+                Pattern::parse(pattern).unwrap().covers(&name(given)),
+                covered,
+                "{pattern} against {given}"
+            );
+        }
+        assert!(Pattern::parse("*.com").is_err());
+        assert_eq!(name("a.example.com").wildcard().unwrap().to_string(), "*.example.com");
+        assert_eq!(name("example.com").wildcard(), None);
+    }
+}

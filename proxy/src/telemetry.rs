@@ -1,0 +1,4 @@
+//! What Gatehouse says about itself: metrics, the access log, tracing.
+//! Not here: what is counted (each room declares its own metrics), serving them (`control`).
+
+pub mod metrics;
