@@ -59,15 +59,14 @@ impl Target {
             Ok(address) => TargetHost::Address(address),
             Err(_) => TargetHost::Name(ServerName::parse(literal).map_err(|_| refuse(TargetReason::Host))?),
         };
-        let port = match authority.port() {
-            Some(port) => port
-                .as_str()
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(|| refuse(TargetReason::Port))?,
-            None => scheme.default_port(),
-        };
+        // `Authority::port` says nothing of a port beyond 65535: what stands behind the host is read here.
+        let port =
+            match authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':')) {
+                Some(digits) => {
+                    digits.parse().ok().filter(|port| *port != 0).ok_or_else(|| refuse(TargetReason::Port))?
+                }
+                None => scheme.default_port(),
+            };
         Ok(Self { scheme, host, port })
     }
 
