@@ -1,1 +1,3 @@
-//! placeholder
+//! A whole edge on one machine.
+
+pub mod bench;

@@ -82,13 +82,17 @@ impl Report {
         let folder = root.join("target/bench");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let file = folder.join(self.name).with_extension("json");
-        fs::write(&file, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", file.display()))?;
+        fs::write(&file, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
         println!("written to {}", file.display());
         Ok(())
     }
 
     fn table(&self) -> String {
-        let head = format!("{:<34} {:<18} {:>10} {:<6} {:>19} {:>7}", "work", "subject", "median", "unit", "spread", "ratio");
+        let head = format!(
+            "{:<34} {:<18} {:>10} {:<6} {:>19} {:>7}",
+            "work", "subject", "median", "unit", "spread", "ratio"
+        );
         let lines = self.rows.iter().map(|row| {
             let spread = format!("{:.1} - {:.1}", row.spread[0], row.spread[1]);
             let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
@@ -127,7 +131,10 @@ mod tests {
     #[test]
     fn a_row_keeps_the_median_and_holds_it_against_the_base() {
         let row = Row::of("work", "subject", "us", vec![30.0, 10.0, 20.0]).unwrap().against(40.0, Some(1.0));
-        assert_eq!((row.value, row.spread, row.ratio, row.holds), (20.0, [10.0, 30.0], Some(0.5), Some(true)));
+        assert_eq!(
+            (row.value, row.spread, row.ratio, row.holds),
+            (20.0, [10.0, 30.0], Some(0.5), Some(true))
+        );
         assert!(Row::of("work", "subject", "us", Vec::new()).is_none());
     }
 }
