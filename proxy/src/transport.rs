@@ -1,7 +1,15 @@
 //! Listeners and byte streams of one worker, over io_uring or, where the ring is refused, epoll.
 //! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`worker` is handed them by `main`).
-//! Invariants: no other room knows tokio-uring; both back ends pass the same conformance tests; a dropped stream leaves
-//! no operation behind that holds its socket open.
+//! Invariants: no other room knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle
+//! stream holds no buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation behind that holds its
+//! socket open (`drop_with_operations_in_flight_closes_the_socket`).
+
+mod chunk;
+mod epoll;
+mod hyper_io;
+mod queue;
+pub mod socket;
+mod uring;
 
 use std::{
     future::Future,
@@ -10,12 +18,19 @@ use std::{
     task::{Context, Poll},
 };
 
+pub use self::{chunk::Chunk, epoll::Epoll, hyper_io::HyperIo, uring::Uring};
+use crate::{config::Io, label};
+
 /// One of the two ways to reach the kernel; a worker's rooms are generic over it.
 pub trait Transport: Clone + 'static {
     /// Its streams, accepted and connected ones alike.
     type Stream: Stream;
     /// Its listeners.
     type Listener: Listener<Stream = Self::Stream>;
+
+    /// Runs `main` to its end on a runtime of this kind on the current thread; `tokio::task::spawn_local`, timers and
+    /// channels work inside.
+    fn run<F: Future>(main: impl FnOnce(Self) -> F) -> io::Result<F::Output>;
 
     /// Takes over a listening socket; it was bound by `main`.
     fn listen(&self, socket: std::net::TcpListener) -> io::Result<Self::Listener>;
@@ -27,7 +42,7 @@ pub trait Transport: Clone + 'static {
     fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
 }
 
-/// A listening socket.
+/// A listening socket. Dropping it ends listening; no connection is taken afterwards.
 pub trait Listener: 'static {
     /// What it accepts.
     type Stream: Stream;
@@ -35,11 +50,8 @@ pub trait Listener: 'static {
     /// The next connection and its peer; `TCP_NODELAY` is set.
     ///
     /// # Cancel safety
-    /// Safe: a connection that the kernel had handed over when the future was dropped is returned by the next call.
+    /// Safe: a connection the kernel handed over between two polls is returned by the later one.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Stream, SocketAddr)>>;
-
-    /// Where it listens.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
 /// A byte stream whose operations own their buffers, as a ring demands.
@@ -49,57 +61,57 @@ pub trait Stream: Unpin + 'static {
     /// The next bytes; an empty chunk is the end of the stream. No buffer is held while there is nothing to read.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>>;
 
-    /// Ready while fewer bytes than the back end's limit are on their way; an error is the stream's end.
+    /// Ready while fewer than [`SEND_LIMIT`] bytes are on their way; an error is the stream's end.
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Gives `chunk` to the kernel behind those given before. Only after [`Stream::poll_send_ready`] was ready.
+    /// Queues `chunk` behind those given before; [`Stream::poll_flush`] moves the queue on.
     fn send(&mut self, chunk: Chunk);
 
     /// Ready when all that was sent has been taken by the kernel.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Flushes, then ends our direction (FIN); the peer's stays open.
+    /// Flushes, then ends our direction (FIN, RFC 9293 §3.6); the peer's stays open.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// Received bytes, or bytes to send, in a buffer of the worker's pool, to which it returns when dropped.
-#[derive(Debug)]
-pub struct Chunk {
-    // the transport room fills this in; `Deref<Target = [u8]>`, `Chunk::with_capacity`, `spare`, `advance` are promised
-    bytes: Vec<u8>,
-}
-
-impl Chunk {
-    /// The usual size of a pooled buffer, bytes: one TLS record with its overhead (RFC 8446 §5.2).
-    pub const SIZE: usize = 16 * 1024 + 512;
-
-    /// A copy of `bytes` in pooled memory.
-    #[must_use]
-    pub fn copy_of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec() }
+label! {
+    /// The back end a process chose at start.
+    pub enum Backend["backend"] {
+        /// io_uring.
+        Uring = "uring",
+        /// epoll.
+        Epoll = "epoll",
     }
-}
-
-impl std::ops::Deref for Chunk {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// The back end a process chose at start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Backend {
-    /// io_uring.
-    Uring,
-    /// epoll.
-    Epoll,
 }
 
 impl Backend {
     /// `auto` proves the ring by a send and a receive on an `AF_UNIX` pair and else takes epoll, saying why once;
     /// `uring` fails where the ring does.
-    pub fn choose(_io: crate::config::Io) -> io::Result<Self> {
-        todo!()
+    pub fn choose(io: Io) -> Result<Self, RingRefused> {
+        match io {
+            Io::Epoll => Ok(Self::Epoll),
+            Io::Uring => uring::prove().map(|()| Self::Uring).map_err(|cause| RingRefused { cause }),
+            Io::Auto => Ok(uring::prove().map_or_else(Self::fall_back, |()| Self::Uring)),
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the shape `map_or_else` calls")]
+    fn fall_back(cause: io::Error) -> Self {
+        tracing::warn!(%cause, "io_uring is refused here; workers use epoll");
+        Self::Epoll
     }
 }
+
+/// The ring was asked for and is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "worker.io: `uring` cannot be used here; set `io = \"auto\"` or `\"epoll\"`, or allow io_uring \
+     (sysctl kernel.io_uring_disabled=0, a seccomp profile that permits io_uring_setup)"
+)]
+pub struct RingRefused {
+    #[source]
+    cause: io::Error,
+}
+
+/// Bytes that may be on their way to one peer before its sender has to wait.
+pub const SEND_LIMIT: usize = 256 * 1024;

@@ -1,0 +1,182 @@
+//! hyper on one side, rustls in memory, ciphertext buffers on the other.
+//!
+//! Reading pulls: ciphertext is received only when no plaintext is left, so a reader that stops stops the peer.
+//! Writing pushes: plaintext is encrypted at once, and refused while the transport has its limit of ciphertext on the way.
+
+use std::{
+    future::poll_fn,
+    io::{self, BufRead, IoSlice, Write},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use hyper::rt::ReadBufCursor;
+use rustls::Connection;
+
+use crate::transport::{Chunk, Stream};
+
+/// Plaintext over TLS over a transport stream, on the server's and the client's side.
+#[derive(Debug)]
+pub struct TlsStream<S> {
+    stream: S,
+    tls: Connection,
+    undigested: Option<Chunk>,
+    closing: bool,
+}
+
+impl<S: Stream> TlsStream<S> {
+    /// Around a connection whose handshake is to come; `undigested` is ciphertext received before.
+    pub(super) fn new(stream: S, tls: Connection, undigested: Option<Chunk>) -> Self {
+        Self { stream, tls, undigested, closing: false }
+    }
+
+    /// Whether ALPN chose `h2` (RFC 9113 §3.2).
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.tls.alpn_protocol() == Some(b"h2")
+    }
+
+    /// Completes the handshake; each flight of the peer has `limit`.
+    pub(super) async fn handshake(&mut self, limit: Duration) -> io::Result<()> {
+        while self.tls.is_handshaking() {
+            let flight = poll_fn(|cx| self.poll_flight(cx));
+            tokio::time::timeout(limit, flight).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        }
+        // What the last flight leaves to say (Finished, tickets) goes out with the first answer at the latest.
+        self.encrypted_to_queue()?;
+        tokio::time::timeout(limit, poll_fn(|cx| self.stream.poll_flush(cx)))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    fn poll_flight(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.encrypted_to_queue()?;
+        ready!(self.stream.poll_flush(cx))?;
+        if self.tls.is_handshaking() {
+            ready!(self.poll_receive(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Receives some ciphertext and has rustls digest it.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut chunk = match self.undigested.take() {
+            Some(chunk) => chunk,
+            None => ready!(self.stream.poll_recv(cx))?,
+        };
+        let digested = self.tls.read_tls(&mut &*chunk)?;
+        if digested == 0 && self.tls.is_handshaking() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        chunk.advance(digested);
+        self.undigested = Some(chunk).filter(|chunk| !chunk.is_empty());
+        if let Err(error) = self.tls.process_new_packets() {
+            self.send_alert(cx);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        // Key updates (RFC 8446 §4.6.3) are answered without waiting for our next write.
+        self.encrypted_to_queue()?;
+        let _ = self.stream.poll_flush(cx)?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The alert rustls chose is worth one try; the connection is over either way.
+    fn send_alert(&mut self, cx: &mut Context<'_>) {
+        if self.encrypted_to_queue().is_ok() {
+            let _ = self.stream.poll_flush(cx);
+        }
+    }
+
+    fn encrypted_to_queue(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            let mut chunk = Chunk::empty();
+            self.tls.write_tls(&mut Filling(&mut chunk))?;
+            self.stream.send(chunk);
+        }
+        Ok(())
+    }
+
+    /// Plaintext that is there already; `None` asks for more ciphertext.
+    fn lend_plaintext(&mut self, buffer: &mut ReadBufCursor<'_>) -> Option<io::Result<()>> {
+        let mut reader = self.tls.reader();
+        let lent = match reader.fill_buf() {
+            Ok(plaintext) => {
+                plaintext.split_at_checked(buffer.remaining()).map_or(plaintext, |(fitting, _)| fitting)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            // RFC 8446 §6.1: an end without close_notify may be an attacker's; hyper is told so.
+            Err(error) => return Some(Err(error)),
+        };
+        buffer.put_slice(lent);
+        let count = lent.len();
+        reader.consume(count);
+        Some(Ok(()))
+    }
+}
+
+impl<S: Stream> hyper::rt::Read for TlsStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(lent) = self.lend_plaintext(&mut buffer) {
+                return Poll::Ready(lent);
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+}
+
+impl<S: Stream> hyper::rt::Write for TlsStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_send_ready(cx))?;
+        let count = self.tls.writer().write_vectored(slices)?;
+        self.encrypted_to_queue()?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closing {
+            self.closing = true;
+            self.tls.send_close_notify();
+            self.encrypted_to_queue()?;
+        }
+        self.stream.poll_shutdown(cx)
+    }
+}
+
+/// A chunk as rustls writes it: full means no more for now.
+struct Filling<'a>(&'a mut Chunk);
+
+impl Write for Filling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.0.fill(bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| self.0.fill(slice)).sum())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

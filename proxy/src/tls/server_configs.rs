@@ -1,0 +1,61 @@
+//! Server configurations around certificates.
+
+use std::sync::Arc;
+
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+/// Builds server configurations: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, tickets that any of them accepts for the same
+/// server name (rustls keeps the name in the ticket and compares it). One per process; cheap per certificate.
+pub struct ServerConfigs {
+    provider: Arc<CryptoProvider>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl ServerConfigs {
+    /// With ticket keys of this process that rotate by themselves.
+    pub fn new() -> Result<Self, rustls::Error> {
+        Ok(Self { provider: Arc::new(aws_lc_rs::default_provider()), tickets: aws_lc_rs::Ticketer::new()? })
+    }
+
+    /// The configuration that presents `certificate`.
+    pub fn serving(&self, certificate: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = self.presenting(certificate)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = Arc::clone(&self.tickets);
+        // One ticket, not two: the second is for clients that open connections in parallel, and costs each handshake.
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+
+    /// The configuration that answers a tls-alpn-01 validation (RFC 8737 §3).
+    pub fn answering(&self, challenge: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = self.presenting(challenge)?;
+        config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    fn presenting(&self, certificate: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Presents(certificate)));
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(config)
+    }
+}
+
+/// The name was judged before the configuration was chosen: there is one answer left.
+#[derive(Debug)]
+struct Presents(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Presents {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}

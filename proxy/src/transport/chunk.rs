@@ -1,0 +1,115 @@
+//! Buffers of a worker's own pool.
+
+use std::{cell::RefCell, fmt, ops::Deref};
+
+/// Received bytes, or bytes to send, in a buffer of the worker's pool, to which it returns when dropped.
+pub struct Chunk {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Chunk {
+    /// The usual size of a pooled buffer, bytes: one TLS record with its overhead (RFC 8446 §5.2).
+    pub const SIZE: usize = 16 * 1024 + 512;
+
+    /// An empty buffer of [`Chunk::SIZE`] from the pool.
+    #[must_use]
+    pub fn empty() -> Self {
+        let pooled = POOL.with_borrow_mut(Vec::pop);
+        Self { bytes: pooled.unwrap_or_else(|| Vec::with_capacity(Self::SIZE)), start: 0 }
+    }
+
+    /// A copy of `bytes` in pooled memory.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut chunk = Self::empty();
+        chunk.bytes.extend_from_slice(bytes);
+        chunk
+    }
+
+    /// What is left of the buffer, bytes.
+    #[must_use]
+    pub fn spare(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// Appends as much of `bytes` as fits without growing, and says how much that was.
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+        let fitting = bytes.split_at_checked(self.spare()).map_or(bytes, |(fitting, _)| fitting);
+        self.bytes.extend_from_slice(fitting);
+        fitting.len()
+    }
+
+    /// Leaves out the first `count` bytes.
+    pub fn advance(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.bytes.len());
+    }
+
+    /// The buffer itself, for an operation that owns it; what was left out is gone only from `&self`.
+    pub(super) fn into_parts(mut self) -> (Vec<u8>, usize) {
+        (std::mem::take(&mut self.bytes), self.start)
+    }
+
+    pub(super) fn from_parts(bytes: Vec<u8>, start: usize) -> Self {
+        Self { bytes, start }
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} bytes)", self.len())
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.bytes.capacity() < Self::SIZE {
+            return;
+        }
+        self.bytes.clear();
+        let bytes = std::mem::take(&mut self.bytes);
+        // A thread that ends drops its pool before some of its chunks.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(bytes);
+            }
+        });
+    }
+}
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Free buffers a worker keeps; 4 MiB.
+const POOLED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_return_to_the_pool_and_never_grow() {
+        let mut chunk = Chunk::empty();
+        assert_eq!(chunk.fill(&vec![7; 2 * Chunk::SIZE]), Chunk::SIZE);
+        assert_eq!(chunk.fill(&[1]), 0);
+        chunk.advance(3);
+        assert_eq!(chunk.len(), Chunk::SIZE - 3);
+        let address = chunk.bytes.as_ptr();
+        drop(chunk);
+        let again = Chunk::empty();
+        assert_eq!((again.bytes.as_ptr(), again.len()), (address, 0));
+    }
+}

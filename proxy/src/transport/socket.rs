@@ -1,0 +1,72 @@
+//! Listening sockets as the data plane needs them.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Binds `address` and listens: `SO_REUSEPORT` (one socket per worker), IPv6 apart from IPv4, the backlog the kernel's
+/// own limit, no TCP Fast Open.
+pub fn bind_listener(address: SocketAddr, awaits: Awaits) -> Result<TcpListener, BindError> {
+    let refuse = |cause| BindError { address, cause };
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(refuse)?;
+    prepare(&socket, address, awaits).map_err(refuse)?;
+    Ok(socket.into())
+}
+
+/// What a listener hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// A connection as soon as it is there.
+    Connection,
+    /// A connection whose peer has spoken (`TCP_DEFER_ACCEPT`): one the guard rejects never reaches user space.
+    Data,
+}
+
+/// A listening socket could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "listen: `{address}` cannot be bound; free the port, choose another, or grant CAP_NET_BIND_SERVICE below 1024"
+)]
+pub struct BindError {
+    address: SocketAddr,
+    #[source]
+    cause: io::Error,
+}
+
+fn prepare(socket: &Socket, address: SocketAddr, awaits: Awaits) -> io::Result<()> {
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if awaits == Awaits::Data {
+        defer_accept(socket)?;
+    }
+    socket.bind(&address.into())?;
+    // The kernel caps the backlog at net.core.somaxconn.
+    socket.listen(i32::MAX)
+}
+
+/// One second, and not more: longer makes the kernel drop the final ACK of slow clients.
+#[expect(unsafe_code, reason = "neither socket2 nor nix knows TCP_DEFER_ACCEPT")]
+fn defer_accept(socket: &Socket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let seconds: libc::c_int = 1;
+    #[expect(clippy::cast_possible_truncation, reason = "the size of an int")]
+    let length = size_of_val(&seconds) as libc::socklen_t;
+    // SAFETY: the descriptor is open while `socket` is borrowed, and `seconds` is a live int of `length` bytes.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            length,
+        )
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
