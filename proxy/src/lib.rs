@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod config;
 pub mod domains;
+pub mod forward;
 pub mod guard;
 pub mod name;
 pub mod store;

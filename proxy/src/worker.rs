@@ -1,8 +1,30 @@
-//! One core: accept, TLS, forward; and how all cores start, drain and end together.
+//! One core: accept, TLS, HTTP; and how all cores start, drain and end together.
 //! Not here: what a request becomes (`forward`), which sockets there are (`main` makes them).
-//! Invariants: a worker that is lost ends the process; draining accepts until it is quiet.
+//! Invariants: a worker that is lost ends the process, since a dead member of a reuseport group swallows its share of all
+//! connections; draining goes on accepting until it has been quiet for [`QUIET`].
+
+mod activity;
+mod cleartext;
+mod configs;
+mod connections;
+mod http;
+mod metrics;
+mod thread;
+mod tls;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+
+pub use self::{
+    connections::Connections,
+    metrics::{Metrics, Outcome},
+    thread::{Workers, own_core_count, spawn},
+};
+use crate::{
+    certificates::Certificates, config, domains::Domains, forward::Service, guard::pulse::Pulse,
+    tls::ServerConfigs,
+};
 
 /// Whether this instance serves; `/health` and every worker follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,3 +41,40 @@ pub enum Phase {
 
 /// The phase as workers watch it.
 pub type PhaseWatch = watch::Receiver<Phase>;
+
+/// What all workers share: snapshots, handles and counters.
+pub struct Shared {
+    /// Permission.
+    pub domains: Domains,
+    /// Certificates.
+    pub certificates: Certificates,
+    /// Server configurations.
+    pub server_configs: ServerConfigs,
+    /// Requests.
+    pub service: Arc<Service>,
+    /// What a client may take.
+    pub limits: config::Limits,
+    /// Open connections.
+    pub connections: Connections,
+    /// Signs of life for the guard.
+    pub pulse: Arc<Pulse>,
+    /// Whether to drain.
+    pub phase: PhaseWatch,
+    /// How long draining may take.
+    pub drain_deadline: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// One worker's listening sockets.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those that speak TLS.
+    pub https: Vec<TcpListener>,
+    /// Those that speak cleartext HTTP.
+    pub http: Vec<TcpListener>,
+}
+
+/// Without a new connection for so long, a draining worker closes its listeners: a balancer goes on sending connections for
+/// a while after health has turned.
+pub const QUIET: Duration = Duration::from_secs(2);

@@ -1,0 +1,25 @@
+//! A connection to a cleartext port.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use super::{
+    activity::now,
+    http::{self, Version},
+    thread::Worker,
+};
+use crate::{
+    forward::Arrival,
+    transport::{HyperIo, Transport},
+};
+
+/// Serves one connection to its end.
+pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
+    let Ok(_place) = worker.shared.connections.admit(peer.ip()) else { return };
+    let (limits, phase) = (worker.shared.limits.clone(), worker.shared.phase.clone());
+    let arrival = Rc::new(Arrival { peer, server_name: None });
+    let answer = move |request| {
+        let (forwarder, arrival) = (worker.forwarder.clone(), Rc::clone(&arrival));
+        async move { forwarder.serve_http(request, &arrival, now()).await }
+    };
+    http::serve(HyperIo::new(stream), Version::Http1, &limits, phase, answer).await;
+}

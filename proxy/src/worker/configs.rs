@@ -1,0 +1,73 @@
+//! The certificates this worker has presented, with the configurations made around them.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use rustls::ServerConfig;
+
+use crate::{
+    certificates::{Certificate, Slot},
+    name::ServerName,
+    tls::ServerConfigs,
+};
+
+/// A bounded cache, first in first out: what falls out is one look-up in the process's cache away.
+#[derive(Default)]
+pub(super) struct Configs(RefCell<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    by_name: HashMap<ServerName, Entry>,
+    order: VecDeque<ServerName>,
+}
+
+struct Entry {
+    slot: Arc<Slot>,
+    certificate: Arc<Certificate>,
+    config: Arc<ServerConfig>,
+}
+
+impl Configs {
+    /// The configuration for `name`, unless its certificate was replaced, withdrawn, or has expired.
+    pub(super) fn get(&self, name: &ServerName, now: SystemTime) -> Option<Arc<ServerConfig>> {
+        let entries = self.0.borrow();
+        let entry = entries.by_name.get(name)?;
+        let current = entry.slot.current(now)?;
+        Arc::ptr_eq(&current, &entry.certificate).then(|| Arc::clone(&entry.config))
+    }
+
+    /// Makes and keeps the configuration for what `slot` holds; `None` when that is nothing, or cannot be presented.
+    pub(super) fn insert(
+        &self,
+        name: &ServerName,
+        slot: Arc<Slot>,
+        now: SystemTime,
+        configs: &ServerConfigs,
+    ) -> Option<Arc<ServerConfig>> {
+        let certificate = slot.current(now)?;
+        let config = configs.serving(Arc::clone(&certificate.key)).ok()?;
+        let entry = Entry { slot, certificate, config: Arc::clone(&config) };
+        self.0.borrow_mut().keep(name, entry);
+        Some(config)
+    }
+}
+
+impl Entries {
+    fn keep(&mut self, name: &ServerName, entry: Entry) {
+        if self.by_name.insert(name.clone(), entry).is_none() {
+            self.order.push_back(name.clone());
+        }
+        if self.order.len() > CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_name.remove(&oldest);
+        }
+    }
+}
+
+/// Names a worker keeps configurations of; about 2 KiB each.
+const CAPACITY: usize = 10_000;

@@ -1,0 +1,264 @@
+//! HTTP on one connection: hyper with this instance's limits, a watchdog beside it, and an orderly end when draining.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use hyper::{
+    Request, Response,
+    body::{Body, Frame, Incoming, SizeHint},
+    rt::ReadBufCursor,
+    server::conn::{http1, http2},
+};
+use hyper_util::rt::TokioTimer;
+
+use super::{
+    Phase, PhaseWatch,
+    activity::{Activity, InProgress, Limits, now},
+};
+use crate::{config, forward};
+
+/// Serves `stream` until its end; `answer` is called for each request.
+pub(super) async fn serve<S, F, Fut>(
+    stream: S,
+    version: Version,
+    limits: &config::Limits,
+    phase: PhaseWatch,
+    answer: F,
+) where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    F: Fn(Request<Incoming>) -> Fut + 'static,
+    Fut: Future<Output = Response<forward::Body>> + 'static,
+{
+    let times = Limits { idle: *limits.idle, head: *limits.header_timeout };
+    let activity = Activity::new(times, now());
+    let stream = Observed { stream, activity: activity.clone() };
+    let service = service(answer, activity.clone());
+    match version {
+        Version::Http1 => {
+            let mut builder = http1(limits);
+            // A connection taken while draining carries one request: `Connection: close` (RFC 9112 §9.6).
+            builder.keep_alive(*phase.borrow() != Phase::Draining);
+            drive(builder.serve_connection(stream, service), activity, phase).await;
+        }
+        Version::Http2 => drive(http2(limits).serve_connection(stream, service), activity, phase).await,
+    }
+}
+
+/// What ALPN chose, or the port implies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Http1,
+    Http2,
+}
+
+/// The two kinds of hyper's connections, as far as they are alike.
+trait Connection: Future<Output = hyper::Result<()>> {
+    /// How a connection behaves that has not carried a request when draining begins.
+    const CLOSES_UNUSED: bool;
+    fn shut_down(self: Pin<&mut Self>);
+}
+
+async fn drive<C: Connection>(connection: C, activity: Activity, mut phase: PhaseWatch) {
+    let mut connection = pin!(connection);
+    let mut ending = false;
+    loop {
+        let patience = activity.deadline().unwrap_or_else(|| now() + RECONSIDER);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = tokio::time::sleep_until(patience.into()) => {
+                match activity.deadline() {
+                    Some(deadline) if deadline <= now() && ending => return,
+                    Some(deadline) if deadline <= now() => {
+                        ending = true;
+                        connection.as_mut().shut_down();
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            () = may_end(&mut phase, &activity, C::CLOSES_UNUSED), if !ending => {
+                ending = true;
+                connection.as_mut().shut_down();
+            }
+        }
+    }
+}
+
+/// Ready when draining has begun and this connection can be told without losing a request: an HTTP/1.1 client that has just
+/// connected has one on its way, and hyper would close under it.
+async fn may_end(phase: &mut PhaseWatch, activity: &Activity, closes_unused: bool) {
+    if phase.wait_for(|phase| *phase == Phase::Draining).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    while closes_unused && !activity.has_served() {
+        tokio::time::sleep(RECONSIDER / 100).await;
+    }
+}
+
+fn http1(limits: &config::Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Only a backstop: `Activity` is stricter.
+        .header_read_timeout(*limits.idle + *limits.header_timeout)
+        .max_header_size(usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX))
+        .max_headers(limits.header_fields)
+        .half_close(true);
+    builder
+}
+
+fn http2(limits: &config::Limits) -> http2::Builder<LocalExecutor> {
+    let window = |size: config::ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX >> 1);
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams)
+        .max_local_error_reset_streams(limits.http2_resets)
+        .max_pending_accept_reset_streams(limits.http2_resets)
+        .initial_stream_window_size(window(limits.http2_stream_window))
+        .initial_connection_window_size(window(limits.http2_connection_window))
+        .max_header_list_size(window(limits.header_size))
+        .keep_alive_interval(*limits.idle)
+        .keep_alive_timeout(*limits.header_timeout);
+    builder
+}
+
+impl<S, V, B> Connection for http1::Connection<S, V>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    V: hyper::service::HttpService<Incoming, ResBody = B>,
+    V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const CLOSES_UNUSED: bool = true;
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S, V, B> Connection for http2::Connection<S, V, LocalExecutor>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    V: hyper::service::HttpService<Incoming, ResBody = B>,
+    V::Future: 'static,
+    V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const CLOSES_UNUSED: bool = false;
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Streams of an HTTP/2 connection are tasks of this worker.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+fn service<F, Fut>(
+    answer: F,
+    activity: Activity,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<Tracked>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Tracked>, Infallible>> + 'static,
+>
+where
+    F: Fn(Request<Incoming>) -> Fut + 'static,
+    Fut: Future<Output = Response<forward::Body>> + 'static,
+{
+    let answer = Rc::new(answer);
+    hyper::service::service_fn(move |request| {
+        let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
+        async move { Ok(answer(request).await.map(|body| Tracked { body, _in_progress: in_progress })) }
+    })
+}
+
+/// A body whose end is the end of its request.
+struct Tracked {
+    body: forward::Body,
+    _in_progress: InProgress,
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that reports when bytes come in.
+struct Observed<S> {
+    stream: S,
+    activity: Activity,
+}
+
+impl<S: hyper::rt::Read + Unpin> hyper::rt::Read for Observed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.activity.received(now());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: hyper::rt::Write + Unpin> hyper::rt::Write for Observed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// How often a connection whose state has no deadline is looked at again.
+const RECONSIDER: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,101 @@
+//! What workers count.
+
+use prometheus::{IntGauge, Registry};
+
+use crate::{
+    label,
+    telemetry::metrics::{Counters, Histograms, gauge},
+    tls::HandshakeEnd,
+};
+
+label! {
+    /// What became of a connection to a TLS port. Each is counted under exactly one of these.
+    pub enum Outcome["outcome"] {
+        /// Its handshake was completed and requests were served.
+        Serve = "served",
+        /// All connections were taken.
+        RefuseFull = "refused_full",
+        /// Its source had as many as one may have.
+        RefuseSource = "refused_source",
+        /// No whole ClientHello in time.
+        EndHelloTimeout = "hello_timeout",
+        /// The peer closed first.
+        EndClosed = "closed",
+        /// Plain HTTP.
+        RefusePlainHttp = "plain_http",
+        /// Not TLS, or a ClientHello that breaks the rules.
+        RefuseMalformed = "malformed",
+        /// The peer broke the handshake off.
+        EndHandshakeFailed = "handshake_failed",
+        /// The handshake's flights took too long.
+        EndHandshakeTimeout = "handshake_timeout",
+        /// No server name, or an address.
+        RefuseNoName = "no_server_name",
+        /// A name that is not served here.
+        RefuseForeign = "foreign_name",
+        /// A name of which nothing can be said now, and no certificate is there.
+        RefuseUnknown = "unknown_name",
+        /// No certificate in time.
+        RefuseNoCertificate = "no_certificate",
+        /// A tls-alpn-01 validation, answered.
+        AnswerChallenge = "challenge_answered",
+        /// A tls-alpn-01 validation of which nothing is known.
+        RefuseChallenge = "challenge_unknown",
+    }
+}
+
+label! {
+    /// How a handshake came to its certificate.
+    pub(super) enum Found["certificate"] {
+        /// This worker had it.
+        Worker = "worker_cache",
+        /// The process had it.
+        Process = "process_cache",
+        /// It was read or ordered.
+        Obtained = "obtained",
+    }
+}
+
+impl From<HandshakeEnd> for Outcome {
+    fn from(end: HandshakeEnd) -> Self {
+        match end {
+            HandshakeEnd::HelloTimeout => Self::EndHelloTimeout,
+            HandshakeEnd::Closed => Self::EndClosed,
+            HandshakeEnd::PlainHttp => Self::RefusePlainHttp,
+            HandshakeEnd::Malformed => Self::RefuseMalformed,
+            HandshakeEnd::Failed => Self::EndHandshakeFailed,
+            HandshakeEnd::HandshakeTimeout => Self::EndHandshakeTimeout,
+        }
+    }
+}
+
+/// The workers' metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) connections: Counters<Outcome>,
+    pub(super) open: IntGauge,
+    pub(super) handshakes: Histograms<Found>,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            connections: Counters::register(
+                registry,
+                "gatehouse_tls_connections_total",
+                "Connections to TLS ports by what became of them.",
+            )?,
+            open: gauge(registry, "gatehouse_connections_open", "Connections open now, TLS and cleartext.")?,
+            handshakes: Histograms::register(
+                registry,
+                "gatehouse_tls_handshake_seconds",
+                "From the ClientHello to the completed handshake, by where the certificate was found.",
+                HANDSHAKE_BUCKETS,
+            )?,
+        })
+    }
+}
+
+const HANDSHAKE_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];

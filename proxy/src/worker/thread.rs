@@ -1,0 +1,207 @@
+//! The threads: start, accept, drain, end.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::{Phase, QUIET, Shared, Sockets, activity::now, cleartext, configs::Configs, tls};
+use crate::{
+    forward::Forwarder,
+    transport::{Backend, Epoll, Listener, Transport, Uring},
+};
+
+/// What one worker's tasks share.
+pub(super) struct Worker<T: Transport> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) forwarder: Forwarder<T>,
+    pub(super) configs: Configs,
+    open: Cell<usize>,
+    last_accept: Cell<Instant>,
+}
+
+/// The running workers.
+pub struct Workers(Vec<JoinHandle<()>>);
+
+impl Workers {
+    /// Waits until all have drained. Blocks the calling thread.
+    pub fn join(self) {
+        for worker in self.0 {
+            // A worker that panicked has ended the process already.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Starts one worker for each of `sockets`, each on a core of its own as long as there are cores.
+pub fn spawn(shared: &Arc<Shared>, backend: Backend, sockets: Vec<Sockets>) -> io::Result<Workers> {
+    let cores = own_cores()?;
+    let start = |(index, sockets): (usize, Sockets)| {
+        let shared = Arc::clone(shared);
+        let core = cores.get(index % cores.len().max(1)).copied();
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let lost = LostWorker;
+            if let Some(core) = core {
+                pin_to(core);
+            }
+            let ended = match backend {
+                Backend::Uring => Uring::run(|transport| work(transport, shared, index, sockets)),
+                Backend::Epoll => Epoll::run(|transport| work(transport, shared, index, sockets)),
+            };
+            match ended.and_then(std::convert::identity) {
+                Ok(()) => std::mem::forget(lost),
+                Err(error) => tracing::error!(worker = index, %error, "worker cannot run"),
+            }
+        })
+    };
+    sockets.into_iter().enumerate().map(start).collect::<io::Result<_>>().map(Workers)
+}
+
+/// Ends the process when a worker ends otherwise than by draining.
+struct LostWorker;
+
+impl Drop for LostWorker {
+    fn drop(&mut self) {
+        tracing::error!(
+            "a worker was lost; the process ends, since its share of connections would be swallowed"
+        );
+        std::process::abort();
+    }
+}
+
+async fn work<T: Transport>(
+    transport: T,
+    shared: Arc<Shared>,
+    index: usize,
+    sockets: Sockets,
+) -> io::Result<()> {
+    let worker = Rc::new(Worker {
+        forwarder: Forwarder::new(transport.clone(), Arc::clone(&shared.service)),
+        shared: Arc::clone(&shared),
+        configs: Configs::default(),
+        open: Cell::new(0),
+        last_accept: Cell::new(now()),
+    });
+    let mut accepting = Vec::new();
+    for listener in listen(&transport, sockets.https)? {
+        accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, tls::serve)));
+    }
+    for listener in listen(&transport, sockets.http)? {
+        accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, cleartext::serve)));
+    }
+    let beating = tokio::task::spawn_local(beat(shared, index));
+    worker.drain(|| accepting.iter().for_each(tokio::task::JoinHandle::abort)).await;
+    beating.abort();
+    Ok(())
+}
+
+fn listen<T: Transport>(transport: &T, sockets: Vec<TcpListener>) -> io::Result<Vec<T::Listener>> {
+    sockets.into_iter().map(|socket| transport.listen(socket)).collect()
+}
+
+/// Takes connections for ever, each in a task of its own.
+async fn accept<T, F, Fut>(worker: Rc<Worker<T>>, mut listener: T::Listener, serve: F)
+where
+    T: Transport,
+    F: Fn(Rc<Worker<T>>, T::Stream, SocketAddr) -> Fut,
+    Fut: Future<Output = ()> + 'static,
+{
+    loop {
+        match poll_fn(|cx| listener.poll_accept(cx)).await {
+            Ok((stream, peer)) => {
+                worker.last_accept.set(now());
+                let connection = serve(Rc::clone(&worker), stream, peer);
+                let open = Open::new(&worker);
+                tokio::task::spawn_local(async move {
+                    connection.await;
+                    drop(open);
+                });
+            }
+            Err(error) => {
+                // accept(2): what ails one connection is over with it; a lack of descriptors or memory needs a moment.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// An open connection of this worker.
+struct Open<T: Transport>(Rc<Worker<T>>);
+
+impl<T: Transport> Open<T> {
+    fn new(worker: &Rc<Worker<T>>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        worker.shared.metrics.open.inc();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl<T: Transport> Drop for Open<T> {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.shared.metrics.open.dec();
+    }
+}
+
+impl<T: Transport> Worker<T> {
+    /// Waits for draining to begin; goes on accepting until it is quiet, then stops, and waits for open connections, all
+    /// within the deadline.
+    async fn drain(&self, stop_accepting: impl FnOnce()) {
+        let mut phase = self.shared.phase.clone();
+        // The sender is gone when the process ends otherwise; then draining is right, too.
+        let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
+        let begun = now();
+        let deadline = begun + self.shared.drain_deadline;
+        until(deadline, || now() >= self.last_accept.get().max(begun) + QUIET).await;
+        stop_accepting();
+        until(deadline, || self.open.get() == 0).await;
+        if self.open.get() > 0 {
+            tracing::warn!(connections = self.open.get(), "drain deadline reached; open connections are cut");
+        }
+    }
+}
+
+async fn until(deadline: Instant, done: impl Fn() -> bool) {
+    while !done() && now() < deadline {
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
+}
+
+async fn beat(shared: Arc<Shared>, index: usize) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        shared.pulse.beat(index, now());
+    }
+}
+
+/// The cores this process may run on.
+fn own_cores() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect())
+}
+
+/// How many workers to run when none is configured: one per core this process may run on.
+pub fn own_core_count() -> io::Result<usize> {
+    own_cores().map(|cores| cores.len().max(1))
+}
+
+fn pin_to(core: usize) {
+    let mut set = CpuSet::new();
+    let pinned = set.set(core).and_then(|()| sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        tracing::warn!(core, %error, "worker is not pinned");
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+const DRAIN_STEP: Duration = Duration::from_millis(10);
