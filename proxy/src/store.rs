@@ -7,6 +7,9 @@
 mod connect;
 mod engine;
 mod error;
+mod faulty;
+mod metrics;
+mod retry;
 pub mod tables;
 
 use std::sync::Arc;
@@ -14,15 +17,18 @@ use std::sync::Arc;
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::{Cause, StoreError};
+pub use faulty::{FaultPlan, Faults, PlanError};
 
 use connect::Keep;
+use metrics::Meter;
 
 /// The client and the names of the tables; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     client: aws_sdk_dynamodb::Client,
     tables: Arc<Tables>,
-    keep: Arc<Keep>,
+    meter: Meter,
+    _keep: Arc<Keep>,
 }
 
 /// Names of the tables.

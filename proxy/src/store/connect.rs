@@ -7,11 +7,15 @@ use aws_sdk_dynamodb::{
     Client,
     config::{Builder, Credentials, SharedCredentialsProvider, SharedHttpClient},
 };
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::{Engine, EngineError, Store, Tables};
+use super::{
+    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, faulty::FaultyClient, metrics::Meter,
+    retry::RetryConflicts,
+};
 use crate::config::Endpoint;
 
 /// What lives as long as the last clone of a [`Store`].
@@ -30,14 +34,24 @@ pub enum ConnectError {
         "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`"
     )]
     Region,
+    /// The environment asks for faults that there are not.
+    #[error(transparent)]
+    Faults(#[from] PlanError),
 }
 
 impl Store {
     /// Points the SDK where `config` says; the embedded engine keeps its file in `state_directory`. Call it on the control runtime.
+    ///
+    /// `GATEHOUSE_STORE_FAULTS` in the environment injects faults: a seam for tests, which says so in the log.
     pub async fn connect(
         config: &crate::config::Store,
         state_directory: &Path,
     ) -> Result<Self, ConnectError> {
+        let faults = FaultPlan::from_environment()?;
+        if let Some(plan) = &faults {
+            warn!(?plan, "faults are injected into the store: this is for tests only");
+        }
+        let faults = faults.map(Faults::new);
         match &config.endpoint {
             Endpoint::Embedded => {
                 let engine = Engine::open(state_directory)?;
@@ -45,16 +59,16 @@ impl Store {
                     directory = %state_directory.display(),
                     "embedded store: a development engine for a single instance, not a replacement for DynamoDB"
                 );
-                Ok(Self::on(engine, config))
+                Ok(Self::in_process(engine, config, faults))
             }
             Endpoint::Aws => {
                 let sdk = loader(config).load().await;
                 sdk.region().ok_or(ConnectError::Region)?;
-                Ok(Self::over(Builder::from(&sdk), config, None))
+                Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
             }
             Endpoint::Url(url) => {
                 let sdk = elsewhere(url, config).await;
-                Ok(Self::over(Builder::from(&sdk), config, None))
+                Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
             }
         }
     }
@@ -62,20 +76,46 @@ impl Store {
     /// A store on `engine`; several on clones of one engine are instances of one fleet. Call it on the control runtime.
     #[must_use]
     pub fn on(engine: Engine, config: &crate::config::Store) -> Self {
+        Self::in_process(engine, config, None)
+    }
+
+    /// As [`Store::on`], with `faults` between.
+    #[must_use]
+    pub fn on_faulty(engine: Engine, config: &crate::config::Store, faults: Arc<Faults>) -> Self {
+        Self::in_process(engine, config, Some(faults))
+    }
+
+    fn in_process(engine: Engine, config: &crate::config::Store, faults: Option<Arc<Faults>>) -> Self {
         let builder = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("local"))
             .credentials_provider(placeholder())
             .endpoint_url("http://embedded.invalid")
             .retry_config(retries())
-            .timeout_config(timeouts(config))
-            .http_client(SharedHttpClient::new(engine.clone()));
-        Self::over(builder, config, Some(tokio::spawn(sweep(engine))))
+            .timeout_config(timeouts(config));
+        let sweeper = tokio::spawn(sweep(engine.clone()));
+        Self::over(builder, SharedHttpClient::new(engine), config, faults, Some(sweeper))
     }
 
-    fn over(builder: Builder, config: &crate::config::Store, sweeper: Option<JoinHandle<()>>) -> Self {
-        let client = Client::from_conf(builder.build());
-        Self { client, tables: Arc::new(Tables::from(config)), keep: Arc::new(Keep { sweeper }) }
+    fn over(
+        builder: Builder,
+        http: SharedHttpClient,
+        config: &crate::config::Store,
+        faults: Option<Arc<Faults>>,
+        sweeper: Option<JoinHandle<()>>,
+    ) -> Self {
+        let http = match faults {
+            Some(faults) => SharedHttpClient::new(FaultyClient::new(http, faults)),
+            None => http,
+        };
+        let meter = Meter::default();
+        let builder = builder.http_client(http).retry_classifier(RetryConflicts).interceptor(meter.clone());
+        Self {
+            client: Client::from_conf(builder.build()),
+            tables: Arc::new(Tables::from(config)),
+            meter,
+            _keep: Arc::new(Keep { sweeper }),
+        }
     }
 }
 
@@ -110,6 +150,11 @@ async fn elsewhere(url: &str, config: &crate::config::Store) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(placeholder()))
         .load()
         .await
+}
+
+/// rustls on aws-lc, as everywhere in the process.
+fn over_the_network() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
 fn placeholder() -> Credentials {
