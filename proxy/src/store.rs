@@ -4,10 +4,14 @@
 //! this process; no serving path Scans (only `domain_table::reindex` does, an operator's command);
 //! one process at a time holds an embedded store (`a_second_opening_of_the_same_file_is_refused`).
 
+pub mod budget;
 mod connect;
+pub mod domain_table;
 mod engine;
 mod error;
 mod faulty;
+pub mod instant;
+pub mod lease;
 mod metrics;
 mod retry;
 pub mod tables;

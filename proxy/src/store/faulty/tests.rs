@@ -68,7 +68,7 @@ async fn keys_left_unprocessed_are_named_and_a_batch_always_gets_on() {
 #[tokio::test]
 async fn throttles_and_conflicts_by_chance_are_got_over_by_retries() {
     let (sound, store, _) =
-        stores(FaultPlan { seed: 3, throttle: 100, conflict: 100, ..Default::default() }).await;
+        stores(FaultPlan { seed: 3, throttle: 50, conflict: 50, ..Default::default() }).await;
     for n in 0..10 {
         let pk = n.to_string();
         let write =
