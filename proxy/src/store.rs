@@ -1,15 +1,38 @@
 //! Fleet state over the DynamoDB API: the client, the three tables, their items.
 //! Not here: what items mean (`domains`, `certificates` decide).
-//! Invariants: the SDK is the only client, and where it points is the only difference between AWS, another endpoint and the engine in this process;
-//! no serving path Scans.
+//! Invariants: the SDK is the only client, and where it points is the only difference between AWS, another endpoint and the engine in
+//! this process; no serving path Scans (only `domain_table::reindex` does, an operator's command);
+//! one process at a time holds an embedded store (`a_second_opening_of_the_same_file_is_refused`).
 
-use std::path::Path;
+pub mod budget;
+mod connect;
+pub mod domain_table;
+mod engine;
+mod error;
+mod faulty;
+pub mod instant;
+pub mod lease;
+mod metrics;
+mod retry;
+pub mod tables;
+
+use std::sync::Arc;
+
+pub use connect::ConnectError;
+pub use engine::{Engine, EngineError};
+pub use error::{Cause, StoreError};
+pub use faulty::{FaultPlan, Faults, PlanError};
+
+use connect::Keep;
+use metrics::Meter;
 
 /// The client and the names of the tables; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     client: aws_sdk_dynamodb::Client,
-    tables: std::sync::Arc<Tables>,
+    tables: Arc<Tables>,
+    meter: Meter,
+    _keep: Arc<Keep>,
 }
 
 /// Names of the tables.
@@ -24,14 +47,6 @@ pub struct Tables {
 }
 
 impl Store {
-    /// Points the SDK where `config` says; the embedded engine keeps its file in `state_directory`.
-    pub async fn connect(
-        _config: &crate::config::Store,
-        _state_directory: &Path,
-    ) -> Result<Self, ConnectError> {
-        todo!()
-    }
-
     /// The SDK's client; for this room's tables only.
     pub(crate) fn client(&self) -> &aws_sdk_dynamodb::Client {
         &self.client
@@ -44,6 +59,12 @@ impl Store {
     }
 }
 
-/// Why no client could be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {}
+impl From<&crate::config::Store> for Tables {
+    fn from(config: &crate::config::Store) -> Self {
+        Self {
+            certificates: config.certificates_table.clone(),
+            domains: config.domains_table.clone(),
+            state: config.state_table.clone(),
+        }
+    }
+}

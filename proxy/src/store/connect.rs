@@ -1,0 +1,191 @@
+//! Pointing the SDK: at AWS, at another endpoint, or at the engine in this process.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::{
+    Client,
+    config::{Builder, Credentials, SharedCredentialsProvider, SharedHttpClient},
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::{
+    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, faulty::FaultyClient, metrics::Meter,
+    retry::RetryConflicts,
+};
+use crate::config::Endpoint;
+
+/// What lives as long as the last clone of a [`Store`].
+pub(super) struct Keep {
+    sweeper: Option<JoinHandle<()>>,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The embedded engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Nobody says where the tables are.
+    #[error(
+        "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`"
+    )]
+    Region,
+    /// The environment asks for faults that there are not.
+    #[error(transparent)]
+    Faults(#[from] PlanError),
+}
+
+impl Store {
+    /// Points the SDK where `config` says; the embedded engine keeps its file in `state_directory`. Call it on the control runtime.
+    ///
+    /// `GATEHOUSE_STORE_FAULTS` in the environment injects faults: a seam for tests, which says so in the log.
+    pub async fn connect(
+        config: &crate::config::Store,
+        state_directory: &Path,
+    ) -> Result<Self, ConnectError> {
+        let faults = FaultPlan::from_environment()?;
+        if let Some(plan) = &faults {
+            warn!(?plan, "faults are injected into the store: this is for tests only");
+        }
+        let faults = faults.map(Faults::new);
+        match &config.endpoint {
+            Endpoint::Embedded => {
+                let engine = Engine::open(state_directory)?;
+                info!(
+                    directory = %state_directory.display(),
+                    "embedded store: a development engine for a single instance, not a replacement for DynamoDB"
+                );
+                Ok(Self::in_process(engine, config, faults))
+            }
+            Endpoint::Aws => {
+                let sdk = loader(config).load().await;
+                sdk.region().ok_or(ConnectError::Region)?;
+                Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
+            }
+            Endpoint::Url(url) => {
+                let sdk = elsewhere(url, config).await;
+                Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
+            }
+        }
+    }
+
+    /// A store on `engine`; several on clones of one engine are instances of one fleet. Call it on the control runtime.
+    #[must_use]
+    pub fn on(engine: Engine, config: &crate::config::Store) -> Self {
+        Self::in_process(engine, config, None)
+    }
+
+    /// As [`Store::on`], with `faults` between.
+    #[must_use]
+    pub fn on_faulty(engine: Engine, config: &crate::config::Store, faults: Arc<Faults>) -> Self {
+        Self::in_process(engine, config, Some(faults))
+    }
+
+    fn in_process(engine: Engine, config: &crate::config::Store, faults: Option<Arc<Faults>>) -> Self {
+        let builder = Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("local"))
+            .credentials_provider(placeholder())
+            .endpoint_url("http://embedded.invalid")
+            .retry_config(retries())
+            .timeout_config(timeouts(config));
+        let sweeper = tokio::spawn(sweep(engine.clone()));
+        Self::over(builder, SharedHttpClient::new(engine), config, faults, Some(sweeper))
+    }
+
+    fn over(
+        builder: Builder,
+        http: SharedHttpClient,
+        config: &crate::config::Store,
+        faults: Option<Arc<Faults>>,
+        sweeper: Option<JoinHandle<()>>,
+    ) -> Self {
+        let http = match faults {
+            Some(faults) => SharedHttpClient::new(FaultyClient::new(http, faults)),
+            None => http,
+        };
+        let meter = Meter::default();
+        let builder = builder.http_client(http).retry_classifier(RetryConflicts).interceptor(meter.clone());
+        Self {
+            client: Client::from_conf(builder.build()),
+            tables: Arc::new(Tables::from(config)),
+            meter,
+            _keep: Arc::new(Keep { sweeper }),
+        }
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        if let Some(sweeper) = &self.sweeper {
+            sweeper.abort();
+        }
+    }
+}
+
+fn loader(config: &crate::config::Store) -> aws_config::ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(retries())
+        .timeout_config(timeouts(config));
+    match &config.region {
+        Some(region) => loader.region(Region::new(region.clone())),
+        None => loader,
+    }
+}
+
+/// An emulator speaks cleartext and knows no credentials; asking the instance's metadata for some would cost seconds in vain.
+/// What speaks TLS (a VPC endpoint) wants the real ones.
+async fn elsewhere(url: &str, config: &crate::config::Store) -> SdkConfig {
+    let loader = loader(config).endpoint_url(url);
+    if url.starts_with("https://") || std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
+        return loader.load().await;
+    }
+    let region = config.region.clone().unwrap_or_else(|| "local".to_owned());
+    loader
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(placeholder()))
+        .load()
+        .await
+}
+
+/// rustls on aws-lc, as everywhere in the process.
+fn over_the_network() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}
+
+fn placeholder() -> Credentials {
+    Credentials::new("gatehouse", "gatehouse", None, None, "placeholder")
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50))
+}
+
+/// One attempt may take half of the whole, so that a lost packet leaves time for another.
+fn timeouts(config: &crate::config::Store) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(*config.timeout / 2)
+        .operation_attempt_timeout(*config.timeout / 2)
+        .operation_timeout(*config.timeout)
+        .build()
+}
+
+async fn sweep(engine: Engine) {
+    let mut ticks = tokio::time::interval(SWEEP_PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let engine = engine.clone();
+        match tokio::task::spawn_blocking(move || engine.sweep()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(%error, "expired items of the embedded store could not be removed"),
+            Err(_) => return,
+        }
+    }
+}
+
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);

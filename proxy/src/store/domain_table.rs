@@ -1,0 +1,150 @@
+//! The domains table: finding, writing, listing entries, and the feed of their changes.
+//! Not here: what an entry permits, and how changes are decided (`domains`).
+//! Invariants: writes name only attributes of the [`Record`], so `labels`, `settings`, `checks` and what comes later stay as they are
+//! (`a_write_leaves_what_it_does_not_know`); a write replaces exactly the version it was decided on.
+
+mod record;
+mod reindex;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{AttributeValue, KeysAndAttributes},
+};
+
+pub use record::{DEFAULT_TENANT, Record, SHARDS, Shard, Status};
+pub use reindex::{Reindexed, reindex};
+
+use super::{Store, StoreError, instant::Micros};
+use crate::name::Pattern;
+
+/// An item as the SDK gives it.
+type Item = HashMap<String, AttributeValue>;
+
+/// The entries of `patterns` that are there, read consistently in one call; at most 100.
+pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<Record>, StoreError> {
+    let table = &store.tables().domains;
+    let keys = patterns.iter().map(key).collect();
+    let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+    let wanted = wanted.map_err(|error| StoreError::Refused(error.into()))?;
+    let mut wanted = Some(HashMap::from([(table.clone(), wanted)]));
+    let mut found = Vec::new();
+    for round in 0..MAX_ROUNDS {
+        if round > 0 {
+            tokio::time::sleep(UNPROCESSED_PAUSE * round).await;
+        }
+        let answer = store.client().batch_get_item().set_request_items(wanted.take()).send().await?;
+        let items = answer.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default();
+        for item in &items {
+            found.push(Record::read(item)?);
+        }
+        wanted = answer.unprocessed_keys.filter(|rest| !rest.is_empty());
+        if wanted.is_none() {
+            return Ok(found);
+        }
+    }
+    Err(StoreError::Unavailable("keys of a batch are still unprocessed".into()))
+}
+
+/// The entry of `pattern`, read consistently.
+pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<Record>, StoreError> {
+    let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
+    let answer = get.set_key(Some(key(pattern))).send().await?;
+    answer.item.as_ref().map(Record::read).transpose()
+}
+
+/// Writes `record` in the place of the entry of version `replaced` (0: of none, or of one made by hand).
+/// [`StoreError::Conflict`] when another version is there.
+pub async fn put(store: &Store, record: &Record, replaced: u64) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().domains);
+    let update = update.set_key(Some(key(&record.pattern)));
+    written(update, record, replaced).send().await?;
+    Ok(())
+}
+
+/// Every name in an expression stands behind `#`: `domain`, `status` and more are reserved words of the API.
+fn written(update: UpdateItemFluentBuilder, record: &Record, replaced: u64) -> UpdateItemFluentBuilder {
+    let mut update = update;
+    let (mut set, mut remove) = (Vec::new(), Vec::new());
+    for (name, value) in record.attributes() {
+        update = update.expression_attribute_names(format!("#{name}"), name);
+        if let Some(value) = value {
+            update = update.expression_attribute_values(format!(":{name}"), value);
+            set.push(format!("#{name} = :{name}"));
+        } else {
+            remove.push(format!("#{name}"));
+        }
+    }
+    let mut expression = format!("SET {}", set.join(", "));
+    if !remove.is_empty() {
+        expression = format!("{expression} REMOVE {}", remove.join(", "));
+    }
+    let update = update.update_expression(expression);
+    if replaced == 0 {
+        return update.condition_expression("attribute_not_exists(#version)");
+    }
+    update
+        .condition_expression("#version = :replaced")
+        .expression_attribute_values(":replaced", AttributeValue::N(replaced.to_string()))
+}
+
+/// Tells `each` of the changes in `shard` after `after`, oldest first. Index reads are eventually consistent: read again from before the end.
+pub async fn read_feed(
+    store: &Store,
+    shard: Shard,
+    after: Micros,
+    mut each: impl FnMut(Result<Record, StoreError>),
+) -> Result<(), StoreError> {
+    let mut pages = store
+        .client()
+        .query()
+        .table_name(&store.tables().domains)
+        .index_name("feed")
+        .key_condition_expression("#feed = :feed AND #changed_at > :after")
+        .expression_attribute_names("#feed", "feed")
+        .expression_attribute_names("#changed_at", "changed_at")
+        .expression_attribute_values(":feed", AttributeValue::S(shard.to_string()))
+        .expression_attribute_values(":after", AttributeValue::S(after.to_string()))
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        page?.items().iter().for_each(|item| each(Record::read(item)));
+    }
+    Ok(())
+}
+
+/// Up to `limit` entries of `tenant` in the order of their names, those behind `after`. Rows of an index: without version.
+pub async fn list(
+    store: &Store,
+    tenant: &str,
+    after: Option<&Pattern>,
+    limit: u16,
+) -> Result<Vec<Record>, StoreError> {
+    let query = store
+        .client()
+        .query()
+        .table_name(&store.tables().domains)
+        .index_name("tenant")
+        .key_condition_expression("#tenant = :tenant AND #domain > :after")
+        .expression_attribute_names("#tenant", "tenant")
+        .expression_attribute_names("#domain", "domain")
+        .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_owned()))
+        // Before all names: no name begins with a space.
+        .expression_attribute_values(
+            ":after",
+            AttributeValue::S(after.map_or(" ".to_owned(), Pattern::to_string)),
+        )
+        .limit(i32::from(limit));
+    query.send().await?.items().iter().map(Record::read).collect()
+}
+
+fn key(pattern: &Pattern) -> Item {
+    Item::from([("domain".to_owned(), AttributeValue::S(pattern.to_string()))])
+}
+
+const MAX_ROUNDS: u32 = 6;
+const UNPROCESSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

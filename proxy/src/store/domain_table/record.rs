@@ -1,0 +1,184 @@
+//! An entry of the domains table, and the item it is kept as.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+
+use super::Item;
+use crate::{
+    name::Pattern,
+    store::{StoreError, instant::Micros},
+    target::Target,
+};
+
+/// An entry of the domains table. One made by hand has its `domain` only: active, of the default tenant, version 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// What it covers; the key.
+    #[serde(rename = "domain")]
+    pub pattern: Pattern,
+    /// Where its requests go; absent, the default target.
+    pub target: Option<Target>,
+    /// Whether it is served.
+    pub status: Status,
+    /// Whose it is.
+    pub tenant: String,
+    /// Optimistic lock; 0 for an item made by hand and for rows of an index that leaves it out.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Option<Micros>,
+    /// When it last changed: its place in the feed. An item made by hand has none, and is in no feed.
+    pub changed_at: Option<Micros>,
+    /// Seconds since the epoch after which the table forgets it.
+    pub expires_at: Option<u64>,
+}
+
+/// Whether an entry is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Not verified yet: not served.
+    Pending,
+    /// Served. An item without a status is active.
+    Active,
+    /// Its verification fails of late; still served.
+    Failing,
+    /// Not served until its owner says so.
+    Suspended,
+    /// A tombstone, so that other instances see the removal.
+    Removed,
+}
+
+/// A partition of the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard(u8);
+
+/// All partitions of the feed.
+pub const SHARDS: [Shard; 4] = [Shard(0), Shard(1), Shard(2), Shard(3)];
+
+/// Whose an entry is that does not say it.
+pub const DEFAULT_TENANT: &str = "default";
+
+impl Shard {
+    /// The partition of `pattern`, the same on every instance and release: FNV-1a of its text.
+    #[must_use]
+    pub fn of(pattern: &Pattern) -> Self {
+        let hash = pattern.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let [.., last] = hash.to_be_bytes();
+        Self(last % 4)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Record {
+    /// Reads what we, an operator or anybody else wrote; what cannot be understood is named, never guessed.
+    pub(super) fn read(item: &Item) -> Result<Self, StoreError> {
+        let reader = Reader { item, key: text_of(item, "domain").unwrap_or_default() };
+        let pattern = Pattern::parse(&reader.key).map_err(|error| reader.fault("domain", &error))?;
+        if pattern.to_string() != reader.key {
+            return Err(reader.fault("domain", &format!("must be written `{pattern}` to be found")));
+        }
+        Ok(Self {
+            target: reader.text("target", |text| Target::parse(text).map_err(|error| error.to_string()))?,
+            status: reader.text("status", Status::parse)?.unwrap_or(Status::Active),
+            tenant: reader.text("tenant", |text| Ok(text.into()))?.unwrap_or_else(|| DEFAULT_TENANT.into()),
+            version: reader.number("version")?.unwrap_or(0),
+            created_at: reader.text("created_at", instant)?,
+            changed_at: reader.text("changed_at", instant)?,
+            expires_at: reader.number("expires_at")?,
+            pattern,
+        })
+    }
+
+    /// Every attribute it is kept as beside its key; absent ones are removed.
+    pub(super) fn attributes(&self) -> [(&'static str, Option<AttributeValue>); 8] {
+        let text = |text: String| Some(AttributeValue::S(text));
+        let number = |n: u64| Some(AttributeValue::N(n.to_string()));
+        [
+            ("target", self.target.as_ref().and_then(|target| text(target.to_string()))),
+            ("status", text(self.status.as_str().to_owned())),
+            ("tenant", text(self.tenant.clone())),
+            ("version", number(self.version)),
+            ("created_at", self.created_at.and_then(|at| text(at.to_string()))),
+            ("changed_at", self.changed_at.and_then(|at| text(at.to_string()))),
+            ("feed", text(Shard::of(&self.pattern).to_string())),
+            ("expires_at", self.expires_at.and_then(number)),
+        ]
+    }
+}
+
+impl Status {
+    /// As the table and the command line write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Failing => "failing",
+            Self::Suspended => "suspended",
+            Self::Removed => "removed",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        [Self::Pending, Self::Active, Self::Failing, Self::Suspended, Self::Removed]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is none of pending, active, failing, suspended, removed"))
+    }
+}
+
+fn instant(text: &str) -> Result<Micros, String> {
+    Micros::parse(text).ok_or_else(|| format!("`{text}` is not written like `2026-11-24T02:15:08.123456Z`"))
+}
+
+struct Reader<'a> {
+    item: &'a Item,
+    key: String,
+}
+
+impl Reader<'_> {
+    fn fault(&self, attribute: &'static str, fault: &dyn fmt::Display) -> StoreError {
+        let key = self.key.chars().take(MAX_SHOWN).collect();
+        StoreError::Misshapen { key, attribute, fault: fault.to_string() }
+    }
+
+    fn text<T>(
+        &self,
+        attribute: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, StoreError> {
+        match self.item.get(attribute) {
+            None | Some(AttributeValue::Null(_)) => Ok(None),
+            Some(AttributeValue::S(text)) => {
+                parse(text).map(Some).map_err(|fault| self.fault(attribute, &fault))
+            }
+            Some(_) => Err(self.fault(attribute, &"must be of type S")),
+        }
+    }
+
+    fn number(&self, attribute: &'static str) -> Result<Option<u64>, StoreError> {
+        match self.item.get(attribute) {
+            None | Some(AttributeValue::Null(_)) => Ok(None),
+            Some(AttributeValue::N(text)) => {
+                text.parse().map(Some).map_err(|_| self.fault(attribute, &"must be a whole number"))
+            }
+            Some(_) => Err(self.fault(attribute, &"must be of type N")),
+        }
+    }
+}
+
+fn text_of(item: &Item, attribute: &str) -> Option<String> {
+    item.get(attribute).and_then(|value| value.as_s().ok().cloned())
+}
+
+/// A hostile key is not written to the log in full.
+const MAX_SHOWN: usize = 260;

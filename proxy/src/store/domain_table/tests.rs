@@ -1,0 +1,178 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::{Engine, FaultPlan, Faults, tables};
+
+async fn store() -> Store {
+    let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+    tables::create(&store).await.unwrap();
+    store
+}
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+fn record(name: &str, version: u64, changed_at: u64) -> Record {
+    let at = Some(Micros::from_epoch(changed_at));
+    Record {
+        pattern: pattern(name),
+        target: None,
+        status: Status::Active,
+        tenant: "default".into(),
+        version,
+        created_at: at,
+        changed_at: at,
+        expires_at: None,
+    }
+}
+
+async fn put_by_hand(store: &Store, name: &str) {
+    let put = store.client().put_item().table_name(&store.tables().domains);
+    put.item("domain", AttributeValue::S(name.to_owned())).send().await.unwrap();
+}
+
+async fn feed(store: &Store, after: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    for shard in SHARDS {
+        let each = |record: Result<Record, StoreError>| found.push(record.unwrap().pattern.to_string());
+        read_feed(store, shard, Micros::from_epoch(after), each).await.unwrap();
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn an_item_with_nothing_but_its_domain_is_an_active_entry() {
+    let store = store().await;
+    put_by_hand(&store, "hand.example").await;
+    let found = get(&store, &pattern("hand.example")).await.unwrap().unwrap();
+    assert_eq!((found.status, found.tenant.as_str(), found.version), (Status::Active, "default", 0));
+    assert_eq!((found.target, found.changed_at), (None, None));
+}
+
+#[tokio::test]
+async fn reindex_puts_items_made_by_hand_into_feed_and_listing() {
+    let store = store().await;
+    put_by_hand(&store, "hand.example").await;
+    put_by_hand(&store, "UPPER.example").await;
+    assert_eq!(feed(&store, 0).await, Vec::<String>::new());
+    let report = reindex(&store, Micros::from_epoch(7)).await.unwrap();
+    assert_eq!(report.repaired, 1);
+    let faults: Vec<_> = report.misshapen.iter().map(ToString::to_string).collect();
+    assert_eq!(faults, ["item `UPPER.example`: domain must be written `upper.example` to be found"]);
+    assert_eq!(feed(&store, 0).await, ["hand.example"]);
+    assert_eq!(list(&store, "default", None, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        reindex(&store, Micros::from_epoch(8)).await.unwrap().repaired,
+        0,
+        "a second time nothing is left"
+    );
+}
+
+#[tokio::test]
+async fn a_write_replaces_exactly_the_version_it_was_decided_on() {
+    let store = store().await;
+    put(&store, &record("a.example", 1, 1), 0).await.unwrap();
+    for (version, replaced) in [(1, 0), (3, 2)] {
+        let written = put(&store, &record("a.example", version, 2), replaced).await;
+        assert!(matches!(written, Err(StoreError::Conflict)), "{version} for {replaced}: {written:?}");
+    }
+    put(&store, &record("a.example", 2, 2), 1).await.unwrap();
+    assert_eq!(get(&store, &pattern("a.example")).await.unwrap().unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn a_write_leaves_what_it_does_not_know() {
+    let store = store().await;
+    let item = store.client().put_item().table_name(&store.tables().domains);
+    let item = item.item("domain", AttributeValue::S("a.example".into()));
+    item.item("checks", AttributeValue::M([("dns".to_owned(), AttributeValue::Bool(true))].into()))
+        .send()
+        .await
+        .unwrap();
+    put(&store, &record("a.example", 1, 1), 0).await.unwrap();
+    let get = store.client().get_item().table_name(&store.tables().domains);
+    let item = get.set_key(Some(key(&pattern("a.example")))).send().await.unwrap().item.unwrap();
+    assert!(item.get("checks").unwrap().is_m());
+}
+
+#[tokio::test]
+async fn the_feed_gives_what_changed_after_the_cursor_and_pages_are_followed() {
+    let store = store().await;
+    for n in 1..=40 {
+        put(&store, &record(&format!("n{n:02}.example"), 1, n), 0).await.unwrap();
+    }
+    assert_eq!(feed(&store, 38).await, ["n39.example", "n40.example"]);
+    let first = list(&store, "default", None, 30).await.unwrap();
+    let rest = list(&store, "default", first.last().map(|last| &last.pattern), 30).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (30, 10));
+}
+
+#[tokio::test]
+async fn entries_are_found_past_throttles_and_unprocessed_keys() {
+    let engine = Engine::in_memory().unwrap();
+    let config = crate::config::Store::default();
+    let plan = FaultPlan {
+        seed: 11,
+        stale: Duration::from_secs(2),
+        throttle: 10,
+        unprocessed: 500,
+        ..FaultPlan::default()
+    };
+    let store = Store::on_faulty(engine, &config, Faults::new(plan));
+    tables::create(&store).await.unwrap();
+    for n in 0..20 {
+        let names = [format!("n{n}.example"), format!("*.n{n}.example")];
+        for name in &names {
+            put(&store, &record(name, 1, 1), 0).await.unwrap();
+        }
+        let wanted: Vec<_> = names.iter().map(|name| pattern(name)).collect();
+        assert_eq!(find(&store, &wanted).await.unwrap().len(), 2, "{names:?}");
+    }
+}
+
+fn hostile_value() -> impl Strategy<Value = AttributeValue> {
+    prop_oneof![
+        "\\PC{0,300}".prop_map(AttributeValue::S),
+        "[a-z]{1,9}".prop_map(AttributeValue::S),
+        "[0-9.eE+-]{0,50}".prop_map(AttributeValue::N),
+        any::<bool>().prop_map(AttributeValue::Bool),
+        any::<bool>().prop_map(AttributeValue::Null),
+        Just(AttributeValue::L(vec![])),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn hostile_items_never_panic(
+        values in proptest::collection::vec((
+            proptest::sample::select(vec![
+                "domain", "target", "status", "tenant", "version", "created_at", "changed_at", "expires_at",
+            ]),
+            hostile_value(),
+        ), 0..12)
+    ) {
+        let item: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let _ = Record::read(&item);
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written(
+        label in "[a-z][a-z0-9]{0,20}", wildcard: bool, version in 1..u64::MAX, at in 0..253_402_300_799_999_999_u64,
+        status in proptest::sample::select(vec![
+            Status::Pending, Status::Active, Status::Failing, Status::Suspended, Status::Removed,
+        ]),
+        port in proptest::option::of(1..u16::MAX), expires_at in proptest::option::of(any::<u64>()),
+    ) {
+        let name = format!("{}{label}.example", if wildcard { "*." } else { "" });
+        let target = port.map(|port| crate::target::Target::parse(&format!("http://10.0.0.1:{port}")).unwrap());
+        let record = Record { target, status, expires_at, ..record(&name, version, at) };
+        let attributes = record.attributes().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let mut item: Item = attributes.collect();
+        item.extend(key(&record.pattern));
+        prop_assert_eq!(Record::read(&item).unwrap(), record);
+    }
+}

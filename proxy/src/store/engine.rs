@@ -1,0 +1,209 @@
+//! The engine in this process, behind the SDK's own connector trait: no port is opened, and the SDK cannot tell the difference.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use dynoxide::{Database, DynoxideError};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A DynamoDB-compatible engine (`SQLite` in WAL mode) in this process; clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    database: Database,
+    /// Held for as long as the engine lives; absent for one in memory.
+    _lock: Option<Arc<File>>,
+}
+
+/// Why the engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Another process has it.
+    #[error(
+        "{}: another process holds this store; stop it, talk to it through its control socket, or choose another `state_directory`",
+        .0.display()
+    )]
+    Held(PathBuf),
+    /// The file system says no.
+    #[error("{}: cannot be used as the embedded store; check `state_directory` and its owner", path.display())]
+    File {
+        /// What was opened.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine says no.
+    #[error("{}: the embedded store cannot be opened; restore it from a copy or remove it", path.display())]
+    Engine {
+        /// Its file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: DynoxideError,
+    },
+}
+
+impl Engine {
+    /// Opens or creates the store in `directory`; both are for this user alone.
+    pub fn open(directory: &Path) -> Result<Self, EngineError> {
+        let refuse = |path: &Path| {
+            let path = path.to_owned();
+            move |source| EngineError::File { path, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(refuse(directory))?;
+        let lock_path = directory.join(LOCK_FILE);
+        let lock = private(&lock_path).map_err(refuse(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(EngineError::Held(directory.join(STORE_FILE))),
+            Err(TryLockError::Error(source)) => return Err(refuse(&lock_path)(source)),
+        }
+        let path = directory.join(STORE_FILE);
+        // SQLite gives `-wal` and `-shm` the mode of the file they belong to.
+        private(&path).map_err(refuse(&path))?;
+        let database = path.to_str().ok_or_else(|| refuse(&path)(io::ErrorKind::InvalidFilename.into()))?;
+        let database = Database::new(database).map_err(|source| EngineError::Engine { path, source })?;
+        Ok(Self { database, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// One that is gone when its last clone is: for tests and trials.
+    pub fn in_memory() -> Result<Self, EngineError> {
+        let database = Database::memory()
+            .map_err(|source| EngineError::Engine { path: PathBuf::from(":memory:"), source })?;
+        Ok(Self { database, _lock: None })
+    }
+
+    /// Removes what its time to live has ended, as DynamoDB does by itself; blocks.
+    pub(super) fn sweep(&self) -> Result<usize, DynoxideError> {
+        self.database.sweep_ttl()
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl HttpClient for Engine {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Engine {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let database = self.database.clone();
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+            let body = request.body().bytes().map(<[u8]>::to_vec).unwrap_or_default();
+            let answer = tokio::task::spawn_blocking(move || dispatch(&database, &operation, &body))
+                .await
+                .map_err(|error| ConnectorError::other(error.into(), None))?;
+            match answer {
+                Ok(body) => response(200, body),
+                Err(error) => response(error.status_code(), error.to_json().into_bytes()),
+            }
+        })
+    }
+}
+
+/// An answer as the API gives it (`application/x-amz-json-1.0`).
+pub(super) fn response(status: u16, body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {
+    let status = StatusCode::try_from(status).map_err(|error| ConnectorError::other(error.into(), None))?;
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
+    Ok(response)
+}
+
+fn dispatch(db: &Database, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+    match operation {
+        "CreateTable" => write(&db.create_table(read(body)?)?),
+        "DescribeTable" => write(&db.describe_table(read(body)?)?),
+        "ListTables" => write(&db.list_tables(read(body)?)?),
+        "UpdateTimeToLive" => write(&db.update_time_to_live(read(body)?)?),
+        "DescribeTimeToLive" => write(&db.describe_time_to_live(read(body)?)?),
+        "GetItem" => write(&db.get_item(read(body)?)?),
+        "PutItem" => write(&db.put_item(read(body)?)?),
+        "UpdateItem" => write(&db.update_item(read(body)?)?),
+        "DeleteItem" => write(&db.delete_item(read(body)?)?),
+        "Query" => write(&db.query(read(body)?)?),
+        "Scan" => write(&db.scan(read(body)?)?),
+        "BatchGetItem" => write(&db.batch_get_item(read(body)?)?),
+        "BatchWriteItem" => write(&db.batch_write_item(read(body)?)?),
+        "TransactWriteItems" => write(&db.transact_write_items(read(body)?)?),
+        "TransactGetItems" => write(&db.transact_get_items(read(body)?)?),
+        other => Err(DynoxideError::ValidationException(format!("the embedded store has no {other}"))),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
+    serde_json::from_slice(body).map_err(|error| {
+        // The engine's own deserialisers mark what the API would report as a validation error.
+        let text = error.to_string();
+        match text.split_once("VALIDATION:") {
+            Some((_, message)) => {
+                let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+                DynoxideError::ValidationException(message.to_owned())
+            }
+            None => DynoxideError::SerializationException(text),
+        }
+    })
+}
+
+fn write<T: Serialize>(answer: &T) -> Result<Vec<u8>, DynoxideError> {
+    serde_json::to_vec(answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+}
+
+const STORE_FILE: &str = "store.db";
+const LOCK_FILE: &str = "store.lock";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_second_opening_of_the_same_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Engine::open(directory.path()).unwrap();
+        assert!(matches!(Engine::open(directory.path()), Err(EngineError::Held(_))));
+        drop(first);
+        Engine::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn private_keys_in_the_store_are_for_its_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("state");
+        let _engine = Engine::open(&inner).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&inner), 0o700);
+        for entry in fs::read_dir(&inner).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+}
