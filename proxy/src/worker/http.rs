@@ -108,8 +108,7 @@ fn http1(limits: &config::Limits) -> http1::Builder {
         // Only a backstop: `Activity` is stricter.
         .header_read_timeout(*limits.idle + *limits.header_timeout)
         .max_header_size(usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX))
-        .max_headers(limits.header_fields)
-        .half_close(true);
+        .max_headers(limits.header_fields);
     builder
 }
 
