@@ -1,16 +1,53 @@
 //! May this name be served, and where does it go: static list, domains table, ask endpoint, in this order.
 //! Not here: certificates; how items are kept (`store`).
 //! Invariants: what is answered from memory never waits (`known` is synchronous); names that must be looked up draw on one budget
-//! per process and per source; correctness never depends on the feed: a missed name is found on its first hello.
+//! per process and per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness never depends on the feed: a missed name is
+//! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
+//! (`a_table_that_is_down_denies_nothing`).
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod answers;
+mod ask;
+mod budget;
+pub mod change;
+mod feed;
+mod flight;
+mod ledger;
+mod lookup;
+mod metrics;
+mod snapshot;
 
-use tokio::sync::{broadcast, watch};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use prometheus::Registry;
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, watch},
+};
+
+pub use ask::AskError;
+pub use change::ChangeError;
 
 use crate::{
+    config,
     name::{Pattern, ServerName},
+    store::{
+        Store, StoreError,
+        domain_table::{self, DEFAULT_TENANT, Record},
+    },
     target::Target,
 };
+use answers::{Answers, Lives};
+use ask::Ask;
+use budget::Budgets;
+use feed::Feed;
+use flight::Flights;
+use ledger::{Ledger, Lists};
+use metrics::{Metrics, Said};
+use snapshot::Snapshot;
 
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
@@ -56,7 +93,7 @@ pub enum Source {
 pub enum Denial {
     /// No source knows it.
     Foreign,
-    /// Its entry is suspended or removed.
+    /// Its entry is pending, suspended or removed.
     Withdrawn,
 }
 
@@ -72,7 +109,7 @@ pub enum Doubt {
 /// All names allowed at one moment, for the guard.
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
-    /// Grows with each change.
+    /// Grows with each change; 0 until every list was read whole, and so nothing to enforce by.
     pub revision: u64,
     /// Static, table and remembered ask names.
     pub patterns: Arc<std::collections::HashSet<Pattern>>,
@@ -87,51 +124,214 @@ pub struct Denied {
     pub ttl: Duration,
 }
 
+/// How far the lists were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The table is being read for the first time.
+    Loading,
+    /// Every list was read whole.
+    Loaded,
+    /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
+    SourceDown,
+}
+
+/// Why permission cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ask endpoint.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// A metric of ours is there already.
+    #[error("metrics of `domains` cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
 /// Permission and routing of the process; cheap to clone, callable from any runtime.
 #[derive(Clone)]
 pub struct Domains {
-    // store room's helper fills this in
+    inner: Arc<Inner>,
+    _feed: Option<Arc<Feed>>,
+}
+
+struct Inner {
+    config: config::Domains,
+    control: Handle,
+    table: Option<Store>,
+    ask: Option<Ask>,
+    ledger: Ledger,
+    answers: Answers,
+    flights: Flights,
+    budgets: Mutex<Budgets>,
+    denials: broadcast::Sender<Denied>,
+    progress: watch::Sender<Progress>,
+    metrics: Metrics,
 }
 
 impl Domains {
+    /// Serves the static list at once and reads the table in the background, on `control`.
+    pub fn start(
+        config: &config::Domains,
+        store: &Store,
+        control: &Handle,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let metrics = Metrics::register(registry)?;
+        let table = config.table.then(|| store.clone());
+        let (lists, progress) = match table {
+            Some(_) => (Lists::Partial, Progress::Loading),
+            None => (Lists::Whole, Progress::Loaded),
+        };
+        metrics.loaded.set(i64::from(progress == Progress::Loaded));
+        let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
+        let budgets = Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second);
+        let inner = Arc::new(Inner {
+            ledger: Ledger::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
+            answers: Answers::new(Lives { allow: *config.allow_ttl, deny: *config.deny_ttl }),
+            config: config.clone(),
+            control: control.clone(),
+            table: table.clone(),
+            ask,
+            flights: Flights::default(),
+            budgets: Mutex::new(budgets),
+            denials: broadcast::Sender::new(DENIALS_HELD),
+            progress: watch::Sender::new(progress),
+            metrics,
+        });
+        let feed = Feed::follow(Arc::clone(&inner), table);
+        Ok(Self { inner, _feed: Some(Arc::new(feed)) })
+    }
+
     /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`].
     #[must_use]
-    pub fn known(&self, _name: &ServerName) -> Option<Permission> {
-        todo!()
+    pub fn known(&self, name: &ServerName) -> Option<Permission> {
+        self.inner.known(name, Instant::now())
     }
 
     /// What memory or else the sources say, within the budgets; `from` is the client. The look-up runs on the control runtime.
-    pub async fn permission(&self, _name: &ServerName, _from: IpAddr) -> Permission {
-        todo!()
+    ///
+    /// # Cancel safety
+    /// The look-up goes on, and its answer is remembered.
+    pub async fn permission(&self, name: &ServerName, from: IpAddr) -> Permission {
+        if let Some(known) = self.known(name) {
+            return known;
+        }
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        let asked = self.inner.control.spawn(async move {
+            let permission = inner.permission(&name, from).await;
+            inner.metrics.said.bump(Said::of(&permission));
+            permission
+        });
+        // It ends without an answer when the control runtime does.
+        asked.await.unwrap_or(Permission::Unknown(Doubt::SourceDown))
+    }
+
+    /// Charges a look-up that another room makes for a name in doubt to the same budgets; whether it may be made.
+    #[must_use]
+    pub fn admits_lookup(&self, from: IpAddr) -> bool {
+        self.inner.admit(from, Instant::now()).is_ok()
     }
 
     /// The allowed names, and each change of them.
     #[must_use]
     pub fn names(&self) -> watch::Receiver<NameSet> {
-        todo!()
+        self.inner.ledger.names()
     }
 
     /// Denials as they happen.
     #[must_use]
     pub fn denials(&self) -> broadcast::Receiver<Denied> {
-        todo!()
+        self.inner.denials.subscribe()
+    }
+
+    /// How far the lists were read, and each change of it.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.inner.progress.subscribe()
+    }
+
+    /// Waits until the lists were read or are known to be out of reach, for at most `limit`.
+    pub async fn settled(&self, limit: Duration) -> Progress {
+        let mut progress = self.progress();
+        let settled = progress.wait_for(|progress| *progress != Progress::Loading);
+        match tokio::time::timeout(limit, settled).await {
+            Ok(Ok(progress)) => *progress,
+            Ok(Err(_)) | Err(_) => Progress::Loading,
+        }
     }
 
     /// Adds or replaces an entry of the table; returns the revision whose [`NameSet`] holds it.
-    pub async fn add(&self, _pattern: Pattern, _target: Option<Target>) -> Result<u64, ChangeError> {
-        todo!()
+    ///
+    /// # Cancel safety
+    /// The change goes on.
+    pub async fn add(&self, pattern: Pattern, target: Option<Target>) -> Result<u64, ChangeError> {
+        let store = self.changeable(&pattern)?;
+        self.apply(async move { change::add(&store, &pattern, target.as_ref()).await }).await
     }
 
     /// Removes an entry of the table (a tombstone); returns the revision whose [`NameSet`] lacks it.
-    pub async fn remove(&self, _pattern: &Pattern) -> Result<u64, ChangeError> {
-        todo!()
+    ///
+    /// # Cancel safety
+    /// The change goes on.
+    pub async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
+        let (store, pattern) = (self.changeable(pattern)?, pattern.clone());
+        self.apply(async move { change::remove(&store, &pattern).await }).await
+    }
+
+    /// Up to `limit` entries of the table in the order of their names, those behind `after`; tombstones included.
+    pub async fn list(&self, after: Option<&Pattern>, limit: u16) -> Result<Vec<Record>, StoreError> {
+        match &self.inner.table {
+            Some(store) => domain_table::list(store, DEFAULT_TENANT, after, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The table's entry of `pattern`.
+    pub async fn show(&self, pattern: &Pattern) -> Result<Option<Record>, StoreError> {
+        match &self.inner.table {
+            Some(store) => domain_table::get(store, pattern).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The entries of the configuration.
+    #[must_use]
+    pub fn static_entries(&self) -> &[config::StaticDomain] {
+        &self.inner.config.r#static
+    }
+
+    fn changeable(&self, pattern: &Pattern) -> Result<Store, ChangeError> {
+        if self.inner.ledger.snapshot().is_static(pattern) {
+            return Err(ChangeError::Static(pattern.clone()));
+        }
+        self.inner.table.clone().ok_or(ChangeError::TableOff)
+    }
+
+    async fn apply(
+        &self,
+        change: impl Future<Output = Result<Record, ChangeError>> + Send + 'static,
+    ) -> Result<u64, ChangeError> {
+        let inner = Arc::clone(&self.inner);
+        let changed = self.inner.control.spawn(async move {
+            let record = change.await?;
+            Ok(inner.ledger.apply(std::slice::from_ref(&record)))
+        });
+        changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
     }
 }
 
-/// Why a change of the table failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// No such entry.
-    #[error("domain `{0}` is not in the table; `gatehouse domain list` shows what is")]
-    Absent(Pattern),
+impl Progress {
+    /// A first reading failed; later failures take nothing away.
+    fn fail(&mut self) -> bool {
+        let loading = *self == Self::Loading;
+        if loading {
+            *self = Self::SourceDown;
+        }
+        loading
+    }
 }
+
+/// Denials a slow listener may lag behind by; beyond it the oldest are lost, and told again when asked again.
+const DENIALS_HELD: usize = 1024;
+
+#[cfg(test)]
+mod tests;

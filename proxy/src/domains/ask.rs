@@ -1,0 +1,147 @@
+//! The ask endpoint: `GET <url>?domain=NAME`, as Caddy's `on_demand_tls.ask` does it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tracing::debug;
+
+use crate::name::ServerName;
+
+/// A client of one endpoint. Redirects are not followed: one is an answer like any other, and denies.
+pub(super) struct Ask {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    url: String,
+    timeout: Duration,
+}
+
+/// What the endpoint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    Allow,
+    Deny,
+    /// It did not answer, or said that it cannot now.
+    Silence,
+}
+
+/// Why the endpoint cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Not a URL that can be asked.
+    #[error("domains.ask: `{0}` is no endpoint; write it like `https://domains.example.com/check`")]
+    Url(String),
+    /// No TLS for it.
+    #[error("domains.ask: no TLS client could be made; install the package `ca-certificates`")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Ask {
+    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, AskError> {
+        let refuse = || AskError::Url(url.to_owned());
+        let parsed: http::Uri = url.parse().map_err(|_| refuse())?;
+        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.authority().is_none() {
+            return Err(refuse());
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+        Ok(Self { client, url: url.to_owned(), timeout })
+    }
+
+    /// Asks for `name`.
+    ///
+    /// # Cancel safety
+    /// Dropped, the request is given up and its connection closed.
+    pub(super) async fn ask(&self, name: &ServerName) -> Reply {
+        let Ok(uri) = question(&self.url, name).parse::<http::Uri>() else { return Reply::Silence };
+        let answer = tokio::time::timeout(self.timeout, self.status(uri)).await;
+        match answer {
+            Ok(Ok(status)) => meaning(status),
+            Ok(Err(error)) => {
+                debug!(server_name = %name, error = &error as &dyn std::error::Error, "the ask endpoint cannot be reached");
+                Reply::Silence
+            }
+            Err(_) => Reply::Silence,
+        }
+    }
+
+    async fn status(&self, uri: http::Uri) -> Result<http::StatusCode, hyper_util::client::legacy::Error> {
+        let response = self.client.get(uri).await?;
+        let status = response.status();
+        // A short body is read so that the connection can be used again; what it says does not matter.
+        let _ = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        Ok(status)
+    }
+}
+
+/// Names hold nothing that a query must escape (RFC 3986 §3.4).
+fn question(url: &str, name: &ServerName) -> String {
+    let url = url.split('#').next().unwrap_or_default();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}domain={name}")
+}
+
+/// 2xx allows and others deny, save those by which a server says that it cannot answer now (RFC 9110 §15.6, RFC 6585 §4):
+/// an outage of the endpoint must not look like a denial of all names.
+fn meaning(status: http::StatusCode) -> Reply {
+    match status.as_u16() {
+        200..300 => Reply::Allow,
+        429 | 500.. => Reply::Silence,
+        _ => Reply::Deny,
+    }
+}
+
+const IDLE: Duration = Duration::from_secs(30);
+const MAX_BODY: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_one_more_parameter_of_the_url() {
+        let name = ServerName::parse("a.example").unwrap();
+        for (url, asked) in [
+            ("http://ask.example", "http://ask.example?domain=a.example"),
+            ("https://ask.example/check", "https://ask.example/check?domain=a.example"),
+            ("https://ask.example/check?key=1", "https://ask.example/check?key=1&domain=a.example"),
+            ("https://ask.example/check#part", "https://ask.example/check?domain=a.example"),
+        ] {
+            assert_eq!(question(url, &name), asked);
+            asked.parse::<http::Uri>().unwrap();
+        }
+    }
+
+    #[test]
+    fn only_an_answer_about_the_name_denies_it() {
+        for (status, reply) in [
+            (200, Reply::Allow),
+            (204, Reply::Allow),
+            (302, Reply::Deny),
+            (400, Reply::Deny),
+            (404, Reply::Deny),
+            (429, Reply::Silence),
+            (502, Reply::Silence),
+        ] {
+            assert_eq!(meaning(http::StatusCode::from_u16(status).unwrap()), reply, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused() {
+        for url in ["", "ask.example", "/check", "ftp://ask.example", "unix:/run/ask"] {
+            assert!(Ask::new(url, Duration::from_secs(1)).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Names that memory does not know: table, then ask endpoint, one look-up at a time for a name, within the budgets.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+
+use tracing::debug;
+
+use super::{
+    Denial, Denied, Doubt, Inner, Permission, Site, Source,
+    answers::Answer,
+    ask::Reply,
+    budget::Admission,
+    flight::Role,
+    metrics::Looked,
+    snapshot::{Found, Snapshot},
+};
+use crate::{
+    name::{Pattern, ServerName},
+    store::domain_table::{self, DEFAULT_TENANT, Record},
+};
+
+impl Inner {
+    /// What memory says. A withdrawn name is denied from memory too, but only once the guard was told of it.
+    pub(super) fn known(&self, name: &ServerName, now: Instant) -> Option<Permission> {
+        let remembered = || self.answers.get(name, now);
+        match self.ledger.find(name) {
+            Found::Served(site) => Some(Permission::Allow(site)),
+            Found::Withdrawn => remembered()
+                .filter(|answer| matches!(answer, Answer::Deny(_)))
+                .map(|_| Permission::Deny(Denial::Withdrawn)),
+            Found::Nothing => remembered().map(Permission::from),
+        }
+    }
+
+    /// What memory or else the sources say.
+    pub(super) async fn permission(&self, name: &ServerName, from: IpAddr) -> Permission {
+        let now = Instant::now();
+        if let Some(known) = self.known(name, now) {
+            return known;
+        }
+        if let Found::Withdrawn = self.ledger.find(name) {
+            return self.settle(name, Answer::Deny(Denial::Withdrawn));
+        }
+        if self.table.is_none() && self.ask.is_none() {
+            return self.settle(name, Answer::Deny(Denial::Foreign));
+        }
+        match self.flights.join(name, || self.admit(from, now)) {
+            Err(_) => Permission::Unknown(Doubt::BudgetSpent),
+            Ok(Role::Follow(mut answer)) => match answer.wait_for(Option::is_some).await {
+                Ok(answer) => answer.clone().unwrap_or(Permission::Unknown(Doubt::SourceDown)),
+                Err(_) => Permission::Unknown(Doubt::SourceDown),
+            },
+            Ok(Role::Lead(flight)) => {
+                // The last flight may have landed between memory's answer and this one's start.
+                let permission = match self.known(name, Instant::now()) {
+                    Some(known) => known,
+                    None => self.look_up(name).await,
+                };
+                flight.land(permission.clone());
+                permission
+            }
+        }
+    }
+
+    /// Charges one look-up to the budgets.
+    pub(super) fn admit(&self, from: IpAddr, now: Instant) -> Result<(), Admission> {
+        match self.budgets.lock().unwrap_or_else(PoisonError::into_inner).admit(from, now) {
+            Admission::Admit => Ok(()),
+            spent @ (Admission::SourceSpent | Admission::TotalSpent) => Err(spent),
+        }
+    }
+
+    async fn look_up(&self, name: &ServerName) -> Permission {
+        match self.look_in_table(name).await {
+            Table::Listed(site) => Permission::Allow(site),
+            Table::Unlisted(site) => self.settle(name, Answer::Allow(site)),
+            Table::Withdrawn => self.settle(name, Answer::Deny(Denial::Withdrawn)),
+            Table::Down => self.settle(name, Answer::SourceDown),
+            Table::Nothing => {
+                let answer = self.ask_endpoint(name).await;
+                self.settle(name, answer)
+            }
+        }
+    }
+
+    async fn look_in_table(&self, name: &ServerName) -> Table {
+        let Some(store) = &self.table else { return Table::Nothing };
+        let patterns: Vec<_> = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard()).collect();
+        let records = match domain_table::find(store, &patterns).await {
+            Ok(records) => records,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                debug!(server_name = %name, error, "the domains table does not say whether a name is served");
+                self.metrics.looked.bump(Looked::TableFailed);
+                return Table::Down;
+            }
+        };
+        // What is in the feed stays; what was made by hand is believed for a while.
+        let (listed, by_hand): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| record.version > 0 && record.changed_at.is_some());
+        self.ledger.apply(&listed);
+        let (table, looked) = match found_in(listed.iter().chain(&by_hand), name) {
+            Found::Served(site) if site.version > 0 && site.changed_at_micros > 0 => {
+                (Table::Listed(site), Looked::TableFound)
+            }
+            Found::Served(site) => (Table::Unlisted(site), Looked::TableFound),
+            Found::Withdrawn => (Table::Withdrawn, Looked::TableWithdrawn),
+            Found::Nothing => (Table::Nothing, Looked::TableNothing),
+        };
+        self.metrics.looked.bump(looked);
+        table
+    }
+
+    async fn ask_endpoint(&self, name: &ServerName) -> Answer {
+        let Some(ask) = &self.ask else { return Answer::Deny(Denial::Foreign) };
+        let (answer, looked) = match ask.ask(name).await {
+            Reply::Allow => (Answer::Allow(Arc::new(asked_site(name))), Looked::AskAllowed),
+            Reply::Deny => (Answer::Deny(Denial::Foreign), Looked::AskDenied),
+            Reply::Silence => (Answer::SourceDown, Looked::AskFailed),
+        };
+        self.metrics.looked.bump(looked);
+        answer
+    }
+
+    /// Remembers `answer`; the guard hears of names allowed and denied, never of those in doubt.
+    fn settle(&self, name: &ServerName, answer: Answer) -> Permission {
+        let now = Instant::now();
+        match &answer {
+            Answer::Allow(site) => self.ledger.remember(site.pattern.clone(), now),
+            Answer::Deny(_) => {
+                self.ledger.forget(&Pattern::Exact(name.clone()));
+                let denied = Denied { name: name.clone(), ttl: *self.config.deny_ttl };
+                // Nobody listens where the guard is off.
+                let _ = self.denials.send(denied);
+            }
+            Answer::SourceDown => {}
+        }
+        self.answers.remember(name.clone(), answer.clone(), now);
+        answer.into()
+    }
+}
+
+/// What the table says of a name.
+enum Table {
+    /// Served, and in the feed.
+    Listed(Arc<Site>),
+    /// Served, and known to this look-up only.
+    Unlisted(Arc<Site>),
+    Withdrawn,
+    Nothing,
+    Down,
+}
+
+fn found_in<'a>(records: impl Iterator<Item = &'a Record>, name: &ServerName) -> Found {
+    let mut snapshot = Snapshot::default();
+    records.for_each(|record| {
+        snapshot.apply(record);
+    });
+    snapshot.find(name)
+}
+
+fn asked_site(name: &ServerName) -> Site {
+    Site {
+        pattern: Pattern::Exact(name.clone()),
+        target: None,
+        tenant: DEFAULT_TENANT.into(),
+        source: Source::Ask,
+        version: 0,
+        changed_at_micros: 0,
+    }
+}

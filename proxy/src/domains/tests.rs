@@ -1,0 +1,387 @@
+use std::{collections::HashMap, convert::Infallible, net::Ipv4Addr, sync::PoisonError};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+
+use super::*;
+use crate::{
+    config::{Span, StaticDomain},
+    store::{Engine, FaultPlan, Faults, tables},
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A fleet on one engine.
+struct Fleet {
+    engine: Engine,
+    sound: Store,
+}
+
+/// One of its instances.
+struct Instance {
+    domains: Domains,
+    registry: Registry,
+    faults: Arc<Faults>,
+}
+
+impl Fleet {
+    async fn new() -> Self {
+        let engine = Engine::in_memory().unwrap();
+        let sound = Store::on(engine.clone(), &config::Store::default());
+        tables::create(&sound).await.unwrap();
+        Self { engine, sound }
+    }
+
+    fn start(&self, config: &config::Domains, plan: &str) -> Instance {
+        let faults = Faults::new(FaultPlan::parse(plan).unwrap());
+        let store = Store::on_faulty(self.engine.clone(), &config::Store::default(), Arc::clone(&faults));
+        let registry = Registry::new();
+        store.measure(&registry).unwrap();
+        let domains = Domains::start(config, &store, &Handle::current(), &registry).unwrap();
+        Instance { domains, registry, faults }
+    }
+
+    async fn loaded(&self, config: &config::Domains) -> Instance {
+        let instance = self.start(config, "");
+        assert_eq!(instance.domains.settled(LIMIT).await, Progress::Loaded);
+        instance
+    }
+
+    async fn put_by_hand(&self, name: &str) {
+        let put = self.sound.client().put_item().table_name(&self.sound.tables().domains);
+        put.item("domain", AttributeValue::S(name.to_owned())).send().await.unwrap();
+    }
+}
+
+impl Instance {
+    async fn says(&self, text: &str) -> String {
+        match self.domains.permission(&name(text), CLIENT).await {
+            Permission::Allow(site) => format!("{} of {:?}", site.pattern, site.source),
+            Permission::Deny(denial) => format!("{denial:?}"),
+            Permission::Unknown(doubt) => format!("{doubt:?}"),
+        }
+    }
+
+    async fn await_names(&self, what: &str, holds: impl Fn(&NameSet) -> bool) {
+        let mut names = self.domains.names();
+        let waited = tokio::time::timeout(LIMIT, names.wait_for(|names| holds(names))).await;
+        assert!(waited.is_ok(), "{what}: {:?}", self.domains.names().borrow().clone());
+    }
+
+    fn metric(&self, line: &str) -> f64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let found = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line))
+            .unwrap_or_else(|| panic!("{line} in {text}"));
+        found.trim().parse().unwrap()
+    }
+
+    fn table_reads(&self) -> f64 {
+        self.metric("gatehouse_store_calls_total{operation=\"BatchGetItem\"}")
+    }
+}
+
+fn name(text: &str) -> ServerName {
+    ServerName::parse(text).unwrap()
+}
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+/// Settings under which nothing runs out unless a test means it to.
+fn ample() -> config::Domains {
+    config::Domains {
+        poll: Span::millis(50),
+        lookups_per_second: 100_000,
+        lookups_per_source_per_second: 100_000,
+        ..config::Domains::default()
+    }
+}
+
+/// The feed stays as it was at the start.
+fn without_feed() -> config::Domains {
+    config::Domains { poll: Span::secs(3600), ..ample() }
+}
+
+#[tokio::test]
+async fn a_name_the_feed_has_not_shown_is_found_on_its_first_hello() {
+    let fleet = Fleet::new().await;
+    let instance = fleet.loaded(&without_feed()).await;
+    change::add(&fleet.sound, &pattern("a.example"), None).await.unwrap();
+    change::add(&fleet.sound, &pattern("*.b.example"), None).await.unwrap();
+    assert!(instance.domains.known(&name("a.example")).is_none());
+    for (text, answer) in [
+        ("a.example", "a.example of Table"),
+        ("x.b.example", "*.b.example of Table"),
+        ("y.b.example", "*.b.example of Table"),
+        ("foreign.example", "Foreign"),
+    ] {
+        assert_eq!(instance.says(text).await, answer, "{text}");
+    }
+    assert_eq!(instance.table_reads() as u64, 3, "the wildcard was known after its first name");
+    instance.await_names("found names", |names| names.patterns.contains(&pattern("*.b.example"))).await;
+}
+
+#[tokio::test]
+async fn instances_on_one_table_see_each_others_changes() {
+    let fleet = Fleet::new().await;
+    let plan = "seed=4,stale=2s,throttle=20,conflict=20,unprocessed=200";
+    let (here, there) = (fleet.start(&ample(), plan), fleet.start(&ample(), plan));
+    for instance in [&here, &there] {
+        instance.await_names("loaded", |names| names.revision > 0).await;
+    }
+    assert_eq!(there.says("a.example").await, "Foreign");
+    let target = Target::parse("http://10.0.0.1:8080").unwrap();
+    let revision = here.domains.add(pattern("a.example"), Some(target.clone())).await.unwrap();
+    let names = here.domains.names().borrow().clone();
+    assert!(names.revision >= revision && names.patterns.contains(&pattern("a.example")));
+    assert_eq!(here.says("a.example").await, "a.example of Table");
+
+    there.await_names("added", |names| names.patterns.contains(&pattern("a.example"))).await;
+    let Some(Permission::Allow(site)) = there.domains.known(&name("a.example")) else {
+        panic!("denied a moment ago")
+    };
+    assert_eq!((site.target.as_ref(), site.version), (Some(&target), 1));
+
+    let revision = here.domains.remove(&pattern("a.example")).await.unwrap();
+    assert!(here.domains.names().borrow().revision >= revision);
+    assert_eq!(here.says("a.example").await, "Withdrawn");
+    there.await_names("removed", |names| !names.patterns.contains(&pattern("a.example"))).await;
+    assert_eq!(there.says("a.example").await, "Withdrawn");
+    let again = here.domains.remove(&pattern("a.example")).await;
+    assert!(matches!(again, Err(ChangeError::Absent(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_starts_later_reads_the_whole_feed() {
+    let fleet = Fleet::new().await;
+    for n in 0..50 {
+        change::add(&fleet.sound, &pattern(&format!("n{n}.example")), None).await.unwrap();
+    }
+    change::remove(&fleet.sound, &pattern("n7.example")).await.unwrap();
+    let instance = fleet.loaded(&without_feed()).await;
+    assert_eq!(instance.domains.names().borrow().patterns.len(), 49);
+    assert!(instance.domains.known(&name("n8.example")).is_some());
+    assert_eq!(instance.says("n7.example").await, "Withdrawn");
+    assert_eq!(instance.table_reads() as u64, 0);
+    assert_eq!(instance.metric("gatehouse_domains_known") as u64, 49);
+}
+
+#[tokio::test]
+async fn a_flood_of_names_costs_the_budget_and_no_more() {
+    let fleet = Fleet::new().await;
+    let config = config::Domains { poll: Span::secs(3600), ..config::Domains::default() };
+    let instance = fleet.loaded(&config).await;
+    let began = Instant::now();
+    let mut answers = HashMap::<String, usize>::new();
+    for n in 0..10_000_u32 {
+        let from = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n / 3));
+        let answer = instance.domains.permission(&name(&format!("n{n}.random.example")), from).await;
+        *answers.entry(format!("{answer:?}")).or_default() += 1;
+    }
+    let budget = 101.0 + 50.0 * began.elapsed().as_secs_f64();
+    assert!(
+        instance.table_reads() <= budget,
+        "{} reads, budget {budget}: {answers:?}",
+        instance.table_reads()
+    );
+    let denied = answers["Deny(Foreign)"];
+    assert_eq!(answers["Unknown(BudgetSpent)"] + denied, 10_000, "{answers:?}");
+    assert!(instance.domains.names().borrow().patterns.is_empty());
+}
+
+#[tokio::test]
+async fn one_name_asked_by_many_is_looked_up_once() {
+    let fleet = Fleet::new().await;
+    let instance = Arc::new(fleet.loaded(&without_feed()).await);
+    fleet.put_by_hand("hand.example").await;
+    let asking: Vec<_> = (0..500)
+        .map(|_| {
+            let instance = Arc::clone(&instance);
+            tokio::spawn(async move { instance.says("hand.example").await })
+        })
+        .collect();
+    for asked in asking {
+        assert_eq!(asked.await.unwrap(), "hand.example of Table");
+    }
+    assert_eq!(instance.table_reads() as u64, 1);
+}
+
+#[tokio::test]
+async fn an_item_made_by_hand_is_served_and_the_guard_told() {
+    let fleet = Fleet::new().await;
+    let instance = fleet.loaded(&ample()).await;
+    fleet.put_by_hand("*.hand.example").await;
+    assert_eq!(instance.says("a.hand.example").await, "*.hand.example of Table");
+    instance.await_names("told", |names| names.patterns.contains(&pattern("*.hand.example"))).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_down_denies_nothing() {
+    let fleet = Fleet::new().await;
+    change::add(&fleet.sound, &pattern("known.example"), None).await.unwrap();
+    let instance = fleet.loaded(&without_feed()).await;
+    let mut denials = instance.domains.denials();
+    instance.faults.set_outage(true);
+    assert_eq!(instance.says("known.example").await, "known.example of Table");
+    assert_eq!(instance.says("new.example").await, "SourceDown");
+    assert!(instance.domains.add(pattern("new.example"), None).await.is_err());
+    assert!(denials.try_recv().is_err(), "a doubt is no denial");
+    assert_eq!(instance.metric("gatehouse_store_up") as u64, 0);
+
+    instance.faults.set_outage(false);
+    change::add(&fleet.sound, &pattern("new.example"), None).await.unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while instance.says("new.example").await == "SourceDown" && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(instance.says("new.example").await, "new.example of Table", "asked again later");
+}
+
+#[tokio::test]
+async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
+    let fleet = Fleet::new().await;
+    change::add(&fleet.sound, &pattern("late.example"), None).await.unwrap();
+    let list = vec![StaticDomain { name: pattern("fixed.example"), target: None }];
+    let config = config::Domains { r#static: list, ..ample() };
+    let directory = tempfile::tempdir().unwrap();
+    let switch = directory.path().join("outage");
+    std::fs::write(&switch, "").unwrap();
+    let instance = fleet.start(&config, &format!("outage={}", switch.display()));
+    assert_eq!(instance.domains.settled(LIMIT).await, Progress::SourceDown);
+    assert_eq!(instance.says("fixed.example").await, "fixed.example of Static");
+    assert_eq!(instance.says("late.example").await, "SourceDown");
+    let names = instance.domains.names().borrow().clone();
+    assert_eq!((names.revision, names.patterns.len()), (0, 1), "nothing to enforce by yet");
+
+    std::fs::remove_file(&switch).unwrap();
+    instance.await_names("read", |names| names.revision > 0 && names.patterns.len() == 2).await;
+    assert_eq!(instance.says("late.example").await, "late.example of Table");
+    assert_eq!(*instance.domains.progress().borrow(), Progress::Loaded);
+}
+
+#[tokio::test]
+async fn each_denial_is_told_to_the_guard_and_an_entry_lifts_it_at_once() {
+    let fleet = Fleet::new().await;
+    let instance = fleet.loaded(&without_feed()).await;
+    let mut denials = instance.domains.denials();
+    assert_eq!(instance.says("new.example").await, "Foreign");
+    assert_eq!(denials.try_recv().unwrap().name, name("new.example"));
+    instance.domains.add(pattern("new.example"), None).await.unwrap();
+    assert!(matches!(instance.domains.known(&name("new.example")), Some(Permission::Allow(_))));
+    instance.domains.remove(&pattern("new.example")).await.unwrap();
+    assert!(
+        instance.domains.known(&name("new.example")).is_none_or(|known| matches!(known, Permission::Deny(_)))
+    );
+}
+
+#[tokio::test]
+async fn the_configurations_entries_are_not_changed_in_the_table() {
+    let fleet = Fleet::new().await;
+    let list = vec![StaticDomain { name: pattern("fixed.example"), target: None }];
+    let instance = fleet.loaded(&config::Domains { r#static: list, ..ample() }).await;
+    let changed = instance.domains.add(pattern("fixed.example"), None).await;
+    assert!(matches!(changed, Err(ChangeError::Static(_))), "{changed:?}");
+    let without = fleet.loaded(&config::Domains { table: false, ..ample() }).await;
+    assert_eq!(without.says("any.example").await, "Foreign");
+    let changed = without.domains.add(pattern("a.example"), None).await;
+    assert!(matches!(changed, Err(ChangeError::TableOff)), "{changed:?}");
+}
+
+/// An ask endpoint: names beginning with `allowed` get 200, `slow` no answer, `down` 503, `moved` a redirect, others 404.
+struct Endpoint {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Endpoint {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}/check", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let seen = Arc::clone(&seen);
+                let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<Vec<String>>>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let asked = request.uri().query().unwrap().strip_prefix("domain=").unwrap().to_owned();
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
+    let status = match asked.as_str() {
+        asked if asked.starts_with("allowed") => StatusCode::OK,
+        asked if asked.starts_with("slow") => std::future::pending().await,
+        asked if asked.starts_with("down") => StatusCode::SERVICE_UNAVAILABLE,
+        asked if asked.starts_with("moved") => StatusCode::FOUND,
+        _ => StatusCode::NOT_FOUND,
+    };
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = status;
+    response.headers_mut().insert("location", "/check?domain=allowed.example".parse().unwrap());
+    Ok(response)
+}
+
+#[tokio::test]
+async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
+    let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
+    change::add(&fleet.sound, &pattern("removed.example"), None).await.unwrap();
+    change::remove(&fleet.sound, &pattern("removed.example")).await.unwrap();
+    change::add(&fleet.sound, &pattern("allowed.listed.example"), None).await.unwrap();
+    let config = config::Domains {
+        ask: Some(endpoint.url.clone()),
+        ask_timeout: Span::millis(200),
+        r#static: vec![StaticDomain { name: pattern("fixed.example"), target: None }],
+        ..ample()
+    };
+    let instance = fleet.loaded(&config).await;
+    for (text, answer) in [
+        ("fixed.example", "fixed.example of Static"),
+        ("allowed.listed.example", "allowed.listed.example of Table"),
+        ("removed.example", "Withdrawn"),
+        ("allowed.example", "allowed.example of Ask"),
+        ("other.example", "Foreign"),
+        ("slow.example", "SourceDown"),
+        ("down.example", "SourceDown"),
+        ("moved.example", "Foreign"),
+        ("allowed.example", "allowed.example of Ask"),
+    ] {
+        assert_eq!(instance.says(text).await, answer, "{text}");
+    }
+    let asked = ["allowed.example", "other.example", "slow.example", "down.example", "moved.example"];
+    assert_eq!(
+        endpoint.asked(),
+        asked,
+        "lists are not asked for, answers are remembered, redirects not followed"
+    );
+    instance.await_names("told", |names| names.patterns.contains(&pattern("allowed.example"))).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_down_leaves_the_endpoint_unasked() {
+    let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
+    let instance = fleet.loaded(&config::Domains { ask: Some(endpoint.url.clone()), ..without_feed() }).await;
+    instance.faults.set_outage(true);
+    assert_eq!(instance.says("allowed.example").await, "SourceDown", "the table may hold a tombstone");
+    assert_eq!(endpoint.asked(), Vec::<String>::new());
+}
