@@ -3,6 +3,14 @@
 //! Not here: what a verdict leads to (`proxy-ebpf` acts, `gatehouse::guard` decides policy).
 #![no_std]
 
+pub mod budget;
+pub mod client_hello;
+pub mod decide;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod maps;
 pub mod name_hash;
+pub mod reset;
+pub mod segment;
 mod siphash;
+pub mod source;

@@ -40,6 +40,19 @@ pub enum Mode {
     Strict = 2,
 }
 
+impl Mode {
+    /// The mode behind the number in [`Settings`], unless it only observes.
+    #[must_use]
+    #[inline]
+    pub const fn enforcing(mode: u32) -> Option<Self> {
+        match mode {
+            1 => Some(Self::Adaptive),
+            2 => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
 /// The guard's policy, one value for all interfaces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -115,6 +128,42 @@ pub struct Tally {
     pub bytes: u64,
 }
 
+/// Why a segment is rejected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Its name is neither allowed nor denied.
+    Foreign,
+    /// User space has denied its name.
+    Denied,
+}
+
+/// What was done to a segment that is rejected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rejection {
+    /// It became a reset for the server's socket.
+    ResetServer,
+    /// The client was sent a reset.
+    ResetClient,
+    /// It was dropped.
+    Drop,
+}
+
+impl Verdict {
+    /// The verdict under which a rejected segment is counted.
+    #[must_use]
+    #[inline]
+    pub const fn reject(cause: Cause, rejection: Rejection) -> Self {
+        match (cause, rejection) {
+            (Cause::Foreign, Rejection::ResetServer) => Self::RejectForeignServer,
+            (Cause::Foreign, Rejection::ResetClient) => Self::RejectForeignClient,
+            (Cause::Foreign, Rejection::Drop) => Self::RejectForeignDrop,
+            (Cause::Denied, Rejection::ResetServer) => Self::RejectDeniedServer,
+            (Cause::Denied, Rejection::ResetClient) => Self::RejectDeniedClient,
+            (Cause::Denied, Rejection::Drop) => Self::RejectDeniedDrop,
+        }
+    }
+}
+
 macro_rules! verdicts {
     ($($(#[doc = $help:literal])+ $name:ident = $text:literal,)+) => {
         /// What became of a packet. Every packet is counted under exactly one of these.
@@ -153,6 +202,8 @@ verdicts! {
     PassNoName = "pass_no_name",
     /// A ClientHello that breaks its own lengths, or a name no DNS name can be.
     PassMalformed = "pass_malformed",
+    /// A ClientHello with more records or extensions than are walked.
+    PassTooLong = "pass_too_long",
     /// A ClientHello whose name is not in this segment.
     PassIncomplete = "pass_incomplete",
     /// An allowed name.

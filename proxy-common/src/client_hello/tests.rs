@@ -1,0 +1,293 @@
+extern crate std;
+
+use std::string::String;
+use std::sync::Arc;
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::server::Acceptor;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::*;
+use crate::fixture::Hello;
+
+/// Feeds the pieces one after the other; the last answer, and the name if there is one.
+fn walk<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Progress, Vec<u8>) {
+    let (mut state, mut buffer) = (State::default(), NameBuffer::new());
+    for piece in pieces {
+        match feed(&mut state, piece, &mut buffer) {
+            Progress::Incomplete => {}
+            Progress::Name { bytes } => return (Progress::Name { bytes }, buffer.name(bytes).to_vec()),
+            progress => return (progress, Vec::new()),
+        }
+    }
+    (Progress::Incomplete, Vec::new())
+}
+
+fn check(bytes: &[u8], expected: Progress) {
+    assert_eq!(walk([bytes]).0, expected, "{bytes:02x?}");
+}
+
+fn named(name: &str) -> Progress {
+    Progress::Name { bytes: u32::try_from(name.len()).unwrap() }
+}
+
+/// Replaces `from` by `to`, which must be there, once.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
+#[test]
+fn the_name_is_found_wherever_it_stands() {
+    let plain = Hello::with("shop.example.com");
+    for hello in [
+        plain.clone(),
+        Hello { key_share_first: true, ..plain.clone() },
+        Hello { key_share_first: true, key_share_bytes: 1216, ..plain.clone() },
+        Hello { extensions_before: 0, ..plain.clone() },
+        Hello { extensions_before: usize::from(MAX_EXTENSIONS) - 1, ..plain.clone() },
+        Hello { record_bytes: 100, ..plain },
+    ] {
+        let (progress, name) = walk([hello.bytes().as_slice()]);
+        assert_eq!(progress, named("shop.example.com"), "{hello:?}");
+        assert_eq!(name, b"shop.example.com", "{hello:?}");
+    }
+}
+
+#[test]
+fn a_name_in_the_first_segment_is_judged_though_the_rest_is_missing() {
+    let hello =
+        Hello { key_share_bytes: 1216, extensions_before: 15, ..Hello::with("shop.example.com") }.bytes();
+    assert!(hello.len() > 1400);
+    let end = hello.windows(16).position(|window| window == b"shop.example.com").unwrap() + 16;
+    check(&hello[..end], named("shop.example.com"));
+    check(&hello[..end - 1], Progress::Incomplete);
+}
+
+#[test]
+fn a_hello_without_server_name_has_no_name() {
+    check(&Hello::nameless().bytes(), Progress::NoName);
+    // TLS 1.2 without extensions; with an empty list of them
+    check(&minimal(&[]), Progress::NoName);
+    check(&minimal(&[0, 0]), Progress::NoName);
+}
+
+#[test]
+fn what_is_no_hello_is_told_by_its_first_bytes() {
+    for bytes in [
+        b"GET / HTTP/1.1\r\n".as_slice(),
+        b"G",
+        &[23, 3, 3, 0, 40],
+        &[20, 3, 3, 0, 1, 1],
+        &[22, 2, 0, 0, 40],
+        // ClientKeyExchange, a later handshake message
+        &[22, 3, 3, 0, 70, 16, 0, 0, 66],
+    ] {
+        check(bytes, Progress::NotHello);
+    }
+    check(&[22], Progress::Incomplete);
+    check(&[22, 3, 1, 0], Progress::Incomplete);
+    check(&[], Progress::Incomplete);
+}
+
+#[test]
+fn hellos_that_contradict_themselves_are_malformed() {
+    let plain = Hello::with("shop.example.com").bytes();
+    let list = crate::fixture::name_list(b"shop.example.com");
+    for (what, from, to) in [
+        (
+            "session id of 33 bytes",
+            [&[32], [0xa5; 32].as_slice()].concat(),
+            [&[33], [0xa5; 32].as_slice()].concat(),
+        ),
+        ("odd cipher suites", vec![0, 6, 0x13, 1], vec![0, 5, 0x13, 1]),
+        ("no cipher suites", vec![0, 6, 0x13, 1], vec![0, 0, 0x13, 1]),
+        ("no compression method", vec![0x13, 3, 1, 0], vec![0x13, 3, 0, 0]),
+        ("extension beyond the message", vec![0x5a, 0, 0, 6], vec![0x5a, 0, 0xff, 6]),
+        ("list longer than its extension", list.clone(), [&[0, 20], &list[2..]].concat()),
+        ("list shorter than its extension", list.clone(), [&[0, 18], &list[2..]].concat()),
+        ("name shorter than its list", list.clone(), [&list[..3], &[0, 15], &list[5..]].concat()),
+        ("empty name", list.clone(), [&list[..3], &[0, 0], &list[5..]].concat()),
+        ("another type of name", list.clone(), [&list[..2], &[1], &list[3..]].concat()),
+    ] {
+        assert_eq!(walk([replaced(&plain, &from, &to).as_slice()]).0, Progress::Malformed, "{what}");
+    }
+}
+
+#[test]
+fn names_that_no_dns_name_can_be_are_malformed() {
+    for (name, expected) in [
+        ("192.0.2.1".into(), Progress::Malformed),
+        ("2001:db8::1".into(), Progress::Malformed),
+        ("a".repeat(255), Progress::Malformed),
+        ("a".repeat(254), Progress::Name { bytes: 254 }),
+    ] {
+        let name: String = name;
+        check(&Hello::with(&name).bytes(), expected);
+    }
+}
+
+#[test]
+fn hellos_beyond_the_bounds_are_too_long() {
+    let plain = Hello::with("shop.example.com");
+    check(&Hello { extensions_before: MAX_EXTENSIONS.into(), ..plain.clone() }.bytes(), Progress::TooLong);
+    check(&Hello { record_bytes: 8, ..plain.clone() }.bytes(), Progress::TooLong);
+    check(&replaced(&plain.bytes(), &[1, 0, 0], &[1, 1, 0]), Progress::TooLong);
+}
+
+#[test]
+fn a_record_of_another_type_or_an_empty_one_inside_the_hello_is_malformed() {
+    let bytes = Hello { record_bytes: 100, ..Hello::with("shop.example.com") }.bytes();
+    for (at, value) in [(105, 23), (105, 21), (106, 4)] {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        check(&bytes, Progress::Malformed);
+    }
+    let mut empty = bytes;
+    empty.splice(108..110, [0, 0]);
+    check(&empty, Progress::Malformed);
+}
+
+/// A ClientHello of TLS 1.2 that ends in `extensions`, or before them.
+fn minimal(extensions: &[u8]) -> Vec<u8> {
+    let mut body = vec![3, 3];
+    body.extend([0; 32]);
+    body.extend([0, 0, 2, 0, 0x2f, 1, 0]);
+    body.extend(extensions);
+    let length = u8::try_from(body.len()).unwrap();
+    [&[22, 3, 1, 0, length + 4, 1, 0, 0, length], body.as_slice()].concat()
+}
+
+/// What rustls reads from a whole hello: its name in lower case and without a trailing dot, or that it wants more.
+#[derive(PartialEq, Debug)]
+enum Seen {
+    Name(Option<Vec<u8>>),
+    Incomplete,
+    Refused,
+}
+
+fn rustls_sees(mut bytes: &[u8]) -> Seen {
+    let mut acceptor = Acceptor::default();
+    while !bytes.is_empty() {
+        acceptor.read_tls(&mut bytes).unwrap();
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                return Seen::Name(accepted.client_hello().server_name().map(|name| folded(name.as_bytes())));
+            }
+            Ok(None) => {}
+            Err(_) => return Seen::Refused,
+        }
+    }
+    Seen::Incomplete
+}
+
+fn folded(name: &[u8]) -> Vec<u8> {
+    let name = name.to_ascii_lowercase();
+    name.strip_suffix(b".").map(<[u8]>::to_vec).unwrap_or(name)
+}
+
+/// The first flight of a real client.
+fn rustls_hello(name: &str, post_quantum: bool, alpn: &[Vec<u8>], sni: bool) -> Vec<u8> {
+    let mut provider = aws_lc_rs::default_provider();
+    if !post_quantum {
+        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1];
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.to_vec();
+    config.enable_sni = sni;
+    let name = ServerName::try_from(name).unwrap().to_owned();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn the_size_of_a_post_quantum_hello_is_beyond_one_segment() {
+    assert!(rustls_hello("example.com", true, &[], true).len() > 1460);
+    assert!(rustls_hello("example.com", false, &[], true).len() < 600);
+}
+
+fn dns_name() -> impl Strategy<Value = String> {
+    "[a-zA-Z]([a-zA-Z0-9-]{0,30}[a-zA-Z0-9])?(\\.[a-zA-Z]([a-zA-Z0-9-]{0,50}[a-zA-Z0-9])?){0,3}"
+}
+
+fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<usize> =
+        cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+fn mutate(bytes: &mut Vec<u8>, mutations: &[(u8, usize, u8)]) {
+    for (kind, at, value) in mutations {
+        let at = at % bytes.len();
+        match kind {
+            0 => bytes[at] = *value,
+            1 => bytes[at] = bytes[at].wrapping_add(value % 3).wrapping_sub(1),
+            2 => bytes.insert(at, *value),
+            _ => drop(bytes.remove(at)),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        walk([bytes.as_slice()]);
+        walk([[22, 3, 1, 1, 0, 1, 0, 0, 0xfc].as_slice(), &bytes]);
+    }
+
+    #[test]
+    fn the_answer_does_not_depend_on_the_cut(
+        name in dns_name(), key_share_first: bool, extensions_before in 0..60usize, record_bytes in 20..400usize,
+        cuts in proptest::collection::vec(any::<usize>(), 0..30),
+        mutations in proptest::collection::vec((0..4u8, 0..300usize, any::<u8>()), 0..3),
+    ) {
+        let hello = Hello { extensions_before, key_share_first, record_bytes, ..Hello::with(&name) };
+        let mut bytes = hello.bytes();
+        mutate(&mut bytes, &mutations);
+        prop_assert_eq!(walk(pieces(&bytes, &cuts)), walk([bytes.as_slice()]));
+        prop_assert_eq!(walk(bytes.chunks(1)), walk([bytes.as_slice()]));
+    }
+
+    #[test]
+    fn a_real_hello_has_the_name_rustls_sees(
+        name in dns_name(), post_quantum: bool, sni: bool, alpn in proptest::collection::vec("[a-z0-9/.]{1,20}", 0..5),
+    ) {
+        let alpn: Vec<Vec<u8>> = alpn.into_iter().map(String::into_bytes).collect();
+        let bytes = rustls_hello(&name, post_quantum, &alpn, sni);
+        let (progress, ours) = walk([bytes.as_slice()]);
+        prop_assert_eq!(progress == Progress::NoName, !sni);
+        prop_assert_eq!(rustls_sees(&bytes), Seen::Name(sni.then(|| folded(&ours))));
+    }
+
+    #[test]
+    fn a_mutated_hello_has_the_name_rustls_sees_or_is_refused(
+        name in dns_name(), record_bytes in 60..600usize,
+        mutations in proptest::collection::vec((0..4u8, any::<usize>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = Hello { record_bytes, ..Hello::with(&name) }.bytes();
+        mutate(&mut bytes, &mutations);
+        let (progress, ours) = walk([bytes.as_slice()]);
+        let theirs = rustls_sees(&bytes);
+        if let Progress::Name { .. } = progress {
+            prop_assert!(
+                matches!(theirs, Seen::Refused | Seen::Incomplete) || theirs == Seen::Name(Some(folded(&ours))),
+                "ours {:?}, theirs {theirs:?}", String::from_utf8_lossy(&ours)
+            );
+        }
+        if let Seen::Name(Some(name)) = theirs {
+            let judged = folded(&ours) == name || matches!(progress, Progress::TooLong | Progress::Malformed);
+            prop_assert!(judged, "theirs {:?}, ours {progress:?}", String::from_utf8_lossy(&name));
+        }
+    }
+}

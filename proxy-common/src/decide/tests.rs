@@ -1,0 +1,206 @@
+extern crate std;
+
+use core::cell::Cell;
+use std::collections::HashMap;
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture::{Frame, Hello};
+use crate::name_hash::{exact, wildcard};
+
+/// The tables as user space would fill them.
+struct Filled {
+    settings: Settings,
+    now_ns: u64,
+    enforce_until_ns: u64,
+    ports: HashMap<u16, PortEntry>,
+    names: Vec<u64>,
+    denials: HashMap<u64, u64>,
+    unknown: Cell<u64>,
+}
+
+const KEY: NameKey = NameKey { k0: 1, k1: 2 };
+const NOW: u64 = 1_000_000_000_000;
+
+impl Default for Filled {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                mode: Mode::Strict as u32,
+                unknown_per_second: 1,
+                unknown_burst: 2,
+                resets_per_second: 100,
+            },
+            now_ns: NOW,
+            enforce_until_ns: NOW + 1,
+            ports: HashMap::from([
+                (443, PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }),
+                (80, PortEntry { flags: PortEntry::FLOOD }),
+            ]),
+            names: vec![exact(&KEY, b"shop.example.com"), wildcard(&KEY, b"example.net")],
+            denials: HashMap::from([(exact(&KEY, b"denied.example"), NOW + 1)]),
+            unknown: Cell::new(0),
+        }
+    }
+}
+
+impl Tables for Filled {
+    fn port(&self, port: u16) -> Option<PortEntry> {
+        self.ports.get(&port).copied()
+    }
+    fn settings(&self) -> Settings {
+        self.settings
+    }
+    fn name_key(&self) -> NameKey {
+        KEY
+    }
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+    fn enforce_until_ns(&self) -> u64 {
+        self.enforce_until_ns
+    }
+    fn allows(&self, name: u64) -> bool {
+        self.names.contains(&name)
+    }
+    fn denied_until_ns(&self, name: u64) -> Option<u64> {
+        self.denials.get(&name).copied()
+    }
+    fn take_unknown(&self, rate: Rate, now_ns: u64) -> bool {
+        rate.take(self.unknown.get(), now_ns).map(|next| self.unknown.set(next)).is_some()
+    }
+}
+
+fn judged(frame: &Frame, tables: &Filled) -> Result<Verdict, Cause> {
+    match decide(frame.bytes().as_slice(), tables, &mut Scratch::new()) {
+        Decision::Pass(verdict) => Ok(verdict),
+        Decision::Reject(cause, _) => Err(cause),
+    }
+}
+
+fn hello(name: &str) -> Frame {
+    Frame::with(Hello::with(name).bytes())
+}
+
+fn with_mode(mode: Mode) -> Filled {
+    let tables = Filled::default();
+    Filled { settings: Settings { mode: mode as u32, ..tables.settings }, ..tables }
+}
+
+#[test]
+fn what_cannot_be_judged_passes() {
+    let plain = hello("foreign.example");
+    let bytes = Hello::with("foreign.example").bytes();
+    let many = Hello { extensions_before: 60, ..Hello::with("foreign.example") }.bytes();
+    for (frame, verdict) in [
+        (Frame { protocol: 17, ..plain.clone() }, Verdict::PassUnguarded),
+        (Frame { port: 8443, ..plain.clone() }, Verdict::PassUnguarded),
+        (Frame { fragment: 0x2000, ..plain.clone() }, Verdict::PassFragment),
+        (Frame { vlan_tags: vec![0x8100; 3], ..plain.clone() }, Verdict::PassUnparsed),
+        (Frame { flags: Segment::SYN, ..plain.clone() }, Verdict::PassSyn),
+        (Frame { flags: Segment::SYN, port: 80, ..Frame::with([]) }, Verdict::PassSyn),
+        (Frame { port: 80, ..plain.clone() }, Verdict::PassNoHello),
+        (Frame { flags: Segment::RST, ..plain }, Verdict::PassNoHello),
+        (Frame::with([]), Verdict::PassNoHello),
+        (Frame::with(*b"GET / HTTP/1.1\r\n"), Verdict::PassNoHello),
+        (Frame::with(Hello::nameless().bytes()), Verdict::PassNoName),
+        (Frame::with(&bytes[..90]), Verdict::PassIncomplete),
+        (hello("192.0.2.1"), Verdict::PassMalformed),
+        (Frame::with(many), Verdict::PassTooLong),
+    ] {
+        assert_eq!(judged(&frame, &Filled::default()), Ok(verdict), "{frame:?}");
+    }
+}
+
+#[test]
+fn names_are_allowed_exactly_or_by_one_label() {
+    for (name, outcome) in [
+        ("shop.example.com", Ok(Verdict::PassAllowed)),
+        ("SHOP.Example.COM.", Ok(Verdict::PassAllowed)),
+        ("a.example.net", Ok(Verdict::PassAllowed)),
+        ("a.b.example.net", Err(Cause::Foreign)),
+        ("example.net", Err(Cause::Foreign)),
+        ("example.com", Err(Cause::Foreign)),
+        ("denied.example", Err(Cause::Denied)),
+    ] {
+        assert_eq!(judged(&hello(name), &Filled::default()), outcome, "{name}");
+    }
+}
+
+#[test]
+fn only_an_enforced_mode_rejects() {
+    for (mode, enforce_until_ns, outcome) in [
+        (Mode::Strict, 0, Ok(Verdict::PassUnenforced)),
+        (Mode::Strict, NOW, Ok(Verdict::PassUnenforced)),
+        (Mode::Adaptive, NOW, Ok(Verdict::PassUnenforced)),
+        (Mode::Observe, NOW + 1, Ok(Verdict::PassObserved)),
+        (Mode::Adaptive, NOW + 1, Ok(Verdict::PassUnknown)),
+        (Mode::Strict, NOW + 1, Err(Cause::Foreign)),
+    ] {
+        let tables = Filled { enforce_until_ns, ..with_mode(mode) };
+        assert_eq!(judged(&hello("foreign.example"), &tables), outcome, "{mode:?} until {enforce_until_ns}");
+    }
+}
+
+#[test]
+fn a_mode_that_is_none_observes() {
+    let tables = Filled::default();
+    let tables = Filled { settings: Settings { mode: 7, ..tables.settings }, ..tables };
+    assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassObserved));
+}
+
+#[test]
+fn adaptive_rejects_once_the_budget_is_spent() {
+    let mut tables = with_mode(Mode::Adaptive);
+    let outcomes: Vec<_> = (0..3).map(|_| judged(&hello("foreign.example"), &tables)).collect();
+    assert_eq!(outcomes, [Ok(Verdict::PassUnknown), Ok(Verdict::PassUnknown), Err(Cause::Foreign)]);
+    tables.now_ns += 1_000_000_000;
+    tables.enforce_until_ns += 1_000_000_000;
+    assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassUnknown), "refilled by one");
+}
+
+#[test]
+fn a_denial_holds_for_its_time_in_both_modes_and_costs_no_budget() {
+    for mode in [Mode::Adaptive, Mode::Strict] {
+        let tables = with_mode(mode);
+        assert_eq!(judged(&hello("denied.example"), &tables), Err(Cause::Denied), "{mode:?}");
+        assert_eq!(tables.unknown.get(), 0, "{mode:?}");
+    }
+    let ended = Filled { now_ns: NOW + 1, enforce_until_ns: NOW + 2, ..with_mode(Mode::Adaptive) };
+    assert_eq!(judged(&hello("denied.example"), &ended), Ok(Verdict::PassUnknown));
+}
+
+#[test]
+fn an_allowed_name_passes_though_denied() {
+    let mut tables = Filled::default();
+    tables.denials.insert(exact(&KEY, b"shop.example.com"), NOW + 1);
+    assert_eq!(judged(&hello("shop.example.com"), &tables), Ok(Verdict::PassAllowed));
+}
+
+#[test]
+fn a_rejection_says_where_its_segment_lies() {
+    let frame = Frame { vlan_tags: vec![0x8100], ipv4_option_words: 2, ..hello("foreign.example") };
+    let decision = decide(frame.bytes().as_slice(), &Filled::default(), &mut Scratch::new());
+    let Decision::Reject(Cause::Foreign, segment) = decision else { panic!("{decision:?}") };
+    assert_eq!((segment.network_offset, segment.transport_offset), (18, 18 + 28));
+}
+
+#[test]
+fn what_an_earlier_frame_left_in_the_scratch_does_not_matter() {
+    let (tables, mut scratch) = (Filled::default(), Scratch::new());
+    for name in ["a-very-long-name-that-fills.the-buffer.example.org", "shop.example.com", "a.example.net"] {
+        let bytes = hello(name).bytes();
+        let fresh = decide(bytes.as_slice(), &tables, &mut Scratch::new());
+        assert_eq!(decide(bytes.as_slice(), &tables, &mut scratch), fresh, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_frame_is_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decide(bytes.as_slice(), &Filled::default(), &mut Scratch::new());
+    }
+}

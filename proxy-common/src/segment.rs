@@ -1,0 +1,231 @@
+//! From a frame to the TCP segment in it: Ethernet with at most two VLAN tags, IPv4 with options, IPv6 with at most four
+//! extension headers, TCP with options.
+//! Not here: what the payload says (`client_hello`), what becomes of the packet (`decide`).
+//! Invariants: never panics and never reads a length it has not checked (`any_bytes_are_walked_without_a_panic`);
+//! padding behind the datagram is not payload (`ethernet_padding_is_not_payload`).
+
+use crate::source::Source;
+
+/// A TCP segment and where it lies in its frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// Where the IP header begins.
+    pub network_offset: u32,
+    /// Where the TCP header begins.
+    pub transport_offset: u32,
+    /// Where the payload begins.
+    pub payload_offset: u32,
+    /// Payload in bytes.
+    pub payload_bytes: u32,
+    /// The sender's port.
+    pub source_port: u16,
+    /// The receiver's port.
+    pub destination_port: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number, meaningful with [`Segment::ACK`].
+    pub acknowledgment: u32,
+    /// Data offset, reserved bits and control bits: bytes 12 and 13 of the header (RFC 9293 §3.1).
+    pub offset_and_flags: u16,
+    /// The checksum as received, perhaps a partial one.
+    pub checksum: u16,
+}
+
+impl Segment {
+    /// No more data from the sender.
+    pub const FIN: u16 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u16 = 0x02;
+    /// Reset the connection.
+    pub const RST: u16 = 0x04;
+    /// Push.
+    pub const PSH: u16 = 0x08;
+    /// The acknowledgment number counts.
+    pub const ACK: u16 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u16 = 0x20;
+
+    /// Finds the TCP segment in a frame.
+    ///
+    /// # Errors
+    /// Says why there is none to be judged.
+    #[inline]
+    pub fn find<S: Source + ?Sized>(frame: &S) -> Result<Self, Unjudged> {
+        let (protocol, network_offset) = skip_ethernet(frame)?;
+        let datagram = match protocol {
+            IPV4 => walk_ipv4(frame, network_offset)?,
+            IPV6 => walk_ipv6(frame, network_offset)?,
+            _ => return Err(Unjudged::NotTcp),
+        };
+        walk_tcp(frame, network_offset, datagram)
+    }
+
+    /// Whether any of `flags` is set.
+    #[must_use]
+    #[inline]
+    pub const fn has(&self, flags: u16) -> bool {
+        self.offset_and_flags & flags != 0
+    }
+}
+
+/// Version of the Internet protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// RFC 791
+    Ipv4,
+    /// RFC 8200
+    Ipv6,
+}
+
+/// Why a frame has no segment to be judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unjudged {
+    /// Another protocol.
+    NotTcp,
+    /// A fragment: ports or payload are in another packet.
+    Fragment,
+    /// More headers than are walked, a header that contradicts itself, or a frame cut short.
+    Unparsed,
+}
+
+/// An IP datagram's content: where it begins and ends in the frame.
+#[derive(Clone, Copy)]
+struct Datagram {
+    family: Family,
+    content: u32,
+    end: u32,
+}
+
+#[inline]
+fn skip_ethernet<S: Source + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudged> {
+    let mut protocol = load_u16(frame, ETHERTYPE_OFFSET)?;
+    let mut offset = ETHERNET_BYTES;
+    for _ in 0..MAX_VLAN_TAGS {
+        if !is_vlan(protocol) {
+            break;
+        }
+        protocol = load_u16(frame, offset + 2)?;
+        offset += VLAN_TAG_BYTES;
+    }
+    if is_vlan(protocol) { Err(Unjudged::Unparsed) } else { Ok((protocol, offset)) }
+}
+
+#[inline]
+fn walk_ipv4<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
+    let header: [u8; 12] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
+    let [version_and_words, _, total_high, total_low, _, _, fragment_high, fragment_low, _, protocol, _, _] =
+        header;
+    // RFC 791 §3.1: the length of the header is in words, the least is five.
+    let header_bytes = 4 * u32::from(version_and_words & 0xf);
+    let total = u32::from(u16::from_be_bytes([total_high, total_low]));
+    let end = offset + total;
+    if version_and_words >> 4 != 4 || header_bytes < 20 || total < header_bytes || end > frame.size() {
+        return Err(Unjudged::Unparsed);
+    }
+    if protocol != TCP {
+        return Err(Unjudged::NotTcp);
+    }
+    // RFC 791 §3.1: More Fragments or a fragment offset; Don't Fragment is no fragment.
+    if u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0 {
+        return Err(Unjudged::Fragment);
+    }
+    Ok(Datagram { family: Family::Ipv4, content: offset + header_bytes, end })
+}
+
+#[inline]
+fn walk_ipv6<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
+    let header: [u8; 8] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
+    let [version, _, _, _, length_high, length_low, mut next, _] = header;
+    let mut content = offset + IPV6_BYTES;
+    let end = content + u32::from(u16::from_be_bytes([length_high, length_low]));
+    if version >> 4 != 6 || end > frame.size() {
+        return Err(Unjudged::Unparsed);
+    }
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        if !is_extension_header(next) {
+            break;
+        }
+        // RFC 8200 §4.5; an atomic fragment (RFC 6946) is left to the kernel like any other.
+        if next == FRAGMENT {
+            return Err(Unjudged::Fragment);
+        }
+        let [following, length] = frame.load(content).ok_or(Unjudged::Unparsed)?;
+        // RFC 8200 §4.3: in units of 8 bytes, not counting the first; RFC 4302 §2.2: in units of 4, less two.
+        content +=
+            if next == AUTHENTICATION { 4 * (u32::from(length) + 2) } else { 8 * (u32::from(length) + 1) };
+        next = following;
+    }
+    match next {
+        TCP => Ok(Datagram { family: Family::Ipv6, content, end }),
+        next if is_extension_header(next) => Err(Unjudged::Unparsed),
+        _ => Err(Unjudged::NotTcp),
+    }
+}
+
+#[inline]
+fn walk_tcp<S: Source + ?Sized>(
+    frame: &S,
+    network_offset: u32,
+    datagram: Datagram,
+) -> Result<Segment, Unjudged> {
+    let offset = datagram.content;
+    let header: [u8; 20] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
+    let [s1, s0, d1, d0, q3, q2, q1, q0, a3, a2, a1, a0, f1, f0, _, _, c1, c0, _, _] = header;
+    // RFC 9293 §3.1: the data offset is in words, the least is five.
+    let header_bytes = 4 * u32::from(f1 >> 4);
+    let payload_offset = offset + header_bytes;
+    if header_bytes < 20 || payload_offset > datagram.end {
+        return Err(Unjudged::Unparsed);
+    }
+    Ok(Segment {
+        family: datagram.family,
+        network_offset,
+        transport_offset: offset,
+        payload_offset,
+        payload_bytes: datagram.end - payload_offset,
+        source_port: u16::from_be_bytes([s1, s0]),
+        destination_port: u16::from_be_bytes([d1, d0]),
+        sequence: u32::from_be_bytes([q3, q2, q1, q0]),
+        acknowledgment: u32::from_be_bytes([a3, a2, a1, a0]),
+        offset_and_flags: u16::from_be_bytes([f1, f0]),
+        checksum: u16::from_be_bytes([c1, c0]),
+    })
+}
+
+#[inline]
+fn load_u16<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<u16, Unjudged> {
+    frame.load(offset).map(u16::from_be_bytes).ok_or(Unjudged::Unparsed)
+}
+
+/// IEEE 802.1Q customer tag, 802.1ad service tag.
+#[inline]
+const fn is_vlan(protocol: u16) -> bool {
+    matches!(protocol, 0x8100 | 0x88a8)
+}
+
+/// Those a TCP segment may stand behind: hop-by-hop options, routing, fragment, authentication, destination options,
+/// mobility, host identity, shim6 (RFC 7045 §4, the registry it makes).
+#[inline]
+const fn is_extension_header(next: u8) -> bool {
+    matches!(next, 0 | 43 | FRAGMENT | AUTHENTICATION | 60 | 135 | 139 | 140)
+}
+
+/// Most VLAN tags that are walked.
+pub const MAX_VLAN_TAGS: u32 = 2;
+/// Most IPv6 extension headers that are walked.
+pub const MAX_EXTENSION_HEADERS: u32 = 4;
+
+const ETHERTYPE_OFFSET: u32 = 12;
+const ETHERNET_BYTES: u32 = 14;
+const VLAN_TAG_BYTES: u32 = 4;
+const IPV6_BYTES: u32 = 40;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const TCP: u8 = 6;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+
+#[cfg(test)]
+mod tests;
