@@ -4,3 +4,5 @@
 #![no_std]
 
 pub mod maps;
+pub mod name_hash;
+mod siphash;

@@ -126,6 +126,7 @@ macro_rules! verdicts {
             /// Every verdict, in the order of its index.
             pub const ALL: &'static [Verdict] = &[$(Verdict::$name,)+];
             /// How many there are: the length of the map.
+            #[expect(clippy::cast_possible_truncation, reason = "a few dozen")]
             pub const COUNT: u32 = Self::ALL.len() as u32;
 
             /// The verdict as metrics and `gatehouse status` write it.

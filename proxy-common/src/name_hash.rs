@@ -1,0 +1,333 @@
+//! Names as the guard's maps know them: keyed 64-bit hashes, of the whole name and of what follows its first dot.
+//! Not here: which names are allowed; the parsing that finds a name (`client_hello`).
+//! Invariants: case and one trailing dot do not matter (`case_and_one_trailing_dot_do_not_matter`); a wildcard covers
+//! exactly one label (`wildcard_covers_exactly_one_label`); an exact name and a wildcard suffix of the same bytes
+//! differ (`exact_and_wildcard_are_separate_domains`).
+
+use crate::maps::NameKey;
+use crate::siphash::SipHash;
+
+/// The longest name a hello may carry: 253 bytes as text and a trailing dot (RFC 1035 §2.3.4).
+pub const MAX_NAME_BYTES: u32 = 254;
+
+/// The hash of an exact name, under which `NAMES` and `DENIALS` hold it.
+///
+/// Bytes beyond [`MAX_NAME_BYTES`] are not hashed: no name that a hello carries has them.
+#[must_use]
+pub fn exact(key: &NameKey, name: &[u8]) -> u64 {
+    let (buffer, len) = NameBuffer::with(name);
+    buffer.hash(*key, 0, len)
+}
+
+/// The hash of a wildcard, under which `NAMES` holds it: `suffix` of `*.example.com` is `example.com`.
+#[must_use]
+pub fn wildcard(key: &NameKey, suffix: &[u8]) -> u64 {
+    let (buffer, len) = NameBuffer::with(suffix);
+    buffer.hash(wildcard_key(*key), 0, len)
+}
+
+/// What a name is looked up under.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NameHashes {
+    /// The whole name.
+    pub exact: u64,
+    /// What follows the first dot; none when nothing does.
+    pub wildcard: Option<u64>,
+}
+
+/// Room for the bytes of one name, read as words; larger than any name so that a bound on where a piece begins and
+/// one on how long it is suffice for the kernel's verifier.
+#[repr(C, align(8))]
+pub struct NameBuffer {
+    words: [[u8; 8]; WORDS as usize],
+}
+
+impl NameBuffer {
+    /// Bytes in the buffer.
+    pub const BYTES: usize = WORDS as usize * 8;
+
+    /// An empty buffer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { words: [[0; 8]; WORDS as usize] }
+    }
+
+    /// The bytes, to be filled.
+    #[inline]
+    pub const fn bytes_mut(&mut self) -> &mut [u8] {
+        self.words.as_flattened_mut()
+    }
+
+    /// The first `len` bytes, as they were in the hello.
+    #[must_use]
+    pub fn name(&self, len: u32) -> &[u8] {
+        self.words.as_flattened().get(..len as usize).unwrap_or_default()
+    }
+
+    /// The hashes of the name in the first `len` bytes.
+    #[must_use]
+    #[inline]
+    pub fn hashes(&self, key: NameKey, len: u32) -> NameHashes {
+        let len = self.without_trailing_dot(len);
+        let exact = self.hash(key, 0, len);
+        let wildcard = match self.first_dot() {
+            Some(dot) if dot + 1 < len => Some(self.hash(wildcard_key(key), dot + 1, len - dot - 1)),
+            _ => None,
+        };
+        NameHashes { exact, wildcard }
+    }
+
+    /// Whether the first `len` bytes are an IP address rather than a name.
+    ///
+    /// An IPv6 address has a colon among its first five bytes; an IPv4 address is digits and dots. Both are enough to
+    /// tell that the bytes are no DNS name a certificate is served for.
+    #[must_use]
+    #[inline]
+    pub fn is_address(&self, len: u32) -> bool {
+        let (first, second) = (self.word(0), self.word(1));
+        if lanes_equal(first & tail_mask(len), b':') != 0 {
+            return true;
+        }
+        len <= LONGEST_IPV4
+            && only_digits_and_dots(first, len)
+            && only_digits_and_dots(second, len.saturating_sub(8))
+    }
+
+    fn with(name: &[u8]) -> (Self, u32) {
+        let mut buffer = Self::new();
+        let mut len = 0;
+        for (slot, byte) in buffer.bytes_mut().iter_mut().zip(name).take(MAX_NAME_BYTES as usize) {
+            *slot = *byte;
+            len += 1;
+        }
+        let len = buffer.without_trailing_dot(len);
+        (buffer, len)
+    }
+
+    #[inline]
+    fn hash(&self, key: NameKey, from: u32, len: u32) -> u64 {
+        let mut sip = SipHash::new(key);
+        let whole = (len & 0xff) / 8;
+        for index in 0..MAX_NAME_WORDS {
+            if index >= whole {
+                break;
+            }
+            sip.absorb(lower(self.word_at(from + 8 * index)));
+        }
+        let tail = lower(self.word_at(from + 8 * whole)) & tail_mask(len % 8);
+        sip.absorb(tail | u64::from(len) << 56);
+        sip.finish()
+    }
+
+    /// Position of the first dot; a label has at most 63 bytes (RFC 1035 §2.3.4), so eight words hold one.
+    #[inline]
+    fn first_dot(&self) -> Option<u32> {
+        for index in 0..MAX_LABEL_WORDS {
+            let dots = lanes_equal(self.word(index), b'.');
+            if dots != 0 {
+                return Some(8 * index + dots.trailing_zeros() / 8);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn without_trailing_dot(&self, len: u32) -> u32 {
+        let Some(last) = len.checked_sub(1) else { return 0 };
+        if self.word_at(last) & 0xff == u64::from(b'.') { last } else { len }
+    }
+
+    /// Eight bytes from any position.
+    #[inline]
+    fn word_at(&self, from: u32) -> u64 {
+        let (index, shift) = (from / 8, 8 * (from % 8));
+        let low = self.word(index) >> shift;
+        // Shifting by 64 is no shift: two steps make a whole word vanish when `from` is aligned.
+        let high = self.word(index + 1) << (56 - shift) << 8;
+        low | high
+    }
+
+    #[inline]
+    fn word(&self, index: u32) -> u64 {
+        let word = self.words.get((index % WORDS) as usize);
+        u64::from_le_bytes(*word.unwrap_or(&[0; 8]))
+    }
+}
+
+impl Default for NameBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Exact names and wildcards are hashed under keys that differ, so `example.com` never equals `*.example.com`.
+const fn wildcard_key(key: NameKey) -> NameKey {
+    NameKey { k0: key.k0, k1: key.k1 ^ WILDCARD }
+}
+
+/// Upper-case ASCII letters to lower case, eight at a time.
+#[inline]
+const fn lower(word: u64) -> u64 {
+    let seven_bits = word & (0x7f * LANES);
+    let from_a = seven_bits + (0x80 - b'A' as u64) * LANES;
+    let beyond_z = seven_bits + (0x7f - b'Z' as u64) * LANES;
+    let ascii = !word & (0x80 * LANES);
+    let upper = ascii & (from_a ^ beyond_z);
+    word | upper >> 2
+}
+
+/// The top bit of each byte that equals `byte`; exact, since no carry leaves a byte.
+#[inline]
+const fn lanes_equal(word: u64, byte: u8) -> u64 {
+    let difference = word ^ (byte as u64 * LANES);
+    let seven_bits = (difference & (0x7f * LANES)) + 0x7f * LANES;
+    !(seven_bits | difference) & (0x80 * LANES)
+}
+
+/// The top bit of each byte that is a decimal digit.
+#[inline]
+const fn digit_lanes(word: u64) -> u64 {
+    let seven_bits = word & (0x7f * LANES);
+    let from_0 = seven_bits + (0x80 - b'0' as u64) * LANES;
+    let beyond_9 = seven_bits + (0x7f - b'9' as u64) * LANES;
+    !word & (0x80 * LANES) & (from_0 ^ beyond_9)
+}
+
+#[inline]
+const fn only_digits_and_dots(word: u64, len: u32) -> bool {
+    let wanted = tail_mask(len) & (0x80 * LANES);
+    (digit_lanes(word) | lanes_equal(word, b'.')) & wanted == wanted
+}
+
+/// The low `len` bytes of a word; all of them from 8 on.
+#[inline]
+const fn tail_mask(len: u32) -> u64 {
+    if len >= 8 { u64::MAX } else { (1 << (8 * len)) - 1 }
+}
+
+const WORDS: u32 = 64;
+const MAX_NAME_WORDS: u32 = MAX_NAME_BYTES.div_ceil(8);
+const MAX_LABEL_WORDS: u32 = 8;
+/// `255.255.255.255`
+const LONGEST_IPV4: u32 = 15;
+/// One in every byte.
+const LANES: u64 = 0x0101_0101_0101_0101;
+const WILDCARD: u64 = u64::from_be_bytes(*b"wildcard");
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::hash::Hasher;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
+
+    use super::*;
+
+    const KEY: NameKey = NameKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
+
+    fn second_opinion(key: NameKey, name: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(key.k0, key.k1);
+        hasher.write(name);
+        hasher.finish()
+    }
+
+    fn hashes(name: &str) -> NameHashes {
+        let mut buffer = NameBuffer::new();
+        // What an earlier name left behind must not matter.
+        buffer.bytes_mut().fill(b'.');
+        buffer.bytes_mut()[..name.len()].copy_from_slice(name.as_bytes());
+        buffer.hashes(KEY, u32::try_from(name.len()).unwrap())
+    }
+
+    #[test]
+    fn wildcard_covers_exactly_one_label() {
+        let suffix = Some(wildcard(&KEY, b"example.com"));
+        for (name, covered) in [
+            ("a.example.com", true),
+            ("A.eXample.COM", true),
+            ("a.example.com.", true),
+            ("xn--bcher-kva.example.com", true),
+            (".example.com", true),
+            ("a.b.example.com", false),
+            ("example.com", false),
+            ("aexample.com", false),
+            ("a.example.com.evil", false),
+        ] {
+            assert_eq!(hashes(name).wildcard == suffix, covered, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_without_a_dot_have_no_wildcard() {
+        for name in ["localhost", "localhost.", "a", "."] {
+            assert_eq!(hashes(name).wildcard, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn case_and_one_trailing_dot_do_not_matter() {
+        let plain = exact(&KEY, b"shop.example.com");
+        for (name, same) in [
+            ("SHOP.example.COM", true),
+            ("shop.example.com.", true),
+            ("shop.example.com..", false),
+            ("shop-example.com", false),
+            ("shop.example.co", false),
+        ] {
+            assert_eq!(hashes(name).exact == plain, same, "{name}");
+            assert_eq!(exact(&KEY, name.as_bytes()), hashes(name).exact, "{name}");
+        }
+    }
+
+    #[test]
+    fn exact_and_wildcard_are_separate_domains() {
+        assert_ne!(exact(&KEY, b"example.com"), wildcard(&KEY, b"example.com"));
+    }
+
+    #[test]
+    fn addresses_are_told_from_names() {
+        for (text, address) in [
+            ("192.0.2.1", true),
+            ("255.255.255.255", true),
+            ("1.1", true),
+            ("::1", true),
+            ("2001:db8::1", true),
+            ("192.0.2.1.example", false),
+            ("1.example.com", false),
+            ("4.3.2.1.in-addr.arpa", false),
+            ("a", false),
+            ("192.168.100.100a", false),
+        ] {
+            let (buffer, len) = NameBuffer::with(text.as_bytes());
+            assert_eq!(buffer.is_address(len), address, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hash_equals_a_second_implementation(
+            name in proptest::collection::vec(any::<u8>(), 0..=MAX_NAME_BYTES as usize), k0: u64, k1: u64,
+        ) {
+            let key = NameKey { k0, k1 };
+            let mut plain: Vec<u8> = name.to_ascii_lowercase();
+            if plain.last() == Some(&b'.') {
+                plain.pop();
+            }
+            prop_assert_eq!(exact(&key, &name), second_opinion(key, &plain));
+            prop_assert_eq!(wildcard(&key, &name), second_opinion(wildcard_key(key), &plain));
+        }
+
+        #[test]
+        fn the_name_in_a_hello_hashes_like_the_name_in_a_table(
+            first in "[A-Za-z0-9-]{1,63}", rest in "[A-Za-z0-9-]{1,60}(\\.[A-Za-z0-9-]{1,60}){0,2}",
+        ) {
+            let name = std::format!("{first}.{rest}");
+            let seen = hashes(&name);
+            prop_assert_eq!(seen.exact, exact(&KEY, name.as_bytes()));
+            prop_assert_eq!(seen.wildcard, Some(wildcard(&KEY, rest.as_bytes())));
+        }
+    }
+}
