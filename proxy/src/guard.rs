@@ -1,5 +1,281 @@
 //! The guard's user space: load, attach, pin and replace the program; keep its names in step; read its counters.
-//! Not here: verdicts (`proxy_common`), which names are allowed (`domains`).
-//! Invariants: fails open: whatever dies here, enforcement ends within seconds; one link per interface, replaced and never flapped.
+//! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers live (they say so to [`Pulse`]).
+//! Invariants: fails open: whatever dies here, enforcement ends within seconds (`what_is_written_never_outlives_the_lease`);
+//! one link per interface, updated and never flapped (`a_second_start_adopts_maps_link_names_and_counters`).
 
+mod attach;
+mod difference;
+mod enforcement;
+mod error;
+mod handover;
+mod interface;
+mod maps;
+mod metrics;
+mod names;
+mod object;
+mod pins;
 pub mod pulse;
+mod status;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus::Registry;
+use proxy_common::maps::Verdict;
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tracing::info;
+
+pub use self::{
+    enforcement::Enforcement,
+    error::GuardError,
+    handover::{Origin, Program},
+    maps::Ports,
+    pulse::Pulse,
+    status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
+};
+use self::{
+    enforcement::{Enforcer, Names, Switchboard},
+    handover::{Foothold, link_info, take_over},
+    interface::Interface,
+    maps::Verdicts,
+    metrics::GuardMetrics,
+    names::Follower,
+    pins::Pins,
+};
+use crate::{
+    config,
+    domains::{Denied, NameSet},
+    telemetry::metrics::Label,
+};
+
+/// What the guard follows and depends on.
+pub struct Surroundings<'a> {
+    /// The allowed names; revision 0 means that they have not been read yet.
+    pub names: watch::Receiver<NameSet>,
+    /// Denials as they happen.
+    pub denials: broadcast::Receiver<Denied>,
+    /// Signs of life of the workers.
+    pub pulse: Arc<Pulse>,
+    /// Where metrics are registered.
+    pub registry: &'a Registry,
+    /// The runtime the names are followed on.
+    pub control: &'a Handle,
+}
+
+/// The guard as other rooms hold it, on or off; cheap to clone.
+#[derive(Clone)]
+pub enum GuardHandle {
+    /// `guard.interfaces` is empty.
+    Off,
+    /// The program is attached.
+    On(Arc<Guard>),
+}
+
+/// The attached program. Dropped, it ends enforcement and leaves the program attached, so that its successor adopts it.
+pub struct Guard {
+    config: config::Guard,
+    interfaces: Vec<Interface>,
+    pins: Pins,
+    origin: Origin,
+    program: Program,
+    capacity: usize,
+    verdicts: Arc<Verdicts>,
+    metrics: GuardMetrics,
+    board: Arc<Switchboard>,
+    enforcer: Arc<Enforcer>,
+    held: watch::Receiver<u64>,
+    follower: JoinHandle<()>,
+}
+
+impl GuardHandle {
+    /// Starts the guard when interfaces are configured; says so when none are.
+    pub fn start(
+        config: &config::Guard,
+        ports: &Ports,
+        around: Surroundings<'_>,
+    ) -> Result<Self, GuardError> {
+        if config.interfaces.is_empty() {
+            info!(
+                "guard off: `guard.interfaces` names none, so foreign names are refused by the TLS handshake"
+            );
+            return Ok(Self::Off);
+        }
+        Guard::start(config, ports, around).map(Arc::new).map(Self::On)
+    }
+
+    /// Waits until no name allowed at `revision` is rejected in the kernel, and none withdrawn by then passes as allowed.
+    pub async fn holds(&self, revision: u64) -> Result<(), Late> {
+        match self {
+            Self::Off => Ok(()),
+            Self::On(guard) => guard.holds(revision).await,
+        }
+    }
+
+    /// Ends enforcement for good; the program stays attached.
+    pub fn drain(&self) {
+        if let Self::On(guard) = self {
+            guard.drain();
+        }
+    }
+
+    /// What `gatehouse status` shows.
+    #[must_use]
+    pub fn status(&self) -> GuardStatus {
+        match self {
+            Self::Off => GuardStatus::Off,
+            Self::On(guard) => GuardStatus::On(Box::new(guard.report())),
+        }
+    }
+}
+
+/// The kernel's map of names lags behind the domain set.
+#[derive(Debug, thiserror::Error)]
+#[error("the guard holds revision {held} of the domain set, not yet {wanted}; `gatehouse status` shows why")]
+pub struct Late {
+    wanted: u64,
+    held: u64,
+}
+
+impl Guard {
+    /// Attaches the program to the configured interfaces, or replaces the one that a predecessor left there, and begins to
+    /// follow the domain set. Names known by now are in the kernel before the program sees a packet.
+    pub fn start(
+        config: &config::Guard,
+        ports: &Ports,
+        around: Surroundings<'_>,
+    ) -> Result<Self, GuardError> {
+        let object = object::object().ok_or(GuardError::NoProgram)?;
+        let interfaces =
+            config.interfaces.iter().map(|name| Interface::find(name)).collect::<Result<Vec<_>, _>>()?;
+        let known = around.names.borrow().clone();
+        let mut state = Names::Unread;
+        let foothold = take_over(object, config, ports, &interfaces, |table| {
+            if known.revision > 0 {
+                state = table.apply(&known.patterns);
+            }
+        })?;
+        Self::settle_in(config, interfaces, foothold, (known.revision, state), around)
+    }
+
+    /// Starts what runs as long as the guard: the enforcing thread, and the task that follows the names.
+    fn settle_in(
+        config: &config::Guard,
+        interfaces: Vec<Interface>,
+        foothold: Foothold,
+        (revision, state): (u64, Names),
+        around: Surroundings<'_>,
+    ) -> Result<Self, GuardError> {
+        let Foothold { pins, origin, program, names: table, until, verdicts } = foothold;
+        let (verdicts, capacity) = (Arc::new(verdicts), table.capacity());
+        let metrics =
+            GuardMetrics::register(around.registry, Arc::clone(&verdicts)).map_err(GuardError::Metrics)?;
+        metrics.attached(config.attach, interfaces.len(), capacity);
+        let board = Arc::new(Switchboard::new());
+        let enforcer = Enforcer::start(Arc::clone(&board), until, around.pulse, metrics.clone())?;
+        let enforcer = Arc::new(enforcer);
+        let (sender, held) = watch::channel(0);
+        let follower = Follower {
+            names: around.names,
+            denials: around.denials,
+            denial_ttl: *config.denial_ttl,
+            enforcer: Arc::clone(&enforcer),
+            metrics: metrics.clone(),
+            held: sender,
+        };
+        follower.publish(&table, state, revision);
+        info!(program = program.id, ?origin, names = table.len(), mode = ?config.mode, "guard on");
+        let follower = around.control.spawn(follower.follow(table, state));
+        let config = config.clone();
+        Ok(Self {
+            config,
+            interfaces,
+            pins,
+            origin,
+            program,
+            capacity,
+            verdicts,
+            metrics,
+            board,
+            enforcer,
+            held,
+            follower,
+        })
+    }
+
+    /// As [`GuardHandle::holds`].
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves nothing behind.
+    pub async fn holds(&self, revision: u64) -> Result<(), Late> {
+        if self.board.draining() {
+            return Ok(());
+        }
+        let mut held = self.held.clone();
+        let waited = timeout(PATIENCE, held.wait_for(|held| *held >= revision)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Late { wanted: revision, held: *self.held.borrow() }),
+        }
+    }
+
+    /// As [`GuardHandle::drain`].
+    pub fn drain(&self) {
+        self.enforcer.drain();
+        // A successor may have adopted the maps: two that write differences would undo each other's.
+        self.follower.abort();
+    }
+
+    /// Removes every link and map pinned in `pin_path`, and the bpffs there if the guard mounted it; says what went.
+    pub fn detach(pin_path: &Path) -> Result<Vec<PathBuf>, GuardError> {
+        Pins::existing(pin_path).map_or_else(|| Ok(Vec::new()), Pins::remove_all)
+    }
+
+    fn report(&self) -> GuardReport {
+        GuardReport {
+            mode: self.config.mode,
+            enforcement: self.board.enforcement().as_str().to_owned(),
+            attach: self.config.attach,
+            interfaces: self.interfaces.iter().map(|interface| self.guarded(interface)).collect(),
+            program: self.program.clone(),
+            maps: self.origin,
+            pin_path: self.config.pin_path.clone(),
+            names: self.metrics.names_held(),
+            names_capacity: self.capacity,
+            revision: *self.held.borrow(),
+            verdicts: Verdict::ALL.iter().filter_map(|verdict| self.row(*verdict)).collect(),
+        }
+    }
+
+    fn guarded(&self, interface: &Interface) -> GuardedInterface {
+        let link = link_info(&self.pins.link(interface.index, self.config.attach));
+        GuardedInterface {
+            name: interface.name.clone(),
+            index: interface.index,
+            link: link.as_ref().map(aya::programs::links::LinkInfo::id),
+            program: link.as_ref().map(aya::programs::links::LinkInfo::program_id),
+        }
+    }
+
+    fn row(&self, verdict: Verdict) -> Option<VerdictRow> {
+        let tally = self.verdicts.tally(verdict).ok()?;
+        Some(VerdictRow { verdict: verdict.as_str().to_owned(), packets: tally.packets, bytes: tally.bytes })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.follower.abort();
+        self.enforcer.end();
+    }
+}
+
+/// How long a change of the domain set may take to reach the kernel before whoever waits is told.
+const PATIENCE: Duration = Duration::from_secs(5);

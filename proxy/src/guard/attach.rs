@@ -1,0 +1,165 @@
+//! The program into the kernel, and onto each interface by a pinned link.
+//! Invariants: a link that is there is updated, never removed and made again, since the first attachment resets some
+//! network cards; an attachment that is no link is undone (`a_second_start_adopts_maps_link_names_and_counters`).
+
+use std::{path::Path, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{
+        Program, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        loaded_links,
+        xdp::{XdpLink, XdpLinkId},
+    },
+};
+use nix::errno::Errno;
+use proxy_common::maps::map_names;
+use tracing::info;
+
+use super::{
+    error::{GuardError, errno},
+    interface::Interface,
+    maps::PINNED,
+    pins::{Pins, remove_link},
+};
+use crate::config::Attach;
+
+/// Reads the object; its maps are those pinned in `folder`, or new ones pinned there.
+pub(super) fn load(object: &[u8], names: u32, folder: &Path) -> Result<Ebpf, GuardError> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(map_names::NAMES, names);
+    for name in PINNED {
+        loader.map_pin_path(name, folder.join(name));
+    }
+    loader.load(object).map_err(|error| match errno(&error) {
+        Some(Errno::EPERM) => GuardError::Privilege { action: "create BPF maps", source: error.into() },
+        _ => GuardError::Load(error),
+    })
+}
+
+/// The object's program, verified by the kernel.
+pub(super) fn verify(ebpf: &mut Ebpf) -> Result<&mut Xdp, GuardError> {
+    let program = ebpf.programs_mut().find_map(|(_, program)| match program {
+        Program::Xdp(xdp) => Some(xdp),
+        _ => None,
+    });
+    let program = program.ok_or(GuardError::NoProgram)?;
+    program.load().map_err(|error| match errno(&error) {
+        Some(Errno::EPERM) => GuardError::Privilege { action: "load an XDP program", source: error.into() },
+        _ => GuardError::Verify(error),
+    })?;
+    Ok(program)
+}
+
+/// Attaches `program` to every interface, and to no other; on failure no new attachment is left.
+pub(super) fn attach_all(
+    program: &mut Xdp,
+    interfaces: &[Interface],
+    mode: Attach,
+    pins: &Pins,
+) -> Result<(), GuardError> {
+    let mut pinned = Vec::new();
+    for interface in interfaces {
+        match attach(program, interface, mode, pins) {
+            Ok(None) => info!(interface = %interface.name, "guard: program replaced"),
+            Ok(Some(link)) => {
+                info!(interface = %interface.name, ?mode, "guard: attached");
+                pinned.push(link);
+            }
+            Err(error) => {
+                pinned.iter().try_for_each(|link| remove_link(link))?;
+                return Err(error);
+            }
+        }
+    }
+    let kept: Vec<PathBuf> = interfaces.iter().map(|interface| pins.link(interface.index, mode)).collect();
+    for link in pins.links()?.iter().filter(|link| !kept.contains(link)) {
+        info!(link = %link.display(), "guard: detached from an interface that is not configured");
+        remove_link(link)?;
+    }
+    Ok(())
+}
+
+/// The new pin, or none when the link that was there now runs `program`.
+fn attach(
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: Attach,
+    pins: &Pins,
+) -> Result<Option<PathBuf>, GuardError> {
+    let other = match mode {
+        Attach::Native => Attach::Generic,
+        Attach::Generic => Attach::Native,
+    };
+    remove_link(&pins.link(interface.index, other))?;
+    let path = pins.link(interface.index, mode);
+    if path.exists() {
+        match replace(program, interface, &path) {
+            // The interface the link belonged to is gone, and its index was given to this one.
+            Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => remove_link(&path)?,
+            done => return done.map(|()| None),
+        }
+    }
+    let link = create(program, interface, mode)?;
+    link.pin(&path).map_err(|error| pin_failed(&path, &error))?;
+    Ok(Some(path))
+}
+
+fn replace(program: &mut Xdp, interface: &Interface, path: &Path) -> Result<(), GuardError> {
+    let link = PinnedLink::from_pin(path)
+        .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))
+        .map_err(|error| pin_failed(path, &error))?;
+    program.attach_to_link(link).map(drop).map_err(|error| refused(interface, &error))
+}
+
+fn create(program: &mut Xdp, interface: &Interface, mode: Attach) -> Result<FdLink, GuardError> {
+    let mode = match mode {
+        Attach::Native => XdpMode::Driver,
+        Attach::Generic => XdpMode::Skb,
+    };
+    let program_id = program.info().map_err(GuardError::Verify)?.id();
+    let before = count_links(program_id)?;
+    let id = program.attach_to_if_index(interface.index, mode).map_err(|error| refused(interface, &error))?;
+    // aya falls back to netlink without a word when the kernel answers EINVAL to a link. Such an attachment can be neither
+    // pinned nor updated, and aya's conversion would leave it behind: it is known by the link that is missing.
+    if count_links(program_id)? == before {
+        program.detach(id).map_err(|error| refused(interface, &error))?;
+        return Err(GuardError::NoLink { interface: interface.name.clone() });
+    }
+    take(program, id).ok_or_else(|| GuardError::NoLink { interface: interface.name.clone() })
+}
+
+fn take(program: &mut Xdp, id: XdpLinkId) -> Option<FdLink> {
+    program.take_link(id).ok()?.try_into().ok()
+}
+
+fn count_links(program_id: u32) -> Result<usize, GuardError> {
+    let mut count = 0;
+    for link in loaded_links() {
+        match link {
+            Ok(link) => count += usize::from(link.program_id() == program_id),
+            // Links of other processes end between their listing and our look at them.
+            Err(error) if errno(&error) == Some(Errno::ENOENT) => {}
+            Err(error) => return Err(inspect("which links there are", &error)),
+        }
+    }
+    Ok(count)
+}
+
+fn refused(interface: &Interface, error: &(dyn std::error::Error + 'static)) -> GuardError {
+    interface.refusal(errno(error).unwrap_or(Errno::UnknownErrno))
+}
+
+fn pin_failed(path: &Path, error: &(dyn std::error::Error + 'static)) -> GuardError {
+    GuardError::PinPath { path: path.to_owned(), source: into_io(error) }
+}
+
+/// A [`GuardError::Inspect`] for what aya could not tell.
+pub(super) fn inspect(what: &'static str, error: &(dyn std::error::Error + 'static)) -> GuardError {
+    GuardError::Inspect { what, source: into_io(error) }
+}
+
+fn into_io(error: &(dyn std::error::Error + 'static)) -> std::io::Error {
+    errno(error).map_or_else(|| std::io::Error::other(error.to_string()), std::io::Error::from)
+}

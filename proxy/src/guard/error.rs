@@ -1,0 +1,164 @@
+//! Why the guard does not start, with the remedy.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use nix::errno::Errno;
+
+/// Why the guard does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The binary was built without the program.
+    #[error(
+        "guard.interfaces: this binary holds no XDP program; run `cargo xtask build-ebpf` and build again, \
+         or write `interfaces = []`"
+    )]
+    NoProgram,
+    /// No such interface here.
+    #[error(
+        "guard.interfaces: `{interface}` is not an interface of this network namespace; `ip link` shows those that are"
+    )]
+    NoInterface {
+        /// As configured.
+        interface: String,
+        /// The kernel's answer.
+        #[source]
+        source: Errno,
+    },
+    /// The process lacks capabilities.
+    #[error(
+        "guard.interfaces: the kernel does not let this process {action}; run as root, or grant CAP_BPF, CAP_NET_ADMIN, \
+         CAP_PERFMON and CAP_SYS_ADMIN, or write `interfaces = []`"
+    )]
+    Privilege {
+        /// What was refused.
+        action: &'static str,
+        /// The refusal.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The folder of pins could not be made, mounted or written.
+    #[error("guard.pin_path: `{path}` cannot hold pins; name a folder that can be made, or one in a bpffs")]
+    PinPath {
+        /// The folder or file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The object could not be loaded.
+    #[error("guard: the kernel refused the program's maps; Gatehouse needs Linux 6.1 or later with BTF")]
+    Load(#[source] EbpfError),
+    /// The verifier refused the program.
+    #[error("guard: the kernel's verifier refused the program; Gatehouse needs Linux 6.1 or later with BTF")]
+    Verify(#[source] ProgramError),
+    /// A map could not be opened, read or written.
+    #[error(
+        "guard: map {map}: {action} failed; `gatehouse guard detach` removes what is pinned, then start again"
+    )]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What was done to it.
+        action: &'static str,
+        /// What went wrong.
+        #[source]
+        source: MapError,
+    },
+    /// Another program holds the interface.
+    #[error(
+        "guard.interfaces: another XDP program is attached to `{interface}`; `bpftool net` shows which, \
+         `ip link set dev {interface} xdp off` or whoever pinned its link removes it"
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+    },
+    /// The driver has no XDP.
+    #[error(
+        "guard.attach: `native`: the driver `{driver}` of `{interface}` has no XDP; write `attach = \"generic\"`, \
+         or `interfaces = []`"
+    )]
+    NoNativeMode {
+        /// The interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// Packets are larger than the driver's XDP takes.
+    #[error(
+        "guard.interfaces: `{interface}` has MTU {mtu}, more than the XDP of its driver `{driver}` takes; \
+         `ip link set dev {interface} mtu {limit}`, or write `attach = \"generic\"`"
+    )]
+    MtuTooLarge {
+        /// The interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+        /// What it is set to.
+        mtu: u32,
+        /// What works.
+        limit: u32,
+    },
+    /// The driver has too few queues left.
+    #[error(
+        "guard.interfaces: the driver `{driver}` of `{interface}` has no queues left for XDP; halve them: \
+         `ethtool -l {interface}` shows the maximum, `ethtool -L {interface} combined N` sets half of it"
+    )]
+    TooFewQueues {
+        /// The interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// The kernel offers no link that can be pinned.
+    #[error(
+        "guard.interfaces: the kernel refuses a BPF link on `{interface}` and takes only an attachment that ends enforcement \
+         with nobody; write `attach = \"generic\"`, or use Linux 6.1 or later"
+    )]
+    NoLink {
+        /// The interface.
+        interface: String,
+    },
+    /// The kernel refused the attachment.
+    #[error("guard.interfaces: attaching to `{interface}` failed; `attach = \"generic\"` may work")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// What went wrong.
+        #[source]
+        source: Errno,
+    },
+    /// The kernel did not say what is loaded or attached.
+    #[error("guard: the kernel does not tell {what}; run as root")]
+    Inspect {
+        /// What was asked.
+        what: &'static str,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system has no random numbers or no thread for the guard.
+    #[error("guard: no thread could be made")]
+    Thread(#[source] io::Error),
+    /// The operating system gave no key.
+    #[error("guard: no random numbers for the key of the name hash")]
+    Random,
+    /// A metric exists twice.
+    #[error("guard: metrics could not be registered")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// A failed system call below an error of aya, if there is one.
+pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+    let mut cause = Some(error);
+    // An error's chain is as long as its types are nested.
+    for _ in 0..8 {
+        let error = cause?;
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(Errno::from_raw(code));
+        }
+        cause = error.source();
+    }
+    None
+}

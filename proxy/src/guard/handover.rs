@@ -1,0 +1,165 @@
+//! From whatever is pinned to a program of ours on every interface: maps adopted or built, then the links updated.
+//! Invariant: the old program decides by its old maps until the new one and its maps are whole; one update of the link
+//! swaps both (`another_size_builds_new_maps_behind_the_same_link`).
+
+use std::path::{Path, PathBuf};
+
+use aya::{
+    Ebpf,
+    programs::{
+        ProgramInfo,
+        links::{FdLink, LinkInfo, PinnedLink},
+        loaded_programs,
+    },
+};
+use proxy_common::maps::map_names;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    attach::{attach_all, inspect, load, verify},
+    error::GuardError,
+    interface::Interface,
+    maps::{EnforceUntil, Maps, Ports, Verdicts, id, same_shapes},
+    names::NameTable,
+    pins::{Pins, remove_folder},
+};
+use crate::config;
+
+/// Where the guard's maps are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A predecessor's, names and counters included.
+    Adopted,
+    /// Made by this process.
+    Built,
+}
+
+/// A program as the kernel lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The kernel's id.
+    pub id: u32,
+    /// Its name, cut to 15 bytes by the kernel.
+    pub name: String,
+    /// Hash of its instructions, as `bpftool prog` prints it.
+    pub tag: String,
+}
+
+/// The attached program and its maps.
+pub(super) struct Foothold {
+    pub(super) pins: Pins,
+    pub(super) origin: Origin,
+    pub(super) program: Program,
+    pub(super) names: NameTable,
+    pub(super) until: EnforceUntil,
+    pub(super) verdicts: Verdicts,
+}
+
+/// Attaches `object` to `interfaces`; `fill` writes the names known by now before the program can see a packet.
+pub(super) fn take_over(
+    object: &[u8],
+    config: &config::Guard,
+    ports: &Ports,
+    interfaces: &[Interface],
+    fill: impl FnOnce(&mut NameTable),
+) -> Result<Foothold, GuardError> {
+    let pins = Pins::prepare(&config.pin_path)?;
+    settle(&pins)?;
+    let taken = advance(object, config, ports, interfaces, fill, &pins);
+    if taken.is_err() {
+        settle(&pins)?;
+    }
+    taken
+}
+
+fn advance(
+    object: &[u8],
+    config: &config::Guard,
+    ports: &Ports,
+    interfaces: &[Interface],
+    fill: impl FnOnce(&mut NameTable),
+    pins: &Pins,
+) -> Result<Foothold, GuardError> {
+    let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
+    let program = verify(&mut ebpf)?;
+    let mut maps = Maps::open(&folder(pins, origin))?;
+    if origin == Origin::Built {
+        maps.draw_key()?;
+    }
+    maps.configure(config, ports)?;
+    let Maps { key, names, denials, capacity, until, verdicts, .. } = maps;
+    let mut names = NameTable::open(&key, names, denials, capacity)?;
+    fill(&mut names);
+    attach_all(program, interfaces, config.attach, pins)?;
+    let info = program.info().map_err(GuardError::Verify)?;
+    match origin {
+        Origin::Adopted => pins.retire_other_versions()?,
+        Origin::Built => pins.promote()?,
+    }
+    Ok(Foothold { pins: pins.clone(), origin, program: describe(&info), names, until, verdicts })
+}
+
+/// Loads with new maps; when the pinned ones have the same shapes, again with those.
+fn adopt_or_build(object: &[u8], names: u32, pins: &Pins) -> Result<(Ebpf, Origin), GuardError> {
+    let (current, next) = (pins.maps(), pins.next_maps());
+    make_folder(&next)?;
+    let fresh = load(object, names, &next)?;
+    if !same_shapes(&current, &next) {
+        return Ok((fresh, Origin::Built));
+    }
+    drop(fresh);
+    remove_folder(&next)?;
+    Ok((load(object, names, &current)?, Origin::Adopted))
+}
+
+/// Ends what a crash interrupted: new maps that a program already uses are promoted, others removed.
+fn settle(pins: &Pins) -> Result<(), GuardError> {
+    let next = pins.next_maps();
+    if !next.exists() {
+        return Ok(());
+    }
+    match id(&next, map_names::NAMES) {
+        Ok(names) if used(pins, names)? => pins.promote(),
+        _ => remove_folder(&next),
+    }
+}
+
+fn used(pins: &Pins, map: u32) -> Result<bool, GuardError> {
+    for link in pins.links()? {
+        let Some(program) = link_info(&link).and_then(|link| program(link.program_id())) else { continue };
+        let maps = program.map_ids().map_err(|error| inspect("which maps a program uses", &error))?;
+        if maps.is_some_and(|maps| maps.contains(&map)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What the kernel says of a pinned link; none when there is no such pin.
+pub(super) fn link_info(path: &Path) -> Option<LinkInfo> {
+    FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok()
+}
+
+fn program(id: u32) -> Option<ProgramInfo> {
+    loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)
+}
+
+fn describe(info: &ProgramInfo) -> Program {
+    Program {
+        id: info.id(),
+        name: info.name_as_str().unwrap_or_default().to_owned(),
+        tag: format!("{:016x}", info.tag()),
+    }
+}
+
+fn folder(pins: &Pins, origin: Origin) -> PathBuf {
+    match origin {
+        Origin::Adopted => pins.maps(),
+        Origin::Built => pins.next_maps(),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), GuardError> {
+    std::fs::create_dir(path).map_err(|source| GuardError::PinPath { path: path.to_owned(), source })
+}

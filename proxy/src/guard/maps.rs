@@ -1,0 +1,227 @@
+//! The pinned maps as typed handles: opened, compared, filled.
+//! Not here: which folder they lie in (`pins`), what keeps the names in step (`names`).
+
+use std::{net::SocketAddr, path::Path};
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray},
+};
+use proxy_common::maps::{
+    DenialEntry, Mode, NameEntry, NameKey, PortEntry, Settings, Tally, Verdict, map_names,
+};
+
+use super::error::GuardError;
+use crate::config::{self, GuardMode};
+
+/// Every map user space reads or writes, and so pins.
+pub(super) const PINNED: [&str; 8] = [
+    map_names::SETTINGS,
+    map_names::ENFORCE_UNTIL,
+    map_names::NAME_KEY,
+    map_names::NAMES,
+    map_names::DENIALS,
+    map_names::PORTS,
+    map_names::VERDICTS,
+    map_names::UNKNOWN_BUDGET,
+];
+
+/// The maps of one folder.
+pub(super) struct Maps {
+    pub(super) settings: Array<MapData, Settings>,
+    pub(super) until: EnforceUntil,
+    pub(super) key: Array<MapData, NameKey>,
+    pub(super) names: HashMap<MapData, u64, NameEntry>,
+    pub(super) denials: HashMap<MapData, u64, DenialEntry>,
+    pub(super) ports: HashMap<MapData, u16, PortEntry>,
+    pub(super) verdicts: Verdicts,
+    /// How many names fit.
+    pub(super) capacity: usize,
+}
+
+impl Maps {
+    pub(super) fn open(folder: &Path) -> Result<Self, GuardError> {
+        let capacity = shape(folder, map_names::NAMES)?.max_entries;
+        Ok(Self {
+            settings: open(folder, map_names::SETTINGS)?,
+            until: EnforceUntil(open(folder, map_names::ENFORCE_UNTIL)?),
+            key: open(folder, map_names::NAME_KEY)?,
+            names: open(folder, map_names::NAMES)?,
+            denials: open(folder, map_names::DENIALS)?,
+            ports: open(folder, map_names::PORTS)?,
+            verdicts: Verdicts(open(folder, map_names::VERDICTS)?),
+            capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// Draws the key of the name hash; only for maps that hold no names yet.
+    pub(super) fn draw_key(&mut self) -> Result<(), GuardError> {
+        let mut bytes = [[0_u8; 8]; 2];
+        aws_lc_rs::rand::fill(bytes.as_flattened_mut()).map_err(|_| GuardError::Random)?;
+        let [k0, k1] = bytes.map(u64::from_ne_bytes);
+        self.key.set(0, NameKey { k0, k1 }, 0).map_err(failed(map_names::NAME_KEY, "writing"))
+    }
+
+    /// Writes policy and ports.
+    pub(super) fn configure(&mut self, config: &config::Guard, ports: &Ports) -> Result<(), GuardError> {
+        self.settings.set(0, settings(config), 0).map_err(failed(map_names::SETTINGS, "writing"))?;
+        self.write_ports(ports).map_err(failed(map_names::PORTS, "writing"))
+    }
+
+    fn write_ports(&mut self, ports: &Ports) -> Result<(), MapError> {
+        let wanted = ports.entries();
+        for (port, entry) in &wanted {
+            self.ports.insert(port, entry, 0)?;
+        }
+        let held = self.ports.keys().collect::<Result<Vec<u16>, MapError>>()?;
+        held.iter()
+            .filter(|port| !wanted.iter().any(|(kept, _)| kept == *port))
+            .try_for_each(|port| self.ports.remove(port))
+    }
+}
+
+/// `ENFORCE_UNTIL`.
+pub(super) struct EnforceUntil(Array<MapData, u64>);
+
+impl EnforceUntil {
+    pub(super) fn write(&mut self, nanoseconds: u64) -> Result<(), MapError> {
+        self.0.set(0, nanoseconds, 0)
+    }
+}
+
+/// `VERDICTS`.
+pub(super) struct Verdicts(PerCpuArray<MapData, Tally>);
+
+impl Verdicts {
+    /// Packets and bytes of one verdict, over all CPUs.
+    pub(super) fn tally(&self, verdict: Verdict) -> Result<Tally, MapError> {
+        let per_cpu = self.0.get(&(verdict as u32), 0)?;
+        Ok(per_cpu.iter().fold(Tally::default(), |sum, one| Tally {
+            packets: sum.packets.wrapping_add(one.packets),
+            bytes: sum.bytes.wrapping_add(one.bytes),
+        }))
+    }
+}
+
+/// Which ports are guarded, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ports {
+    hello: Vec<u16>,
+    flood: Vec<u16>,
+}
+
+impl Ports {
+    /// From the settings: hellos are judged on `guard.hello_ports`, else on the ports of `listen.https`; SYNs are counted there
+    /// and on the ports of `listen.http`.
+    #[must_use]
+    pub fn of(guard: &config::Guard, listen: &config::Listen) -> Self {
+        let ports = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect::<Vec<_>>();
+        let hello =
+            if guard.hello_ports.is_empty() { ports(&listen.https) } else { guard.hello_ports.clone() };
+        Self { hello, flood: ports(&listen.http) }
+    }
+
+    fn entries(&self) -> Vec<(u16, PortEntry)> {
+        let all = || self.hello.iter().chain(&self.flood).copied();
+        let mut entries: Vec<(u16, PortEntry)> = all().map(|port| (port, self.entry(port))).collect();
+        entries.sort_unstable_by_key(|(port, _)| *port);
+        entries.dedup();
+        entries
+    }
+
+    fn entry(&self, port: u16) -> PortEntry {
+        let hello = if self.hello.contains(&port) { PortEntry::HELLO } else { 0 };
+        PortEntry { flags: hello | PortEntry::FLOOD }
+    }
+}
+
+/// Whether the maps of two folders have the same kinds and sizes, so that a program can use either.
+pub(super) fn same_shapes(left: &Path, right: &Path) -> bool {
+    PINNED.iter().all(|name| match (shape(left, name), shape(right, name)) {
+        (Ok(left), Ok(right)) => left == right,
+        _ => false,
+    })
+}
+
+/// The kernel's id of a pinned map.
+pub(super) fn id(folder: &Path, name: &'static str) -> Result<u32, GuardError> {
+    info(folder, name).map(|info| info.id())
+}
+
+#[derive(PartialEq)]
+struct Shape {
+    kind: Option<aya::maps::MapType>,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+}
+
+fn shape(folder: &Path, name: &'static str) -> Result<Shape, GuardError> {
+    let info = info(folder, name)?;
+    Ok(Shape {
+        kind: info.map_type().ok(),
+        key_size: info.key_size(),
+        value_size: info.value_size(),
+        max_entries: info.max_entries(),
+        flags: info.map_flags(),
+    })
+}
+
+fn info(folder: &Path, name: &'static str) -> Result<MapInfo, GuardError> {
+    MapInfo::from_pin(folder.join(name)).map_err(failed(name, "opening"))
+}
+
+fn open<T: TryFrom<Map, Error = MapError>>(folder: &Path, name: &'static str) -> Result<T, GuardError> {
+    MapData::from_pin(folder.join(name))
+        .and_then(Map::from_map_data)
+        .and_then(T::try_from)
+        .map_err(failed(name, "opening"))
+}
+
+/// A [`GuardError::Map`] for what was done to `map`.
+pub(super) fn failed(map: &'static str, action: &'static str) -> impl Fn(MapError) -> GuardError {
+    move |source| GuardError::Map { map, action, source }
+}
+
+/// Every key of a map; a key removed meanwhile starts the kernel's walk again, so it is bounded.
+pub(super) fn keys<K: Pod, V: Pod>(
+    map: &HashMap<MapData, K, V>,
+    capacity: usize,
+) -> Result<Vec<K>, MapError> {
+    map.keys().take(capacity.saturating_mul(2)).collect()
+}
+
+fn settings(config: &config::Guard) -> Settings {
+    let mode = match config.mode {
+        GuardMode::Observe => Mode::Observe,
+        GuardMode::Adaptive => Mode::Adaptive,
+        GuardMode::Strict => Mode::Strict,
+    };
+    Settings {
+        mode: mode as u32,
+        unknown_per_second: config.unknown_per_second,
+        unknown_burst: config.unknown_burst,
+        resets_per_second: config.resets_per_second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hello_ports_follow_the_listeners_unless_they_are_given() {
+        let (hello, flood) =
+            (PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }, PortEntry { flags: PortEntry::FLOOD });
+        let listen = config::Listen::default();
+        for (given, expected) in [
+            (vec![], vec![(8080, flood), (8443, hello)]),
+            (vec![443], vec![(443, hello), (8080, flood)]),
+            (vec![8080, 443], vec![(443, hello), (8080, hello)]),
+        ] {
+            let guard = config::Guard { hello_ports: given.clone(), ..config::Guard::default() };
+            assert_eq!(Ports::of(&guard, &listen).entries(), expected, "hello_ports = {given:?}");
+        }
+    }
+}

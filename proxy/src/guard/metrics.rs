@@ -1,0 +1,132 @@
+//! The guard's metrics. The kernel counts verdicts; they are read when Prometheus asks.
+//! Invariant: counters never fall while maps are adopted, since the map is their only memory
+//! (`a_second_start_adopts_maps_link_names_and_counters`).
+
+use std::sync::Arc;
+
+use prometheus::{
+    IntCounterVec, IntGauge, Opts, Registry,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+use proxy_common::maps::Verdict;
+
+use super::{
+    enforcement::{Enforcement, Names},
+    maps::Verdicts,
+};
+use crate::{
+    config::Attach,
+    telemetry::metrics::{Gauges, Label, gauge},
+};
+
+crate::label! {
+    /// How the program is attached.
+    enum AttachMode["attach"] {
+        Native = "native",
+        Generic = "generic",
+    }
+}
+
+/// Gauges of the guard.
+#[derive(Clone)]
+pub(super) struct GuardMetrics {
+    enforcing: IntGauge,
+    enforcement: Gauges<Enforcement>,
+    names: IntGauge,
+    capacity: IntGauge,
+    full: IntGauge,
+    interfaces: Gauges<AttachMode>,
+}
+
+impl GuardMetrics {
+    pub(super) fn register(registry: &Registry, verdicts: Arc<Verdicts>) -> Result<Self, prometheus::Error> {
+        registry.register(Box::new(VerdictCollector::new(verdicts)?))?;
+        Ok(Self {
+            enforcing: gauge(registry, "gatehouse_guard_enforcing", "Whether foreign names are rejected.")?,
+            enforcement: Gauges::register(
+                registry,
+                "gatehouse_guard_enforcement",
+                "1 for the state enforcement is in: on, or why it is off.",
+            )?,
+            names: gauge(registry, "gatehouse_guard_names", "Names the kernel holds.")?,
+            capacity: gauge(registry, "gatehouse_guard_names_capacity", "Names the kernel can hold.")?,
+            full: gauge(
+                registry,
+                "gatehouse_guard_names_full",
+                "Whether there are more names than the kernel can hold, which ends enforcement.",
+            )?,
+            interfaces: Gauges::register(
+                registry,
+                "gatehouse_guard_interfaces",
+                "Interfaces the program is attached to.",
+            )?,
+        })
+    }
+
+    pub(super) fn attached(&self, mode: Attach, interfaces: usize, capacity: usize) {
+        let label = match mode {
+            Attach::Native => AttachMode::Native,
+            Attach::Generic => AttachMode::Generic,
+        };
+        self.interfaces.set(label, gauged(interfaces));
+        self.capacity.set(gauged(capacity));
+    }
+
+    pub(super) fn names(&self, held: usize, state: Names) {
+        self.names.set(gauged(held));
+        self.full.set(i64::from(state == Names::Full));
+    }
+
+    pub(super) fn names_held(&self) -> usize {
+        usize::try_from(self.names.get()).unwrap_or_default()
+    }
+
+    pub(super) fn enforcement(&self, now: Enforcement) {
+        self.enforcing.set(i64::from(now == Enforcement::On));
+        for state in Enforcement::ALL {
+            self.enforcement.set(*state, i64::from(*state == now));
+        }
+    }
+}
+
+fn gauged(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+struct VerdictCollector {
+    verdicts: Arc<Verdicts>,
+    /// What the families look like; nothing is counted in them.
+    empty: [IntCounterVec; 2],
+}
+
+impl VerdictCollector {
+    fn new(verdicts: Arc<Verdicts>) -> Result<Self, prometheus::Error> {
+        Ok(Self { verdicts, empty: families()? })
+    }
+}
+
+impl Collector for VerdictCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.empty.iter().flat_map(Collector::desc).collect()
+    }
+
+    /// Nothing when the kernel does not answer: a scrape without the series is better than one that seems to reset them.
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Ok([packets, bytes]) = families() else { return Vec::new() };
+        for verdict in Verdict::ALL {
+            let Ok(tally) = self.verdicts.tally(*verdict) else { return Vec::new() };
+            packets.with_label_values(&[verdict.as_str()]).inc_by(tally.packets);
+            bytes.with_label_values(&[verdict.as_str()]).inc_by(tally.bytes);
+        }
+        [packets, bytes].iter().flat_map(Collector::collect).collect()
+    }
+}
+
+fn families() -> Result<[IntCounterVec; 2], prometheus::Error> {
+    let family = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["verdict"]);
+    Ok([
+        family("gatehouse_guard_packets_total", "Packets the guard saw, by verdict.")?,
+        family("gatehouse_guard_bytes_total", "Bytes of the packets the guard saw, by verdict.")?,
+    ])
+}

@@ -1,0 +1,176 @@
+//! Where links and maps are pinned, and how a folder of maps takes the place of another.
+//!
+//! `link-<ifindex>` is an interface's link (`link-<ifindex>-generic` when attached so: a link cannot change its mode), and
+//! `maps-v<ABI>/` holds the maps. New maps are made in `maps-v<ABI>-next/`, which takes the other's name once a program
+//! that uses them is attached. The kernel reserves dots in names on a bpffs.
+//! Invariant: at each moment the maps of the attached program are pinned, so that a start after a crash finds them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::links::PinnedLink;
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+use proxy_common::maps::ABI;
+use tracing::info;
+
+use super::error::GuardError;
+use crate::config::Attach;
+
+/// The folder of pins.
+#[derive(Debug, Clone)]
+pub(super) struct Pins(PathBuf);
+
+impl Pins {
+    /// Makes the folder and mounts a bpffs there unless it lies in one.
+    pub(super) fn prepare(root: &Path) -> Result<Self, GuardError> {
+        let failed = |source| GuardError::PinPath { path: root.to_owned(), source };
+        fs::create_dir_all(root).map_err(failed)?;
+        if !in_bpffs(root).map_err(|errno| failed(errno.into()))? {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            match mount(Some(SOURCE), root, Some("bpf"), flags, Some("mode=0700")) {
+                Ok(()) => info!(path = %root.display(), "mounted a bpffs for pins"),
+                Err(errno @ (Errno::EPERM | Errno::EACCES)) => {
+                    return Err(GuardError::Privilege { action: "mount a bpffs", source: errno.into() });
+                }
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+        Ok(Self(root.to_owned()))
+    }
+
+    /// The folder, if there is one with pins to remove.
+    pub(super) fn existing(root: &Path) -> Option<Self> {
+        in_bpffs(root).is_ok_and(|is| is).then(|| Self(root.to_owned()))
+    }
+
+    pub(super) fn maps(&self) -> PathBuf {
+        self.0.join(format!("maps-v{ABI}"))
+    }
+
+    pub(super) fn next_maps(&self) -> PathBuf {
+        self.0.join(format!("maps-v{ABI}-next"))
+    }
+
+    pub(super) fn link(&self, index: u32, mode: Attach) -> PathBuf {
+        self.0.join(match mode {
+            Attach::Native => format!("link-{index}"),
+            Attach::Generic => format!("link-{index}-generic"),
+        })
+    }
+
+    /// Every pinned link.
+    pub(super) fn links(&self) -> Result<Vec<PathBuf>, GuardError> {
+        self.entries("link-")
+    }
+
+    /// Gives the new maps the place of the old, and removes those of every other version.
+    pub(super) fn promote(&self) -> Result<(), GuardError> {
+        let next = self.next_maps();
+        for folder in self.entries("maps-v")?.into_iter().filter(|folder| *folder != next) {
+            remove_folder(&folder)?;
+        }
+        fs::rename(&next, self.maps()).map_err(|source| GuardError::PinPath { path: next, source })
+    }
+
+    /// Removes the maps of every version but this one.
+    pub(super) fn retire_other_versions(&self) -> Result<(), GuardError> {
+        let current = self.maps();
+        self.entries("maps-v")?.iter().filter(|folder| **folder != current).try_for_each(|f| remove_folder(f))
+    }
+
+    /// Removes every pin, and the bpffs if [`Pins::prepare`] mounted it; says what went.
+    pub(super) fn remove_all(self) -> Result<Vec<PathBuf>, GuardError> {
+        let links = self.links()?;
+        links.iter().try_for_each(|link| remove_link(link))?;
+        let folders = self.entries("maps-v")?;
+        folders.iter().try_for_each(|folder| remove_folder(folder))?;
+        if mounted_by_us(&self.0) {
+            umount2(&self.0, MntFlags::MNT_DETACH)
+                .map_err(|errno| GuardError::PinPath { path: self.0, source: errno.into() })?;
+        }
+        Ok(links.into_iter().chain(folders).collect())
+    }
+
+    fn entries(&self, prefix: &str) -> Result<Vec<PathBuf>, GuardError> {
+        let failed = |source| GuardError::PinPath { path: self.0.clone(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Removes a folder of pinned maps; one that is not there is removed already.
+pub(super) fn remove_folder(folder: &Path) -> Result<(), GuardError> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(GuardError::PinPath { path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a pinned link and with it the attachment.
+pub(super) fn remove_link(path: &Path) -> Result<(), GuardError> {
+    // The kernel detaches later, from a work queue, when the inode held the last reference: so ours goes last.
+    let link = PinnedLink::from_pin(path).ok();
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(GuardError::PinPath { path: path.to_owned(), source });
+        }
+        _ => drop(link),
+    }
+    Ok(())
+}
+
+fn in_bpffs(path: &Path) -> nix::Result<bool> {
+    Ok(statfs(path)?.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Whether a bpffs of ours is mounted at exactly `path` (`proc_pid_mountinfo(5)`: mount point, ` - `, type, source).
+fn mounted_by_us(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    mounts.lines().any(|line| line_is_ours(line, path))
+}
+
+fn line_is_ours(line: &str, path: &Path) -> bool {
+    let Some((mount, filesystem)) = line.split_once(" - ") else { return false };
+    let mut filesystem = filesystem.split(' ');
+    mount.split(' ').nth(4).is_some_and(|point| Path::new(point) == path)
+        && filesystem.next() == Some("bpf")
+        && filesystem.next() == Some(SOURCE)
+}
+
+/// By which a bpffs of ours is known from the system's.
+const SOURCE: &str = "gatehouse";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bpffs_of_ours_is_unmounted() {
+        let path = Path::new("/run/gatehouse/bpf");
+        for (line, ours) in [
+            ("40 25 0:35 / /run/gatehouse/bpf rw,nosuid - bpf gatehouse rw,mode=700", true),
+            ("40 25 0:35 / /run/gatehouse/bpf rw,nosuid shared:7 - bpf gatehouse rw", true),
+            ("40 25 0:35 / /run/gatehouse/bpf rw,nosuid - bpf bpf rw,mode=700", false),
+            ("40 25 0:35 / /sys/fs/bpf rw - bpf gatehouse rw", false),
+            ("40 25 0:35 / /run/gatehouse/bpf rw - tmpfs gatehouse rw", false),
+            ("", false),
+        ] {
+            assert_eq!(line_is_ours(line, path), ours, "{line}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The guard as `gatehouse status` shows it.
+
+use serde::{Deserialize, Serialize};
+
+use super::handover::{Origin, Program};
+use crate::config::{Attach, GuardMode};
+
+/// The guard's state at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "guard", rename_all = "snake_case")]
+pub enum GuardStatus {
+    /// No interfaces are configured.
+    Off,
+    /// The program is in place.
+    On(Box<GuardReport>),
+}
+
+/// What there is to say of a guard that is on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GuardReport {
+    /// What happens to foreign names.
+    pub mode: GuardMode,
+    /// Whether it happens now: `on`, or why not.
+    pub enforcement: String,
+    /// How the program is attached.
+    pub attach: Attach,
+    /// Where.
+    pub interfaces: Vec<GuardedInterface>,
+    /// The program.
+    pub program: Program,
+    /// Whether maps were adopted.
+    pub maps: Origin,
+    /// Where maps and links are pinned.
+    pub pin_path: std::path::PathBuf,
+    /// Names the kernel holds.
+    pub names: usize,
+    /// Names it can hold.
+    pub names_capacity: usize,
+    /// The revision of the domain set it holds.
+    pub revision: u64,
+    /// What was counted, verdict by verdict.
+    pub verdicts: Vec<VerdictRow>,
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardedInterface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// The kernel's id of the link; absent when somebody detached the program.
+    pub link: Option<u32>,
+    /// The program the link runs, which is ours unless a successor replaced it.
+    pub program: Option<u32>,
+}
+
+/// One verdict's counters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictRow {
+    /// As metrics name it.
+    pub verdict: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
