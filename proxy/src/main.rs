@@ -1,2 +1,3 @@
-//! p
+//! The `gatehouse` binary.
+
 fn main() {}

@@ -1,5 +1,71 @@
 //! What Gatehouse says about itself: metrics, the access log, tracing.
 //! Not here: what is counted (each room declares its own metrics), serving them (`control`).
+//! Invariants: whoever writes a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); what a
+//! stranger wrote cannot end a line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
 
 pub mod access_log;
+mod lines;
+mod logs;
 pub mod metrics;
+mod process;
+
+use std::{io, time::Duration};
+
+use prometheus::Registry;
+
+pub use lines::Lines;
+pub use logs::LogsError;
+
+use access_log::AccessLog;
+
+use crate::config::Log;
+
+/// Metrics and logs of the process; dropped last, it waits until the last line is written.
+pub struct Telemetry {
+    /// Every room registers its metrics here.
+    pub registry: Registry,
+    /// Where requests are told of.
+    pub access_log: AccessLog,
+    lines: Lines,
+}
+
+/// Why the process cannot tell of itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The writing thread.
+    #[error("the log's thread could not be started; raise the limit of processes")]
+    Thread(#[from] io::Error),
+    /// Tracing.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+    /// A metric.
+    #[error("a metric is declared twice or wrongly")]
+    Metric(#[from] prometheus::Error),
+}
+
+impl Telemetry {
+    /// Sets tracing up for the whole process, and an empty registry but for what is known of the process.
+    pub fn start(log: &Log) -> Result<Self, StartError> {
+        let lines = Lines::start(io::stderr())?;
+        logs::install(log, &lines)?;
+        let registry = Registry::new();
+        lines.measure(&registry)?;
+        process::measure(&registry)?;
+        let access_log =
+            if log.access { AccessLog::start(lines.clone(), log.format) } else { AccessLog::off() };
+        Ok(Self { registry, access_log, lines })
+    }
+
+    /// Writes `text` as it is, in order with the log's lines.
+    pub fn say(&self, text: &str) {
+        self.lines.push(format!("{text}\n").into_bytes());
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.lines.flush(LAST_WORDS);
+    }
+}
+
+const LAST_WORDS: Duration = Duration::from_secs(1);

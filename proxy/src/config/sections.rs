@@ -1,7 +1,6 @@
 //! Every setting, declared once.
 
 use std::{
-    fmt,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
@@ -9,7 +8,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::{ByteSize, Span};
+use super::{
+    quantity::{ByteSize, Span},
+    words::{Attach, Endpoint, GuardMode, Io, LogFormat},
+};
 use crate::{name::Pattern, target::Target};
 
 section! {
@@ -17,26 +19,18 @@ section! {
     pub struct Config {
         /// Where the embedded store, the internal issuer and the control socket live.
         state_directory: PathBuf = PathBuf::from("gatehouse-state"),
-        /// Sockets.
-        listen: Listen = Listen::default(),
-        /// The data plane's threads.
-        worker: Worker = Worker::default(),
-        /// Which names may be served, and where they go.
-        domains: Domains = Domains::default(),
-        /// Where certificates come from.
-        certificates: Certificates = Certificates::default(),
-        /// Where fleet state lives.
-        store: Store = Store::default(),
-        /// The XDP program.
-        guard: Guard = Guard::default(),
-        /// Connections to targets.
-        upstream: Upstream = Upstream::default(),
-        /// What a client may take.
-        limits: Limits = Limits::default(),
-        /// Metrics and the control socket.
-        control: Control = Control::default(),
-        /// Logs.
-        log: Log = Log::default(),
+    }
+    sections {
+        listen: Listen,
+        worker: Worker,
+        domains: Domains,
+        certificates: Certificates,
+        store: Store,
+        guard: Guard,
+        upstream: Upstream,
+        limits: Limits,
+        control: Control,
+        log: Log,
     }
 }
 
@@ -48,7 +42,7 @@ section! {
         /// Addresses that speak cleartext HTTP: redirects, ACME challenges and `/health`.
         http: Vec<SocketAddr> = both_families(8080),
         /// The port that redirects to HTTPS name; absent, the port of the first `https` address.
-        public_https_port: Option<u16> = None,
+        public_https_port: Option<u16> = None => "443",
     }
 }
 
@@ -68,13 +62,14 @@ section! {
     /// Which names may be served, and where they go.
     pub struct Domains {
         /// Where requests go whose domain names no target of its own.
-        default_target: Option<Target> = None,
-        /// Names given here: `[[domains.static]]` with `name` and optionally `target`.
-        r#static: Vec<StaticDomain> = Vec::new(),
+        default_target: Option<Target> = None => "\"https://origin.example.com\"",
+        /// Names given here, each also as `[[domains.static]]` with `name` and optionally `target`.
+        r#static: Vec<StaticDomain> = Vec::new()
+            => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Whether names in the domains table are served.
         table: bool = true,
         /// Asked for names that neither the list nor the table knows: GET with `?domain=NAME`, 2xx allows.
-        ask: Option<String> = None,
+        ask: Option<String> = None => "\"http://127.0.0.1:9000/check\"",
         /// How long the ask endpoint may take; after that the answer is unknown.
         ask_timeout: Span = Span::secs(2),
         /// How often the table's feed of changes is read.
@@ -93,8 +88,10 @@ section! {
 section! {
     /// Where certificates come from.
     pub struct Certificates {
-        /// ACME issuers in order of preference, as `[[certificates.issuers]]`; none means the internal issuer.
-        issuers: Vec<Issuer> = Vec::new(),
+        /// ACME issuers in order of preference, each also as `[[certificates.issuers]]` with `directory`, `email` and optionally
+        /// `roots`; none means the internal issuer.
+        issuers: Vec<Issuer> = Vec::new()
+            => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
         /// How long a handshake waits for a certificate that is being obtained.
         wait: Span = Span::secs(25),
         /// Handshakes that may wait for one name.
@@ -122,7 +119,7 @@ section! {
         /// `embedded` (one instance, in the state directory), `aws`, or the URL of a DynamoDB-compatible endpoint.
         endpoint: Endpoint = Endpoint::Embedded,
         /// AWS region of the tables; absent, the SDK's own chain.
-        region: Option<String> = None,
+        region: Option<String> = None => "\"eu-central-1\"",
         /// Certificates, accounts, challenges, locks: Caddy's format.
         certificates_table: String = "gatehouse-certificates".into(),
         /// Domains.
@@ -138,7 +135,7 @@ section! {
     /// The XDP program.
     pub struct Guard {
         /// Interfaces to guard; none means the guard is off.
-        interfaces: Vec<String> = Vec::new(),
+        interfaces: Vec<String> = Vec::new() => "[\"eth0\"]",
         /// `native` needs a driver with XDP; `generic` is slower and works anywhere.
         attach: Attach = Attach::Native,
         /// What happens to names neither allowed nor denied: `observe`, `adaptive` or `strict`.
@@ -146,7 +143,7 @@ section! {
         /// Where maps and links are pinned; a bpffs is mounted here if there is none.
         pin_path: PathBuf = PathBuf::from("/run/gatehouse/bpf"),
         /// Ports whose ClientHellos are judged; none means the ports of `listen.https`.
-        hello_ports: Vec<u16> = Vec::new(),
+        hello_ports: Vec<u16> = Vec::new() => "[443]",
         /// Names the kernel can hold; beyond it enforcement ends.
         names: u32 = 1_000_000,
         /// Unknown names let through to user space per second in `adaptive` mode.
@@ -172,9 +169,9 @@ section! {
         /// Unused connections kept per target and worker.
         idle_per_target: usize = 64,
         /// PEM file of further roots for `https://` targets.
-        roots: Option<PathBuf> = None,
+        roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
         /// Loopback, link-local and metadata networks that targets may lie in all the same.
-        permitted_networks: Vec<IpNet> = Vec::new(),
+        permitted_networks: Vec<IpNet> = Vec::new() => "[\"127.0.0.0/8\"]",
     }
 }
 
@@ -216,7 +213,7 @@ section! {
         /// Where Prometheus scrapes `/metrics`; absent, nowhere.
         metrics: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         /// The Unix socket of `gatehouse status` and its kin; absent, `control.sock` in the state directory.
-        socket: Option<PathBuf> = None,
+        socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",
     }
 }
 
@@ -256,98 +253,11 @@ pub struct Issuer {
     pub roots: Option<PathBuf>,
 }
 
-macro_rules! words {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
-    };
-}
-
-words! {
-    /// How workers reach the kernel.
-    pub enum Io {
-        /// io_uring where it works, else epoll.
-        Auto,
-        /// io_uring or nothing.
-        Uring,
-        /// epoll.
-        Epoll,
-    }
-}
-
-words! {
-    /// Where in the interface the program runs.
-    pub enum Attach {
-        /// In the driver.
-        Native,
-        /// In the kernel's generic receive path.
-        Generic,
-    }
-}
-
-words! {
-    /// The guard's mode.
-    pub enum GuardMode {
-        /// Count foreign names, reject none.
-        Observe,
-        /// Reject when the budget of unknown names is spent.
-        Adaptive,
-        /// Reject all that is not allowed.
-        Strict,
-    }
-}
-
-words! {
-    /// The form of log lines.
-    pub enum LogFormat {
-        /// For people.
-        Text,
-        /// One JSON object a line.
-        Json,
-    }
-}
-
-/// Where the DynamoDB client points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Endpoint {
-    /// The engine in this process.
-    Embedded,
-    /// DynamoDB of the configured region.
-    Aws,
-    /// Another endpoint that speaks the API.
-    Url(String),
-}
-
-impl TryFrom<String> for Endpoint {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "embedded" => Ok(Self::Embedded),
-            "aws" => Ok(Self::Aws),
-            url if url.starts_with("http://") || url.starts_with("https://") => Ok(Self::Url(text)),
-            _ => Err(format!(
-                "`{text}` is not a store; write `embedded`, `aws` or a URL like `http://127.0.0.1:8000`"
-            )),
-        }
-    }
-}
-
-impl From<Endpoint> for String {
-    fn from(endpoint: Endpoint) -> String {
-        endpoint.to_string()
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Embedded => "embedded",
-            Self::Aws => "aws",
-            Self::Url(url) => url,
-        })
+impl Config {
+    /// The Unix socket of the control interface.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.control.socket.clone().unwrap_or_else(|| self.state_directory.join("control.sock"))
     }
 }
 

@@ -1,9 +1,15 @@
 //! One line per request, written by a thread of its own so that no worker waits for stderr.
 
 use std::{
+    fmt::{self, Write},
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
+
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+use super::Lines;
+use crate::config::LogFormat;
 
 /// What is said of a request.
 #[derive(Debug)]
@@ -38,17 +44,165 @@ pub struct Entry<'a> {
 
 /// Where entries go; cheap to clone.
 #[derive(Clone)]
-pub struct AccessLog {
-    // control room's helper fills this in
-}
+pub struct AccessLog(Option<(Lines, LogFormat)>);
 
 impl AccessLog {
     /// Writes nothing.
     #[must_use]
     pub fn off() -> Self {
-        Self {}
+        Self(None)
+    }
+
+    /// Writes one line of `format` per entry.
+    #[must_use]
+    pub fn start(lines: Lines, format: LogFormat) -> Self {
+        Self(Some((lines, format)))
     }
 
     /// Queues the line; when the writer lags behind, the line is dropped and counted.
-    pub fn record(&self, _entry: &Entry<'_>) {}
+    pub fn record(&self, entry: &Entry<'_>) {
+        let Some((lines, format)) = &self.0 else { return };
+        let line = match format {
+            LogFormat::Text => entry.text(),
+            LogFormat::Json => entry.json(),
+        };
+        lines.push(line.into_bytes());
+    }
+}
+
+impl Entry<'_> {
+    fn text(&self) -> String {
+        let mut line = format!(
+            "{at} request {client} \"{method} {scheme}://{server_name}{path} {protocol}\" {status} {outcome} received={received} sent={sent} seconds={seconds:.6}",
+            at = instant(self.at),
+            client = self.client,
+            method = Stranger(self.method),
+            scheme = self.scheme,
+            server_name = Stranger(self.server_name),
+            path = Stranger(self.path),
+            protocol = self.protocol,
+            status = self.status,
+            outcome = self.outcome,
+            received = self.received_bytes,
+            sent = self.sent_bytes,
+            seconds = self.duration.as_secs_f64(),
+        );
+        if let Some(upstream) = self.upstream_duration {
+            let _ = write!(line, " upstream_seconds={:.6}", upstream.as_secs_f64());
+        }
+        line.push('\n');
+        line
+    }
+
+    fn json(&self) -> String {
+        let line = serde_json::json!({
+            "timestamp": instant(self.at),
+            "level": "INFO",
+            "message": "request",
+            "client": self.client,
+            "server_name": Stranger(self.server_name).to_string(),
+            "scheme": self.scheme,
+            "protocol": self.protocol,
+            "method": Stranger(self.method).to_string(),
+            "path": Stranger(self.path).to_string(),
+            "status": self.status,
+            "outcome": self.outcome,
+            "received_bytes": self.received_bytes,
+            "sent_bytes": self.sent_bytes,
+            "seconds": self.duration.as_secs_f64(),
+            "upstream_seconds": self.upstream_duration.map(|upstream| upstream.as_secs_f64()),
+        });
+        format!("{line}\n")
+    }
+}
+
+/// What a stranger wrote: ASCII that prints stays, all else is escaped, and no more than [`LONGEST`] characters are kept.
+struct Stranger<'a>(&'a str);
+
+impl fmt::Display for Stranger<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars().take(LONGEST) {
+            match c {
+                '"' | '\\' => write!(f, "{}", c.escape_default())?,
+                c if c.is_ascii_graphic() => f.write_char(c)?,
+                c => write!(f, "{}", c.escape_unicode())?,
+            }
+        }
+        if self.0.chars().nth(LONGEST).is_some() { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+fn instant(at: SystemTime) -> String {
+    OffsetDateTime::from(at).format(INSTANT).unwrap_or_default()
+}
+
+const INSTANT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+const LONGEST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::lines::tests::Kept;
+
+    fn entry<'a>(method: &'a str, path: &'a str) -> Entry<'a> {
+        Entry {
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_487_294_123),
+            client: "[2001:db8::1]:5123".parse().unwrap(),
+            server_name: "www.example.com",
+            scheme: "https",
+            protocol: "HTTP/2.0",
+            method,
+            path,
+            status: 200,
+            received_bytes: 0,
+            sent_bytes: 1234,
+            duration: Duration::from_micros(12_345),
+            upstream_duration: Some(Duration::from_millis(10)),
+            outcome: "served",
+        }
+    }
+
+    fn recorded(format: LogFormat, entry: &Entry<'_>) -> String {
+        let kept = Kept::default();
+        let lines = Lines::start(kept.clone()).unwrap();
+        AccessLog::start(lines.clone(), format).record(entry);
+        lines.flush(Duration::from_secs(10));
+        kept.text()
+    }
+
+    #[test]
+    fn a_request_is_one_line() {
+        assert_eq!(
+            recorded(LogFormat::Text, &entry("GET", "/a")),
+            "2026-11-24T02:28:14.123000Z request [2001:db8::1]:5123 \"GET https://www.example.com/a HTTP/2.0\" 200 served \
+             received=0 sent=1234 seconds=0.012345 upstream_seconds=0.010000\n"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&recorded(LogFormat::Json, &entry("GET", "/a"))).unwrap();
+        assert_eq!(
+            (&json["path"], &json["status"], &json["outcome"]),
+            (&"/a".into(), &200.into(), &"served".into())
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_writes_stays_inside_its_field() {
+        for (path, kept) in [
+            ("/a\n2026-11-24 forged", r"/a\u{a}2026-11-24\u{20}forged"),
+            ("/\u{1b}[31mred", r"/\u{1b}[31mred"),
+            ("/\" 200 \"", r#"/\"\u{20}200\u{20}\""#),
+            ("/\u{202e}gnp", r"/\u{202e}gnp"),
+            ("/\\n", r"/\\n"),
+        ] {
+            let line = recorded(LogFormat::Text, &entry("GET", path));
+            assert!(line.contains(&format!("https://www.example.com{kept} HTTP/2.0")), "{path:?}: {line}");
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            let json: serde_json::Value =
+                serde_json::from_str(&recorded(LogFormat::Json, &entry("GET", path))).unwrap();
+            assert_eq!(json["path"], kept, "{path:?}");
+        }
+        let long = recorded(LogFormat::Text, &entry("GET", &"/x".repeat(50_000)));
+        assert!(long.len() < 2 * LONGEST, "{} bytes", long.len());
+    }
 }

@@ -1,0 +1,111 @@
+//! Variables of the environment: every setting as `GATEHOUSE_<SECTION>_<KEY>`, and five of an older deployment.
+
+use std::ffi::OsString;
+
+use toml::{Table, Value};
+
+use super::{
+    Place,
+    error::{At, ConfigError},
+    layer::{Layer, value_at},
+    nearest::nearest,
+    paper,
+};
+
+/// The layers that `variables` make over `files`, the older deployment's first. An empty variable is as good as none.
+pub(super) fn layers(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    files: &Table,
+) -> Result<Vec<Layer>, ConfigError> {
+    let mut older = Vec::new();
+    let mut own = Vec::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
+        let value = value.into_string().map_err(|_| ConfigError::NotText { name: name.to_owned() })?;
+        if value.is_empty() || RESERVED.contains(&name) {
+            continue;
+        }
+        match Older::named(name) {
+            Some(variable) => older.extend(variable.layers(name, &value, files)?),
+            None => own.push(Layer::variable(name, &setting(name)?, &value)?),
+        }
+    }
+    older.append(&mut own);
+    Ok(older)
+}
+
+/// The variable that sets `field`.
+pub(super) fn variable(field: &str) -> String {
+    format!("{PREFIX}{}", field.replace('.', "_").to_ascii_uppercase())
+}
+
+/// What the proxy that Gatehouse replaces was told by its environment file.
+enum Older {
+    TableRegion,
+    TableName,
+    DomainServiceEndpoint,
+    LetsencryptEmailAddress,
+    TargetDomain,
+}
+
+impl Older {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "TABLE_REGION" => Self::TableRegion,
+            "TABLE_NAME" => Self::TableName,
+            "DOMAIN_SERVICE_ENDPOINT" => Self::DomainServiceEndpoint,
+            "LETSENCRYPT_EMAIL_ADDRESS" => Self::LetsencryptEmailAddress,
+            "TARGET_DOMAIN" => Self::TargetDomain,
+            _ => return None,
+        })
+    }
+
+    fn layers(self, name: &str, value: &str, files: &Table) -> Result<Vec<Layer>, ConfigError> {
+        let one = |field, value: &str| Layer::variable(name, field, value).map(|layer| vec![layer]);
+        match self {
+            Self::TableRegion => Ok(region(name, value, files)),
+            Self::TableName => one("store.certificates_table", value),
+            Self::DomainServiceEndpoint => one("domains.ask", value),
+            Self::LetsencryptEmailAddress => Ok(vec![letsencrypt(name, value)]),
+            Self::TargetDomain if value.contains("://") => one("domains.default_target", value),
+            Self::TargetDomain => one("domains.default_target", &format!("https://{value}")),
+        }
+    }
+}
+
+/// A region means DynamoDB of that region, unless a file says where the store is.
+fn region(name: &str, value: &str, files: &Table) -> Vec<Layer> {
+    let mut layers = vec![Layer::set(name, "store.region", Value::from(value))];
+    if value_at(files, "store.endpoint").is_none() {
+        layers.push(Layer::set(name, "store.endpoint", Value::from("aws")));
+    }
+    layers
+}
+
+fn letsencrypt(name: &str, email: &str) -> Layer {
+    let issuer = Table::from_iter([
+        ("directory".to_owned(), Value::from(LETSENCRYPT)),
+        ("email".to_owned(), Value::from(email)),
+    ]);
+    Layer::set(name, "certificates.issuers", Value::Array(vec![Value::Table(issuer)]))
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || Older::named(name).is_some()
+}
+
+fn setting(name: &str) -> Result<String, ConfigError> {
+    let keys = paper::keys();
+    if let Some(key) = keys.iter().find(|key| variable(key) == name) {
+        return Ok(key.clone());
+    }
+    let known: Vec<_> = keys.iter().map(|key| variable(key)).collect();
+    let at = At { place: Place::Variable(name.to_owned()), line: None };
+    let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    Err(ConfigError::Unknown { at, key: name.to_owned(), nearest })
+}
+
+const PREFIX: &str = "GATEHOUSE_";
+const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Read elsewhere: the command line's `--config`, and the store's seam for tests.
+const RESERVED: &[&str] = &["GATEHOUSE_CONFIG", "GATEHOUSE_STORE_FAULTS"];

@@ -1,0 +1,124 @@
+//! What can be wrong with settings: where, which, what, and what to write instead.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Where a setting was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Variable(String),
+    /// Nowhere: the default.
+    Default,
+}
+
+/// A place, and within a file the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    pub(super) place: Place,
+    pub(super) line: Option<usize>,
+}
+
+/// Settings that are each well formed and yet cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {field}: {fault}; {remedy}")]
+pub struct Problem {
+    pub(super) at: At,
+    /// The setting to look at first.
+    pub field: String,
+    /// What is wrong, with the value.
+    pub fault: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+/// Why there are no settings to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named on the command line is not there.
+    #[error("{}: no such file; name another with --config, or write one: `gatehouse config example`", path.display())]
+    Missing {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A file that is there cannot be read.
+    #[error("{}: cannot be read ({source}); give this user the right to, or move it away", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not TOML.
+    #[error("{at}: not TOML: {message}; `gatehouse config example` prints a file of the right form")]
+    Syntax {
+        /// Where.
+        at: At,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key or variable that is no setting.
+    #[error("{at}: `{key}`: no such setting; {}", remedy(nearest.as_deref()))]
+    Unknown {
+        /// Where.
+        at: At,
+        /// As written.
+        key: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// A value that is not of the setting's form.
+    #[error("{at}: {field} = {value}: {message}; write it like `{example}`")]
+    Value {
+        /// Where.
+        at: At,
+        /// Which setting.
+        field: String,
+        /// As written.
+        value: String,
+        /// Why not.
+        message: String,
+        /// A line that would do.
+        example: String,
+    },
+    /// A variable that is not UTF-8.
+    #[error("{name}: its value is not UTF-8; set it anew")]
+    NotText {
+        /// Its name.
+        name: String,
+    },
+    /// Settings that contradict each other, or ask for what cannot be.
+    #[error("{}", lines(.0))]
+    Refused(Vec<Problem>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.place),
+            None => self.place.fmt(f),
+        }
+    }
+}
+
+fn remedy(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(key) => format!("did you mean `{key}`?"),
+        None => "remove it; `gatehouse config reference` lists all there are".to_owned(),
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}

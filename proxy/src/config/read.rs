@@ -1,0 +1,111 @@
+//! From files and environment to one [`Config`].
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use super::{
+    Config, environment,
+    error::{At, ConfigError, Place},
+    layer::{Layer, lay_over},
+    validate::{missing_files, validate},
+};
+
+/// Settings, and what they were read from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Files and variables in the order in which they were laid over each other; none means defaults throughout.
+    pub places: Vec<Place>,
+}
+
+/// Reads `named`, or else `/etc/gatehouse/gatehouse.toml` if there is one; then `conf.d/*.toml` beside it in the order of
+/// names (tables merged, arrays of tables appended); then `environment` (each variable replaces).
+pub fn load(
+    named: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let mut layers = files(named)?;
+    let mut table = Table::new();
+    for layer in &layers {
+        lay_over(&mut table, &layer.table);
+    }
+    let variables = environment::layers(environment, &table)?;
+    for layer in &variables {
+        replace(&mut table, &layer.table);
+    }
+    layers.extend(variables);
+    let config = accepted(table, &layers)?;
+    Ok(Loaded { config, places: layers.into_iter().map(|layer| layer.place).collect() })
+}
+
+fn accepted(table: Table, layers: &[Layer]) -> Result<Config, ConfigError> {
+    let config: Config = serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+        // Each layer is well formed by itself, and laying them over each other keeps every value whole.
+        let at = At { place: Place::Default, line: None };
+        ConfigError::Syntax { at, message: error.to_string() }
+    })?;
+    let mut problems = validate(&config);
+    problems.extend(missing_files(&config));
+    for problem in &mut problems {
+        let said = layers.iter().rev().find_map(|layer| layer.says(&problem.field));
+        problem.at = said.unwrap_or(At { place: Place::Default, line: None });
+    }
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Refused(problems)) }
+}
+
+fn files(named: Option<&Path>) -> Result<Vec<Layer>, ConfigError> {
+    let main = named.unwrap_or(Path::new(MAIN));
+    let mut layers = Vec::new();
+    match fs::read_to_string(main) {
+        Ok(text) => layers.push(Layer::file(main, text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if named.is_some() {
+                return Err(ConfigError::Missing { path: main.to_path_buf() });
+            }
+        }
+        Err(source) => return Err(ConfigError::Unreadable { path: main.to_path_buf(), source }),
+    }
+    for path in fragments(&main.with_file_name("conf.d"))? {
+        let text = fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        layers.push(Layer::file(&path, text)?);
+    }
+    Ok(layers)
+}
+
+fn fragments(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: directory.to_path_buf(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(unreadable(source)),
+    };
+    let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(unreadable)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    Ok(paths)
+}
+
+/// A variable says the whole of its setting, lists included.
+fn replace(lower: &mut Table, upper: &Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => replace(below, above),
+            _ => {
+                lower.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+const MAIN: &str = "/etc/gatehouse/gatehouse.toml";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+use std::{ffi::OsString, fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::{Endpoint, GuardMode, Io};
+
+struct Files(TempDir);
+
+impl Files {
+    fn new(main: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("gatehouse.toml"), main).unwrap();
+        Self(directory)
+    }
+
+    fn with(self, name: &str, text: &str) -> Self {
+        let path = self.0.path().join("conf.d").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn main(&self) -> PathBuf {
+        self.0.path().join("gatehouse.toml")
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+        load(Some(&self.main()), environment(variables))
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn read(main: &str, variables: &[(&str, &str)]) -> Config {
+    Files::new(main).load(variables).unwrap_or_else(|error| panic!("{main} {variables:?}: {error}")).config
+}
+
+#[test]
+fn the_sample_says_nothing_but_defaults() {
+    let config = read(&crate::config::sample(), &[]);
+    assert_eq!(Table::try_from(config).unwrap(), Table::try_from(Config::default()).unwrap());
+}
+
+#[test]
+fn fragments_are_merged_in_the_order_of_their_names() {
+    let files = Files::new("[listen]\nhttps = [\"127.0.0.1:1443\"]\n[[domains.static]]\nname = \"a.example\"\ntarget = \"http://10.0.0.1\"\n")
+        .with("20.toml", "[worker]\nthreads = 2\n[[domains.static]]\nname = \"c.example\"\ntarget = \"http://10.0.0.1\"\n")
+        .with("10.toml", "[worker]\nthreads = 1\nio = \"epoll\"\n[[domains.static]]\nname = \"b.example\"\ntarget = \"http://10.0.0.1\"\n")
+        .with("note.txt", "this is not read");
+    let Loaded { config, places } = files.load(&[("GATEHOUSE_WORKER_THREADS", "3")]).unwrap();
+    let names: Vec<_> = config.domains.r#static.iter().map(|entry| entry.name.to_string()).collect();
+    assert_eq!(names, ["a.example", "b.example", "c.example"]);
+    assert_eq!((config.worker.threads, config.worker.io), (3, Io::Epoll));
+    assert_eq!(config.listen.https, ["127.0.0.1:1443".parse().unwrap()], "a list of values is replaced");
+    assert_eq!(places.len(), 4);
+}
+
+#[test]
+fn variables_are_read_as_toml_and_else_as_text() {
+    let config = read(
+        "",
+        &[
+            ("GATEHOUSE_STATE_DIRECTORY", "/var/lib/gatehouse"),
+            ("GATEHOUSE_LISTEN_HTTPS", "[\"127.0.0.1:0\"]"),
+            ("GATEHOUSE_LIMITS_IDLE", "90s"),
+            ("GATEHOUSE_GUARD_MODE", "observe"),
+            ("GATEHOUSE_STORE_DOMAINS_TABLE", "20261124"),
+            ("GATEHOUSE_DOMAINS_STATIC", "[{ name = \"a.example\", target = \"http://10.0.0.1\" }]"),
+            ("GATEHOUSE_STORE_REGION", ""),
+            ("GATEHOUSE_CONFIG", "read by the command line"),
+            ("PATH", "/bin"),
+        ],
+    );
+    assert_eq!(config.state_directory, PathBuf::from("/var/lib/gatehouse"));
+    assert_eq!(config.limits.idle.as_secs(), 90);
+    assert_eq!(config.guard.mode, GuardMode::Observe);
+    assert_eq!(config.store.domains_table, "20261124", "digits that name a table are text");
+    assert_eq!(config.domains.r#static.len(), 1);
+    assert_eq!(config.store.region, None, "an empty variable is none");
+}
+
+#[test]
+fn the_older_deployments_variables_are_understood() {
+    let variables = [
+        ("TABLE_REGION", "us-east-1"),
+        ("TABLE_NAME", "CertificatesTable"),
+        ("DOMAIN_SERVICE_ENDPOINT", "https://abc.lambda-url.us-east-1.on.aws/"),
+        ("LETSENCRYPT_EMAIL_ADDRESS", "operator@example.com"),
+        ("TARGET_DOMAIN", "app.example.com"),
+    ];
+    let config = read("", &variables);
+    assert_eq!((&config.store.endpoint, config.store.region.as_deref()), (&Endpoint::Aws, Some("us-east-1")));
+    assert_eq!(config.store.certificates_table, "CertificatesTable");
+    assert_eq!(config.domains.ask.as_deref(), Some("https://abc.lambda-url.us-east-1.on.aws/"));
+    assert_eq!(config.domains.default_target.unwrap().to_string(), "https://app.example.com");
+    let issuers: Vec<_> = config.certificates.issuers.iter().map(|issuer| issuer.email.as_str()).collect();
+    assert_eq!(issuers, ["operator@example.com"]);
+
+    let elsewhere = read("[store]\nendpoint = \"http://127.0.0.1:8000\"", &variables);
+    assert_eq!(
+        elsewhere.store.endpoint,
+        Endpoint::Url("http://127.0.0.1:8000".into()),
+        "a file says where the store is"
+    );
+    let own = read(
+        "",
+        &[("TARGET_DOMAIN", "app.example.com"), ("GATEHOUSE_DOMAINS_DEFAULT_TARGET", "http://10.0.0.9")],
+    );
+    assert_eq!(own.domains.default_target.unwrap().to_string(), "http://10.0.0.9");
+}
+
+/// The file, the variables, and what the error must say, separated by `|`.
+type Wrong = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+#[test]
+fn whatever_is_wrong_is_named_with_a_remedy() {
+    let long = format!("[control]\nsocket = \"/{}\"", "x".repeat(120));
+    let cases: &[Wrong] = &[
+        ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
+        ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),
+        ("[listen]\nidle = \"1s\"", &[], "`listen.idle`|did you mean `"),
+        ("threads = 3", &[], "`threads`|did you mean `worker.threads`?"),
+        ("listen = 3", &[], "gatehouse.toml:1: listen = 3"),
+        ("[limits]\n\nidle = 10", &[], "gatehouse.toml:3: limits.idle = 10|write it like `idle = \"1m\"`"),
+        ("[limits]\nidle = \"10\"", &[], "limits.idle = \"10\"|not a duration"),
+        ("[worker]\nio = \"ring\"", &[], "worker.io = \"ring\"|expected one of `auto`, `uring`, `epoll`"),
+        (
+            "[listen]\nhttps = [\"443\"]",
+            &[],
+            "listen.https[0] = \"443\"|write it like `https = [\"0.0.0.0:8443\"",
+        ),
+        ("[guard]\nnames = -1", &[], "guard.names = -1|write it like `names = 1000000`"),
+        ("[[domains.static]]\nname = \"a b\"", &[], "domains.static[0].name = \"a b\"|not a domain name"),
+        ("[[domains.static]]\nnam = \"a.example\"", &[], "domains.static[0]|unknown field `nam`"),
+        (
+            "[upstream]\npermitted_networks = [\"10.0.0.0/99\"]",
+            &[],
+            "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
+        ),
+        (
+            "[store]\nendpoint = \"sqlite\"",
+            &[],
+            "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL",
+        ),
+        ("[listen\n", &[], "gatehouse.toml:1: not TOML"),
+        (
+            "",
+            &[("GATEHOUSE_LIMITS_IDEL", "1s")],
+            "GATEHOUSE_LIMITS_IDEL|did you mean `GATEHOUSE_LIMITS_IDLE`?",
+        ),
+        (
+            "",
+            &[("GATEHOUSE_LIMITS_IDLE", "soon")],
+            "GATEHOUSE_LIMITS_IDLE: limits.idle = \"soon\"|not a duration",
+        ),
+        ("", &[("GATEHOUSE_WORKER_THREADS", "many")], "GATEHOUSE_WORKER_THREADS: worker.threads = \"many\""),
+        ("", &[("TARGET_DOMAIN", "a b")], "TARGET_DOMAIN: domains.default_target = \"https://a b\""),
+        (
+            "",
+            &[("LETSENCRYPT_EMAIL_ADDRESS", "me")],
+            "LETSENCRYPT_EMAIL_ADDRESS|certificates.issuers[0].email: `me`",
+        ),
+        ("[listen]\nhttps = []", &[], "gatehouse.toml:2: listen.https: `[]`|give at least one"),
+        (
+            "[listen]\nhttp = [\"127.0.0.1:8443\"]",
+            &[],
+            "listen.http: `127.0.0.1:8443` is taken by listen.https",
+        ),
+        (
+            "[control]\nmetrics = \"0.0.0.0:8080\"",
+            &[],
+            "control.metrics: `0.0.0.0:8080` is taken by listen.http",
+        ),
+        ("[domains]\ntable = false", &[], "domains.table: `false`|give `domains.static` or `domains.ask`"),
+        ("[domains]\nask = \"http://127.0.0.1:9/\"", &[], "domains.default_target: absent"),
+        (
+            "[domains]\nask = \"127.0.0.1\"\ndefault_target = \"http://10.0.0.1\"",
+            &[],
+            "domains.ask: `127.0.0.1`",
+        ),
+        (
+            "[[domains.static]]\nname = \"a.example\"",
+            &[],
+            "domains.static[0].target: `a.example` has no target",
+        ),
+        (
+            "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"a.example\" }, { name = \"A.example.\" }]",
+            &[],
+            "domains.static[1].name: `a.example` stands here twice",
+        ),
+        (
+            "[domains]\ndefault_target = \"https://127.0.0.1:8443\"",
+            &[],
+            "`https://127.0.0.1:8443` is this proxy's own",
+        ),
+        ("[domains]\ndefault_target = \"http://localhost:8080\"", &[], "is this proxy's own listener"),
+        ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write what it may be at most"),
+        ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `\"0ms\"`"),
+        ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
+        ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|take 8192B"),
+        (
+            "[limits]\nhttp2_stream_window = \"2MiB\"",
+            &[],
+            "limits.http2_connection_window: `1MiB` is less than",
+        ),
+        ("[worker]\nthreads = 5000", &[], "worker.threads: `5000`"),
+        (
+            "[[certificates.issuers]]\ndirectory = \"http://ca.example/\"\nemail = \"a@b.example\"",
+            &[],
+            "certificates.issuers[0].directory: `http://ca.example/` is not an https URL",
+        ),
+        (
+            "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\nroots = \"/nowhere.pem\"",
+            &[],
+            "gatehouse.toml:4: certificates.issuers[0].roots: `/nowhere.pem` is not a file",
+        ),
+        ("[upstream]\nroots = \"/nowhere.pem\"", &[], "upstream.roots: `/nowhere.pem` is not a file"),
+        ("[certificates]\nlease = \"10s\"", &[], "certificates.lease: `10s`|at least 15 s"),
+        ("[certificates]\ninternal_life = \"1m\"", &[], "certificates.internal_life: `1m`"),
+        ("[store]\nstate_table = \"a b\"", &[], "store.state_table: `a b` cannot name a table"),
+        (
+            "[store]\nstate_table = \"gatehouse-domains\"",
+            &[],
+            "store.state_table: `gatehouse-domains` is another",
+        ),
+        (
+            "[domains]\ntable = false\nask = \"http://127.0.0.1:9/\"\ndefault_target = \"http://10.0.0.1\"\n[guard]\nmode = \"strict\"",
+            &[],
+            "guard.mode: `strict` with `domains.ask` and no list|take `adaptive`",
+        ),
+        (
+            "[guard]\ninterfaces = [\"an-interface-too-long\"]",
+            &[],
+            "guard.interfaces[0]: `an-interface-too-long`",
+        ),
+        ("[guard]\ninterfaces = [\"eth0\", \"eth0\"]", &[], "guard.interfaces[1]: `eth0` stands here twice"),
+        ("[log]\nfilter = \"gatehouse=loud\"", &[], "log.filter: `gatehouse=loud` is not a filter"),
+        ("state_directory = \"\"", &[], "state_directory: `` is no path"),
+    ];
+    for (main, variables, wanted) in cases {
+        check(main, variables, wanted);
+    }
+    check(&long, &[], "control.socket: `/xxx|is longer than the 107 bytes|shorter");
+}
+
+fn check(main: &str, variables: &[(&str, &str)], wanted: &str) {
+    let error = Files::new(main).load(variables).expect_err(main).to_string();
+    for part in wanted.split('|') {
+        assert!(error.contains(part), "{main} {variables:?}: `{part}` is not in `{error}`");
+    }
+}
+
+#[test]
+fn a_named_file_must_be_there_and_a_fragment_is_blamed_by_its_own_name() {
+    let files = Files::new("").with("a.toml", "\n[worker]\nthread = 1\n");
+    let error = files.load(&[]).unwrap_err().to_string();
+    assert!(error.contains("conf.d/a.toml:3: `worker.thread`"), "{error}");
+    let missing = load(Some(&files.main().with_extension("json")), environment(&[])).unwrap_err().to_string();
+    assert!(missing.contains("gatehouse.json: no such file") && missing.contains("--config"), "{missing}");
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let error =
+        Files::new("[limits]\nconnections = 0\nheader_fields = 0\n[worker]\nthreads = 5000").load(&[]);
+    assert_eq!(error.unwrap_err().to_string().lines().count(), 3);
+}

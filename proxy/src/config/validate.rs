@@ -1,0 +1,338 @@
+//! Settings that are each well formed and yet cannot be meant: contradictions, collisions, limits of zero.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    time::Duration,
+};
+
+use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    Config, Place,
+    error::{At, Problem},
+    words::GuardMode,
+};
+use crate::{
+    name::ServerName,
+    target::{Target, TargetHost},
+};
+
+/// All that is wrong with `config`, as far as it can be seen without looking at anything else.
+pub(super) fn validate(config: &Config) -> Vec<Problem> {
+    let mut findings = Findings(Vec::new());
+    for check in
+        [addresses, sources, static_names, loops, zeros, bounds, issuers, tables, guard, paths, filter]
+            as [Check; 11]
+    {
+        check(config, &mut findings);
+    }
+    findings.0
+}
+
+/// Files that are named and not there.
+pub(super) fn missing_files(config: &Config) -> Vec<Problem> {
+    let mut findings = Findings(Vec::new());
+    let issuers = config.certificates.issuers.iter().enumerate();
+    let roots = issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), &issuer.roots));
+    for (field, path) in roots.chain([("upstream.roots".to_owned(), &config.upstream.roots)]) {
+        if let Some(path) = path.as_deref().filter(|path| !path.is_file()) {
+            let remedy = "give the path of a PEM file, or leave it out for the system's roots";
+            findings.add(&field, format!("`{}` is not a file", path.display()), remedy);
+        }
+    }
+    findings.0
+}
+
+type Check = fn(&Config, &mut Findings);
+
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn add(&mut self, field: &str, fault: impl Into<String>, remedy: impl Into<String>) {
+        let at = At { place: Place::Default, line: None };
+        self.0.push(Problem { at, field: field.to_owned(), fault: fault.into(), remedy: remedy.into() });
+    }
+}
+
+fn addresses(config: &Config, findings: &mut Findings) {
+    if config.listen.https.is_empty() {
+        findings.add("listen.https", "`[]` leaves nothing to serve", "give at least one address");
+    }
+    let listen = &config.listen;
+    let mut sockets: Vec<(&str, SocketAddr)> = Vec::new();
+    let wanted = listen.https.iter().map(|address| ("listen.https", *address));
+    let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
+    for (field, address) in wanted.chain(config.control.metrics.map(|address| ("control.metrics", address))) {
+        if let Some((other, taken)) = sockets.iter().find(|(_, taken)| collide(*taken, address)) {
+            let fault = format!("`{address}` is taken by {other} = `{taken}`");
+            findings.add(field, fault, "give each an address and port of its own");
+        }
+        sockets.push((field, address));
+    }
+}
+
+/// Whether both cannot be bound: our IPv6 sockets are IPv6 only, and port 0 is a free one each time.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
+}
+
+fn sources(config: &Config, findings: &mut Findings) {
+    let domains = &config.domains;
+    if !domains.table && domains.r#static.is_empty() && domains.ask.is_none() {
+        let remedy = "set it to true, or give `domains.static` or `domains.ask`";
+        findings.add("domains.table", "`false` leaves no source of names: nothing could be served", remedy);
+    }
+    if domains.ask.is_some() && domains.default_target.is_none() {
+        let remedy = "write it like `https://origin.example.com`";
+        findings.add(
+            "domains.default_target",
+            "absent, and names that `domains.ask` allows bring no target",
+            remedy,
+        );
+    }
+    if let Some(url) = domains.ask.as_deref().filter(|url| !is_url(url, &["http", "https"])) {
+        let remedy = "write it like `http://127.0.0.1:9000/check`";
+        findings.add("domains.ask", format!("`{url}` is not an http or https URL"), remedy);
+    }
+}
+
+fn static_names(config: &Config, findings: &mut Findings) {
+    let mut seen = HashSet::new();
+    for (i, entry) in config.domains.r#static.iter().enumerate() {
+        if !seen.insert(&entry.name) {
+            let remedy = "keep one of the two";
+            findings.add(
+                &format!("domains.static[{i}].name"),
+                format!("`{}` stands here twice", entry.name),
+                remedy,
+            );
+        }
+        if entry.target.is_none() && config.domains.default_target.is_none() {
+            let fault = format!("`{}` has no target, and there is no `domains.default_target`", entry.name);
+            findings.add(
+                &format!("domains.static[{i}].target"),
+                fault,
+                "give it one like `http://10.0.0.5:8080`",
+            );
+        }
+    }
+}
+
+/// A target that leads back to a listener of ours would be served by asking itself.
+fn loops(config: &Config, findings: &mut Findings) {
+    let entries = config.domains.r#static.iter().enumerate();
+    let targets = entries.map(|(i, entry)| (format!("domains.static[{i}].target"), &entry.target));
+    for (field, target) in
+        targets.chain([("domains.default_target".to_owned(), &config.domains.default_target)])
+    {
+        let listeners = config.listen.https.iter().chain(&config.listen.http);
+        let Some(target) = target else { continue };
+        if let Some(own) = listeners.into_iter().find(|own| leads_to(target, **own)) {
+            let fault = format!("`{target}` is this proxy's own listener `{own}`");
+            findings.add(&field, fault, "name the server behind it");
+        }
+    }
+}
+
+fn leads_to(target: &Target, own: SocketAddr) -> bool {
+    let here = match &target.host {
+        TargetHost::Address(ip) if own.ip().is_unspecified() => ip.is_loopback() || ip.is_unspecified(),
+        TargetHost::Address(ip) => *ip == own.ip(),
+        TargetHost::Name(name) => is_localhost(name) && is_local(own.ip()),
+    };
+    here && target.port == own.port()
+}
+
+fn is_localhost(name: &ServerName) -> bool {
+    name.as_str() == "localhost"
+}
+
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified()
+}
+
+fn zeros(config: &Config, findings: &mut Findings) {
+    let Ok(table) = Table::try_from(config) else { return };
+    for (section, values) in &table {
+        for (key, value) in values.as_table().into_iter().flatten() {
+            let field = format!("{section}.{key}");
+            if is_zero(value) && !ZERO_IS_MEANT.contains(&field.as_str()) {
+                let remedy = "write what it may be at most; there is no setting for `without bound`";
+                findings.add(&field, format!("`{value}` would let nothing through"), remedy);
+            }
+        }
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Integer(number) => *number == 0,
+        Value::String(text) => text == "0ms" || text == "0B",
+        Value::Array(items) => !items.is_empty() && items.iter().any(|item| item.as_integer() == Some(0)),
+        _ => false,
+    }
+}
+
+fn bounds(config: &Config, findings: &mut Findings) {
+    let limits = &config.limits;
+    let sizes = [
+        ("limits.header_size", limits.header_size, SMALLEST_HEAD, 1 << 20),
+        // RFC 9113 §6.9.1: a window never exceeds 2^31-1.
+        ("limits.http2_stream_window", limits.http2_stream_window, 16 << 10, MAX_WINDOW),
+        ("limits.http2_connection_window", limits.http2_connection_window, 64 << 10, MAX_WINDOW),
+    ];
+    for (field, size, least, most) in sizes {
+        if size.bytes() != 0 && !(least..=most).contains(&size.bytes()) {
+            findings.add(field, format!("`{size}` is out of bounds"), format!("take {least}B to {most}B"));
+        }
+    }
+    if limits.http2_connection_window < limits.http2_stream_window {
+        let fault = format!("`{}` is less than one stream's", limits.http2_connection_window);
+        let remedy = format!("take at least `{}`", limits.http2_stream_window);
+        findings.add("limits.http2_connection_window", fault, remedy);
+    }
+    if config.worker.threads > MAX_WORKERS {
+        let fault = format!("`{}` is more than any machine has use for", config.worker.threads);
+        findings.add("worker.threads", fault, "0 is one for each core");
+    }
+}
+
+fn issuers(config: &Config, findings: &mut Findings) {
+    let certificates = &config.certificates;
+    let mut seen = HashSet::new();
+    for (i, issuer) in certificates.issuers.iter().enumerate() {
+        let field = |key| format!("certificates.issuers[{i}].{key}");
+        // RFC 8555 §6.1: ACME is spoken over HTTPS only.
+        if !is_url(&issuer.directory, &["https"]) {
+            let remedy = "write it like `https://acme-v02.api.letsencrypt.org/directory`";
+            findings.add(&field("directory"), format!("`{}` is not an https URL", issuer.directory), remedy);
+        }
+        if !seen.insert(&issuer.directory) {
+            findings.add(
+                &field("directory"),
+                format!("`{}` stands here twice", issuer.directory),
+                "keep one",
+            );
+        }
+        if !issuer.email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')) {
+            let fault = format!("`{}` is not a mail address", issuer.email);
+            findings.add(&field("email"), fault, "write it like `operator@example.com`");
+        }
+    }
+    let least = *config.store.timeout * LEASE_CALLS;
+    if *certificates.lease < least {
+        let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
+        findings.add("certificates.lease", fault, format!("take at least {} s", least.as_secs()));
+    }
+    if *certificates.internal_life < SHORTEST_LIFE {
+        let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
+        findings.add("certificates.internal_life", fault, "take at least `1h`");
+    }
+}
+
+fn tables(config: &Config, findings: &mut Findings) {
+    let store = &config.store;
+    let mut seen = HashSet::new();
+    for (field, name) in [
+        ("store.certificates_table", &store.certificates_table),
+        ("store.domains_table", &store.domains_table),
+        ("store.state_table", &store.state_table),
+    ] {
+        // API page `CreateTable`, TableName.
+        let permitted = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if !(3..=255).contains(&name.len()) || !name.bytes().all(permitted) {
+            let remedy = "take 3 to 255 letters, digits, `_`, `.` or `-`";
+            findings.add(field, format!("`{name}` cannot name a table"), remedy);
+        }
+        if !seen.insert(name) {
+            findings.add(
+                field,
+                format!("`{name}` is another table's name"),
+                "give each table a name of its own",
+            );
+        }
+    }
+}
+
+fn guard(config: &Config, findings: &mut Findings) {
+    let (guard, domains) = (&config.guard, &config.domains);
+    let listed = domains.table || !domains.r#static.is_empty();
+    if guard.mode == GuardMode::Strict && domains.ask.is_some() && !listed {
+        let fault =
+            "`strict` with `domains.ask` and no list would reject every name before it could be asked for";
+        findings.add("guard.mode", fault, "take `adaptive`, or list names in the table or `domains.static`");
+    }
+    let mut seen = HashSet::new();
+    for (i, interface) in guard.interfaces.iter().enumerate() {
+        let field = format!("guard.interfaces[{i}]");
+        if interface.is_empty() || interface.len() > LONGEST_INTERFACE || interface.contains(['/', ' ']) {
+            findings.add(
+                &field,
+                format!("`{interface}` cannot name an interface"),
+                "write it as `ip link` shows it",
+            );
+        }
+        if !seen.insert(interface) {
+            findings.add(&field, format!("`{interface}` stands here twice"), "keep one of the two");
+        }
+    }
+}
+
+fn paths(config: &Config, findings: &mut Findings) {
+    let socket = config.control_socket();
+    if socket.as_os_str().as_bytes().len() > LONGEST_SOCKET_PATH {
+        let fault = format!(
+            "`{}` is longer than the {LONGEST_SOCKET_PATH} bytes of a socket's path",
+            socket.display()
+        );
+        findings.add("control.socket", fault, "give a shorter one like `/run/gatehouse/control.sock`");
+    }
+    for (field, path) in [
+        ("state_directory", config.state_directory.as_path()),
+        ("guard.pin_path", config.guard.pin_path.as_path()),
+    ] {
+        if path == Path::new("") {
+            findings.add(field, "`` is no path", "name a directory of Gatehouse's own");
+        }
+    }
+}
+
+fn filter(config: &Config, findings: &mut Findings) {
+    if let Err(error) = EnvFilter::try_new(&config.log.filter) {
+        let fault = format!("`{}` is not a filter ({error})", config.log.filter);
+        findings.add("log.filter", fault, "write it like `info,gatehouse::certificates=debug`");
+    }
+}
+
+fn is_url(text: &str, schemes: &[&str]) -> bool {
+    let uri: Result<http::Uri, _> = text.parse();
+    uri.is_ok_and(|uri| {
+        uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
+            && uri.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
+/// Settings whose zero says something else than `nothing`.
+const ZERO_IS_MEANT: &[&str] = &[
+    "worker.threads",
+    "worker.drain_deadline",
+    "upstream.idle_per_target",
+    "limits.minimum_rate",
+    "guard.unknown_burst",
+];
+/// hyper reads heads into no less.
+const SMALLEST_HEAD: u64 = 8 << 10;
+const MAX_WINDOW: u64 = (1 << 31) - 1;
+const MAX_WORKERS: usize = 1024;
+/// A lease is renewed at a third of its life, and that call may take its whole time.
+const LEASE_CALLS: u32 = 3;
+const SHORTEST_LIFE: Duration = Duration::from_secs(3600);
+/// `IFNAMSIZ` less its zero.
+const LONGEST_INTERFACE: usize = 15;
+/// unix(7): `sun_path` less its zero.
+const LONGEST_SOCKET_PATH: usize = 107;

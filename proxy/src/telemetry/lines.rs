@@ -1,0 +1,173 @@
+//! The one way to stderr: a bounded queue and a thread that empties it, so that no worker waits for whoever reads.
+//! Invariant: a full queue drops the line and counts it (`a_reader_that_lags_costs_lines_and_no_time`).
+
+use std::{
+    io::{self, Write},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use prometheus::{IntCounter, Registry};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Where finished lines go; cheap to clone.
+#[derive(Clone)]
+pub struct Lines {
+    queue: SyncSender<Message>,
+    dropped: IntCounter,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answered by closing, once all before it is written.
+    Flush(SyncSender<()>),
+}
+
+impl Lines {
+    /// Starts the thread that writes to `out`; it ends with the last clone.
+    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let dropped = IntCounter::new(DROPPED, "Log lines dropped because stderr was not read fast enough.")
+            .map_err(io::Error::other)?;
+        let (queue, lines) = sync_channel(CAPACITY);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&lines, out))?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Shows in `registry` how many lines were dropped.
+    pub fn measure(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.dropped.clone()))
+    }
+
+    /// Queues `line`, which ends in its newline, or drops it.
+    pub fn push(&self, line: Vec<u8>) {
+        if self.queue.try_send(Message::Line(line)).is_err() {
+            self.dropped.inc();
+        }
+    }
+
+    /// Waits until all that was pushed before is written, at most for `limit`.
+    pub fn flush(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        let (done, finished) = sync_channel(0);
+        let mut message = Message::Flush(done);
+        while Instant::now() < until {
+            match self.queue.try_send(message) {
+                Ok(()) => {
+                    let _ = finished.recv_timeout(until.saturating_duration_since(Instant::now()));
+                    return;
+                }
+                Err(TrySendError::Full(back)) => message = back,
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+            thread::park_timeout(RETRY);
+        }
+    }
+}
+
+/// One event of `tracing`, which writes it in one piece.
+pub struct Event<'a>(&'a Lines);
+
+impl Write for Event<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Event<'a>;
+    fn make_writer(&'a self) -> Event<'a> {
+        Event(self)
+    }
+}
+
+/// Writes what is there in one call, then waits for more.
+fn write(queue: &Receiver<Message>, mut out: impl Write) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Ok(first) = queue.recv() {
+        let mut waiting = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => batch.extend_from_slice(&line),
+                Message::Flush(done) => waiting.push(done),
+            }
+            next = if batch.len() < BATCH { queue.try_recv().ok() } else { None };
+        }
+        // When stderr is gone there is nobody left to tell.
+        let _ = out.write_all(&batch);
+        batch.clear();
+        drop(waiting);
+    }
+}
+
+const DROPPED: &str = "gatehouse_log_lines_dropped_total";
+const CAPACITY: usize = 4096;
+const BATCH: usize = 64 * 1024;
+const RETRY: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use super::*;
+
+    /// What was written so far.
+    #[derive(Clone, Default)]
+    pub(in crate::telemetry) struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        pub(in crate::telemetry) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Takes bytes only when told to.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_written_in_order_by_the_time_of_the_flush() {
+        let kept = Kept::default();
+        let lines = Lines::start(kept.clone()).unwrap();
+        for i in 0..1000 {
+            lines.push(format!("{i}\n").into_bytes());
+        }
+        lines.flush(Duration::from_secs(10));
+        assert_eq!(kept.text(), (0..1000).map(|i| format!("{i}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn a_reader_that_lags_costs_lines_and_no_time() {
+        let (go, wait) = mpsc::channel();
+        let lines = Lines::start(Stuck(wait)).unwrap();
+        for _ in 0..3 * CAPACITY {
+            lines.push(vec![b'x'; 100]);
+        }
+        assert!(lines.dropped.get() > 0, "nothing was dropped");
+        drop(go);
+    }
+}
