@@ -1,3 +1,23 @@
-//! A whole edge on one machine.
+//! A whole edge on one machine: namespaces, a CA, a table, an upstream, clients, and Gatehouse between them.
+//! Not here: what a case asserts (`proxy/tests/it`), the product itself, which is only ever started as a process.
+//! Invariants: everything made is a value whose drop removes it; sockets exist only inside our own namespaces or on
+//! loopback; every wait has a deadline and says what it saw last (`a_wait_that_fails_says_what_it_saw`).
 
+pub mod authority;
 pub mod bench;
+pub mod cleartext;
+pub mod curl;
+pub mod edge;
+pub mod gatehouse;
+pub mod hello;
+pub mod load;
+pub mod metrics;
+pub mod namespace;
+pub mod network;
+pub mod pebble;
+pub mod process;
+pub mod relay;
+pub mod service;
+pub mod table;
+pub mod upstream;
+pub mod wait;

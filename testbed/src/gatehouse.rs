@@ -1,0 +1,263 @@
+//! Instances of Gatehouse: their settings, their processes, their command line.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{
+    cleartext,
+    metrics::Metrics,
+    network::{EDGE_A, EDGE_A_V6, EDGE_B, EDGE_B_V6, LOOPBACK, Network},
+    process::{self, Process},
+};
+
+/// Which of the edge's addresses an instance takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The first; clients use it unless told otherwise.
+    A,
+    /// The second.
+    B,
+}
+
+impl Place {
+    /// Its name in files.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+
+    /// Its IPv4 address.
+    #[must_use]
+    pub const fn v4(self) -> Ipv4Addr {
+        match self {
+            Self::A => EDGE_A,
+            Self::B => EDGE_B,
+        }
+    }
+
+    /// Its IPv6 address.
+    #[must_use]
+    pub const fn v6(self) -> Ipv6Addr {
+        match self {
+            Self::A => EDGE_A_V6,
+            Self::B => EDGE_B_V6,
+        }
+    }
+
+    fn metrics(self) -> SocketAddr {
+        let port = match self {
+            Self::A => 9_464,
+            Self::B => 9_465,
+        };
+        SocketAddr::new(LOOPBACK, port)
+    }
+}
+
+/// A configuration file in the making: sections of keys with values in TOML.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    place: Place,
+    folder: PathBuf,
+    sections: BTreeMap<String, BTreeMap<String, String>>,
+    domains: Vec<String>,
+    issuers: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Listeners and metrics of `place`; state lies in `folder`.
+    #[must_use]
+    pub fn new(place: Place, folder: &Path) -> Self {
+        let (v4, v6) = (place.v4(), place.v6());
+        let mut settings = Self {
+            place,
+            folder: folder.to_owned(),
+            sections: BTreeMap::new(),
+            domains: Vec::new(),
+            issuers: Vec::new(),
+            environment: Vec::new(),
+        };
+        settings.raw("listen", "https", &format!("[\"{v4}:443\", \"[{v6}]:443\"]"));
+        settings.raw("listen", "http", &format!("[\"{v4}:80\", \"[{v6}]:80\"]"));
+        settings.text("control", "metrics", &place.metrics().to_string());
+        settings
+    }
+
+    /// Sets a key to a TOML value.
+    pub fn raw(&mut self, section: &str, key: &str, value: &str) -> &mut Self {
+        self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a key to a text.
+    pub fn text(&mut self, section: &str, key: &str, value: &str) -> &mut Self {
+        self.raw(section, key, &format!("{value:?}"))
+    }
+
+    /// Adds a name to the static list.
+    pub fn domain(&mut self, name: &str) -> &mut Self {
+        self.domains.push(format!("name = {name:?}"));
+        self
+    }
+
+    /// Adds a name with a target of its own to the static list.
+    pub fn domain_to(&mut self, name: &str, target: &str) -> &mut Self {
+        self.domains.push(format!("name = {name:?}\ntarget = {target:?}"));
+        self
+    }
+
+    /// Adds an ACME issuer.
+    pub fn issuer(&mut self, directory: &str, roots: &Path) -> &mut Self {
+        let email = "operator@example.com";
+        self.issuers
+            .push(format!("directory = {directory:?}\nemail = {email:?}\nroots = \"{}\"", roots.display()));
+        self
+    }
+
+    /// Sets an environment variable of the process.
+    pub fn environment(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn render(&self) -> String {
+        let mut text = format!("state_directory = \"{}/state\"\n", self.folder.display());
+        for (section, keys) in &self.sections {
+            let _ = write!(text, "\n[{section}]\n");
+            for (key, value) in keys {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
+        for (table, entries) in [("domains.static", &self.domains), ("certificates.issuers", &self.issuers)] {
+            for entry in entries {
+                let _ = write!(text, "\n[[{table}]]\n{entry}\n");
+            }
+        }
+        text
+    }
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Gatehouse {
+    /// Its process.
+    pub process: Process,
+    settings: Settings,
+    binary: PathBuf,
+    network: Arc<Network>,
+}
+
+impl Gatehouse {
+    /// Starts `binary` inside the edge and waits until it is healthy.
+    pub fn start(network: &Arc<Network>, binary: &Path, settings: Settings) -> anyhow::Result<Self> {
+        let mut gatehouse = Self::launch(network, binary, settings)?;
+        gatehouse.wait_until_ready()?;
+        Ok(gatehouse)
+    }
+
+    /// Starts `binary` inside the edge and does not wait.
+    pub fn launch(network: &Arc<Network>, binary: &Path, settings: Settings) -> anyhow::Result<Self> {
+        fs::create_dir_all(&settings.folder)?;
+        fs::write(config_file(&settings), settings.render())?;
+        let network = Arc::clone(network);
+        let process = spawn(&network, binary, &settings)?;
+        Ok(Self { process, settings, binary: binary.to_owned(), network })
+    }
+
+    /// Waits until `/health` says 200.
+    pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let (network, address) = (Arc::clone(&self.network), self.http());
+        self.process.wait_until("a healthy instance", START, || {
+            let answer = cleartext::get(&network.edge, address, "health", "/health")?;
+            ensure!(answer.status == 200, "{answer:?}");
+            Ok(())
+        })
+    }
+
+    /// Ends it by SIGTERM, which must make it exit 0.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.wait(END)?;
+        ensure!(status.success(), "SIGTERM ended it with {status}");
+        Ok(())
+    }
+
+    /// Starts it anew with the same settings, after it has ended.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        fs::write(config_file(&self.settings), self.settings.render())?;
+        self.process = spawn(&self.network, &self.binary, &self.settings)?;
+        self.wait_until_ready()
+    }
+
+    /// Its settings, for a start that differs.
+    pub fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        config_file(&self.settings)
+    }
+
+    /// What `/health` says now.
+    pub fn health(&self) -> anyhow::Result<u16> {
+        Ok(cleartext::get(&self.network.edge, self.http(), "health", "/health")?.status)
+    }
+
+    /// A scrape.
+    pub fn metrics(&self) -> anyhow::Result<Metrics> {
+        let answer =
+            cleartext::get(&self.network.edge, self.settings.place.metrics(), "localhost", "/metrics")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(Metrics::parse(&answer.body))
+    }
+
+    /// `gatehouse --config FILE ARGUMENTS...` inside the edge: what it printed; failing is an error with what it said.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let binary = self.binary.to_str().context("the binary's path is not UTF-8")?;
+        let config = self.config();
+        let config = config.to_str().context("the folder's path is not UTF-8")?;
+        self.network.edge.run(binary, &[&["--config", config][..], arguments].concat())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        self.process.wait(END)
+    }
+
+    fn http(&self) -> SocketAddr {
+        SocketAddr::from((self.settings.place.v4(), 80))
+    }
+}
+
+fn spawn(network: &Network, binary: &Path, settings: &Settings) -> anyhow::Result<Process> {
+    let mut command = process::command(binary);
+    command.arg("--config").arg(config_file(settings)).arg("run");
+    // DynamoDB's API wants a signature; the engine behind it does not look at it.
+    command.env("AWS_ACCESS_KEY_ID", "testbed").env("AWS_SECRET_ACCESS_KEY", "testbed");
+    command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
+    let name = format!("gatehouse-{}", settings.place.label());
+    Process::start(&network.edge, &name, command, &settings.folder)
+}
+
+fn config_file(settings: &Settings) -> PathBuf {
+    settings.folder.join("gatehouse.toml")
+}
+
+const START: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_secs(45);

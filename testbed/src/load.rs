@@ -1,0 +1,262 @@
+//! A load client that behaves as HTTP asks: it heeds GOAWAY and `Connection: close`, and sends a request again on a fresh
+//! connection when the one it was given to had been closed while idle (RFC 9112 §9.3.1, RFC 9113 §8.7).
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::{http1, http2},
+    header,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{net::TcpStream, sync::watch, task::LocalSet};
+use tokio_rustls::TlsConnector;
+
+use crate::{authority, namespace::Namespace};
+
+/// What load to make.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where to.
+    pub to: SocketAddr,
+    /// For which name.
+    pub name: String,
+    /// For which path.
+    pub path: String,
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// Over how many connections at once.
+    pub connections: usize,
+    /// After how many requests a connection is given up for a new one.
+    pub requests_per_connection: u64,
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What the load saw.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Requests answered with 200 and a whole body.
+    pub served: u64,
+    /// Requests that were not.
+    pub failures: Vec<String>,
+    /// Connections made.
+    pub connections: u64,
+    /// Requests sent again.
+    pub retries: u64,
+}
+
+/// Load under way.
+#[derive(Debug)]
+pub struct Load {
+    stop: watch::Sender<Option<Duration>>,
+    seen: Arc<Mutex<Seen>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Load {
+    /// Starts it from inside `namespace`, trusting `roots`.
+    pub fn start(namespace: &Namespace, roots: &Path, plan: Plan) -> anyhow::Result<Self> {
+        let mut config =
+            ClientConfig::builder().with_root_certificates(authority::roots(roots)?).with_no_client_auth();
+        config.alpn_protocols = vec![match plan.protocol {
+            Protocol::Http1 => b"http/1.1".to_vec(),
+            Protocol::Http2 => b"h2".to_vec(),
+        }];
+        let (stop, stopping) = watch::channel(None);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let client = Client {
+            plan,
+            connector: TlsConnector::from(Arc::new(config)),
+            seen: Arc::clone(&seen),
+            stopping,
+        };
+        let thread = namespace.thread(move || client.run())?;
+        Ok(Self { stop, seen, thread: Some(thread) })
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on, opening new connections, for `lag`; then finishes what is in flight and tells what was seen.
+    pub fn stop_after(mut self, lag: Duration) -> anyhow::Result<Seen> {
+        self.stop.send_replace(Some(lag));
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| anyhow::anyhow!("the load's thread panicked"))??;
+        }
+        Ok(self.seen())
+    }
+}
+
+#[derive(Clone)]
+struct Client {
+    plan: Plan,
+    connector: TlsConnector,
+    seen: Arc<Mutex<Seen>>,
+    stopping: watch::Receiver<Option<Duration>>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Client {
+    fn run(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (over, ended) = watch::channel(false);
+        let tasks = LocalSet::new();
+        let mut stopping = self.stopping.clone();
+        tasks.spawn_local(async move {
+            // A dropped `Load` stops at once.
+            let lag = stopping.wait_for(Option::is_some).await.map_or(None, |lag| *lag);
+            tokio::time::sleep(lag.unwrap_or_default()).await;
+            over.send_replace(true);
+        });
+        for _ in 0..self.plan.connections {
+            tasks.spawn_local(self.clone().make_requests(ended.clone()));
+        }
+        runtime.block_on(tasks);
+        Ok(())
+    }
+
+    async fn make_requests(self, over: watch::Receiver<bool>) {
+        let mut again = false;
+        while !*over.borrow() || again {
+            let mut sender = match self.connect().await {
+                Ok(sender) => sender,
+                Err(error) => {
+                    self.fail(format!("no connection: {error:#}"));
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            again = self.use_up(&mut sender, &over, again).await;
+        }
+    }
+
+    /// Requests over one connection until it is to be given up; whether the last one has to be sent again.
+    async fn use_up(&self, sender: &mut Sender, over: &watch::Receiver<bool>, mut again: bool) -> bool {
+        for number in 0..self.plan.requests_per_connection {
+            if *over.borrow() && !again {
+                return false;
+            }
+            again = false;
+            match self.request(sender).await {
+                Ok(Reuse::Yes) => {}
+                Ok(Reuse::No) => return false,
+                Err(error) if number > 0 && was_not_processed(&error) => {
+                    self.note(|seen| seen.retries += 1);
+                    return true;
+                }
+                Err(error) => {
+                    self.fail(format!("request {number} of its connection: {error:#}"));
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn request(&self, sender: &mut Sender) -> anyhow::Result<Reuse> {
+        let uri = match sender {
+            Sender::Http1(_) => self.plan.path.clone(),
+            Sender::Http2(_) => format!("https://{}{}", self.plan.name, self.plan.path),
+        };
+        let mut request = Request::get(uri);
+        if matches!(sender, Sender::Http1(_)) {
+            request = request.header(header::HOST, &self.plan.name);
+        }
+        let response = sender.send(request.body(Empty::new())?).await?;
+        let status = response.status();
+        let close = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
+        response.into_body().collect().await.context("the body broke off")?;
+        ensure!(status == 200, "{status}");
+        self.note(|seen| seen.served += 1);
+        Ok(if close { Reuse::No } else { Reuse::Yes })
+    }
+
+    async fn connect(&self) -> anyhow::Result<Sender> {
+        let stream = TcpStream::connect(self.plan.to).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(self.plan.name.clone())?;
+        let stream = TokioIo::new(self.connector.connect(name, stream).await?);
+        self.note(|seen| seen.connections += 1);
+        Ok(match self.plan.protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = http1::handshake(stream).await?;
+                tokio::task::spawn_local(connection);
+                Sender::Http1(sender)
+            }
+            Protocol::Http2 => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+                tokio::task::spawn_local(connection);
+                Sender::Http2(sender)
+            }
+        })
+    }
+
+    fn fail(&self, failure: String) {
+        self.note(|seen| {
+            if seen.failures.len() < MAX_FAILURES {
+                seen.failures.push(failure);
+            }
+        });
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+enum Reuse {
+    Yes,
+    No,
+}
+
+impl Sender {
+    async fn send(&mut self, request: Request<Empty<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                Ok(sender.send_request(request).await?)
+            }
+            Self::Http2(sender) => {
+                sender.ready().await?;
+                Ok(sender.send_request(request).await?)
+            }
+        }
+    }
+}
+
+/// Whether a request on a used connection may be sent again: it was never taken, or not a byte of an answer came.
+fn was_not_processed(error: &anyhow::Error) -> bool {
+    let Some(error) = error.downcast_ref::<hyper::Error>() else { return false };
+    // RFC 9113 §6.8 and §8.7: streams above the last one of a GOAWAY, and refused ones, were not processed.
+    let told = format!("{error:?}");
+    let unprocessed = ["GoAway", "REFUSED_STREAM"].iter().any(|word| told.contains(word));
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message() || unprocessed
+}
+
+const MAX_FAILURES: usize = 20;

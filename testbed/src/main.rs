@@ -1,0 +1,50 @@
+//! `testbed run` and `testbed bench`, as `cargo xtask` calls them once everything is set up and built.
+
+mod show;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run { check, binary } => show::run(&binary, check),
+        Command::BenchProxy { binary } => testbed::bench::proxy::run(&testbed::edge::root(), &binary),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Parser)]
+#[command(
+    name = "testbed",
+    about = "A whole edge on one machine; `cargo xtask run` and `cargo xtask bench` call it"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring up the whole system and show how to use it
+    Run {
+        /// Use it, print each outcome, tear down; exit 0 only if all were as they must be
+        #[arg(long)]
+        check: bool,
+        /// The gatehouse binary
+        #[arg(long)]
+        binary: PathBuf,
+    },
+    /// CPU per request and per connection, beside nginx
+    BenchProxy {
+        /// A release build of gatehouse
+        #[arg(long)]
+        binary: PathBuf,
+    },
+}

@@ -1,0 +1,130 @@
+//! The network of every case: an edge and a client namespace, joined by a veth with both ends inside.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, ensure};
+
+use crate::namespace::{self, Namespace};
+
+/// Two namespaces and the wire between them. Addresses are of the documentation ranges (RFC 5737, RFC 3849) and the same
+/// in every network, since no network knows of another.
+#[derive(Debug)]
+pub struct Network {
+    /// Where Gatehouse, the table and the upstream live.
+    pub edge: Namespace,
+    /// Where the world lives: clients, the CA, DNS.
+    pub client: Namespace,
+}
+
+impl Network {
+    /// A network of its own for one test; `folder` outlives it.
+    pub fn create(folder: &Path) -> anyhow::Result<Self> {
+        namespace::sweep();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self::named(&format!("-{}-{number}", std::process::id()), folder)
+    }
+
+    /// The network of `cargo xtask run`, with the plain names that its screen shows.
+    pub fn plain(folder: &Path) -> anyhow::Result<Self> {
+        namespace::sweep();
+        for role in ["gatehouse-edge", "gatehouse-client"] {
+            remove_unused(role)?;
+        }
+        Self::named("", folder)
+    }
+
+    /// Attaches the stub program to the client's end: a native veth drops what `XDP_TX` sends unless its peer has a
+    /// program as well.
+    pub fn attach_stub(&self, object: &Path) -> anyhow::Result<()> {
+        let object = object.to_str().context("the object's path is not UTF-8")?;
+        ensure!(Path::new(object).exists(), "{object} is missing: run `cargo xtask build-ebpf`");
+        let link = ["link", "set", "dev", CLIENT_LINK, "xdpdrv", "obj", object, "sec", "xdp"];
+        self.client.run("ip", &link).map(drop)
+    }
+
+    fn named(suffix: &str, folder: &Path) -> anyhow::Result<Self> {
+        let hosts = hosts_file(folder)?;
+        let edge = Namespace::create(&format!("gatehouse-edge{suffix}"), &hosts)?;
+        let client = Namespace::create(&format!("gatehouse-client{suffix}"), &hosts)?;
+        let network = Self { edge, client };
+        network.join()?;
+        Ok(network)
+    }
+
+    fn join(&self) -> anyhow::Result<()> {
+        let peer = ["link", "add", EDGE_LINK, "type", "veth", "peer", "name", CLIENT_LINK, "netns"];
+        self.edge.run("ip", &[&peer[..], &[self.client.name()]].concat())?;
+        let edge = [(EDGE_A, EDGE_A_V6), (EDGE_B, EDGE_B_V6)];
+        let client = [(CLIENT, CLIENT_V6), (STRANGER, STRANGER_V6)];
+        equip(&self.edge, EDGE_LINK, &edge)?;
+        equip(&self.client, CLIENT_LINK, &client)?;
+        self.edge.inside(|| {
+            fs::write("/proc/sys/net/ipv4/tcp_migrate_req", "1")?;
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 60999")
+        })??;
+        self.client.inside(|| fs::write("/proc/sys/net/ipv4/ip_local_port_range", "2000 64000"))??;
+        Ok(())
+    }
+}
+
+fn equip(namespace: &Namespace, link: &str, addresses: &[(Ipv4Addr, Ipv6Addr)]) -> anyhow::Result<()> {
+    // veth hands over packets with partial checksums, which a program that rewrites them would have to complete.
+    namespace.run("ethtool", &["-K", link, "tx", "off"])?;
+    for (v4, v6) in addresses {
+        namespace.run("ip", &["addr", "add", &format!("{v4}/24"), "dev", link])?;
+        // Without `nodad` an address is tentative for a second, and binding to it fails.
+        namespace.run("ip", &["addr", "add", &format!("{v6}/64"), "dev", link, "nodad"])?;
+    }
+    namespace.run("ip", &["link", "set", link, "up"]).map(drop)
+}
+
+fn hosts_file(folder: &Path) -> anyhow::Result<PathBuf> {
+    let file = folder.join("hosts");
+    let text = format!("127.0.0.1 localhost upstream.test\n{CLIENT} ca.test ask.test\n");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+fn remove_unused(name: &str) -> anyhow::Result<()> {
+    if !Path::new("/run/netns").join(name).exists() {
+        return Ok(());
+    }
+    let pids = namespace::run(Command::new("ip").args(["netns", "pids", name]))?;
+    ensure!(
+        pids.trim().is_empty(),
+        "the namespace {name} is in use: is another `cargo xtask run` up? (processes {})",
+        pids.split_whitespace().collect::<Vec<_>>().join(", ")
+    );
+    namespace::run(Command::new("ip").args(["netns", "del", name])).map(drop)
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The edge's end of the veth.
+pub const EDGE_LINK: &str = "gh-edge";
+/// The client's end of the veth.
+pub const CLIENT_LINK: &str = "gh-client";
+/// Where instance A listens.
+pub const EDGE_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Where instance B listens.
+pub const EDGE_B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// Where clients come from.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+/// Another address of the client's side, for what must not share a budget with clients.
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+/// Instance A over IPv6.
+pub const EDGE_A_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// Instance B over IPv6.
+pub const EDGE_B_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+/// Clients over IPv6.
+pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
+/// The stranger over IPv6.
+pub const STRANGER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x101);
+/// Loopback.
+pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -1,0 +1,163 @@
+//! Pebble, Let's Encrypt's own test CA, with the DNS it validates by, behind a recording layer.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use hyper::http::request::Parts;
+use serde_json::{Value, json};
+
+use crate::{
+    authority::Authority,
+    cleartext,
+    namespace::Namespace,
+    network::{CLIENT, EDGE_A, LOOPBACK},
+    process::{self, Process},
+    relay::{Place, Relay},
+    wait,
+};
+
+/// A CA in the client's namespace. It validates on ports 80 and 443, where the world would.
+#[derive(Debug)]
+pub struct Pebble {
+    /// What stands in front of it: counts `newOrder`, `newAccount`, `challenge`, `finalize`, ...
+    pub relay: Relay,
+    _server: Process,
+    _dns: Process,
+    roots: PathBuf,
+    authority: PathBuf,
+}
+
+impl Pebble {
+    /// Starts CA and DNS inside `client`; every name resolves to instance A until told otherwise.
+    pub fn start(client: &Namespace, authority: &Authority, folder: &Path) -> anyhow::Result<Self> {
+        let dns = dns(client, folder)?;
+        let own = authority.issue("pebble", &["localhost", "127.0.0.1"])?;
+        let front = authority.issue("ca.test", &["ca.test"])?;
+        let config = folder.join("pebble.json");
+        let settings = json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{PORT_BEHIND}"),
+            "managementListenAddress": format!("127.0.0.1:{PORT_MANAGEMENT}"),
+            "certificate": own.chain, "privateKey": own.key,
+            "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "", "externalAccountBindingRequired": false,
+        }});
+        fs::write(&config, settings.to_string())?;
+        let mut command = process::command("pebble");
+        command.arg("-config").arg(&config).args(["-dnsserver", &format!("127.0.0.1:{PORT_DNS}")]);
+        // Validations at once, and each order validated anew: reuse would hide who answered.
+        command.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
+        let mut server = Process::start(client, "pebble", command, folder)?;
+        let place = Place {
+            address: SocketAddr::from((CLIENT, PORT)),
+            tls: Some(front.server()?),
+            behind: format!("https://127.0.0.1:{PORT_BEHIND}"),
+            roots: authority.file(),
+        };
+        let relay = Relay::start(client, place, classify)?;
+        let roots = issuing_root(client, &mut server, authority.file(), folder)?;
+        Ok(Self { relay, _server: server, _dns: dns, roots, authority: authority.file().to_owned() })
+    }
+
+    /// The directory as Gatehouse is told it.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        format!("https://ca.test:{PORT}/dir")
+    }
+
+    /// Who signs the directory's own certificate.
+    #[must_use]
+    pub fn directory_roots(&self) -> &Path {
+        &self.authority
+    }
+
+    /// Who signs what it issues.
+    #[must_use]
+    pub fn roots(&self) -> &Path {
+        &self.roots
+    }
+
+    /// Makes `name` resolve to `address` for the CA.
+    pub fn resolve(&self, client: &Namespace, name: &str, address: IpAddr) -> anyhow::Result<()> {
+        let body = json!({ "host": format!("{name}."), "addresses": [address.to_string()] }).to_string();
+        let call = if address.is_ipv4() { "/add-a" } else { "/add-aaaa" };
+        let server = SocketAddr::new(LOOPBACK, PORT_DNS_MANAGEMENT);
+        let answer = cleartext::post(client, server, call, &body)?;
+        anyhow::ensure!(answer.status == 200, "{call}: {answer:?}");
+        Ok(())
+    }
+}
+
+/// Keeps only tls-alpn-01 in an authorization, as a CA would that offers nothing else.
+#[must_use]
+pub fn only_tls_alpn(body: Bytes) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(&body) else { return body };
+    let Some(challenges) = value.get_mut("challenges").and_then(Value::as_array_mut) else { return body };
+    challenges.retain(|challenge| challenge.get("type").is_some_and(|kind| kind == "tls-alpn-01"));
+    value.to_string().into()
+}
+
+fn dns(client: &Namespace, folder: &Path) -> anyhow::Result<Process> {
+    let mut command = process::command("pebble-challtestsrv");
+    command.args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]);
+    command.args(["-defaultIPv4", &EDGE_A.to_string(), "-dns01", &format!("127.0.0.1:{PORT_DNS}")]);
+    command.args(["-management", &format!("127.0.0.1:{PORT_DNS_MANAGEMENT}")]);
+    let mut server = Process::start(client, "dns", command, folder)?;
+    server.wait_until("DNS", START, || {
+        cleartext::get(client, SocketAddr::new(LOOPBACK, PORT_DNS_MANAGEMENT), "localhost", "/").map(drop)
+    })?;
+    Ok(server)
+}
+
+fn issuing_root(
+    client: &Namespace,
+    server: &mut Process,
+    authority: &Path,
+    folder: &Path,
+) -> anyhow::Result<PathBuf> {
+    let authority = authority.to_str().context("the folder's path is not UTF-8")?;
+    let url = format!("https://127.0.0.1:{PORT_MANAGEMENT}/roots/0");
+    let fetch = ["-sS", "--fail", "--max-time", "5", "--cacert", authority, &url];
+    let pem = server.wait_until("Pebble", START, || client.run("curl", &fetch))?;
+    let file = folder.join("pebble-root.pem");
+    fs::write(&file, pem)?;
+    Ok(file)
+}
+
+/// Pebble's own paths, by the resource of RFC 8555 §7.1 that each is.
+fn classify(parts: &Parts, _body: &[u8]) -> Vec<String> {
+    let first = parts.uri.path().split('/').nth(1).unwrap_or_default();
+    let name = match first {
+        "dir" => "directory",
+        "nonce-plz" => "newNonce",
+        "sign-me-up" => "newAccount",
+        "order-plz" => "newOrder",
+        "authZ" => "authorization",
+        "chalZ" => "challenge",
+        "finalize-order" => "finalize",
+        "my-order" => "order",
+        "certZ" => "certificate",
+        other => other,
+    };
+    vec![name.to_owned()]
+}
+
+/// Waits until the CA was asked for `count` of `name`, as [`Relay::count`] counts.
+pub fn wait_for_requests(relay: &Relay, name: &str, count: u64, within: Duration) -> anyhow::Result<()> {
+    wait::until(&format!("{count} {name}"), within, || {
+        let seen = relay.count(name);
+        anyhow::ensure!(seen >= count, "{seen}");
+        Ok(())
+    })
+}
+
+const PORT: u16 = 14_000;
+const PORT_BEHIND: u16 = 14_001;
+const PORT_MANAGEMENT: u16 = 15_000;
+const PORT_DNS: u16 = 8_053;
+const PORT_DNS_MANAGEMENT: u16 = 8_055;
+const START: Duration = Duration::from_secs(20);

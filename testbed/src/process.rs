@@ -1,0 +1,145 @@
+//! Child processes that end with the value that stands for them.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{namespace::Namespace, wait};
+
+/// A running process, its output in a file. Dropping it sends SIGTERM, and SIGKILL when that does not help.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// A command whose process is killed when the resident thread that started it ends, so that nothing survives a killed test.
+#[must_use]
+pub fn command(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref());
+    command
+}
+
+impl Process {
+    /// Starts `command` (made by [`command`]) inside `namespace`; output goes to `<folder>/<name>.log`, appended.
+    pub fn start(
+        namespace: &Namespace,
+        name: &str,
+        mut command: Command,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let log = folder.join(name).with_extension("log");
+        let output = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = namespace
+            .inside(move || command.spawn())?
+            .with_context(|| format!("cannot start {name}; `cargo xtask setup` installs what is needed"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(pid, signal).with_context(|| format!("cannot send {signal} to {}", self.name))
+    }
+
+    /// Fails when it has ended, with the end of its output.
+    pub fn ensure_alive(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended: {status}\n{}", self.name, self.tail());
+        }
+        Ok(())
+    }
+
+    /// Probes until `probe` succeeds, and fails at once when the process ends.
+    pub fn wait_until<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut probe: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut ended = None;
+        let outcome = wait::until(what, within, || match self.ensure_alive() {
+            Ok(()) => probe().map(Some),
+            Err(error) => {
+                ended = Some(error);
+                Ok(None)
+            }
+        })
+        .with_context(|| self.tail())?;
+        match (outcome, ended) {
+            (Some(value), _) => Ok(value),
+            (None, Some(error)) => Err(error.context(format!("waiting for {what}"))),
+            (None, None) => bail!("{} neither runs nor has ended", self.name),
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        wait::until(&format!("the end of {}", self.name), within, || {
+            self.child.try_wait()?.context("it runs on")
+        })
+        .with_context(|| self.tail())
+    }
+
+    /// Peak resident memory in bytes (proc(5), `VmHWM`).
+    pub fn peak_memory_bytes(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(kib.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
+    }
+
+    fn tail(&self) -> String {
+        let output = self.output();
+        let lines: Vec<&str> = output.lines().collect();
+        let skipped = lines.len().saturating_sub(TAIL_LINES);
+        let tail = lines.get(skipped..).unwrap_or_default().join("\n");
+        format!("the end of {}:\n{tail}", self.log.display())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{}", self.tail());
+        }
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // A stopped process takes its SIGTERM only once it goes on.
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+            let _ = self.signal(signal);
+        }
+        if self.wait(GRACE).is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+const GRACE: Duration = Duration::from_secs(2);
+const TAIL_LINES: usize = 60;

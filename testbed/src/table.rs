@@ -1,0 +1,109 @@
+//! A `DynamoDB` API for several instances: the embedded engine's own HTTP server behind a recording layer.
+
+use std::net::SocketAddr;
+
+use dynoxide::Database;
+use hyper::http::request::Parts;
+use serde_json::Value;
+
+use crate::{
+    authority::Authority,
+    namespace::Namespace,
+    network::LOOPBACK,
+    relay::{Place, Relay},
+    service::Service,
+};
+
+/// A table server on the edge's loopback. It counts `<Operation> <table>`, once for each table an operation touches.
+#[derive(Debug)]
+pub struct Table {
+    /// What stands in front of it.
+    pub relay: Relay,
+    _server: Service,
+}
+
+impl Table {
+    /// Starts it, empty, inside `edge`.
+    pub fn start(edge: &Namespace, authority: &Authority) -> anyhow::Result<Self> {
+        let database = Database::memory()?;
+        let server = Service::start(edge, SocketAddr::new(LOOPBACK, PORT_BEHIND), |listener| async {
+            if let Err(error) =
+                dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await
+            {
+                eprintln!("the table's server ended: {error}");
+            }
+        })?;
+        let place = Place {
+            address: SocketAddr::new(LOOPBACK, PORT),
+            tls: None,
+            behind: format!("http://127.0.0.1:{PORT_BEHIND}"),
+            roots: authority.file(),
+        };
+        let relay = Relay::start(edge, place, classify)?;
+        Ok(Self { relay, _server: server })
+    }
+
+    /// The endpoint as Gatehouse is told it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{PORT}")
+    }
+
+    /// How many reads of `table` there were, by whichever operation.
+    #[must_use]
+    pub fn reads(&self, table: &str) -> u64 {
+        ["GetItem", "BatchGetItem", "Query", "Scan"]
+            .iter()
+            .map(|operation| self.relay.count(&format!("{operation} {table}")))
+            .sum()
+    }
+}
+
+fn classify(parts: &Parts, body: &[u8]) -> Vec<String> {
+    let target =
+        parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default();
+    let body = serde_json::from_slice(body).unwrap_or(Value::Null);
+    tables(&body).into_iter().map(|table| format!("{operation} {table}")).collect()
+}
+
+/// Tables a request names: as `TableName`, as keys of `RequestItems`, or in the parts of a transaction.
+fn tables(body: &Value) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Some(name) = body.get("TableName").and_then(Value::as_str) {
+        names.push(name.to_owned());
+    }
+    if let Some(items) = body.get("RequestItems").and_then(Value::as_object) {
+        names.extend(items.keys().cloned());
+    }
+    if let Some(items) = body.get("TransactItems").and_then(Value::as_array) {
+        let parts = items.iter().filter_map(Value::as_object).flat_map(|item| item.values());
+        names.extend(parts.filter_map(|part| Some(part.get("TableName")?.as_str()?.to_owned())));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+const PORT: u16 = 8_000;
+const PORT_BEHIND: u16 = 8_001;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_of_a_request_is_named_once() {
+        for (body, names) in [
+            (r#"{"TableName":"a"}"#, &["a"][..]),
+            (r#"{"RequestItems":{"b":{},"a":{}}}"#, &["a", "b"]),
+            (
+                r#"{"TransactItems":[{"Put":{"TableName":"a"}},{"Update":{"TableName":"b"}},{"Put":{"TableName":"a"}}]}"#,
+                &["a", "b"],
+            ),
+            ("{}", &[]),
+        ] {
+            assert_eq!(tables(&serde_json::from_str(body).unwrap()), names, "{body}");
+        }
+    }
+}
