@@ -188,4 +188,4 @@ async fn sweep(engine: Engine) {
     }
 }
 
-const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+const SWEEP_PERIOD: Duration = Duration::from_mins(1);

@@ -22,7 +22,7 @@ use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A DynamoDB-compatible engine (`SQLite` in WAL mode) in this process; clones are one engine.
+/// A `DynamoDB`-compatible engine (`SQLite` in WAL mode) in this process; clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
     database: Database,
@@ -89,7 +89,7 @@ impl Engine {
         Ok(Self { database, _lock: None })
     }
 
-    /// Removes what its time to live has ended, as DynamoDB does by itself; blocks.
+    /// Removes what its time to live has ended, as `DynamoDB` does by itself; blocks.
     pub(super) fn sweep(&self) -> Result<usize, DynoxideError> {
         self.database.sweep_ttl()
     }
