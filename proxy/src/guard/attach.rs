@@ -139,8 +139,8 @@ fn count_links(program_id: u32) -> Result<usize, GuardError> {
     for link in loaded_links() {
         match link {
             Ok(link) => count += usize::from(link.program_id() == program_id),
-            // Links of other processes end between their listing and our look at them.
-            Err(error) if errno(&error) == Some(Errno::ENOENT) => {}
+            // Links of other processes end between their listing and our look at them, or are not whole yet.
+            Err(error) if matches!(errno(&error), Some(Errno::ENOENT | Errno::EAGAIN)) => {}
             Err(error) => return Err(inspect("which links there are", &error)),
         }
     }

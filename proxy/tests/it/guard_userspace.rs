@@ -1,0 +1,467 @@
+//! The guard's user space against the running kernel: what is loaded, pinned, adopted, replaced and removed.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
+use gatehouse::{
+    config,
+    domains::{Denied, NameSet},
+    guard::{Guard, GuardError, GuardHandle, GuardReport, GuardStatus, Origin, Ports, Pulse, Surroundings},
+    name::{Pattern, ServerName},
+};
+use prometheus::{Registry, TextEncoder};
+use proxy_common::{
+    maps::{DenialEntry, NameEntry, NameKey},
+    name_hash,
+};
+use testbed::{
+    namespace::{Namespace, run},
+    wait::until,
+};
+use tokio::{
+    runtime::Runtime,
+    sync::{broadcast, watch},
+};
+
+/// A folder for pins and the domain set of one instance, inside a namespace of its own.
+struct Instance {
+    config: config::Guard,
+    runtime: Runtime,
+    names: watch::Sender<NameSet>,
+    denials: broadcast::Sender<Denied>,
+    pulse: Arc<Pulse>,
+    epoch: Instant,
+}
+
+impl Instance {
+    fn new(pin_path: &Path, names: &[&str]) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let epoch = Instant::now();
+        let config = config::Guard {
+            interfaces: vec!["edge0".into()],
+            pin_path: pin_path.to_owned(),
+            names: 64,
+            ..config::Guard::default()
+        };
+        let pulse = Arc::new(Pulse::new(1, epoch));
+        let names = watch::Sender::new(set(1, names));
+        Self { config, runtime, names, denials: broadcast::Sender::new(16), pulse, epoch }
+    }
+
+    fn start(&self) -> Result<Running, GuardError> {
+        let registry = Registry::new();
+        self.pulse.beat(0, Instant::now());
+        let around = Surroundings {
+            names: self.names.subscribe(),
+            denials: self.denials.subscribe(),
+            pulse: Arc::clone(&self.pulse),
+            registry: &registry,
+            control: self.runtime.handle(),
+        };
+        let ports = Ports::of(&self.config, &config::Listen::default());
+        let guard = GuardHandle::start(&self.config, &ports, around)?;
+        Ok(Running { guard, registry })
+    }
+
+    fn started(&self) -> Running {
+        self.start().unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)))
+    }
+
+    /// Changes the domain set and waits until the kernel holds it.
+    fn hold(&self, running: &Running, revision: u64, names: &[&str]) {
+        self.names.send_replace(set(revision, names));
+        self.runtime.block_on(running.guard.holds(revision)).unwrap();
+    }
+
+    fn pin(&self, path: &str) -> PathBuf {
+        self.config.pin_path.join(path)
+    }
+
+    fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(&self, name: &str) -> T {
+        let data = MapData::from_pin(self.pin("maps-v1").join(name)).unwrap();
+        Map::from_map_data(data).and_then(T::try_from).unwrap()
+    }
+
+    fn map_id(&self, name: &str) -> u32 {
+        MapInfo::from_pin(self.pin("maps-v1").join(name)).unwrap().id()
+    }
+
+    fn key(&self) -> NameKey {
+        self.map::<Array<MapData, NameKey>>("NAME_KEY").get(&0, 0).unwrap()
+    }
+
+    fn enforce_until(&self) -> u64 {
+        self.map::<Array<MapData, u64>>("ENFORCE_UNTIL").get(&0, 0).unwrap()
+    }
+
+    /// Whether the kernel's map of names has exactly these.
+    fn assert_kernel_holds(&self, patterns: &[&str]) {
+        let key = self.key();
+        let wanted: HashSet<u64> = patterns.iter().map(|text| hash(&key, text)).collect();
+        let held: HashSet<u64> =
+            self.map::<HashMap<MapData, u64, NameEntry>>("NAMES").keys().map(Result::unwrap).collect();
+        assert_eq!(held, wanted, "{patterns:?}");
+    }
+}
+
+struct Running {
+    guard: GuardHandle,
+    registry: Registry,
+}
+
+impl Running {
+    fn report(&self) -> GuardReport {
+        match self.guard.status() {
+            GuardStatus::On(report) => *report,
+            GuardStatus::Off => panic!("the guard is off"),
+        }
+    }
+
+    fn link(&self) -> u32 {
+        self.report().interfaces.first().unwrap().link.expect("a link is pinned")
+    }
+
+    fn packets(&self) -> u64 {
+        self.report().verdicts.iter().map(|row| row.packets).sum()
+    }
+
+    fn metric(&self, series: &str) -> f64 {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} in {text}")).parse().unwrap()
+    }
+
+    fn wait_for_enforcement(&self, state: &str) {
+        until(&format!("enforcement to be {state}"), LIMIT, || {
+            let seen = self.report().enforcement;
+            ensure!(seen == state, "{seen}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+fn set(revision: u64, names: &[&str]) -> NameSet {
+    let patterns = names.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+    NameSet { revision, patterns: Arc::new(patterns) }
+}
+
+fn hash(key: &NameKey, pattern: &str) -> u64 {
+    match pattern.strip_prefix("*.") {
+        Some(suffix) => name_hash::wildcard(key, suffix.as_bytes()),
+        None => name_hash::exact(key, pattern.as_bytes()),
+    }
+}
+
+/// Runs `case` in a network namespace with two veth pairs, `edge0` and `edge1` being the guarded ends, and a bpffs nobody
+/// else sees.
+fn on_an_edge(case: impl FnOnce(&Path) + Send + 'static) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    let name = format!("gatehouse-guard-{}-{number}", std::process::id());
+    let namespace = Namespace::create(&name, hosts.path()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pins = folder.path().join("bpf");
+    let inside = pins.clone();
+    namespace
+        .await_inside(move || {
+            for index in 0..2 {
+                let (edge, client) = (format!("edge{index}"), format!("client{index}"));
+                ip(&["link", "add", &edge, "type", "veth", "peer", "name", &client]);
+                ip(&["link", "set", &edge, "up"]);
+                ip(&["link", "set", &client, "up"]);
+            }
+            case(&inside);
+            Guard::detach(&inside).unwrap();
+        })
+        .unwrap();
+}
+
+fn ip(arguments: &[&str]) {
+    run(std::process::Command::new("ip").args(arguments)).unwrap();
+}
+
+/// The program the interface runs, as `ip link` shows it.
+fn attached(interface: &str) -> bool {
+    let shown = run(std::process::Command::new("ip").args(["-d", "link", "show", interface])).unwrap();
+    shown.contains("prog/xdp")
+}
+
+#[test]
+fn a_start_loads_attaches_and_pins() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example", "*.b.example"]);
+        let running = instance.started();
+        assert!(attached("edge0") && !attached("edge1"));
+        let report = running.report();
+        assert_eq!(report.maps, Origin::Built);
+        assert_eq!((report.names, report.names_capacity, report.revision), (2, 64, 1));
+        assert_eq!(report.interfaces.first().unwrap().program, Some(report.program.id));
+        instance.assert_kernel_holds(&["a.example", "*.b.example"]);
+        running.wait_for_enforcement("on");
+        for (series, value) in [
+            ("gatehouse_guard_enforcing", 1.0),
+            ("gatehouse_guard_names", 2.0),
+            ("gatehouse_guard_names_capacity", 64.0),
+            ("gatehouse_guard_names_full", 0.0),
+            ("gatehouse_guard_interfaces{attach=\"native\"}", 1.0),
+            ("gatehouse_guard_enforcement{state=\"on\"}", 1.0),
+        ] {
+            assert!((running.metric(series) - value).abs() < 0.5, "{series} {}", running.metric(series));
+        }
+    });
+}
+
+#[test]
+fn a_second_start_adopts_maps_link_names_and_counters() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let first = instance.started();
+        let packets = until("the first packets", LIMIT, || {
+            // A link that comes up asks for routers (RFC 4861 §6.3.7): the guard counts what the client's end sends.
+            let packets = first.packets();
+            ensure!(packets > 0, "none");
+            Ok(packets)
+        })
+        .unwrap();
+        let (link, program) = (first.link(), first.report().program.id);
+        let (names, verdicts, key) = (instance.map_id("NAMES"), instance.map_id("VERDICTS"), instance.key());
+        drop(first);
+        assert_eq!(instance.enforce_until(), 0, "the end of a process ends enforcement");
+        assert!(attached("edge0"), "and leaves the program attached");
+
+        let successor = Instance::new(pins, &["b.example"]);
+        successor.names.send_replace(NameSet::default());
+        let second = successor.started();
+        assert_eq!(second.report().maps, Origin::Adopted);
+        assert_eq!(second.link(), link, "the link is updated, not made again");
+        assert_ne!(second.report().program.id, program);
+        assert_eq!((instance.map_id("NAMES"), instance.map_id("VERDICTS")), (names, verdicts));
+        assert!(successor.key() == key);
+        assert!(second.packets() >= packets, "{} after {packets}", second.packets());
+        successor.assert_kernel_holds(&["a.example"]);
+        second.wait_for_enforcement("names_unread");
+        successor.hold(&second, 7, &["b.example"]);
+        successor.assert_kernel_holds(&["b.example"]);
+        second.wait_for_enforcement("on");
+    });
+}
+
+#[test]
+fn another_size_builds_new_maps_behind_the_same_link() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        let first = instance.started();
+        let (link, names) = (first.link(), instance.map_id("NAMES"));
+        drop(first);
+        fs::create_dir(instance.pin("maps-v0")).unwrap();
+        instance.config.names = 128;
+        let second = instance.started();
+        assert_eq!(second.report().maps, Origin::Built);
+        assert_eq!(second.link(), link);
+        assert_ne!(instance.map_id("NAMES"), names);
+        assert_eq!(second.report().names_capacity, 128);
+        instance.assert_kernel_holds(&["a.example"]);
+        for folder in ["maps-v0", "maps-v1-next"] {
+            assert!(!instance.pin(folder).exists(), "{folder}");
+        }
+    });
+}
+
+#[test]
+fn what_a_crash_left_is_finished_or_undone() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        drop(instance.started());
+        let names = instance.map_id("NAMES");
+        // Between the update of the link and the folder's new name: the program uses the new maps.
+        fs::rename(instance.pin("maps-v1"), instance.pin("maps-v1-next")).unwrap();
+        let finished = instance.started();
+        assert_eq!((finished.report().maps, instance.map_id("NAMES")), (Origin::Adopted, names));
+        drop(finished);
+        // Before it: nobody uses them.
+        fs::create_dir(instance.pin("maps-v1-next")).unwrap();
+        let undone = instance.started();
+        assert_eq!((undone.report().maps, instance.map_id("NAMES")), (Origin::Adopted, names));
+        assert!(!instance.pin("maps-v1-next").exists());
+    });
+}
+
+#[test]
+fn detach_removes_program_pins_and_mount() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        drop(instance.started());
+        let removed = Guard::detach(pins).unwrap();
+        assert_eq!(removed.len(), 2, "{removed:?}");
+        assert!(!attached("edge0"));
+        assert_eq!(fs::read_dir(pins).unwrap().count(), 0, "an empty folder, no bpffs");
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert!(!mounts.contains(&*pins.to_string_lossy()), "{mounts}");
+        assert_eq!(Guard::detach(pins).unwrap().len(), 0, "a second time there is nothing");
+    });
+}
+
+#[test]
+fn a_refused_start_says_why_and_leaves_nothing() {
+    on_an_edge(|pins| {
+        let first = Instance::new(&pins.join("first"), &["a.example"]);
+        let _running = first.started();
+        for (interfaces, attach, remedy) in [
+            (vec!["edge1", "edge0"], config::Attach::Native, "another XDP program is attached to `edge0`"),
+            (vec!["edge1", "lo"], config::Attach::Native, "write `attach = \"generic\"`"),
+            (vec!["edge1", "absent0"], config::Attach::Native, "`absent0` is not an interface"),
+        ] {
+            let mut second = Instance::new(&pins.join("second"), &["a.example"]);
+            second.config.interfaces = interfaces.iter().map(ToString::to_string).collect();
+            second.config.attach = attach;
+            let text = second.start().err().expect("a refusal").to_string();
+            assert!(text.contains(remedy), "{interfaces:?}: {text}");
+            assert!(!attached("edge1"), "{interfaces:?}");
+            for folder in ["maps-v1", "maps-v1-next"] {
+                assert!(!second.pin(folder).exists(), "{folder}");
+            }
+        }
+        Guard::detach(&pins.join("second")).unwrap();
+        Guard::detach(&pins.join("first")).unwrap();
+    });
+}
+
+#[test]
+fn interfaces_and_mode_follow_the_settings() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        instance.config.interfaces = vec!["edge0".into(), "edge1".into()];
+        drop(instance.started());
+        assert!(attached("edge0") && attached("edge1"));
+        instance.config.interfaces = vec!["edge1".into()];
+        instance.config.attach = config::Attach::Generic;
+        let running = instance.started();
+        assert_eq!(running.report().maps, Origin::Adopted);
+        assert!(!attached("edge0") && attached("edge1"));
+        assert!((running.metric("gatehouse_guard_interfaces{attach=\"generic\"}") - 1.0).abs() < 0.5);
+    });
+}
+
+#[test]
+fn a_link_of_an_interface_that_is_gone_is_replaced() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let first = instance.started();
+        let index = first.report().interfaces.first().unwrap().index.to_string();
+        drop(first);
+        ip(&["link", "del", "edge0"]);
+        ip(&["link", "add", "edge0", "index", &index, "type", "veth", "peer", "name", "client0"]);
+        let second = instance.started();
+        assert!(attached("edge0"));
+        assert_eq!(second.report().maps, Origin::Adopted);
+    });
+}
+
+#[test]
+fn a_name_is_in_the_kernel_when_its_revision_is_held() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &[]);
+        let running = instance.started();
+        for (revision, names) in
+            [(2, &["a.example", "*.b.example"][..]), (3, &["a.example", "c.example"][..]), (4, &[][..])]
+        {
+            instance.hold(&running, revision, names);
+            instance.assert_kernel_holds(names);
+        }
+    });
+}
+
+#[test]
+fn more_names_than_fit_end_enforcement() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let running = instance.started();
+        running.wait_for_enforcement("on");
+        let many: Vec<String> = (0..65).map(|number| format!("n{number}.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        instance.hold(&running, 2, &many);
+        running.wait_for_enforcement("names_full");
+        assert_eq!(instance.enforce_until(), 0);
+        assert!((running.metric("gatehouse_guard_names_full") - 1.0).abs() < 0.5);
+        instance.hold(&running, 3, many.get(1..).unwrap());
+        running.wait_for_enforcement("on");
+        assert!(running.metric("gatehouse_guard_names_full") < 0.5);
+    });
+}
+
+#[test]
+fn enforcement_ends_with_the_workers_and_with_draining() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let running = instance.started();
+        running.wait_for_enforcement("on");
+        assert!(instance.enforce_until() > 0);
+        until("the silent worker to be noticed", LIMIT, || {
+            let seen = running.report().enforcement;
+            ensure!(seen == "workers_silent", "{seen}");
+            Ok(())
+        })
+        .unwrap();
+        assert!(instance.epoch.elapsed() >= Duration::from_secs(5), "not before five seconds");
+        instance.pulse.beat(0, Instant::now());
+        running.wait_for_enforcement("on");
+        running.guard.drain();
+        running.wait_for_enforcement("draining");
+        until("the kernel to be told", LIMIT, || {
+            let until = instance.enforce_until();
+            ensure!(until == 0, "{until}");
+            Ok(())
+        })
+        .unwrap();
+        assert!(attached("edge0"));
+        instance.runtime.block_on(running.guard.holds(99)).expect("nothing is rejected any more");
+    });
+}
+
+#[test]
+fn a_denial_is_entered_and_lifted_when_the_name_is_allowed() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let running = instance.started();
+        let denied = |name: &str| {
+            let denials = instance.map::<HashMap<MapData, u64, DenialEntry>>("DENIALS");
+            denials.get(&hash(&instance.key(), name), 0).is_ok()
+        };
+        for name in ["a.example", "foreign.example"] {
+            let name = ServerName::parse(name).unwrap();
+            instance.denials.send(Denied { name, ttl: Duration::from_secs(60) }).unwrap();
+        }
+        until("the denial", LIMIT, || {
+            ensure!(denied("foreign.example"), "not there");
+            Ok(())
+        })
+        .unwrap();
+        assert!(!denied("a.example"), "an allowed name is not denied");
+        instance.hold(&running, 2, &["a.example", "foreign.example"]);
+        assert!(!denied("foreign.example"));
+    });
+}
+
+#[test]
+fn without_interfaces_the_guard_is_off_and_holds_everything() {
+    let mut instance = Instance::new(Path::new("/nonexistent"), &[]);
+    instance.config.interfaces.clear();
+    let running = instance.started();
+    instance.runtime.block_on(running.guard.holds(u64::MAX)).unwrap();
+    assert!(matches!(running.guard.status(), GuardStatus::Off));
+}
+
+const LIMIT: Duration = Duration::from_secs(20);
