@@ -1,0 +1,1 @@
+//! Gatehouse against a real kernel, a real CA, a DynamoDB API, curl and openssl: one file per behaviour.
