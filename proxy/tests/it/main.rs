@@ -1,3 +1,3 @@
-//! Behaviour across boundaries: the running kernel, a real CA, a DynamoDB-compatible API, real clients.
+//! Gatehouse against a real kernel, a real CA, a DynamoDB API, curl and openssl: one file per behaviour.
 
 mod guard_userspace;
