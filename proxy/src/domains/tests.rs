@@ -131,7 +131,7 @@ async fn a_name_the_feed_has_not_shown_is_found_on_its_first_hello() {
 #[tokio::test]
 async fn instances_on_one_table_see_each_others_changes() {
     let fleet = Fleet::new().await;
-    let plan = "seed=4,stale=2s,throttle=20,conflict=20,unprocessed=200";
+    let plan = "seed=4,stale=2s,throttle=5,conflict=5,unprocessed=200";
     let (here, there) = (fleet.start(&ample(), plan), fleet.start(&ample(), plan));
     for instance in [&here, &there] {
         instance.await_names("loaded", |names| names.revision > 0).await;
