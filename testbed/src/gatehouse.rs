@@ -28,6 +28,8 @@ pub enum Place {
     A,
     /// The second.
     B,
+    /// The first's addresses again, for an instance that takes over while A still runs.
+    Successor,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
         match self {
             Self::A => "a",
             Self::B => "b",
+            Self::Successor => "successor",
         }
     }
 
@@ -44,7 +47,7 @@ impl Place {
     #[must_use]
     pub const fn v4(self) -> Ipv4Addr {
         match self {
-            Self::A => EDGE_A,
+            Self::A | Self::Successor => EDGE_A,
             Self::B => EDGE_B,
         }
     }
@@ -53,7 +56,7 @@ impl Place {
     #[must_use]
     pub const fn v6(self) -> Ipv6Addr {
         match self {
-            Self::A => EDGE_A_V6,
+            Self::A | Self::Successor => EDGE_A_V6,
             Self::B => EDGE_B_V6,
         }
     }
@@ -62,6 +65,7 @@ impl Place {
         let port = match self {
             Self::A => 9_464,
             Self::B => 9_465,
+            Self::Successor => 9_466,
         };
         SocketAddr::new(LOOPBACK, port)
     }

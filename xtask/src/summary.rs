@@ -132,7 +132,6 @@ fn is_noise(line: &str) -> bool {
 /// Modules of `proxy/tests/it`, and the testbed's own test. `every_case_is_counted_as_one` keeps this in step.
 const END_TO_END: &[&str] = &[
     "an_edge_comes_up_and_goes_without_a_trace",
-    "acme",
     "challenges",
     "domain_changes",
     "drain",
