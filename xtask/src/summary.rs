@@ -145,6 +145,7 @@ const END_TO_END: &[&str] = &[
     "protocols",
     "random_names",
     "single_order",
+    "standalone",
 ];
 
 #[cfg(test)]

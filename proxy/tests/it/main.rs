@@ -22,3 +22,4 @@ mod outages;
 mod protocols;
 mod random_names;
 mod single_order;
+mod standalone;
