@@ -132,7 +132,7 @@ fn is_noise(line: &str) -> bool {
 /// Modules of `proxy/tests/it`, and the testbed's own test. `every_case_is_counted_as_one` keeps this in step.
 const END_TO_END: &[&str] = &[
     "an_edge_comes_up_and_goes_without_a_trace",
-    "acme",
+    "clients_tell_a_server_that_serves_from_one_that_does_not",
     "challenges",
     "domain_changes",
     "drain",
@@ -145,6 +145,7 @@ const END_TO_END: &[&str] = &[
     "protocols",
     "random_names",
     "single_order",
+    "standalone",
 ];
 
 #[cfg(test)]
