@@ -1,0 +1,255 @@
+//! Bodies on their way through: one frame at a time, each side at the pace of the other.
+//! Invariants: an answer that breaks off upstream breaks off downstream (`a_truncated_answer_is_not_made_whole`); a client
+//! that is gone takes its upstream connection with it (`a_client_that_leaves_ends_the_request_upstream`).
+
+use std::{
+    cell::Cell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use super::{
+    metrics::Outcome,
+    pace::{Pace, Patience, now},
+    record::Record,
+    upstream::Lease,
+};
+
+/// What a client is answered with.
+pub struct Body(Source);
+
+enum Source {
+    Whole(Option<Bytes>),
+    Relay(Box<Relay>),
+}
+
+/// An upstream's answer; dropped before its end it takes the upstream connection with it.
+struct Relay {
+    incoming: Incoming,
+    patience: Patience,
+    lease: Option<Lease>,
+    record: Option<Record>,
+}
+
+impl Body {
+    /// Bytes of our own.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// An upstream's answer, which may be silent as long as `pace` lets it.
+    pub(super) fn relay(incoming: Incoming, lease: Lease, pace: Pace, record: Record) -> Self {
+        let mut relay =
+            Relay { incoming, patience: Patience::new(pace), lease: Some(lease), record: Some(record) };
+        // hyper never polls a body that says it is over, as those of HEAD, 204 and 304 do (RFC 9110 §6.4.1).
+        relay.end_if_over();
+        Self(Source::Relay(Box::new(relay)))
+    }
+}
+
+impl Relay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, length);
+                self.patience.pace.arrived(bytes, now());
+                if let Some(record) = &mut self.record {
+                    record.sent_bytes += bytes;
+                }
+                self.end_if_over();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.break_off(Outcome::Truncated, io::Error::other(error)),
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => match self.patience.poll_lost(cx) {
+                Poll::Ready(_) => self.break_off(Outcome::Stalled, io::ErrorKind::TimedOut.into()),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn end_if_over(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.outcome = Outcome::Forward;
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.release(now());
+        }
+    }
+
+    /// RFC 9112 §8: what is incomplete must be seen to be; hyper closes the connection or resets the stream upon an error.
+    fn break_off(&mut self, outcome: Outcome, error: io::Error) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(mut record) = self.record.take() {
+            record.outcome = outcome;
+        }
+        self.lease = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.0 {
+            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Relay(relay) => loop {
+                match std::task::ready!(relay.poll_frame(cx)) {
+                    // RFC 9110 §6.5.1: trailers may be discarded.
+                    Some(Ok(frame)) if frame.is_trailers() => {}
+                    other => return Poll::Ready(other),
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Relay(relay) => relay.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
+            Source::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}
+
+/// A request's body on its way to the upstream; its client must keep up a pace.
+pub(super) struct Upload {
+    incoming: Option<Incoming>,
+    patience: Patience,
+    progress: Rc<Progress>,
+}
+
+/// What is known of an upload while hyper has it.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bytes: Cell<u64>,
+    state: Cell<State>,
+}
+
+/// Where an upload stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The client is to send more.
+    Awaited,
+    /// All that came was given to the upstream.
+    Given { since: Instant },
+    /// The whole body was given to the upstream.
+    Complete { since: Instant },
+    /// The client did not keep up the pace.
+    Slow,
+    /// The client went away.
+    Gone,
+}
+
+impl Upload {
+    pub(super) fn new(incoming: Incoming, pace: Pace) -> Self {
+        let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
+        let state =
+            if incoming.is_some() { State::Given { since: now() } } else { State::Complete { since: now() } };
+        let progress = Rc::new(Progress { bytes: Cell::new(0), state: Cell::new(state) });
+        Self { incoming, patience: Patience::new(pace), progress }
+    }
+
+    pub(super) fn progress(&self) -> Rc<Progress> {
+        Rc::clone(&self.progress)
+    }
+
+    /// The same once more, which can only be had of nothing.
+    pub(super) fn again(&self) -> Option<Self> {
+        if self.incoming.is_some() {
+            return None;
+        }
+        let progress = self.progress();
+        Some(Self {
+            incoming: None,
+            patience: Patience::new(Pace::new(std::time::Duration::MAX, 0)),
+            progress,
+        })
+    }
+}
+
+impl Progress {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    fn set(&self, state: State) {
+        self.state.set(state);
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Self { incoming, patience, progress } = &mut *self;
+        let Some(body) = incoming else { return Poll::Ready(None) };
+        loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                // RFC 9110 §6.5.1: trailers may be discarded; a field in them must never pass for one of the head's.
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
+                Poll::Ready(Some(Ok(frame))) => {
+                    let (bytes, since) = (frame.data_ref().map_or(0, length), now());
+                    patience.pace.arrived(bytes, since);
+                    progress.bytes.set(progress.bytes.get() + bytes);
+                    let over = body.is_end_stream();
+                    progress.set(if over { State::Complete { since } } else { State::Given { since } });
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    progress.set(State::Gone);
+                    return Poll::Ready(Some(Err(io::Error::other(error))));
+                }
+                Poll::Ready(None) => {
+                    progress.set(State::Complete { since: now() });
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    progress.set(State::Awaited);
+                    std::task::ready!(patience.poll_lost(cx));
+                    progress.set(State::Slow);
+                    return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    bytes.len() as u64
+}

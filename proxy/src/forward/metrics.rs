@@ -1,0 +1,117 @@
+//! What requests are counted under.
+
+use prometheus::{Histogram, Registry};
+
+use super::admit::Offence;
+use crate::{
+    label,
+    telemetry::metrics::{Counters, histogram},
+};
+
+label! {
+    /// What became of a request. Each is counted under exactly one of these, when its last byte was given or it ended early.
+    pub enum Outcome["outcome"] {
+        /// The upstream's answer was passed on whole.
+        Forward = "forwarded",
+        /// It broke a rule of admission.
+        RefuseOffence = "refused",
+        /// Its name is not served, or not any more.
+        RefuseName = "name_refused",
+        /// It was sent to HTTPS.
+        Redirect = "redirected",
+        /// A balancer asked how we are.
+        Health = "health",
+        /// An http-01 validation, answered.
+        AnswerChallenge = "challenge_answered",
+        /// An http-01 validation of which nothing is known.
+        RefuseChallenge = "challenge_unknown",
+        /// Its domain has no target, nor is there a default.
+        NoTarget = "no_target",
+        /// The target's name could not be resolved.
+        Unresolved = "upstream_unresolved",
+        /// The target lies where targets must not lie.
+        Forbidden = "upstream_forbidden",
+        /// No connection to the target.
+        Unreachable = "upstream_unreachable",
+        /// No connection to the target in time.
+        ConnectTimeout = "upstream_connect_timeout",
+        /// The target's TLS could not be trusted or failed.
+        Untrusted = "upstream_tls",
+        /// The target closed before it answered.
+        Closed = "upstream_closed",
+        /// No answer in time.
+        ResponseTimeout = "upstream_timeout",
+        /// What the target answered is not HTTP.
+        Invalid = "upstream_invalid",
+        /// The answer broke off; so did ours.
+        Truncated = "upstream_truncated",
+        /// The answer stood still; ours was broken off.
+        Stalled = "upstream_stalled",
+        /// The client's body came too slowly.
+        ClientSlow = "client_slow",
+        /// The client went away.
+        ClientGone = "client_gone",
+    }
+}
+
+label! {
+    /// How a request came to its upstream connection.
+    pub(super) enum Reach["connection"] {
+        /// A kept one was used.
+        Reuse = "reused",
+        /// One was opened.
+        Open = "opened",
+        /// A kept one had been closed meanwhile, and the request went out again.
+        Retry = "retried",
+        /// None could be opened.
+        Fail = "failed",
+    }
+}
+
+/// Metrics of requests.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) requests: Counters<Outcome>,
+    pub(super) offences: Counters<Offence>,
+    pub(super) connections: Counters<Reach>,
+    pub(super) seconds: Histogram,
+    pub(super) upstream_seconds: Histogram,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            requests: Counters::register(
+                registry,
+                "gatehouse_requests_total",
+                "Requests by what became of them.",
+            )?,
+            offences: Counters::register(
+                registry,
+                "gatehouse_requests_refused_total",
+                "Requests refused at admission, by the rule they broke.",
+            )?,
+            connections: Counters::register(
+                registry,
+                "gatehouse_upstream_requests_total",
+                "Requests sent to upstreams, by how their connection was come by.",
+            )?,
+            seconds: histogram(
+                registry,
+                "gatehouse_request_seconds",
+                "From a request's head to the last byte of its answer.",
+                BUCKETS,
+            )?,
+            upstream_seconds: histogram(
+                registry,
+                "gatehouse_upstream_response_seconds",
+                "From a request's head to the head of its upstream's answer.",
+                BUCKETS,
+            )?,
+        })
+    }
+}
+
+const BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -1,0 +1,289 @@
+//! What a message looks like on the other side of the proxy.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    header::{self, InvalidHeaderValue},
+    request, response,
+    uri::PathAndQuery,
+};
+use hyper::body::Body;
+
+use super::{admit::letters, authority::Authority};
+use crate::target::Target;
+
+/// What a request is told about its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passage<'a> {
+    pub(super) host: &'a Authority,
+    pub(super) client: IpAddr,
+    pub(super) public_port: u16,
+    pub(super) target: &'a Target,
+    pub(super) framing: Framing,
+}
+
+/// How the end of a request's body is told to the upstream. It follows from the body alone, never from the client's fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    Empty,
+    Length(u64),
+    Chunked,
+}
+
+impl Framing {
+    pub(super) fn of(body: &impl Body) -> Self {
+        match body.size_hint().exact() {
+            _ if body.is_end_stream() => Self::Empty,
+            Some(length) => Self::Length(length),
+            None => Self::Chunked,
+        }
+    }
+}
+
+/// The head sent to the upstream for an admitted `head`.
+pub(super) fn request(
+    mut head: request::Parts,
+    passage: &Passage<'_>,
+) -> Result<request::Parts, InvalidHeaderValue> {
+    let path = head.uri.path_and_query().cloned();
+    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    leave_behind(&mut head.headers);
+    drop_claims(&mut head.headers);
+    join_cookies(&mut head.headers)?;
+    frame(&mut head.headers, &head.method, passage.framing);
+    introduce(&mut head.headers, passage)?;
+    Ok(head)
+}
+
+/// The head sent to the client for the upstream's `head`.
+pub(super) fn response(mut head: response::Parts, method: &Method) -> response::Parts {
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    leave_behind(&mut head.headers);
+    // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else hyper writes the length of what is.
+    if *method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    head
+}
+
+/// Removes what concerned one connection only (RFC 9110 §7.6.1).
+fn leave_behind(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The fields that Connection names.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
+}
+
+/// Removes what only a proxy may say of a request, in any spelling an upstream would read alike.
+fn drop_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> =
+        headers.keys().filter(|name| claims_passage(name.as_str())).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn claims_passage(name: &str) -> bool {
+    let begins = |prefix: &str| letters(name).take(prefix.len()).eq(prefix.bytes());
+    begins("xforwarded") || CLAIMS.iter().any(|claim| letters(name).eq(claim.bytes()))
+}
+
+/// RFC 9113 §8.2.3: the crumbs of HTTP/2 are one field in HTTP/1.1.
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))?;
+        headers.insert(header::COOKIE, cookie);
+    }
+    Ok(())
+}
+
+fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
+    headers.remove(header::CONTENT_LENGTH);
+    match framing {
+        // RFC 9110 §8.6: methods that usually carry a body say so when there is none.
+        Framing::Empty if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+            headers.insert(header::CONTENT_LENGTH, 0.into());
+        }
+        Framing::Empty => {}
+        Framing::Length(length) => {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        // Without it hyper leaves out the body of a GET whose length is unknown.
+        Framing::Chunked => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// Whom the request is for, and by which way it came. All are replaced, so that an upstream can believe them.
+fn introduce(headers: &mut HeaderMap, passage: &Passage<'_>) -> Result<(), InvalidHeaderValue> {
+    let client = passage.client.to_canonical().to_string();
+    headers.insert(header::HOST, HeaderValue::try_from(passage.target.authority())?);
+    headers.insert(USER_CUSTOM_DOMAIN, HeaderValue::from_str(passage.host.name.as_str())?);
+    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(client)?);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(passage.host.to_string())?);
+    headers.insert(X_FORWARDED_PORT, HeaderValue::from(passage.public_port));
+    Ok(())
+}
+
+const USER_CUSTOM_DOMAIN: HeaderName = HeaderName::from_static("user-custom-domain");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// By their letters; those that begin with `xforwarded` are claims as well.
+const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
+
+static HOP_BY_HOP: [HeaderName; 11] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    // RFC 9110 §11.7: between a client and a proxy it chose.
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    // RFC 9110 §6.5.1: trailers may be discarded, and are.
+    header::TRAILER,
+    // RFC 9110 §10.1.1: hyper has met the expectation by reading the body.
+    header::EXPECT,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(method: &str, target: &str, fields: &[(&str, &str)], framing: Framing) -> request::Parts {
+        let mut request = http::Request::builder().method(method).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let passage = Passage {
+            host: &Authority::parse(b"shop.example:8443", 443).unwrap(),
+            client: "::ffff:192.0.2.9".parse().unwrap(),
+            public_port: 8443,
+            target: &Target::parse("https://origin.example").unwrap(),
+            framing,
+        };
+        super::request(request.body(()).unwrap().into_parts().0, &passage).unwrap()
+    }
+
+    fn text(headers: &HeaderMap) -> Vec<String> {
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let mut lines: Vec<String> = headers.iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    const OURS: [&str; 6] = [
+        "host: origin.example",
+        "user-custom-domain: shop.example",
+        "x-forwarded-for: 192.0.2.9",
+        "x-forwarded-host: shop.example:8443",
+        "x-forwarded-port: 8443",
+        "x-forwarded-proto: https",
+    ];
+
+    fn ours_and(more: &[&str]) -> Vec<String> {
+        let mut lines: Vec<String> = OURS.iter().chain(more).map(ToString::to_string).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn what_concerns_one_connection_stays_behind() {
+        let fields = [
+            ("host", "shop.example:8443"),
+            ("connection", "keep-alive, X-Secret"),
+            ("connection", "upgrade, user-custom-domain"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
+            ("accept", "*/*"),
+        ];
+        let head = rewritten("GET", "https://shop.example:8443/a?b=c", &fields, Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["accept: */*"]));
+        assert_eq!((head.uri.to_string().as_str(), head.version), ("/a?b=c", Version::HTTP_11));
+    }
+
+    #[test]
+    fn the_clients_own_claims_never_reach_the_upstream() {
+        let fields = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x_forwarded_for", "198.51.100.2"),
+            ("x-forwarded-server", "evil"),
+            ("X-Forwarded-Proto", "http"),
+            ("forwarded", "for=198.51.100.3"),
+            ("user_custom_domain", "victim.example"),
+            ("User-Custom-Domain", "victim.example"),
+            ("x-real-ip", "198.51.100.4"),
+            ("x-for", "kept"),
+        ];
+        let head = rewritten("GET", "/", &fields, Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["x-for: kept"]));
+    }
+
+    #[test]
+    fn framing_follows_from_the_body_alone() {
+        let claimed = [("content-length", "99"), ("transfer-encoding", "chunked")];
+        for (method, framing, line) in [
+            ("GET", Framing::Empty, None),
+            ("POST", Framing::Empty, Some("content-length: 0")),
+            ("POST", Framing::Length(7), Some("content-length: 7")),
+            ("GET", Framing::Chunked, Some("transfer-encoding: chunked")),
+        ] {
+            let head = rewritten(method, "/", &claimed, framing);
+            assert_eq!(text(&head.headers), ours_and(line.as_slice()), "{method} {framing:?}");
+        }
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_field() {
+        let head = rewritten("GET", "/", &[("cookie", "a=1"), ("cookie", "b=2")], Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["cookie: a=1; b=2"]));
+    }
+
+    #[test]
+    fn responses_keep_what_is_meant_for_the_client() {
+        let answer = http::Response::builder()
+            .version(Version::HTTP_10)
+            .header("connection", "close, x-hop")
+            .header("x-hop", "1")
+            .header("keep-alive", "timeout=5")
+            .header("content-length", "3")
+            .header("date", "Tue, 24 Nov 2026 00:00:00 GMT")
+            .header("set-cookie", "a=1")
+            .header("set-cookie", "b=2");
+        let head = answer.body(()).unwrap().into_parts().0;
+        let to_get = response(head.clone(), &Method::GET);
+        let kept = ["date: Tue, 24 Nov 2026 00:00:00 GMT", "set-cookie: a=1", "set-cookie: b=2"];
+        assert_eq!(
+            (text(&to_get.headers), to_get.version),
+            (kept.map(str::to_owned).into(), Version::HTTP_11)
+        );
+        assert!(response(head, &Method::HEAD).headers.contains_key("content-length"));
+    }
+}
