@@ -67,7 +67,7 @@ fn an_answer_to_the_client_has_valid_checksums() {
 #[test]
 fn the_reset_answers_the_acknowledgment_or_else_the_data() {
     let data = u32::try_from(b"data".len()).unwrap();
-    for (flags, sequence, acknowledgment, answer) in [
+    for (flags, sequence, acknowledgment, control) in [
         (Segment::ACK | Segment::PSH, Frame::ACKNOWLEDGMENT, 0, Segment::RST),
         (Segment::ACK | Segment::FIN, Frame::ACKNOWLEDGMENT, 0, Segment::RST),
         (Segment::PSH, 0, Frame::SEQUENCE + data, Segment::RST | Segment::ACK),
@@ -78,6 +78,6 @@ fn the_reset_answers_the_acknowledgment_or_else_the_data() {
         let (packet, _) = answer(&frame);
         let seen = Segment::find([&bytes[..14], &packet].concat().as_slice()).unwrap();
         assert_eq!((seen.sequence, seen.acknowledgment), (sequence, acknowledgment), "flags {flags:#x}");
-        assert_eq!(seen.offset_and_flags & 0x3f, answer, "flags {flags:#x}");
+        assert_eq!(seen.offset_and_flags & 0x3f, control, "flags {flags:#x}");
     }
 }
