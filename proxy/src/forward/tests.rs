@@ -1,6 +1,12 @@
 //! Real sockets on both sides, on both back ends. The upstream is played by hand, so that it can misbehave at a chosen byte.
 
-use std::{future::poll_fn, net::SocketAddr, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{Read, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use hyper::server::conn::http1;
 use tokio::{
@@ -45,22 +51,46 @@ impl Edge {
     }
 }
 
-async fn edge<T: Transport>(transport: T) -> Edge {
+/// What a case changes.
+struct Setting {
+    /// In place of 127.0.0.1, with the upstream's port behind it.
+    origin: &'static str,
+    roots: Option<PathBuf>,
+    response_timeout: config::Span,
+    idle: config::Span,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        let long = config::Span::secs(20);
+        Self { origin: "http://127.0.0.1", roots: None, response_timeout: long, idle: long }
+    }
+}
+
+async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut upstream_limits = config::Upstream::default();
-    upstream_limits.response_timeout = config::Span::millis(300);
-    let settings = UpstreamSettings::new(&upstream_limits, None).unwrap();
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-    let books = Books { metrics: metrics.clone(), access_log: AccessLog::off() };
-    let target = Target::parse(&format!("http://{}", upstream.local_addr().unwrap())).unwrap();
-    let route = Route { target, chosen_by: ChosenBy::Configuration };
-    let limits = config::Limits::default();
-    let relay = Relay::new(transport.clone(), Arc::new(settings), &limits, books, Handle::current(), 443);
+    let port = upstream.local_addr().unwrap().port();
+    let target = Target::parse(&format!("{}:{port}", setting.origin)).unwrap();
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let listener = transport.listen(socket).unwrap();
+    let relay = relay(transport, setting, metrics.clone());
+    let route = Route { target, chosen_by: ChosenBy::Configuration };
     tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route));
     Edge { address, upstream, metrics }
+}
+
+fn relay<T: Transport>(transport: T, setting: &Setting, metrics: Metrics) -> Relay<T> {
+    let upstream = config::Upstream {
+        response_timeout: setting.response_timeout,
+        roots: setting.roots.clone(),
+        ..config::Upstream::default()
+    };
+    let settings = Arc::new(UpstreamSettings::new(&upstream, None).unwrap());
+    let limits = config::Limits { idle: setting.idle, ..config::Limits::default() };
+    let books = Books { metrics, access_log: AccessLog::off() };
+    Relay::new(transport, settings, &limits, books, Handle::current(), 443)
 }
 
 async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, route: Route) {
@@ -88,15 +118,19 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
 }
 
 /// Plays `case` once over each back end, each within a deadline.
-fn on_both<F: Future<Output = ()>>(case: impl Fn(Edge) -> F) {
-    async fn play<T: Transport, F: Future<Output = ()>>(transport: T, case: impl Fn(Edge) -> F) {
-        let edge = edge(transport).await;
+fn on_both<F: Future<Output = ()>>(setting: &Setting, case: impl Fn(Edge) -> F) {
+    async fn play<T: Transport, F: Future<Output = ()>>(
+        transport: T,
+        setting: &Setting,
+        case: impl Fn(Edge) -> F,
+    ) {
+        let edge = edge(transport, setting).await;
         tokio::time::timeout(Duration::from_secs(20), case(edge))
             .await
             .expect("the case did not end in time");
     }
-    Epoll::run(|transport| play(transport, &case)).unwrap();
-    Uring::run(|transport| play(transport, &case)).unwrap();
+    Epoll::run(|transport| play(transport, setting, &case)).unwrap();
+    Uring::run(|transport| play(transport, setting, &case)).unwrap();
 }
 
 async fn say(stream: &mut TcpStream, text: &str) {
@@ -130,7 +164,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
 fn kept_connections_are_used_again() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         let mut client = edge.client().await;
         say(&mut client, GET).await;
         let mut upstream = edge.accept().await;
@@ -157,7 +191,7 @@ fn kept_connections_are_used_again() {
 
 #[test]
 fn a_connection_closed_while_idle_is_replaced() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         let mut client = edge.client().await;
         say(&mut client, GET).await;
         let mut first = edge.accept().await;
@@ -186,7 +220,7 @@ fn a_connection_closed_while_idle_is_replaced() {
 
 #[test]
 fn an_upstream_that_is_down_is_answered_with_a_page() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         let mut client = edge.client().await;
         let Edge { upstream, metrics, address } = edge;
         drop(upstream);
@@ -200,7 +234,8 @@ fn an_upstream_that_is_down_is_answered_with_a_page() {
 
 #[test]
 fn an_upstream_that_does_not_answer_is_given_up() {
-    on_both(async |edge| {
+    let soon = Setting { response_timeout: config::Span::millis(50), ..Setting::default() };
+    on_both(&soon, async |edge| {
         let mut client = edge.client().await;
         say(&mut client, GET).await;
         let mut upstream = edge.accept().await;
@@ -213,7 +248,7 @@ fn an_upstream_that_does_not_answer_is_given_up() {
 
 #[test]
 fn a_truncated_answer_is_not_made_whole() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         for (n, answer, seen) in [
             (1, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "half"),
             (2, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "4\r\nhalf\r\n"),
@@ -234,7 +269,7 @@ fn a_truncated_answer_is_not_made_whole() {
 
 #[test]
 fn a_client_that_leaves_ends_the_request_upstream() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         let mut waiting = edge.client().await;
         say(&mut waiting, GET).await;
         let mut upstream = edge.accept().await;
@@ -269,7 +304,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
 #[test]
 fn a_side_that_does_not_read_stops_the_other() {
     const LARGE: usize = 64 << 20;
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         let (mut client, body) = (edge.client().await, vec![7; LARGE]);
         say(&mut client, &format!("PUT / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {LARGE}\r\n\r\n"))
             .await;
@@ -298,7 +333,7 @@ fn a_side_that_does_not_read_stops_the_other() {
 
 #[test]
 fn framing_towards_the_upstream_is_our_own() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         let mut client = edge.client().await;
         say(
             &mut client,
@@ -325,7 +360,7 @@ fn framing_towards_the_upstream_is_our_own() {
 
 #[test]
 fn every_request_is_counted_once() {
-    on_both(async |edge| {
+    on_both(&Setting::default(), async |edge| {
         for (n, request, status) in [
             (1, "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n", "421"),
             (2, "GET / HTTP/1.1\r\nHost: shop.example\r\nTransfer_Encoding: chunked\r\n\r\n", "400"),
@@ -345,4 +380,81 @@ fn every_request_is_counted_once() {
         assert_eq!(edge.metrics.offences.count(Offence::ShadowField), 1);
         assert_eq!(edge.metrics.offences.count(Offence::TransferRepeated), 1);
     });
+}
+
+#[test]
+fn bodies_that_stand_still_are_cut() {
+    let soon = Setting { idle: config::Span::millis(50), ..Setting::default() };
+    on_both(&soon, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\nhalf").await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+        assert!("half".starts_with(&rest(&mut upstream).await), "nothing is made up");
+        edge.counted(Outcome::ClientSlow, 1).await;
+    });
+    on_both(&soon, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+        head_of(&mut client).await;
+        assert_eq!(rest(&mut client).await, "half");
+        edge.counted(Outcome::Stalled, 1).await;
+    });
+}
+
+#[test]
+fn a_name_that_leads_to_this_host_is_refused() {
+    let to_ourselves = Setting { origin: "http://localhost", ..Setting::default() };
+    on_both(&to_ourselves, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
+        edge.counted(Outcome::Forbidden, 1).await;
+    });
+}
+
+#[test]
+fn targets_over_tls_are_verified() {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = tempfile::NamedTempFile::new().unwrap();
+    roots.write_all(certified.cert.pem().as_bytes()).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let server = Arc::new(builder.with_single_cert(vec![certificate], key.into()).unwrap());
+    for (roots, status, outcome) in
+        [(Some(roots.path().to_owned()), "200", Outcome::Forward), (None, "502", Outcome::Untrusted)]
+    {
+        let setting = Setting { origin: "https://127.0.0.1", roots, ..Setting::default() };
+        on_both(&setting, async |edge| {
+            let mut client = edge.client().await;
+            say(&mut client, GET).await;
+            let stream = edge.accept().await.into_std().unwrap();
+            let answering = std::thread::spawn({
+                let server = Arc::clone(&server);
+                move || answer_over_tls(stream, server)
+            });
+            let head = head_of(&mut client).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            edge.counted(outcome, 1).await;
+            drop(answering.join());
+        });
+    }
+}
+
+/// Answers one request, if the client gets so far as to send it.
+fn answer_over_tls(stream: std::net::TcpStream, server: Arc<rustls::ServerConfig>) {
+    stream.set_nonblocking(false).unwrap();
+    let connection = rustls::ServerConnection::new(server).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, stream);
+    let mut request = [0; 4096];
+    if stream.read(&mut request).is_ok_and(|count| count > 0) {
+        stream.write_all(OK.as_bytes()).unwrap();
+    }
 }
