@@ -15,6 +15,8 @@ mod record;
 mod refusal;
 mod relay;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
@@ -151,7 +153,7 @@ impl<T: Transport> Forwarder<T> {
             Ok(plan) => self.answer(plan, &head, arrival, &mut record).await,
             Err(offence) => Err(offence.into()),
         };
-        answer.map_or_else(|refusal| relay.refuse(record, &refusal), |answer| answer)
+        answer.unwrap_or_else(|refusal| relay.refuse(record, &refusal))
     }
 
     /// Asked for each request, so that a withdrawn name is refused on a kept connection, too.

@@ -219,7 +219,8 @@ impl HttpBody for Upload {
                     let (bytes, since) = (frame.data_ref().map_or(0, length), now());
                     patience.pace.arrived(bytes, since);
                     progress.bytes.set(progress.bytes.get() + bytes);
-                    let over = body.is_end_stream();
+                    // A body of known length is not polled beyond it.
+                    let over = body.is_end_stream() || body.size_hint().exact() == Some(0);
                     progress.set(if over { State::Complete { since } } else { State::Given { since } });
                     return Poll::Ready(Some(Ok(frame)));
                 }

@@ -61,7 +61,7 @@ label! {
         Reuse = "reused",
         /// One was opened.
         Open = "opened",
-        /// A kept one had been closed meanwhile, and the request went out again.
+        /// A kept one had been closed meanwhile, and the request went out again on one opened for it.
         Retry = "retried",
         /// None could be opened.
         Fail = "failed",

@@ -23,7 +23,6 @@ use crate::{
 };
 
 /// Where requests are written down.
-#[derive(Clone)]
 pub(super) struct Books {
     pub(super) metrics: Metrics,
     pub(super) access_log: AccessLog,
@@ -31,7 +30,7 @@ pub(super) struct Books {
 
 /// One request. Dropping it writes it; until told otherwise, its client went away.
 pub(super) struct Record {
-    books: Books,
+    books: Rc<Books>,
     at: Instant,
     wall: SystemTime,
     client: SocketAddr,
@@ -48,7 +47,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(books: Books, head: &Parts, arrival: &Arrival, scheme: &Scheme, at: Instant) -> Self {
+    pub(super) fn new(
+        books: Rc<Books>,
+        head: &Parts,
+        arrival: &Arrival,
+        scheme: &Scheme,
+        at: Instant,
+    ) -> Self {
         Self {
             books,
             at,
@@ -69,6 +74,10 @@ impl Record {
 
     pub(super) fn client_address(&self) -> std::net::IpAddr {
         self.client.ip()
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
     }
 
     pub(super) fn method(&self) -> &Method {

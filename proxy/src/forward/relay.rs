@@ -1,8 +1,8 @@
 //! The way of an admitted request: rewritten, sent to its upstream, its answer streamed back.
 
-use std::{sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts, uri::Scheme};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header, request::Parts, uri::Scheme};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
@@ -25,7 +25,7 @@ use crate::{config, transport::Transport};
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: config::Limits,
-    books: Books,
+    books: Rc<Books>,
     public_port: u16,
 }
 
@@ -39,11 +39,11 @@ impl<T: Transport> Relay<T> {
         public_port: u16,
     ) -> Self {
         let upstreams = Upstreams::new(transport, settings, books.metrics.clone(), control);
-        Self { upstreams, limits: limits.clone(), books, public_port }
+        Self { upstreams, limits: limits.clone(), books: Rc::new(books), public_port }
     }
 
     pub(super) fn record(&self, head: &Parts, arrival: &Arrival, scheme: &Scheme, at: Instant) -> Record {
-        Record::new(self.books.clone(), head, arrival, scheme, at)
+        Record::new(Rc::clone(&self.books), head, arrival, scheme, at)
     }
 
     /// Sends an admitted request along `route` and answers with what comes back.
@@ -100,8 +100,11 @@ impl<T: Transport> Relay<T> {
         record.sent_bytes = body.len() as u64;
         let mut response = ours(status, body, &PAGE_FIELDS);
         if refusal.closes() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response.extensions_mut().insert(Closes);
+            // RFC 9113 §8.2.2: HTTP/2 has no such field.
+            if record.version() != Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         response
     }

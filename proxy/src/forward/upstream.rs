@@ -85,27 +85,19 @@ impl<T: Transport> Upstreams<T> {
         route: &Route,
         request: Request<Upload>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
-        let request = match self.pool.take(&route.target, now()) {
-            None => request,
+        let (request, reach) = match self.pool.take(&route.target, now()) {
+            None => (request, Reach::Open),
             Some(connection) => match self.exchange(route, connection, request).await {
                 Ok(answer) => {
                     self.metrics.connections.bump(Reach::Reuse);
                     return Ok(answer);
                 }
-                Err(unanswered) => match (unanswered.failure.retry(), unanswered.request) {
-                    (failure::Retry::OnFreshConnection, Some(request)) => {
-                        self.metrics.connections.bump(Reach::Retry);
-                        *request
-                    }
-                    _ => return Err(unanswered.failure),
-                },
+                Err(unanswered) => (unanswered.retry()?, Reach::Retry),
             },
         };
-        let connection = self.connect(route).await.inspect_err(|_| {
-            self.metrics.connections.bump(Reach::Fail);
-        })?;
-        self.metrics.connections.bump(Reach::Open);
-        self.exchange(route, connection, request).await.map_err(|unanswered| unanswered.failure)
+        let connection = self.connect(route).await;
+        self.metrics.connections.bump(if connection.is_ok() { reach } else { Reach::Fail });
+        self.exchange(route, connection?, request).await.map_err(|unanswered| unanswered.failure)
     }
 
     async fn exchange(

@@ -13,7 +13,10 @@ use hyper::{
 };
 use tokio::task::JoinHandle;
 
-use super::{failure::Failure, pool::Pool};
+use super::{
+    failure::{Failure, Retry},
+    pool::Pool,
+};
 use crate::{
     forward::{
         body::{Progress, State, Upload},
@@ -39,6 +42,16 @@ pub(super) struct Unanswered {
     pub(super) failure: Failure,
     /// The request once more, when it may be sent again.
     pub(super) request: Option<Box<Request<Upload>>>,
+}
+
+impl Unanswered {
+    /// The request, if it may go out once more.
+    pub(super) fn retry(self) -> Result<Request<Upload>, Failure> {
+        match (self.failure.retry(), self.request) {
+            (Retry::OnFreshConnection, Some(request)) => Ok(*request),
+            (Retry::OnFreshConnection | Retry::Never, _) => Err(self.failure),
+        }
+    }
 }
 
 impl Connection {

@@ -64,8 +64,8 @@ fn client_config(limits: &config::Upstream) -> Result<Option<ClientConfig>, Upst
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(UpstreamError::Tls)?;
-    let verified = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = verified.with_no_client_auth();
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(config))
 }
