@@ -17,7 +17,7 @@ mod sections;
 mod validate;
 mod words;
 
-pub use error::{ConfigError, Place, Problem};
+pub use error::{At, ConfigError, Place, Problem, WrongValue};
 pub use paper::{reference, sample};
 pub use quantity::{ByteSize, Span};
 pub use read::{Loaded, load};

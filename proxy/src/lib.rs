@@ -1,11 +1,14 @@
 //! Gatehouse: a reverse proxy for customers' own domains, guarded in the kernel. ARCHITECTURE.md maps the rooms.
 
 pub mod certificates;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod domains;
 pub mod forward;
 pub mod guard;
 pub mod name;
+pub mod run;
 pub mod store;
 pub mod target;
 pub mod telemetry;

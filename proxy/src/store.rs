@@ -1,4 +1,4 @@
-//! Fleet state over the DynamoDB API: the client, the three tables, their items.
+//! Fleet state over the `DynamoDB` API: the client, the three tables, their items.
 //! Not here: what items mean (`domains`, `certificates` decide).
 //! Invariants: the SDK is the only client, and where it points is the only difference between AWS, another endpoint and the engine in
 //! this process; no serving path Scans (only `domain_table::reindex` does, an operator's command);

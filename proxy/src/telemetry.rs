@@ -9,12 +9,14 @@ mod logs;
 pub mod metrics;
 mod process;
 
-use std::{io, time::Duration};
+use std::{io, sync::OnceLock, time::Duration};
 
 use prometheus::Registry;
 
 pub use lines::Lines;
 pub use logs::LogsError;
+
+pub use process::measure as measure_process;
 
 use access_log::AccessLog;
 
@@ -48,9 +50,10 @@ impl Telemetry {
     pub fn start(log: &Log) -> Result<Self, StartError> {
         let lines = Lines::start(io::stderr())?;
         logs::install(log, &lines)?;
+        let lines = LINES.get_or_init(|| lines).clone();
         let registry = Registry::new();
         lines.measure(&registry)?;
-        process::measure(&registry)?;
+        measure_process(&registry)?;
         let access_log =
             if log.access { AccessLog::start(lines.clone(), log.format) } else { AccessLog::off() };
         Ok(Self { registry, access_log, lines })
@@ -64,8 +67,17 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.lines.flush(LAST_WORDS);
+        flush();
     }
 }
+
+/// Waits until what was logged is written: before the process ends otherwise than by returning from `main`.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST_WORDS);
+    }
+}
+
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 const LAST_WORDS: Duration = Duration::from_secs(1);

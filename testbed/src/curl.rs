@@ -21,6 +21,7 @@ pub struct Curl {
     url: String,
     address: Option<IpAddr>,
     arguments: Vec<String>,
+    discard: bool,
 }
 
 /// A request under way.
@@ -59,7 +60,7 @@ impl Curl {
     pub fn new(network: Arc<Network>, roots: &Path, url: &str) -> Self {
         let roots = roots.to_string_lossy().into_owned();
         let arguments = ["-sS", "--max-time", "60", "--cacert", &roots].map(str::to_owned).to_vec();
-        Self { network, url: url.to_owned(), address: None, arguments }
+        Self { network, url: url.to_owned(), address: None, arguments, discard: false }
     }
 
     /// Takes the URL's host to be at `address`.
@@ -76,6 +77,13 @@ impl Curl {
         self
     }
 
+    /// Throws the answer's body away, for one that is large.
+    #[must_use]
+    pub fn discarding_body(mut self) -> Self {
+        self.discard = true;
+        self
+    }
+
     /// Sends it and waits for the answer.
     pub fn run(self) -> anyhow::Result<Reply> {
         self.spawn()?.reply()
@@ -86,7 +94,8 @@ impl Curl {
         let folder = tempfile::tempdir()?;
         let mut command = Command::new("curl");
         command.args(&self.arguments).args(["-w", "%{json}"]);
-        command.arg("-D").arg(folder.path().join("head")).arg("-o").arg(folder.path().join("body"));
+        let body = if self.discard { "/dev/null".into() } else { folder.path().join("body") };
+        command.arg("-D").arg(folder.path().join("head")).arg("-o").arg(body);
         if let Some(address) = self.address {
             command.args(["--connect-to", &format!("::{}:", bracketed(address))]);
         }

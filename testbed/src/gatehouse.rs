@@ -6,17 +6,18 @@ use std::{
     fs,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{Command, ExitStatus},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use nix::sys::signal::Signal;
 
 use crate::{
     cleartext,
     metrics::Metrics,
+    namespace,
     network::{EDGE_A, EDGE_A_V6, EDGE_B, EDGE_B_V6, LOOPBACK, Network},
     process::{self, Process},
 };
@@ -28,6 +29,8 @@ pub enum Place {
     A,
     /// The second.
     B,
+    /// The first's addresses again, for an instance that takes over while A still runs.
+    Successor,
 }
 
 impl Place {
@@ -37,6 +40,7 @@ impl Place {
         match self {
             Self::A => "a",
             Self::B => "b",
+            Self::Successor => "successor",
         }
     }
 
@@ -44,7 +48,7 @@ impl Place {
     #[must_use]
     pub const fn v4(self) -> Ipv4Addr {
         match self {
-            Self::A => EDGE_A,
+            Self::A | Self::Successor => EDGE_A,
             Self::B => EDGE_B,
         }
     }
@@ -53,7 +57,7 @@ impl Place {
     #[must_use]
     pub const fn v6(self) -> Ipv6Addr {
         match self {
-            Self::A => EDGE_A_V6,
+            Self::A | Self::Successor => EDGE_A_V6,
             Self::B => EDGE_B_V6,
         }
     }
@@ -62,6 +66,7 @@ impl Place {
         let port = match self {
             Self::A => 9_464,
             Self::B => 9_465,
+            Self::Successor => 9_466,
         };
         SocketAddr::new(LOOPBACK, port)
     }
@@ -134,6 +139,10 @@ impl Settings {
         self
     }
 
+    fn has_shared_store(&self) -> bool {
+        self.sections.get("store").is_some_and(|keys| keys.contains_key("endpoint"))
+    }
+
     fn render(&self) -> String {
         let mut text = format!("state_directory = \"{}/state\"\n", self.folder.display());
         for (section, keys) in &self.sections {
@@ -174,6 +183,9 @@ impl Gatehouse {
         fs::create_dir_all(&settings.folder)?;
         fs::write(config_file(&settings), settings.render())?;
         let network = Arc::clone(network);
+        if settings.has_shared_store() {
+            command(&network, binary, &settings, &["tables", "create"])?;
+        }
         let process = spawn(&network, binary, &settings)?;
         Ok(Self { process, settings, binary: binary.to_owned(), network })
     }
@@ -229,10 +241,7 @@ impl Gatehouse {
 
     /// `gatehouse --config FILE ARGUMENTS...` inside the edge: what it printed; failing is an error with what it said.
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let binary = self.binary.to_str().context("the binary's path is not UTF-8")?;
-        let config = self.config();
-        let config = config.to_str().context("the folder's path is not UTF-8")?;
-        self.network.edge.run(binary, &[&["--config", config][..], arguments].concat())
+        command(&self.network, &self.binary, &self.settings, arguments)
     }
 
     /// Waits for its end.
@@ -245,12 +254,21 @@ impl Gatehouse {
     }
 }
 
+fn command(
+    network: &Network,
+    binary: &Path,
+    settings: &Settings,
+    arguments: &[&str],
+) -> anyhow::Result<String> {
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(config_file(settings)).args(arguments).envs(CREDENTIALS);
+    network.edge.await_inside(move || namespace::run(&mut command))?
+}
+
 fn spawn(network: &Network, binary: &Path, settings: &Settings) -> anyhow::Result<Process> {
     let mut command = process::command(binary);
     command.arg("--config").arg(config_file(settings)).arg("run");
-    // DynamoDB's API wants a signature; the engine behind it does not look at it.
-    command.env("AWS_ACCESS_KEY_ID", "testbed").env("AWS_SECRET_ACCESS_KEY", "testbed");
-    command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
+    command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
     let name = format!("gatehouse-{}", settings.place.label());
     Process::start(&network.edge, &name, command, &settings.folder)
 }
@@ -259,5 +277,8 @@ fn config_file(settings: &Settings) -> PathBuf {
     settings.folder.join("gatehouse.toml")
 }
 
+/// DynamoDB's API wants a signature; the engine behind it does not look at it.
+const CREDENTIALS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "testbed"), ("AWS_SECRET_ACCESS_KEY", "testbed")];
 const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(45);

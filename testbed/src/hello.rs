@@ -118,7 +118,8 @@ impl Hello {
     }
 }
 
-/// Sends `segments` from inside `namespace`, each in a segment of its own, and waits for what comes.
+/// Sends `segments` from inside `namespace`, each in a segment of its own, and waits for what comes; nothing within
+/// `patience` is [`Ending::Silence`].
 pub fn attempt(
     namespace: &Namespace,
     to: SocketAddr,
@@ -128,7 +129,8 @@ pub fn attempt(
     namespace.await_inside(move || exchange(to, &segments, patience))?
 }
 
-fn exchange(to: SocketAddr, segments: &[Vec<u8>], patience: Duration) -> anyhow::Result<Attempt> {
+/// The same from the namespace of the calling thread.
+pub fn exchange(to: SocketAddr, segments: &[Vec<u8>], patience: Duration) -> anyhow::Result<Attempt> {
     let mut stream =
         TcpStream::connect_timeout(&to, CONNECT).with_context(|| format!("cannot reach {to}"))?;
     stream.set_nodelay(true)?;

@@ -44,7 +44,8 @@ impl Network {
     pub fn attach_stub(&self, object: &Path) -> anyhow::Result<()> {
         let object = object.to_str().context("the object's path is not UTF-8")?;
         ensure!(Path::new(object).exists(), "{object} is missing: run `cargo xtask build-ebpf`");
-        let link = ["link", "set", "dev", CLIENT_LINK, "xdpdrv", "obj", object, "sec", "xdp"];
+        // Forced: a second instance on the same link finds its peer equipped already.
+        let link = ["-force", "link", "set", "dev", CLIENT_LINK, "xdpdrv", "obj", object, "sec", "xdp"];
         self.client.run("ip", &link).map(drop)
     }
 

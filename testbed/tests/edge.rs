@@ -1,8 +1,17 @@
 //! The testbed itself, without Gatehouse.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use testbed::{curl::Curl, edge::Edge, relay::Traffic};
+use testbed::{
+    curl::Curl,
+    edge::Edge,
+    hello::{Ending, Hello, KeyShare, attempt},
+    kept::Kept,
+    load::{Load, Plan, Protocol},
+    network::LOOPBACK,
+    relay::Traffic,
+    wait,
+};
 
 #[test]
 fn an_edge_comes_up_and_goes_without_a_trace() {
@@ -44,4 +53,35 @@ fn an_edge_comes_up_and_goes_without_a_trace() {
         assert!(!Path::new("/run/netns").join(&name).exists(), "{name} is still there");
     }
     assert!(!folder.exists());
+}
+
+#[test]
+fn clients_tell_a_server_that_serves_from_one_that_does_not() {
+    let edge = Edge::start().unwrap();
+    let (namespace, roots) = (&edge.network.edge, edge.authority.file());
+    let (tls, closed) = (SocketAddr::new(LOOPBACK, 9_443), SocketAddr::new(LOOPBACK, 9_444));
+
+    let mut kept = Kept::connect(namespace, tls, "upstream.test", roots).unwrap();
+    assert_eq!([kept.get("/").unwrap(), kept.get("/again").unwrap()], [200, 200]);
+    let hello = Hello::new("upstream.test", KeyShare::PostQuantum, |_| true).unwrap();
+    let patience = Duration::from_secs(2);
+    assert_eq!(attempt(namespace, tls, hello.cut(3), patience).unwrap().ending, Ending::Answered);
+    assert!(attempt(namespace, closed, hello.whole(), patience).is_err());
+
+    let load = |to, requests_per_connection| {
+        let (name, path) = ("upstream.test".to_owned(), "/".to_owned());
+        let plan =
+            Plan { to, name, path, protocol: Protocol::Http1, connections: 2, requests_per_connection };
+        Load::start(namespace, roots, plan).unwrap()
+    };
+    let served = load(tls, 3);
+    wait::until("some requests", Duration::from_secs(10), || {
+        anyhow::ensure!(served.seen().served > 20, "{:?}", served.seen());
+        Ok(())
+    })
+    .unwrap();
+    let seen = served.stop_after(Duration::ZERO).unwrap();
+    assert!(seen.failures.is_empty() && seen.connections >= 6, "{seen:?}");
+    let seen = load(closed, 3).stop_after(Duration::from_millis(100)).unwrap();
+    assert!(seen.served == 0 && !seen.failures.is_empty(), "{seen:?}");
 }

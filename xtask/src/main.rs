@@ -1,22 +1,46 @@
-//! The project's own commands: one module each.
+//! The project's own commands: one module each. Light on purpose: a newcomer compiles this before anything else.
+//! Not here: what runs inside namespaces (`testbed`), which is built and started once everything is set up.
 
+mod bench;
 mod build_ebpf;
+mod check;
+mod run;
+mod setup;
+mod summary;
+mod test;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use xshell::Shell;
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::BuildEbpf => build_ebpf::run(),
-    };
-    match outcome {
+    match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Setup => setup::run(&shell()?, setup::Purpose::All),
+        Command::Run { check } => run::run(check),
+        Command::Test => test::run(),
+        Command::Check => check::run(),
+        Command::BuildEbpf => build_ebpf::run(),
+        Command::Bench { name } => bench::run(name),
+    }
+}
+
+/// A shell in the workspace's root, wherever the command was called.
+fn shell() -> anyhow::Result<Shell> {
+    let shell = Shell::new()?;
+    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?);
+    Ok(shell)
 }
 
 #[derive(Parser)]
@@ -26,8 +50,26 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Copy, Subcommand)]
 enum Command {
+    /// Bring up Gatehouse with a CA, a table, an upstream and clients in namespaces of its own
+    Run {
+        /// Use it, print each outcome, tear down; succeeds only if all were as they must be
+        #[arg(long)]
+        check: bool,
+    },
+    /// Set up what is missing, then run all tests: unit, property, verifier, end to end
+    Test,
+    /// Format, lints and unit tests: the quick one, for every edit
+    Check,
+    /// Install what the other commands need; quick and silent when nothing is missing
+    Setup,
     /// Build the guard's XDP object and have the kernel verify it
     BuildEbpf,
+    /// Measure and publish in target/bench
+    Bench {
+        /// What to measure
+        #[arg(value_enum)]
+        name: bench::Name,
+    },
 }

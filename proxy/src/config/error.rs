@@ -33,6 +33,21 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// A value that is not of its setting's form.
+#[derive(Debug, thiserror::Error)]
+#[error("{at}: {field} = {value}: {message}; write it like `{example}`")]
+pub struct WrongValue {
+    pub(super) at: At,
+    /// Which setting.
+    pub field: String,
+    /// As written.
+    pub value: String,
+    /// Why not.
+    pub message: String,
+    /// A line that would do.
+    pub example: String,
+}
+
 /// Why there are no settings to start with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -69,19 +84,8 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A value that is not of the setting's form.
-    #[error("{at}: {field} = {value}: {message}; write it like `{example}`")]
-    Value {
-        /// Where.
-        at: At,
-        /// Which setting.
-        field: String,
-        /// As written.
-        value: String,
-        /// Why not.
-        message: String,
-        /// A line that would do.
-        example: String,
-    },
+    #[error(transparent)]
+    Value(Box<WrongValue>),
     /// A variable that is not UTF-8.
     #[error("{name}: its value is not UTF-8; set it anew")]
     NotText {

@@ -6,7 +6,7 @@ use toml::{Table, Value, de::DeTable};
 
 use super::{
     Config, Field, Section,
-    error::{At, ConfigError, Place},
+    error::{At, ConfigError, Place, WrongValue},
     nearest::nearest,
     paper,
 };
@@ -64,13 +64,13 @@ impl Layer {
         let wanted: Result<Config, _> = serde_path_to_error::deserialize(Value::Table(self.table.clone()));
         let Err(error) = wanted else { return Ok(self) };
         let field = error.path().to_string();
-        Err(ConfigError::Value {
+        Err(ConfigError::Value(Box::new(WrongValue {
             at: self.at(&field),
-            value: value_at(&self.table, &field).map_or_else(String::new, |value| shown(value)),
+            value: value_at(&self.table, &field).map_or_else(String::new, shown),
             message: error.inner().message().to_owned(),
             example: paper::example(&field),
             field,
-        })
+        })))
     }
 
     fn known_keys(&self) -> Result<(), ConfigError> {

@@ -51,7 +51,7 @@ section! {
     pub struct Worker {
         /// How many workers; 0 is one for each core this process may run on.
         threads: usize = 0,
-        /// How workers reach the kernel: `auto` proves io_uring and else takes epoll, `uring` insists, `epoll` does not try.
+        /// How workers reach the kernel: `auto` proves `io_uring` and else takes epoll, `uring` insists, `epoll` does not try.
         io: Io = Io::Auto,
         /// How long requests in flight may take after SIGTERM.
         drain_deadline: Span = Span::secs(30),

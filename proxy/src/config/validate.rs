@@ -331,7 +331,7 @@ const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
 /// A lease is renewed at a third of its life, and that call may take its whole time.
 const LEASE_CALLS: u32 = 3;
-const SHORTEST_LIFE: Duration = Duration::from_secs(3600);
+const SHORTEST_LIFE: Duration = Duration::from_hours(1);
 /// `IFNAMSIZ` less its zero.
 const LONGEST_INTERFACE: usize = 15;
 /// unix(7): `sun_path` less its zero.

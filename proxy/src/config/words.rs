@@ -16,9 +16,9 @@ macro_rules! words {
 words! {
     /// How workers reach the kernel.
     pub enum Io {
-        /// io_uring where it works, else epoll.
+        /// `io_uring` where it works, else epoll.
         Auto,
-        /// io_uring or nothing.
+        /// `io_uring` or nothing.
         Uring,
         /// epoll.
         Epoll,

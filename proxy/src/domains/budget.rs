@@ -38,7 +38,7 @@ pub(super) enum Admission {
 impl Rate {
     fn new(per_second: u32) -> Self {
         // A rate of nothing admits its burst of one once in a long while instead of dividing by zero.
-        let period = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::from_secs(3600));
+        let period = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::from_hours(1));
         Self { period, tolerance: period.saturating_mul(per_second.saturating_mul(2).saturating_sub(1)) }
     }
 

@@ -92,7 +92,7 @@ fn changed(old: Option<&Record>, now: Micros) -> Micros {
 }
 
 const MAX_TRIES: usize = 8;
-const TOMBSTONE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+const TOMBSTONE_LIFE: Duration = Duration::from_hours(7 * 24);
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -120,7 +120,7 @@ impl Follower {
                 return Err(error);
             }
         };
-        let latest = shards.each_ref().map(|shard| shard.latest());
+        let latest = shards.each_ref().map(Contents::latest);
         self.course.advance(latest, clock);
         self.read_at = now;
         self.report(&shards);
@@ -187,7 +187,7 @@ async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<Conten
     Ok(contents)
 }
 
-const FULL_PERIOD: Duration = Duration::from_secs(3600);
+const FULL_PERIOD: Duration = Duration::from_hours(1);
 const OVERLAP: Duration = Duration::from_secs(15);
 const MIN_POLL: Duration = Duration::from_millis(50);
 

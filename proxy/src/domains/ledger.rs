@@ -79,9 +79,9 @@ impl Ledger {
             return state.revision;
         }
         let mut snapshot = Snapshot::clone(&held);
-        news.into_iter().for_each(|record| {
+        for record in news {
             snapshot.apply(record);
-        });
+        }
         self.snapshot.store(Arc::new(snapshot));
         self.publish(&mut state)
     }
@@ -153,10 +153,10 @@ impl Ledger {
 }
 
 /// Generously more than an index stays behind its table.
-const INDEX_LAG: Duration = Duration::from_secs(60);
+const INDEX_LAG: Duration = Duration::from_mins(1);
 const MAX_REMEMBERED: usize = 100_000;
 /// A name that nobody asked about for so long is no longer let through unseen.
-const REMEMBERED_LIFE: Duration = Duration::from_secs(24 * 3600);
+const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {

@@ -156,9 +156,9 @@ enum Table {
 
 fn found_in<'a>(records: impl Iterator<Item = &'a Record>, name: &ServerName) -> Found {
     let mut snapshot = Snapshot::default();
-    records.for_each(|record| {
+    for record in records {
         snapshot.apply(record);
-    });
+    }
     snapshot.find(name)
 }
 

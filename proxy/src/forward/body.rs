@@ -41,6 +41,13 @@ pub(super) enum End {
 }
 
 impl Body {
+    /// A page held in memory.
+    #[must_use]
+    #[cfg(test)]
+    pub(crate) fn page(content: impl Into<Bytes>) -> Self {
+        Self::new(Content::Page(Some(content.into())), Box::new(|_| {}))
+    }
+
     /// `on_end` is called when the body has ended or is given up.
     pub(super) fn new(content: Content, on_end: OnEnd) -> Self {
         let mut body = Self { content, on_end: Some(on_end) };

@@ -95,9 +95,9 @@ fn number(n: u64) -> AttributeValue {
     AttributeValue::N(n.to_string())
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 /// The longest limit a CA counts is over seven days.
-const KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
+const KEPT: Duration = Duration::from_hours(8 * 24);
 
 #[cfg(test)]
 mod tests {

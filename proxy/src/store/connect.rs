@@ -188,4 +188,55 @@ async fn sweep(engine: Engine) {
     }
 }
 
-const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+const SWEEP_PERIOD: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::*;
+    use crate::store::tables;
+
+    /// The engine's own HTTP server.
+    async fn serve() -> String {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let database = dynoxide::Database::memory().unwrap();
+        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
+        url
+    }
+
+    #[tokio::test]
+    async fn another_endpoint_is_spoken_to_over_the_network_also_with_faults_between() {
+        let config = crate::config::Store { endpoint: Endpoint::Url(serve().await), ..Default::default() };
+        let store = Store::connect(&config, Path::new("unused")).await.unwrap();
+        tables::create(&store).await.unwrap();
+        let Endpoint::Url(url) = &config.endpoint else { panic!("a URL was given") };
+        let sdk = elsewhere(url, &config).await;
+        let faults = Faults::new(FaultPlan::parse("stale=1h,seed=2,unprocessed=500").unwrap());
+        let faulty = Store::over(Builder::from(&sdk), over_the_network(), &config, Some(faults), None);
+        let state = &config.state_table;
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let put = faulty.client().put_item().table_name(state).item("pk", text("a"));
+        put.item("sk", text("-")).send().await.unwrap();
+        let read = |consistent| {
+            let get = faulty.client().get_item().table_name(state).consistent_read(consistent);
+            get.key("pk", text("a")).key("sk", text("-")).send()
+        };
+        assert!(read(true).await.unwrap().item.is_some());
+        assert!(read(false).await.unwrap().item.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_nobody_listens_at_is_unavailable() {
+        let config = crate::config::Store {
+            endpoint: Endpoint::Url("http://127.0.0.1:9".to_owned()),
+            ..Default::default()
+        };
+        let store = Store::connect(&config, Path::new("unused")).await.unwrap();
+        let error = store.client().describe_table().table_name("any").send().await.unwrap_err();
+        assert!(crate::store::StoreError::from(error).is_unavailable());
+    }
+}

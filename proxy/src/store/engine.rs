@@ -22,7 +22,7 @@ use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A DynamoDB-compatible engine (`SQLite` in WAL mode) in this process; clones are one engine.
+/// A `DynamoDB`-compatible engine (`SQLite` in WAL mode) in this process; clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
     database: Database,
@@ -89,7 +89,7 @@ impl Engine {
         Ok(Self { database, _lock: None })
     }
 
-    /// Removes what its time to live has ended, as DynamoDB does by itself; blocks.
+    /// Removes what its time to live has ended, as `DynamoDB` does by itself; blocks.
     pub(super) fn sweep(&self) -> Result<usize, DynoxideError> {
         self.database.sweep_ttl()
     }
@@ -181,9 +181,12 @@ const LOCK_FILE: &str = "store.lock";
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, time::SystemTime};
+
+    use aws_sdk_dynamodb::types::AttributeValue;
 
     use super::*;
+    use crate::store::{Store, instant::epoch_millis, tables};
 
     #[test]
     fn a_second_opening_of_the_same_file_is_refused() {
@@ -205,5 +208,22 @@ mod tests {
             let path = entry.unwrap().path();
             assert_eq!(mode(&path), 0o600, "{}", path.display());
         }
+    }
+
+    #[tokio::test]
+    async fn what_its_time_to_live_has_ended_is_swept_and_the_rest_stays() {
+        let engine = Engine::in_memory().unwrap();
+        let store = Store::on(engine.clone(), &crate::config::Store::default());
+        tables::create(&store).await.unwrap();
+        let now = epoch_millis(SystemTime::now()) / 1000;
+        for (pk, expires_at) in [("ended", now - 60), ("lasting", now + 60)] {
+            let put = store.client().put_item().table_name(&store.tables().state);
+            let put = put.item("pk", AttributeValue::S(pk.into())).item("sk", AttributeValue::S("-".into()));
+            put.item("expires_at", AttributeValue::N(expires_at.to_string())).send().await.unwrap();
+        }
+        tokio::task::spawn_blocking(move || engine.sweep()).await.unwrap().unwrap();
+        let left = store.client().scan().table_name(&store.tables().state).send().await.unwrap();
+        let left: Vec<_> = left.items().iter().map(|item| item["pk"].as_s().unwrap()).collect();
+        assert_eq!(left, ["lasting"]);
     }
 }

@@ -78,7 +78,7 @@ enum Fault {
     Refused,
 }
 
-/// By "Error handling with DynamoDB", "Common errors" and "TransactWriteItems" of the API reference.
+// "Error handling with DynamoDB", "Common errors" and "TransactWriteItems" of the API reference.
 fn fault_of(code: &str, message: &str) -> Fault {
     match code {
         "ConditionalCheckFailedException" => Fault::Conflict,

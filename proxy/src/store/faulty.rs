@@ -155,7 +155,9 @@ impl FaultyConnector {
         if answer.status().is_success() {
             let now = Instant::now();
             self.faults.with_lag(|lag, dice| {
-                before.into_iter().for_each(|(table, key, item)| lag.remember(&table, key, item, now, dice));
+                for (table, key, item) in before {
+                    lag.remember(&table, &key, item, now, dice);
+                }
             });
         }
         Ok(answer)
@@ -172,7 +174,9 @@ impl FaultyConnector {
         let (status, mut answer) = parsed(self.inner.call(request).await?).await?;
         let now = Instant::now();
         self.faults.with_lag(|lag, _| {
-            keys.iter().for_each(|(table, names)| lag.age(&mut answer, body, table, names, now));
+            for (table, names) in &keys {
+                lag.age(&mut answer, body, table, names, now);
+            }
         });
         Ok((status, answer))
     }

@@ -29,7 +29,7 @@ impl Holder {
     pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes)?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
     /// Its name, as tables hold it.
@@ -145,14 +145,14 @@ fn number(n: u64) -> AttributeValue {
 }
 
 /// How long an ended lease, and with it the fence, outlives its end.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const KEPT: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::{Engine, FaultPlan, Faults, tables};
 
-    const LIFE: Duration = Duration::from_secs(60);
+    const LIFE: Duration = Duration::from_mins(1);
 
     async fn store() -> Store {
         let faults = Faults::new(FaultPlan::parse("seed=5,stale=2s,throttle=10,conflict=10").unwrap());

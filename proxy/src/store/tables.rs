@@ -5,9 +5,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::{
     error::ProvideErrorMetadata,
     types::{
-        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, ScalarAttributeType, TableDescription, TableStatus, TimeToLiveSpecification,
-        TimeToLiveStatus,
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus,
+        TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
 use tokio::time::Instant;
@@ -101,14 +101,8 @@ async fn await_active(store: &Store, name: &str) -> Result<TableDescription, Tab
         let description = describe(store, name)
             .await
             .map_err(|source| TablesError::Store { table: name.to_owned(), source })?;
-        let indexes =
-            description.as_ref().map(TableDescription::global_secondary_indexes).unwrap_or_default();
-        let indexed =
-            indexes.iter().all(|index| index.index_status().is_none_or(|status| status.as_str() == "ACTIVE"));
         match description {
-            Some(table) if indexed && table.table_status() == Some(&TableStatus::Active) => {
-                return Ok(table);
-            }
+            Some(table) if is_active(&table) => return Ok(table),
             other if Instant::now() >= deadline => {
                 let status = other.and_then(|table| table.table_status).map(|status| status.to_string());
                 return Err(TablesError::Slow {
@@ -119,6 +113,13 @@ async fn await_active(store: &Store, name: &str) -> Result<TableDescription, Tab
             _ => tokio::time::sleep(CREATION_POLL).await,
         }
     }
+}
+
+/// The table and all of its indexes.
+fn is_active(table: &TableDescription) -> bool {
+    let mut indexes = table.global_secondary_indexes().iter();
+    table.table_status() == Some(&TableStatus::Active)
+        && indexes.all(|index| index.index_status().is_none_or(|status| *status == IndexStatus::Active))
 }
 
 async fn expire_by(store: &Store, name: &str, shape: &Shape) -> Result<(), StoreError> {
@@ -303,7 +304,7 @@ fn projection_text(projection: Option<&Projection>) -> String {
     format!("[{}]", included.join(", "))
 }
 
-const CREATION_DEADLINE: Duration = Duration::from_secs(300);
+const CREATION_DEADLINE: Duration = Duration::from_mins(5);
 const CREATION_POLL: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 /// Registers `gatehouse_build_info` and the `process_*` metrics that Prometheus's own client libraries name so.
-pub(super) fn measure(registry: &Registry) -> Result<(), prometheus::Error> {
+pub fn measure(registry: &Registry) -> Result<(), prometheus::Error> {
     let build = Opts::new("gatehouse_build_info", "The running build; always 1.")
         .const_label("version", env!("CARGO_PKG_VERSION"));
     let build = IntGauge::with_opts(build)?;

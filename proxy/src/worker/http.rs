@@ -1,8 +1,11 @@
 //! HTTP on one connection: hyper with this instance's limits, a watchdog beside it, and an orderly end when draining.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
     rc::Rc,
@@ -65,39 +68,45 @@ trait Connection: Future<Output = hyper::Result<()>> {
     fn shut_down(self: Pin<&mut Self>);
 }
 
-async fn drive<C: Connection>(connection: C, activity: Activity, mut phase: PhaseWatch) {
+async fn drive<C: Connection>(connection: C, activity: Activity, phase: PhaseWatch) {
     let mut connection = pin!(connection);
+    let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
+    let mut patience = pin!(tokio::time::sleep(RECONSIDER));
     let mut ending = false;
-    loop {
-        let patience = activity.deadline().unwrap_or_else(|| now() + RECONSIDER);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = tokio::time::sleep_until(patience.into()) => {
-                match activity.deadline() {
-                    Some(deadline) if deadline <= now() && ending => return,
-                    Some(deadline) if deadline <= now() => {
-                        ending = true;
-                        connection.as_mut().shut_down();
-                    }
-                    Some(_) | None => {}
-                }
+    poll_fn(|cx| {
+        // Before the connection, so that an answer given in the same turn says `Connection: close` already.
+        if !ending && may_end.as_mut().poll(cx).is_ready() {
+            ending = true;
+            connection.as_mut().shut_down();
+        }
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // After the connection, since what it just read moves the deadline.
+        while let Some(deadline) = activity.deadline() {
+            patience.as_mut().reset(deadline.into());
+            ready!(patience.as_mut().poll(cx));
+            if std::mem::replace(&mut ending, true) {
+                return Poll::Ready(());
             }
-            () = may_end(&mut phase, &activity, C::CLOSES_UNUSED), if !ending => {
-                ending = true;
-                connection.as_mut().shut_down();
+            connection.as_mut().shut_down();
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
             }
         }
-    }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Ready when draining has begun and this connection can be told without losing a request: an HTTP/1.1 client that has just
 /// connected has one on its way, and hyper would close under it.
-async fn may_end(phase: &mut PhaseWatch, activity: &Activity, closes_unused: bool) {
+async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool) {
     if phase.wait_for(|phase| *phase == Phase::Draining).await.is_err() {
         std::future::pending::<()>().await;
     }
     while closes_unused && !activity.has_served() {
-        tokio::time::sleep(RECONSIDER / 100).await;
+        tokio::time::sleep(RECONSIDER).await;
     }
 }
 
@@ -259,5 +268,5 @@ impl<S: hyper::rt::Write + Unpin> hyper::rt::Write for Observed<S> {
     }
 }
 
-/// How often a connection whose state has no deadline is looked at again.
-const RECONSIDER: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often a connection that has not carried a request yet is looked at again while draining.
+const RECONSIDER: std::time::Duration = std::time::Duration::from_millis(50);

@@ -1,3 +1,25 @@
-//! Behaviour across boundaries: the running kernel, a real CA, a DynamoDB-compatible API, real clients.
+//! Gatehouse against a real kernel, a real CA, a DynamoDB API, curl and openssl: one file per behaviour.
+//! Not here: the surroundings, which `testbed` makes. Needs root; a case that cannot run fails and says why.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests unwrap, and fixtures are tests"
+)]
 
+mod fixture;
+
+mod challenges;
+mod domain_changes;
+mod drain;
+mod fail_open;
+mod first_handshake;
+mod foreign_names;
 mod guard_userspace;
+mod hostile_requests;
+mod names_and_addresses;
+mod outages;
+mod protocols;
+mod random_names;
+mod single_order;
+mod standalone;

@@ -118,129 +118,7 @@ type Wrong = (&'static str, &'static [(&'static str, &'static str)], &'static st
 #[test]
 fn whatever_is_wrong_is_named_with_a_remedy() {
     let long = format!("[control]\nsocket = \"/{}\"", "x".repeat(120));
-    let cases: &[Wrong] = &[
-        ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
-        ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),
-        ("[listen]\nidle = \"1s\"", &[], "`listen.idle`|did you mean `"),
-        ("threads = 3", &[], "`threads`|did you mean `worker.threads`?"),
-        ("listen = 3", &[], "gatehouse.toml:1: listen = 3"),
-        ("[limits]\n\nidle = 10", &[], "gatehouse.toml:3: limits.idle = 10|write it like `idle = \"1m\"`"),
-        ("[limits]\nidle = \"10\"", &[], "limits.idle = \"10\"|not a duration"),
-        ("[worker]\nio = \"ring\"", &[], "worker.io = \"ring\"|expected one of `auto`, `uring`, `epoll`"),
-        (
-            "[listen]\nhttps = [\"443\"]",
-            &[],
-            "listen.https[0] = \"443\"|write it like `https = [\"0.0.0.0:8443\"",
-        ),
-        ("[guard]\nnames = -1", &[], "guard.names = -1|write it like `names = 1000000`"),
-        ("[[domains.static]]\nname = \"a b\"", &[], "domains.static[0].name = \"a b\"|not a domain name"),
-        ("[[domains.static]]\nnam = \"a.example\"", &[], "domains.static[0]|unknown field `nam`"),
-        (
-            "[upstream]\npermitted_networks = [\"10.0.0.0/99\"]",
-            &[],
-            "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
-        ),
-        (
-            "[store]\nendpoint = \"sqlite\"",
-            &[],
-            "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL",
-        ),
-        ("[listen\n", &[], "gatehouse.toml:1: not TOML"),
-        (
-            "",
-            &[("GATEHOUSE_LIMITS_IDEL", "1s")],
-            "GATEHOUSE_LIMITS_IDEL|did you mean `GATEHOUSE_LIMITS_IDLE`?",
-        ),
-        (
-            "",
-            &[("GATEHOUSE_LIMITS_IDLE", "soon")],
-            "GATEHOUSE_LIMITS_IDLE: limits.idle = \"soon\"|not a duration",
-        ),
-        ("", &[("GATEHOUSE_WORKER_THREADS", "many")], "GATEHOUSE_WORKER_THREADS: worker.threads = \"many\""),
-        ("", &[("TARGET_DOMAIN", "a b")], "TARGET_DOMAIN: domains.default_target = \"https://a b\""),
-        (
-            "",
-            &[("LETSENCRYPT_EMAIL_ADDRESS", "me")],
-            "LETSENCRYPT_EMAIL_ADDRESS|certificates.issuers[0].email: `me`",
-        ),
-        ("[listen]\nhttps = []", &[], "gatehouse.toml:2: listen.https: `[]`|give at least one"),
-        (
-            "[listen]\nhttp = [\"127.0.0.1:8443\"]",
-            &[],
-            "listen.http: `127.0.0.1:8443` is taken by listen.https",
-        ),
-        (
-            "[control]\nmetrics = \"0.0.0.0:8080\"",
-            &[],
-            "control.metrics: `0.0.0.0:8080` is taken by listen.http",
-        ),
-        ("[domains]\ntable = false", &[], "domains.table: `false`|give `domains.static` or `domains.ask`"),
-        ("[domains]\nask = \"http://127.0.0.1:9/\"", &[], "domains.default_target: absent"),
-        (
-            "[domains]\nask = \"127.0.0.1\"\ndefault_target = \"http://10.0.0.1\"",
-            &[],
-            "domains.ask: `127.0.0.1`",
-        ),
-        (
-            "[[domains.static]]\nname = \"a.example\"",
-            &[],
-            "domains.static[0].target: `a.example` has no target",
-        ),
-        (
-            "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"a.example\" }, { name = \"A.example.\" }]",
-            &[],
-            "domains.static[1].name: `a.example` stands here twice",
-        ),
-        (
-            "[domains]\ndefault_target = \"https://127.0.0.1:8443\"",
-            &[],
-            "`https://127.0.0.1:8443` is this proxy's own",
-        ),
-        ("[domains]\ndefault_target = \"http://localhost:8080\"", &[], "is this proxy's own listener"),
-        ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write what it may be at most"),
-        ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `\"0ms\"`"),
-        ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
-        ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|take 8192B"),
-        (
-            "[limits]\nhttp2_stream_window = \"2MiB\"",
-            &[],
-            "limits.http2_connection_window: `1MiB` is less than",
-        ),
-        ("[worker]\nthreads = 5000", &[], "worker.threads: `5000`"),
-        (
-            "[[certificates.issuers]]\ndirectory = \"http://ca.example/\"\nemail = \"a@b.example\"",
-            &[],
-            "certificates.issuers[0].directory: `http://ca.example/` is not an https URL",
-        ),
-        (
-            "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\nroots = \"/nowhere.pem\"",
-            &[],
-            "gatehouse.toml:4: certificates.issuers[0].roots: `/nowhere.pem` is not a file",
-        ),
-        ("[upstream]\nroots = \"/nowhere.pem\"", &[], "upstream.roots: `/nowhere.pem` is not a file"),
-        ("[certificates]\nlease = \"10s\"", &[], "certificates.lease: `10s`|at least 15 s"),
-        ("[certificates]\ninternal_life = \"1m\"", &[], "certificates.internal_life: `1m`"),
-        ("[store]\nstate_table = \"a b\"", &[], "store.state_table: `a b` cannot name a table"),
-        (
-            "[store]\nstate_table = \"gatehouse-domains\"",
-            &[],
-            "store.state_table: `gatehouse-domains` is another",
-        ),
-        (
-            "[domains]\ntable = false\nask = \"http://127.0.0.1:9/\"\ndefault_target = \"http://10.0.0.1\"\n[guard]\nmode = \"strict\"",
-            &[],
-            "guard.mode: `strict` with `domains.ask` and no list|take `adaptive`",
-        ),
-        (
-            "[guard]\ninterfaces = [\"an-interface-too-long\"]",
-            &[],
-            "guard.interfaces[0]: `an-interface-too-long`",
-        ),
-        ("[guard]\ninterfaces = [\"eth0\", \"eth0\"]", &[], "guard.interfaces[1]: `eth0` stands here twice"),
-        ("[log]\nfilter = \"gatehouse=loud\"", &[], "log.filter: `gatehouse=loud` is not a filter"),
-        ("state_directory = \"\"", &[], "state_directory: `` is no path"),
-    ];
-    for (main, variables, wanted) in cases {
+    for (main, variables, wanted) in WRONG {
         check(main, variables, wanted);
     }
     check(&long, &[], "control.socket: `/xxx|is longer than the 107 bytes|shorter");
@@ -268,3 +146,98 @@ fn every_problem_is_told_at_once() {
         Files::new("[limits]\nconnections = 0\nheader_fields = 0\n[worker]\nthreads = 5000").load(&[]);
     assert_eq!(error.unwrap_err().to_string().lines().count(), 3);
 }
+
+const WRONG: &[Wrong] = &[
+    ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
+    ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),
+    ("[listen]\nidle = \"1s\"", &[], "`listen.idle`|did you mean `"),
+    ("threads = 3", &[], "`threads`|did you mean `worker.threads`?"),
+    ("listen = 3", &[], "gatehouse.toml:1: listen = 3"),
+    ("[limits]\n\nidle = 10", &[], "gatehouse.toml:3: limits.idle = 10|write it like `idle = \"1m\"`"),
+    ("[limits]\nidle = \"10\"", &[], "limits.idle = \"10\"|not a duration"),
+    ("[worker]\nio = \"ring\"", &[], "worker.io = \"ring\"|expected one of `auto`, `uring`, `epoll`"),
+    (
+        "[listen]\nhttps = [\"443\"]",
+        &[],
+        "listen.https[0] = \"443\"|write it like `https = [\"0.0.0.0:8443\"",
+    ),
+    ("[guard]\nnames = -1", &[], "guard.names = -1|write it like `names = 1000000`"),
+    ("[[domains.static]]\nname = \"a b\"", &[], "domains.static[0].name = \"a b\"|not a domain name"),
+    ("[[domains.static]]\nnam = \"a.example\"", &[], "domains.static[0]|unknown field `nam`"),
+    (
+        "[upstream]\npermitted_networks = [\"10.0.0.0/99\"]",
+        &[],
+        "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
+    ),
+    ("[store]\nendpoint = \"sqlite\"", &[], "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL"),
+    ("[listen\n", &[], "gatehouse.toml:1: not TOML"),
+    ("", &[("GATEHOUSE_LIMITS_IDEL", "1s")], "GATEHOUSE_LIMITS_IDEL|did you mean `GATEHOUSE_LIMITS_IDLE`?"),
+    (
+        "",
+        &[("GATEHOUSE_LIMITS_IDLE", "soon")],
+        "GATEHOUSE_LIMITS_IDLE: limits.idle = \"soon\"|not a duration",
+    ),
+    ("", &[("GATEHOUSE_WORKER_THREADS", "many")], "GATEHOUSE_WORKER_THREADS: worker.threads = \"many\""),
+    ("", &[("TARGET_DOMAIN", "a b")], "TARGET_DOMAIN: domains.default_target = \"https://a b\""),
+    (
+        "",
+        &[("LETSENCRYPT_EMAIL_ADDRESS", "me")],
+        "LETSENCRYPT_EMAIL_ADDRESS|certificates.issuers[0].email: `me`",
+    ),
+    ("[listen]\nhttps = []", &[], "gatehouse.toml:2: listen.https: `[]`|give at least one"),
+    ("[listen]\nhttp = [\"127.0.0.1:8443\"]", &[], "listen.http: `127.0.0.1:8443` is taken by listen.https"),
+    ("[control]\nmetrics = \"0.0.0.0:8080\"", &[], "control.metrics: `0.0.0.0:8080` is taken by listen.http"),
+    ("[domains]\ntable = false", &[], "domains.table: `false`|give `domains.static` or `domains.ask`"),
+    ("[domains]\nask = \"http://127.0.0.1:9/\"", &[], "domains.default_target: absent"),
+    ("[domains]\nask = \"127.0.0.1\"\ndefault_target = \"http://10.0.0.1\"", &[], "domains.ask: `127.0.0.1`"),
+    ("[[domains.static]]\nname = \"a.example\"", &[], "domains.static[0].target: `a.example` has no target"),
+    (
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"a.example\" }, { name = \"A.example.\" }]",
+        &[],
+        "domains.static[1].name: `a.example` stands here twice",
+    ),
+    (
+        "[domains]\ndefault_target = \"https://127.0.0.1:8443\"",
+        &[],
+        "`https://127.0.0.1:8443` is this proxy's own",
+    ),
+    ("[domains]\ndefault_target = \"http://localhost:8080\"", &[], "is this proxy's own listener"),
+    ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write what it may be at most"),
+    ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `\"0ms\"`"),
+    ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
+    ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|take 8192B"),
+    ("[limits]\nhttp2_stream_window = \"2MiB\"", &[], "limits.http2_connection_window: `1MiB` is less than"),
+    ("[worker]\nthreads = 5000", &[], "worker.threads: `5000`"),
+    (
+        "[[certificates.issuers]]\ndirectory = \"http://ca.example/\"\nemail = \"a@b.example\"",
+        &[],
+        "certificates.issuers[0].directory: `http://ca.example/` is not an https URL",
+    ),
+    (
+        "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\nroots = \"/nowhere.pem\"",
+        &[],
+        "gatehouse.toml:4: certificates.issuers[0].roots: `/nowhere.pem` is not a file",
+    ),
+    ("[upstream]\nroots = \"/nowhere.pem\"", &[], "upstream.roots: `/nowhere.pem` is not a file"),
+    ("[certificates]\nlease = \"10s\"", &[], "certificates.lease: `10s`|at least 15 s"),
+    ("[certificates]\ninternal_life = \"1m\"", &[], "certificates.internal_life: `1m`"),
+    ("[store]\nstate_table = \"a b\"", &[], "store.state_table: `a b` cannot name a table"),
+    (
+        "[store]\nstate_table = \"gatehouse-domains\"",
+        &[],
+        "store.state_table: `gatehouse-domains` is another",
+    ),
+    (
+        "[domains]\ntable = false\nask = \"http://127.0.0.1:9/\"\ndefault_target = \"http://10.0.0.1\"\n[guard]\nmode = \"strict\"",
+        &[],
+        "guard.mode: `strict` with `domains.ask` and no list|take `adaptive`",
+    ),
+    (
+        "[guard]\ninterfaces = [\"an-interface-too-long\"]",
+        &[],
+        "guard.interfaces[0]: `an-interface-too-long`",
+    ),
+    ("[guard]\ninterfaces = [\"eth0\", \"eth0\"]", &[], "guard.interfaces[1]: `eth0` stands here twice"),
+    ("[log]\nfilter = \"gatehouse=loud\"", &[], "log.filter: `gatehouse=loud` is not a filter"),
+    ("state_directory = \"\"", &[], "state_directory: `` is no path"),
+];

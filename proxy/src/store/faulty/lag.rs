@@ -42,7 +42,7 @@ impl Lag {
     pub(super) fn remember(
         &mut self,
         table: &str,
-        key: Value,
+        key: &Value,
         item: Option<Value>,
         now: Instant,
         dice: &mut Dice,

@@ -31,7 +31,7 @@ async fn note(store: &Store, pk: &str, consistent: bool) -> Option<String> {
 #[tokio::test]
 async fn only_a_read_that_does_not_ask_for_consistency_is_old() {
     let (_, store, faults) =
-        stores(FaultPlan { stale: Duration::from_secs(3600), seed: 1, ..Default::default() }).await;
+        stores(FaultPlan { stale: Duration::from_hours(1), seed: 1, ..Default::default() }).await;
     put(&store, "a", "one").await;
     assert_eq!(note(&store, "a", true).await.as_deref(), Some("one"));
     assert_eq!(note(&store, "a", false).await, None);

@@ -1,0 +1,91 @@
+//! Whom a command asks: the running instance, or the tables themselves when none runs here.
+
+use crate::{
+    config::{Config, Endpoint, StaticDomain},
+    control::{
+        Client, table,
+        wire::{Changed, Domain, Page, Reach, Reindexed},
+    },
+    domains::change,
+    name::Pattern,
+    store::{Store, tables},
+    target::Target,
+};
+
+use super::error::CommandError;
+
+/// Who answers.
+pub(super) enum Access {
+    /// The instance of this machine.
+    Instance(Client),
+    /// Nobody; the tables are read and written by this process.
+    Tables { store: Store, listed: Vec<StaticDomain> },
+}
+
+impl Access {
+    /// Finds the instance, or else connects to the store, which it says on stderr.
+    pub(super) async fn open(config: &Config) -> Result<Self, CommandError> {
+        let socket = config.control_socket();
+        if let Some(client) = Client::find(&socket).await? {
+            return Ok(Self::Instance(client));
+        }
+        eprintln!("gatehouse: no instance runs here (`{}`); asking the tables themselves", socket.display());
+        let store = Store::connect(&config.store, &config.state_directory).await?;
+        if config.store.endpoint == Endpoint::Embedded {
+            tables::create(&store).await?;
+        }
+        Ok(Self::Tables { store, listed: config.domains.r#static.clone() })
+    }
+
+    pub(super) async fn domains(
+        &self,
+        after: Option<&Pattern>,
+        limit: u16,
+    ) -> Result<Page<Domain>, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.domains(after, limit).await?),
+            Self::Tables { store, listed } => Ok(table::domains(store, listed, after, limit).await?),
+        }
+    }
+
+    pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.domain(name).await?),
+            Self::Tables { store, listed } => {
+                let found = table::domain(store, listed, name).await?;
+                found.ok_or_else(|| CommandError::NoDomain(name.clone()))
+            }
+        }
+    }
+
+    pub(super) async fn add(&self, name: &Pattern, target: Option<Target>) -> Result<Changed, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.add(name, target).await?),
+            Self::Tables { store, .. } => {
+                change::add(store, name, target.as_ref()).await?;
+                Ok(in_table(name))
+            }
+        }
+    }
+
+    pub(super) async fn remove(&self, name: &Pattern) -> Result<Changed, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.remove(name).await?),
+            Self::Tables { store, .. } => {
+                change::remove(store, name).await?;
+                Ok(in_table(name))
+            }
+        }
+    }
+
+    pub(super) async fn reindex(&self) -> Result<Reindexed, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.reindex().await?),
+            Self::Tables { store, .. } => Ok(table::reindex(store).await?),
+        }
+    }
+}
+
+fn in_table(name: &Pattern) -> Changed {
+    Changed { domain: name.clone(), reach: Reach::Table }
+}

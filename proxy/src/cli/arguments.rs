@@ -1,0 +1,171 @@
+//! The command line as it is read, with the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{name::Pattern, target::Target};
+
+/// A TLS reverse proxy for customers' own domains, guarded in the kernel.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = FIRST_STEPS, disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    /// Settings; absent, /etc/gatehouse/gatehouse.toml if there is one.
+    #[arg(long, value_name = "FILE", env = "GATEHOUSE_CONFIG", hide_env_values = true, global = true)]
+    pub(super) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serves until SIGTERM or SIGINT.
+    #[command(after_help = RUN)]
+    Run,
+    /// Reads all settings and says whether `run` would take them; starts nothing.
+    Validate,
+    /// Shows what the running instance does.
+    Status(Form),
+    /// Lists and changes the names that are served.
+    #[command(subcommand, after_help = DOMAINS)]
+    Domain(DomainCommand),
+    /// Makes the tables.
+    #[command(subcommand)]
+    Tables(TablesCommand),
+    /// Controls the XDP program.
+    #[command(subcommand)]
+    Guard(GuardCommand),
+    /// Prints what there is to set.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DomainCommand {
+    /// Serves NAME from now on; returns when store, snapshot and guard hold it.
+    Add {
+        /// A name like `www.example.com`, or `*.example.com` for every name one label below.
+        name: Pattern,
+        /// Where its requests go; absent, `domains.default_target`.
+        #[arg(long, value_name = "URL")]
+        target: Option<Target>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Serves NAME no longer; returns when store, snapshot and guard have let go of it.
+    Remove {
+        /// As it was added.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Lists the table's names in their order.
+    List {
+        #[command(flatten)]
+        page: Page,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Shows one entry.
+    Show {
+        /// As it was added.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Repairs items that were made by hand, so that every instance hears of them; reads the whole table.
+    Reindex(Form),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TablesCommand {
+    /// Makes the three tables with their indexes and waits until they are active; those that are there are compared.
+    Create,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GuardCommand {
+    /// Takes the XDP program and its maps out of the kernel, whether an instance runs or not.
+    Detach {
+        /// Where they are pinned; absent, `guard.pin_path`.
+        #[arg(long, value_name = "DIRECTORY")]
+        pin_path: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// A settings file with everything in it, commented out.
+    Example,
+    /// All settings as a Markdown table.
+    Reference,
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Form {
+    /// Writes JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Page {
+    /// Begins behind this name.
+    #[arg(long, value_name = "NAME")]
+    pub(super) after: Option<Pattern>,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) limit: u16,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  gatehouse run                                   # :8443 and :8080, its own store and CA under ./gatehouse-state
+  gatehouse domain add www.example.com --target http://127.0.0.1:3000
+  curl --cacert gatehouse-state/internal-root.pem --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
+  gatehouse status
+
+Settings: `gatehouse config example > gatehouse.toml`; every key is also a variable, like GATEHOUSE_LOG_FORMAT=json.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
+
+const RUN: &str = "\
+Without settings it listens on :8443 and :8080, keeps its store and its own CA in ./gatehouse-state, and leaves the
+guard off: no AWS, no root. SIGTERM and SIGINT let requests in flight finish.";
+
+const DOMAINS: &str = "\
+Examples:
+  gatehouse domain add shop.customer.example --target https://shops.example.com
+  gatehouse domain add '*.customers.example'
+  gatehouse domain list --json --limit 1000 --after shop.customer.example
+  gatehouse domain remove shop.customer.example
+
+The running instance is asked over its control socket; when none runs here, the table itself is changed, and instances
+elsewhere hear of it within seconds.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn names_and_targets_are_parsed_at_the_border() {
+        for (line, fits) in [
+            ("gatehouse domain add A.Example.", true),
+            ("gatehouse domain add *.a.example --target http://10.0.0.1:80", true),
+            ("gatehouse domain add 10.0.0.1", false),
+            ("gatehouse domain add a.example --target ftp://a", false),
+            ("gatehouse domain list --limit 0", false),
+            ("gatehouse", false),
+        ] {
+            assert_eq!(Arguments::try_parse_from(line.split(' ')).is_ok(), fits, "{line}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How a command fails: the line it writes and the code it ends with.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use crate::{
+    config::ConfigError,
+    control::ClientError,
+    domains::ChangeError,
+    guard::GuardError,
+    name::Pattern,
+    run::RunError,
+    store::{ConnectError, StoreError, tables::TablesError},
+};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    /// Settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The running instance.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The instance could not start, or not go on.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// No way to the tables.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The tables.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// A call to a table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A change of the domains table.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The guard.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// No such entry.
+    #[error("domain `{0}` is not there; `gatehouse domain list` shows what is")]
+    NoDomain(Pattern),
+    /// A question only a running instance can answer.
+    #[error("no instance runs here (`{}`); start one with `gatehouse run`", path.display())]
+    NotRunning {
+        /// Its control socket.
+        path: PathBuf,
+    },
+    /// No runtime for the command.
+    #[error("no runtime could be started")]
+    Runtime(#[source] io::Error),
+    /// Standard output is gone.
+    #[error("the answer could not be written")]
+    Output(#[source] io::Error),
+    /// An answer that is no JSON.
+    #[error("the answer could not be put into JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CommandError {
+    /// 2 for settings, 1 for everything else.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// Writes the error, one line each, to stderr.
+    pub(super) fn report(&self) {
+        for line in crate::control::whole(self).lines() {
+            eprintln!("gatehouse: {line}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `gatehouse status`.
+
+use std::fmt::Write;
+
+use crate::{
+    config::Config,
+    control::{
+        Client,
+        wire::{PhaseWord, Status},
+    },
+    guard::{GuardReport, GuardStatus},
+};
+
+use super::{arguments::Form, columns::Columns, error::CommandError, tell};
+
+/// Asks the instance, and writes what it does.
+pub(super) async fn status(config: &Config, form: Form) -> Result<(), CommandError> {
+    let path = config.control_socket();
+    let client = Client::find(&path).await?.ok_or(CommandError::NotRunning { path })?;
+    tell(form, &client.status().await?, shown)
+}
+
+fn shown(status: &Status) -> String {
+    let mut text = format!(
+        "gatehouse {}: {}, for {}\n\n",
+        status.version,
+        phase(status.phase),
+        span(status.uptime_seconds)
+    );
+    let workers = format!("{} on {}", status.workers, status.io);
+    let metrics =
+        status.metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    for (what, value) in [
+        ("process", status.pid.to_string()),
+        ("https", listed(&status.https)),
+        ("http", listed(&status.http)),
+        ("workers", workers),
+        ("connections", status.connections.to_string()),
+        ("names", format!("{} (revision {})", status.names, status.revision)),
+        ("store", status.store.clone()),
+        ("issuers", listed(&status.issuers)),
+        ("metrics", metrics),
+    ] {
+        let _ = writeln!(text, "{what:<12}{value}");
+    }
+    match &status.guard {
+        GuardStatus::Off => text.push_str("guard       off: `guard.interfaces` names none\n"),
+        GuardStatus::On(report) => guard(&mut text, report),
+    }
+    text
+}
+
+fn guard(text: &mut String, report: &GuardReport) {
+    let _ = writeln!(text, "guard       {:?}, enforcement {}", report.mode, report.enforcement);
+    for interface in &report.interfaces {
+        let link = interface.link.map_or_else(|| "detached".to_owned(), |id| format!("link {id}"));
+        let _ = writeln!(text, "  interface {} ({:?}, {link})", interface.name, report.attach);
+    }
+    let program = &report.program;
+    let _ = writeln!(text, "  program   {} {} {}", program.id, program.name, program.tag);
+    let _ = writeln!(
+        text,
+        "  names     {} of {} (revision {})\n",
+        report.names, report.names_capacity, report.revision
+    );
+    let mut columns = Columns::new(["  VERDICT", "PACKETS", "BYTES"]);
+    for row in report.verdicts.iter().filter(|row| row.packets > 0) {
+        columns.row([format!("  {}", row.verdict), row.packets.to_string(), row.bytes.to_string()]);
+    }
+    text.push_str(&columns.text());
+}
+
+fn phase(phase: PhaseWord) -> &'static str {
+    match phase {
+        PhaseWord::Starting => "starting",
+        PhaseWord::Serving => "serving",
+        PhaseWord::Unable => "unable to serve: the source of names is down and none is known",
+        PhaseWord::Draining => "draining",
+    }
+}
+
+fn listed(items: &[impl ToString]) -> String {
+    if items.is_empty() {
+        return "-".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn span(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_two_units_at_most() {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min"),
+            (7260, "2 h 1 min"),
+            (90_000, "1 d 1 h"),
+            (864_000, "10 d 0 h"),
+        ] {
+            assert_eq!(span(seconds), told);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The control plane's two doors: metrics for Prometheus over TCP, and a Unix socket for `gatehouse status` and its kin.
+//! Not here: `/health`, which the data plane answers; what metrics say (each room its own); how answers are printed (`cli`).
+//! Invariants: only the owner of the process can open the control socket (`the_socket_is_its_owners_alone`); no request to
+//! either door is without a bound in connections, size and time; the data plane never waits for either.
+
+mod api;
+mod client;
+mod exposition;
+mod instance;
+mod route;
+mod server;
+mod socket;
+pub mod table;
+pub mod wire;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use prometheus::Registry;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub(crate) use api::whole;
+pub use client::{Client, ClientError};
+pub use instance::{Identity, Instance};
+pub use socket::{ControlSocket, SocketError};
+
+/// The doors while they are open.
+pub struct Control {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Answers on `socket` for `instance`, and on `metrics` for `registry`. Call it on the control runtime.
+    pub fn open(
+        socket: &ControlSocket,
+        instance: Arc<Instance>,
+        metrics: Option<TcpListener>,
+        registry: &Registry,
+    ) -> std::io::Result<Self> {
+        let api =
+            server::serve(socket.listener()?, move |request| api::answer(Arc::clone(&instance), request));
+        let mut tasks = vec![tokio::spawn(api)];
+        if let Some(listener) = metrics {
+            let registry = registry.clone();
+            let metrics =
+                server::serve(listener, move |request| exposition::answer(registry.clone(), request));
+            tasks.push(tokio::spawn(metrics));
+        }
+        Ok(Self { tasks })
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The metrics' address is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("control.metrics: `{address}` cannot be bound; free the port, or choose another address")]
+pub struct MetricsError {
+    address: SocketAddr,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Binds the address of the metrics. Call it on the control runtime.
+pub async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, MetricsError> {
+    TcpListener::bind(address).await.map_err(|source| MetricsError { address, source })
+}

@@ -1,0 +1,158 @@
+//! The other end of the control socket: how a command asks the running instance.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use super::{
+    route::PREFIX,
+    wire::{Changed, Domain, NewDomain, Page, Problem, Reindexed, Status},
+};
+use crate::{name::Pattern, target::Target};
+
+/// A running instance of this machine.
+#[derive(Debug, Clone)]
+pub struct Client {
+    path: PathBuf,
+}
+
+/// Why the instance gave no answer, or not the one wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket is another user's.
+    #[error("`{path}` is another user's; run the command as the user who runs the instance")]
+    Forbidden {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket cannot be used.
+    #[error("the instance behind `{path}` cannot be reached")]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the instance broke the connection off; its log may say why")]
+    Broken(#[source] hyper::Error),
+    /// No answer in time.
+    #[error("the instance did not answer within {} s; its log may say why", PATIENCE.as_secs())]
+    Slow,
+    /// The instance says no.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// The answer is not what this release expects.
+    #[error("the instance gives an answer this command does not understand; is it of another release?")]
+    Strange(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Client {
+    /// The instance that answers on `path`, or none when none runs there.
+    pub async fn find(path: &Path) -> Result<Option<Self>, ClientError> {
+        match UnixStream::connect(path).await {
+            Ok(_) => Ok(Some(Self { path: path.to_path_buf() })),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                _ => Err(unreachable(path, error)),
+            },
+        }
+    }
+
+    /// What it does.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("status").await
+    }
+
+    /// Part of its names.
+    pub async fn domains(&self, after: Option<&Pattern>, limit: u16) -> Result<Page<Domain>, ClientError> {
+        self.get(&part("domains", after, limit)).await
+    }
+
+    /// One of its names.
+    pub async fn domain(&self, name: &Pattern) -> Result<Domain, ClientError> {
+        self.get(&format!("domains/{name}")).await
+    }
+
+    /// Adds or replaces a name.
+    pub async fn add(&self, name: &Pattern, target: Option<Target>) -> Result<Changed, ClientError> {
+        self.call(Method::PUT, &format!("domains/{name}"), Some(&NewDomain { target })).await
+    }
+
+    /// Removes a name.
+    pub async fn remove(&self, name: &Pattern) -> Result<Changed, ClientError> {
+        self.call(Method::DELETE, &format!("domains/{name}"), None).await
+    }
+
+    /// Repairs the table.
+    pub async fn reindex(&self) -> Result<Reindexed, ClientError> {
+        self.call(Method::POST, "reindex", None).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&NewDomain>,
+    ) -> Result<T, ClientError> {
+        let strange = |error: serde_json::Error| ClientError::Strange(error.into());
+        let body = body.map(json).transpose().map_err(strange)?.unwrap_or_default();
+        let request =
+            Request::builder().method(method).uri(format!("{PREFIX}{path}")).header("host", "gatehouse");
+        let request = request.body(Full::new(body)).map_err(|error| ClientError::Strange(error.into()))?;
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(request));
+        let (good, bytes) = answer.await.map_err(|_| ClientError::Slow)??;
+        if good {
+            return serde_json::from_slice(&bytes).map_err(strange);
+        }
+        Err(ClientError::Refused(serde_json::from_slice(&bytes).map_err(strange)?))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|error| unreachable(&self.path, error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
+        let driver = tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(ClientError::Broken)?;
+        let good = response.status().is_success();
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+        driver.abort();
+        Ok((good, body.map_err(ClientError::Strange)?.to_bytes()))
+    }
+}
+
+fn part(list: &str, after: Option<&Pattern>, limit: u16) -> String {
+    match after {
+        Some(name) => format!("{list}?limit={limit}&after={name}"),
+        None => format!("{list}?limit={limit}"),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+    serde_json::to_vec(value).map(Bytes::from)
+}
+
+fn unreachable(path: &Path, source: io::Error) -> ClientError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Forbidden { path },
+        _ => ClientError::Unreachable { path, source },
+    }
+}
+
+/// Longer than an instance waits for its guard.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_ANSWER: usize = 16 << 20;

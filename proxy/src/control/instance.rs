@@ -1,0 +1,129 @@
+//! The running instance as the control socket sees it.
+
+use std::{net::SocketAddr, time::Instant};
+
+use hyper::StatusCode;
+
+use super::{
+    route::problem,
+    table,
+    wire::{Changed, Domain, Page, Problem, Reach, Reindexed, Status},
+};
+use crate::{
+    config::StaticDomain,
+    domains::Domains,
+    guard::GuardHandle,
+    name::Pattern,
+    store::Store,
+    target::Target,
+    telemetry::metrics::Label,
+    transport::Backend,
+    worker::{Connections, PhaseWatch},
+};
+
+/// Handles on what runs.
+pub struct Instance {
+    /// What does not change while it runs.
+    pub identity: Identity,
+    /// Permission.
+    pub domains: Domains,
+    /// The tables.
+    pub store: Store,
+    /// The guard.
+    pub guard: GuardHandle,
+    /// Whether it serves.
+    pub phase: PhaseWatch,
+    /// Open connections.
+    pub connections: Connections,
+}
+
+/// What does not change while an instance runs.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// When it started.
+    pub started: Instant,
+    /// How workers reach the kernel.
+    pub backend: Backend,
+    /// How many workers.
+    pub workers: usize,
+    /// Addresses that speak TLS.
+    pub https: Vec<SocketAddr>,
+    /// Addresses that speak cleartext.
+    pub http: Vec<SocketAddr>,
+    /// Where metrics are.
+    pub metrics: Option<SocketAddr>,
+    /// Where the tables are.
+    pub store: String,
+    /// Who issues certificates.
+    pub issuers: Vec<String>,
+}
+
+impl Instance {
+    pub(super) fn status(&self) -> Status {
+        let names = self.domains.names();
+        let names = names.borrow();
+        let identity = &self.identity;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            phase: (*self.phase.borrow()).into(),
+            uptime_seconds: identity.started.elapsed().as_secs(),
+            io: identity.backend.as_str().to_owned(),
+            workers: identity.workers,
+            https: identity.https.clone(),
+            http: identity.http.clone(),
+            metrics: identity.metrics,
+            store: identity.store.clone(),
+            issuers: identity.issuers.clone(),
+            names: names.patterns.len(),
+            revision: names.revision,
+            connections: self.connections.open(),
+            guard: self.guard.status(),
+        }
+    }
+
+    pub(super) async fn domains(&self, after: Option<&Pattern>, limit: u16) -> Result<Page<Domain>, Problem> {
+        Ok(table::domains(&self.store, self.listed(), after, limit).await?)
+    }
+
+    pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, Problem> {
+        let found = table::domain(&self.store, self.listed(), name).await?;
+        let absent = || {
+            problem(
+                StatusCode::NOT_FOUND,
+                format!("domain `{name}` is not there; `gatehouse domain list` shows what is"),
+            )
+        };
+        found.ok_or_else(absent)
+    }
+
+    pub(super) async fn add(&self, name: Pattern, target: Option<Target>) -> Result<Changed, Problem> {
+        let revision = self.domains.add(name.clone(), target).await?;
+        Ok(Changed { domain: name, reach: self.reach(revision).await })
+    }
+
+    pub(super) async fn remove(&self, name: Pattern) -> Result<Changed, Problem> {
+        let revision = self.domains.remove(&name).await?;
+        Ok(Changed { domain: name, reach: self.reach(revision).await })
+    }
+
+    pub(super) async fn reindex(&self) -> Result<Reindexed, Problem> {
+        Ok(table::reindex(&self.store).await?)
+    }
+
+    fn listed(&self) -> &[StaticDomain] {
+        self.domains.static_entries()
+    }
+
+    /// Waits for the guard, which bounds the wait itself.
+    async fn reach(&self, revision: u64) -> Reach {
+        match (&self.guard, self.guard.holds(revision).await) {
+            (GuardHandle::Off, _) => Reach::Snapshot,
+            (GuardHandle::On(_), Ok(())) => Reach::Guard,
+            (GuardHandle::On(_), Err(late)) => {
+                tracing::warn!(error = %late, "a change of the domains has not reached the guard in time");
+                Reach::GuardLate
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a request over the control socket asks for.
+
+use hyper::{Method, StatusCode};
+
+use super::wire::Problem;
+use crate::name::Pattern;
+
+/// A request understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    Status,
+    ListDomains(Part),
+    ShowDomain(Pattern),
+    AddDomain(Pattern),
+    RemoveDomain(Pattern),
+    ReindexDomains,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) after: Option<Pattern>,
+    pub(super) limit: u16,
+}
+
+impl Route {
+    /// Reads method, path and query.
+    pub(super) fn of(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Problem> {
+        let mut steps = path.strip_prefix(PREFIX).unwrap_or_default().split('/');
+        let step = (steps.next().unwrap_or_default(), steps.next(), steps.next());
+        Ok(match (method.as_str(), step) {
+            ("GET", ("status", None, None)) => Self::Status,
+            ("GET", ("domains", None, None)) => Self::ListDomains(part(query)?),
+            ("GET", ("domains", Some(name), None)) => Self::ShowDomain(pattern(name)?),
+            ("PUT", ("domains", Some(name), None)) => Self::AddDomain(pattern(name)?),
+            ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(pattern(name)?),
+            ("POST", ("reindex", None, None)) => Self::ReindexDomains,
+            _ => {
+                return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
+            }
+        })
+    }
+}
+
+/// A refusal.
+pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> Problem {
+    Problem { status: status.as_u16(), detail: detail.into() }
+}
+
+fn pattern(text: &str) -> Result<Pattern, Problem> {
+    Pattern::parse(text).map_err(|error| problem(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+fn part(query: Option<&str>) -> Result<Part, Problem> {
+    let mut part = Part { after: None, limit: DEFAULT_LIMIT };
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).take(MAX_PAIRS) {
+        match pair.split_once('=') {
+            Some(("after", name)) => part.after = Some(pattern(name)?),
+            Some(("limit", limit)) => part.limit = bounded(limit)?,
+            _ => {
+                return Err(problem(StatusCode::BAD_REQUEST, "write the query like `?after=NAME&limit=100`"));
+            }
+        }
+    }
+    Ok(part)
+}
+
+fn bounded(text: &str) -> Result<u16, Problem> {
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| problem(StatusCode::BAD_REQUEST, format!("limit: take 1 to {MAX_LIMIT}")))
+}
+
+/// The first path of everything, so that a later form can stand beside this one.
+pub(super) const PREFIX: &str = "/v1/";
+const DEFAULT_LIMIT: u16 = 100;
+const MAX_LIMIT: u16 = 1000;
+const MAX_PAIRS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(line: &str) -> Result<Route, u16> {
+        let (method, target) = line.split_once(' ').unwrap();
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        Route::of(&method.parse().unwrap(), path, query).map_err(|problem| problem.status)
+    }
+
+    #[test]
+    fn requests_are_understood_or_refused() {
+        let name = |text: &str| Pattern::parse(text).unwrap();
+        let part = |after: Option<&str>, limit| Part { after: after.map(name), limit };
+        for (line, wanted) in [
+            ("GET /v1/status", Ok(Route::Status)),
+            ("GET /v1/domains", Ok(Route::ListDomains(part(None, 100)))),
+            ("GET /v1/domains?limit=5&after=a.example", Ok(Route::ListDomains(part(Some("a.example"), 5)))),
+            ("GET /v1/domains/*.a.example", Ok(Route::ShowDomain(name("*.a.example")))),
+            ("PUT /v1/domains/A.example.", Ok(Route::AddDomain(name("a.example")))),
+            ("DELETE /v1/domains/a.example", Ok(Route::RemoveDomain(name("a.example")))),
+            ("POST /v1/reindex", Ok(Route::ReindexDomains)),
+            ("GET /v1/domains?limit=0", Err(400)),
+            ("GET /v1/domains?limit=1001", Err(400)),
+            ("GET /v1/domains?page=2", Err(400)),
+            ("PUT /v1/domains/10.0.0.1", Err(400)),
+            ("PUT /v1/domains/a.example/b", Err(404)),
+            ("POST /v1/status", Err(404)),
+            ("GET /", Err(404)),
+            ("GET /v2/status", Err(404)),
+        ] {
+            assert_eq!(route(line), wanted, "{line}");
+        }
+    }
+}

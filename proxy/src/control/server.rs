@@ -1,0 +1,82 @@
+//! HTTP/1.1 for few and trusted clients, bounded all the same.
+
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+/// What an answer carries.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// A listening socket of either family.
+pub(super) trait Door: Send + 'static {
+    /// Its connections.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+impl Door for TcpListener {
+    type Io = tokio::net::TcpStream;
+    async fn accept(&self) -> io::Result<Self::Io> {
+        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+impl Door for UnixListener {
+    type Io = tokio::net::UnixStream;
+    async fn accept(&self) -> io::Result<Self::Io> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+/// Answers requests at `door` until it is dropped.
+pub(super) async fn serve<D, F, Fut>(door: D, answer: F)
+where
+    D: Door,
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match door.accept().await {
+            Ok(io) => drop(tokio::spawn(converse(io, answer.clone(), place))),
+            Err(error) => {
+                tracing::warn!(%error, "control connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse<F, Fut>(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    answer: F,
+    _place: OwnedSemaphorePermit,
+) where
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(FIELDS).max_buf_size(HEAD_SIZE);
+    // What a client breaks off, or holds for longer than a scrape ever takes, is not worth a line.
+    let _ = tokio::time::timeout(LIFE, http.serve_connection(TokioIo::new(io), service)).await;
+}
+
+const CONNECTIONS: usize = 32;
+const FIELDS: usize = 64;
+const HEAD_SIZE: usize = 16 * 1024;
+const HEAD: Duration = Duration::from_secs(10);
+const LIFE: Duration = Duration::from_mins(5);
+const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,144 @@
+//! The control socket: a Unix socket that is its owner's alone from the moment it exists.
+
+use std::{
+    fs, io,
+    os::{
+        fd::AsFd,
+        unix::{
+            fs::FileTypeExt,
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// A bound control socket; dropped, its file goes.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers on it.
+    #[error(
+        "control.socket: an instance answers on `{path}` already; end it, or give this one a state directory of its own"
+    )]
+    Taken {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Something else is there.
+    #[error("control.socket: `{path}` is there and is no socket; name another path")]
+    Foreign {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The file system or the kernel refuses.
+    #[error("control.socket: `{path}` cannot be made; name a path in a directory this user may write")]
+    Refused {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ControlSocket {
+    /// Binds `path`; what an instance that died left there is removed.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        clear(path)?;
+        let refused = |source| SocketError::Refused { path: path.to_path_buf(), source };
+        let listener = bind(path).map_err(refused)?;
+        Ok(Self { path: path.to_path_buf(), listener })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The listener for the control runtime, on which this is called.
+    pub(super) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
+        tokio::net::UnixListener::from_std(self.listener.try_clone()?)
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The kernel makes the file with the mode of the unbound socket (`unix_bind_bsd`): there is no moment at which others
+    // could connect.
+    fchmod(socket.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn clear(path: &Path) -> Result<(), SocketError> {
+    let path_buf = || path.to_path_buf();
+    let refused = |source| SocketError::Refused { path: path_buf(), source };
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    };
+    if !there.file_type().is_socket() {
+        return Err(SocketError::Foreign { path: path_buf() });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Taken { path: path_buf() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(refused)
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+const BACKLOG: i32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let socket = ControlSocket::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::Taken { .. })));
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_dead_instance_left_is_removed_and_what_is_foreign_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        drop(bind(&path).unwrap());
+        assert!(path.exists(), "a killed process leaves its file");
+        drop(ControlSocket::bind(&path).unwrap());
+        fs::write(&path, "a letter").unwrap();
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::Foreign { .. })));
+        assert!(path.exists());
+        assert!(matches!(
+            ControlSocket::bind(&directory.path().join("no/x")),
+            Err(SocketError::Refused { .. })
+        ));
+    }
+}

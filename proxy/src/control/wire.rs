@@ -1,0 +1,175 @@
+//! What goes over the control socket, as JSON; `--json` prints the same.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    guard::GuardStatus,
+    name::Pattern,
+    store::domain_table::{Record, Status as EntryStatus},
+    target::Target,
+    worker::Phase,
+};
+
+/// A running instance at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Release.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Whether it serves.
+    pub phase: PhaseWord,
+    /// Since its start.
+    pub uptime_seconds: u64,
+    /// How workers reach the kernel: `uring` or `epoll`.
+    pub io: String,
+    /// How many workers.
+    pub workers: usize,
+    /// Addresses that speak TLS.
+    pub https: Vec<SocketAddr>,
+    /// Addresses that speak cleartext.
+    pub http: Vec<SocketAddr>,
+    /// Where metrics are.
+    pub metrics: Option<SocketAddr>,
+    /// Where the tables are.
+    pub store: String,
+    /// Who issues certificates.
+    pub issuers: Vec<String>,
+    /// Names in the snapshot.
+    pub names: usize,
+    /// The snapshot's revision.
+    pub revision: u64,
+    /// Open connections.
+    pub connections: usize,
+    /// The guard.
+    pub guard: GuardStatus,
+}
+
+/// [`Phase`] as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseWord {
+    /// Not ready yet.
+    Starting,
+    /// Serving.
+    Serving,
+    /// Unable to serve names it does not know.
+    Unable,
+    /// Ending.
+    Draining,
+}
+
+/// A name that may be served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// What it covers.
+    pub domain: Pattern,
+    /// Its own target; absent, the default.
+    pub target: Option<Target>,
+    /// `active` and so on, as the table has it.
+    pub status: String,
+    /// `table` or `static`.
+    pub source: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// When it last changed.
+    pub changed_at: Option<String>,
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// In the order of their names.
+    pub items: Vec<T>,
+    /// Where the next part begins; absent, this was the last.
+    pub next: Option<String>,
+}
+
+/// What a new or replaced entry says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDomain {
+    /// Its own target; absent, the default.
+    #[serde(default)]
+    pub target: Option<Target>,
+}
+
+/// A change of the table that has been made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Changed {
+    /// What was changed.
+    pub domain: Pattern,
+    /// How far it has come.
+    pub reach: Reach,
+}
+
+/// Who follows a change by the time its command returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// The table only: no instance runs here. Instances elsewhere follow within seconds.
+    Table,
+    /// Table and snapshot of the instance; its guard is off.
+    Snapshot,
+    /// Table, snapshot and guard.
+    Guard,
+    /// Table and snapshot; the guard has not confirmed it in time.
+    GuardLate,
+}
+
+/// What a repair of the table did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reindexed {
+    /// Items repaired.
+    pub repaired: u64,
+    /// Items that are no entries, each with its fault.
+    pub misshapen: Vec<String>,
+}
+
+/// Why a request was refused (RFC 9457).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// What is wrong, and what to do.
+    pub detail: String,
+}
+
+impl From<Phase> for PhaseWord {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Starting => Self::Starting,
+            Phase::Serving => Self::Serving,
+            Phase::Unable => Self::Unable,
+            Phase::Draining => Self::Draining,
+        }
+    }
+}
+
+impl From<&Record> for Domain {
+    fn from(record: &Record) -> Self {
+        Self {
+            domain: record.pattern.clone(),
+            target: record.target.clone(),
+            status: record.status.as_str().to_owned(),
+            source: "table".to_owned(),
+            tenant: record.tenant.clone(),
+            changed_at: record.changed_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+impl From<&crate::config::StaticDomain> for Domain {
+    fn from(entry: &crate::config::StaticDomain) -> Self {
+        Self {
+            domain: entry.name.clone(),
+            target: entry.target.clone(),
+            status: EntryStatus::Active.as_str().to_owned(),
+            source: "static".to_owned(),
+            tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
+            changed_at: None,
+        }
+    }
+}

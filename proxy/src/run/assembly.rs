@@ -1,0 +1,186 @@
+//! The order of a start: what each part needs is there before it.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpListener, runtime::Handle, sync::watch};
+
+use super::{
+    RunError, Running,
+    phase::follow,
+    screen::Screen,
+    sockets::{Listeners, worker_count},
+};
+use crate::{
+    certificates::Certificates,
+    config::{Config, Endpoint},
+    control::{self, Control, ControlSocket, Identity, Instance},
+    domains::Domains,
+    forward::{self, Service, Upstreams},
+    guard::{GuardHandle, Ports, Pulse, Surroundings},
+    store::{Store, tables},
+    telemetry::Telemetry,
+    tls::ServerConfigs,
+    transport::Backend,
+    worker::{self, Connections, Phase, PhaseWatch, Shared},
+};
+
+/// What every step of a start is given.
+pub(super) struct Assembly<'a> {
+    pub(super) config: &'a Config,
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) control: &'a Handle,
+}
+
+/// What is there before a socket listens.
+struct Known {
+    store: Store,
+    domains: Domains,
+    certificates: Certificates,
+}
+
+impl Assembly<'_> {
+    /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory.
+    pub(super) async fn start(&self) -> Result<Running, RunError> {
+        let begun = Instant::now();
+        let config = self.config;
+        make_directory(&config.state_directory)?;
+        let socket = ControlSocket::bind(&config.control_socket())?;
+        let metrics = self.bind_metrics().await?;
+        let backend = Backend::choose(config.worker.io)?;
+        let known = self.know().await?;
+        let listeners = Listeners::bind(&config.listen, worker_count(&config.worker)?)?;
+        let (phase, watched) = watch::channel(Phase::Starting);
+        let pulse = Arc::new(Pulse::new(listeners.workers(), begun));
+        let guard = self.guard(&known.domains, &listeners, &pulse)?;
+        let shared = Arc::new(self.share(&known, &listeners, pulse, watched.clone())?);
+        let instance = Instance {
+            identity: self.identity(begun, backend, &listeners, metrics.as_ref()),
+            domains: known.domains.clone(),
+            store: known.store,
+            guard: guard.clone(),
+            phase: watched,
+            connections: shared.connections.clone(),
+        };
+        let screen = Screen::of(config, &instance.identity, &guard);
+        let workers = worker::spawn(&shared, backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
+        let follow = follow(known.domains.progress(), config.domains.r#static.len(), phase.clone());
+        self.control.spawn(follow);
+        let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
+        let control = control.map_err(RunError::Control)?;
+        screen.show(self.telemetry, config.log.format);
+        Ok(Running { workers, phase, guard, _control: (control, socket) })
+    }
+
+    async fn bind_metrics(&self) -> Result<Option<TcpListener>, RunError> {
+        match self.config.control.metrics {
+            Some(address) => Ok(Some(control::bind_metrics(address).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Store, names and certificates. The names may stay away: what is served then is the phase's matter.
+    async fn know(&self) -> Result<Known, RunError> {
+        let Self { config, telemetry, control } = *self;
+        let store = Store::connect(&config.store, &config.state_directory).await?;
+        store.measure(&telemetry.registry)?;
+        if config.store.endpoint == Endpoint::Embedded {
+            tables::create(&store).await?;
+        }
+        let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
+        let certificates = Certificates {};
+        domains.settled(NAMES_PATIENCE).await;
+        Ok(Known { store, domains, certificates })
+    }
+
+    fn guard(
+        &self,
+        domains: &Domains,
+        listeners: &Listeners,
+        pulse: &Arc<Pulse>,
+    ) -> Result<GuardHandle, RunError> {
+        let around = Surroundings {
+            names: domains.names(),
+            denials: domains.denials(),
+            pulse: Arc::clone(pulse),
+            registry: &self.telemetry.registry,
+            control: self.control,
+        };
+        let ports = Ports::of(&self.config.guard, &listeners.bound);
+        Ok(GuardHandle::start(&self.config.guard, &ports, around)?)
+    }
+
+    fn share(
+        &self,
+        known: &Known,
+        listeners: &Listeners,
+        pulse: Arc<Pulse>,
+        phase: PhaseWatch,
+    ) -> Result<Shared, RunError> {
+        let config = self.config;
+        Ok(Shared {
+            domains: known.domains.clone(),
+            certificates: known.certificates.clone(),
+            server_configs: ServerConfigs::new()?,
+            service: Arc::new(self.service(known, listeners, phase.clone())?),
+            limits: config.limits.clone(),
+            connections: Connections::new(config.limits.connections, config.limits.connections_per_source),
+            pulse,
+            phase,
+            drain_deadline: *config.worker.drain_deadline,
+            metrics: worker::Metrics::register(&self.telemetry.registry)?,
+        })
+    }
+
+    fn service(&self, known: &Known, listeners: &Listeners, phase: PhaseWatch) -> Result<Service, RunError> {
+        let config = self.config;
+        let listed = config.domains.r#static.iter().filter_map(|entry| entry.target.as_ref());
+        let named = listed.chain(&config.domains.default_target);
+        Ok(Service {
+            domains: known.domains.clone(),
+            certificates: known.certificates.clone(),
+            default_target: config.domains.default_target.clone(),
+            upstreams: Upstreams::new(&config.upstream, named, self.control.clone())?,
+            limits: config.limits.clone(),
+            phase,
+            public_https_port: listeners.public_https_port(),
+            access_log: self.telemetry.access_log.clone(),
+            metrics: forward::Metrics::register(&self.telemetry.registry)?,
+        })
+    }
+
+    fn identity(
+        &self,
+        started: Instant,
+        backend: Backend,
+        listeners: &Listeners,
+        metrics: Option<&TcpListener>,
+    ) -> Identity {
+        let issuers = &self.config.certificates.issuers;
+        let internal = issuers.is_empty().then(|| "internal".to_owned());
+        Identity {
+            started,
+            backend,
+            workers: listeners.workers(),
+            https: listeners.bound.https.clone(),
+            http: listeners.bound.http.clone(),
+            metrics: metrics.and_then(|listener| listener.local_addr().ok()),
+            store: self.config.store.endpoint.to_string(),
+            issuers: issuers.iter().map(|issuer| issuer.directory.clone()).chain(internal).collect(),
+        }
+    }
+}
+
+/// Private keys will lie in it.
+fn make_directory(path: &Path) -> Result<(), RunError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| RunError::StateDirectory { path: path.to_path_buf(), source })
+}
+
+/// How long a start waits for the table before it goes on with what it knows.
+const NAMES_PATIENCE: Duration = Duration::from_secs(10);

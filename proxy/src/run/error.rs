@@ -1,0 +1,76 @@
+//! Why an instance does not start, or not end as it should.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    control::{MetricsError, SocketError},
+    domains, forward,
+    guard::GuardError,
+    store::{ConnectError, tables::TablesError},
+    telemetry,
+    transport::{RingRefused, socket::BindError},
+};
+
+/// Why an instance does not start, or not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Metrics and logs.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::StartError),
+    /// A metric is declared twice or wrongly.
+    #[error("a metric cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The control runtime.
+    #[error("the control runtime could not be started; raise the limit of processes")]
+    Runtime(#[source] io::Error),
+    /// Signals.
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+    /// The state directory.
+    #[error("state_directory: `{path}` cannot be made; name a directory this user may write")]
+    StateDirectory {
+        /// As configured.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The metrics' address.
+    #[error(transparent)]
+    MetricsAddress(#[from] MetricsError),
+    /// Answering on the control socket.
+    #[error("the control socket cannot be used")]
+    Control(#[source] io::Error),
+    /// The store.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The embedded store's tables.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// Permission.
+    #[error(transparent)]
+    Domains(#[from] domains::StartError),
+    /// Connections to targets.
+    #[error(transparent)]
+    Upstreams(#[from] forward::UpstreamError),
+    /// TLS.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The ring.
+    #[error(transparent)]
+    Ring(#[from] RingRefused),
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The guard.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// Starting the workers.
+    #[error("worker.threads: the workers could not be started; lower it, or raise the limit of processes")]
+    Spawn(#[source] io::Error),
+    /// Waiting for them.
+    #[error("the workers' end could not be awaited")]
+    Workers,
+}

@@ -1,0 +1,171 @@
+//! A client over loopback against one connection of a worker, on both back ends.
+
+use std::{future::poll_fn, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use hyper::{Request, Response, body::Incoming};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+};
+
+use super::*;
+use crate::{
+    config::{Limits, Span},
+    forward::Body,
+    transport::{Epoll, HyperIo, Listener, Transport, Uring, socket},
+};
+
+macro_rules! on_both {
+    ($($case:ident,)+) => {
+        mod uring {
+            use super::{Transport as _, Uring};
+            $(#[test] fn $case() { Uring::run(super::$case).unwrap(); })+
+        }
+        mod epoll {
+            use super::{Transport as _, Epoll};
+            $(#[test] fn $case() { Epoll::run(super::$case).unwrap(); })+
+        }
+    };
+}
+
+on_both! {
+    a_connection_without_a_request_is_closed,
+    a_head_that_trickles_in_is_cut_off,
+    a_kept_connection_carries_requests_until_draining_ends_it,
+    a_request_in_flight_when_draining_begins_is_answered,
+    a_connection_taken_while_draining_carries_one_request,
+    draining_sends_goaway_and_finishes_the_streams_that_are_open,
+}
+
+async fn a_connection_without_a_request_is_closed<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http1, Limits { idle: Span::millis(50), ..Limits::default() });
+    let mut client = edge.connect().await;
+    assert_eq!(rest(&mut client).await, "");
+}
+
+async fn a_head_that_trickles_in_is_cut_off<T: Transport>(transport: T) {
+    let edge = Edge::new(
+        &transport,
+        Version::Http1,
+        Limits { header_timeout: Span::millis(100), ..Limits::default() },
+    );
+    let mut client = edge.connect().await;
+    let trickle = async {
+        while client.write_all(b"GET / HTTP/1.1\r\n").await.is_ok()
+            && client.write_all(b"A: b\r\n").await.is_ok()
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, trickle).await.unwrap();
+}
+
+async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http1, Limits::default());
+    let mut client = edge.connect().await;
+    for _ in 0..2 {
+        client.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    }
+    edge.phase.send_replace(Phase::Draining);
+    assert_eq!(rest(&mut client).await, "");
+}
+
+async fn a_request_in_flight_when_draining_begins_is_answered<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http1, Limits::default());
+    let mut client = edge.connect().await;
+    client.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    edge.asked.notified().await;
+    edge.phase.send_replace(Phase::Draining);
+    edge.release.notify_one();
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+}
+
+async fn a_connection_taken_while_draining_carries_one_request<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http1, Limits::default());
+    edge.phase.send_replace(Phase::Draining);
+    let mut client = edge.connect().await;
+    client.write_all(REQUEST).await.unwrap();
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+}
+
+async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http2, Limits::default());
+    let stream = HyperIo::new(transport.connect(edge.address).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(LocalExecutor, stream).await.unwrap();
+    let connection = tokio::task::spawn_local(connection);
+    let request =
+        Request::builder().uri("http://a/slow").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let answer = tokio::task::spawn_local(sender.send_request(request));
+    edge.asked.notified().await;
+    edge.phase.send_replace(Phase::Draining);
+    edge.release.notify_one();
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    // GOAWAY ends the connection although the client still holds its sender (RFC 9113 §6.8).
+    tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+    drop(sender);
+}
+
+/// A listener that serves with the limits of a case; `/slow` waits to be released.
+struct Edge {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    asked: Rc<tokio::sync::Notify>,
+    release: Rc<tokio::sync::Notify>,
+}
+
+impl Edge {
+    fn new<T: Transport>(transport: &T, version: Version, limits: Limits) -> Self {
+        let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut listener = transport.listen(socket).unwrap();
+        let (phase, watch) = watch::channel(Phase::Serving);
+        let (asked, release) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
+        let (tell, wait) = (Rc::clone(&asked), Rc::clone(&release));
+        tokio::task::spawn_local(async move {
+            let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+            let answer = move |request: Request<Incoming>| {
+                let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
+                async move {
+                    if request.uri().path() == "/slow" {
+                        tell.notify_one();
+                        wait.notified().await;
+                    }
+                    Response::new(Body::page("done"))
+                }
+            };
+            serve(HyperIo::new(stream), version, &limits, watch, answer).await;
+        });
+        Self { address, phase, asked, release }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+async fn answer(client: &mut TcpStream) -> String {
+    let mut text = String::new();
+    while !text.ends_with("done") {
+        let mut bytes = [0; 1024];
+        let count = tokio::time::timeout(PATIENCE, client.read(&mut bytes)).await.unwrap().unwrap();
+        assert_ne!(count, 0, "{text}");
+        text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    text
+}
+
+async fn rest(client: &mut TcpStream) -> String {
+    let mut text = String::new();
+    // A reset is an end, too.
+    let _ = tokio::time::timeout(PATIENCE, client.read_to_string(&mut text)).await.unwrap();
+    text
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const PATIENCE: Duration = Duration::from_secs(10);

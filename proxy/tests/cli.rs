@@ -1,0 +1,173 @@
+//! The command line as a process: what it prints where, and how it ends. No case needs a network or root.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// A place with its own state directory and settings.
+struct Place(TempDir);
+
+impl Place {
+    fn new(settings: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("gatehouse.toml"), settings).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs `gatehouse` with the arguments of `line` here.
+    fn run(&self, line: &str) -> Said {
+        self.run_with(line, &[])
+    }
+
+    fn run_with(&self, line: &str, environment: &[(&str, &str)]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
+            .args(["--config", "gatehouse.toml"])
+            .args(line.split_whitespace())
+            .env_clear()
+            .envs(environment.iter().copied())
+            .current_dir(self.path())
+            .output()
+            .unwrap();
+        Said::of(&output)
+    }
+}
+
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+#[test]
+fn help_teaches_every_command() {
+    let place = Place::new("");
+    for (line, taught) in [
+        ("--help", "gatehouse domain add www.example.com --target"),
+        ("run --help", "SIGTERM"),
+        ("domain --help", "gatehouse domain add '*.customers.example'"),
+        ("domain add --help", "--target <URL>"),
+        ("guard detach --help", "--pin-path"),
+        ("tables create --help", "waits until they are active"),
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(0) && said.out.contains(taught), "{line}: {said:?}");
+    }
+}
+
+#[test]
+fn valid_settings_are_said_to_be_so_with_their_places() {
+    let said =
+        Place::new("[worker]\nthreads = 1\n").run_with("validate", &[("GATEHOUSE_LIMITS_IDLE", "90s")]);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "settings are valid (gatehouse.toml, GATEHOUSE_LIMITS_IDLE)\n"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn wrong_settings_end_with_2_and_start_nothing() {
+    for (settings, environment, wanted) in [
+        (
+            "[limits]\nidel = \"1s\"\n",
+            None,
+            "gatehouse.toml:2: `limits.idel`: no such setting; did you mean `limits.idle`?",
+        ),
+        ("[limits]\nidle = 3\n", None, "gatehouse.toml:2: limits.idle = 3"),
+        ("", Some(("GATEHOUSE_LIMIT_IDLE", "1s")), "did you mean `GATEHOUSE_LIMITS_IDLE`?"),
+        ("[limits]\nconnections = 0\n", None, "limits.connections: `0`"),
+    ] {
+        let place = Place::new(settings);
+        for command in ["run", "validate", "status", "domain list"] {
+            let said = place.run_with(command, environment.as_slice());
+            assert_eq!(said.code, Some(2), "{command} {settings}: {said:?}");
+            assert!(said.err.contains(wanted) && said.out.is_empty(), "{command} {settings}: {said:?}");
+        }
+        assert!(!place.path().join("gatehouse-state").exists(), "{settings}: something was started");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let place = Place::new("");
+    for line in [
+        "",
+        "dance",
+        "domain add 10.0.0.1",
+        "domain add a.example --target nowhere",
+        "--config missing.toml validate",
+    ] {
+        assert_eq!(place.run(line).code, Some(2), "{line}");
+    }
+}
+
+#[test]
+fn the_sample_is_valid_and_the_reference_names_every_setting() {
+    let sample = Place::new("").run("config example").out;
+    let said = Place::new(&sample).run("validate");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let reference = Place::new("").run("config reference").out;
+    assert!(reference.contains("| `limits.idle` | `\"1m\"` |"), "{reference}");
+}
+
+#[test]
+fn without_an_instance_status_fails_and_names_the_remedy() {
+    let said = Place::new("").run("status");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("no instance runs here") && said.err.contains("gatehouse run"), "{said:?}");
+}
+
+#[test]
+fn without_an_instance_domains_are_changed_in_the_table_itself() {
+    let place = Place::new(
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"fixed.example\" }]\n",
+    );
+    let added = place.run("domain add A.Example. --target http://10.0.0.2:80");
+    assert_eq!(
+        (added.code, added.out.as_str()),
+        (Some(0), "a.example: the table is changed; instances elsewhere follow within seconds\n")
+    );
+    assert!(added.err.contains("no instance runs here"), "{added:?}");
+    place.run("domain add *.b.example");
+    let listed = place.run("domain list");
+    for part in ["fixed.example", "static", "*.b.example", "(default)", "a.example", "http://10.0.0.2"] {
+        assert!(listed.out.contains(part), "{part} in {listed:?}");
+    }
+    let page: serde_json::Value =
+        serde_json::from_str(&place.run("domain list --json --limit 1").out).unwrap();
+    assert_eq!(page["next"], "*.b.example", "{page}");
+    let shown: serde_json::Value =
+        serde_json::from_str(&place.run("domain show a.example --json").out).unwrap();
+    assert_eq!((&shown["target"], &shown["status"]), (&"http://10.0.0.2".into(), &"active".into()));
+    assert_eq!(place.run("domain remove a.example").code, Some(0));
+    for line in ["domain show a.example", "domain remove a.example", "domain remove never.example"] {
+        let said = place.run(line);
+        assert!(said.code == Some(1) && said.err.contains("`gatehouse domain list`"), "{line}: {said:?}");
+    }
+    assert!(!place.run("domain list").out.contains("a.example  "), "a tombstone is listed");
+    assert_eq!(place.run("domain reindex").out, "0 repaired\n");
+}
+
+#[test]
+fn tables_are_made_twice_without_harm() {
+    let place = Place::new("");
+    for _ in 0..2 {
+        let said = place.run("tables create");
+        assert!(said.code == Some(0) && said.out.starts_with("tables are active at embedded:"), "{said:?}");
+    }
+}

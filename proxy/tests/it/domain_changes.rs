@@ -1,0 +1,85 @@
+//! Names that are added and removed while Gatehouse runs.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::ensure;
+use testbed::{
+    edge::Edge,
+    gatehouse::{Gatehouse, Place},
+    hello::Ending,
+    kept::Kept,
+    wait,
+};
+
+use crate::fixture::{FLEET_DELAY, SHOP, assert_served, edge, get, greet, is_enforcing, scrape_until, start};
+
+#[test]
+fn a_name_added_behind_a_strict_guard_is_served_as_the_command_returns() {
+    check("strict", &[Ending::Reset]);
+}
+
+#[test]
+fn a_name_added_behind_an_adaptive_guard_is_served_as_the_command_returns() {
+    check("adaptive", &[Ending::Alert(112), Ending::Reset]);
+}
+
+#[test]
+fn a_removed_name_is_refused_at_the_other_instance_within_five_seconds() {
+    let edge = edge();
+    let (a, b) = (instance(&edge, Place::A, None), instance(&edge, Place::B, None));
+    a.command(&["domain", "add", SHOP]).unwrap();
+    let url = format!("https://{SHOP}/");
+    let at_b = || edge.curl(&url).at(IpAddr::V4(Place::B.v4())).run();
+    let served = at_b().unwrap();
+    assert_eq!(
+        served.status, 200,
+        "a name the feed has not told yet is found on its first hello: {served:?}"
+    );
+    let mut kept = keep(&edge, Place::B);
+    assert_eq!(kept.get("/").unwrap(), 200);
+
+    a.command(&["domain", "remove", SHOP]).unwrap();
+    wait::until("a refusal at B", FLEET_DELAY, || {
+        let reply = at_b()?;
+        ensure!(reply.status == 0, "{reply:?}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(kept.get("/").unwrap(), 421, "on the kept connection");
+    drop(b);
+}
+
+fn check(mode: &str, refusals: &[Ending]) {
+    let edge = edge();
+    let gatehouse = instance(&edge, Place::A, Some(mode));
+    scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
+    let before = greet(&edge, Place::A, SHOP).ending;
+    assert!(refusals.contains(&before), "before: {before:?}");
+
+    gatehouse.command(&["domain", "add", SHOP]).unwrap();
+    assert_served(&edge, SHOP);
+    let mut kept = keep(&edge, Place::A);
+    assert_eq!(kept.get("/").unwrap(), 200);
+
+    gatehouse.command(&["domain", "remove", SHOP]).unwrap();
+    assert_eq!(kept.get("/").unwrap(), 421, "on the kept connection");
+    let after = greet(&edge, Place::A, SHOP).ending;
+    assert!(refusals.contains(&after), "after: {after:?}");
+    assert_eq!(get(&edge, SHOP).status, 0);
+
+    gatehouse.command(&["domain", "add", SHOP]).unwrap();
+    assert_served(&edge, SHOP);
+    assert_eq!(edge.ca.relay.count("newOrder"), 1, "its certificate was still in the table");
+}
+
+fn instance(edge: &Edge, place: Place, guard: Option<&str>) -> Gatehouse {
+    let mut settings = edge.shared_settings(place, "auto");
+    if let Some(mode) = guard {
+        edge.guard(&mut settings, mode).unwrap();
+    }
+    start(edge, settings)
+}
+
+fn keep(edge: &Edge, place: Place) -> Kept {
+    Kept::connect(&edge.network.client, Edge::https(place), SHOP, edge.ca.roots()).unwrap()
+}

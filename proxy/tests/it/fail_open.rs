@@ -1,0 +1,171 @@
+//! The guard without its user space: it lets go within seconds, and is taken over without a gap.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use nix::sys::signal::Signal;
+use testbed::{
+    edge::Edge,
+    gatehouse::{Gatehouse, Place},
+    hello::{Ending, Hello, KeyShare, attempt},
+    load::{Load, Plan, Protocol},
+    network::EDGE_LINK,
+    wait,
+};
+
+use crate::fixture::{
+    FOREIGN, SHOP, assert_served, edge, greet, greet_until, is_enforcing, on_both_back_ends, scrape_until,
+    start,
+};
+
+on_both_back_ends!(a_stopped_instance_stops_enforcing, a_restart_under_load_loses_no_allowed_hello);
+
+fn a_stopped_instance_stops_enforcing(io: &str) {
+    let edge = edge();
+    let gatehouse = strict(&edge, Place::A, io);
+    gatehouse.process.signal(Signal::SIGSTOP).unwrap();
+    // Connected and unanswered: the kernel took the hello for the listener, which is stopped.
+    assert_lets_go(&edge, &Ending::Silence);
+    gatehouse.process.signal(Signal::SIGCONT).unwrap();
+    greet_until(&edge, FOREIGN, &Ending::Reset, Duration::from_secs(5));
+    assert_served(&edge, SHOP);
+}
+
+#[test]
+fn a_killed_instance_leaves_its_link_and_stops_enforcing() {
+    let edge = edge();
+    let mut gatehouse = strict(&edge, Place::A, "auto");
+    let link = link_id(&edge);
+    gatehouse.process.signal(Signal::SIGKILL).unwrap();
+    gatehouse.wait().unwrap();
+    assert_eq!(link_id(&edge), link, "still pinned");
+    let shown = edge.network.edge.run("ip", &["-d", "link", "show", "dev", EDGE_LINK]).unwrap();
+    assert!(shown.contains("prog/xdp"), "still attached: {shown}");
+
+    let listener = stand_in(&edge);
+    assert_lets_go(&edge, &Ending::Bytes(STAND_IN.to_vec()));
+    drop(listener);
+    gatehouse.start_again().unwrap();
+    greet_until(&edge, FOREIGN, &Ending::Reset, Duration::from_secs(5));
+    assert_eq!(link_id(&edge), link, "the link was adopted");
+    assert_served(&edge, SHOP);
+}
+
+fn a_restart_under_load_loses_no_allowed_hello(io: &str) {
+    let edge = edge();
+    let mut old = strict(&edge, Place::A, io);
+    assert_served(&edge, SHOP);
+    let link = link_id(&edge);
+    let plan = Plan {
+        to: Edge::https(Place::A),
+        name: SHOP.to_owned(),
+        path: "/".to_owned(),
+        protocol: Protocol::Http1,
+        connections: 4,
+        requests_per_connection: 1,
+    };
+    let load = Load::start(&edge.network.client, edge.ca.roots(), plan).unwrap();
+    let new = strict(&edge, Place::Successor, io);
+    old.stop().unwrap();
+    let at_hand_over = load.seen().served;
+    wait::until("the successor to serve", Duration::from_secs(10), || {
+        let served = load.seen().served;
+        ensure!(served > at_hand_over + 50, "{served}, {at_hand_over} at the hand-over");
+        Ok(())
+    })
+    .unwrap();
+    let seen = load.stop_after(Duration::ZERO).unwrap();
+    assert!(seen.failures.is_empty(), "{seen:?}");
+    assert_eq!(link_id(&edge), link, "the link was adopted");
+    greet_until(&edge, FOREIGN, &Ending::Reset, Duration::from_secs(5));
+    let metrics = new.metrics().unwrap();
+    assert!(metrics.verdicts("pass_allowed") > 50.0, "counters went on: {metrics}");
+}
+
+/// Foreign hellos are reset for five seconds at least, and end in `open` after twelve at most.
+fn assert_lets_go(edge: &Edge, open: &Ending) {
+    let began = Instant::now();
+    let hello = Hello::new(FOREIGN, KeyShare::Classic, |_| true).unwrap();
+    let let_go = wait::until("enforcement to end", Duration::from_secs(15), || {
+        let patience = Duration::from_millis(700);
+        let at = began.elapsed();
+        let seen = attempt(&edge.network.client, Edge::https(Place::A), hello.whole(), patience)?;
+        ensure!(seen.ending != Ending::Reset, "still reset after {at:?}");
+        assert_eq!(seen.ending, *open, "after {at:?}");
+        Ok(at)
+    })
+    .unwrap();
+    // Ten seconds from the last sign of life, which was up to one second old, and what a busy machine adds.
+    assert!((5.0..12.5).contains(&let_go.as_secs_f64()), "let go after {let_go:?}");
+}
+
+/// A listener in place of the killed instance, which answers each hello it gets.
+fn stand_in(edge: &Edge) -> StandIn {
+    let address = SocketAddr::from((Place::A.v4(), 443));
+    let listener = edge.network.edge.inside(move || TcpListener::bind(address)).unwrap().unwrap();
+    let accepting = listener.try_clone().unwrap();
+    let thread = std::thread::spawn(move || {
+        for stream in accepting.incoming() {
+            let Ok(mut stream) = stream else { return };
+            if stream.read(&mut [0; 2_048]).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(STAND_IN);
+            }
+        }
+    });
+    StandIn { listener, thread: Some(thread) }
+}
+
+struct StandIn {
+    listener: TcpListener,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        // A listening socket that is shut down wakes whoever accepts.
+        let _ = nix::sys::socket::shutdown(
+            std::os::fd::AsRawFd::as_raw_fd(&self.listener),
+            nix::sys::socket::Shutdown::Both,
+        );
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The identity of the pinned link; bpftool looks at it from inside, where the bpffs is.
+fn link_id(edge: &Edge) -> String {
+    let pins = edge.pins();
+    let folder = pins.clone();
+    let link: PathBuf = edge
+        .network
+        .edge
+        .inside(move || {
+            let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            let mut links =
+                entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("link-"));
+            links.next()
+        })
+        .unwrap()
+        .unwrap_or_else(|| panic!("no link is pinned in {}", pins.display()));
+    let shown =
+        edge.network.edge.run("bpftool", &["link", "show", "pinned", link.to_str().unwrap()]).unwrap();
+    shown.split(':').next().unwrap().to_owned()
+}
+
+fn strict(edge: &Edge, place: Place, io: &str) -> Gatehouse {
+    let mut settings = edge.shared_settings(place, io);
+    settings.domain(SHOP);
+    edge.guard(&mut settings, "strict").unwrap();
+    let gatehouse = start(edge, settings);
+    scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
+    assert_eq!(greet(edge, Place::A, FOREIGN).ending, Ending::Reset);
+    gatehouse
+}
+
+const STAND_IN: &[u8] = b"the hello came through";

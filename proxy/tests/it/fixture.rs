@@ -1,0 +1,104 @@
+//! What every case begins with.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::ensure;
+use testbed::{
+    curl::Reply,
+    edge::Edge,
+    gatehouse::{Gatehouse, Place, Settings},
+    hello::{Attempt, Ending, Hello, KeyShare, attempt},
+    metrics::Metrics,
+    wait,
+};
+
+/// Makes a test of `case(io)` for each back end, as `uring::case` and `epoll::case`.
+macro_rules! on_both_back_ends {
+    ($($case:ident),+ $(,)?) => {
+        mod uring { $(#[test] fn $case() { super::$case("uring"); })+ }
+        mod epoll { $(#[test] fn $case() { super::$case("epoll"); })+ }
+    };
+}
+pub(crate) use on_both_back_ends;
+
+pub(crate) fn edge() -> Edge {
+    Edge::start().unwrap()
+}
+
+pub(crate) fn start(edge: &Edge, settings: Settings) -> Gatehouse {
+    Gatehouse::start(&edge.network, Path::new(BINARY), settings).unwrap()
+}
+
+/// An instance at A that serves `names` from its static list.
+pub(crate) fn start_with(edge: &Edge, io: &str, names: &[&str]) -> Gatehouse {
+    let mut settings = edge.settings(Place::A, io);
+    for name in names {
+        settings.domain(name);
+    }
+    start(edge, settings)
+}
+
+/// GET / of a name at A.
+pub(crate) fn get(edge: &Edge, name: &str) -> Reply {
+    edge.curl(&format!("https://{name}/")).run().unwrap()
+}
+
+/// A name's first handshake or a later one: it must be served.
+pub(crate) fn assert_served(edge: &Edge, name: &str) -> Reply {
+    let reply = get(edge, name);
+    assert_eq!(reply.status, 200, "{name}: {reply:?}");
+    reply
+}
+
+/// A hello for `name` whose name lies within the first segment, sent whole.
+pub(crate) fn greet(edge: &Edge, place: Place, name: &str) -> Attempt {
+    let hello = Hello::new(name, KeyShare::Classic, |_| true).unwrap();
+    send(edge, place, hello.whole())
+}
+
+/// Segments to a place's TLS port, and what comes within a second.
+pub(crate) fn send(edge: &Edge, place: Place, segments: Vec<Vec<u8>>) -> Attempt {
+    attempt(&edge.network.client, Edge::https(place), segments, Duration::from_secs(1)).unwrap()
+}
+
+/// Sends hellos for `name` until one ends in `ending`; a listener that is away counts as not yet.
+pub(crate) fn greet_until(edge: &Edge, name: &str, ending: &Ending, within: Duration) -> Attempt {
+    let hello = Hello::new(name, KeyShare::Classic, |_| true).unwrap();
+    wait::until(&format!("{name} to end in {ending:?}"), within, || {
+        let patience = Duration::from_millis(500);
+        let seen = attempt(&edge.network.client, Edge::https(Place::A), hello.whole(), patience)?;
+        ensure!(seen.ending == *ending, "{seen:?}");
+        Ok(seen)
+    })
+    .unwrap()
+}
+
+/// Scrapes until `holds` of the metrics.
+pub(crate) fn scrape_until(
+    gatehouse: &Gatehouse,
+    what: &str,
+    within: Duration,
+    holds: impl Fn(&Metrics) -> bool,
+) -> Metrics {
+    wait::until(what, within, || {
+        let metrics = gatehouse.metrics()?;
+        ensure!(holds(&metrics), "{metrics}");
+        Ok(metrics)
+    })
+    .unwrap()
+}
+
+pub(crate) fn is_enforcing(metrics: &Metrics) -> bool {
+    metrics.sum("gatehouse_guard_enforcing", &[]) > 0.5
+}
+
+/// Connections to the TLS port that reached user space, however they ended.
+pub(crate) fn connections(metrics: &Metrics) -> f64 {
+    metrics.sum("gatehouse_tls_connections_total", &[])
+}
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
+pub(crate) const SHOP: &str = "shop.customer.test";
+pub(crate) const FOREIGN: &str = "foreign.example.net";
+/// What a feed that is read every second, stale reads of up to two, and a busy machine add up to.
+pub(crate) const FLEET_DELAY: Duration = Duration::from_secs(5);

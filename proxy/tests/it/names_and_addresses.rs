@@ -1,0 +1,88 @@
+//! Both families, tags, wildcards, and the ways a name can be written.
+
+use std::{net::IpAddr, time::Duration};
+
+use testbed::{
+    edge::Edge,
+    frame::{self, Segment},
+    gatehouse::{Gatehouse, Place},
+    hello::{Ending, Hello, KeyShare},
+    network::{CLIENT, CLIENT_LINK, EDGE_LINK},
+};
+
+use crate::fixture::{
+    FOREIGN, SHOP, assert_served, edge, get, greet, is_enforcing, scrape_until, send, start,
+};
+
+#[test]
+fn a_name_is_served_over_ipv4_and_ipv6() {
+    let edge = edge();
+    let _gatehouse = strict(&edge, &[SHOP]);
+    assert_served(&edge, SHOP);
+    let v6 = edge.curl(&format!("https://{SHOP}/")).at(IpAddr::V6(Place::A.v6())).run().unwrap();
+    assert_eq!(v6.status, 200, "{v6:?}");
+    assert_eq!(v6.seen("x-forwarded-for").len(), 1, "{}", v6.body);
+    assert!(v6.seen("x-forwarded-for")[0].starts_with("2001:db8::1"), "{}", v6.body);
+}
+
+#[test]
+fn a_wildcard_covers_exactly_one_label() {
+    let edge = edge();
+    let _gatehouse = strict(&edge, &["*.customer.test"]);
+    assert_served(&edge, "a.customer.test");
+    for name in ["customer.test", "a.b.customer.test"] {
+        assert_eq!(greet(&edge, Place::A, name).ending, Ending::Reset, "{name}");
+        assert_eq!(get(&edge, name).status, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_name_is_the_same_in_upper_case_and_with_a_trailing_dot() {
+    let edge = edge();
+    let gatehouse = strict(&edge, &[SHOP]);
+    assert_served(&edge, SHOP);
+    let upper = Hello::new(SHOP, KeyShare::Classic, |_| true).unwrap().renamed("SHOP.Customer.TEST").unwrap();
+    assert_eq!(send(&edge, Place::A, upper.whole()).ending, Ending::Answered);
+    let dotted = Hello::new(&format!("{SHOP}x"), KeyShare::Classic, |_| true).unwrap();
+    let dotted = dotted.renamed(&format!("{SHOP}.")).unwrap();
+    let ending = send(&edge, Place::A, dotted.whole()).ending;
+    // RFC 6066 §3 writes names without the dot: user space may refuse such a hello, the guard must not.
+    assert!(matches!(ending, Ending::Answered | Ending::Alert(_)), "{ending:?}");
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("reject_") < 0.5, "{metrics}");
+}
+
+#[test]
+fn a_foreign_name_below_vlan_tags_is_rejected() {
+    let edge = edge();
+    let gatehouse = strict(&edge, &[SHOP]);
+    let to = frame::hardware_address(&edge.network.edge, EDGE_LINK).unwrap();
+    for (tags, name, verdict) in [
+        (vec![], FOREIGN, "reject_foreign"),
+        (vec![100], FOREIGN, "reject_foreign"),
+        (vec![100, 200], FOREIGN, "reject_foreign"),
+        (vec![100, 200], SHOP, "pass_allowed"),
+        (vec![100, 200, 300], FOREIGN, "pass_unparsed"),
+    ] {
+        let payload = Hello::new(name, KeyShare::Classic, |_| true).unwrap().bytes().to_vec();
+        let count = tags.len();
+        let segment = Segment { tags, source: (CLIENT, 50_000), destination: (Place::A.v4(), 443), payload };
+        let before = gatehouse.metrics().unwrap().verdicts(verdict);
+        frame::send(&edge.network.client, CLIENT_LINK, to, &segment).unwrap();
+        let what = format!("{verdict} of {name} below {count} tags");
+        scrape_until(&gatehouse, &what, Duration::from_secs(3), |metrics| {
+            metrics.verdicts(verdict) > before + 0.5
+        });
+    }
+}
+
+fn strict(edge: &Edge, names: &[&str]) -> Gatehouse {
+    let mut settings = edge.settings(Place::A, "auto");
+    for name in names {
+        settings.domain(name);
+    }
+    edge.guard(&mut settings, "strict").unwrap();
+    let gatehouse = start(edge, settings);
+    scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
+    gatehouse
+}

@@ -1,0 +1,73 @@
+//! One TLS connection that is kept, for what curl does not do: a request between two events, bytes as they are.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+
+use crate::{authority, namespace::Namespace};
+
+/// A TLS connection from a namespace, speaking HTTP/1.1.
+pub struct Kept {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    name: String,
+}
+
+impl Kept {
+    /// Connects from inside `namespace` and shakes hands for `name`, trusting `roots`.
+    pub fn connect(namespace: &Namespace, to: SocketAddr, name: &str, roots: &Path) -> anyhow::Result<Self> {
+        let config =
+            ClientConfig::builder().with_root_certificates(authority::roots(roots)?).with_no_client_auth();
+        let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned())?)?;
+        let socket = namespace
+            .await_inside(move || TcpStream::connect_timeout(&to, PATIENCE))?
+            .with_context(|| format!("cannot reach {to}"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = StreamOwned::new(connection, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self { stream, name: name.to_owned() })
+    }
+
+    /// GET on the kept connection: the answer's status.
+    pub fn get(&mut self, path: &str) -> anyhow::Result<u16> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.name);
+        self.send(request.as_bytes())
+    }
+
+    /// Sends bytes as they are and reads one answer: its status.
+    pub fn send(&mut self, request: &[u8]) -> anyhow::Result<u16> {
+        self.stream.write_all(request)?;
+        self.stream.flush()?;
+        let (status, length) = self.head()?;
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(status)
+    }
+
+    fn head(&mut self) -> anyhow::Result<(u16, usize)> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            ensure!(self.stream.read(&mut byte)? == 1 && head.len() < MAX_HEAD, "no head, but {head:?}");
+            head.extend_from_slice(&byte);
+        }
+        let head = String::from_utf8(head)?;
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        let length = head.lines().find_map(|line| {
+            let (field, value) = line.split_once(':')?;
+            field.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        });
+        Ok((status, length.unwrap_or(0)))
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_HEAD: usize = 64 << 10;

@@ -1,0 +1,31 @@
+//! `cargo xtask bench NAME`: measurements, published in `target/bench`.
+
+use clap::ValueEnum;
+use xshell::cmd;
+
+use crate::{build_ebpf, setup, shell};
+
+/// What is measured.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Name {
+    /// CPU per request and per connection, beside nginx
+    Proxy,
+    /// Nanoseconds per packet of the guard
+    Guard,
+}
+
+/// Builds in release mode and measures.
+pub(crate) fn run(name: Name) -> anyhow::Result<()> {
+    let shell = shell()?;
+    setup::require_root(&shell, "bench")?;
+    setup::run(&shell, setup::Purpose::All)?;
+    build_ebpf::run()?;
+    cmd!(shell, "cargo build --release --package gatehouse --package testbed").quiet().run()?;
+    let target = shell.current_dir().join("target/release");
+    let (testbed, gatehouse) = (target.join("testbed"), target.join("gatehouse"));
+    match name {
+        Name::Proxy => cmd!(shell, "{testbed} bench-proxy --binary {gatehouse}").quiet().run()?,
+        Name::Guard => cmd!(shell, "{testbed} bench-guard").quiet().run()?,
+    }
+    Ok(())
+}

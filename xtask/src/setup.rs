@@ -1,0 +1,208 @@
+//! `cargo xtask setup`: what the other commands need and Cargo does not bring, from Debian's archive and crates.io.
+//! Invariant: what is there is never installed again, and looking costs no process but rustup's
+//! (`what_is_there_is_not_missing`).
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use xshell::{Shell, cmd};
+
+/// What the set-up is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `run` and `test`.
+    Run,
+    /// Benchmarks as well.
+    All,
+}
+
+/// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
+pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
+    let needed = PACKAGES.iter().filter(|package| match package.group {
+        Group::Tests => true,
+        Group::Toolchain => !has_nightly_sources(shell),
+        Group::Benches => purpose == Purpose::All,
+    });
+    let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
+    install_packages(shell, &missing)?;
+    install_bpf_linker(shell)
+}
+
+/// Fails with the remedy unless this is root: namespaces, XDP and ports below 1024 need it.
+pub(crate) fn require_root(shell: &Shell, command: &str) -> anyhow::Result<()> {
+    if is_root(shell)? {
+        return Ok(());
+    }
+    bail!(
+        "`cargo xtask {command}` makes network namespaces and attaches XDP programs, so it needs root: \
+         sudo --preserve-env=HOME env PATH=\"$PATH\" cargo xtask {command}"
+    )
+}
+
+struct Package {
+    name: &'static str,
+    /// A program on the PATH, or a file: there when the package is.
+    shows: &'static str,
+    why: &'static str,
+    group: Group,
+    /// A service that its installation starts, and that nothing here needs.
+    service: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Tests,
+    Toolchain,
+    Benches,
+}
+
+impl Package {
+    const fn new(group: Group, name: &'static str, shows: &'static str, why: &'static str) -> Self {
+        Self { name, shows, why, group, service: None }
+    }
+
+    const fn with_service(mut self, service: &'static str) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    fn is_there(&self, on_path: impl Fn(&str) -> bool) -> bool {
+        if self.shows.starts_with('/') { Path::new(self.shows).exists() } else { on_path(self.shows) }
+    }
+}
+
+fn install_packages(shell: &Shell, missing: &[&Package]) -> anyhow::Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("missing on this machine:");
+    for Package { name, why, .. } in missing {
+        println!("  {name:16} {why}");
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if !on_path("apt-get") {
+        bail!("this is not Debian: install the equivalents of {}, then run this again", names.join(" "));
+    }
+    if !is_root(shell)? {
+        let names = names.join(" ");
+        bail!("not root: run `sudo apt-get install --no-install-recommends {names}`, then this again");
+    }
+    println!("installing them with apt-get");
+    let _noninteractive = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
+    cmd!(shell, "apt-get -qq update").quiet().run().context("apt-get update failed")?;
+    cmd!(shell, "apt-get -qq install --yes --no-install-recommends {names...}")
+        .quiet()
+        .ignore_stdout()
+        .run()
+        .context("Debian 12 has all of these in bookworm and bookworm-security: are both in /etc/apt?")?;
+    stop_services(shell, missing)
+}
+
+/// Debian starts a service as it installs it; where systemd runs, those that came along are stopped again.
+fn stop_services(shell: &Shell, installed: &[&Package]) -> anyhow::Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for service in installed.iter().filter_map(|package| package.service) {
+        println!("stopping the service {service}, which nothing here needs");
+        cmd!(shell, "systemctl disable --now {service}").quiet().ignore_stderr().run()?;
+    }
+    Ok(())
+}
+
+fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
+    if on_path("bpf-linker") || cargo_home().is_some_and(|home| home.join("bin/bpf-linker").exists()) {
+        return Ok(());
+    }
+    println!("  bpf-linker       links the XDP program; installing it with cargo, which takes two minutes");
+    if !Path::new(LLVM).exists() {
+        cmd!(shell, "cargo install --quiet bpf-linker --version {BPF_LINKER}").quiet().run()?;
+        return Ok(());
+    }
+    // The linker's LLVM must not be older than the compiler's, so both are of Debian's LLVM 22.
+    let _prefix = shell.push_env("LLVM_PREFIX", LLVM);
+    let install = cmd!(shell, "cargo install --quiet bpf-linker --version {BPF_LINKER}");
+    install.args(["--no-default-features", "--features", "llvm-22"]).quiet().run()?;
+    Ok(())
+}
+
+/// Whether rustup has a nightly with the standard library's sources, so that Debian's compiler is not needed.
+fn has_nightly_sources(shell: &Shell) -> bool {
+    let sysroot = cmd!(shell, "rustup run nightly rustc --print sysroot").quiet().ignore_stderr().read();
+    sysroot.is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").exists())
+}
+
+fn is_root(shell: &Shell) -> anyhow::Result<bool> {
+    Ok(cmd!(shell, "id --user").quiet().read()? == "0")
+}
+
+fn on_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder: PathBuf| folder.join(program)).any(|file| file.is_file())
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
+}
+
+const PACKAGES: &[Package] = &[
+    Package::new(Group::Tests, "pebble", "pebble", "Let's Encrypt's test CA and the DNS it validates by"),
+    Package::new(Group::Tests, "curl", "curl", "the client of the end-to-end cases"),
+    Package::new(Group::Tests, "openssl", "openssl", "a second TLS client, for alerts and old versions"),
+    Package::new(Group::Tests, "iproute2", "ip", "namespaces, veth pairs and socket listings"),
+    Package::new(Group::Tests, "ethtool", "ethtool", "checksum offload, which XDP must not meet on veth"),
+    Package::new(Group::Tests, "prometheus", "promtool", "checks the metrics' format")
+        .with_service("prometheus"),
+    Package::new(Group::Tests, "bpftool", "bpftool", "shows what is attached and pinned"),
+    Package::new(Group::Toolchain, "rustc-web", "/usr/share/doc/rustc-web", "compiles the XDP program"),
+    Package::new(
+        Group::Toolchain,
+        "rust-web-src",
+        "/usr/share/doc/rust-web-src",
+        "its core library's sources",
+    ),
+    Package::new(Group::Toolchain, "llvm-22-dev", LLVM_CONFIG, "what bpf-linker is built on"),
+    Package::new(Group::Toolchain, "libpolly-22-dev", LLVM_POLLY, "likewise"),
+    Package::new(Group::Toolchain, "zlib1g-dev", "/usr/include/zlib.h", "likewise"),
+    Package::new(Group::Toolchain, "libzstd-dev", "/usr/include/zstd.h", "likewise"),
+    Package::new(Group::Toolchain, "libxml2-dev", "/usr/include/libxml2/libxml/parser.h", "likewise"),
+    Package::new(Group::Toolchain, "g++", "g++", "its linking needs libstdc++"),
+    Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
+        .with_service("nginx"),
+    Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
+];
+const LLVM: &str = "/usr/lib/llvm-22";
+const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
+const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
+const BPF_LINKER: &str = "0.13.0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_missing() {
+        let program = Package::new(Group::Tests, "pebble", "pebble", "");
+        assert!(program.is_there(|name| name == "pebble"));
+        assert!(!program.is_there(|_| false));
+        let file = Package::new(Group::Tests, "base-files", "/etc", "");
+        assert!(file.is_there(|_| false));
+    }
+
+    #[test]
+    fn every_package_is_named_once_and_says_what_it_is_for() {
+        for (index, package) in PACKAGES.iter().enumerate() {
+            assert!(!package.why.is_empty() && !package.shows.is_empty(), "{}", package.name);
+            assert!(
+                PACKAGES[..index].iter().all(|other| other.name != package.name),
+                "{} twice",
+                package.name
+            );
+        }
+    }
+}
