@@ -2,7 +2,11 @@
 //! Invariants: a link that is there is updated, never removed and made again, since the first attachment resets some
 //! network cards; an attachment that is no link is undone (`a_second_start_adopts_maps_link_names_and_counters`).
 
-use std::{path::Path, path::PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -21,7 +25,7 @@ use super::{
     error::{GuardError, errno},
     interface::Interface,
     maps::PINNED,
-    pins::{Pins, remove_link},
+    pins::{Pins, Removal, remove_link},
 };
 use crate::config::Attach;
 
@@ -68,7 +72,7 @@ pub(super) fn attach_all(
                 pinned.push(link);
             }
             Err(error) => {
-                pinned.iter().try_for_each(|link| remove_link(link))?;
+                pinned.iter().try_for_each(|link| remove_link(link).map(drop))?;
                 return Err(error);
             }
         }
@@ -92,16 +96,17 @@ fn attach(
         Attach::Native => Attach::Generic,
         Attach::Generic => Attach::Native,
     };
-    remove_link(&pins.link(interface.index, other))?;
+    let removal = remove_link(&pins.link(interface.index, other))?;
     let path = pins.link(interface.index, mode);
     if path.exists() {
         match replace(program, interface, &path) {
             // The interface the link belonged to is gone, and its index was given to this one.
-            Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => remove_link(&path)?,
+            Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => drop(remove_link(&path)?),
             done => return done.map(|()| None),
         }
     }
-    let link = create(program, interface, mode)?;
+    let deadline = Instant::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
+    let link = create_by(deadline, program, interface, mode)?;
     link.pin(&path).map_err(|error| pin_failed(&path, &error))?;
     Ok(Some(path))
 }
@@ -111,6 +116,21 @@ fn replace(program: &mut Xdp, interface: &Interface, path: &Path) -> Result<(), 
         .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))
         .map_err(|error| pin_failed(path, &error))?;
     program.attach_to_link(link).map(drop).map_err(|error| refused(interface, &error))
+}
+
+/// Attaches, waiting until `deadline` for a link of ours that the kernel is removing.
+fn create_by(
+    deadline: Instant,
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: Attach,
+) -> Result<FdLink, GuardError> {
+    loop {
+        match create(program, interface, mode) {
+            Err(GuardError::Occupied { .. }) if Instant::now() < deadline => thread::park_timeout(PAUSE),
+            done => return done,
+        }
+    }
 }
 
 fn create(program: &mut Xdp, interface: &Interface, mode: Attach) -> Result<FdLink, GuardError> {
@@ -163,3 +183,7 @@ pub(super) fn inspect(what: &'static str, error: &(dyn std::error::Error + 'stat
 fn into_io(error: &(dyn std::error::Error + 'static)) -> std::io::Error {
     errno(error).map_or_else(|| std::io::Error::other(error.to_string()), std::io::Error::from)
 }
+
+/// How long the kernel may take to remove a link whose pin is gone.
+const REMOVAL: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(5);

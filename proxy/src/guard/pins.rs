@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::programs::links::PinnedLink;
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -87,7 +86,7 @@ impl Pins {
     /// Removes every pin, and the bpffs if [`Pins::prepare`] mounted it; says what went.
     pub(super) fn remove_all(self) -> Result<Vec<PathBuf>, GuardError> {
         let links = self.links()?;
-        links.iter().try_for_each(|link| remove_link(link))?;
+        links.iter().try_for_each(|link| remove_link(link).map(drop))?;
         let folders = self.entries("maps-v")?;
         folders.iter().try_for_each(|folder| remove_folder(folder))?;
         if mounted_by_us(&self.0) {
@@ -121,17 +120,22 @@ pub(super) fn remove_folder(folder: &Path) -> Result<(), GuardError> {
     }
 }
 
-/// Removes a pinned link and with it the attachment.
-pub(super) fn remove_link(path: &Path) -> Result<(), GuardError> {
-    // The kernel detaches later, from a work queue, when the inode held the last reference: so ours goes last.
-    let link = PinnedLink::from_pin(path).ok();
+/// Removes a pinned link, whether there was one; the kernel detaches from a work queue, within milliseconds.
+pub(super) fn remove_link(path: &Path) -> Result<Removal, GuardError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(GuardError::PinPath { path: path.to_owned(), source });
-        }
-        _ => drop(link),
+        Ok(()) => Ok(Removal::Underway),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Removal::Needless),
+        Err(source) => Err(GuardError::PinPath { path: path.to_owned(), source }),
     }
-    Ok(())
+}
+
+/// What became of a link that was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// The interface is about to be free.
+    Underway,
+    /// There was no such link.
+    Needless,
 }
 
 fn in_bpffs(path: &Path) -> nix::Result<bool> {
