@@ -23,11 +23,8 @@ pub enum Progress {
     Malformed,
     /// It has more records or extensions than are walked, or is longer than any hello.
     TooLong,
-    /// The name is in the first `bytes` of the buffer. What follows it in the hello has not been looked at.
-    Name {
-        /// Length of the name, 1 to [`MAX_NAME_BYTES`].
-        bytes: u32,
-    },
+    /// The name is in the buffer, [`State::name_bytes`] long. What follows it in the hello has not been looked at.
+    Name,
 }
 
 /// Where the walk stands. The default is before the first byte.
@@ -40,6 +37,8 @@ pub struct State {
     field: u64,
     /// The part read so far of a record's header.
     record_header: u64,
+    /// Position in the piece that is being fed.
+    at: u32,
     /// What is waited for.
     phase: Phase,
     /// Bytes of `field` that have been read.
@@ -64,7 +63,7 @@ pub struct State {
     extensions: u16,
 }
 
-const _: () = assert!(size_of::<State>() == 56);
+const _: () = assert!(size_of::<State>() == 64);
 
 /// The field that is read next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -94,9 +93,9 @@ enum Phase {
 /// Once anything but [`Progress::Incomplete`] has been said, the state is spent.
 #[inline]
 pub fn feed<S: Source + ?Sized>(state: &mut State, source: &S, name: &mut NameBuffer) -> Progress {
-    let mut at = 0;
+    state.at = 0;
     for _ in 0..MAX_STEPS {
-        if let Break(progress) = state.step(source, &mut at, name) {
+        if let Break(progress) = state.step(source, name) {
             return progress;
         }
     }
@@ -104,45 +103,49 @@ pub fn feed<S: Source + ?Sized>(state: &mut State, source: &S, name: &mut NameBu
 }
 
 impl State {
-    /// Reads one thing: the header of a record, a field, the name; or passes over the rest of a record.
+    /// Length of the name once it has been seen: 1 to [`MAX_NAME_BYTES`].
+    #[must_use]
     #[inline]
-    fn step<S: Source + ?Sized>(
-        &mut self,
-        source: &S,
-        at: &mut u32,
-        name: &mut NameBuffer,
-    ) -> ControlFlow<Progress> {
-        let mut available = source.size().saturating_sub(*at);
+    pub const fn name_bytes(&self) -> u32 {
+        self.name_bytes
+    }
+
+    /// Reads one thing: the header of a record, a field, the name; or passes over the rest of a record.
+    ///
+    /// Never inlined: were the state kept in registers over the loop, the verifier would follow each value it can have
+    /// (1,000,001 instructions and refused); in memory it is any value, and each turn is verified once.
+    #[inline(never)]
+    fn step<S: Source + ?Sized>(&mut self, source: &S, name: &mut NameBuffer) -> ControlFlow<Progress> {
+        let mut available = source.size().saturating_sub(self.at);
         if available == 0 {
             return Break(Progress::Incomplete);
         }
         if self.record_left == 0 {
-            return self.read_record_header(source, at, available);
+            return self.read_record_header(source, available);
         }
         let skipped = self.skip.min(self.record_left).min(available);
         self.skip -= skipped;
         self.record_left -= skipped;
-        *at += skipped;
+        self.at += skipped;
         available = (available - skipped).min(self.record_left);
         if available == 0 {
             return Continue(());
         }
         if self.phase == Phase::Name {
-            return self.read_name(source, at, available, name);
+            return self.read_name(source, available, name);
         }
-        self.read_field(source, at, available)
+        self.read_field(source, available)
     }
 
     #[inline]
     fn read_record_header<S: Source + ?Sized>(
         &mut self,
         source: &S,
-        at: &mut u32,
         available: u32,
     ) -> ControlFlow<Progress> {
         let bytes = available.min(RECORD_HEADER_BYTES.saturating_sub(self.record_header_read));
-        let Some(number) = source.load_number(*at, bytes) else { return Break(Progress::Malformed) };
-        *at += bytes;
+        let Some(number) = source.load_number(self.at, bytes) else { return Break(Progress::Malformed) };
+        self.at += bytes;
         self.record_header = self.record_header << (8 * bytes) | number;
         self.record_header_read += bytes;
         let unread = RECORD_HEADER_BYTES.saturating_sub(self.record_header_read);
@@ -179,16 +182,11 @@ impl State {
     }
 
     #[inline]
-    fn read_field<S: Source + ?Sized>(
-        &mut self,
-        source: &S,
-        at: &mut u32,
-        available: u32,
-    ) -> ControlFlow<Progress> {
+    fn read_field<S: Source + ?Sized>(&mut self, source: &S, available: u32) -> ControlFlow<Progress> {
         let width = self.phase.width();
         let bytes = available.min(width.saturating_sub(self.field_read));
-        let Some(number) = source.load_number(*at, bytes) else { return Break(Progress::Malformed) };
-        *at += bytes;
+        let Some(number) = source.load_number(self.at, bytes) else { return Break(Progress::Malformed) };
+        self.at += bytes;
         self.record_left -= bytes;
         self.field = self.field << (8 * bytes) | number;
         self.field_read += bytes;
@@ -301,15 +299,14 @@ impl State {
     fn read_name<S: Source + ?Sized>(
         &mut self,
         source: &S,
-        at: &mut u32,
         available: u32,
         name: &mut NameBuffer,
     ) -> ControlFlow<Progress> {
         let bytes = available.min(self.name_bytes.saturating_sub(self.name_read));
-        if source.load_name(*at, bytes, name, self.name_read).is_none() {
+        if source.load_name(self.at, bytes, name, self.name_read).is_none() {
             return Break(Progress::Malformed);
         }
-        *at += bytes;
+        self.at += bytes;
         self.record_left -= bytes;
         self.name_read += bytes;
         if self.name_read < self.name_bytes {
@@ -317,7 +314,7 @@ impl State {
         }
         // RFC 6066 §3: literal addresses are not permitted.
         let address = name.is_address(self.name_bytes);
-        Break(if address { Progress::Malformed } else { Progress::Name { bytes: self.name_bytes } })
+        Break(if address { Progress::Malformed } else { Progress::Name })
     }
 
     /// Claims `skip` bytes to pass over and the field behind them from what is left of the message.

@@ -7,7 +7,7 @@
 use crate::budget::Rate;
 use crate::client_hello::{self, Progress};
 use crate::maps::{Cause, Mode, NameKey, PortEntry, Settings, Verdict};
-use crate::name_hash::{NameBuffer, NameHashes};
+use crate::name_hash::NameBuffer;
 use crate::segment::{Segment, Unjudged};
 use crate::source::{Source, Window};
 
@@ -77,15 +77,16 @@ pub fn decide<S: Source + ?Sized, T: Tables>(frame: &S, tables: &T, scratch: &mu
     }
     let payload = Window::new(frame, segment.payload_offset, segment.payload_bytes);
     scratch.hello = client_hello::State::default();
-    let bytes = match client_hello::feed(&mut scratch.hello, &payload, &mut scratch.name) {
-        Progress::Name { bytes } => bytes,
+    match client_hello::feed(&mut scratch.hello, &payload, &mut scratch.name) {
+        Progress::Name => {}
         Progress::Incomplete => return Decision::Pass(Verdict::PassIncomplete),
         Progress::NotHello => return Decision::Pass(Verdict::PassNoHello),
         Progress::NoName => return Decision::Pass(Verdict::PassNoName),
         Progress::Malformed => return Decision::Pass(Verdict::PassMalformed),
         Progress::TooLong => return Decision::Pass(Verdict::PassTooLong),
-    };
-    match judge(scratch.name.hashes(tables.name_key(), bytes), tables) {
+    }
+    scratch.name.measure(scratch.hello.name_bytes());
+    match judge(&scratch.name, tables) {
         Ok(verdict) => Decision::Pass(verdict),
         Err(cause) => Decision::Reject(cause, segment),
     }
@@ -93,9 +94,11 @@ pub fn decide<S: Source + ?Sized, T: Tables>(frame: &S, tables: &T, scratch: &mu
 
 /// Judges a name: the verdict under which it passes, or why it does not.
 #[inline]
-fn judge<T: Tables>(name: NameHashes, tables: &T) -> Result<Verdict, Cause> {
+fn judge<T: Tables>(name: &NameBuffer, tables: &T) -> Result<Verdict, Cause> {
+    let key = tables.name_key();
+    let exact = name.exact(&key);
     // Allowed before denied: a collision can only let a foreign name through to user space, which is authoritative.
-    if tables.allows(name.exact) || name.wildcard.is_some_and(|suffix| tables.allows(suffix)) {
+    if tables.allows(exact) || name.wildcard(&key).is_some_and(|suffix| tables.allows(suffix)) {
         return Ok(Verdict::PassAllowed);
     }
     let now_ns = tables.now_ns();
@@ -104,7 +107,7 @@ fn judge<T: Tables>(name: NameHashes, tables: &T) -> Result<Verdict, Cause> {
     }
     let settings = tables.settings();
     let Some(mode) = Mode::enforcing(settings.mode) else { return Ok(Verdict::PassObserved) };
-    if tables.denied_until_ns(name.exact).is_some_and(|until_ns| now_ns < until_ns) {
+    if tables.denied_until_ns(exact).is_some_and(|until_ns| now_ns < until_ns) {
         return Err(Cause::Denied);
     }
     let budget = Rate { per_second: settings.unknown_per_second, burst: settings.unknown_burst };

@@ -18,11 +18,6 @@ pub struct InPlace {
 pub const OFFSET_AND_FLAGS_AT: u32 = 12;
 /// Position of the checksum in a TCP header (RFC 9293 §3.1).
 pub const CHECKSUM_AT: u32 = 16;
-/// An IPv4 and a TCP header without options.
-pub const IPV4_BYTES: usize = 40;
-/// An IPv6 and a TCP header without extensions and options.
-pub const IPV6_BYTES: usize = 60;
-
 /// The segment itself as a reset. Its sequence number is the next the socket waits for, so the reset is exact and
 /// needs no challenge (RFC 5961 §3.2); the payload stays and is ignored.
 #[must_use]
@@ -36,38 +31,28 @@ pub fn in_place(segment: &Segment) -> InPlace {
     InPlace { offset_and_flags: word.to_be_bytes(), checksum: complement(sum).to_be_bytes() }
 }
 
-/// Headers of an IPv4 packet that resets the client; `addresses` are source and destination of its segment.
+/// The IPv4 header of an answer to the client; `addresses` are source and destination of its segment.
 #[must_use]
 #[inline]
-pub fn answer_ipv4(segment: &Segment, addresses: [u8; 8]) -> [u8; IPV4_BYTES] {
+pub fn ipv4_header(addresses: [u8; 8]) -> [u8; 20] {
     let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
     // RFC 791 §3.1: no options, 40 bytes; RFC 6864 §4: identification means nothing with Don't Fragment.
     let header = [0x45, 0, 0, 40, 0, 0, 0x40, 0, HOP_LIMIT, TCP, 0, 0, d0, d1, d2, d3, s0, s1, s2, s3];
     let [c1, c0] = complement(sum(&header)).to_be_bytes();
-    let header = [0x45, 0, 0, 40, 0, 0, 0x40, 0, HOP_LIMIT, TCP, c1, c0, d0, d1, d2, d3, s0, s1, s2, s3];
-    join(header, reset(segment, sum(&addresses)))
+    [0x45, 0, 0, 40, 0, 0, 0x40, 0, HOP_LIMIT, TCP, c1, c0, d0, d1, d2, d3, s0, s1, s2, s3]
 }
 
-/// Headers of an IPv6 packet that resets the client; `addresses` are source and destination of its segment.
-#[must_use]
-#[inline]
-pub fn answer_ipv6(segment: &Segment, addresses: [u8; 32]) -> [u8; IPV6_BYTES] {
-    let mut header = [0; 40];
-    // RFC 8200 §3: no traffic class or flow label, 20 bytes of payload.
-    for (to, from) in header.iter_mut().zip([0x60, 0, 0, 0, 0, 20, TCP, HOP_LIMIT]) {
-        *to = from;
-    }
-    let (source, destination) = addresses.split_at(16);
-    for (to, from) in header.iter_mut().skip(8).zip(destination.iter().chain(source)) {
-        *to = *from;
-    }
-    join(header, reset(segment, sum(&addresses)))
-}
+/// What stands before the addresses in the IPv6 header of an answer to the client (RFC 8200 §3): no traffic class or
+/// flow label, 20 bytes of payload.
+pub const IPV6_HEADER_START: [u8; 8] = [0x60, 0, 0, 0, 0, 20, TCP, HOP_LIMIT];
 
+/// The TCP header of an answer to the client; `addresses` are source and destination of its segment, in any order.
+///
 /// RFC 9293 §3.10.7.1: the reset takes its sequence number from the acknowledgment; without one it is zero and
 /// acknowledges what the segment occupies.
+#[must_use]
 #[inline]
-fn reset(segment: &Segment, addresses: u64) -> [u8; 20] {
+pub fn tcp_header<const N: usize>(segment: &Segment, addresses: &[u8; N]) -> [u8; 20] {
     let end = u32::from(segment.has(Segment::FIN));
     let (sequence, acknowledgment, flags) = if segment.has(Segment::ACK) {
         (segment.acknowledgment, 0, Segment::RST)
@@ -82,17 +67,8 @@ fn reset(segment: &Segment, addresses: u64) -> [u8; 20] {
     let [f1, f0] = (FIVE_WORDS | flags).to_be_bytes();
     let header = [s1, s0, d1, d0, q3, q2, q1, q0, a3, a2, a1, a0, f1, f0, 0, 0, 0, 0, 0, 0];
     // RFC 9293 §3.1: the pseudo-header is both addresses, the protocol and the length.
-    let [c1, c0] = complement(sum(&header) + addresses + u64::from(TCP) + 20).to_be_bytes();
+    let [c1, c0] = complement(sum(&header) + sum(addresses) + u64::from(TCP) + 20).to_be_bytes();
     [s1, s0, d1, d0, q3, q2, q1, q0, a3, a2, a1, a0, f1, f0, 0, 0, c1, c0, 0, 0]
-}
-
-#[inline]
-fn join<const A: usize, const B: usize, const N: usize>(first: [u8; A], second: [u8; B]) -> [u8; N] {
-    let mut joined = [0; N];
-    for (to, from) in joined.iter_mut().zip(first.iter().chain(&second)) {
-        *to = *from;
-    }
-    joined
 }
 
 /// Sum of 16-bit words (RFC 1071 §1), not yet folded.

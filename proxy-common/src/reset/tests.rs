@@ -19,6 +19,21 @@ fn addresses(frame: &Frame) -> Vec<u8> {
     }
 }
 
+/// The packet that resets the client, and the length of its IP header.
+fn answer(frame: &Frame) -> (Vec<u8>, usize) {
+    let bytes = frame.bytes();
+    let segment = Segment::find(bytes.as_slice()).unwrap();
+    if frame.ipv6 {
+        let addresses: [u8; 32] = bytes.load(22).unwrap();
+        let (source, destination) = addresses.split_at(16);
+        let header = [&IPV6_HEADER_START, destination, source].concat();
+        ([header, tcp_header(&segment, &addresses).to_vec()].concat(), 40)
+    } else {
+        let addresses = bytes.load(26).unwrap();
+        ([ipv4_header(addresses), tcp_header(&segment, &addresses)].concat(), 20)
+    }
+}
+
 #[test]
 fn a_segment_turned_into_a_reset_keeps_a_valid_checksum() {
     for frame in frames() {
@@ -40,12 +55,7 @@ fn a_segment_turned_into_a_reset_keeps_a_valid_checksum() {
 fn an_answer_to_the_client_has_valid_checksums() {
     for frame in frames() {
         let bytes = frame.bytes();
-        let segment = Segment::find(bytes.as_slice()).unwrap();
-        let (packet, headers) = if frame.ipv6 {
-            (answer_ipv6(&segment, bytes.load(22).unwrap()).to_vec(), 40)
-        } else {
-            (answer_ipv4(&segment, bytes.load(26).unwrap()).to_vec(), 20)
-        };
+        let (packet, headers) = answer(&frame);
         assert_eq!(tcp_checksum(&addresses(&frame), &packet[headers..]), 0, "{frame:?}");
         assert!(frame.ipv6 || header_sum(&packet[..20]) == 0xffff, "{frame:?}");
         let seen = Segment::find([&bytes[..14], &packet].concat().as_slice()).unwrap();
@@ -57,17 +67,17 @@ fn an_answer_to_the_client_has_valid_checksums() {
 #[test]
 fn the_reset_answers_the_acknowledgment_or_else_the_data() {
     let data = u32::try_from(b"data".len()).unwrap();
-    for (flags, sequence, acknowledgment, answer) in [
+    for (flags, sequence, acknowledgment, control) in [
         (Segment::ACK | Segment::PSH, Frame::ACKNOWLEDGMENT, 0, Segment::RST),
         (Segment::ACK | Segment::FIN, Frame::ACKNOWLEDGMENT, 0, Segment::RST),
         (Segment::PSH, 0, Frame::SEQUENCE + data, Segment::RST | Segment::ACK),
         (Segment::FIN, 0, Frame::SEQUENCE + data + 1, Segment::RST | Segment::ACK),
     ] {
-        let bytes = Frame { flags, ..Frame::with(*b"data") }.bytes();
-        let segment = Segment::find(bytes.as_slice()).unwrap();
-        let packet = answer_ipv4(&segment, bytes.load(26).unwrap());
+        let frame = Frame { flags, ..Frame::with(*b"data") };
+        let bytes = frame.bytes();
+        let (packet, _) = answer(&frame);
         let seen = Segment::find([&bytes[..14], &packet].concat().as_slice()).unwrap();
         assert_eq!((seen.sequence, seen.acknowledgment), (sequence, acknowledgment), "flags {flags:#x}");
-        assert_eq!(seen.offset_and_flags & 0x3f, answer, "flags {flags:#x}");
+        assert_eq!(seen.offset_and_flags & 0x3f, control, "flags {flags:#x}");
     }
 }
