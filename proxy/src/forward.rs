@@ -1,65 +1,73 @@
 //! From a request to its upstream and back: admission, rewriting, upstream connections, streaming, error pages.
-//! Not here: connections from clients and their limits (`worker`), which names are served (`domains`).
-//! Invariants: nothing is done for a request before [`admit::admit`] let it in; what frames a request towards the upstream
-//! is its body alone (`framing_follows_from_the_body_alone`); a response cut short upstream is cut short for the client.
+//! Not here: connections and their limits (`worker`), which names are served (`domains`).
+//! Invariants: nothing is looked at before admission (`every_offence_has_its_own_name`); an upstream can believe what it is
+//! told of a client (`the_clients_own_claims_never_reach_the_upstream`); each request is counted and logged once, when it
+//! ends (`every_request_is_counted_once`).
 
-pub mod admit;
-mod answer;
+mod admit;
+mod authority;
 mod body;
 mod cleartext;
-mod connect;
-mod failure;
 mod metrics;
+mod pace;
 mod page;
-mod pool;
+mod record;
+mod refusal;
 mod relay;
 mod rewrite;
+#[cfg(test)]
+mod tests;
+mod upstream;
 
-use std::{
-    net::SocketAddr,
-    rc::{Rc, Weak},
-    sync::Arc,
-    time::Instant,
-};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts, uri::Scheme};
 use hyper::{Request, Response, body::Incoming};
 
 pub use self::{
+    admit::Offence,
     body::Body,
-    connect::{UpstreamError, Upstreams},
     metrics::{Metrics, Outcome},
+    upstream::{UpstreamError, UpstreamSettings},
+};
+use self::{
+    cleartext::Plan,
+    record::{Books, Record},
+    refusal::Refusal,
+    relay::Relay,
+    upstream::{ChosenBy, Failure, Route},
 };
 use crate::{
     certificates::Certificates,
     config,
-    domains::{Domains, Permission},
+    domains::{Domains, Permission, Site, Source},
     name::ServerName,
-    target::Target,
     telemetry::access_log::AccessLog,
     transport::Transport,
-    worker::PhaseWatch,
+    worker::{Phase, PhaseWatch},
 };
 
-/// What all workers' forwarders share.
+/// What all workers' forwarders share; one per process.
 pub struct Service {
     /// Permission and targets.
     pub domains: Domains,
-    /// Challenges.
+    /// Answers to http-01 validations.
     pub certificates: Certificates,
-    /// Where requests go whose domain names no target.
-    pub default_target: Option<Target>,
-    /// How targets are reached.
-    pub upstreams: Upstreams,
     /// What a client may take.
     pub limits: config::Limits,
+    /// Connections to targets.
+    pub upstream: Arc<UpstreamSettings>,
     /// What `/health` says.
     pub phase: PhaseWatch,
-    /// The port redirects name.
-    pub public_https_port: u16,
-    /// Where requests are logged.
+    /// One line per request.
     pub access_log: AccessLog,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where names of targets are resolved.
+    pub control: tokio::runtime::Handle,
+    /// Where redirects point, and what upstreams are told.
+    pub public_https_port: u16,
 }
 
 /// A connection as its requests see it.
@@ -71,101 +79,186 @@ pub struct Arrival {
     pub server_name: Option<ServerName>,
 }
 
-/// One worker's: its transport and its upstream connections.
-pub struct Forwarder<T: Transport> {
-    inner: Rc<Inner<T>>,
-}
+/// In a response's extensions: the connection it goes out on is to end with it. HTTP/1.1 is told by `Connection: close`
+/// as well (RFC 9112 §9.6); in HTTP/2 only the connection's owner can send GOAWAY (RFC 9113 §6.8).
+#[derive(Debug, Clone, Copy)]
+pub struct Closes;
+
+/// One worker's: its transport and its upstream connections. Cheap to clone.
+pub struct Forwarder<T: Transport>(Rc<Inner<T>>);
 
 struct Inner<T: Transport> {
     service: Arc<Service>,
-    pool: pool::Pool,
-    connector: connect::Connector<T>,
+    relay: Relay<T>,
 }
 
 impl<T: Transport> Clone for Forwarder<T> {
     fn clone(&self) -> Self {
-        Self { inner: Rc::clone(&self.inner) }
+        Self(Rc::clone(&self.0))
     }
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// For the worker of the current thread.
+    /// For one worker, within its runtime.
     pub fn new(transport: T, service: Arc<Service>) -> Self {
-        let pool = pool::Pool::new(&service.upstreams);
-        let connector = connect::Connector::new(transport);
-        let inner = Rc::new(Inner { service, pool, connector });
-        tokio::task::spawn_local(sweep(Rc::downgrade(&inner)));
-        Self { inner }
+        let relay = Relay::new(
+            transport,
+            Arc::clone(&service.upstream),
+            &service.limits,
+            Books { metrics: service.metrics.clone(), access_log: service.access_log.clone() },
+            service.control.clone(),
+            service.public_https_port,
+        );
+        Self(Rc::new(Inner { service, relay }))
     }
 
-    /// Answers a request that came over TLS at `at`.
+    /// Answers a request that came over TLS; `at` is when its head was there.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends the request upstream and is logged as a client that went away.
     pub async fn serve_https(
         &self,
         request: Request<Incoming>,
         arrival: &Arrival,
         at: Instant,
     ) -> Response<Body> {
-        let record = answer::Record::of(&request, arrival, at);
-        let answer = match self.admitted(&request, arrival).await {
-            Ok(admitted) => relay::relay(&self.inner, request, admitted, arrival).await,
-            Err(refusal) => refusal,
+        let (head, body) = request.into_parts();
+        let relay = &self.0.relay;
+        let record = relay.record(&head, arrival, &Scheme::HTTPS, at);
+        // Without a name there is none that Host could equal.
+        let Some(server_name) = &arrival.server_name else {
+            return relay.refuse(record, &Offence::HostUnlikeServerName.into());
         };
-        answer.finish(&self.inner.service, record)
+        let route = match admit::admit(&head, server_name) {
+            Ok(host) => self.route(server_name, arrival).await.map(|route| (host, route)),
+            Err(offence) => Err(offence.into()),
+        };
+        match route {
+            Ok((host, route)) => relay.pass(head, body, &host, &route, record).await,
+            Err(refusal) => relay.refuse(record, &refusal),
+        }
     }
 
-    /// Answers a request on the cleartext port at `at`: health, ACME challenges, redirects.
+    /// Answers a request on the cleartext port; `at` is when its head was there.
     pub async fn serve_http(
         &self,
         request: Request<Incoming>,
         arrival: &Arrival,
         at: Instant,
     ) -> Response<Body> {
-        let record = answer::Record::of(&request, arrival, at);
-        let answer = cleartext::answer(&self.inner.service, &request, arrival).await;
-        answer.finish(&self.inner.service, record)
+        let (head, _) = request.into_parts();
+        let relay = &self.0.relay;
+        let mut record = relay.record(&head, arrival, &Scheme::HTTP, at);
+        let answer = match cleartext::plan(&head) {
+            Ok(plan) => self.answer(plan, &head, arrival, &mut record).await,
+            Err(offence) => Err(offence.into()),
+        };
+        answer.unwrap_or_else(|refusal| relay.refuse(record, &refusal))
     }
 
-    /// Whether the request may go on, and where to. Permission is looked at for every request: a name can be withdrawn
-    /// while its connection is kept.
-    async fn admitted(
-        &self,
-        request: &Request<Incoming>,
-        arrival: &Arrival,
-    ) -> Result<Admitted, answer::Answer> {
-        let service = &self.inner.service;
-        let head = admit::Head::of(request);
-        let host = admit::admit(&head, arrival.server_name.as_ref()).map_err(answer::Answer::refuse)?;
-        let permission = match service.domains.known(&host) {
+    /// Asked for each request, so that a withdrawn name is refused on a kept connection, too.
+    async fn permission(&self, name: &ServerName, arrival: &Arrival) -> Permission {
+        match self.0.service.domains.known(name) {
             Some(permission) => permission,
-            None => service.domains.permission(&host, arrival.peer.ip()).await,
-        };
-        let target = match permission {
-            Permission::Allow(site) => site.target.clone().or_else(|| service.default_target.clone()),
-            // Its certificate was served, so it was allowed before; where it went is not known without its source.
-            Permission::Unknown(_) => service.default_target.clone(),
-            Permission::Deny(_) => return Err(answer::Answer::denied()),
-        };
-        match target {
-            Some(target) => Ok(Admitted { host, target }),
-            None => Err(answer::Answer::no_target()),
+            None => self.0.service.domains.permission(name, arrival.peer.ip()).await,
         }
     }
-}
 
-/// Closes upstream connections nobody has used for a while, as long as there is a forwarder.
-async fn sweep<T: Transport>(inner: Weak<Inner<T>>) {
-    while let Some(inner) = inner.upgrade() {
-        let now = tokio::time::Instant::now();
-        inner.pool.sweep(now.into_std());
-        let period = inner.pool.sweep_period();
-        drop(inner);
-        tokio::time::sleep(period).await;
+    async fn route(&self, name: &ServerName, arrival: &Arrival) -> Result<Route, Refusal> {
+        let default = self.0.service.upstream.default_target.as_ref();
+        let route = match self.permission(name, arrival).await {
+            Permission::Deny(_) => return Err(Refusal::Name),
+            Permission::Allow(site) => own_target(&site),
+            // The name's source is down. Its certificate was valid, so it was served before: by default at the default target.
+            Permission::Unknown(_) => None,
+        };
+        let by_default =
+            || default.map(|target| Route { target: target.clone(), chosen_by: ChosenBy::Configuration });
+        route.or_else(by_default).ok_or(Refusal::Failure(Failure::NoTarget))
+    }
+
+    async fn answer(
+        &self,
+        plan: Plan,
+        head: &Parts,
+        arrival: &Arrival,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Refusal> {
+        let (outcome, answer) = match plan {
+            Plan::Health => (Outcome::Health, health(*self.0.service.phase.borrow())),
+            Plan::Challenge { name, token } => self.challenge(name, token, arrival, record).await?,
+            Plan::Redirect { host } => {
+                record.server_name = Some(host.name.clone());
+                if let Permission::Deny(_) = self.permission(&host.name, arrival).await {
+                    return Err(Refusal::Name);
+                }
+                let location = cleartext::location(head, &host, self.0.service.public_https_port)?;
+                (Outcome::Redirect, redirect(location))
+            }
+        };
+        (record.outcome, record.status) = (outcome, answer.status());
+        Ok(answer)
+    }
+
+    /// Permission first: a made-up name or token must not cost a look-up in the table.
+    async fn challenge(
+        &self,
+        name: ServerName,
+        token: Option<String>,
+        arrival: &Arrival,
+        record: &mut Record,
+    ) -> Result<(Outcome, Response<Body>), Refusal> {
+        record.server_name = Some(name.clone());
+        if let Permission::Deny(_) = self.permission(&name, arrival).await {
+            return Err(Refusal::Name);
+        }
+        let answer = match &token {
+            Some(token) => self.0.service.certificates.http_answer(&name, token).await,
+            None => None,
+        };
+        Ok(match answer {
+            // RFC 8555 §8.3: the key authorization and nothing else.
+            Some(answer) => (Outcome::AnswerChallenge, plain(StatusCode::OK, answer.into())),
+            None => (Outcome::RefuseChallenge, plain(StatusCode::NOT_FOUND, UNKNOWN_CHALLENGE.into())),
+        })
     }
 }
 
-/// A request that may be forwarded.
-#[derive(Debug)]
-struct Admitted {
-    host: ServerName,
-    target: Target,
+/// The target that a domain entry names.
+fn own_target(site: &Site) -> Option<Route> {
+    let chosen_by = match site.source {
+        Source::Static => ChosenBy::Configuration,
+        Source::Table | Source::Ask => ChosenBy::Entry,
+    };
+    site.target.clone().map(|target| Route { target, chosen_by })
 }
+
+/// What a balancer is told (Global Accelerator takes an instance out of service upon anything but 200).
+fn health(phase: Phase) -> Response<Body> {
+    match phase {
+        Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
+        Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
+        Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
+        Phase::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
+    }
+}
+
+/// RFC 9110 §15.4.9: permanent, and the method stays.
+fn redirect(location: HeaderValue) -> Response<Body> {
+    ours(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[(header::LOCATION, location)])
+}
+
+fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
+    ours(status, text, &[(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))])
+}
+
+/// An answer of our own; it holds for this moment only (RFC 9111 §5.2.2.5).
+fn ours(status: StatusCode, body: Bytes, fields: &[(HeaderName, HeaderValue)]) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().extend(fields.iter().cloned());
+    response
+}
+
+const UNKNOWN_CHALLENGE: &str = "no such challenge\n";

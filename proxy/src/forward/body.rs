@@ -1,66 +1,104 @@
-//! Bodies on their way: what is answered to clients, and what watches over a body that is streamed.
+//! Bodies on their way through: one frame at a time, each side at the pace of the other.
+//! Invariants: an answer that breaks off upstream breaks off downstream (`a_truncated_answer_is_not_made_whole`); a client
+//! that is gone takes its upstream connection with it (`a_client_that_leaves_ends_the_request_upstream`).
 
 use std::{
     cell::Cell,
-    future::Future,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
 
-use crate::config;
+use super::{
+    metrics::Outcome,
+    pace::{Pace, Patience, now},
+    record::Record,
+    upstream::Lease,
+};
 
-/// What is answered: a page of ours, or an upstream's body as it comes.
-pub struct Body {
-    content: Content,
-    on_end: Option<OnEnd>,
+/// What a client is answered with.
+pub struct Body(Source);
+
+enum Source {
+    Whole(Option<Bytes>),
+    Relay(Box<Relay>),
 }
 
-/// Where a body comes from.
-pub(super) enum Content {
-    Page(Option<Bytes>),
-    Upstream(Box<Paced>),
-}
-
-/// Called once, with how the body ended.
-pub(super) type OnEnd = Box<dyn FnOnce(End)>;
-
-/// How a body ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// It was handed over to its end.
-    Whole,
-    /// It broke off, or its receiver went away.
-    Cut,
+/// An upstream's answer; dropped before its end it takes the upstream connection with it.
+struct Relay {
+    incoming: Incoming,
+    patience: Patience,
+    lease: Option<Lease>,
+    record: Option<Record>,
 }
 
 impl Body {
-    /// A page held in memory.
-    #[must_use]
-    #[cfg(test)]
-    pub(crate) fn page(content: impl Into<Bytes>) -> Self {
-        Self::new(Content::Page(Some(content.into())), Box::new(|_| {}))
+    /// Bytes of our own.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// `on_end` is called when the body has ended or is given up.
-    pub(super) fn new(content: Content, on_end: OnEnd) -> Self {
-        let mut body = Self { content, on_end: Some(on_end) };
-        if body.is_end_stream() {
-            body.end(End::Whole);
+    /// An upstream's answer, which may be silent as long as `pace` lets it.
+    pub(super) fn relay(incoming: Incoming, lease: Lease, pace: Pace, record: Record) -> Self {
+        let mut relay =
+            Relay { incoming, patience: Patience::new(pace), lease: Some(lease), record: Some(record) };
+        // hyper never polls a body that says it is over, as those of HEAD, 204 and 304 do (RFC 9110 §6.4.1).
+        relay.end_if_over();
+        Self(Source::Relay(Box::new(relay)))
+    }
+}
+
+impl Relay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, length);
+                self.patience.pace.arrived(bytes, now());
+                if let Some(record) = &mut self.record {
+                    record.sent_bytes += bytes;
+                }
+                self.end_if_over();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.break_off(Outcome::Truncated, io::Error::other(error)),
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => match self.patience.poll_lost(cx) {
+                Poll::Ready(_) => self.break_off(Outcome::Stalled, io::ErrorKind::TimedOut.into()),
+                Poll::Pending => Poll::Pending,
+            },
         }
-        body
     }
 
-    fn end(&mut self, end: End) {
-        if let Some(on_end) = self.on_end.take() {
-            on_end(end);
+    fn end_if_over(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.end();
         }
+    }
+
+    fn end(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.outcome = Outcome::Forward;
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.release(now());
+        }
+    }
+
+    /// RFC 9112 §8: what is incomplete must be seen to be; hyper closes the connection or resets the stream upon an error.
+    fn break_off(&mut self, outcome: Outcome, error: io::Error) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(mut record) = self.record.take() {
+            record.outcome = outcome;
+        }
+        self.lease = None;
+        Poll::Ready(Some(Err(error)))
     }
 }
 
@@ -68,193 +106,151 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = match &mut self.content {
-            Content::Page(page) => page.take().map(|bytes| Ok(Frame::data(bytes))),
-            Content::Upstream(body) => ready!(Pin::new(&mut **body).poll_frame(cx)),
-        };
-        match &frame {
-            Some(Err(_)) => self.end(End::Cut),
-            Some(Ok(_)) if !self.is_end_stream() => {}
-            Some(Ok(_)) | None => self.end(End::Whole),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Page(page) => page.is_none(),
-            Content::Upstream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Page(page) => SizeHint::with_exact(page.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Content::Upstream(body) => body.size_hint(),
-        }
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.end(End::Cut);
-    }
-}
-
-/// What is sent to an upstream: nothing, or the client's body as it comes.
-pub(super) struct Outgoing(Option<Paced>);
-
-impl Outgoing {
-    pub(super) fn new(body: Option<Paced>) -> Self {
-        Self(body)
-    }
-
-    pub(super) fn into_body(self) -> Option<Paced> {
-        self.0
-    }
-}
-
-impl HttpBody for Outgoing {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
+            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Relay(relay) => loop {
+                match std::task::ready!(relay.poll_frame(cx)) {
+                    // RFC 9110 §6.5.1: trailers may be discarded.
+                    Some(Ok(frame)) if frame.is_trailers() => {}
+                    other => return Poll::Ready(other),
+                }
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+        match &self.0 {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Relay(relay) => relay.incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        match &self.0 {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
+            Source::Relay(relay) => relay.incoming.size_hint(),
+        }
     }
 }
 
-/// A body that may not stall: without a byte for the idle time, or slower than the minimum rate over it, it ends in an error.
-pub(super) struct Paced {
-    body: Incoming,
-    limits: Pace,
-    window: Instant,
-    window_bytes: u64,
-    sleep: Pin<Box<Sleep>>,
-    progress: Progress,
+/// A request's body on its way to the upstream; its client must keep up a pace.
+pub(super) struct Upload {
+    incoming: Option<Incoming>,
+    patience: Patience,
+    progress: Rc<Progress>,
 }
 
-/// How far a body has come, for whoever waits for it to be sent.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Progress(Rc<State>);
-
-#[derive(Debug, Default)]
-struct State {
+/// What is known of an upload while hyper has it.
+#[derive(Debug)]
+pub(super) struct Progress {
     bytes: Cell<u64>,
-    done: Cell<bool>,
-    stalled: Cell<bool>,
+    state: Cell<State>,
+}
+
+/// Where an upload stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The client is to send more.
+    Awaited,
+    /// All that came was given to the upstream.
+    Given { since: Instant },
+    /// The whole body was given to the upstream.
+    Complete { since: Instant },
+    /// The client did not keep up the pace.
+    Slow,
+    /// The client went away.
+    Gone,
+}
+
+impl Upload {
+    pub(super) fn new(incoming: Incoming, pace: Pace) -> Self {
+        let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
+        let state =
+            if incoming.is_some() { State::Given { since: now() } } else { State::Complete { since: now() } };
+        let progress = Rc::new(Progress { bytes: Cell::new(0), state: Cell::new(state) });
+        Self { incoming, patience: Patience::new(pace), progress }
+    }
+
+    pub(super) fn progress(&self) -> Rc<Progress> {
+        Rc::clone(&self.progress)
+    }
+
+    /// The same once more, which can only be had of nothing.
+    pub(super) fn again(&self) -> Option<Self> {
+        if self.incoming.is_some() {
+            return None;
+        }
+        let progress = self.progress();
+        Some(Self {
+            incoming: None,
+            patience: Patience::new(Pace::new(std::time::Duration::MAX, 0)),
+            progress,
+        })
+    }
 }
 
 impl Progress {
-    /// Of a body that is over, or not.
-    pub(super) fn of_body(over: bool) -> Self {
-        let progress = Self::default();
-        progress.0.done.set(over);
-        progress
-    }
-
-    /// Bytes so far.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.bytes.get()
+        self.bytes.get()
     }
 
-    /// Whether the body has been read to its end.
-    pub(super) fn is_done(&self) -> bool {
-        self.0.done.get()
+    pub(super) fn state(&self) -> State {
+        self.state.get()
     }
 
-    /// Whether it ended because its sender was too slow.
-    pub(super) fn has_stalled(&self) -> bool {
-        self.0.stalled.get()
+    fn set(&self, state: State) {
+        self.state.set(state);
     }
 }
 
-/// How slow a body may be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    idle: Duration,
-    minimum_bytes: u64,
-}
-
-impl From<&config::Limits> for Pace {
-    fn from(limits: &config::Limits) -> Self {
-        Self { idle: *limits.idle, minimum_bytes: limits.minimum_rate.saturating_mul(limits.idle.as_secs()) }
-    }
-}
-
-impl Paced {
-    pub(super) fn new(body: Incoming, limits: Pace) -> (Self, Progress) {
-        let progress = Progress::of_body(body.is_end_stream());
-        let now = tokio::time::Instant::now();
-        let sleep = Box::pin(tokio::time::sleep_until(now + limits.idle));
-        let paced =
-            Self { body, limits, window: now.into_std(), window_bytes: 0, sleep, progress: progress.clone() };
-        (paced, progress)
-    }
-
-    fn took(&mut self, bytes: usize) {
-        let now = tokio::time::Instant::now();
-        self.window_bytes = self.window_bytes.saturating_add(bytes as u64);
-        self.progress.0.bytes.set(self.progress.0.bytes.get().saturating_add(bytes as u64));
-        if now.into_std().duration_since(self.window) >= self.limits.idle / 2
-            && self.window_bytes >= self.limits.minimum_bytes
-        {
-            self.window = now.into_std();
-            self.window_bytes = 0;
-            self.sleep.as_mut().reset(now + self.limits.idle);
-        }
-    }
-}
-
-impl HttpBody for Paced {
+impl HttpBody for Upload {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                ready!(self.sleep.as_mut().poll(cx));
-                self.progress.0.stalled.set(true);
-                return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Self { incoming, patience, progress } = &mut *self;
+        let Some(body) = incoming else { return Poll::Ready(None) };
+        loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                // RFC 9110 §6.5.1: trailers may be discarded; a field in them must never pass for one of the head's.
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
+                Poll::Ready(Some(Ok(frame))) => {
+                    let (bytes, since) = (frame.data_ref().map_or(0, length), now());
+                    patience.pace.arrived(bytes, since);
+                    progress.bytes.set(progress.bytes.get() + bytes);
+                    // A body of known length is not polled beyond it.
+                    let over = body.is_end_stream() || body.size_hint().exact() == Some(0);
+                    progress.set(if over { State::Complete { since } } else { State::Given { since } });
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    progress.set(State::Gone);
+                    return Poll::Ready(Some(Err(io::Error::other(error))));
+                }
+                Poll::Ready(None) => {
+                    progress.set(State::Complete { since: now() });
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    progress.set(State::Awaited);
+                    std::task::ready!(patience.poll_lost(cx));
+                    progress.set(State::Slow);
+                    return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+                }
             }
-        };
-        match &frame {
-            Some(Ok(frame)) => self.took(frame.data_ref().map_or(0, Bytes::len)),
-            Some(Err(_)) => {}
-            None => self.progress.0.done.set(true),
         }
-        if self.body.is_end_stream() {
-            self.progress.0.done.set(true);
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    bytes.len() as u64
 }

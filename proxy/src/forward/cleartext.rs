@@ -1,68 +1,100 @@
-//! The cleartext port: health, ACME's http-01, and redirects for everything else.
+//! What a request on the cleartext port is for: health, a validation, or the way to HTTPS.
 
-use hyper::{Request, StatusCode, header::HeaderValue};
+use http::{HeaderValue, request::Parts, uri::Scheme};
 
 use super::{
-    Arrival, Outcome, Service,
-    admit::{Head, admit},
-    answer::Answer,
-    page::Page,
+    admit::{self, Offence},
+    authority::Authority,
 };
-use crate::{domains::Permission, name::ServerName, worker::Phase};
+use crate::name::ServerName;
 
-/// Answers `request`.
-pub(super) async fn answer<B>(service: &Service, request: &Request<B>, arrival: &Arrival) -> Answer {
-    let path = request.uri().path();
-    // A balancer asks by address, so health comes before any host is looked at.
-    if path == "/health" {
-        return health(*service.phase.borrow());
+/// What to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Say how this instance is, whatever host was named: balancers name an address or nothing.
+    Health,
+    /// Answer an http-01 validation (RFC 8555 §8.3), never redirected.
+    Challenge { name: ServerName, token: Option<String> },
+    /// Send the client to HTTPS.
+    Redirect { host: Authority },
+}
+
+/// Decides by the head alone; permission is asked afterwards.
+pub(super) fn plan(head: &Parts) -> Result<Plan, Offence> {
+    admit::message(head)?;
+    if head.uri.path() == HEALTH {
+        return Ok(Plan::Health);
     }
-    let host = match admit(&Head::of(request), None) {
-        Ok(host) => host,
-        Err(offence) => return Answer::refuse(offence),
-    };
-    let permission = match service.domains.known(&host) {
-        Some(permission) => permission,
-        None => service.domains.permission(&host, arrival.peer.ip()).await,
-    };
-    if let Permission::Deny(_) = permission {
-        return Answer::page(Page::of(StatusCode::NOT_FOUND), Outcome::RefuseDenied);
-    }
-    match path.strip_prefix(CHALLENGE) {
-        Some(token) => challenge(service, &host, token).await,
-        None => redirect(service, &host, request),
+    let host = admit::host(head, &Scheme::HTTP)?;
+    match head.uri.path().strip_prefix(CHALLENGE) {
+        Some(token) => Ok(Plan::Challenge { name: host.name, token: read_token(token) }),
+        None => Ok(Plan::Redirect { host }),
     }
 }
 
-fn health(phase: Phase) -> Answer {
-    let (status, text) = match phase {
-        Phase::Serving => (StatusCode::OK, "ok\n"),
-        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        Phase::Unable => (StatusCode::SERVICE_UNAVAILABLE, "unable to serve\n"),
-        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-    };
-    Answer::page(Page::text(status, text), Outcome::Health)
+/// Where HTTPS has what `head` asks for.
+pub(super) fn location(head: &Parts, host: &Authority, https_port: u16) -> Result<HeaderValue, Offence> {
+    let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    // `OPTIONS *` has no address; the site as a whole has.
+    let path = if path == "*" { "/" } else { path };
+    HeaderValue::try_from(format!("https://{}{port}{path}", host.name)).map_err(|_| Offence::TargetForm)
 }
 
-/// RFC 8555 §8.3: the key authorization as text, for the token that was asked for.
-async fn challenge(service: &Service, host: &ServerName, token: &str) -> Answer {
-    match service.certificates.http_answer(host, token).await {
-        Some(authorization) => Answer::page(Page::text(StatusCode::OK, authorization), Outcome::Challenge),
-        None => Answer::page(Page::of(StatusCode::NOT_FOUND), Outcome::ChallengeUnknown),
-    }
+/// RFC 8555 §8.3: base64url characters only; what is longer than any CA's token is none.
+fn read_token(text: &str) -> Option<String> {
+    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let well_formed = !text.is_empty() && text.len() <= LONGEST_TOKEN && text.bytes().all(base64url);
+    well_formed.then(|| text.to_owned())
 }
 
-fn redirect<B>(service: &Service, host: &ServerName, request: &Request<B>) -> Answer {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let path = if path.starts_with('/') { path } else { "/" };
-    let location = match service.public_https_port {
-        443 => format!("https://{host}{path}"),
-        port => format!("https://{host}:{port}{path}"),
-    };
-    match HeaderValue::try_from(location) {
-        Ok(location) => Answer::redirect(location),
-        Err(_) => Answer::page(Page::of(StatusCode::BAD_REQUEST), Outcome::RefuseOffence),
-    }
-}
-
+const HEALTH: &str = "/health";
 const CHALLENGE: &str = "/.well-known/acme-challenge/";
+const LONGEST_TOKEN: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(target: &str, hosts: &[&str]) -> Parts {
+        let request =
+            hosts.iter().fold(http::Request::get(target), |request, host| request.header("host", *host));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn challenge(token: Option<&str>) -> Result<Plan, Offence> {
+        let name = ServerName::parse("shop.example").unwrap();
+        Ok(Plan::Challenge { name, token: token.map(str::to_owned) })
+    }
+
+    #[test]
+    fn only_health_and_validations_are_not_redirected() {
+        let redirect = |host: &[u8]| Ok(Plan::Redirect { host: Authority::parse(host, 80).unwrap() });
+        for (target, host, expected) in [
+            ("/health", Some("192.0.2.1"), Ok(Plan::Health)),
+            ("/health", None, Ok(Plan::Health)),
+            ("/healthy", Some("shop.example"), redirect(b"shop.example")),
+            ("/", Some("Shop.example:8080"), redirect(b"shop.example:8080")),
+            ("/.well-known/acme-challenge/abc-_1", Some("shop.example"), challenge(Some("abc-_1"))),
+            ("/.well-known/acme-challenge/", Some("shop.example"), challenge(None)),
+            ("/.well-known/acme-challenge/a/../b", Some("shop.example"), challenge(None)),
+            ("/", Some("192.0.2.1"), Err(Offence::HostMalformed)),
+            ("/", None, Err(Offence::HostMissing)),
+        ] {
+            assert_eq!(plan(&head(target, host.as_slice())), expected, "{target} {host:?}");
+        }
+        assert_eq!(read_token(&"a".repeat(129)), None);
+    }
+
+    #[test]
+    fn redirects_keep_path_and_query_and_know_their_port() {
+        for (target, port, expected) in [
+            ("/a/b?c=d", 443, "https://shop.example/a/b?c=d"),
+            ("/", 8443, "https://shop.example:8443/"),
+            ("//evil.example/", 443, "https://shop.example//evil.example/"),
+        ] {
+            let host = Authority::parse(b"shop.example:8080", 80).unwrap();
+            assert_eq!(location(&head(target, &[]), &host, port).unwrap(), expected, "{target}");
+        }
+    }
+}

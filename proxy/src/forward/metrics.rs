@@ -1,65 +1,81 @@
-//! What requests are counted as.
+//! What requests are counted under.
 
-use prometheus::Registry;
+use prometheus::{Histogram, Registry};
 
 use super::admit::Offence;
 use crate::{
     label,
-    telemetry::metrics::{Counters, Histograms},
+    telemetry::metrics::{Counters, histogram},
 };
 
 label! {
-    /// What became of a request. Each is counted under exactly one of these.
+    /// What became of a request. Each is counted under exactly one of these, when its last byte was given or it ended early.
     pub enum Outcome["outcome"] {
-        /// The upstream answered.
-        Relay = "relayed",
-        /// Refused before anything else; `gatehouse_requests_refused_total` says why.
+        /// The upstream's answer was passed on whole.
+        Forward = "forwarded",
+        /// It broke a rule of admission.
         RefuseOffence = "refused",
-        /// Its name is not served, or no longer.
-        RefuseDenied = "denied",
-        /// Its name has no target.
-        FailNoTarget = "no_target",
-        /// The target's name has no address.
-        FailUnresolved = "upstream_unresolved",
-        /// The target lies where none may.
-        FailForbidden = "upstream_forbidden",
-        /// No connection to the target.
-        FailUnreachable = "upstream_unreachable",
-        /// No connection to the target in time.
-        FailConnectTimeout = "upstream_connect_timeout",
-        /// The target closed before it answered.
-        FailClosed = "upstream_closed",
-        /// The target did not answer in time.
-        FailResponseTimeout = "upstream_response_timeout",
-        /// The client stopped sending its body.
-        FailRequestBody = "request_body_timeout",
-        /// Redirected to HTTPS.
+        /// Its name is not served, or not any more.
+        RefuseName = "name_refused",
+        /// It was sent to HTTPS.
         Redirect = "redirected",
-        /// `/health`.
+        /// A balancer asked how we are.
         Health = "health",
         /// An http-01 validation, answered.
-        Challenge = "challenge_answered",
+        AnswerChallenge = "challenge_answered",
         /// An http-01 validation of which nothing is known.
-        ChallengeUnknown = "challenge_unknown",
+        RefuseChallenge = "challenge_unknown",
+        /// Its domain has no target, nor is there a default.
+        NoTarget = "no_target",
+        /// The target's name could not be resolved.
+        Unresolved = "upstream_unresolved",
+        /// The target lies where targets must not lie.
+        Forbidden = "upstream_forbidden",
+        /// No connection to the target.
+        Unreachable = "upstream_unreachable",
+        /// No connection to the target in time.
+        ConnectTimeout = "upstream_connect_timeout",
+        /// The target's TLS could not be trusted or failed.
+        Untrusted = "upstream_tls",
+        /// The target closed before it answered.
+        Closed = "upstream_closed",
+        /// No answer in time.
+        ResponseTimeout = "upstream_timeout",
+        /// What the target answered is not HTTP.
+        Invalid = "upstream_invalid",
+        /// The answer broke off; so did ours.
+        Truncated = "upstream_truncated",
+        /// The answer stood still; ours was broken off.
+        Stalled = "upstream_stalled",
+        /// The client's body came too slowly.
+        ClientSlow = "client_slow",
+        /// The client went away.
+        ClientGone = "client_gone",
     }
 }
 
 label! {
-    /// Whether an upstream connection was waiting in the pool.
-    pub(super) enum Reuse["connection"] {
-        Pooled = "pooled",
-        Fresh = "fresh",
-        Retried = "retried",
+    /// How a request came to its upstream connection.
+    pub(super) enum Reach["connection"] {
+        /// A kept one was used.
+        Reuse = "reused",
+        /// One was opened.
+        Open = "opened",
+        /// A kept one had been closed meanwhile, and the request went out again on one opened for it.
+        Retry = "retried",
+        /// None could be opened.
+        Fail = "failed",
     }
 }
 
-/// The metrics of requests.
+/// Metrics of requests.
 #[derive(Clone)]
 pub struct Metrics {
     pub(super) requests: Counters<Outcome>,
-    pub(super) refused: Counters<Offence>,
-    pub(super) seconds: Histograms<Outcome>,
-    pub(super) upstream: Counters<Reuse>,
+    pub(super) offences: Counters<Offence>,
+    pub(super) connections: Counters<Reach>,
+    pub(super) seconds: Histogram,
+    pub(super) upstream_seconds: Histogram,
 }
 
 impl Metrics {
@@ -71,22 +87,31 @@ impl Metrics {
                 "gatehouse_requests_total",
                 "Requests by what became of them.",
             )?,
-            refused: Counters::register(
+            offences: Counters::register(
                 registry,
                 "gatehouse_requests_refused_total",
-                "Requests refused before anything else, by offence.",
+                "Requests refused at admission, by the rule they broke.",
             )?,
-            seconds: Histograms::register(
-                registry,
-                "gatehouse_request_seconds",
-                "From a request's head to the head of its answer.",
-                &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
-            )?,
-            upstream: Counters::register(
+            connections: Counters::register(
                 registry,
                 "gatehouse_upstream_requests_total",
-                "Requests sent to targets, by where the connection came from.",
+                "Requests sent to upstreams, by how their connection was come by.",
+            )?,
+            seconds: histogram(
+                registry,
+                "gatehouse_request_seconds",
+                "From a request's head to the last byte of its answer.",
+                BUCKETS,
+            )?,
+            upstream_seconds: histogram(
+                registry,
+                "gatehouse_upstream_response_seconds",
+                "From a request's head to the head of its upstream's answer.",
+                BUCKETS,
             )?,
         })
     }
 }
+
+const BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -1,155 +1,133 @@
-//! One request to its target and its answer back, over a pooled or a fresh connection.
+//! The way of an admitted request: rewritten, sent to its upstream, its answer streamed back.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
-use hyper::{
-    Method, Request, Response,
-    body::{Body as _, Incoming},
-};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header, request::Parts, uri::Scheme};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
 
 use super::{
-    Admitted, Arrival, Inner,
-    answer::{Answer, Streams},
-    body::{Content, End, Outgoing, Pace, Paced, Progress},
-    failure::Failure,
-    metrics::Reuse,
-    pool::Sender,
-    rewrite::{Asked, towards_client, towards_upstream},
+    Arrival, Body, Closes, UpstreamSettings,
+    admit::Offence,
+    authority::Authority,
+    body::Upload,
+    ours,
+    pace::Pace,
+    page::page,
+    record::{Books, Record},
+    refusal::Refusal,
+    rewrite::{self, Framing, Passage},
+    upstream::{Blame, Lease, Route, Upstreams},
 };
-use crate::{target::Target, transport::Transport};
+use crate::{config, transport::Transport};
 
-/// Forwards `request`; whatever goes wrong becomes an answer that says so.
-pub(super) async fn relay<T: Transport>(
-    inner: &Rc<Inner<T>>,
-    request: Request<Incoming>,
-    admitted: Admitted,
-    arrival: &Arrival,
-) -> Answer {
-    match forward(inner, request, &admitted, arrival).await {
-        Ok(answer) => answer,
-        Err(failure) => {
-            let (blame, target, server_name) = (failure.blame(), &admitted.target, &admitted.host);
-            tracing::info!(%server_name, %target, ?blame, error = %failure, cause = source(&failure), "request failed");
-            Answer::failed(&failure)
+/// One worker's upstreams, and what every passage needs.
+pub(super) struct Relay<T: Transport> {
+    upstreams: Upstreams<T>,
+    limits: config::Limits,
+    books: Rc<Books>,
+    public_port: u16,
+}
+
+impl<T: Transport> Relay<T> {
+    pub(super) fn new(
+        transport: T,
+        settings: Arc<UpstreamSettings>,
+        limits: &config::Limits,
+        books: Books,
+        control: Handle,
+        public_port: u16,
+    ) -> Self {
+        let upstreams = Upstreams::new(transport, settings, books.metrics.clone(), control);
+        Self { upstreams, limits: limits.clone(), books: Rc::new(books), public_port }
+    }
+
+    pub(super) fn record(&self, head: &Parts, arrival: &Arrival, scheme: &Scheme, at: Instant) -> Record {
+        Record::new(Rc::clone(&self.books), head, arrival, scheme, at)
+    }
+
+    /// Sends an admitted request along `route` and answers with what comes back.
+    pub(super) async fn pass(
+        &self,
+        head: Parts,
+        body: Incoming,
+        host: &Authority,
+        route: &Route,
+        mut record: Record,
+    ) -> Response<Body> {
+        match self.fetch(head, body, host, route, &mut record).await {
+            Ok((answer, lease)) => self.pass_back(answer, lease, record),
+            Err(refusal) => {
+                log(&refusal, host, route);
+                self.refuse(record, &refusal)
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        head: Parts,
+        body: Incoming,
+        host: &Authority,
+        route: &Route,
+        record: &mut Record,
+    ) -> Result<(Response<Incoming>, Lease), Refusal> {
+        let upload = Upload::new(body, Pace::new(*self.limits.idle, self.limits.minimum_rate));
+        let client = record.client_address();
+        record.received = Some(upload.progress());
+        let framing = Framing::of(&upload);
+        let passage = Passage { host, client, public_port: self.public_port, target: &route.target, framing };
+        let head = rewrite::request(head, &passage).map_err(|_| Offence::HostMalformed)?;
+        Ok(self.upstreams.fetch(route, Request::from_parts(head, upload)).await?)
+    }
+
+    fn pass_back(&self, answer: Response<Incoming>, lease: Lease, mut record: Record) -> Response<Body> {
+        let (head, incoming) = answer.into_parts();
+        let head = rewrite::response(head, record.method());
+        record.answered(head.status);
+        let pace = Pace::new(*self.limits.idle, 0);
+        Response::from_parts(head, Body::relay(incoming, lease, pace, record))
+    }
+
+    /// Answers in the site's stead.
+    pub(super) fn refuse(&self, mut record: Record, refusal: &Refusal) -> Response<Body> {
+        if let Refusal::Offence(offence) = refusal {
+            self.books.metrics.offences.bump(*offence);
+        }
+        let status = refusal.status();
+        let body = page(status, refusal.advice());
+        (record.status, record.outcome) = (status, refusal.outcome());
+        record.sent_bytes = body.len() as u64;
+        let mut response = ours(status, body, &PAGE_FIELDS);
+        if refusal.closes() {
+            response.extensions_mut().insert(Closes);
+            // RFC 9113 §8.2.2: HTTP/2 has no such field.
+            if record.version() != Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        response
+    }
+}
+
+fn log(refusal: &Refusal, host: &Authority, route: &Route) {
+    let Refusal::Failure(failure) = refusal else { return };
+    let (server_name, target, blame) = (&host.name, &route.target, failure.blame());
+    let error: &dyn std::error::Error = failure;
+    let cause = error.source().map(tracing::field::display);
+    match blame {
+        Blame::Client => tracing::debug!(%server_name, %target, %error, cause, "request broke off"),
+        Blame::Upstream | Blame::Operator => {
+            tracing::warn!(%server_name, %target, ?blame, %error, cause, "request not answered by its target");
         }
     }
 }
 
-fn source(failure: &Failure) -> String {
-    std::error::Error::source(failure).map_or_else(String::new, ToString::to_string)
-}
-
-async fn forward<T: Transport>(
-    inner: &Rc<Inner<T>>,
-    request: Request<Incoming>,
-    admitted: &Admitted,
-    arrival: &Arrival,
-) -> Result<Answer, Failure> {
-    let service = &inner.service;
-    let (head, body) = request.into_parts();
-    let port = service.public_https_port;
-    let asked = Asked { host: &admitted.host, client: arrival.peer.ip(), scheme: "https", port };
-    let head = towards_upstream(&head, &asked, &admitted.target).map_err(|_| Failure::Unwritable)?;
-    let (body, progress) = if body.is_end_stream() {
-        (None, Progress::of_body(true))
-    } else {
-        let (body, progress) = Paced::new(body, Pace::from(&service.limits));
-        (Some(body), progress)
-    };
-    let (response, sender) = exchange(inner, &admitted.target, &head, body, &progress).await?;
-    Ok(answer(inner, response, sender, admitted, progress))
-}
-
-/// Sends the request; once more, on a fresh connection, when a pooled one proves to have been closed while it was unused.
-async fn exchange<T: Transport>(
-    inner: &Rc<Inner<T>>,
-    target: &Target,
-    head: &Request<()>,
-    mut body: Option<Paced>,
-    progress: &Progress,
-) -> Result<(Response<Incoming>, Sender), Failure> {
-    let service = &inner.service;
-    let limit = *service.upstreams.config.response_timeout;
-    if let Some(mut sender) = inner.pool.take(target, tokio::time::Instant::now().into_std()) {
-        let repeatable = body.is_none() && is_idempotent(head.method());
-        service.metrics.upstream.bump(Reuse::Pooled);
-        match send(&mut sender, head, body, progress, limit).await {
-            Ok(response) => return Ok((response, sender)),
-            Err(Sent::Returned(returned)) => body = returned,
-            Err(Sent::Failed(Failure::Closed(_))) if repeatable => body = None,
-            Err(Sent::Failed(failure)) => return Err(failure),
-        }
-        service.metrics.upstream.bump(Reuse::Retried);
-    } else {
-        service.metrics.upstream.bump(Reuse::Fresh);
-    }
-    let mut sender = inner.connector.connect(target, &service.upstreams).await?;
-    match send(&mut sender, head, body, progress, limit).await {
-        Ok(response) => Ok((response, sender)),
-        Err(Sent::Failed(failure)) => Err(failure),
-        Err(Sent::Returned(_)) => Err(Failure::Unreachable(std::io::ErrorKind::ConnectionReset.into())),
-    }
-}
-
-/// How a request came back that got no answer.
-enum Sent {
-    /// Not a byte of it was sent.
-    Returned(Option<Paced>),
-    Failed(Failure),
-}
-
-async fn send(
-    sender: &mut Sender,
-    head: &Request<()>,
-    body: Option<Paced>,
-    progress: &Progress,
-    limit: Duration,
-) -> Result<Response<Incoming>, Sent> {
-    let request = head.clone().map(|()| Outgoing::new(body));
-    let answered = std::pin::pin!(sender.try_send_request(request));
-    tokio::select! {
-        answered = answered => answered.map_err(|mut error| match error.take_message() {
-            Some(request) => Sent::Returned(request.into_body().into_body()),
-            None if progress.has_stalled() => Sent::Failed(Failure::RequestBody),
-            None => Sent::Failed(Failure::Closed(error.into_error())),
-        }),
-        () = overdue(progress, limit) => Err(Sent::Failed(Failure::ResponseTimeout)),
-    }
-}
-
-/// Ready when the answer has not begun within `limit` of the request's end.
-async fn overdue(progress: &Progress, limit: Duration) {
-    while !progress.is_done() {
-        tokio::time::sleep(limit.min(BODY_STEP)).await;
-    }
-    tokio::time::sleep(limit).await;
-}
-
-fn answer<T: Transport>(
-    inner: &Rc<Inner<T>>,
-    mut response: Response<Incoming>,
-    sender: Sender,
-    admitted: &Admitted,
-    received: Progress,
-) -> Answer {
-    towards_client(&mut response);
-    let (head, body) = response.into_parts();
-    let (body, sent) = Paced::new(body, Pace::from(&inner.service.limits));
-    let (pool, target) = (inner.pool.clone(), admitted.target.clone());
-    let give_back = Box::new(move |end| {
-        if end == End::Whole {
-            pool.put(&target, sender, tokio::time::Instant::now().into_std());
-        }
-    });
-    Answer::relayed(
-        Response::from_parts(head, Content::Upstream(Box::new(body))),
-        Streams { received, sent, give_back },
-    )
-}
-
-/// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    method.is_safe() || matches!(*method, Method::PUT | Method::DELETE)
-}
-
-const BODY_STEP: Duration = Duration::from_secs(1);
+const PAGE_FIELDS: [(HeaderName, HeaderValue); 3] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];

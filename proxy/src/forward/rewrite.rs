@@ -1,181 +1,289 @@
-//! A request's head as the upstream gets it, a response's head as the client gets it.
+//! What a message looks like on the other side of the proxy.
 
 use std::net::IpAddr;
 
-use hyper::{
-    HeaderMap, Request, Response, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue},
-    http::{self, uri::PathAndQuery},
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    header::{self, InvalidHeaderValue},
+    request, response,
+    uri::PathAndQuery,
 };
+use hyper::body::Body;
 
-use super::admit::shadows;
-use crate::{name::ServerName, target::Target};
+use super::{admit::letters, authority::Authority};
+use crate::target::Target;
 
-/// Who asked for what, and how.
+/// What a request is told about its way.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) host: &'a ServerName,
+pub(super) struct Passage<'a> {
+    pub(super) host: &'a Authority,
     pub(super) client: IpAddr,
-    pub(super) scheme: &'static str,
-    pub(super) port: u16,
+    pub(super) public_port: u16,
+    pub(super) target: &'a Target,
+    pub(super) framing: Framing,
 }
 
-/// The head for `target`: in origin form (RFC 9112 §3.2.1), without what was meant for us alone, with who asked for what.
-pub(super) fn towards_upstream(
-    head: &http::request::Parts,
-    asked: &Asked<'_>,
-    target: &Target,
-) -> Result<Request<()>, http::Error> {
-    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut request = Request::builder()
-        .method(head.method.clone())
-        .uri(Uri::from(path))
-        .version(Version::HTTP_11)
-        .body(())?;
-    let fields = request.headers_mut();
-    *fields = head.headers.clone();
-    remove_hop_by_hop(fields);
-    // What frames the message is the body hyper is given (RFC 9112 §6), never what a client wrote.
-    fields.remove(CONTENT_LENGTH);
-    remove_ours(fields);
-    fields.insert(HOST, HeaderValue::try_from(target.authority())?);
-    let host = HeaderValue::try_from(asked.host.as_str())?;
-    fields.insert(USER_CUSTOM_DOMAIN, host.clone());
-    fields.insert(X_FORWARDED_HOST, host);
-    fields.insert(X_FORWARDED_FOR, HeaderValue::try_from(asked.client.to_canonical().to_string())?);
-    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(asked.scheme));
-    fields.insert(X_FORWARDED_PORT, HeaderValue::from(asked.port));
-    Ok(request)
+/// How the end of a request's body is told to the upstream. It follows from the body alone, never from the client's fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    Empty,
+    Length(u64),
+    Chunked,
 }
 
-/// The head for the client: without what concerned only our connection to the upstream.
-pub(super) fn towards_client<B>(response: &mut Response<B>) {
-    remove_hop_by_hop(response.headers_mut());
-    *response.version_mut() = Version::default();
-}
-
-/// RFC 9110 §7.6.1: `Connection`, the fields it nominates, and those known to be meant for one hop.
-fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| token.trim().parse().ok())
-        // A client may not have the fields removed that everything else rests on.
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-        .collect();
-    for name in nominated {
-        fields.remove(name);
-    }
-    for name in HOP_BY_HOP {
-        fields.remove(*name);
+impl Framing {
+    pub(super) fn of(body: &impl Body) -> Self {
+        match body.size_hint().exact() {
+            _ if body.is_end_stream() => Self::Empty,
+            Some(length) => Self::Length(length),
+            None => Self::Chunked,
+        }
     }
 }
 
-/// The client's own claims in our name, also under names that an upstream may read as ours.
-fn remove_ours(fields: &mut HeaderMap) {
-    let claims = |name: &&HeaderName| OURS.contains(&name.as_str()) || shadows(name, OURS);
-    let claims: Vec<HeaderName> = fields.keys().filter(claims).cloned().collect();
+/// The head sent to the upstream for an admitted `head`.
+pub(super) fn request(
+    mut head: request::Parts,
+    passage: &Passage<'_>,
+) -> Result<request::Parts, InvalidHeaderValue> {
+    let path = head.uri.path_and_query().cloned();
+    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    leave_behind(&mut head.headers);
+    drop_claims(&mut head.headers);
+    join_cookies(&mut head.headers)?;
+    frame(&mut head.headers, &head.method, passage.framing);
+    introduce(&mut head.headers, passage)?;
+    Ok(head)
+}
+
+/// The head sent to the client for the upstream's `head`.
+pub(super) fn response(mut head: response::Parts, method: &Method) -> response::Parts {
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    leave_behind(&mut head.headers);
+    // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else hyper writes the length of what is.
+    if *method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    head
+}
+
+/// Removes what concerned one connection only (RFC 9110 §7.6.1).
+fn leave_behind(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The fields that Connection names.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
+}
+
+/// Removes what only a proxy may say of a request, in any spelling an upstream would read alike.
+fn drop_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> =
+        headers.keys().filter(|name| claims_passage(name.as_str())).cloned().collect();
     for name in claims {
-        fields.remove(name);
+        headers.remove(name);
     }
+}
+
+fn claims_passage(name: &str) -> bool {
+    let begins = |prefix: &str| letters(name).take(prefix.len()).eq(prefix.bytes());
+    begins("xforwarded") || CLAIMS.iter().any(|claim| letters(name).eq(claim.bytes()))
+}
+
+/// RFC 9113 §8.2.3: the crumbs of HTTP/2 are one field in HTTP/1.1.
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))?;
+        headers.insert(header::COOKIE, cookie);
+    }
+    Ok(())
+}
+
+fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
+    headers.remove(header::CONTENT_LENGTH);
+    match framing {
+        // RFC 9110 §8.6: methods that usually carry a body say so when there is none.
+        Framing::Empty if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+            headers.insert(header::CONTENT_LENGTH, 0.into());
+        }
+        Framing::Empty => {}
+        Framing::Length(length) => {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        // Without it hyper leaves out the body of a GET whose length is unknown.
+        Framing::Chunked => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// Whom the request is for, and by which way it came. All are replaced, so that an upstream can believe them.
+fn introduce(headers: &mut HeaderMap, passage: &Passage<'_>) -> Result<(), InvalidHeaderValue> {
+    let client = passage.client.to_canonical().to_string();
+    headers.insert(header::HOST, HeaderValue::try_from(passage.target.authority())?);
+    headers.insert(USER_CUSTOM_DOMAIN, HeaderValue::from_str(passage.host.name.as_str())?);
+    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(client)?);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(passage.host.to_string())?);
+    headers.insert(X_FORWARDED_PORT, HeaderValue::from(passage.public_port));
+    Ok(())
 }
 
 const USER_CUSTOM_DOMAIN: HeaderName = HeaderName::from_static("user-custom-domain");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const OURS: &[&str] = &[
-    "user-custom-domain",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
+
+/// By their letters; those that begin with `xforwarded` are claims as well.
+const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
+
+static HOP_BY_HOP: [HeaderName; 11] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    // RFC 9110 §11.7: between a client and a proxy it chose.
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    // RFC 9110 §6.5.1: trailers may be discarded, and are.
+    header::TRAILER,
+    // RFC 9110 §10.1.1: hyper has met the expectation by reading the body.
+    header::EXPECT,
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rewritten(fields: &[(&str, &str)]) -> Request<()> {
-        let mut builder = Request::builder().uri("https://a.example/p?q=1").version(Version::HTTP_2);
+    fn rewritten(method: &str, target: &str, fields: &[(&str, &str)], framing: Framing) -> request::Parts {
+        let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
-            builder = builder.header(*name, *value);
+            request = request.header(*name, *value);
         }
-        let (head, ()) = builder.body(()).unwrap().into_parts();
-        let host = ServerName::parse("a.example").unwrap();
-        let client = "::ffff:192.0.2.7".parse().unwrap();
-        let asked = Asked { host: &host, client, scheme: "https", port: 443 };
-        towards_upstream(&head, &asked, &Target::parse("https://origin.example:8443").unwrap()).unwrap()
+        let passage = Passage {
+            host: &Authority::parse(b"shop.example:8443", 443).unwrap(),
+            client: "::ffff:192.0.2.9".parse().unwrap(),
+            public_port: 8443,
+            target: &Target::parse("https://origin.example").unwrap(),
+            framing,
+        };
+        super::request(request.body(()).unwrap().into_parts().0, &passage).unwrap()
+    }
+
+    fn text(headers: &HeaderMap) -> Vec<String> {
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let mut lines: Vec<String> = headers.iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    const OURS: [&str; 6] = [
+        "host: origin.example",
+        "user-custom-domain: shop.example",
+        "x-forwarded-for: 192.0.2.9",
+        "x-forwarded-host: shop.example:8443",
+        "x-forwarded-port: 8443",
+        "x-forwarded-proto: https",
+    ];
+
+    fn ours_and(more: &[&str]) -> Vec<String> {
+        let mut lines: Vec<String> = OURS.iter().chain(more).map(ToString::to_string).collect();
+        lines.sort();
+        lines
     }
 
     #[test]
-    fn the_upstream_learns_who_asked_for_what_from_us_alone() {
-        let request = rewritten(&[
-            ("host", "a.example"),
-            ("user-custom-domain", "evil.example"),
-            ("x-forwarded-for", "203.0.113.9"),
-            ("x_forwarded_for", "203.0.113.9"),
-            ("User_Custom_Domain", "evil.example"),
-            ("forwarded", "for=203.0.113.9"),
+    fn what_concerns_one_connection_stays_behind() {
+        let fields = [
+            ("host", "shop.example:8443"),
+            ("connection", "keep-alive, X-Secret"),
+            ("connection", "upgrade, user-custom-domain"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
             ("accept", "*/*"),
-        ]);
-        assert_eq!((request.uri().to_string().as_str(), request.version()), ("/p?q=1", Version::HTTP_11));
-        let mut got: Vec<_> =
-            request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        got.sort_unstable();
-        assert_eq!(
-            got,
-            [
-                ("accept", "*/*"),
-                ("host", "origin.example:8443"),
-                ("user-custom-domain", "a.example"),
-                ("x-forwarded-for", "192.0.2.7"),
-                ("x-forwarded-host", "a.example"),
-                ("x-forwarded-port", "443"),
-                ("x-forwarded-proto", "https"),
-            ]
-        );
+        ];
+        let head = rewritten("GET", "https://shop.example:8443/a?b=c", &fields, Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["accept: */*"]));
+        assert_eq!((head.uri.to_string().as_str(), head.version), ("/a?b=c", Version::HTTP_11));
+    }
+
+    #[test]
+    fn the_clients_own_claims_never_reach_the_upstream() {
+        let fields = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x_forwarded_for", "198.51.100.2"),
+            ("x-forwarded-server", "evil"),
+            ("X-Forwarded-Proto", "http"),
+            ("forwarded", "for=198.51.100.3"),
+            ("user_custom_domain", "victim.example"),
+            ("User-Custom-Domain", "victim.example"),
+            ("x-real-ip", "198.51.100.4"),
+            ("x-for", "kept"),
+        ];
+        let head = rewritten("GET", "/", &fields, Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["x-for: kept"]));
     }
 
     #[test]
     fn framing_follows_from_the_body_alone() {
-        let request =
-            rewritten(&[("content-length", "5"), ("transfer-encoding", "chunked"), ("te", "trailers")]);
-        for name in ["content-length", "transfer-encoding", "te"] {
-            assert!(!request.headers().contains_key(name), "{name}");
+        let claimed = [("content-length", "99"), ("transfer-encoding", "chunked")];
+        for (method, framing, line) in [
+            ("GET", Framing::Empty, None),
+            ("POST", Framing::Empty, Some("content-length: 0")),
+            ("POST", Framing::Length(7), Some("content-length: 7")),
+            ("GET", Framing::Chunked, Some("transfer-encoding: chunked")),
+        ] {
+            let head = rewritten(method, "/", &claimed, framing);
+            assert_eq!(text(&head.headers), ours_and(line.as_slice()), "{method} {framing:?}");
         }
     }
 
     #[test]
-    fn nominated_fields_go_and_host_stays() {
-        let fields = [
-            ("connection", "close, x-secret, host"),
-            ("x-secret", "1"),
-            ("keep-alive", "5"),
-            ("upgrade", "h2c"),
-        ];
-        let request = rewritten(&fields);
-        assert_eq!(request.headers().get("host").unwrap(), "origin.example:8443");
-        for name in ["connection", "x-secret", "keep-alive", "upgrade"] {
-            assert!(!request.headers().contains_key(name), "{name}");
-        }
+    fn cookie_crumbs_become_one_field() {
+        let head = rewritten("GET", "/", &[("cookie", "a=1"), ("cookie", "b=2")], Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["cookie: a=1; b=2"]));
+    }
+
+    #[test]
+    fn responses_keep_what_is_meant_for_the_client() {
+        let answer = http::Response::builder()
+            .version(Version::HTTP_10)
+            .header("connection", "close, x-hop")
+            .header("x-hop", "1")
+            .header("keep-alive", "timeout=5")
+            .header("content-length", "3")
+            .header("date", "Tue, 24 Nov 2026 00:00:00 GMT")
+            .header("set-cookie", "a=1")
+            .header("set-cookie", "b=2");
+        let head = answer.body(()).unwrap().into_parts().0;
+        let to_get = response(head.clone(), &Method::GET);
+        let kept = ["date: Tue, 24 Nov 2026 00:00:00 GMT", "set-cookie: a=1", "set-cookie: b=2"];
+        assert_eq!(
+            (text(&to_get.headers), to_get.version),
+            (kept.map(str::to_owned).into(), Version::HTTP_11)
+        );
+        assert!(response(head, &Method::HEAD).headers.contains_key("content-length"));
     }
 }

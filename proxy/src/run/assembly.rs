@@ -21,7 +21,7 @@ use crate::{
     config::{Config, Endpoint},
     control::{self, Control, ControlSocket, Identity, Instance},
     domains::Domains,
-    forward::{self, Service, Upstreams},
+    forward::{self, Service, UpstreamSettings},
     guard::{GuardHandle, Ports, Pulse, Surroundings},
     store::{Store, tables},
     telemetry::Telemetry,
@@ -139,18 +139,17 @@ impl Assembly<'_> {
 
     fn service(&self, known: &Known, listeners: &Listeners, phase: PhaseWatch) -> Result<Service, RunError> {
         let config = self.config;
-        let listed = config.domains.r#static.iter().filter_map(|entry| entry.target.as_ref());
-        let named = listed.chain(&config.domains.default_target);
+        let upstream = UpstreamSettings::new(&config.upstream, config.domains.default_target.clone())?;
         Ok(Service {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
-            default_target: config.domains.default_target.clone(),
-            upstreams: Upstreams::new(&config.upstream, named, self.control.clone())?,
             limits: config.limits.clone(),
+            upstream: Arc::new(upstream),
             phase,
-            public_https_port: listeners.public_https_port(),
             access_log: self.telemetry.access_log.clone(),
             metrics: forward::Metrics::register(&self.telemetry.registry)?,
+            control: self.control.clone(),
+            public_https_port: listeners.public_https_port(),
         })
     }
 

@@ -17,6 +17,7 @@ pub(super) struct Activity(Rc<Inner>);
 struct Inner {
     state: Cell<State>,
     served: Cell<bool>,
+    closing: Cell<bool>,
     limits: Limits,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct InProgress(Activity);
 impl Activity {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
         let state = Cell::new(State::Idle { since: now });
-        Self(Rc::new(Inner { state, served: Cell::new(false), limits }))
+        Self(Rc::new(Inner { state, served: Cell::new(false), closing: Cell::new(false), limits }))
     }
 
     /// Bytes came in.
@@ -73,6 +74,11 @@ impl Activity {
         self.0.served.get()
     }
 
+    /// Whether [`InProgress::close_after`] was called.
+    pub(super) fn is_closing(&self) -> bool {
+        self.0.closing.get()
+    }
+
     /// When the connection's time is up, as things stand; a request in progress has limits of its own.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.0.state.get() {
@@ -80,6 +86,13 @@ impl Activity {
             State::Head { since } => Some(since + self.0.limits.head),
             State::Busy { .. } => None,
         }
+    }
+}
+
+impl InProgress {
+    /// The connection is to end with this request's answer.
+    pub(super) fn close_after(&self) {
+        self.0.0.closing.set(true);
     }
 }
 

@@ -82,6 +82,12 @@ async fn drive<C: Connection>(connection: C, activity: Activity, phase: PhaseWat
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        if activity.is_closing() && !std::mem::replace(&mut ending, true) {
+            connection.as_mut().shut_down();
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
         // After the connection, since what it just read moves the deadline.
         while let Some(deadline) = activity.deadline() {
             patience.as_mut().reset(deadline.into());
@@ -194,7 +200,13 @@ where
     let answer = Rc::new(answer);
     hyper::service::service_fn(move |request| {
         let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
-        async move { Ok(answer(request).await.map(|body| Tracked { body, _in_progress: in_progress })) }
+        async move {
+            let response = answer(request).await;
+            if response.extensions().get::<forward::Closes>().is_some() {
+                in_progress.close_after();
+            }
+            Ok(response.map(|body| Tracked { body, _in_progress: in_progress }))
+        }
     })
 }
 

@@ -136,7 +136,7 @@ impl Edge {
                         tell.notify_one();
                         wait.notified().await;
                     }
-                    Response::new(Body::page("done"))
+                    Response::new(Body::whole("done".into()))
                 }
             };
             serve(HyperIo::new(stream), version, &limits, watch, answer).await;

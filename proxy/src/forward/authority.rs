@@ -1,0 +1,82 @@
+//! The host a request names.
+
+use std::fmt;
+
+use crate::name::ServerName;
+
+/// `Host` or `:authority`, parsed (RFC 9110 §7.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority {
+    pub(super) name: ServerName,
+    /// Absent where the scheme's own port was written or implied.
+    pub(super) port: Option<u16>,
+}
+
+impl Authority {
+    /// Reads `name[:port]`; `default_port` is the scheme's own.
+    pub(super) fn parse(bytes: &[u8], default_port: u16) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
+        let (name, port) = match text.rsplit_once(':') {
+            None => (text, None),
+            // RFC 3986 §3.2.3: an empty port is the scheme's own.
+            Some((name, "")) => (name, None),
+            Some((name, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (name, Some(digits.parse().ok().filter(|port| *port != 0)?))
+            }
+            Some(_) => return None,
+        };
+        // User information (RFC 9110 §4.2.4) holds an `@`, which no name does.
+        let name = ServerName::parse(name).ok()?;
+        Some(Self { name, port: port.filter(|port| *port != default_port) })
+    }
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.name),
+            None => write!(f, "{}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_stranger_writes_is_read_once_or_refused(bytes: Vec<u8>, name in "[a-z0-9.:@-]{0,40}") {
+            for given in [bytes.as_slice(), name.as_bytes()] {
+                let read = Authority::parse(given, 443);
+                let again = read.as_ref().map(|host| Authority::parse(host.to_string().as_bytes(), 443));
+                proptest::prop_assert!(again.is_none_or(|again| again == read));
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_with_at_most_a_port() {
+        for (given, read) in [
+            ("shop.example", Some("shop.example")),
+            ("Shop.Example.:443", Some("shop.example")),
+            ("shop.example:", Some("shop.example")),
+            ("shop.example:8443", Some("shop.example:8443")),
+            ("", None),
+            (":443", None),
+            ("192.0.2.1", None),
+            ("[2001:db8::1]:443", None),
+            ("user@shop.example", None),
+            ("shop.example, other.example", None),
+            ("shop.example:0", None),
+            ("shop.example:65536", None),
+            ("shop.example:+80", None),
+            ("shop.example/path", None),
+            ("bücher.example", None),
+        ] {
+            let authority = Authority::parse(given.as_bytes(), 443).map(|host| host.to_string());
+            assert_eq!(authority.as_deref(), read, "{given:?}");
+        }
+        assert_eq!(Authority::parse(&[0xff, 0xfe], 443), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! What is remembered of a request, and written when it ends, however it ends.
+
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
+
+use super::{
+    Arrival,
+    body::Progress,
+    metrics::{Metrics, Outcome},
+    pace::now,
+};
+use crate::{
+    name::ServerName,
+    telemetry::{
+        access_log::{AccessLog, Entry},
+        metrics::Label,
+    },
+};
+
+/// Where requests are written down.
+pub(super) struct Books {
+    pub(super) metrics: Metrics,
+    pub(super) access_log: AccessLog,
+}
+
+/// One request. Dropping it writes it; until told otherwise, its client went away.
+pub(super) struct Record {
+    books: Rc<Books>,
+    at: Instant,
+    wall: SystemTime,
+    client: SocketAddr,
+    scheme: &'static str,
+    version: Version,
+    method: Method,
+    uri: Uri,
+    pub(super) server_name: Option<ServerName>,
+    pub(super) status: StatusCode,
+    pub(super) outcome: Outcome,
+    pub(super) received: Option<Rc<Progress>>,
+    pub(super) sent_bytes: u64,
+    upstream_duration: Option<Duration>,
+}
+
+impl Record {
+    pub(super) fn new(
+        books: Rc<Books>,
+        head: &Parts,
+        arrival: &Arrival,
+        scheme: &Scheme,
+        at: Instant,
+    ) -> Self {
+        Self {
+            books,
+            at,
+            wall: SystemTime::now(),
+            client: arrival.peer,
+            scheme: if *scheme == Scheme::HTTPS { "https" } else { "http" },
+            version: head.version,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            server_name: arrival.server_name.clone(),
+            status: CLIENT_CLOSED_REQUEST,
+            outcome: Outcome::ClientGone,
+            received: None,
+            sent_bytes: 0,
+            upstream_duration: None,
+        }
+    }
+
+    pub(super) fn client_address(&self) -> std::net::IpAddr {
+        self.client.ip()
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The head of the upstream's answer is there.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        let duration = now() - self.at;
+        self.status = status;
+        self.upstream_duration = Some(duration);
+        self.books.metrics.upstream_seconds.observe(duration.as_secs_f64());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = now().saturating_duration_since(self.at);
+        self.books.metrics.requests.bump(self.outcome);
+        self.books.metrics.seconds.observe(duration.as_secs_f64());
+        self.books.access_log.record(&Entry {
+            at: self.wall,
+            client: self.client,
+            server_name: self.server_name.as_ref().map_or("", ServerName::as_str),
+            scheme: self.scheme,
+            protocol: protocol(self.version),
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            status: self.status.as_u16(),
+            received_bytes: self.received.as_ref().map_or(0, |progress| progress.bytes()),
+            sent_bytes: self.sent_bytes,
+            duration,
+            upstream_duration: self.upstream_duration,
+            outcome: self.outcome.as_str(),
+        });
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// What is logged where no status was ever sent; nginx's number for the same.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};

@@ -1,0 +1,460 @@
+//! Real sockets on both sides, on both back ends. The upstream is played by hand, so that it can misbehave at a chosen byte.
+
+use std::{
+    future::poll_fn,
+    io::{Read, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use hyper::server::conn::http1;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+};
+
+use super::{metrics::Reach, pace::now, *};
+use crate::{
+    target::Target,
+    telemetry::metrics::Label,
+    transport::{Epoll, HyperIo, Listener, Uring},
+};
+
+/// A proxy in front of an upstream that the test plays.
+struct Edge {
+    address: SocketAddr,
+    upstream: TcpListener,
+    metrics: Metrics,
+}
+
+impl Edge {
+    async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn accept(&self) -> TcpStream {
+        self.upstream.accept().await.unwrap().0
+    }
+
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.metrics.requests.count(outcome)
+    }
+
+    async fn counted(&self, outcome: Outcome, times: u64) {
+        while self.count(outcome) < times {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let all: u64 = Outcome::ALL.iter().map(|outcome| self.count(*outcome)).sum();
+        assert_eq!((self.count(outcome), all), (times, times), "{outcome:?} of all");
+    }
+}
+
+/// What a case changes.
+struct Setting {
+    /// In place of 127.0.0.1, with the upstream's port behind it.
+    origin: &'static str,
+    roots: Option<PathBuf>,
+    response_timeout: config::Span,
+    idle: config::Span,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        let long = config::Span::secs(20);
+        Self { origin: "http://127.0.0.1", roots: None, response_timeout: long, idle: long }
+    }
+}
+
+async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let port = upstream.local_addr().unwrap().port();
+    let target = Target::parse(&format!("{}:{port}", setting.origin)).unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let listener = transport.listen(socket).unwrap();
+    let relay = relay(transport, setting, metrics.clone());
+    let route = Route { target, chosen_by: ChosenBy::Configuration };
+    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route));
+    Edge { address, upstream, metrics }
+}
+
+fn relay<T: Transport>(transport: T, setting: &Setting, metrics: Metrics) -> Relay<T> {
+    let upstream = config::Upstream {
+        response_timeout: setting.response_timeout,
+        roots: setting.roots.clone(),
+        ..config::Upstream::default()
+    };
+    let settings = Arc::new(UpstreamSettings::new(&upstream, None).unwrap());
+    let limits = config::Limits { idle: setting.idle, ..config::Limits::default() };
+    let books = Books { metrics, access_log: AccessLog::off() };
+    Relay::new(transport, settings, &limits, books, Handle::current(), 443)
+}
+
+async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, route: Route) {
+    let server_name = ServerName::parse("shop.example").unwrap();
+    loop {
+        let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        let arrival = Arrival { peer, server_name: Some(server_name.clone()) };
+        let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (relay, route) = (Rc::clone(&relay), route.clone());
+            let (arrival, server_name) = (arrival.clone(), server_name.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let record = relay.record(&head, &arrival, &Scheme::HTTPS, now());
+                Ok::<_, std::convert::Infallible>(match admit::admit(&head, &server_name) {
+                    Ok(host) => relay.pass(head, body, &host, &route, record).await,
+                    Err(offence) => relay.refuse(record, &offence.into()),
+                })
+            }
+        });
+        tokio::task::spawn_local(async move {
+            let _ = http1::Builder::new().serve_connection(HyperIo::new(stream), service).await;
+        });
+    }
+}
+
+/// Plays `case` once over each back end, each within a deadline.
+fn on_both<F: Future<Output = ()>>(setting: &Setting, case: impl Fn(Edge) -> F) {
+    async fn play<T: Transport, F: Future<Output = ()>>(
+        transport: T,
+        setting: &Setting,
+        case: impl Fn(Edge) -> F,
+    ) {
+        let edge = edge(transport, setting).await;
+        tokio::time::timeout(Duration::from_secs(20), case(edge))
+            .await
+            .expect("the case did not end in time");
+    }
+    Epoll::run(|transport| play(transport, setting, &case)).unwrap();
+    Uring::run(|transport| play(transport, setting, &case)).unwrap();
+}
+
+async fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Reads to the end of a head.
+async fn head_of(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn exactly(stream: &mut TcpStream, text: &str) {
+    let mut read = vec![0; text.len()];
+    stream.read_exact(&mut read).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&read), text);
+}
+
+/// What comes until the peer ends or resets the connection.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    let _ = stream.read_to_end(&mut read).await;
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+const GET: &str = "GET /a?b HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn kept_connections_are_used_again() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = edge.accept().await;
+        let head = head_of(&mut upstream).await;
+        assert!(head.starts_with("GET /a?b HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("user-custom-domain: shop.example\r\n"), "{head}");
+        say(&mut upstream, OK).await;
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        exactly(&mut client, "ok").await;
+        say(&mut client, GET).await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+        assert!(head_of(&mut client).await.contains("transfer-encoding: chunked\r\n"));
+        exactly(&mut client, "2\r\nok\r\n0\r\n\r\n").await;
+        say(&mut client, GET).await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 204 No Content\r\n\r\n").await;
+        head_of(&mut client).await;
+        edge.counted(Outcome::Forward, 3).await;
+        assert_eq!(edge.metrics.connections.count(Reach::Open), 1);
+        assert_eq!(edge.metrics.connections.count(Reach::Reuse), 2);
+    });
+}
+
+#[test]
+fn a_connection_closed_while_idle_is_replaced() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut first = edge.accept().await;
+        head_of(&mut first).await;
+        say(&mut first, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        // Closed at the worst moment: the request has just gone out on it.
+        say(&mut client, GET).await;
+        head_of(&mut first).await;
+        drop(first);
+        let mut second = edge.accept().await;
+        head_of(&mut second).await;
+        say(&mut second, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        assert_eq!(edge.metrics.connections.count(Reach::Retry), 1);
+        // What is not idempotent goes out once only (RFC 9110 §9.2.2).
+        say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 0\r\n\r\n").await;
+        head_of(&mut second).await;
+        drop(second);
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
+        assert_eq!(edge.count(Outcome::Closed), 1);
+    });
+}
+
+#[test]
+fn an_upstream_that_is_down_is_answered_with_a_page() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        let Edge { upstream, metrics, address } = edge;
+        drop(upstream);
+        say(&mut client, GET).await;
+        let head = head_of(&mut client).await;
+        assert!(head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{head}");
+        assert!(head.contains("content-type: text/html; charset=utf-8\r\n"), "{head}");
+        assert_eq!(metrics.requests.count(Outcome::Unreachable), 1, "{address}");
+    });
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_is_given_up() {
+    let soon = Setting { response_timeout: config::Span::millis(50), ..Setting::default() };
+    on_both(&soon, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"));
+        assert_eq!(rest(&mut upstream).await, "", "its connection is closed");
+        edge.counted(Outcome::ResponseTimeout, 1).await;
+    });
+}
+
+#[test]
+fn a_truncated_answer_is_not_made_whole() {
+    on_both(&Setting::default(), async |edge| {
+        for (n, answer, seen) in [
+            (1, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "half"),
+            (2, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "4\r\nhalf\r\n"),
+        ] {
+            let mut client = edge.client().await;
+            say(&mut client, GET).await;
+            let mut upstream = edge.accept().await;
+            head_of(&mut upstream).await;
+            say(&mut upstream, answer).await;
+            head_of(&mut client).await;
+            exactly(&mut client, seen).await;
+            drop(upstream);
+            assert_eq!(rest(&mut client).await, "", "{answer:?}");
+            edge.counted(Outcome::Truncated, n).await;
+        }
+    });
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_request_upstream() {
+    on_both(&Setting::default(), async |edge| {
+        let mut waiting = edge.client().await;
+        say(&mut waiting, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        drop(waiting);
+        assert_eq!(rest(&mut upstream).await, "", "before the answer");
+        edge.counted(Outcome::ClientGone, 1).await;
+
+        let mut reading = edge.client().await;
+        say(&mut reading, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
+        head_of(&mut reading).await;
+        drop(reading);
+        while upstream.write_all(b"1\r\na\r\n").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        edge.counted(Outcome::ClientGone, 2).await;
+
+        let mut sending = edge.client().await;
+        say(&mut sending, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\nhalf").await;
+        let mut upstream = edge.accept().await;
+        assert!(head_of(&mut upstream).await.contains("content-length: 9\r\n"));
+        exactly(&mut upstream, "half").await;
+        drop(sending);
+        assert_eq!(rest(&mut upstream).await, "", "while it was sending");
+        edge.counted(Outcome::ClientGone, 3).await;
+    });
+}
+
+#[test]
+fn a_side_that_does_not_read_stops_the_other() {
+    const LARGE: usize = 64 << 20;
+    on_both(&Setting::default(), async |edge| {
+        let (mut client, body) = (edge.client().await, vec![7; LARGE]);
+        say(&mut client, &format!("PUT / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {LARGE}\r\n\r\n"))
+            .await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        let mut sent = 0;
+        while let Ok(count) =
+            tokio::time::timeout(Duration::from_millis(100), client.write(&body[sent..])).await
+        {
+            sent += count.unwrap();
+        }
+        assert!(sent < LARGE / 2, "{sent} bytes were taken although nobody read them");
+        let (mut read, mut buffer) = (0, vec![0; 1 << 16]);
+        let (mut from_client, mut to_client) = client.split();
+        let _ = tokio::join!(async { to_client.write_all(&body[sent..]).await.unwrap() }, async {
+            while read < LARGE {
+                read += upstream.read(&mut buffer).await.unwrap();
+            }
+            upstream.write_all(OK.as_bytes()).await.unwrap();
+        });
+        let mut answer = vec![0; 12];
+        from_client.read_exact(&mut answer).await.unwrap();
+        assert_eq!((answer.as_slice(), read), (&b"HTTP/1.1 200"[..], LARGE));
+    });
+}
+
+#[test]
+fn framing_towards_the_upstream_is_our_own() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(
+            &mut client,
+            "GET / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nX-Trailer: 1\r\n\r\n",
+        )
+        .await;
+        let mut upstream = edge.accept().await;
+        let head = head_of(&mut upstream).await;
+        assert!(
+            head.contains("transfer-encoding: chunked\r\n") && !head.contains("content-length"),
+            "{head}"
+        );
+        exactly(&mut upstream, "2\r\nhi\r\n0\r\n\r\n").await;
+        say(&mut upstream, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        say(&mut client, "HEAD / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n").await;
+        assert!(head_of(&mut client).await.contains("content-length: 5000\r\n"));
+        edge.counted(Outcome::Forward, 2).await;
+    });
+}
+
+#[test]
+fn every_request_is_counted_once() {
+    on_both(&Setting::default(), async |edge| {
+        for (n, request, status) in [
+            (1, "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n", "421"),
+            (2, "GET / HTTP/1.1\r\nHost: shop.example\r\nTransfer_Encoding: chunked\r\n\r\n", "400"),
+            (
+                3,
+                "POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                "400",
+            ),
+        ] {
+            let mut client = edge.client().await;
+            say(&mut client, request).await;
+            let head = head_of(&mut client).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {head}");
+            edge.counted(Outcome::RefuseOffence, n).await;
+        }
+        assert_eq!(edge.metrics.offences.count(Offence::HostUnlikeServerName), 1);
+        assert_eq!(edge.metrics.offences.count(Offence::ShadowField), 1);
+        assert_eq!(edge.metrics.offences.count(Offence::TransferRepeated), 1);
+    });
+}
+
+#[test]
+fn bodies_that_stand_still_are_cut() {
+    let soon = Setting { idle: config::Span::millis(50), ..Setting::default() };
+    on_both(&soon, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\nhalf").await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+        assert!("half".starts_with(&rest(&mut upstream).await), "nothing is made up");
+        edge.counted(Outcome::ClientSlow, 1).await;
+    });
+    on_both(&soon, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+        head_of(&mut client).await;
+        assert_eq!(rest(&mut client).await, "half");
+        edge.counted(Outcome::Stalled, 1).await;
+    });
+}
+
+#[test]
+fn a_name_that_leads_to_this_host_is_refused() {
+    let to_ourselves = Setting { origin: "http://localhost", ..Setting::default() };
+    on_both(&to_ourselves, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
+        edge.counted(Outcome::Forbidden, 1).await;
+    });
+}
+
+#[test]
+fn targets_over_tls_are_verified() {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = tempfile::NamedTempFile::new().unwrap();
+    roots.write_all(certified.cert.pem().as_bytes()).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let server = Arc::new(builder.with_single_cert(vec![certificate], key.into()).unwrap());
+    for (roots, status, outcome) in
+        [(Some(roots.path().to_owned()), "200", Outcome::Forward), (None, "502", Outcome::Untrusted)]
+    {
+        let setting = Setting { origin: "https://127.0.0.1", roots, ..Setting::default() };
+        on_both(&setting, async |edge| {
+            let mut client = edge.client().await;
+            say(&mut client, GET).await;
+            let stream = edge.accept().await.into_std().unwrap();
+            let answering = std::thread::spawn({
+                let server = Arc::clone(&server);
+                move || answer_over_tls(stream, server)
+            });
+            let head = head_of(&mut client).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            edge.counted(outcome, 1).await;
+            drop(answering.join());
+        });
+    }
+}
+
+/// Answers one request, if the client gets so far as to send it.
+fn answer_over_tls(stream: std::net::TcpStream, server: Arc<rustls::ServerConfig>) {
+    stream.set_nonblocking(false).unwrap();
+    let connection = rustls::ServerConnection::new(server).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, stream);
+    let mut request = [0; 4096];
+    if stream.read(&mut request).is_ok_and(|count| count > 0) {
+        stream.write_all(OK.as_bytes()).unwrap();
+    }
+}

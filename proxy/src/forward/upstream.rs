@@ -1,0 +1,180 @@
+//! One worker's way to its upstreams: a kept connection, or a new one to wherever the target lies.
+//! Invariants: a request goes out twice only if it was never sent, or is idempotent and has no body, and only once more
+//! (`a_connection_closed_while_idle_is_replaced`); no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
+
+mod connection;
+mod failure;
+mod pool;
+mod resolver;
+mod settings;
+mod whereabouts;
+
+use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rustls::{ClientConfig, client::Resumption, pki_types};
+use tokio::{runtime::Handle, task::JoinHandle};
+
+pub use self::settings::{UpstreamError, UpstreamSettings};
+use self::{connection::Connection, pool::Pool, resolver::Resolver};
+pub(super) use self::{
+    connection::Lease,
+    failure::{Blame, Failure},
+    whereabouts::ChosenBy,
+};
+use super::{
+    body::Upload,
+    metrics::{Metrics, Reach},
+    pace::now,
+};
+use crate::{
+    target::{Scheme, Target, TargetHost},
+    tls,
+    transport::{HyperIo, Transport},
+};
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) target: Target,
+    pub(super) chosen_by: ChosenBy,
+}
+
+/// One worker's connections to upstreams.
+pub(super) struct Upstreams<T: Transport> {
+    transport: T,
+    settings: Arc<UpstreamSettings>,
+    tls: Option<Arc<ClientConfig>>,
+    metrics: Metrics,
+    resolver: Resolver,
+    pool: Rc<Pool>,
+    sweeper: JoinHandle<()>,
+}
+
+impl<T: Transport> Drop for Upstreams<T> {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+impl<T: Transport> Upstreams<T> {
+    /// Within a worker's runtime: it spawns the task that closes what is unused.
+    pub(super) fn new(
+        transport: T,
+        settings: Arc<UpstreamSettings>,
+        metrics: Metrics,
+        control: Handle,
+    ) -> Self {
+        let pool = Pool::new(settings.limits.idle_per_target, *settings.limits.idle);
+        // Sessions are resumed within a worker, so that no lock is shared between workers.
+        let tls = settings.tls.clone().map(|mut config| {
+            config.resumption = Resumption::in_memory_sessions(SESSIONS);
+            Arc::new(config)
+        });
+        let sweeper = tokio::task::spawn_local(Rc::clone(&pool).keep_swept());
+        Self { transport, settings, tls, metrics, resolver: Resolver::new(control), pool, sweeper }
+    }
+
+    /// Sends `request` along `route`; the lease goes with the body of the answer.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes the connection it used.
+    pub(super) async fn fetch(
+        &self,
+        route: &Route,
+        request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let (request, reach) = match self.pool.take(&route.target, now()) {
+            None => (request, Reach::Open),
+            Some(connection) => match self.exchange(route, connection, request).await {
+                Ok(answer) => {
+                    self.metrics.connections.bump(Reach::Reuse);
+                    return Ok(answer);
+                }
+                Err(unanswered) => (unanswered.retry()?, Reach::Retry),
+            },
+        };
+        let connection = self.connect(route).await;
+        self.metrics.connections.bump(if connection.is_ok() { reach } else { Reach::Fail });
+        self.exchange(route, connection?, request).await.map_err(|unanswered| unanswered.failure)
+    }
+
+    async fn exchange(
+        &self,
+        route: &Route,
+        mut connection: Connection,
+        request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Lease), connection::Unanswered> {
+        let upload = request.body().progress();
+        let response = connection.exchange(request, *self.settings.limits.response_timeout).await?;
+        let (pool, target) = (Rc::clone(&self.pool), route.target.clone());
+        Ok((response, Lease { connection, pool, target, upload }))
+    }
+
+    async fn connect(&self, route: &Route) -> Result<Connection, Failure> {
+        let limit = *self.settings.limits.connect_timeout;
+        let connecting = async {
+            let addresses = self.addresses(route).await?;
+            let stream = self.dial(&addresses, route.target.port, limit).await?;
+            match route.target.scheme {
+                Scheme::Http => Connection::open(HyperIo::new(stream)).await,
+                Scheme::Https => {
+                    let config = self.tls.clone().ok_or(Failure::NoRoots)?;
+                    let name = tls_name(&route.target.host)?;
+                    let stream =
+                        tls::connect(stream, name, config, limit).await.map_err(Failure::Untrusted)?;
+                    Connection::open(stream).await
+                }
+            }
+        };
+        tokio::time::timeout(limit, connecting).await.map_err(|_| Failure::ConnectTimeout)?
+    }
+
+    /// Where the target lies, less where it must not.
+    async fn addresses(&self, route: &Route) -> Result<Vec<IpAddr>, Failure> {
+        let (found, chosen_by) = match &route.target.host {
+            TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
+            TargetHost::Name(name) => {
+                let found = self.resolver.resolve(name, now()).await;
+                let found = found.map_err(|cause| Failure::Unresolved { name: name.clone(), cause })?;
+                (found, ChosenBy::Resolution)
+            }
+        };
+        let whereabouts = &self.settings.whereabouts;
+        let (permitted, forbidden): (Vec<IpAddr>, Vec<IpAddr>) =
+            found.iter().partition(|address| whereabouts.permit(**address, chosen_by));
+        match forbidden.first() {
+            Some(address) if permitted.is_empty() => Err(Failure::Forbidden { address: *address }),
+            Some(_) | None => Ok(permitted),
+        }
+    }
+
+    /// Tries one address after the other, each with its share of the time left.
+    async fn dial(&self, addresses: &[IpAddr], port: u16, limit: Duration) -> Result<T::Stream, Failure> {
+        let deadline = now() + limit;
+        let mut last = io::Error::other("the target has no address");
+        for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
+            let share = deadline.saturating_duration_since(now()) / u32::try_from(left).unwrap_or(u32::MAX);
+            match tokio::time::timeout(share, self.transport.connect((*address, port).into())).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) if left == 1 => return Err(Failure::ConnectTimeout),
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(Failure::Unreachable(last))
+    }
+}
+
+/// SNI and the name verified: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
+fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, Failure> {
+    match host {
+        TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),
+        TargetHost::Name(name) => pki_types::ServerName::try_from(name.as_str().to_owned())
+            .map_err(|error| Failure::Untrusted(io::Error::other(error))),
+    }
+}
+
+/// TLS sessions a worker remembers.
+const SESSIONS: usize = 256;

@@ -1,0 +1,174 @@
+//! One HTTP/1.1 connection to an upstream, and the task that drives it.
+
+use std::{
+    pin::pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use tokio::task::JoinHandle;
+
+use super::{
+    failure::{Failure, Retry},
+    pool::Pool,
+};
+use crate::{
+    forward::{
+        body::{Progress, State, Upload},
+        pace::now,
+    },
+    target::Target,
+};
+
+/// An open connection. Dropping it closes it, whatever is in flight.
+pub(super) struct Connection {
+    sender: SendRequest<Upload>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// An exchange that came to no answer.
+pub(super) struct Unanswered {
+    pub(super) failure: Failure,
+    /// The request once more, when it may be sent again.
+    pub(super) request: Option<Box<Request<Upload>>>,
+}
+
+impl Unanswered {
+    /// The request, if it may go out once more.
+    pub(super) fn retry(self) -> Result<Request<Upload>, Failure> {
+        match (self.failure.retry(), self.request) {
+            (Retry::OnFreshConnection, Some(request)) => Ok(*request),
+            (Retry::OnFreshConnection | Retry::Never, _) => Err(self.failure),
+        }
+    }
+}
+
+impl Connection {
+    /// Speaks HTTP/1.1 over `stream`.
+    pub(super) async fn open<S>(stream: S) -> Result<Self, Failure>
+    where
+        S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.max_headers(RESPONSE_FIELDS).max_buf_size(READ_BUFFER);
+        let (sender, connection) = builder.handshake(stream).await.map_err(Failure::Closed)?;
+        let driver = tokio::task::spawn_local(async move {
+            // How it ended is told to whoever waits for an answer.
+            let _ = connection.await;
+        });
+        Ok(Self { sender, driver })
+    }
+
+    /// Whether a request can go out at once.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready() && !self.sender.is_closed()
+    }
+
+    /// Sends `request` and waits for the head of its answer.
+    ///
+    /// # Cancel safety
+    /// A dropped future drops the upload; the connection is unusable then, and closed by its own drop.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Upload>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let (progress, copy) = (request.body().progress(), repeated(&request));
+        let sending = self.sender.try_send_request(request);
+        match within(limit, &progress, sending).await {
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Unanswered { failure: Failure::Switched, request: None })
+            }
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(mut error)) => {
+                let unsent = error.take_message().map(Box::new);
+                Err(Unanswered {
+                    failure: blame(error.into_error(), progress.state()),
+                    request: unsent.or(copy),
+                })
+            }
+            Err(Late) => Err(Unanswered { failure: Failure::ResponseTimeout, request: None }),
+        }
+    }
+}
+
+/// A connection that an answer's body is read from.
+pub(in crate::forward) struct Lease {
+    pub(super) connection: Connection,
+    pub(super) pool: Rc<Pool>,
+    pub(super) target: Target,
+    pub(super) upload: Rc<Progress>,
+}
+
+impl Lease {
+    /// The answer has been read to its end: the connection can carry another, unless it still carries the request.
+    pub(in crate::forward) fn release(self, now: Instant) {
+        if let State::Complete { .. } = self.upload.state() {
+            self.pool.put(self.target, self.connection, now);
+        }
+    }
+}
+
+/// RFC 9110 §9.2.2: a proxy repeats by itself only what is idempotent; a body that went out cannot be had again.
+fn repeated(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
+    if !IDEMPOTENT.contains(request.method()) {
+        return None;
+    }
+    let mut copy = Request::new(request.body().again()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(Box::new(copy))
+}
+
+fn blame(error: hyper::Error, upload: State) -> Failure {
+    match upload {
+        State::Slow => Failure::ClientSlow,
+        State::Gone => Failure::ClientGone,
+        State::Awaited | State::Given { .. } | State::Complete { .. } if error.is_parse() => {
+            Failure::Invalid(error)
+        }
+        State::Awaited | State::Given { .. } | State::Complete { .. } => Failure::Closed(error),
+    }
+}
+
+/// The upstream had its time.
+struct Late;
+
+/// Waits for `answer`; the upstream's time runs only while it has all that the client has sent.
+async fn within<F: Future>(limit: Duration, upload: &Progress, answer: F) -> Result<F::Output, Late> {
+    let mut answer = pin!(answer);
+    loop {
+        let since = match upload.state() {
+            State::Given { since } | State::Complete { since } => Some(since),
+            State::Awaited | State::Slow | State::Gone => None,
+        };
+        let deadline = since.unwrap_or_else(now) + limit;
+        if since.is_some() && deadline <= now() {
+            return Err(Late);
+        }
+        tokio::select! {
+            biased;
+            answer = answer.as_mut() => return Ok(answer),
+            () = tokio::time::sleep_until(deadline.into()) => {}
+        }
+    }
+}
+
+const IDEMPOTENT: &[Method] =
+    &[Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
+/// Fields an upstream's head may have.
+const RESPONSE_FIELDS: usize = 256;
+/// The largest head of an upstream, and what is read of its body at once.
+const READ_BUFFER: usize = 128 * 1024;

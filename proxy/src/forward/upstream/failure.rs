@@ -1,0 +1,126 @@
+//! What can go wrong between a request and its upstream's answer.
+
+use std::{io, net::IpAddr};
+
+use http::StatusCode;
+
+use crate::{forward::metrics::Outcome, name::ServerName};
+
+/// Why there is no answer of the upstream's.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::forward) enum Failure {
+    #[error("the domain has no target; give it one, or set `domains.default_target`")]
+    NoTarget,
+    #[error("target `{name}` cannot be resolved")]
+    Unresolved {
+        name: ServerName,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("target address {address} is not for targets; list its network in `upstream.permitted_networks`")]
+    Forbidden { address: IpAddr },
+    #[error("no connection to the target")]
+    Unreachable(#[source] io::Error),
+    #[error("no connection to the target within `upstream.connect_timeout`")]
+    ConnectTimeout,
+    #[error("the system has no root certificates; install them, or name some in `upstream.roots`")]
+    NoRoots,
+    #[error("TLS with the target failed")]
+    Untrusted(#[source] io::Error),
+    #[error("the target closed the connection before it answered")]
+    Closed(#[source] hyper::Error),
+    #[error("no answer of the target within `upstream.response_timeout`")]
+    ResponseTimeout,
+    #[error("the target's answer is not HTTP")]
+    Invalid(#[source] hyper::Error),
+    #[error("the target switched protocols without being asked")]
+    Switched,
+    #[error("the client's body came slower than `limits.minimum_rate`")]
+    ClientSlow,
+    #[error("the client went away while it was sending")]
+    ClientGone,
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::forward) enum Blame {
+    Client,
+    Upstream,
+    Operator,
+}
+
+/// Whether the same request may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::forward) enum Retry {
+    OnFreshConnection,
+    Never,
+}
+
+impl Failure {
+    pub(in crate::forward) fn blame(&self) -> Blame {
+        match self {
+            Self::NoTarget | Self::Forbidden { .. } | Self::NoRoots => Blame::Operator,
+            Self::ClientSlow | Self::ClientGone => Blame::Client,
+            Self::Unresolved { .. }
+            | Self::Unreachable(_)
+            | Self::ConnectTimeout
+            | Self::Untrusted(_)
+            | Self::Closed(_)
+            | Self::ResponseTimeout
+            | Self::Invalid(_)
+            | Self::Switched => Blame::Upstream,
+        }
+    }
+
+    pub(super) fn retry(&self) -> Retry {
+        match self {
+            // RFC 9112 §9.3.1: a kept connection may be closed at any time, also under a request on its way.
+            Self::Closed(_) => Retry::OnFreshConnection,
+            Self::NoTarget
+            | Self::Unresolved { .. }
+            | Self::Forbidden { .. }
+            | Self::Unreachable(_)
+            | Self::ConnectTimeout
+            | Self::NoRoots
+            | Self::Untrusted(_)
+            | Self::ResponseTimeout
+            | Self::Invalid(_)
+            | Self::Switched
+            | Self::ClientSlow
+            | Self::ClientGone => Retry::Never,
+        }
+    }
+
+    pub(in crate::forward) fn status(&self) -> StatusCode {
+        match self {
+            Self::NoTarget => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::Unresolved { .. }
+            | Self::Forbidden { .. }
+            | Self::Unreachable(_)
+            | Self::NoRoots
+            | Self::Untrusted(_)
+            | Self::Closed(_)
+            | Self::Invalid(_)
+            | Self::Switched => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    pub(in crate::forward) fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoTarget => Outcome::NoTarget,
+            Self::Unresolved { .. } => Outcome::Unresolved,
+            Self::Forbidden { .. } => Outcome::Forbidden,
+            Self::Unreachable(_) => Outcome::Unreachable,
+            Self::ConnectTimeout => Outcome::ConnectTimeout,
+            Self::NoRoots | Self::Untrusted(_) => Outcome::Untrusted,
+            Self::Closed(_) => Outcome::Closed,
+            Self::ResponseTimeout => Outcome::ResponseTimeout,
+            Self::Invalid(_) | Self::Switched => Outcome::Invalid,
+            Self::ClientSlow => Outcome::ClientSlow,
+            Self::ClientGone => Outcome::ClientGone,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What of the configuration concerns upstreams, made ready once per process.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig,
+    crypto::aws_lc_rs,
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
+};
+use rustls_platform_verifier::Verifier;
+
+use super::whereabouts::Whereabouts;
+use crate::{config, target::Target};
+
+/// Connections to targets: limits, trust, and where targets may lie.
+pub struct UpstreamSettings {
+    pub(super) limits: config::Upstream,
+    pub(super) whereabouts: Whereabouts,
+    /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
+    pub(super) tls: Option<ClientConfig>,
+    pub(in crate::forward) default_target: Option<Target>,
+}
+
+/// Why upstream settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The file of roots.
+    #[error("upstream.roots: `{}` cannot be read as PEM certificates; name a file that can", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What ails it.
+        #[source]
+        cause: pem::Error,
+    },
+    /// A root rustls does not accept, or a provider without usable protocol versions.
+    #[error("upstream.roots: a certificate cannot be used as a root; leave it out")]
+    Tls(#[source] rustls::Error),
+}
+
+impl UpstreamSettings {
+    /// Reads the roots and this host's own addresses.
+    pub fn new(limits: &config::Upstream, default_target: Option<Target>) -> Result<Self, UpstreamError> {
+        let whereabouts = Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
+        Ok(Self { whereabouts, tls: client_config(limits)?, limits: limits.clone(), default_target })
+    }
+}
+
+fn client_config(limits: &config::Upstream) -> Result<Option<ClientConfig>, UpstreamError> {
+    let roots = extra_roots(limits)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let without_extra = roots.is_empty();
+    let verifier = match Verifier::new_with_extra_roots(roots, Arc::clone(&provider)) {
+        Ok(verifier) => verifier,
+        Err(error) if without_extra => {
+            tracing::warn!(%error, "no root certificates; https:// targets cannot be verified");
+            return Ok(None);
+        }
+        Err(error) => return Err(UpstreamError::Tls(error)),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(UpstreamError::Tls)?;
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(config))
+}
+
+fn extra_roots(limits: &config::Upstream) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
+    let Some(path) = &limits.roots else { return Ok(Vec::new()) };
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|cause| UpstreamError::Roots { path: path.clone(), cause })
+}
+
+/// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
+        tracing::warn!(%error, "own addresses are unknown; targets may lie on this host");
+    });
+    let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
+    addresses
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|socket| IpAddr::V4(socket.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|socket| IpAddr::V6(socket.ip())))
+        })
+        .collect()
+}
