@@ -2,6 +2,7 @@
 //! time of a program that does nothing.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, unreachable_pub, reason = "the entry point is what the macro makes of it")]
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::xdp;
