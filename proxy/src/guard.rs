@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use aya::programs::links::LinkInfo;
 use prometheus::Registry;
 use proxy_common::maps::Verdict;
 use tokio::{
@@ -42,10 +43,9 @@ pub use self::{
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
-    enforcement::{Enforcer, Names, Switchboard},
-    handover::{Foothold, link_info, take_over},
+    enforcement::{Enforcer, Names},
+    handover::{Attached, Foothold, link_info, take_over},
     interface::Interface,
-    maps::Verdicts,
     metrics::GuardMetrics,
     names::Follower,
     pins::Pins,
@@ -83,13 +83,9 @@ pub enum GuardHandle {
 pub struct Guard {
     config: config::Guard,
     interfaces: Vec<Interface>,
-    pins: Pins,
-    origin: Origin,
-    program: Program,
+    foothold: Foothold,
     capacity: usize,
-    verdicts: Arc<Verdicts>,
     metrics: GuardMetrics,
-    board: Arc<Switchboard>,
     enforcer: Arc<Enforcer>,
     held: watch::Receiver<u64>,
     follower: JoinHandle<()>,
@@ -157,30 +153,27 @@ impl Guard {
             config.interfaces.iter().map(|name| Interface::find(name)).collect::<Result<Vec<_>, _>>()?;
         let known = around.names.borrow().clone();
         let mut state = Names::Unread;
-        let foothold = take_over(object, config, ports, &interfaces, |table| {
+        let attached = take_over(object, config, ports, &interfaces, |table| {
             if known.revision > 0 {
                 state = table.apply(&known.patterns);
             }
         })?;
-        Self::settle_in(config, interfaces, foothold, (known.revision, state), around)
+        Self::settle_in(config.clone(), interfaces, attached, (known.revision, state), around)
     }
 
     /// Starts what runs as long as the guard: the enforcing thread, and the task that follows the names.
     fn settle_in(
-        config: &config::Guard,
+        config: config::Guard,
         interfaces: Vec<Interface>,
-        foothold: Foothold,
+        Attached { foothold, names: table, until }: Attached,
         (revision, state): (u64, Names),
         around: Surroundings<'_>,
     ) -> Result<Self, GuardError> {
-        let Foothold { pins, origin, program, names: table, until, verdicts } = foothold;
-        let (verdicts, capacity) = (Arc::new(verdicts), table.capacity());
-        let metrics =
-            GuardMetrics::register(around.registry, Arc::clone(&verdicts)).map_err(GuardError::Metrics)?;
+        let capacity = table.capacity();
+        let metrics = GuardMetrics::register(around.registry, Arc::clone(&foothold.verdicts))
+            .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
-        let board = Arc::new(Switchboard::new());
-        let enforcer = Enforcer::start(Arc::clone(&board), until, around.pulse, metrics.clone())?;
-        let enforcer = Arc::new(enforcer);
+        let enforcer = Arc::new(Enforcer::start(until, around.pulse, metrics.clone())?);
         let (sender, held) = watch::channel(0);
         let follower = Follower {
             names: around.names,
@@ -191,23 +184,9 @@ impl Guard {
             held: sender,
         };
         follower.publish(&table, state, revision);
-        info!(program = program.id, ?origin, names = table.len(), mode = ?config.mode, "guard on");
+        info!(program = foothold.program.id, maps = ?foothold.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table, state));
-        let config = config.clone();
-        Ok(Self {
-            config,
-            interfaces,
-            pins,
-            origin,
-            program,
-            capacity,
-            verdicts,
-            metrics,
-            board,
-            enforcer,
-            held,
-            follower,
-        })
+        Ok(Self { config, interfaces, foothold, capacity, metrics, enforcer, held, follower })
     }
 
     /// As [`GuardHandle::holds`].
@@ -215,7 +194,7 @@ impl Guard {
     /// # Cancel safety
     /// Dropped, it leaves nothing behind.
     pub async fn holds(&self, revision: u64) -> Result<(), Late> {
-        if self.board.draining() {
+        if self.enforcer.draining() {
             return Ok(());
         }
         let mut held = self.held.clone();
@@ -241,11 +220,11 @@ impl Guard {
     fn report(&self) -> GuardReport {
         GuardReport {
             mode: self.config.mode,
-            enforcement: self.board.enforcement().as_str().to_owned(),
+            enforcement: self.enforcer.enforcement().as_str().to_owned(),
             attach: self.config.attach,
             interfaces: self.interfaces.iter().map(|interface| self.guarded(interface)).collect(),
-            program: self.program.clone(),
-            maps: self.origin,
+            program: self.foothold.program.clone(),
+            maps: self.foothold.origin,
             pin_path: self.config.pin_path.clone(),
             names: self.metrics.names_held(),
             names_capacity: self.capacity,
@@ -255,17 +234,17 @@ impl Guard {
     }
 
     fn guarded(&self, interface: &Interface) -> GuardedInterface {
-        let link = link_info(&self.pins.link(interface.index, self.config.attach));
+        let link = link_info(&self.foothold.pins.link(interface.index, self.config.attach));
         GuardedInterface {
             name: interface.name.clone(),
             index: interface.index,
-            link: link.as_ref().map(aya::programs::links::LinkInfo::id),
-            program: link.as_ref().map(aya::programs::links::LinkInfo::program_id),
+            link: link.as_ref().map(LinkInfo::id),
+            program: link.as_ref().map(LinkInfo::program_id),
         }
     }
 
     fn row(&self, verdict: Verdict) -> Option<VerdictRow> {
-        let tally = self.verdicts.tally(verdict).ok()?;
+        let tally = self.foothold.verdicts.tally(verdict).ok()?;
         Some(VerdictRow { verdict: verdict.as_str().to_owned(), packets: tally.packets, bytes: tally.bytes })
     }
 }

@@ -100,7 +100,7 @@ fn enforce_until(enforcement: Enforcement, now: KernelTime) -> u64 {
 
 /// What other rooms' threads tell the enforcing one.
 #[derive(Debug)]
-pub(super) struct Switchboard {
+struct Switchboard {
     names: AtomicU8,
     draining: AtomicBool,
     ended: AtomicBool,
@@ -108,7 +108,7 @@ pub(super) struct Switchboard {
 }
 
 impl Switchboard {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             names: AtomicU8::new(Names::Unread as u8),
             draining: AtomicBool::new(false),
@@ -117,15 +117,13 @@ impl Switchboard {
         }
     }
 
-    /// What was decided last.
-    pub(super) fn enforcement(&self) -> Enforcement {
+    fn enforcement(&self) -> Enforcement {
         let index = usize::from(self.enforcement.load(Ordering::Relaxed));
         let all = <Enforcement as crate::telemetry::metrics::Label>::ALL;
         all.get(index).copied().unwrap_or(Enforcement::NamesUnread)
     }
 
-    /// Whether enforcement has ended for good.
-    pub(super) fn draining(&self) -> bool {
+    fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire)
     }
 
@@ -156,11 +154,11 @@ pub(super) struct Enforcer {
 
 impl Enforcer {
     pub(super) fn start(
-        board: Arc<Switchboard>,
         until: EnforceUntil,
         pulse: Arc<Pulse>,
         metrics: GuardMetrics,
     ) -> Result<Self, GuardError> {
+        let board = Arc::new(Switchboard::new());
         let turning = Arc::clone(&board);
         let thread = thread::Builder::new()
             .name("guard-enforce".into())
@@ -174,6 +172,16 @@ impl Enforcer {
     pub(super) fn names(&self, names: Names) {
         self.board.names.store(names as u8, Ordering::Release);
         self.wake();
+    }
+
+    /// What was decided last.
+    pub(super) fn enforcement(&self) -> Enforcement {
+        self.board.enforcement()
+    }
+
+    /// Whether enforcement has ended for good.
+    pub(super) fn draining(&self) -> bool {
+        self.board.draining()
     }
 
     /// Ends enforcement for good.

@@ -2,7 +2,10 @@
 //! Invariant: the old program decides by its old maps until the new one and its maps are whole; one update of the link
 //! swaps both (`another_size_builds_new_maps_behind_the_same_link`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf,
@@ -46,14 +49,19 @@ pub struct Program {
     pub tag: String,
 }
 
-/// The attached program and its maps.
+/// What stays as it is while the program is attached.
 pub(super) struct Foothold {
     pub(super) pins: Pins,
     pub(super) origin: Origin,
     pub(super) program: Program,
+    pub(super) verdicts: Arc<Verdicts>,
+}
+
+/// An attached program, and the maps by which it is told what to do.
+pub(super) struct Attached {
+    pub(super) foothold: Foothold,
     pub(super) names: NameTable,
     pub(super) until: EnforceUntil,
-    pub(super) verdicts: Verdicts,
 }
 
 /// Attaches `object` to `interfaces`; `fill` writes the names known by now before the program can see a packet.
@@ -63,7 +71,7 @@ pub(super) fn take_over(
     ports: &Ports,
     interfaces: &[Interface],
     fill: impl FnOnce(&mut NameTable),
-) -> Result<Foothold, GuardError> {
+) -> Result<Attached, GuardError> {
     let pins = Pins::prepare(&config.pin_path)?;
     settle(&pins)?;
     let taken = advance(object, config, ports, interfaces, fill, &pins);
@@ -80,7 +88,7 @@ fn advance(
     interfaces: &[Interface],
     fill: impl FnOnce(&mut NameTable),
     pins: &Pins,
-) -> Result<Foothold, GuardError> {
+) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
     let program = verify(&mut ebpf)?;
     let mut maps = Maps::open(&folder(pins, origin))?;
@@ -97,7 +105,8 @@ fn advance(
         Origin::Adopted => pins.retire_other_versions()?,
         Origin::Built => pins.promote()?,
     }
-    Ok(Foothold { pins: pins.clone(), origin, program: describe(&info), names, until, verdicts })
+    let (program, verdicts) = (describe(&info), Arc::new(verdicts));
+    Ok(Attached { foothold: Foothold { pins: pins.clone(), origin, program, verdicts }, names, until })
 }
 
 /// Loads with new maps; when the pinned ones have the same shapes, again with those.

@@ -71,7 +71,7 @@ impl Instance {
         };
         let ports = Ports::of(&self.config, &config::Listen::default());
         let guard = GuardHandle::start(&self.config, &ports, around)?;
-        Ok(Running { guard, registry })
+        Ok(Running { guard, registry, pulse: Arc::clone(&self.pulse) })
     }
 
     fn started(&self) -> Running {
@@ -118,6 +118,7 @@ impl Instance {
 struct Running {
     guard: GuardHandle,
     registry: Registry,
+    pulse: Arc<Pulse>,
 }
 
 impl Running {
@@ -142,8 +143,10 @@ impl Running {
         line.unwrap_or_else(|| panic!("{series} in {text}")).parse().unwrap()
     }
 
+    /// Waits while the worker shows life.
     fn wait_for_enforcement(&self, state: &str) {
         until(&format!("enforcement to be {state}"), LIMIT, || {
+            self.pulse.beat(0, Instant::now());
             let seen = self.report().enforcement;
             ensure!(seen == state, "{seen}");
             Ok(())
@@ -474,4 +477,4 @@ fn without_interfaces_the_guard_is_off_and_holds_everything() {
     assert!(matches!(running.guard.status(), GuardStatus::Off));
 }
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
