@@ -1,6 +1,7 @@
 //! Following the table's feed of changes: at first and every hour all of it, in between each second what came since.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -39,6 +40,7 @@ struct Follower {
     table: Option<Store>,
     course: Course,
     read_at: Instant,
+    reported: HashSet<String>,
 }
 
 /// What is read next.
@@ -83,7 +85,7 @@ impl Course {
 impl Follower {
     fn new(inner: Arc<Inner>, table: Option<Store>) -> Self {
         let course = Course { cursors: Default::default(), full_at: None };
-        Self { inner, table, course, read_at: Instant::now() }
+        Self { inner, table, course, read_at: Instant::now(), reported: HashSet::new() }
     }
 
     async fn run(mut self) {
@@ -123,7 +125,7 @@ impl Follower {
         let latest = shards.each_ref().map(Contents::latest);
         self.course.advance(latest, clock);
         self.read_at = now;
-        self.report(&shards);
+        self.report(step, &shards);
         let records: Vec<_> = shards.into_iter().flat_map(|shard| shard.records).collect();
         match step {
             Step::Full => {
@@ -141,10 +143,17 @@ impl Follower {
         Ok(())
     }
 
-    fn report(&self, shards: &[Contents]) {
+    /// Each fault once between full readings: the end of the feed is read again and again.
+    fn report(&mut self, step: Step, shards: &[Contents]) {
+        if step == Step::Full {
+            self.reported.clear();
+        }
         for fault in shards.iter().flat_map(|shard| &shard.faults) {
-            self.inner.metrics.misshapen.inc();
-            warn!(%fault, "an item of the domains table is not served");
+            let is_new = self.reported.len() < MAX_REPORTED && self.reported.insert(fault.to_string());
+            if is_new {
+                self.inner.metrics.misshapen.inc();
+                warn!(%fault, "an item of the domains table is not served");
+            }
         }
     }
 }
@@ -188,6 +197,8 @@ async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<Conten
 }
 
 const FULL_PERIOD: Duration = Duration::from_hours(1);
+/// Beyond so many, somebody fills the table with something else.
+const MAX_REPORTED: usize = 1000;
 const OVERLAP: Duration = Duration::from_secs(15);
 const MIN_POLL: Duration = Duration::from_millis(50);
 

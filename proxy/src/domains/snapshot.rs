@@ -38,7 +38,7 @@ pub(super) enum Applied {
     Known,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     standing: Standing,
     site: Arc<Site>,
@@ -84,27 +84,27 @@ impl Snapshot {
         if removed { Found::Withdrawn } else { Found::Nothing }
     }
 
-    /// Takes over `record` unless what is held is static, as new or newer.
+    /// Takes over `record` if [`Snapshot::lacks`] it.
     pub(super) fn apply(&mut self, record: &Record) -> Applied {
-        let entry = Entry::of(record);
-        if let Some(held) = self.entry(&record.pattern) {
-            let newer = entry.site.version > held.site.version
-                || entry.site.changed_at_micros > held.site.changed_at_micros;
-            if held.site.source == Source::Static || !newer {
-                return Applied::Known;
-            }
+        if !self.lacks(record) {
+            return Applied::Known;
         }
-        self.insert(entry);
+        self.insert(Entry::of(record));
         Applied::Changed
     }
 
-    /// Whether applying `record` would change anything.
+    /// Whether `record` says something new: a later change, or the same one with other contents, as a hand leaves it that edits an
+    /// item in a console. What an index shows late is neither; what the configuration says stays.
     pub(super) fn lacks(&self, record: &Record) -> bool {
-        self.entry(&record.pattern).is_none_or(|held| {
-            held.site.source != Source::Static
-                && (record.version > held.site.version
-                    || micros(record.changed_at) > held.site.changed_at_micros)
-        })
+        let Some(held) = self.entry(&record.pattern) else { return true };
+        if held.site.source == Source::Static {
+            return false;
+        }
+        let (version, changed_at) = (record.version, micros(record.changed_at));
+        if (version, changed_at) == (held.site.version, held.site.changed_at_micros) {
+            return *held != Entry::of(record);
+        }
+        version > held.site.version || changed_at > held.site.changed_at_micros
     }
 
     /// Forgets table entries that a full reading of the table did not show, unless they changed after `since`.
@@ -239,12 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn what_an_index_shows_late_undoes_nothing() {
+    fn what_an_index_shows_late_undoes_nothing_and_an_edit_by_hand_is_seen() {
         let mut snapshot = Snapshot::default();
         assert_eq!(snapshot.apply(&record("a.example", Status::Active, 2)), Applied::Changed);
         for (status, version, applied) in [
             (Status::Removed, 1, Applied::Known),
             (Status::Active, 2, Applied::Known),
+            (Status::Suspended, 2, Applied::Changed),
             (Status::Removed, 3, Applied::Changed),
         ] {
             let told = record("a.example", status, version);

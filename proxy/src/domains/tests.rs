@@ -197,6 +197,25 @@ async fn a_flood_of_names_costs_the_budget_and_no_more() {
 }
 
 #[tokio::test]
+async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing() {
+    let fleet = Fleet::new().await;
+    change::add(&fleet.sound, &pattern("odd.example"), None).await.unwrap();
+    let edit = fleet.sound.client().update_item().table_name(&fleet.sound.tables().domains);
+    let edit =
+        edit.key("domain", AttributeValue::S("odd.example".into())).update_expression("SET target = :target");
+    let edit = edit.expression_attribute_values(":target", AttributeValue::S("nowhere".into()));
+    edit.send().await.unwrap();
+    let instance = fleet.loaded(&ample()).await;
+    assert_eq!(instance.says("odd.example").await, "SourceDown");
+    let deadline = Instant::now() + LIMIT;
+    while instance.metric("gatehouse_domains_feed_reads_total{outcome=\"changes\"}") < 3 {
+        assert!(Instant::now() < deadline, "the feed is not read on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 1);
+}
+
+#[tokio::test]
 async fn one_name_asked_by_many_is_looked_up_once() {
     let fleet = Fleet::new().await;
     let instance = Arc::new(fleet.loaded(&without_feed()).await);

@@ -216,13 +216,13 @@ mod tests {
         let Endpoint::Url(url) = &config.endpoint else { panic!("a URL was given") };
         let sdk = elsewhere(url, &config).await;
         let faults = Faults::new(FaultPlan::parse("stale=1h,seed=2,unprocessed=500").unwrap());
-        let faulty = Store::over(Builder::from(&sdk), over_the_network(), &config, Some(faults), None);
-        let state = &config.state_table;
+        let lagging = Store::over(Builder::from(&sdk), over_the_network(), &config, Some(faults), None);
+        let table = &config.state_table;
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let put = faulty.client().put_item().table_name(state).item("pk", text("a"));
+        let put = lagging.client().put_item().table_name(table).item("pk", text("a"));
         put.item("sk", text("-")).send().await.unwrap();
         let read = |consistent| {
-            let get = faulty.client().get_item().table_name(state).consistent_read(consistent);
+            let get = lagging.client().get_item().table_name(table).consistent_read(consistent);
             get.key("pk", text("a")).key("sk", text("-")).send()
         };
         assert!(read(true).await.unwrap().item.is_some());
