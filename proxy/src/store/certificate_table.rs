@@ -15,13 +15,15 @@ mod read;
 mod record;
 
 pub use account::{Account, find_account, put_account, share_account_key};
-pub use challenge::{Challenge, find_challenges, put_challenge, remove_challenge};
+#[cfg(test)]
+pub(crate) use challenge::challenge_for_tests;
+pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};
 pub use commit::{Commit, commit};
 pub use document::Metadata;
 pub use keys::IssuerKey;
 pub use lock::{Lock, Taking};
 pub use read::{Shelf, Stored, read};
-pub use record::{Due, Record, SHARDS, due, forget, put_record};
+pub use record::{Due, Record, SHARDS, due, forget, put_record, shard};
 
 #[cfg(test)]
 mod tests;

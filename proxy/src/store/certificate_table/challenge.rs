@@ -97,3 +97,15 @@ pub async fn find_challenges(
         .filter(|challenge| challenge.identifier.value.eq_ignore_ascii_case(name.as_str()))
         .collect())
 }
+
+#[cfg(test)]
+pub(crate) fn challenge_for_tests(name: &ServerName, kind: &str) -> Challenge {
+    Challenge {
+        kind: kind.to_owned(),
+        url: "https://ca.example/challenge/1".to_owned(),
+        status: "pending".to_owned(),
+        token: "token".to_owned(),
+        key_authorization: "token.thumbprint".to_owned(),
+        identifier: Identifier::dns(name),
+    }
+}

@@ -205,8 +205,9 @@ fn shard_text(shard: u8) -> String {
     format!("renew#{shard}")
 }
 
-/// The same on every instance and release: FNV-1a of the name.
-fn shard(name: &ServerName) -> u8 {
+/// The partition of `name`, the same on every instance and release: FNV-1a of the name.
+#[must_use]
+pub fn shard(name: &ServerName) -> u8 {
     let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
