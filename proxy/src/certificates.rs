@@ -1,13 +1,57 @@
 //! From a server name to a key pair rustls can present: cache, single flight, issuance, renewal, challenges.
 //! Not here: whether a name may be served (`domains`), how items are kept (`store`).
-//! Invariants: an order is placed only under the name's lease; serving never awaits a renewal; waiters are bounded; the order outlives the handshake.
+//! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
+//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's flight is its own; waiters are
+//! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`).
+//!
+//! ```text
+//! obtain -> seat in the name's flight -> [ Goal::next -> one step -> what was seen ]* -> slot
+//! ```
+//! The flight is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`).
 
-use std::{sync::Arc, time::SystemTime};
+mod acme;
+mod cache;
+mod challenges;
+mod choice;
+mod flights;
+mod internal;
+mod issue;
+mod key;
+pub mod listing;
+mod lookups;
+mod metrics;
+mod pair;
+mod renewal;
+mod step;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use arc_swap::ArcSwapOption;
+use prometheus::Registry;
 use rustls::sign::CertifiedKey;
+use tokio::{runtime::Handle, task::JoinHandle};
 
-use crate::{domains::Permission, name::ServerName};
+pub use acme::AcmeError;
+pub use internal::{InternalError, Root};
+
+use crate::{
+    config,
+    domains::{Domains, Permission},
+    name::{Pattern, ServerName},
+    store::{Store, certificate_table::IssuerKey, lease::Holder},
+};
+use acme::Acme;
+use cache::Cache;
+use challenges::Challenges;
+use flights::{Flights, Seat};
+use internal::Internal;
+use lookups::Lookups;
+use metrics::{Ended, Metrics, Sought};
+use step::Errand;
 
 /// A certificate with its key, ready to be presented.
 #[derive(Debug)]
@@ -33,7 +77,7 @@ impl Slot {
 }
 
 /// Why there is no certificate for a name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Permission was denied.
     #[error("the name is not allowed")]
@@ -55,34 +99,247 @@ pub enum Refusal {
     Failed,
 }
 
+/// Why certificates cannot be had at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A CA.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    /// The internal issuer.
+    #[error(transparent)]
+    Internal(#[from] InternalError),
+    /// The machine gives no randomness.
+    #[error("no random bytes for the name under which leases are taken")]
+    Randomness(#[from] aws_lc_rs::error::Unspecified),
+    /// A metric of ours is there already.
+    #[error("metrics of `certificates` cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
 /// Certificates of the process; cheap to clone, callable from any runtime.
 #[derive(Clone)]
 pub struct Certificates {
-    // certificates room's helper fills this in
+    inner: Arc<Inner>,
+    _tasks: Arc<Tasks>,
 }
 
+struct Inner {
+    config: config::Certificates,
+    store: Store,
+    domains: Domains,
+    control: Handle,
+    issuers: Vec<Issuer>,
+    issuer_keys: Vec<IssuerKey>,
+    root: Option<Root>,
+    holder: Holder,
+    cache: Cache,
+    flights: Arc<Flights>,
+    challenges: Challenges,
+    /// Refusals a moment old, so that those who come again at once cost nothing.
+    refusals: moka::sync::Cache<(ServerName, Errand), Refusal>,
+    lookups: Mutex<Lookups>,
+    metrics: Metrics,
+}
+
+/// Who issues certificates, in order of preference.
+enum Issuer {
+    Acme(Arc<Acme>),
+    Internal(Box<Internal>),
+}
+
+/// What goes on until the last clone is dropped.
+struct Tasks(Vec<JoinHandle<()>>);
+
 impl Certificates {
-    /// What the process cache holds for `name`: exact, else the wildcard that covers it. Never waits.
+    /// Prepares the issuers and begins to renew, on `control`. Loads no certificate.
+    pub fn start(
+        config: &config::Config,
+        store: &Store,
+        domains: &Domains,
+        control: &Handle,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let certificates = &config.certificates;
+        let (issuers, root) = issuers(certificates, store, &config.state_directory)?;
+        let issuer_keys = listing::issuer_keys(certificates);
+        let per_second = config.domains.lookups_per_second;
+        let inner = Arc::new(Inner {
+            store: store.clone(),
+            domains: domains.clone(),
+            control: control.clone(),
+            holder: Holder::random()?,
+            cache: Cache::new(certificates.cached),
+            flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
+            challenges: Challenges::new(store, &issuer_keys, per_second),
+            refusals: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(REFUSED_FOR).build(),
+            lookups: Mutex::new(Lookups::new(per_second)),
+            metrics: Metrics::register(registry)?,
+            config: certificates.clone(),
+            issuers,
+            issuer_keys,
+            root,
+        });
+        let tasks = vec![
+            control.spawn(renewal::renew(Arc::clone(&inner))),
+            control.spawn(renewal::withdraw(Arc::clone(&inner))),
+        ];
+        Ok(Self { inner, _tasks: Arc::new(Tasks(tasks)) })
+    }
+
+    /// The internal issuer's root, if it issues.
     #[must_use]
-    pub fn cached(&self, _name: &ServerName) -> Option<Arc<Slot>> {
-        todo!()
+    pub fn internal_root(&self) -> Option<&Root> {
+        self.inner.root.as_ref()
+    }
+
+    /// What the process cache holds for `name`: exact, else the wildcard that covers it; only what is valid. Never waits.
+    #[must_use]
+    pub fn cached(&self, name: &ServerName) -> Option<Arc<Slot>> {
+        self.inner.cache.find(name, SystemTime::now())
     }
 
     /// Cache, then table, then an order, as `permission` lets. Bounded by `certificates.wait`.
     ///
     /// # Cancel safety
     /// The order goes on when the handshake that began it is gone.
-    pub async fn obtain(&self, _name: &ServerName, _permission: &Permission) -> Result<Arc<Slot>, Refusal> {
-        todo!()
+    pub async fn obtain(&self, name: &ServerName, permission: &Permission) -> Result<Arc<Slot>, Refusal> {
+        let errand = match permission {
+            Permission::Allow(_) => Errand::Obtain,
+            Permission::Unknown(_) => Errand::Load,
+            Permission::Deny(_) => return Err(Refusal::Denied),
+        };
+        if let Some(slot) = self.cached(name) {
+            return Ok(slot);
+        }
+        let began = Instant::now();
+        let outcome = self.inner.wait(name, errand).await;
+        self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
+        self.inner.metrics.obtained.bump(Ended::of(&outcome));
+        outcome
+    }
+
+    /// Presents the certificate of `pattern` no longer: permission was withdrawn.
+    pub fn withdraw(&self, pattern: &Pattern) {
+        self.inner.cache.withdraw(pattern);
     }
 
     /// The certificate that answers a tls-alpn-01 validation of `name` (RFC 8737 §3), from memory or the table.
-    pub async fn tls_alpn_answer(&self, _name: &ServerName) -> Option<Arc<CertifiedKey>> {
-        todo!()
+    ///
+    /// The caller has found that `name` may be served.
+    pub async fn tls_alpn_answer(&self, name: &ServerName) -> Option<Arc<CertifiedKey>> {
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        let answer = self.inner.control.spawn(async move {
+            inner.metrics.reads.bump(Sought::Challenge);
+            inner.challenges.tls_alpn_answer(&name).await
+        });
+        answer.await.ok().flatten()
     }
 
     /// The key authorization that answers an http-01 validation (RFC 8555 §8.3), from memory or the table.
-    pub async fn http_answer(&self, _name: &ServerName, _token: &str) -> Option<String> {
-        todo!()
+    ///
+    /// The caller has found that `name` may be served.
+    pub async fn http_answer(&self, name: &ServerName, token: &str) -> Option<String> {
+        // RFC 8555 §8.3: base64url only. Nothing else is worth a read.
+        if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(is_base64url) {
+            return None;
+        }
+        let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
+        let answer = self.inner.control.spawn(async move {
+            inner.metrics.reads.bump(Sought::Challenge);
+            inner.challenges.http_answer(&name, &token).await
+        });
+        answer.await.ok().flatten()
     }
 }
+
+impl Inner {
+    async fn wait(self: &Arc<Self>, name: &ServerName, errand: Errand) -> Result<Arc<Slot>, Refusal> {
+        if let Some(refusal) = self.refusals.get(&(name.clone(), errand)) {
+            return Err(refusal);
+        }
+        // Of a name in doubt only the table can tell, and strangers must not choose how often it is asked.
+        if errand == Errand::Load && !self.admit_lookup() {
+            return Err(Refusal::Unknown);
+        }
+        let seat = self.fly(name, errand)?;
+        tokio::time::timeout(*self.config.wait, seat.outcome()).await.unwrap_or(Err(Refusal::Slow))
+    }
+
+    /// A seat in the flight of `name`, which begins on the control runtime if there is none.
+    fn fly(self: &Arc<Self>, name: &ServerName, errand: Errand) -> Result<Seat, Refusal> {
+        let route = (name.clone(), errand);
+        self.flights.join(&route, |landing| {
+            let (inner, route) = (Arc::clone(self), route.clone());
+            self.control.spawn(async move {
+                inner.metrics.in_flight.inc();
+                let outcome = issue::run(&inner, &route.0, errand).await;
+                inner.metrics.in_flight.dec();
+                inner.remember(&route, outcome.as_ref().err().copied());
+                inner.measure();
+                landing.land(outcome);
+            });
+        })
+    }
+
+    /// What an operator may change at any moment (permission) or a moment later (a lease) is asked again.
+    fn remember(&self, route: &flights::Route, refusal: Option<Refusal>) {
+        match refusal {
+            Some(refusal @ (Refusal::BackingOff | Refusal::Failed | Refusal::Unknown)) => {
+                self.refusals.insert(route.clone(), refusal);
+            }
+            None | Some(Refusal::Denied | Refusal::Busy | Refusal::Slow) => {}
+        }
+    }
+
+    fn admit_lookup(&self) -> bool {
+        self.lookups.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now())
+    }
+
+    fn measure(&self) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.cached.set(number(self.cache.len()));
+        self.metrics.waiters.set(number(self.flights.waiters() as u64));
+    }
+}
+
+impl Issuer {
+    fn key(&self) -> &IssuerKey {
+        match self {
+            Self::Acme(acme) => &acme.issuer,
+            Self::Internal(internal) => &internal.key,
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+fn issuers(
+    config: &config::Certificates,
+    store: &Store,
+    state_directory: &Path,
+) -> Result<(Vec<Issuer>, Option<Root>), StartError> {
+    if config.issuers.is_empty() {
+        let (internal, root) = Internal::open(state_directory, *config.internal_life, SystemTime::now())?;
+        return Ok((vec![Issuer::Internal(Box::new(internal))], Some(root)));
+    }
+    let issuers = config.issuers.iter().map(|issuer| Acme::new(issuer, config, store).map(Issuer::Acme));
+    Ok((issuers.collect::<Result<_, _>>()?, None))
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+/// RFC 8555 §8.3 asks for 128 bits at least; CAs send 43 characters.
+const MAX_TOKEN: usize = 128;
+const REFUSALS: u64 = 10_000;
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! one process at a time holds an embedded store (`a_second_opening_of_the_same_file_is_refused`).
 
 pub mod budget;
+pub mod certificate_table;
 mod connect;
 pub mod domain_table;
 mod engine;

@@ -104,6 +104,10 @@ section! {
         lease: Span = Span::secs(60),
         /// The longest an order may take.
         order_deadline: Span = Span::secs(90),
+        /// Orders the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours).
+        orders_per_hour: u64 = 100,
+        /// Orders the fleet may place for the names of one registered domain in seven days (Let's Encrypt: 50).
+        orders_per_registered_domain: u64 = 50,
         /// How often due renewals are looked for.
         renewal_period: Span = Span::secs(60),
         /// Life of certificates of the internal issuer.

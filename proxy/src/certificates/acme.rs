@@ -1,0 +1,160 @@
+//! An ACME certificate authority (RFC 8555): its account, its orders, over an HTTP client of our own.
+//! Not here: when an order is placed, and by whom.
+//! Invariants: a challenge is in the table before the CA is told of it, and is taken away however the order ends; the fleet has one
+//! account (`the_first_account_key_is_the_fleets`).
+
+mod account;
+mod http;
+mod order;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use instant_acme::Account;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::{challenges::Challenges, key::KeyError};
+use crate::{
+    config,
+    name::ServerName,
+    store::{Store, StoreError, certificate_table::IssuerKey},
+};
+
+/// A CA.
+pub(super) struct Acme {
+    pub(super) issuer: IssuerKey,
+    pub(super) directory: String,
+    email: String,
+    store: Store,
+    http: http::Http,
+    deadline: Duration,
+    /// The account once it was loaded; one task at a time loads or registers it.
+    account: Mutex<Option<Account>>,
+}
+
+/// What an issuer gave.
+pub(super) struct Issued {
+    /// PEM, the leaf first.
+    pub(super) chain: String,
+    /// SEC1 PEM.
+    pub(super) key: Zeroizing<String>,
+    /// Where the CA offers the chain.
+    pub(super) url: Option<String>,
+    /// The account's URL.
+    pub(super) account: String,
+}
+
+/// Which challenge to meet, where the CA leaves a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefer {
+    /// Port 80 is not filtered by name: it is answered by instances that do not know the name yet.
+    Http,
+    /// For a name whose http-01 failed before, and which every instance knows by now.
+    TlsAlpn,
+}
+
+/// Why an order failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OrderError {
+    /// Nothing sensible came back.
+    #[error("the CA does not answer")]
+    Unreachable(#[source] instant_acme::Error),
+    /// A problem document (RFC 8555 §6.7).
+    #[error("the CA refuses: {problem}")]
+    Refused {
+        problem: String,
+        /// When it may be asked again.
+        retry_after: Option<SystemTime>,
+    },
+    /// The name was not validated.
+    #[error("the CA could not validate the name: {problem}")]
+    Invalid { problem: String },
+    /// It offers neither http-01 nor tls-alpn-01.
+    #[error("the CA offers no challenge that can be met")]
+    NoChallenge,
+    /// It took longer than `certificates.order_deadline`.
+    #[error("the order did not end in time")]
+    Slow,
+    /// The account or the challenge could not be kept.
+    #[error("the table failed during the order")]
+    Store(#[from] StoreError),
+    /// The key.
+    #[error("no key for the certificate")]
+    Key(#[from] KeyError),
+}
+
+/// Why a CA cannot be talked to at all.
+#[derive(Debug, thiserror::Error)]
+pub enum AcmeError {
+    /// The file of roots.
+    #[error("certificates.issuers.roots: `{}` holds no certificates in PEM", file.display())]
+    Roots {
+        /// Which.
+        file: PathBuf,
+        /// How it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system's roots.
+    #[error("the system's root certificates cannot be used; set `certificates.issuers.roots`")]
+    Verifier(#[source] rustls::Error),
+}
+
+impl Acme {
+    pub(super) fn new(
+        issuer: &config::Issuer,
+        certificates: &config::Certificates,
+        store: &Store,
+    ) -> Result<Arc<Self>, AcmeError> {
+        Ok(Arc::new(Self {
+            issuer: IssuerKey::of_directory(&issuer.directory),
+            directory: issuer.directory.clone(),
+            email: issuer.email.clone(),
+            store: store.clone(),
+            http: http::Http::new(issuer.roots.as_deref())?,
+            deadline: *certificates.order_deadline,
+            account: Mutex::default(),
+        }))
+    }
+
+    /// Orders a certificate for `name` within the deadline.
+    ///
+    /// # Cancel safety
+    /// When dropped, the challenge stays in the table until the next order of the name.
+    pub(super) async fn issue(
+        &self,
+        name: &ServerName,
+        prefer: Prefer,
+        challenges: &Challenges,
+    ) -> Result<Issued, OrderError> {
+        let placed = http::with_retry_after(self.place(name, prefer, challenges));
+        let issued = tokio::time::timeout(self.deadline, placed).await;
+        challenges.close(&self.issuer, name).await;
+        issued.unwrap_or(Err(OrderError::Slow))
+    }
+}
+
+impl OrderError {
+    /// When the CA may be asked again, if it says so.
+    pub(super) fn retry_after(&self) -> Option<SystemTime> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl From<instant_acme::Error> for OrderError {
+    fn from(error: instant_acme::Error) -> Self {
+        match error {
+            instant_acme::Error::Api(problem) => {
+                Self::Refused { problem: problem.to_string(), retry_after: http::retry_after() }
+            }
+            other => Self::Unreachable(other),
+        }
+    }
+}

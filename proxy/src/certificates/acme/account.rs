@@ -1,0 +1,94 @@
+//! The fleet's account with a CA: its key is the first that was put into the table, and whoever comes registers that one.
+
+use std::time::SystemTime;
+
+use instant_acme::{Account, Error, Key};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tracing::{info, warn};
+
+use super::{Acme, OrderError};
+use crate::{
+    certificates::key,
+    store::{StoreError, certificate_table},
+};
+
+impl Acme {
+    /// The account, from memory, the table, or newly registered.
+    pub(super) async fn account(&self) -> Result<Account, OrderError> {
+        let mut held = self.account.lock().await;
+        if let Some(account) = &*held {
+            return Ok(account.clone());
+        }
+        let (known, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
+        let account = match (known.and_then(|known| known.location()), pem) {
+            (Some(location), Some(pem)) => {
+                let builder = Account::builder_with_http(Box::new(self.http.clone()));
+                builder.from_parts(location, key::pkcs8(&pem)?, self.directory.clone()).await?
+            }
+            (_, Some(pem)) => self.register(key::pkcs8(&pem)?).await?,
+            (_, None) => {
+                let key = self.share_key().await?;
+                self.register(key).await?
+            }
+        };
+        *held = Some(account.clone());
+        Ok(account)
+    }
+
+    /// The account anew, after the CA said that it does not know `forgotten`.
+    pub(super) async fn account_instead_of(&self, forgotten: &Account) -> Result<Account, OrderError> {
+        let mut held = self.account.lock().await;
+        if let Some(account) = held.as_ref().filter(|account| account.id() != forgotten.id()) {
+            return Ok(account.clone());
+        }
+        warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered anew");
+        let (_, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
+        let key = match pem {
+            Some(pem) => key::pkcs8(&pem)?,
+            None => self.share_key().await?,
+        };
+        let account = self.register(key).await?;
+        *held = Some(account.clone());
+        Ok(account)
+    }
+
+    /// Puts a key into the table, or takes the one that another instance put there at the same time.
+    async fn share_key(&self) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
+        let fresh = key::generate()?;
+        let pem = key::sec1_pem(fresh.serialized_der())?;
+        let now = SystemTime::now();
+        let shared =
+            certificate_table::share_account_key(&self.store, &self.issuer, &self.email, pem.as_bytes(), now)
+                .await;
+        match shared {
+            Ok(()) => Ok(key::pkcs8(pem.as_bytes())?),
+            Err(StoreError::Conflict) => {
+                let (_, pem) =
+                    certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
+                Ok(key::pkcs8(&pem.ok_or(StoreError::Conflict)?)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// RFC 8555 §7.3.1: for a key it knows, the CA answers with the account there is, so that registering twice makes one.
+    async fn register(&self, key: PrivatePkcs8KeyDer<'static>) -> Result<Account, OrderError> {
+        let pair = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
+        let builder = Account::builder_with_http(Box::new(self.http.clone()));
+        let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
+        if !self.email.is_empty() {
+            account.update_contacts(&[&format!("mailto:{}", self.email)]).await?;
+        }
+        let kept = certificate_table::Account::new(&self.email, account.id());
+        certificate_table::put_account(&self.store, &self.issuer, &self.email, &kept, SystemTime::now())
+            .await?;
+        info!(directory = %self.directory, account = %account.id(), "account registered");
+        Ok(account)
+    }
+}
+
+/// RFC 8555 §6.7.
+pub(super) fn is_forgotten(error: &Error) -> bool {
+    matches!(error, Error::Api(problem)
+        if problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:accountDoesNotExist"))
+}

@@ -1,0 +1,162 @@
+//! The client under the ACME protocol: roots from a file, time-outs, a bound on bodies, our name, and `Retry-After` kept.
+
+use std::{
+    cell::Cell,
+    error::Error,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+
+use super::AcmeError;
+
+/// Cheap to clone; connections are shared.
+#[derive(Clone)]
+pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl Http {
+    pub(super) fn new(roots: Option<&Path>) -> Result<Self, AcmeError> {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)?);
+        // RFC 8555 §6.1: HTTPS only.
+        let connector = connector.https_only().enable_http1().enable_http2().build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        Ok(Self(client))
+    }
+
+    async fn exchange(
+        self,
+        request: hyper::Request<BodyWrapper<Bytes>>,
+    ) -> Result<BytesResponse, instant_acme::Error> {
+        let (mut head, body) = request.into_parts();
+        // RFC 8555 §6.1: clients MUST send a User-Agent with their name and version.
+        head.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let body = body.collect().await.map_err(failed)?.to_bytes();
+        let response =
+            self.0.request(hyper::Request::from_parts(head, Full::new(body))).await.map_err(failed)?;
+        let (head, body) = response.into_parts();
+        remember(head.headers.get(RETRY_AFTER));
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(instant_acme::Error::Other)?;
+        Ok(BytesResponse::from(hyper::Response::from_parts(head, Full::new(body.to_bytes()))))
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: hyper::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
+        let exchange = self.clone().exchange(request);
+        Box::pin(async move { tokio::time::timeout(TIMEOUT, exchange).await.map_err(failed)? })
+    }
+}
+
+/// Runs an order within which [`retry_after`] tells what the last response said: the protocol library keeps it to itself, and the
+/// client is shared between orders.
+pub(super) async fn with_retry_after<T>(order: impl Future<Output = T>) -> T {
+    LAST_RETRY_AFTER.scope(Cell::new(None), order).await
+}
+
+/// The `Retry-After` of the last response of this order.
+pub(super) fn retry_after() -> Option<SystemTime> {
+    LAST_RETRY_AFTER.try_with(Cell::get).ok().flatten()
+}
+
+fn remember(value: Option<&HeaderValue>) {
+    let at = value.and_then(|value| parse_retry_after(value.to_str().ok()?, SystemTime::now()));
+    // Outside of an order nobody asks.
+    let _ = LAST_RETRY_AFTER.try_with(|last| last.set(at));
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date in the form of §5.6.7.
+fn parse_retry_after(text: &str, now: SystemTime) -> Option<SystemTime> {
+    match text.trim().parse::<u32>() {
+        Ok(seconds) => Some(now + Duration::from_secs(seconds.into())),
+        Err(_) => OffsetDateTime::parse(text.trim(), &Rfc2822).ok().map(SystemTime::from),
+    }
+}
+
+fn tls(roots: Option<&Path>) -> Result<ClientConfig, AcmeError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().map_err(AcmeError::Verifier)?;
+    Ok(match roots {
+        None => builder.with_platform_verifier().map_err(AcmeError::Verifier)?.with_no_client_auth(),
+        Some(file) => {
+            let store = roots_of(file);
+            let store = store.map_err(|source| AcmeError::Roots { file: file.to_owned(), source })?;
+            builder.with_root_certificates(store).with_no_client_auth()
+        }
+    })
+}
+
+fn roots_of(file: &Path) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
+    let mut store = RootCertStore::empty();
+    for root in CertificateDer::pem_file_iter(file)? {
+        store.add(root?)?;
+    }
+    if store.is_empty() { Err("no certificate in it".into()) } else { Ok(store) }
+}
+
+fn failed(error: impl Error + Send + Sync + 'static) -> instant_acme::Error {
+    instant_acme::Error::Other(error.into())
+}
+
+tokio::task_local! {
+    static LAST_RETRY_AFTER: Cell<Option<SystemTime>>;
+}
+
+const AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
+const TIMEOUT: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(30);
+/// The largest answer is a chain: a few certificates of a few kB.
+const MAX_BODY: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let at = |seconds: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        for (text, expected) in [
+            ("120", at(1_800_000_120)),
+            (" 3 ", at(1_800_000_003)),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", at(946_684_799)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(parse_retry_after(text, now), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn roots_that_are_none_are_refused_with_their_field() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Http::new(Some(file.path())).err().unwrap().to_string();
+        assert!(error.contains("certificates.issuers.roots"), "{error}");
+    }
+}

@@ -1,0 +1,173 @@
+//! One order (RFC 8555 §7.4): authorization, challenge, finalization, chain.
+
+use std::time::{Duration, SystemTime};
+
+use instant_acme::{Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
+use rcgen::{CertificateParams, DistinguishedName};
+
+use super::{Acme, Issued, OrderError, Prefer, account::is_forgotten, http::retry_after};
+use crate::{
+    certificates::{
+        challenges::{Challenges, HTTP, TLS_ALPN},
+        key::{self, KeyError},
+    },
+    name::ServerName,
+    store::certificate_table,
+};
+
+impl Acme {
+    pub(super) async fn place(
+        &self,
+        name: &ServerName,
+        prefer: Prefer,
+        challenges: &Challenges,
+    ) -> Result<Issued, OrderError> {
+        let (account, mut order) = self.begin(name).await?;
+        self.authorize(&mut order, name, prefer, challenges).await?;
+        // RFC 8555 §7.1.6: pending, ready, processing, valid.
+        await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Valid]).await?;
+        let key = key::generate()?;
+        let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
+        // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key).map_err(KeyError::from)?;
+        order.finalize_csr(request.der()).await?;
+        await_status(&mut order, &[OrderStatus::Valid]).await?;
+        let url = order.state().certificate.clone();
+        let chain = order.certificate().await?.ok_or(OrderError::Slow)?;
+        let key = key::sec1_pem(key.serialized_der())?;
+        Ok(Issued { chain, key, url, account: account.id().to_owned() })
+    }
+
+    async fn begin(&self, name: &ServerName) -> Result<(Account, Order), OrderError> {
+        let identifiers = [Identifier::Dns(name.to_string())];
+        let wanted = NewOrder::new(&identifiers);
+        let account = self.account().await?;
+        match account.new_order(&wanted).await {
+            Err(error) if is_forgotten(&error) => {
+                let account = self.account_instead_of(&account).await?;
+                let order = account.new_order(&wanted).await?;
+                Ok((account, order))
+            }
+            order => Ok((account, order?)),
+        }
+    }
+
+    async fn authorize(
+        &self,
+        order: &mut Order,
+        name: &ServerName,
+        prefer: Prefer,
+        challenges: &Challenges,
+    ) -> Result<(), OrderError> {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            // RFC 8555 §7.5: one that was given before may still hold.
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let offered: Vec<_> =
+                authorization.challenges.iter().map(|challenge| challenge.r#type.clone()).collect();
+            let (kind, text) = select(&offered, prefer).ok_or(OrderError::NoChallenge)?;
+            let mut challenge = authorization.challenge(kind).ok_or(OrderError::NoChallenge)?;
+            let shown = certificate_table::Challenge {
+                kind: text.to_owned(),
+                url: challenge.url.clone(),
+                status: "pending".to_owned(),
+                token: challenge.token.clone(),
+                key_authorization: challenge.key_authorization().as_str().to_owned(),
+                identifier: certificate_table::Identifier::dns(name),
+            };
+            challenges.open(&self.issuer, name, shown).await?;
+            challenge.set_ready().await?;
+        }
+        Ok(())
+    }
+}
+
+fn select(offered: &[ChallengeType], prefer: Prefer) -> Option<(ChallengeType, &'static str)> {
+    let (http, alpn) = ((ChallengeType::Http01, HTTP), (ChallengeType::TlsAlpn01, TLS_ALPN));
+    let preferred = match prefer {
+        Prefer::Http => [http, alpn],
+        Prefer::TlsAlpn => [alpn, http],
+    };
+    preferred.into_iter().find(|(kind, _)| offered.contains(kind))
+}
+
+/// Asks until the order has one of `wanted`; the caller's deadline ends it.
+async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), OrderError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if wanted.contains(&order.state().status) {
+            return Ok(());
+        }
+        if order.state().status == OrderStatus::Invalid {
+            return Err(OrderError::Invalid { problem: problem(order).await });
+        }
+        tokio::time::sleep(pause_until(retry_after(), pause, SystemTime::now())).await;
+        pause = (pause * 3 / 2).min(LAST_PAUSE);
+        order.refresh().await?;
+    }
+}
+
+/// RFC 8555 §7.5.1: the server's Retry-After, within reason, else ours.
+fn pause_until(retry_after: Option<SystemTime>, ours: Duration, now: SystemTime) -> Duration {
+    match retry_after.and_then(|at| at.duration_since(now).ok()) {
+        Some(theirs) => theirs.clamp(FIRST_PAUSE, MOST_PAUSE),
+        None => ours,
+    }
+}
+
+/// What an order failed of: its own error, or that of the challenge.
+async fn problem(order: &mut Order) -> String {
+    if let Some(error) = &order.state().error {
+        return error.to_string();
+    }
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        let Ok(state) = authorization.refresh().await else { break };
+        let error = state.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+        if let Some(error) = error {
+            return error.to_string();
+        }
+    }
+    "it gives no reason".to_owned()
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+const MOST_PAUSE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_comes_first_unless_it_failed_or_is_not_offered() {
+        use ChallengeType::{Dns01, Http01, TlsAlpn01};
+        for (offered, prefer, expected) in [
+            (vec![Dns01, TlsAlpn01, Http01], Prefer::Http, Some(HTTP)),
+            (vec![Dns01, TlsAlpn01, Http01], Prefer::TlsAlpn, Some(TLS_ALPN)),
+            (vec![TlsAlpn01], Prefer::Http, Some(TLS_ALPN)),
+            (vec![Http01], Prefer::TlsAlpn, Some(HTTP)),
+            (vec![Dns01], Prefer::Http, None),
+        ] {
+            assert_eq!(select(&offered, prefer).map(|(_, text)| text), expected, "{offered:?} {prefer:?}");
+        }
+    }
+
+    #[test]
+    fn the_ca_says_when_to_ask_again_within_reason() {
+        let (now, second) = (SystemTime::now(), Duration::from_secs(1));
+        for (after, expected) in [
+            (None, second),
+            (Some(now + second * 3), second * 3),
+            (Some(now), FIRST_PAUSE),
+            (Some(now - second), second),
+            (Some(now + second * 3600), MOST_PAUSE),
+        ] {
+            assert_eq!(pause_until(after, second, now), expected, "{after:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Answers to a CA's validations, whichever instance it reaches.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use moka::future::Cache;
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::{
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::CertifiedKey,
+};
+use tracing::warn;
+
+use super::lookups::Lookups;
+use crate::{
+    name::ServerName,
+    store::{
+        Store, StoreError,
+        certificate_table::{Challenge, IssuerKey, find_challenges, put_challenge, remove_challenge},
+    },
+};
+
+/// Challenges under way: those of this process in memory, the fleet's in the table.
+pub(super) struct Challenges {
+    store: Store,
+    issuers: Vec<IssuerKey>,
+    ours: Mutex<HashMap<ServerName, Challenge>>,
+    /// One read per name at a time, its answer kept for [`SEEN_FOR`]: too short to hide a challenge from the CA, long enough
+    /// that one name's flood costs a few reads per second.
+    seen: Cache<ServerName, Arc<[Challenge]>>,
+    lookups: Mutex<Lookups>,
+}
+
+impl Challenges {
+    pub(super) fn new(store: &Store, issuers: &[IssuerKey], per_second: u32) -> Self {
+        Self {
+            store: store.clone(),
+            issuers: issuers.to_vec(),
+            ours: Mutex::default(),
+            seen: Cache::builder().max_capacity(MOST_SEEN).time_to_live(SEEN_FOR).build(),
+            lookups: Mutex::new(Lookups::new(per_second)),
+        }
+    }
+
+    /// Shows `challenge` to the fleet; it is there when this returns.
+    pub(super) async fn open(
+        &self,
+        issuer: &IssuerKey,
+        name: &ServerName,
+        challenge: Challenge,
+    ) -> Result<(), StoreError> {
+        put_challenge(&self.store, issuer, name, &challenge, SystemTime::now()).await?;
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), challenge);
+        Ok(())
+    }
+
+    /// Takes the challenge of `name` away, if there is one of ours.
+    pub(super) async fn close(&self, issuer: &IssuerKey, name: &ServerName) {
+        if self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_none() {
+            return;
+        }
+        if let Err(error) = remove_challenge(&self.store, issuer, name).await {
+            // The next order of the name replaces it; what it answers is of no use to anybody else.
+            warn!(server_name = %name, %error, "challenge was left in the table");
+        }
+    }
+
+    /// RFC 8555 §8.3: the key authorization of exactly this token.
+    pub(super) async fn http_answer(&self, name: &ServerName, token: &str) -> Option<String> {
+        let asked = |challenge: &&Challenge| challenge.kind == HTTP && challenge.token == token;
+        let challenges = self.find(name, &asked).await;
+        challenges.iter().find(asked).map(|challenge| challenge.key_authorization.clone())
+    }
+
+    /// RFC 8737 §3: a self-signed certificate of the name with the digest of the key authorization.
+    pub(super) async fn tls_alpn_answer(&self, name: &ServerName) -> Option<Arc<CertifiedKey>> {
+        let asked = |challenge: &&Challenge| challenge.kind == TLS_ALPN;
+        let challenges = self.find(name, &asked).await;
+        let challenge = challenges.iter().find(asked)?;
+        match answer(name, &challenge.key_authorization) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                warn!(server_name = %name, %error, "challenge certificate could not be made");
+                None
+            }
+        }
+    }
+
+    async fn find(&self, name: &ServerName, asked: &impl Fn(&&Challenge) -> bool) -> Arc<[Challenge]> {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(ours) = ours.filter(|challenge| asked(&challenge)) {
+            return [ours].into();
+        }
+        self.seen.get_with_by_ref(name, self.read(name)).await
+    }
+
+    async fn read(&self, name: &ServerName) -> Arc<[Challenge]> {
+        if !self.lookups.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
+            return Arc::default();
+        }
+        match find_challenges(&self.store, &self.issuers, name).await {
+            Ok(challenges) => challenges.into(),
+            Err(error) => {
+                warn!(server_name = %name, %error, "challenges could not be read");
+                Arc::default()
+            }
+        }
+    }
+}
+
+fn answer(name: &ServerName, key_authorization: &str) -> Result<Arc<CertifiedKey>, super::key::KeyError> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key_authorization.as_bytes());
+    let mut params = CertificateParams::new(vec![name.to_string()])?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
+    let key: KeyPair = super::key::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = any_supported_type(&key).map_err(|_| super::key::KeyError::Kind)?;
+    // Not `CertifiedKey::from_der`: it parses the leaf by webpki, which refuses the critical acmeIdentifier.
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
+}
+
+/// RFC 8555 §9.7.8.
+pub(super) const HTTP: &str = "http-01";
+/// RFC 8737 §6.3.
+pub(super) const TLS_ALPN: &str = "tls-alpn-01";
+const SEEN_FOR: Duration = Duration::from_millis(300);
+const MOST_SEEN: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Engine, certificate_table::challenge_for_tests, tables};
+
+    #[tokio::test]
+    async fn any_instance_answers_from_the_table_and_only_what_was_asked() {
+        let (engine, config) = (Engine::in_memory().unwrap(), crate::config::Store::default());
+        let issuer = IssuerKey::of_directory("https://ca.example/dir");
+        let instance =
+            || Challenges::new(&Store::on(engine.clone(), &config), std::slice::from_ref(&issuer), 50);
+        let (orders, answers) = (instance(), instance());
+        tables::create(&orders.store).await.unwrap();
+        let name = ServerName::parse("a.example").unwrap();
+        orders.open(&issuer, &name, challenge_for_tests(&name, HTTP)).await.unwrap();
+        for instance in [&orders, &answers] {
+            assert_eq!(instance.http_answer(&name, "token").await.as_deref(), Some("token.thumbprint"));
+            assert_eq!(instance.http_answer(&name, "other").await, None);
+            assert!(instance.tls_alpn_answer(&name).await.is_none());
+        }
+        let second = ServerName::parse("b.example").unwrap();
+        orders.open(&issuer, &second, challenge_for_tests(&second, TLS_ALPN)).await.unwrap();
+        let answer = answers.tls_alpn_answer(&second).await.unwrap();
+        let (_, leaf) = x509_parser::parse_x509_certificate(&answer.cert[0]).unwrap();
+        // RFC 8737 §6.1: id-pe-acmeIdentifier, critical.
+        let extension =
+            leaf.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
+        assert!(extension.critical);
+        orders.close(&issuer, &name).await;
+        assert_eq!(orders.http_answer(&name, "token").await, None);
+    }
+
+    #[tokio::test]
+    async fn made_up_names_cost_the_budget_and_no_more() {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+        let registry = prometheus::Registry::new();
+        tables::create(&store).await.unwrap();
+        store.measure(&registry).unwrap();
+        let challenges = Challenges::new(&store, &[IssuerKey::of_directory("https://ca.example/dir")], 5);
+        for n in 0..500 {
+            let name = ServerName::parse(&format!("n{n}.example")).unwrap();
+            assert_eq!(challenges.http_answer(&name, "x").await, None);
+        }
+        let reads: f64 = registry
+            .gather()
+            .iter()
+            .filter(|family| family.name() == "gatehouse_store_calls_total")
+            .flat_map(|family| family.get_metric())
+            .map(|metric| metric.get_counter().get_value())
+            .sum();
+        assert!(reads <= 50.0, "{reads} calls");
+    }
+}

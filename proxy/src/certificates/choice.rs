@@ -1,0 +1,139 @@
+//! Which of the certificates in the table is the one to present.
+
+use std::time::SystemTime;
+
+use super::pair::{Pair, PairError};
+use crate::{
+    name::Pattern,
+    store::certificate_table::{IssuerKey, Shelf, Stored},
+};
+
+/// A certificate of the table.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) pair: Pair,
+    pub(super) issuer: IssuerKey,
+    pub(super) pattern: Pattern,
+}
+
+/// The best of what the table holds.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// This one, which may have expired.
+    Take(Candidate),
+    /// A key and a chain do not belong together: somebody is writing them one after the other. Read again.
+    Torn,
+    /// Nothing that can be presented.
+    Nothing,
+}
+
+/// A valid one before an expired one, then the newest by its beginning, then an exact name before a wildcard.
+pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
+    let mut best: Option<Candidate> = None;
+    let mut torn = false;
+    for stored in &shelf.stored {
+        match candidate(stored) {
+            Ok(Some(candidate))
+                if best.as_ref().is_none_or(|best| rank(&candidate, now) > rank(best, now)) =>
+            {
+                best = Some(candidate);
+            }
+            Ok(_) => {}
+            Err(PairError::Mismatch) => torn = true,
+            // What is broken for good must not stand in the way of another, nor of a new one.
+            Err(PairError::Chain | PairError::Key | PairError::Names) => {}
+        }
+    }
+    match best {
+        Some(best) if best.pair.is_valid(now) || !torn => Choice::Take(best),
+        _ if torn => Choice::Torn,
+        _ => Choice::Nothing,
+    }
+}
+
+fn candidate(stored: &Stored) -> Result<Option<Candidate>, PairError> {
+    let (Some(chain), Some(key)) = (&stored.chain, &stored.key) else { return Ok(None) };
+    let pair = Pair::read(chain, key, &stored.pattern)?;
+    Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
+}
+
+fn rank(candidate: &Candidate, now: SystemTime) -> (bool, SystemTime, bool) {
+    let is_exact = matches!(candidate.pattern, Pattern::Exact(_));
+    (candidate.pair.is_valid(now), candidate.pair.life.not_before, is_exact)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::certificates::pair::tests::pems;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn stored(pattern: &str, begins: SystemTime, life: Duration) -> Stored {
+        let (chain, key) = pems(&[pattern], begins, life);
+        Stored {
+            issuer: IssuerKey::internal(),
+            pattern: Pattern::parse(pattern).unwrap(),
+            chain: Some(chain.into_bytes().into()),
+            key: Some(key.into_bytes().into()),
+            metadata: None,
+            seen: None,
+        }
+    }
+
+    #[test]
+    fn the_newest_valid_one_is_taken_and_an_expired_one_never_before_it() {
+        let now = SystemTime::now();
+        let (old, new) = (now - HOUR * 3, now - HOUR);
+        let cases: [(&str, Vec<Stored>, Option<&str>); 6] = [
+            ("nothing", vec![], None),
+            ("one", vec![stored("a.b.example", old, HOUR * 9)], Some("a.b.example")),
+            ("expired alone", vec![stored("a.b.example", old, HOUR)], Some("a.b.example")),
+            (
+                "expired but newer",
+                vec![stored("*.b.example", new, HOUR / 2), stored("a.b.example", old, HOUR * 9)],
+                Some("a.b.example"),
+            ),
+            (
+                "newer wildcard",
+                vec![stored("a.b.example", old, HOUR * 9), stored("*.b.example", new, HOUR * 9)],
+                Some("*.b.example"),
+            ),
+            (
+                "equal age",
+                vec![stored("*.b.example", old, HOUR * 9), stored("a.b.example", old, HOUR * 9)],
+                Some("a.b.example"),
+            ),
+        ];
+        for (case, stored, expected) in cases {
+            let choice = choose(&Shelf { stored, record: None }, now);
+            let taken = match &choice {
+                Choice::Take(candidate) => Some(candidate.pattern.to_string()),
+                Choice::Torn | Choice::Nothing => None,
+            };
+            assert_eq!(taken.as_deref(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_chain_is_read_again_unless_a_valid_one_lies_beside_it() {
+        let now = SystemTime::now();
+        let mut torn = stored("a.b.example", now, HOUR);
+        torn.key = stored("a.b.example", now, HOUR).key;
+        let shelf = Shelf { stored: vec![torn], record: None };
+        assert!(matches!(choose(&shelf, now), Choice::Torn));
+        let Shelf { stored: mut both, .. } = shelf;
+        both.push(stored("*.b.example", now, HOUR));
+        assert!(matches!(choose(&Shelf { stored: both, record: None }, now), Choice::Take(_)));
+    }
+
+    #[test]
+    fn halves_count_as_nothing() {
+        let now = SystemTime::now();
+        let mut half = stored("a.b.example", now, HOUR);
+        half.key = None;
+        assert!(matches!(choose(&Shelf { stored: vec![half], record: None }, now), Choice::Nothing));
+    }
+}

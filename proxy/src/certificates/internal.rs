@@ -1,0 +1,223 @@
+//! The internal issuer: a root of our own, for names no CA is asked about.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tracing::info;
+use zeroize::Zeroizing;
+
+use super::{
+    acme::{Issued, OrderError},
+    key::{self, KeyError},
+};
+use crate::{name::ServerName, store::certificate_table::IssuerKey};
+
+/// Signs leaves with a root kept in the state directory.
+pub(super) struct Internal {
+    issuer: rcgen::Issuer<'static, KeyPair>,
+    root: String,
+    life: Duration,
+    pub(super) key: IssuerKey,
+}
+
+/// The internal issuer's root, for those who want to trust it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Its PEM file.
+    pub file: PathBuf,
+    /// SHA-256 of its DER, in colon-separated hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Why there is no internal issuer.
+#[derive(Debug, thiserror::Error)]
+pub enum InternalError {
+    /// A file of the state directory.
+    #[error("state_directory: `{}` cannot be {what}; make it writable or set another directory", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is not what was written.
+    #[error("`{}` is damaged; remove it together with `{ROOT}` and a new root is made", file.display())]
+    Damaged {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: KeyError,
+    },
+    /// No key, or no root.
+    #[error("the root of the internal issuer could not be made")]
+    Making(#[from] KeyError),
+}
+
+impl Internal {
+    /// Loads the root, or makes it once.
+    pub(super) fn open(
+        directory: &Path,
+        life: Duration,
+        now: SystemTime,
+    ) -> Result<(Self, Root), InternalError> {
+        let (root_file, key_file) = (directory.join(ROOT), directory.join(KEY));
+        let key = match read(&key_file)? {
+            Some(pem) => {
+                load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?
+            }
+            None => {
+                let key = key::generate()?;
+                fs::create_dir_all(directory).map_err(|source| fault(directory, "made", source))?;
+                write(&key_file, key::sec1_pem(key.serialized_der())?.as_bytes(), 0o600)?;
+                key
+            }
+        };
+        let root = match read(&root_file)? {
+            Some(root) => root,
+            None => {
+                let root = params(now).self_signed(&key).map_err(KeyError::from)?.pem();
+                write(&root_file, root.as_bytes(), 0o644)?;
+                Zeroizing::new(root)
+            }
+        };
+        let fingerprint = fingerprint(&root);
+        info!(file = %root_file.display(), %fingerprint, "internal issuer: trust this root to reach names without a CA");
+        let issuer = rcgen::Issuer::new(params(now), key);
+        Ok((
+            Self { issuer, root: root.to_string(), life, key: IssuerKey::internal() },
+            Root { file: root_file, fingerprint },
+        ))
+    }
+
+    pub(super) fn issue(&self, name: &ServerName, now: SystemTime) -> Result<Issued, OrderError> {
+        let key = key::generate()?;
+        let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
+        params.distinguished_name = DistinguishedName::new();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        (params.not_before, params.not_after) = ((now - SKEW).into(), (now + self.life).into());
+        let leaf = params.signed_by(&key, &self.issuer).map_err(KeyError::from)?;
+        Ok(Issued {
+            chain: format!("{}{}", leaf.pem(), self.root),
+            key: key::sec1_pem(key.serialized_der())?,
+            url: None,
+            account: String::new(),
+        })
+    }
+}
+
+fn params(now: SystemTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Gatehouse internal root");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = ((now - SKEW).into(), (now + ROOT_LIFE).into());
+    params
+}
+
+fn load(pem: &[u8]) -> Result<KeyPair, KeyError> {
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(&key::pkcs8(pem)?, &rcgen::PKCS_ECDSA_P256_SHA256)?)
+}
+
+fn fingerprint(root: &str) -> String {
+    let der = CertificateDer::from_pem_slice(root.as_bytes()).unwrap_or_else(|_| Vec::new().into());
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+    digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}
+
+fn read(file: &Path) -> Result<Option<Zeroizing<String>>, InternalError> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(fault(file, "read", source)),
+    }
+}
+
+/// Whole or not at all: a file that was half written would be taken for the root for ever.
+fn write(file: &Path, text: &[u8], mode: u32) -> Result<(), InternalError> {
+    let beside = file.with_extension("new");
+    let written = (|| {
+        let mut new =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        new.write_all(text)?;
+        new.sync_all()?;
+        fs::rename(&beside, file)
+    })();
+    written.map_err(|source| fault(file, "written", source))
+}
+
+fn fault(file: &Path, what: &'static str, source: io::Error) -> InternalError {
+    InternalError::File { file: file.to_owned(), what, source }
+}
+
+const ROOT: &str = "internal-root.pem";
+const KEY: &str = "internal-root-key.pem";
+const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
+/// What a client's clock may be behind.
+const SKEW: Duration = Duration::from_hours(1);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::{certificates::pair::Pair, name::Pattern};
+
+    #[test]
+    fn the_root_is_made_once_and_its_leaves_verify() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let (first, root) = Internal::open(directory.path(), Duration::from_hours(1), now).unwrap();
+        let (second, again) = Internal::open(directory.path(), Duration::from_hours(1), now).unwrap();
+        assert_eq!(root, again);
+        let mode = fs::metadata(directory.path().join(KEY)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&root.file).unwrap()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .unwrap();
+        for issuer in [first, second] {
+            let name = ServerName::parse("a.example").unwrap();
+            let issued = issuer.issue(&name, now).unwrap();
+            let pair =
+                Pair::read(issued.chain.as_bytes(), issued.key.as_bytes(), &Pattern::Exact(name)).unwrap();
+            let chain = &pair.certificate.key.cert;
+            rustls::client::danger::ServerCertVerifier::verify_server_cert(
+                verifier.as_ref(),
+                &chain[0],
+                &chain[1..],
+                &"a.example".try_into().unwrap(),
+                &[],
+                rustls::pki_types::UnixTime::now(),
+            )
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_damaged_key_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(KEY), "half").unwrap();
+        let error =
+            Internal::open(directory.path(), Duration::from_hours(1), SystemTime::now()).err().unwrap();
+        assert!(error.to_string().contains(KEY), "{error}");
+    }
+}

@@ -1,0 +1,123 @@
+//! What operators see of certificates.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::choice::{Choice, choose};
+use crate::{
+    name::ServerName,
+    store::{
+        Store, StoreError,
+        certificate_table::{self, Due, IssuerKey, SHARDS},
+        instant::Micros,
+    },
+};
+
+/// A name with a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The name.
+    pub server_name: ServerName,
+    /// When it is to be renewed.
+    pub due_at: Micros,
+}
+
+/// What the table holds for a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The name.
+    pub server_name: ServerName,
+    /// Of what would be presented; absent when nothing can be.
+    pub certificate: Option<CertificateSummary>,
+    /// Orders failed in a row.
+    pub failures: u32,
+    /// No order before this.
+    pub retry_at: Option<Micros>,
+    /// What the last failed order failed of.
+    pub problem: String,
+}
+
+/// A certificate as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateSummary {
+    /// What it was kept under: the name, or the wildcard that covers it.
+    pub pattern: crate::name::Pattern,
+    /// Who issued it.
+    pub issuer: String,
+    /// Hexadecimal.
+    pub serial: String,
+    /// Beginning of its life.
+    pub not_before: Micros,
+    /// End of its life.
+    pub not_after: Micros,
+    /// When it is to be renewed.
+    pub renew_at: Micros,
+}
+
+/// Up to `limit` names with certificates, by when they are to be renewed within eight partitions; those behind `after`.
+/// Reads an index, so a change may show a moment later.
+pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
+    let mut after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
+    let first = after.as_ref().map_or(0, |after| certificate_table::shard(&after.name));
+    let mut found = Vec::new();
+    for shard in first..SHARDS {
+        let rest = limit.saturating_sub(u16::try_from(found.len()).unwrap_or(u16::MAX));
+        if rest == 0 {
+            break;
+        }
+        let page = certificate_table::due(
+            store,
+            shard,
+            SystemTime::UNIX_EPOCH + END_OF_TIME,
+            after.take().as_ref(),
+            rest,
+        )
+        .await?;
+        found.extend(page.into_iter().map(|due| Listed { server_name: due.name, due_at: due.at }));
+    }
+    Ok(found)
+}
+
+/// What the table holds for `name` of `issuers`.
+pub async fn show(
+    store: &Store,
+    issuers: &[IssuerKey],
+    name: &ServerName,
+) -> Result<Option<Summary>, StoreError> {
+    let shelf = certificate_table::read(store, issuers, name).await?;
+    let certificate = match choose(&shelf, SystemTime::now()) {
+        Choice::Take(best) => Some(CertificateSummary {
+            pattern: best.pattern,
+            issuer: best.issuer.as_str().to_owned(),
+            serial: best.pair.serial,
+            not_before: Micros::of(best.pair.life.not_before),
+            not_after: Micros::of(best.pair.life.not_after),
+            renew_at: Micros::of(best.pair.life.renew_at(name)),
+        }),
+        Choice::Torn | Choice::Nothing => None,
+    };
+    if certificate.is_none() && shelf.record.is_none() {
+        return Ok(None);
+    }
+    let record = shelf.record.unwrap_or_else(|| certificate_table::Record::new(name));
+    Ok(Some(Summary {
+        server_name: name.clone(),
+        certificate,
+        failures: record.failures,
+        retry_at: record.retry_at.map(Micros::of),
+        problem: record.problem,
+    }))
+}
+
+/// The keys under which `config`'s issuers keep their certificates.
+#[must_use]
+pub fn issuer_keys(config: &crate::config::Certificates) -> Vec<IssuerKey> {
+    if config.issuers.is_empty() {
+        return vec![IssuerKey::internal()];
+    }
+    config.issuers.iter().map(|issuer| IssuerKey::of_directory(&issuer.directory)).collect()
+}
+
+/// Later than any certificate ends: the year 2500.
+const END_OF_TIME: Duration = Duration::from_secs(16_725_225_600);

@@ -1,0 +1,161 @@
+//! What is counted of certificates.
+
+use prometheus::{Histogram, IntGauge, Registry};
+
+use super::Refusal;
+use crate::{
+    label,
+    telemetry::metrics::{Counters, Histograms, gauge, histogram},
+};
+
+label! {
+    /// What became of an order.
+    pub(super) enum Ordered["outcome"] {
+        Issue = "issued",
+        Overtaken = "overtaken",
+        Refuse = "refused",
+        Invalid = "invalid",
+        Unreachable = "unreachable",
+        Slow = "slow",
+        Internal = "internal_error",
+    }
+}
+
+label! {
+    /// Kinds of issuers.
+    pub(super) enum IssuerKind["issuer"] {
+        Acme = "acme",
+        Internal = "internal",
+    }
+}
+
+label! {
+    /// What a wait for a certificate ended with.
+    pub(super) enum Ended["outcome"] {
+        Serve = "served",
+        Deny = "denied",
+        Unknown = "unknown",
+        Busy = "busy",
+        Slow = "slow",
+        BackOff = "backing_off",
+        Fail = "failed",
+    }
+}
+
+label! {
+    /// What became of taking a name's lease.
+    pub(super) enum Leased["outcome"] {
+        Hold = "held",
+        Busy = "busy",
+        Lost = "lost",
+    }
+}
+
+label! {
+    /// What became of a due renewal.
+    pub(super) enum Renewed["outcome"] {
+        Renew = "renewed",
+        Forget = "forgotten",
+        Fail = "failed",
+        Postpone = "postponed",
+    }
+}
+
+label! {
+    /// What a table read was for.
+    pub(super) enum Sought["for"] {
+        Certificate = "certificate",
+        Challenge = "challenge",
+        Renewal = "renewal",
+    }
+}
+
+pub(super) struct Metrics {
+    pub(super) orders: Counters<Ordered>,
+    pub(super) order_seconds: Histograms<IssuerKind>,
+    pub(super) obtained: Counters<Ended>,
+    pub(super) obtain_seconds: Histogram,
+    pub(super) in_flight: IntGauge,
+    pub(super) waiters: IntGauge,
+    pub(super) cached: IntGauge,
+    pub(super) leases: Counters<Leased>,
+    pub(super) renewals: Counters<Renewed>,
+    pub(super) renewed_at: IntGauge,
+    pub(super) reads: Counters<Sought>,
+}
+
+impl Metrics {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            orders: Counters::register(
+                registry,
+                "gatehouse_certificate_orders_total",
+                "What became of orders placed with issuers.",
+            )?,
+            order_seconds: Histograms::register(
+                registry,
+                "gatehouse_certificate_order_seconds",
+                "Duration of orders, from the first request to the chain.",
+                SECONDS,
+            )?,
+            obtained: Counters::register(
+                registry,
+                "gatehouse_certificates_obtained_total",
+                "What handshakes that had to wait for a certificate were answered.",
+            )?,
+            obtain_seconds: histogram(
+                registry,
+                "gatehouse_certificate_obtain_seconds",
+                "How long handshakes waited for a certificate that was not in memory.",
+                SECONDS,
+            )?,
+            in_flight: gauge(
+                registry,
+                "gatehouse_certificate_flights",
+                "Names whose certificate is being obtained.",
+            )?,
+            waiters: gauge(
+                registry,
+                "gatehouse_certificate_waiters",
+                "Handshakes that wait for a certificate.",
+            )?,
+            cached: gauge(registry, "gatehouse_certificates_cached", "Certificates in memory.")?,
+            leases: Counters::register(
+                registry,
+                "gatehouse_certificate_leases_total",
+                "What became of the fleet's leases on orders.",
+            )?,
+            renewals: Counters::register(
+                registry,
+                "gatehouse_certificate_renewals_total",
+                "What became of due renewals.",
+            )?,
+            renewed_at: gauge(
+                registry,
+                "gatehouse_certificate_renewal_timestamp_seconds",
+                "When due renewals were last looked through to the end.",
+            )?,
+            reads: Counters::register(
+                registry,
+                "gatehouse_certificate_reads_total",
+                "Reads of the certificate table.",
+            )?,
+        })
+    }
+}
+
+impl Ended {
+    pub(super) fn of<T>(outcome: &Result<T, Refusal>) -> Self {
+        match outcome {
+            Ok(_) => Self::Serve,
+            Err(Refusal::Denied) => Self::Deny,
+            Err(Refusal::Unknown) => Self::Unknown,
+            Err(Refusal::Busy) => Self::Busy,
+            Err(Refusal::Slow) => Self::Slow,
+            Err(Refusal::BackingOff) => Self::BackOff,
+            Err(Refusal::Failed) => Self::Fail,
+        }
+    }
+}
+
+const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0];

@@ -1,0 +1,259 @@
+use std::{collections::HashSet, path::PathBuf};
+
+use super::*;
+use crate::{
+    config::{Config, Span, StaticDomain},
+    store::{Engine, FaultPlan, Faults, certificate_table, tables},
+};
+
+/// An instance of a fleet, with a state directory of its own.
+struct Instance {
+    certificates: Certificates,
+    store: Store,
+    registry: Registry,
+    _directory: tempfile::TempDir,
+}
+
+struct Fleet {
+    engine: Engine,
+    faults: Option<Arc<Faults>>,
+    config: Config,
+}
+
+impl Fleet {
+    async fn new(faults: Option<&str>) -> Self {
+        let faults = faults.map(|plan| Faults::new(FaultPlan::parse(plan).unwrap()));
+        let mut config = Config::default();
+        config.domains.r#static =
+            vec![StaticDomain { name: Pattern::parse("*.served.example").unwrap(), target: None }];
+        config.domains.table = false;
+        let fleet = Self { engine: Engine::in_memory().unwrap(), faults, config };
+        tables::create(&fleet.store()).await.unwrap();
+        fleet
+    }
+
+    fn store(&self) -> Store {
+        match &self.faults {
+            Some(faults) => Store::on_faulty(self.engine.clone(), &self.config.store, Arc::clone(faults)),
+            None => Store::on(self.engine.clone(), &self.config.store),
+        }
+    }
+
+    fn instance(&self) -> Instance {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { state_directory: PathBuf::from(directory.path()), ..self.config.clone() };
+        let (store, registry) = (self.store(), Registry::new());
+        let domains = Domains::start(&config.domains, &store, &Handle::current(), &registry).unwrap();
+        let certificates =
+            Certificates::start(&config, &store, &domains, &Handle::current(), &registry).unwrap();
+        Instance { certificates, store, registry, _directory: directory }
+    }
+}
+
+impl Instance {
+    async fn obtain(&self, text: &str) -> Result<Arc<Slot>, Refusal> {
+        let name = name(text);
+        let permission = self.certificates.inner.domains.known(&name).unwrap_or(UNKNOWN);
+        self.certificates.obtain(&name, &permission).await
+    }
+
+    fn orders(&self) -> u64 {
+        self.certificates.inner.metrics.orders.count(metrics::Ordered::Issue)
+    }
+
+    async fn shown(&self, text: &str) -> Option<listing::Summary> {
+        listing::show(&self.store, &[IssuerKey::internal()], &name(text)).await.unwrap()
+    }
+}
+
+const UNKNOWN: Permission = Permission::Unknown(crate::domains::Doubt::SourceDown);
+
+fn name(text: &str) -> ServerName {
+    ServerName::parse(text).unwrap()
+}
+
+fn leaf(slot: &Slot) -> Vec<u8> {
+    slot.current(SystemTime::now()).unwrap().key.cert[0].to_vec()
+}
+
+async fn until<T>(what: &str, mut seen: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(seen) = seen().await {
+            return seen;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not happen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_hellos_on_two_instances_make_one_certificate() {
+    for faults in [None, Some("seed=3,stale=2s,throttle=30,conflict=30,unprocessed=50")] {
+        let fleet = Fleet::new(faults).await;
+        let instances = [fleet.instance(), fleet.instance()];
+        let mut hellos = tokio::task::JoinSet::new();
+        for n in 0..50 {
+            let certificates = instances[n % 2].certificates.clone();
+            hellos.spawn(async move {
+                let name = name("one.served.example");
+                let permission = certificates.inner.domains.known(&name).unwrap();
+                leaf(&certificates.obtain(&name, &permission).await.unwrap())
+            });
+        }
+        let leaves: HashSet<_> = hellos.join_all().await.into_iter().collect();
+        assert_eq!(leaves.len(), 1, "{faults:?}");
+        assert_eq!(instances[0].orders() + instances[1].orders(), 1, "{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_and_another_instance_find_it_in_the_table() {
+    let fleet = Fleet::new(None).await;
+    let first = leaf(&fleet.instance().obtain("kept.served.example").await.unwrap());
+    let again = fleet.instance();
+    assert!(again.certificates.cached(&name("kept.served.example")).is_none(), "start-up loads nothing");
+    assert_eq!(leaf(&again.obtain("kept.served.example").await.unwrap()), first);
+    assert_eq!(again.orders(), 0);
+    let text = prometheus::TextEncoder::new().encode_to_string(&again.registry.gather()).unwrap();
+    assert!(text.contains("gatehouse_certificate_reads_total{for=\"certificate\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn permission_decides_between_order_table_and_nothing() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    let (known, new) = (name("known.served.example"), name("new.served.example"));
+    fleet.instance().obtain(known.as_str()).await.unwrap();
+    let denied = Permission::Deny(crate::domains::Denial::Foreign);
+    for (name, permission, expected) in [
+        (&known, &denied, Some(Refusal::Denied)),
+        (&new, &UNKNOWN, Some(Refusal::Unknown)),
+        (&known, &UNKNOWN, None),
+    ] {
+        let outcome = instance.certificates.obtain(name, permission).await;
+        assert_eq!(outcome.err(), expected, "{name} {permission:?}");
+    }
+    assert_eq!(instance.orders(), 0);
+    assert!(instance.shown(new.as_str()).await.is_none());
+}
+
+#[tokio::test]
+async fn permission_withdrawn_after_the_hello_orders_nothing() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    let site = instance.certificates.inner.domains.known(&name("a.served.example")).unwrap();
+    let outcome = instance.certificates.obtain(&name("foreign.example"), &site).await;
+    assert!(outcome.is_err());
+    assert_eq!(instance.orders(), 0);
+}
+
+#[tokio::test]
+async fn the_order_outlives_the_handshake() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    let name = name("left.served.example");
+    let permission = instance.certificates.inner.domains.known(&name).unwrap();
+    {
+        let mut hello = Box::pin(instance.certificates.obtain(&name, &permission));
+        std::future::poll_fn(|context| {
+            let _ = hello.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    until("the order", async || instance.certificates.cached(&name)).await;
+    assert_eq!(instance.certificates.inner.flights.waiters(), 0);
+}
+
+#[tokio::test]
+async fn a_due_certificate_is_renewed_in_its_slot_and_noticed_elsewhere() {
+    let mut fleet = Fleet::new(None).await;
+    fleet.config.certificates.internal_life = Span::millis(6_000);
+    fleet.config.certificates.renewal_period = Span::millis(100);
+    // It begins an hour ago, for clients whose clocks are behind, and so is due at once.
+    let (first, second) = (fleet.instance(), fleet.instance());
+    let slot = first.obtain("due.served.example").await.unwrap();
+    let elsewhere = second.obtain("due.served.example").await.unwrap();
+    let old = leaf(&slot);
+    until("renewal", async || (leaf(&slot) != old).then_some(())).await;
+    until("notice of it", async || (leaf(&elsewhere) != old).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_foreign_lock_is_waited_for_until_it_ends() {
+    let mut fleet = Fleet::new(None).await;
+    fleet.config.certificates.order_deadline = Span::millis(300);
+    let instance = fleet.instance();
+    let site = name("locked.served.example");
+    let holder = Holder::random().unwrap();
+    let life = Duration::from_secs(60);
+    let taking =
+        certificate_table::Lock::take(&instance.store, &site, &holder, life, SystemTime::now()).await;
+    let certificate_table::Taking::Hold(lock) = taking.unwrap() else { panic!("nobody else takes it") };
+    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(Refusal::Slow));
+    lock.release(&instance.store).await.unwrap();
+    instance.obtain(site.as_str()).await.unwrap();
+    let free = certificate_table::Lock::take(&instance.store, &site, &holder, life, SystemTime::now()).await;
+    assert!(matches!(free.unwrap(), certificate_table::Taking::Hold(_)), "the lease was given up");
+}
+
+#[tokio::test]
+async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
+    let mut fleet = Fleet::new(None).await;
+    fleet.config.certificates.issuers = vec![config::Issuer {
+        directory: "https://127.0.0.1:9/dir".into(),
+        email: "ops@example.com".into(),
+        roots: None,
+    }];
+    let (first, second) = (fleet.instance(), fleet.instance());
+    assert_eq!(first.obtain("down.served.example").await.err(), Some(Refusal::Failed));
+    assert_eq!(second.obtain("down.served.example").await.err(), Some(Refusal::BackingOff));
+    let keys = [IssuerKey::of_directory("https://127.0.0.1:9/dir")];
+    let shown = listing::show(&first.store, &keys, &name("down.served.example")).await.unwrap().unwrap();
+    assert_eq!((shown.failures, shown.certificate), (1, None));
+    assert_eq!(shown.problem, "the CA does not answer");
+}
+
+#[tokio::test]
+async fn cached_names_are_served_while_the_store_is_down() {
+    let fleet = Fleet::new(Some("seed=1")).await;
+    let instance = fleet.instance();
+    instance.obtain("cached.served.example").await.unwrap();
+    fleet.faults.as_ref().unwrap().set_outage(true);
+    assert!(instance.obtain("cached.served.example").await.is_ok());
+    assert_eq!(instance.obtain("cold.served.example").await.err(), Some(Refusal::Failed));
+}
+
+#[tokio::test]
+async fn certificates_are_listed_in_pages_and_shown() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    let mut wanted = HashSet::new();
+    for n in 0..12 {
+        let name = format!("n{n}.served.example");
+        instance.obtain(&name).await.unwrap();
+        wanted.insert(name);
+    }
+    let (mut after, mut found) = (None, HashSet::new());
+    loop {
+        let page = listing::list(&instance.store, after.as_ref(), 5).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        found.extend(page.into_iter().map(|listed| listed.server_name.to_string()));
+    }
+    assert_eq!(found, wanted);
+    let shown = instance.shown("n3.served.example").await.unwrap();
+    assert_eq!(shown.certificate.unwrap().issuer, "gatehouse-internal");
+    assert!(instance.shown("never.served.example").await.is_none());
+}
+
+#[tokio::test]
+async fn a_token_that_is_none_is_not_looked_up() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    for token in ["", "../x", "a b", "token.thumbprint", &"a".repeat(200)] {
+        assert_eq!(instance.certificates.http_answer(&name("a.served.example"), token).await, None);
+    }
+    assert_eq!(instance.certificates.inner.metrics.reads.count(Sought::Challenge), 0);
+}

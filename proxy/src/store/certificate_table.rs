@@ -1,0 +1,29 @@
+//! Caddy's table of certificates, accounts, challenges and locks, and beside it our own record of each name's orders.
+//! Not here: which of several certificates is presented, when one is ordered and by whom (`certificates`).
+//! Invariants: what Caddy reads is written as Caddy writes it, byte for byte (`caddys_own_items_are_rewritten_byte_for_byte`);
+//! a commit is whole or nothing, and never replaces a chain it has not seen (`a_late_holder_cannot_overwrite`);
+//! no item of a stranger panics (`no_item_panics`).
+
+mod account;
+mod challenge;
+mod commit;
+mod document;
+mod item;
+mod keys;
+mod lock;
+mod read;
+mod record;
+
+pub use account::{Account, find_account, put_account, share_account_key};
+#[cfg(test)]
+pub(crate) use challenge::challenge_for_tests;
+pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};
+pub use commit::{Commit, commit};
+pub use document::Metadata;
+pub use keys::IssuerKey;
+pub use lock::{Lock, Taking};
+pub use read::{Shelf, Stored, read};
+pub use record::{Due, Record, SHARDS, due, forget, put_record, shard};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Challenges under way, as Caddy keeps them: any instance, and Caddy too, can answer the CA.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{item, keys::IssuerKey};
+use crate::{
+    name::ServerName,
+    store::{Store, StoreError},
+};
+
+/// A challenge of an authorization (RFC 8555 §7.1.5) with its answer, members in Caddy's order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// `http-01` or `tls-alpn-01`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its URL.
+    #[serde(default)]
+    pub url: String,
+    /// As the CA last said.
+    #[serde(default)]
+    pub status: String,
+    /// RFC 8555 §8.3.
+    #[serde(default)]
+    pub token: String,
+    /// RFC 8555 §8.1.
+    #[serde(rename = "keyAuthorization", default)]
+    pub key_authorization: String,
+    /// What is to be validated.
+    pub identifier: Identifier,
+}
+
+/// An ACME identifier (RFC 8555 §9.7.7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identifier {
+    /// `dns`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name.
+    pub value: String,
+}
+
+impl Challenge {
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl Identifier {
+    /// Of a name.
+    #[must_use]
+    pub fn dns(name: &ServerName) -> Self {
+        Self { kind: "dns".to_owned(), value: name.to_string() }
+    }
+}
+
+/// Shows `challenge` to the fleet.
+pub async fn put_challenge(
+    store: &Store,
+    issuer: &IssuerKey,
+    name: &ServerName,
+    challenge: &Challenge,
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    let put = store.client().put_item().table_name(&store.tables().certificates);
+    put.set_item(Some(item::item(&issuer.challenge(name), &challenge.write(), now))).send().await?;
+    Ok(())
+}
+
+/// Takes the challenge of `name` away.
+pub async fn remove_challenge(
+    store: &Store,
+    issuer: &IssuerKey,
+    name: &ServerName,
+) -> Result<(), StoreError> {
+    let delete = store.client().delete_item().table_name(&store.tables().certificates);
+    delete.set_key(Some(item::key(&issuer.challenge(name)))).send().await?;
+    Ok(())
+}
+
+/// The challenges of `name` with `issuers`, in one read.
+pub async fn find_challenges(
+    store: &Store,
+    issuers: &[IssuerKey],
+    name: &ServerName,
+) -> Result<Vec<Challenge>, StoreError> {
+    let found = item::find(store, issuers.iter().map(|issuer| issuer.challenge(name)), None).await?;
+    let challenges =
+        found.items.values().filter_map(item::contents).filter_map(|text| Challenge::read(&text));
+    Ok(challenges
+        .filter(|challenge| challenge.identifier.value.eq_ignore_ascii_case(name.as_str()))
+        .collect())
+}
+
+#[cfg(test)]
+pub(crate) fn challenge_for_tests(name: &ServerName, kind: &str) -> Challenge {
+    Challenge {
+        kind: kind.to_owned(),
+        url: "https://ca.example/challenge/1".to_owned(),
+        status: "pending".to_owned(),
+        token: "token".to_owned(),
+        key_authorization: "token.thumbprint".to_owned(),
+        identifier: Identifier::dns(name),
+    }
+}

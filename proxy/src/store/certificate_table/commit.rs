@@ -1,0 +1,64 @@
+//! Committing a new certificate: key, chain, metadata and record in one transaction.
+
+use std::time::SystemTime;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+
+use super::{
+    document::Metadata,
+    item::{self, CONTENTS, Item, PRIMARY},
+    keys::IssuerKey,
+    record::Record,
+};
+use crate::{
+    name::Pattern,
+    store::{Store, StoreError},
+};
+
+/// A certificate to be kept.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// Who issued it.
+    pub issuer: &'a IssuerKey,
+    /// PEM, the leaf first.
+    pub chain: &'a [u8],
+    /// SEC1 PEM.
+    pub key: &'a [u8],
+    /// Caddy's metadata.
+    pub metadata: &'a Metadata,
+    /// The chain's `Contents` as read after the lease was taken; `None` when there was none.
+    pub replaced: Option<&'a str>,
+    /// Our record, with the name.
+    pub record: &'a Record,
+}
+
+/// Writes all of it or nothing; [`StoreError::Conflict`] when the chain is no longer what was read.
+pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Result<(), StoreError> {
+    let tables = store.tables();
+    let keys = commit.issuer.site(&Pattern::Exact(commit.record.name.clone()));
+    let unchanged = put(&tables.certificates, item::item(&keys.chain, commit.chain, now))
+        .condition_expression(match commit.replaced {
+            Some(_) => format!("{CONTENTS} = :replaced"),
+            None => format!("attribute_not_exists({PRIMARY})"),
+        })
+        .set_expression_attribute_values(
+            commit.replaced.map(|seen| [(":replaced".to_owned(), AttributeValue::S(seen.to_owned()))].into()),
+        );
+    let puts = [
+        unchanged,
+        put(&tables.certificates, item::item(&keys.key, commit.key, now)),
+        put(&tables.certificates, item::item(&keys.metadata, &commit.metadata.write(), now)),
+        put(&tables.state, commit.record.write()),
+    ];
+    let mut transaction = store.client().transact_write_items();
+    for put in puts {
+        let put = put.build().map_err(|error| StoreError::Refused(error.into()))?;
+        transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    transaction.send().await?;
+    Ok(())
+}
+
+fn put(table: &str, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+    Put::builder().table_name(table).set_item(Some(item))
+}

@@ -1,0 +1,169 @@
+//! Caddy's key space (certmagic, `KeyBuilder` and `ACMEIssuer.issuerKey`).
+
+use std::sync::Arc;
+
+use crate::name::{Pattern, ServerName};
+
+/// An issuer as keys name it, like `acme-v02.api.letsencrypt.org-directory`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IssuerKey(Arc<str>);
+
+/// Where the three items of a certificate lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SiteKeys {
+    pub(super) chain: String,
+    pub(super) key: String,
+    pub(super) metadata: String,
+}
+
+/// Where an account lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AccountKeys {
+    pub(super) account: String,
+    pub(super) key: String,
+}
+
+impl IssuerKey {
+    /// Of the CA with this directory: host and path, joined by hyphens.
+    #[must_use]
+    pub fn of_directory(url: &str) -> Self {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = path.replace(['/', '\\'], "-");
+        match path.trim_matches('-') {
+            "" => Self(safe(host).into()),
+            path => Self(safe(&format!("{host}-{path}")).into()),
+        }
+    }
+
+    /// Of the internal issuer; no directory has this key, since a host and `-internal` make no URL of an ACME directory.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self("gatehouse-internal".into())
+    }
+
+    /// As keys hold it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn site(&self, pattern: &Pattern) -> SiteKeys {
+        let name = safe(&pattern.to_string());
+        let stem = format!("certificates/{}/{name}/{name}", self.0);
+        SiteKeys {
+            chain: format!("{stem}.crt"),
+            key: format!("{stem}.key"),
+            metadata: format!("{stem}.json"),
+        }
+    }
+
+    pub(super) fn account(&self, email: &str) -> AccountKeys {
+        // certmagic, `emailUsername` and `emptyEmail`.
+        let email = if email.trim().is_empty() { "default" } else { email };
+        let user = match email.split_once('@') {
+            Some(("", rest)) => rest,
+            Some((user, _)) => user,
+            None => email,
+        };
+        let stem = format!("acme/{}/users/{}/{}", self.0, safe(email), safe(user));
+        AccountKeys { account: format!("{stem}.json"), key: format!("{stem}.key") }
+    }
+
+    pub(super) fn challenge(&self, name: &ServerName) -> String {
+        format!("acme/{}/challenge_tokens/{}.json", self.0, safe(name.as_str()))
+    }
+}
+
+/// The lock of a name's order, as Caddy and every instance take it. Its name is not made safe.
+pub(super) fn lock(name: &ServerName) -> String {
+    format!("LOCK-issue_cert_{name}")
+}
+
+/// One component of a key (certmagic, `KeyBuilder.Safe`).
+pub(super) fn safe(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let mut rest = lower.trim();
+    let mut made = String::with_capacity(rest.len());
+    while let Some(first) = rest.chars().next() {
+        let (taken, put) = match REPLACED.iter().find(|(from, _)| rest.starts_with(from)) {
+            Some((from, to)) => (from.len(), *to),
+            None if first.is_ascii_alphanumeric() || "_@.-".contains(first) => {
+                made.push(first);
+                (first.len_utf8(), "")
+            }
+            None => (first.len_utf8(), ""),
+        };
+        made.push_str(put);
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    made
+}
+
+const REPLACED: [(&str, &str); 5] = [(" ", "_"), ("+", "_plus_"), ("*", "wildcard_"), (":", "-"), ("..", "")];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn components_are_made_safe_as_caddy_makes_them() {
+        for (given, made) in [
+            ("Example.COM", "example.com"),
+            (" a b ", "a_b"),
+            ("ops+acme@example.com", "ops_plus_acme@example.com"),
+            ("*.example.com", "wildcard_.example.com"),
+            ("localhost:14100", "localhost-14100"),
+            ("../../etc/passwd", "etcpasswd"),
+            ("a...b", "a.b"),
+            ("a. .b", "a._.b"),
+            ("b\u{fc}cher\0\n", "bcher"),
+            ("\u{212a}elvin", "kelvin"),
+        ] {
+            assert_eq!(safe(given), made, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn issuers_are_named_by_host_and_path() {
+        for (url, key) in [
+            ("https://acme-v02.api.letsencrypt.org/directory", "acme-v02.api.letsencrypt.org-directory"),
+            ("https://localhost:14100/dir", "localhost-14100-dir"),
+            ("https://ca.example/acme/v1/", "ca.example-acme-v1"),
+            ("https://ca.example", "ca.example"),
+            ("https://ca.example/", "ca.example"),
+            ("https://ca.example/dir?x=1", "ca.example-dir"),
+        ] {
+            assert_eq!(IssuerKey::of_directory(url).as_str(), key, "{url}");
+        }
+    }
+
+    #[test]
+    fn accounts_lie_under_their_address() {
+        let issuer = IssuerKey::of_directory("https://localhost:14100/dir");
+        for (email, key) in [
+            ("ops@example.com", "acme/localhost-14100-dir/users/ops@example.com/ops.key"),
+            ("", "acme/localhost-14100-dir/users/default/default.key"),
+            ("@example.com", "acme/localhost-14100-dir/users/@example.com/example.com.key"),
+        ] {
+            assert_eq!(issuer.account(email).key, key, "{email}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_leaves_its_component(text in "\\PC{0,60}") {
+            let made = safe(&text);
+            prop_assert!(made.chars().all(|c| c.is_ascii_alphanumeric() || "_@.-".contains(c)), "{}", made);
+            prop_assert!(!made.contains('/'));
+        }
+
+        #[test]
+        fn what_is_safe_stays_as_it_is(text in "[a-z0-9@_-]{0,40}") {
+            prop_assert_eq!(safe(&text), text);
+        }
+    }
+}

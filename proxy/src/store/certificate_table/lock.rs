@@ -1,0 +1,136 @@
+//! The fleet's lease on a name's order: Caddy's lock item, taken and given up by conditional writes.
+//!
+//! It saves orders; it is no mutual exclusion, since Caddy puts and deletes its locks blindly. Safety is the commit.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::{
+    item::{self, CONTENTS, Item, PRIMARY},
+    keys,
+};
+use crate::{
+    name::ServerName,
+    store::{Store, StoreError, lease::Holder},
+};
+
+/// A lock that was held when it was taken.
+#[derive(Debug, Clone)]
+pub struct Lock {
+    key: String,
+    holder: Holder,
+}
+
+/// What became of taking a lock.
+#[derive(Debug, Clone)]
+pub enum Taking {
+    /// It is ours.
+    Hold(Lock),
+    /// Another instance, or Caddy, holds it.
+    Busy,
+}
+
+impl Lock {
+    /// Takes the lock of `name` for `life` if nobody holds it at `now`.
+    pub async fn take(
+        store: &Store,
+        name: &ServerName,
+        holder: &Holder,
+        life: Duration,
+        now: SystemTime,
+    ) -> Result<Taking, StoreError> {
+        let lock = Self { key: keys::lock(name), holder: holder.clone() };
+        let get = store.client().get_item().table_name(&store.tables().certificates).consistent_read(true);
+        let there = get.set_key(Some(item::key(&lock.key))).send().await?.item;
+        if there.as_ref().is_some_and(|item| lasts(item, now)) {
+            return Ok(Taking::Busy);
+        }
+        let put = lock.put(store, now + life, now);
+        let put = match there.as_ref().map(item::raw) {
+            None => put.condition_expression(format!("attribute_not_exists({PRIMARY})")),
+            Some(None) => put.condition_expression(format!("attribute_not_exists({CONTENTS})")),
+            Some(Some(expired)) => put
+                .condition_expression(format!("{CONTENTS} = :expired"))
+                .expression_attribute_values(":expired", AttributeValue::S(expired.to_owned())),
+        };
+        match put.send().await.map_err(StoreError::from) {
+            Ok(_) => Ok(Taking::Hold(lock)),
+            Err(StoreError::Conflict) => Ok(Taking::Busy),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Holds it for `life` from `now`; `false` when it was lost.
+    pub async fn renew(&self, store: &Store, life: Duration, now: SystemTime) -> Result<bool, StoreError> {
+        let put = self.put(store, now + life, now).condition_expression("#owner = :owner");
+        let put = put.expression_attribute_names("#owner", OWNER);
+        let put =
+            put.expression_attribute_values(":owner", AttributeValue::S(self.holder.as_str().to_owned()));
+        match put.send().await.map_err(StoreError::from) {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives it up, unless it was lost already.
+    pub async fn release(self, store: &Store) -> Result<(), StoreError> {
+        let delete = store.client().delete_item().table_name(&store.tables().certificates);
+        let delete = delete.set_key(Some(item::key(&self.key))).condition_expression("#owner = :owner");
+        let delete = delete.expression_attribute_names("#owner", OWNER);
+        let owner = AttributeValue::S(self.holder.as_str().to_owned());
+        match delete.expression_attribute_values(":owner", owner).send().await.map_err(StoreError::from) {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put(
+        &self,
+        store: &Store,
+        until: SystemTime,
+        now: SystemTime,
+    ) -> aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder {
+        // Anything but an RFC 3339 instant in `Contents` makes Caddy's handshakes fail.
+        let mut item = item::item(&self.key, item::instant(until).as_bytes(), now);
+        item.insert(OWNER.to_owned(), AttributeValue::S(self.holder.as_str().to_owned()));
+        store.client().put_item().table_name(&store.tables().certificates).set_item(Some(item))
+    }
+}
+
+/// What is malformed has ended: waiting for it would last for ever.
+fn lasts(item: &Item, now: SystemTime) -> bool {
+    let until =
+        item::contents(item).and_then(|text| std::str::from_utf8(&text).ok().and_then(item::parse_instant));
+    until.is_some_and(|until| until > now)
+}
+
+const OWNER: &str = "Owner";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_last_until_their_instant_whatever_its_offset() {
+        let now = item::parse_instant("2026-11-24T02:00:00Z").unwrap();
+        for (text, held) in [
+            ("2026-11-24T02:00:01Z", true),
+            ("2026-11-24T01:59:59Z", false),
+            ("2026-11-24T02:00:00Z", false),
+            ("2026-11-24T03:30:00+02:00", false),
+            ("2026-11-23T21:30:00-05:00", true),
+            ("2026-11-24T02:00:00.5Z", true),
+            ("", false),
+            ("soon", false),
+            ("{\"created\":\"2026-11-24T02:00:01Z\"}", false),
+            ("9999999999", false),
+        ] {
+            assert_eq!(lasts(&item::item("LOCK-x", text.as_bytes(), now), now), held, "{text}");
+        }
+        for broken in [Item::new(), item::key("LOCK-x")] {
+            assert!(!lasts(&broken, now), "{broken:?}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Reading all that the table holds for a name, in one call.
+
+use zeroize::Zeroizing;
+
+use super::{
+    item::{self, Found},
+    keys::IssuerKey,
+    record::{self, Record},
+};
+use crate::{
+    name::{Pattern, ServerName},
+    store::{Store, StoreError},
+};
+
+/// What the table holds for a name.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    /// A place per issuer and pattern where something lies.
+    pub stored: Vec<Stored>,
+    /// Our record of the name; a broken one counts as none.
+    pub record: Option<Record>,
+}
+
+/// The items of one certificate, as far as they are there.
+#[derive(Debug)]
+pub struct Stored {
+    /// Who issued it.
+    pub issuer: IssuerKey,
+    /// What it covers.
+    pub pattern: Pattern,
+    /// PEM, the leaf first.
+    pub chain: Option<Zeroizing<Vec<u8>>>,
+    /// PEM.
+    pub key: Option<Zeroizing<Vec<u8>>>,
+    /// Caddy's metadata.
+    pub metadata: Option<Zeroizing<Vec<u8>>>,
+    /// The chain's `Contents` as it stands in the table: what a commit replaces.
+    pub seen: Option<String>,
+}
+
+/// Reads what `issuers` have issued for `name` and for the wildcard that covers it, and our record of it. Consistent.
+pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Result<Shelf, StoreError> {
+    let patterns: Vec<_> = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard()).collect();
+    // BatchGetItem takes 100 keys: six for each issuer, and the record.
+    let places: Vec<_> = issuers
+        .iter()
+        .take(MAX_ISSUERS)
+        .flat_map(|issuer| patterns.iter().map(move |pattern| (issuer, pattern, issuer.site(pattern))))
+        .collect();
+    let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
+    let found = item::find(store, keys, Some(record::key(name))).await?;
+    let record = found.record.as_ref().and_then(|item| Record::read(name, item));
+    let stored = places.into_iter().filter_map(|(issuer, pattern, keys)| {
+        let stored = Stored {
+            issuer: issuer.clone(),
+            pattern: pattern.clone(),
+            chain: contents(&found, &keys.chain),
+            key: contents(&found, &keys.key),
+            metadata: contents(&found, &keys.metadata),
+            seen: found.items.get(&keys.chain).and_then(item::raw).map(str::to_owned),
+        };
+        (stored.seen.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
+    });
+    Ok(Shelf { stored: stored.collect(), record })
+}
+
+fn contents(found: &Found, key: &str) -> Option<Zeroizing<Vec<u8>>> {
+    found.items.get(key).and_then(item::contents)
+}
+
+const MAX_ISSUERS: usize = 16;

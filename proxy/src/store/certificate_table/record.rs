@@ -1,0 +1,255 @@
+//! Our record of a name's certificate: `name#<d>`/`certificate` in the state table, found through the index `due`.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::item::Item;
+use crate::{
+    name::ServerName,
+    store::{
+        Store, StoreError,
+        instant::{Micros, epoch_millis},
+    },
+};
+
+/// What is known of a name's orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The name.
+    pub name: ServerName,
+    /// Who issued the certificate, as keys name it; empty while there is none.
+    pub issuer: String,
+    /// The issuer's directory; empty for the internal issuer.
+    pub directory: String,
+    /// The account's URL; empty when unknown.
+    pub account: String,
+    /// The certificate's serial number in hexadecimal; empty while there is none.
+    pub serial: String,
+    /// End of the certificate's life.
+    pub not_after: Option<SystemTime>,
+    /// When it is to be renewed.
+    pub renew_at: Option<SystemTime>,
+    /// Orders failed since the last that did not.
+    pub failures: u32,
+    /// No order before this.
+    pub retry_at: Option<SystemTime>,
+    /// What the last failed order failed of.
+    pub problem: String,
+}
+
+/// A name whose record is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The name.
+    pub name: ServerName,
+    /// Since when.
+    pub at: Micros,
+}
+
+impl Record {
+    /// Of a name nothing is known of.
+    #[must_use]
+    pub fn new(name: &ServerName) -> Self {
+        Self {
+            name: name.clone(),
+            issuer: String::new(),
+            directory: String::new(),
+            account: String::new(),
+            serial: String::new(),
+            not_after: None,
+            renew_at: None,
+            failures: 0,
+            retry_at: None,
+            problem: String::new(),
+        }
+    }
+
+    /// Reads an item; attributes that are not what they should be count as absent.
+    pub(super) fn read(name: &ServerName, item: &Item) -> Option<Self> {
+        item.get("pk")?;
+        let text = |attribute: &str| {
+            item.get(attribute).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
+        };
+        let instant = |attribute: &str| {
+            let micros = item.get(attribute)?.as_s().ok().and_then(|text| Micros::parse(text))?;
+            Some(SystemTime::UNIX_EPOCH + Duration::from_micros(micros.since_epoch()))
+        };
+        let failures = item.get("failures").and_then(|value| value.as_n().ok()?.parse().ok());
+        Some(Self {
+            name: name.clone(),
+            issuer: text("issuer"),
+            directory: text("directory"),
+            account: text("account"),
+            serial: text("serial"),
+            not_after: instant("not_after"),
+            renew_at: instant("renew_at"),
+            failures: failures.unwrap_or_default(),
+            retry_at: instant("retry_at"),
+            problem: text("problem"),
+        })
+    }
+
+    pub(super) fn write(&self) -> Item {
+        let mut item = key(&self.name);
+        for (attribute, text) in [
+            ("issuer", &self.issuer),
+            ("directory", &self.directory),
+            ("account", &self.account),
+            ("serial", &self.serial),
+            ("problem", &self.problem),
+        ] {
+            if !text.is_empty() {
+                item.insert(attribute.to_owned(), AttributeValue::S(text.clone()));
+            }
+        }
+        for (attribute, at) in
+            [("not_after", self.not_after), ("renew_at", self.renew_at), ("retry_at", self.retry_at)]
+        {
+            if let Some(at) = at {
+                item.insert(attribute.to_owned(), AttributeValue::S(Micros::of(at).to_string()));
+            }
+        }
+        item.insert("failures".to_owned(), AttributeValue::N(self.failures.to_string()));
+        self.write_due(&mut item);
+        item
+    }
+
+    /// What has a certificate is due when it is to be renewed, and after a failure not before the next attempt. What has none
+    /// waits for its next hello, and is forgotten when none comes.
+    fn write_due(&self, item: &mut Item) {
+        let last = [self.not_after, self.retry_at].into_iter().flatten().max();
+        if let Some(last) = last {
+            let expires = epoch_millis(last + KEPT) / 1000;
+            item.insert("expires_at".to_owned(), AttributeValue::N(expires.to_string()));
+        }
+        if let Some(renew_at) = self.renew_at {
+            let due_at = self.retry_at.map_or(renew_at, |retry_at| retry_at.max(renew_at));
+            item.insert("due".to_owned(), AttributeValue::S(shard_text(shard(&self.name))));
+            item.insert("due_at".to_owned(), AttributeValue::S(Micros::of(due_at).to_string()));
+        }
+    }
+}
+
+/// Writes `record`, if what is there is not of a later certificate.
+pub async fn put_record(store: &Store, record: &Record) -> Result<(), StoreError> {
+    let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(record.write()));
+    let put = match record.not_after {
+        None => put.condition_expression("attribute_not_exists(not_after)"),
+        Some(at) => put
+            .condition_expression("attribute_not_exists(not_after) OR not_after <= :not_after")
+            .expression_attribute_values(":not_after", AttributeValue::S(Micros::of(at).to_string())),
+    };
+    match put.send().await.map_err(StoreError::from) {
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes `name` out of the renewals, until a hello brings it back.
+pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+    let update = update.update_expression("REMOVE due, due_at").condition_expression("attribute_exists(pk)");
+    match update.send().await.map_err(StoreError::from) {
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Up to `limit` names of `shard` whose records are due until `until`, the earliest first, those behind `after`.
+pub async fn due(
+    store: &Store,
+    shard: u8,
+    until: SystemTime,
+    after: Option<&Due>,
+    limit: u16,
+) -> Result<Vec<Due>, StoreError> {
+    let query = store
+        .client()
+        .query()
+        .table_name(&store.tables().state)
+        .index_name("due")
+        .key_condition_expression("due = :due AND due_at <= :until")
+        .expression_attribute_values(":due", AttributeValue::S(shard_text(shard)))
+        .expression_attribute_values(":until", AttributeValue::S(Micros::of(until).to_string()))
+        .set_exclusive_start_key(after.map(|after| start_key(shard, after)))
+        .limit(i32::from(limit));
+    let items = query.send().await?.items.unwrap_or_default();
+    Ok(items.iter().filter_map(read_due).collect())
+}
+
+fn read_due(item: &Item) -> Option<Due> {
+    let text = |attribute: &str| item.get(attribute)?.as_s().ok();
+    let name = ServerName::parse(text("pk")?.strip_prefix("name#")?).ok()?;
+    Some(Due { name, at: Micros::parse(text("due_at")?)? })
+}
+
+fn start_key(shard: u8, after: &Due) -> Item {
+    let mut start = key(&after.name);
+    start.insert("due".to_owned(), AttributeValue::S(shard_text(shard)));
+    start.insert("due_at".to_owned(), AttributeValue::S(after.at.to_string()));
+    start
+}
+
+pub(super) fn key(name: &ServerName) -> Item {
+    HashMap::from([
+        ("pk".to_owned(), AttributeValue::S(format!("name#{name}"))),
+        ("sk".to_owned(), AttributeValue::S("certificate".to_owned())),
+    ])
+}
+
+fn shard_text(shard: u8) -> String {
+    format!("renew#{shard}")
+}
+
+/// The partition of `name`, the same on every instance and release: FNV-1a of the name.
+#[must_use]
+pub fn shard(name: &ServerName) -> u8 {
+    let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let [.., last] = hash.to_be_bytes();
+    last % SHARDS
+}
+
+/// Partitions of the renewals in the index `due`.
+pub const SHARDS: u8 = 8;
+/// How long a record outlives its certificate, or its back-off.
+const KEPT: Duration = Duration::from_hours(7 * 24);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn records_read_back_as_they_were_written(
+            texts in proptest::collection::vec("\\PC{0,20}", 5),
+            seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 3),
+            failures: u32,
+        ) {
+            let name = ServerName::parse("a.example").unwrap();
+            let at = |n: usize| seconds[n].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+            let record = Record {
+                issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
+                serial: texts[3].clone(), problem: texts[4].clone(),
+                not_after: at(0), renew_at: at(1), retry_at: at(2), failures, ..Record::new(&name)
+            };
+            prop_assert_eq!(Record::read(&name, &record.write()).unwrap(), record);
+        }
+
+        #[test]
+        fn no_item_panics(attribute in "[a-z_]{1,12}", text in "\\PC{0,40}", number: bool) {
+            let name = ServerName::parse("a.example").unwrap();
+            let value = if number { AttributeValue::N(text) } else { AttributeValue::S(text) };
+            let mut item = key(&name);
+            item.insert(attribute, value);
+            let _ = (Record::read(&name, &item), read_due(&item));
+        }
+    }
+}

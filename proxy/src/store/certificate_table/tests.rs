@@ -1,0 +1,233 @@
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use proptest::prelude::*;
+
+use super::{document::Document, item::Item, *};
+use crate::{
+    name::{Pattern, ServerName},
+    store::{Engine, FaultPlan, Faults, Store, StoreError, lease::Holder, tables},
+};
+
+const LIFE: Duration = Duration::from_secs(60);
+
+async fn store() -> Store {
+    let faults =
+        Faults::new(FaultPlan::parse("seed=7,stale=2s,throttle=50,conflict=50,unprocessed=50").unwrap());
+    let store = Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::Store::default(), faults);
+    tables::create(&store).await.unwrap();
+    store
+}
+
+fn name(text: &str) -> ServerName {
+    ServerName::parse(text).unwrap()
+}
+
+fn issuer() -> IssuerKey {
+    IssuerKey::of_directory("https://localhost:14100/dir")
+}
+
+fn caddys_items() -> Vec<Item> {
+    let items: Vec<std::collections::HashMap<String, std::collections::HashMap<String, String>>> =
+        serde_json::from_str(include_str!("caddy_items.json")).unwrap();
+    let value = |value: std::collections::HashMap<String, String>| AttributeValue::S(value["S"].clone());
+    items.into_iter().map(|item| item.into_iter().map(|(k, v)| (k, value(v))).collect()).collect()
+}
+
+fn primary(item: &Item) -> &str {
+    item[item::PRIMARY].as_s().unwrap()
+}
+
+#[test]
+fn caddys_own_items_are_rewritten_byte_for_byte() {
+    let mut seen = 0;
+    for item in caddys_items() {
+        let key = primary(&item).to_owned();
+        let Some(text) = item::contents(&item) else { continue };
+        let at = item::parse_instant(item["LastUpdated"].as_s().unwrap()).unwrap();
+        let rewritten = if key.contains("/challenge_tokens/") {
+            Challenge::read(&text).unwrap().write()
+        } else if key.contains("/users/") {
+            Account::read(&text).unwrap().write()
+        } else if key.ends_with(".json") {
+            Metadata::read(&text).write()
+        } else if key.starts_with("LOCK-") {
+            item::instant(item::parse_instant(std::str::from_utf8(&text).unwrap()).unwrap()).into_bytes()
+        } else {
+            text.to_vec()
+        };
+        assert_eq!(item::item(&key, &rewritten, at), item, "{key}");
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+}
+
+#[test]
+fn what_we_write_anew_is_what_caddy_wrote() {
+    let (site, issuer) = (name("ok.example.com"), issuer());
+    let items = caddys_items();
+    let text = |key: &str| {
+        let item = items.iter().find(|item| primary(item) == key).unwrap_or_else(|| panic!("{key}"));
+        item::contents(item).unwrap().to_vec()
+    };
+    let keys = issuer.site(&Pattern::Exact(site.clone()));
+    let url = Some("https://localhost:14100/certZ/5d3a9da794ca295d");
+    assert_eq!(Metadata::default().renewed(&[site.to_string()], url).write(), text(&keys.metadata));
+    let account = text(&issuer.account("ops@example.com").account);
+    let mut ours = Account::read(&account).unwrap();
+    let fresh = Account::new("ops@example.com", &ours.location().unwrap());
+    for member in ["status", "location"] {
+        assert_eq!(
+            Document::read(&fresh.write()).unwrap().text(member),
+            Document::read(&account).unwrap().text(member)
+        );
+    }
+    ours = Account::read(&fresh.write()).unwrap();
+    assert!(ours.location().is_some());
+}
+
+#[tokio::test]
+async fn a_certificate_of_caddys_is_found_under_its_keys() {
+    let store = store().await;
+    for item in caddys_items() {
+        let put = store.client().put_item().table_name(&store.tables().certificates);
+        put.set_item(Some(item)).send().await.unwrap();
+    }
+    let shelf = read(&store, &[IssuerKey::internal(), issuer()], &name("ok.example.com")).await.unwrap();
+    let [stored] = &shelf.stored[..] else { panic!("{shelf:?}") };
+    assert_eq!((&stored.issuer, stored.pattern.to_string().as_str()), (&issuer(), "ok.example.com"));
+    assert!(stored.chain.as_ref().unwrap().starts_with(b"-----BEGIN CERTIFICATE-----\n"));
+    assert!(shelf.record.is_none());
+    let challenges = find_challenges(&store, &[issuer()], &name("ok3.example.com")).await.unwrap();
+    assert_eq!(challenges[0].kind, "tls-alpn-01");
+}
+
+fn record(site: &ServerName, seconds: u64) -> Record {
+    let at = |n: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(n));
+    Record { serial: "01".into(), not_after: at(seconds * 3), renew_at: at(seconds * 2), ..Record::new(site) }
+}
+
+async fn commit_chain(
+    store: &Store,
+    site: &ServerName,
+    chain: &str,
+    replaced: Option<&str>,
+) -> Result<(), StoreError> {
+    let (issuer, metadata, record) = (issuer(), Metadata::default(), record(site, 1_000_000_000));
+    let (chain, key) = (chain.as_bytes(), format!("key of {chain}"));
+    let pending = Commit {
+        issuer: &issuer,
+        chain,
+        key: key.as_bytes(),
+        metadata: &metadata,
+        replaced,
+        record: &record,
+    };
+    commit(store, &pending, SystemTime::now()).await
+}
+
+#[tokio::test]
+async fn a_late_holder_cannot_overwrite() {
+    let (store, site) = (store().await, name("late.example"));
+    let seen = |shelf: Shelf| shelf.stored.first().and_then(|stored| stored.seen.clone());
+    let before = seen(read(&store, &[issuer()], &site).await.unwrap());
+    commit_chain(&store, &site, "present", before.as_deref()).await.unwrap();
+    let late = commit_chain(&store, &site, "late", before.as_deref()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    let shelf = read(&store, &[issuer()], &site).await.unwrap();
+    assert_eq!(shelf.stored[0].chain.as_ref().unwrap().as_slice(), b"present");
+    assert_eq!(shelf.stored[0].key.as_ref().unwrap().as_slice(), b"key of present");
+    assert_eq!(shelf.record, Some(record(&site, 1_000_000_000)));
+    let now = seen(shelf);
+    commit_chain(&store, &site, "renewed", now.as_deref()).await.unwrap();
+    assert!(matches!(commit_chain(&store, &site, "late", now.as_deref()).await, Err(StoreError::Conflict)));
+}
+
+#[tokio::test]
+async fn of_many_takers_one_gets_the_lock_and_only_it_gives_it_up() {
+    let (store, site, now) = (store().await, name("locked.example"), SystemTime::now());
+    let holders: Vec<_> = (0..8).map(|_| Holder::random().unwrap()).collect();
+    let mut held = Vec::new();
+    for taking in holders.iter().map(|holder| Lock::take(&store, &site, holder, LIFE, now)) {
+        if let Taking::Hold(lock) = taking.await.unwrap() {
+            held.push(lock);
+        }
+    }
+    assert_eq!(held.len(), 1);
+    let late = held.remove(0);
+    assert!(late.renew(&store, LIFE, now).await.unwrap());
+    let Taking::Hold(present) = Lock::take(&store, &site, &holders[1], LIFE, now + LIFE * 2).await.unwrap()
+    else {
+        panic!("an expired lock is free")
+    };
+    assert!(!late.renew(&store, LIFE, now + LIFE * 2).await.unwrap());
+    late.release(&store).await.unwrap();
+    let busy = Lock::take(&store, &site, &holders[2], LIFE, now + LIFE * 2).await.unwrap();
+    assert!(matches!(busy, Taking::Busy));
+    present.release(&store).await.unwrap();
+    let free = Lock::take(&store, &site, &holders[2], LIFE, now + LIFE * 2).await.unwrap();
+    assert!(matches!(free, Taking::Hold(_)));
+}
+
+#[tokio::test]
+async fn due_names_are_found_in_pages_and_forgotten_on_request() {
+    let (store, many) = (store().await, 40_u64);
+    for n in 1..=many {
+        put_record(&store, &record(&name(&format!("n{n}.example")), n)).await.unwrap();
+    }
+    let all = |until: u64| {
+        let store = store.clone();
+        async move {
+            let until = SystemTime::UNIX_EPOCH + Duration::from_secs(until);
+            let mut found = Vec::new();
+            for shard in 0..SHARDS {
+                let mut after = None;
+                loop {
+                    let page = due(&store, shard, until, after.as_ref(), 3).await.unwrap();
+                    let Some(last) = page.last() else { break };
+                    after = Some(last.clone());
+                    found.extend(page);
+                }
+            }
+            found.len()
+        }
+    };
+    // The index may lag behind by as much as the fault plan says.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while (all(20).await, all(1_000).await) != (10, 40) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", (all(20).await, all(1_000).await));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    forget(&store, &name("n1.example")).await.unwrap();
+    forget(&store, &name("never.example")).await.unwrap();
+    while all(1_000).await != 39 {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_account_key_is_the_fleets() {
+    let store = store().await;
+    let share = async |pem: &str| {
+        share_account_key(&store, &issuer(), "a@example.com", pem.as_bytes(), SystemTime::now()).await
+    };
+    share("first").await.unwrap();
+    assert!(matches!(share("second").await, Err(StoreError::Conflict)));
+    let (account, key) = find_account(&store, &issuer(), "a@example.com").await.unwrap();
+    assert!(account.is_none());
+    assert_eq!(key.unwrap().as_slice(), b"first");
+}
+
+proptest! {
+    #[test]
+    fn no_item_panics(text in "\\PC{0,200}", base64: bool) {
+        let mut item = item::item("x", text.as_bytes(), SystemTime::now());
+        if !base64 {
+            item.insert(item::CONTENTS.to_owned(), AttributeValue::S(text));
+        }
+        if let Some(contents) = item::contents(&item) {
+            let _ = (Challenge::read(&contents), Account::read(&contents), Metadata::read(&contents).write());
+        }
+    }
+}
