@@ -26,6 +26,7 @@ use crate::{
     control::{Control, ControlSocket},
     guard::GuardHandle,
     telemetry::Telemetry,
+    transport::Backend,
     worker::{Phase, Workers},
 };
 
@@ -46,7 +47,9 @@ pub fn run(loaded: &Loaded) -> Result<(), RunError> {
 
 fn serve(config: &Config, telemetry: &Telemetry, runtime: &Runtime) -> Result<(), RunError> {
     sockets::raise_descriptor_limit(config.limits.connections);
-    let assembly = Assembly { config, telemetry, control: runtime.handle() };
+    // The ring is proved on a runtime of its own, and so outside this one.
+    let backend = Backend::choose(config.worker.io)?;
+    let assembly = Assembly { config, telemetry, control: runtime.handle(), backend };
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
         // A signal that comes while the store is slow to answer ends the start.

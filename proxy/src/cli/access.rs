@@ -6,7 +6,7 @@ use crate::{
         Client, table,
         wire::{Changed, Domain, Page, Reach, Reindexed},
     },
-    domains::change,
+    domains::{ChangeError, change},
     name::Pattern,
     store::{Store, tables},
     target::Target,
@@ -61,7 +61,8 @@ impl Access {
     pub(super) async fn add(&self, name: &Pattern, target: Option<Target>) -> Result<Changed, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.add(name, target).await?),
-            Self::Tables { store, .. } => {
+            Self::Tables { store, listed } => {
+                in_settings(listed, name)?;
                 change::add(store, name, target.as_ref()).await?;
                 Ok(in_table(name))
             }
@@ -71,7 +72,8 @@ impl Access {
     pub(super) async fn remove(&self, name: &Pattern) -> Result<Changed, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.remove(name).await?),
-            Self::Tables { store, .. } => {
+            Self::Tables { store, listed } => {
+                in_settings(listed, name)?;
                 change::remove(store, name).await?;
                 Ok(in_table(name))
             }
@@ -83,6 +85,14 @@ impl Access {
             Self::Instance(client) => Ok(client.reindex().await?),
             Self::Tables { store, .. } => Ok(table::reindex(store).await?),
         }
+    }
+}
+
+/// As an instance refuses it: the settings decide on what stands in them.
+fn in_settings(listed: &[StaticDomain], name: &Pattern) -> Result<(), ChangeError> {
+    match listed.iter().any(|entry| entry.name == *name) {
+        true => Err(ChangeError::Static(name.clone())),
+        false => Ok(()),
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Assembly<'a> {
     pub(super) config: &'a Config,
     pub(super) telemetry: &'a Telemetry,
     pub(super) control: &'a Handle,
+    pub(super) backend: Backend,
 }
 
 /// What is there before a socket listens.
@@ -52,7 +53,6 @@ impl Assembly<'_> {
         make_directory(&config.state_directory)?;
         let socket = ControlSocket::bind(&config.control_socket())?;
         let metrics = self.bind_metrics().await?;
-        let backend = Backend::choose(config.worker.io)?;
         let known = self.know().await?;
         let listeners = Listeners::bind(&config.listen, worker_count(&config.worker)?)?;
         let (phase, watched) = watch::channel(Phase::Starting);
@@ -60,7 +60,7 @@ impl Assembly<'_> {
         let guard = self.guard(&known.domains, &listeners, &pulse)?;
         let shared = Arc::new(self.share(&known, &listeners, pulse, watched.clone())?);
         let instance = Instance {
-            identity: self.identity(begun, backend, &listeners, metrics.as_ref()),
+            identity: self.identity(begun, &listeners, metrics.as_ref()),
             domains: known.domains.clone(),
             store: known.store,
             guard: guard.clone(),
@@ -68,7 +68,8 @@ impl Assembly<'_> {
             connections: shared.connections.clone(),
         };
         let screen = Screen::of(config, &instance.identity, &guard);
-        let workers = worker::spawn(&shared, backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
+        let workers =
+            worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         let follow = follow(known.domains.progress(), config.domains.r#static.len(), phase.clone());
         self.control.spawn(follow);
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
@@ -86,7 +87,7 @@ impl Assembly<'_> {
 
     /// Store, names and certificates. The names may stay away: what is served then is the phase's matter.
     async fn know(&self) -> Result<Known, RunError> {
-        let Self { config, telemetry, control } = *self;
+        let Self { config, telemetry, control, .. } = *self;
         let store = Store::connect(&config.store, &config.state_directory).await?;
         store.measure(&telemetry.registry)?;
         if config.store.endpoint == Endpoint::Embedded {
@@ -153,18 +154,12 @@ impl Assembly<'_> {
         })
     }
 
-    fn identity(
-        &self,
-        started: Instant,
-        backend: Backend,
-        listeners: &Listeners,
-        metrics: Option<&TcpListener>,
-    ) -> Identity {
+    fn identity(&self, started: Instant, listeners: &Listeners, metrics: Option<&TcpListener>) -> Identity {
         let issuers = &self.config.certificates.issuers;
         let internal = issuers.is_empty().then(|| "internal".to_owned());
         Identity {
             started,
-            backend,
+            backend: self.backend,
             workers: listeners.workers(),
             https: listeners.bound.https.clone(),
             http: listeners.bound.http.clone(),
