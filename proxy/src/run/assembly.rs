@@ -67,7 +67,7 @@ impl Assembly<'_> {
             phase: watched,
             connections: shared.connections.clone(),
         };
-        let screen = Screen::of(config, &instance.identity, &guard);
+        let screen = Screen::of(config, &instance.identity, known.certificates.internal_root(), &guard);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         let follow = follow(known.domains.progress(), config.domains.r#static.len(), phase.clone());
@@ -94,7 +94,7 @@ impl Assembly<'_> {
             tables::create(&store).await?;
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
-        let certificates = Certificates {};
+        let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         domains.settled(NAMES_PATIENCE).await;
         Ok(Known { store, domains, certificates })
     }
