@@ -167,7 +167,7 @@ impl<T: Transport> Forwarder<T> {
     async fn route(&self, name: &ServerName, arrival: &Arrival) -> Result<Route, Refusal> {
         let default = self.0.service.upstream.default_target.as_ref();
         let route = match self.permission(name, arrival).await {
-            Permission::Deny(_) => return Err(Refusal::Name),
+            Permission::Deny(_) => return Err(Refusal::Withdrawn),
             Permission::Allow(site) => own_target(&site),
             // The name's source is down. Its certificate was valid, so it was served before: by default at the default target.
             Permission::Unknown(_) => None,
@@ -190,7 +190,7 @@ impl<T: Transport> Forwarder<T> {
             Plan::Redirect { host } => {
                 record.server_name = Some(host.name.clone());
                 if let Permission::Deny(_) = self.permission(&host.name, arrival).await {
-                    return Err(Refusal::Name);
+                    return Err(Refusal::Foreign);
                 }
                 let location = cleartext::location(head, &host, self.0.service.public_https_port)?;
                 (Outcome::Redirect, redirect(location))
@@ -210,7 +210,7 @@ impl<T: Transport> Forwarder<T> {
     ) -> Result<(Outcome, Response<Body>), Refusal> {
         record.server_name = Some(name.clone());
         if let Permission::Deny(_) = self.permission(&name, arrival).await {
-            return Err(Refusal::Name);
+            return Err(Refusal::Foreign);
         }
         let answer = match &token {
             Some(token) => self.0.service.certificates.http_answer(&name, token).await,

@@ -13,35 +13,35 @@ label! {
         /// CONNECT: there are no tunnels here.
         Connect = "connect",
         /// A request target that is no path, or `*` without OPTIONS.
-        TargetForm = "target_form",
+        TargetForm = "request_target",
         /// An absolute target of another scheme than the connection's.
-        TargetScheme = "target_scheme",
+        TargetScheme = "request_scheme",
         /// No Host.
-        HostMissing = "host_missing",
+        HostMissing = "no_host",
         /// More than one Host.
-        HostRepeated = "host_repeated",
+        HostRepeated = "many_hosts",
         /// A Host that is no name with at most a port.
-        HostMalformed = "host_malformed",
+        HostMalformed = "bad_host",
         /// Host and the target's authority differ.
-        HostUnlikeAuthority = "host_unlike_authority",
+        HostUnlikeAuthority = "host_differs",
         /// Host and the name of the handshake differ.
-        HostUnlikeServerName = "host_unlike_server_name",
+        HostUnlikeServerName = "misdirected",
         /// Transfer-Encoding in a version that has none.
         TransferVersion = "transfer_encoding_version",
         /// More than one Transfer-Encoding.
         TransferRepeated = "transfer_encoding_repeated",
         /// A Transfer-Encoding other than one `chunked`.
-        TransferCoding = "transfer_encoding_coding",
+        TransferCoding = "transfer_encoding",
         /// Transfer-Encoding and Content-Length.
-        TransferAndLength = "transfer_encoding_and_content_length",
+        TransferAndLength = "two_framings",
         /// More than one Content-Length.
         LengthRepeated = "content_length_repeated",
         /// A Content-Length that is no number.
-        LengthMalformed = "content_length_malformed",
+        LengthMalformed = "content_length",
         /// A field some upstream would take for a framing field.
         ShadowField = "shadow_field",
         /// A value that begins or ends with white space.
-        FieldWhitespace = "field_whitespace",
+        FieldWhitespace = "field_value",
     }
 }
 

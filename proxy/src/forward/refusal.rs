@@ -13,8 +13,10 @@ use super::{
 pub(super) enum Refusal {
     #[error("request refused at admission")]
     Offence(Offence),
+    #[error("the name of the connection is not served any more")]
+    Withdrawn,
     #[error("the name is not served here")]
-    Name,
+    Foreign,
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -29,8 +31,9 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Offence(offence) => offence.status(),
-            // RFC 9110 §15.5.20: no answer in this name's stead can be had from here.
-            Self::Name => StatusCode::MISDIRECTED_REQUEST,
+            // RFC 9110 §15.5.20: no answer in this name's stead can be had over this connection.
+            Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
+            Self::Foreign => StatusCode::NOT_FOUND,
             Self::Failure(failure) => failure.status(),
         }
     }
@@ -38,7 +41,7 @@ impl Refusal {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Offence(_) => Outcome::RefuseOffence,
-            Self::Name => Outcome::RefuseName,
+            Self::Withdrawn | Self::Foreign => Outcome::RefuseName,
             Self::Failure(failure) => failure.outcome(),
         }
     }
@@ -48,7 +51,7 @@ impl Refusal {
     pub(super) fn closes(&self) -> bool {
         match self {
             Self::Offence(offence) => *offence != Offence::HostUnlikeServerName,
-            Self::Name => true,
+            Self::Withdrawn | Self::Foreign => true,
             Self::Failure(failure) => failure.blame() == Blame::Client,
         }
     }
@@ -60,7 +63,7 @@ impl Refusal {
                 "This connection was opened for another site. Opening the address again usually helps."
             }
             Self::Offence(_) => "The request could not be understood, and was not passed on.",
-            Self::Name => "No site is served here under this name.",
+            Self::Withdrawn | Self::Foreign => "No site is served here under this name.",
             Self::Failure(failure) => match failure.blame() {
                 Blame::Client => "The request did not arrive completely.",
                 Blame::Upstream => "The site did not answer properly. Please try again in a moment.",
