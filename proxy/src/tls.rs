@@ -6,6 +6,7 @@
 //! (`garbage_never_panics`).
 
 mod bridge;
+mod farewell;
 mod hello;
 mod server_configs;
 
@@ -38,7 +39,7 @@ label! {
     }
 }
 
-/// Connects TLS over `stream` to an upstream, verified for `name` by `config`; each flight has `limit`.
+/// Connects TLS over `stream` to an upstream, verified for `name` by `config`, within `limit`.
 pub async fn connect<S: Stream>(
     stream: S,
     name: rustls::pki_types::ServerName<'static>,
@@ -50,3 +51,6 @@ pub async fn connect<S: Stream>(
     stream.handshake(limit).await?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;

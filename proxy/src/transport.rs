@@ -1,10 +1,13 @@
-//! Listeners and byte streams of one worker, over io_uring or, where the ring is refused, epoll.
+//! Listeners and byte streams of one worker, over `io_uring` or, where the ring is refused, epoll.
 //! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`worker` is handed them by `main`).
 //! Invariants: no other room knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle
 //! stream holds no buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation behind that holds its
-//! socket open (`drop_with_operations_in_flight_closes_the_socket`).
+//! socket open (`drop_with_operations_in_flight_closes_the_socket`); giving up a listener takes it from nobody else
+//! (`a_dropped_listener_leaves_a_successors_copy_listening`).
 
 mod chunk;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod epoll;
 mod hyper_io;
 mod queue;
@@ -18,8 +21,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use prometheus::Registry;
+
 pub use self::{chunk::Chunk, epoll::Epoll, hyper_io::HyperIo, uring::Uring};
-use crate::{config::Io, label};
+use crate::{config::Io, label, telemetry::metrics::Gauges};
 
 /// One of the two ways to reach the kernel; a worker's rooms are generic over it.
 pub trait Transport: Clone + 'static {
@@ -77,7 +82,7 @@ pub trait Stream: Unpin + 'static {
 label! {
     /// The back end a process chose at start.
     pub enum Backend["backend"] {
-        /// io_uring.
+        /// `io_uring`.
         Uring = "uring",
         /// epoll.
         Epoll = "epoll",
@@ -93,6 +98,12 @@ impl Backend {
             Io::Uring => uring::prove().map(|()| Self::Uring).map_err(|cause| RingRefused { cause }),
             Io::Auto => Ok(uring::prove().map_or_else(Self::fall_back, |()| Self::Uring)),
         }
+    }
+
+    /// Shows the choice as the metric `gatehouse_transport_backend`.
+    pub fn register(self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "1 for the back end workers use: io_uring, or epoll where the ring is refused.";
+        Gauges::register(registry, "gatehouse_transport_backend", help).map(|chosen| chosen.set(self, 1))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the shape `map_or_else` calls")]
@@ -115,3 +126,29 @@ pub struct RingRefused {
 
 /// Bytes that may be on their way to one peer before its sender has to wait.
 pub const SEND_LIMIT: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_takes_the_ring_exactly_where_it_can_be_had() {
+        let by_itself = Backend::choose(Io::Auto).unwrap();
+        assert_eq!(by_itself == Backend::Uring, Backend::choose(Io::Uring).is_ok());
+        assert_eq!(Backend::choose(Io::Epoll).unwrap(), Backend::Epoll);
+    }
+
+    #[tokio::test]
+    async fn the_ring_can_be_proved_from_inside_a_runtime() {
+        assert!(Backend::choose(Io::Auto).is_ok());
+    }
+
+    #[test]
+    fn the_choice_is_a_metric() {
+        let registry = Registry::new();
+        Backend::Epoll.register(&registry).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains("gatehouse_transport_backend{backend=\"epoll\"} 1"), "{text}");
+        assert!(text.contains("gatehouse_transport_backend{backend=\"uring\"} 0"), "{text}");
+    }
+}

@@ -53,6 +53,7 @@ impl Assembly<'_> {
         make_directory(&config.state_directory)?;
         let socket = ControlSocket::bind(&config.control_socket())?;
         let metrics = self.bind_metrics().await?;
+        self.backend.register(&self.telemetry.registry)?;
         let known = self.know().await?;
         let listeners = Listeners::bind(&config.listen, worker_count(&config.worker)?)?;
         let (phase, watched) = watch::channel(Phase::Starting);

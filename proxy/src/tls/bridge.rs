@@ -14,13 +14,14 @@ use std::{
 use hyper::rt::ReadBufCursor;
 use rustls::Connection;
 
+use super::farewell::farewell;
 use crate::transport::{Chunk, Stream};
 
 /// Plaintext over TLS over a transport stream, on the server's and the client's side.
 #[derive(Debug)]
 pub struct TlsStream<S> {
     stream: S,
-    tls: Connection,
+    pub(super) tls: Connection,
     undigested: Option<Chunk>,
     closing: bool,
 }
@@ -37,17 +38,24 @@ impl<S: Stream> TlsStream<S> {
         self.tls.alpn_protocol() == Some(b"h2")
     }
 
-    /// Completes the handshake; each flight of the peer has `limit`.
+    /// Completes the handshake within `limit`, all flights together: a peer that trickles gains nothing by it. A peer
+    /// that breaks the rules is told which before the error is returned.
     pub(super) async fn handshake(&mut self, limit: Duration) -> io::Result<()> {
-        while self.tls.is_handshaking() {
-            let flight = poll_fn(|cx| self.poll_flight(cx));
-            tokio::time::timeout(limit, flight).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let shaken = tokio::time::timeout(limit, self.exchange_flights()).await;
+        let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        if shaken.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            farewell(&mut self.stream).await;
         }
-        // What the last flight leaves to say (Finished, tickets) goes out with the first answer at the latest.
+        shaken
+    }
+
+    async fn exchange_flights(&mut self) -> io::Result<()> {
+        while self.tls.is_handshaking() {
+            poll_fn(|cx| self.poll_flight(cx)).await?;
+        }
+        // What the last flight leaves to say: Finished, tickets.
         self.encrypted_to_queue()?;
-        tokio::time::timeout(limit, poll_fn(|cx| self.stream.poll_flush(cx)))
-            .await
-            .map_err(|_| io::ErrorKind::TimedOut)?
+        poll_fn(|cx| self.stream.poll_flush(cx)).await
     }
 
     fn poll_flight(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -75,9 +83,10 @@ impl<S: Stream> TlsStream<S> {
             self.send_alert(cx);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
-        // Key updates (RFC 8446 §4.6.3) are answered without waiting for our next write.
+        // Key updates (RFC 8446 §4.6.3) are answered without waiting for our next write. A peer that takes nothing more may
+        // have said something before: only the writer learns of it.
         self.encrypted_to_queue()?;
-        let _ = self.stream.poll_flush(cx)?;
+        let _ = self.stream.poll_flush(cx);
         Poll::Ready(Ok(()))
     }
 

@@ -7,7 +7,7 @@ use rustls::{
     server::{Accepted, Acceptor, ClientHello},
 };
 
-use super::{HandshakeEnd, bridge::TlsStream};
+use super::{HandshakeEnd, bridge::TlsStream, farewell::farewell};
 use crate::{
     name::ServerName,
     transport::{Chunk, Stream},
@@ -61,7 +61,7 @@ pub async fn read_hello<S: Stream>(
 }
 
 impl<S: Stream> Pending<S> {
-    /// Completes the handshake with `config`; each flight has `limit`.
+    /// Completes the handshake with `config` within `limit`.
     pub async fn accept(
         self,
         config: Arc<ServerConfig>,
@@ -151,24 +151,14 @@ fn speaks_http(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(u8::is_ascii_uppercase)
 }
 
-/// Sends `answer`, ends our direction, and takes in what the peer still says for a moment: closing on unread bytes would
-/// send a reset, and the reset would overtake the answer (RFC 9293 §3.6.1).
 async fn say_and_close<S: Stream>(mut stream: S, answer: &[u8]) {
     stream.send(Chunk::copy_of(answer));
-    let _ = tokio::time::timeout(LINGER, async {
-        poll_fn(|cx| stream.poll_shutdown(cx)).await?;
-        for _ in 0..LINGER_CHUNKS {
-            if poll_fn(|cx| stream.poll_recv(cx)).await?.is_empty() {
-                break;
-            }
-        }
-        io::Result::Ok(())
-    })
-    .await;
+    farewell(&mut stream).await;
 }
 
 const ACME_TLS: &[u8] = b"acme-tls/1";
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_CHUNKS: usize = 8;
-const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 58\r\n\
+const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 59\r\n\
     Connection: close\r\n\r\nThis port speaks HTTPS only. Begin the address with https.\n";
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,17 @@ impl Chunk {
     /// An empty buffer of [`Chunk::SIZE`] from the pool.
     #[must_use]
     pub fn empty() -> Self {
-        let pooled = POOL.with_borrow_mut(Vec::pop);
+        let pooled = POOL.with_borrow_mut(|pool| {
+            pool.lent += 1;
+            pool.free.pop()
+        });
         Self { bytes: pooled.unwrap_or_else(|| Vec::with_capacity(Self::SIZE)), start: 0 }
+    }
+
+    /// How many buffers of this thread's pool are in use.
+    #[cfg(test)]
+    pub(crate) fn lent() -> usize {
+        POOL.with_borrow(|pool| pool.lent)
     }
 
     /// A copy of `bytes` in pooled memory.
@@ -42,7 +51,7 @@ impl Chunk {
 
     /// Leaves out the first `count` bytes.
     pub fn advance(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.bytes.len());
+        self.start = self.start.saturating_add(count).min(self.bytes.len());
     }
 
     /// The buffer itself, for an operation that owns it; what was left out is gone only from `&self`.
@@ -82,15 +91,23 @@ impl Drop for Chunk {
         // A thread that ends drops its pool before some of its chunks.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            if pool.len() < POOLED {
-                pool.push(bytes);
+            pool.lent = pool.lent.saturating_sub(1);
+            if pool.free.len() < POOLED {
+                pool.free.push(bytes);
             }
         });
     }
 }
 
+/// A worker's free buffers, and how many of its buffers are not.
+#[derive(Debug)]
+struct Pool {
+    free: Vec<Vec<u8>>,
+    lent: usize,
+}
+
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: Vec::new(), lent: 0 }) };
 }
 
 /// Free buffers a worker keeps; 4 MiB.
@@ -108,7 +125,9 @@ mod tests {
         chunk.advance(3);
         assert_eq!(chunk.len(), Chunk::SIZE - 3);
         let address = chunk.bytes.as_ptr();
+        assert_eq!(Chunk::lent(), 1);
         drop(chunk);
+        assert_eq!(Chunk::lent(), 0);
         let again = Chunk::empty();
         assert_eq!((again.bytes.as_ptr(), again.len()), (address, 0));
     }

@@ -69,9 +69,12 @@ impl EpollStream {
             match self.socket.try_write_vectored(&slices) {
                 Ok(count) => self.queue.taken(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_write_ready(cx))?
+                    ready!(self.socket.poll_write_ready(cx))?;
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    self.queue.clear();
+                    return Poll::Ready(Err(error));
+                }
             }
         }
         Poll::Ready(Ok(()))

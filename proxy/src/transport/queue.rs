@@ -12,14 +12,25 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
+    /// Queues `chunk`, in the last buffer where it fits: a peer that causes many small answers and reads none of them
+    /// (RFC 9113 §10.5) is held to twice as much memory as [`SendQueue::bytes`] says.
     pub(super) fn push(&mut self, chunk: Chunk) {
-        if !chunk.is_empty() {
-            self.bytes += chunk.len();
-            self.chunks.push_back(chunk);
+        self.bytes += chunk.len();
+        match self.chunks.back_mut() {
+            _ if chunk.is_empty() => {}
+            Some(last) if chunk.len() <= last.spare() => {
+                last.fill(&chunk);
+            }
+            Some(_) | None => self.chunks.push_back(chunk),
         }
     }
 
-    /// Bytes not yet taken by the kernel.
+    /// Forgets everything: the stream has failed, and nothing of it can be sent any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Bytes not yet taken by the kernel; those of a batch that is out are among them.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -68,14 +79,31 @@ mod tests {
     fn a_partial_write_leaves_the_rest_in_order() {
         let mut queue = SendQueue::default();
         for bytes in [&b"abc"[..], b"", b"de", b"f"] {
-            queue.push(Chunk::copy_of(bytes));
+            queue.push(whole(bytes));
         }
         let batch = queue.take_batch();
-        queue.push(Chunk::copy_of(b"g"));
+        queue.push(whole(b"g"));
         queue.put_back(batch, 4);
         let left: Vec<u8> = queue.front().flat_map(|chunk| chunk.to_vec()).collect();
         assert_eq!((left.as_slice(), queue.bytes()), (&b"efg"[..], 3));
         queue.taken(3);
-        assert_eq!(queue.front().count(), 0);
+        assert_eq!((queue.front().count(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn small_chunks_share_buffers_in_order() {
+        let mut queue = SendQueue::default();
+        let sent: Vec<u8> = (0..=u8::MAX).cycle().take(3 * Chunk::SIZE).collect();
+        for bytes in sent.chunks(39) {
+            queue.push(Chunk::copy_of(bytes));
+        }
+        let queued: Vec<u8> = queue.front().flat_map(|chunk| chunk.to_vec()).collect();
+        assert!(queued == sent && queue.bytes() == sent.len(), "{} bytes", queued.len());
+        assert!(queue.front().count() <= 4, "{} buffers", queue.front().count());
+    }
+
+    /// A chunk without room behind it.
+    fn whole(bytes: &[u8]) -> Chunk {
+        Chunk::from_parts(bytes.to_vec(), 0)
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Binds `address` and listens: `SO_REUSEPORT` (one socket per worker), IPv6 apart from IPv4, the backlog the kernel's
 /// own limit, no TCP Fast Open.
@@ -35,6 +36,17 @@ pub struct BindError {
     address: SocketAddr,
     #[source]
     cause: io::Error,
+}
+
+/// Has the runtime of this thread say when a connection waits on `socket`.
+#[expect(
+    unsafe_code,
+    reason = "the runtime's own listener registers each connection it accepts with epoll, too"
+)]
+pub(super) fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    socket.set_nonblocking(true)?;
+    // SAFETY: a `TcpListener` of std owns one descriptor, gives the same one from each `as_fd`, and closes it only in its drop.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 fn prepare(socket: &Socket, address: SocketAddr, awaits: Awaits) -> io::Result<()> {

@@ -1,11 +1,13 @@
-//! The back end over io_uring.
+//! The back end over `io_uring`.
 //!
 //! What the ring asks for, and tokio-uring leaves to its user:
 //! an operation owns its buffer until its completion, and dropping its future cancels nothing. So a stream stores the one
 //! receive and the one send it has in flight, and its drop shuts the socket down both ways, upon which the kernel completes
-//! both; the driver holds descriptor and buffers until then and closes the descriptor after them. A pending accept would take
-//! one more connection and leak it, so a listener's drop shuts the listening socket down, upon which accept fails.
-//! Sockets are in blocking mode: on a non-blocking one the ring answers EAGAIN instead of waiting.
+//! both; the driver holds descriptor and buffers until then and closes the descriptor after them.
+//! Accepting and connecting go by readiness (the ring's runtime is tokio's, with epoll): an accept that is dropped in the ring
+//! takes one more connection and leaks it, and it could be stopped only by shutting the listening socket down, for a
+//! successor who holds a copy of the descriptor, too.
+//! Streams are in blocking mode: on a non-blocking socket the ring answers EAGAIN instead of waiting.
 
 use std::{
     future::Future,
@@ -18,15 +20,16 @@ use std::{
 };
 
 use io_uring::{cqueue, opcode, types};
+use tokio::io::unix::AsyncFd;
 use tokio_uring::{
     OneshotOutputTransform, UnsubmittedOneshot,
     buf::{BoundedBuf, Slice},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
-use super::{Chunk, Listener, SEND_LIMIT, Stream, Transport, epoll::ended, queue::SendQueue};
+use super::{Chunk, Listener, SEND_LIMIT, Stream, Transport, epoll::ended, queue::SendQueue, socket::watch};
 
-/// Sockets over io_uring.
+/// Sockets over `io_uring`.
 #[derive(Debug, Clone, Copy)]
 pub struct Uring;
 
@@ -40,11 +43,9 @@ impl Transport for Uring {
     }
 
     fn listen(&self, socket: std::net::TcpListener) -> io::Result<UringListener> {
-        socket.set_nonblocking(false)?;
-        Ok(UringListener { socket: Rc::new(TcpListener::from_std(socket)), accept: None })
+        watch(socket).map(|socket| UringListener { socket })
     }
 
-    /// Over epoll until connected: a connect in the ring cannot be called back when its time is up.
     async fn connect(&self, to: SocketAddr) -> io::Result<UringStream> {
         let socket = tokio::net::TcpStream::connect(to).await?.into_std()?;
         socket.set_nonblocking(false)?;
@@ -53,29 +54,25 @@ impl Transport for Uring {
 }
 
 /// A listening socket.
+#[derive(Debug)]
 pub struct UringListener {
-    socket: Rc<TcpListener>,
-    accept: Option<Operation<io::Result<(TcpStream, SocketAddr)>>>,
+    socket: AsyncFd<std::net::TcpListener>,
 }
 
 impl Listener for UringListener {
     type Stream = UringStream;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(UringStream, SocketAddr)>> {
-        let socket = &self.socket;
-        let accept = self.accept.get_or_insert_with(|| {
-            let socket = Rc::clone(socket);
-            Box::pin(async move { socket.accept().await })
-        });
-        let accepted = ready!(accept.as_mut().poll(cx));
-        self.accept = None;
-        Poll::Ready(accepted.and_then(|(socket, peer)| Ok((UringStream::new(socket)?, peer))))
-    }
-}
-
-impl Drop for UringListener {
-    fn drop(&mut self) {
-        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        loop {
+            let mut readiness = ready!(self.socket.poll_read_ready(cx))?;
+            // accept(2): the new socket does not inherit O_NONBLOCK on Linux.
+            if let Ok(accepted) = readiness.try_io(|socket| socket.get_ref().accept()) {
+                let (socket, peer) = accepted?;
+                return Poll::Ready(
+                    UringStream::new(TcpStream::from_std(socket)).map(|stream| (stream, peer)),
+                );
+            }
+        }
     }
 }
 
@@ -84,12 +81,7 @@ pub struct UringStream {
     socket: Rc<TcpStream>,
     receive: Option<Operation<io::Result<Chunk>>>,
     queue: SendQueue,
-    sending: Option<Sending>,
-}
-
-struct Sending {
-    bytes: usize,
-    write: Operation<(io::Result<usize>, Vec<Slice<Vec<u8>>>)>,
+    sending: Option<Operation<Written>>,
 }
 
 impl UringStream {
@@ -98,19 +90,20 @@ impl UringStream {
         Ok(Self { socket: Rc::new(socket), receive: None, queue: SendQueue::default(), sending: None })
     }
 
-    fn bytes_on_their_way(&self) -> usize {
-        self.queue.bytes() + self.sending.as_ref().map_or(0, |sending| sending.bytes)
-    }
-
     /// Writes until at most `limit` bytes are on their way.
     fn poll_write(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
-        while self.bytes_on_their_way() > limit {
-            let socket = &self.socket;
-            let queue = &mut self.queue;
-            let sending = self.sending.get_or_insert_with(|| start_write(socket, queue.take_batch()));
-            let (written, buffers) = ready!(sending.write.as_mut().poll(cx));
+        while self.queue.bytes() > limit {
+            let Self { socket, queue, sending, .. } = self;
+            let write = sending.get_or_insert_with(|| Box::pin(write(Rc::clone(socket), queue.take_batch())));
+            let (written, buffers) = ready!(write.as_mut().poll(cx));
             self.sending = None;
-            self.queue.put_back(buffers.into_iter().map(chunk_of).collect(), written?);
+            match written {
+                Ok(count) => self.queue.put_back(buffers.into_iter().map(chunk_of).collect(), count),
+                Err(error) => {
+                    self.queue.clear();
+                    return Poll::Ready(Err(error));
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -154,6 +147,11 @@ impl Drop for UringStream {
 
 /// Proves the ring: a send and a receive on an `AF_UNIX` pair.
 pub(super) fn prove() -> io::Result<()> {
+    // On a thread of its own, since the caller may be inside a runtime.
+    std::thread::spawn(send_and_receive).join().unwrap_or_else(|_| Err(io::Error::other("the ring failed")))
+}
+
+fn send_and_receive() -> io::Result<()> {
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
     Uring::run(|_| async move {
         let near = tokio_uring::net::UnixStream::from_std(near);
@@ -191,11 +189,8 @@ impl OneshotOutputTransform for Readiness {
     }
 }
 
-fn start_write(socket: &Rc<TcpStream>, batch: Vec<Chunk>) -> Sending {
-    let socket = Rc::clone(socket);
-    let bytes = batch.iter().map(|chunk| chunk.len()).sum();
-    let buffers: Vec<_> = batch.into_iter().map(slice_of).collect();
-    Sending { bytes, write: Box::pin(async move { socket.writev(buffers).await }) }
+async fn write(socket: Rc<TcpStream>, batch: Vec<Chunk>) -> Written {
+    socket.writev(batch.into_iter().map(slice_of).collect()).await
 }
 
 fn slice_of(chunk: Chunk) -> Slice<Vec<u8>> {
@@ -208,13 +203,11 @@ fn chunk_of(slice: Slice<Vec<u8>>) -> Chunk {
     Chunk::from_parts(slice.into_inner(), start)
 }
 
+/// What the kernel took of a write, and the write's buffers.
+type Written = (io::Result<usize>, Vec<Slice<Vec<u8>>>);
+
 type Operation<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Submissions a worker can batch before it has to enter the kernel.
 const RING_ENTRIES: u32 = 1024;
-#[expect(
-    clippy::cast_sign_loss,
-    clippy::cast_possible_truncation,
-    reason = "poll(2) flags are small positive numbers"
-)]
 const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
