@@ -17,7 +17,7 @@ use super::{
     sockets::{Listeners, worker_count},
 };
 use crate::{
-    certificates::Certificates,
+    certificates::{Certificates, listing::issuer_keys},
     config::{Config, Endpoint},
     control::{self, Control, ControlSocket, Identity, Instance},
     domains::Domains,
@@ -63,11 +63,12 @@ impl Assembly<'_> {
             identity: self.identity(begun, &listeners, metrics.as_ref()),
             domains: known.domains.clone(),
             store: known.store,
+            issuer_keys: issuer_keys(&config.certificates),
             guard: guard.clone(),
             phase: watched,
             connections: shared.connections.clone(),
         };
-        let screen = Screen::of(config, &instance.identity, &guard);
+        let screen = Screen::of(config, &instance.identity, known.certificates.internal_root(), &guard);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         let follow = follow(known.domains.progress(), config.domains.r#static.len(), phase.clone());
@@ -94,7 +95,7 @@ impl Assembly<'_> {
             tables::create(&store).await?;
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
-        let certificates = Certificates {};
+        let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         domains.settled(NAMES_PATIENCE).await;
         Ok(Known { store, domains, certificates })
     }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    certificates,
     control::{MetricsError, SocketError},
     domains, forward,
     guard::GuardError,
@@ -52,6 +53,9 @@ pub enum RunError {
     /// Permission.
     #[error(transparent)]
     Domains(#[from] domains::StartError),
+    /// Certificates.
+    #[error(transparent)]
+    Certificates(#[from] certificates::StartError),
     /// Connections to targets.
     #[error(transparent)]
     Upstreams(#[from] forward::UpstreamError),

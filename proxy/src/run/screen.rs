@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tracing::info;
 
 use crate::{
+    certificates::Root,
     config::{Config, Endpoint, LogFormat},
     control::Identity,
     guard::{GuardHandle, GuardStatus},
@@ -16,7 +17,7 @@ pub(super) struct Screen(Vec<(&'static str, String)>);
 
 impl Screen {
     /// Of what has been started.
-    pub(super) fn of(config: &Config, identity: &Identity, guard: &GuardHandle) -> Self {
+    pub(super) fn of(config: &Config, identity: &Identity, root: Option<&Root>, guard: &GuardHandle) -> Self {
         let metrics = identity.metrics.map_or_else(|| "off".to_owned(), |at| format!("http://{at}/metrics"));
         Self(vec![
             ("https", addresses(&identity.https)),
@@ -24,7 +25,7 @@ impl Screen {
             ("workers", format!("{} on {}", identity.workers, identity.backend.as_str())),
             ("domains", domains(config)),
             ("store", store(config)),
-            ("issuers", identity.issuers.join(" ")),
+            ("issuers", issuers(identity, root)),
             ("guard", guarded(guard)),
             ("metrics", metrics),
             ("control", config.control_socket().display().to_string()),
@@ -67,6 +68,13 @@ fn store(config: &Config) -> String {
         ),
         Endpoint::Aws => format!("DynamoDB {}", config.store.region.as_deref().unwrap_or_default()),
         Endpoint::Url(url) => url.clone(),
+    }
+}
+
+fn issuers(identity: &Identity, root: Option<&Root>) -> String {
+    match root {
+        Some(root) => format!("internal; its root: {} (SHA-256 {})", root.file.display(), root.fingerprint),
+        None => identity.issuers.join(" "),
     }
 }
 
