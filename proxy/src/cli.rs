@@ -5,6 +5,7 @@
 
 mod access;
 mod arguments;
+mod certificate;
 mod columns;
 mod domain;
 mod error;
@@ -48,6 +49,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Validate => validate(&load(arguments)?),
         Command::Status(form) => asking(status::status(&load(arguments)?.config, *form)),
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
+        Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
         Command::Tables(TablesCommand::Create) => asking(create_tables(&load(arguments)?.config)),
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&load(arguments)?.config.guard.pin_path))

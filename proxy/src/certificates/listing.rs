@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::choice::{Choice, choose};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A name with a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// The name.
     pub server_name: ServerName,
@@ -24,7 +24,7 @@ pub struct Listed {
 }
 
 /// What the table holds for a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The name.
     pub server_name: ServerName,
@@ -39,7 +39,7 @@ pub struct Summary {
 }
 
 /// A certificate as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateSummary {
     /// What it was kept under: the name, or the wildcard that covers it.
     pub pattern: crate::name::Pattern,

@@ -1,14 +1,16 @@
 //! Whom a command asks: the running instance, or the tables themselves when none runs here.
 
 use crate::{
+    certificates::listing::{self, Listed, Summary},
     config::{Config, Endpoint, StaticDomain},
     control::{
-        Client, table,
-        wire::{Changed, Domain, Page, Reach, Reindexed},
+        Client,
+        table::{self, NoCertificate, NoDomain},
+        wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed},
     },
     domains::{ChangeError, change},
-    name::Pattern,
-    store::{Store, tables},
+    name::{Pattern, ServerName},
+    store::{Store, certificate_table::IssuerKey, tables},
     target::Target,
 };
 
@@ -19,7 +21,7 @@ pub(super) enum Access {
     /// The instance of this machine.
     Instance(Client),
     /// Nobody; the tables are read and written by this process.
-    Tables { store: Store, listed: Vec<StaticDomain> },
+    Tables { store: Store, listed: Vec<StaticDomain>, issuer_keys: Vec<IssuerKey> },
 }
 
 impl Access {
@@ -34,7 +36,8 @@ impl Access {
         if config.store.endpoint == Endpoint::Embedded {
             tables::create(&store).await?;
         }
-        Ok(Self::Tables { store, listed: config.domains.r#static.clone() })
+        let issuer_keys = listing::issuer_keys(&config.certificates);
+        Ok(Self::Tables { store, listed: config.domains.r#static.clone(), issuer_keys })
     }
 
     pub(super) async fn domains(
@@ -44,16 +47,16 @@ impl Access {
     ) -> Result<Page<Domain>, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.domains(after, limit).await?),
-            Self::Tables { store, listed } => Ok(table::domains(store, listed, after, limit).await?),
+            Self::Tables { store, listed, .. } => Ok(table::domains(store, listed, after, limit).await?),
         }
     }
 
     pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.domain(name).await?),
-            Self::Tables { store, listed } => {
+            Self::Tables { store, listed, .. } => {
                 let found = table::domain(store, listed, name).await?;
-                found.ok_or_else(|| CommandError::NoDomain(name.clone()))
+                Ok(found.ok_or_else(|| NoDomain(name.clone()))?)
             }
         }
     }
@@ -61,7 +64,7 @@ impl Access {
     pub(super) async fn add(&self, name: &Pattern, target: Option<Target>) -> Result<Changed, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.add(name, target).await?),
-            Self::Tables { store, listed } => {
+            Self::Tables { store, listed, .. } => {
                 in_settings(listed, name)?;
                 change::add(store, name, target.as_ref()).await?;
                 Ok(in_table(name))
@@ -72,10 +75,31 @@ impl Access {
     pub(super) async fn remove(&self, name: &Pattern) -> Result<Changed, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.remove(name).await?),
-            Self::Tables { store, listed } => {
+            Self::Tables { store, listed, .. } => {
                 in_settings(listed, name)?;
                 change::remove(store, name).await?;
                 Ok(in_table(name))
+            }
+        }
+    }
+
+    pub(super) async fn certificates(
+        &self,
+        after: Option<&Bookmark>,
+        limit: u16,
+    ) -> Result<Page<Listed>, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.certificates(after, limit).await?),
+            Self::Tables { store, .. } => Ok(table::certificates(store, after, limit).await?),
+        }
+    }
+
+    pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.certificate(name).await?),
+            Self::Tables { store, issuer_keys, .. } => {
+                let found = listing::show(store, issuer_keys, name).await?;
+                Ok(found.ok_or_else(|| NoCertificate(name.clone()))?)
             }
         }
     }

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{name::Pattern, target::Target};
+use crate::{
+    control::wire::Bookmark,
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// A TLS reverse proxy for customers' own domains, guarded in the kernel.
 #[derive(Debug, Parser)]
@@ -29,6 +33,9 @@ pub(super) enum Command {
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
+    /// Shows certificates in the table.
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Makes the tables.
     #[command(subcommand)]
     Tables(TablesCommand),
@@ -75,6 +82,28 @@ pub(super) enum DomainCommand {
     },
     /// Repairs items that were made by hand, so that every instance hears of them; reads the whole table.
     Reindex(Form),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CertificateCommand {
+    /// Lists names with certificates, and when each is to be renewed.
+    List {
+        /// Begins where another list ended, as that one said.
+        #[arg(long, value_name = "PLACE")]
+        after: Option<Bookmark>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Shows the certificate that NAME is served with, and what became of its last order.
+    Show {
+        /// A name like `www.example.com`.
+        name: ServerName,
+        #[command(flatten)]
+        form: Form,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,6 +192,9 @@ mod tests {
             ("gatehouse domain add 10.0.0.1", false),
             ("gatehouse domain add a.example --target ftp://a", false),
             ("gatehouse domain list --limit 0", false),
+            ("gatehouse certificate show a.example --json", true),
+            ("gatehouse certificate show *.a.example", false),
+            ("gatehouse certificate list --after a.example", false),
             ("gatehouse", false),
         ] {
             assert_eq!(Arguments::try_parse_from(line.split(' ')).is_ok(), fits, "{line}");

@@ -4,10 +4,12 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use crate::{
     config::ConfigError,
-    control::ClientError,
+    control::{
+        ClientError,
+        table::{NoCertificate, NoDomain},
+    },
     domains::ChangeError,
     guard::GuardError,
-    name::Pattern,
     run::RunError,
     store::{ConnectError, StoreError, tables::TablesError},
 };
@@ -40,8 +42,11 @@ pub(super) enum CommandError {
     #[error(transparent)]
     Guard(#[from] GuardError),
     /// No such entry.
-    #[error("domain `{0}` is not there; `gatehouse domain list` shows what is")]
-    NoDomain(Pattern),
+    #[error(transparent)]
+    NoDomain(#[from] NoDomain),
+    /// No such certificate.
+    #[error(transparent)]
+    NoCertificate(#[from] NoCertificate),
     /// A question only a running instance can answer.
     #[error("no instance runs here (`{}`); start one with `gatehouse run`", path.display())]
     NotRunning {

@@ -15,9 +15,13 @@ use tokio::net::UnixStream;
 
 use super::{
     route::PREFIX,
-    wire::{Changed, Domain, NewDomain, Page, Problem, Reindexed, Status},
+    wire::{Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Status},
 };
-use crate::{name::Pattern, target::Target};
+use crate::{
+    certificates::listing::{Listed, Summary},
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// A running instance of this machine.
 #[derive(Debug, Clone)]
@@ -98,6 +102,20 @@ impl Client {
         self.call(Method::POST, "reindex", None).await
     }
 
+    /// Part of its certificates.
+    pub async fn certificates(
+        &self,
+        after: Option<&Bookmark>,
+        limit: u16,
+    ) -> Result<Page<Listed>, ClientError> {
+        self.get(&part("certificates", after, limit)).await
+    }
+
+    /// One of its certificates.
+    pub async fn certificate(&self, name: &ServerName) -> Result<Summary, ClientError> {
+        self.get(&format!("certificates/{name}")).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None).await
     }
@@ -134,7 +152,7 @@ impl Client {
     }
 }
 
-fn part(list: &str, after: Option<&Pattern>, limit: u16) -> String {
+fn part(list: &str, after: Option<&impl std::fmt::Display>, limit: u16) -> String {
     match after {
         Some(name) => format!("{list}?limit={limit}&after={name}"),
         None => format!("{list}?limit={limit}"),

@@ -7,14 +7,15 @@ use hyper::StatusCode;
 use super::{
     route::problem,
     table,
-    wire::{Changed, Domain, Page, Problem, Reach, Reindexed, Status},
+    wire::{Bookmark, Changed, Domain, Page, Problem, Reach, Reindexed, Status},
 };
 use crate::{
+    certificates::listing::{self, Listed, Summary},
     config::StaticDomain,
     domains::Domains,
     guard::GuardHandle,
-    name::Pattern,
-    store::Store,
+    name::{Pattern, ServerName},
+    store::{Store, certificate_table::IssuerKey},
     target::Target,
     telemetry::metrics::Label,
     transport::Backend,
@@ -29,6 +30,8 @@ pub struct Instance {
     pub domains: Domains,
     /// The tables.
     pub store: Store,
+    /// Under which issuers' keys certificates lie in them.
+    pub issuer_keys: Vec<IssuerKey>,
     /// The guard.
     pub guard: GuardHandle,
     /// Whether it serves.
@@ -88,13 +91,7 @@ impl Instance {
 
     pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, Problem> {
         let found = table::domain(&self.store, self.listed(), name).await?;
-        let absent = || {
-            problem(
-                StatusCode::NOT_FOUND,
-                format!("domain `{name}` is not there; `gatehouse domain list` shows what is"),
-            )
-        };
-        found.ok_or_else(absent)
+        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoDomain(name.clone()).to_string()))
     }
 
     pub(super) async fn add(&self, name: Pattern, target: Option<Target>) -> Result<Changed, Problem> {
@@ -109,6 +106,19 @@ impl Instance {
 
     pub(super) async fn reindex(&self) -> Result<Reindexed, Problem> {
         Ok(table::reindex(&self.store).await?)
+    }
+
+    pub(super) async fn certificates(
+        &self,
+        after: Option<&Bookmark>,
+        limit: u16,
+    ) -> Result<Page<Listed>, Problem> {
+        Ok(table::certificates(&self.store, after, limit).await?)
+    }
+
+    pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, Problem> {
+        let found = listing::show(&self.store, &self.issuer_keys, name).await?;
+        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
     }
 
     fn listed(&self) -> &[StaticDomain] {

@@ -1,25 +1,29 @@
 //! What a request over the control socket asks for.
 
+use std::{error::Error, str::FromStr};
+
 use hyper::{Method, StatusCode};
 
-use super::wire::Problem;
-use crate::name::Pattern;
+use super::wire::{Bookmark, Problem};
+use crate::name::{Pattern, ServerName};
 
 /// A request understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     Status,
-    ListDomains(Part),
+    ListDomains(Part<Pattern>),
     ShowDomain(Pattern),
     AddDomain(Pattern),
     RemoveDomain(Pattern),
     ReindexDomains,
+    ListCertificates(Part<Bookmark>),
+    ShowCertificate(ServerName),
 }
 
 /// Which part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) after: Option<Pattern>,
+pub(super) struct Part<N> {
+    pub(super) after: Option<N>,
     pub(super) limit: u16,
 }
 
@@ -31,10 +35,12 @@ impl Route {
         Ok(match (method.as_str(), step) {
             ("GET", ("status", None, None)) => Self::Status,
             ("GET", ("domains", None, None)) => Self::ListDomains(part(query)?),
-            ("GET", ("domains", Some(name), None)) => Self::ShowDomain(pattern(name)?),
-            ("PUT", ("domains", Some(name), None)) => Self::AddDomain(pattern(name)?),
-            ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(pattern(name)?),
+            ("GET", ("domains", Some(name), None)) => Self::ShowDomain(read(name)?),
+            ("PUT", ("domains", Some(name), None)) => Self::AddDomain(read(name)?),
+            ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(read(name)?),
             ("POST", ("reindex", None, None)) => Self::ReindexDomains,
+            ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
+            ("GET", ("certificates", Some(name), None)) => Self::ShowCertificate(read(name)?),
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -47,15 +53,15 @@ pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> Problem 
     Problem { status: status.as_u16(), detail: detail.into() }
 }
 
-fn pattern(text: &str) -> Result<Pattern, Problem> {
-    Pattern::parse(text).map_err(|error| problem(StatusCode::BAD_REQUEST, error.to_string()))
+fn read<N: FromStr<Err: Error>>(text: &str) -> Result<N, Problem> {
+    text.parse().map_err(|error: N::Err| problem(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-fn part(query: Option<&str>) -> Result<Part, Problem> {
+fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<Part<N>, Problem> {
     let mut part = Part { after: None, limit: DEFAULT_LIMIT };
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).take(MAX_PAIRS) {
         match pair.split_once('=') {
-            Some(("after", name)) => part.after = Some(pattern(name)?),
+            Some(("after", name)) => part.after = Some(read(name)?),
             Some(("limit", limit)) => part.limit = bounded(limit)?,
             _ => {
                 return Err(problem(StatusCode::BAD_REQUEST, "write the query like `?after=NAME&limit=100`"));
@@ -87,6 +93,14 @@ mod tests {
         Route::of(&method.parse().unwrap(), path, query).map_err(|problem| problem.status)
     }
 
+    fn server_name(text: &str) -> ServerName {
+        ServerName::parse(text).unwrap()
+    }
+
+    fn bookmark() -> Bookmark {
+        "a.example,2026-11-24T02:15:08.123456Z".parse().unwrap()
+    }
+
     #[test]
     fn requests_are_understood_or_refused() {
         let name = |text: &str| Pattern::parse(text).unwrap();
@@ -99,6 +113,14 @@ mod tests {
             ("PUT /v1/domains/A.example.", Ok(Route::AddDomain(name("a.example")))),
             ("DELETE /v1/domains/a.example", Ok(Route::RemoveDomain(name("a.example")))),
             ("POST /v1/reindex", Ok(Route::ReindexDomains)),
+            ("GET /v1/certificates?limit=7", Ok(Route::ListCertificates(Part { after: None, limit: 7 }))),
+            (
+                "GET /v1/certificates?after=a.example,2026-11-24T02:15:08.123456Z",
+                Ok(Route::ListCertificates(Part { after: Some(bookmark()), limit: 100 })),
+            ),
+            ("GET /v1/certificates?after=a.example", Err(400)),
+            ("GET /v1/certificates/a.example", Ok(Route::ShowCertificate(server_name("a.example")))),
+            ("GET /v1/certificates/*.a.example", Err(400)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

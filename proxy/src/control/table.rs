@@ -2,16 +2,27 @@
 
 use std::time::SystemTime;
 
-use super::wire::{Domain, Page, Reindexed};
+use super::wire::{Bookmark, Domain, Page, Reindexed};
 use crate::{
+    certificates::listing::{self, Listed},
     config::StaticDomain,
-    name::Pattern,
+    name::{Pattern, ServerName},
     store::{
         Store, StoreError,
         domain_table::{self, DEFAULT_TENANT, Status},
         instant::Micros,
     },
 };
+
+/// No such entry.
+#[derive(Debug, thiserror::Error)]
+#[error("domain `{0}` is not there; `gatehouse domain list` shows what is")]
+pub struct NoDomain(pub Pattern);
+
+/// No such certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no certificate for `{0}`; an allowed name gets one with its first handshake")]
+pub struct NoCertificate(pub ServerName);
 
 /// Part of the list of names: those of the configuration with the first part, then the table's behind `after`.
 pub async fn domains(
@@ -39,6 +50,17 @@ pub async fn domain(
     }
     let record = domain_table::get(store, pattern).await?;
     Ok(record.as_ref().filter(|record| record.status != Status::Removed).map(Domain::from))
+}
+
+/// Part of the list of certificates, by when they are to be renewed.
+pub async fn certificates(
+    store: &Store,
+    after: Option<&Bookmark>,
+    limit: u16,
+) -> Result<Page<Listed>, StoreError> {
+    let items = listing::list(store, after.map(|after| &after.0), limit).await?;
+    let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
+    Ok(Page { next: next.map(|last| Bookmark(last).to_string()), items })
 }
 
 /// Repairs items made by hand.

@@ -1,13 +1,17 @@
 //! What goes over the control socket, as JSON; `--json` prints the same.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    certificates::listing::Listed,
     guard::GuardStatus,
-    name::Pattern,
-    store::domain_table::{Record, Status as EntryStatus},
+    name::{Pattern, ServerName},
+    store::{
+        domain_table::{Record, Status as EntryStatus},
+        instant::Micros,
+    },
     target::Target,
     worker::Phase,
 };
@@ -87,6 +91,15 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// Where a part of the list of certificates ended: its last name, and when that is to be renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bookmark(pub Listed);
+
+/// A text is no bookmark.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("write it as the part before gave it, like `www.example.com,2026-11-24T02:15:08.123456Z`")]
+pub struct NoBookmark;
+
 /// What a new or replaced entry says.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +148,21 @@ pub struct Problem {
     pub status: u16,
     /// What is wrong, and what to do.
     pub detail: String,
+}
+
+impl fmt::Display for Bookmark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.0.server_name, self.0.due_at)
+    }
+}
+
+impl FromStr for Bookmark {
+    type Err = NoBookmark;
+    fn from_str(text: &str) -> Result<Self, NoBookmark> {
+        let (name, due_at) = text.split_once(',').ok_or(NoBookmark)?;
+        let server_name = ServerName::parse(name).map_err(|_| NoBookmark)?;
+        Ok(Self(Listed { server_name, due_at: Micros::parse(due_at).ok_or(NoBookmark)? }))
+    }
 }
 
 impl From<Phase> for PhaseWord {

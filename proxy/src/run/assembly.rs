@@ -17,7 +17,7 @@ use super::{
     sockets::{Listeners, worker_count},
 };
 use crate::{
-    certificates::Certificates,
+    certificates::{Certificates, listing::issuer_keys},
     config::{Config, Endpoint},
     control::{self, Control, ControlSocket, Identity, Instance},
     domains::Domains,
@@ -64,6 +64,7 @@ impl Assembly<'_> {
             identity: self.identity(begun, &listeners, metrics.as_ref()),
             domains: known.domains.clone(),
             store: known.store,
+            issuer_keys: issuer_keys(&config.certificates),
             guard: guard.clone(),
             phase: watched,
             connections: shared.connections.clone(),

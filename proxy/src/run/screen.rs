@@ -80,6 +80,13 @@ fn store(config: &Config) -> String {
     }
 }
 
+fn issuers(identity: &Identity, root: Option<&Root>) -> String {
+    match root {
+        Some(root) => format!("internal; its root: {} (SHA-256 {})", root.file.display(), root.fingerprint),
+        None => identity.issuers.join(" "),
+    }
+}
+
 fn guarded(guard: &GuardHandle) -> String {
     match guard.status() {
         GuardStatus::Off => {
