@@ -55,6 +55,7 @@ impl Challenges {
     ) -> Result<(), StoreError> {
         put_challenge(&self.store, issuer, name, &challenge, SystemTime::now()).await?;
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), challenge);
+        self.seen.invalidate(name).await;
         Ok(())
     }
 
@@ -63,6 +64,7 @@ impl Challenges {
         if self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_none() {
             return;
         }
+        self.seen.invalidate(name).await;
         if let Err(error) = remove_challenge(&self.store, issuer, name).await {
             // The next order of the name replaces it; what it answers is of no use to anybody else.
             warn!(server_name = %name, %error, "challenge was left in the table");

@@ -9,6 +9,7 @@
 
 mod fixture;
 
+mod acme;
 mod challenges;
 mod domain_changes;
 mod drain;

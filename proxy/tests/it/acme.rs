@@ -1,0 +1,197 @@
+//! Whole orders against a real CA, without workers and guard between: what the room `certificates` does by itself.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use gatehouse::{
+    certificates::{Certificates, Refusal, Slot, listing},
+    config::{Config, Issuer, StaticDomain},
+    domains::Domains,
+    name::{Pattern, ServerName},
+    store::{Engine, Store, tables},
+};
+use prometheus::Registry;
+use testbed::{
+    authority::Authority,
+    namespace::Namespace,
+    network::{EDGE_A, Network},
+    pebble::Pebble,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    runtime::{Handle, Runtime},
+};
+
+/// A CA in one namespace and the fleet's instances in the other.
+struct World {
+    network: Network,
+    authority: Authority,
+    folder: tempfile::TempDir,
+}
+
+/// The room on a runtime inside the edge, with a listener that answers http-01.
+struct Instance {
+    certificates: Certificates,
+    store: Store,
+    config: Config,
+    runtime: Option<Runtime>,
+}
+
+impl World {
+    fn create() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let network = Network::create(folder.path()).unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        Self { network, authority, folder }
+    }
+
+    fn pebble(&self) -> Pebble {
+        Pebble::start(&self.network.client, &self.authority, self.folder.path()).unwrap()
+    }
+
+    fn instance(&self, engine: &Engine, pebble: &Pebble) -> Instance {
+        let mut config = Config { state_directory: self.folder.path().join("state"), ..Config::default() };
+        config.domains.table = false;
+        config.domains.r#static =
+            vec![StaticDomain { name: Pattern::parse("*.allowed.example").unwrap(), target: None }];
+        config.certificates.issuers = vec![Issuer {
+            directory: pebble.directory(),
+            email: "ops@example.com".to_owned(),
+            roots: Some(PathBuf::from(pebble.directory_roots())),
+        }];
+        start(&self.network.edge, engine.clone(), config)
+    }
+}
+
+fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
+    edge.await_inside(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (certificates, store) = runtime.block_on(async {
+            let (store, registry) = (Store::on(engine, &config.store), Registry::new());
+            tables::create(&store).await.unwrap();
+            let domains = Domains::start(&config.domains, &store, &Handle::current(), &registry).unwrap();
+            let certificates =
+                Certificates::start(&config, &store, &domains, &Handle::current(), &registry).unwrap();
+            // One instance answers for all: the others' listeners find the port taken.
+            if let Ok(listener) = TcpListener::bind(SocketAddr::from((EDGE_A, 80))).await {
+                tokio::spawn(answer_all(listener, certificates.clone()));
+            }
+            (certificates, store)
+        });
+        Instance { certificates, store, config, runtime: Some(runtime) }
+    })
+    .unwrap()
+}
+
+async fn answer_all(listener: TcpListener, certificates: Certificates) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(answer(stream, certificates.clone()));
+    }
+}
+
+/// `GET /.well-known/acme-challenge/TOKEN`, `Host: NAME` (RFC 8555 §8.3).
+async fn answer(stream: TcpStream, certificates: Certificates) -> Option<()> {
+    let mut lines = BufReader::new(stream).lines();
+    let (mut token, mut host) = (None, None);
+    while let Some(line) = lines.next_line().await.ok()?.filter(|line| !line.is_empty()) {
+        if let Some(path) = line.strip_prefix("GET /.well-known/acme-challenge/") {
+            token = path.split(' ').next().map(str::to_owned);
+        } else if let Some(name) = line.to_ascii_lowercase().strip_prefix("host: ") {
+            host = name.split(':').next().and_then(|name| ServerName::parse(name).ok());
+        }
+    }
+    let answer = certificates.http_answer(&host?, &token?).await?;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+    lines.into_inner().into_inner().write_all((head + &answer).as_bytes()).await.ok()
+}
+
+impl Instance {
+    fn obtain(&self, text: &str) -> Result<Arc<Slot>, Refusal> {
+        let name = ServerName::parse(text).unwrap();
+        let site = gatehouse::domains::Site {
+            pattern: Pattern::parse("*.allowed.example").unwrap(),
+            target: None,
+            tenant: "default".into(),
+            source: gatehouse::domains::Source::Static,
+            version: 0,
+            changed_at_micros: 0,
+        };
+        let permission = gatehouse::domains::Permission::Allow(Arc::new(site));
+        self.runtime().block_on(self.certificates.obtain(&name, &permission))
+    }
+
+    fn show(&self, text: &str) -> Option<listing::Summary> {
+        let keys = listing::issuer_keys(&self.config.certificates);
+        let name = ServerName::parse(text).unwrap();
+        self.runtime().block_on(listing::show(&self.store, &keys, &name)).unwrap()
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().unwrap()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn leaf(slot: &Slot) -> Vec<u8> {
+    slot.current(SystemTime::now()).unwrap().key.cert[0].to_vec()
+}
+
+#[test]
+fn an_order_is_placed_once_and_its_certificate_is_the_fleets() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let first = world.instance(&engine, &pebble);
+    let began = Instant::now();
+    let slot = first.obtain("one.allowed.example").unwrap();
+    eprintln!("first certificate: {:?} in all", began.elapsed());
+    let second = world.instance(&engine, &pebble);
+    assert_eq!(leaf(&second.obtain("one.allowed.example").unwrap()), leaf(&slot));
+    assert_eq!(pebble.relay.count("newOrder"), 1);
+    let shown = second.show("one.allowed.example").unwrap();
+    assert_eq!((shown.certificate.unwrap().issuer.as_str(), shown.failures), ("ca.test-14000-dir", 0));
+    second.obtain("two.allowed.example").unwrap();
+    assert_eq!((pebble.relay.count("newOrder"), pebble.relay.count("newAccount")), (2, 1));
+}
+
+#[test]
+fn an_account_the_ca_has_forgotten_is_registered_anew() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = world.instance(&engine, &pebble);
+    instance.obtain("before.allowed.example").unwrap();
+    drop(pebble);
+    let pebble = world.pebble();
+    instance.obtain("after.allowed.example").unwrap();
+    assert_eq!((pebble.relay.count("newAccount"), pebble.relay.count("newOrder") >= 2), (1, true));
+    let restarted = world.instance(&engine, &pebble);
+    restarted.obtain("later.allowed.example").unwrap();
+    assert_eq!(pebble.relay.count("newAccount"), 1, "the new account is in the table");
+}
+
+#[test]
+fn a_name_the_ca_cannot_reach_backs_off_with_the_reason() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = world.instance(&engine, &pebble);
+    let nowhere = "192.0.2.77".parse().unwrap();
+    pebble.resolve(&world.network.client, "lost.allowed.example", nowhere).unwrap();
+    assert_eq!(instance.obtain("lost.allowed.example").err(), Some(Refusal::Failed));
+    let shown = instance.show("lost.allowed.example").unwrap();
+    assert_eq!(shown.failures, 1);
+    assert!(shown.problem.contains("could not validate"), "{}", shown.problem);
+    assert!(shown.retry_at.is_some());
+    assert_eq!(pebble.relay.count("newOrder"), 1);
+}
