@@ -16,6 +16,7 @@ mod drain;
 mod fail_open;
 mod first_handshake;
 mod foreign_names;
+mod guard_program;
 mod guard_userspace;
 mod hostile_requests;
 mod names_and_addresses;

@@ -1,0 +1,279 @@
+//! The guard's program in the running kernel, packet by packet (`BPF_PROG_TEST_RUN`): verdict, action and bytes.
+//! Not here: attaching it (`guard_userspace`), what the rejections lead to (`foreign_names`).
+
+mod kernel;
+
+use std::{collections::HashSet, net::TcpStream};
+
+use proxy_common::{
+    fixture::{Frame, Hello, header_sum, tcp_checksum},
+    maps::{Mode, Verdict},
+    segment::Segment,
+    source::Source,
+};
+
+use self::kernel::{Kernel, Outcome, Policy, UNCONNECTED, in_a_namespace};
+
+/// A frame, what the guard is told, and what must become of it.
+type Case = (&'static str, Policy, Frame, Verdict);
+
+#[test]
+fn every_frame_meets_its_verdict_and_every_verdict_is_met() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        let mut met = HashSet::new();
+        for (what, policy, frame, verdict) in
+            unjudged().into_iter().chain(names()).chain(modes()).chain(rejections())
+        {
+            let outcome = kernel.judge(&policy, &frame);
+            assert_eq!(outcome.verdict, verdict, "{what}");
+            check_action(what, &frame, &outcome);
+            met.insert(verdict.as_str());
+        }
+        let missed: Vec<_> = Verdict::ALL.iter().filter(|verdict| !met.contains(verdict.as_str())).collect();
+        assert!(missed.is_empty(), "no case meets {missed:?}");
+    });
+}
+
+#[test]
+fn the_budget_of_unknown_names_is_spent_name_by_name() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        let policy = Policy { mode: Mode::Adaptive, unknown_burst: 3, ..Policy::default() };
+        kernel.adopt(&policy);
+        let verdicts: Vec<_> = (0..5).map(|_| kernel.run(&hello("foreign.example")).verdict).collect();
+        let (unknown, rejected) = (Verdict::PassUnknown, Verdict::RejectForeignClient);
+        assert_eq!(verdicts, [unknown, unknown, unknown, rejected, rejected]);
+    });
+}
+
+#[test]
+fn a_flow_is_reset_at_the_server_until_its_socket_is_gone() {
+    in_a_namespace(|connections: Vec<TcpStream>| {
+        let mut kernel = Kernel::load();
+        for frame in [Frame::with(foreign()), Frame::ipv6(foreign())] {
+            assert_eq!(kernel.judge(&Policy::default(), &frame).verdict, Verdict::RejectForeignServer);
+        }
+        for connection in &connections {
+            // With no time to linger both ends go at once, by a reset (RFC 9293 §3.10.5).
+            socket2::SockRef::from(connection).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+        drop(connections);
+        for frame in [Frame::with(foreign()), Frame::ipv6(foreign())] {
+            assert_eq!(kernel.judge(&Policy::default(), &frame).verdict, Verdict::RejectForeignClient);
+        }
+    });
+}
+
+#[test]
+fn without_settings_everything_passes() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        let outcome = kernel.run(&hello("foreign.example"));
+        assert_eq!((outcome.verdict, outcome.action), (Verdict::PassUnguarded, kernel::PASS));
+    });
+}
+
+fn foreign() -> Vec<u8> {
+    Hello::with("foreign.example").bytes()
+}
+
+/// A hello of a flow that the kernel has no socket of.
+fn hello(name: &str) -> Frame {
+    Frame { port: UNCONNECTED, ..Frame::with(Hello::with(name).bytes()) }
+}
+
+fn unjudged() -> Vec<Case> {
+    let strict = Policy::default();
+    let (ipv4, ipv6) = (hello("foreign.example"), Frame { port: UNCONNECTED, ..Frame::ipv6(foreign()) });
+    // An ML-KEM-768 key share before the name pushes it into the second segment.
+    let post_quantum =
+        Hello { key_share_bytes: 1216, extensions_before: 20, ..Hello::with("foreign.example") };
+    let name_last = Hello { key_share_first: true, ..post_quantum }.bytes();
+    let (first, second) = name_last.split_at(1400);
+    let many = Hello { extensions_before: 60, ..Hello::with("foreign.example") };
+    let address = Hello::with("192.0.2.9").bytes();
+    let bare = |payload: &[u8]| Frame { payload: payload.to_vec(), ..ipv4.clone() };
+    vec![
+        ("UDP", strict, Frame { protocol: 17, ..ipv4.clone() }, Verdict::PassUnguarded),
+        ("UDP over IPv6", strict, Frame { protocol: 17, ..ipv6.clone() }, Verdict::PassUnguarded),
+        ("another port", strict, Frame { port: 8443, ..ipv4.clone() }, Verdict::PassUnguarded),
+        ("a first fragment", strict, Frame { fragment: 0x2000, ..ipv4.clone() }, Verdict::PassFragment),
+        ("a later fragment", strict, Frame { fragment: 3, ..ipv4.clone() }, Verdict::PassFragment),
+        ("an IPv6 fragment", strict, fragment(&ipv6), Verdict::PassFragment),
+        ("three tags", strict, Frame { vlan_tags: vec![0x8100; 3], ..ipv4.clone() }, Verdict::PassUnparsed),
+        ("five headers", strict, extended(&ipv6, 5), Verdict::PassUnparsed),
+        ("a SYN", strict, Frame { flags: Segment::SYN, ..bare(&[]) }, Verdict::PassSyn),
+        ("a SYN with data", strict, Frame { flags: Segment::SYN, ..ipv4.clone() }, Verdict::PassSyn),
+        ("a SYN to 80", strict, Frame { flags: Segment::SYN, port: 80, ..bare(&[]) }, Verdict::PassSyn),
+        ("an ACK", strict, Frame { padding: 6, ..bare(&[]) }, Verdict::PassNoHello),
+        ("data", strict, bare(&[23, 3, 3, 5, 0, 1, 2, 3]), Verdict::PassNoHello),
+        ("plain HTTP", strict, bare(b"GET / HTTP/1.1\r\n\r\n"), Verdict::PassNoHello),
+        ("a hello to 80", strict, Frame { port: 80, ..ipv4.clone() }, Verdict::PassNoHello),
+        ("no server name", strict, bare(&Hello::nameless().bytes()), Verdict::PassNoName),
+        ("an address", strict, bare(&address), Verdict::PassMalformed),
+        ("too many extensions", strict, bare(&many.bytes()), Verdict::PassTooLong),
+        ("the name in the second segment, first one", strict, bare(first), Verdict::PassIncomplete),
+        ("the name in the second segment, second one", strict, bare(second), Verdict::PassNoHello),
+    ]
+}
+
+fn names() -> Vec<Case> {
+    let strict = Policy::default();
+    let allowed = Verdict::PassAllowed;
+    let plain = hello("shop.example.com");
+    let ipv6 = Frame { port: UNCONNECTED, ..Frame::ipv6(Hello::with("shop.example.com").bytes()) };
+    let records = Hello { record_bytes: 90, ..Hello::with("shop.example.com") }.bytes();
+    let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+    vec![
+        ("allowed", strict, plain.clone(), allowed),
+        ("in upper case", strict, hello("SHOP.Example.COM"), allowed),
+        ("with a trailing dot", strict, hello("shop.example.com."), allowed),
+        ("one label under a wildcard", strict, hello("a.example.net"), allowed),
+        ("over IPv6", strict, ipv6.clone(), allowed),
+        ("with a tag", strict, Frame { vlan_tags: vec![0x8100], ..plain.clone() }, allowed),
+        ("with two tags", strict, Frame { vlan_tags: vec![0x88a8, 0x8100], ..ipv6.clone() }, allowed),
+        ("with IPv4 options", strict, Frame { ipv4_option_words: 10, ..plain.clone() }, allowed),
+        ("with TCP options", strict, Frame { tcp_option_words: 10, ..plain.clone() }, allowed),
+        ("with four IPv6 headers", strict, extended(&ipv6, 4), allowed),
+        ("in several records", strict, Frame { payload: records, ..plain }, allowed),
+        ("the longest", strict, hello(&longest), Verdict::RejectForeignClient),
+        ("two labels under a wildcard", strict, hello("a.b.example.net"), Verdict::RejectForeignClient),
+        ("the wildcard's own suffix", strict, hello("example.net"), Verdict::RejectForeignClient),
+        ("above an allowed name", strict, hello("example.com"), Verdict::RejectForeignClient),
+    ]
+}
+
+fn modes() -> Vec<Case> {
+    let strict = Policy::default();
+    let (observe, adaptive) =
+        (Policy { mode: Mode::Observe, ..strict }, Policy { mode: Mode::Adaptive, ..strict });
+    let foreign = hello("foreign.example");
+    let denied = hello("denied.example");
+    vec![
+        ("never enforced", Policy { enforce: None, ..strict }, foreign.clone(), Verdict::PassUnenforced),
+        (
+            "enforced until a second ago",
+            Policy { enforce: Some(-1), ..strict },
+            foreign.clone(),
+            Verdict::PassUnenforced,
+        ),
+        ("observed", observe, foreign.clone(), Verdict::PassObserved),
+        ("denied, but observed", observe, denied.clone(), Verdict::PassObserved),
+        ("within the budget", adaptive, foreign.clone(), Verdict::PassUnknown),
+        ("the budget spent", Policy { unknown_burst: 0, ..adaptive }, foreign, Verdict::RejectForeignClient),
+        ("denied within the budget", adaptive, denied.clone(), Verdict::RejectDeniedClient),
+        ("denied until a second ago", adaptive, hello("forgiven.example"), Verdict::PassUnknown),
+        ("allowed and denied", strict, hello("both.example.com"), Verdict::PassAllowed),
+        ("denied in strict", strict, denied, Verdict::RejectDeniedClient),
+    ]
+}
+
+fn rejections() -> Vec<Case> {
+    let strict = Policy::default();
+    let quiet = Policy { resets_per_second: 0, ..strict };
+    let held = Frame::with(foreign());
+    let denied = Frame::with(Hello::with("denied.example").bytes());
+    let ipv6 = Frame { extension_headers: vec![60], ..Frame::ipv6(foreign()) };
+    let tagged = Frame { vlan_tags: vec![0x88a8, 0x8100], ..Frame::ipv6(foreign()) };
+    let post_quantum = Hello { key_share_bytes: 1216, ..Hello::with("foreign.example") }.bytes();
+    let gone = |frame: &Frame| Frame { port: UNCONNECTED, ..frame.clone() };
+    let optional = Frame { ipv4_option_words: 3, tcp_option_words: 3, ..held.clone() };
+    vec![
+        ("a held flow", strict, held.clone(), Verdict::RejectForeignServer),
+        ("a held flow, denied", strict, denied.clone(), Verdict::RejectDeniedServer),
+        ("a held flow over IPv6", strict, ipv6.clone(), Verdict::RejectForeignServer),
+        ("a held flow, tagged", strict, tagged.clone(), Verdict::RejectForeignServer),
+        ("a held flow with options", strict, optional.clone(), Verdict::RejectForeignServer),
+        ("a held flow, no resets left", quiet, held.clone(), Verdict::RejectForeignServer),
+        ("a flow that is gone", strict, gone(&held), Verdict::RejectForeignClient),
+        ("one over IPv6", strict, gone(&ipv6), Verdict::RejectForeignClient),
+        ("one with tags", strict, gone(&tagged), Verdict::RejectForeignClient),
+        ("one with options", strict, gone(&optional), Verdict::RejectForeignClient),
+        (
+            "one without an acknowledgment",
+            strict,
+            Frame { flags: 0, ..gone(&held) },
+            Verdict::RejectForeignClient,
+        ),
+        (
+            "the first 900 bytes of a long hello",
+            strict,
+            Frame { payload: post_quantum[..900].to_vec(), ..gone(&held) },
+            Verdict::RejectForeignClient,
+        ),
+        ("no resets left", quiet, gone(&held), Verdict::RejectForeignDrop),
+        ("no resets left, denied", quiet, gone(&denied), Verdict::RejectDeniedDrop),
+    ]
+}
+
+fn fragment(frame: &Frame) -> Frame {
+    Frame { extension_headers: vec![44], ..frame.clone() }
+}
+
+fn extended(frame: &Frame, headers: usize) -> Frame {
+    Frame { extension_headers: [0, 43, 60, 135, 60].into_iter().take(headers).collect(), ..frame.clone() }
+}
+
+fn check_action(what: &str, frame: &Frame, outcome: &Outcome) {
+    match outcome.verdict {
+        Verdict::RejectForeignServer | Verdict::RejectDeniedServer => {
+            check_server_reset(what, frame, outcome)
+        }
+        Verdict::RejectForeignClient | Verdict::RejectDeniedClient => {
+            check_client_reset(what, frame, outcome)
+        }
+        Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop => {
+            assert_eq!(outcome.action, kernel::DROP, "{what}")
+        }
+        _ => {
+            assert_eq!(outcome.action, kernel::PASS, "{what}");
+            assert_eq!(outcome.bytes, frame.bytes(), "{what}: what passes is not touched");
+        }
+    }
+}
+
+fn check_server_reset(what: &str, frame: &Frame, outcome: &Outcome) {
+    assert_eq!(outcome.action, kernel::PASS, "{what}");
+    let before = Segment::find(frame.bytes().as_slice()).unwrap();
+    let after = Segment::find(outcome.bytes.as_slice()).unwrap();
+    assert!(after.has(Segment::RST) && !after.has(Segment::PSH), "{what}");
+    assert_eq!(outcome.bytes.len(), frame.bytes().len(), "{what}");
+    assert_eq!((after.sequence, after.payload_bytes), (before.sequence, before.payload_bytes), "{what}");
+    check_checksum(what, frame, &outcome.bytes, after.transport_offset);
+}
+
+fn check_client_reset(what: &str, frame: &Frame, outcome: &Outcome) {
+    assert_eq!(outcome.action, kernel::TX, "{what}");
+    let sent = frame.bytes();
+    let before = Segment::find(sent.as_slice()).unwrap();
+    let after = Segment::find(outcome.bytes.as_slice()).unwrap();
+    let network = before.network_offset as usize;
+    let header = if frame.ipv6 { 40 } else { 20 };
+    assert_eq!(outcome.bytes.len(), network + header + 20, "{what}");
+    assert_eq!(
+        [&outcome.bytes[6..12], &outcome.bytes[..6]].concat(),
+        sent[..12],
+        "{what}: addresses swapped"
+    );
+    assert_eq!(outcome.bytes[12..network], sent[12..network], "{what}: tags kept");
+    assert_eq!(
+        (after.source_port, after.destination_port),
+        (before.destination_port, before.source_port),
+        "{what}"
+    );
+    let expected = if before.has(Segment::ACK) { before.acknowledgment } else { 0 };
+    assert_eq!((after.sequence, after.has(Segment::RST)), (expected, true), "{what}");
+    assert!(frame.ipv6 || header_sum(&outcome.bytes[network..network + 20]) == 0xffff, "{what}");
+    check_checksum(what, frame, &outcome.bytes, after.transport_offset);
+}
+
+fn check_checksum(what: &str, frame: &Frame, bytes: &[u8], transport: u32) {
+    let segment = Segment::find(bytes).unwrap();
+    let addresses = if frame.ipv6 {
+        bytes.load::<32>(segment.network_offset + 8).unwrap().to_vec()
+    } else {
+        bytes.load::<8>(segment.network_offset + 12).unwrap().to_vec()
+    };
+    assert_eq!(tcp_checksum(&addresses, &bytes[transport as usize..]), 0, "{what}: the checksum holds");
+}
