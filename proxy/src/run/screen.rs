@@ -47,15 +47,6 @@ impl Screen {
     }
 }
 
-fn issuers(identity: &Identity, root: Option<&Root>) -> String {
-    match root {
-        Some(root) => {
-            format!("internal, for trying out: root {}, SHA-256 {}", root.file.display(), root.fingerprint)
-        }
-        None => identity.issuers.join(" "),
-    }
-}
-
 fn domains(config: &Config) -> String {
     let domains = &config.domains;
     let mut sources = Vec::new();
