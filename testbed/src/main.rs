@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run { check, binary } => show::run(&binary, check),
+        Command::BenchGuard => testbed::bench::guard::run(&testbed::edge::root()),
         Command::BenchProxy { binary } => testbed::bench::proxy::run(&testbed::edge::root(), &binary),
     };
     match outcome {
@@ -41,6 +42,8 @@ enum Command {
         #[arg(long)]
         binary: PathBuf,
     },
+    /// Nanoseconds per packet of the guard's program
+    BenchGuard,
     /// CPU per request and per connection, beside nginx
     BenchProxy {
         /// A release build of gatehouse

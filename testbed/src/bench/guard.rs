@@ -1,0 +1,120 @@
+//! Nanoseconds per packet of the guard's program: the running kernel repeats it on one frame (`BPF_PROG_TEST_RUN`), and the
+//! time of a program that does nothing, in the same round, is taken off.
+//! Not here: what a packet costs before and after the program; the rewriting of a rejected segment, since a frame can be
+//! judged again only if it is left as it was.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, ensure};
+use aya::{
+    Ebpf, Pod, TestRun, TestRunOptions,
+    maps::{Array, HashMap},
+    programs::Xdp,
+};
+use proxy_common::{
+    fixture::{Frame, Hello},
+    maps::{Mode, NameEntry, NameKey, PortEntry, Settings, map_names},
+    name_hash,
+};
+
+use super::report::{Report, Row, first_line};
+use crate::edge::stub;
+
+/// Measures and publishes the objects that `cargo xtask build-ebpf` has made below `root`.
+pub fn run(root: &Path) -> anyhow::Result<()> {
+    let mut guard = load(&root.join("target/ebpf/guard"))?;
+    let mut empty = load(&stub())?;
+    fill(&mut guard)?;
+    let frames = frames();
+    let mut samples = vec![Vec::new(); frames.len()];
+    for round in 1..=ROUNDS {
+        println!("round {round} of {ROUNDS}");
+        for (frame, samples) in frames.iter().zip(&mut samples) {
+            let base = nanoseconds(&mut empty, "stub", frame, PASS)?;
+            samples.push(nanoseconds(&mut guard, "guard", frame, frame.action)? - base);
+        }
+    }
+    let versions = BTreeMap::from([("aya".into(), "0.14".into()), ("bpf-linker".into(), linker())]);
+    let mut report = Report::new("guard", versions);
+    for (frame, samples) in frames.iter().zip(samples) {
+        report.push(Row::of(frame.work, "guard - empty", "ns", samples).context("no rounds")?);
+    }
+    report.publish(root)
+}
+
+/// A frame that is judged again and again.
+struct Repeated {
+    work: &'static str,
+    bytes: Vec<u8>,
+    action: u32,
+}
+
+fn frames() -> Vec<Repeated> {
+    let of = |work, frame: Frame, action| Repeated { work, bytes: frame.bytes(), action };
+    let hello = |name: &str| Frame::with(Hello::with(name).bytes());
+    let browser = Hello { key_share_bytes: 1216, extensions_before: 12, ..Hello::with("shop.example.com") };
+    let tagged = Frame { vlan_tags: vec![0x8100], ..Frame::ipv6(Hello::with("shop.example.com").bytes()) };
+    vec![
+        of("segment to another port", Frame { port: 22, ..Frame::with([0; 1400]) }, PASS),
+        of("acknowledgment", Frame::with([]), PASS),
+        of("data segment", Frame::with([23; 1400]), PASS),
+        of("allowed hello, 16 characters", hello("shop.example.com"), PASS),
+        of("allowed hello, as a browser's", Frame::with(browser.bytes()), PASS),
+        of("allowed hello, tagged IPv6", tagged, PASS),
+        of("allowed hello, wildcard", hello("shop.example.net"), PASS),
+        // With no resets to send the segment is judged, its socket looked for, and dropped as it is.
+        of("rejected hello, without its reset", hello("foreign.example"), DROP),
+    ]
+}
+
+fn load(path: &Path) -> anyhow::Result<Ebpf> {
+    let mut object = Ebpf::load_file(path)
+        .with_context(|| format!("{}: run `cargo xtask build-ebpf` as root", path.display()))?;
+    for (_, program) in object.programs_mut() {
+        let program: &mut Xdp = program.try_into()?;
+        program.load()?;
+    }
+    Ok(object)
+}
+
+fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
+    let settings =
+        Settings { mode: Mode::Strict as u32, unknown_per_second: 1, unknown_burst: 1, resets_per_second: 0 };
+    put(guard, map_names::SETTINGS, settings)?;
+    put(guard, map_names::ENFORCE_UNTIL, u64::MAX)?;
+    put(guard, map_names::NAME_KEY, KEY)?;
+    let mut ports: HashMap<_, u16, PortEntry> = map(guard, map_names::PORTS)?.try_into()?;
+    ports.insert(443, PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }, 0)?;
+    let mut names: HashMap<_, u64, NameEntry> = map(guard, map_names::NAMES)?.try_into()?;
+    names.insert(name_hash::exact(&KEY, b"shop.example.com"), NameEntry::default(), 0)?;
+    names.insert(name_hash::wildcard(&KEY, b"example.net"), NameEntry::default(), 0)?;
+    Ok(())
+}
+
+fn put<V: Pod>(guard: &mut Ebpf, name: &str, value: V) -> anyhow::Result<()> {
+    let mut array: Array<_, V> = map(guard, name)?.try_into()?;
+    Ok(array.set(0, value, 0)?)
+}
+
+fn map<'a>(guard: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut aya::maps::Map> {
+    guard.map_mut(name).with_context(|| format!("the program has no map {name}"))
+}
+
+fn nanoseconds(object: &mut Ebpf, name: &str, frame: &Repeated, action: u32) -> anyhow::Result<f64> {
+    let program: &mut Xdp = object.program_mut(name).context("another program")?.try_into()?;
+    let options = TestRunOptions { data_in: Some(&frame.bytes), repeat: REPEAT, ..TestRunOptions::default() };
+    let result = program.test_run(options)?;
+    let work = frame.work;
+    ensure!(result.return_value == action, "{work}: action {} instead of {action}", result.return_value);
+    Ok(result.duration.as_secs_f64() * 1e9)
+}
+
+fn linker() -> String {
+    first_line("bpf-linker", &["--version"])
+}
+
+const ROUNDS: usize = 11;
+const REPEAT: u32 = 1_000_000;
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+const KEY: NameKey = NameKey { k0: 3, k1: 4 };
