@@ -1,4 +1,5 @@
 //! The command line as a process: what it prints where, and how it ends. No case needs a network or root.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests unwrap, and fixtures are tests")]
 
 use std::{
     path::Path,
@@ -161,6 +162,26 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
     }
     assert!(!place.run("domain list").out.contains("a.example  "), "a tombstone is listed");
     assert_eq!(place.run("domain reindex").out, "0 repaired\n");
+}
+
+#[test]
+fn without_an_instance_certificates_are_read_from_the_table_itself() {
+    let place = Place::new("");
+    let listed = place.run("certificate list");
+    assert_eq!((listed.code, listed.out.as_str()), (Some(0), "NAME  RENEWED FROM\n"), "{listed:?}");
+    let said = place.run("certificate show a.example");
+    assert!(said.code == Some(1) && said.err.contains("with its first handshake"), "{said:?}");
+}
+
+#[test]
+fn names_of_the_settings_are_not_changed_in_the_table() {
+    let place = Place::new(
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"fixed.example\" }]\n",
+    );
+    for line in ["domain add fixed.example", "domain remove fixed.example"] {
+        let said = place.run(line);
+        assert!(said.code == Some(1) && said.err.contains("stands in the configuration"), "{line}: {said:?}");
+    }
 }
 
 #[test]

@@ -114,10 +114,8 @@ impl Access {
 
 /// As an instance refuses it: the settings decide on what stands in them.
 fn in_settings(listed: &[StaticDomain], name: &Pattern) -> Result<(), ChangeError> {
-    match listed.iter().any(|entry| entry.name == *name) {
-        true => Err(ChangeError::Static(name.clone())),
-        false => Ok(()),
-    }
+    let decided = listed.iter().any(|entry| entry.name == *name);
+    if decided { Err(ChangeError::Static(name.clone())) } else { Ok(()) }
 }
 
 fn in_table(name: &Pattern) -> Changed {

@@ -16,7 +16,7 @@ pub(super) async fn follow(
             let next = next(*phase, now, listed);
             let changed = *phase != next;
             if changed {
-                tracing::info!(phase = ?next, "phase");
+                tracing::info!(phase = ?next, "phase changed");
             }
             *phase = next;
             changed

@@ -62,10 +62,7 @@ fn domains(config: &Config) -> String {
 
 fn store(config: &Config) -> String {
     match &config.store.endpoint {
-        Endpoint::Embedded => format!(
-            "embedded in {}: a development engine for a single instance",
-            config.state_directory.display()
-        ),
+        Endpoint::Embedded => format!("embedded in {}", config.state_directory.display()),
         Endpoint::Aws => format!("DynamoDB {}", config.store.region.as_deref().unwrap_or_default()),
         Endpoint::Url(url) => url.clone(),
     }
@@ -80,9 +77,7 @@ fn issuers(identity: &Identity, root: Option<&Root>) -> String {
 
 fn guarded(guard: &GuardHandle) -> String {
     match guard.status() {
-        GuardStatus::Off => {
-            "off: guard.interfaces names none, foreign names are refused in the handshake".to_owned()
-        }
+        GuardStatus::Off => "off".to_owned(),
         GuardStatus::On(report) => {
             let interfaces: Vec<_> =
                 report.interfaces.iter().map(|interface| interface.name.as_str()).collect();

@@ -73,6 +73,7 @@ impl Drop for LostWorker {
         tracing::error!(
             "a worker was lost; the process ends, since its share of connections would be swallowed"
         );
+        crate::telemetry::flush();
         std::process::abort();
     }
 }
