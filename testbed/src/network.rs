@@ -45,7 +45,7 @@ impl Network {
         let object = object.to_str().context("the object's path is not UTF-8")?;
         ensure!(Path::new(object).exists(), "{object} is missing: run `cargo xtask build-ebpf`");
         // Forced: a second instance on the same link finds its peer equipped already.
-        let link = ["-force", "link", "set", "dev", CLIENT_LINK, "xdpdrv", "obj", object, "sec", "xdp"];
+        let link = ["-force", "link", "set", "dev", CLIENT_LINK, "xdpdrv", "obj", object, "sec", "xdp.frags"];
         self.client.run("ip", &link).map(drop)
     }
 

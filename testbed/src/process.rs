@@ -142,4 +142,4 @@ impl Drop for Process {
 }
 
 const GRACE: Duration = Duration::from_secs(2);
-const TAIL_LINES: usize = 60;
+const TAIL_LINES: usize = 40;

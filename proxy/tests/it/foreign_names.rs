@@ -74,7 +74,10 @@ fn check_strict(segments: &[Vec<u8>]) {
     let metrics = gatehouse.metrics().unwrap();
     assert!(connections(&metrics) < 0.5, "user space saw a connection: {metrics}");
     assert!(metrics.verdicts("reject_foreign_server") >= 5.0, "{metrics}");
-    assert!(metrics.verdicts("reject_foreign_client") >= 1.0, "{metrics}");
+    if segments.len() == 1 {
+        // With two, the second meets no socket any more, and the kernel itself resets the client.
+        assert!(metrics.verdicts("reject_foreign_client") >= 5.0, "{metrics}");
+    }
     assert_served(&edge, SHOP);
 }
 
