@@ -211,6 +211,9 @@ impl Certificates {
         if let Some(slot) = self.cached(name) {
             return Ok(slot);
         }
+        if !permission.allows_reads() {
+            return Err(Refusal::Unknown);
+        }
         let began = Instant::now();
         let outcome = self.inner.wait(name, errand).await;
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());

@@ -60,6 +60,15 @@ pub enum Permission {
     Unknown(Doubt),
 }
 
+impl Permission {
+    /// Whether tables may be read for the name. The budget of look-ups is one for all of them: a flood of made-up names
+    /// that has spent it must not begin to spend another at the next table.
+    #[must_use]
+    pub fn allows_reads(&self) -> bool {
+        !matches!(self, Self::Deny(_) | Self::Unknown(Doubt::BudgetSpent))
+    }
+}
+
 /// A domain entry as the data plane needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {

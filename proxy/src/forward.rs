@@ -209,12 +209,15 @@ impl<T: Transport> Forwarder<T> {
         record: &mut Record,
     ) -> Result<(Outcome, Response<Body>), Refusal> {
         record.server_name = Some(name.clone());
-        if let Permission::Deny(_) = self.permission(&name, arrival).await {
+        let permission = self.permission(&name, arrival).await;
+        if let Permission::Deny(_) = permission {
             return Err(Refusal::Foreign);
         }
         let answer = match &token {
-            Some(token) => self.0.service.certificates.http_answer(&name, token).await,
-            None => None,
+            Some(token) if permission.allows_reads() => {
+                self.0.service.certificates.http_answer(&name, token).await
+            }
+            Some(_) | None => None,
         };
         Ok(match answer {
             // RFC 8555 §8.3: the key authorization and nothing else.

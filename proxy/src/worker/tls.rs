@@ -93,13 +93,20 @@ async fn judge<T: Transport>(worker: &Worker<T>, hello: Hello, peer: SocketAddr)
         return Err(Refuse(Alert::UnrecognizedName, Outcome::RefuseForeign));
     }
     if hello.acme_challenge {
-        return validate(worker, &name).await;
+        return validate(worker, &name, &permission).await;
     }
     certificate(worker, name, &permission).await
 }
 
-async fn validate<T: Transport>(worker: &Worker<T>, name: &ServerName) -> Result<Answer, Refuse> {
+async fn validate<T: Transport>(
+    worker: &Worker<T>,
+    name: &ServerName,
+    permission: &Permission,
+) -> Result<Answer, Refuse> {
     let unknown = || Refuse(Alert::UnrecognizedName, Outcome::RefuseChallenge);
+    if !permission.allows_reads() {
+        return Err(unknown());
+    }
     let answer = worker.shared.certificates.tls_alpn_answer(name).await.ok_or_else(unknown)?;
     let config = worker.shared.server_configs.answering(answer).map_err(|_| unknown())?;
     Ok(Answer::Validate { config })
