@@ -154,15 +154,19 @@ impl<T: Transport> Drop for Open<T> {
 }
 
 impl<T: Transport> Worker<T> {
-    /// Waits for draining to begin; goes on accepting until it is quiet, then stops, and waits for open connections, all
-    /// within the deadline.
+    /// Waits for draining to begin; goes on accepting until it is quiet or two thirds of the time are over, then stops, and
+    /// waits for open connections, all within the deadline.
     async fn drain(&self, stop_accepting: impl FnOnce()) {
         let mut phase = self.shared.phase.clone();
         // The sender is gone when the process ends otherwise; then draining is right, too.
         let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         let begun = now();
         let deadline = begun + self.shared.drain_deadline;
-        until(deadline, || now() >= self.last_accept.get().max(begun) + QUIET).await;
+        // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
+        until(begun + self.shared.drain_deadline * 2 / 3, || {
+            now() >= self.last_accept.get().max(begun) + QUIET
+        })
+        .await;
         stop_accepting();
         until(deadline, || self.open.get() == 0).await;
         if self.open.get() > 0 {
