@@ -133,6 +133,7 @@ fn is_noise(line: &str) -> bool {
 const END_TO_END: &[&str] = &[
     "an_edge_comes_up_and_goes_without_a_trace",
     "clients_tell_a_server_that_serves_from_one_that_does_not",
+    "acme",
     "challenges",
     "domain_changes",
     "drain",

@@ -160,7 +160,7 @@ fn link_id(edge: &Edge) -> String {
 
 fn strict(edge: &Edge, place: Place, io: &str) -> Gatehouse {
     let mut settings = edge.shared_settings(place, io);
-    settings.domain(SHOP);
+    settings.domain(SHOP).text("worker", "drain_deadline", "9s");
     edge.guard(&mut settings, "strict").unwrap();
     let gatehouse = start(edge, settings);
     scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
