@@ -42,7 +42,7 @@ use crate::{
     config,
     domains::{Domains, Permission},
     name::{Pattern, ServerName},
-    store::{Store, certificate_table::IssuerKey, lease::Holder},
+    store::{Store, certificate_table::IssuerKey},
 };
 use acme::Acme;
 use cache::Cache;
@@ -108,9 +108,6 @@ pub enum StartError {
     /// The internal issuer.
     #[error(transparent)]
     Internal(#[from] InternalError),
-    /// The machine gives no randomness.
-    #[error("no random bytes for the name under which leases are taken")]
-    Randomness(#[from] aws_lc_rs::error::Unspecified),
     /// A metric of ours is there already.
     #[error("metrics of `certificates` cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -131,7 +128,6 @@ struct Inner {
     issuers: Vec<Issuer>,
     issuer_keys: Vec<IssuerKey>,
     root: Option<Root>,
-    holder: Holder,
     cache: Cache,
     flights: Arc<Flights>,
     challenges: Challenges,
@@ -167,7 +163,6 @@ impl Certificates {
             store: store.clone(),
             domains: domains.clone(),
             control: control.clone(),
-            holder: Holder::random()?,
             cache: Cache::new(certificates.cached),
             flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
             challenges: Challenges::new(store, &issuer_keys, per_second),
@@ -265,7 +260,10 @@ impl Inner {
             return Err(Refusal::Unknown);
         }
         let seat = self.fly(name, errand)?;
-        tokio::time::timeout(*self.config.wait, seat.outcome()).await.unwrap_or(Err(Refusal::Slow))
+        self.measure_waiters();
+        let outcome = tokio::time::timeout(*self.config.wait, seat.outcome()).await;
+        self.measure_waiters();
+        outcome.unwrap_or(Err(Refusal::Slow))
     }
 
     /// A seat in the flight of `name`, which begins on the control runtime if there is none.
@@ -299,9 +297,12 @@ impl Inner {
     }
 
     fn measure(&self) {
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.cached.set(number(self.cache.len()));
-        self.metrics.waiters.set(number(self.flights.waiters() as u64));
+        self.metrics.cached.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
+        self.measure_waiters();
+    }
+
+    fn measure_waiters(&self) {
+        self.metrics.waiters.set(i64::try_from(self.flights.waiters()).unwrap_or(i64::MAX));
     }
 }
 

@@ -176,11 +176,11 @@ mod tests {
             let name = ServerName::parse(&format!("n{n}.example")).unwrap();
             assert_eq!(challenges.http_answer(&name, "x").await, None);
         }
-        let reads: f64 = registry
-            .gather()
+        let families = registry.gather();
+        let reads: f64 = families
             .iter()
             .filter(|family| family.name() == "gatehouse_store_calls_total")
-            .flat_map(|family| family.get_metric())
+            .flat_map(prometheus::proto::MetricFamily::get_metric)
             .map(|metric| metric.get_counter().get_value())
             .sum();
         assert!(reads <= 50.0, "{reads} calls");

@@ -38,10 +38,9 @@ pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
             {
                 best = Some(candidate);
             }
-            Ok(_) => {}
             Err(PairError::Mismatch) => torn = true,
             // What is broken for good must not stand in the way of another, nor of a new one.
-            Err(PairError::Chain | PairError::Key | PairError::Names) => {}
+            Ok(_) | Err(PairError::Chain | PairError::Key | PairError::Names) => {}
         }
     }
     match best {

@@ -75,24 +75,20 @@ impl Internal {
         now: SystemTime,
     ) -> Result<(Self, Root), InternalError> {
         let (root_file, key_file) = (directory.join(ROOT), directory.join(KEY));
-        let key = match read(&key_file)? {
-            Some(pem) => {
-                load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?
-            }
-            None => {
-                let key = key::generate()?;
-                fs::create_dir_all(directory).map_err(|source| fault(directory, "made", source))?;
-                write(&key_file, key::sec1_pem(key.serialized_der())?.as_bytes(), 0o600)?;
-                key
-            }
+        let key = if let Some(pem) = read(&key_file)? {
+            load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?
+        } else {
+            let key = key::generate()?;
+            fs::create_dir_all(directory).map_err(|source| fault(directory, "made", source))?;
+            write(&key_file, key::sec1_pem(key.serialized_der())?.as_bytes(), 0o600)?;
+            key
         };
-        let root = match read(&root_file)? {
-            Some(root) => root,
-            None => {
-                let root = params(now).self_signed(&key).map_err(KeyError::from)?.pem();
-                write(&root_file, root.as_bytes(), 0o644)?;
-                Zeroizing::new(root)
-            }
+        let root = if let Some(root) = read(&root_file)? {
+            root
+        } else {
+            let root = params(now).self_signed(&key).map_err(KeyError::from)?.pem();
+            write(&root_file, root.as_bytes(), 0o644)?;
+            Zeroizing::new(root)
         };
         let fingerprint = fingerprint(&root);
         info!(file = %root_file.display(), %fingerprint, "internal issuer: trust this root to reach names without a CA");

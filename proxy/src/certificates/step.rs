@@ -176,7 +176,7 @@ pub(super) fn retry_at(now: SystemTime, failures: u32, retry_after: Option<Syste
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
@@ -187,21 +187,21 @@ mod tests {
         Goal { name, errand, issuers: 2, give_up_at: now() + MINUTE }
     }
 
-    fn life(before: u64, after: u64) -> Option<Life> {
-        Some(Life {
-            not_before: now() - MINUTE * u32::try_from(before).unwrap(),
-            not_after: now() + Duration::from_secs(after * 60),
-        })
+    fn life(before: u64, after: u64) -> Life {
+        Life {
+            not_before: now() - Duration::from_mins(before),
+            not_after: now() + Duration::from_mins(after),
+        }
     }
 
-    fn reading(certificate: Option<Life>, under_lease: bool) -> Option<Reading> {
-        Some(Reading { certificate, retry_at: None, under_lease })
+    fn reading(certificate: Option<Life>, under_lease: bool) -> Reading {
+        Reading { certificate, retry_at: None, under_lease }
     }
 
     /// Everything an order needs.
     fn ready() -> Seen {
         Seen {
-            reading: reading(None, true),
+            reading: Some(reading(None, true)),
             standing: Some(Standing::Allow),
             lease: Lease::Held,
             granted: true,
@@ -218,21 +218,16 @@ mod tests {
     #[test]
     fn a_valid_certificate_is_served_whatever_else_is_true() {
         use Errand::{Load, Obtain, Renew};
-        let with = |certificate| Seen { reading: reading(certificate, false), ..Seen::nothing() };
-        let denied = Seen { standing: Some(Standing::Deny), ..with(life(10, 5)) };
+        let with = |certificate| Seen { reading: Some(reading(certificate, false)), ..Seen::nothing() };
+        let denied = Seen { standing: Some(Standing::Deny), ..with(Some(life(10, 5))) };
         check(&[
             ("nothing is known", Obtain, Seen::nothing(), Step::Read),
-            ("valid", Obtain, with(life(10, 5)), Step::Serve),
-            ("valid, permission in doubt", Load, with(life(10, 5)), Step::Serve),
-            (
-                "expired",
-                Obtain,
-                with(Some(Life { not_after: now(), ..life(10, 5).unwrap() })),
-                Step::AskPermission,
-            ),
+            ("valid", Obtain, with(Some(life(10, 5))), Step::Serve),
+            ("valid, permission in doubt", Load, with(Some(life(10, 5))), Step::Serve),
+            ("expired", Obtain, with(Some(Life { not_after: now(), ..life(10, 5) })), Step::AskPermission),
             ("expired, permission in doubt", Load, with(None), Step::Refuse(Refusal::Unknown)),
-            ("fresh enough", Renew, with(life(10, 50)), Step::Serve),
-            ("in its last third", Renew, with(life(50, 10)), Step::AskPermission),
+            ("fresh enough", Renew, with(Some(life(10, 50))), Step::Serve),
+            ("in its last third", Renew, with(Some(life(50, 10))), Step::AskPermission),
             ("read while allowed", Obtain, denied, Step::Serve),
         ]);
     }
@@ -240,7 +235,7 @@ mod tests {
     #[test]
     fn order_without_lease_is_refused() {
         let seen = ready();
-        let unread = Seen { reading: reading(None, false), ..seen.clone() };
+        let unread = Seen { reading: Some(reading(None, false)), ..seen.clone() };
         check(&[
             ("all is there", Errand::Obtain, seen.clone(), Step::Order { issuer: 0 }),
             ("no lease", Errand::Obtain, Seen { lease: Lease::Unasked, ..seen.clone() }, Step::TakeLease),
@@ -260,7 +255,7 @@ mod tests {
             (
                 "found under the lease",
                 Errand::Obtain,
-                Seen { reading: reading(life(1, 9), true), ..seen },
+                Seen { reading: Some(reading(Some(life(1, 9)), true)), ..seen },
                 Step::Serve,
             ),
         ]);
@@ -310,7 +305,7 @@ mod tests {
     fn what_was_obtained_is_committed_and_who_is_overtaken_serves_the_others() {
         let obtained = Seen { progress: Progress::Obtained, ..ready() };
         let overtaken = Seen { progress: Progress::Overtaken, ..ready() };
-        let theirs = Seen { reading: reading(life(1, 9), true), ..overtaken.clone() };
+        let theirs = Seen { reading: Some(reading(Some(life(1, 9)), true)), ..overtaken.clone() };
         check(&[
             ("obtained", Errand::Obtain, obtained, Step::Commit),
             ("overtaken, unread", Errand::Obtain, Seen { reading: None, ..overtaken.clone() }, Step::Read),
@@ -321,7 +316,7 @@ mod tests {
 
     #[test]
     fn back_off_grows_and_heeds_the_ca() {
-        let minutes = |n: u64| now() + MINUTE * u32::try_from(n).unwrap();
+        let minutes = |n: u64| now() + Duration::from_mins(n);
         for (failures, after, expected) in [
             (1, None, 1),
             (2, None, 10),

@@ -38,6 +38,7 @@ struct World {
 struct Instance {
     certificates: Certificates,
     store: Store,
+    registry: Registry,
     config: Config,
     runtime: Option<Runtime>,
 }
@@ -72,8 +73,9 @@ fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
     edge.await_inside(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let registry = Registry::new();
         let (certificates, store) = runtime.block_on(async {
-            let (store, registry) = (Store::on(engine, &config.store), Registry::new());
+            let store = Store::on(engine, &config.store);
             tables::create(&store).await.unwrap();
             let domains = Domains::start(&config.domains, &store, &Handle::current(), &registry).unwrap();
             let certificates =
@@ -84,7 +86,7 @@ fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
             }
             (certificates, store)
         });
-        Instance { certificates, store, config, runtime: Some(runtime) }
+        Instance { certificates, store, registry, config, runtime: Some(runtime) }
     })
     .unwrap()
 }
@@ -132,6 +134,12 @@ impl Instance {
         self.runtime().block_on(listing::show(&self.store, &keys, &name)).unwrap()
     }
 
+    fn order_seconds(&self) -> f64 {
+        let families = self.registry.gather();
+        let orders = families.iter().find(|family| family.name() == "gatehouse_certificate_order_seconds");
+        orders.unwrap().get_metric().iter().map(|metric| metric.get_histogram().get_sample_sum()).sum()
+    }
+
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().unwrap()
     }
@@ -156,7 +164,7 @@ fn an_order_is_placed_once_and_its_certificate_is_the_fleets() {
     let first = world.instance(&engine, &pebble);
     let began = Instant::now();
     let slot = first.obtain("one.allowed.example").unwrap();
-    eprintln!("first certificate: {:?} in all", began.elapsed());
+    eprintln!("first certificate: {:?}, of it {:.3} s the CA's", began.elapsed(), first.order_seconds());
     let second = world.instance(&engine, &pebble);
     assert_eq!(leaf(&second.obtain("one.allowed.example").unwrap()), leaf(&slot));
     assert_eq!(pebble.relay.count("newOrder"), 1);
@@ -175,7 +183,7 @@ fn an_account_the_ca_has_forgotten_is_registered_anew() {
     drop(pebble);
     let pebble = world.pebble();
     instance.obtain("after.allowed.example").unwrap();
-    assert_eq!((pebble.relay.count("newAccount"), pebble.relay.count("newOrder") >= 2), (1, true));
+    assert_eq!((pebble.relay.count("newAccount"), pebble.relay.count("newOrder")), (1, 1));
     let restarted = world.instance(&engine, &pebble);
     restarted.obtain("later.allowed.example").unwrap();
     assert_eq!(pebble.relay.count("newAccount"), 1, "the new account is in the table");

@@ -32,17 +32,17 @@ pub enum Taking {
 }
 
 impl Lock {
-    /// Takes the lock of `name` for `life` if nobody holds it at `now`.
+    /// Takes the lock of `name` for `life` if nobody holds it at `now`. Each taking has an owner of its own: a process may take
+    /// the lock for two errands.
     pub async fn take(
         store: &Store,
         name: &ServerName,
-        holder: &Holder,
         life: Duration,
         now: SystemTime,
     ) -> Result<Taking, StoreError> {
-        let lock = Self { key: keys::lock(name), holder: holder.clone() };
-        let get = store.client().get_item().table_name(&store.tables().certificates).consistent_read(true);
-        let there = get.set_key(Some(item::key(&lock.key))).send().await?.item;
+        let holder = Holder::random().map_err(|error| StoreError::Unavailable(error.into()))?;
+        let lock = Self { key: keys::lock(name), holder };
+        let there = lock.read(store).await?;
         if there.as_ref().is_some_and(|item| lasts(item, now)) {
             return Ok(Taking::Busy);
         }
@@ -56,9 +56,23 @@ impl Lock {
         };
         match put.send().await.map_err(StoreError::from) {
             Ok(_) => Ok(Taking::Hold(lock)),
+            // The SDK may have written it, lost the answer, and met its own write when it tried again.
+            Err(StoreError::Conflict) if lock.is_ours(lock.read(store).await?.as_ref()) => {
+                Ok(Taking::Hold(lock))
+            }
             Err(StoreError::Conflict) => Ok(Taking::Busy),
             Err(error) => Err(error),
         }
+    }
+
+    async fn read(&self, store: &Store) -> Result<Option<Item>, StoreError> {
+        let get = store.client().get_item().table_name(&store.tables().certificates).consistent_read(true);
+        Ok(get.set_key(Some(item::key(&self.key))).send().await?.item)
+    }
+
+    fn is_ours(&self, item: Option<&Item>) -> bool {
+        let owner = item.and_then(|item| item.get(OWNER)?.as_s().ok());
+        owner.is_some_and(|owner| owner == self.holder.as_str())
     }
 
     /// Holds it for `life` from `now`; `false` when it was lost.
