@@ -226,13 +226,13 @@ fn extended(frame: &Frame, headers: usize) -> Frame {
 fn check_action(what: &str, frame: &Frame, outcome: &Outcome) {
     match outcome.verdict {
         Verdict::RejectForeignServer | Verdict::RejectDeniedServer => {
-            check_server_reset(what, frame, outcome)
+            check_server_reset(what, frame, outcome);
         }
         Verdict::RejectForeignClient | Verdict::RejectDeniedClient => {
-            check_client_reset(what, frame, outcome)
+            check_client_reset(what, frame, outcome);
         }
         Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop => {
-            assert_eq!(outcome.action, kernel::DROP, "{what}")
+            assert_eq!(outcome.action, kernel::DROP, "{what}");
         }
         _ => {
             assert_eq!(outcome.action, kernel::PASS, "{what}");
