@@ -58,9 +58,9 @@ pub struct State {
     /// Length of the `server_name` extension, once known.
     name_extension_bytes: u32,
     /// Records begun.
-    records: u16,
+    records: u32,
     /// Extensions seen.
-    extensions: u16,
+    extensions: u32,
 }
 
 const _: () = assert!(size_of::<State>() == 64);
@@ -351,13 +351,13 @@ const fn low_bits(number: u64, bits: u32) -> u32 {
 }
 
 /// Most TLS records a hello is followed through. One does for all known clients; two after a deliberate split.
-pub const MAX_RECORDS: u16 = 8;
+pub const MAX_RECORDS: u32 = 8;
 /// Most extensions that are looked at; browsers send 16 to 18.
-pub const MAX_EXTENSIONS: u16 = 48;
+pub const MAX_EXTENSIONS: u32 = 48;
 
 /// Each step reads a record's header, completes a field, or ends a record: five fields before the extensions, each
 /// extension, the name and its header, and one step more that finds the end of the input.
-const MAX_STEPS: u16 = 2 * MAX_RECORDS + MAX_EXTENSIONS + 8;
+const MAX_STEPS: u32 = 2 * MAX_RECORDS + MAX_EXTENSIONS + 8;
 const RECORD_HEADER_BYTES: u32 = 5;
 const MAX_RECORD_BYTES: u32 = 1 << 14;
 /// What rustls accepts too.

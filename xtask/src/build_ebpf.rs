@@ -82,8 +82,7 @@ fn build(shell: &Shell, toolchain: &Toolchain) -> anyhow::Result<()> {
         .args(["build", "--quiet", "--package", "proxy-ebpf", "--release", "-Z", "build-std=core"])
         // A folder of its own: sharing one would make this wait for, and spoil, every other build.
         .args(["--target", TARGET, "--target-dir", "target/ebpf-build"])
-        // BTF carries the names and lines that the verifier prints; it is made from full debug information.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Cdebuginfo=2\u{1f}-Clink-arg=--btf")
+        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTUP_TOOLCHAIN")
         .quiet()
@@ -126,6 +125,13 @@ fn quietly(command: Cmd<'_>) -> Option<String> {
     command.quiet().ignore_stderr().read().ok()
 }
 
+const FLAGS: [&str; 3] = [
+    // BTF carries the names and lines that the verifier prints; it is made from full debug information.
+    "-Cdebuginfo=2",
+    "-Clink-arg=--btf",
+    // Else clearing 60 bytes is a loop over bytes: 23 ns more for each segment that carries data.
+    "-Clink-arg=--disable-expand-memcpy-in-order",
+];
 const OBJECTS: [&str; 2] = ["guard", "stub"];
 const TARGET: &str = "bpfel-unknown-none";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";

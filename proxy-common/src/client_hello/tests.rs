@@ -45,7 +45,7 @@ fn the_name_is_found_wherever_it_stands() {
         Hello { key_share_first: true, ..plain.clone() },
         Hello { key_share_first: true, key_share_bytes: 1216, ..plain.clone() },
         Hello { extensions_before: 0, ..plain.clone() },
-        Hello { extensions_before: usize::from(MAX_EXTENSIONS) - 1, ..plain.clone() },
+        Hello { extensions_before: MAX_EXTENSIONS as usize - 1, ..plain.clone() },
         Hello { record_bytes: 100, ..plain },
     ] {
         let (progress, name) = walk([hello.bytes().as_slice()]);
@@ -130,7 +130,7 @@ fn names_that_no_dns_name_can_be_are_malformed() {
 #[test]
 fn hellos_beyond_the_bounds_are_too_long() {
     let plain = Hello::with("shop.example.com");
-    check(&Hello { extensions_before: MAX_EXTENSIONS.into(), ..plain.clone() }.bytes(), Progress::TooLong);
+    check(&Hello { extensions_before: MAX_EXTENSIONS as usize, ..plain.clone() }.bytes(), Progress::TooLong);
     check(&Hello { record_bytes: 8, ..plain.clone() }.bytes(), Progress::TooLong);
     check(&replaced(&plain.bytes(), &[1, 0, 0], &[1, 1, 0]), Progress::TooLong);
 }

@@ -3,14 +3,16 @@
 
 mod kernel;
 
-use std::{collections::HashSet, net::TcpStream};
+use std::{collections::HashSet, net::TcpStream, time::Duration};
 
+use anyhow::ensure;
 use proxy_common::{
     fixture::{Frame, Hello, header_sum, tcp_checksum},
     maps::{Mode, Verdict},
     segment::Segment,
     source::Source,
 };
+use testbed::wait::until;
 
 use self::kernel::{Kernel, Outcome, Policy, UNCONNECTED, in_a_namespace};
 
@@ -56,11 +58,17 @@ fn a_flow_is_reset_at_the_server_until_its_socket_is_gone() {
         }
         for connection in &connections {
             // With no time to linger both ends go at once, by a reset (RFC 9293 §3.10.5).
-            socket2::SockRef::from(connection).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            socket2::SockRef::from(connection).set_linger(Some(Duration::ZERO)).unwrap();
         }
         drop(connections);
         for frame in [Frame::with(foreign()), Frame::ipv6(foreign())] {
-            assert_eq!(kernel.judge(&Policy::default(), &frame).verdict, Verdict::RejectForeignClient);
+            // A child that another test starts holds our sockets from its fork to its exec.
+            until("the sockets to be gone", Duration::from_secs(10), || {
+                let verdict = kernel.judge(&Policy::default(), &frame).verdict;
+                ensure!(verdict == Verdict::RejectForeignClient, "{verdict:?}");
+                Ok(())
+            })
+            .unwrap();
         }
     });
 }
@@ -218,13 +226,13 @@ fn extended(frame: &Frame, headers: usize) -> Frame {
 fn check_action(what: &str, frame: &Frame, outcome: &Outcome) {
     match outcome.verdict {
         Verdict::RejectForeignServer | Verdict::RejectDeniedServer => {
-            check_server_reset(what, frame, outcome)
+            check_server_reset(what, frame, outcome);
         }
         Verdict::RejectForeignClient | Verdict::RejectDeniedClient => {
-            check_client_reset(what, frame, outcome)
+            check_client_reset(what, frame, outcome);
         }
         Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop => {
-            assert_eq!(outcome.action, kernel::DROP, "{what}")
+            assert_eq!(outcome.action, kernel::DROP, "{what}");
         }
         _ => {
             assert_eq!(outcome.action, kernel::PASS, "{what}");
