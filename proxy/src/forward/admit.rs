@@ -217,7 +217,8 @@ mod tests {
     fn every_offence_has_its_own_name() {
         use Offence::*;
         const HOST: (&str, &str) = ("host", "shop.example");
-        let http1: &[(&str, &str, &[(&str, &str)], Option<Offence>)] = &[
+        type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<Offence>);
+        let http1: &[Case] = &[
             ("GET", "/", &[HOST], None),
             ("GET", "/", &[("host", "SHOP.example.:443")], None),
             ("GET", "https://shop.example/x", &[HOST], None),

@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn idle_and_head_have_their_own_limits_and_a_request_has_none() {
         let start = now();
-        let limits = Limits { idle: Duration::from_secs(60), head: Duration::from_secs(10) };
+        let limits = Limits { idle: Duration::from_mins(1), head: Duration::from_secs(10) };
         let activity = Activity::new(limits, start);
         assert_eq!(activity.deadline(), Some(start + limits.idle));
         let first_byte = start + Duration::from_secs(5);

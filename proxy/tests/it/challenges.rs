@@ -34,7 +34,7 @@ fn tls_alpn_01_is_answered_by_an_instance_that_did_not_order(io: &str) {
     edge.ca.relay.set(Traffic::Rewrite(only_tls_alpn));
     let (a, b) = fleet(&edge, io);
     // tls-alpn-01 waits until the name is old enough for every instance to know it.
-    wait_for_certificate(&edge, Duration::from_secs(60));
+    wait_for_certificate(&edge, Duration::from_mins(1));
     let answered = |gatehouse: &Gatehouse| {
         let outcome = ["outcome=\"challenge_answered\""];
         gatehouse.metrics().unwrap().sum("gatehouse_tls_connections_total", &outcome)
