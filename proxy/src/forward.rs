@@ -43,9 +43,9 @@ use crate::{
     config,
     domains::{Domains, Permission, Site, Source},
     name::ServerName,
+    phase::{Phase, PhaseWatch},
     telemetry::access_log::AccessLog,
     transport::Transport,
-    worker::{Phase, PhaseWatch},
 };
 
 /// What all workers' forwarders share; one per process.

@@ -8,6 +8,7 @@ pub mod domains;
 pub mod forward;
 pub mod guard;
 pub mod name;
+pub mod phase;
 pub mod run;
 pub mod store;
 pub mod target;

@@ -25,9 +25,10 @@ use crate::{
     config::{Config, Loaded},
     control::{Control, ControlSocket},
     guard::GuardHandle,
+    phase::Phase,
     telemetry::Telemetry,
     transport::Backend,
-    worker::{Phase, Workers},
+    worker::Workers,
 };
 
 /// Serves until SIGTERM or SIGINT, and returns when requests in flight have finished.

@@ -14,8 +14,6 @@ mod tls;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-
 pub use self::{
     connections::Connections,
     metrics::{Metrics, Outcome},
@@ -23,24 +21,8 @@ pub use self::{
 };
 use crate::{
     certificates::Certificates, config, domains::Domains, forward::Service, guard::pulse::Pulse,
-    tls::ServerConfigs,
+    phase::PhaseWatch, tls::ServerConfigs,
 };
-
-/// Whether this instance serves; `/health` and every worker follow it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Not ready yet: health says 503.
-    Starting,
-    /// Serving: health says 200.
-    Serving,
-    /// Running, and unable to serve names it does not know: health says 503.
-    Unable,
-    /// Told to end: health says 503, requests in flight finish.
-    Draining,
-}
-
-/// The phase as workers watch it.
-pub type PhaseWatch = watch::Receiver<Phase>;
 
 /// What all workers share: snapshots, handles and counters.
 pub struct Shared {

@@ -15,11 +15,12 @@ use crate::{
     domains::Domains,
     guard::GuardHandle,
     name::{Pattern, ServerName},
+    phase::PhaseWatch,
     store::{Store, certificate_table::IssuerKey},
     target::Target,
     telemetry::metrics::Label,
     transport::Backend,
-    worker::{Connections, PhaseWatch},
+    worker::Connections,
 };
 
 /// Handles on what runs.

@@ -8,12 +8,12 @@ use crate::{
     certificates::listing::Listed,
     guard::GuardStatus,
     name::{Pattern, ServerName},
+    phase::Phase,
     store::{
         domain_table::{Record, Status as EntryStatus},
         instant::Micros,
     },
     target::Target,
-    worker::Phase,
 };
 
 /// A running instance at one moment.

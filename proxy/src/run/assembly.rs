@@ -23,11 +23,12 @@ use crate::{
     domains::Domains,
     forward::{self, Service, UpstreamSettings},
     guard::{GuardHandle, Ports, Pulse, Surroundings},
+    phase::{Phase, PhaseWatch},
     store::{Store, tables},
     telemetry::Telemetry,
     tls::ServerConfigs,
     transport::Backend,
-    worker::{self, Connections, Phase, PhaseWatch, Shared},
+    worker::{self, Connections, Shared},
 };
 
 /// What every step of a start is given.

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::{domains::Progress, worker::Phase};
+use crate::{domains::Progress, phase::Phase};
 
 /// Keeps `phase` in step with what is known of the names, until draining or the end of either.
 pub(super) async fn follow(

@@ -21,11 +21,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioTimer;
 
-use super::{
-    Phase, PhaseWatch,
-    activity::{Activity, InProgress, Limits, now},
+use super::activity::{Activity, InProgress, Limits, now};
+use crate::{
+    config, forward,
+    phase::{Phase, PhaseWatch},
 };
-use crate::{config, forward};
 
 /// Serves `stream` until its end; `answer` is called for each request.
 pub(super) async fn serve<S, F, Fut>(

@@ -13,9 +13,10 @@ use std::{
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::{Phase, QUIET, Shared, Sockets, activity::now, cleartext, configs::Configs, tls};
+use super::{QUIET, Shared, Sockets, activity::now, cleartext, configs::Configs, tls};
 use crate::{
     forward::Forwarder,
+    phase::Phase,
     transport::{Backend, Epoll, Listener, Transport, Uring},
 };
 

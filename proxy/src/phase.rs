@@ -1,0 +1,20 @@
+//! Where this instance stands between start and end: one value that `/health`, every worker and every forwarder follow.
+//! Not here: what moves it (`run`).
+
+use tokio::sync::watch;
+
+/// Whether this instance serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not ready yet: health says 503.
+    Starting,
+    /// Serving: health says 200.
+    Serving,
+    /// Running, and unable to serve names it does not know: health says 503.
+    Unable,
+    /// Told to end: health says 503, requests in flight finish.
+    Draining,
+}
+
+/// The phase as those who follow it see it.
+pub type PhaseWatch = watch::Receiver<Phase>;
