@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::mpsc::{self, Receiver},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -33,6 +33,11 @@ pub(crate) fn run(binary: &Path, check: bool) -> anyhow::Result<()> {
     settings.domain(ALLOWED).text("log", "filter", "info");
     edge.guard(&mut settings, "strict")?;
     let gatehouse = Gatehouse::start(&edge.network, binary, settings)?;
+    wait::until("the guard to enforce", Duration::from_secs(10), || {
+        let metrics = gatehouse.metrics()?;
+        ensure!(metrics.sum("gatehouse_guard_enforcing", &[]) > 0.5, "{metrics}");
+        Ok(())
+    })?;
     step("ready")?;
     if check {
         return checked(&edge, &gatehouse);
@@ -123,7 +128,7 @@ fn foreign(edge: &Edge, gatehouse: &Gatehouse) -> anyhow::Result<String> {
     if reply.seconds > 2.0 {
         bail!("the client had to wait {:.1} s: {}", reply.seconds, reply.error);
     }
-    let rejected = wait::until("the guard's count", std::time::Duration::from_secs(5), || {
+    let rejected = wait::until("the guard's count", Duration::from_secs(5), || {
         let rejected = gatehouse.metrics()?.verdicts("reject_") - before.verdicts("reject_");
         ensure!(rejected >= 1.0, "{rejected} rejected");
         Ok(rejected)

@@ -51,10 +51,10 @@ fn shown(status: &Status) -> String {
 }
 
 fn guard(text: &mut String, report: &GuardReport) {
-    let _ = writeln!(text, "guard       {:?}, enforcement {}", report.mode, report.enforcement);
+    let _ = writeln!(text, "guard       {}, enforcement {}", report.mode, report.enforcement);
     for interface in &report.interfaces {
         let link = interface.link.map_or_else(|| "detached".to_owned(), |id| format!("link {id}"));
-        let _ = writeln!(text, "  interface {} ({:?}, {link})", interface.name, report.attach);
+        let _ = writeln!(text, "  interface {} ({}, {link})", interface.name, report.attach);
     }
     let program = &report.program;
     let _ = writeln!(text, "  program   {} {} {}", program.id, program.name, program.tag);

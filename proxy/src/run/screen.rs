@@ -81,7 +81,7 @@ fn guarded(guard: &GuardHandle) -> String {
         GuardStatus::On(report) => {
             let interfaces: Vec<_> =
                 report.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-            format!("{:?} on {}, enforcement {}", report.mode, interfaces.join(" "), report.enforcement)
+            format!("{} on {}, enforcement {}", report.mode, interfaces.join(" "), report.enforcement)
         }
     }
 }
