@@ -28,7 +28,7 @@ pub fn wildcard(key: &NameKey, suffix: &[u8]) -> u64 {
 ///
 /// Larger than any name, so that a bound on where a piece begins and one on how long it is suffice for the kernel's
 /// verifier. What is known of the name lies beside it in memory: the verifier takes a value from there for any value, and
-/// so follows each loop below once instead of once per length (954,931 instructions before, 20,000 after).
+/// so follows what comes after a loop once, not once for each length.
 #[repr(C, align(8))]
 pub struct NameBuffer {
     words: [[u8; 8]; WORDS as usize],

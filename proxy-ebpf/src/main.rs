@@ -1,7 +1,8 @@
 //! The guard in the kernel: reads a packet, has `proxy_common::decide` judge it, counts it once and acts.
 //! Not here: any policy; it is in the maps, and its order is in `proxy_common`.
-//! Invariants: every packet is counted under exactly one verdict (`every_packet_is_counted_once`); what fails on the way
-//! passes (`without_settings_everything_passes`).
+//! Invariants: every packet is counted under exactly one verdict and what passes is not touched
+//! (`every_frame_meets_its_verdict_and_every_verdict_is_met`); what is not configured passes
+//! (`without_settings_everything_passes`).
 #![no_std]
 #![no_main]
 #![expect(missing_docs, unreachable_pub, reason = "the entry point is what the macro makes of it")]
