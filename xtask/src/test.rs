@@ -21,7 +21,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     setup::run(&shell, setup::Purpose::Run)?;
     build_ebpf::run()?;
     let mut summary = Summary::default();
-    println!("unit and property tests");
+    println!("unit and property tests (building takes minutes the first time)");
     cargo_test(&shell, &["--lib", "--bins", "--no-fail-fast"], &mut summary)?;
     cargo_test(&shell, &["--doc", "--no-fail-fast"], &mut summary)?;
     println!("verifier and end-to-end cases");
