@@ -2,6 +2,7 @@
 //! Not here: the surroundings, which `testbed` makes. Needs root; a case that cannot run fails and says why.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "tests unwrap, and fixtures are tests"
