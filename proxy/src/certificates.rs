@@ -50,7 +50,7 @@ use challenges::Challenges;
 use flights::{Flights, Seat};
 use internal::Internal;
 use lookups::Lookups;
-use metrics::{Ended, Metrics, Sought};
+use metrics::{Ended, Metrics};
 use step::Errand;
 
 /// A certificate with its key, ready to be presented.
@@ -159,16 +159,17 @@ impl Certificates {
         let (issuers, root) = issuers(certificates, store, &config.state_directory)?;
         let issuer_keys = listing::issuer_keys(certificates);
         let per_second = config.domains.lookups_per_second;
+        let metrics = Metrics::register(registry)?;
         let inner = Arc::new(Inner {
             store: store.clone(),
             domains: domains.clone(),
             control: control.clone(),
             cache: Cache::new(certificates.cached),
             flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
-            challenges: Challenges::new(store, &issuer_keys, per_second),
+            challenges: Challenges::new(store, &issuer_keys, per_second, metrics.reads.clone()),
             refusals: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(REFUSED_FOR).build(),
             lookups: Mutex::new(Lookups::new(per_second)),
-            metrics: Metrics::register(registry)?,
+            metrics,
             config: certificates.clone(),
             issuers,
             issuer_keys,
@@ -226,10 +227,7 @@ impl Certificates {
     /// The caller has found that `name` may be served.
     pub async fn tls_alpn_answer(&self, name: &ServerName) -> Option<Arc<CertifiedKey>> {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        let answer = self.inner.control.spawn(async move {
-            inner.metrics.reads.bump(Sought::Challenge);
-            inner.challenges.tls_alpn_answer(&name).await
-        });
+        let answer = self.inner.control.spawn(async move { inner.challenges.tls_alpn_answer(&name).await });
         answer.await.ok().flatten()
     }
 
@@ -242,10 +240,8 @@ impl Certificates {
             return None;
         }
         let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
-        let answer = self.inner.control.spawn(async move {
-            inner.metrics.reads.bump(Sought::Challenge);
-            inner.challenges.http_answer(&name, &token).await
-        });
+        let answer =
+            self.inner.control.spawn(async move { inner.challenges.http_answer(&name, &token).await });
         answer.await.ok().flatten()
     }
 }

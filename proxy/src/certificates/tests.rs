@@ -253,5 +253,5 @@ async fn a_token_that_is_none_is_not_looked_up() {
     for token in ["", "../x", "a b", "token.thumbprint", &"a".repeat(200)] {
         assert_eq!(instance.certificates.http_answer(&name("a.served.example"), token).await, None);
     }
-    assert_eq!(instance.certificates.inner.metrics.reads.count(Sought::Challenge), 0);
+    assert_eq!(instance.certificates.inner.metrics.reads.count(metrics::Sought::Challenge), 0);
 }
