@@ -76,29 +76,33 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn no_window_exceeds_burst_and_rate(
-            per_second in 1..2_000u32, burst in 1..50u32,
-            steps in proptest::collection::vec(0..50_000_000u64, 1..200),
-        ) {
-            let rate = Rate { per_second, burst };
-            let (mut now, mut arrival, mut taken) = (1, 0, 0u64);
-            for step in &steps {
-                now += step;
-                if let Some(next) = rate.take(arrival, now) {
-                    arrival = next;
-                    taken += 1;
-                }
-            }
-            let interval = NANOSECONDS / u64::from(per_second);
-            prop_assert!(taken <= u64::from(burst) + now / interval);
-        }
+    mod properties {
+        use super::*;
 
-        #[test]
-        fn any_numbers_are_answered(per_second: u32, burst: u32, arrival: u64, now: u64) {
-            if let Some(next) = (Rate { per_second, burst }).take(arrival, now) {
-                prop_assert!(next > now || now > u64::MAX - NANOSECONDS);
+        proptest! {
+            #[test]
+            fn no_window_exceeds_burst_and_rate(
+                per_second in 1..2_000u32, burst in 1..50u32,
+                steps in proptest::collection::vec(0..50_000_000u64, 1..200),
+            ) {
+                let rate = Rate { per_second, burst };
+                let (mut now, mut arrival, mut taken) = (1, 0, 0u64);
+                for step in &steps {
+                    now += step;
+                    if let Some(next) = rate.take(arrival, now) {
+                        arrival = next;
+                        taken += 1;
+                    }
+                }
+                let interval = NANOSECONDS / u64::from(per_second);
+                prop_assert!(taken <= u64::from(burst) + now / interval);
+            }
+
+            #[test]
+            fn any_numbers_are_answered(per_second: u32, burst: u32, arrival: u64, now: u64) {
+                if let Some(next) = (Rate { per_second, burst }).take(arrival, now) {
+                    prop_assert!(next > now || now > u64::MAX - NANOSECONDS);
+                }
             }
         }
     }

@@ -235,55 +235,59 @@ fn mutate(bytes: &mut Vec<u8>, mutations: &[(u8, usize, u8)]) {
     }
 }
 
-proptest! {
-    #[test]
-    fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        walk([bytes.as_slice()]);
-        walk([[22, 3, 1, 1, 0, 1, 0, 0, 0xfc].as_slice(), &bytes]);
-    }
+mod properties {
+    use super::*;
 
-    #[test]
-    fn the_answer_does_not_depend_on_the_cut(
-        name in dns_name(), key_share_first: bool, extensions_before in 0..60usize, record_bytes in 20..400usize,
-        cuts in proptest::collection::vec(any::<usize>(), 0..30),
-        mutations in proptest::collection::vec((0..4u8, 0..300usize, any::<u8>()), 0..3),
-    ) {
-        let hello = Hello { extensions_before, key_share_first, record_bytes, ..Hello::with(&name) };
-        let mut bytes = hello.bytes();
-        mutate(&mut bytes, &mutations);
-        prop_assert_eq!(walk(pieces(&bytes, &cuts)), walk([bytes.as_slice()]));
-        prop_assert_eq!(walk(bytes.chunks(1)), walk([bytes.as_slice()]));
-    }
-
-    #[test]
-    fn a_real_hello_has_the_name_rustls_sees(
-        name in dns_name(), post_quantum: bool, sni: bool, alpn in proptest::collection::vec("[a-z0-9/.]{1,20}", 0..5),
-    ) {
-        let alpn: Vec<Vec<u8>> = alpn.into_iter().map(String::into_bytes).collect();
-        let bytes = rustls_hello(&name, post_quantum, &alpn, sni);
-        let (progress, ours) = walk([bytes.as_slice()]);
-        prop_assert_eq!(progress == Progress::NoName, !sni);
-        prop_assert_eq!(rustls_sees(&bytes), Seen::Name(sni.then(|| folded(&ours))));
-    }
-
-    #[test]
-    fn a_mutated_hello_has_the_name_rustls_sees_or_is_refused(
-        name in dns_name(), record_bytes in 60..600usize,
-        mutations in proptest::collection::vec((0..4u8, any::<usize>(), any::<u8>()), 1..4),
-    ) {
-        let mut bytes = Hello { record_bytes, ..Hello::with(&name) }.bytes();
-        mutate(&mut bytes, &mutations);
-        let (progress, ours) = walk([bytes.as_slice()]);
-        let theirs = rustls_sees(&bytes);
-        if progress == Progress::Name {
-            prop_assert!(
-                matches!(theirs, Seen::Refused | Seen::Incomplete) || theirs == Seen::Name(Some(folded(&ours))),
-                "ours {:?}, theirs {theirs:?}", String::from_utf8_lossy(&ours)
-            );
+    proptest! {
+        #[test]
+        fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            walk([bytes.as_slice()]);
+            walk([[22, 3, 1, 1, 0, 1, 0, 0, 0xfc].as_slice(), &bytes]);
         }
-        if let Seen::Name(Some(name)) = theirs {
-            let judged = folded(&ours) == name || matches!(progress, Progress::TooLong | Progress::Malformed);
-            prop_assert!(judged, "theirs {:?}, ours {progress:?}", String::from_utf8_lossy(&name));
+
+        #[test]
+        fn the_answer_does_not_depend_on_the_cut(
+            name in dns_name(), key_share_first: bool, extensions_before in 0..60usize, record_bytes in 20..400usize,
+            cuts in proptest::collection::vec(any::<usize>(), 0..30),
+            mutations in proptest::collection::vec((0..4u8, 0..300usize, any::<u8>()), 0..3),
+        ) {
+            let hello = Hello { extensions_before, key_share_first, record_bytes, ..Hello::with(&name) };
+            let mut bytes = hello.bytes();
+            mutate(&mut bytes, &mutations);
+            prop_assert_eq!(walk(pieces(&bytes, &cuts)), walk([bytes.as_slice()]));
+            prop_assert_eq!(walk(bytes.chunks(1)), walk([bytes.as_slice()]));
+        }
+
+        #[test]
+        fn a_real_hello_has_the_name_rustls_sees(
+            name in dns_name(), post_quantum: bool, sni: bool, alpn in proptest::collection::vec("[a-z0-9/.]{1,20}", 0..5),
+        ) {
+            let alpn: Vec<Vec<u8>> = alpn.into_iter().map(String::into_bytes).collect();
+            let bytes = rustls_hello(&name, post_quantum, &alpn, sni);
+            let (progress, ours) = walk([bytes.as_slice()]);
+            prop_assert_eq!(progress == Progress::NoName, !sni);
+            prop_assert_eq!(rustls_sees(&bytes), Seen::Name(sni.then(|| folded(&ours))));
+        }
+
+        #[test]
+        fn a_mutated_hello_has_the_name_rustls_sees_or_is_refused(
+            name in dns_name(), record_bytes in 60..600usize,
+            mutations in proptest::collection::vec((0..4u8, any::<usize>(), any::<u8>()), 1..4),
+        ) {
+            let mut bytes = Hello { record_bytes, ..Hello::with(&name) }.bytes();
+            mutate(&mut bytes, &mutations);
+            let (progress, ours) = walk([bytes.as_slice()]);
+            let theirs = rustls_sees(&bytes);
+            if progress == Progress::Name {
+                prop_assert!(
+                    matches!(theirs, Seen::Refused | Seen::Incomplete) || theirs == Seen::Name(Some(folded(&ours))),
+                    "ours {:?}, theirs {theirs:?}", String::from_utf8_lossy(&ours)
+                );
+            }
+            if let Seen::Name(Some(name)) = theirs {
+                let judged = folded(&ours) == name || matches!(progress, Progress::TooLong | Progress::Malformed);
+                prop_assert!(judged, "theirs {:?}, ours {progress:?}", String::from_utf8_lossy(&name));
+            }
         }
     }
 }

@@ -198,9 +198,13 @@ fn what_an_earlier_frame_left_in_the_scratch_does_not_matter() {
     }
 }
 
-proptest! {
-    #[test]
-    fn any_frame_is_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = decide(bytes.as_slice(), &Filled::default(), &mut Scratch::new());
+mod properties {
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_frame_is_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decide(bytes.as_slice(), &Filled::default(), &mut Scratch::new());
+        }
     }
 }

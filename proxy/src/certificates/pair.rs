@@ -188,12 +188,16 @@ pub(super) mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn no_bytes_panic(chain in proptest::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,80}") {
-            let _ = Pair::read(&chain, text.as_bytes(), &pattern("a.example"));
-            let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(&chain));
-            let _ = Pair::read(pem.as_bytes(), pem.as_bytes(), &pattern("a.example"));
+    mod properties {
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn no_bytes_panic(chain in proptest::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,80}") {
+                let _ = Pair::read(&chain, text.as_bytes(), &pattern("a.example"));
+                let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(&chain));
+                let _ = Pair::read(pem.as_bytes(), pem.as_bytes(), &pattern("a.example"));
+            }
         }
     }
 

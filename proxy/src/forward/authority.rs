@@ -44,13 +44,17 @@ impl fmt::Display for Authority {
 mod tests {
     use super::*;
 
-    proptest::proptest! {
-        #[test]
-        fn whatever_a_stranger_writes_is_read_once_or_refused(bytes: Vec<u8>, name in "[a-z0-9.:@-]{0,40}") {
-            for given in [bytes.as_slice(), name.as_bytes()] {
-                let read = Authority::parse(given, 443);
-                let again = read.as_ref().map(|host| Authority::parse(host.to_string().as_bytes(), 443));
-                proptest::prop_assert!(again.is_none_or(|again| again == read));
+    mod properties {
+        use super::*;
+
+        proptest::proptest! {
+            #[test]
+            fn whatever_a_stranger_writes_is_read_once_or_refused(bytes: Vec<u8>, name in "[a-z0-9.:@-]{0,40}") {
+                for given in [bytes.as_slice(), name.as_bytes()] {
+                    let read = Authority::parse(given, 443);
+                    let again = read.as_ref().map(|host| Authority::parse(host.to_string().as_bytes(), 443));
+                    proptest::prop_assert!(again.is_none_or(|again| again == read));
+                }
             }
         }
     }

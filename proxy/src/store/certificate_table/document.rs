@@ -145,16 +145,20 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn no_text_panics(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Metadata::read(text.as_bytes()).renewed(&[text], None).write();
-            let _ = Metadata::read(&bytes);
-        }
+    mod properties {
+        use super::*;
 
-        #[test]
-        fn quoted_texts_read_back(text in "\\PC{0,80}") {
-            prop_assert_eq!(serde_json::from_str::<String>(&quoted(&text)).unwrap(), text);
+        proptest! {
+            #[test]
+            fn no_text_panics(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+                let _ = Metadata::read(text.as_bytes()).renewed(&[text], None).write();
+                let _ = Metadata::read(&bytes);
+            }
+
+            #[test]
+            fn quoted_texts_read_back(text in "\\PC{0,80}") {
+                prop_assert_eq!(serde_json::from_str::<String>(&quoted(&text)).unwrap(), text);
+            }
         }
     }
 }

@@ -153,17 +153,21 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn no_text_leaves_its_component(text in "\\PC{0,60}") {
-            let made = safe(&text);
-            prop_assert!(made.chars().all(|c| c.is_ascii_alphanumeric() || "_@.-".contains(c)), "{}", made);
-            prop_assert!(!made.contains('/'));
-        }
+    mod properties {
+        use super::*;
 
-        #[test]
-        fn what_is_safe_stays_as_it_is(text in "[a-z0-9@_-]{0,40}") {
-            prop_assert_eq!(safe(&text), text);
+        proptest! {
+            #[test]
+            fn no_text_leaves_its_component(text in "\\PC{0,60}") {
+                let made = safe(&text);
+                prop_assert!(made.chars().all(|c| c.is_ascii_alphanumeric() || "_@.-".contains(c)), "{}", made);
+                prop_assert!(!made.contains('/'));
+            }
+
+            #[test]
+            fn what_is_safe_stays_as_it_is(text in "[a-z0-9@_-]{0,40}") {
+                prop_assert_eq!(safe(&text), text);
+            }
         }
     }
 }

@@ -226,30 +226,34 @@ mod tests {
 
     use super::*;
 
-    proptest! {
-        #[test]
-        fn records_read_back_as_they_were_written(
-            texts in proptest::collection::vec("\\PC{0,20}", 5),
-            seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 3),
-            failures: u32,
-        ) {
-            let name = ServerName::parse("a.example").unwrap();
-            let at = |n: usize| seconds[n].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
-            let record = Record {
-                issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
-                serial: texts[3].clone(), problem: texts[4].clone(),
-                not_after: at(0), renew_at: at(1), retry_at: at(2), failures, ..Record::new(&name)
-            };
-            prop_assert_eq!(Record::read(&name, &record.write()).unwrap(), record);
-        }
+    mod properties {
+        use super::*;
 
-        #[test]
-        fn no_item_panics(attribute in "[a-z_]{1,12}", text in "\\PC{0,40}", number: bool) {
-            let name = ServerName::parse("a.example").unwrap();
-            let value = if number { AttributeValue::N(text) } else { AttributeValue::S(text) };
-            let mut item = key(&name);
-            item.insert(attribute, value);
-            let _ = (Record::read(&name, &item), read_due(&item));
+        proptest! {
+            #[test]
+            fn records_read_back_as_they_were_written(
+                texts in proptest::collection::vec("\\PC{0,20}", 5),
+                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 3),
+                failures: u32,
+            ) {
+                let name = ServerName::parse("a.example").unwrap();
+                let at = |n: usize| seconds[n].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+                let record = Record {
+                    issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
+                    serial: texts[3].clone(), problem: texts[4].clone(),
+                    not_after: at(0), renew_at: at(1), retry_at: at(2), failures, ..Record::new(&name)
+                };
+                prop_assert_eq!(Record::read(&name, &record.write()).unwrap(), record);
+            }
+
+            #[test]
+            fn no_item_panics(attribute in "[a-z_]{1,12}", text in "\\PC{0,40}", number: bool) {
+                let name = ServerName::parse("a.example").unwrap();
+                let value = if number { AttributeValue::N(text) } else { AttributeValue::S(text) };
+                let mut item = key(&name);
+                item.insert(attribute, value);
+                let _ = (Record::read(&name, &item), read_due(&item));
+            }
         }
     }
 }

@@ -221,15 +221,19 @@ async fn the_first_account_key_is_the_fleets() {
     assert_eq!(key.unwrap().as_slice(), b"first");
 }
 
-proptest! {
-    #[test]
-    fn no_item_panics(text in "\\PC{0,200}", base64: bool) {
-        let mut item = item::item("x", text.as_bytes(), SystemTime::now());
-        if !base64 {
-            item.insert(item::CONTENTS.to_owned(), AttributeValue::S(text));
-        }
-        if let Some(contents) = item::contents(&item) {
-            let _ = (Challenge::read(&contents), Account::read(&contents), Metadata::read(&contents).write());
+mod properties {
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_item_panics(text in "\\PC{0,200}", base64: bool) {
+            let mut item = item::item("x", text.as_bytes(), SystemTime::now());
+            if !base64 {
+                item.insert(item::CONTENTS.to_owned(), AttributeValue::S(text));
+            }
+            if let Some(contents) = item::contents(&item) {
+                let _ = (Challenge::read(&contents), Account::read(&contents), Metadata::read(&contents).write());
+            }
         }
     }
 }
