@@ -75,8 +75,21 @@ pub trait Stream: Unpin + 'static {
     /// Ready when all that was sent has been taken by the kernel.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// How far what was sent has come; one system call.
+    fn outgoing(&self) -> Outgoing;
+
     /// Flushes, then ends our direction (FIN, RFC 9293 §3.6); the peer's stays open.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// How far what was given to [`Stream::send`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Bytes given since the start.
+    pub given: u64,
+    /// How many of them the peer's kernel has acknowledged. The kernel's own buffer holds megabytes, so what it has taken
+    /// says nothing of the peer.
+    pub acknowledged: u64,
 }
 
 label! {

@@ -15,7 +15,7 @@ use hyper::rt::ReadBufCursor;
 use rustls::Connection;
 
 use super::farewell::farewell;
-use crate::transport::{Chunk, Stream};
+use crate::transport::{Chunk, Outgoing, Stream};
 
 /// Plaintext over TLS over a transport stream, on the server's and the client's side.
 #[derive(Debug)]
@@ -36,6 +36,11 @@ impl<S: Stream> TlsStream<S> {
     #[must_use]
     pub fn is_http2(&self) -> bool {
         self.tls.alpn_protocol() == Some(b"h2")
+    }
+
+    /// How far the ciphertext has come; see [`Stream::outgoing`].
+    pub fn outgoing(&self) -> Outgoing {
+        self.stream.outgoing()
     }
 
     /// Completes the handshake within `limit`, all flights together: a peer that trickles gains nothing by it. A peer

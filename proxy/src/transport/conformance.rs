@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Chunk, HyperIo, Listener, SEND_LIMIT, Stream, Transport,
+    Chunk, HyperIo, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     socket::{Awaits, bind_listener},
 };
 
@@ -37,6 +37,7 @@ over_both_back_ends! {
     half_close_leaves_our_direction_open
     large_writes_reach_a_slow_reader_whole_and_in_order
     a_peer_that_does_not_read_stops_the_sender
+    what_a_peer_has_not_taken_is_known
     many_small_sends_to_a_peer_that_does_not_read_share_buffers
     drop_with_operations_in_flight_closes_the_socket
     drop_ends_the_stream_for_the_peer
@@ -131,6 +132,23 @@ fn a_peer_that_does_not_read_stops_the_sender<T: Transport>() {
         peer.read_to_end(&mut all).await.unwrap();
         assert!(all == pattern(0, sent), "{} of {sent} bytes", all.len());
         closing.await.unwrap();
+    });
+}
+
+fn what_a_peer_has_not_taken_is_known<T: Transport>() {
+    within_deadline(|transport: T| async move {
+        let (mut ours, mut peer) = pair(&transport).await;
+        assert_eq!(ours.outgoing(), Outgoing { given: 0, acknowledged: 0 });
+        let sent = send_until_stuck(&mut ours, Chunk::SIZE).await as u64;
+        let stuck = ours.outgoing();
+        assert!(stuck.given == sent && stuck.acknowledged < sent, "{stuck:?} of {sent}");
+        let reading = spawn_local(async move {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).await.unwrap();
+        });
+        poll_fn(|cx| ours.poll_shutdown(cx)).await.unwrap();
+        reading.await.unwrap();
+        eventually("all is acknowledged", || ours.outgoing().acknowledged == sent).await;
     });
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Chunk, Listener, SEND_LIMIT, Stream, Transport, queue::SendQueue};
+use super::{
+    Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport, queue::SendQueue, socket::unacknowledged,
+};
 
 /// Sockets over epoll.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +106,10 @@ impl Stream for EpollStream {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_write(cx, 0)
+    }
+
+    fn outgoing(&self) -> Outgoing {
+        self.queue.outgoing(unacknowledged(&self.socket))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,7 +8,7 @@ use std::{
 
 use hyper::rt::ReadBufCursor;
 
-use super::{Chunk, Stream};
+use super::{Chunk, Outgoing, Stream};
 
 /// A stream as hyper reads and writes it in cleartext.
 #[derive(Debug)]
@@ -21,6 +21,11 @@ impl<S: Stream> HyperIo<S> {
     /// Around `stream`.
     pub fn new(stream: S) -> Self {
         Self { stream, unread: None }
+    }
+
+    /// See [`Stream::outgoing`].
+    pub fn outgoing(&self) -> Outgoing {
+        self.stream.outgoing()
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::chunk::Chunk;
+use super::{Outgoing, chunk::Chunk};
 
 /// Chunks on their way, and how many bytes they are.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     chunks: VecDeque<Chunk>,
     bytes: usize,
+    given: u64,
 }
 
 impl SendQueue {
@@ -16,6 +17,7 @@ impl SendQueue {
     /// (RFC 9113 §10.5) is held to twice as much memory as [`SendQueue::bytes`] says.
     pub(super) fn push(&mut self, chunk: Chunk) {
         self.bytes += chunk.len();
+        self.given += chunk.len() as u64;
         match self.chunks.back_mut() {
             _ if chunk.is_empty() => {}
             Some(last) if chunk.len() <= last.spare() => {
@@ -27,7 +29,13 @@ impl SendQueue {
 
     /// Forgets everything: the stream has failed, and nothing of it can be sent any more.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { given: self.given, ..Self::default() };
+    }
+
+    /// How far what was pushed has come, while the kernel still holds `unacknowledged` bytes of it.
+    pub(super) fn outgoing(&self, unacknowledged: u64) -> Outgoing {
+        let waiting = unacknowledged.saturating_add(self.bytes as u64);
+        Outgoing { given: self.given, acknowledged: self.given.saturating_sub(waiting) }
     }
 
     /// Bytes not yet taken by the kernel; those of a batch that is out are among them.

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    os::fd::AsRawFd,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -38,6 +39,15 @@ pub struct BindError {
     cause: io::Error,
 }
 
+/// Bytes written to `socket` that its peer has not acknowledged (tcp(7), SIOCOUTQ); 0 where the kernel does not say.
+#[expect(unsafe_code, reason = "neither socket2 nor nix knows SIOCOUTQ")]
+pub(super) fn unacknowledged(socket: &impl AsRawFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while `socket` is borrowed, and the request writes one int, which `bytes` is.
+    let code = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if code == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
+}
+
 /// Has the runtime of this thread say when a connection waits on `socket`.
 #[expect(
     unsafe_code,
@@ -65,8 +75,7 @@ fn prepare(socket: &Socket, address: SocketAddr, awaits: Awaits) -> io::Result<(
 
 /// One second, and not more: longer makes the kernel drop the final ACK of slow clients.
 #[expect(unsafe_code, reason = "neither socket2 nor nix knows TCP_DEFER_ACCEPT")]
-fn defer_accept(socket: &Socket) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+fn defer_accept(socket: &impl AsRawFd) -> io::Result<()> {
     let seconds: libc::c_int = 1;
     #[expect(clippy::cast_possible_truncation, reason = "the size of an int")]
     let length = size_of_val(&seconds) as libc::socklen_t;

@@ -27,7 +27,12 @@ use tokio_uring::{
     net::TcpStream,
 };
 
-use super::{Chunk, Listener, SEND_LIMIT, Stream, Transport, epoll::ended, queue::SendQueue, socket::watch};
+use super::{
+    Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
+    epoll::ended,
+    queue::SendQueue,
+    socket::{unacknowledged, watch},
+};
 
 /// Sockets over `io_uring`.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +133,10 @@ impl Stream for UringStream {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_write(cx, 0)
+    }
+
+    fn outgoing(&self) -> Outgoing {
+        self.queue.outgoing(unacknowledged(&*self.socket))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
