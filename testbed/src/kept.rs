@@ -52,6 +52,12 @@ impl Kept {
         Ok(status)
     }
 
+    /// GET on the kept connection, of whose answer nothing is read.
+    pub fn ask(&mut self, path: &str) -> anyhow::Result<()> {
+        self.stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.name).as_bytes())?;
+        Ok(self.stream.flush()?)
+    }
+
     fn head(&mut self) -> anyhow::Result<(u16, usize)> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

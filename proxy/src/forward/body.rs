@@ -53,6 +53,17 @@ impl Body {
     }
 }
 
+impl Body {
+    /// It is about to be dropped because its client takes too little of it.
+    pub(crate) fn not_taken(&mut self) {
+        if let Source::Relay(relay) = &mut self.0
+            && let Some(record) = &mut relay.record
+        {
+            record.outcome = Outcome::ClientNotReading;
+        }
+    }
+}
+
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {

@@ -49,6 +49,8 @@ label! {
         Stalled = "upstream_stalled",
         /// The client's body came too slowly.
         ClientSlow = "client_slow",
+        /// The client took the answer too slowly.
+        ClientNotReading = "client_not_reading",
         /// The client went away.
         ClientGone = "client_gone",
     }

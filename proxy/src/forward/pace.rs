@@ -1,4 +1,4 @@
-//! Whether a body still comes fast enough.
+//! Whether a body still comes, or is taken, fast enough.
 
 use std::{
     future::Future,
@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 /// A window of waiting in which at least some bytes must come. Only time spent waiting for the sender counts: a receiver that
 /// does not read makes no sender slow.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     window: Duration,
     least: u64,
     waited: Duration,
@@ -22,9 +22,8 @@ pub(super) struct Pace {
 
 impl Pace {
     /// At least one byte in `window`, and `rate` bytes per second averaged over it.
-    pub(super) fn new(window: Duration, rate: u64) -> Self {
-        let least = rate.saturating_mul(window.as_secs()).max(1);
-        Self { window, least, waited: Duration::ZERO, bytes: 0, waiting_since: None }
+    pub(crate) fn new(window: Duration, rate: u64) -> Self {
+        Self { window, least: least(window, rate), waited: Duration::ZERO, bytes: 0, waiting_since: None }
     }
 
     /// Nothing is there yet.
@@ -33,7 +32,7 @@ impl Pace {
     }
 
     /// `bytes` have come.
-    pub(super) fn arrived(&mut self, bytes: u64, now: Instant) {
+    pub(crate) fn arrived(&mut self, bytes: u64, now: Instant) {
         self.waited += self.waiting_since.take().map_or(Duration::ZERO, |since| now - since);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.waited >= self.window && self.bytes >= self.least {
@@ -52,24 +51,29 @@ impl Pace {
     }
 }
 
+/// Bytes that `window` must see at `rate` per second; silence is too slow at any rate.
+pub(crate) fn least(window: Duration, rate: u64) -> u64 {
+    rate.saturating_mul(window.as_secs()).max(1)
+}
+
 /// The sender was too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooSlow;
+pub(crate) struct TooSlow;
 
 /// A [`Pace`] with a clock.
 #[derive(Debug)]
-pub(super) struct Patience {
-    pub(super) pace: Pace,
+pub(crate) struct Patience {
+    pub(crate) pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(crate) fn new(pace: Pace) -> Self {
         Self { pace, timer: None }
     }
 
     /// Called while nothing is there; ready when the sender has had its time.
-    pub(super) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<TooSlow> {
+    pub(crate) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<TooSlow> {
         loop {
             let Ok(look_again) = self.pace.judge(now()) else { return Poll::Ready(TooSlow) };
             // A timer that is set already may be early, never late: bytes only move the end of the window away.

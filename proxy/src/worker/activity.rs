@@ -1,7 +1,7 @@
 //! What a connection is doing, and until when it may.
 //!
 //! hyper has one timer for a request's head, and starts it while the connection is still idle. Idle and head have limits
-//! of their own here, for HTTP/1.1 and HTTP/2 alike.
+//! of their own here.
 
 use std::{
     cell::Cell,
@@ -18,6 +18,7 @@ struct Inner {
     state: Cell<State>,
     served: Cell<bool>,
     closing: Cell<bool>,
+    cut: Cell<bool>,
     limits: Limits,
 }
 
@@ -25,7 +26,16 @@ struct Inner {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) idle: Duration,
-    pub(super) head: Duration,
+    /// None in HTTP/2: what comes in may be a frame of any kind (a window's update after the last answer, a ping), so a
+    /// connection that sends without a request is as good as idle.
+    pub(super) head: Option<Duration>,
+}
+
+/// What a connection does while it has no request in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pastime {
+    Idle,
+    Head,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +52,13 @@ pub(super) struct InProgress(Activity);
 impl Activity {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
         let state = Cell::new(State::Idle { since: now });
-        Self(Rc::new(Inner { state, served: Cell::new(false), closing: Cell::new(false), limits }))
+        let (served, closing, cut) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        Self(Rc::new(Inner { state, served, closing, cut, limits }))
     }
 
     /// Bytes came in.
     pub(super) fn received(&self, now: Instant) {
-        if let State::Idle { .. } = self.0.state.get() {
+        if let (State::Idle { .. }, Some(_)) = (self.0.state.get(), self.0.limits.head) {
             self.0.state.set(State::Head { since: now });
         }
     }
@@ -83,9 +94,36 @@ impl Activity {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.0.state.get() {
             State::Idle { since } => Some(since + self.0.limits.idle),
-            State::Head { since } => Some(since + self.0.limits.head),
+            State::Head { since } => self.0.limits.head.map(|limit| since + limit),
             State::Busy { .. } => None,
         }
+    }
+
+    /// What it has done for too long.
+    pub(super) fn overdue(&self, now: Instant) -> Option<Pastime> {
+        self.deadline().filter(|deadline| now >= *deadline)?;
+        match self.0.state.get() {
+            State::Idle { .. } => Some(Pastime::Idle),
+            State::Head { .. } => Some(Pastime::Head),
+            State::Busy { .. } => None,
+        }
+    }
+
+    /// Its last answer is still being read: idle begins anew.
+    pub(super) fn still_sending(&self, now: Instant) {
+        if let State::Idle { .. } = self.0.state.get() {
+            self.0.state.set(State::Idle { since: now });
+        }
+    }
+
+    /// Its peer takes too little: it is about to be dropped.
+    pub(super) fn cut(&self) {
+        self.0.cut.set(true);
+    }
+
+    /// Whether [`Activity::cut`] was called.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.cut.get()
     }
 }
 
@@ -93,6 +131,11 @@ impl InProgress {
     /// The connection is to end with this request's answer.
     pub(super) fn close_after(&self) {
         self.0.0.closing.set(true);
+    }
+
+    /// Whether its connection is dropped for taking too little.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.is_cut()
     }
 }
 
@@ -114,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn idle_and_head_have_their_own_limits_and_a_request_has_none() {
         let start = now();
-        let limits = Limits { idle: Duration::from_mins(1), head: Duration::from_secs(10) };
+        let head = Duration::from_secs(10);
+        let limits = Limits { idle: Duration::from_mins(1), head: Some(head) };
         let activity = Activity::new(limits, start);
         assert_eq!(activity.deadline(), Some(start + limits.idle));
         let first_byte = start + Duration::from_secs(5);
@@ -122,7 +166,7 @@ mod tests {
         activity.received(first_byte + Duration::from_secs(9));
         assert_eq!(
             activity.deadline(),
-            Some(first_byte + limits.head),
+            Some(first_byte + head),
             "a trickle does not move the head's deadline"
         );
         let (one, two) = (activity.begin(), activity.begin());
@@ -130,5 +174,14 @@ mod tests {
         assert_eq!(activity.deadline(), None, "a second stream goes on");
         drop(two);
         assert!(activity.deadline() >= Some(start + limits.idle) && activity.has_served());
+    }
+
+    #[tokio::test]
+    async fn frames_between_requests_do_not_hurry_an_http2_connection() {
+        let (start, idle) = (now(), Duration::from_mins(1));
+        let activity = Activity::new(Limits { idle, head: None }, start);
+        activity.received(start + Duration::from_secs(1));
+        assert_eq!(activity.deadline(), Some(start + idle));
+        assert_eq!(activity.overdue(start + idle), Some(Pastime::Idle));
     }
 }

@@ -1,10 +1,10 @@
 //! A connection to a cleartext port.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use super::{
     activity::now,
-    http::{self, Version},
+    http::{self, Terms, Version},
     thread::Worker,
 };
 use crate::{
@@ -21,5 +21,5 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         let (forwarder, arrival) = (worker.forwarder.clone(), Rc::clone(&arrival));
         async move { forwarder.serve_http(request, &arrival, now()).await }
     };
-    http::serve(HyperIo::new(stream), Version::Http1, &limits, phase, answer).await;
+    http::serve(HyperIo::new(stream), terms, answer).await;
 }

@@ -1,56 +1,98 @@
 //! HTTP on one connection: hyper with this instance's limits, a watchdog beside it, and an orderly end when draining.
 
+mod observed;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     future::{Future, poll_fn},
-    io,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
 };
 
 use bytes::Bytes;
 use hyper::{
     Request, Response,
-    body::{Body, Frame, Incoming, SizeHint},
-    rt::ReadBufCursor,
+    body::{Body, Incoming},
     server::conn::{http1, http2},
 };
 use hyper_util::rt::TokioTimer;
 
-use super::activity::{Activity, InProgress, Limits, now};
+use self::{observed::Observed, tracked::Tracked};
+use super::{
+    activity::{Activity, Limits, now},
+    metrics::Metrics,
+    outflow::Outflow,
+    streams::Streams,
+    watchdog::{Verdict, Watchdog},
+};
 use crate::{
     config, forward,
     phase::{Phase, PhaseWatch},
+    tls::TlsStream,
+    transport::{HyperIo, Outgoing, Stream},
 };
 
+/// What a connection is served by.
+pub(super) struct Terms<'a> {
+    pub(super) version: Version,
+    pub(super) limits: &'a config::Limits,
+    pub(super) phase: PhaseWatch,
+    pub(super) metrics: &'a Metrics,
+}
+
+/// A byte stream to a client, with or without TLS.
+pub(super) trait ClientStream: hyper::rt::Read + hyper::rt::Write + Unpin + 'static {
+    /// How far what was written has come.
+    fn outgoing(&self) -> Outgoing;
+}
+
+impl<S: Stream> ClientStream for HyperIo<S> {
+    fn outgoing(&self) -> Outgoing {
+        self.outgoing()
+    }
+}
+
+impl<S: Stream> ClientStream for TlsStream<S> {
+    fn outgoing(&self) -> Outgoing {
+        self.outgoing()
+    }
+}
+
 /// Serves `stream` until its end; `answer` is called for each request.
-pub(super) async fn serve<S, F, Fut>(
-    stream: S,
-    version: Version,
-    limits: &config::Limits,
-    phase: PhaseWatch,
-    answer: F,
-) where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+pub(super) async fn serve<S, F, Fut>(stream: S, terms: Terms<'_>, answer: F)
+where
+    S: ClientStream,
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Response<forward::Body>> + 'static,
 {
-    let times = Limits { idle: *limits.idle, head: *limits.header_timeout };
-    let activity = Activity::new(times, now());
-    let stream = Observed { stream, activity: activity.clone() };
-    let service = service(answer, activity.clone());
+    let Terms { version, limits, phase, metrics } = terms;
+    let head = (version == Version::Http1).then_some(*limits.header_timeout);
+    let activity = Activity::new(Limits { idle: *limits.idle, head }, now());
+    let outflow = Rc::new(Outflow::new(*limits.idle, limits.minimum_rate));
+    let stream = Rc::new(RefCell::new(stream));
+    let watch = Watch {
+        watchdog: Watchdog { activity: &activity, outflow: &outflow },
+        outgoing: || stream.borrow().outgoing(),
+        metrics,
+    };
+    let (activity, outflow) = (activity.clone(), Rc::clone(&outflow));
+    let observed = Observed { stream: Rc::clone(&stream), activity: activity.clone(), outflow };
+    let service = service(answer, activity);
     match version {
         Version::Http1 => {
             let mut builder = http1(limits);
             // A connection taken while draining carries one request: `Connection: close` (RFC 9112 §9.6).
             builder.keep_alive(*phase.borrow() != Phase::Draining);
-            drive(builder.serve_connection(stream, service), activity, phase).await;
+            drive(builder.serve_connection(observed, service), watch, phase).await;
         }
-        Version::Http2 => drive(http2(limits).serve_connection(stream, service), activity, phase).await,
+        Version::Http2 => {
+            drive(http2(limits, metrics).serve_connection(observed, service), watch, phase).await;
+        }
     }
 }
 
@@ -68,7 +110,16 @@ trait Connection: Future<Output = hyper::Result<()>> {
     fn shut_down(self: Pin<&mut Self>);
 }
 
-async fn drive<C: Connection>(connection: C, activity: Activity, phase: PhaseWatch) {
+/// Who looks after a connection while hyper drives it.
+struct Watch<'a, O> {
+    watchdog: Watchdog<'a>,
+    outgoing: O,
+    metrics: &'a Metrics,
+}
+
+async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>, phase: PhaseWatch) {
+    let Watch { watchdog, outgoing, metrics } = watch;
+    let activity = watchdog.activity;
     let mut connection = pin!(connection);
     let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
     let mut patience = pin!(tokio::time::sleep(RECONSIDER));
@@ -89,15 +140,24 @@ async fn drive<C: Connection>(connection: C, activity: Activity, phase: PhaseWat
             }
         }
         // After the connection, since what it just read moves the deadline.
-        while let Some(deadline) = activity.deadline() {
+        while let Some(deadline) = watchdog.deadline() {
             patience.as_mut().reset(deadline.into());
             ready!(patience.as_mut().poll(cx));
-            if std::mem::replace(&mut ending, true) {
-                return Poll::Ready(());
-            }
-            connection.as_mut().shut_down();
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            match watchdog.judge(now(), outgoing()) {
+                Verdict::GoOn => {}
+                Verdict::Close(_) if ending => return Poll::Ready(()),
+                Verdict::Close(limit) => {
+                    metrics.ended.bump(limit);
+                    ending = true;
+                    connection.as_mut().shut_down();
+                    if connection.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
+                Verdict::Cut(limit) => {
+                    metrics.ended.bump(limit);
+                    return Poll::Ready(());
+                }
             }
         }
         Poll::Pending
@@ -127,9 +187,9 @@ fn http1(limits: &config::Limits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &config::Limits) -> http2::Builder<LocalExecutor> {
+fn http2(limits: &config::Limits, metrics: &Metrics) -> http2::Builder<Streams> {
     let window = |size: config::ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX >> 1);
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let mut builder = http2::Builder::new(Streams::new(limits, metrics));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams)
@@ -157,7 +217,7 @@ where
     }
 }
 
-impl<S, V, B> Connection for http2::Connection<S, V, LocalExecutor>
+impl<S, V, B> Connection for http2::Connection<S, V, Streams>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
     V: hyper::service::HttpService<Incoming, ResBody = B>,
@@ -169,18 +229,6 @@ where
     const CLOSES_UNUSED: bool = false;
     fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();
-    }
-}
-
-/// Streams of an HTTP/2 connection are tasks of this worker.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
     }
 }
 
@@ -205,79 +253,9 @@ where
             if response.extensions().get::<forward::Closes>().is_some() {
                 in_progress.close_after();
             }
-            Ok(response.map(|body| Tracked { body, _in_progress: in_progress }))
+            Ok(response.map(|body| Tracked::new(body, in_progress)))
         }
     })
-}
-
-/// A body whose end is the end of its request.
-struct Tracked {
-    body: forward::Body,
-    _in_progress: InProgress,
-}
-
-impl Body for Tracked {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A stream that reports when bytes come in.
-struct Observed<S> {
-    stream: S,
-    activity: Activity,
-}
-
-impl<S: hyper::rt::Read + Unpin> hyper::rt::Read for Observed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.activity.received(now());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: hyper::rt::Write + Unpin> hyper::rt::Write for Observed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 /// How often a connection that has not carried a request yet is looked at again while draining.

@@ -45,6 +45,20 @@ label! {
 }
 
 label! {
+    /// Which limit ended a connection or, where it says so, one stream of HTTP/2.
+    pub enum Ended["limit"] {
+        /// No request for `limits.idle`.
+        Idle = "idle",
+        /// No whole head within `limits.header_timeout`.
+        Head = "header_timeout",
+        /// Its peer took less than `limits.minimum_rate` of what it was sent.
+        NotReading = "not_reading",
+        /// The client left a stream without a window.
+        StreamNotReading = "stream_not_reading",
+    }
+}
+
+label! {
     /// How a handshake came to its certificate.
     pub(super) enum Found["certificate"] {
         /// This worker had it.
@@ -73,6 +87,7 @@ impl From<HandshakeEnd> for Outcome {
 #[derive(Clone)]
 pub struct Metrics {
     pub(super) connections: Counters<Outcome>,
+    pub(super) ended: Counters<Ended>,
     pub(super) open: IntGauge,
     pub(super) handshakes: Histograms<Found>,
 }
@@ -85,6 +100,11 @@ impl Metrics {
                 registry,
                 "gatehouse_tls_connections_total",
                 "Connections to TLS ports by what became of them.",
+            )?,
+            ended: Counters::register(
+                registry,
+                "gatehouse_connections_ended_total",
+                "Connections, TLS and cleartext, that a limit ended, by that limit.",
             )?,
             open: gauge(registry, "gatehouse_connections_open", "Connections open now, TLS and cleartext.")?,
             handshakes: Histograms::register(

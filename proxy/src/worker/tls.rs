@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use super::{
     activity::now,
     connections::Full,
-    http::{self, Version},
+    http::{self, Terms, Version},
     metrics::{Found, Outcome},
     thread::Worker,
 };

@@ -25,4 +25,5 @@ mod outages;
 mod protocols;
 mod random_names;
 mod single_order;
+mod slow_clients;
 mod standalone;

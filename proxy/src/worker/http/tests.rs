@@ -3,11 +3,13 @@
 use std::{future::poll_fn, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use hyper::{Request, Response, body::Incoming};
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, Response, body::Incoming, client::conn::http2};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
+    task::JoinHandle,
 };
 
 use super::*;
@@ -15,6 +17,7 @@ use crate::{
     config::{Limits, Span},
     forward::Body,
     transport::{Epoll, HyperIo, Listener, Transport, Uring, socket},
+    worker::metrics::Ended,
 };
 
 macro_rules! on_both {
@@ -37,6 +40,9 @@ on_both! {
     a_request_in_flight_when_draining_begins_is_answered,
     a_connection_taken_while_draining_carries_one_request,
     draining_sends_goaway_and_finishes_the_streams_that_are_open,
+    a_client_that_does_not_read_is_cut,
+    a_slow_reader_above_the_rate_gets_everything,
+    a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on,
 }
 
 async fn a_connection_without_a_request_is_closed<T: Transport>(transport: T) {
@@ -95,13 +101,8 @@ async fn a_connection_taken_while_draining_carries_one_request<T: Transport>(tra
 
 async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transport>(transport: T) {
     let edge = Edge::new(&transport, Version::Http2, Limits::default());
-    let stream = HyperIo::new(transport.connect(edge.address).await.unwrap());
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(LocalExecutor, stream).await.unwrap();
-    let connection = tokio::task::spawn_local(connection);
-    let request =
-        Request::builder().uri("http://a/slow").body(http_body_util::Empty::<Bytes>::new()).unwrap();
-    let answer = tokio::task::spawn_local(sender.send_request(request));
+    let (mut sender, connection) = edge.connect_http2(&transport).await;
+    let answer = tokio::task::spawn_local(sender.send_request(request("/slow")));
     edge.asked.notified().await;
     edge.phase.send_replace(Phase::Draining);
     edge.release.notify_one();
@@ -111,9 +112,59 @@ async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transpo
     drop(sender);
 }
 
-/// A listener that serves with the limits of a case; `/slow` waits to be released.
+async fn a_client_that_does_not_read_is_cut<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http1, Limits { idle: Span::millis(100), ..Limits::default() });
+    let mut client = edge.connect().await;
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    edge.ended(Ended::NotReading).await;
+    assert!(rest(&mut client).await.len() < LARGE, "what was given before is all there is");
+}
+
+async fn a_slow_reader_above_the_rate_gets_everything<T: Transport>(transport: T) {
+    let limits = Limits { idle: Span::secs(1), ..Limits::default() };
+    let edge = Edge::new(&transport, Version::Http1, limits);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut client = socket.connect(edge.address).await.unwrap();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let (mut read, mut buffer) = (0, vec![0; LARGE / 300]);
+    loop {
+        match tokio::time::timeout(PATIENCE, client.read(&mut buffer)).await.unwrap().unwrap() {
+            0 => break,
+            count => read += count,
+        }
+        // The client's own pace: three windows for the whole.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(read > LARGE, "{read} bytes with the head");
+}
+
+async fn a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on<T: Transport>(
+    transport: T,
+) {
+    let edge = Edge::new(&transport, Version::Http2, Limits { idle: Span::millis(200), ..Limits::default() });
+    let (mut sender, _connection) = edge.connect_http2(&transport).await;
+    let starved = sender.send_request(request("/large")).await.unwrap();
+    while edge.metrics.ended.count(Ended::StreamNotReading) == 0 {
+        let answer = sender.send_request(request("/")).await.unwrap();
+        let whole = tokio::time::timeout(PATIENCE, answer.into_body().collect()).await.unwrap();
+        assert_eq!(whole.unwrap().to_bytes(), "done");
+    }
+    let read = starved.into_body().collect().await;
+    assert!(read.is_err(), "a part is not taken for the whole");
+    assert_eq!(edge.metrics.ended.count(Ended::NotReading), 0);
+}
+
+fn request(path: &str) -> Request<Empty<Bytes>> {
+    Request::builder().uri(format!("http://a{path}")).body(Empty::new()).unwrap()
+}
+
+type Client = http2::SendRequest<Empty<Bytes>>;
+
+/// A listener that serves with the limits of a case; `/slow` waits to be released, `/large` answers [`LARGE`] bytes.
 struct Edge {
     address: SocketAddr,
+    metrics: Metrics,
     phase: watch::Sender<Phase>,
     asked: Rc<tokio::sync::Notify>,
     release: Rc<tokio::sync::Notify>,
@@ -127,25 +178,50 @@ impl Edge {
         let (phase, watch) = watch::channel(Phase::Serving);
         let (asked, release) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
         let (tell, wait) = (Rc::clone(&asked), Rc::clone(&release));
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let counted = metrics.clone();
         tokio::task::spawn_local(async move {
             let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
             let answer = move |request: Request<Incoming>| {
                 let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
                 async move {
-                    if request.uri().path() == "/slow" {
-                        tell.notify_one();
-                        wait.notified().await;
+                    match request.uri().path() {
+                        "/slow" => {
+                            tell.notify_one();
+                            wait.notified().await;
+                        }
+                        "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())),
+                        _ => {}
                     }
                     Response::new(Body::whole("done".into()))
                 }
             };
-            serve(HyperIo::new(stream), version, &limits, watch, answer).await;
+            let terms = Terms { version, limits: &limits, phase: watch, metrics: &counted };
+            serve(HyperIo::new(stream), terms, answer).await;
         });
-        Self { address, phase, asked, release }
+        Self { address, metrics, phase, asked, release }
     }
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn connect_http2<T: Transport>(&self, transport: &T) -> (Client, JoinHandle<hyper::Result<()>>) {
+        let stream = HyperIo::new(transport.connect(self.address).await.unwrap());
+        let executor = Streams::new(&Limits::default(), &self.metrics);
+        let (sender, connection) = http2::handshake(executor, stream).await.unwrap();
+        (sender, tokio::task::spawn_local(connection))
+    }
+
+    async fn ended(&self, limit: Ended) {
+        let counted = async {
+            while self.metrics.ended.count(limit) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted)
+            .await
+            .unwrap_or_else(|_| panic!("nothing ended by {limit:?}"));
     }
 }
 
@@ -168,4 +244,5 @@ async fn rest(client: &mut TcpStream) -> String {
 }
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const LARGE: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
