@@ -2,14 +2,15 @@
 //! Not here: connections and their limits (`worker`), which names are served (`domains`).
 //! Invariants: nothing is looked at before admission (`every_offence_has_its_own_name`); an upstream can believe what it is
 //! told of a client (`the_clients_own_claims_never_reach_the_upstream`); each request is counted and logged once, when it
-//! ends (`every_request_is_counted_once`).
+//! ends (`every_request_is_counted_once`), save that health checks are only counted
+//! (`health_is_not_logged_and_an_error_can_be_found_in_the_log`).
 
 mod admit;
 mod authority;
 mod body;
 mod cleartext;
 mod metrics;
-mod pace;
+pub(crate) mod pace;
 mod page;
 mod record;
 mod refusal;
@@ -33,7 +34,7 @@ pub use self::{
 };
 use self::{
     cleartext::Plan,
-    record::{Books, Record},
+    record::{Books, Record, RequestIds},
     refusal::Refusal,
     relay::Relay,
     upstream::{ChosenBy, Failure, Route},
@@ -44,6 +45,7 @@ use crate::{
     domains::{Domains, Permission, Site, Source},
     name::ServerName,
     phase::{Phase, PhaseWatch},
+    target::Target,
     telemetry::access_log::AccessLog,
     transport::Transport,
 };
@@ -104,8 +106,12 @@ impl<T: Transport> Forwarder<T> {
         let relay = Relay::new(
             transport,
             Arc::clone(&service.upstream),
-            &service.limits,
-            Books { metrics: service.metrics.clone(), access_log: service.access_log.clone() },
+            service.limits.clone(),
+            Books {
+                metrics: service.metrics.clone(),
+                access_log: service.access_log.clone(),
+                ids: RequestIds::new(),
+            },
             service.control.clone(),
             service.public_https_port,
         );
@@ -173,7 +179,7 @@ impl<T: Transport> Forwarder<T> {
             Permission::Unknown(_) => None,
         };
         let by_default =
-            || default.map(|target| Route { target: target.clone(), chosen_by: ChosenBy::Configuration });
+            || Some(Route { target: Option::clone(&default)?, chosen_by: ChosenBy::Configuration });
         route.or_else(by_default).ok_or(Refusal::Failure(Failure::NoTarget))
     }
 
@@ -196,7 +202,8 @@ impl<T: Transport> Forwarder<T> {
                 (Outcome::Redirect, redirect(location))
             }
         };
-        (record.outcome, record.status) = (outcome, answer.status());
+        let answer = fitting(answer, &head.method);
+        record.ours(outcome, answer.status(), answer.body().size_hint().lower());
         Ok(answer)
     }
 
@@ -262,6 +269,16 @@ fn ours(status: StatusCode, body: Bytes, fields: &[(HeaderName, HeaderValue)]) -
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().extend(fields.iter().cloned());
     response
+}
+
+/// RFC 9110 §9.3.2: HEAD is told of a body and sent none. hyper sees to that in HTTP/1.1 only.
+fn fitting(mut answer: Response<Body>, method: &Method) -> Response<Body> {
+    if *method == Method::HEAD {
+        let length = answer.body().size_hint().lower();
+        answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        *answer.body_mut() = Body::whole(Bytes::new());
+    }
+    answer
 }
 
 const UNKNOWN_CHALLENGE: &str = "no such challenge\n";

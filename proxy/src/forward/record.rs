@@ -1,6 +1,8 @@
 //! What is remembered of a request, and written when it ends, however it ends.
 
 use std::{
+    cell::Cell,
+    hash::{BuildHasher, RandomState},
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
@@ -13,24 +15,42 @@ use super::{
     body::Progress,
     metrics::{Metrics, Outcome},
     pace::now,
+    page::Reference,
 };
 use crate::{
     name::ServerName,
     telemetry::{
-        access_log::{AccessLog, Entry},
+        access_log::{AccessLog, Entry, RequestId},
         metrics::Label,
     },
 };
+
+/// Numbers for one worker's requests: each another, and those of two workers or two starts only by a chance of 2^-64 alike.
+pub(super) struct RequestIds(Cell<u64>);
+
+impl RequestIds {
+    pub(super) fn new() -> Self {
+        Self(Cell::new(RandomState::new().hash_one(0)))
+    }
+
+    fn next(&self) -> RequestId {
+        let id = self.0.get().wrapping_add(STEP);
+        self.0.set(id);
+        RequestId(id)
+    }
+}
 
 /// Where requests are written down.
 pub(super) struct Books {
     pub(super) metrics: Metrics,
     pub(super) access_log: AccessLog,
+    pub(super) ids: RequestIds,
 }
 
 /// One request. Dropping it writes it; until told otherwise, its client went away.
 pub(super) struct Record {
     books: Rc<Books>,
+    id: RequestId,
     at: Instant,
     wall: SystemTime,
     client: SocketAddr,
@@ -55,6 +75,7 @@ impl Record {
         at: Instant,
     ) -> Self {
         Self {
+            id: books.ids.next(),
             books,
             at,
             wall: SystemTime::now(),
@@ -84,6 +105,16 @@ impl Record {
         &self.method
     }
 
+    /// What a person is told to ask for help with.
+    pub(super) fn reference(&self) -> Reference {
+        Reference { id: self.id, at: self.wall }
+    }
+
+    /// An answer of our own, of so many bytes.
+    pub(super) fn ours(&mut self, outcome: Outcome, status: StatusCode, bytes: u64) {
+        (self.outcome, self.status, self.sent_bytes) = (outcome, status, bytes);
+    }
+
     /// The head of the upstream's answer is there.
     pub(super) fn answered(&mut self, status: StatusCode) {
         let duration = now() - self.at;
@@ -97,8 +128,13 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = now().saturating_duration_since(self.at);
         self.books.metrics.requests.bump(self.outcome);
+        // A balancer asks every few seconds, for ever: what it is told is a count, and no request's latency.
+        if self.outcome == Outcome::Health {
+            return;
+        }
         self.books.metrics.seconds.observe(duration.as_secs_f64());
         self.books.access_log.record(&Entry {
+            id: self.id,
             at: self.wall,
             client: self.client,
             server_name: self.server_name.as_ref().map_or("", ServerName::as_str),
@@ -123,6 +159,9 @@ fn protocol(version: Version) -> &'static str {
         _ => "HTTP/1.1",
     }
 }
+
+/// Odd, so that every number comes before one comes again; far apart, so that neighbours are not taken for each other.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What is logged where no status was ever sent; nginx's number for the same.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {

@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::{
     admit::Offence,
     metrics::Outcome,
+    page::Notice,
     upstream::{Blame, Failure},
 };
 
@@ -56,19 +57,68 @@ impl Refusal {
         }
     }
 
-    /// One sentence for whoever reads the page.
-    pub(super) fn advice(&self) -> &'static str {
+    /// What a person is told: what happened, and whose turn it is.
+    pub(super) fn notice(&self) -> Notice {
         match self {
-            Self::Offence(Offence::HostUnlikeServerName) => {
-                "This connection was opened for another site. Opening the address again usually helps."
-            }
-            Self::Offence(_) => "The request could not be understood, and was not passed on.",
-            Self::Withdrawn | Self::Foreign => "No site is served here under this name.",
-            Self::Failure(failure) => match failure.blame() {
-                Blame::Client => "The request did not arrive completely.",
-                Blame::Upstream => "The site did not answer properly. Please try again in a moment.",
-                Blame::Operator => "The site is not set up completely yet. Please try again later.",
+            Self::Offence(Offence::HostUnlikeServerName) => Notice {
+                what: "This connection belongs to another site",
+                turn: "It is your turn: open the address again, in a new window if need be.",
             },
+            Self::Offence(_) => Notice {
+                what: "The request could not be understood",
+                turn: "It is your browser's or program's turn: what it sent was refused, and not passed on to the site.",
+            },
+            Self::Withdrawn | Self::Foreign => Notice {
+                what: "There is no site under this name",
+                turn: "It is your turn: check the address; if the site is yours, add its name where you manage it.",
+            },
+            Self::Failure(failure) => of(failure),
+        }
+    }
+}
+
+fn of(failure: &Failure) -> Notice {
+    match (failure.blame(), failure.status()) {
+        (Blame::Client, _) => Notice {
+            what: "The request did not arrive completely",
+            turn: "It is your turn: send it once more, over a better connection if there is one.",
+        },
+        (Blame::Upstream, StatusCode::GATEWAY_TIMEOUT) => Notice {
+            what: "The site did not answer in time",
+            turn: "It is the site's turn: your side is in order, so please try again in a moment.",
+        },
+        (Blame::Upstream, _) => Notice {
+            what: "The site did not answer properly",
+            turn: "It is the site's turn: your side is in order, so please try again in a moment.",
+        },
+        (Blame::Operator, _) => Notice {
+            what: "The site is not set up completely",
+            turn: "It is the operator's turn: your side is in order, so please try again later.",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn every_page_says_whose_turn_it_is() {
+        for (refusal, turn) in [
+            (Refusal::Offence(Offence::HostUnlikeServerName), "your turn"),
+            (Refusal::Offence(Offence::ShadowField), "your browser's or program's turn"),
+            (Refusal::Withdrawn, "your turn"),
+            (Refusal::Foreign, "your turn"),
+            (Failure::ClientSlow.into(), "your turn"),
+            (Failure::ResponseTimeout.into(), "the site's turn"),
+            (Failure::Unreachable(io::ErrorKind::ConnectionRefused.into()).into(), "the site's turn"),
+            (Failure::NoTarget.into(), "the operator's turn"),
+        ] {
+            let notice = refusal.notice();
+            assert!(notice.turn.starts_with(&format!("It is {turn}: ")), "{refusal:?}: {notice:?}");
+            assert_eq!(notice.turn.matches(". ").count(), 0, "one sentence: {notice:?}");
         }
     }
 }

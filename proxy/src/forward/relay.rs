@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use http::{HeaderName, HeaderValue, Request, Response, Version, header, request::Parts, uri::Scheme};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::runtime::Handle;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     admit::Offence,
     authority::Authority,
     body::Upload,
-    ours,
+    fitting, ours,
     pace::Pace,
     page::page,
     record::{Books, Record},
@@ -39,7 +39,7 @@ impl<T: Transport> Relay<T> {
         public_port: u16,
     ) -> Self {
         let upstreams = Upstreams::new(transport, settings, books.metrics.clone(), control);
-        Self { upstreams, limits: limits.clone(), books: Rc::new(books), public_port }
+        Self { upstreams, limits, books: Rc::new(books), public_port }
     }
 
     pub(super) fn record(&self, head: &Parts, arrival: &Arrival, scheme: &Scheme, at: Instant) -> Record {
@@ -85,7 +85,7 @@ impl<T: Transport> Relay<T> {
         let (head, incoming) = answer.into_parts();
         let head = rewrite::response(head, record.method());
         record.answered(head.status);
-        let pace = Pace::new(*self.limits.idle, 0);
+        let pace = Pace::new(*self.limits.now().idle, 0);
         Response::from_parts(head, Body::relay(incoming, lease, pace, record))
     }
 
@@ -95,10 +95,9 @@ impl<T: Transport> Relay<T> {
             self.books.metrics.offences.bump(*offence);
         }
         let status = refusal.status();
-        let body = page(status, refusal.advice());
-        (record.status, record.outcome) = (status, refusal.outcome());
-        record.sent_bytes = body.len() as u64;
-        let mut response = ours(status, body, &PAGE_FIELDS);
+        let page = page(status, refusal.notice(), record.reference());
+        let mut response = fitting(ours(status, page, &PAGE_FIELDS), record.method());
+        record.ours(refusal.outcome(), status, response.body().size_hint().lower());
         if refusal.closes() {
             response.extensions_mut().insert(Closes);
             // RFC 9113 §8.2.2: HTTP/2 has no such field.

@@ -58,12 +58,19 @@ struct Setting {
     roots: Option<PathBuf>,
     response_timeout: config::Span,
     idle: config::Span,
+    access_log: AccessLog,
 }
 
 impl Default for Setting {
     fn default() -> Self {
         let long = config::Span::secs(20);
-        Self { origin: "http://127.0.0.1", roots: None, response_timeout: long, idle: long }
+        Self {
+            origin: "http://127.0.0.1",
+            roots: None,
+            response_timeout: long,
+            idle: long,
+            access_log: AccessLog::off(),
+        }
     }
 }
 
@@ -87,7 +94,7 @@ fn relay<T: Transport>(transport: T, setting: &Setting, metrics: Metrics) -> Rel
         roots: setting.roots.clone(),
         ..config::Upstream::default()
     };
-    let settings = Arc::new(UpstreamSettings::new(&upstream, None).unwrap());
+    let settings = Arc::new(UpstreamSettings::new(&upstream).unwrap());
     let limits = config::Limits { idle: setting.idle, ..config::Limits::default() };
     let books = Books { metrics, access_log: AccessLog::off() };
     Relay::new(transport, settings, &limits, books, Handle::current(), 443)

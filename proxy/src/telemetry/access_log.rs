@@ -11,9 +11,21 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 use super::Lines;
 use crate::config::LogFormat;
 
+/// What a request is known by: in the log, and on the page of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// What is said of a request.
 #[derive(Debug)]
 pub struct Entry<'a> {
+    /// Its number.
+    pub id: RequestId,
     /// When its head was read.
     pub at: SystemTime,
     /// Who sent it.
@@ -73,7 +85,7 @@ impl AccessLog {
 impl Entry<'_> {
     fn text(&self) -> String {
         let mut line = format!(
-            "{at} request {client} \"{method} {scheme}://{server_name}{path} {protocol}\" {status} {outcome} received={received} sent={sent} seconds={seconds:.6}",
+            "{at} request {client} \"{method} {scheme}://{server_name}{path} {protocol}\" {status} {outcome} id={id} received={received} sent={sent} seconds={seconds:.6}",
             at = instant(self.at),
             client = self.client,
             method = Stranger(self.method),
@@ -83,6 +95,7 @@ impl Entry<'_> {
             protocol = self.protocol,
             status = self.status,
             outcome = self.outcome,
+            id = self.id,
             received = self.received_bytes,
             sent = self.sent_bytes,
             seconds = self.duration.as_secs_f64(),
@@ -99,6 +112,7 @@ impl Entry<'_> {
             "timestamp": instant(self.at),
             "level": "INFO",
             "message": "request",
+            "id": self.id.to_string(),
             "client": self.client,
             "server_name": Stranger(self.server_name).to_string(),
             "scheme": self.scheme,
@@ -147,6 +161,7 @@ mod tests {
 
     fn entry<'a>(method: &'a str, path: &'a str) -> Entry<'a> {
         Entry {
+            id: RequestId(0xab),
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_487_294_123),
             client: "[2001:db8::1]:5123".parse().unwrap(),
             server_name: "www.example.com",
@@ -176,13 +191,13 @@ mod tests {
         assert_eq!(
             recorded(LogFormat::Text, &entry("GET", "/a")),
             "2026-11-24T02:28:14.123000Z request [2001:db8::1]:5123 \"GET https://www.example.com/a HTTP/2.0\" 200 served \
-             received=0 sent=1234 seconds=0.012345 upstream_seconds=0.010000\n"
+             id=00000000000000ab received=0 sent=1234 seconds=0.012345 upstream_seconds=0.010000\n"
         );
         let json: serde_json::Value =
             serde_json::from_str(&recorded(LogFormat::Json, &entry("GET", "/a"))).unwrap();
         assert_eq!(
-            (&json["path"], &json["status"], &json["outcome"]),
-            (&"/a".into(), &200.into(), &"served".into())
+            (&json["path"], &json["status"], &json["outcome"], &json["id"]),
+            (&"/a".into(), &200.into(), &"served".into(), &"00000000000000ab".into())
         );
     }
 
