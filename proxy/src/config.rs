@@ -7,8 +7,10 @@
 mod environment;
 mod error;
 mod layer;
+mod live;
 mod nearest;
 mod paper;
+mod plain;
 mod quantity;
 mod read;
 #[macro_use]

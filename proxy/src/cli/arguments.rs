@@ -26,7 +26,7 @@ pub(super) enum Command {
     /// Serves until SIGTERM or SIGINT.
     #[command(after_help = RUN)]
     Run,
-    /// Reads all settings and says whether `run` would take them; starts nothing.
+    /// Judges the settings, starts nothing.
     Validate,
     /// Shows what the running instance does.
     Status(Form),
@@ -151,9 +151,10 @@ pub(super) struct Page {
 
 const FIRST_STEPS: &str = "\
 First steps:
-  gatehouse run                                   # :8443 and :8080, its own store and CA under ./gatehouse-state
+  gatehouse run                  # on :8443 and :8080; its store and CA lie in ./gatehouse-state
   gatehouse domain add www.example.com --target http://127.0.0.1:3000
-  curl --cacert gatehouse-state/internal-root.pem --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
+  curl --cacert gatehouse-state/internal-root.pem \\
+       --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
   gatehouse status
 
 Settings: `gatehouse config example > gatehouse.toml`; every key is also a variable, like GATEHOUSE_LOG_FORMAT=json.

@@ -36,7 +36,7 @@ fn shown(status: &Status) -> String {
         ("http", listed(&status.http)),
         ("workers", workers),
         ("connections", status.connections.to_string()),
-        ("names", format!("{} (revision {})", status.names, status.revision)),
+        ("names", names(status)),
         ("store", status.store.clone()),
         ("issuers", listed(&status.issuers)),
         ("metrics", metrics),
@@ -48,6 +48,13 @@ fn shown(status: &Status) -> String {
         GuardStatus::On(report) => guard(&mut text, report),
     }
     text
+}
+
+fn names(status: &Status) -> String {
+    match status.names {
+        0 => "0; add one: `gatehouse domain add NAME --target URL`".to_owned(),
+        names => format!("{names} (revision {})", status.revision),
+    }
 }
 
 fn guard(text: &mut String, report: &GuardReport) {

@@ -35,7 +35,7 @@ pub struct Problem {
 
 /// A value that is not of its setting's form.
 #[derive(Debug, thiserror::Error)]
-#[error("{at}: {field} = {value}: {message}; write it like `{example}`")]
+#[error("{at}: {field} = {value}: {message}{}", or_example(message, example))]
 pub struct WrongValue {
     pub(super) at: At,
     /// Which setting.
@@ -58,7 +58,7 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A file that is there cannot be read.
-    #[error("{}: cannot be read ({source}); give this user the right to, or move it away", path.display())]
+    #[error("{}: cannot be read; {}", path.display(), unreadable(source))]
     Unreadable {
         /// Its path.
         path: PathBuf,
@@ -113,6 +113,20 @@ impl fmt::Display for At {
             Some(line) => write!(f, "{}:{line}", self.place),
             None => self.place.fmt(f),
         }
+    }
+}
+
+/// Unless the message says already what to write.
+fn or_example(message: &str, example: &str) -> String {
+    if message.contains("write ") { String::new() } else { format!("; write it like `{example}`") }
+}
+
+fn unreadable(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "give this user the right to",
+        io::ErrorKind::InvalidData => "save it as UTF-8",
+        io::ErrorKind::IsADirectory => "name a file",
+        _ => "mend it, or move it away",
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     error::{At, ConfigError, Place, WrongValue},
     nearest::nearest,
     paper,
+    plain::plain,
 };
 
 /// What one place says, known to be well formed.
@@ -67,7 +68,7 @@ impl Layer {
         Err(ConfigError::Value(Box::new(WrongValue {
             at: self.at(&field),
             value: value_at(&self.table, &field).map_or_else(String::new, shown),
-            message: error.inner().message().to_owned(),
+            message: plain(error.inner().message()),
             example: paper::example(&field),
             field,
         })))

@@ -163,7 +163,8 @@ fn zeros(config: &Config, findings: &mut Findings) {
             let field = format!("{section}.{key}");
             if is_zero(value) && !ZERO_IS_MEANT.contains(&field.as_str()) {
                 let remedy = "write what it may be at most; there is no setting for `without bound`";
-                findings.add(&field, format!("`{value}` would let nothing through"), remedy);
+                let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                findings.add(&field, format!("`{shown}` would let nothing through"), remedy);
             }
         }
     }
@@ -237,6 +238,9 @@ fn issuers(config: &Config, findings: &mut Findings) {
 
 fn tables(config: &Config, findings: &mut Findings) {
     let store = &config.store;
+    if store.region.as_deref().is_some_and(str::is_empty) {
+        findings.add("store.region", "`` is no region", "write it like `eu-central-1`, or leave it out");
+    }
     let mut seen = HashSet::new();
     for (field, name) in [
         ("store.certificates_table", &store.certificates_table),
