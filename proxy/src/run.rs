@@ -1,7 +1,8 @@
 //! A running instance: what is started in which order, and how it ends.
 //! Not here: what the parts do. This room only puts them together.
 //! Invariants: what is wrong with settings or the machine ends the start with one error, before a socket listens
-//! (`proxy/tests/cli.rs`); health turns 503 before anything else of the end (`nothing_but_the_end_follows_draining`).
+//! (`proxy/tests/cli.rs`); health turns 503 before anything else of the end (`nothing_but_the_end_follows_draining`); a restart under
+//! a service manager loses no connection (`a_restart_with_kept_sockets_loses_no_connection`).
 
 mod assembly;
 mod error;
@@ -11,6 +12,7 @@ mod sockets;
 
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -25,7 +27,7 @@ use crate::{
     config::{Config, Loaded},
     control::{Control, ControlSocket},
     guard::GuardHandle,
-    phase::Phase,
+    phase::{Phase, PhaseWatch},
     telemetry::Telemetry,
     transport::Backend,
     worker::Workers,
@@ -34,7 +36,10 @@ use crate::{
 /// Serves until SIGTERM or SIGINT, and returns when requests in flight have finished.
 pub fn run(loaded: &Loaded) -> Result<(), RunError> {
     let config = &loaded.config;
+    let environment = Environment::read(|name| std::env::var_os(name), std::process::id());
     let telemetry = Telemetry::start(&config.log)?;
+    // While nothing else has these numbers.
+    let inherited = inherited::take(&environment.descriptors);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -73,9 +78,9 @@ struct Running {
 }
 
 impl Running {
-    /// Waits for a signal, drains, and returns when the workers have ended; a second signal cuts that short.
-    async fn until_told(self, signals: &mut Signals) -> Result<(), RunError> {
-        signals.told().await;
+    /// Drains, and returns when the workers have ended; a signal cuts that short.
+    async fn drain(self, signals: &mut Signals, manager: &Manager) -> Result<(), RunError> {
+        manager.tell(&[Word::Stopping]);
         self.phase.send_replace(Phase::Draining);
         self.guard.drain();
         info!("draining: health says 503, requests in flight finish");

@@ -27,12 +27,24 @@ impl Pulse {
         }
     }
 
+    /// Whether every worker turned its loop within `window` before `now`.
+    #[must_use]
+    pub fn is_whole(&self, now: Instant, window: Duration) -> bool {
+        let oldest = self.oldest(now, window);
+        self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).all(|beat| beat != 0 && beat >= oldest)
+    }
+
     /// Whether some worker turned its loop within `window` before `now`.
     #[must_use]
     pub fn is_alive(&self, now: Instant, window: Duration) -> bool {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let oldest = millis(now.saturating_duration_since(self.epoch)).saturating_sub(millis(window));
+        let oldest = self.oldest(now, window);
         self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).any(|beat| beat != 0 && beat >= oldest)
+    }
+
+    /// The beat that is just within `window`.
+    fn oldest(&self, now: Instant, window: Duration) -> u64 {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        millis(now.saturating_duration_since(self.epoch)).saturating_sub(millis(window))
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Assembly<'a> {
     pub(super) telemetry: &'a Telemetry,
     pub(super) control: &'a Handle,
     pub(super) backend: Backend,
+    pub(super) manager: &'a Manager,
+    pub(super) watchdog: Option<Duration>,
 }
 
 /// What is there before a socket listens.
@@ -56,7 +58,8 @@ impl Assembly<'_> {
         let metrics = self.bind_metrics().await?;
         self.backend.register(&self.telemetry.registry)?;
         let known = self.know().await?;
-        let listeners = Listeners::bind(&config.listen, worker_count(&config.worker)?)?;
+        let workers = worker_count(&config.worker)?;
+        let listeners = Listeners::open(&config.listen, workers, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
         let pulse = Arc::new(Pulse::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &pulse)?;
@@ -125,6 +128,7 @@ impl Assembly<'_> {
         listeners: &Listeners,
         pulse: Arc<Pulse>,
         phase: PhaseWatch,
+        live: &Settings,
     ) -> Result<Shared, RunError> {
         let config = self.config;
         Ok(Shared {
@@ -141,7 +145,13 @@ impl Assembly<'_> {
         })
     }
 
-    fn service(&self, known: &Known, listeners: &Listeners, phase: PhaseWatch) -> Result<Service, RunError> {
+    fn service(
+        &self,
+        known: &Known,
+        listeners: &Listeners,
+        phase: PhaseWatch,
+        live: &Settings,
+    ) -> Result<Service, RunError> {
         let config = self.config;
         let upstream = UpstreamSettings::new(&config.upstream, config.domains.default_target.clone())?;
         Ok(Service {

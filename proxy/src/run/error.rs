@@ -1,6 +1,6 @@
 //! Why an instance does not start, or not end as it should.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
     certificates,
@@ -68,6 +68,16 @@ pub enum RunError {
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A listener of a predecessor.
+    #[error(
+        "the inherited socket of `{address}` cannot be used; restart without it: `systemctl stop`, then `start`"
+    )]
+    Inherited {
+        /// Its address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The guard.
     #[error(transparent)]
     Guard(#[from] GuardError),

@@ -1,4 +1,4 @@
-//! The sockets an instance listens on: one of each address for each worker.
+//! The sockets an instance listens on: one of each address for each worker, inherited or bound.
 
 use std::{
     error::Error,
@@ -7,37 +7,59 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::RunError;
+use super::{
+    RunError,
+    inherited::{Inherited, Origin, allot, group},
+    manager::Manager,
+};
 use crate::{
     config,
-    transport::socket::{Awaits, BindError, bind_listener},
+    transport::socket::{Awaits, BindError, await_data, bind_listener},
     worker::{Sockets, own_core_count},
 };
 
-/// Bound sockets, worker by worker.
+/// Open sockets, worker by worker.
 pub(super) struct Listeners {
     sockets: Vec<Sockets>,
     /// As bound: port 0 has become one.
     pub(super) bound: config::Listen,
 }
 
+/// What is spoken at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Https,
+    Http,
+}
+
 impl Listeners {
-    /// Binds every address once per worker. An IPv6 address on a machine without IPv6 is left out.
-    pub(super) fn bind(listen: &config::Listen, workers: usize) -> Result<Self, RunError> {
+    /// Opens every address once per worker, with the `inherited` sockets of that address before all others. `manager` keeps
+    /// what is opened for the next start, and lets go of what serves no address any more. An IPv6 address on a machine
+    /// without IPv6 is left out.
+    pub(super) fn open(
+        listen: &config::Listen,
+        workers: usize,
+        mut inherited: Vec<Inherited>,
+        manager: &Manager,
+    ) -> Result<Self, RunError> {
         let mut listeners = Self {
             sockets: std::iter::repeat_with(Sockets::default).take(workers).collect(),
             bound: config::Listen { https: Vec::new(), http: Vec::new(), ..listen.clone() },
         };
-        for address in &listen.https {
-            let bound = listeners.bind_one(*address, |sockets| &mut sockets.https)?;
-            listeners.bound.https.extend(bound);
+        let mut used = Vec::new();
+        for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
+            for address in addresses {
+                let (handed, left): (Vec<_>, _) =
+                    inherited.into_iter().partition(|socket| socket.address == *address);
+                inherited = left;
+                used.extend(handed.iter().map(|socket| socket.name.clone()));
+                let bound = listeners.open_one(kind, *address, &handed, manager)?;
+                kind.addresses(&mut listeners.bound).extend(bound);
+            }
         }
-        for address in &listen.http {
-            let bound = listeners.bind_one(*address, |sockets| &mut sockets.http)?;
-            listeners.bound.http.extend(bound);
-        }
+        release(&inherited, &used, manager);
         Ok(listeners)
     }
 
@@ -55,26 +77,89 @@ impl Listeners {
         self.sockets
     }
 
-    fn bind_one(
+    /// The address as it was bound, if it was.
+    fn open_one(
         &mut self,
+        kind: Kind,
         wanted: SocketAddr,
-        kind: impl Fn(&mut Sockets) -> &mut Vec<TcpListener>,
-    ) -> Result<Option<SocketAddr>, BindError> {
-        let mut bound = None;
-        for sockets in &mut self.sockets {
-            match bind_listener(bound.unwrap_or(wanted), Awaits::Data) {
-                Ok(listener) => {
-                    bound = bound.or_else(|| listener.local_addr().ok());
-                    kind(sockets).push(listener);
-                }
-                Err(error) if lacks_family(&error) => {
-                    warn!(address = %wanted, "this machine has no IPv6; the address is left out");
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
+        handed: &[Inherited],
+        manager: &Manager,
+    ) -> Result<Option<SocketAddr>, RunError> {
+        let mut bound = handed.first().map(|socket| socket.address);
+        for (worker, origin) in allot(self.workers(), handed.len(), group(handed)) {
+            let listener = match origin {
+                Origin::Inherited(number) => handed.get(number).map(adopted).transpose()?,
+                Origin::Fresh => fresh(bound.unwrap_or(wanted), handed)?,
+            };
+            let Some(listener) = listener else {
+                warn!(address = %wanted, "this machine has no IPv6; the address is left out");
+                return Ok(None);
+            };
+            if origin == Origin::Fresh && wanted.port() != 0 {
+                // A free port is another one at the next start.
+                manager.keep(&kind.kept_as(wanted), &listener);
+            }
+            bound = bound.or_else(|| listener.local_addr().ok());
+            if let Some(sockets) = self.sockets.get_mut(worker) {
+                kind.sockets(sockets).push(listener);
             }
         }
         Ok(bound)
+    }
+}
+
+impl Kind {
+    fn sockets(self, sockets: &mut Sockets) -> &mut Vec<TcpListener> {
+        match self {
+            Self::Https => &mut sockets.https,
+            Self::Http => &mut sockets.http,
+        }
+    }
+
+    fn addresses(self, listen: &mut config::Listen) -> &mut Vec<SocketAddr> {
+        match self {
+            Self::Https => &mut listen.https,
+            Self::Http => &mut listen.http,
+        }
+    }
+
+    /// `sd_notify(3)`, FDNAME: letters, digits and marks, but no colon.
+    fn kept_as(self, address: SocketAddr) -> String {
+        let kind = match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        };
+        format!("{kind}.{address}").replace(':', "-")
+    }
+}
+
+/// A socket of `address` beside the `handed` ones; none where the machine lacks its family.
+fn fresh(address: SocketAddr, handed: &[Inherited]) -> Result<Option<TcpListener>, RunError> {
+    match (bind_listener(address, Awaits::Data), handed.first()) {
+        (Ok(listener), _) => Ok(Some(listener)),
+        // socket(7), SO_REUSEPORT: those of one address have one owner, and a manager's own socket belongs to another user.
+        (Err(error), Some(socket)) => {
+            warn!(%address, %error, "no socket can be bound beside the inherited one; workers share that");
+            adopted(socket).map(Some)
+        }
+        (Err(error), None) if lacks_family(&error) => Ok(None),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// One more descriptor of an inherited socket, which need not have been opened by a predecessor of ours.
+fn adopted(socket: &Inherited) -> Result<TcpListener, RunError> {
+    let adopted = socket.listener.try_clone().and_then(|listener| await_data(&listener).map(|()| listener));
+    adopted.map_err(|source| RunError::Inherited { address: socket.address, source })
+}
+
+/// Closes sockets that serve no address any more, here and at the manager; names that others are kept under stay.
+fn release(left: &[Inherited], used: &[String], manager: &Manager) {
+    for socket in left {
+        info!(address = %socket.address, "an inherited socket serves no address of the settings; it is closed");
+        if !socket.name.is_empty() && !used.contains(&socket.name) {
+            manager.forget(&socket.name);
+        }
     }
 }
 
@@ -113,7 +198,10 @@ const HTTPS: u16 = 443;
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
+    use crate::run::inherited::Group;
 
     fn listen(https: &str, http: &str) -> config::Listen {
         config::Listen {
@@ -123,9 +211,19 @@ mod tests {
         }
     }
 
+    fn open(listen: &config::Listen, workers: usize, inherited: Vec<Inherited>) -> Listeners {
+        Listeners::open(listen, workers, inherited, &Manager::none()).unwrap()
+    }
+
+    fn inherited(address: SocketAddr) -> Inherited {
+        let listener = bind_listener(address, Awaits::Connection).unwrap();
+        let address = listener.local_addr().unwrap();
+        Inherited { name: String::new(), address, group: Group::Shared, listener }
+    }
+
     #[test]
     fn all_workers_share_each_address_also_a_free_port() {
-        let listeners = Listeners::bind(&listen("127.0.0.1:0", "[::1]:0"), 3).unwrap();
+        let listeners = open(&listen("127.0.0.1:0", "[::1]:0"), 3, Vec::new());
         let (https, http) = (listeners.bound.https[0], listeners.bound.http[0]);
         assert_eq!(listeners.public_https_port(), https.port());
         for sockets in listeners.into_sockets() {
@@ -135,8 +233,47 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_at_an_inherited_socket_is_taken_whatever_the_number_of_workers() {
+        for (workers, handed) in [(1, 3), (3, 1), (2, 2)] {
+            let first = inherited(([127, 0, 0, 1], 0).into());
+            let address = first.address;
+            let mut sockets = vec![first];
+            sockets.extend((1..handed).map(|_| inherited(address)));
+            let waiting: Vec<_> = (0..32).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let wanted = config::Listen { https: vec![address], ..listen("127.0.0.1:0", "127.0.0.1:0") };
+            let listeners = open(&wanted, workers, sockets);
+            let all: Vec<_> = listeners.into_sockets().into_iter().flat_map(|worker| worker.https).collect();
+            assert_eq!(all.len(), workers.max(handed));
+            let taken: usize = all
+                .iter()
+                .map(|listener| {
+                    listener.set_nonblocking(true).unwrap();
+                    std::iter::from_fn(|| listener.accept().ok()).count()
+                })
+                .sum();
+            assert_eq!(taken, waiting.len(), "{workers} workers, {handed} inherited");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_no_address_is_closed() {
+        let stale = inherited(([127, 0, 0, 1], 0).into());
+        let address = stale.address;
+        open(&listen("127.0.0.1:0", "127.0.0.1:0"), 1, vec![stale]);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
     fn an_address_that_is_not_ours_ends_the_start() {
-        let refused = Listeners::bind(&listen("192.0.2.1:0", "127.0.0.1:0"), 1).err().unwrap().to_string();
+        let foreign = listen("192.0.2.1:0", "127.0.0.1:0");
+        let refused = Listeners::open(&foreign, 1, Vec::new(), &Manager::none());
+        let refused = refused.err().unwrap().to_string();
         assert!(refused.contains("`192.0.2.1:0` cannot be bound"), "{refused}");
+    }
+
+    #[test]
+    fn a_name_at_the_manager_has_no_colon() {
+        let name = Kind::Https.kept_as("[::]:443".parse().unwrap());
+        assert_eq!(name, "https.[--]-443");
     }
 }

@@ -28,6 +28,11 @@ pub enum Awaits {
     Data,
 }
 
+/// Has `listener`, which another process opened, hand over connections whose peers have spoken ([`Awaits::Data`]).
+pub fn await_data(listener: &TcpListener) -> io::Result<()> {
+    defer_accept(listener)
+}
+
 /// A listening socket could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error(

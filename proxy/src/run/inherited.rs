@@ -1,0 +1,128 @@
+//! Listening sockets that a predecessor opened and the service manager kept, or that the manager opened itself.
+//!
+//! A listening socket that lives on loses no connection: those that wait in its queue are taken by whoever holds it next. So
+//! none is closed here that serves a configured address, however the number of workers has changed.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+    path::Path,
+};
+
+use socket2::{Socket, Type};
+use tracing::warn;
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    /// Under which the manager keeps it; empty when it did not say.
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    /// Whether others may be bound to the same address.
+    pub(super) group: Group,
+    pub(super) listener: TcpListener,
+}
+
+/// Whether a socket was opened with `SO_REUSEPORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Each worker has a socket and a queue of its own.
+    Shared,
+    /// There is one socket for all.
+    Single,
+}
+
+/// Takes over the descriptors from 3 on, one for each of `names`. Called once, before the process opens any itself.
+pub(super) fn take(names: &[String]) -> Vec<Inherited> {
+    let numbered = (FIRST..).zip(names);
+    numbered.filter_map(|(number, name)| adopt(claim(number)?, number, name.clone())).collect()
+}
+
+#[expect(unsafe_code, reason = "a descriptor that was handed over is known by its number alone")]
+fn claim(number: RawFd) -> Option<OwnedFd> {
+    let held = Path::new("/proc/self/fd").join(number.to_string()).read_link();
+    if !held.is_ok_and(|held| held.to_string_lossy().starts_with("socket:")) {
+        warn!(descriptor = number, "LISTEN_FDS: no socket was handed over under this number");
+        return None;
+    }
+    // SAFETY: the descriptor is open, as was just seen; the manager says that it is this process's (sd_listen_fds(3)), and
+    // nothing here owns it, since this process has opened no socket yet.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn adopt(descriptor: OwnedFd, number: RawFd, name: String) -> Option<Inherited> {
+    let socket = Socket::from(descriptor);
+    let listens = socket.is_listener().unwrap_or(false) && socket.r#type().ok() == Some(Type::STREAM);
+    let Some(address) = socket.local_addr().ok().and_then(|bound| bound.as_socket()).filter(|_| listens)
+    else {
+        warn!(descriptor = number, name, "LISTEN_FDS: what was handed over is no listening TCP socket");
+        return None;
+    };
+    let group = if socket.reuse_port().unwrap_or(false) { Group::Shared } else { Group::Single };
+    if let Err(error) = socket.set_cloexec(true) {
+        warn!(%address, %error, "an inherited socket stays open in children");
+    }
+    Some(Inherited { name, address, group, listener: socket.into() })
+}
+
+/// Where a worker has a socket from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The inherited one of this number; two workers that have the same one take from one queue.
+    Inherited(usize),
+    /// One that is bound now.
+    Fresh,
+}
+
+/// Which worker serves an address by which socket, when `inherited` sockets of it were handed over. More sockets than workers
+/// go to workers that have one already: closing one would reset what waits in its queue.
+pub(super) fn allot(workers: usize, inherited: usize, group: Group) -> Vec<(usize, Origin)> {
+    let origin = |place: usize| match group {
+        Group::Shared if place >= inherited => Origin::Fresh,
+        Group::Single | Group::Shared => {
+            place.checked_rem(inherited).map_or(Origin::Fresh, Origin::Inherited)
+        }
+    };
+    let places = workers.max(inherited);
+    (0..places).map(|place| (place.checked_rem(workers).unwrap_or(0), origin(place))).collect()
+}
+
+/// Whether all of `sockets` admit another beside them.
+pub(super) fn group(sockets: &[Inherited]) -> Group {
+    let shared = sockets.iter().all(|socket| socket.group == Group::Shared);
+    if shared { Group::Shared } else { Group::Single }
+}
+
+/// `SD_LISTEN_FDS_START`.
+const FIRST: RawFd = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::{Origin::*, *};
+
+    #[test]
+    fn every_socket_serves_and_every_worker_has_one() {
+        for (workers, inherited, group, wanted) in [
+            (2, 0, Group::Shared, &[(0, Fresh), (1, Fresh)][..]),
+            (2, 2, Group::Shared, &[(0, Inherited(0)), (1, Inherited(1))]),
+            (3, 1, Group::Shared, &[(0, Inherited(0)), (1, Fresh), (2, Fresh)]),
+            (2, 3, Group::Shared, &[(0, Inherited(0)), (1, Inherited(1)), (0, Inherited(2))]),
+            (3, 1, Group::Single, &[(0, Inherited(0)), (1, Inherited(0)), (2, Inherited(0))]),
+            (1, 2, Group::Single, &[(0, Inherited(0)), (0, Inherited(1))]),
+        ] {
+            assert_eq!(allot(workers, inherited, group), wanted, "{workers} workers, {inherited} {group:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_listening_socket_is_not_adopted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let adopted = adopt(listener.into(), 3, "https".to_owned()).unwrap();
+        assert_eq!((adopted.address, adopted.group), (address, Group::Single));
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(adopt(udp.into(), 3, String::new()).is_none());
+        let unconnected = Socket::new(socket2::Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(adopt(unconnected.into(), 3, String::new()).is_none());
+    }
+}

@@ -1,0 +1,265 @@
+//! The service manager: systemd, or another that speaks `sd_notify(3)`. It is told how the instance is, and given the listening
+//! sockets to keep over a restart.
+//! Not here: what it hands over at a start (`inherited`).
+//! Invariants: without a manager nothing is said and nothing fails; a process whose workers are silent does not pat its
+//! watchdog (`a_silent_worker_stops_the_watchdog`).
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    io::{self, IoSlice},
+    os::{
+        fd::{AsFd, AsRawFd, RawFd},
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use tracing::warn;
+
+use crate::{
+    guard::Pulse,
+    phase::{Phase, PhaseWatch},
+};
+
+/// What a manager says in the environment of a process that it starts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Environment {
+    notify_socket: Option<OsString>,
+    /// How often it wants to hear that the process is well.
+    pub(super) watchdog: Option<Duration>,
+    /// The names of the descriptors from 3 on that are meant for this process.
+    pub(super) descriptors: Vec<String>,
+}
+
+impl Environment {
+    /// Reads the variables of `sd_notify(3)`, `sd_watchdog_enabled(3)` and `sd_listen_fds(3)` for the process `pid`.
+    pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Self {
+        let text = |name| variable(name).and_then(|value| value.into_string().ok());
+        // A child inherits variables that are its parent's business.
+        let meant = |name| text(name).is_none_or(|value| value.parse() == Ok(pid));
+        let period = text("WATCHDOG_USEC").and_then(|value| value.parse().ok()).filter(|usec| *usec > 0);
+        let count = text("LISTEN_FDS").and_then(|value| value.parse().ok()).unwrap_or(0);
+        let names = text("LISTEN_FDNAMES").unwrap_or_default();
+        let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
+        let handed_over = text("LISTEN_PID").is_some() && meant("LISTEN_PID");
+        Self {
+            notify_socket: variable("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
+            watchdog: period.map(Duration::from_micros).filter(|_| meant("WATCHDOG_PID")),
+            descriptors: names.take(if handed_over { count.min(MOST_DESCRIPTORS) } else { 0 }).collect(),
+        }
+    }
+}
+
+/// What it is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Word<'a> {
+    Ready,
+    Status(&'a str),
+    Reloading { monotonic: Duration },
+    Stopping,
+    Watchdog,
+}
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("READY=1"),
+            Self::Status(text) => write!(f, "STATUS={text}"),
+            Self::Reloading { monotonic } => {
+                write!(f, "RELOADING=1\nMONOTONIC_USEC={}", monotonic.as_micros())
+            }
+            Self::Stopping => f.write_str("STOPPING=1"),
+            Self::Watchdog => f.write_str("WATCHDOG=1"),
+        }
+    }
+}
+
+/// The way to the manager, if there is one; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Manager(Option<Arc<UnixDatagram>>);
+
+impl Manager {
+    /// The one that `environment` names.
+    pub(super) fn of(environment: &Environment) -> Self {
+        match environment.notify_socket.as_deref().map(connect).transpose() {
+            Ok(socket) => Self(socket.map(Arc::new)),
+            Err(error) => {
+                warn!(%error, "NOTIFY_SOCKET: the service manager cannot be told anything");
+                Self(None)
+            }
+        }
+    }
+
+    /// None.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Tells it all of `words` at once.
+    pub(super) fn tell(&self, words: &[Word<'_>]) {
+        let lines: Vec<_> = words.iter().map(Word::to_string).collect();
+        self.send(&lines.join("\n"), &[]);
+    }
+
+    /// Has it keep `socket` under `name` for the next start, which it does up to `FileDescriptorStoreMax=`.
+    pub(super) fn keep(&self, name: &str, socket: impl AsFd) {
+        self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &[socket.as_fd().as_raw_fd()]);
+    }
+
+    /// Has it close what it keeps under `name`.
+    pub(super) fn forget(&self, name: &str) {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
+    }
+
+    fn send(&self, text: &str, descriptors: &[RawFd]) {
+        let Some(manager) = &self.0 else { return };
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+        let text = [IoSlice::new(text.as_bytes())];
+        if let Err(error) = sendmsg::<()>(manager.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, None) {
+            warn!(%error, "the service manager could not be told something");
+        }
+    }
+}
+
+/// A path, or `@` and a name in the abstract namespace.
+fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes() {
+        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    // It reads when it comes to it: what waits is a start or an end, never a worker.
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// Tells the manager of each change of the phase, and that all is well as long as it is.
+pub(super) async fn attend(
+    manager: Manager,
+    mut phase: PhaseWatch,
+    pulse: Arc<Pulse>,
+    watchdog: Option<Duration>,
+) {
+    // sd_watchdog_enabled(3): half of what is allowed. On the control runtime, so that its hanging is seen, too.
+    let mut ticks = tokio::time::interval(watchdog.map_or(Duration::from_hours(24), |period| period / 2));
+    loop {
+        tokio::select! {
+            changed = phase.changed() => match changed {
+                Ok(()) => manager.tell(&[Word::Status(status(*phase.borrow()))]),
+                Err(_) => return,
+            },
+            _ = ticks.tick() => {
+                if let Some(period) = watchdog && is_well(&pulse, now(), period) {
+                    manager.tell(&[Word::Watchdog]);
+                }
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Whether every worker turns its loop: one that hangs swallows its share of all connections.
+fn is_well(pulse: &Pulse, now: Instant, period: Duration) -> bool {
+    pulse.is_whole(now, period)
+}
+
+/// What `systemctl status` shows.
+pub(super) fn status(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "Starting: reading the names; health says 503",
+        Phase::Serving => "Serving",
+        Phase::Unable => "Unable to serve: the source of names is down; health says 503",
+        Phase::Overloaded => "Overloaded: memory is nearly used up; health says 503",
+        Phase::Draining => "Draining: requests in flight finish; health says 503",
+    }
+}
+
+/// More than any number of workers and addresses makes.
+const MOST_DESCRIPTORS: usize = 16_384;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Environment {
+        let find =
+            |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|pair| pair.1.into());
+        Environment::read(find, 7)
+    }
+
+    #[test]
+    fn only_what_is_meant_for_this_process_is_taken() {
+        for (variables, watchdog, descriptors) in [
+            (&[][..], None, &[][..]),
+            (&[("WATCHDOG_USEC", "30000000")], Some(30), &[]),
+            (&[("WATCHDOG_USEC", "30000000"), ("WATCHDOG_PID", "7")], Some(30), &[]),
+            (&[("WATCHDOG_USEC", "30000000"), ("WATCHDOG_PID", "8")], None, &[]),
+            (&[("WATCHDOG_USEC", "0")], None, &[]),
+            (&[("WATCHDOG_USEC", "soon")], None, &[]),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")], None, &["a", "b"]),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")], None, &["a", ""]),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2")], None, &["", ""]),
+            (&[("LISTEN_PID", "8"), ("LISTEN_FDS", "2")], None, &[]),
+            (&[("LISTEN_FDS", "2")], None, &[]),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "-1")], None, &[]),
+        ] {
+            let read = read(variables);
+            assert_eq!(read.watchdog, watchdog.map(Duration::from_secs), "{variables:?}");
+            assert_eq!(read.descriptors, descriptors, "{variables:?}");
+        }
+        let many = read(&[("LISTEN_PID", "7"), ("LISTEN_FDS", "4000000000")]);
+        assert_eq!(many.descriptors.len(), MOST_DESCRIPTORS);
+    }
+
+    #[test]
+    fn words_are_one_datagram_and_sockets_go_with_their_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        let manager = Manager::of(&read(&[("NOTIFY_SOCKET", path.to_str().unwrap())]));
+        let told = || {
+            let mut bytes = [0; 512];
+            let count = heard.recv(&mut bytes).unwrap();
+            String::from_utf8(bytes[..count].to_vec()).unwrap()
+        };
+        manager.tell(&[Word::Reloading { monotonic: Duration::from_micros(12) }, Word::Status("Serving")]);
+        assert_eq!(told(), "RELOADING=1\nMONOTONIC_USEC=12\nSTATUS=Serving");
+        manager.keep("https.[--]-443", std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        assert_eq!(told(), "FDSTORE=1\nFDNAME=https.[--]-443\nFDPOLL=0");
+        manager.forget("https.[--]-443");
+        assert_eq!(told(), "FDSTOREREMOVE=1\nFDNAME=https.[--]-443");
+    }
+
+    #[test]
+    fn without_a_manager_nothing_is_said() {
+        Manager::of(&read(&[])).tell(&[Word::Ready]);
+        Manager::of(&read(&[("NOTIFY_SOCKET", "/nowhere/at/all")])).tell(&[Word::Ready]);
+    }
+
+    #[test]
+    fn a_silent_worker_stops_the_watchdog() {
+        let epoch = Instant::now();
+        let (pulse, period) = (Pulse::new(2, epoch), Duration::from_secs(30));
+        let at = |seconds| epoch + Duration::from_secs(seconds);
+        pulse.beat(0, at(1));
+        assert!(!is_well(&pulse, at(1), period), "the other has not begun");
+        pulse.beat(1, at(2));
+        assert!(is_well(&pulse, at(30), period));
+        pulse.beat(0, at(40));
+        assert!(!is_well(&pulse, at(40), period), "the other was last heard 38 s ago");
+    }
+}

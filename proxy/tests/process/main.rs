@@ -1,0 +1,14 @@
+//! A running instance as whoever starts, reloads and restarts it sees it. No case needs a network or root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests unwrap, and fixtures are tests"
+)]
+
+mod fixture;
+
+mod answers;
+mod manager;
+mod reload;
