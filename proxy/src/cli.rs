@@ -9,6 +9,8 @@ mod certificate;
 mod columns;
 mod domain;
 mod error;
+mod papers;
+mod reload;
 mod status;
 
 use std::{
@@ -21,7 +23,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
-    config::{self, Config, Loaded},
+    config::{self, Config, ConfigError, Loaded},
     guard::Guard,
     run,
     store::{Store, tables},
@@ -45,9 +47,11 @@ pub fn main() -> ExitCode {
 
 fn execute(arguments: &Arguments) -> Result<(), CommandError> {
     match &arguments.command {
-        Command::Run => Ok(run::run(&load(arguments)?)?),
+        Command::Run => Ok(run::run(&load(arguments)?, &|| read(arguments))?),
         Command::Validate => validate(&load(arguments)?),
         Command::Status(form) => asking(status::status(&load(arguments)?.config, *form)),
+        Command::Reload(form) => asking(reload::reload(&load(arguments)?.config, *form)),
+        Command::Doctor(form) => asking(doctor::doctor(load(arguments)?.config, *form)),
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
         Command::Tables(TablesCommand::Create) => asking(create_tables(&load(arguments)?.config)),
@@ -60,7 +64,11 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
 }
 
 fn load(arguments: &Arguments) -> Result<Loaded, CommandError> {
-    Ok(config::load(arguments.config.as_deref(), std::env::vars_os())?)
+    Ok(read(arguments)?)
+}
+
+fn read(arguments: &Arguments) -> Result<Loaded, ConfigError> {
+    config::load(arguments.config.as_deref(), std::env::vars_os())
 }
 
 /// A runtime for one command.

@@ -4,6 +4,7 @@
 //! reference follow from that declaration (`checked_in_sample_is_the_declaration`, `readme_table_is_the_declaration`);
 //! what a file or variable says is used or refused, never passed over (`whatever_is_wrong_is_named_with_a_remedy`).
 
+mod difference;
 mod environment;
 mod error;
 mod layer;
@@ -19,7 +20,9 @@ mod sections;
 mod validate;
 mod words;
 
+pub use difference::{difference, merge};
 pub use error::{At, ConfigError, Place, Problem, WrongValue};
+pub use live::Live;
 pub use paper::{reference, sample};
 pub use quantity::{ByteSize, Span};
 pub use read::{Loaded, load};

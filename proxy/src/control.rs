@@ -7,6 +7,7 @@ mod api;
 mod client;
 mod exposition;
 mod instance;
+mod reload;
 mod route;
 mod server;
 mod socket;
@@ -21,6 +22,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub(crate) use api::whole;
 pub use client::{Client, ClientError};
 pub use instance::{Identity, Instance};
+pub use reload::{Asked, Asks, Reload};
 pub use socket::{ControlSocket, SocketError};
 
 /// The doors while they are open.

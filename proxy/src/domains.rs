@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::Registry;
 use tokio::{
     runtime::Handle,
@@ -164,9 +165,11 @@ pub struct Domains {
 
 struct Inner {
     config: config::Domains,
+    /// The list of the settings; it may be replaced.
+    listed: ArcSwap<Vec<config::StaticDomain>>,
     control: Handle,
     table: Option<Store>,
-    ask: Option<Ask>,
+    ask: ArcSwapOption<Ask>,
     ledger: Ledger,
     answers: Answers,
     flights: Flights,
@@ -196,10 +199,11 @@ impl Domains {
         let inner = Arc::new(Inner {
             ledger: Ledger::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
             answers: Answers::new(Lives { allow: *config.allow_ttl, deny: *config.deny_ttl }),
+            listed: ArcSwap::from_pointee(config.r#static.clone()),
             config: config.clone(),
             control: control.clone(),
             table: table.clone(),
-            ask,
+            ask: ArcSwapOption::from(ask.map(Arc::new)),
             flights: Flights::default(),
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
@@ -304,8 +308,19 @@ impl Domains {
 
     /// The entries of the configuration.
     #[must_use]
-    pub fn static_entries(&self) -> &[config::StaticDomain] {
-        &self.inner.config.r#static
+    pub fn static_entries(&self) -> Arc<Vec<config::StaticDomain>> {
+        self.inner.listed.load_full()
+    }
+
+    /// Follows `config` in what may change while it is in use: the static list and the ask endpoint.
+    pub fn reconfigure(&self, config: &config::Domains) -> Result<(), AskError> {
+        let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
+        self.inner.ask.store(ask.map(Arc::new));
+        if **self.inner.listed.load() != config.r#static {
+            self.inner.ledger.relist(&config.r#static);
+            self.inner.listed.store(Arc::new(config.r#static.clone()));
+        }
+        Ok(())
     }
 
     fn changeable(&self, pattern: &Pattern) -> Result<Store, ChangeError> {

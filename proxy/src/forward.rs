@@ -23,8 +23,11 @@ mod upstream;
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts, uri::Scheme};
-use hyper::{Request, Response, body::Incoming};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::Scheme};
+use hyper::{
+    Request, Response,
+    body::{Body as _, Incoming},
+};
 
 pub use self::{
     admit::Offence,
@@ -41,7 +44,7 @@ use self::{
 };
 use crate::{
     certificates::Certificates,
-    config,
+    config::{self, Live},
     domains::{Domains, Permission, Site, Source},
     name::ServerName,
     phase::{Phase, PhaseWatch},
@@ -57,7 +60,9 @@ pub struct Service {
     /// Answers to http-01 validations.
     pub certificates: Certificates,
     /// What a client may take.
-    pub limits: config::Limits,
+    pub limits: Live<config::Limits>,
+    /// Where requests go whose domain names no target.
+    pub default_target: Live<Option<Target>>,
     /// Connections to targets.
     pub upstream: Arc<UpstreamSettings>,
     /// What `/health` says.
@@ -171,13 +176,13 @@ impl<T: Transport> Forwarder<T> {
     }
 
     async fn route(&self, name: &ServerName, arrival: &Arrival) -> Result<Route, Refusal> {
-        let default = self.0.service.upstream.default_target.as_ref();
         let route = match self.permission(name, arrival).await {
             Permission::Deny(_) => return Err(Refusal::Withdrawn),
             Permission::Allow(site) => own_target(&site),
             // The name's source is down. Its certificate was valid, so it was served before: by default at the default target.
             Permission::Unknown(_) => None,
         };
+        let default = self.0.service.default_target.now();
         let by_default =
             || Some(Route { target: Option::clone(&default)?, chosen_by: ChosenBy::Configuration });
         route.or_else(by_default).ok_or(Refusal::Failure(Failure::NoTarget))

@@ -19,7 +19,7 @@ mod status;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -51,7 +51,7 @@ use self::{
     pins::Pins,
 };
 use crate::{
-    config,
+    config::{self, Live},
     domains::{Denied, NameSet},
     telemetry::metrics::Label,
 };
@@ -82,6 +82,7 @@ pub enum GuardHandle {
 /// The attached program. Dropped, it ends enforcement and leaves the program attached, so that its successor adopts it.
 pub struct Guard {
     config: config::Guard,
+    mode: Live<config::GuardMode>,
     interfaces: Vec<Interface>,
     foothold: Foothold,
     capacity: usize,
@@ -119,6 +120,14 @@ impl GuardHandle {
     pub fn drain(&self) {
         if let Self::On(guard) = self {
             guard.drain();
+        }
+    }
+
+    /// Follows `config` in its mode and budgets from the next packet on.
+    pub fn set_policy(&self, config: &config::Guard) -> Result<(), GuardError> {
+        match self {
+            Self::Off => Ok(()),
+            Self::On(guard) => guard.set_policy(config),
         }
     }
 
@@ -186,7 +195,8 @@ impl Guard {
         follower.publish(&table, state, revision);
         info!(program = foothold.program.id, maps = ?foothold.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table, state));
-        Ok(Self { config, interfaces, foothold, capacity, metrics, enforcer, held, follower })
+        let mode = Live::new(config.mode);
+        Ok(Self { config, mode, interfaces, foothold, capacity, metrics, enforcer, held, follower })
     }
 
     /// As [`GuardHandle::holds`].
@@ -217,9 +227,17 @@ impl Guard {
         Pins::existing(pin_path).map_or_else(|| Ok(Vec::new()), Pins::remove_all)
     }
 
+    /// As [`GuardHandle::set_policy`].
+    pub fn set_policy(&self, config: &config::Guard) -> Result<(), GuardError> {
+        let mut settings = self.foothold.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.write(config)?;
+        self.mode.replace(config.mode);
+        Ok(())
+    }
+
     fn report(&self) -> GuardReport {
         GuardReport {
-            mode: self.config.mode,
+            mode: *self.mode.kept(),
             enforcement: self.enforcer.enforcement().as_str().to_owned(),
             attach: self.config.attach,
             interfaces: self.interfaces.iter().map(|interface| self.guarded(interface)).collect(),

@@ -7,6 +7,7 @@
 mod assembly;
 mod error;
 mod phase;
+mod reload;
 mod screen;
 mod sockets;
 
@@ -21,11 +22,17 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use error::RunError;
+pub use reload::Again;
 
-use self::assembly::Assembly;
+use self::{
+    assembly::Assembly,
+    inherited::Inherited,
+    manager::{Environment, Manager, Word},
+    reload::Reloader,
+};
 use crate::{
     config::{Config, Loaded},
-    control::{Control, ControlSocket},
+    control::{Asks, Control, ControlSocket, wire::Reloaded},
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
     telemetry::Telemetry,
@@ -34,7 +41,9 @@ use crate::{
 };
 
 /// Serves until SIGTERM or SIGINT, and returns when requests in flight have finished.
-pub fn run(loaded: &Loaded) -> Result<(), RunError> {
+///
+/// `again` reads the settings once more, upon SIGHUP or `gatehouse reload`.
+pub fn run(loaded: &Loaded, again: Again<'_>) -> Result<(), RunError> {
     let config = &loaded.config;
     let environment = Environment::read(|name| std::env::var_os(name), std::process::id());
     let telemetry = Telemetry::start(&config.log)?;
@@ -46,26 +55,48 @@ pub fn run(loaded: &Loaded) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    let outcome = serve(config, &telemetry, &runtime);
+    let manager = Manager::of(&environment);
+    let watchdog = environment.watchdog;
+    let start = Start { config, telemetry: &telemetry, manager, watchdog, inherited, again };
+    let outcome = start.serve(&runtime);
     runtime.shutdown_timeout(LAST_CALLS);
     outcome
 }
 
-fn serve(config: &Config, telemetry: &Telemetry, runtime: &Runtime) -> Result<(), RunError> {
-    sockets::raise_descriptor_limit(config.limits.connections);
-    // The ring is proved on a runtime of its own, and so outside this one.
-    let backend = Backend::choose(config.worker.io)?;
-    let assembly = Assembly { config, telemetry, control: runtime.handle(), backend };
-    runtime.block_on(async {
-        let mut signals = Signals::listen()?;
-        // A signal that comes while the store is slow to answer ends the start.
-        tokio::select! {
-            running = assembly.start() => running?.until_told(&mut signals).await,
-            () = signals.told() => Ok(()),
-        }
-    })?;
-    info!("ended");
-    Ok(())
+/// What a start is given.
+struct Start<'a> {
+    config: &'a Config,
+    telemetry: &'a Telemetry,
+    manager: Manager,
+    watchdog: Option<Duration>,
+    inherited: Vec<Inherited>,
+    again: Again<'a>,
+}
+
+impl Start<'_> {
+    fn serve(self, runtime: &Runtime) -> Result<(), RunError> {
+        let Self { config, telemetry, manager, watchdog, inherited, again } = self;
+        sockets::raise_descriptor_limit(config.limits.connections);
+        // The ring is proved on a runtime of its own, and so outside this one.
+        let backend = Backend::choose(config.worker.io)?;
+        let assembly =
+            Assembly { config, telemetry, control: runtime.handle(), backend, manager: &manager, watchdog };
+        runtime.block_on(async {
+            let mut signals = Signals::listen()?;
+            // A signal that comes while the store is slow to answer ends the start.
+            let running = tokio::select! {
+                running = assembly.start(inherited) => running?,
+                () = signals.told() => return Ok(()),
+            };
+            let (running, parts, asks) = running;
+            let reloader = Reloader { again, in_force: config.clone(), parts, telemetry };
+            let reloads = Reloads { reloader, asks, manager: &manager, phase: running.phase.subscribe() };
+            reloads.until_told(&mut signals).await;
+            running.drain(&mut signals, &manager).await
+        })?;
+        info!("ended");
+        Ok(())
+    }
 }
 
 /// What runs, and what holds it open.
@@ -95,27 +126,84 @@ impl Running {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// Settings read anew for as long as the instance serves.
+struct Reloads<'a> {
+    reloader: Reloader<'a>,
+    asks: Asks,
+    manager: &'a Manager,
+    phase: PhaseWatch,
+}
+
+impl Reloads<'_> {
+    /// Reloads upon SIGHUP and `gatehouse reload`, until told to end.
+    async fn until_told(mut self, signals: &mut Signals) {
+        loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::End => return,
+                    Told::Reload => drop(self.reload()),
+                },
+                Some(asked) = self.asks.recv() => {
+                    let reloaded = self.reload();
+                    // Whoever asked may be gone.
+                    let _ = asked.send(reloaded);
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self) -> Result<Reloaded, String> {
+        self.manager.tell(&[Word::Reloading { monotonic: monotonic() }]);
+        let reloaded = self.reloader.reload();
+        self.manager.tell(&[Word::Ready, Word::Status(manager::status(*self.phase.borrow()))]);
+        reloaded
+    }
+}
+
+/// `sd_notify(3)`, RELOADING: `CLOCK_MONOTONIC` at the beginning.
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// SIGTERM and SIGINT, which end, and SIGHUP, which reloads.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    End,
+    Reload,
 }
 
 impl Signals {
     fn listen() -> Result<Self, RunError> {
         let listen = |kind| signal(kind).map_err(RunError::Signals);
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
     /// The next of them.
     ///
     /// # Cancel safety
     /// Safe: a signal that nobody awaited is told to the next who does.
-    async fn told(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.hangup.recv() => Told::Reload,
         }
+    }
+
+    /// The next that ends; to reload is too late or too early.
+    async fn told(&mut self) {
+        while self.next().await != Told::End {}
     }
 }
 

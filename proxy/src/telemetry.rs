@@ -16,9 +16,9 @@ use prometheus::Registry;
 pub use lines::Lines;
 pub use logs::LogsError;
 
-pub use process::measure as measure_process;
+pub use process::{measure as measure_process, resident_bytes};
 
-use access_log::AccessLog;
+use access_log::{AccessLog, Wanted};
 
 use crate::config::Log;
 
@@ -29,6 +29,11 @@ pub struct Telemetry {
     /// Where requests are told of.
     pub access_log: AccessLog,
     lines: Lines,
+    refilter: logs::Refilter,
+}
+
+fn wanted(log: &Log) -> Wanted {
+    if log.access { Wanted::Yes } else { Wanted::No }
 }
 
 /// Why the process cannot tell of itself.
@@ -49,14 +54,21 @@ impl Telemetry {
     /// Sets tracing up for the whole process, and an empty registry but for what is known of the process.
     pub fn start(log: &Log) -> Result<Self, StartError> {
         let lines = Lines::start(io::stderr())?;
-        logs::install(log, &lines)?;
+        let refilter = logs::install(log, &lines)?;
         let lines = LINES.get_or_init(|| lines).clone();
         let registry = Registry::new();
         lines.measure(&registry)?;
         measure_process(&registry)?;
-        let access_log =
-            if log.access { AccessLog::start(lines.clone(), log.format) } else { AccessLog::off() };
-        Ok(Self { registry, access_log, lines })
+        let access_log = AccessLog::start(lines.clone(), log.format);
+        access_log.want(wanted(log));
+        Ok(Self { registry, access_log, lines, refilter })
+    }
+
+    /// Follows the settings that may change while the process runs: filter and access log.
+    pub fn follow(&self, log: &Log) -> Result<(), LogsError> {
+        (self.refilter)(logs::filter(log)?);
+        self.access_log.want(wanted(log));
+        Ok(())
     }
 
     /// Writes `text` as it is, in order with the log's lines.

@@ -25,8 +25,13 @@ pub use self::{
     thread::{Workers, own_core_count, spawn},
 };
 use crate::{
-    certificates::Certificates, config, domains::Domains, forward::Service, guard::pulse::Pulse,
-    phase::PhaseWatch, tls::ServerConfigs,
+    certificates::Certificates,
+    config::{self, Live},
+    domains::Domains,
+    forward::Service,
+    guard::pulse::Pulse,
+    phase::PhaseWatch,
+    tls::ServerConfigs,
 };
 
 /// What all workers share: snapshots, handles and counters.
@@ -40,7 +45,7 @@ pub struct Shared {
     /// Requests.
     pub service: Arc<Service>,
     /// What a client may take.
-    pub limits: config::Limits,
+    pub limits: Live<config::Limits>,
     /// Open connections.
     pub connections: Connections,
     /// Signs of life for the guard.
@@ -48,7 +53,7 @@ pub struct Shared {
     /// Whether to drain.
     pub phase: PhaseWatch,
     /// How long draining may take.
-    pub drain_deadline: Duration,
+    pub drain_deadline: Live<config::Span>,
     /// What is counted.
     pub metrics: Metrics,
 }

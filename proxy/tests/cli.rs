@@ -64,6 +64,8 @@ fn help_teaches_every_command() {
         ("domain add --help", "--target <URL>"),
         ("guard detach --help", "--pin-path"),
         ("tables create --help", "waits until they are active"),
+        ("doctor --help", "any fail ends it with 1"),
+        ("reload --help", "SIGHUP does the same"),
     ] {
         let said = place.run(line);
         assert!(said.code == Some(0) && said.out.contains(taught), "{line}: {said:?}");
@@ -100,6 +102,60 @@ fn wrong_settings_end_with_2_and_start_nothing() {
             assert!(said.err.contains(wanted) && said.out.is_empty(), "{command} {settings}: {said:?}");
         }
         assert!(!place.path().join("gatehouse-state").exists(), "{settings}: something was started");
+    }
+}
+
+#[test]
+fn doctor_tells_one_line_a_check_and_ends_by_the_worst() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = |port: u16| {
+        format!(
+            "[listen]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\n[control]\nmetrics = \"127.0.0.1:0\""
+        )
+    };
+    let place = Place::new(&settings(0));
+    let said = place.run("doctor");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for check in ["kernel", "btf", "io_uring", "clock", "state", "port 127.0.0.1:0", "tables"] {
+        assert!(said.out.lines().any(|line| line.contains(check)), "{check} in {said:?}");
+    }
+    assert!(!place.path().join("gatehouse-state").exists(), "it makes nothing");
+    let said = Place::new(&settings(taken.local_addr().unwrap().port())).run("doctor --json");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let findings: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let failed: Vec<_> = findings.as_array().unwrap().iter().filter(|one| one["verdict"] == "fail").collect();
+    assert!(failed.len() == 1 && failed[0]["found"] == "taken by another process", "{failed:?}");
+}
+
+#[test]
+fn doctor_names_tables_and_cas_that_do_not_answer() {
+    let place = Place::new(
+        "[listen]\nhttps = [\"127.0.0.1:0\"]\nhttp = []\n\
+         [store]\nendpoint = \"http://127.0.0.1:9\"\nregion = \"eu-central-1\"\ntimeout = \"1s\"\n\
+         [[certificates.issuers]]\ndirectory = \"https://127.0.0.1:9/dir\"\nemail = \"operator@example.com\"\n",
+    );
+    let credentials = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "a")];
+    let said = place.run_with("doctor", &credentials);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for what in ["table gatehouse-domains", "ca https://127.0.0.1:9/dir"] {
+        let line = said.out.lines().find(|line| line.contains(what)).unwrap();
+        assert!(line.starts_with("fail"), "{line}");
+    }
+}
+
+#[test]
+fn papers_are_written_for_every_command() {
+    let place = Place::new("");
+    assert_eq!(place.run("papers papers").code, Some(0));
+    for (paper, said) in [
+        ("gatehouse.1", "doctor"),
+        ("gatehouse-domain-add.1", "default_target"),
+        ("gatehouse.bash", "--target"),
+        ("_gatehouse", "--target"),
+        ("gatehouse.fish", "target"),
+    ] {
+        let text = std::fs::read_to_string(place.path().join("papers").join(paper)).unwrap();
+        assert!(text.contains(said), "{said} in {paper}");
     }
 }
 

@@ -30,6 +30,12 @@ pub(super) enum Command {
     Validate,
     /// Shows what the running instance does.
     Status(Form),
+    /// Puts changed settings in force, or names those that need a restart.
+    #[command(after_help = RELOAD)]
+    Reload(Form),
+    /// Looks for what will not work here, with the remedy; changes nothing.
+    #[command(after_help = DOCTOR)]
+    Doctor(Form),
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),

@@ -53,6 +53,28 @@ pub(super) enum CommandError {
         /// Its control socket.
         path: PathBuf,
     },
+    /// The instance finds its settings wrong.
+    #[error("{wrong}\nnothing was changed: the settings that were in force stay so")]
+    NotReloaded {
+        /// Line by line.
+        wrong: String,
+    },
+    /// `doctor` found what will not work.
+    #[error(
+        "{failed} of what the settings ask for will not work here; the lines that begin with `fail` say what to do"
+    )]
+    Unwell {
+        /// How many findings.
+        failed: usize,
+    },
+    /// Manual pages and completions.
+    #[error("`{}`: papers cannot be written here; name a directory this user may write", directory.display())]
+    Papers {
+        /// Where to.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// No runtime for the command.
     #[error("no runtime could be started")]
     Runtime(#[source] io::Error),
@@ -68,7 +90,7 @@ impl CommandError {
     /// 2 for settings, 1 for everything else.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::from(2),
+            Self::Config(_) | Self::NotReloaded { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -36,6 +36,7 @@ async fn act(instance: &Instance, route: Route, body: Incoming) -> Result<Answer
         }
         Route::RemoveDomain(name) => told(&instance.remove(name).await?),
         Route::ReindexDomains => told(&instance.reindex().await?),
+        Route::Reload => told(&instance.reload.ask().await?),
         Route::ListCertificates(part) => told(&instance.certificates(part.after.as_ref(), part.limit).await?),
         Route::ShowCertificate(name) => told(&instance.certificate(&name).await?),
     }

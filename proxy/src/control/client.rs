@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 
 use super::{
     route::PREFIX,
-    wire::{Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Status},
+    wire::{Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Reloaded, Status},
 };
 use crate::{
     certificates::listing::{Listed, Summary},
@@ -100,6 +100,11 @@ impl Client {
     /// Repairs the table.
     pub async fn reindex(&self) -> Result<Reindexed, ClientError> {
         self.call(Method::POST, "reindex", None).await
+    }
+
+    /// Has it read its settings anew.
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.call(Method::POST, "reload", None).await
     }
 
     /// Part of its certificates.

@@ -1,10 +1,11 @@
 //! The running instance as the control socket sees it.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use hyper::StatusCode;
 
 use super::{
+    reload::Reload,
     route::problem,
     table,
     wire::{Bookmark, Changed, Domain, Page, Problem, Reach, Reindexed, Status},
@@ -39,6 +40,8 @@ pub struct Instance {
     pub phase: PhaseWatch,
     /// Open connections.
     pub connections: Connections,
+    /// Its settings read anew.
+    pub reload: Reload,
 }
 
 /// What does not change while an instance runs.
@@ -87,11 +90,11 @@ impl Instance {
     }
 
     pub(super) async fn domains(&self, after: Option<&Pattern>, limit: u16) -> Result<Page<Domain>, Problem> {
-        Ok(table::domains(&self.store, self.listed(), after, limit).await?)
+        Ok(table::domains(&self.store, &self.listed(), after, limit).await?)
     }
 
     pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, Problem> {
-        let found = table::domain(&self.store, self.listed(), name).await?;
+        let found = table::domain(&self.store, &self.listed(), name).await?;
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoDomain(name.clone()).to_string()))
     }
 
@@ -122,7 +125,7 @@ impl Instance {
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
     }
 
-    fn listed(&self) -> &[StaticDomain] {
+    fn listed(&self) -> Arc<Vec<StaticDomain>> {
         self.domains.static_entries()
     }
 

@@ -16,6 +16,7 @@ pub(super) enum Route {
     AddDomain(Pattern),
     RemoveDomain(Pattern),
     ReindexDomains,
+    Reload,
     ListCertificates(Part<Bookmark>),
     ShowCertificate(ServerName),
 }
@@ -39,6 +40,7 @@ impl Route {
             ("PUT", ("domains", Some(name), None)) => Self::AddDomain(read(name)?),
             ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(read(name)?),
             ("POST", ("reindex", None, None)) => Self::ReindexDomains,
+            ("POST", ("reload", None, None)) => Self::Reload,
             ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
             ("GET", ("certificates", Some(name), None)) => Self::ShowCertificate(read(name)?),
             _ => {
@@ -113,6 +115,7 @@ mod tests {
             ("PUT /v1/domains/A.example.", Ok(Route::AddDomain(name("a.example")))),
             ("DELETE /v1/domains/a.example", Ok(Route::RemoveDomain(name("a.example")))),
             ("POST /v1/reindex", Ok(Route::ReindexDomains)),
+            ("POST /v1/reload", Ok(Route::Reload)),
             ("GET /v1/certificates?limit=7", Ok(Route::ListCertificates(Part { after: None, limit: 7 }))),
             (
                 "GET /v1/certificates?after=a.example,2026-11-24T02:15:08.123456Z",

@@ -132,6 +132,15 @@ pub enum Reach {
     GuardLate,
 }
 
+/// What became of settings that were read anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Settings that changed and are in force.
+    pub applied: Vec<String>,
+    /// Settings that changed and wait for a restart.
+    pub needs_restart: Vec<String>,
+}
+
 /// What a repair of the table did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reindexed {

@@ -17,6 +17,7 @@ use super::{
     snapshot::{Applied, Found, Snapshot},
 };
 use crate::{
+    config::StaticDomain,
     name::{Pattern, ServerName},
     store::{domain_table::Record, instant::Micros},
 };
@@ -84,6 +85,16 @@ impl Ledger {
         }
         self.snapshot.store(Arc::new(snapshot));
         self.publish(&mut state)
+    }
+
+    /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next
+    /// hello, or with the next full reading.
+    pub(super) fn relist(&self, list: &[StaticDomain]) {
+        let mut state = self.lock();
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        snapshot.relist(list);
+        self.snapshot.store(Arc::new(snapshot));
+        self.publish(&mut state);
     }
 
     /// Takes over a full reading of the table that began at `began`.

@@ -44,7 +44,7 @@ impl Inner {
         if let Found::Withdrawn = self.ledger.find(name) {
             return self.settle(name, Answer::Deny(Denial::Withdrawn));
         }
-        if self.table.is_none() && self.ask.is_none() {
+        if self.table.is_none() && self.ask.load().is_none() {
             return self.settle(name, Answer::Deny(Denial::Foreign));
         }
         match self.flights.join(name, || self.admit(from, now)) {
@@ -115,7 +115,7 @@ impl Inner {
     }
 
     async fn ask_endpoint(&self, name: &ServerName) -> Answer {
-        let Some(ask) = &self.ask else { return Answer::Deny(Denial::Foreign) };
+        let Some(ask) = self.ask.load_full() else { return Answer::Deny(Denial::Foreign) };
         let (answer, looked) = match ask.ask(name).await {
             Reply::Allow => (Answer::Allow(Arc::new(asked_site(name))), Looked::AskAllowed),
             Reply::Deny => (Answer::Deny(Denial::Foreign), Looked::AskDenied),

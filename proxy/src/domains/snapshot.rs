@@ -54,6 +54,14 @@ enum Standing {
 impl Snapshot {
     pub(super) fn of_static(list: &[StaticDomain]) -> Self {
         let mut snapshot = Self::default();
+        snapshot.relist(list);
+        snapshot
+    }
+
+    /// Replaces the entries of the configuration.
+    pub(super) fn relist(&mut self, list: &[StaticDomain]) {
+        self.exact.retain(|_, entry| entry.site.source != Source::Static);
+        self.wildcard.retain(|_, entry| entry.site.source != Source::Static);
         for domain in list {
             let site = Site {
                 pattern: domain.name.clone(),
@@ -63,9 +71,8 @@ impl Snapshot {
                 version: 0,
                 changed_at_micros: 0,
             };
-            snapshot.insert(Entry { standing: Standing::Served, site: Arc::new(site) });
+            self.insert(Entry { standing: Standing::Served, site: Arc::new(site) });
         }
-        snapshot
     }
 
     /// The exact entry before the wildcard (RFC 4592 §2.2.1 has the same order). A suspended entry denies; a removed one is

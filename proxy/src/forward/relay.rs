@@ -19,12 +19,15 @@ use super::{
     rewrite::{self, Framing, Passage},
     upstream::{Blame, Lease, Route, Upstreams},
 };
-use crate::{config, transport::Transport};
+use crate::{
+    config::{self, Live},
+    transport::Transport,
+};
 
 /// One worker's upstreams, and what every passage needs.
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
-    limits: config::Limits,
+    limits: Live<config::Limits>,
     books: Rc<Books>,
     public_port: u16,
 }
@@ -33,7 +36,7 @@ impl<T: Transport> Relay<T> {
     pub(super) fn new(
         transport: T,
         settings: Arc<UpstreamSettings>,
-        limits: &config::Limits,
+        limits: Live<config::Limits>,
         books: Books,
         control: Handle,
         public_port: u16,
@@ -72,7 +75,8 @@ impl<T: Transport> Relay<T> {
         route: &Route,
         record: &mut Record,
     ) -> Result<(Response<Incoming>, Lease), Refusal> {
-        let upload = Upload::new(body, Pace::new(*self.limits.idle, self.limits.minimum_rate));
+        let limits = self.limits.kept();
+        let upload = Upload::new(body, Pace::new(*limits.idle, limits.minimum_rate));
         let client = record.client_address();
         record.received = Some(upload.progress());
         let framing = Framing::of(&upload);

@@ -96,8 +96,8 @@ fn relay<T: Transport>(transport: T, setting: &Setting, metrics: Metrics) -> Rel
     };
     let settings = Arc::new(UpstreamSettings::new(&upstream).unwrap());
     let limits = config::Limits { idle: setting.idle, ..config::Limits::default() };
-    let books = Books { metrics, access_log: AccessLog::off() };
-    Relay::new(transport, settings, &limits, books, Handle::current(), 443)
+    let books = Books { metrics, access_log: setting.access_log.clone(), ids: RequestIds::new() };
+    Relay::new(transport, settings, Live::new(limits), books, Handle::current(), 443)
 }
 
 async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, route: Route) {

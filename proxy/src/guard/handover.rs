@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use aya::{
@@ -22,7 +22,7 @@ use super::{
     attach::{attach_all, inspect, load, verify},
     error::GuardError,
     interface::Interface,
-    maps::{EnforceUntil, Maps, Ports, Verdicts, id, same_shapes},
+    maps::{EnforceUntil, Maps, Policy, Ports, Verdicts, id, same_shapes},
     names::NameTable,
     pins::{Pins, remove_folder},
 };
@@ -55,6 +55,7 @@ pub(super) struct Foothold {
     pub(super) origin: Origin,
     pub(super) program: Program,
     pub(super) verdicts: Arc<Verdicts>,
+    pub(super) settings: Mutex<Policy>,
 }
 
 /// An attached program, and the maps by which it is told what to do.
@@ -96,7 +97,7 @@ fn advance(
         maps.draw_key()?;
     }
     maps.configure(config, ports)?;
-    let Maps { key, names, denials, capacity, until, verdicts, .. } = maps;
+    let Maps { settings, key, names, denials, capacity, until, verdicts, .. } = maps;
     let mut names = NameTable::open(&key, names, denials, capacity)?;
     fill(&mut names);
     attach_all(program, interfaces, config.attach, pins)?;
@@ -106,7 +107,9 @@ fn advance(
         Origin::Built => pins.promote()?,
     }
     let (program, verdicts) = (describe(&info), Arc::new(verdicts));
-    Ok(Attached { foothold: Foothold { pins: pins.clone(), origin, program, verdicts }, names, until })
+    let settings = Mutex::new(settings);
+    let foothold = Foothold { pins: pins.clone(), origin, program, verdicts, settings };
+    Ok(Attached { foothold, names, until })
 }
 
 /// Loads with new maps; when the pinned ones have the same shapes, again with those.

@@ -28,7 +28,7 @@ pub(super) const PINNED: [&str; 8] = [
 
 /// The maps of one folder.
 pub(super) struct Maps {
-    pub(super) settings: Array<MapData, Settings>,
+    pub(super) settings: Policy,
     pub(super) until: EnforceUntil,
     pub(super) key: Array<MapData, NameKey>,
     pub(super) names: HashMap<MapData, u64, NameEntry>,
@@ -43,7 +43,7 @@ impl Maps {
     pub(super) fn open(folder: &Path) -> Result<Self, GuardError> {
         let capacity = shape(folder, map_names::NAMES)?.max_entries;
         Ok(Self {
-            settings: open(folder, map_names::SETTINGS)?,
+            settings: Policy(open(folder, map_names::SETTINGS)?),
             until: EnforceUntil(open(folder, map_names::ENFORCE_UNTIL)?),
             key: open(folder, map_names::NAME_KEY)?,
             names: open(folder, map_names::NAMES)?,
@@ -64,7 +64,7 @@ impl Maps {
 
     /// Writes policy and ports.
     pub(super) fn configure(&mut self, config: &config::Guard, ports: &Ports) -> Result<(), GuardError> {
-        self.settings.set(0, settings(config), 0).map_err(failed(map_names::SETTINGS, "writing"))?;
+        self.settings.write(config)?;
         self.write_ports(ports).map_err(failed(map_names::PORTS, "writing"))
     }
 
@@ -77,6 +77,15 @@ impl Maps {
         held.iter()
             .filter(|port| !wanted.iter().any(|(kept, _)| kept == *port))
             .try_for_each(|port| self.ports.remove(port))
+    }
+}
+
+/// `SETTINGS`.
+pub(super) struct Policy(Array<MapData, Settings>);
+
+impl Policy {
+    pub(super) fn write(&mut self, config: &config::Guard) -> Result<(), GuardError> {
+        self.0.set(0, settings(config), 0).map_err(failed(map_names::SETTINGS, "writing"))
     }
 }
 

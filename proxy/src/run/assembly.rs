@@ -13,13 +13,14 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 use super::{
     RunError, Running,
     phase::follow,
+    reload::{Parts, Settings},
     screen::Screen,
     sockets::{Listeners, worker_count},
 };
 use crate::{
     certificates::{Certificates, listing::issuer_keys},
     config::{Config, Endpoint},
-    control::{self, Control, ControlSocket, Identity, Instance},
+    control::{self, Asks, Control, ControlSocket, Identity, Instance, Reload},
     domains::Domains,
     forward::{self, Service, UpstreamSettings},
     guard::{GuardHandle, Ports, Pulse, Surroundings},
@@ -50,7 +51,7 @@ struct Known {
 
 impl Assembly<'_> {
     /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory.
-    pub(super) async fn start(&self) -> Result<Running, RunError> {
+    pub(super) async fn start(&self, inherited: Vec<Inherited>) -> Result<(Running, Parts, Asks), RunError> {
         let begun = Instant::now();
         let config = self.config;
         make_directory(&config.state_directory)?;
@@ -61,9 +62,11 @@ impl Assembly<'_> {
         let workers = worker_count(&config.worker)?;
         let listeners = Listeners::open(&config.listen, workers, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
+        let live = Settings::of(config);
         let pulse = Arc::new(Pulse::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &pulse)?;
-        let shared = Arc::new(self.share(&known, &listeners, pulse, watched.clone())?);
+        let shared = Arc::new(self.share(&known, &listeners, Arc::clone(&pulse), watched.clone(), &live)?);
+        let (reload, asks) = Reload::channel();
         let instance = Instance {
             identity: self.identity(begun, &listeners, metrics.as_ref()),
             domains: known.domains.clone(),
@@ -72,16 +75,28 @@ impl Assembly<'_> {
             guard: guard.clone(),
             phase: watched,
             connections: shared.connections.clone(),
+            reload,
         };
         let screen = Screen::of(config, &instance.identity, known.certificates.internal_root(), &guard);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
-        let follow = follow(known.domains.progress(), config.domains.r#static.len(), phase.clone());
-        self.control.spawn(follow);
+        let (short, shortage) = watch::channel(Shortage::None);
+        self.control.spawn(watch_over(live.limits.clone(), shared.connections.clone(), short));
+        self.control.spawn(follow(known.domains.clone(), shortage, phase.clone()));
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
-        Ok(Running { workers, phase, guard, _control: (control, socket) })
+        // Ready is who accepts and says on /health how things are, be it that nothing can be served.
+        let attend = manager::attend(self.manager.clone(), phase.subscribe(), pulse, self.watchdog);
+        self.manager.tell(&[Word::Ready, Word::Status(manager::status(*phase.borrow()))]);
+        self.control.spawn(attend);
+        let parts = Parts {
+            domains: known.domains,
+            guard: guard.clone(),
+            connections: shared.connections.clone(),
+            live,
+        };
+        Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
     }
 
     async fn bind_metrics(&self) -> Result<Option<TcpListener>, RunError> {
@@ -135,12 +150,12 @@ impl Assembly<'_> {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new()?,
-            service: Arc::new(self.service(known, listeners, phase.clone())?),
-            limits: config.limits.clone(),
+            service: Arc::new(self.service(known, listeners, phase.clone(), live)?),
+            limits: live.limits.clone(),
             connections: Connections::new(config.limits.connections, config.limits.connections_per_source),
             pulse,
             phase,
-            drain_deadline: *config.worker.drain_deadline,
+            drain_deadline: live.drain_deadline.clone(),
             metrics: worker::Metrics::register(&self.telemetry.registry)?,
         })
     }
@@ -153,11 +168,12 @@ impl Assembly<'_> {
         live: &Settings,
     ) -> Result<Service, RunError> {
         let config = self.config;
-        let upstream = UpstreamSettings::new(&config.upstream, config.domains.default_target.clone())?;
+        let upstream = UpstreamSettings::new(&config.upstream)?;
         Ok(Service {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
-            limits: config.limits.clone(),
+            limits: live.limits.clone(),
+            default_target: live.default_target.clone(),
             upstream: Arc::new(upstream),
             phase,
             access_log: self.telemetry.access_log.clone(),

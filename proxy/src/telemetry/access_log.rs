@@ -56,7 +56,22 @@ pub struct Entry<'a> {
 
 /// Where entries go; cheap to clone.
 #[derive(Clone)]
-pub struct AccessLog(Option<(Lines, LogFormat)>);
+pub struct AccessLog(Option<Arc<Writer>>);
+
+struct Writer {
+    lines: Lines,
+    format: LogFormat,
+    wanted: AtomicBool,
+}
+
+/// Whether entries are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+}
 
 impl AccessLog {
     /// Writes nothing.
@@ -68,17 +83,26 @@ impl AccessLog {
     /// Writes one line of `format` per entry.
     #[must_use]
     pub fn start(lines: Lines, format: LogFormat) -> Self {
-        Self(Some((lines, format)))
+        Self(Some(Arc::new(Writer { lines, format, wanted: AtomicBool::new(true) })))
+    }
+
+    /// Writes entries from now on, or none.
+    pub fn want(&self, wanted: Wanted) {
+        if let Some(writer) = &self.0 {
+            writer.wanted.store(wanted == Wanted::Yes, Ordering::Relaxed);
+        }
     }
 
     /// Queues the line; when the writer lags behind, the line is dropped and counted.
     pub fn record(&self, entry: &Entry<'_>) {
-        let Some((lines, format)) = &self.0 else { return };
-        let line = match format {
+        let Some(writer) = self.0.as_deref().filter(|writer| writer.wanted.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let line = match writer.format {
             LogFormat::Text => entry.text(),
             LogFormat::Json => entry.json(),
         };
-        lines.push(line.into_bytes());
+        writer.lines.push(line.into_bytes());
     }
 }
 

@@ -23,14 +23,30 @@ pub enum LogsError {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// Changes which events are written.
+pub(super) type Refilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
 /// Sends events of the whole process to `lines`.
-pub(super) fn install(log: &Log, lines: &Lines) -> Result<(), LogsError> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|source| LogsError::Filter { value: log.filter.clone(), source })?;
-    let events = fmt().with_env_filter(filter).with_writer(lines.clone());
-    match log.format {
-        LogFormat::Text => events.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,
-        LogFormat::Json => events.json().flatten_event(true).with_current_span(false).finish().try_init()?,
-    }
-    Ok(())
+pub(super) fn install(log: &Log, lines: &Lines) -> Result<Refilter, LogsError> {
+    let events = fmt().with_env_filter(filter(log)?).with_writer(lines.clone());
+    Ok(match log.format {
+        LogFormat::Text => {
+            let events = events.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+            let handle = events.reload_handle();
+            events.finish().try_init()?;
+            // It fails when the subscriber is gone, and nobody writes events.
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let events = events.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+            let handle = events.reload_handle();
+            events.finish().try_init()?;
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+    })
+}
+
+/// The filter that `log` asks for.
+pub(super) fn filter(log: &Log) -> Result<EnvFilter, LogsError> {
+    EnvFilter::try_new(&log.filter).map_err(|source| LogsError::Filter { value: log.filter.clone(), source })
 }

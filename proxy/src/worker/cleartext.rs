@@ -15,7 +15,14 @@ use crate::{
 /// Serves one connection to its end.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
     let Ok(_place) = worker.shared.connections.admit(peer.ip()) else { return };
-    let (limits, phase) = (worker.shared.limits.clone(), worker.shared.phase.clone());
+    let shared = Arc::clone(&worker.shared);
+    let limits = shared.limits.kept();
+    let terms = Terms {
+        version: Version::Http1,
+        limits: &limits,
+        phase: shared.phase.clone(),
+        metrics: &shared.metrics,
+    };
     let arrival = Rc::new(Arrival { peer, server_name: None });
     let answer = move |request| {
         let (forwarder, arrival) = (worker.forwarder.clone(), Rc::clone(&arrival));

@@ -45,9 +45,26 @@ impl Connections {
             total: AtomicUsize::new(0),
             sources: (0..SOURCES).map(|_| AtomicUsize::new(0)).collect(),
             hasher: RandomState::new(),
-            limit,
-            source_limit,
+            limit: AtomicUsize::new(limit),
+            source_limit: AtomicUsize::new(source_limit),
+            shedding: AtomicBool::new(false),
         }))
+    }
+
+    /// Changes the limits for connections to come; those that are open stay.
+    pub fn limit(&self, limit: usize, source_limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
+        self.0.source_limit.store(source_limit, Ordering::Relaxed);
+    }
+
+    /// Refuses all to come, or takes them again.
+    pub fn shed(&self, all: bool) {
+        self.0.shedding.store(all, Ordering::Relaxed);
+    }
+
+    /// Whether memory is too short for more.
+    pub(super) fn is_shedding(&self) -> bool {
+        self.0.shedding.load(Ordering::Relaxed)
     }
 
     /// How many are open.
@@ -65,8 +82,8 @@ impl Connections {
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
         let of_source = counts.sources.get(source).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed));
         match () {
-            () if total >= counts.limit => Err(Full::Total),
-            () if of_source >= counts.source_limit => Err(Full::Source),
+            () if total >= counts.limit.load(Ordering::Relaxed) => Err(Full::Total),
+            () if of_source >= counts.source_limit.load(Ordering::Relaxed) => Err(Full::Source),
             () => Ok(place),
         }
     }
@@ -107,6 +124,8 @@ mod tests {
         assert_eq!(connections.admit(far).err(), Some(Full::Total));
         drop(first);
         assert!(connections.admit(near).is_ok());
+        connections.limit(2, 2);
+        assert_eq!(connections.admit(far).err(), Some(Full::Total), "a limit is lowered while it runs");
         assert_eq!(connections.open(), 2, "what was refused, or ended, takes no place");
     }
 }

@@ -162,12 +162,10 @@ impl<T: Transport> Worker<T> {
         // The sender is gone when the process ends otherwise; then draining is right, too.
         let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         let begun = now();
-        let deadline = begun + self.shared.drain_deadline;
+        let limit: Duration = ***self.shared.drain_deadline.now();
+        let deadline = begun + limit;
         // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
-        until(begun + self.shared.drain_deadline * 2 / 3, || {
-            now() >= self.last_accept.get().max(begun) + QUIET
-        })
-        .await;
+        until(begun + limit * 2 / 3, || now() >= self.last_accept.get().max(begun) + QUIET).await;
         stop_accepting();
         until(deadline, || self.open.get() == 0).await;
         if self.open.get() > 0 {

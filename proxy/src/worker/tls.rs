@@ -61,7 +61,7 @@ async fn meet<T: Transport>(
     stream: T::Stream,
     peer: SocketAddr,
 ) -> Result<(TlsStream<T::Stream>, ServerName), Outcome> {
-    let limits = &worker.shared.limits;
+    let limits = worker.shared.limits.kept();
     let (hello, pending) = read_hello(stream, *limits.hello_timeout).await?;
     let begun = now();
     match judge(worker, hello, peer).await {
@@ -157,5 +157,8 @@ async fn answer_requests<T: Transport>(
         let (forwarder, arrival) = (forwarder.clone(), Rc::clone(&arrival));
         async move { forwarder.serve_https(request, &arrival, now()).await }
     };
-    http::serve(stream, version, &worker.shared.limits, worker.shared.phase.clone(), answer).await;
+    let shared = &worker.shared;
+    let limits = shared.limits.kept();
+    let terms = Terms { version, limits: &limits, phase: shared.phase.clone(), metrics: &shared.metrics };
+    http::serve(stream, terms, answer).await;
 }

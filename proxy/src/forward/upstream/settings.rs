@@ -13,7 +13,7 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use super::whereabouts::Whereabouts;
-use crate::{config, target::Target};
+use crate::config;
 
 /// Connections to targets: limits, trust, and where targets may lie.
 pub struct UpstreamSettings {
@@ -21,7 +21,6 @@ pub struct UpstreamSettings {
     pub(super) whereabouts: Whereabouts,
     /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
     pub(super) tls: Option<ClientConfig>,
-    pub(in crate::forward) default_target: Option<Target>,
 }
 
 /// Why upstream settings cannot be used.
@@ -43,9 +42,9 @@ pub enum UpstreamError {
 
 impl UpstreamSettings {
     /// Reads the roots and this host's own addresses.
-    pub fn new(limits: &config::Upstream, default_target: Option<Target>) -> Result<Self, UpstreamError> {
+    pub fn new(limits: &config::Upstream) -> Result<Self, UpstreamError> {
         let whereabouts = Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
-        Ok(Self { whereabouts, tls: client_config(limits)?, limits: limits.clone(), default_target })
+        Ok(Self { whereabouts, tls: client_config(limits)?, limits: limits.clone() })
     }
 }
 

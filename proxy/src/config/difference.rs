@@ -1,0 +1,80 @@
+//! What differs between two sets of settings, and a third made of both.
+
+use toml::{Table, Value};
+
+use super::{Config, paper::keys, validate::validate};
+
+/// The settings of `new` that are not as in `old`, by name and in the order of the declaration.
+#[must_use]
+pub fn difference(old: &Config, new: &Config) -> Vec<String> {
+    let (Ok(old), Ok(new)) = (Table::try_from(old), Table::try_from(new)) else { return Vec::new() };
+    let differs = |key: &String| value(&old, key) != value(&new, key);
+    keys().into_iter().filter(differs).collect()
+}
+
+/// `old` with those of `new` that `takes` says; or `old` as it is, when what is left to wait contradicts what would be taken.
+#[must_use]
+pub fn merge(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Config {
+    merged(old, new, takes).filter(|merged| validate(merged).is_empty()).unwrap_or_else(|| old.clone())
+}
+
+fn merged(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Option<Config> {
+    let (mut merged, new) = (Table::try_from(old).ok()?, Table::try_from(new).ok()?);
+    for key in keys().iter().filter(|key| takes(key)) {
+        put(&mut merged, key, value(&new, key).cloned());
+    }
+    Value::Table(merged).try_into().ok()
+}
+
+fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        Some((section, key)) => table.get(section)?.get(key),
+        None => table.get(key),
+    }
+}
+
+/// An absent setting is one that is left out.
+fn put(table: &mut Table, key: &str, value: Option<Value>) {
+    let inner = match key.split_once('.') {
+        Some((section, key)) => {
+            table.get_mut(section).and_then(Value::as_table_mut).map(|table| (table, key))
+        }
+        None => Some((table, key)),
+    };
+    match (inner, value) {
+        (Some((table, key)), Some(value)) => drop(table.insert(key.to_owned(), value)),
+        (Some((table, key)), None) => drop(table.remove(key)),
+        (None, _) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Span;
+
+    #[test]
+    fn what_differs_is_named_and_taken_one_by_one() {
+        let old = Config::default();
+        let mut new = Config { state_directory: "/var/lib/gatehouse".into(), ..Config::default() };
+        new.limits.idle = Span::secs(5);
+        new.domains.default_target = Some("https://origin.example".parse().unwrap());
+        let changed = ["state_directory", "domains.default_target", "limits.idle"];
+        assert_eq!(difference(&old, &new), changed);
+        assert!(difference(&new, &new).is_empty());
+        let merged = merge(&old, &new, |key| key != "state_directory");
+        assert_eq!(difference(&merged, &new), ["state_directory"]);
+        let back = merge(&merged, &old, |_| true);
+        assert!(difference(&back, &old).is_empty(), "an absent setting is absent again");
+    }
+
+    #[test]
+    fn what_contradicts_settings_that_wait_waits_with_them() {
+        let old = Config::default();
+        let mut new = Config::default();
+        new.domains.default_target = Some("http://127.0.0.1:8443".parse().unwrap());
+        new.listen.https = vec!["127.0.0.1:443".parse().unwrap()];
+        let merged = merge(&old, &new, |key| key == "domains.default_target");
+        assert!(difference(&old, &merged).is_empty(), "the target is still our own listener");
+    }
+}

@@ -1,0 +1,40 @@
+//! The way from the control socket to whoever holds the settings.
+
+use hyper::StatusCode;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    route::problem,
+    wire::{Problem, Reloaded},
+};
+
+/// Asks for the settings to be read anew; one at a time.
+#[derive(Debug, Clone)]
+pub struct Reload(mpsc::Sender<Asked>);
+
+/// Requests as they come.
+pub type Asks = mpsc::Receiver<Asked>;
+
+/// Where the answer goes: what was done, or what is wrong with the settings, line by line.
+pub type Asked = oneshot::Sender<Result<Reloaded, String>>;
+
+impl Reload {
+    /// The way, and its other end.
+    #[must_use]
+    pub fn channel() -> (Self, Asks) {
+        let (sender, asks) = mpsc::channel(1);
+        (Self(sender), asks)
+    }
+
+    /// Asks and waits.
+    ///
+    /// # Cancel safety
+    /// The settings are read all the same.
+    pub(super) async fn ask(&self) -> Result<Reloaded, Problem> {
+        let (sender, answer) = oneshot::channel();
+        let ending = || problem(StatusCode::SERVICE_UNAVAILABLE, "the instance is ending");
+        self.0.send(sender).await.map_err(|_| ending())?;
+        let told = answer.await.map_err(|_| ending())?;
+        told.map_err(|wrong| problem(StatusCode::UNPROCESSABLE_ENTITY, wrong))
+    }
+}

@@ -1,0 +1,150 @@
+//! Settings read anew while the instance runs: all judged first, then what can be changed under way is.
+//! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); what is not in force is
+//! named, at every further reload, too (`what_waits_for_a_restart_is_named_again`).
+
+use tracing::{error, info};
+
+use crate::{
+    config::{self, Config, ConfigError, Live, Loaded, difference, merge},
+    control::{whole, wire::Reloaded},
+    domains::{AskError, Domains},
+    guard::{GuardError, GuardHandle},
+    target::Target,
+    telemetry::{LogsError, Telemetry},
+    worker::Connections,
+};
+
+/// Reads the settings again, from the places they were first read from.
+pub type Again<'a> = &'a (dyn Fn() -> Result<Loaded, ConfigError> + Sync);
+
+/// What follows settings while it runs.
+pub(super) struct Parts {
+    pub(super) domains: Domains,
+    pub(super) guard: GuardHandle,
+    pub(super) connections: Connections,
+    pub(super) live: Settings,
+}
+
+/// Settings that are looked at each time they are needed.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) limits: Live<config::Limits>,
+    pub(super) default_target: Live<Option<Target>>,
+    pub(super) drain_deadline: Live<config::Span>,
+}
+
+impl Settings {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            limits: Live::new(config.limits.clone()),
+            default_target: Live::new(config.domains.default_target.clone()),
+            drain_deadline: Live::new(config.worker.drain_deadline),
+        }
+    }
+}
+
+/// The settings in force, and the way to others.
+pub(super) struct Reloader<'a> {
+    pub(super) again: Again<'a>,
+    pub(super) in_force: Config,
+    pub(super) parts: Parts,
+    pub(super) telemetry: &'a Telemetry,
+}
+
+/// Why the settings in force stay so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+}
+
+impl Reloader<'_> {
+    /// Reads, judges and applies; the log is told as well.
+    pub(super) fn reload(&mut self) -> Result<Reloaded, String> {
+        let reloaded = self.read_and_apply();
+        match &reloaded {
+            Ok(Reloaded { applied, needs_restart }) => {
+                info!(?applied, ?needs_restart, "settings read anew");
+            }
+            Err(wrong) => error!(error = whole(wrong), "the settings are wrong; what was in force stays so"),
+        }
+        reloaded.map_err(|wrong| whole(&wrong))
+    }
+
+    fn read_and_apply(&mut self) -> Result<Reloaded, ReloadError> {
+        let wanted = (self.again)()?.config;
+        let next = merge(&self.in_force, &wanted, is_live);
+        self.parts.apply(&next, self.telemetry)?;
+        let reloaded = Reloaded {
+            applied: difference(&self.in_force, &next),
+            needs_restart: difference(&next, &wanted),
+        };
+        self.in_force = next;
+        Ok(reloaded)
+    }
+}
+
+impl Parts {
+    /// What can fail comes first.
+    fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
+        self.domains.reconfigure(&config.domains)?;
+        self.guard.set_policy(&config.guard)?;
+        telemetry.follow(&config.log)?;
+        self.connections.limit(config.limits.connections, config.limits.connections_per_source);
+        self.live.limits.replace(config.limits.clone());
+        self.live.default_target.replace(config.domains.default_target.clone());
+        self.live.drain_deadline.replace(config.worker.drain_deadline);
+        Ok(())
+    }
+}
+
+/// Whether a setting can be changed while it is in use.
+fn is_live(setting: &str) -> bool {
+    setting.starts_with("limits.") || LIVE.contains(&setting)
+}
+
+const LIVE: &[&str] = &[
+    "worker.drain_deadline",
+    "domains.default_target",
+    "domains.static",
+    "domains.ask",
+    "domains.ask_timeout",
+    "guard.mode",
+    "guard.unknown_per_second",
+    "guard.unknown_burst",
+    "guard.resets_per_second",
+    "log.filter",
+    "log.access",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_live_setting_is_a_setting() {
+        let reference = config::reference();
+        for setting in LIVE {
+            assert!(reference.contains(&format!("| `{setting}` |")), "{setting}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_named_again() {
+        let in_force = Config::default();
+        let mut wanted = Config { state_directory: "/elsewhere".into(), ..Config::default() };
+        wanted.limits.connections = 7;
+        let next = merge(&in_force, &wanted, is_live);
+        assert_eq!(difference(&in_force, &next), ["limits.connections"]);
+        for _ in 0..2 {
+            let again = merge(&next, &wanted, is_live);
+            assert_eq!(difference(&again, &wanted), ["state_directory"]);
+        }
+    }
+}
