@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod certificate;
 mod columns;
+mod doctor;
 mod domain;
 mod error;
 mod papers;

@@ -163,12 +163,24 @@ First steps:
        --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
   gatehouse status
 
-Settings: `gatehouse config example > gatehouse.toml`; every key is also a variable, like GATEHOUSE_LOG_FORMAT=json.
+When something does not work: `gatehouse doctor`.
+Settings: `gatehouse config example > gatehouse.toml`.
+Every key is also a variable, like GATEHOUSE_LOG_FORMAT=json.
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
 
 const RUN: &str = "\
 Without settings it listens on :8443 and :8080, keeps its store and its own CA in ./gatehouse-state, and leaves the
 guard off: no AWS, no root. SIGTERM and SIGINT let requests in flight finish.";
+
+const RELOAD: &str = "\
+All settings are read and judged first: when anything is wrong with them, it is told, what was in force stays so, and the
+command ends with 2. Limits, targets, names of the settings, the ask endpoint, the guard's mode and the log's filter come
+into force at once; connections that are open keep the limits they began with. SIGHUP does the same.";
+
+const DOCTOR: &str = "\
+It looks at the kernel, its types, the ring, guarded interfaces, limits, the clock, the state directory, ports, tables,
+names and CAs, at most ten seconds for each and all at once. A line begins with ok, warn (it works, less well than it
+could) or fail (what the settings ask for will not work); any fail ends it with 1.";
 
 const DOMAINS: &str = "\
 Examples:

@@ -40,6 +40,12 @@ pub enum TablesError {
         /// As it must be.
         wanted: String,
     },
+    /// There is none of this name.
+    #[error("table `{table}`: not there; make it: `gatehouse tables create`")]
+    Absent {
+        /// Which.
+        table: String,
+    },
     /// It did not become active.
     #[error("table `{table}`: still {status} after {} s; run the command again", CREATION_DEADLINE.as_secs())]
     Slow {
@@ -65,6 +71,27 @@ pub async fn create(store: &Store) -> Result<(), TablesError> {
         expire_by(store, name, shape).await.map_err(in_table)?;
     }
     Ok(())
+}
+
+/// Each table by name, and whether it is there as it must be; nothing is made.
+pub async fn check(store: &Store) -> Vec<(String, Result<(), TablesError>)> {
+    let names = store.tables();
+    let mut checked = Vec::new();
+    for (name, shape) in
+        [(&names.certificates, &CERTIFICATES), (&names.domains, &DOMAINS), (&names.state, &STATE)]
+    {
+        checked.push((name.clone(), check_one(store, name, shape).await));
+    }
+    checked
+}
+
+async fn check_one(store: &Store, name: &str, shape: &Shape) -> Result<(), TablesError> {
+    let table = name.to_owned();
+    match describe(store, name).await {
+        Ok(Some(description)) => shape.verify(name, &description),
+        Ok(None) => Err(TablesError::Absent { table }),
+        Err(source) => Err(TablesError::Store { table, source }),
+    }
 }
 
 async fn describe(store: &Store, name: &str) -> Result<Option<TableDescription>, StoreError> {

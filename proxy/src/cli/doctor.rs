@@ -1,0 +1,127 @@
+//! `gatehouse doctor`: whether this machine and its surroundings let the settings work, and what to do where not.
+//! Not here: whether the settings contradict themselves (`config`); what a running instance does (`cli/status`).
+//! Invariants: nothing is changed or made; each check ends within [`DEADLINE`], all at once
+//! (`a_check_that_hangs_is_a_failure_of_its_own`).
+
+mod finding;
+mod interfaces;
+mod machine;
+mod network;
+mod surroundings;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::task::{JoinSet, spawn_blocking};
+
+use self::finding::{Finding, Verdict};
+use super::{arguments::Form, columns::Columns, error::CommandError, tell};
+use crate::config::Config;
+
+/// Looks, and writes what was found.
+pub(super) async fn doctor(config: Config, form: Form) -> Result<(), CommandError> {
+    let findings = examine(checks(&Arc::new(config)), DEADLINE).await;
+    tell(form, &findings, |findings| shown(findings))?;
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count() {
+        0 => Ok(()),
+        failed => Err(CommandError::Unwell { failed }),
+    }
+}
+
+/// What is looked at, in the order in which it is told.
+struct Check {
+    what: String,
+    look: Look,
+}
+
+type Look = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
+
+fn checks(config: &Arc<Config>) -> Vec<Check> {
+    let mut checks = vec![
+        local("kernel", config, |_| vec![machine::kernel()]),
+        local("btf", config, |config| vec![machine::btf(config)]),
+        local("io_uring", config, |config| vec![machine::ring(config)]),
+        local("guard", config, interfaces::all),
+        local("limits", config, machine::limits),
+        local("clock", config, |_| machine::clock()),
+        local("state", config, |config| vec![machine::state_directory(config)]),
+        remote("ports", surroundings::ports(Arc::clone(config))),
+        remote("tables", surroundings::tables(Arc::clone(config))),
+    ];
+    checks.extend(
+        network::hosts(config).into_iter().map(|name| remote(format!("dns {name}"), network::resolve(name))),
+    );
+    let issuers = config.certificates.issuers.iter().cloned();
+    checks
+        .extend(issuers.map(|issuer| remote(format!("ca {}", issuer.directory), network::directory(issuer))));
+    checks
+}
+
+/// A check of this machine, which may block.
+fn local(what: &'static str, config: &Arc<Config>, look: fn(&Config) -> Vec<Finding>) -> Check {
+    let config = Arc::clone(config);
+    let look = async move { spawn_blocking(move || look(&config)).await.unwrap_or_default() };
+    Check { what: what.to_owned(), look: Box::pin(look) }
+}
+
+fn remote(what: impl Into<String>, look: impl Future<Output = Vec<Finding>> + Send + 'static) -> Check {
+    Check { what: what.into(), look: Box::pin(look) }
+}
+
+/// Makes all checks at once; one that does not end in time is told as that.
+async fn examine(checks: Vec<Check>, deadline: Duration) -> Vec<Finding> {
+    let mut running = JoinSet::new();
+    for (place, Check { what, look }) in checks.into_iter().enumerate() {
+        running.spawn(async move {
+            let found = tokio::time::timeout(deadline, look).await;
+            (place, found.unwrap_or_else(|_| vec![finding::late(&what, deadline)]))
+        });
+    }
+    let mut found = running.join_all().await;
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().flat_map(|(_, findings)| findings).collect()
+}
+
+fn shown(findings: &[Finding]) -> String {
+    let mut columns = Columns::new(["", "CHECK", "FOUND", "REMEDY"]);
+    for finding in findings {
+        let remedy = finding.remedy.clone().unwrap_or_default();
+        columns.row([
+            finding.verdict.as_str().to_owned(),
+            finding.what.clone(),
+            finding.found.clone(),
+            remedy,
+        ]);
+    }
+    columns.text()
+}
+
+/// Longer than DNS and TLS take on a bad day, short enough for a person to wait.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_hangs_is_a_failure_of_its_own() {
+        let well = remote("well", async { vec![Finding::ok("well", "all is")] });
+        let found =
+            examine(vec![remote("hung", std::future::pending()), well], Duration::from_millis(20)).await;
+        let told: Vec<_> = found.iter().map(|finding| (finding.what.as_str(), finding.verdict)).collect();
+        assert_eq!(told, [("hung", Verdict::Fail), ("well", Verdict::Ok)]);
+    }
+
+    #[test]
+    fn a_finding_is_one_line() {
+        let findings = [
+            Finding::ok("kernel", "6.18.0"),
+            Finding::fail("clock", "1970-01-01", "set it, or start chrony"),
+        ];
+        assert_eq!(
+            shown(&findings),
+            "      CHECK   FOUND       REMEDY\n\
+             ok    kernel  6.18.0      -\n\
+             fail  clock   1970-01-01  set it, or start chrony\n"
+        );
+    }
+}

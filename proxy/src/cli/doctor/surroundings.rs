@@ -1,0 +1,114 @@
+//! Ports and tables: whether they are to be had.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use super::finding::Finding;
+use crate::{
+    config::{Config, Endpoint},
+    control::{Client, whole},
+    store::{Store, tables},
+};
+
+/// Each address: free, or taken by the instance that answers on the control socket.
+pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
+    let ours = match Client::find(&config.control_socket()).await {
+        Ok(Some(client)) => client.status().await.map_or_else(
+            |_| Vec::new(),
+            |status| status.https.into_iter().chain(status.http).chain(status.metrics).collect(),
+        ),
+        Ok(None) | Err(_) => Vec::new(),
+    };
+    let listen = &config.listen;
+    let wanted = listen.https.iter().map(|address| ("listen.https", *address));
+    let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
+    let wanted = wanted.chain(config.control.metrics.map(|address| ("control.metrics", address)));
+    wanted.map(|(field, address)| judge_port(field, address, &ours, probe(address))).collect()
+}
+
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    // Two sockets with SO_REUSEADDR may be bound to one port; only one may listen.
+    socket.listen(1)?;
+    drop(TcpListener::from(socket));
+    Ok(())
+}
+
+fn judge_port(field: &str, address: SocketAddr, ours: &[SocketAddr], probe: io::Result<()>) -> Finding {
+    let what = format!("port {address}");
+    if ours.contains(&address) {
+        return Finding::ok(what, "held by the running instance");
+    }
+    match probe {
+        Ok(()) => Finding::ok(what, "free"),
+        Err(error) => match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
+                Finding::fail(what, "taken by another process", remedy)
+            }
+            io::ErrorKind::PermissionDenied => Finding::fail(
+                what,
+                "not permitted to this user",
+                "grant CAP_NET_BIND_SERVICE, or run as the unit does",
+            ),
+            _ => Finding::fail(what, error.to_string(), format!("change {field}")),
+        },
+    }
+}
+
+/// Each table: there, and of the right form. The embedded store makes its own.
+pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
+    if config.store.endpoint == Endpoint::Embedded {
+        return vec![Finding::ok("tables", "embedded: made at the first start")];
+    }
+    let store = match Store::connect(&config.store, &config.state_directory).await {
+        Ok(store) => store,
+        Err(error) => return vec![Finding::fail("tables", whole(&error), "see the settings under [store]")],
+    };
+    let checked = tables::check(&store).await.into_iter().map(|(table, checked)| {
+        let what = format!("table {table}");
+        match checked {
+            Ok(()) => Finding::ok(what, format!("active at {}", config.store.endpoint)),
+            Err(error) => Finding::fail(what, whole(&error), remedy(&error)),
+        }
+    });
+    checked.collect()
+}
+
+fn remedy(error: &tables::TablesError) -> &'static str {
+    match error {
+        tables::TablesError::Absent { .. } => "gatehouse tables create",
+        tables::TablesError::Store { .. } => {
+            "see region, endpoint and credentials; the role needs dynamodb:DescribeTable and item access"
+        }
+        tables::TablesError::Differs { .. } => "name another table in [store]",
+        tables::TablesError::Slow { .. } => "wait until it is active",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::finding::Verdict;
+
+    #[test]
+    fn a_port_is_free_or_ours_or_named_with_who_to_ask() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let judged = |ours: &[SocketAddr]| judge_port("listen.https", address, ours, probe(address));
+        let other = judged(&[]);
+        assert_eq!(other.verdict, Verdict::Fail);
+        assert!(other.remedy.unwrap().contains("change listen.https"));
+        assert_eq!(judged(&[address]).found, "held by the running instance");
+        drop(taken);
+        assert_eq!(judged(&[]).found, "free");
+    }
+}
