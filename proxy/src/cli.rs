@@ -59,6 +59,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&load(arguments)?.config.guard.pin_path))
         }
+        Command::Papers { directory } => papers::papers(directory),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
     }

@@ -51,6 +51,12 @@ pub(super) enum Command {
     /// Prints what there is to set.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Writes manual pages and completions for bash, zsh and fish.
+    #[command(hide = true)]
+    Papers {
+        /// Where to; it is made.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
