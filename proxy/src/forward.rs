@@ -254,6 +254,7 @@ fn health(phase: Phase) -> Response<Body> {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
+        Phase::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n".into()),
         Phase::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
     }
 }

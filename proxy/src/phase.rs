@@ -12,6 +12,8 @@ pub enum Phase {
     Serving,
     /// Running, and unable to serve names it does not know: health says 503.
     Unable,
+    /// Short of memory for longer than a moment: health says 503, new connections are refused.
+    Overloaded,
     /// Told to end: health says 503, requests in flight finish.
     Draining,
 }

@@ -6,6 +6,9 @@
 
 mod assembly;
 mod error;
+mod inherited;
+mod manager;
+mod memory;
 mod phase;
 mod reload;
 mod screen;

@@ -81,7 +81,8 @@ fn phase(phase: PhaseWord) -> &'static str {
     match phase {
         PhaseWord::Starting => "starting",
         PhaseWord::Serving => "serving",
-        PhaseWord::Unable => "unable to serve: the source of names is down and none is known",
+        PhaseWord::Unable => "unable to serve: the source of names is down; `gatehouse doctor` looks why",
+        PhaseWord::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
         PhaseWord::Draining => "draining",
     }
 }

@@ -186,6 +186,8 @@ section! {
         connections: usize = 100_000,
         /// Open connections from one address (IPv4 /32, IPv6 /64).
         connections_per_source: usize = 2_000,
+        /// Memory of the process, of which nine tenths end the taking of new connections; absent, the `memory.max` of its cgroup alone.
+        memory: Option<ByteSize> = None => "\"384MiB\"",
         /// From the connection to the whole ClientHello.
         hello_timeout: Span = Span::secs(5),
         /// The handshake's flights, without the wait for a certificate.

@@ -61,6 +61,8 @@ pub enum PhaseWord {
     Serving,
     /// Unable to serve names it does not know.
     Unable,
+    /// Short of memory.
+    Overloaded,
     /// Ending.
     Draining,
 }
@@ -180,6 +182,7 @@ impl From<Phase> for PhaseWord {
             Phase::Starting => Self::Starting,
             Phase::Serving => Self::Serving,
             Phase::Unable => Self::Unable,
+            Phase::Overloaded => Self::Overloaded,
             Phase::Draining => Self::Draining,
         }
     }

@@ -12,6 +12,9 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 
 use super::{
     RunError, Running,
+    inherited::Inherited,
+    manager::{self, Manager, Word},
+    memory::{Shortage, watch_over},
     phase::follow,
     reload::{Parts, Settings},
     screen::Screen,

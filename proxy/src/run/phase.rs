@@ -1,19 +1,25 @@
-//! Whether the instance serves, as far as its source of names decides it.
+//! Whether the instance serves, as far as its source of names and its memory decide it.
 
 use tokio::sync::watch;
 
-use crate::{domains::Progress, phase::Phase};
+use super::memory::Shortage;
+use crate::{
+    domains::{Domains, Progress},
+    phase::Phase,
+};
 
-/// Keeps `phase` in step with what is known of the names, until draining or the end of either.
+/// Keeps `phase` in step with what is known of the names and with memory, until draining or the end of either.
 pub(super) async fn follow(
-    mut progress: watch::Receiver<Progress>,
-    listed: usize,
+    domains: Domains,
+    mut shortage: watch::Receiver<Shortage>,
     phase: watch::Sender<Phase>,
 ) {
+    let mut progress = domains.progress();
     loop {
-        let now = *progress.borrow_and_update();
+        let (now, listed) = (*progress.borrow_and_update(), domains.static_entries().len());
+        let memory = *shortage.borrow_and_update();
         phase.send_if_modified(|phase| {
-            let next = next(*phase, now, listed);
+            let next = next(*phase, now, listed, memory);
             let changed = *phase != next;
             if changed {
                 tracing::info!(phase = ?next, "phase changed");
@@ -21,16 +27,21 @@ pub(super) async fn follow(
             *phase = next;
             changed
         });
-        if progress.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = progress.changed() => changed,
+            changed = shortage.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }
 }
 
 /// `listed` names stand in the configuration, and are served whatever ails the table.
-fn next(phase: Phase, progress: Progress, listed: usize) -> Phase {
+fn next(phase: Phase, progress: Progress, listed: usize, memory: Shortage) -> Phase {
     match (phase, progress) {
         (Phase::Draining, _) => Phase::Draining,
+        _ if memory == Shortage::Lasting => Phase::Overloaded,
         (_, Progress::Loaded) => Phase::Serving,
         (_, Progress::SourceDown) if listed > 0 => Phase::Serving,
         (_, Progress::SourceDown) => Phase::Unable,
@@ -43,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_decide_whether_we_serve() {
+    fn names_and_memory_decide_whether_we_serve() {
         for (progress, listed, wanted) in [
             (Progress::Loading, 0, Phase::Starting),
             (Progress::Loading, 3, Phase::Starting),
@@ -52,7 +63,9 @@ mod tests {
             (Progress::SourceDown, 0, Phase::Unable),
         ] {
             for before in [Phase::Starting, Phase::Serving, Phase::Unable] {
-                assert_eq!(next(before, progress, listed), wanted, "{before:?} {progress:?} {listed}");
+                let after = |memory| next(before, progress, listed, memory);
+                assert_eq!(after(Shortage::Begun), wanted, "{before:?} {progress:?} {listed}");
+                assert_eq!(after(Shortage::Lasting), Phase::Overloaded, "{before:?} {progress:?} {listed}");
             }
         }
     }
@@ -60,7 +73,11 @@ mod tests {
     #[test]
     fn nothing_but_the_end_follows_draining() {
         for progress in [Progress::Loading, Progress::Loaded, Progress::SourceDown] {
-            assert_eq!(next(Phase::Draining, progress, 1), Phase::Draining, "{progress:?}");
+            assert_eq!(
+                next(Phase::Draining, progress, 1, Shortage::Lasting),
+                Phase::Draining,
+                "{progress:?}"
+            );
         }
     }
 }

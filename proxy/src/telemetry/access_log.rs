@@ -3,6 +3,10 @@
 use std::{
     fmt::{self, Write},
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 

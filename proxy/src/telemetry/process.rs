@@ -46,7 +46,7 @@ impl Collector for Held {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.memory.set(resident_bytes().unwrap_or_default());
+        self.memory.set(resident_bytes().map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)));
         let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         self.descriptors.set(i64::try_from(open).unwrap_or(i64::MAX));
         [self.memory.collect(), self.descriptors.collect()].concat()
@@ -54,10 +54,11 @@ impl Collector for Held {
 }
 
 /// proc(5), `/proc/pid/status`: `VmRSS:   1234 kB`.
-fn resident_bytes() -> Option<i64> {
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kilobytes.checked_mul(1024)
 }
 

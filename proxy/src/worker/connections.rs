@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -20,8 +20,9 @@ struct Counts {
     total: AtomicUsize,
     sources: Box<[AtomicUsize]>,
     hasher: RandomState,
-    limit: usize,
-    source_limit: usize,
+    limit: AtomicUsize,
+    source_limit: AtomicUsize,
+    shedding: AtomicBool,
 }
 
 /// Why a connection is not taken.

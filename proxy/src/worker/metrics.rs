@@ -17,6 +17,8 @@ label! {
         RefuseFull = "refused_full",
         /// Its source had as many as one may have.
         RefuseSource = "refused_source",
+        /// Memory was nearly used up.
+        RefuseMemory = "refused_memory",
         /// No whole ClientHello in time.
         EndHelloTimeout = "hello_timeout",
         /// The peer closed first.
