@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attach::{attach_all, inspect, load, verify},
+    enforcement::Names,
     error::GuardError,
     interface::Interface,
     maps::{EnforceUntil, Maps, Ports, Verdicts, id, same_shapes},
@@ -91,13 +92,14 @@ fn advance(
 ) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
     let program = verify(&mut ebpf)?;
-    let mut maps = Maps::open(&folder(pins, origin))?;
+    let mut maps = Maps::open(&folder(pins, origin), config)?;
     if origin == Origin::Built {
         maps.draw_key()?;
     }
-    maps.configure(config, ports)?;
-    let Maps { key, names, denials, capacity, until, verdicts, .. } = maps;
-    let mut names = NameTable::open(&key, names, denials, capacity)?;
+    maps.guard(ports)?;
+    let state = Names::left_by(origin, maps.until.read()?);
+    let Maps { policy, key, names, denials, capacity, until, verdicts, .. } = maps;
+    let mut names = NameTable::open(&key, names, denials, policy, capacity, state)?;
     fill(&mut names);
     attach_all(program, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
