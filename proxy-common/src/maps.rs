@@ -12,7 +12,8 @@ pub const ABI: u32 = 1;
 pub mod map_names {
     /// `ARRAY[1]` of [`super::Settings`]: written by user space before the program is attached.
     pub const SETTINGS: &str = "SETTINGS";
-    /// `ARRAY[1]` of `u64`: `CLOCK_MONOTONIC` nanoseconds until which the guard enforces; 0 = off.
+    /// `ARRAY[1]` of `u64`: `CLOCK_MONOTONIC` nanoseconds until which the guard enforces. In the past it says how `NAMES` was
+    /// left: 0 = not whole, anything else = whole, so that a successor may enforce by it.
     pub const ENFORCE_UNTIL: &str = "ENFORCE_UNTIL";
     /// `ARRAY[1]` of [`super::NameKey`]: the secret of the name hash, adopted together with the names.
     pub const NAME_KEY: &str = "NAME_KEY";

@@ -18,15 +18,15 @@ mod internal;
 mod issue;
 mod key;
 pub mod listing;
-mod lookups;
 mod metrics;
 mod pair;
 mod renewal;
 mod step;
 
 use std::{
+    net::IpAddr,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -49,7 +49,6 @@ use cache::Cache;
 use challenges::Challenges;
 use flights::{Flights, Seat};
 use internal::Internal;
-use lookups::Lookups;
 use metrics::{Ended, Metrics};
 use step::Errand;
 
@@ -58,6 +57,8 @@ use step::Errand;
 pub struct Certificate {
     /// Chain and signing key.
     pub key: Arc<CertifiedKey>,
+    /// Beginning of its life: of two the later one is presented.
+    pub not_before: SystemTime,
     /// End of its life.
     pub not_after: SystemTime,
 }
@@ -133,7 +134,6 @@ struct Inner {
     challenges: Challenges,
     /// Refusals a moment old, so that those who come again at once cost nothing.
     refusals: moka::sync::Cache<(ServerName, Errand), Refusal>,
-    lookups: Mutex<Lookups>,
     metrics: Metrics,
 }
 
@@ -158,7 +158,6 @@ impl Certificates {
         let certificates = &config.certificates;
         let (issuers, root) = issuers(certificates, store, &config.state_directory)?;
         let issuer_keys = listing::issuer_keys(certificates);
-        let per_second = config.domains.lookups_per_second;
         let metrics = Metrics::register(registry)?;
         let inner = Arc::new(Inner {
             store: store.clone(),
@@ -166,9 +165,8 @@ impl Certificates {
             control: control.clone(),
             cache: Cache::new(certificates.cached),
             flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
-            challenges: Challenges::new(store, &issuer_keys, per_second, metrics.reads.clone()),
+            challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
             refusals: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(REFUSED_FOR).build(),
-            lookups: Mutex::new(Lookups::new(per_second)),
             metrics,
             config: certificates.clone(),
             issuers,
@@ -194,11 +192,17 @@ impl Certificates {
         self.inner.cache.find(name, SystemTime::now())
     }
 
-    /// Cache, then table, then an order, as `permission` lets. Bounded by `certificates.wait`.
+    /// Cache, then table, then an order, as `permission` lets. Bounded by `certificates.wait`; `from` is the client, on whose
+    /// budget the table is read while permission is in doubt.
     ///
     /// # Cancel safety
     /// The order goes on when the handshake that began it is gone.
-    pub async fn obtain(&self, name: &ServerName, permission: &Permission) -> Result<Arc<Slot>, Refusal> {
+    pub async fn obtain(
+        &self,
+        name: &ServerName,
+        permission: &Permission,
+        from: IpAddr,
+    ) -> Result<Arc<Slot>, Refusal> {
         let errand = match permission {
             Permission::Allow(_) => Errand::Obtain,
             Permission::Unknown(_) => Errand::Load,
@@ -211,7 +215,7 @@ impl Certificates {
             return Err(Refusal::Unknown);
         }
         let began = Instant::now();
-        let outcome = self.inner.wait(name, errand).await;
+        let outcome = self.inner.wait(name, errand, from).await;
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
         self.inner.metrics.obtained.bump(Ended::of(&outcome));
         outcome
@@ -219,40 +223,48 @@ impl Certificates {
 
     /// Presents the certificate of `pattern` no longer: permission was withdrawn.
     pub fn withdraw(&self, pattern: &Pattern) {
-        self.inner.cache.withdraw(pattern);
+        let _ = self.inner.cache.withdraw(pattern);
     }
 
     /// The certificate that answers a tls-alpn-01 validation of `name` (RFC 8737 §3), from memory or the table.
     ///
-    /// The caller has found that `name` may be served.
-    pub async fn tls_alpn_answer(&self, name: &ServerName) -> Option<Arc<CertifiedKey>> {
+    /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
+    pub async fn tls_alpn_answer(&self, name: &ServerName, from: IpAddr) -> Option<Arc<CertifiedKey>> {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        let answer = self.inner.control.spawn(async move { inner.challenges.tls_alpn_answer(&name).await });
+        let answer = self.inner.control.spawn(async move {
+            inner.challenges.tls_alpn_answer(&name, || inner.domains.admits_lookup(from)).await
+        });
         answer.await.ok().flatten()
     }
 
     /// The key authorization that answers an http-01 validation (RFC 8555 §8.3), from memory or the table.
     ///
-    /// The caller has found that `name` may be served.
-    pub async fn http_answer(&self, name: &ServerName, token: &str) -> Option<String> {
+    /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
+    pub async fn http_answer(&self, name: &ServerName, token: &str, from: IpAddr) -> Option<String> {
         // RFC 8555 §8.3: base64url only. Nothing else is worth a read.
         if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(is_base64url) {
             return None;
         }
         let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
-        let answer =
-            self.inner.control.spawn(async move { inner.challenges.http_answer(&name, &token).await });
+        let answer = self.inner.control.spawn(async move {
+            inner.challenges.http_answer(&name, &token, || inner.domains.admits_lookup(from)).await
+        });
         answer.await.ok().flatten()
     }
 }
 
 impl Inner {
-    async fn wait(self: &Arc<Self>, name: &ServerName, errand: Errand) -> Result<Arc<Slot>, Refusal> {
+    async fn wait(
+        self: &Arc<Self>,
+        name: &ServerName,
+        errand: Errand,
+        from: IpAddr,
+    ) -> Result<Arc<Slot>, Refusal> {
         if let Some(refusal) = self.refusals.get(&(name.clone(), errand)) {
             return Err(refusal);
         }
         // Of a name in doubt only the table can tell, and strangers must not choose how often it is asked.
-        if errand == Errand::Load && !self.admit_lookup() {
+        if errand == Errand::Load && !self.domains.admits_lookup(from) {
             return Err(Refusal::Unknown);
         }
         let seat = self.fly(name, errand)?;
@@ -286,10 +298,6 @@ impl Inner {
             }
             None | Some(Refusal::Denied | Refusal::Busy | Refusal::Slow) => {}
         }
-    }
-
-    fn admit_lookup(&self) -> bool {
-        self.lookups.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now())
     }
 
     fn measure(&self) {

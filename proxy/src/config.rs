@@ -31,4 +31,5 @@ pub use sections::{
     Certificates, Config, Control, Domains, Guard, Issuer, Limits, Listen, Log, StaticDomain, Store,
     Upstream, Worker,
 };
+pub(crate) use validate::MAX_ISSUERS;
 pub use words::{Attach, Endpoint, GuardMode, Io, LogFormat};

@@ -14,6 +14,8 @@ mod flight;
 mod ledger;
 mod lookup;
 mod metrics;
+mod patterns;
+mod shards;
 mod snapshot;
 
 use std::{
@@ -31,14 +33,12 @@ use tokio::{
 
 pub use ask::AskError;
 pub use change::ChangeError;
+pub use patterns::{Delta, Patterns};
 
 use crate::{
     config,
     name::{Pattern, ServerName},
-    store::{
-        Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, Record},
-    },
+    store::{Store, StoreError, domain_table::Record},
     target::Target,
 };
 use answers::{Answers, Lives};
@@ -122,7 +122,7 @@ pub struct NameSet {
     /// Grows with each change; 0 until every list was read whole, and so nothing to enforce by.
     pub revision: u64,
     /// Static, table and remembered ask names.
-    pub patterns: Arc<std::collections::HashSet<Pattern>>,
+    pub patterns: Patterns,
 }
 
 /// A name denied after a look-up; never sent for `Permission::Unknown`.
@@ -288,22 +288,6 @@ impl Domains {
     pub async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
         let (store, pattern) = (self.changeable(pattern)?, pattern.clone());
         self.apply(async move { change::remove(&store, &pattern).await }).await
-    }
-
-    /// Up to `limit` entries of the table in the order of their names, those behind `after`; tombstones included.
-    pub async fn list(&self, after: Option<&Pattern>, limit: u16) -> Result<Vec<Record>, StoreError> {
-        match &self.inner.table {
-            Some(store) => domain_table::list(store, DEFAULT_TENANT, after, limit).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The table's entry of `pattern`.
-    pub async fn show(&self, pattern: &Pattern) -> Result<Option<Record>, StoreError> {
-        match &self.inner.table {
-            Some(store) => domain_table::get(store, pattern).await,
-            None => Ok(None),
-        }
     }
 
     /// The entries of the configuration.

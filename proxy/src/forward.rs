@@ -227,7 +227,7 @@ impl<T: Transport> Forwarder<T> {
         }
         let answer = match &token {
             Some(token) if permission.allows_reads() => {
-                self.0.service.certificates.http_answer(&name, token).await
+                self.0.service.certificates.http_answer(&name, token, arrival.peer.ip()).await
             }
             Some(_) | None => None,
         };

@@ -43,7 +43,7 @@ pub use self::{
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
-    enforcement::{Enforcer, Names},
+    enforcement::Enforcer,
     handover::{Attached, Foothold, link_info, take_over},
     interface::Interface,
     metrics::GuardMetrics,
@@ -161,13 +161,8 @@ impl Guard {
         let interfaces =
             config.interfaces.iter().map(|name| Interface::find(name)).collect::<Result<Vec<_>, _>>()?;
         let known = around.names.borrow().clone();
-        let mut state = Names::Unread;
-        let attached = take_over(object, config, ports, &interfaces, |table| {
-            if known.revision > 0 {
-                state = table.apply(&known.patterns);
-            }
-        })?;
-        Self::settle_in(config.clone(), interfaces, attached, (known.revision, state), around)
+        let attached = take_over(object, config, ports, &interfaces, |table| table.follow(&known))?;
+        Self::settle_in(config.clone(), interfaces, attached, known.revision, around)
     }
 
     /// Starts what runs as long as the guard: the enforcing thread, and the task that follows the names.
@@ -175,14 +170,14 @@ impl Guard {
         config: config::Guard,
         interfaces: Vec<Interface>,
         Attached { foothold, names: table, until }: Attached,
-        (revision, state): (u64, Names),
+        revision: u64,
         around: Surroundings<'_>,
     ) -> Result<Self, GuardError> {
         let capacity = table.capacity();
         let metrics = GuardMetrics::register(around.registry, Arc::clone(&foothold.verdicts))
             .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
-        let enforcer = Arc::new(Enforcer::start(until, around.pulse, metrics.clone())?);
+        let enforcer = Arc::new(Enforcer::start(table.state(), until, around.pulse, metrics.clone())?);
         let (sender, held) = watch::channel(0);
         let follower = Follower {
             names: around.names,
@@ -192,9 +187,9 @@ impl Guard {
             metrics: metrics.clone(),
             held: sender,
         };
-        follower.publish(&table, state, revision);
+        follower.publish(&table, revision);
         info!(program = foothold.program.id, maps = ?foothold.origin, mode = ?config.mode, "guard on");
-        let follower = around.control.spawn(follower.follow(table, state));
+        let follower = around.control.spawn(follower.follow(table));
         let mode = Live::new(config.mode);
         Ok(Self { config, mode, interfaces, foothold, capacity, metrics, enforcer, held, follower })
     }
@@ -229,8 +224,8 @@ impl Guard {
 
     /// As [`GuardHandle::set_policy`].
     pub fn set_policy(&self, config: &config::Guard) -> Result<(), GuardError> {
-        let mut settings = self.foothold.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        settings.write(config)?;
+        let mut policy = self.foothold.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        policy.configure(config)?;
         self.mode.replace(config.mode);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! Not here: whether a name may be served (`domains`); how the kernel hashes it (`proxy_common`).
 //! Invariant: a [`ServerName`] is lower case, without a trailing dot, a valid A-label name (`names_are_normalised_once`).
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,13 @@ impl ServerName {
     pub fn wildcard(&self) -> Option<Pattern> {
         let parent = self.parent().filter(|parent| parent.contains('.'))?;
         Some(Pattern::Wildcard(Self(parent.into())))
+    }
+}
+
+/// So that maps of names are asked with a part of another name; both hash and compare as their text.
+impl Borrow<str> for ServerName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -111,6 +118,11 @@ fn shape(ascii: &str) -> Result<(), Reason> {
     if ascii.is_empty() || ascii.len() > MAX_NAME {
         return Err(Reason::Length);
     }
+    // What ends in a number is an address, if anything: rustls and browsers read it so (WHATWG URL, "ends in a number checker").
+    let last = ascii.rsplit('.').next().unwrap_or_default();
+    if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Reason::Address);
+    }
     ascii.split('.').try_for_each(|label| {
         if label.is_empty() || label.len() > MAX_LABEL {
             return Err(Reason::Label);
@@ -164,7 +176,26 @@ const MAX_LABEL: usize = 63;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    mod properties {
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn what_is_a_name_is_one_to_rustls_and_parses_to_itself(text in "\\PC{0,80}|[*a-zA-Z0-9._-]{1,70}") {
+                if let Ok(name) = ServerName::parse(&text) {
+                    prop_assert_eq!(ServerName::parse(name.as_str()).unwrap(), name.clone());
+                    prop_assert!(rustls::pki_types::DnsName::try_from(name.as_str()).is_ok(), "{}", name);
+                }
+                if let Ok(pattern) = Pattern::parse(&text) {
+                    prop_assert_eq!(Pattern::parse(&pattern.to_string()).unwrap(), pattern);
+                }
+            }
+        }
+    }
 
     fn name(text: &str) -> ServerName {
         ServerName::parse(text).unwrap()
@@ -195,6 +226,8 @@ mod tests {
             "a-.example",
             "a b.example",
             "192.0.2.1",
+            "192.0.2",
+            "shop.example.0",
             "2001:db8::1",
             "[::1]",
             "a\0.example",

@@ -166,7 +166,22 @@ impl From<Target> for String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    mod properties {
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|https?://[a-z0-9.:@/\\[\\]-]{0,40}") {
+                if let Ok(target) = Target::parse(&text) {
+                    prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
+                }
+            }
+        }
+    }
 
     #[test]
     fn targets_are_origins() {

@@ -208,6 +208,9 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
     let page: serde_json::Value =
         serde_json::from_str(&place.run("domain list --json --limit 1").out).unwrap();
     assert_eq!(page["next"], "*.b.example", "{page}");
+    let page: serde_json::Value =
+        serde_json::from_str(&place.run("domain list --json --tenant nobody").out).unwrap();
+    assert_eq!((&page["items"], &page["next"]), (&serde_json::json!([]), &serde_json::Value::Null));
     let shown: serde_json::Value =
         serde_json::from_str(&place.run("domain show a.example --json").out).unwrap();
     assert_eq!((&shown["target"], &shown["status"]), (&"http://10.0.0.2".into(), &"active".into()));

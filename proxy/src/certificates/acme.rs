@@ -48,12 +48,14 @@ pub(super) struct Issued {
     pub(super) account: String,
 }
 
-/// Which challenge to meet, where the CA leaves a choice.
+/// Which challenges may be met, the preferred one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefer {
-    /// Port 80 is not filtered by name: it is answered by instances that do not know the name yet.
+    /// For a name that other instances may not know yet. Port 80 is not filtered by name: they answer there all the same.
+    HttpOnly,
+    /// For a name that every instance knows.
     Http,
-    /// For a name whose http-01 failed before, and which every instance knows by now.
+    /// For such a name whose http-01 failed before.
     TlsAlpn,
 }
 
@@ -73,8 +75,8 @@ pub(super) enum OrderError {
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
     Invalid { problem: String },
-    /// It offers neither http-01 nor tls-alpn-01.
-    #[error("the CA offers no challenge that can be met")]
+    /// It offers neither http-01 nor tls-alpn-01, or the latter alone for a name that is too new for it.
+    #[error("the CA offers no challenge that can be met for this name now")]
     NoChallenge,
     /// It took longer than `certificates.order_deadline`.
     #[error("the order did not end in time")]

@@ -36,7 +36,8 @@ impl Cache {
         let fresh = || Entry { slot: Arc::default(), stale_at };
         let mut entry = self.0.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
         let held = entry.slot.current.load_full();
-        if held.is_none_or(|held| held.not_after < candidate.pair.certificate.not_after) {
+        // By its beginning, as the table's are chosen: lives get shorter, so a newer one may end earlier.
+        if held.is_none_or(|held| held.not_before < candidate.pair.certificate.not_before) {
             entry.slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
         }
         if entry.stale_at != stale_at {
@@ -46,11 +47,10 @@ impl Cache {
         entry.slot
     }
 
-    /// Empties the slot, so that workers that hold it present it no longer.
-    pub(super) fn withdraw(&self, pattern: &Pattern) {
-        if let Some(entry) = self.0.remove(pattern) {
-            entry.slot.current.store(None);
-        }
+    /// Empties the slot, so that workers that hold it present it no longer; whether there was one.
+    pub(super) fn withdraw(&self, pattern: &Pattern) -> bool {
+        let entry = self.0.remove(pattern);
+        entry.inspect(|entry| entry.slot.current.store(None)).is_some()
     }
 
     pub(super) fn patterns(&self) -> Vec<Pattern> {
@@ -85,7 +85,11 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn candidate(pattern: &str, begins: SystemTime) -> Candidate {
-        let (chain, key) = pems(&[pattern], begins, HOUR);
+        lasting(pattern, begins, HOUR)
+    }
+
+    fn lasting(pattern: &str, begins: SystemTime, life: Duration) -> Candidate {
+        let (chain, key) = pems(&[pattern], begins, life);
         let pattern = Pattern::parse(pattern).unwrap();
         let pair = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
         Candidate { pair, issuer: IssuerKey::internal(), pattern }
@@ -108,7 +112,13 @@ mod tests {
             Arc::ptr_eq(&slot.current(now).unwrap(), &new.pair.certificate),
             "an older one replaces nothing"
         );
-        cache.withdraw(&Pattern::parse("a.example.com").unwrap());
+        let shorter = lasting("a.example.com", now + Duration::from_secs(1), HOUR / 2);
+        cache.keep(&shorter, now);
+        assert!(
+            Arc::ptr_eq(&slot.current(now).unwrap(), &shorter.pair.certificate),
+            "a newer one replaces one that would last longer"
+        );
+        assert!(cache.withdraw(&Pattern::parse("a.example.com").unwrap()));
         assert!(slot.current(now).is_none());
         assert!(cache.find(&name("a.example.com"), now).is_none());
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use moka::future::Cache;
@@ -15,7 +15,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use super::{lookups::Lookups, metrics::Sought};
+use super::metrics::Sought;
 use crate::{
     name::ServerName,
     store::{
@@ -33,23 +33,16 @@ pub(super) struct Challenges {
     /// One read per name at a time, its answer kept for [`SEEN_FOR`]: too short to hide a challenge from the CA, long enough
     /// that one name's flood costs a few reads per second.
     seen: Cache<ServerName, Arc<[Challenge]>>,
-    lookups: Mutex<Lookups>,
     reads: Counters<Sought>,
 }
 
 impl Challenges {
-    pub(super) fn new(
-        store: &Store,
-        issuers: &[IssuerKey],
-        per_second: u32,
-        reads: Counters<Sought>,
-    ) -> Self {
+    pub(super) fn new(store: &Store, issuers: &[IssuerKey], reads: Counters<Sought>) -> Self {
         Self {
             store: store.clone(),
             issuers: issuers.to_vec(),
             ours: Mutex::default(),
             seen: Cache::builder().max_capacity(MOST_SEEN).time_to_live(SEEN_FOR).build(),
-            lookups: Mutex::new(Lookups::new(per_second)),
             reads,
         }
     }
@@ -79,17 +72,27 @@ impl Challenges {
         }
     }
 
-    /// RFC 8555 §8.3: the key authorization of exactly this token.
-    pub(super) async fn http_answer(&self, name: &ServerName, token: &str) -> Option<String> {
+    /// RFC 8555 §8.3: the key authorization of exactly this token; a table is read only if `admit` lets.
+    pub(super) async fn http_answer(
+        &self,
+        name: &ServerName,
+        token: &str,
+        admit: impl FnOnce() -> bool,
+    ) -> Option<String> {
         let asked = |challenge: &&Challenge| challenge.kind == HTTP && challenge.token == token;
-        let challenges = self.find(name, &asked).await;
+        let challenges = self.find(name, &asked, admit).await;
         challenges.iter().find(asked).map(|challenge| challenge.key_authorization.clone())
     }
 
-    /// RFC 8737 §3: a self-signed certificate of the name with the digest of the key authorization.
-    pub(super) async fn tls_alpn_answer(&self, name: &ServerName) -> Option<Arc<CertifiedKey>> {
+    /// RFC 8737 §3: a self-signed certificate of the name with the digest of the key authorization; a table is read only if
+    /// `admit` lets.
+    pub(super) async fn tls_alpn_answer(
+        &self,
+        name: &ServerName,
+        admit: impl FnOnce() -> bool,
+    ) -> Option<Arc<CertifiedKey>> {
         let asked = |challenge: &&Challenge| challenge.kind == TLS_ALPN;
-        let challenges = self.find(name, &asked).await;
+        let challenges = self.find(name, &asked, admit).await;
         let challenge = challenges.iter().find(asked)?;
         match answer(name, &challenge.key_authorization) {
             Ok(answer) => Some(answer),
@@ -100,18 +103,27 @@ impl Challenges {
         }
     }
 
-    async fn find(&self, name: &ServerName, asked: &impl Fn(&&Challenge) -> bool) -> Arc<[Challenge]> {
+    async fn find(
+        &self,
+        name: &ServerName,
+        asked: &impl Fn(&&Challenge) -> bool,
+        admit: impl FnOnce() -> bool,
+    ) -> Arc<[Challenge]> {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         if let Some(ours) = ours.filter(|challenge| asked(&challenge)) {
             return [ours].into();
+        }
+        if let Some(seen) = self.seen.get(name).await {
+            return seen;
+        }
+        // Not within the cache's own reading: what one stranger may not ask must not be kept as an answer to the CA.
+        if !admit() {
+            return Arc::default();
         }
         self.seen.get_with_by_ref(name, self.read(name)).await
     }
 
     async fn read(&self, name: &ServerName) -> Arc<[Challenge]> {
-        if !self.lookups.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
-            return Arc::default();
-        }
         self.reads.bump(Sought::Challenge);
         match find_challenges(&self.store, &self.issuers, name).await {
             Ok(challenges) => challenges.into(),
@@ -159,7 +171,6 @@ mod tests {
             Challenges::new(
                 &Store::on(engine.clone(), &config),
                 std::slice::from_ref(&issuer),
-                50,
                 counted(&prometheus::Registry::new()),
             )
         };
@@ -168,35 +179,39 @@ mod tests {
         let name = ServerName::parse("a.example").unwrap();
         orders.open(&issuer, &name, challenge_for_tests(&name, HTTP)).await.unwrap();
         for instance in [&orders, &answers] {
-            assert_eq!(instance.http_answer(&name, "token").await.as_deref(), Some("token.thumbprint"));
-            assert_eq!(instance.http_answer(&name, "other").await, None);
-            assert!(instance.tls_alpn_answer(&name).await.is_none());
+            let answer = instance.http_answer(&name, "token", || true).await;
+            assert_eq!(answer.as_deref(), Some("token.thumbprint"));
+            assert_eq!(instance.http_answer(&name, "other", || true).await, None);
+            assert!(instance.tls_alpn_answer(&name, || true).await.is_none());
         }
         let second = ServerName::parse("b.example").unwrap();
         orders.open(&issuer, &second, challenge_for_tests(&second, TLS_ALPN)).await.unwrap();
-        let answer = answers.tls_alpn_answer(&second).await.unwrap();
+        let answer = answers.tls_alpn_answer(&second, || true).await.unwrap();
         let (_, leaf) = x509_parser::parse_x509_certificate(&answer.cert[0]).unwrap();
         // RFC 8737 §6.1: id-pe-acmeIdentifier, critical.
         let extension =
             leaf.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
         assert!(extension.critical);
         orders.close(&issuer, &name).await;
-        assert_eq!(orders.http_answer(&name, "token").await, None);
+        assert_eq!(orders.http_answer(&name, "token", || true).await, None);
     }
 
     #[tokio::test]
-    async fn made_up_names_cost_the_budget_and_no_more() {
+    async fn who_may_not_ask_costs_no_read_and_hides_no_challenge_from_the_ca() {
         let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
-        let registry = prometheus::Registry::new();
         tables::create(&store).await.unwrap();
+        let (issuer, registry) =
+            (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
         let reads = counted(&registry);
-        let challenges =
-            Challenges::new(&store, &[IssuerKey::of_directory("https://ca.example/dir")], 5, reads.clone());
-        for n in 0..500 {
-            let name = ServerName::parse(&format!("n{n}.example")).unwrap();
-            assert_eq!(challenges.http_answer(&name, "x").await, None);
-        }
-        let spent = reads.count(Sought::Challenge);
-        assert!((5..=100).contains(&spent), "{spent} reads");
+        let challenges = Challenges::new(&store, std::slice::from_ref(&issuer), reads.clone());
+        let name = ServerName::parse("a.example").unwrap();
+        // Another instance's, so not in this one's memory.
+        put_challenge(&store, &issuer, &name, &challenge_for_tests(&name, HTTP), SystemTime::now())
+            .await
+            .unwrap();
+        assert_eq!(challenges.http_answer(&name, "token", || false).await, None);
+        assert_eq!(reads.count(Sought::Challenge), 0);
+        let answer = challenges.http_answer(&name, "token", || true).await;
+        assert_eq!(answer.as_deref(), Some("token.thumbprint"));
     }
 }

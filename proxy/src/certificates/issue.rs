@@ -101,7 +101,8 @@ impl Run<'_> {
             Step::TakeLease => self.take_lease().await,
             Step::AwaitHolder => {
                 tokio::time::sleep(poll_pause(&self.goal.name)).await;
-                (self.seen.lease, self.seen.reading) = (Lease::Unasked, None);
+                // Much may happen while another instance orders: all of it is looked at again.
+                (self.seen.lease, self.seen.reading, self.seen.standing) = (Lease::Unasked, None, None);
                 Ok(())
             }
             Step::Spend { issuer } => self.spend(issuer).await,
@@ -180,20 +181,23 @@ impl Run<'_> {
         let best = self.best.take().ok_or(Refusal::Failed)?;
         let renew_at = best.pair.life.renew_at(&self.goal.name);
         let is_exact = best.pattern == Pattern::Exact(self.goal.name.clone());
-        let is_recorded = self.shelf.record.as_ref().is_some_and(|record| record.serial == best.pair.serial)
-            || self.lock.is_some();
-        if is_exact && !is_recorded {
+        if is_exact && self.lock.is_none() && !is_recorded(self.shelf.record.as_ref(), &best.pair.serial) {
             self.adopt(&best);
         }
         Ok(self.inner.cache.keep(&best, renew_at))
     }
 
-    /// A certificate without a fresh record of ours, Caddy's for instance, gets one, so that its renewal is found.
+    /// A certificate without a fresh record of ours, Caddy's for instance, gets one, so that its renewal is found; so does one whose
+    /// name was taken out of the renewals and is allowed again.
     fn adopt(&self, best: &Candidate) {
         let issuer = self.inner.issuers.iter().find(|issuer| *issuer.key() == best.issuer);
-        let record = Record {
+        let made = Record {
             directory: issuer.map(Issuer::directory).unwrap_or_default().to_owned(),
             ..record_of(&self.goal.name, best.issuer.as_str(), &best.pair)
+        };
+        let record = match &self.shelf.record {
+            Some(old) if old.serial == made.serial => Record { renew_at: made.renew_at, ..old.clone() },
+            _ => made,
         };
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
@@ -202,6 +206,11 @@ impl Run<'_> {
             }
         });
     }
+}
+
+/// Whether the renewal of the certificate with `serial` is found.
+fn is_recorded(record: Option<&Record>, serial: &str) -> bool {
+    record.is_some_and(|record| record.serial == serial && record.renew_at.is_some())
 }
 
 /// Short, so that a handshake that waits for another instance's order waits little longer; spread by name.

@@ -64,7 +64,8 @@ impl Pair {
         let key = any_supported_type(&key).map_err(|_| PairError::Key)?;
         let key = CertifiedKey::new(chain, key);
         key.keys_match().map_err(|_| PairError::Mismatch)?;
-        let certificate = Certificate { key: Arc::new(key), not_after: life.not_after };
+        let Life { not_before, not_after } = life;
+        let certificate = Certificate { key: Arc::new(key), not_before, not_after };
         Ok(Self { certificate: Arc::new(certificate), life, serial })
     }
 

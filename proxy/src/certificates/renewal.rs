@@ -2,6 +2,7 @@
 //! renewed, and what may be served no longer.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::SystemTime,
@@ -17,7 +18,7 @@ use super::{
     step::Errand,
 };
 use crate::{
-    domains::Permission,
+    domains::{Delta, Patterns, Permission},
     name::{Pattern, ServerName},
     store::{
         StoreError,
@@ -47,19 +48,41 @@ pub(super) async fn renew(inner: Arc<Inner>) {
 /// Withdraws what the domain set no longer allows, at each change of it.
 pub(super) async fn withdraw(inner: Arc<Inner>) {
     let mut names = inner.domains.names();
+    let mut before = names.borrow_and_update().patterns.clone();
     while names.changed().await.is_ok() {
-        let allowed = Arc::clone(&names.borrow_and_update().patterns);
-        for pattern in inner.cache.patterns() {
-            let Pattern::Exact(name) = &pattern else { continue };
-            let is_allowed = allowed.contains(&pattern)
-                || name.wildcard().is_some_and(|wildcard| allowed.contains(&wildcard));
-            // Absence is no denial: what the ask endpoint allowed leaves the set when its answer gets old.
-            if !is_allowed && matches!(inner.domains.known(name), Some(Permission::Deny(_))) {
-                inner.cache.withdraw(&pattern);
-                info!(server_name = %name, "certificate withdrawn");
+        let allowed = names.borrow_and_update().patterns.clone();
+        for pattern in withdrawn(&allowed.since(&before), &allowed, || inner.cache.patterns()) {
+            if inner.cache.withdraw(&pattern) {
+                info!(%pattern, "certificate withdrawn");
             }
         }
+        before = allowed;
     }
+}
+
+/// The certificates of names that were allowed and are no longer. One too many is a read of the table when its name comes again.
+fn withdrawn(delta: &Delta, allowed: &Patterns, cached: impl Fn() -> Vec<Pattern>) -> Vec<Pattern> {
+    let is_allowed = |name: &ServerName| {
+        allowed.contains(&Pattern::Exact(name.clone()))
+            || name.wildcard().is_some_and(|all| allowed.contains(&all))
+    };
+    let is_gone = |pattern: &Pattern| match pattern {
+        Pattern::Exact(name) => !is_allowed(name),
+        Pattern::Wildcard(_) => true,
+    };
+    let mut gone: Vec<_> = delta.removed.iter().filter(|pattern| is_gone(pattern)).cloned().collect();
+    let wildcards: HashSet<_> =
+        delta.removed.iter().filter(|pattern| matches!(pattern, Pattern::Wildcard(_))).collect();
+    // Below a wildcard lie names that are in no list.
+    if !wildcards.is_empty() {
+        let below = |name: &ServerName| name.wildcard().is_some_and(|all| wildcards.contains(&all));
+        let names = cached().into_iter().filter(|pattern| match pattern {
+            Pattern::Exact(name) => below(name) && !is_allowed(name),
+            Pattern::Wildcard(_) => false,
+        });
+        gone.extend(names);
+    }
+    gone
 }
 
 async fn renew_due(inner: &Arc<Inner>) -> Result<(), StoreError> {
@@ -137,3 +160,31 @@ async fn refresh(inner: &Inner) {
 const PAGE: u16 = 100;
 const AT_ONCE: usize = 4;
 const OURSELVES: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_allowed_no_longer_is_withdrawn_also_below_a_wildcard() {
+        let cached = ["a.example.com", "b.example.com", "c.example.org", "*.example.com"];
+        for (before, after, gone) in [
+            (&["a.example.com", "c.example.org"][..], &["a.example.com"][..], &["c.example.org"][..]),
+            (&["a.example.com", "*.example.com"], &["*.example.com"], &[]),
+            (&["*.example.com", "b.example.com"], &["b.example.com"], &["*.example.com", "a.example.com"]),
+            (&["c.example.org"], &["c.example.org", "d.example.org"], &[]),
+        ] {
+            let set = |texts: &[&str]| patterns(texts).into_iter().collect::<Patterns>();
+            let (before, after) = (set(before), set(after));
+            let mut withdrawn = withdrawn(&after.since(&before), &after, || patterns(&cached));
+            let mut gone = patterns(gone);
+            withdrawn.sort();
+            gone.sort();
+            assert_eq!(withdrawn, gone);
+        }
+    }
+}

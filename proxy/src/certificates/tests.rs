@@ -54,7 +54,7 @@ impl Instance {
     async fn obtain(&self, text: &str) -> Result<Arc<Slot>, Refusal> {
         let name = name(text);
         let permission = self.certificates.inner.domains.known(&name).unwrap_or(UNKNOWN);
-        self.certificates.obtain(&name, &permission).await
+        self.certificates.obtain(&name, &permission, CLIENT).await
     }
 
     fn orders(&self) -> u64 {
@@ -66,6 +66,7 @@ impl Instance {
     }
 }
 
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const UNKNOWN: Permission = Permission::Unknown(crate::domains::Doubt::SourceDown);
 
 fn name(text: &str) -> ServerName {
@@ -98,7 +99,7 @@ async fn fifty_hellos_on_two_instances_make_one_certificate() {
             hellos.spawn(async move {
                 let name = name("one.served.example");
                 let permission = certificates.inner.domains.known(&name).unwrap();
-                leaf(&certificates.obtain(&name, &permission).await.unwrap())
+                leaf(&certificates.obtain(&name, &permission, CLIENT).await.unwrap())
             });
         }
         let leaves: HashSet<_> = hellos.join_all().await.into_iter().collect();
@@ -131,7 +132,7 @@ async fn permission_decides_between_order_table_and_nothing() {
         (&new, &UNKNOWN, Some(Refusal::Unknown)),
         (&known, &UNKNOWN, None),
     ] {
-        let outcome = instance.certificates.obtain(name, permission).await;
+        let outcome = instance.certificates.obtain(name, permission, CLIENT).await;
         assert_eq!(outcome.err(), expected, "{name} {permission:?}");
     }
     assert_eq!(instance.orders(), 0);
@@ -143,7 +144,7 @@ async fn permission_withdrawn_after_the_hello_orders_nothing() {
     let fleet = Fleet::new(None).await;
     let instance = fleet.instance();
     let site = instance.certificates.inner.domains.known(&name("a.served.example")).unwrap();
-    let outcome = instance.certificates.obtain(&name("foreign.example"), &site).await;
+    let outcome = instance.certificates.obtain(&name("foreign.example"), &site, CLIENT).await;
     assert!(outcome.is_err());
     assert_eq!(instance.orders(), 0);
 }
@@ -155,7 +156,7 @@ async fn the_order_outlives_the_handshake() {
     let name = name("left.served.example");
     let permission = instance.certificates.inner.domains.known(&name).unwrap();
     {
-        let mut hello = Box::pin(instance.certificates.obtain(&name, &permission));
+        let mut hello = Box::pin(instance.certificates.obtain(&name, &permission, CLIENT));
         std::future::poll_fn(|context| {
             let _ = hello.as_mut().poll(context);
             std::task::Poll::Ready(())
@@ -251,7 +252,8 @@ async fn a_token_that_is_none_is_not_looked_up() {
     let fleet = Fleet::new(None).await;
     let instance = fleet.instance();
     for token in ["", "../x", "a b", "token.thumbprint", &"a".repeat(200)] {
-        assert_eq!(instance.certificates.http_answer(&name("a.served.example"), token).await, None);
+        let name = name("a.served.example");
+        assert_eq!(instance.certificates.http_answer(&name, token, CLIENT).await, None);
     }
     assert_eq!(instance.certificates.inner.metrics.reads.count(metrics::Sought::Challenge), 0);
 }

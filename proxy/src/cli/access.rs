@@ -6,7 +6,7 @@ use crate::{
     control::{
         Client,
         table::{self, NoCertificate, NoDomain},
-        wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed},
+        wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed, Tenant},
     },
     domains::{ChangeError, change},
     name::{Pattern, ServerName},
@@ -42,12 +42,15 @@ impl Access {
 
     pub(super) async fn domains(
         &self,
+        tenant: Option<&Tenant>,
         after: Option<&Pattern>,
         limit: u16,
     ) -> Result<Page<Domain>, CommandError> {
         match self {
-            Self::Instance(client) => Ok(client.domains(after, limit).await?),
-            Self::Tables { store, listed, .. } => Ok(table::domains(store, listed, after, limit).await?),
+            Self::Instance(client) => Ok(client.domains(tenant, after, limit).await?),
+            Self::Tables { store, listed, .. } => {
+                Ok(table::domains(store, listed, tenant, after, limit).await?)
+            }
         }
     }
 

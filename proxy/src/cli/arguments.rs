@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    control::wire::Bookmark,
+    control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
 };
@@ -78,8 +78,11 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Lists the table's names in their order.
+    /// Lists the names there are.
     List {
+        /// Those of one tenant, in their order; absent, all in the table's.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Tenant>,
         #[command(flatten)]
         page: Page,
         #[command(flatten)]
@@ -153,7 +156,7 @@ pub(super) struct Form {
 /// Which part of a list.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Page {
-    /// Begins behind this name.
+    /// Begins behind this name, as the part before said.
     #[arg(long, value_name = "NAME")]
     pub(super) after: Option<Pattern>,
     /// How many at most.

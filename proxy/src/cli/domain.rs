@@ -25,8 +25,9 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
         DomainCommand::Remove { name, form } => {
             tell(*form, &access.remove(name).await?, |changed| sentence("is served no longer", changed))
         }
-        DomainCommand::List { page, form } => {
-            tell(*form, &access.domains(page.after.as_ref(), page.limit).await?, listed)
+        DomainCommand::List { tenant, page, form } => {
+            let part = access.domains(tenant.as_ref(), page.after.as_ref(), page.limit).await?;
+            tell(*form, &part, listed)
         }
         DomainCommand::Show { name, form } => tell(*form, &access.domain(name).await?, shown),
         DomainCommand::Reindex(form) => reindexed(*form, &access.reindex().await?),
@@ -48,18 +49,25 @@ fn sentence(what: &str, changed: &Changed) -> String {
 }
 
 fn listed(page: &Page<Domain>) -> String {
-    let mut columns = Columns::new(["DOMAIN", "TARGET", "STATUS", "SOURCE", "CHANGED"]);
+    let mut columns = Columns::new(["DOMAIN", "TARGET", "STATUS", "SOURCE", "TENANT", "CHANGED"]);
     for domain in &page.items {
         columns.row([
             domain.domain.to_string(),
             domain.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string),
             domain.status.clone(),
             domain.source.clone(),
+            domain.tenant.clone(),
             domain.changed_at.clone().unwrap_or_default(),
         ]);
     }
-    let more = page.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
-    format!("{}{more}", columns.text())
+    let mut text = columns.text();
+    for fault in &page.misshapen {
+        let _ = writeln!(text, "left out: {fault}");
+    }
+    if let Some(next) = &page.next {
+        let _ = writeln!(text, "more: --after '{next}'");
+    }
+    text
 }
 
 fn shown(domain: &Domain) -> String {

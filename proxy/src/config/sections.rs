@@ -156,7 +156,7 @@ section! {
         unknown_burst: u32 = 200,
         /// Resets sent to clients per second and CPU; beyond it segments are dropped.
         resets_per_second: u32 = 10_000,
-        /// How long a name user space has denied is rejected without asking again.
+        /// How long a name user space has denied is rejected without asking again; never longer than `domains.deny_ttl`.
         denial_ttl: Span = Span::secs(60),
     }
 }

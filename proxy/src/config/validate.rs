@@ -206,6 +206,11 @@ fn bounds(config: &Config, findings: &mut Findings) {
 fn issuers(config: &Config, findings: &mut Findings) {
     let certificates = &config.certificates;
     let mut seen = HashSet::new();
+    if certificates.issuers.len() > MAX_ISSUERS {
+        let fault =
+            format!("{} issuers are more than one read of the table covers", certificates.issuers.len());
+        findings.add("certificates.issuers", fault, format!("take at most {MAX_ISSUERS}"));
+    }
     for (i, issuer) in certificates.issuers.iter().enumerate() {
         let field = |key| format!("certificates.issuers[{i}].{key}");
         // RFC 8555 §6.1: ACME is spoken over HTTPS only.
@@ -335,6 +340,8 @@ const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
 /// A lease is renewed at a third of its life, and that call may take its whole time.
 const LEASE_CALLS: u32 = 3;
+/// `BatchGetItem` takes 100 keys: six for each issuer, and the record.
+pub(crate) const MAX_ISSUERS: usize = 16;
 const SHORTEST_LIFE: Duration = Duration::from_hours(1);
 /// `IFNAMSIZ` less its zero.
 const LONGEST_INTERFACE: usize = 15;

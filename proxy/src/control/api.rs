@@ -28,7 +28,9 @@ pub(super) async fn answer(instance: Arc<Instance>, request: Request<Incoming>) 
 async fn act(instance: &Instance, route: Route, body: Incoming) -> Result<Answer, Problem> {
     match route {
         Route::Status => told(&instance.status()),
-        Route::ListDomains(part) => told(&instance.domains(part.after.as_ref(), part.limit).await?),
+        Route::ListDomains(part) => {
+            told(&instance.domains(part.tenant.as_ref(), part.after.as_ref(), part.limit).await?)
+        }
         Route::ShowDomain(name) => told(&instance.domain(&name).await?),
         Route::AddDomain(name) => {
             let NewDomain { target } = read(body).await?;

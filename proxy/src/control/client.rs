@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 
 use super::{
     route::PREFIX,
-    wire::{Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Reloaded, Status},
+    wire::{Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Reloaded, Status, Tenant},
 };
 use crate::{
     certificates::listing::{Listed, Summary},
@@ -78,8 +78,14 @@ impl Client {
     }
 
     /// Part of its names.
-    pub async fn domains(&self, after: Option<&Pattern>, limit: u16) -> Result<Page<Domain>, ClientError> {
-        self.get(&part("domains", after, limit)).await
+    pub async fn domains(
+        &self,
+        tenant: Option<&Tenant>,
+        after: Option<&Pattern>,
+        limit: u16,
+    ) -> Result<Page<Domain>, ClientError> {
+        let whose = tenant.map_or_else(String::new, |tenant| format!("&tenant={tenant}"));
+        self.get(&(part("domains", after, limit) + &whose)).await
     }
 
     /// One of its names.

@@ -8,7 +8,7 @@ use super::{
     reload::Reload,
     route::problem,
     table,
-    wire::{Bookmark, Changed, Domain, Page, Problem, Reach, Reindexed, Status},
+    wire::{Bookmark, Changed, Domain, Page, Problem, Reach, Reindexed, Status, Tenant},
 };
 use crate::{
     certificates::listing::{self, Listed, Summary},
@@ -89,8 +89,13 @@ impl Instance {
         }
     }
 
-    pub(super) async fn domains(&self, after: Option<&Pattern>, limit: u16) -> Result<Page<Domain>, Problem> {
-        Ok(table::domains(&self.store, &self.listed(), after, limit).await?)
+    pub(super) async fn domains(
+        &self,
+        tenant: Option<&Tenant>,
+        after: Option<&Pattern>,
+        limit: u16,
+    ) -> Result<Page<Domain>, Problem> {
+        Ok(table::domains(&self.store, &self.listed(), tenant, after, limit).await?)
     }
 
     pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, Problem> {

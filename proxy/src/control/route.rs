@@ -4,7 +4,7 @@ use std::{error::Error, str::FromStr};
 
 use hyper::{Method, StatusCode};
 
-use super::wire::{Bookmark, Problem};
+use super::wire::{Bookmark, Problem, Tenant};
 use crate::name::{Pattern, ServerName};
 
 /// A request understood.
@@ -26,6 +26,8 @@ pub(super) enum Route {
 pub(super) struct Part<N> {
     pub(super) after: Option<N>,
     pub(super) limit: u16,
+    /// Of domains only.
+    pub(super) tenant: Option<Tenant>,
 }
 
 impl Route {
@@ -60,11 +62,12 @@ fn read<N: FromStr<Err: Error>>(text: &str) -> Result<N, Problem> {
 }
 
 fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<Part<N>, Problem> {
-    let mut part = Part { after: None, limit: DEFAULT_LIMIT };
+    let mut part = Part { after: None, limit: DEFAULT_LIMIT, tenant: None };
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).take(MAX_PAIRS) {
         match pair.split_once('=') {
             Some(("after", name)) => part.after = Some(read(name)?),
             Some(("limit", limit)) => part.limit = bounded(limit)?,
+            Some(("tenant", tenant)) => part.tenant = Some(read(tenant)?),
             _ => {
                 return Err(problem(StatusCode::BAD_REQUEST, "write the query like `?after=NAME&limit=100`"));
             }
@@ -106,20 +109,27 @@ mod tests {
     #[test]
     fn requests_are_understood_or_refused() {
         let name = |text: &str| Pattern::parse(text).unwrap();
-        let part = |after: Option<&str>, limit| Part { after: after.map(name), limit };
+        let part = |after: Option<&str>, limit| Part { after: after.map(name), limit, tenant: None };
+        let of = |tenant: &str| Part { tenant: Some(tenant.parse().unwrap()), ..part(None, 100) };
         for (line, wanted) in [
             ("GET /v1/status", Ok(Route::Status)),
             ("GET /v1/domains", Ok(Route::ListDomains(part(None, 100)))),
             ("GET /v1/domains?limit=5&after=a.example", Ok(Route::ListDomains(part(Some("a.example"), 5)))),
+            ("GET /v1/domains?tenant=acme-1", Ok(Route::ListDomains(of("acme-1")))),
+            ("GET /v1/domains?tenant=", Err(400)),
+            ("GET /v1/domains?tenant=a%20b", Err(400)),
             ("GET /v1/domains/*.a.example", Ok(Route::ShowDomain(name("*.a.example")))),
             ("PUT /v1/domains/A.example.", Ok(Route::AddDomain(name("a.example")))),
             ("DELETE /v1/domains/a.example", Ok(Route::RemoveDomain(name("a.example")))),
             ("POST /v1/reindex", Ok(Route::ReindexDomains)),
             ("POST /v1/reload", Ok(Route::Reload)),
-            ("GET /v1/certificates?limit=7", Ok(Route::ListCertificates(Part { after: None, limit: 7 }))),
+            (
+                "GET /v1/certificates?limit=7",
+                Ok(Route::ListCertificates(Part { after: None, limit: 7, tenant: None })),
+            ),
             (
                 "GET /v1/certificates?after=a.example,2026-11-24T02:15:08.123456Z",
-                Ok(Route::ListCertificates(Part { after: Some(bookmark()), limit: 100 })),
+                Ok(Route::ListCertificates(Part { after: Some(bookmark()), limit: 100, tenant: None })),
             ),
             ("GET /v1/certificates?after=a.example", Err(400)),
             ("GET /v1/certificates/a.example", Ok(Route::ShowCertificate(server_name("a.example")))),

@@ -2,14 +2,14 @@
 
 use std::time::SystemTime;
 
-use super::wire::{Bookmark, Domain, Page, Reindexed};
+use super::wire::{Bookmark, Domain, Page, Reindexed, Tenant};
 use crate::{
     certificates::listing::{self, Listed},
     config::StaticDomain,
     name::{Pattern, ServerName},
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, Status},
+        domain_table::{self, DEFAULT_TENANT, Status, Whose},
         instant::Micros,
     },
 };
@@ -24,19 +24,25 @@ pub struct NoDomain(pub Pattern);
 #[error("there is no certificate for `{0}`; an allowed name gets one with its first handshake")]
 pub struct NoCertificate(pub ServerName);
 
-/// Part of the list of names: those of the configuration with the first part, then the table's behind `after`.
+/// Part of the list of names, of all tenants or one: those of the configuration with the first part, then the table's behind
+/// `after`.
 pub async fn domains(
     store: &Store,
     listed: &[StaticDomain],
+    tenant: Option<&Tenant>,
     after: Option<&Pattern>,
     limit: u16,
 ) -> Result<Page<Domain>, StoreError> {
-    let records = domain_table::list(store, DEFAULT_TENANT, after, limit).await?;
-    let next =
-        records.last().filter(|_| records.len() >= usize::from(limit)).map(|last| last.pattern.to_string());
-    let listed = listed.iter().filter(|_| after.is_none()).map(Domain::from);
-    let kept = records.iter().filter(|record| record.status != Status::Removed).map(Domain::from);
-    Ok(Page { items: listed.chain(kept).collect(), next })
+    let whose = tenant.map_or(Whose::Everybody, |tenant| Whose::Tenant(tenant.as_str()));
+    let part = domain_table::list(store, whose, after, limit).await?;
+    // What stands in the configuration is the operator's own.
+    let is_meant = after.is_none() && tenant.is_none_or(|tenant| tenant.as_str() == DEFAULT_TENANT);
+    let listed = listed.iter().filter(|_| is_meant).map(Domain::from);
+    Ok(Page {
+        items: listed.chain(part.records.iter().map(Domain::from)).collect(),
+        next: part.next.map(|next| next.to_string()),
+        misshapen: part.misshapen.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// The entry of `pattern`.
@@ -60,7 +66,7 @@ pub async fn certificates(
 ) -> Result<Page<Listed>, StoreError> {
     let items = listing::list(store, after.map(|after| &after.0), limit).await?;
     let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
-    Ok(Page { next: next.map(|last| Bookmark(last).to_string()), items })
+    Ok(Page { next: next.map(|last| Bookmark(last).to_string()), items, misshapen: Vec::new() })
 }
 
 /// Repairs items made by hand.

@@ -87,10 +87,48 @@ pub struct Domain {
 /// Part of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Page<T> {
-    /// In the order of their names.
+    /// Domains of a tenant in the order of their names, of all tenants in the table's.
     pub items: Vec<T>,
     /// Where the next part begins; absent, this was the last.
     pub next: Option<String>,
+    /// Items that are no entries, each with its fault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub misshapen: Vec<String>,
+}
+
+/// Whose domains are asked for: up to 128 letters, digits and `-_.@:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant(String);
+
+/// A text names no tenant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tenant: `{0}` cannot be asked for; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
+pub struct NoTenant(String);
+
+impl Tenant {
+    /// As the table has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Tenant {
+    type Err = NoTenant;
+    fn from_str(text: &str) -> Result<Self, NoTenant> {
+        // It travels in a query as it is (RFC 3986 §3.4).
+        let permitted = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
+        if text.is_empty() || text.len() > 128 || !text.bytes().all(permitted) {
+            return Err(NoTenant(text.chars().take(140).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Where a part of the list of certificates ended: its last name, and when that is to be renewed.

@@ -47,13 +47,18 @@ async fn change(
     pattern: &Pattern,
     decide: impl Fn(Option<&Record>, Micros) -> Option<Record>,
 ) -> Result<Record, ChangeError> {
+    let mut tried = None;
     for _ in 0..MAX_TRIES {
         let old = domain_table::get(store, pattern).await?;
+        // The SDK may have written it, lost the answer, and met its own write when it tried again.
+        if let Some(written) = old.as_ref().filter(|old| tried.as_ref() == Some(*old)) {
+            return Ok(written.clone());
+        }
         let new = decide(old.as_ref(), Micros::of(SystemTime::now()))
             .ok_or_else(|| ChangeError::Absent(pattern.clone()))?;
         match domain_table::put(store, &new, old.map_or(0, |old| old.version)).await {
             Ok(()) => return Ok(new),
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Conflict) => tried = Some(new),
             Err(error) => return Err(error.into()),
         }
     }

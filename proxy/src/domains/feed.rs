@@ -1,4 +1,5 @@
-//! Following the table's feed of changes: at first and every hour all of it, in between each second what came since.
+//! Following the table's feed of changes: at first and every hour all of it, and each second what came since.
+//! Invariant: a full reading stands in the way of no change, since it is a task of its own.
 
 use std::{
     collections::HashSet,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    task::JoinHandle,
+    task::{JoinError, JoinHandle, JoinSet, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
@@ -39,116 +40,139 @@ struct Follower {
     inner: Arc<Inner>,
     table: Option<Store>,
     course: Course,
+    /// The full reading under way, if there is one.
+    full: JoinSet<Result<Seen, StoreError>>,
     read_at: Instant,
+    is_down: bool,
     reported: HashSet<String>,
 }
 
-/// What is read next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Full,
-    Changes,
+/// The latest change of each shard.
+type Latest = [Micros; SHARDS.len()];
+
+/// What a full reading saw beside the records it took over.
+struct Seen {
+    latest: Latest,
+    faults: Vec<StoreError>,
+    began: Began,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Began {
+    at: Instant,
+    clock: Micros,
 }
 
 /// How far the feed was read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Course {
-    /// The latest change seen, shard by shard.
-    cursors: [Micros; SHARDS.len()],
+    /// Up to where, shard by shard.
+    cursors: Latest,
     full_at: Option<Instant>,
 }
 
 impl Course {
-    fn next(&self, now: Instant) -> Step {
-        match self.full_at {
-            Some(at) if now.saturating_duration_since(at) < FULL_PERIOD => Step::Changes,
-            _ => Step::Full,
-        }
+    fn is_full_due(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| now.saturating_duration_since(at) >= FULL_PERIOD)
     }
 
-    /// Where to read from: an index shows changes late and not in their order.
-    fn from(&self, step: Step) -> [Micros; SHARDS.len()] {
-        match step {
-            Step::Full => [Micros::default(); SHARDS.len()],
-            Step::Changes => self.cursors.map(|cursor| cursor.less(OVERLAP)),
-        }
+    /// A full reading failed: what is known is enough for another while. The first is tried again at once.
+    fn postpone(&mut self) {
+        self.full_at = self.full_at.map(|at| at + FULL_RETRY);
     }
 
-    /// Shard by shard the latest change that was read. One dated ahead of our clock does not carry the cursor past changes to come.
-    fn advance(&mut self, latest: [Micros; SHARDS.len()], now: Micros) {
+    /// Where to read changes from: an index shows them late and not in their order.
+    fn from(&self) -> Latest {
+        self.cursors.map(|cursor| cursor.less(OVERLAP))
+    }
+
+    /// The latest change that was read carries the cursor; one dated ahead of our clock does not carry it past changes to come. When
+    /// nothing comes it follows our clock from afar, or what came together at last would be read again each second for ever.
+    fn advance(&mut self, latest: Latest, now: Micros) {
         for (cursor, latest) in self.cursors.iter_mut().zip(latest) {
-            *cursor = (*cursor).max(latest.min(now));
+            *cursor = (*cursor).max(latest.min(now)).max(now.less(QUIET));
         }
     }
 }
 
 impl Follower {
     fn new(inner: Arc<Inner>, table: Option<Store>) -> Self {
-        let course = Course { cursors: Default::default(), full_at: None };
-        Self { inner, table, course, read_at: Instant::now(), reported: HashSet::new() }
+        let (course, full, reported) = (Course::default(), JoinSet::new(), HashSet::new());
+        Self { inner, table, course, full, read_at: Instant::now(), is_down: false, reported }
     }
 
     async fn run(mut self) {
         let mut ticks = interval((*self.inner.config.poll).max(MIN_POLL));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_down = false;
         loop {
-            ticks.tick().await;
-            // Names the ask endpoint allowed are told on the same beat, table or no table.
-            self.inner.ledger.publish_remembered(Instant::now());
-            let Some(store) = self.table.clone() else { continue };
-            let read = self.read(&store, Instant::now(), SystemTime::now()).await;
-            match &read {
-                Err(error) if !was_down => {
-                    let error: &dyn std::error::Error = error;
-                    warn!(error, "the domains table cannot be read; names that are known go on being served");
-                }
-                Ok(()) if was_down => info!("the domains table can be read again"),
-                Ok(()) | Err(_) => {}
-            }
-            was_down = read.is_err();
+            let outcome = tokio::select! {
+                Some(full) = self.full.join_next() => Some(self.take_full(full)),
+                _ = ticks.tick() => self.turn(Began { at: Instant::now(), clock: Micros::of(SystemTime::now()) }).await,
+            };
+            self.heed(outcome);
             let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
             self.inner.metrics.lag_seconds.set(lag);
         }
     }
 
-    async fn read(&mut self, store: &Store, now: Instant, clock: SystemTime) -> Result<(), StoreError> {
-        let (step, clock) = (self.course.next(now), Micros::of(clock));
-        let shards = match read_shards(store, self.course.from(step)).await {
-            Ok(shards) => shards,
-            Err(error) => {
-                self.inner.metrics.readings.bump(Reading::Failed);
-                self.inner.progress.send_if_modified(Progress::fail);
-                return Err(error);
-            }
-        };
-        let latest = shards.each_ref().map(Contents::latest);
-        self.course.advance(latest, clock);
-        self.read_at = now;
-        self.report(step, &shards);
-        let records: Vec<_> = shards.into_iter().flat_map(|shard| shard.records).collect();
-        match step {
-            Step::Full => {
-                self.inner.ledger.reconcile(&records, clock);
-                self.course.full_at = Some(now);
-                self.inner.metrics.readings.bump(Reading::Full);
-                self.inner.metrics.loaded.set(1);
-                self.inner.progress.send_replace(Progress::Loaded);
-            }
-            Step::Changes => {
-                self.inner.ledger.apply(&records);
-                self.inner.metrics.readings.bump(Reading::Changes);
-            }
+    async fn turn(&mut self, now: Began) -> Option<Result<(), StoreError>> {
+        // Names the ask endpoint allowed are told on the same beat, table or no table.
+        self.inner.ledger.publish_remembered(now.at);
+        let store = self.table.clone()?;
+        if self.course.is_full_due(now.at) && self.full.is_empty() {
+            self.full.spawn(read_whole(Arc::clone(&self.inner), store.clone(), now));
         }
+        // Until the first full reading nothing says where changes begin.
+        self.course.full_at?;
+        Some(self.read_changes(&store, now).await)
+    }
+
+    async fn read_changes(&mut self, store: &Store, now: Began) -> Result<(), StoreError> {
+        let shards = read_shards(store, self.course.from()).await?;
+        self.course.advance(shards.each_ref().map(Contents::latest), now.clock);
+        self.read_at = now.at;
+        let (records, faults) = sorted(shards);
+        self.inner.ledger.apply(&records);
+        self.inner.metrics.readings.bump(Reading::Changes);
+        self.report(&faults);
         Ok(())
     }
 
-    /// Each fault once between full readings: the end of the feed is read again and again.
-    fn report(&mut self, step: Step, shards: &[Contents]) {
-        if step == Step::Full {
-            self.reported.clear();
+    fn take_full(&mut self, full: Result<Result<Seen, StoreError>, JoinError>) -> Result<(), StoreError> {
+        let full = full.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into())));
+        let seen = full.inspect_err(|_| self.course.postpone())?;
+        self.course.advance(seen.latest, seen.began.clock);
+        self.course.full_at = Some(seen.began.at);
+        self.read_at = self.read_at.max(seen.began.at);
+        self.inner.metrics.readings.bump(Reading::Full);
+        self.inner.metrics.loaded.set(1);
+        self.inner.progress.send_replace(Progress::Loaded);
+        self.reported.clear();
+        self.report(&seen.faults);
+        Ok(())
+    }
+
+    /// Says once that the table is out of reach, and once that it is back.
+    fn heed(&mut self, outcome: Option<Result<(), StoreError>>) {
+        let Some(outcome) = outcome else { return };
+        let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());
+        match outcome {
+            Err(error) => {
+                self.inner.metrics.readings.bump(Reading::Failed);
+                self.inner.progress.send_if_modified(Progress::fail);
+                if !was_down {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(error, "the domains table cannot be read; names that are known go on being served");
+                }
+            }
+            Ok(()) if was_down => info!("the domains table can be read again"),
+            Ok(()) => {}
         }
-        for fault in shards.iter().flat_map(|shard| &shard.faults) {
+    }
+
+    /// Each fault once between full readings: the end of the feed is read again and again.
+    fn report(&mut self, faults: &[StoreError]) {
+        for fault in faults {
             let is_new = self.reported.len() < MAX_REPORTED && self.reported.insert(fault.to_string());
             if is_new {
                 self.inner.metrics.misshapen.inc();
@@ -156,6 +180,18 @@ impl Follower {
             }
         }
     }
+}
+
+/// Reads the feed from its beginning and takes it over; on a thread of its own, since a million entries are compared.
+async fn read_whole(inner: Arc<Inner>, store: Store, began: Began) -> Result<Seen, StoreError> {
+    let shards = read_shards(&store, Latest::default()).await?;
+    let taken = spawn_blocking(move || {
+        let latest = shards.each_ref().map(Contents::latest);
+        let (records, faults) = sorted(shards);
+        inner.ledger.reconcile(&records, began.clock);
+        Seen { latest, faults, began }
+    });
+    taken.await.map_err(|ended| StoreError::Unavailable(ended.into()))
 }
 
 /// What a shard was seen to hold.
@@ -171,10 +207,16 @@ impl Contents {
     }
 }
 
-async fn read_shards(
-    store: &Store,
-    from: [Micros; SHARDS.len()],
-) -> Result<[Contents; SHARDS.len()], StoreError> {
+fn sorted(shards: [Contents; SHARDS.len()]) -> (Vec<Record>, Vec<StoreError>) {
+    let (mut records, mut faults) = (Vec::new(), Vec::new());
+    for shard in shards {
+        records.extend(shard.records);
+        faults.extend(shard.faults);
+    }
+    (records, faults)
+}
+
+async fn read_shards(store: &Store, from: Latest) -> Result<[Contents; SHARDS.len()], StoreError> {
     let [a, b, c, d] = SHARDS;
     let [from_a, from_b, from_c, from_d] = from;
     let (a, b, c, d) = tokio::try_join!(
@@ -197,9 +239,12 @@ async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<Conten
 }
 
 const FULL_PERIOD: Duration = Duration::from_hours(1);
+const FULL_RETRY: Duration = Duration::from_mins(1);
 /// Beyond so many, somebody fills the table with something else.
 const MAX_REPORTED: usize = 1000;
 const OVERLAP: Duration = Duration::from_secs(15);
+/// Clocks of the fleet differ by less: AWS refuses requests dated five minutes off ("Signature Version 4 signing process").
+const QUIET: Duration = Duration::from_mins(10);
 const MIN_POLL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
@@ -209,22 +254,37 @@ mod tests {
     #[test]
     fn the_feed_is_read_whole_at_first_and_every_hour() {
         let start = Instant::now();
-        let mut course = Course { cursors: Default::default(), full_at: None };
-        assert_eq!(course.next(start), Step::Full);
+        let mut course = Course::default();
+        course.postpone();
+        assert!(course.is_full_due(start));
         course.full_at = Some(start);
-        for (seconds, step) in [(1, Step::Changes), (3599, Step::Changes), (3600, Step::Full)] {
-            assert_eq!(course.next(start + Duration::from_secs(seconds)), step, "{seconds} s");
+        for (seconds, due) in [(1, false), (3599, false), (3600, true)] {
+            assert_eq!(course.is_full_due(start + Duration::from_secs(seconds)), due, "{seconds} s");
+        }
+        course.postpone();
+        for (seconds, due) in [(3600, false), (3660, true)] {
+            assert_eq!(
+                course.is_full_due(start + Duration::from_secs(seconds)),
+                due,
+                "{seconds} s, postponed"
+            );
         }
     }
 
     #[test]
-    fn a_change_dated_ahead_does_not_hide_those_to_come() {
+    fn the_cursor_follows_changes_and_from_afar_the_clock() {
         let at = |seconds: u64| Micros::from_epoch(seconds * 1_000_000);
-        let mut course = Course { cursors: Default::default(), full_at: None };
-        for (latest, now, from) in [(100, 100, 85), (9_999, 120, 105), (110, 121, 105), (130, 130, 115)] {
+        let mut course = Course::default();
+        for (what, latest, now, from) in [
+            ("a change", 100, 100, 85),
+            ("one dated ahead", 9_999, 120, 105),
+            ("one that shows late", 110, 121, 105),
+            ("the next", 130, 130, 115),
+            ("nothing for a while", 0, 700, 115),
+            ("nothing for long", 0, 1_330, 715),
+        ] {
             course.advance([at(latest); SHARDS.len()], at(now));
-            assert_eq!(course.from(Step::Changes), [at(from); SHARDS.len()], "{latest} at {now}");
+            assert_eq!(course.from(), [at(from); SHARDS.len()], "{what}");
         }
-        assert_eq!(course.from(Step::Full), [at(0); SHARDS.len()]);
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     NameSet,
+    patterns::Patterns,
     snapshot::{Applied, Found, Snapshot},
 };
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct Ledger {
 struct State {
     revision: u64,
     lists: Lists,
+    /// What the snapshot serves and what is remembered.
+    names: Patterns,
     /// Names that no list holds and a source allowed, until when the guard is told of them.
     remembered: HashMap<Pattern, Instant>,
     /// Whether `remembered` changed since it was published.
@@ -48,7 +51,8 @@ pub(super) enum Lists {
 
 impl Ledger {
     pub(super) fn new(snapshot: Snapshot, lists: Lists, known: IntGauge) -> Self {
-        let state = State { revision: 0, lists, remembered: HashMap::new(), unpublished: false };
+        let names = snapshot.served().cloned().collect();
+        let state = State { revision: 0, lists, names, remembered: HashMap::new(), unpublished: false };
         let ledger = Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             names: watch::Sender::new(NameSet::default()),
@@ -74,14 +78,9 @@ impl Ledger {
     /// Takes over what is new in `records`; returns the revision that holds them.
     pub(super) fn apply(&self, records: &[Record]) -> u64 {
         let mut state = self.lock();
-        let held = self.snapshot.load_full();
-        let news: Vec<_> = records.iter().filter(|record| held.lacks(record)).collect();
-        if news.is_empty() {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        if state.take_over(&mut snapshot, records) == Applied::Known {
             return state.revision;
-        }
-        let mut snapshot = Snapshot::clone(&held);
-        for record in news {
-            snapshot.apply(record);
         }
         self.snapshot.store(Arc::new(snapshot));
         self.publish(&mut state)
@@ -99,19 +98,15 @@ impl Ledger {
 
     /// Takes over a full reading of the table that began at `began`.
     pub(super) fn reconcile(&self, records: &[Record], began: Micros) {
+        let seen: HashSet<_> = records.iter().map(|record| &record.pattern).collect();
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        let mut changed = Applied::Known;
-        for record in records {
-            if snapshot.apply(record) == Applied::Changed {
-                changed = Applied::Changed;
-            }
+        let applied = state.take_over(&mut snapshot, records);
+        let gone = snapshot.retain_seen(&seen, began.less(INDEX_LAG));
+        for pattern in &gone {
+            state.weigh(&snapshot, pattern);
         }
-        let seen: HashSet<_> = records.iter().map(|record| record.pattern.clone()).collect();
-        if snapshot.retain_seen(&seen, began.less(INDEX_LAG)) == Applied::Changed {
-            changed = Applied::Changed;
-        }
-        if changed == Applied::Changed || state.lists == Lists::Partial {
+        if applied == Applied::Changed || !gone.is_empty() || state.lists == Lists::Partial {
             state.lists = Lists::Whole;
             self.snapshot.store(Arc::new(snapshot));
             self.publish(&mut state);
@@ -124,21 +119,28 @@ impl Ledger {
         if state.remembered.len() >= MAX_REMEMBERED && !state.remembered.contains_key(&pattern) {
             return;
         }
+        state.names.insert(pattern.clone());
         state.unpublished |= state.remembered.insert(pattern, now + REMEMBERED_LIFE).is_none();
     }
 
     /// A source denied `pattern`.
     pub(super) fn forget(&self, pattern: &Pattern) {
         let mut state = self.lock();
-        state.unpublished |= state.remembered.remove(pattern).is_some();
+        if state.remembered.remove(pattern).is_some() {
+            state.weigh(&self.snapshot.load(), pattern);
+            state.unpublished = true;
+        }
     }
 
-    /// Publishes what was remembered and forgotten: together, since a set of names is copied whole.
+    /// Publishes what was remembered and forgotten: together, since each set of names wakes whoever follows it.
     pub(super) fn publish_remembered(&self, now: Instant) {
         let mut state = self.lock();
-        let before = state.remembered.len();
-        state.remembered.retain(|_, until| *until > now);
-        if state.unpublished || state.remembered.len() != before {
+        let gone: Vec<_> =
+            state.remembered.extract_if(|_, until| *until <= now).map(|(gone, _)| gone).collect();
+        for pattern in &gone {
+            state.weigh(&self.snapshot.load(), pattern);
+        }
+        if state.unpublished || !gone.is_empty() {
             self.publish(&mut state);
         }
     }
@@ -146,20 +148,41 @@ impl Ledger {
     fn publish(&self, state: &mut State) -> u64 {
         state.revision += 1;
         state.unpublished = false;
-        let snapshot = self.snapshot.load();
-        let patterns: HashSet<_> =
-            snapshot.served().cloned().chain(state.remembered.keys().cloned()).collect();
-        self.known.set(i64::try_from(patterns.len()).unwrap_or(i64::MAX));
+        self.known.set(i64::try_from(state.names.len()).unwrap_or(i64::MAX));
         let revision = match state.lists {
             Lists::Partial => 0,
             Lists::Whole => state.revision,
         };
-        self.names.send_replace(NameSet { revision, patterns: Arc::new(patterns) });
+        self.names.send_replace(NameSet { revision, patterns: state.names.clone() });
         state.revision
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A list that speaks of a pattern ends what was remembered of it.
+    fn take_over(&mut self, snapshot: &mut Snapshot, records: &[Record]) -> Applied {
+        let mut applied = Applied::Known;
+        for record in records {
+            if snapshot.apply(record) == Applied::Changed {
+                applied = Applied::Changed;
+                self.remembered.remove(&record.pattern);
+                self.weigh(snapshot, &record.pattern);
+            }
+        }
+        applied
+    }
+
+    /// Puts `pattern` among the names, or takes it out.
+    fn weigh(&mut self, snapshot: &Snapshot, pattern: &Pattern) {
+        if snapshot.serves(pattern) || self.remembered.contains_key(pattern) {
+            self.names.insert(pattern.clone());
+        } else {
+            self.names.remove(pattern);
+        }
     }
 }
 
@@ -172,7 +195,7 @@ const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domains::change;
+    use crate::{domains::change, store::domain_table::Status};
 
     fn ledger(lists: Lists) -> Ledger {
         Ledger::new(Snapshot::default(), lists, IntGauge::new("known", "help").unwrap())
@@ -201,6 +224,17 @@ mod tests {
         ledger.reconcile(&[record("a.example")], Micros::from_epoch(0));
         ledger.publish_remembered(Instant::now());
         assert_eq!(ledger.names().borrow().revision, first);
+    }
+
+    #[test]
+    fn what_was_remembered_goes_with_the_entry_that_is_removed() {
+        let (ledger, now) = (ledger(Lists::Whole), Instant::now());
+        let wildcard = record("*.a.example");
+        ledger.remember(wildcard.pattern.clone(), now);
+        ledger.publish_remembered(now);
+        assert!(ledger.names().borrow().patterns.contains(&wildcard.pattern));
+        ledger.apply(&[Record { status: Status::Removed, version: 2, ..wildcard.clone() }]);
+        assert!(!ledger.names().borrow().patterns.contains(&wildcard.pattern));
     }
 
     #[test]

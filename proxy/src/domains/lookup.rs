@@ -130,8 +130,12 @@ impl Inner {
         let now = Instant::now();
         match &answer {
             Answer::Allow(site) => self.ledger.remember(site.pattern.clone(), now),
-            Answer::Deny(_) => {
+            Answer::Deny(denial) => {
                 self.ledger.forget(&Pattern::Exact(name.clone()));
+                // No source knows of it, so the wildcard that once allowed it is gone too.
+                if let (Denial::Foreign, Some(wildcard)) = (denial, name.wildcard()) {
+                    self.ledger.forget(&wildcard);
+                }
                 let denied = Denied { name: name.clone(), ttl: *self.config.deny_ttl };
                 // Nobody listens where the guard is off.
                 let _ = self.denials.send(denied);

@@ -1,11 +1,8 @@
 //! Static list and domains table as one immutable map, which the data plane reads without a lock.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use super::{Site, Source};
+use super::{Site, Source, shards::Shards};
 use crate::{
     config::StaticDomain,
     name::{Pattern, ServerName},
@@ -16,11 +13,13 @@ use crate::{
 };
 
 /// Entries by what they cover. A static entry stands before a table's of the same pattern.
+///
+/// Cheap to clone; a change copies a small part.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
-    exact: HashMap<ServerName, Entry>,
+    exact: Shards<ServerName, Entry>,
     /// By what follows `*.`.
-    wildcard: HashMap<Box<str>, Entry>,
+    wildcard: Shards<ServerName, Entry>,
 }
 
 /// What a snapshot says of a name.
@@ -60,8 +59,8 @@ impl Snapshot {
 
     /// Replaces the entries of the configuration.
     pub(super) fn relist(&mut self, list: &[StaticDomain]) {
-        self.exact.retain(|_, entry| entry.site.source != Source::Static);
-        self.wildcard.retain(|_, entry| entry.site.source != Source::Static);
+        self.exact.retain(|entry| entry.site.source != Source::Static);
+        self.wildcard.retain(|entry| entry.site.source != Source::Static);
         for domain in list {
             let site = Site {
                 pattern: domain.name.clone(),
@@ -91,7 +90,8 @@ impl Snapshot {
         if removed { Found::Withdrawn } else { Found::Nothing }
     }
 
-    /// Takes over `record` if [`Snapshot::lacks`] it.
+    /// Takes over `record` if it says something new: a later change, or the same one with other contents, as a hand leaves it
+    /// that edits an item in a console. What an index shows late is neither; what the configuration says stays.
     pub(super) fn apply(&mut self, record: &Record) -> Applied {
         if !self.lacks(record) {
             return Applied::Known;
@@ -100,31 +100,34 @@ impl Snapshot {
         Applied::Changed
     }
 
-    /// Whether `record` says something new: a later change, or the same one with other contents, as a hand leaves it that edits an
-    /// item in a console. What an index shows late is neither; what the configuration says stays.
-    pub(super) fn lacks(&self, record: &Record) -> bool {
+    fn lacks(&self, record: &Record) -> bool {
         let Some(held) = self.entry(&record.pattern) else { return true };
         if held.site.source == Source::Static {
             return false;
         }
         let (version, changed_at) = (record.version, micros(record.changed_at));
         if (version, changed_at) == (held.site.version, held.site.changed_at_micros) {
-            return *held != Entry::of(record);
+            return !held.says(record);
         }
         version > held.site.version || changed_at > held.site.changed_at_micros
     }
 
-    /// Forgets table entries that a full reading of the table did not show, unless they changed after `since`.
-    pub(super) fn retain_seen(&mut self, seen: &HashSet<Pattern>, since: Micros) -> Applied {
-        let before = self.len();
-        let keep = |entry: &Entry| {
-            entry.site.source == Source::Static
-                || entry.site.changed_at_micros >= since.since_epoch()
-                || seen.contains(&entry.site.pattern)
+    /// Forgets table entries that a full reading of the table did not show, unless they changed after `since`; says which.
+    pub(super) fn retain_seen(&mut self, seen: &HashSet<&Pattern>, since: Micros) -> Vec<Pattern> {
+        let gone = |entry: &&Entry| {
+            entry.site.source != Source::Static
+                && entry.site.changed_at_micros < since.since_epoch()
+                && !seen.contains(&entry.site.pattern)
         };
-        self.exact.retain(|_, entry| keep(entry));
-        self.wildcard.retain(|_, entry| keep(entry));
-        if self.len() == before { Applied::Known } else { Applied::Changed }
+        let entries = self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry);
+        let gone: Vec<_> = entries.filter(gone).map(|entry| entry.site.pattern.clone()).collect();
+        for pattern in &gone {
+            match pattern {
+                Pattern::Exact(name) => self.exact.remove(name),
+                Pattern::Wildcard(suffix) => self.wildcard.remove(suffix),
+            };
+        }
+        gone
     }
 
     /// Whether the configuration holds an entry of exactly this pattern.
@@ -132,39 +135,52 @@ impl Snapshot {
         self.entry(pattern).is_some_and(|entry| entry.site.source == Source::Static)
     }
 
-    /// Patterns that are served.
-    pub(super) fn served(&self) -> impl Iterator<Item = &Pattern> {
-        let entries = self.exact.values().chain(self.wildcard.values());
-        entries.filter(|entry| entry.standing == Standing::Served).map(|entry| &entry.site.pattern)
+    /// Whether the entry of exactly this pattern is served.
+    pub(super) fn serves(&self, pattern: &Pattern) -> bool {
+        self.entry(pattern).is_some_and(|entry| entry.standing == Standing::Served)
     }
 
-    fn len(&self) -> usize {
-        self.exact.len() + self.wildcard.len()
+    /// Patterns that are served.
+    pub(super) fn served(&self) -> impl Iterator<Item = &Pattern> {
+        let entries = self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry);
+        entries.filter(|entry| entry.standing == Standing::Served).map(|entry| &entry.site.pattern)
     }
 
     fn entry(&self, pattern: &Pattern) -> Option<&Entry> {
         match pattern {
             Pattern::Exact(name) => self.exact.get(name),
-            Pattern::Wildcard(suffix) => self.wildcard.get(suffix.as_str()),
+            Pattern::Wildcard(suffix) => self.wildcard.get(suffix),
         }
     }
 
     fn insert(&mut self, entry: Entry) {
         match entry.site.pattern.clone() {
             Pattern::Exact(name) => self.exact.insert(name, entry),
-            Pattern::Wildcard(suffix) => self.wildcard.insert(suffix.as_str().into(), entry),
+            Pattern::Wildcard(suffix) => self.wildcard.insert(suffix, entry),
         };
     }
 }
 
 impl Entry {
     fn of(record: &Record) -> Self {
-        let standing = match record.status {
-            Status::Active | Status::Failing => Standing::Served,
-            Status::Pending | Status::Suspended => Standing::Suspended,
-            Status::Removed => Standing::Removed,
-        };
-        Self { standing, site: Arc::new(site_of(record)) }
+        Self { standing: Standing::of(record.status), site: Arc::new(site_of(record)) }
+    }
+
+    /// Whether it is what [`Entry::of`] would make of `record`, its place in the feed apart.
+    fn says(&self, record: &Record) -> bool {
+        self.standing == Standing::of(record.status)
+            && self.site.target == record.target
+            && *self.site.tenant == *record.tenant
+    }
+}
+
+impl Standing {
+    fn of(status: Status) -> Self {
+        match status {
+            Status::Active | Status::Failing => Self::Served,
+            Status::Pending | Status::Suspended => Self::Suspended,
+            Status::Removed => Self::Removed,
+        }
     }
 }
 
@@ -256,7 +272,6 @@ mod tests {
             (Status::Removed, 3, Applied::Changed),
         ] {
             let told = record("a.example", status, version);
-            assert_eq!(snapshot.lacks(&told), applied == Applied::Changed, "{version}");
             assert_eq!(snapshot.apply(&told), applied, "{version}");
         }
         let anew = Record { version: 1, ..record("a.example", Status::Active, 9) };
@@ -272,8 +287,10 @@ mod tests {
         {
             snapshot.apply(&record(name, Status::Active, version));
         }
-        let seen = HashSet::from([pattern("seen.example")]);
-        assert_eq!(snapshot.retain_seen(&seen, Micros::from_epoch(5)), Applied::Changed);
+        let seen = pattern("seen.example");
+        let mut gone = snapshot.retain_seen(&HashSet::from([&seen]), Micros::from_epoch(5));
+        gone.sort();
+        assert_eq!(gone, [pattern("deleted.example"), pattern("*.deleted.example")]);
         let mut left: Vec<_> = snapshot.served().map(ToString::to_string).collect();
         left.sort();
         assert_eq!(left, ["fixed.example", "fresh.example", "seen.example"]);

@@ -174,6 +174,23 @@ async fn an_instance_that_starts_later_reads_the_whole_feed() {
 }
 
 #[tokio::test]
+async fn what_a_hand_deleted_goes_with_a_wildcard_that_was_found_once() {
+    let fleet = Fleet::new().await;
+    let config = config::Domains { allow_ttl: Span::millis(1), deny_ttl: Span::millis(1), ..ample() };
+    let instance = fleet.loaded(&config).await;
+    fleet.put_by_hand("*.hand.example").await;
+    assert_eq!(instance.says("a.hand.example").await, "*.hand.example of Table");
+    instance.await_names("told", |names| names.patterns.contains(&pattern("*.hand.example"))).await;
+    let delete = fleet.sound.client().delete_item().table_name(&fleet.sound.tables().domains);
+    delete.key("domain", AttributeValue::S("*.hand.example".into())).send().await.unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while instance.says("a.hand.example").await != "Foreign" {
+        assert!(Instant::now() < deadline, "the answer is believed for a millisecond");
+    }
+    instance.await_names("gone", |names| names.patterns.is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_flood_of_names_costs_the_budget_and_no_more() {
     let fleet = Fleet::new().await;
     let config = config::Domains { poll: Span::secs(3600), ..config::Domains::default() };
@@ -282,7 +299,9 @@ async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
     std::fs::remove_file(&switch).unwrap();
     instance.await_names("read", |names| names.revision > 0 && names.patterns.len() == 2).await;
     assert_eq!(instance.says("late.example").await, "late.example of Table");
-    assert_eq!(*instance.domains.progress().borrow(), Progress::Loaded);
+    let mut progress = instance.domains.progress();
+    let loaded = progress.wait_for(|progress| *progress == Progress::Loaded);
+    assert!(tokio::time::timeout(LIMIT, loaded).await.is_ok());
 }
 
 #[tokio::test]

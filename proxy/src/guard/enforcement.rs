@@ -15,7 +15,7 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 use tracing::{error, info, warn};
 
-use super::{error::GuardError, maps::EnforceUntil, metrics::GuardMetrics, pulse::Pulse};
+use super::{error::GuardError, handover::Origin, maps::EnforceUntil, metrics::GuardMetrics, pulse::Pulse};
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the program's `bpf_ktime_get_ns`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +45,26 @@ pub(super) enum Names {
     Full = 2,
     /// The kernel refused an entry.
     Failed = 3,
+    /// The domain set has not been read yet, and the map holds the whole one that a predecessor left.
+    Inherited = 4,
+}
+
+impl Names {
+    /// What is known of names found in the kernel, by where their maps are from and what `ENFORCE_UNTIL` said.
+    pub(super) fn left_by(origin: Origin, until: u64) -> Self {
+        match origin {
+            Origin::Adopted if until != NOT_WHOLE => Self::Inherited,
+            Origin::Adopted | Origin::Built => Self::Unread,
+        }
+    }
+
+    /// Whether every name that is allowed, or was by the end of a predecessor, is in the map.
+    fn are_whole(self) -> bool {
+        match self {
+            Self::Held | Self::Inherited => true,
+            Self::Unread | Self::Full | Self::Failed => false,
+        }
+    }
 }
 
 /// What enforcement depends on at one moment.
@@ -60,6 +80,8 @@ crate::label! {
     pub enum Enforcement["state"] {
         /// It does.
         On = "on",
+        /// It does, by the names a predecessor left: the lists could not be read yet.
+        Inherited = "inherited",
         /// This process drains.
         Draining = "draining",
         /// No worker turned its loop lately.
@@ -82,19 +104,31 @@ impl Conditions {
             Self { names: Names::Failed, .. } => Enforcement::NamesFailed,
             Self { worker_alive: false, .. } => Enforcement::WorkersSilent,
             Self { names: Names::Held, .. } => Enforcement::On,
+            Self { names: Names::Inherited, .. } => Enforcement::Inherited,
+        }
+    }
+
+    /// The value of `ENFORCE_UNTIL`: a lease from `now`, or how the names are left.
+    fn enforce_until(self, now: KernelTime) -> u64 {
+        match self.enforcement() {
+            enforcement if enforcement.is_on() => now.plus(LEASE),
+            _ if self.names.are_whole() => RESTING,
+            _ => NOT_WHOLE,
         }
     }
 }
 
-/// The value of `ENFORCE_UNTIL`: a lease from `now`, or 0.
-fn enforce_until(enforcement: Enforcement, now: KernelTime) -> u64 {
-    match enforcement {
-        Enforcement::On => now.plus(LEASE),
-        Enforcement::Draining
-        | Enforcement::WorkersSilent
-        | Enforcement::NamesUnread
-        | Enforcement::NamesFull
-        | Enforcement::NamesFailed => 0,
+impl Enforcement {
+    /// Whether foreign names are rejected.
+    pub(super) fn is_on(self) -> bool {
+        match self {
+            Self::On | Self::Inherited => true,
+            Self::Draining
+            | Self::WorkersSilent
+            | Self::NamesUnread
+            | Self::NamesFull
+            | Self::NamesFailed => false,
+        }
     }
 }
 
@@ -108,9 +142,9 @@ struct Switchboard {
 }
 
 impl Switchboard {
-    fn new() -> Self {
+    fn new(names: Names) -> Self {
         Self {
-            names: AtomicU8::new(Names::Unread as u8),
+            names: AtomicU8::new(names as u8),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             enforcement: AtomicU8::new(Enforcement::NamesUnread as u8),
@@ -132,6 +166,7 @@ impl Switchboard {
             1 => Names::Held,
             2 => Names::Full,
             3 => Names::Failed,
+            4 => Names::Inherited,
             _ => Names::Unread,
         }
     }
@@ -154,11 +189,12 @@ pub(super) struct Enforcer {
 
 impl Enforcer {
     pub(super) fn start(
+        names: Names,
         until: EnforceUntil,
         pulse: Arc<Pulse>,
         metrics: GuardMetrics,
     ) -> Result<Self, GuardError> {
-        let board = Arc::new(Switchboard::new());
+        let board = Arc::new(Switchboard::new(names));
         let turning = Arc::clone(&board);
         let thread = thread::Builder::new()
             .name("guard-enforce".into())
@@ -215,13 +251,14 @@ fn run(board: &Switchboard, mut until: EnforceUntil, pulse: &Pulse, metrics: &Gu
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
-        let enforcement = board.conditions(pulse, Instant::now()).enforcement();
+        let conditions = board.conditions(pulse, Instant::now());
+        let enforcement = conditions.enforcement();
         board.enforcement.store(enforcement as u8, Ordering::Relaxed);
         metrics.enforcement(enforcement);
         // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
-        if enforcement == Enforcement::On || last.written != Some(enforcement) {
+        if enforcement.is_on() || last.written != Some(enforcement) {
             let written =
-                KernelTime::now().is_ok_and(|now| until.write(enforce_until(enforcement, now)).is_ok());
+                KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
             last.wrote(enforcement, written);
         }
         if ended {
@@ -250,6 +287,9 @@ impl Last {
                 error!(?enforcement, "the guard's state was not written; enforcement ends by itself");
             }
             (Enforcement::On, true) => info!("the guard enforces"),
+            (Enforcement::Inherited, true) => {
+                warn!("the guard enforces by the names that were left here, until the lists can be read");
+            }
             (Enforcement::WorkersSilent, true) if !self.enforced => info!("the guard waits for the workers"),
             (Enforcement::Draining | Enforcement::NamesUnread, true) => {
                 info!(?enforcement, "the guard lets foreign names pass");
@@ -258,10 +298,14 @@ impl Last {
                 warn!(?enforcement, "the guard lets foreign names pass");
             }
         }
-        self.enforced |= enforcement == Enforcement::On;
+        self.enforced |= enforcement.is_on();
     }
 }
 
+/// Nobody enforces, and the map lacks names: a successor must not enforce by it.
+const NOT_WHOLE: u64 = 0;
+/// Nobody enforces, since long ago by any clock, and the map holds all names there were.
+const RESTING: u64 = 1;
 /// How long the program enforces without hearing from this process.
 const LEASE: Duration = Duration::from_secs(10);
 /// How often the lease is renewed.
@@ -275,25 +319,41 @@ mod tests {
 
     #[test]
     fn the_guard_enforces_only_while_all_is_well() {
-        for (names, worker_alive, draining, expected) in [
-            (Names::Held, true, false, Enforcement::On),
-            (Names::Held, true, true, Enforcement::Draining),
-            (Names::Held, false, false, Enforcement::WorkersSilent),
-            (Names::Unread, true, false, Enforcement::NamesUnread),
-            (Names::Full, true, false, Enforcement::NamesFull),
-            (Names::Failed, true, false, Enforcement::NamesFailed),
+        let lease = KernelTime(5).plus(LEASE);
+        for (names, worker_alive, draining, expected, until) in [
+            (Names::Held, true, false, Enforcement::On, lease),
+            (Names::Inherited, true, false, Enforcement::Inherited, lease),
+            (Names::Held, true, true, Enforcement::Draining, RESTING),
+            (Names::Inherited, true, true, Enforcement::Draining, RESTING),
+            (Names::Full, true, true, Enforcement::Draining, NOT_WHOLE),
+            (Names::Held, false, false, Enforcement::WorkersSilent, RESTING),
+            (Names::Unread, true, false, Enforcement::NamesUnread, NOT_WHOLE),
+            (Names::Full, true, false, Enforcement::NamesFull, NOT_WHOLE),
+            (Names::Failed, true, false, Enforcement::NamesFailed, NOT_WHOLE),
         ] {
             let conditions = Conditions { names, worker_alive, draining };
             assert_eq!(conditions.enforcement(), expected, "{conditions:?}");
-            let until = enforce_until(expected, KernelTime(1));
-            assert_eq!(until != 0, expected == Enforcement::On, "{expected:?} writes {until}");
+            assert_eq!(conditions.enforce_until(KernelTime(5)), until, "{conditions:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_inherited_only_from_a_whole_map() {
+        for (origin, until, expected) in [
+            (Origin::Adopted, RESTING, Names::Inherited),
+            (Origin::Adopted, 77_000_000_000, Names::Inherited),
+            (Origin::Adopted, NOT_WHOLE, Names::Unread),
+            (Origin::Built, RESTING, Names::Unread),
+        ] {
+            assert_eq!(Names::left_by(origin, until), expected, "{origin:?} {until}");
         }
     }
 
     #[test]
     fn what_is_written_never_outlives_the_lease() {
         for (now, until) in [(0, 10_000_000_000), (5, 10_000_000_005), (u64::MAX, u64::MAX)] {
-            assert_eq!(enforce_until(Enforcement::On, KernelTime(now)), until, "at {now}");
+            let conditions = Conditions { names: Names::Held, worker_alive: true, draining: false };
+            assert_eq!(conditions.enforce_until(KernelTime(now)), until, "at {now}");
         }
     }
 
@@ -301,7 +361,7 @@ mod tests {
     fn a_silent_worker_is_seen_after_five_seconds() {
         let epoch = Instant::now();
         let at = |seconds| epoch + Duration::from_secs(seconds);
-        let (board, pulse) = (Switchboard::new(), Pulse::new(1, epoch));
+        let (board, pulse) = (Switchboard::new(Names::Unread), Pulse::new(1, epoch));
         board.names.store(Names::Held as u8, Ordering::Release);
         pulse.beat(0, at(1));
         for (now, expected) in [(1, Enforcement::On), (6, Enforcement::On), (7, Enforcement::WorkersSilent)] {

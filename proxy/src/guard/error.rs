@@ -138,11 +138,11 @@ pub enum GuardError {
         #[source]
         source: io::Error,
     },
-    /// The operating system has no random numbers or no thread for the guard.
-    #[error("guard: no thread could be made")]
+    /// The operating system gave no thread.
+    #[error("guard: no thread could be made; raise the limit of processes")]
     Thread(#[source] io::Error),
-    /// The operating system gave no key.
-    #[error("guard: no random numbers for the key of the name hash")]
+    /// The operating system gave no random numbers.
+    #[error("guard: no random numbers for the key of the name hash; `getrandom(2)` must be permitted")]
     Random,
     /// A metric exists twice.
     #[error("guard: metrics could not be registered")]

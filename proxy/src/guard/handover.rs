@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attach::{attach_all, inspect, load, verify},
+    enforcement::Names,
     error::GuardError,
     interface::Interface,
     maps::{EnforceUntil, Maps, Policy, Ports, Verdicts, id, same_shapes},
@@ -55,7 +56,7 @@ pub(super) struct Foothold {
     pub(super) origin: Origin,
     pub(super) program: Program,
     pub(super) verdicts: Arc<Verdicts>,
-    pub(super) settings: Mutex<Policy>,
+    pub(super) policy: Arc<Mutex<Policy>>,
 }
 
 /// An attached program, and the maps by which it is told what to do.
@@ -92,13 +93,15 @@ fn advance(
 ) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
     let program = verify(&mut ebpf)?;
-    let mut maps = Maps::open(&folder(pins, origin))?;
+    let mut maps = Maps::open(&folder(pins, origin), config)?;
     if origin == Origin::Built {
         maps.draw_key()?;
     }
-    maps.configure(config, ports)?;
-    let Maps { settings, key, names, denials, capacity, until, verdicts, .. } = maps;
-    let mut names = NameTable::open(&key, names, denials, capacity)?;
+    maps.guard(ports)?;
+    let state = Names::left_by(origin, maps.until.read()?);
+    let Maps { policy, key, names, denials, capacity, until, verdicts, .. } = maps;
+    let policy = Arc::new(Mutex::new(policy));
+    let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
     fill(&mut names);
     attach_all(program, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
@@ -107,8 +110,7 @@ fn advance(
         Origin::Built => pins.promote()?,
     }
     let (program, verdicts) = (describe(&info), Arc::new(verdicts));
-    let settings = Mutex::new(settings);
-    let foothold = Foothold { pins: pins.clone(), origin, program, verdicts, settings };
+    let foothold = Foothold { pins: pins.clone(), origin, program, verdicts, policy };
     Ok(Attached { foothold, names, until })
 }
 

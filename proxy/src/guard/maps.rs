@@ -11,7 +11,7 @@ use proxy_common::maps::{
     DenialEntry, Mode, NameEntry, NameKey, PortEntry, Settings, Tally, Verdict, map_names,
 };
 
-use super::error::GuardError;
+use super::{enforcement::Names, error::GuardError};
 use crate::config::{self, GuardMode};
 
 /// Every map user space reads or writes, and so pins.
@@ -28,7 +28,7 @@ pub(super) const PINNED: [&str; 8] = [
 
 /// The maps of one folder.
 pub(super) struct Maps {
-    pub(super) settings: Policy,
+    pub(super) policy: Policy,
     pub(super) until: EnforceUntil,
     pub(super) key: Array<MapData, NameKey>,
     pub(super) names: HashMap<MapData, u64, NameEntry>,
@@ -40,10 +40,15 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    pub(super) fn open(folder: &Path) -> Result<Self, GuardError> {
+    pub(super) fn open(folder: &Path, config: &config::Guard) -> Result<Self, GuardError> {
         let capacity = shape(folder, map_names::NAMES)?.max_entries;
         Ok(Self {
-            settings: Policy(open(folder, map_names::SETTINGS)?),
+            policy: Policy {
+                map: open(folder, map_names::SETTINGS)?,
+                configured: settings(config),
+                names: Names::Unread,
+                written: None,
+            },
             until: EnforceUntil(open(folder, map_names::ENFORCE_UNTIL)?),
             key: open(folder, map_names::NAME_KEY)?,
             names: open(folder, map_names::NAMES)?,
@@ -62,9 +67,8 @@ impl Maps {
         self.key.set(0, NameKey { k0, k1 }, 0).map_err(failed(map_names::NAME_KEY, "writing"))
     }
 
-    /// Writes policy and ports.
-    pub(super) fn configure(&mut self, config: &config::Guard, ports: &Ports) -> Result<(), GuardError> {
-        self.settings.write(config)?;
+    /// Writes which ports are guarded.
+    pub(super) fn guard(&mut self, ports: &Ports) -> Result<(), GuardError> {
         self.write_ports(ports).map_err(failed(map_names::PORTS, "writing"))
     }
 
@@ -81,11 +85,44 @@ impl Maps {
 }
 
 /// `SETTINGS`.
-pub(super) struct Policy(Array<MapData, Settings>);
+pub(super) struct Policy {
+    map: Array<MapData, Settings>,
+    configured: Settings,
+    names: Names,
+    written: Option<Settings>,
+}
 
 impl Policy {
-    pub(super) fn write(&mut self, config: &config::Guard) -> Result<(), GuardError> {
-        self.0.set(0, settings(config), 0).map_err(failed(map_names::SETTINGS, "writing"))
+    /// Follows the settings from the next packet on.
+    pub(super) fn configure(&mut self, config: &config::Guard) -> Result<(), GuardError> {
+        self.configured = settings(config);
+        self.write().map_err(failed(map_names::SETTINGS, "writing"))
+    }
+
+    /// Follows how far the kernel's names are from the domain set.
+    pub(super) fn fit(&mut self, names: Names) -> Result<(), MapError> {
+        self.names = names;
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), MapError> {
+        let settings = in_force(self.configured, self.names);
+        if self.written != Some(settings) {
+            self.map.set(0, settings, 0)?;
+            self.written = Some(settings);
+        }
+        Ok(())
+    }
+}
+
+/// Names that a predecessor left may lack some that were added since. Those are let through within the budget of unknown
+/// names until the lists were read, also where the settings are strict.
+fn in_force(configured: Settings, names: Names) -> Settings {
+    match names {
+        Names::Inherited if configured.mode == Mode::Strict as u32 => {
+            Settings { mode: Mode::Adaptive as u32, ..configured }
+        }
+        Names::Unread | Names::Inherited | Names::Held | Names::Full | Names::Failed => configured,
     }
 }
 
@@ -93,6 +130,10 @@ impl Policy {
 pub(super) struct EnforceUntil(Array<MapData, u64>);
 
 impl EnforceUntil {
+    pub(super) fn read(&self) -> Result<u64, GuardError> {
+        self.0.get(&0, 0).map_err(failed(map_names::ENFORCE_UNTIL, "reading"))
+    }
+
     pub(super) fn write(&mut self, nanoseconds: u64) -> Result<(), MapError> {
         self.0.set(0, nanoseconds, 0)
     }
@@ -218,6 +259,20 @@ fn settings(config: &config::Guard) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_a_predecessor_are_enforced_as_adaptive_at_most() {
+        for (mode, names, expected) in [
+            (GuardMode::Strict, Names::Inherited, Mode::Adaptive),
+            (GuardMode::Strict, Names::Held, Mode::Strict),
+            (GuardMode::Adaptive, Names::Inherited, Mode::Adaptive),
+            (GuardMode::Observe, Names::Inherited, Mode::Observe),
+        ] {
+            let configured = settings(&config::Guard { mode, ..config::Guard::default() });
+            let expected = Settings { mode: expected as u32, ..configured };
+            assert_eq!(in_force(configured, names), expected, "{mode:?} {names:?}");
+        }
+    }
 
     #[test]
     fn hello_ports_follow_the_listeners_unless_they_are_given() {

@@ -83,7 +83,7 @@ impl GuardMetrics {
     }
 
     pub(super) fn enforcement(&self, now: Enforcement) {
-        self.enforcing.set(i64::from(now == Enforcement::On));
+        self.enforcing.set(i64::from(now.is_on()));
         for state in Enforcement::ALL {
             self.enforcement.set(*state, i64::from(*state == now));
         }

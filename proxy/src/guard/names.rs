@@ -1,9 +1,13 @@
 //! Keeps the kernel's map of allowed names in step with the domain set, and its map of denials with what was denied.
 //! Not here: which names are allowed (`domains`); what follows when they do not fit (`enforcement`).
-//! Invariant: the revision is published only after the kernel holds its names, or enforcement is told to end
-//! (`a_name_is_in_the_kernel_when_its_revision_is_held`).
+//! Invariants: the revision is published only after the kernel holds its names, or enforcement is told to end
+//! (`a_name_is_in_the_kernel_when_its_revision_is_held`); a change costs about what changed, not what is held.
 
-use std::{collections::HashSet, future, sync::Arc, time::Duration};
+use std::{
+    future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use nix::errno::Errno;
@@ -19,43 +23,50 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
-    difference::{Difference, hash},
+    difference::{Difference, Hashes, hash},
     enforcement::{Enforcer, KernelTime, Names},
     error::{GuardError, errno},
-    maps::{failed, keys},
+    maps::{Policy, failed, keys},
     metrics::GuardMetrics,
 };
 use crate::{
-    domains::{Denied, NameSet},
-    name::{Pattern, ServerName},
+    domains::{Denied, NameSet, Patterns},
+    name::ServerName,
 };
 
-/// The maps of names and denials with what they hold.
+/// The maps of names and denials with what they hold, and the policy that fits it.
 pub(super) struct NameTable {
     key: NameKey,
     names: HashMap<MapData, u64, NameEntry>,
     denials: HashMap<MapData, u64, DenialEntry>,
+    policy: Arc<Mutex<Policy>>,
     capacity: usize,
-    /// Invariant: the keys of `names`.
-    held: HashSet<u64>,
+    state: Names,
+    /// Invariant: the keys of `names`, unless `state` is [`Names::Full`] or [`Names::Failed`].
+    held: Hashes,
+    /// The set whose hashes `held` counts; none before the first, and after a failure.
+    applied: Option<Patterns>,
 }
 
 impl NameTable {
-    /// Reads what a predecessor left, if anything.
+    /// Reads what a predecessor left, if anything; `state` says whether that was a whole set of names.
     pub(super) fn open(
         key: &Array<MapData, NameKey>,
         names: HashMap<MapData, u64, NameEntry>,
         denials: HashMap<MapData, u64, DenialEntry>,
+        policy: Arc<Mutex<Policy>>,
         capacity: usize,
+        state: Names,
     ) -> Result<Self, GuardError> {
         let key = key.get(&0, 0).map_err(failed(map_names::NAME_KEY, "reading"))?;
         let held = keys(&names, capacity).map_err(failed(map_names::NAMES, "reading"))?;
-        Ok(Self { key, names, denials, capacity, held: held.into_iter().collect() })
+        let held = held.into_iter().collect();
+        Ok(Self { key, names, denials, policy, capacity, state, held, applied: None })
     }
 
     /// How many names the kernel holds.
     pub(super) fn len(&self) -> usize {
-        self.held.len()
+        self.held.len().min(self.capacity)
     }
 
     /// How many it can hold.
@@ -63,32 +74,69 @@ impl NameTable {
         self.capacity
     }
 
-    /// Makes the kernel hold `wanted`, as far as it fits.
-    pub(super) fn apply(&mut self, wanted: &HashSet<Pattern>) -> Names {
-        let wanted = wanted.iter().map(|pattern| hash(&self.key, pattern)).collect();
-        let difference = Difference::between(&self.held, &wanted);
-        match self.write(&difference) {
-            Ok(()) => Names::Held,
-            Err(error) if errno(&error) == Some(Errno::E2BIG) => {
-                let (names, capacity) = (wanted.len(), self.capacity);
-                error!(names, capacity, "more names than the guard holds; raise `guard.names`");
-                Names::Full
-            }
-            Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "the kernel refused a name");
-                Names::Failed
-            }
+    /// How far it is from the domain set.
+    pub(super) fn state(&self) -> Names {
+        self.state
+    }
+
+    /// Makes the kernel hold `set`, as far as it fits; before the lists were read only beside what a predecessor left.
+    pub(super) fn follow(&mut self, set: &NameSet) {
+        let followed = match (set.revision, self.state) {
+            (0, Names::Inherited) => self.inherit(&set.patterns).map(|()| Names::Inherited),
+            (0, state) => Ok(state),
+            _ => self.apply(&set.patterns).map(|()| Names::Held),
+        };
+        let settled = followed.and_then(|state| self.fit_policy(state).map(|()| state));
+        self.state = settled.unwrap_or_else(|error| self.fail(&error));
+    }
+
+    fn fit_policy(&self, state: Names) -> Result<(), MapError> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).fit(state)
+    }
+
+    /// Writes what changed; all that differs when it is not known what the map holds.
+    fn apply(&mut self, wanted: &Patterns) -> Result<(), MapError> {
+        let hash = |pattern: &_| hash(&self.key, pattern);
+        let difference = if let Some(applied) = self.applied.take() {
+            self.held.change(&wanted.since(&applied), hash)
+        } else {
+            let there: Hashes = keys(&self.names, self.capacity)?.into_iter().collect();
+            self.held = wanted.iter().map(hash).collect();
+            there.towards(&self.held)
+        };
+        self.write(&difference)?;
+        self.applied = Some(wanted.clone());
+        Ok(())
+    }
+
+    /// Adds what is known already, and takes nothing away.
+    fn inherit(&mut self, known: &Patterns) -> Result<(), MapError> {
+        let news =
+            known.iter().map(|pattern| hash(&self.key, pattern)).filter(|hash| !self.held.contains(*hash));
+        let add: Vec<_> = news.collect();
+        self.write(&Difference { remove: Vec::new(), add: add.clone() })?;
+        for hash in add {
+            self.held.count(hash);
         }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &MapError) -> Names {
+        if errno(error) == Some(Errno::E2BIG) {
+            let (names, capacity) = (self.held.len(), self.capacity);
+            error!(names, capacity, "more names than the guard holds; raise `guard.names`");
+            return Names::Full;
+        }
+        error!(error = error as &dyn std::error::Error, "the kernel refused a name");
+        Names::Failed
     }
 
     fn write(&mut self, difference: &Difference) -> Result<(), MapError> {
         for name in &difference.remove {
             absent_is_removed(self.names.remove(name))?;
-            self.held.remove(name);
         }
         for name in &difference.add {
             self.names.insert(name, NameEntry::default(), 0)?;
-            self.held.insert(*name);
             absent_is_removed(self.denials.remove(name))?;
         }
         Ok(())
@@ -97,7 +145,7 @@ impl NameTable {
     /// Has the kernel reject `name` for `ttl`, unless it is allowed.
     fn deny(&mut self, name: &ServerName, now: KernelTime, ttl: Duration) -> Result<(), MapError> {
         let name = name_hash::exact(&self.key, name.as_str().as_bytes());
-        if self.held.contains(&name) {
+        if self.held.contains(name) {
             return Ok(());
         }
         self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl) }, 0)
@@ -128,48 +176,49 @@ impl Follower {
     /// # Cancel safety
     /// Dropped, it lets a difference that is being written finish on its own thread; the map then holds some revision in
     /// whole, and nothing is published.
-    pub(super) async fn follow(mut self, mut table: NameTable, mut state: Names) {
+    pub(super) async fn follow(mut self, mut table: NameTable) {
         loop {
+            let is_new = self.names.has_changed().unwrap_or(false);
             let set = self.names.borrow_and_update().clone();
-            if set.revision > 0 && (set.revision != *self.held.borrow() || state == Names::Failed) {
-                let Some(applied) = apply(table, &set).await else {
+            if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
+                let Some(followed) = follow(table, set.clone()).await else {
                     self.enforcer.names(Names::Failed);
                     return;
                 };
-                (table, state) = applied;
-                self.publish(&table, state, set.revision);
+                table = followed;
+                self.publish(&table, set.revision);
             }
             tokio::select! {
                 changed = self.names.changed() => if changed.is_err() { return },
                 denied = next(&mut self.denials) => self.deny(&mut table, &denied),
-                () = retry(state) => {}
+                () = retry(table.state()) => {}
             }
         }
     }
 
     /// Tells enforcement, then whoever waits for the revision.
-    pub(super) fn publish(&self, table: &NameTable, state: Names, revision: u64) {
-        self.enforcer.names(state);
-        self.metrics.names(table.len(), state);
+    pub(super) fn publish(&self, table: &NameTable, revision: u64) {
+        self.enforcer.names(table.state());
+        self.metrics.names(table.len(), table.state());
         self.held.send_replace(revision);
     }
 
+    /// Not for longer than user space believes it itself.
     fn deny(&self, table: &mut NameTable, denied: &Denied) {
         let Ok(now) = KernelTime::now() else { return };
-        if let Err(error) = table.deny(&denied.name, now, self.denial_ttl) {
+        if let Err(error) = table.deny(&denied.name, now, self.denial_ttl.min(denied.ttl)) {
             warn!(error = &error as &dyn std::error::Error, "a denial could not be entered");
         }
     }
 }
 
 /// On a thread of its own, since a first difference is a million system calls.
-async fn apply(mut table: NameTable, set: &NameSet) -> Option<(NameTable, Names)> {
-    let patterns = Arc::clone(&set.patterns);
-    let applied = spawn_blocking(move || {
-        let state = table.apply(&patterns);
-        (table, state)
+async fn follow(mut table: NameTable, set: NameSet) -> Option<NameTable> {
+    let followed = spawn_blocking(move || {
+        table.follow(&set);
+        table
     });
-    applied.await.ok()
+    followed.await.ok()
 }
 
 /// The next denial. Those that were missed meanwhile are found again when they are asked for again.
@@ -186,7 +235,7 @@ async fn next(denials: &mut broadcast::Receiver<Denied>) -> Denied {
 async fn retry(state: Names) {
     match state {
         Names::Failed => sleep(RETRY).await,
-        Names::Unread | Names::Held | Names::Full => future::pending().await,
+        Names::Unread | Names::Inherited | Names::Held | Names::Full => future::pending().await,
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<Record>, Sto
     answer.item.as_ref().map(Record::read).transpose()
 }
 
-/// Writes `record` in the place of the entry of version `replaced` (0: of none, or of one made by hand).
+/// Writes `record` in the place of the entry of version `replaced` (0: of none, or of one made by hand that says none).
 /// [`StoreError::Conflict`] when another version is there.
 pub async fn put(store: &Store, record: &Record, replaced: u64) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
@@ -81,12 +81,16 @@ fn written(update: UpdateItemFluentBuilder, record: &Record, replaced: u64) -> U
         expression = format!("{expression} REMOVE {}", remove.join(", "));
     }
     let update = update.update_expression(expression);
-    if replaced == 0 {
-        return update.condition_expression("attribute_not_exists(#version)");
+    let update = update.expression_attribute_values(":replaced", AttributeValue::N(replaced.to_string()));
+    if replaced != 0 {
+        return update.condition_expression("#version = :replaced");
     }
+    // A hand may leave a 0 or a NULL there, which `Record` reads as no version.
     update
-        .condition_expression("#version = :replaced")
-        .expression_attribute_values(":replaced", AttributeValue::N(replaced.to_string()))
+        .condition_expression(
+            "attribute_not_exists(#version) OR #version = :replaced OR attribute_type(#version, :null)",
+        )
+        .expression_attribute_values(":null", AttributeValue::S("NULL".to_owned()))
 }
 
 /// Tells `each` of the changes in `shard` after `after`, oldest first. Index reads are eventually consistent: read again from before the end.
@@ -114,29 +118,86 @@ pub async fn read_feed(
     Ok(())
 }
 
-/// Up to `limit` entries of `tenant` in the order of their names, those behind `after`. Rows of an index: without version.
+/// Whose entries are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// All there are, those made by hand among them, in the table's own order. Scans: an operator's command, never part of serving.
+    Everybody,
+    /// A tenant's, in the order of their names. Rows of an index: without version, and a moment old.
+    Tenant(&'a str),
+}
+
+/// A part of a list.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Entries, without tombstones.
+    pub records: Vec<Record>,
+    /// Items that are no entries, each with its fault.
+    pub misshapen: Vec<StoreError>,
+    /// Behind which entry the next part begins; none when this is the last.
+    pub next: Option<Pattern>,
+}
+
+/// Up to `limit` entries, those behind `after`, which the part before named.
 pub async fn list(
     store: &Store,
-    tenant: &str,
+    whose: Whose<'_>,
     after: Option<&Pattern>,
     limit: u16,
-) -> Result<Vec<Record>, StoreError> {
-    let query = store
-        .client()
-        .query()
-        .table_name(&store.tables().domains)
-        .index_name("tenant")
-        .key_condition_expression("#tenant = :tenant AND #domain > :after")
-        .expression_attribute_names("#tenant", "tenant")
-        .expression_attribute_names("#domain", "domain")
-        .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_owned()))
-        // Before all names: no name begins with a space.
-        .expression_attribute_values(
-            ":after",
-            AttributeValue::S(after.map_or(" ".to_owned(), Pattern::to_string)),
-        )
-        .limit(i32::from(limit));
-    query.send().await?.items().iter().map(Record::read).collect()
+) -> Result<Part, StoreError> {
+    let (table, limit) = (&store.tables().domains, usize::from(limit));
+    // One more than wanted tells whether there is more.
+    let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
+    let mut part = Part::default();
+    match whose {
+        Whose::Everybody => {
+            let scan = store.client().scan().table_name(table).consistent_read(true);
+            let scan = scan.set_exclusive_start_key(after.map(key)).into_paginator().page_size(page);
+            let mut items = scan.items().send();
+            while !part.is_full(limit)
+                && let Some(item) = items.next().await
+            {
+                part.take(&item?, limit);
+            }
+        }
+        Whose::Tenant(tenant) => {
+            // Before all names: no name begins with a space.
+            let after = after.map_or(" ".to_owned(), Pattern::to_string);
+            let query = store
+                .client()
+                .query()
+                .table_name(table)
+                .index_name("tenant")
+                .key_condition_expression("#tenant = :tenant AND #domain > :after")
+                .expression_attribute_names("#tenant", "tenant")
+                .expression_attribute_names("#domain", "domain")
+                .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_owned()))
+                .expression_attribute_values(":after", AttributeValue::S(after));
+            let mut items = query.into_paginator().page_size(page).items().send();
+            while !part.is_full(limit)
+                && let Some(item) = items.next().await
+            {
+                part.take(&item?, limit);
+            }
+        }
+    }
+    Ok(part)
+}
+
+impl Part {
+    fn is_full(&self, limit: usize) -> bool {
+        self.next.is_some() || limit == 0
+    }
+
+    fn take(&mut self, item: &Item, limit: usize) {
+        match Record::read(item) {
+            Ok(record) if record.status == Status::Removed => {}
+            Ok(record) if self.records.len() < limit => self.records.push(record),
+            Ok(_) => self.next = self.records.last().map(|last| last.pattern.clone()),
+            Err(fault) if self.misshapen.len() < limit => self.misshapen.push(fault),
+            Err(_) => {}
+        }
+    }
 }
 
 fn key(pattern: &Pattern) -> Item {

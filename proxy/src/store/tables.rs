@@ -68,7 +68,7 @@ pub async fn create(store: &Store) -> Result<(), TablesError> {
         }
         let description = await_active(store, name).await?;
         shape.verify(name, &description)?;
-        expire_by(store, name, shape).await.map_err(in_table)?;
+        expire_by(store, name, shape).await?;
     }
     Ok(())
 }
@@ -149,13 +149,31 @@ fn is_active(table: &TableDescription) -> bool {
         && indexes.all(|index| index.index_status().is_none_or(|status| *status == IndexStatus::Active))
 }
 
-async fn expire_by(store: &Store, name: &str, shape: &Shape) -> Result<(), StoreError> {
+async fn expire_by(store: &Store, name: &str, shape: &Shape) -> Result<(), TablesError> {
     let Some(attribute) = shape.expires_by else { return Ok(()) };
-    let now = store.client().describe_time_to_live().table_name(name).send().await?;
-    let status = now.time_to_live_description().and_then(|description| description.time_to_live_status());
-    if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
-        return Ok(());
+    let in_table = |source| TablesError::Store { table: name.to_owned(), source };
+    match expiring_by(store, name).await.map_err(in_table)? {
+        None => set_expiry(store, name, attribute).await.map_err(in_table),
+        Some(found) if found == attribute => Ok(()),
+        Some(found) => Err(TablesError::Differs {
+            table: name.to_owned(),
+            what: "time to live".to_owned(),
+            found: format!("by `{found}`"),
+            wanted: format!("by `{attribute}`"),
+        }),
     }
+}
+
+/// The attribute whose instant ends an item, where there is one.
+async fn expiring_by(store: &Store, name: &str) -> Result<Option<String>, StoreError> {
+    let now = store.client().describe_time_to_live().table_name(name).send().await?;
+    let on = now.time_to_live_description.filter(|now| {
+        matches!(now.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+    });
+    Ok(on.and_then(|on| on.attribute_name))
+}
+
+async fn set_expiry(store: &Store, name: &str, attribute: &str) -> Result<(), StoreError> {
     let specification = TimeToLiveSpecification::builder().attribute_name(attribute).enabled(true);
     let specification = specification.build().map_err(|error| StoreError::Refused(error.into()))?;
     let set = store.client().update_time_to_live().table_name(name);
@@ -357,6 +375,18 @@ mod tests {
             (ttl.attribute_name(), ttl.time_to_live_status()),
             (Some("expires_at"), Some(&TimeToLiveStatus::Enabled))
         );
+    }
+
+    #[tokio::test]
+    async fn a_table_that_forgets_by_another_attribute_is_named() {
+        let config = crate::config::Store::default();
+        let store = Store::on(Engine::in_memory().unwrap(), &config);
+        make(&store, &config.certificates_table, &CERTIFICATES).await.unwrap();
+        make(&store, &config.domains_table, &DOMAINS).await.unwrap();
+        set_expiry(&store, &config.domains_table, "ttl").await.unwrap();
+        let error = create(&store).await.unwrap_err().to_string();
+        let words = "table `gatehouse-domains`: its time to live is by `ttl`, and must be by `expires_at`";
+        assert!(error.contains(words), "{error}");
     }
 
     #[tokio::test]

@@ -96,21 +96,22 @@ async fn judge<T: Transport>(worker: &Worker<T>, hello: Hello, peer: SocketAddr)
         return Err(Refuse(Alert::UnrecognizedName, Outcome::RefuseForeign));
     }
     if hello.acme_challenge {
-        return validate(worker, &name, &permission).await;
+        return validate(worker, &name, &permission, peer).await;
     }
-    certificate(worker, name, &permission).await
+    certificate(worker, name, &permission, peer).await
 }
 
 async fn validate<T: Transport>(
     worker: &Worker<T>,
     name: &ServerName,
     permission: &Permission,
+    peer: SocketAddr,
 ) -> Result<Answer, Refuse> {
     let unknown = || Refuse(Alert::UnrecognizedName, Outcome::RefuseChallenge);
     if !permission.allows_reads() {
         return Err(unknown());
     }
-    let answer = worker.shared.certificates.tls_alpn_answer(name).await.ok_or_else(unknown)?;
+    let answer = worker.shared.certificates.tls_alpn_answer(name, peer.ip()).await.ok_or_else(unknown)?;
     let config = worker.shared.server_configs.answering(answer).map_err(|_| unknown())?;
     Ok(Answer::Validate { config })
 }
@@ -120,6 +121,7 @@ async fn certificate<T: Transport>(
     worker: &Worker<T>,
     name: ServerName,
     permission: &Permission,
+    peer: SocketAddr,
 ) -> Result<Answer, Refuse> {
     if let Some(config) = worker.configs.get(&name, SystemTime::now()) {
         return Ok(Answer::Serve { name, config, found: Found::Worker });
@@ -128,7 +130,7 @@ async fn certificate<T: Transport>(
     let cached = shared.certificates.cached(&name).filter(|slot| slot.current(SystemTime::now()).is_some());
     let (slot, found) = match cached {
         Some(slot) => (slot, Found::Process),
-        None => (shared.certificates.obtain(&name, permission).await?, Found::Obtained),
+        None => (shared.certificates.obtain(&name, permission, peer.ip()).await?, Found::Obtained),
     };
     let config = worker.configs.insert(&name, slot, SystemTime::now(), &shared.server_configs);
     let config = config.ok_or(Refuse(Alert::InternalError, Outcome::RefuseNoCertificate))?;

@@ -1,7 +1,7 @@
 //! Whole orders against a real CA, without workers and guard between: what the room `certificates` does by itself.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -97,6 +97,8 @@ async fn answer_all(listener: TcpListener, certificates: Certificates) {
     }
 }
 
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// `GET /.well-known/acme-challenge/TOKEN`, `Host: NAME` (RFC 8555 §8.3).
 async fn answer(stream: TcpStream, certificates: Certificates) -> Option<()> {
     let mut lines = BufReader::new(stream).lines();
@@ -108,7 +110,7 @@ async fn answer(stream: TcpStream, certificates: Certificates) -> Option<()> {
             host = name.split(':').next().and_then(|name| ServerName::parse(name).ok());
         }
     }
-    let answer = certificates.http_answer(&host?, &token?).await?;
+    let answer = certificates.http_answer(&host?, &token?, CLIENT).await?;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
     lines.into_inner().into_inner().write_all((head + &answer).as_bytes()).await.ok()
 }
@@ -125,7 +127,7 @@ impl Instance {
             changed_at_micros: 0,
         };
         let permission = gatehouse::domains::Permission::Allow(Arc::new(site));
-        self.runtime().block_on(self.certificates.obtain(&name, &permission))
+        self.runtime().block_on(self.certificates.obtain(&name, &permission, CLIENT))
     }
 
     fn show(&self, text: &str) -> Option<listing::Summary> {

@@ -14,7 +14,9 @@ use testbed::{
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare, attempt},
     load::{Load, Plan, Protocol},
+    metrics::Metrics,
     network::EDGE_LINK,
+    relay::Traffic,
     wait,
 };
 
@@ -85,6 +87,40 @@ fn a_restart_under_load_loses_no_allowed_hello(io: &str) {
     greet_until(&edge, FOREIGN, &Ending::Reset, Duration::from_secs(5));
     let metrics = new.metrics().unwrap();
     assert!(metrics.verdicts("pass_allowed") > 50.0, "counters went on: {metrics}");
+}
+
+#[test]
+fn a_restart_while_the_store_is_down_goes_on_enforcing() {
+    let edge = edge();
+    let kept = "kept.customer.test";
+    let mut gatehouse = strict(&edge, Place::A, "auto");
+    gatehouse.command(&["domain", "add", kept]).unwrap();
+    assert_served(&edge, kept);
+    gatehouse.stop().unwrap();
+
+    edge.table.relay.set(Traffic::Cut);
+    let settings = gatehouse.settings();
+    settings.raw("guard", "unknown_per_second", "1").raw("guard", "unknown_burst", "2");
+    gatehouse.start_again().unwrap();
+    scrape_until(&gatehouse, "the guard to enforce by what it found", LIMIT, |metrics| {
+        is_enforcing(metrics) && is_in(metrics, "inherited")
+    });
+    let new = greet(&edge, Place::A, "new.customer.test").ending;
+    assert_ne!(new, Ending::Reset, "a name added meanwhile would have its chance");
+    greet_until(&edge, FOREIGN, &Ending::Reset, LIMIT);
+    for _ in 0..5 {
+        let known = greet(&edge, Place::A, kept).ending;
+        assert_ne!(known, Ending::Reset, "a name the predecessor knew passes");
+    }
+
+    edge.table.relay.set(Traffic::Pass);
+    scrape_until(&gatehouse, "the lists to be read", LIMIT, |metrics| is_in(metrics, "on"));
+    assert_served(&edge, kept);
+    assert_eq!(greet(&edge, Place::A, "new.customer.test").ending, Ending::Reset, "strict again");
+}
+
+fn is_in(metrics: &Metrics, state: &str) -> bool {
+    metrics.sum("gatehouse_guard_enforcement", &[&format!("state=\"{state}\"")]) > 0.5
 }
 
 /// Foreign hellos are reset for five seconds at least, and end in `open` after twelve at most.
@@ -168,4 +204,5 @@ fn strict(edge: &Edge, place: Place, io: &str) -> Gatehouse {
     gatehouse
 }
 
+const LIMIT: Duration = Duration::from_secs(10);
 const STAND_IN: &[u8] = b"the hello came through";

@@ -21,7 +21,7 @@ use gatehouse::{
 };
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
-    maps::{DenialEntry, NameEntry, NameKey},
+    maps::{DenialEntry, Mode, NameEntry, NameKey, Settings},
     name_hash,
 };
 use testbed::{
@@ -156,8 +156,7 @@ impl Running {
 }
 
 fn set(revision: u64, names: &[&str]) -> NameSet {
-    let patterns = names.iter().map(|text| Pattern::parse(text).unwrap()).collect();
-    NameSet { revision, patterns: Arc::new(patterns) }
+    NameSet { revision, patterns: names.iter().map(|text| Pattern::parse(text).unwrap()).collect() }
 }
 
 fn hash(key: &NameKey, pattern: &str) -> u64 {
@@ -251,7 +250,7 @@ fn a_second_start_adopts_maps_link_names_and_counters() {
         let (link, program) = (first.link(), first.report().program.id);
         let (names, verdicts, key) = (instance.map_id("NAMES"), instance.map_id("VERDICTS"), instance.key());
         drop(first);
-        assert_eq!(instance.enforce_until(), 0, "the end of a process ends enforcement");
+        assert_eq!(instance.enforce_until(), 1, "the end of a process ends enforcement; its names are whole");
         assert!(attached("edge0"), "and leaves the program attached");
 
         let successor = Instance::new(pins, &["b.example"]);
@@ -264,10 +263,57 @@ fn a_second_start_adopts_maps_link_names_and_counters() {
         assert!(successor.key() == key);
         assert!(second.packets() >= packets, "{} after {packets}", second.packets());
         successor.assert_kernel_holds(&["a.example"]);
-        second.wait_for_enforcement("names_unread");
+        second.wait_for_enforcement("inherited");
         successor.hold(&second, 7, &["b.example"]);
         successor.assert_kernel_holds(&["b.example"]);
         second.wait_for_enforcement("on");
+    });
+}
+
+/// The mode in force, as the program reads it.
+fn mode(instance: &Instance) -> u32 {
+    instance.map::<Array<MapData, Settings>>("SETTINGS").get(&0, 0).unwrap().mode
+}
+
+#[test]
+fn before_the_lists_are_read_a_predecessors_names_are_enforced_as_adaptive() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example", "b.example"]);
+        instance.config.mode = config::GuardMode::Strict;
+        drop(instance.started());
+        // The static list is known, the table is not.
+        instance.names.send_replace(set(0, &["static.example"]));
+        let second = instance.started();
+        instance.assert_kernel_holds(&["a.example", "b.example", "static.example"]);
+        second.wait_for_enforcement("inherited");
+        assert!(second.metric("gatehouse_guard_enforcing") > 0.5);
+        assert_eq!(mode(&instance), Mode::Adaptive as u32, "a name added meanwhile has its chance");
+        instance.names.send_replace(set(0, &["static.example", "found.example"]));
+        until("a name found meanwhile", LIMIT, || {
+            let held = second.report().names;
+            ensure!(held == 4, "{held}");
+            Ok(())
+        })
+        .unwrap();
+        instance.hold(&second, 9, &["b.example", "static.example"]);
+        instance.assert_kernel_holds(&["b.example", "static.example"]);
+        second.wait_for_enforcement("on");
+        assert_eq!(mode(&instance), Mode::Strict as u32);
+    });
+}
+
+#[test]
+fn a_map_that_was_not_whole_is_not_enforced_by() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let running = instance.started();
+        let many: Vec<String> = (0..65).map(|number| format!("n{number}.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        instance.hold(&running, 2, &many);
+        drop(running);
+        assert_eq!(instance.enforce_until(), 0);
+        instance.names.send_replace(NameSet::default());
+        instance.started().wait_for_enforcement("names_unread");
     });
 }
 
@@ -435,7 +481,7 @@ fn enforcement_ends_with_the_workers_and_with_draining() {
         running.wait_for_enforcement("draining");
         until("the kernel to be told", LIMIT, || {
             let until = instance.enforce_until();
-            ensure!(until == 0, "{until}");
+            ensure!(until == 1, "{until}");
             Ok(())
         })
         .unwrap();

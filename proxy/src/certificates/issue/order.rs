@@ -17,6 +17,7 @@ use crate::{
         pair::{Pair, PairError},
         step::{Errand, Progress, Reading, retry_at},
     },
+    domains::{Site, Source},
     name::{Pattern, ServerName},
     store::{
         StoreError,
@@ -40,7 +41,7 @@ impl Run<'_> {
             Budget { kind: "certificates", scope: &scope, per_hour: config.orders_per_registered_domain };
         // A quarter is left to new names: renewals can wait, a hello cannot.
         let per_hour = match self.goal.errand {
-            Errand::Renew => config.orders_per_hour / 4 * 3,
+            Errand::Renew => config.orders_per_hour - config.orders_per_hour / 4,
             Errand::Obtain | Errand::Load => config.orders_per_hour,
         };
         let orders = Budget { kind: "orders", scope: acme.issuer.as_str(), per_hour };
@@ -84,14 +85,9 @@ impl Run<'_> {
         }
     }
 
-    /// A failed validation counts against the CA's limits, so the other challenge is for the next attempt, not for this one; and the
-    /// name must be old enough for every instance's guard to let the CA through.
     fn prefer(&self) -> Prefer {
         let failures = self.shelf.record.as_ref().map_or(0, |record| record.failures);
-        let changed_at = self.site.as_ref().map_or(0, |site| site.changed_at_micros);
-        let is_known_everywhere =
-            Micros::of(SystemTime::now()).less(FEED_DELAY) >= Micros::from_epoch(changed_at);
-        if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
+        prefer(failures, self.site.as_deref(), Micros::of(SystemTime::now()))
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
@@ -151,6 +147,25 @@ impl Run<'_> {
         let retry_in = at.duration_since(now).unwrap_or_default();
         warn!(server_name = %self.goal.name, failures = record.failures, ?retry_in, "no issuer gave a certificate");
         certificate_table::put_record(&self.inner.store, &record).await
+    }
+}
+
+/// A failed validation counts against the CA's limits, so the other challenge is for the next attempt, not for this one; and
+/// every instance's guard must know the name to let the CA through.
+fn prefer(failures: u32, site: Option<&Site>, now: Micros) -> Prefer {
+    let is_known_everywhere = site.is_some_and(|site| match site.source {
+        Source::Static => true,
+        // An entry made by hand is in no feed.
+        Source::Table => {
+            site.changed_at_micros > 0 && Micros::from_epoch(site.changed_at_micros) <= now.less(FEED_DELAY)
+        }
+        // Other instances have not asked for it.
+        Source::Ask => false,
+    });
+    match (is_known_everywhere, failures % 2) {
+        (false, _) => Prefer::HttpOnly,
+        (true, 0) => Prefer::Http,
+        (true, _) => Prefer::TlsAlpn,
     }
 }
 
@@ -222,6 +237,30 @@ const MAX_PROBLEM: usize = 500;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ca_is_let_in_by_tls_only_where_every_guard_knows_the_name() {
+        let now = Micros::from_epoch(100_000_000);
+        for (source, changed_at_micros, failures, expected) in [
+            (Source::Static, 0, 0, Prefer::Http),
+            (Source::Static, 0, 1, Prefer::TlsAlpn),
+            (Source::Static, 0, 2, Prefer::Http),
+            (Source::Table, 85_000_000, 1, Prefer::TlsAlpn),
+            (Source::Table, 85_000_001, 1, Prefer::HttpOnly),
+            (Source::Table, 0, 1, Prefer::HttpOnly),
+            (Source::Ask, 0, 1, Prefer::HttpOnly),
+        ] {
+            let pattern = Pattern::parse("a.example").unwrap();
+            let site =
+                Site { pattern, target: None, tenant: "t".into(), source, version: 1, changed_at_micros };
+            assert_eq!(
+                prefer(failures, Some(&site), now),
+                expected,
+                "{source:?} {changed_at_micros} {failures}"
+            );
+        }
+        assert_eq!(prefer(1, None, now), Prefer::HttpOnly);
+    }
 
     #[test]
     fn names_are_counted_under_what_is_registered() {

@@ -8,6 +8,7 @@ use super::{
     record::{self, Record},
 };
 use crate::{
+    config::MAX_ISSUERS,
     name::{Pattern, ServerName},
     store::{Store, StoreError},
 };
@@ -41,7 +42,6 @@ pub struct Stored {
 /// Reads what `issuers` have issued for `name` and for the wildcard that covers it, and our record of it. Consistent.
 pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Result<Shelf, StoreError> {
     let patterns: Vec<_> = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard()).collect();
-    // BatchGetItem takes 100 keys: six for each issuer, and the record.
     let places: Vec<_> = issuers
         .iter()
         .take(MAX_ISSUERS)
@@ -67,5 +67,3 @@ pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Re
 fn contents(found: &Found, key: &str) -> Option<Zeroizing<Vec<u8>>> {
     found.items.get(key).and_then(item::contents)
 }
-
-const MAX_ISSUERS: usize = 16;

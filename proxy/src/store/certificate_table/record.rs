@@ -31,7 +31,7 @@ pub struct Record {
     pub serial: String,
     /// End of the certificate's life.
     pub not_after: Option<SystemTime>,
-    /// When it is to be renewed.
+    /// When it is to be renewed; none once the name was taken out of the renewals.
     pub renew_at: Option<SystemTime>,
     /// Orders failed since the last that did not.
     pub failures: u32,
@@ -152,7 +152,8 @@ pub async fn put_record(store: &Store, record: &Record) -> Result<(), StoreError
 /// Takes `name` out of the renewals, until a hello brings it back.
 pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
-    let update = update.update_expression("REMOVE due, due_at").condition_expression("attribute_exists(pk)");
+    let update =
+        update.update_expression("REMOVE due, due_at, renew_at").condition_expression("attribute_exists(pk)");
     match update.send().await.map_err(StoreError::from) {
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),

@@ -235,5 +235,24 @@ mod properties {
                 let _ = (Challenge::read(&contents), Account::read(&contents), Metadata::read(&contents).write());
             }
         }
+
+        #[test]
+        fn what_is_left_of_an_item_of_caddys_is_read_or_counts_as_none(
+            which in any::<proptest::sample::Index>(),
+            cuts in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), any::<bool>()), 1..4),
+        ) {
+            let texts: Vec<_> = caddys_items().iter().filter_map(item::contents).collect();
+            let mut text = which.get(&texts).to_vec();
+            for (at, byte, cut) in cuts {
+                let at = at.index(text.len().max(1));
+                if cut { text.truncate(at) } else if let Some(there) = text.get_mut(at) { *there = byte }
+            }
+            let renewed = Metadata::read(&text).renewed(&["a.example".to_owned()], None).write();
+            prop_assert!(Document::read(&renewed).is_some(), "what Caddy is to read is JSON");
+            if let Some(account) = Account::read(&text) {
+                prop_assert!(Account::read(&account.write()).is_some());
+            }
+            let _ = (Challenge::read(&text).map(|challenge| challenge.write()), item::parse_instant(&String::from_utf8_lossy(&text)));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{Item, Record, put};
+use super::{Item, Record, Shard, put};
 use crate::store::{Store, StoreError, instant::Micros};
 
 /// What a repair of the table did.
@@ -10,47 +10,42 @@ use crate::store::{Store, StoreError, instant::Micros};
 pub struct Reindexed {
     /// Entries that are in the feed and in listings now.
     pub repaired: u64,
-    /// Items that are no entries, each with its fault.
+    /// Items that are no entries, each with its fault; the first thousand.
     pub misshapen: Vec<StoreError>,
 }
 
-/// Repairs items that lack what we write beside `domain`. Items that someone changes meanwhile are whole by that.
+/// Repairs items that lack what we write beside `domain`, or have it otherwise. Items that someone changes meanwhile are whole by
+/// that.
 pub async fn reindex(store: &Store, now: Micros) -> Result<Reindexed, StoreError> {
     let mut report = Reindexed::default();
-    let mut pages = store
-        .client()
-        .scan()
-        .table_name(&store.tables().domains)
-        .consistent_read(true)
-        .filter_expression(
-            "attribute_not_exists(#feed) OR attribute_not_exists(#changed_at) OR attribute_not_exists(#tenant) \
-             OR attribute_not_exists(#version)",
-        )
-        .expression_attribute_names("#feed", "feed")
-        .expression_attribute_names("#changed_at", "changed_at")
-        .expression_attribute_names("#tenant", "tenant")
-        .expression_attribute_names("#version", "version")
-        .into_paginator()
-        .items()
-        .send();
+    let scan = store.client().scan().table_name(&store.tables().domains).consistent_read(true);
+    let mut pages = scan.into_paginator().items().send();
     while let Some(item) = pages.next().await {
-        repair(store, &item?, now, &mut report).await?;
+        let item = item?;
+        match Record::read(&item) {
+            Ok(record) if is_whole(&item, &record) => {}
+            Ok(record) => repair(store, record, now, &mut report).await?,
+            Err(fault) if report.misshapen.len() < MAX_TOLD => report.misshapen.push(fault),
+            Err(_) => {}
+        }
     }
     Ok(report)
 }
 
-async fn repair(store: &Store, item: &Item, now: Micros, report: &mut Reindexed) -> Result<(), StoreError> {
-    let old = match Record::read(item) {
-        Ok(old) => old,
-        Err(fault) => {
-            report.misshapen.push(fault);
-            return Ok(());
-        }
-    };
+/// Whether feed and listings show `item` as what it is.
+fn is_whole(item: &Item, record: &Record) -> bool {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let has_version = matches!(item.get("version"), Some(AttributeValue::N(_)));
-    let replaced = if has_version { old.version } else { 0 };
+    has_version
+        && record.changed_at.is_some()
+        && text("tenant").is_some()
+        && text("feed").is_some_and(|feed| *feed == Shard::of(&record.pattern).to_string())
+}
+
+async fn repair(store: &Store, old: Record, now: Micros, report: &mut Reindexed) -> Result<(), StoreError> {
+    let replaced = old.version;
     let whole = Record {
-        version: old.version + 1,
+        version: old.version.saturating_add(1),
         created_at: old.created_at.or(Some(now)),
         changed_at: Some(old.changed_at.map_or(now, |old| now.max(old.next()))),
         ..old
@@ -62,3 +57,6 @@ async fn repair(store: &Store, item: &Item, now: Micros, report: &mut Reindexed)
     }
     Ok(())
 }
+
+/// Beyond so many, somebody fills the table with something else.
+const MAX_TOLD: usize = 1000;

@@ -64,7 +64,8 @@ async fn reindex_puts_items_made_by_hand_into_feed_and_listing() {
     let faults: Vec<_> = report.misshapen.iter().map(ToString::to_string).collect();
     assert_eq!(faults, ["item `UPPER.example`: domain must be written `upper.example` to be found"]);
     assert_eq!(feed(&store, 0).await, ["hand.example"]);
-    assert_eq!(list(&store, "default", None, 10).await.unwrap().len(), 1);
+    let listed = list(&store, Whose::Tenant("default"), None, 10).await.unwrap();
+    assert_eq!(listed.records.len(), 1);
     assert_eq!(
         reindex(&store, Micros::from_epoch(8)).await.unwrap().repaired,
         0,
@@ -106,9 +107,57 @@ async fn the_feed_gives_what_changed_after_the_cursor_and_pages_are_followed() {
         put(&store, &record(&format!("n{n:02}.example"), 1, n), 0).await.unwrap();
     }
     assert_eq!(feed(&store, 38).await, ["n39.example", "n40.example"]);
-    let first = list(&store, "default", None, 30).await.unwrap();
-    let rest = list(&store, "default", first.last().map(|last| &last.pattern), 30).await.unwrap();
-    assert_eq!((first.len(), rest.len()), (30, 10));
+}
+
+#[tokio::test]
+async fn lists_are_read_in_parts_and_a_broken_item_hides_no_other() {
+    let store = store().await;
+    for n in 0..40 {
+        let tenant = if n % 4 == 0 { "acme" } else { "default" };
+        let record = Record { tenant: tenant.into(), ..record(&format!("n{n:02}.example"), 1, n + 1) };
+        put(&store, &record, 0).await.unwrap();
+    }
+    put(&store, &Record { status: Status::Removed, ..record("n99.example", 1, 1) }, 0).await.unwrap();
+    put_by_hand(&store, "hand.example").await;
+    put_by_hand(&store, "UPPER.example").await;
+    for (whose, wanted, misshapen) in
+        [(Whose::Everybody, 41, 1), (Whose::Tenant("acme"), 10, 0), (Whose::Tenant("nobody"), 0, 0)]
+    {
+        for limit in [1, 7, 10, 41, 1000] {
+            let (mut after, mut found, mut faults) = (None, std::collections::HashSet::new(), 0);
+            loop {
+                let part = list(&store, whose, after.as_ref(), limit).await.unwrap();
+                assert!(part.records.len() <= usize::from(limit));
+                found.extend(part.records.into_iter().map(|record| record.pattern));
+                faults += part.misshapen.len();
+                after = part.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found.len(), wanted, "{whose:?} by {limit}");
+            assert!(faults >= misshapen, "{whose:?} by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_item_whose_version_a_hand_left_at_nothing_can_be_changed_and_repaired() {
+    let store = store().await;
+    for (name, version) in [
+        ("zero.example", AttributeValue::N("0".into())),
+        ("null.example", AttributeValue::Null(true)),
+        ("most.example", AttributeValue::N(u64::MAX.to_string())),
+    ] {
+        let item = store.client().put_item().table_name(&store.tables().domains);
+        let item = item.item("domain", AttributeValue::S(name.to_owned())).item("version", version);
+        item.item("feed", AttributeValue::S("9".into())).send().await.unwrap();
+        let old = get(&store, &pattern(name)).await.unwrap().unwrap();
+        assert_eq!(reindex(&store, Micros::from_epoch(7)).await.unwrap().repaired, 1, "{name}");
+        let new = get(&store, &pattern(name)).await.unwrap().unwrap();
+        assert_eq!(new.version, old.version.saturating_add(1), "{name}");
+        assert!(feed(&store, 0).await.contains(&name.to_owned()), "{name}: its shard was none of ours");
+    }
 }
 
 #[tokio::test]
@@ -160,6 +209,12 @@ mod properties {
         ) {
             let item: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let _ = Record::read(&item);
+            // With a key that is one, so that the rest is read too.
+            let named: Item = item.into_iter().chain(key(&pattern("a.example"))).collect();
+            match Record::read(&named) {
+                Ok(record) => prop_assert_eq!(record.pattern, pattern("a.example")),
+                Err(fault) => prop_assert!(fault.to_string().starts_with("item `a.example`: "), "{}", fault),
+            }
         }
 
         #[test]
