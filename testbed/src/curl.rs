@@ -46,6 +46,8 @@ pub struct Reply {
     pub head: String,
     /// Body.
     pub body: String,
+    /// Its length, also when it was thrown away.
+    pub body_bytes: u64,
     /// Seconds until the TLS handshake was done.
     pub handshake_seconds: f64,
     /// Seconds in all.
@@ -127,6 +129,7 @@ impl Running {
             version: text("http_version"),
             head: read("head"),
             body: read("body"),
+            body_bytes: number("size_download"),
             handshake_seconds: seconds("time_appconnect"),
             seconds: seconds("time_total"),
             connections: number("num_connects"),

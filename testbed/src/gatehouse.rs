@@ -133,7 +133,7 @@ impl Settings {
         self
     }
 
-    /// Sets an environment variable of the process.
+    /// Sets an environment variable of the process and of commands beside it.
     pub fn environment(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -261,7 +261,8 @@ fn command(
     arguments: &[&str],
 ) -> anyhow::Result<String> {
     let mut command = Command::new(binary);
-    command.arg("--config").arg(config_file(settings)).args(arguments).envs(CREDENTIALS);
+    command.arg("--config").arg(config_file(settings)).args(arguments);
+    command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
     network.edge.await_inside(move || namespace::run(&mut command))?
 }
 

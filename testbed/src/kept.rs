@@ -36,6 +36,12 @@ impl Kept {
         Ok(Self { stream, name: name.to_owned() })
     }
 
+    /// The certificate the server presented, in DER.
+    pub fn certificate(&self) -> anyhow::Result<Vec<u8>> {
+        let chain = self.stream.conn.peer_certificates().context("no certificate was presented")?;
+        Ok(chain.first().context("an empty chain was presented")?.to_vec())
+    }
+
     /// GET on the kept connection: the answer's status.
     pub fn get(&mut self, path: &str) -> anyhow::Result<u16> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.name);

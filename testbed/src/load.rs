@@ -2,8 +2,10 @@
 //! connection when the one it was given to had been closed while idle (RFC 9112 §9.3.1, RFC 9113 §8.7).
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     path::Path,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -62,6 +64,8 @@ pub struct Seen {
     pub connections: u64,
     /// Requests sent again.
     pub retries: u64,
+    /// Connections given up because the server said so: `Connection: close`, or GOAWAY.
+    pub told: u64,
 }
 
 /// Load under way.
@@ -119,7 +123,8 @@ struct Client {
 
 enum Sender {
     Http1(http1::SendRequest<Empty<Bytes>>),
-    Http2(http2::SendRequest<Empty<Bytes>>),
+    /// With whether the server has ended the connection in an orderly way.
+    Http2(http2::SendRequest<Empty<Bytes>>, Rc<Cell<bool>>),
 }
 
 impl Client {
@@ -165,9 +170,16 @@ impl Client {
             again = false;
             match self.request(sender).await {
                 Ok(Reuse::Yes) => {}
-                Ok(Reuse::No) => return false,
+                Ok(Reuse::No) => {
+                    self.note(|seen| seen.told += 1);
+                    return false;
+                }
                 Err(error) if number > 0 && was_not_processed(&error) => {
-                    self.note(|seen| seen.retries += 1);
+                    let told = sender.was_told_to_go_away();
+                    self.note(|seen| {
+                        seen.retries += 1;
+                        seen.told += u64::from(told);
+                    });
                     return true;
                 }
                 Err(error) => {
@@ -182,7 +194,7 @@ impl Client {
     async fn request(&self, sender: &mut Sender) -> anyhow::Result<Reuse> {
         let uri = match sender {
             Sender::Http1(_) => self.plan.path.clone(),
-            Sender::Http2(_) => format!("https://{}{}", self.plan.name, self.plan.path),
+            Sender::Http2(..) => format!("https://{}{}", self.plan.name, self.plan.path),
         };
         let mut request = Request::get(uri);
         if matches!(sender, Sender::Http1(_)) {
@@ -211,8 +223,11 @@ impl Client {
             }
             Protocol::Http2 => {
                 let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
-                tokio::task::spawn_local(connection);
-                Sender::Http2(sender)
+                // RFC 9113 §6.8: hyper ends a connection without an error only upon GOAWAY with NO_ERROR.
+                let told = Rc::new(Cell::new(false));
+                let tell = Rc::clone(&told);
+                tokio::task::spawn_local(async move { tell.set(connection.await.is_ok()) });
+                Sender::Http2(sender, told)
             }
         })
     }
@@ -236,13 +251,20 @@ enum Reuse {
 }
 
 impl Sender {
+    fn was_told_to_go_away(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(_, told) => told.get(),
+        }
+    }
+
     async fn send(&mut self, request: Request<Empty<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         match self {
             Self::Http1(sender) => {
                 sender.ready().await?;
                 Ok(sender.send_request(request).await?)
             }
-            Self::Http2(sender) => {
+            Self::Http2(sender, _) => {
                 sender.ready().await?;
                 Ok(sender.send_request(request).await?)
             }

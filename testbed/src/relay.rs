@@ -1,4 +1,6 @@
 //! The recording layer: stands in front of a real part, counts what is asked of it, and can hold or cut the traffic.
+//! Invariant: what is held reaches the part only once it is let go, and not at all when its client has gone meanwhile
+//! (`what_is_held_is_counted_and_goes_on_when_let_go`).
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, Uri, body::Incoming, header, http::request::Parts};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use rustls::{ClientConfig, ServerConfig};
@@ -31,6 +33,8 @@ pub enum Traffic {
     Pass,
     /// Lets it wait until this changes.
     Hold,
+    /// Lets requests of this name wait until this changes, and passes the others.
+    HoldOnly(&'static str),
     /// Cuts the connection without an answer: the part is down.
     Cut,
     /// Passes it, answers rewritten.
@@ -39,6 +43,9 @@ pub enum Traffic {
 
 /// Names what a request asks for; each name is counted with its outcome.
 pub type Classify = fn(&Parts, &[u8]) -> Vec<String>;
+
+/// How a relay reaches what stands behind it.
+pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A running relay.
 #[derive(Debug)]
@@ -69,15 +76,12 @@ pub struct Place<'a> {
 impl Relay {
     /// Starts it inside `namespace`.
     pub fn start(namespace: &Namespace, place: Place<'_>, classify: Classify) -> anyhow::Result<Self> {
-        let client = ClientConfig::builder()
-            .with_root_certificates(authority::roots(place.roots)?)
-            .with_no_client_auth();
+        let roots = authority::roots(place.roots)?;
+        let tls_behind = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let record = Arc::new(Record { counts: Mutex::default(), traffic: watch::channel(Traffic::Pass).0 });
         let (shared, behind, tls) = (Arc::clone(&record), place.behind, place.tls);
         let service = Service::start(namespace, place.address, move |listener| {
-            let connector =
-                HttpsConnectorBuilder::new().with_tls_config(client).https_or_http().enable_http1();
-            let client = Client::builder(TokioExecutor::new()).build(connector.build());
+            let client = client(tls_behind);
             service::http(listener, tls, move |request| {
                 Arc::clone(&shared).pass(request, client.clone(), behind.clone(), classify)
             })
@@ -85,8 +89,8 @@ impl Relay {
         Ok(Self { record, _service: service })
     }
 
-    /// How many requests of `name` were answered; `<name> refused` and `<name> cut` count the others. (Pebble refuses one
-    /// in twenty for its nonce, on purpose.)
+    /// How many requests of `name` were answered; `<name> refused` and `<name> cut` count the others, `<name> held` those that
+    /// had to wait, however they ended. (Pebble refuses one in twenty for its nonce, on purpose.)
     #[must_use]
     pub fn count(&self, name: &str) -> u64 {
         self.counts().get(name).copied().unwrap_or(0)
@@ -104,30 +108,54 @@ impl Relay {
     }
 }
 
+/// A client that speaks cleartext or, where it is asked to, TLS.
+pub(crate) fn client(tls: ClientConfig) -> Client {
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    legacy::Client::builder(TokioExecutor::new()).build(connector.build())
+}
+
+/// Sends a request on to `behind`, which is an origin.
+pub(crate) async fn forward(
+    client: &Client,
+    behind: &str,
+    mut head: Parts,
+    body: Bytes,
+) -> anyhow::Result<Response<Incoming>> {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    head.uri = Uri::try_from(format!("{behind}{path}"))?;
+    // The framing towards the part follows from the collected body.
+    head.headers.remove(header::TRANSFER_ENCODING);
+    head.headers.remove(header::CONNECTION);
+    Ok(client.request(Request::from_parts(head, Full::new(body))).await?)
+}
+
+impl Traffic {
+    fn holds(self, names: &[String]) -> bool {
+        match self {
+            Self::Hold => true,
+            Self::HoldOnly(held) => names.iter().any(|name| name == held),
+            Self::Pass | Self::Cut | Self::Rewrite(_) => false,
+        }
+    }
+}
+
 impl Record {
     async fn pass(
         self: Arc<Self>,
         request: Request<Incoming>,
-        client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+        client: Client,
         behind: String,
         classify: Classify,
     ) -> anyhow::Result<Response<Body>> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let names = classify(&parts, &body);
-        let mut traffic = self.traffic.subscribe();
-        let traffic = *traffic.wait_for(|traffic| !matches!(traffic, Traffic::Hold)).await?;
+        let traffic = self.admit(&names).await?;
         if matches!(traffic, Traffic::Cut) {
             self.note(names, "cut");
             anyhow::bail!("cut");
         }
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        parts.uri = Uri::try_from(format!("{behind}{path}"))?;
-        // The framing towards the part follows from the collected body.
-        parts.headers.remove(header::TRANSFER_ENCODING);
-        parts.headers.remove(header::CONNECTION);
-        let (mut head, body) =
-            client.request(Request::from_parts(parts, Full::new(body))).await?.into_parts();
+        let (mut head, body) = forward(&client, &behind, parts, body).await?.into_parts();
         let answered = head.status.is_success() || head.status.is_redirection();
         self.note(names, if answered { "" } else { "refused" });
         let mut body = body.collect().await?.to_bytes();
@@ -136,6 +164,15 @@ impl Record {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         Ok(Response::from_parts(head, service::full(body)))
+    }
+
+    /// What is to become of a request for `names`, once it is not held any more.
+    async fn admit(&self, names: &[String]) -> anyhow::Result<Traffic> {
+        let mut traffic = self.traffic.subscribe();
+        if traffic.borrow().holds(names) {
+            self.note(names.to_vec(), "held");
+        }
+        Ok(*traffic.wait_for(|traffic| !traffic.holds(names)).await?)
     }
 
     fn note(&self, names: Vec<String>, outcome: &str) {

@@ -1,17 +1,19 @@
-//! A `DynamoDB` API for several instances: the embedded engine's own HTTP server behind a recording layer.
+//! A `DynamoDB` API for several instances: engines of the embedded kind, as consistent as the real one promises to be, behind
+//! a recording layer.
+
+mod replicas;
 
 use std::net::SocketAddr;
 
-use dynoxide::Database;
 use hyper::http::request::Parts;
 use serde_json::Value;
 
+use self::replicas::Replicas;
 use crate::{
     authority::Authority,
     namespace::Namespace,
     network::LOOPBACK,
     relay::{Place, Relay},
-    service::Service,
 };
 
 /// A table server on the edge's loopback. It counts `<Operation> <table>`, once for each table an operation touches.
@@ -19,28 +21,22 @@ use crate::{
 pub struct Table {
     /// What stands in front of it.
     pub relay: Relay,
-    _server: Service,
+    _replicas: Replicas,
 }
 
 impl Table {
     /// Starts it, empty, inside `edge`.
     pub fn start(edge: &Namespace, authority: &Authority) -> anyhow::Result<Self> {
-        let database = Database::memory()?;
-        let server = Service::start(edge, SocketAddr::new(LOOPBACK, PORT_BEHIND), |listener| async {
-            if let Err(error) =
-                dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await
-            {
-                eprintln!("the table's server ended: {error}");
-            }
-        })?;
+        let behind = SocketAddr::new(LOOPBACK, PORT_BEHIND);
+        let replicas = Replicas::start(edge, behind)?;
         let place = Place {
             address: SocketAddr::new(LOOPBACK, PORT),
             tls: None,
-            behind: format!("http://127.0.0.1:{PORT_BEHIND}"),
+            behind: format!("http://{behind}"),
             roots: authority.file(),
         };
         let relay = Relay::start(edge, place, classify)?;
-        Ok(Self { relay, _server: server })
+        Ok(Self { relay, _replicas: replicas })
     }
 
     /// The endpoint as Gatehouse is told it.
@@ -60,11 +56,15 @@ impl Table {
 }
 
 fn classify(parts: &Parts, body: &[u8]) -> Vec<String> {
-    let target =
-        parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default();
+    let operation = operation(parts);
     let body = serde_json::from_slice(body).unwrap_or(Value::Null);
     tables(&body).into_iter().map(|table| format!("{operation} {table}")).collect()
+}
+
+/// The API's operation a request asks for.
+fn operation(head: &Parts) -> &str {
+    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    target.rsplit('.').next().unwrap_or_default()
 }
 
 /// Tables a request names: as `TableName`, as keys of `RequestItems`, or in the parts of a transaction.

@@ -42,6 +42,7 @@ pub struct Upstream {
 struct Tally {
     requests: AtomicU64,
     answered: AtomicU64,
+    slow: AtomicU64,
     body_bytes: AtomicU64,
 }
 
@@ -84,6 +85,12 @@ impl Upstream {
         self.tally.answered.load(Ordering::Relaxed)
     }
 
+    /// Requests for `/slow/MS` that began and are not answered yet.
+    #[must_use]
+    pub fn slow_in_flight(&self) -> u64 {
+        self.tally.slow.load(Ordering::Relaxed)
+    }
+
     /// Bytes of request bodies that arrived.
     #[must_use]
     pub fn body_bytes(&self) -> u64 {
@@ -100,13 +107,16 @@ impl Tally {
         let response = match (words.next(), words.next()) {
             (Some("stream"), Some(length)) => stream(length.parse()?),
             (Some("slow"), Some(millis)) => {
+                self.slow.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(millis.parse()?)).await;
+                self.slow.fetch_sub(1, Ordering::Relaxed);
                 self.echo(&parts, body).await
             }
             (Some("break"), _) => broken(),
             _ => self.echo(&parts, body).await,
         };
-        self.answered.fetch_add(1, Ordering::Relaxed);
+        // A request whose body broke off has no answer.
+        self.answered.fetch_add(u64::from(response.is_ok()), Ordering::Relaxed);
         response
     }
 

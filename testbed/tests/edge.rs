@@ -1,4 +1,5 @@
 //! The testbed itself, without Gatehouse.
+#![allow(clippy::unwrap_used, reason = "tests unwrap, and fixtures are tests")]
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -37,22 +38,64 @@ fn an_edge_comes_up_and_goes_without_a_trace() {
     assert_eq!(edge.ca.relay.count("directory"), 1);
     assert!(edge.ca.relay.count("directory cut") >= 1);
 
-    let list = [
-        ["--aws-sigv4", "aws:amz:eu-central-1:dynamodb"],
-        ["--user", "key:secret"],
-        ["-H", "x-amz-target: DynamoDB_20120810.ListTables"],
-        ["-H", "content-type: application/x-amz-json-1.0"],
-        ["-d", "{}"],
-    ];
-    let endpoint = edge.table.endpoint();
-    let arguments = [&["-sS", &endpoint][..], list.as_flattened()].concat();
-    assert!(edge.network.edge.run("curl", &arguments).unwrap().contains("TableNames"));
+    assert!(call(&edge, "ListTables", "{}").contains("TableNames"));
 
     drop(edge);
     for name in names {
         assert!(!Path::new("/run/netns").join(&name).exists(), "{name} is still there");
     }
     assert!(!folder.exists());
+}
+
+#[test]
+fn only_a_reader_who_does_not_insist_sees_the_table_as_it_was() {
+    let edge = Edge::start().unwrap();
+    let key = r#""AttributeDefinitions":[{"AttributeName":"k","AttributeType":"S"}],"KeySchema":[{"AttributeName":"k","KeyType":"HASH"}]"#;
+    call(&edge, "CreateTable", &format!(r#"{{"TableName":"table",{key},"BillingMode":"PAY_PER_REQUEST"}}"#));
+    let put = |value: &str| {
+        let item = format!(r#"{{"k":{{"S":"a"}},"v":{{"S":"{value}"}}}}"#);
+        let condition = r#""ConditionExpression":"attribute_not_exists(k) OR v <> :v""#;
+        let values = format!(r#""ExpressionAttributeValues":{{":v":{{"S":"{value}"}}}}"#);
+        call(&edge, "PutItem", &format!(r#"{{"TableName":"table","Item":{item},{condition},{values}}}"#))
+    };
+    let get = |insists: bool| {
+        let item = r#""TableName":"table","Key":{"k":{"S":"a"}}"#;
+        call(&edge, "GetItem", &format!(r#"{{{item},"ConsistentRead":{insists}}}"#))
+    };
+    put("old");
+    wait::until("the first write to be seen by all", Duration::from_secs(10), || {
+        anyhow::ensure!(get(false).contains("old"), "{}", get(false));
+        Ok(())
+    })
+    .unwrap();
+    put("new");
+    assert!(put("new").contains("ConditionalCheckFailed"), "it is decided on what is, not on what was");
+    let seen = (get(true), get(false));
+    assert!(seen.0.contains("new") && seen.1.contains("old"), "{seen:?}");
+    wait::until("the second write to be seen by all", Duration::from_secs(10), || {
+        anyhow::ensure!(get(false).contains("new"), "{}", get(false));
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_is_held_is_counted_and_goes_on_when_let_go() {
+    let edge = Edge::start().unwrap();
+    edge.ca.relay.set(Traffic::HoldOnly("directory"));
+    let ask = || Curl::new(edge.network.clone(), edge.authority.file(), &edge.ca.directory());
+    let (patient, hasty) = (ask().spawn().unwrap(), ask().with(&["--max-time", "3"]).spawn().unwrap());
+    wait::until("both to be held", Duration::from_secs(3), || {
+        let held = edge.ca.relay.count("directory held");
+        anyhow::ensure!(held == 2, "{held}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(hasty.reply().unwrap().status, 0);
+    assert_eq!(edge.ca.relay.count("directory"), 0);
+    edge.ca.relay.set(Traffic::Pass);
+    assert_eq!(patient.reply().unwrap().status, 200);
+    assert_eq!(edge.ca.relay.count("directory"), 1, "whoever has gone wants no answer");
 }
 
 #[test]
@@ -84,4 +127,19 @@ fn clients_tell_a_server_that_serves_from_one_that_does_not() {
     assert!(seen.failures.is_empty() && seen.connections >= 6, "{seen:?}");
     let seen = load(closed, 3).stop_after(Duration::from_millis(100)).unwrap();
     assert!(seen.served == 0 && !seen.failures.is_empty(), "{seen:?}");
+}
+
+/// A call of the table's API from inside the edge: its answer.
+fn call(edge: &Edge, operation: &str, body: &str) -> String {
+    let target = format!("x-amz-target: DynamoDB_20120810.{operation}");
+    let endpoint = edge.table.endpoint();
+    let arguments = [
+        ["-sS", &endpoint],
+        ["--aws-sigv4", "aws:amz:eu-central-1:dynamodb"],
+        ["--user", "key:secret"],
+        ["-H", &target],
+        ["-H", "content-type: application/x-amz-json-1.0"],
+        ["-d", body],
+    ];
+    edge.network.edge.run("curl", arguments.as_flattened()).unwrap()
 }

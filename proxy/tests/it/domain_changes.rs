@@ -11,7 +11,9 @@ use testbed::{
     wait,
 };
 
-use crate::fixture::{FLEET_DELAY, SHOP, assert_served, edge, get, greet, is_enforcing, scrape_until, start};
+use crate::fixture::{
+    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet, is_enforcing, scrape_until, start,
+};
 
 #[test]
 fn a_name_added_behind_a_strict_guard_is_served_as_the_command_returns() {
@@ -73,7 +75,7 @@ fn check(mode: &str, refusals: &[Ending]) {
 }
 
 fn instance(edge: &Edge, place: Place, guard: Option<&str>) -> Gatehouse {
-    let mut settings = edge.shared_settings(place, "auto");
+    let mut settings = faulty_settings(edge, place, "auto");
     if let Some(mode) = guard {
         edge.guard(&mut settings, mode).unwrap();
     }

@@ -1,6 +1,6 @@
 //! What every case begins with.
 
-use std::{path::Path, time::Duration};
+use std::{io::Write as _, net::IpAddr, path::Path, time::Duration};
 
 use anyhow::ensure;
 use testbed::{
@@ -38,6 +38,25 @@ pub(crate) fn start_with(edge: &Edge, io: &str, names: &[&str]) -> Gatehouse {
     start(edge, settings)
 }
 
+/// Settings on the shared table, through a store that stumbles at each place in a way of its own: throttles, conflicts, keys
+/// left unprocessed, reads of own writes that are old. (The table is old for whoever reads it without insisting, anyway.)
+pub(crate) fn faulty_settings(edge: &Edge, place: Place, io: &str) -> Settings {
+    let seed = match place {
+        Place::A => 3,
+        Place::B => 5,
+        Place::Successor => 7,
+    };
+    let faults = format!("seed={seed},stale=2s,throttle=20,conflict=20,unprocessed=50");
+    let mut settings = edge.shared_settings(place, io);
+    settings.environment("GATEHOUSE_STORE_FAULTS", &faults);
+    settings
+}
+
+/// A figure for whoever reads the run: libtest keeps to itself what a case that passes prints.
+pub(crate) fn report(figure: &str) {
+    let _ = writeln!(std::io::stderr(), "{figure}");
+}
+
 /// GET / of a name at A.
 pub(crate) fn get(edge: &Edge, name: &str) -> Reply {
     edge.curl(&format!("https://{name}/")).run().unwrap()
@@ -45,8 +64,13 @@ pub(crate) fn get(edge: &Edge, name: &str) -> Reply {
 
 /// A name's first handshake or a later one: it must be served.
 pub(crate) fn assert_served(edge: &Edge, name: &str) -> Reply {
-    let reply = get(edge, name);
-    assert_eq!(reply.status, 200, "{name}: {reply:?}");
+    assert_served_at(edge, Place::A, name)
+}
+
+/// The same at another place.
+pub(crate) fn assert_served_at(edge: &Edge, place: Place, name: &str) -> Reply {
+    let reply = edge.curl(&format!("https://{name}/")).at(IpAddr::V4(place.v4())).run().unwrap();
+    assert_eq!(reply.status, 200, "{name} at {place:?}: {reply:?}");
     reply
 }
 

@@ -39,8 +39,10 @@ fn a_wildcard_covers_exactly_one_label() {
 #[test]
 fn a_name_is_the_same_in_upper_case_and_with_a_trailing_dot() {
     let edge = edge();
-    let gatehouse = strict(&edge, &[SHOP]);
+    let gatehouse = strict(&edge, &["Shop.CUSTOMER.test."]);
     assert_served(&edge, SHOP);
+    // curl leaves the dot out of the hello (RFC 6066 §3) and in the Host.
+    assert_served(&edge, "SHOP.customer.TEST.");
     let upper = Hello::new(SHOP, KeyShare::Classic, |_| true).unwrap().renamed("SHOP.Customer.TEST").unwrap();
     assert_eq!(send(&edge, Place::A, upper.whole()).ending, Ending::Answered);
     let dotted = Hello::new(&format!("{SHOP}x"), KeyShare::Classic, |_| true).unwrap();

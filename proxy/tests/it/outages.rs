@@ -19,20 +19,30 @@ fn while_the_ca_is_down_known_names_are_served_and_a_new_one_backs_off() {
     assert_served(&edge, SHOP);
     let refused = get(&edge, new);
     assert_eq!((refused.exit, refused.status), (35, 0), "a TLS alert, not a time-out: {refused:?}");
-    wait::until("a log line about the failed order", Duration::from_secs(5), || {
+    wait::until("log lines about the failed order and its back-off", Duration::from_secs(5), || {
         let log = gatehouse.process.output();
-        let told = log.lines().any(|line| line.contains(new) && line.contains("order failed"));
-        anyhow::ensure!(told, "{log}");
+        let told = |words: &[&str]| {
+            log.lines().any(|line| line.contains(new) && words.iter().all(|word| line.contains(word)))
+        };
+        anyhow::ensure!(told(&["order failed", "ca.test-14000-dir"]) && told(&["retry_in"]), "{log}");
         Ok(())
     })
     .unwrap();
 
-    let attempts = |edge: &testbed::edge::Edge| edge.ca.relay.counts().values().sum::<u64>();
-    let before = attempts(&edge);
-    for _ in 0..5 {
+    let attempts = || edge.ca.relay.counts().values().sum::<u64>();
+    let before = attempts();
+    // A refusal is remembered for a moment; what is refused after it is refused by what the table remembers.
+    wait::until("a refusal by the back-off", Duration::from_secs(10), || {
         assert_eq!(get(&edge, new).status, 0);
-    }
-    assert_eq!(attempts(&edge), before, "while it backs off the CA is left alone");
+        let metrics = gatehouse.metrics()?;
+        let backed_off = metrics.sum("gatehouse_certificates_obtained_total", &["outcome=\"backing_off\""]);
+        anyhow::ensure!(backed_off > 0.5, "{metrics}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(attempts(), before, "while it backs off the CA is left alone");
+    let shown = gatehouse.command(&["certificate", "show", new]).unwrap();
+    assert!(shown.contains("failures") && shown.contains("retry"), "{shown}");
     assert_served(&edge, SHOP);
 }
 

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use testbed::{
     cleartext,
     edge::Edge,
-    gatehouse::{Gatehouse, Place},
+    gatehouse::{Gatehouse, Place, Settings},
     hello::{Ending, Hello, KeyShare, exchange},
     relay::{Place as RelayPlace, Relay, Traffic},
     wait,
@@ -17,37 +17,52 @@ use testbed::{
 
 use crate::fixture::{SHOP, assert_served, edge, get, start};
 
+/// From one client, whose own budget is the smaller one.
 #[test]
 fn ten_thousand_random_names_cost_a_fixed_budget() {
     let edge = edge();
-    let gatehouse = start(&edge, edge.shared_settings(Place::A, "auto"));
-    gatehouse.command(&["domain", "add", SHOP]).unwrap();
-    assert_served(&edge, SHOP);
-    let flood = Flood::begin(&edge, &gatehouse);
+    let mut settings = edge.shared_settings(Place::A, "auto");
+    edge.guard(&mut settings, "observe").unwrap();
+    let gatehouse = serving(&edge, settings);
+    let flood = Flood::begin(&edge, &gatehouse, PER_SOURCE);
     send_hellos(&edge, &Hello::new(TEMPLATE, KeyShare::Classic, |_| true).unwrap(), 10_000);
+    flood.assert_cost(&edge, &gatehouse);
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("pass_observed") > 9_999.5, "the guard let them through: {metrics}");
+    assert_served(&edge, SHOP);
+}
+
+/// From a client that may spend the whole process's budget, as many clients together could.
+#[test]
+fn made_up_validations_cost_a_fixed_budget() {
+    let edge = edge();
+    let mut settings = edge.shared_settings(Place::A, "auto");
+    settings.raw("domains", "lookups_per_source_per_second", "1000000");
+    let gatehouse = serving(&edge, settings);
+    let flood = Flood::begin(&edge, &gatehouse, IN_TOTAL);
+    // RFC 8737 §3: a validation offers this protocol alone.
+    let hello = Hello::offering(TEMPLATE, KeyShare::Classic, &["acme-tls/1"], |_| true).unwrap();
+    send_hellos(&edge, &hello, 5_000);
+    for number in 0..1_000 {
+        let answered = validate(&edge, &format!("random-{number}.test"), number);
+        assert!(matches!(answered, 404 | 421), "{number}: {answered}");
+    }
     flood.assert_cost(&edge, &gatehouse);
     assert_served(&edge, SHOP);
 }
 
+/// Of a name that is served only the table can tell whether another instance has it validated.
 #[test]
-fn made_up_validations_cost_a_fixed_budget() {
+fn made_up_tokens_of_a_served_name_cost_a_few_reads() {
     let edge = edge();
-    let gatehouse = start(&edge, edge.shared_settings(Place::A, "auto"));
-    gatehouse.command(&["domain", "add", SHOP]).unwrap();
-    assert_served(&edge, SHOP);
-    let flood = Flood::begin(&edge, &gatehouse);
-    // RFC 8737 §3: a validation offers this protocol alone.
-    let hello = Hello::offering(TEMPLATE, KeyShare::Classic, &["acme-tls/1"], |_| true).unwrap();
-    send_hellos(&edge, &hello, 1_000);
-    let cleartext_port = SocketAddr::from((Place::A.v4(), 80));
+    let gatehouse = serving(&edge, edge.shared_settings(Place::A, "auto"));
+    let flood = Flood::begin(&edge, &gatehouse, IN_TOTAL);
     for number in 0..1_000 {
-        let path = format!("/.well-known/acme-challenge/token-{number}");
-        let host = format!("random-{number}.test");
-        let answer = cleartext::get(&edge.network.client, cleartext_port, &host, &path).unwrap();
-        assert!(matches!(answer.status, 404 | 421), "{answer:?}");
+        assert_eq!(validate(&edge, SHOP, number), 404, "{number}");
     }
-    flood.assert_cost(&edge, &gatehouse);
-    assert_served(&edge, SHOP);
+    let (seconds, reads) = (flood.seconds(), edge.table.reads(CERTIFICATES) - flood.certificates);
+    assert!(reads <= 4 * seconds, "{reads} reads in {seconds} s");
+    assert_eq!((lookups(&edge), edge.ca.relay.count("newOrder")), (flood.domains, flood.orders));
 }
 
 #[test]
@@ -82,9 +97,25 @@ fn while_the_ask_endpoint_is_down_known_names_are_served_and_new_ones_asked_for_
     .unwrap();
 }
 
-/// What was read and held before a flood.
+/// An instance that serves [`SHOP`] and holds its certificate.
+fn serving(edge: &Edge, settings: Settings) -> Gatehouse {
+    let gatehouse = start(edge, settings);
+    gatehouse.command(&["domain", "add", SHOP]).unwrap();
+    assert_served(edge, SHOP);
+    gatehouse
+}
+
+/// An http-01 validation of `host` as nobody asked for it: the answer's status.
+fn validate(edge: &Edge, host: &str, number: usize) -> u16 {
+    let path = format!("/.well-known/acme-challenge/token-{number}");
+    let to = SocketAddr::from((Place::A.v4(), 80));
+    cleartext::get(&edge.network.client, to, host, &path).unwrap().status
+}
+
+/// What was read and held before a flood, and how many look-ups per second it may cost.
 struct Flood {
     began: Instant,
+    per_second: u64,
     certificates: u64,
     domains: u64,
     orders: u64,
@@ -92,9 +123,10 @@ struct Flood {
 }
 
 impl Flood {
-    fn begin(edge: &Edge, gatehouse: &Gatehouse) -> Self {
+    fn begin(edge: &Edge, gatehouse: &Gatehouse, per_second: u64) -> Self {
         Self {
             began: Instant::now(),
+            per_second,
             certificates: edge.table.reads(CERTIFICATES),
             domains: lookups(edge),
             orders: edge.ca.relay.count("newOrder"),
@@ -102,11 +134,16 @@ impl Flood {
         }
     }
 
+    /// Seconds since it began, the last one counted as whole.
+    fn seconds(&self) -> u64 {
+        self.began.elapsed().as_secs() + 1
+    }
+
     fn assert_cost(self, edge: &Edge, gatehouse: &Gatehouse) {
-        let seconds = self.began.elapsed().as_secs() + 1;
+        let seconds = self.seconds();
         let looked_up = lookups(edge) - self.domains;
-        // `domains.lookups_per_second` and twice that at once.
-        let budget = 50 * seconds + 100;
+        // The rate, and twice that at once.
+        let budget = self.per_second * (seconds + 2);
         assert!(looked_up <= budget, "{looked_up} look-ups in {seconds} s, of a budget of {budget}");
         assert!(looked_up > 0, "the flood did not reach Gatehouse");
         assert_eq!(edge.table.reads(CERTIFICATES), self.certificates, "reads of the certificates table");
@@ -154,6 +191,10 @@ fn ask_endpoint(edge: &Edge) -> Relay {
     Relay::start(&edge.network.edge, place, path).unwrap()
 }
 
+/// `domains.lookups_per_source_per_second` by default.
+const PER_SOURCE: u64 = 10;
+/// `domains.lookups_per_second` by default.
+const IN_TOTAL: u64 = 50;
 const TEMPLATE: &str = "name-000000.test";
 const SENDERS: usize = 4;
 const ASK: &str = "127.0.0.1:9100";
