@@ -3,6 +3,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
@@ -17,6 +18,8 @@ pub struct Target {
     pub host: TargetHost,
     /// TCP port.
     pub port: u16,
+    /// Kept, since every request to the target carries it.
+    authority: HeaderValue,
 }
 
 /// How an upstream is spoken to.
@@ -67,18 +70,20 @@ impl Target {
                 }
                 None => scheme.default_port(),
             };
-        Ok(Self { scheme, host, port })
+        let spelled = spell(scheme, &host, port);
+        let authority = HeaderValue::try_from(spelled).map_err(|_| refuse(TargetReason::Host))?;
+        Ok(Self { scheme, host, port, authority })
     }
 
     /// The value of `Host` towards this target: the port only where it is not the scheme's own (RFC 9110 §7.2).
     #[must_use]
-    pub fn authority(&self) -> String {
-        if self.port == self.scheme.default_port() {
-            self.host.to_string()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+    pub fn authority(&self) -> &HeaderValue {
+        &self.authority
     }
+}
+
+fn spell(scheme: Scheme, host: &TargetHost, port: u16) -> String {
+    if port == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
 }
 
 impl Scheme {
@@ -134,7 +139,7 @@ impl fmt::Display for Target {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        write!(f, "{scheme}://{}", self.authority())
+        write!(f, "{scheme}://{}", spell(self.scheme, &self.host, self.port))
     }
 }
 
@@ -193,7 +198,7 @@ mod tests {
         ] {
             let target = Target::parse(given).unwrap();
             assert_eq!(
-                (target.to_string().as_str(), target.authority().as_str()),
+                (target.to_string().as_str(), target.authority().to_str().unwrap()),
                 (kept, authority),
                 "{given}"
             );

@@ -16,7 +16,8 @@ mod uring;
 
 use std::{
     future::Future,
-    io,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
     net::SocketAddr,
     task::{Context, Poll},
 };
@@ -69,8 +70,33 @@ pub trait Stream: Unpin + 'static {
     /// Ready while fewer than [`SEND_LIMIT`] bytes are on their way; an error is the stream's end.
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// The same, straight into `place`, for a caller that holds memory anyway: how many bytes; 0 is the end of the stream.
+    fn poll_recv_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>>;
+
     /// Queues `chunk` behind those given before; [`Stream::poll_flush`] moves the queue on.
     fn send(&mut self, chunk: Chunk);
+
+    /// Sends of `slices` what the kernel takes at once, unless something is queued; how many bytes that was. An error is told by
+    /// the flush of the same bytes.
+    fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize;
+
+    /// Takes over some of `slices`; how many bytes. Large ones the kernel copies from where they lie; small ones are queued, where
+    /// several share a buffer and a send.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> usize {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let sent = if total >= AT_ONCE { self.send_now(slices) } else { 0 };
+        if sent > 0 {
+            return sent;
+        }
+        let mut chunk = Chunk::empty();
+        let count = slices.iter().map(|slice| chunk.fill(slice)).sum();
+        self.send(chunk);
+        count
+    }
 
     /// Ready when all that was sent has been taken by the kernel.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -136,6 +162,9 @@ pub struct RingRefused {
     #[source]
     cause: io::Error,
 }
+
+/// Bytes from which on copying them costs more than a system call of their own.
+const AT_ONCE: usize = 16 * 1024;
 
 /// Bytes that may be on their way to one peer before its sender has to wait.
 pub const SEND_LIMIT: usize = 256 * 1024;

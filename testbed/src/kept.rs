@@ -24,11 +24,20 @@ impl Kept {
     pub fn connect(namespace: &Namespace, to: SocketAddr, name: &str, roots: &Path) -> anyhow::Result<Self> {
         let config =
             ClientConfig::builder().with_root_certificates(authority::roots(roots)?).with_no_client_auth();
-        let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned())?)?;
-        let socket = namespace
-            .await_inside(move || TcpStream::connect_timeout(&to, PATIENCE))?
-            .with_context(|| format!("cannot reach {to}"))?;
+        let socket = namespace.await_inside(move || TcpStream::connect_timeout(&to, PATIENCE))?;
+        Self::over(socket.with_context(|| format!("cannot reach {to}"))?, name, Arc::new(config))
+    }
+
+    /// Connects from where the caller is and shakes hands for `name`.
+    pub fn connect_with(to: SocketAddr, name: &str, config: Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect_timeout(&to, PATIENCE);
+        Self::over(socket.with_context(|| format!("cannot reach {to}"))?, name, config)
+    }
+
+    fn over(socket: TcpStream, name: &str, config: Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let connection = ClientConnection::new(config, ServerName::try_from(name.to_owned())?)?;
         socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_nodelay(true)?;
         let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;

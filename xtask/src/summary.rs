@@ -129,7 +129,7 @@ fn is_noise(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with("running ") || line.starts_with("test result: ok")
 }
 
-/// Modules of `proxy/tests/it`, and the testbed's own tests. `every_case_is_counted_as_one` keeps this in step.
+/// Modules of `proxy/tests/it` and `proxy/tests/process`, and the testbed's own tests. `every_case_is_counted_as_one` keeps this in step.
 const END_TO_END: &[&str] = &[
     "an_edge_comes_up_and_goes_without_a_trace",
     "clients_tell_a_server_that_serves_from_one_that_does_not",
@@ -148,7 +148,11 @@ const END_TO_END: &[&str] = &[
     "protocols",
     "random_names",
     "single_order",
+    "slow_clients",
     "standalone",
+    "answers",
+    "manager",
+    "reload",
 ];
 
 #[cfg(test)]
@@ -178,8 +182,10 @@ mod tests {
 
     #[test]
     fn every_case_is_counted_as_one() {
-        let main = include_str!("../../proxy/tests/it/main.rs");
-        let modules = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+        let mains =
+            [include_str!("../../proxy/tests/it/main.rs"), include_str!("../../proxy/tests/process/main.rs")];
+        let lines = mains.into_iter().flat_map(str::lines);
+        let modules = lines.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
         for module in modules.filter(|module| *module != "fixture") {
             assert_ne!(Suite::of(&format!("{module}::a_case")), Suite::Unit, "{module} is in no suite");
         }

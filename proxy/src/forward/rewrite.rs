@@ -72,10 +72,10 @@ pub(super) fn response(mut head: response::Parts, method: &Method) -> response::
 
 /// Removes what concerned one connection only (RFC 9110 §7.6.1).
 fn leave_behind(headers: &mut HeaderMap) {
-    for name in nominated(headers) {
-        headers.remove(name);
-    }
-    for name in &HOP_BY_HOP {
+    // Looking through the few fields there are costs less than looking up each that might be.
+    let mut leaving = nominated(headers);
+    leaving.extend(headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned());
+    for name in leaving {
         headers.remove(name);
     }
 }
@@ -132,11 +132,16 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
 /// Whom the request is for, and by which way it came. All are replaced, so that an upstream can believe them.
 fn introduce(headers: &mut HeaderMap, passage: &Passage<'_>) -> Result<(), InvalidHeaderValue> {
     let client = passage.client.to_canonical().to_string();
-    headers.insert(header::HOST, HeaderValue::try_from(passage.target.authority())?);
-    headers.insert(USER_CUSTOM_DOMAIN, HeaderValue::from_str(passage.host.name.as_str())?);
+    headers.insert(header::HOST, passage.target.authority().clone());
+    let name = HeaderValue::from_str(passage.host.name.as_str())?;
+    let host = match passage.host.port {
+        Some(_) => HeaderValue::try_from(passage.host.to_string())?,
+        None => name.clone(),
+    };
+    headers.insert(USER_CUSTOM_DOMAIN, name);
     headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(client)?);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(passage.host.to_string())?);
+    headers.insert(X_FORWARDED_HOST, host);
     headers.insert(X_FORWARDED_PORT, HeaderValue::from(passage.public_port));
     Ok(())
 }

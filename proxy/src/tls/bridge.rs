@@ -78,21 +78,34 @@ impl<S: Stream> TlsStream<S> {
             Some(chunk) => chunk,
             None => ready!(self.stream.poll_recv(cx))?,
         };
-        let digested = self.tls.read_tls(&mut &*chunk)?;
-        if digested == 0 && self.tls.is_handshaking() {
+        if chunk.is_empty() && self.tls.is_handshaking() {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        chunk.advance(digested);
+        let digested = self.digest(&mut chunk);
         self.undigested = Some(chunk).filter(|chunk| !chunk.is_empty());
-        if let Err(error) = self.tls.process_new_packets() {
+        if let Err(error) = digested {
             self.send_alert(cx);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            return Poll::Ready(Err(error));
         }
         // Key updates (RFC 8446 §4.6.3) are answered without waiting for our next write. A peer that takes nothing more may
         // have said something before: only the writer learns of it.
         self.encrypted_to_queue()?;
         let _ = self.stream.poll_flush(cx);
         Poll::Ready(Ok(()))
+    }
+
+    /// Has rustls read `chunk` until it has made plaintext of some of it, or the chunk is used up: it reads a few KiB at a
+    /// time. An empty chunk is the end of the stream.
+    fn digest(&mut self, chunk: &mut Chunk) -> io::Result<()> {
+        loop {
+            let count = self.tls.read_tls(&mut &**chunk)?;
+            chunk.advance(count);
+            let state = self.tls.process_new_packets();
+            let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            if chunk.is_empty() || count == 0 || state.plaintext_bytes_to_read() > 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// The alert rustls chose is worth one try; the connection is over either way.
@@ -104,9 +117,7 @@ impl<S: Stream> TlsStream<S> {
 
     fn encrypted_to_queue(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
-            let mut chunk = Chunk::empty();
-            self.tls.write_tls(&mut Filling(&mut chunk))?;
-            self.stream.send(chunk);
+            self.tls.write_tls(&mut Outlet(&mut self.stream))?;
         }
         Ok(())
     }
@@ -178,16 +189,16 @@ impl<S: Stream> hyper::rt::Write for TlsStream<S> {
     }
 }
 
-/// A chunk as rustls writes it: full means no more for now.
-struct Filling<'a>(&'a mut Chunk);
+/// A stream as rustls writes to it.
+struct Outlet<'a, S>(&'a mut S);
 
-impl Write for Filling<'_> {
+impl<S: Stream> Write for Outlet<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.0.fill(bytes))
+        Ok(self.0.write(&[IoSlice::new(bytes)]))
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(slices.iter().map(|slice| self.0.fill(slice)).sum())
+        Ok(self.0.write(slices))
     }
 
     fn flush(&mut self) -> io::Result<()> {

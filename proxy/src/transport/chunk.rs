@@ -1,6 +1,6 @@
 //! Buffers of a worker's own pool.
 
-use std::{cell::RefCell, fmt, ops::Deref};
+use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref};
 
 /// Received bytes, or bytes to send, in a buffer of the worker's pool, to which it returns when dropped.
 pub struct Chunk {
@@ -54,17 +54,22 @@ impl Chunk {
         self.start = self.start.saturating_add(count).min(self.bytes.len());
     }
 
-    /// The buffer itself, for an operation that owns it; what was left out is gone only from `&self`.
-    pub(super) fn into_parts(mut self) -> (Vec<u8>, usize) {
-        (std::mem::take(&mut self.bytes), self.start)
+    /// Appends what `receive` writes to the beginning of what is left of the buffer; it says how much that was.
+    #[expect(unsafe_code, reason = "the kernel fills memory that is not initialised")]
+    pub(super) fn receive(
+        &mut self,
+        receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let count = receive(self.bytes.spare_capacity_mut())?;
+        // SAFETY: both back ends return what the kernel, or tokio, says it has written there; that is within the capacity.
+        unsafe { self.bytes.set_len(self.bytes.len() + count) };
+        Ok(())
     }
 
-    pub(super) fn from_parts(bytes: Vec<u8>, start: usize) -> Self {
-        Self { bytes, start }
-    }
-
-    pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Memory that is not the pool's.
+    #[cfg(test)]
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
     }
 }
 

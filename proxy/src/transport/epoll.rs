@@ -3,14 +3,21 @@
 use std::{
     future::Future,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     net::SocketAddr,
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
 
 use super::{
-    Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport, queue::SendQueue, socket::unacknowledged,
+    Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
+    queue::{BATCH, SendQueue},
+    socket::unacknowledged,
 };
 
 /// Sockets over epoll.
@@ -67,7 +74,10 @@ impl EpollStream {
     /// Writes until at most `limit` bytes are left.
     fn poll_write(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
         while self.queue.bytes() > limit {
-            let slices: Vec<IoSlice<'_>> = self.queue.front().map(|chunk| IoSlice::new(chunk)).collect();
+            let mut slices = [IoSlice::new(&[]); BATCH];
+            for (slice, chunk) in slices.iter_mut().zip(self.queue.front()) {
+                *slice = IoSlice::new(chunk);
+            }
             match self.socket.try_write_vectored(&slices) {
                 Ok(count) => self.queue.taken(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -85,15 +95,28 @@ impl EpollStream {
 
 impl Stream for EpollStream {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
-        loop {
-            ready!(self.socket.poll_read_ready(cx))?;
-            let mut chunk = Chunk::empty();
-            match self.socket.try_read_buf(chunk.bytes_mut()) {
-                Ok(_) => return Poll::Ready(Ok(chunk)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        ready!(self.socket.poll_read_ready(cx))?;
+        let mut chunk = Chunk::empty();
+        let received = chunk.receive(|place| match self.poll_recv_into(cx, place) {
+            Poll::Ready(received) => received,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            received => Poll::Ready(received.map(|()| chunk)),
         }
+    }
+
+    fn poll_recv_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        // tokio's own reading, unlike `try_read`, takes a buffer that was not filled for the end of readiness, and so saves
+        // the receive that finds nothing.
+        let mut buffer = ReadBuf::uninit(place);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -102,6 +125,16 @@ impl Stream for EpollStream {
 
     fn send(&mut self, chunk: Chunk) {
         self.queue.push(chunk);
+    }
+
+    fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize {
+        // What fails is told by the next write of the same bytes, which are queued then.
+        if self.queue.bytes() > 0 {
+            return 0;
+        }
+        let count = self.socket.try_write_vectored(slices).unwrap_or(0);
+        self.queue.passed_by(count);
+        count
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,26 +1,25 @@
 //! hyper's `Read` and `Write` over a plain stream.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use hyper::rt::ReadBufCursor;
 
-use super::{Chunk, Outgoing, Stream};
+use super::{Outgoing, Stream};
 
 /// A stream as hyper reads and writes it in cleartext.
 #[derive(Debug)]
 pub struct HyperIo<S> {
     stream: S,
-    unread: Option<Chunk>,
 }
 
 impl<S: Stream> HyperIo<S> {
     /// Around `stream`.
     pub fn new(stream: S) -> Self {
-        Self { stream, unread: None }
+        Self { stream }
     }
 
     /// See [`Stream::outgoing`].
@@ -30,27 +29,37 @@ impl<S: Stream> HyperIo<S> {
 }
 
 impl<S: Stream> hyper::rt::Read for HyperIo<S> {
+    #[expect(unsafe_code, reason = "hyper lends memory that is not initialised")]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let chunk = match self.unread.take() {
-            Some(chunk) => chunk,
-            None => ready!(self.stream.poll_recv(cx))?,
-        };
-        self.unread = lend(chunk, buffer);
+        // SAFETY: `poll_recv_into` writes into what it is lent, and takes nothing back.
+        let place = unsafe { buffer.as_mut() };
+        let count = ready!(self.stream.poll_recv_into(cx, place))?;
+        // SAFETY: so many bytes were received to the beginning of `place`.
+        unsafe { buffer.advance(count) };
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: Stream> hyper::rt::Write for HyperIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.stream.poll_send_ready(cx))?;
-        let mut chunk = Chunk::empty();
-        let count = chunk.fill(bytes);
-        self.stream.send(chunk);
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(self.stream.write(slices)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -60,13 +69,4 @@ impl<S: Stream> hyper::rt::Write for HyperIo<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_shutdown(cx)
     }
-}
-
-/// Copies what fits of `chunk` into `buffer`, and returns the rest.
-fn lend(mut chunk: Chunk, mut buffer: ReadBufCursor<'_>) -> Option<Chunk> {
-    let fitting = chunk.split_at_checked(buffer.remaining()).map_or(&*chunk, |(fitting, _)| fitting);
-    let count = fitting.len();
-    buffer.put_slice(fitting);
-    chunk.advance(count);
-    (!chunk.is_empty()).then_some(chunk)
 }

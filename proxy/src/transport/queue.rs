@@ -27,6 +27,11 @@ impl SendQueue {
         }
     }
 
+    /// The kernel took `count` bytes that were never queued.
+    pub(super) fn passed_by(&mut self, count: usize) {
+        self.given += count as u64;
+    }
+
     /// Forgets everything: the stream has failed, and nothing of it can be sent any more.
     pub(super) fn clear(&mut self) {
         *self = Self { given: self.given, ..Self::default() };
@@ -61,18 +66,38 @@ impl SendQueue {
         }
     }
 
-    /// Takes the next write out; what it does not send comes back by [`SendQueue::put_back`].
-    pub(super) fn take_batch(&mut self) -> Vec<Chunk> {
+    /// Takes the next write out, which is empty when nothing waits; what it does not send comes back by
+    /// [`SendQueue::put_back`].
+    pub(super) fn take_batch(&mut self) -> Batch {
         let count = self.chunks.len().min(BATCH);
-        self.chunks.drain(..count).collect()
+        let mut chunks = self.chunks.drain(..count);
+        Batch { first: chunks.next().unwrap_or_else(Chunk::empty), more: chunks.collect() }
     }
 
     /// Returns a batch of which the kernel took `count` bytes.
-    pub(super) fn put_back(&mut self, batch: Vec<Chunk>, count: usize) {
-        for chunk in batch.into_iter().rev() {
+    pub(super) fn put_back(&mut self, batch: Batch, count: usize) {
+        for chunk in batch.more.into_iter().rev() {
             self.chunks.push_front(chunk);
         }
+        self.chunks.push_front(batch.first);
         self.taken(count);
+    }
+}
+
+/// The chunks of one write. The usual one needs no memory of its own.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) first: Chunk,
+    more: Vec<Chunk>,
+}
+
+impl Batch {
+    pub(super) fn is_single(&self) -> bool {
+        self.more.is_empty()
+    }
+
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        std::iter::once(&self.first).chain(&self.more)
     }
 }
 
@@ -112,6 +137,6 @@ mod tests {
 
     /// A chunk without room behind it.
     fn whole(bytes: &[u8]) -> Chunk {
-        Chunk::from_parts(bytes.to_vec(), 0)
+        Chunk::of(bytes.to_vec())
     }
 }

@@ -1,12 +1,13 @@
 //! Listening sockets as the data plane needs them.
 
 use std::{
-    io,
-    net::{SocketAddr, TcpListener},
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Binds `address` and listens: `SO_REUSEPORT` (one socket per worker), IPv6 apart from IPv4, the backlog the kernel's
@@ -62,6 +63,16 @@ pub(super) fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     socket.set_nonblocking(true)?;
     // SAFETY: a `TcpListener` of std owns one descriptor, gives the same one from each `as_fd`, and closes it only in its drop.
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
+}
+
+/// Receives what is there, whatever the socket's mode; nothing is [`io::ErrorKind::WouldBlock`].
+pub(super) fn receive_now(socket: &TcpStream, place: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    SockRef::from(socket).recv_with_flags(place, libc::MSG_DONTWAIT)
+}
+
+/// Sends what the kernel takes at once, whatever the socket's mode.
+pub(super) fn send_now(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    SockRef::from(socket).send_vectored_with_flags(slices, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
 }
 
 fn prepare(socket: &Socket, address: SocketAddr, awaits: Awaits) -> io::Result<()> {

@@ -1,37 +1,38 @@
 //! The back end over `io_uring`.
 //!
+//! The ring waits and sends; what is there is received at once, by a system call of its own. A receive in the ring would be
+//! a second turn of the loop (after the poll that waits without a buffer), or, with buffers the kernel picks from, a third
+//! submission (the buffer's replacement).
+//!
 //! What the ring asks for, and tokio-uring leaves to its user:
 //! an operation owns its buffer until its completion, and dropping its future cancels nothing. So a stream stores the one
-//! receive and the one send it has in flight, and its drop shuts the socket down both ways, upon which the kernel completes
-//! both; the driver holds descriptor and buffers until then and closes the descriptor after them.
+//! poll and the one send it has in flight, and its drop shuts the socket down both ways, upon which the kernel completes
+//! both; the driver holds socket and buffers until then, and the last holder closes it.
 //! Accepting and connecting go by readiness (the ring's runtime is tokio's, with epoll): an accept that is dropped in the ring
 //! takes one more connection and leaks it, and it could be stopped only by shutting the listening socket down, for a
 //! successor who holds a copy of the descriptor, too.
 //! Streams are in blocking mode: on a non-blocking socket the ring answers EAGAIN instead of waiting.
 
+mod operation;
+
 use std::{
     future::Future,
-    io,
-    net::SocketAddr,
-    os::fd::AsRawFd,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{Shutdown, SocketAddr, TcpStream},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use io_uring::{cqueue, opcode, types};
 use tokio::io::unix::AsyncFd;
-use tokio_uring::{
-    OneshotOutputTransform, UnsubmittedOneshot,
-    buf::{BoundedBuf, Slice},
-    net::TcpStream,
-};
 
+use self::operation::{AwaitingReadable, Sending};
 use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll::ended,
     queue::SendQueue,
-    socket::{unacknowledged, watch},
+    socket::{receive_now, send_now, unacknowledged, watch},
 };
 
 /// Sockets over `io_uring`.
@@ -54,7 +55,7 @@ impl Transport for Uring {
     async fn connect(&self, to: SocketAddr) -> io::Result<UringStream> {
         let socket = tokio::net::TcpStream::connect(to).await?.into_std()?;
         socket.set_nonblocking(false)?;
-        UringStream::new(TcpStream::from_std(socket))
+        UringStream::new(socket)
     }
 }
 
@@ -73,9 +74,7 @@ impl Listener for UringListener {
             // accept(2): the new socket does not inherit O_NONBLOCK on Linux.
             if let Ok(accepted) = readiness.try_io(|socket| socket.get_ref().accept()) {
                 let (socket, peer) = accepted?;
-                return Poll::Ready(
-                    UringStream::new(TcpStream::from_std(socket)).map(|stream| (stream, peer)),
-                );
+                return Poll::Ready(UringStream::new(socket).map(|stream| (stream, peer)));
             }
         }
     }
@@ -84,26 +83,49 @@ impl Listener for UringListener {
 /// A connection.
 pub struct UringStream {
     socket: Rc<TcpStream>,
-    receive: Option<Operation<io::Result<Chunk>>>,
+    readable: Option<AwaitingReadable>,
+    /// Receives that may yet be tried without asking the ring: after one that filled its buffer, more is likely there.
+    eager: u8,
     queue: SendQueue,
-    sending: Option<Operation<Written>>,
+    sending: Option<Sending>,
 }
 
 impl UringStream {
     fn new(socket: TcpStream) -> io::Result<Self> {
         socket.set_nodelay(true)?;
-        Ok(Self { socket: Rc::new(socket), receive: None, queue: SendQueue::default(), sending: None })
+        let socket = Rc::new(socket);
+        Ok(Self { socket, readable: None, eager: 0, queue: SendQueue::default(), sending: None })
     }
 
-    /// Writes until at most `limit` bytes are on their way.
-    fn poll_write(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
+    /// Ready when a receive is worth trying.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.eager == 0 {
+            let Self { socket, readable, .. } = self;
+            let waiting = readable.get_or_insert_with(|| operation::await_readable(socket));
+            let readiness = ready!(Pin::new(waiting).poll(cx));
+            self.readable = None;
+            readiness?;
+            self.eager = EAGER;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn receive_now(&mut self, place: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        let received = receive_now(&self.socket, place);
+        let filled = received.as_ref().is_ok_and(|count| *count == place.len());
+        self.eager = if filled { self.eager.saturating_sub(1) } else { 0 };
+        received
+    }
+
+    /// Sends until at most `limit` bytes are on their way.
+    fn poll_send(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
         while self.queue.bytes() > limit {
             let Self { socket, queue, sending, .. } = self;
-            let write = sending.get_or_insert_with(|| Box::pin(write(Rc::clone(socket), queue.take_batch())));
-            let (written, buffers) = ready!(write.as_mut().poll(cx));
+            let sending = sending.get_or_insert_with(|| operation::send(socket, queue.take_batch()));
+            let (sent, batch) = ready!(Pin::new(sending).poll(cx));
             self.sending = None;
-            match written {
-                Ok(count) => self.queue.put_back(buffers.into_iter().map(chunk_of).collect(), count),
+            match sent {
+                Ok(count) => self.queue.put_back(batch, count),
                 Err(error) => {
                     self.queue.clear();
                     return Poll::Ready(Err(error));
@@ -116,23 +138,50 @@ impl UringStream {
 
 impl Stream for UringStream {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
-        let socket = &self.socket;
-        let receive = self.receive.get_or_insert_with(|| Box::pin(receive(Rc::clone(socket))));
-        let received = ready!(receive.as_mut().poll(cx));
-        self.receive = None;
-        Poll::Ready(received)
+        loop {
+            ready!(self.poll_readable(cx))?;
+            let mut chunk = Chunk::empty();
+            match chunk.receive(|place| self.receive_now(place)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Poll::Ready(received.map(|()| chunk)),
+            }
+        }
+    }
+
+    fn poll_recv_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_readable(cx))?;
+            match self.receive_now(place) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Poll::Ready(received),
+            }
+        }
     }
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, SEND_LIMIT)
+        self.poll_send(cx, SEND_LIMIT)
     }
 
     fn send(&mut self, chunk: Chunk) {
         self.queue.push(chunk);
     }
 
+    fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize {
+        // What fails is told by the operation that the same bytes are queued for.
+        if self.queue.bytes() > 0 {
+            return 0;
+        }
+        let count = send_now(&self.socket, slices).unwrap_or(0);
+        self.queue.passed_by(count);
+        count
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, 0)
+        self.poll_send(cx, 0)
     }
 
     fn outgoing(&self) -> Outgoing {
@@ -141,15 +190,15 @@ impl Stream for UringStream {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
-        Poll::Ready(ended(self.socket.shutdown(std::net::Shutdown::Write)))
+        Poll::Ready(ended(self.socket.shutdown(Shutdown::Write)))
     }
 }
 
 impl Drop for UringStream {
     fn drop(&mut self) {
         // Only what is in flight needs it; without, closing the descriptor says the same.
-        if self.receive.is_some() || self.sending.is_some() {
-            let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        if self.readable.is_some() || self.sending.is_some() {
+            let _ = self.socket.shutdown(Shutdown::Both);
         }
     }
 }
@@ -174,49 +223,7 @@ fn send_and_receive() -> io::Result<()> {
     })?
 }
 
-/// Waits until there is something to read, and takes a buffer only then.
-async fn receive(socket: Rc<TcpStream>) -> io::Result<Chunk> {
-    let poll = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), READABLE).build();
-    UnsubmittedOneshot::new(Rc::clone(&socket), Readiness, poll).submit().await?;
-    let (bytes, _) = Chunk::empty().into_parts();
-    let (count, bytes) = socket.read(bytes).await;
-    count.map(|_| Chunk::from_parts(bytes, 0))
-}
-
-/// The output of a poll operation: whether it ended well. The socket it holds stays open until then.
-struct Readiness;
-
-impl OneshotOutputTransform for Readiness {
-    type Output = io::Result<()>;
-    type StoredData = Rc<TcpStream>;
-
-    fn transform_oneshot_output(self, _: Rc<TcpStream>, completion: cqueue::Entry) -> io::Result<()> {
-        match completion.result() {
-            error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
-            _ => Ok(()),
-        }
-    }
-}
-
-async fn write(socket: Rc<TcpStream>, batch: Vec<Chunk>) -> Written {
-    socket.writev(batch.into_iter().map(slice_of).collect()).await
-}
-
-fn slice_of(chunk: Chunk) -> Slice<Vec<u8>> {
-    let (bytes, start) = chunk.into_parts();
-    bytes.slice(start..)
-}
-
-fn chunk_of(slice: Slice<Vec<u8>>) -> Chunk {
-    let start = slice.begin();
-    Chunk::from_parts(slice.into_inner(), start)
-}
-
-/// What the kernel took of a write, and the write's buffers.
-type Written = (io::Result<usize>, Vec<Slice<Vec<u8>>>);
-
-type Operation<T> = Pin<Box<dyn Future<Output = T>>>;
-
 /// Submissions a worker can batch before it has to enter the kernel.
 const RING_ENTRIES: u32 = 1024;
-const READABLE: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
+/// Receives in a row before other tasks have their turn.
+const EAGER: u8 = 16;

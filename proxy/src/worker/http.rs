@@ -179,9 +179,8 @@ async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool)
 fn http1(limits: &config::Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // Only a backstop: `Activity` is stricter.
-        .header_read_timeout(*limits.idle + *limits.header_timeout)
+        // `Activity` is stricter, and needs no timer for each head.
+        .header_read_timeout(None)
         .max_header_size(usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX))
         .max_headers(limits.header_fields);
     builder

@@ -1,0 +1,90 @@
+//! Load that wrk does not make: handshakes in full (wrk resumes sessions), and large bodies both ways.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use rustls::{ClientConfig, client::Resumption};
+
+use super::subject::Subject;
+use crate::{authority, kept::Kept};
+
+/// Makes exchanges with one subject.
+pub(super) struct Client {
+    to: SocketAddr,
+    config: Arc<ClientConfig>,
+}
+
+/// What one exchange is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exchange {
+    OnNewConnection,
+    Download,
+    Upload,
+}
+
+impl Client {
+    pub(super) fn new(subject: &Subject) -> anyhow::Result<Self> {
+        let roots = authority::roots(subject.roots())?;
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, subject.port()));
+        Ok(Self { to, config: Arc::new(config) })
+    }
+
+    /// One exchange after the other on each of some threads for `duration`; how many there were.
+    pub(super) fn load(&self, exchange: Exchange, duration: Duration) -> anyhow::Result<u64> {
+        let until = Instant::now() + duration;
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..THREADS).map(|_| scope.spawn(move || self.exchange_until(until, exchange))).collect();
+            threads.into_iter().try_fold(0, |sum, thread| {
+                let count = thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+                anyhow::Ok(sum + count)
+            })
+        })
+    }
+
+    fn exchange_until(&self, until: Instant, exchange: Exchange) -> anyhow::Result<u64> {
+        let request = exchange.request();
+        let mut connection = self.connect()?;
+        let mut count = 0;
+        while Instant::now() < until {
+            if exchange == Exchange::OnNewConnection && count > 0 {
+                connection = self.connect()?;
+            }
+            let status = connection.send(&request)?;
+            ensure!(status == 200, "answered with {status}");
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn connect(&self) -> anyhow::Result<Kept> {
+        Kept::connect_with(self.to, "localhost", Arc::clone(&self.config))
+    }
+}
+
+impl Exchange {
+    fn request(self) -> Vec<u8> {
+        let head = match self {
+            Self::OnNewConnection => "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            Self::Download => "GET /body HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            Self::Upload => {
+                let head = format!(
+                    "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
+                );
+                return [head.into_bytes(), vec![b'x'; BODY_BYTES]].concat();
+            }
+        };
+        head.as_bytes().to_vec()
+    }
+}
+
+/// What a large body is.
+pub(super) const BODY_BYTES: usize = 16 << 20;
+const THREADS: usize = 4;

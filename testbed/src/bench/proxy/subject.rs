@@ -1,0 +1,164 @@
+//! A proxy under measurement: its process, its port, and the CPU time it has used.
+
+use std::{
+    fmt, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    sys::signal::{Signal, kill},
+    time::ClockId,
+    unistd::Pid,
+};
+
+use super::nginx::Nginx;
+
+/// A running proxy, or the upstream behind all of them.
+pub(super) struct Subject {
+    name: String,
+    port: u16,
+    roots: PathBuf,
+    child: Child,
+}
+
+impl Subject {
+    /// Gatehouse with one worker over `io`, its own issuer, its guard and access log off.
+    pub(super) fn gatehouse(folder: &Path, binary: &Path, io: &str, upstream: &Self) -> anyhow::Result<Self> {
+        let [https, http, metrics] = [free_port()?, free_port()?, free_port()?];
+        let state = folder.join(io);
+        let config = state.with_extension("toml");
+        fs::write(
+            &config,
+            format!(
+                "state_directory = \"{state}\"\n\
+                 [listen]\nhttps = [\"127.0.0.1:{https}\"]\nhttp = [\"127.0.0.1:{http}\"]\n\
+                 [worker]\nthreads = 1\nio = \"{io}\"\n\
+                 [[domains.static]]\nname = \"localhost\"\ntarget = \"http://127.0.0.1:{port}\"\n\
+                 [upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
+                 [control]\nmetrics = \"127.0.0.1:{metrics}\"\n\
+                 [log]\naccess = false\nfilter = \"warn\"\n",
+                state = state.display(),
+                port = upstream.port
+            ),
+        )?;
+        let mut command = Command::new(binary);
+        command.arg("--config").arg(&config).arg("run");
+        let log = state.with_extension("log");
+        Self::start(&format!("gatehouse {io}"), https, command, &log, state.join(GATEHOUSE_ROOT))
+    }
+
+    pub(super) fn nginx(folder: &Path, name: &str, config: &Nginx) -> anyhow::Result<Self> {
+        let file = folder.join(name).with_extension("conf");
+        fs::write(&file, &config.text)?;
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&file).arg("-p").arg(folder).args(["-g", "daemon off;"]);
+        Self::start(name, config.port, command, &file.with_extension("log"), config.roots.clone())
+    }
+
+    /// Its name in the table.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Who signs what it presents.
+    pub(super) fn roots(&self) -> &Path {
+        &self.roots
+    }
+
+    /// What its process and its children have used so far, user and system.
+    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+        let mut spent = Duration::ZERO;
+        for pid in family(self.child.id())? {
+            spent += Duration::from(ClockId::pid_cpu_clock_id(pid)?.now()?);
+        }
+        Ok(spent)
+    }
+
+    fn start(
+        name: &str,
+        port: u16,
+        mut command: Command,
+        log: &Path,
+        roots: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let output = fs::File::create(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {name}; `cargo xtask setup` installs it"))?;
+        let subject = Self { name: name.to_owned(), port, roots, child };
+        subject.wait_until_listening().with_context(|| fs::read_to_string(log).unwrap_or_default())?;
+        Ok(subject)
+    }
+
+    fn wait_until_listening(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START;
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            ensure!(Instant::now() < deadline, "{self} does not listen on port {}", self.port);
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        // nginx's master ends its worker on SIGTERM, and would leave it behind on SIGKILL.
+        if let Some(pid) = pid_of(self.child.id()) {
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The first core this process may run on: where Gatehouse pins its first worker.
+pub(super) fn first_core() -> anyhow::Result<usize> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    (0..CpuSet::count()).find(|core| set.is_set(*core).unwrap_or(false)).context("no core")
+}
+
+/// A process and its children (proc(5), `/proc/pid/stat` field 4).
+fn family(process: u32) -> anyhow::Result<Vec<Pid>> {
+    let mut family = vec![pid_of(process).context("no process id")?];
+    for entry in fs::read_dir("/proc")?.flatten() {
+        // A process may end between the listing and the reading.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+        let parent = tail.split_whitespace().nth(1).and_then(|parent| parent.parse::<u32>().ok());
+        let own = head.split_whitespace().next().and_then(|own| own.parse().ok());
+        if let (Some(own), true) = (own, parent == Some(process)) {
+            family.extend(pid_of(own));
+        }
+    }
+    Ok(family)
+}
+
+fn pid_of(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().filter(|id| *id > 0).map(Pid::from_raw)
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// The internal issuer's root, in the state directory.
+const GATEHOUSE_ROOT: &str = "internal-root.pem";
+const START: Duration = Duration::from_secs(20);
