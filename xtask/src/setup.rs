@@ -15,6 +15,8 @@ use xshell::{Shell, cmd};
 pub(crate) enum Purpose {
     /// `run` and `test`.
     Run,
+    /// `package`.
+    Package,
     /// Benchmarks as well.
     All,
 }
@@ -22,13 +24,16 @@ pub(crate) enum Purpose {
 /// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
 pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     let needed = PACKAGES.iter().filter(|package| match package.group {
-        Group::Tests => true,
+        Group::Tests => matches!(purpose, Purpose::Run | Purpose::All),
         Group::Toolchain => !has_nightly_sources(shell),
+        Group::Packaging => matches!(purpose, Purpose::Package | Purpose::All),
+        Group::Debian => purpose != Purpose::Run,
         Group::Benches => purpose == Purpose::All,
     });
     let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
     install_packages(shell, &missing)?;
-    install_bpf_linker(shell)
+    install_bpf_linker(shell)?;
+    if matches!(purpose, Purpose::Package | Purpose::All) { install_cargo_deb(shell) } else { Ok(()) }
 }
 
 /// Fails with the remedy unless this is root: namespaces, XDP and ports below 1024 need it.
@@ -56,6 +61,8 @@ struct Package {
 enum Group {
     Tests,
     Toolchain,
+    Packaging,
+    Debian,
     Benches,
 }
 
@@ -114,7 +121,7 @@ fn stop_services(shell: &Shell, installed: &[&Package]) -> anyhow::Result<()> {
 }
 
 fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
-    if on_path("bpf-linker") || cargo_home().is_some_and(|home| home.join("bin/bpf-linker").exists()) {
+    if has_cargo_command("bpf-linker") {
         return Ok(());
     }
     println!("  bpf-linker       links the XDP program; installing it with cargo, which takes two minutes");
@@ -127,6 +134,19 @@ fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
     let install = cmd!(shell, "cargo install --quiet bpf-linker --version {BPF_LINKER}");
     install.args(["--no-default-features", "--features", "llvm-22"]).quiet().run()?;
     Ok(())
+}
+
+fn install_cargo_deb(shell: &Shell) -> anyhow::Result<()> {
+    if has_cargo_command("cargo-deb") {
+        return Ok(());
+    }
+    println!("  cargo-deb        packs the Debian package; installing it with cargo, which takes a minute");
+    cmd!(shell, "cargo install --quiet --locked cargo-deb --version {CARGO_DEB}").quiet().run()?;
+    Ok(())
+}
+
+fn has_cargo_command(name: &str) -> bool {
+    on_path(name) || cargo_home().is_some_and(|home| home.join("bin").join(name).exists())
 }
 
 /// Whether rustup has a nightly with the standard library's sources, so that Debian's compiler is not needed.
@@ -172,6 +192,14 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Toolchain, "libzstd-dev", "/usr/include/zstd.h", "likewise"),
     Package::new(Group::Toolchain, "libxml2-dev", "/usr/include/libxml2/libxml/parser.h", "likewise"),
     Package::new(Group::Toolchain, "g++", "g++", "its linking needs libstdc++"),
+    Package::new(Group::Packaging, "dpkg-dev", "dpkg-shlibdeps", "finds what the binary depends on"),
+    Package::new(Group::Packaging, "lintian", "lintian", "knows what Debian asks of a package"),
+    Package::new(
+        Group::Debian,
+        "mmdebstrap",
+        "mmdebstrap",
+        "makes the Debian to try the package in, and the disk's",
+    ),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
@@ -180,6 +208,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
 const BPF_LINKER: &str = "0.13.0";
+const CARGO_DEB: &str = "3.8.0";
 
 #[cfg(test)]
 mod tests {
