@@ -4,6 +4,7 @@
 mod bench;
 mod build_ebpf;
 mod check;
+mod image;
 mod package;
 mod places;
 mod run;
@@ -37,6 +38,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::BuildEbpf => build_ebpf::run(),
         Command::Bench { name } => bench::run(name),
         Command::Package { step } => package::run(step),
+        Command::Image { step } => image::run(step),
     }
 }
 
@@ -80,5 +82,10 @@ enum Command {
     Package {
         #[command(subcommand)]
         step: Option<package::Step>,
+    },
+    /// Make the appliance's image, step by step, in target/image
+    Image {
+        #[command(subcommand)]
+        step: image::Step,
     },
 }
