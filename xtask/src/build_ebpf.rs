@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::shell;
+use crate::{places::Places, shell};
 
 /// Builds both objects, and has the kernel verify them when they have changed.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -77,12 +77,14 @@ impl Toolchain {
 }
 
 fn build(shell: &Shell, toolchain: &Toolchain) -> anyhow::Result<()> {
+    let places = Places::of(&shell.current_dir())?.rust_flags();
+    let flags: Vec<&str> = FLAGS.into_iter().chain(places.iter().map(String::as_str)).collect();
     toolchain
         .cargo(shell)
         .args(["build", "--quiet", "--package", "proxy-ebpf", "--release", "-Z", "build-std=core"])
         // A folder of its own: sharing one would make this wait for, and spoil, every other build.
         .args(["--target", TARGET, "--target-dir", "target/ebpf-build"])
-        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTUP_TOOLCHAIN")
         .quiet()

@@ -4,10 +4,14 @@
 mod bench;
 mod build_ebpf;
 mod check;
+mod image;
+mod package;
+mod places;
 mod run;
 mod setup;
 mod summary;
 mod test;
+mod units;
 
 use std::{path::Path, process::ExitCode};
 
@@ -33,6 +37,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Bench { name } => bench::run(name),
+        Command::Package { step } => package::run(step),
+        Command::Image { step } => image::run(step),
     }
 }
 
@@ -71,5 +77,15 @@ enum Command {
         /// What to measure
         #[arg(value_enum)]
         name: bench::Name,
+    },
+    /// Build the Debian package with its papers, parts list and checksums, in target/package
+    Package {
+        #[command(subcommand)]
+        step: Option<package::Step>,
+    },
+    /// Make the appliance's image, step by step, in target/image
+    Image {
+        #[command(subcommand)]
+        step: image::Step,
     },
 }

@@ -15,6 +15,10 @@ use xshell::{Shell, cmd};
 pub(crate) enum Purpose {
     /// `run` and `test`.
     Run,
+    /// `package`.
+    Package,
+    /// `image`.
+    Image,
     /// Benchmarks as well.
     All,
 }
@@ -22,13 +26,20 @@ pub(crate) enum Purpose {
 /// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
 pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     let needed = PACKAGES.iter().filter(|package| match package.group {
-        Group::Tests => true,
-        Group::Toolchain => !has_nightly_sources(shell),
+        Group::Tests => matches!(purpose, Purpose::Run | Purpose::All),
+        Group::Toolchain => purpose != Purpose::Image && !has_nightly_sources(shell),
+        Group::Packaging => matches!(purpose, Purpose::Package | Purpose::All),
+        Group::Image => matches!(purpose, Purpose::Image | Purpose::All),
+        Group::Debian => purpose != Purpose::Run,
         Group::Benches => purpose == Purpose::All,
     });
     let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
     install_packages(shell, &missing)?;
-    install_bpf_linker(shell)
+    if purpose == Purpose::Image {
+        return install_qemu(shell);
+    }
+    install_bpf_linker(shell)?;
+    if matches!(purpose, Purpose::Package | Purpose::All) { install_cargo_deb(shell) } else { Ok(()) }
 }
 
 /// Fails with the remedy unless this is root: namespaces, XDP and ports below 1024 need it.
@@ -56,6 +67,10 @@ struct Package {
 enum Group {
     Tests,
     Toolchain,
+    Packaging,
+    Image,
+    /// Of both.
+    Debian,
     Benches,
 }
 
@@ -114,7 +129,7 @@ fn stop_services(shell: &Shell, installed: &[&Package]) -> anyhow::Result<()> {
 }
 
 fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
-    if on_path("bpf-linker") || cargo_home().is_some_and(|home| home.join("bin/bpf-linker").exists()) {
+    if has_cargo_command("bpf-linker") {
         return Ok(());
     }
     println!("  bpf-linker       links the XDP program; installing it with cargo, which takes two minutes");
@@ -127,6 +142,58 @@ fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
     let install = cmd!(shell, "cargo install --quiet bpf-linker --version {BPF_LINKER}");
     install.args(["--no-default-features", "--features", "llvm-22"]).quiet().run()?;
     Ok(())
+}
+
+fn install_qemu(shell: &Shell) -> anyhow::Result<()> {
+    if on_path("qemu-system-x86_64") {
+        return Ok(());
+    }
+    println!("  qemu-system-x86  bakes and boots the image; installing it with apt-get");
+    let folder = shell.create_temp_dir()?;
+    let options = backports(shell, folder.path())?;
+    let _noninteractive = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
+    cmd!(shell, "apt-get -qq update").args(&options).quiet().run()?;
+    cmd!(shell, "apt-get -qq install --yes --no-install-recommends qemu-system-x86")
+        .args(&options)
+        .quiet()
+        .ignore_stdout()
+        .run()
+        .context("qemu-system-x86 cannot be installed")
+}
+
+/// Where `qemu-utils` came from bookworm-backports, the emulator of bookworm conflicts with it: then it comes from there,
+/// too, by a list of sources in `folder` that is used once.
+fn backports(shell: &Shell, folder: &Path) -> anyhow::Result<Vec<String>> {
+    let format = "--showformat=${Version}";
+    let utils = cmd!(shell, "dpkg-query --show {format} qemu-utils").quiet().read()?;
+    if !utils.contains("~bpo12") {
+        return Ok(Vec::new());
+    }
+    let release = "Codename: bookworm";
+    let uris = cmd!(shell, "apt-get indextargets --format $(REPO_URI) {release}").quiet().read()?;
+    let uri = uris.lines().next().context("apt knows no source of bookworm")?;
+    let (list, lists) = (folder.join("sources.list"), folder.join("lists"));
+    shell.write_file(&list, format!("deb {uri} bookworm main\ndeb {uri} bookworm-backports main\n"))?;
+    shell.create_dir(lists.join("partial"))?;
+    Ok(vec![
+        format!("-oDir::Etc::sourcelist={}", list.display()),
+        "-oDir::Etc::sourceparts=/dev/null".to_owned(),
+        format!("-oDir::State::lists={}", lists.display()),
+        "-oAPT::Default-Release=bookworm-backports".to_owned(),
+    ])
+}
+
+fn install_cargo_deb(shell: &Shell) -> anyhow::Result<()> {
+    if has_cargo_command("cargo-deb") {
+        return Ok(());
+    }
+    println!("  cargo-deb        packs the Debian package; installing it with cargo, which takes a minute");
+    cmd!(shell, "cargo install --quiet --locked cargo-deb --version {CARGO_DEB}").quiet().run()?;
+    Ok(())
+}
+
+fn has_cargo_command(name: &str) -> bool {
+    on_path(name) || cargo_home().is_some_and(|home| home.join("bin").join(name).exists())
 }
 
 /// Whether rustup has a nightly with the standard library's sources, so that Debian's compiler is not needed.
@@ -172,6 +239,24 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Toolchain, "libzstd-dev", "/usr/include/zstd.h", "likewise"),
     Package::new(Group::Toolchain, "libxml2-dev", "/usr/include/libxml2/libxml/parser.h", "likewise"),
     Package::new(Group::Toolchain, "g++", "g++", "its linking needs libstdc++"),
+    Package::new(Group::Packaging, "dpkg-dev", "dpkg-shlibdeps", "finds what the binary depends on"),
+    Package::new(Group::Packaging, "lintian", "lintian", "knows what Debian asks of a package"),
+    Package::new(
+        Group::Debian,
+        "mmdebstrap",
+        "mmdebstrap",
+        "makes the Debian to try the package in, and the disk's",
+    ),
+    Package::new(Group::Image, "packer", "packer", "bakes the image"),
+    Package::new(Group::Image, "openssh-client", "ssh-keygen", "the key that Packer provisions with"),
+    Package::new(Group::Image, "shellcheck", "shellcheck", "reads the image's scripts"),
+    Package::new(Group::Image, "fdisk", "sfdisk", "partitions the base disk"),
+    Package::new(Group::Image, "dosfstools", "mkfs.vfat", "its EFI partition"),
+    Package::new(Group::Image, "mtools", "mcopy", "likewise"),
+    Package::new(Group::Image, "grub2-common", "grub-mkimage", "its boot loader"),
+    Package::new(Group::Image, "grub-pc-bin", "/usr/lib/grub/i386-pc", "likewise, for BIOS"),
+    Package::new(Group::Image, "grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi", "likewise, for UEFI"),
+    Package::new(Group::Image, "qemu-utils", "qemu-img", "compresses disks"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
@@ -180,6 +265,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
 const BPF_LINKER: &str = "0.13.0";
+const CARGO_DEB: &str = "3.8.0";
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Takes away what belongs to this one machine or to its making. Runs last: it ends the way in.
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive
+
+# No SSH daemon by default. The session that runs this lives on, and is the last one.
+if [[ ${KEEP_SSH:-no} != yes ]]; then
+    apt-get --quiet=2 --yes purge openssh-server openssh-sftp-server
+    rm --recursive --force /etc/ssh/sshd_config.d
+fi
+
+apt-get --quiet=2 clean
+rm --recursive --force /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/apt/*.bin
+rm --force /etc/ssh/ssh_host_*
+rm --force /root/.bash_history /root/.wget-hsts /home/*/.bash_history
+rm --recursive --force /root/.ssh /home/*/.ssh /root/.aws /home/*/.aws
+rm --recursive --force /var/lib/gatehouse /var/lib/systemd/random-seed /var/lib/dhcp/*
+rm --recursive --force /var/log/journal/* /var/log/unattended-upgrades/* /var/log/apt/* /var/log/*.log
+
+# The next boot is a first boot. Its user, network and keys come from its own user data.
+cloud-init clean --logs --seed
+rm --force /etc/systemd/network/10-cloud-init-*.network /etc/sudoers.d/90-cloud-init-users
+: >/etc/machine-id
+rm --force /var/lib/dbus/machine-id
+
+# Free blocks become holes, and the image small.
+fstrim --all || true
+sync

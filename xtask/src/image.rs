@@ -1,0 +1,44 @@
+//! `cargo xtask image`: the base disk, the baked image, and what can be said of the templates without either.
+//! Not here: how the image is provisioned (`packer/`), how it behaves once booted (`ami-tests`).
+//! Invariant: a disk is made again only when something that goes into it has changed
+//! (`another_input_is_another_key`).
+
+mod bake;
+mod base;
+mod boot;
+mod disk;
+mod validate;
+
+use crate::{setup, shell};
+
+/// Which part of the image's making.
+#[derive(Clone, Copy, PartialEq, Eq, clap::Subcommand)]
+pub(crate) enum Step {
+    /// Make the bootable Debian that stands for AWS's cloud image here; kept until its inputs change
+    Base,
+    /// Bake the image: the base disk, provisioned by Packer in QEMU
+    Build,
+    /// Check the templates, the units and the scripts; no build, no boot, no network
+    Validate,
+}
+
+/// Does one step.
+pub(crate) fn run(step: Step) -> anyhow::Result<()> {
+    let shell = shell()?;
+    setup::run(&shell, setup::Purpose::Image)?;
+    match step {
+        Step::Base => {
+            setup::require_root(&shell, "image base")?;
+            base::disk(&shell).map(drop)
+        }
+        Step::Build => {
+            setup::require_root(&shell, "image build")?;
+            setup::run(&shell, setup::Purpose::Package)?;
+            bake::run(&shell).map(drop)
+        }
+        Step::Validate => validate::run(&shell),
+    }
+}
+
+/// Everything of images, below the workspace.
+const FOLDER: &str = "target/image";

@@ -1,0 +1,80 @@
+//! `cargo xtask package`: the Debian package, with papers, licences and parts list, into `target/package`.
+//! Not here: what lies in the package (`packer/package`, and `package.metadata.deb` of `proxy/Cargo.toml`).
+//! Invariants: the package is a function of the sources and the compiler (`cargo xtask package reproduce` builds twice and
+//! compares); nothing is linked whose licence is not known and permitted
+//! (`an_expression_is_permitted_by_what_it_lets_us_choose`).
+
+mod archive;
+mod binary;
+mod crates;
+mod licences;
+mod parts;
+mod sbom;
+mod trial;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::{build_ebpf, setup, shell};
+
+pub(crate) use archive::Archive;
+
+/// What to do with the package beyond building it.
+#[derive(Clone, Copy, PartialEq, Eq, clap::Subcommand)]
+pub(crate) enum Step {
+    /// Have lintian look at it; install, upgrade, remove and purge it in a Debian of its own
+    Test,
+    /// Build it a second time in another folder and compare the bytes
+    Reproduce,
+}
+
+/// Builds the package, and then does `step`.
+pub(crate) fn run(step: Option<Step>) -> anyhow::Result<()> {
+    let shell = shell()?;
+    if step == Some(Step::Test) {
+        setup::require_root(&shell, "package test")?;
+    }
+    setup::run(&shell, setup::Purpose::Package)?;
+    let archive = build(&shell)?;
+    match step {
+        None => Ok(()),
+        Some(Step::Test) => trial::run(&shell, &archive),
+        Some(Step::Reproduce) => archive::reproduce(&shell, &archive),
+    }
+}
+
+/// Builds the package of the tree as it is.
+pub(crate) fn build(shell: &Shell) -> anyhow::Result<Archive> {
+    build_ebpf::run()?;
+    let workspace = Workspace::of(shell)?;
+    println!("package: building the binary (minutes the first time)");
+    let binary = binary::build(shell, &workspace)?;
+    let crates = crates::linked(shell)?;
+    licences::judge(&crates)?;
+    parts::lay(shell, &workspace, &binary, &crates)?;
+    archive::pack(shell, &workspace)
+}
+
+/// The tree that is packaged.
+struct Workspace {
+    root: PathBuf,
+    version: String,
+    /// Of the last commit: every time stamp in the package is this one.
+    epoch: String,
+}
+
+impl Workspace {
+    fn of(shell: &Shell) -> anyhow::Result<Self> {
+        let epoch = cmd!(shell, "git log -1 --format=%ct").quiet().read();
+        let epoch = epoch.context("the time of the last commit is unknown: is this a git clone?")?;
+        Ok(Self { root: shell.current_dir(), version: env!("CARGO_PKG_VERSION").to_owned(), epoch })
+    }
+}
+
+/// amd64 for now.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const ARCHITECTURE: &str = "amd64";
+/// Everything the package is made of, below the workspace.
+const FOLDER: &str = "target/package";

@@ -1,0 +1,194 @@
+//! The package's life in a Debian of its own: installed, upgraded, removed, purged, and judged by lintian and systemd.
+//! Not here: how the service runs, for which a machine has to boot (`cargo xtask image test`).
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+use xshell::{Shell, TempDir, cmd};
+
+use super::{Archive, FOLDER};
+use crate::units;
+
+/// Runs the whole life, and says of each step what was seen.
+pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
+    let path = &archive.path;
+    cmd!(shell, "lintian --fail-on error --tag-display-limit 0 {path}")
+        .quiet()
+        .run()
+        .context("lintian objects")?;
+    println!("lintian: no error");
+    let machine = Machine::make(shell)?;
+    let before = machine.files()?;
+    machine.install(path)?;
+    machine.settle_in()?;
+    machine.upgrade(path)?;
+    machine.remove()?;
+    machine.purge(&before)
+}
+
+/// A Debian in a folder, with nothing running in it.
+struct Machine<'a> {
+    shell: &'a Shell,
+    root: PathBuf,
+    _folder: TempDir,
+}
+
+impl<'a> Machine<'a> {
+    /// A fresh one, from a tree that is made once.
+    fn make(shell: &'a Shell) -> anyhow::Result<Self> {
+        let kept = shell.current_dir().join(FOLDER).join("debian");
+        if !kept.exists() {
+            println!("trial: making a Debian to try the package in");
+            let unfinished = kept.with_extension("unfinished");
+            shell.remove_path(&unfinished)?;
+            let include = "--include=systemd,iproute2,ethtool,ca-certificates";
+            cmd!(shell, "mmdebstrap --mode=root --variant=minbase --quiet {include} bookworm {unfinished}")
+                .quiet()
+                .run()?;
+            fs::rename(&unfinished, &kept)?;
+        }
+        let folder = shell.create_temp_dir()?;
+        let root = folder.path().join("root");
+        cmd!(shell, "cp --archive --reflink=auto {kept} {root}").quiet().run()?;
+        Ok(Self { shell, root, _folder: folder })
+    }
+
+    fn install(&self, archive: &Path) -> anyhow::Result<()> {
+        self.dpkg_install(archive)?;
+        self.inside("getent passwd gatehouse")?;
+        let said = self.inside("gatehouse validate")?;
+        ensure!(
+            said.contains("/etc/gatehouse/gatehouse.toml"),
+            "the settings it came with are not used: {said}"
+        );
+        self.expect(&[ENABLED, "/etc/gatehouse/conf.d", "/run/gatehouse"])?;
+        self.inside(
+            "systemd-analyze verify --man=no gatehouse.service run-gatehouse-bpf.mount gatehouse-nic.service",
+        )?;
+        let said = self.inside("systemd-analyze security --offline=true gatehouse.service")?;
+        let exposure = units::exposure(&said)?;
+        println!("install: user, folders and settings are there; units hold, exposure {exposure}");
+        Ok(())
+    }
+
+    /// What an operator and a running service leave behind.
+    fn settle_in(&self) -> anyhow::Result<()> {
+        fs::write(self.path("/etc/gatehouse/gatehouse.toml"), format!("{EDITED}\n"))?;
+        fs::write(self.path("/etc/gatehouse/conf.d/50-operator.toml"), "[log]\nformat = \"json\"\n")?;
+        fs::create_dir_all(self.path("/var/lib/gatehouse"))?;
+        fs::write(self.path("/var/lib/gatehouse/store.db"), "kept")?;
+        Ok(())
+    }
+
+    /// Installs the same package under a later version.
+    fn upgrade(&self, archive: &Path) -> anyhow::Result<()> {
+        let (shell, tree) = (self.shell, self.path("/tmp/next"));
+        let next = self.path("/tmp/next.deb");
+        cmd!(shell, "dpkg-deb --raw-extract {archive} {tree}").quiet().run()?;
+        let control = tree.join("DEBIAN/control");
+        let text = fs::read_to_string(&control)?;
+        let version = text.lines().find_map(|line| line.strip_prefix("Version: ")).context("no version")?;
+        let later = format!("{version}+1");
+        fs::write(&control, text.replace(&format!("Version: {version}"), &format!("Version: {later}")))?;
+        cmd!(shell, "dpkg-deb --root-owner-group -Zgzip -z1 --build {tree} {next}")
+            .quiet()
+            .ignore_stdout()
+            .run()?;
+        self.dpkg_install(&next)?;
+        shell.remove_path(&tree)?;
+        shell.remove_path(&next)?;
+        let now = self.inside("dpkg-query --show --showformat=${Version} gatehouse")?;
+        ensure!(now == later, "after the upgrade the version is {now} and not {later}");
+        let settings = fs::read_to_string(self.path("/etc/gatehouse/gatehouse.toml"))?;
+        ensure!(settings.trim() == EDITED, "the upgrade took the operator's settings: {settings}");
+        self.expect(&[ENABLED, "/var/lib/gatehouse/store.db"])?;
+        println!("upgrade: {version} -> {later}, settings and state as they were");
+        Ok(())
+    }
+
+    fn remove(&self) -> anyhow::Result<()> {
+        self.inside("dpkg --remove gatehouse")?;
+        ensure!(!self.path("/usr/bin/gatehouse").exists(), "the binary is still there");
+        self.expect(&["/var/lib/gatehouse/store.db", "/etc/gatehouse/gatehouse.toml"])?;
+        println!("remove: the program is gone, settings and state are left");
+        Ok(())
+    }
+
+    fn purge(&self, before: &BTreeSet<String>) -> anyhow::Result<()> {
+        self.inside("dpkg --purge gatehouse")?;
+        let after = self.files()?;
+        let left: Vec<_> = after.difference(before).collect();
+        ensure!(left.is_empty(), "purging left {left:?}");
+        let lost: Vec<_> = before.difference(&after).collect();
+        ensure!(lost.is_empty(), "purging took what was there before: {lost:?}");
+        println!("purge: nothing is left but the user");
+        Ok(())
+    }
+
+    fn dpkg_install(&self, archive: &Path) -> anyhow::Result<()> {
+        fs::copy(archive, self.path("/tmp/gatehouse.deb"))?;
+        let done = self.inside("dpkg --force-confold --install /tmp/gatehouse.deb");
+        fs::remove_file(self.path("/tmp/gatehouse.deb"))?;
+        done.map(drop)
+    }
+
+    /// Runs a command inside, with a process table of its own; what it printed, or an error with what it said.
+    fn inside(&self, command: &str) -> anyhow::Result<String> {
+        let (shell, root) = (self.shell, &self.root);
+        let words = command.split(' ');
+        let output = cmd!(shell, "unshare --mount --pid --fork --kill-child --root={root} --mount-proc --")
+            .args(words)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C.UTF-8")
+            // systemd colours and links what it says, also into a pipe.
+            .env("SYSTEMD_COLORS", "0")
+            .env("SYSTEMD_URLIFY", "0")
+            .quiet()
+            .ignore_status()
+            .output()?;
+        if !output.status.success() {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            bail!("`{command}`: {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    fn path(&self, inside: &str) -> PathBuf {
+        self.root.join(inside.trim_start_matches('/'))
+    }
+
+    fn expect(&self, paths: &[&str]) -> anyhow::Result<()> {
+        for path in paths {
+            // A symbolic link counts, wherever it leads.
+            ensure!(self.path(path).symlink_metadata().is_ok(), "{path} is missing");
+        }
+        Ok(())
+    }
+
+    /// Every path that a package may have made: dpkg's and systemd's own books are left out, and so is the user.
+    fn files(&self) -> anyhow::Result<BTreeSet<String>> {
+        let (shell, root) = (self.shell, &self.root);
+        let found = cmd!(shell, "find {root} -xdev -printf /%P\\n").quiet().read()?;
+        let counted = found.lines().filter(|path| !BOOKS.iter().any(|book| path.starts_with(book)));
+        Ok(counted.map(str::to_owned).collect())
+    }
+}
+
+const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/gatehouse.service";
+const EDITED: &str = "state_directory = \"/var/lib/gatehouse\"";
+const BOOKS: [&str; 10] = [
+    "/var/lib/dpkg",
+    "/var/lib/systemd",
+    "/run/systemd",
+    "/var/log",
+    "/var/cache",
+    "/proc",
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+];
