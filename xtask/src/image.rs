@@ -7,6 +7,7 @@ mod bake;
 mod base;
 mod boot;
 mod disk;
+mod rehearse;
 mod validate;
 
 use crate::{setup, shell};
@@ -18,6 +19,8 @@ pub(crate) enum Step {
     Base,
     /// Bake the image: the base disk, provisioned by Packer in QEMU
     Build,
+    /// Provision a copy of the base's tree without booting it, and look at what is left in it
+    Rehearse,
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -35,6 +38,11 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::require_root(&shell, "image build")?;
             setup::run(&shell, setup::Purpose::Package)?;
             bake::run(&shell).map(drop)
+        }
+        Step::Rehearse => {
+            setup::require_root(&shell, "image rehearse")?;
+            setup::run(&shell, setup::Purpose::Package)?;
+            rehearse::run(&shell)
         }
         Step::Validate => validate::run(&shell),
     }
