@@ -1,5 +1,5 @@
 //! The package's life in a Debian of its own: installed, upgraded, removed, purged, and judged by lintian and systemd.
-//! Not here: how the service runs, for which a machine has to boot (`cargo xtask image test`).
+//! Not here: how the service runs, for which a machine has to boot.
 
 use std::{
     collections::BTreeSet,
