@@ -5,13 +5,15 @@ export DEBIAN_FRONTEND=noninteractive
 
 # No SSH daemon by default. The session that runs this lives on, and is the last one.
 if [[ ${KEEP_SSH:-no} != yes ]]; then
-    apt-get --quiet=2 --yes purge openssh-server openssh-sftp-server
+    apt-get --quiet=2 --yes purge openssh-server openssh-sftp-server openssh-client
     rm --recursive --force /etc/ssh/sshd_config.d
 fi
 
 apt-get --quiet=2 clean
 rm --recursive --force /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/apt/*.bin
 rm --force /etc/ssh/ssh_host_*
+# Packer's own copies of these scripts.
+rm --force /tmp/script_*.sh
 rm --force /root/.bash_history /root/.wget-hsts /home/*/.bash_history
 rm --recursive --force /root/.ssh /home/*/.ssh /root/.aws /home/*/.aws
 rm --recursive --force /var/lib/gatehouse /var/lib/systemd/random-seed /var/lib/dhcp/*

@@ -1,12 +1,12 @@
-//! `cargo xtask image`: the base disk, the baked image, and what can be said of the templates without either.
-//! Not here: how the image is provisioned (`packer/`), how it behaves once booted (`ami-tests`).
+//! `cargo xtask image`: the base disk, and what can be said of provisioning and templates without a boot.
+//! Not here: how the image is provisioned (`packer/`).
 //! Invariant: a disk is made again only when something that goes into it has changed
 //! (`another_input_is_another_key`).
 
-mod bake;
 mod base;
 mod boot;
 mod disk;
+mod rehearse;
 mod validate;
 
 use crate::{setup, shell};
@@ -16,8 +16,8 @@ use crate::{setup, shell};
 pub(crate) enum Step {
     /// Make the bootable Debian that stands for AWS's cloud image here; kept until its inputs change
     Base,
-    /// Bake the image: the base disk, provisioned by Packer in QEMU
-    Build,
+    /// Provision a copy of the base's tree without booting it, and look at what is left in it
+    Rehearse,
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -31,10 +31,10 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::require_root(&shell, "image base")?;
             base::disk(&shell).map(drop)
         }
-        Step::Build => {
-            setup::require_root(&shell, "image build")?;
+        Step::Rehearse => {
+            setup::require_root(&shell, "image rehearse")?;
             setup::run(&shell, setup::Purpose::Package)?;
-            bake::run(&shell).map(drop)
+            rehearse::run(&shell)
         }
         Step::Validate => validate::run(&shell),
     }

@@ -4,6 +4,7 @@
 mod bench;
 mod build_ebpf;
 mod check;
+mod debian;
 mod image;
 mod package;
 mod places;

@@ -36,7 +36,7 @@ pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
     install_packages(shell, &missing)?;
     if purpose == Purpose::Image {
-        return install_qemu(shell);
+        return Ok(());
     }
     install_bpf_linker(shell)?;
     if matches!(purpose, Purpose::Package | Purpose::All) { install_cargo_deb(shell) } else { Ok(()) }
@@ -142,45 +142,6 @@ fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
     let install = cmd!(shell, "cargo install --quiet bpf-linker --version {BPF_LINKER}");
     install.args(["--no-default-features", "--features", "llvm-22"]).quiet().run()?;
     Ok(())
-}
-
-fn install_qemu(shell: &Shell) -> anyhow::Result<()> {
-    if on_path("qemu-system-x86_64") {
-        return Ok(());
-    }
-    println!("  qemu-system-x86  bakes and boots the image; installing it with apt-get");
-    let folder = shell.create_temp_dir()?;
-    let options = backports(shell, folder.path())?;
-    let _noninteractive = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
-    cmd!(shell, "apt-get -qq update").args(&options).quiet().run()?;
-    cmd!(shell, "apt-get -qq install --yes --no-install-recommends qemu-system-x86")
-        .args(&options)
-        .quiet()
-        .ignore_stdout()
-        .run()
-        .context("qemu-system-x86 cannot be installed")
-}
-
-/// Where `qemu-utils` came from bookworm-backports, the emulator of bookworm conflicts with it: then it comes from there,
-/// too, by a list of sources in `folder` that is used once.
-fn backports(shell: &Shell, folder: &Path) -> anyhow::Result<Vec<String>> {
-    let format = "--showformat=${Version}";
-    let utils = cmd!(shell, "dpkg-query --show {format} qemu-utils").quiet().read()?;
-    if !utils.contains("~bpo12") {
-        return Ok(Vec::new());
-    }
-    let release = "Codename: bookworm";
-    let uris = cmd!(shell, "apt-get indextargets --format $(REPO_URI) {release}").quiet().read()?;
-    let uri = uris.lines().next().context("apt knows no source of bookworm")?;
-    let (list, lists) = (folder.join("sources.list"), folder.join("lists"));
-    shell.write_file(&list, format!("deb {uri} bookworm main\ndeb {uri} bookworm-backports main\n"))?;
-    shell.create_dir(lists.join("partial"))?;
-    Ok(vec![
-        format!("-oDir::Etc::sourcelist={}", list.display()),
-        "-oDir::Etc::sourceparts=/dev/null".to_owned(),
-        format!("-oDir::State::lists={}", lists.display()),
-        "-oAPT::Default-Release=bookworm-backports".to_owned(),
-    ])
 }
 
 fn install_cargo_deb(shell: &Shell) -> anyhow::Result<()> {

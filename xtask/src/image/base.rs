@@ -13,17 +13,23 @@ use super::{FOLDER, disk};
 /// The base disk; made when none is kept for today's inputs. Debian's own updates do not count as one: they come by
 /// provisioning, and to get them here remove the kept tree.
 pub(super) fn disk(shell: &Shell) -> anyhow::Result<PathBuf> {
+    let tree = tree(shell)?;
     let folder = shell.current_dir().join(FOLDER);
-    shell.create_dir(&folder)?;
-    let tree = kept(shell, &folder.join("tree"), &[TREE], |tree| {
-        println!("image: making a Debian of packages (minutes)");
-        cmd!(shell, "{TREE} {tree}").quiet().run().context("the base's tree cannot be made")
-    })?;
     let inputs =
         [TREE, disk::GRUB_MENU, disk::GRUB_EARLY, "xtask/src/image/disk.rs", "xtask/src/image/boot.rs"];
     let disk = kept(shell, &folder.join("base"), &inputs, |disk| disk::make(shell, &tree, disk))?;
     println!("image: base {} ({} MiB)", disk.display(), fs::metadata(&disk)?.len() >> 20);
     Ok(disk)
+}
+
+/// The file tree that the base disk is made of.
+pub(super) fn tree(shell: &Shell) -> anyhow::Result<PathBuf> {
+    let folder = shell.current_dir().join(FOLDER);
+    shell.create_dir(&folder)?;
+    kept(shell, &folder.join("tree"), &[TREE], |tree| {
+        println!("image: making a Debian of packages (minutes)");
+        cmd!(shell, "{TREE} {tree}").quiet().run().context("the base's tree cannot be made")
+    })
 }
 
 /// `<stem>-<key of inputs>`; if it is not there, made by `make` under another name first, so that a half is never kept.

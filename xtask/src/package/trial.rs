@@ -1,5 +1,5 @@
 //! The package's life in a Debian of its own: installed, upgraded, removed, purged, and judged by lintian and systemd.
-//! Not here: how the service runs, for which a machine has to boot (`cargo xtask image test`).
+//! Not here: how the service runs, for which a machine has to boot.
 
 use std::{
     collections::BTreeSet,
@@ -7,11 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail, ensure};
-use xshell::{Shell, TempDir, cmd};
+use anyhow::{Context, ensure};
+use xshell::{Shell, cmd};
 
 use super::{Archive, FOLDER};
-use crate::units;
+use crate::{debian::Debian, units};
 
 /// Runs the whole life, and says of each step what was seen.
 pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
@@ -30,12 +30,8 @@ pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
     machine.purge(&before)
 }
 
-/// A Debian in a folder, with nothing running in it.
-struct Machine<'a> {
-    shell: &'a Shell,
-    root: PathBuf,
-    _folder: TempDir,
-}
+/// The Debian in which all this happens.
+struct Machine<'a>(Debian<'a>);
 
 impl<'a> Machine<'a> {
     /// A fresh one, from a tree that is made once.
@@ -51,10 +47,7 @@ impl<'a> Machine<'a> {
                 .run()?;
             fs::rename(&unfinished, &kept)?;
         }
-        let folder = shell.create_temp_dir()?;
-        let root = folder.path().join("root");
-        cmd!(shell, "cp --archive --reflink=auto {kept} {root}").quiet().run()?;
-        Ok(Self { shell, root, _folder: folder })
+        Debian::copy_of(shell, &kept).map(Self)
     }
 
     fn install(&self, archive: &Path) -> anyhow::Result<()> {
@@ -86,7 +79,7 @@ impl<'a> Machine<'a> {
 
     /// Installs the same package under a later version.
     fn upgrade(&self, archive: &Path) -> anyhow::Result<()> {
-        let (shell, tree) = (self.shell, self.path("/tmp/next"));
+        let (shell, tree) = (self.0.shell, self.path("/tmp/next"));
         let next = self.path("/tmp/next.deb");
         cmd!(shell, "dpkg-deb --raw-extract {archive} {tree}").quiet().run()?;
         let control = tree.join("DEBIAN/control");
@@ -136,29 +129,12 @@ impl<'a> Machine<'a> {
         done.map(drop)
     }
 
-    /// Runs a command inside, with a process table of its own; what it printed, or an error with what it said.
     fn inside(&self, command: &str) -> anyhow::Result<String> {
-        let (shell, root) = (self.shell, &self.root);
-        let words = command.split(' ');
-        let output = cmd!(shell, "unshare --mount --pid --fork --kill-child --root={root} --mount-proc --")
-            .args(words)
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("LC_ALL", "C.UTF-8")
-            // systemd colours and links what it says, also into a pipe.
-            .env("SYSTEMD_COLORS", "0")
-            .env("SYSTEMD_URLIFY", "0")
-            .quiet()
-            .ignore_status()
-            .output()?;
-        if !output.status.success() {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-            bail!("`{command}`: {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        self.0.inside(command)
     }
 
     fn path(&self, inside: &str) -> PathBuf {
-        self.root.join(inside.trim_start_matches('/'))
+        self.0.path(inside)
     }
 
     fn expect(&self, paths: &[&str]) -> anyhow::Result<()> {
@@ -171,10 +147,9 @@ impl<'a> Machine<'a> {
 
     /// Every path that a package may have made: dpkg's and systemd's own books are left out, and so is the user.
     fn files(&self) -> anyhow::Result<BTreeSet<String>> {
-        let (shell, root) = (self.shell, &self.root);
-        let found = cmd!(shell, "find {root} -xdev -printf /%P\\n").quiet().read()?;
-        let counted = found.lines().filter(|path| !BOOKS.iter().any(|book| path.starts_with(book)));
-        Ok(counted.map(str::to_owned).collect())
+        let found = self.0.files()?;
+        let counted = found.into_iter().filter(|path| !BOOKS.iter().any(|book| path.starts_with(book)));
+        Ok(counted.collect())
     }
 }
 

@@ -1,0 +1,62 @@
+//! A Debian in a folder, with nothing running in it: what a package or a script makes of it can be looked at.
+//! Not here: how it was made, and what is expected of it.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use xshell::{Shell, TempDir, cmd};
+
+/// A copy that ends with this value.
+pub(crate) struct Debian<'a> {
+    /// Works outside.
+    pub(crate) shell: &'a Shell,
+    root: PathBuf,
+    _folder: TempDir,
+}
+
+impl<'a> Debian<'a> {
+    /// Of the tree `kept`, which stays as it is.
+    pub(crate) fn copy_of(shell: &'a Shell, kept: &Path) -> anyhow::Result<Self> {
+        let folder = shell.create_temp_dir()?;
+        let root = folder.path().join("root");
+        cmd!(shell, "cp --archive --reflink=auto {kept} {root}").quiet().run()?;
+        Ok(Self { shell, root, _folder: folder })
+    }
+
+    /// Runs a command, words divided by spaces, with a process table of its own; what it printed, or an error with what
+    /// it said.
+    pub(crate) fn inside(&self, command: &str) -> anyhow::Result<String> {
+        let (shell, root) = (self.shell, &self.root);
+        let words = command.split(' ');
+        let output = cmd!(shell, "unshare --mount --pid --fork --kill-child --root={root} --mount-proc --")
+            .args(words)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C.UTF-8")
+            // systemd colours and links what it says, also into a pipe.
+            .env("SYSTEMD_COLORS", "0")
+            .env("SYSTEMD_URLIFY", "0")
+            .quiet()
+            .ignore_status()
+            .output()?;
+        if !output.status.success() {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            bail!("`{command}`: {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// A path inside as it is called from outside.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        self.root.join(inside.trim_start_matches('/'))
+    }
+
+    /// Every path inside.
+    pub(crate) fn files(&self) -> anyhow::Result<BTreeSet<String>> {
+        let (shell, root) = (self.shell, &self.root);
+        let found = cmd!(shell, "find {root} -xdev -printf /%P\\n").quiet().read()?;
+        Ok(found.lines().map(str::to_owned).collect())
+    }
+}
