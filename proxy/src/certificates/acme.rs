@@ -48,14 +48,12 @@ pub(super) struct Issued {
     pub(super) account: String,
 }
 
-/// Which challenges may be met, the preferred one first.
+/// Which challenge to meet, where the CA leaves a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefer {
-    /// For a name that other instances may not know yet. Port 80 is not filtered by name: they answer there all the same.
-    HttpOnly,
-    /// For a name that every instance knows.
+    /// Port 80 is not filtered by name: it is answered by instances that do not know the name yet.
     Http,
-    /// For such a name whose http-01 failed before.
+    /// For a name whose http-01 failed before, and which every instance knows by now.
     TlsAlpn,
 }
 
@@ -75,8 +73,8 @@ pub(super) enum OrderError {
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
     Invalid { problem: String },
-    /// It offers neither http-01 nor tls-alpn-01, or the latter alone for a name that is too new for it.
-    #[error("the CA offers no challenge that can be met for this name now")]
+    /// It offers neither http-01 nor tls-alpn-01.
+    #[error("the CA offers no challenge that can be met")]
     NoChallenge,
     /// It took longer than `certificates.order_deadline`.
     #[error("the order did not end in time")]

@@ -177,8 +177,9 @@ impl Follower {
     /// Dropped, it lets a difference that is being written finish on its own thread; the map then holds some revision in
     /// whole, and nothing is published.
     pub(super) async fn follow(mut self, mut table: NameTable) {
+        let mut told = true;
         loop {
-            let is_new = self.names.has_changed().unwrap_or(false);
+            let is_new = told || self.names.has_changed().unwrap_or(false);
             let set = self.names.borrow_and_update().clone();
             if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
                 let Some(followed) = follow(table, set.clone()).await else {
@@ -188,11 +189,19 @@ impl Follower {
                 table = followed;
                 self.publish(&table, set.revision);
             }
-            tokio::select! {
-                changed = self.names.changed() => if changed.is_err() { return },
-                denied = next(&mut self.denials) => self.deny(&mut table, &denied),
-                () = retry(table.state()) => {}
-            }
+            told = tokio::select! {
+                changed = self.names.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    true
+                }
+                denied = next(&mut self.denials) => {
+                    self.deny(&mut table, &denied);
+                    false
+                }
+                () = retry(table.state()) => false,
+            };
         }
     }
 

@@ -89,11 +89,10 @@ impl Acme {
 fn select(offered: &[ChallengeType], prefer: Prefer) -> Option<(ChallengeType, &'static str)> {
     let (http, alpn) = ((ChallengeType::Http01, HTTP), (ChallengeType::TlsAlpn01, TLS_ALPN));
     let preferred = match prefer {
-        Prefer::HttpOnly => [Some(http), None],
-        Prefer::Http => [Some(http), Some(alpn)],
-        Prefer::TlsAlpn => [Some(alpn), Some(http)],
+        Prefer::Http => [http, alpn],
+        Prefer::TlsAlpn => [alpn, http],
     };
-    preferred.into_iter().flatten().find(|(kind, _)| offered.contains(kind))
+    preferred.into_iter().find(|(kind, _)| offered.contains(kind))
 }
 
 /// Asks until the order has one of `wanted`; the caller's deadline ends it.
@@ -151,8 +150,6 @@ mod tests {
             (vec![Dns01, TlsAlpn01, Http01], Prefer::Http, Some(HTTP)),
             (vec![Dns01, TlsAlpn01, Http01], Prefer::TlsAlpn, Some(TLS_ALPN)),
             (vec![TlsAlpn01], Prefer::Http, Some(TLS_ALPN)),
-            (vec![TlsAlpn01], Prefer::HttpOnly, None),
-            (vec![TlsAlpn01, Http01], Prefer::HttpOnly, Some(HTTP)),
             (vec![Http01], Prefer::TlsAlpn, Some(HTTP)),
             (vec![Dns01], Prefer::Http, None),
         ] {

@@ -162,11 +162,7 @@ fn prefer(failures: u32, site: Option<&Site>, now: Micros) -> Prefer {
         // Other instances have not asked for it.
         Source::Ask => false,
     });
-    match (is_known_everywhere, failures % 2) {
-        (false, _) => Prefer::HttpOnly,
-        (true, 0) => Prefer::Http,
-        (true, _) => Prefer::TlsAlpn,
-    }
+    if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
 }
 
 async fn issue(
@@ -246,9 +242,9 @@ mod tests {
             (Source::Static, 0, 1, Prefer::TlsAlpn),
             (Source::Static, 0, 2, Prefer::Http),
             (Source::Table, 85_000_000, 1, Prefer::TlsAlpn),
-            (Source::Table, 85_000_001, 1, Prefer::HttpOnly),
-            (Source::Table, 0, 1, Prefer::HttpOnly),
-            (Source::Ask, 0, 1, Prefer::HttpOnly),
+            (Source::Table, 85_000_001, 1, Prefer::Http),
+            (Source::Table, 0, 1, Prefer::Http),
+            (Source::Ask, 0, 1, Prefer::Http),
         ] {
             let pattern = Pattern::parse("a.example").unwrap();
             let site =
@@ -259,7 +255,7 @@ mod tests {
                 "{source:?} {changed_at_micros} {failures}"
             );
         }
-        assert_eq!(prefer(1, None, now), Prefer::HttpOnly);
+        assert_eq!(prefer(1, None, now), Prefer::Http);
     }
 
     #[test]
