@@ -88,12 +88,33 @@ where
             let mut builder = http1(limits);
             // A connection taken while draining carries one request: `Connection: close` (RFC 9112 §9.6).
             builder.keep_alive(*phase.borrow() != Phase::Draining);
-            drive(builder.serve_connection(observed, service), watch, phase).await;
+            let ended = drive(builder.serve_connection(observed, service), watch, phase).await;
+            count_unparsed(ended.as_ref(), metrics);
+            if let Some(Ok(())) = ended {
+                conclude(&stream).await;
+            }
         }
         Version::Http2 => {
             drive(http2(limits, metrics).serve_connection(observed, service), watch, phase).await;
         }
     }
+}
+
+/// hyper answers what it cannot read by itself, and calls no service.
+fn count_unparsed(ended: Option<&hyper::Result<()>>, metrics: &Metrics) {
+    if let Some(Err(error)) = ended
+        && error.is_parse()
+    {
+        metrics.unparsed.inc();
+    }
+}
+
+/// A connection whose last request asked to leave HTTP (CONNECT, Upgrade) hyper gives back as it is, the refusal still on its way:
+/// a stream that is dropped now would take it along.
+async fn conclude<S: ClientStream>(stream: &RefCell<S>) {
+    let shutdown = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
+    // Whoever does not take it in time goes without.
+    let _ = tokio::time::timeout(LAST_WORD, shutdown).await;
 }
 
 /// What ALPN chose, or the port implies.
@@ -117,7 +138,12 @@ struct Watch<'a, O> {
     metrics: &'a Metrics,
 }
 
-async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>, phase: PhaseWatch) {
+/// How hyper ended the connection; none when a limit did.
+async fn drive<C: Connection, O: Fn() -> Outgoing>(
+    connection: C,
+    watch: Watch<'_, O>,
+    phase: PhaseWatch,
+) -> Option<hyper::Result<()>> {
     let Watch { watchdog, outgoing, metrics } = watch;
     let activity = watchdog.activity;
     let mut connection = pin!(connection);
@@ -130,13 +156,13 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             ending = true;
             connection.as_mut().shut_down();
         }
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
         }
         if activity.is_closing() && !std::mem::replace(&mut ending, true) {
             connection.as_mut().shut_down();
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended));
             }
         }
         // After the connection, since what it just read moves the deadline.
@@ -145,24 +171,24 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             ready!(patience.as_mut().poll(cx));
             match watchdog.judge(now(), outgoing()) {
                 Verdict::GoOn => {}
-                Verdict::Close(_) if ending => return Poll::Ready(()),
+                Verdict::Close(_) if ending => return Poll::Ready(None),
                 Verdict::Close(limit) => {
                     metrics.ended.bump(limit);
                     ending = true;
                     connection.as_mut().shut_down();
-                    if connection.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(());
+                    if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                        return Poll::Ready(Some(ended));
                     }
                 }
                 Verdict::Cut(limit) => {
                     metrics.ended.bump(limit);
-                    return Poll::Ready(());
+                    return Poll::Ready(None);
                 }
             }
         }
         Poll::Pending
     })
-    .await;
+    .await
 }
 
 /// Ready when draining has begun and this connection can be told without losing a request: an HTTP/1.1 client that has just
@@ -257,5 +283,7 @@ where
     })
 }
 
+/// For an answer that is still on its way when hyper has ended.
+const LAST_WORD: std::time::Duration = std::time::Duration::from_secs(5);
 /// How often a connection that has not carried a request yet is looked at again while draining.
 const RECONSIDER: std::time::Duration = std::time::Duration::from_millis(50);

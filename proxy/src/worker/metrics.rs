@@ -1,10 +1,10 @@
 //! What workers count.
 
-use prometheus::{IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, Registry};
 
 use crate::{
     label,
-    telemetry::metrics::{Counters, Histograms, gauge},
+    telemetry::metrics::{Counters, Histograms, counter, gauge},
     tls::HandshakeEnd,
 };
 
@@ -90,6 +90,7 @@ impl From<HandshakeEnd> for Outcome {
 pub struct Metrics {
     pub(super) connections: Counters<Outcome>,
     pub(super) ended: Counters<Ended>,
+    pub(super) unparsed: IntCounter,
     pub(super) open: IntGauge,
     pub(super) handshakes: Histograms<Found>,
 }
@@ -107,6 +108,11 @@ impl Metrics {
                 registry,
                 "gatehouse_connections_ended_total",
                 "Connections, TLS and cleartext, that a limit ended, by that limit.",
+            )?,
+            unparsed: counter(
+                registry,
+                "gatehouse_requests_unparsed_total",
+                "Requests that are not HTTP/1, or framed so that their end cannot be told; answered 400.",
             )?,
             open: gauge(registry, "gatehouse_connections_open", "Connections open now, TLS and cleartext.")?,
             handshakes: Histograms::register(
