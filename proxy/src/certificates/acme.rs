@@ -70,6 +70,11 @@ pub(super) enum OrderError {
         /// When it may be asked again.
         retry_after: Option<SystemTime>,
     },
+    /// Nonce after nonce (RFC 8555 §6.5).
+    #[error(
+        "the CA takes none of its own nonces; it may have lost its state, or several share a name without sharing one"
+    )]
+    BadNonce,
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
     Invalid { problem: String },
@@ -151,6 +156,9 @@ impl OrderError {
 impl From<instant_acme::Error> for OrderError {
     fn from(error: instant_acme::Error) -> Self {
         match error {
+            instant_acme::Error::Api(problem) if problem.r#type.as_deref() == Some(BAD_NONCE) => {
+                Self::BadNonce
+            }
             instant_acme::Error::Api(problem) => {
                 Self::Refused { problem: problem.to_string(), retry_after: http::retry_after() }
             }
@@ -158,3 +166,6 @@ impl From<instant_acme::Error> for OrderError {
         }
     }
 }
+
+/// RFC 8555 §6.7.
+const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";

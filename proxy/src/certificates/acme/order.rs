@@ -15,6 +15,22 @@ use crate::{
     store::certificate_table,
 };
 
+/// RFC 8555 §6.5: what is refused for its nonce is sent again. The library does so twice in a call, which is no more than a
+/// chance where several servers of a CA hand out nonces that the others do not know.
+///
+/// A macro, since the future of an async closure over these borrows is not known to be `Send`.
+macro_rules! despite_nonces {
+    ($call:expr) => {{
+        let mut left = CALLS;
+        loop {
+            match $call {
+                Err(OrderError::BadNonce) if left > 0 => left -= 1,
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+
 impl Acme {
     pub(super) async fn place(
         &self,
@@ -23,7 +39,7 @@ impl Acme {
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
         let (account, mut order) = self.begin(name).await?;
-        self.authorize(&mut order, name, prefer, challenges).await?;
+        despite_nonces!(self.authorize(&mut order, name, prefer, challenges).await)?;
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Valid]).await?;
         let key = key::generate()?;
@@ -31,10 +47,11 @@ impl Acme {
         // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
         params.distinguished_name = DistinguishedName::new();
         let request = params.serialize_request(&key).map_err(KeyError::from)?;
-        order.finalize_csr(request.der()).await?;
+        despite_nonces!(order.finalize_csr(request.der()).await.map_err(OrderError::from))?;
         await_status(&mut order, &[OrderStatus::Valid]).await?;
         let url = order.state().certificate.clone();
-        let chain = order.certificate().await?.ok_or(OrderError::Slow)?;
+        let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
+        let chain = chain.ok_or(OrderError::Slow)?;
         let key = key::sec1_pem(key.serialized_der())?;
         Ok(Issued { chain, key, url, account: account.id().to_owned() })
     }
@@ -43,14 +60,16 @@ impl Acme {
         let identifiers = [Identifier::Dns(name.to_string())];
         let wanted = NewOrder::new(&identifiers);
         let account = self.account().await?;
-        match account.new_order(&wanted).await {
-            Err(error) if is_forgotten(&error) => {
-                let account = self.account_instead_of(&account).await?;
-                let order = account.new_order(&wanted).await?;
-                Ok((account, order))
-            }
-            order => Ok((account, order?)),
+        let placed = despite_nonces!(match account.new_order(&wanted).await {
+            Err(error) if is_forgotten(&error) => Ok(None),
+            order => order.map(Some).map_err(OrderError::from),
+        });
+        if let Some(order) = placed? {
+            return Ok((account, order));
         }
+        let account = self.account_instead_of(&account).await?;
+        let order = despite_nonces!(account.new_order(&wanted).await.map_err(OrderError::from))?;
+        Ok((account, order))
     }
 
     async fn authorize(
@@ -107,7 +126,7 @@ async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), O
         }
         tokio::time::sleep(pause_until(retry_after(), pause, SystemTime::now())).await;
         pause = (pause * 3 / 2).min(LAST_PAUSE);
-        order.refresh().await?;
+        despite_nonces!(order.refresh().await.map(drop).map_err(OrderError::from))?;
     }
 }
 
@@ -135,6 +154,8 @@ async fn problem(order: &mut Order) -> String {
     "it gives no reason".to_owned()
 }
 
+/// Of the library, in addition to the first.
+const CALLS: u8 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 const MOST_PAUSE: Duration = Duration::from_secs(10);

@@ -210,7 +210,7 @@ async fn commit_patiently(inner: &Inner, commit: &Commit<'_>) -> Result<(), Stor
 
 fn outcome_of(error: &OrderError) -> Ordered {
     match error {
-        OrderError::Refused { .. } | OrderError::NoChallenge => Ordered::Refuse,
+        OrderError::Refused { .. } | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
         OrderError::Unreachable(_) => Ordered::Unreachable,
         OrderError::Slow => Ordered::Slow,
