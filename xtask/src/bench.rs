@@ -18,7 +18,7 @@ pub(crate) enum Name {
 pub(crate) fn run(name: Name) -> anyhow::Result<()> {
     let shell = shell()?;
     setup::require_root(&shell, "bench")?;
-    setup::run(&shell, setup::Purpose::All)?;
+    setup::run(&shell, setup::Purpose::Bench)?;
     build_ebpf::run()?;
     cmd!(shell, "cargo build --release --package gatehouse --package testbed").quiet().run()?;
     let target = shell.current_dir().join("target/release");

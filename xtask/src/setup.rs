@@ -19,27 +19,36 @@ pub(crate) enum Purpose {
     Package,
     /// `image`.
     Image,
-    /// Benchmarks as well.
+    /// `bench`.
+    Bench,
+    /// All of them.
     All,
+}
+
+impl Purpose {
+    fn takes(self, group: Group) -> bool {
+        match group {
+            Group::Tests => matches!(self, Self::Run | Self::Bench | Self::All),
+            Group::Toolchain => self != Self::Image,
+            Group::Packaging => matches!(self, Self::Package | Self::All),
+            Group::Image => matches!(self, Self::Image | Self::All),
+            Group::Debian => matches!(self, Self::Package | Self::Image | Self::All),
+            Group::Benches => matches!(self, Self::Bench | Self::All),
+        }
+    }
 }
 
 /// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
 pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
-    let needed = PACKAGES.iter().filter(|package| match package.group {
-        Group::Tests => matches!(purpose, Purpose::Run | Purpose::All),
-        Group::Toolchain => purpose != Purpose::Image && !has_nightly_sources(shell),
-        Group::Packaging => matches!(purpose, Purpose::Package | Purpose::All),
-        Group::Image => matches!(purpose, Purpose::Image | Purpose::All),
-        Group::Debian => purpose != Purpose::Run,
-        Group::Benches => purpose == Purpose::All,
+    let needed = PACKAGES.iter().filter(|package| {
+        purpose.takes(package.group) && (package.group != Group::Toolchain || !has_nightly_sources(shell))
     });
     let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
     install_packages(shell, &missing)?;
-    if purpose == Purpose::Image {
-        return Ok(());
+    if purpose.takes(Group::Toolchain) {
+        install_bpf_linker(shell)?;
     }
-    install_bpf_linker(shell)?;
-    if matches!(purpose, Purpose::Package | Purpose::All) { install_cargo_deb(shell) } else { Ok(()) }
+    if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
 }
 
 /// Fails with the remedy unless this is root: namespaces, XDP and ports below 1024 need it.
