@@ -40,8 +40,9 @@ impl Purpose {
 
 /// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
 pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
+    let spares_toolchain = purpose.takes(Group::Toolchain) && has_nightly_sources(shell);
     let needed = PACKAGES.iter().filter(|package| {
-        purpose.takes(package.group) && (package.group != Group::Toolchain || !has_nightly_sources(shell))
+        purpose.takes(package.group) && !(package.group == Group::Toolchain && spares_toolchain)
     });
     let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
     install_packages(shell, &missing)?;
