@@ -30,6 +30,9 @@ Unattended-Upgrade::Remove-Unused-Dependencies "true";
 CONF
 systemctl enable --quiet unattended-upgrades apt-daily.timer apt-daily-upgrade.timer
 
+# A machine without a way in tells at its console how it is.
+systemctl enable --quiet gatehouse-console
+
 # Where a boot loader is configured by Debian's tools: plain names, so that `eth0` is the first interface everywhere.
 if [[ -d /etc/default/grub.d ]]; then
     # shellcheck disable=SC2016 # expanded by the reader of that file

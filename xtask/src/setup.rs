@@ -52,6 +52,16 @@ pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
 }
 
+/// Installs what builds for arm64 on another machine, and starts what was built. Apart from the rest, because it makes this
+/// machine one of two architectures.
+pub(crate) fn arm64(shell: &Shell) -> anyhow::Result<()> {
+    if !Path::new(ARM64_LIBRARY).exists() && on_path("dpkg") && is_root(shell)? {
+        cmd!(shell, "dpkg --add-architecture arm64").quiet().run()?;
+    }
+    let missing: Vec<&Package> = ARM64.iter().filter(|package| !package.is_there(on_path)).collect();
+    install_packages(shell, &missing)
+}
+
 /// Fails with the remedy unless this is root: namespaces, XDP and ports below 1024 need it.
 pub(crate) fn require_root(shell: &Shell, command: &str) -> anyhow::Result<()> {
     if is_root(shell)? {
@@ -228,10 +238,18 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "grub-pc-bin", "/usr/lib/grub/i386-pc", "likewise, for BIOS"),
     Package::new(Group::Image, "grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi", "likewise, for UEFI"),
     Package::new(Group::Image, "qemu-utils", "qemu-img", "compresses disks"),
+    Package::new(Group::Image, "qemu-system-x86", "qemu-system-x86_64", "boots them"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
 ];
+const ARM64: &[Package] = &[
+    Package::new(Group::Packaging, "rustc-web", "/usr/share/doc/rustc-web", "compiles for it"),
+    Package::new(Group::Packaging, "libstd-rust-web-dev:arm64", ARM64_LIBRARY, "its standard library"),
+    Package::new(Group::Packaging, "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "compiles C, and links"),
+    Package::new(Group::Packaging, "qemu-user", "qemu-aarch64", "starts what was built"),
+];
+const ARM64_LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu";
 const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
