@@ -42,7 +42,10 @@ pub(crate) const ALL: &[Case] = &[
     saved("a_process_that_hangs_is_replaced", restarts::watchdog),
     saved("a_reboot_keeps_everything", restarts::reboot),
     as_is("a_power_cut_in_the_middle_of_an_order_loses_nothing", restarts::power_cut),
-    as_is("a_machine_with_wrong_user_data_serves_nothing_and_says_why_and_a_right_one_joins_the_fleet", fleet::second),
+    as_is(
+        "a_machine_with_wrong_user_data_serves_nothing_and_says_why_and_a_right_one_joins_the_fleet",
+        fleet::second,
+    ),
 ];
 
 const fn saved(name: &'static str, run: fn(&World, &mut Guest) -> anyhow::Result<String>) -> Case {

@@ -12,7 +12,13 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use testbed::{gatehouse::Place, namespace, network::Network, process::{self, Process}, wait};
+use testbed::{
+    gatehouse::Place,
+    namespace,
+    network::Network,
+    process::{self, Process},
+    wait,
+};
 
 use self::{monitor::Monitor, shell::Shell};
 use crate::world::PATIENCE;
@@ -32,6 +38,7 @@ struct Machine {
     place: Place,
     /// Its files: `disk`, `seed`, `console`, and the sockets.
     folder: PathBuf,
+    accelerator: String,
     /// The baked disk, which the machine sees as it is on a third disk, too.
     image: PathBuf,
 }
@@ -41,7 +48,7 @@ impl Guest {
     pub(crate) fn boot(
         network: &Network,
         folder: &Path,
-        image: &Path,
+        (image, accelerator): (&Path, &str),
         place: Place,
         user_data: &str,
     ) -> anyhow::Result<Self> {
@@ -49,11 +56,15 @@ impl Guest {
         fs::create_dir_all(&folder)?;
         let disk = folder.join("disk");
         namespace::run(
-            Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]).arg(image).arg(&disk).arg(DISK),
+            Command::new("qemu-img")
+                .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
+                .arg(image)
+                .arg(&disk)
+                .arg(DISK),
         )?;
         seed::write(&folder.join("seed"), place, user_data)?;
         network.port(&port(place))?;
-        Machine { place, folder, image: image.to_owned() }.start(network)
+        Machine { place, folder, accelerator: accelerator.to_owned(), image: image.to_owned() }.start(network)
     }
 
     /// Pulls the plug, and starts it anew from what is on its disk.
@@ -126,18 +137,36 @@ impl Machine {
         let file = |name: &str| self.folder.join(name).display().to_string();
         let place = u8::from(self.place != Place::A) + 1;
         let mut command = process::command("qemu-system-x86_64");
-        command.args(["-machine", "pc,accel=kvm:tcg", "-cpu", CPU, "-smp", "2", "-nodefaults", "-display", "none"]);
+        command.args([
+            "-machine",
+            &format!("pc,accel={}", self.accelerator),
+            "-cpu",
+            CPU,
+            "-smp",
+            "2",
+            "-nodefaults",
+            "-display",
+            "none",
+        ]);
         command.args(["-m", &MEMORY_MIB.to_string()]);
         command.args(["-drive", &format!("file={},if=virtio,format=qcow2,discard=unmap", file("disk"))]);
         command.args(["-drive", &format!("file={},if=virtio,format=raw,readonly=on", file("seed"))]);
-        command.args(["-drive", &format!("file={},if=virtio,format=qcow2,readonly=on", self.image.display())]);
+        command
+            .args(["-drive", &format!("file={},if=virtio,format=qcow2,readonly=on", self.image.display())]);
         command.args(["-netdev", &format!("tap,id=net,ifname={},script=no,downscript=no", port(self.place))]);
         command.args(["-device", &format!("virtio-net-pci,netdev=net,mac=52:54:00:00:00:{place:02x}")]);
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-chardev", &format!("file,id=console,append=on,path={}", file("console"))]);
         command.args(["-chardev", &format!("socket,id=shell,server=on,wait=off,path={}", file("shell"))]);
         command.args(["-chardev", &format!("socket,id=monitor,server=on,wait=off,path={}", file("monitor"))]);
-        command.args(["-serial", "chardev:console", "-serial", "chardev:shell", "-mon", "chardev=monitor,mode=control"]);
+        command.args([
+            "-serial",
+            "chardev:console",
+            "-serial",
+            "chardev:shell",
+            "-mon",
+            "chardev=monitor,mode=control",
+        ]);
         command
     }
 }

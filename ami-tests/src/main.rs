@@ -37,6 +37,9 @@ struct Arguments {
     /// The Debian package that is in it
     #[arg(long)]
     package: PathBuf,
+    /// What QEMU runs the machines on: `tcg` works everywhere, `kvm` is as quick as the machine
+    #[arg(long, default_value = "tcg")]
+    accelerator: String,
     /// Leave the disks, consoles and logs where they are, and say where
     #[arg(long)]
     keep: bool,

@@ -61,7 +61,10 @@ fn newer(package: &Path, folder: &Path) -> anyhow::Result<String> {
     fs::write(&file, raised)?;
     // Little compression: the machines unpack it under emulation.
     let mut build = Command::new("dpkg-deb");
-    build.args(["--root-owner-group", "-Zgzip", "-z1", "--build"]).arg(&tree).arg(folder.join("gatehouse.deb"));
+    build
+        .args(["--root-owner-group", "-Zgzip", "-z1", "--build"])
+        .arg(&tree)
+        .arg(folder.join("gatehouse.deb"));
     namespace::run(&mut build)?;
     Ok(next)
 }

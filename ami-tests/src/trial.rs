@@ -14,12 +14,13 @@ use crate::{
 
 /// Boots, runs every case that is asked for, and says what came of each.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut world = World::start(&arguments.image, &arguments.package)?;
+    let mut world = World::start(arguments)?;
     if arguments.keep {
         println!("files: {}", world.edge.keep().display());
     }
     let mut record = Record::default();
-    let wanted = |case: &&Case| arguments.filter.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    let wanted =
+        |case: &&Case| arguments.filter.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
     let began = Instant::now();
     let mut guest = world.boot(Place::A, &world.fleet_settings())?;
     let healthy = world.await_health(Place::A, 200).map_err(|error| error.context(guest.console()));

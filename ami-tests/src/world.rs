@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
@@ -19,9 +19,12 @@ use testbed::{
     namespace, wait,
 };
 
-use crate::guest::{
-    Guest,
-    seed::{self, indented},
+use crate::{
+    Arguments,
+    guest::{
+        Guest,
+        seed::{self, indented},
+    },
 };
 
 /// Everything outside the machines. Machines have to be dropped first.
@@ -29,6 +32,7 @@ pub(crate) struct World {
     pub(crate) edge: Edge,
     /// The baked disk.
     image: PathBuf,
+    accelerator: String,
     /// The package that is in it.
     pub(crate) package: PathBuf,
     operator: Operator,
@@ -42,7 +46,8 @@ struct Operator {
 
 impl World {
     /// Brings it up; the operator's `gatehouse` is the package's own.
-    pub(crate) fn start(image: &Path, package: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(arguments: &Arguments) -> anyhow::Result<Self> {
+        let Arguments { image, package, accelerator, .. } = arguments;
         let edge = Edge::of_machines()?;
         let unpacked = edge.folder().join("package");
         namespace::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&unpacked))?;
@@ -52,7 +57,7 @@ impl World {
         fs::write(&config, format!("state_directory = {folder:?}\n{store}"))?;
         let operator = Operator { binary: unpacked.join("usr/bin/gatehouse"), config };
         let (image, package) = (image.canonicalize().context("--image")?, package.to_owned());
-        let world = Self { edge, image, package, operator };
+        let world = Self { edge, image, accelerator: accelerator.clone(), package, operator };
         world.operate(&["tables", "create"])?;
         Ok(world)
     }
@@ -60,7 +65,8 @@ impl World {
     /// A new machine at `place` whose user data brings `settings`.
     pub(crate) fn boot(&self, place: Place, settings: &str) -> anyhow::Result<Guest> {
         let data = seed::user_data(&(seed::settings(settings) + &self.acquaintance()?));
-        Guest::boot(&self.edge.network, self.edge.folder(), &self.image, place, &data)
+        let image = (self.image.as_path(), self.accelerator.as_str());
+        Guest::boot(&self.edge.network, self.edge.folder(), image, place, &data)
     }
 
     /// `gatehouse ARGUMENTS...` as the operator.

@@ -31,12 +31,7 @@ impl Table {
         let address = SocketAddr::new(address, PORT);
         let behind = SocketAddr::new(LOOPBACK, PORT_BEHIND);
         let replicas = Replicas::start(edge, behind)?;
-        let place = Place {
-            address,
-            tls: None,
-            behind: format!("http://{behind}"),
-            roots: authority.file(),
-        };
+        let place = Place { address, tls: None, behind: format!("http://{behind}"), roots: authority.file() };
         let relay = Relay::start(edge, place, classify)?;
         Ok(Self { relay, address, _replicas: replicas })
     }

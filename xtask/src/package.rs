@@ -75,7 +75,12 @@ impl Workspace {
     fn of(shell: &Shell, architecture: Architecture) -> anyhow::Result<Self> {
         let epoch = cmd!(shell, "git log -1 --format=%ct --").args(SOURCES).quiet().read();
         let epoch = epoch.context("the time of the last commit is unknown: is this a git clone?")?;
-        Ok(Self { root: shell.current_dir(), architecture, version: env!("CARGO_PKG_VERSION").to_owned(), epoch })
+        Ok(Self {
+            root: shell.current_dir(),
+            architecture,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch,
+        })
     }
 }
 

@@ -247,6 +247,12 @@ const ARM64: &[Package] = &[
     Package::new(Group::Packaging, "rustc-web", "/usr/share/doc/rustc-web", "compiles for it"),
     Package::new(Group::Packaging, "libstd-rust-web-dev:arm64", ARM64_LIBRARY, "its standard library"),
     Package::new(Group::Packaging, "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "compiles C, and links"),
+    Package::new(
+        Group::Packaging,
+        "libc6-dev-arm64-cross",
+        "/usr/aarch64-linux-gnu/include/sys/types.h",
+        "the C library it links",
+    ),
     Package::new(Group::Packaging, "qemu-user", "qemu-aarch64", "starts what was built"),
 ];
 const ARM64_LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu";

@@ -47,7 +47,8 @@ pub(super) fn unit(_: &World, guest: &mut Guest) -> anyhow::Result<String> {
     ensure!(exposure <= MOST_EXPOSURE, "{said}");
     let failed = guest.run("systemctl list-units --failed --no-legend --plain")?;
     ensure!(failed.is_empty(), "failed units: {failed}");
-    let show = "systemctl show gatehouse.service --property=MemoryCurrent --property=NRestarts --property=MainPID";
+    let show =
+        "systemctl show gatehouse.service --property=MemoryCurrent --property=NRestarts --property=MainPID";
     let shown = guest.run(show)?;
     ensure!(shown.contains("NRestarts=0"), "{shown}");
     let capabilities = guest.run("grep CapEff /proc/$(systemctl show gatehouse -P MainPID)/status")?;

@@ -15,7 +15,8 @@ pub(super) fn guard(world: &World, guest: &mut Guest) -> anyhow::Result<String> 
     ensure!((native - 1.0).abs() < 0.1, "{native} interfaces natively: {metrics}");
     let link = guest.run("ip -details link show dev eth0")?;
     ensure!(link.contains(" xdp ") && !link.contains("xdpgeneric"), "{link}");
-    let driver = guest.run("basename \"$(readlink /sys/class/net/eth0/device/driver)\"; uname --kernel-release")?;
+    let driver =
+        guest.run("basename \"$(readlink /sys/class/net/eth0/device/driver)\"; uname --kernel-release")?;
     Ok(driver.replace('\n', ", Linux "))
 }
 

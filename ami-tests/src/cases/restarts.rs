@@ -49,7 +49,9 @@ pub(super) fn watchdog(world: &World, guest: &mut Guest) -> anyhow::Result<Strin
         Ok(())
     })?;
     world.await_health(guest.place, 200)?;
-    let log = guest.run("journalctl --unit=gatehouse --no-pager --output=cat | grep --ignore-case watchdog | head -n 1")?;
+    let log = guest.run(
+        "journalctl --unit=gatehouse --no-pager --output=cat | grep --ignore-case watchdog | head -n 1",
+    )?;
     ensure!(!log.is_empty(), "it was not the watchdog");
     Ok(log)
 }

@@ -3,11 +3,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use testbed::{
-    gatehouse::Place,
-    namespace,
-    network::CLIENT,
-};
+use testbed::{gatehouse::Place, namespace, network::CLIENT};
 
 /// User data of a machine: `files` are entries of `write_files`.
 pub(crate) fn user_data(files: &str) -> String {

@@ -54,7 +54,11 @@ impl Shell {
         };
         stream.set_read_timeout(Some(PAUSE))?;
         // The quotes keep an echo of the line, before the terminal is raw, from looking like its outcome.
-        writeln!(stream, "echo '<<'{asked}'>>'; ({command}) </dev/null 2>&1; echo '<<'/{asked}:$?'>>'", asked = self.asked)?;
+        writeln!(
+            stream,
+            "echo '<<'{asked}'>>'; ({command}) </dev/null 2>&1; echo '<<'/{asked}:$?'>>'",
+            asked = self.asked
+        )?;
         let (started, mut heard) = (Instant::now(), Vec::new());
         while started.elapsed() < patience {
             let mut bytes = [0; 4096];

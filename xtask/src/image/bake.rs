@@ -72,7 +72,7 @@ fn user_data(key: &str) -> String {
 }
 
 /// What QEMU runs guests on. Inside most virtual machines KVM's device is there and runs none.
-fn accelerator() -> &'static str {
+pub(super) fn accelerator() -> &'static str {
     let nested = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
     if Path::new("/dev/kvm").exists() && !nested { "kvm" } else { "tcg" }
 }

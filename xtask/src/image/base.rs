@@ -14,9 +14,8 @@ pub(super) fn disk(shell: &Shell) -> anyhow::Result<PathBuf> {
     let folder = shell.current_dir().join(FOLDER);
     let inputs =
         [TREE, disk::GRUB_MENU, disk::GRUB_EARLY, "xtask/src/image/disk.rs", "xtask/src/image/boot.rs"];
-    let disk = kept(shell, &folder.join("base"), &inputs.map(PathBuf::from), |disk| {
-        disk::make(shell, &tree, disk)
-    })?;
+    let disk =
+        kept(shell, &folder.join("base"), &inputs.map(PathBuf::from), |disk| disk::make(shell, &tree, disk))?;
     println!("image: base {} ({} MiB)", disk.display(), fs::metadata(&disk)?.len() >> 20);
     Ok(disk)
 }

@@ -9,7 +9,8 @@ use super::bake::{self, Baked};
 pub(super) fn run(shell: &Shell, filter: Option<&str>) -> anyhow::Result<()> {
     let Baked { disk, package } = bake::run(shell)?;
     cmd!(shell, "cargo build --quiet --locked --package ami-tests").quiet().run()?;
-    cmd!(shell, "target/debug/ami-tests --image {disk} --package {package}")
+    let accelerator = bake::accelerator();
+    cmd!(shell, "target/debug/ami-tests --image {disk} --package {package} --accelerator {accelerator}")
         .args(filter)
         .quiet()
         .run()

@@ -14,16 +14,19 @@ pub(super) fn build(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Path
     let target = workspace.architecture.target();
     let folder = workspace.architecture.folder(workspace);
     // With a target named, flags are for what is shipped and not for build scripts; and another machine's needs it anyway.
-    cmd!(shell, "cargo build --quiet --locked --release --package gatehouse --bin gatehouse --target {target}")
-        .arg("--target-dir")
-        .arg(&folder)
-        .env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags().join("\u{1f}"))
-        .env_remove("RUSTFLAGS")
-        .envs(workspace.architecture.environment(&places))
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .env("SOURCE_DATE_EPOCH", &workspace.epoch)
-        .quiet()
-        .run()
-        .context("the binary does not build")?;
+    cmd!(
+        shell,
+        "cargo build --quiet --locked --release --package gatehouse --bin gatehouse --target {target}"
+    )
+    .arg("--target-dir")
+    .arg(&folder)
+    .env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags().join("\u{1f}"))
+    .env_remove("RUSTFLAGS")
+    .envs(workspace.architecture.environment(&places))
+    .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+    .env("SOURCE_DATE_EPOCH", &workspace.epoch)
+    .quiet()
+    .run()
+    .context("the binary does not build")?;
     Ok(folder.join(target).join("release/gatehouse"))
 }

@@ -47,7 +47,13 @@ fn papers(
 ) -> anyhow::Result<Vec<PathBuf>> {
     let folder = shell.create_temp_dir()?;
     let written = folder.path();
-    architecture.start(shell, binary).arg("papers").arg(written).quiet().run().context("it does not start")?;
+    architecture
+        .start(shell, binary)
+        .arg("papers")
+        .arg(written)
+        .quiet()
+        .run()
+        .context("it does not start")?;
     let mut manuals = Vec::new();
     for file in files_below(written)? {
         let name = file.file_name().and_then(|name| name.to_str()).context("a paper's name is not UTF-8")?;
