@@ -26,6 +26,7 @@ use clap::Parser;
 use crate::{
     config::{self, Config, ConfigError, Loaded},
     guard::Guard,
+    instance::Source,
     run,
     store::{Store, tables},
 };
@@ -111,7 +112,7 @@ fn validate(loaded: &Loaded) -> Result<(), CommandError> {
 }
 
 async fn create_tables(config: &Config) -> Result<(), CommandError> {
-    let store = Store::connect(&config.store, &config.state_directory).await?;
+    let store = Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory).await?;
     tables::create(&store).await?;
     let names = store.tables();
     let tables = format!("{}, {}, {}", names.certificates, names.domains, names.state);

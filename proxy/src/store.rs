@@ -53,6 +53,12 @@ impl Store {
         &self.client
     }
 
+    /// The region it works in.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.client.config().region().map(AsRef::as_ref)
+    }
+
     /// Names of the tables.
     #[must_use]
     pub fn tables(&self) -> &Tables {

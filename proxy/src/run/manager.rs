@@ -183,6 +183,9 @@ pub(super) fn status(phase: Phase) -> &'static str {
         Phase::Serving => "Serving",
         Phase::Unable => "Unable to serve: the source of names is down; health says 503",
         Phase::Overloaded => "Overloaded: memory is nearly used up; health says 503",
+        Phase::Leaving => {
+            "Leaving: the Auto Scaling group wants this instance gone; requests are served, health says 503"
+        }
         Phase::Draining => "Draining: requests in flight finish; health says 503",
     }
 }

@@ -56,6 +56,10 @@ impl Place {
         format!("{}:8080", self.host).parse().unwrap()
     }
 
+    pub(crate) fn https(&self) -> SocketAddr {
+        format!("{}:8443", self.host).parse().unwrap()
+    }
+
     /// The name under which a manager keeps a listener.
     pub(crate) fn kept(&self) -> [String; 2] {
         [format!("https.{}-8443", self.host), format!("http.{}-8080", self.host)]
