@@ -25,6 +25,7 @@ use clap::Parser;
 
 use crate::{
     config::{self, Config, ConfigError, Loaded},
+    control::whole,
     guard::Guard,
     instance::Source,
     run,
@@ -42,6 +43,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.report();
+            if let Command::Run = arguments.command {
+                run::last_words(&whole(&error));
+            }
             error.exit_code()
         }
     }

@@ -29,7 +29,7 @@ use crate::{
     guard::{GuardHandle, Ports, Pulse, Surroundings},
     instance::{self, Seen, Source, Wish},
     phase::{Phase, PhaseWatch},
-    store::{Store, tables},
+    store::{Store, reach, tables},
     telemetry::Telemetry,
     tls::ServerConfigs,
     transport::Backend,
@@ -115,7 +115,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// Store, names and certificates. The names may stay away: what is served then is the phase's matter.
+    /// Store, names and certificates. A store that does not answer may stay away: what is served then is the phase's matter. One
+    /// that lacks a table, or refuses us, ends the start.
     async fn know(&self, source: &Source) -> Result<Known, RunError> {
         let Self { config, telemetry, control, .. } = *self;
         let store = Store::connect(&config.store, source, &config.state_directory).await?;
@@ -125,7 +126,9 @@ impl Assembly<'_> {
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
-        domains.settled(NAMES_PATIENCE).await;
+        let needed = if config.domains.table { reach::Domains::Needed } else { reach::Domains::Unused };
+        let (reached, _) = tokio::join!(reach::reach(&store, needed), domains.settled(NAMES_PATIENCE));
+        reached?;
         Ok(Known { store, domains, certificates })
     }
 

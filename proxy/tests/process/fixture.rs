@@ -48,6 +48,13 @@ impl Place {
         fs::write(self.path().join("gatehouse.toml"), settings).unwrap();
     }
 
+    /// Writes a fragment of settings beside them.
+    pub(crate) fn write_fragment(&self, name: &str, text: &str) {
+        let folder = self.path().join("conf.d");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), text).unwrap();
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

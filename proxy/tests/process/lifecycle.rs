@@ -39,7 +39,7 @@ fn who_is_to_leave_says_so_and_serves_on_until_it_may_stay() {
     });
     assert_eq!(status["instance"], wanted);
     assert!(place.run("status").out.contains("i-0123456789abcdef0 in eu-south-2b, 10.0.0.7"));
-    assert!(instance.log().contains("instance  i-0123456789abcdef0"), "{}", instance.log());
+    logged(&instance, "instance  i-0123456789abcdef0 in eu-south-2b, 10.0.0.7");
 
     let mut held = Client::ask(&place, "/held");
     told.recv().unwrap();
@@ -83,7 +83,7 @@ fn a_metadata_service_that_is_not_there_is_said_once_and_changes_nothing() {
 #[test]
 fn the_region_of_the_instance_is_taken_when_nothing_else_says_one() {
     let metadata = Metadata::start();
-    let start = |more: &str, environment: &[(&str, &str)]| {
+    let says = |more: &str, environment: &[(&str, &str)], region: &str| {
         let (place, manager) = (Place::new(), Manager::new());
         place.write(&format!(
             "[worker]\nthreads = 1\n[domains]\ndefault_target = \"http://10.0.0.1\"\n\
@@ -95,20 +95,24 @@ fn the_region_of_the_instance_is_taken_when_nothing_else_says_one() {
         let environment = [&credentials[..], &nowhere[..], environment].concat();
         let instance = Instance::start(&place, &manager, Vec::new(), &environment);
         manager.hear_until("READY=1");
-        instance.log()
+        logged(&instance, &format!("store     DynamoDB {region}"));
     };
     for (setting, environment, region) in [
         ("", &[][..], "eu-south-2"),
         ("", &[("AWS_REGION", "us-west-1")][..], "us-west-1"),
         ("region = \"af-south-1\"", &[("AWS_REGION", "us-west-1")][..], "af-south-1"),
     ] {
-        let log = start(setting, environment);
-        assert!(log.contains(&format!("store     DynamoDB {region}")), "{region}: {log}");
+        says(setting, environment, region);
     }
 }
 
 fn becomes(place: &Place, wanted: u16) {
     eventually(&format!("health {wanted}"), || (health(place.http()).ok()? == wanted).then_some(()));
+}
+
+/// Logs are written beside what they tell of.
+fn logged(instance: &Instance, wanted: &str) {
+    eventually(wanted, || instance.log().contains(wanted).then_some(()));
 }
 
 /// Answers `/held` when it is released, all else at once.
