@@ -3,6 +3,7 @@
 mod fleet;
 mod inside;
 mod names;
+mod refusals;
 mod restarts;
 
 use crate::{guest::Guest, world::World};
@@ -37,8 +38,14 @@ pub(crate) const ALL: &[Case] = &[
     as_is("nothing_of_its_making_is_in_the_image", inside::image),
     saved("the_console_says_where_it_is_and_how_it_is", inside::console),
     saved("without_settings_of_a_fleet_it_serves_alone", fleet::alone),
+    saved("a_malformed_setting_is_named_with_file_and_line_and_nothing_is_served", refusals::malformed),
+    as_is("a_missing_region_is_named_and_nothing_is_served", refusals::no_region),
+    as_is("a_table_that_does_not_exist_is_named_and_nothing_is_served", refusals::no_table),
+    as_is("a_table_without_permission_is_named_and_nothing_is_served", refusals::no_permission),
+    as_is("a_port_in_use_is_named_and_nothing_is_served", refusals::port_taken),
     saved("a_restart_of_the_service_refuses_no_connection", restarts::service),
     saved("an_upgrade_of_the_package_refuses_no_connection", restarts::upgrade),
+    saved("an_instance_that_is_scaled_in_drains", fleet::scale_in),
     saved("a_process_that_hangs_is_replaced", restarts::watchdog),
     saved("a_reboot_keeps_everything", restarts::reboot),
     as_is("a_power_cut_in_the_middle_of_an_order_loses_nothing", restarts::power_cut),

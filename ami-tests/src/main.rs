@@ -7,6 +7,7 @@
 mod cases;
 mod guest;
 mod repository;
+mod services;
 mod trial;
 mod world;
 

@@ -41,11 +41,18 @@ impl Purpose {
 /// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
 pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     let spares_toolchain = purpose.takes(Group::Toolchain) && has_nightly_sources(shell);
-    let needed = PACKAGES.iter().filter(|package| {
-        purpose.takes(package.group) && !(package.group == Group::Toolchain && spares_toolchain)
-    });
-    let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
-    install_packages(shell, &missing)?;
+    let needed: Vec<&Package> = PACKAGES
+        .iter()
+        .filter(|package| {
+            purpose.takes(package.group) && !(package.group == Group::Toolchain && spares_toolchain)
+        })
+        .collect();
+    // Twice: a package of another release may have to go for one of these (qemu-utils of backports for QEMU), and comes back.
+    for _ in 0..2 {
+        let missing: Vec<&Package> =
+            needed.iter().copied().filter(|package| !package.is_there(on_path)).collect();
+        install_packages(shell, &missing)?;
+    }
     if purpose.takes(Group::Toolchain) {
         install_bpf_linker(shell)?;
     }

@@ -1,10 +1,14 @@
 //! Machines that share state, and one that has nobody to share it with.
 
 use anyhow::ensure;
-use testbed::gatehouse::Place;
+use testbed::{gatehouse::Place, wait};
 
-use super::names::SHOP;
-use crate::{guest::Guest, world::World};
+use super::{names::SHOP, restarts::ensure_served};
+use crate::{
+    guest::Guest,
+    services::Metadata,
+    world::{PATIENCE, World},
+};
 
 pub(super) fn alone(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let from = guest.console().len();
@@ -41,4 +45,32 @@ fn corrected(world: &World, second: &mut Guest) -> anyhow::Result<()> {
     second.await_shell()?;
     second.run("sed --in-place s/strickt/strict/ /etc/gatehouse/conf.d/50-fleet.toml")?;
     world.await_health(Place::B, 200)
+}
+
+/// As an Auto Scaling group takes an instance out: its wish first, and the end by and by.
+pub(super) fn scale_in(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    let metadata = Metadata::start(&world.edge.network.edge)?;
+    ensure_served(world, guest)?;
+    let fragment = format!("[instance]\\nmetadata = \"{}\"\\nlifecycle_poll = \"1s\"\\n", Metadata::url());
+    guest.run(&format!(
+        "printf '{fragment}' >/etc/gatehouse/conf.d/60-instance.toml && systemctl restart gatehouse"
+    ))?;
+    world.await_health(guest.place, 200)?;
+    let status = guest.run("gatehouse status")?;
+    ensure!(status.contains("i-0123456789abcdef0"), "{status}");
+    let from = guest.console().len();
+    let slow = world.edge.curl(&format!("https://{SHOP}/slow/20000")).at(guest.place.v4().into()).spawn()?;
+    wait::until("a request in flight", PATIENCE, || {
+        ensure!(world.edge.upstream.slow_in_flight() == 1, "none");
+        Ok(())
+    })?;
+    metadata.set_target_state("Terminated");
+    world.await_health(guest.place, 503)?;
+    let late = world.served(guest.place, SHOP)?;
+    ensure!(late.status == 200, "a balancer's late connection: {late:?}");
+    guest.await_console(from, &["Leaving"])?;
+    guest.run("systemctl stop gatehouse")?;
+    let slow = slow.reply()?;
+    ensure!(slow.status == 200, "the request in flight: {slow:?}");
+    Ok("503 at once, late connections served, the request in flight finished".to_owned())
 }

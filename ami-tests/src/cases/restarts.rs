@@ -145,7 +145,7 @@ fn told(seen: &Seen) -> String {
 }
 
 /// Whichever case came before: the name is in the table, and is served.
-fn ensure_served(world: &World, guest: &Guest) -> anyhow::Result<()> {
+pub(super) fn ensure_served(world: &World, guest: &Guest) -> anyhow::Result<()> {
     if world.operate(&["domain", "show", SHOP]).is_err() {
         world.add(guest.place, SHOP)?;
     }
