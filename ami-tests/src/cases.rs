@@ -1,5 +1,6 @@
 //! What is asserted of the image, one function each. The name says what an operator may rely on.
 
+mod disk;
 mod fleet;
 mod inside;
 mod names;
@@ -35,7 +36,7 @@ pub(crate) const ALL: &[Case] = &[
     as_is("only_the_public_ports_are_open", inside::ports),
     as_is("the_unit_is_closed_and_its_process_small", inside::unit),
     as_is("the_doctor_finds_nothing_to_mend", inside::doctor),
-    as_is("nothing_of_its_making_is_in_the_image", inside::image),
+    as_is("nothing_of_its_making_is_in_the_image", disk::clean),
     saved("the_console_says_where_it_is_and_how_it_is", inside::console),
     saved("without_settings_of_a_fleet_it_serves_alone", fleet::alone),
     saved("a_malformed_setting_is_named_with_file_and_line_and_nothing_is_served", refusals::malformed),

@@ -39,8 +39,6 @@ struct Machine {
     /// Its files: `disk`, `seed`, `console`, and the sockets.
     folder: PathBuf,
     accelerator: String,
-    /// The baked disk, which the machine sees as it is on a third disk, too.
-    image: PathBuf,
 }
 
 impl Guest {
@@ -64,7 +62,7 @@ impl Guest {
         )?;
         seed::write(&folder.join("seed"), place, user_data)?;
         network.port(&port(place))?;
-        Machine { place, folder, accelerator: accelerator.to_owned(), image: image.to_owned() }.start(network)
+        Machine { place, folder, accelerator: accelerator.to_owned() }.start(network)
     }
 
     /// Pulls the plug, and starts it anew from what is on its disk.
@@ -151,8 +149,6 @@ impl Machine {
         command.args(["-m", &MEMORY_MIB.to_string()]);
         command.args(["-drive", &format!("file={},if=virtio,format=qcow2,discard=unmap", file("disk"))]);
         command.args(["-drive", &format!("file={},if=virtio,format=raw,readonly=on", file("seed"))]);
-        command
-            .args(["-drive", &format!("file={},if=virtio,format=qcow2,readonly=on", self.image.display())]);
         command.args(["-netdev", &format!("tap,id=net,ifname={},script=no,downscript=no", port(self.place))]);
         command.args(["-device", &format!("virtio-net-pci,netdev=net,mac=52:54:00:00:00:{place:02x}")]);
         command.args(["-device", "virtio-rng-pci"]);

@@ -31,7 +31,7 @@ use crate::{
 pub(crate) struct World {
     pub(crate) edge: Edge,
     /// The baked disk.
-    image: PathBuf,
+    pub(crate) image: PathBuf,
     accelerator: String,
     /// The package that is in it.
     pub(crate) package: PathBuf,

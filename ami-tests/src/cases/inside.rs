@@ -67,29 +67,6 @@ pub(super) fn doctor(_: &World, guest: &mut Guest) -> anyhow::Result<String> {
     Ok(format!("{} checks", said.lines().count() - 1))
 }
 
-/// The baked disk, as it was before this machine's first boot: what lies under the overlay's own files.
-pub(super) fn image(_: &World, guest: &mut Guest) -> anyhow::Result<String> {
-    guest.run("mkdir --parents /run/image && mount -o ro,noload /dev/vdc3 /run/image")?;
-    let left = guest.run(
-        "cd /run/image; ls etc/ssh/ssh_host_* root/.ssh home/*/.ssh root/.bash_history home/*/.bash_history var/lib/gatehouse/* \
-         var/lib/apt/lists/*_Packages var/cache/apt/archives/*.deb var/log/journal/* var/lib/cloud/instance etc/sudoers.d/90-cloud-init-users \
-         usr/sbin/sshd tmp/* 2>/dev/null; true",
-    )?;
-    ensure!(left.is_empty(), "left in the image: {left}");
-    let identity = guest.run("stat --format=%s /run/image/etc/machine-id")?;
-    ensure!(identity == "0", "machine-id has {identity} bytes");
-    let secrets = guest.run(
-        "cd /run/image; grep --recursive --files-with-matches --binary-files=without-match 'PRIVATE KEY' etc home root var; true",
-    )?;
-    ensure!(secrets.is_empty(), "private keys: {secrets}");
-    let users = guest.run("awk -F: '$2 !~ /^[*!]/ { print $1 }' /run/image/etc/shadow")?;
-    ensure!(users.is_empty(), "users with a password: {users}");
-    let packages = guest.run("dpkg-query --show --admindir=/run/image/var/lib/dpkg | wc -l")?;
-    let privileged = guest.run("find /run/image -xdev -type f -perm /6000 | wc -l")?;
-    guest.run("umount /run/image")?;
-    Ok(format!("{packages} packages, {privileged} files with SUID or SGID"))
-}
-
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key))
 }
