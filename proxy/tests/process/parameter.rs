@@ -1,10 +1,16 @@
 //! Settings of a fleet, from a parameter of the Systems Manager.
 
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+    mpsc,
+};
+
 use nix::sys::signal::Signal;
 
 use crate::{
     fixture::{Instance, Manager, Place, Said},
-    server::{Metadata, Parameters},
+    server::{Answer, Metadata, Parameters, Server},
 };
 
 /// A machine whose user data name a parameter, and nothing else.
@@ -26,22 +32,25 @@ impl Machine {
         Self { place, manager: Manager::new(), metadata, parameters: Parameters::start(value) }
     }
 
-    fn with_variables<T>(&self, act: impl FnOnce(&[(&str, &str)]) -> T) -> T {
-        let url = self.parameters.url();
-        act(&[
-            ("AWS_ENDPOINT_URL_SSM", url.as_str()),
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ])
+    fn start(&self) -> Instance {
+        self.start_at(&self.parameters.url())
     }
 
-    fn start(&self) -> Instance {
-        self.with_variables(|variables| Instance::start(&self.place, &self.manager, Vec::new(), variables))
+    fn start_at(&self, parameters: &str) -> Instance {
+        Instance::start(&self.place, &self.manager, Vec::new(), &variables(parameters))
     }
 
     fn run(&self, line: &str) -> Said {
-        self.with_variables(|variables| self.place.run_with("gatehouse.toml", line, variables))
+        self.place.run_with("gatehouse.toml", line, &variables(&self.parameters.url()))
     }
+}
+
+fn variables(parameters: &str) -> [(&str, &str); 3] {
+    [
+        ("AWS_ENDPOINT_URL_SSM", parameters),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ]
 }
 
 #[test]
@@ -133,4 +142,28 @@ fn doctor_tells_of_the_parameter_and_of_the_rest_without_it() {
     );
     assert!(said.code == Some(1) && said.out.contains("tables"), "{said:?}");
     assert!(machine.run("validate").err.contains("there is none"), "{}", machine.metadata.url());
+}
+
+#[test]
+fn an_end_does_not_wait_for_a_parameter_that_is_being_read() {
+    let machine = Machine::new("");
+    let (tell, told) = mpsc::channel();
+    let (_hold, held) = mpsc::channel::<()>();
+    let (held, first) = (Mutex::new(held), AtomicBool::new(true));
+    let slow = Server::start(move |_| {
+        if !first.swap(false, Ordering::Relaxed) {
+            tell.send(()).unwrap();
+            let _ = held.lock().unwrap().recv();
+        }
+        Answer::of(200, r#"{"Parameter":{"Value":""}}"#)
+    });
+    let mut instance = machine.start_at(&slow.url());
+    machine.manager.hear_until("READY=1");
+    instance.signal(Signal::SIGHUP);
+    machine.manager.hear_until("RELOADING=1");
+    told.recv().unwrap();
+    instance.signal(Signal::SIGTERM);
+    let heard = machine.manager.hear_until("STOPPING=1");
+    assert!(heard.iter().all(|heard| !heard.text.contains("READY=1")), "the reading was awaited");
+    assert!(instance.end().success());
 }
