@@ -4,10 +4,15 @@
 
 mod bounded;
 
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use std::time::Duration;
 
-pub(crate) use bounded::bounded;
+use aws_smithy_http_client::{
+    Connector,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient};
+
+pub(crate) use bounded::{bounded, read_bounded};
 
 /// rustls on aws-lc, as everywhere in the process.
 pub(crate) fn over_the_network() -> SharedHttpClient {
@@ -17,4 +22,13 @@ pub(crate) fn over_the_network() -> SharedHttpClient {
 /// For what speaks no TLS.
 pub(crate) fn in_cleartext() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().build_http()
+}
+
+/// For one call that no client of the SDK makes, with at most so long for its connection and its answer.
+pub(crate) fn connector(connect: Duration, answer: Duration) -> Connector {
+    let settings = HttpConnectorSettings::builder().connect_timeout(connect).read_timeout(answer).build();
+    Connector::builder()
+        .connector_settings(settings)
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build()
 }

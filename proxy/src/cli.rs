@@ -16,7 +16,7 @@ mod status;
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -28,7 +28,7 @@ use crate::{
     control::whole,
     guard::Guard,
     instance::Source,
-    run,
+    parameter, run,
     store::{Store, tables},
 };
 
@@ -53,16 +53,19 @@ pub fn main() -> ExitCode {
 
 fn execute(arguments: &Arguments) -> Result<(), CommandError> {
     match &arguments.command {
-        Command::Run => Ok(run::run(&load(arguments)?, &|| read(arguments))?),
+        Command::Run => Ok(run::run(&load(arguments)?, &|| Box::pin(read(arguments.config.clone())))?),
         Command::Validate => validate(&load(arguments)?),
-        Command::Status(form) => asking(status::status(&load(arguments)?.config, *form)),
-        Command::Reload(form) => asking(reload::reload(&load(arguments)?.config, *form)),
-        Command::Doctor(form) => asking(doctor::doctor(load(arguments)?.config, *form)),
+        Command::Status(form) => asking(status::status(&find(arguments)?.config, *form)),
+        Command::Reload(form) => asking(reload::reload(&find(arguments)?.config, *form)),
+        Command::Doctor(form) => {
+            let (loaded, unread) = without_parameter(arguments, load(arguments))?;
+            asking(doctor::doctor(loaded, unread.as_ref(), *form))
+        }
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
         Command::Tables(TablesCommand::Create) => asking(create_tables(&load(arguments)?.config)),
         Command::Guard(GuardCommand::Detach { pin_path }) => {
-            detach(pin_path.as_deref().unwrap_or(&load(arguments)?.config.guard.pin_path))
+            detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))
         }
         Command::Papers { directory } => papers::papers(directory),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
@@ -71,15 +74,44 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
 }
 
 fn load(arguments: &Arguments) -> Result<Loaded, CommandError> {
-    Ok(read(arguments)?)
+    asking(async { Ok(read(arguments.config.clone()).await?) })
 }
 
-fn read(arguments: &Arguments) -> Result<Loaded, ConfigError> {
-    config::load(arguments.config.as_deref(), std::env::vars_os())
+/// Settings for a command that needs little of them, and is wanted most when something is down: a parameter that cannot be read is
+/// left out, and told.
+fn find(arguments: &Arguments) -> Result<Loaded, CommandError> {
+    let (loaded, unread) = without_parameter(arguments, load(arguments))?;
+    if let Some(error) = unread {
+        eprintln!("gatehouse: {}; going on without it", whole(&error));
+    }
+    Ok(loaded)
+}
+
+/// When the one thing wrong is that a parameter cannot be read, what files and environment say, and that error.
+fn without_parameter(
+    arguments: &Arguments,
+    loaded: Result<Loaded, CommandError>,
+) -> Result<(Loaded, Option<ConfigError>), CommandError> {
+    match loaded {
+        Err(CommandError::Config(unread @ ConfigError::Parameter { .. })) => {
+            let gathered = config::gather(arguments.config.as_deref(), std::env::vars_os())?;
+            Ok((gathered.settings()?, Some(unread)))
+        }
+        loaded => Ok((loaded?, None)),
+    }
+}
+
+async fn read(named: Option<PathBuf>) -> Result<Loaded, ConfigError> {
+    let mut gathered = config::gather(named.as_deref(), std::env::vars_os())?;
+    if let Some(wanted) = gathered.wanted()? {
+        let text = parameter::read(&wanted).await.map_err(|fault| wanted.unreadable(fault))?;
+        gathered.lay(&wanted.name, text)?;
+    }
+    gathered.settings()
 }
 
 /// A runtime for one command.
-fn asking(answer: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+fn asking<T>(answer: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;
     let outcome = runtime.block_on(answer);

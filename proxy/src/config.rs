@@ -1,5 +1,5 @@
-//! Settings: TOML files and environment, read once into one validated [`Config`].
-//! Not here: what settings lead to. Every other room is handed its section.
+//! Settings: TOML files, a parameter's value and environment, read once into one validated [`Config`].
+//! Not here: how a parameter is read (`parameter`), what settings lead to. Every other room is handed its section.
 //! Invariants: a setting is declared once, with type, default and help, and reading, errors, the sample file and the
 //! reference follow from that declaration (`checked_in_sample_is_the_declaration`, `readme_table_is_the_declaration`);
 //! what a file or variable says is used or refused, never passed over (`whatever_is_wrong_is_named_with_a_remedy`).
@@ -11,6 +11,7 @@ mod layer;
 mod live;
 mod nearest;
 mod paper;
+mod parameter;
 mod plain;
 mod quantity;
 mod read;
@@ -24,8 +25,9 @@ pub use difference::{difference, merge};
 pub use error::{At, ConfigError, Place, Problem, WrongValue};
 pub use live::Live;
 pub use paper::{reference, sample};
+pub use parameter::{ParameterName, Wanted};
 pub use quantity::{ByteSize, Span};
-pub use read::{Loaded, load};
+pub use read::{Gathered, Loaded, gather};
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     Certificates, Config, Control, Domains, Guard, Instance, Issuer, Limits, Listen, Log, StaticDomain,

@@ -99,7 +99,7 @@ impl fmt::Display for Seen {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.id, self.availability_zone)?;
+        write!(f, "{} in {} ({})", self.id, self.availability_zone, self.region)?;
         self.address.map_or(Ok(()), |address| write!(f, ", {address}"))
     }
 }

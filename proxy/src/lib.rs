@@ -10,6 +10,7 @@ pub mod forward;
 pub mod guard;
 pub mod instance;
 pub mod name;
+pub mod parameter;
 pub mod phase;
 pub mod run;
 pub mod store;

@@ -149,23 +149,26 @@ impl Reloads<'_> {
     /// Reloads upon SIGHUP and `gatehouse reload`, until told to end.
     async fn until_told(mut self, signals: &mut Signals) {
         loop {
-            tokio::select! {
+            let asked = tokio::select! {
                 told = signals.next() => match told {
                     Told::End => return,
-                    Told::Reload => drop(self.reload()),
+                    Told::Reload => None,
                 },
-                Some(asked) = self.asks.recv() => {
-                    let reloaded = self.reload();
-                    // Whoever asked may be gone.
-                    let _ = asked.send(reloaded);
-                }
-            }
+                Some(asked) = self.asks.recv() => Some(asked),
+            };
+            let reloaded = tokio::select! {
+                reloaded = self.reload() => reloaded,
+                // A parameter may take seconds to be read; the end does not wait for it.
+                () = signals.end() => return,
+            };
+            // Whoever asked may be gone.
+            let _ = asked.map(|asked| asked.send(reloaded));
         }
     }
 
-    fn reload(&mut self) -> Result<Reloaded, String> {
+    async fn reload(&mut self) -> Result<Reloaded, String> {
         self.manager.tell(&[Word::Reloading { monotonic: monotonic() }]);
-        let reloaded = self.reloader.reload();
+        let reloaded = self.reloader.reload().await;
         self.manager.tell(&[Word::Ready, Word::Status(manager::status(*self.phase.borrow()))]);
         reloaded
     }
@@ -209,6 +212,17 @@ impl Signals {
             _ = self.terminate.recv() => Told::End,
             _ = self.interrupt.recv() => Told::End,
             _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// The next that ends; one to reload waits.
+    ///
+    /// # Cancel safety
+    /// As [`Signals::next`].
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 

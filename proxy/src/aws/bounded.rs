@@ -37,11 +37,15 @@ impl HttpClient for Bounded<SharedHttpClient> {
 impl HttpConnector for Bounded<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (answer, most_bytes) = (self.inner.call(request), self.most_bytes);
-        HttpConnectorFuture::new(async move { read(answer.await?, most_bytes).await })
+        HttpConnectorFuture::new(async move { read_bounded(answer.await?, most_bytes).await })
     }
 }
 
-async fn read(mut answer: HttpResponse, most_bytes: usize) -> Result<HttpResponse, ConnectorError> {
+/// `answer` with its whole body, unless that has more than `most_bytes`.
+pub(crate) async fn read_bounded(
+    mut answer: HttpResponse,
+    most_bytes: usize,
+) -> Result<HttpResponse, ConnectorError> {
     let body = std::mem::replace(answer.body_mut(), SdkBody::taken());
     let read = Limited::new(body, most_bytes).collect().await;
     // The service's doing, and no reason to ask again.
@@ -61,7 +65,7 @@ mod tests {
         for (bytes, fits) in [(0, true), (16, true), (17, false)] {
             let answer =
                 HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(vec![b'a'; bytes]));
-            let read = read(answer, 16).await;
+            let read = read_bounded(answer, 16).await;
             assert_eq!(read.is_ok(), fits, "{bytes}");
             if let Ok(answer) = read {
                 assert_eq!(answer.body().bytes().map(<[u8]>::len), Some(bytes));

@@ -15,16 +15,38 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use self::finding::{Finding, Verdict};
 use super::{arguments::Form, columns::Columns, error::CommandError, tell};
-use crate::config::Config;
+use crate::{
+    config::{Config, ConfigError, Loaded, Place},
+    control::whole,
+};
 
 /// Looks, and writes what was found.
-pub(super) async fn doctor(config: Config, form: Form) -> Result<(), CommandError> {
-    let findings = examine(checks(&Arc::new(config)), DEADLINE).await;
+///
+/// `unread` says why a parameter is no part of the settings.
+pub(super) async fn doctor(
+    loaded: Loaded,
+    unread: Option<&ConfigError>,
+    form: Form,
+) -> Result<(), CommandError> {
+    let mut findings: Vec<_> = parameter(&loaded.places, unread).into_iter().collect();
+    findings.extend(examine(checks(&Arc::new(loaded.config)), DEADLINE).await);
     tell(form, &findings, |findings| shown(findings))?;
     match findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count() {
         0 => Ok(()),
         failed => Err(CommandError::Unwell { failed }),
     }
+}
+
+/// What became of the parameter that the settings name, if they do: it has been read, or tried, by now.
+fn parameter(places: &[Place], unread: Option<&ConfigError>) -> Option<Finding> {
+    let read = places.iter().find_map(|place| match place {
+        Place::Parameter(name) => Some(Finding::ok(format!("parameter {name}"), "read")),
+        Place::File(_) | Place::Variable(_) | Place::Default => None,
+    });
+    read.or_else(|| {
+        let remedy = "do so; the other lines are told without its settings";
+        Some(Finding::fail("parameter", whole(unread?), remedy))
+    })
 }
 
 /// What is looked at, in the order in which it is told.

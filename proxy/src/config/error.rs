@@ -1,12 +1,16 @@
 //! What can be wrong with settings: where, which, what, and what to write instead.
 
-use std::{fmt, io, path::PathBuf};
+use std::{error::Error, fmt, io, path::PathBuf};
+
+use super::parameter::ParameterName;
 
 /// Where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A file.
     File(PathBuf),
+    /// A parameter of AWS Systems Manager.
+    Parameter(ParameterName),
     /// A variable of the environment.
     Variable(String),
     /// Nowhere: the default.
@@ -65,7 +69,18 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// A file is not TOML.
+    /// The parameter that holds settings cannot be read.
+    #[error("{at}: settings_parameter: `{name}` cannot be read")]
+    Parameter {
+        /// Where it is named.
+        at: At,
+        /// Which.
+        name: ParameterName,
+        /// Why, and what to do.
+        #[source]
+        fault: Box<dyn Error + Send + Sync>,
+    },
+    /// A file or parameter is not TOML.
     #[error("{at}: not TOML: {message}; `gatehouse config example` prints a file of the right form")]
     Syntax {
         /// Where.
@@ -101,6 +116,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Parameter(name) => name.fmt(f),
             Self::Variable(name) => f.write_str(name),
             Self::Default => f.write_str("default"),
         }

@@ -6,9 +6,10 @@ use toml::{Table, Value, de::DeTable};
 
 use super::{
     Config, Field, Section,
-    error::{At, ConfigError, Place, WrongValue},
+    error::{At, ConfigError, Place, Problem, WrongValue},
     nearest::nearest,
     paper,
+    parameter::ParameterName,
     plain::plain,
 };
 
@@ -23,7 +24,22 @@ pub(super) struct Layer {
 impl Layer {
     /// Reads the text of the file at `path`.
     pub(super) fn file(path: &Path, text: String) -> Result<Self, ConfigError> {
-        let place = Place::File(path.to_path_buf());
+        Self::text(Place::File(path.to_path_buf()), text)
+    }
+
+    /// Reads the value of the parameter `name`, which leads to no other.
+    pub(super) fn parameter(name: &ParameterName, text: String) -> Result<Self, ConfigError> {
+        let layer = Self::text(Place::Parameter(name.clone()), text)?;
+        let Some(at) = layer.says(FIELD) else { return Ok(layer) };
+        Err(ConfigError::Refused(vec![Problem {
+            at,
+            field: FIELD.to_owned(),
+            fault: "a parameter cannot lead to another".to_owned(),
+            remedy: "put its settings into this one".to_owned(),
+        }]))
+    }
+
+    fn text(place: Place, text: String) -> Result<Self, ConfigError> {
         match text.parse::<Table>() {
             Ok(table) => Self { place, table, text }.checked(),
             Err(error) => {
@@ -170,3 +186,5 @@ fn line_of(text: &str, field: &str) -> Option<usize> {
 fn line_at(text: &str, offset: usize) -> Option<usize> {
     text.get(..offset).map(|before| before.matches('\n').count() + 1)
 }
+
+const FIELD: &str = "settings_parameter";

@@ -103,7 +103,7 @@ fn defaults() -> Table {
 }
 
 const SAMPLE_HEAD: &[&str] = &[
-    "Read from /etc/gatehouse/gatehouse.toml or --config, then conf.d/*.toml beside it, then the environment:",
+    "Read from /etc/gatehouse/gatehouse.toml or --config, then conf.d/*.toml beside it, then settings_parameter, then the environment:",
     "`limits.idle` is also GATEHOUSE_LIMITS_IDLE. What is commented out is the default, or an example where there is none.",
 ];
 

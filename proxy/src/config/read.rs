@@ -1,4 +1,4 @@
-//! From files and environment to one [`Config`].
+//! From files, perhaps a parameter, and environment to one [`Config`]. Who reads the parameter is the caller's matter.
 
 use std::{
     ffi::OsString,
@@ -12,6 +12,7 @@ use super::{
     Config, environment,
     error::{At, ConfigError, Place},
     layer::{Layer, lay_over},
+    parameter::{ParameterName, Wanted},
     validate::{missing_files, validate},
 };
 
@@ -24,37 +25,80 @@ pub struct Loaded {
     pub places: Vec<Place>,
 }
 
-/// Reads `named`, or else `/etc/gatehouse/gatehouse.toml` if there is one; then `conf.d/*.toml` beside it in the order of
-/// names (tables merged, arrays of tables appended); then `environment` (each variable replaces).
-pub fn load(
-    named: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Loaded, ConfigError> {
-    let mut layers = files(named)?;
-    let mut table = Table::new();
-    for layer in &layers {
-        lay_over(&mut table, &layer.table);
-    }
-    let variables = environment::layers(environment, &table)?;
-    for layer in &variables {
-        replace(&mut table, &layer.table);
-    }
-    layers.extend(variables);
-    let config = accepted(table, &layers)?;
-    Ok(Loaded { config, places: layers.into_iter().map(|layer| layer.place).collect() })
+/// What files and environment say. A parameter that they name lies between the two.
+#[derive(Debug)]
+pub struct Gathered {
+    layers: Vec<Layer>,
+    environment: Vec<(OsString, OsString)>,
 }
 
-fn accepted(table: Table, layers: &[Layer]) -> Result<Config, ConfigError> {
-    let config: Config = serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+/// Reads `named`, or else `/etc/gatehouse/gatehouse.toml` if there is one; then `conf.d/*.toml` beside it in the order of
+/// names (tables merged, arrays of tables appended); then `environment` (each variable replaces).
+pub fn gather(
+    named: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Gathered, ConfigError> {
+    Ok(Gathered { layers: files(named)?, environment: environment.into_iter().collect() })
+}
+
+impl Gathered {
+    /// The parameter that they name, if they do.
+    pub fn wanted(&self) -> Result<Option<Wanted>, ConfigError> {
+        let (table, variables) = self.laid()?;
+        let config = typed(table)?;
+        let Some(name) = config.settings_parameter else { return Ok(None) };
+        let at = said(variables.iter().rev().chain(self.layers.iter().rev()), "settings_parameter");
+        Ok(Some(Wanted { name, region: config.store.region, instance: config.instance, at }))
+    }
+
+    /// Lays `text`, the value of the parameter `name`, over the files.
+    pub fn lay(&mut self, name: &ParameterName, text: String) -> Result<(), ConfigError> {
+        self.layers.push(Layer::parameter(name, text)?);
+        Ok(())
+    }
+
+    /// The settings that this makes.
+    pub fn settings(self) -> Result<Loaded, ConfigError> {
+        let (table, variables) = self.laid()?;
+        let mut layers = self.layers;
+        layers.extend(variables);
+        let config = accepted(table, &layers)?;
+        Ok(Loaded { config, places: layers.into_iter().map(|layer| layer.place).collect() })
+    }
+
+    /// All layers over each other, and those that the environment makes.
+    fn laid(&self) -> Result<(Table, Vec<Layer>), ConfigError> {
+        let mut table = Table::new();
+        for layer in &self.layers {
+            lay_over(&mut table, &layer.table);
+        }
+        let variables = environment::layers(self.environment.iter().cloned(), &table)?;
+        for layer in &variables {
+            replace(&mut table, &layer.table);
+        }
+        Ok((table, variables))
+    }
+}
+
+fn typed(table: Table) -> Result<Config, ConfigError> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         // Each layer is well formed by itself, and laying them over each other keeps every value whole.
         let at = At { place: Place::Default, line: None };
         ConfigError::Syntax { at, message: error.to_string() }
-    })?;
+    })
+}
+
+/// Where the uppermost of `layers` that says `field` says it.
+fn said<'a>(mut layers: impl Iterator<Item = &'a Layer>, field: &str) -> At {
+    layers.find_map(|layer| layer.says(field)).unwrap_or(At { place: Place::Default, line: None })
+}
+
+fn accepted(table: Table, layers: &[Layer]) -> Result<Config, ConfigError> {
+    let config = typed(table)?;
     let mut problems = validate(&config);
     problems.extend(missing_files(&config));
     for problem in &mut problems {
-        let said = layers.iter().rev().find_map(|layer| layer.says(&problem.field));
-        problem.at = said.unwrap_or(At { place: Place::Default, line: None });
+        problem.at = said(layers.iter().rev(), &problem.field);
     }
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Refused(problems)) }
 }

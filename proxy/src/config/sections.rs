@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    parameter::ParameterName,
     quantity::{ByteSize, Span},
     words::{Attach, Endpoint, GuardMode, Io, LogFormat, Metadata},
 };
@@ -19,6 +20,8 @@ section! {
     pub struct Config {
         /// Where the embedded store, the internal issuer and the control socket live.
         state_directory: PathBuf = PathBuf::from("gatehouse-state"),
+        /// Name or ARN of a parameter of AWS Systems Manager whose value, TOML as in a file, comes after all files: one for a fleet.
+        settings_parameter: Option<ParameterName> = None => "\"/gatehouse/fleet\"",
     }
     sections {
         listen: Listen,

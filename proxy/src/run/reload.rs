@@ -2,6 +2,8 @@
 //! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); what is not in force is
 //! named, at every further reload, too (`what_waits_for_a_restart_is_named_again`).
 
+use std::pin::Pin;
+
 use tracing::{error, info};
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// Reads the settings again, from the places they were first read from.
-pub type Again<'a> = &'a (dyn Fn() -> Result<Loaded, ConfigError> + Sync);
+pub type Again<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loaded, ConfigError>>>>;
 
 /// What follows settings while it runs.
 pub(super) struct Parts {
@@ -66,8 +68,11 @@ pub(super) enum ReloadError {
 
 impl Reloader<'_> {
     /// Reads, judges and applies; the log is told as well.
-    pub(super) fn reload(&mut self) -> Result<Reloaded, String> {
-        let reloaded = self.read_and_apply();
+    ///
+    /// # Cancel safety
+    /// Nothing is applied before everything was read.
+    pub(super) async fn reload(&mut self) -> Result<Reloaded, String> {
+        let reloaded = self.read_and_apply().await;
         match &reloaded {
             Ok(Reloaded { applied, needs_restart }) => {
                 info!(?applied, ?needs_restart, "settings read anew");
@@ -77,8 +82,8 @@ impl Reloader<'_> {
         reloaded.map_err(|wrong| whole(&wrong))
     }
 
-    fn read_and_apply(&mut self) -> Result<Reloaded, ReloadError> {
-        let wanted = (self.again)()?.config;
+    async fn read_and_apply(&mut self) -> Result<Reloaded, ReloadError> {
+        let wanted = (self.again)().await?.config;
         let next = merge(&self.in_force, &wanted, is_live);
         self.parts.apply(&next, self.telemetry)?;
         let reloaded = Reloaded {
@@ -110,6 +115,8 @@ fn is_live(setting: &str) -> bool {
 }
 
 const LIVE: &[&str] = &[
+    // Each reading begins with it.
+    "settings_parameter",
     "worker.drain_deadline",
     "domains.default_target",
     "domains.static",

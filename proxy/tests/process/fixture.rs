@@ -79,10 +79,16 @@ impl Place {
 
     /// The same with another file.
     pub(crate) fn run_by(&self, settings: &str, line: &str) -> Said {
+        self.run_with(settings, line, &[])
+    }
+
+    /// The same with variables.
+    pub(crate) fn run_with(&self, settings: &str, line: &str, variables: &[(&str, &str)]) -> Said {
         let output = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
             .args(["--config", settings])
             .args(line.split_whitespace())
             .env_clear()
+            .envs(variables.iter().copied())
             .current_dir(self.path())
             .output()
             .unwrap();

@@ -38,8 +38,8 @@ fn who_is_to_leave_says_so_and_serves_on_until_it_may_stay() {
         "id": "i-0123456789abcdef0", "availability_zone": "eu-south-2b", "region": "eu-south-2", "address": "10.0.0.7"
     });
     assert_eq!(status["instance"], wanted);
-    assert!(place.run("status").out.contains("i-0123456789abcdef0 in eu-south-2b, 10.0.0.7"));
-    logged(&instance, "instance  i-0123456789abcdef0 in eu-south-2b, 10.0.0.7");
+    assert!(place.run("status").out.contains("i-0123456789abcdef0 in eu-south-2b (eu-south-2), 10.0.0.7"));
+    logged(&instance, "instance  i-0123456789abcdef0 in eu-south-2b (eu-south-2), 10.0.0.7");
 
     let mut held = Client::ask(&place, "/held");
     told.recv().unwrap();

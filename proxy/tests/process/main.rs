@@ -13,4 +13,5 @@ mod server;
 mod answers;
 mod lifecycle;
 mod manager;
+mod parameter;
 mod reload;

@@ -16,6 +16,7 @@ pub(crate) struct Server {
     going: Arc<AtomicBool>,
 }
 
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -131,6 +132,39 @@ fn metadata(asked: &Asked, state: Option<&str>) -> Answer {
             _ => Answer::of(404, ""),
         },
         _ => Answer::of(401, ""),
+    }
+}
+
+/// A parameter store that holds one, with what it was asked by last.
+pub(crate) struct Parameters {
+    server: Server,
+    value: Arc<Mutex<Option<String>>>,
+    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Parameters {
+    pub(crate) fn start(value: &str) -> Self {
+        let value = Arc::new(Mutex::new(Some(value.to_owned())));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (held, heard) = (Arc::clone(&value), Arc::clone(&asked));
+        let server = Server::start(move |asked| {
+            heard.lock().unwrap().push(asked.clone());
+            match held.lock().unwrap().as_ref() {
+                Some(value) => {
+                    Answer::of(200, &serde_json::json!({ "Parameter": { "Value": value } }).to_string())
+                }
+                None => Answer::of(400, r#"{"__type":"ParameterNotFound","message":"not found"}"#),
+            }
+        });
+        Self { server, value, asked }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    pub(crate) fn set(&self, value: Option<&str>) {
+        *self.value.lock().unwrap() = value.map(str::to_owned);
     }
 }
 

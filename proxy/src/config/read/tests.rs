@@ -26,7 +26,14 @@ impl Files {
     }
 
     fn load(&self, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-        load(Some(&self.main()), environment(variables))
+        gather(Some(&self.main()), environment(variables))?.settings()
+    }
+
+    fn load_with(&self, parameter: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+        let mut gathered = gather(Some(&self.main()), environment(variables))?;
+        let wanted = gathered.wanted()?.expect("no parameter is named");
+        gathered.lay(&wanted.name, parameter.to_owned())?;
+        gathered.settings()
     }
 }
 
@@ -112,6 +119,69 @@ fn the_older_deployments_variables_are_understood() {
     assert_eq!(own.domains.default_target.unwrap().to_string(), "http://10.0.0.9");
 }
 
+const NAMED: &str = "settings_parameter = \"/gatehouse/fleet\"\n";
+
+#[test]
+fn a_parameter_comes_after_files_and_before_variables() {
+    let files = Files::new("[worker]\nthreads = 1\n[limits]\nidle = \"1s\"\n[[domains.static]]\nname = \"a.example\"\ntarget = \"http://10.0.0.1\"\n")
+        .with("50-fleet.toml", NAMED);
+    let parameter = "[worker]\nthreads = 2\nio = \"epoll\"\n[limits]\nidle = \"2s\"\n[[domains.static]]\nname = \"b.example\"\ntarget = \"http://10.0.0.1\"\n";
+    let loaded = files.load_with(parameter, &[("GATEHOUSE_WORKER_THREADS", "3")]).unwrap();
+    let config = loaded.config;
+    assert_eq!((config.worker.threads, config.worker.io, config.limits.idle.as_secs()), (3, Io::Epoll, 2));
+    assert_eq!(config.domains.r#static.len(), 2, "its tables are appended to those of the files");
+    let places: Vec<_> = loaded.places.iter().map(ToString::to_string).collect();
+    assert_eq!(places[2..], ["/gatehouse/fleet", "GATEHOUSE_WORKER_THREADS"]);
+}
+
+#[test]
+fn what_leads_to_a_parameter_is_said_by_files_and_variables() {
+    let wanted = |main: &str, variables: &[(&str, &str)]| {
+        let gathered = gather(Some(&Files::new(main).main()), environment(variables)).unwrap();
+        gathered.wanted().unwrap().map(|wanted| (wanted.name.to_string(), wanted.region))
+    };
+    let fleet = |region: Option<&str>| Some(("/gatehouse/fleet".to_owned(), region.map(str::to_owned)));
+    assert_eq!(wanted("", &[]), None);
+    assert_eq!(wanted(NAMED, &[]), fleet(None));
+    assert_eq!(wanted(&format!("{NAMED}[store]\nregion = \"eu-south-2\""), &[]), fleet(Some("eu-south-2")));
+    let variables =
+        [("GATEHOUSE_SETTINGS_PARAMETER", "/gatehouse/fleet"), ("GATEHOUSE_STORE_REGION", "us-west-1")];
+    assert_eq!(wanted("settings_parameter = \"other\"", &variables), fleet(Some("us-west-1")));
+}
+
+#[test]
+fn what_is_wrong_in_a_parameter_is_named_with_its_line() {
+    for (parameter, told) in [
+        ("[limits]\nidle = 7s", "/gatehouse/fleet:2: not TOML"),
+        (
+            "[limits]\nidel = \"7s\"",
+            "/gatehouse/fleet:2: `limits.idel`: no such setting; did you mean `limits.idle`?",
+        ),
+        ("[limits]\n\nidle = 7", "/gatehouse/fleet:3: limits.idle = 7"),
+        ("[limits]\nconnections = 0", "/gatehouse/fleet:2: limits.connections: `0`"),
+        (
+            "\nsettings_parameter = \"other\"",
+            "/gatehouse/fleet:2: settings_parameter: a parameter cannot lead to another",
+        ),
+    ] {
+        let error = Files::new(NAMED).load_with(parameter, &[]).unwrap_err().to_string();
+        assert!(error.contains(told), "{parameter}: {error}");
+    }
+}
+
+#[test]
+fn a_parameter_that_cannot_be_read_is_told_with_the_place_that_names_it() {
+    let gathered = gather(Some(&Files::new(&format!("\n{NAMED}")).main()), environment(&[])).unwrap();
+    let error = gathered.wanted().unwrap().unwrap().unreadable(io::Error::other("access is denied"));
+    let told = crate::control::whole(&error);
+    assert!(
+        told.ends_with(
+            "gatehouse.toml:2: settings_parameter: `/gatehouse/fleet` cannot be read: access is denied"
+        ),
+        "{told}"
+    );
+}
+
 /// The file, the variables, and what the error must say, separated by `|`.
 type Wrong = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
@@ -136,7 +206,8 @@ fn a_named_file_must_be_there_and_a_fragment_is_blamed_by_its_own_name() {
     let files = Files::new("").with("a.toml", "\n[worker]\nthread = 1\n");
     let error = files.load(&[]).unwrap_err().to_string();
     assert!(error.contains("conf.d/a.toml:3: `worker.thread`"), "{error}");
-    let missing = load(Some(&files.main().with_extension("json")), environment(&[])).unwrap_err().to_string();
+    let missing =
+        gather(Some(&files.main().with_extension("json")), environment(&[])).unwrap_err().to_string();
     assert!(missing.contains("gatehouse.json: no such file") && missing.contains("--config"), "{missing}");
 }
 
@@ -170,6 +241,11 @@ const WRONG: &[Wrong] = &[
         "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
     ),
     ("[store]\nendpoint = \"sqlite\"", &[], "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL"),
+    (
+        "settings_parameter = \"a b\"",
+        &[],
+        "settings_parameter = \"a b\"|cannot name a parameter|/gatehouse/fleet",
+    ),
     ("[instance]\nmetadata = \"ec2\"", &[], "instance.metadata = \"ec2\"|write `auto`, `off` or a URL"),
     ("[instance]\nlifecycle_poll = \"0s\"", &[], "instance.lifecycle_poll: `0ms`"),
     ("[listen\n", &[], "gatehouse.toml:1: not TOML"),
