@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs,
+    fs::{self, Permissions},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -81,6 +82,7 @@ pub struct Settings {
     domains: Vec<String>,
     issuers: Vec<String>,
     environment: Vec<(String, String)>,
+    capabilities: Option<String>,
 }
 
 impl Settings {
@@ -95,6 +97,7 @@ impl Settings {
             domains: Vec::new(),
             issuers: Vec::new(),
             environment: Vec::new(),
+            capabilities: None,
         };
         settings.raw("listen", "https", &format!("[\"{v4}:443\", \"[{v6}]:443\"]"));
         settings.raw("listen", "http", &format!("[\"{v4}:80\", \"[{v6}]:80\"]"));
@@ -136,6 +139,15 @@ impl Settings {
     /// Sets an environment variable of the process and of commands beside it.
     pub fn environment(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has the process run as nobody, with `capabilities` (as a unit lists them) and no others, in a folder of its own.
+    pub fn restrict(&mut self, capabilities: &str) -> &mut Self {
+        let names =
+            capabilities.split_whitespace().map(|name| name.trim_start_matches("CAP_").to_lowercase());
+        let listed: String = names.map(|name| format!(",+{name}")).collect();
+        self.capabilities = Some(format!("-all{listed}"));
         self
     }
 
@@ -267,11 +279,38 @@ fn command(
 }
 
 fn spawn(network: &Network, binary: &Path, settings: &Settings) -> anyhow::Result<Process> {
-    let mut command = process::command(binary);
+    let mut command = match &settings.capabilities {
+        None => process::command(binary),
+        Some(capabilities) => restricted(binary, capabilities, settings)?,
+    };
     command.arg("--config").arg(config_file(settings)).arg("run");
     command.envs(CREDENTIALS).envs(settings.environment.iter().map(|(name, value)| (name, value)));
     let name = format!("gatehouse-{}", settings.place.label());
     Process::start(&network.edge, &name, command, &settings.folder)
+}
+
+/// As [`process::command`], as nobody. What the process writes to has to be nobody's, and the way there open.
+fn restricted(binary: &Path, capabilities: &str, settings: &Settings) -> anyhow::Result<Command> {
+    chown(&settings.folder, Some(NOBODY), Some(NOBODY))?;
+    let above = settings.folder.parent().context("the folder has no parent")?;
+    fs::set_permissions(above, Permissions::from_mode(0o755))?;
+    let mut command = Command::new("setpriv");
+    let nobody = NOBODY.to_string();
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "--reuid",
+        &nobody,
+        "--regid",
+        &nobody,
+        "--clear-groups",
+        "--no-new-privs",
+    ]);
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        command.args([set, capabilities]);
+    }
+    command.arg("--").arg(binary);
+    Ok(command)
 }
 
 fn config_file(settings: &Settings) -> PathBuf {
@@ -281,5 +320,6 @@ fn config_file(settings: &Settings) -> PathBuf {
 /// DynamoDB's API wants a signature; the engine behind it does not look at it.
 const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "testbed"), ("AWS_SECRET_ACCESS_KEY", "testbed")];
+const NOBODY: u32 = 65_534;
 const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(45);

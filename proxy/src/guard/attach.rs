@@ -1,6 +1,7 @@
 //! The program into the kernel, and onto each interface by a pinned link.
 //! Invariants: a link that is there is updated, never removed and made again, since the first attachment resets some
-//! network cards; an attachment that is no link is undone (`a_second_start_adopts_maps_link_names_and_counters`).
+//! network cards; an attachment that is no link is undone (`a_second_start_adopts_maps_link_names_and_counters`); nothing is
+//! asked of the kernel by id or by listing, which takes CAP_SYS_ADMIN (`the_capabilities_of_the_unit_are_enough`).
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,6 @@ use aya::{
     programs::{
         Program, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
-        loaded_links,
         xdp::{XdpLink, XdpLinkId},
     },
 };
@@ -25,7 +25,7 @@ use super::{
     error::{GuardError, errno},
     interface::Interface,
     maps::PINNED,
-    pins::{Pins, Removal, remove_link},
+    pins::{Pins, Removal, remove_pin},
 };
 use crate::config::Attach;
 
@@ -72,7 +72,7 @@ pub(super) fn attach_all(
                 pinned.push(link);
             }
             Err(error) => {
-                pinned.iter().try_for_each(|link| remove_link(link).map(drop))?;
+                pinned.iter().try_for_each(|link| remove_pin(link).map(drop))?;
                 return Err(error);
             }
         }
@@ -80,7 +80,7 @@ pub(super) fn attach_all(
     let kept: Vec<PathBuf> = interfaces.iter().map(|interface| pins.link(interface.index, mode)).collect();
     for link in pins.links()?.iter().filter(|link| !kept.contains(link)) {
         info!(link = %link.display(), "guard: detached from an interface that is not configured");
-        remove_link(link)?;
+        remove_pin(link)?;
     }
     Ok(())
 }
@@ -96,12 +96,12 @@ fn attach(
         Attach::Native => Attach::Generic,
         Attach::Generic => Attach::Native,
     };
-    let removal = remove_link(&pins.link(interface.index, other))?;
+    let removal = remove_pin(&pins.link(interface.index, other))?;
     let path = pins.link(interface.index, mode);
     if path.exists() {
         match replace(program, interface, &path) {
             // The interface the link belonged to is gone, and its index was given to this one.
-            Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => drop(remove_link(&path)?),
+            Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => drop(remove_pin(&path)?),
             done => return done.map(|()| None),
         }
     }
@@ -138,46 +138,30 @@ fn create(program: &mut Xdp, interface: &Interface, mode: Attach) -> Result<FdLi
         Attach::Native => XdpMode::Driver,
         Attach::Generic => XdpMode::Skb,
     };
-    let program_id = program.info().map_err(GuardError::Verify)?.id();
-    let before = count_links(program_id)?;
-    let id = program.attach_to_if_index(interface.index, mode).map_err(|error| refused(interface, &error))?;
-    // aya falls back to netlink without a word when the kernel answers EINVAL to a link. Such an attachment can be neither
-    // pinned nor updated, and aya's conversion would leave it behind: it is known by the link that is missing.
-    if count_links(program_id)? == before {
-        program.detach(id).map_err(|error| refused(interface, &error))?;
-        return Err(GuardError::NoLink { interface: interface.name.clone() });
+    let attach = |program: &mut Xdp| {
+        program.attach_to_if_index(interface.index, mode).map_err(|error| refused(interface, &error))
+    };
+    let id = attach(program)?;
+    if let Some(link) = take(program, id) {
+        return Ok(link);
     }
-    take(program, id).ok_or_else(|| GuardError::NoLink { interface: interface.name.clone() })
+    // aya falls back to netlink without a word when the kernel answers EINVAL to a link. Such an attachment can be neither
+    // pinned nor updated, and taking it has left it behind: the same again is one that can be undone.
+    let id = attach(program)?;
+    program.detach(id).map_err(|error| refused(interface, &error))?;
+    Err(GuardError::NoLink { interface: interface.name.clone() })
 }
 
 fn take(program: &mut Xdp, id: XdpLinkId) -> Option<FdLink> {
     program.take_link(id).ok()?.try_into().ok()
 }
 
-fn count_links(program_id: u32) -> Result<usize, GuardError> {
-    let mut count = 0;
-    for link in loaded_links() {
-        match link {
-            Ok(link) => count += usize::from(link.program_id() == program_id),
-            // Links of other processes end between their listing and our look at them, or are not whole yet.
-            Err(error) if matches!(errno(&error), Some(Errno::ENOENT | Errno::EAGAIN)) => {}
-            Err(error) => return Err(inspect("which links there are", &error)),
-        }
-    }
-    Ok(count)
-}
-
 fn refused(interface: &Interface, error: &(dyn std::error::Error + 'static)) -> GuardError {
     interface.refusal(errno(error).unwrap_or(Errno::UnknownErrno))
 }
 
-fn pin_failed(path: &Path, error: &(dyn std::error::Error + 'static)) -> GuardError {
+pub(super) fn pin_failed(path: &Path, error: &(dyn std::error::Error + 'static)) -> GuardError {
     GuardError::PinPath { path: path.to_owned(), source: into_io(error) }
-}
-
-/// A [`GuardError::Inspect`] for what aya could not tell.
-pub(super) fn inspect(what: &'static str, error: &(dyn std::error::Error + 'static)) -> GuardError {
-    GuardError::Inspect { what, source: into_io(error) }
 }
 
 fn into_io(error: &(dyn std::error::Error + 'static)) -> std::io::Error {

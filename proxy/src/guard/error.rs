@@ -129,15 +129,6 @@ pub enum GuardError {
         #[source]
         source: Errno,
     },
-    /// The kernel did not say what is loaded or attached.
-    #[error("guard: the kernel does not tell {what}; run as root")]
-    Inspect {
-        /// What was asked.
-        what: &'static str,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
     /// The operating system gave no thread.
     #[error("guard: no thread could be made; raise the limit of processes")]
     Thread(#[source] io::Error),

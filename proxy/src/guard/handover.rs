@@ -10,22 +10,20 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        ProgramInfo,
+        ProgramInfo, Xdp,
         links::{FdLink, LinkInfo, PinnedLink},
-        loaded_programs,
     },
 };
-use proxy_common::maps::map_names;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attach::{attach_all, inspect, load, verify},
+    attach::{attach_all, load, pin_failed, verify},
     enforcement::Names,
     error::GuardError,
     interface::Interface,
-    maps::{EnforceUntil, Maps, Policy, Ports, Verdicts, id, same_shapes},
+    maps::{EnforceUntil, Maps, Policy, Ports, Verdicts, same_shapes},
     names::NameTable,
-    pins::{Pins, remove_folder},
+    pins::{Pins, program as program_of, remove_folder, remove_pin},
 };
 use crate::config;
 
@@ -103,6 +101,7 @@ fn advance(
     let policy = Arc::new(Mutex::new(policy));
     let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
     fill(&mut names);
+    pin_program(program, &program_of(&folder(pins, origin)))?;
     attach_all(program, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
     match origin {
@@ -127,36 +126,31 @@ fn adopt_or_build(object: &[u8], names: u32, pins: &Pins) -> Result<(Ebpf, Origi
     Ok((load(object, names, &current)?, Origin::Adopted))
 }
 
-/// Ends what a crash interrupted: new maps that a program already uses are promoted, others removed.
+/// Ends what a crash interrupted: new maps whose program is attached already are promoted, others removed.
 fn settle(pins: &Pins) -> Result<(), GuardError> {
-    let next = pins.next_maps();
-    if !next.exists() {
+    if !pins.next_maps().exists() {
         return Ok(());
     }
-    match id(&next, map_names::NAMES) {
-        Ok(names) if used(pins, names)? => pins.promote(),
-        _ => remove_folder(&next),
+    match ProgramInfo::from_pin(program_of(&pins.next_maps())) {
+        Ok(program) if is_attached(pins, program.id())? => pins.promote(),
+        _ => remove_folder(&pins.next_maps()),
     }
 }
 
-fn used(pins: &Pins, map: u32) -> Result<bool, GuardError> {
-    for link in pins.links()? {
-        let Some(program) = link_info(&link).and_then(|link| program(link.program_id())) else { continue };
-        let maps = program.map_ids().map_err(|error| inspect("which maps a program uses", &error))?;
-        if maps.is_some_and(|maps| maps.contains(&map)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn is_attached(pins: &Pins, program: u32) -> Result<bool, GuardError> {
+    Ok(pins.links()?.iter().filter_map(|link| link_info(link)).any(|link| link.program_id() == program))
+}
+
+/// Beside its maps, in the place of a predecessor's, so that a start after a crash knows the program that uses them: to list
+/// programs takes CAP_SYS_ADMIN.
+fn pin_program(program: &mut Xdp, path: &Path) -> Result<(), GuardError> {
+    remove_pin(path)?;
+    program.pin(path).map_err(|error| pin_failed(path, &error))
 }
 
 /// What the kernel says of a pinned link; none when there is no such pin.
 pub(super) fn link_info(path: &Path) -> Option<LinkInfo> {
     FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok()
-}
-
-fn program(id: u32) -> Option<ProgramInfo> {
-    loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)
 }
 
 fn describe(info: &ProgramInfo) -> Program {

@@ -193,11 +193,6 @@ pub(super) fn same_shapes(left: &Path, right: &Path) -> bool {
     })
 }
 
-/// The kernel's id of a pinned map.
-pub(super) fn id(folder: &Path, name: &'static str) -> Result<u32, GuardError> {
-    info(folder, name).map(|info| info.id())
-}
-
 #[derive(PartialEq)]
 struct Shape {
     kind: Option<aya::maps::MapType>,

@@ -1,7 +1,7 @@
 //! Where links and maps are pinned, and how a folder of maps takes the place of another.
 //!
 //! `link-<ifindex>` is an interface's link (`link-<ifindex>-generic` when attached so: a link cannot change its mode), and
-//! `maps-v<ABI>/` holds the maps. New maps are made in `maps-v<ABI>-next/`, which takes the other's name once a program
+//! `maps-v<ABI>/` holds the maps and the program that uses them. New maps are made in `maps-v<ABI>-next/`, which takes the other's name once a program
 //! that uses them is attached. The kernel reserves dots in names on a bpffs.
 //! Invariant: at each moment the maps of the attached program are pinned, so that a start after a crash finds them.
 
@@ -86,7 +86,7 @@ impl Pins {
     /// Removes every pin, and the bpffs if [`Pins::prepare`] mounted it; says what went.
     pub(super) fn remove_all(self) -> Result<Vec<PathBuf>, GuardError> {
         let links = self.links()?;
-        links.iter().try_for_each(|link| remove_link(link).map(drop))?;
+        links.iter().try_for_each(|link| remove_pin(link).map(drop))?;
         let folders = self.entries("maps-v")?;
         folders.iter().try_for_each(|folder| remove_folder(folder))?;
         if mounted_by_us(&self.0) {
@@ -110,6 +110,11 @@ impl Pins {
     }
 }
 
+/// In a folder of maps, the program that uses them.
+pub(super) fn program(folder: &Path) -> PathBuf {
+    folder.join("program")
+}
+
 /// Removes a folder of pinned maps; one that is not there is removed already.
 pub(super) fn remove_folder(folder: &Path) -> Result<(), GuardError> {
     match fs::remove_dir_all(folder) {
@@ -120,8 +125,8 @@ pub(super) fn remove_folder(folder: &Path) -> Result<(), GuardError> {
     }
 }
 
-/// Removes a pinned link, whether there was one; the kernel detaches from a work queue, within milliseconds.
-pub(super) fn remove_link(path: &Path) -> Result<Removal, GuardError> {
+/// Removes a pin, whether there was one; a link's interface the kernel detaches from a work queue, within milliseconds.
+pub(super) fn remove_pin(path: &Path) -> Result<Removal, GuardError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(Removal::Underway),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Removal::Needless),

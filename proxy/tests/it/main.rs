@@ -22,6 +22,7 @@ mod guard_userspace;
 mod hostile_requests;
 mod names_and_addresses;
 mod outages;
+mod privileges;
 mod protocols;
 mod random_names;
 mod single_order;
