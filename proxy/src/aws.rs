@@ -1,6 +1,6 @@
-//! The way to what AWS answers over HTTP: the SDK's client on the process's own TLS, and answers that are bounded.
+//! The way to what AWS answers over HTTP: the SDK's client on the process's own TLS, and a bound on answers for who asks for one.
 //! Not here: what is asked (`store`, `parameter`, `instance`), and with which credentials and region.
-//! Invariants: of an answer no more is read than was asked for (`an_answer_beyond_the_bound_is_an_error`).
+//! Invariants: of a bounded answer no more is read than it may have (`an_answer_beyond_the_bound_is_an_error`).
 
 mod bounded;
 

@@ -44,7 +44,7 @@ fn parameter(places: &[Place], unread: Option<&ConfigError>) -> Option<Finding> 
         Place::File(_) | Place::Variable(_) | Place::Default => None,
     });
     read.or_else(|| {
-        let remedy = "do so; the other lines are told without its settings";
+        let remedy = "as it says; the lines below are told without its settings";
         Some(Finding::fail("parameter", whole(unread?), remedy))
     })
 }

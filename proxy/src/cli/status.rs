@@ -39,7 +39,10 @@ fn shown(status: &Status) -> String {
         ("names", names(status)),
         (
             "instance",
-            status.instance.as_ref().map_or_else(|| "none of EC2's".to_owned(), ToString::to_string),
+            status
+                .instance
+                .as_ref()
+                .map_or_else(|| "not known to be one of EC2's".to_owned(), ToString::to_string),
         ),
         ("store", status.store.clone()),
         ("issuers", listed(&status.issuers)),

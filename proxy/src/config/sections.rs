@@ -143,7 +143,7 @@ section! {
     /// The EC2 instance this runs on: its identity, its region, and whether its Auto Scaling group wants it gone.
     pub struct Instance {
         /// Where the instance's metadata are asked for (`IMDSv2`): `auto` (EC2's endpoint, if the firmware calls this machine Amazon EC2's),
-        /// `off`, or the URL of another endpoint.
+        /// `off`, or the URL of another endpoint. `AWS_EC2_METADATA_SERVICE_ENDPOINT` names one that the role's credentials come from, too.
         metadata: Metadata = Metadata::Auto,
         /// How often it is asked whether its Auto Scaling group wants it gone.
         lifecycle_poll: Span = Span::secs(5),

@@ -167,3 +167,25 @@ fn an_end_does_not_wait_for_a_parameter_that_is_being_read() {
     assert!(heard.iter().all(|heard| !heard.text.contains("READY=1")), "the reading was awaited");
     assert!(instance.end().success());
 }
+
+#[test]
+fn user_data_that_name_a_parameter_are_enough_on_an_instance_with_a_role() {
+    let (place, manager, metadata) = (Place::new(), Manager::new(), Metadata::start());
+    let parameters =
+        Parameters::start("domains.static = [{ name = \"a.example\", target = \"http://10.0.0.1\" }]");
+    place.write("[worker]\nthreads = 1");
+    place.write_fragment("50-fleet.toml", "settings_parameter = \"/gatehouse/fleet\"\n");
+    let (parameters_url, metadata_url) = (parameters.url(), metadata.url());
+    let environment = [
+        ("AWS_ENDPOINT_URL_SSM", parameters_url.as_str()),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata_url.as_str()),
+    ];
+    let _instance = Instance::start(&place, &manager, Vec::new(), &environment);
+    manager.hear_until("READY=1");
+    let asked = parameters.asked.lock().unwrap();
+    let first = asked.first().unwrap();
+    let signed = first.field("authorization").unwrap();
+    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=ASIAROLE/"), "{signed}");
+    assert!(signed.contains("/eu-south-2/ssm/"), "{signed}");
+    assert_eq!(first.field("x-amz-security-token"), Some("session"));
+}

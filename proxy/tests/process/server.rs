@@ -128,6 +128,8 @@ fn metadata(asked: &Asked, state: Option<&str>) -> Answer {
             (Some("placement/availability-zone"), _) => Answer::of(200, "eu-south-2b"),
             (Some("placement/region"), _) => Answer::of(200, "eu-south-2"),
             (Some("local-ipv4"), _) => Answer::of(200, "10.0.0.7"),
+            (Some("iam/security-credentials/"), _) => Answer::of(200, "edge"),
+            (Some("iam/security-credentials/edge"), _) => Answer::of(200, ROLE),
             (Some("autoscaling/target-lifecycle-state"), Some(state)) => Answer::of(200, state),
             _ => Answer::of(404, ""),
         },
@@ -169,3 +171,6 @@ impl Parameters {
 }
 
 const TOKEN: &str = "AQAAAA-token==";
+/// Temporary credentials of the instance's role, in the form of EC2's service.
+const ROLE: &str = r#"{"Code":"Success","LastUpdated":"2026-11-24T02:15:08Z","Type":"AWS-HMAC","AccessKeyId":"ASIAROLE",
+    "SecretAccessKey":"secret","Token":"session","Expiration":"2099-11-24T08:15:08Z"}"#;
