@@ -27,8 +27,8 @@ pub enum GuardError {
     },
     /// The process lacks capabilities.
     #[error(
-        "guard.interfaces: the kernel does not let this process {action}; run as root, or grant CAP_BPF, CAP_NET_ADMIN, \
-         CAP_PERFMON and CAP_SYS_ADMIN, or write `interfaces = []`"
+        "guard.interfaces: the kernel does not let this process {action}; run as root, or grant CAP_BPF, CAP_NET_ADMIN and \
+         CAP_PERFMON, and mount a bpffs at `guard.pin_path`, or write `interfaces = []`"
     )]
     Privilege {
         /// What was refused.
