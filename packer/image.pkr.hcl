@@ -100,8 +100,8 @@ variable "source_owner" {
 
 variable "source_name" {
   type        = string
-  default     = "debian-12-*"
-  description = "Name of the AMI to start from; the newest one of the architecture is taken."
+  default     = ""
+  description = "Name of the AMI to start from; if empty, Debian 12's. The newest is taken that matches."
 }
 
 variable "subnet" {
@@ -212,7 +212,7 @@ source "amazon-ebs" "ami" {
 
   source_ami_filter {
     filters = {
-      name                = var.source_name
+      name                = var.source_name == "" ? "debian-12-${var.architecture}-*" : var.source_name
       architecture        = local.processor
       virtualization-type = "hvm"
     }
@@ -265,7 +265,7 @@ source "amazon-ebs" "ami" {
 build {
   sources = ["source.qemu.disk", "source.amazon-ebs.ami"]
 
-  # Packer before 1.7 cannot start an instance so that it answers IMDSv2 alone.
+  # Packer 1.6.6 cannot start an instance so that it answers IMDSv2 alone.
   provisioner "shell-local" {
     only   = ["amazon-ebs.ami"]
     inline = ["aws ec2 modify-instance-metadata-options ${local.at} --instance-id ${build.ID} --http-tokens required --http-endpoint enabled"]

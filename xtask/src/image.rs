@@ -3,21 +3,27 @@
 //! Invariant: a disk is made again only when something that goes into it has changed
 //! (`another_input_is_another_key`).
 
+mod ami;
 mod base;
 mod boot;
 mod disk;
+mod publish;
 mod rehearse;
 mod validate;
 
 use crate::{setup, shell};
 
 /// Which part of the image's making.
-#[derive(Clone, Copy, PartialEq, Eq, clap::Subcommand)]
+#[derive(Clone, clap::Subcommand)]
 pub(crate) enum Step {
     /// Make the bootable Debian that stands for AWS's cloud image here; kept until its inputs change
     Base,
     /// Provision a copy of the base's tree without booting it, and look at what is left in it
     Rehearse,
+    /// Bake the AMI at AWS, copy it to other regions and publish it
+    Ami(ami::Options),
+    /// Publish what `ami` baked; harmless to repeat
+    Publish(publish::Options),
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -35,6 +41,14 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::require_root(&shell, "image rehearse")?;
             setup::run(&shell, setup::Purpose::Package)?;
             rehearse::run(&shell)
+        }
+        Step::Ami(options) => {
+            setup::run(&shell, setup::Purpose::Aws)?;
+            ami::run(&shell, &options)
+        }
+        Step::Publish(options) => {
+            setup::run(&shell, setup::Purpose::Aws)?;
+            publish::run(&shell, &options)
         }
         Step::Validate => validate::run(&shell),
     }

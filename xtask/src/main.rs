@@ -57,7 +57,7 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Bring up Gatehouse with a CA, a table, an upstream and clients in namespaces of its own
     Run {

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Package,
     /// `image`.
     Image,
+    /// `image ami` and `publish`.
+    Aws,
     /// `bench`.
     Bench,
     /// All of them.
@@ -29,9 +31,10 @@ impl Purpose {
     fn takes(self, group: Group) -> bool {
         match group {
             Group::Tests => matches!(self, Self::Run | Self::Bench | Self::All),
-            Group::Toolchain => self != Self::Image,
+            Group::Toolchain => !matches!(self, Self::Image | Self::Aws),
             Group::Packaging => matches!(self, Self::Package | Self::All),
             Group::Image => matches!(self, Self::Image | Self::All),
+            Group::Aws => matches!(self, Self::Aws | Self::All),
             Group::Debian => matches!(self, Self::Package | Self::Image | Self::All),
             Group::Benches => matches!(self, Self::Bench | Self::All),
         }
@@ -79,6 +82,7 @@ enum Group {
     Toolchain,
     Packaging,
     Image,
+    Aws,
     /// Of both.
     Debian,
     Benches,
@@ -228,6 +232,7 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "grub-pc-bin", "/usr/lib/grub/i386-pc", "likewise, for BIOS"),
     Package::new(Group::Image, "grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi", "likewise, for UEFI"),
     Package::new(Group::Image, "qemu-utils", "qemu-img", "compresses disks"),
+    Package::new(Group::Aws, "awscli", "aws", "publishes the AMI"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
