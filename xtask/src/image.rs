@@ -9,6 +9,7 @@ mod boot;
 mod disk;
 mod publish;
 mod rehearse;
+mod rehearse_ami;
 mod validate;
 
 use crate::{setup, shell};
@@ -24,6 +25,8 @@ pub(crate) enum Step {
     Ami(ami::Options),
     /// Publish what `ami` baked; harmless to repeat
     Publish(publish::Options),
+    /// Bake and publish the AMI without AWS: calls go to moto, provisioning to a guest in QEMU
+    RehearseAmi(rehearse_ami::Options),
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -49,6 +52,11 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
         Step::Publish(options) => {
             setup::run(&shell, setup::Purpose::Aws)?;
             publish::run(&shell, &options)
+        }
+        Step::RehearseAmi(options) => {
+            setup::require_root(&shell, "image rehearse-ami")?;
+            setup::run(&shell, setup::Purpose::Aws)?;
+            rehearse_ami::run(&shell, &options)
         }
         Step::Validate => validate::run(&shell),
     }

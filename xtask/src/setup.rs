@@ -19,7 +19,7 @@ pub(crate) enum Purpose {
     Package,
     /// `image`.
     Image,
-    /// `image ami` and `publish`.
+    /// `image ami`, `publish` and `rehearse-ami`.
     Aws,
     /// `bench`.
     Bench,
@@ -126,7 +126,10 @@ fn install_packages(shell: &Shell, missing: &[&Package]) -> anyhow::Result<()> {
         .quiet()
         .ignore_stdout()
         .run()
-        .context("Debian 12 has all of these in bookworm and bookworm-security: are both in /etc/apt?")?;
+        .context(
+            "Debian 12 has all of these in bookworm and bookworm-security: are both in /etc/apt? QEMU's packages go \
+             together: where one is of backports, install the others with `-t bookworm-backports`",
+        )?;
     stop_services(shell, missing)
 }
 
@@ -232,7 +235,9 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "grub-pc-bin", "/usr/lib/grub/i386-pc", "likewise, for BIOS"),
     Package::new(Group::Image, "grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi", "likewise, for UEFI"),
     Package::new(Group::Image, "qemu-utils", "qemu-img", "compresses disks"),
-    Package::new(Group::Aws, "awscli", "aws", "publishes the AMI"),
+    Package::new(Group::Image, "qemu-system-x86", "qemu-system-x86_64", "boots them"),
+    Package::new(Group::Aws, "awscli", "aws", "publishes the AMI, and looks at the rehearsed one"),
+    Package::new(Group::Aws, "python3-venv", "/usr/share/doc/python3-venv", "for moto, the rehearsal's AWS"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),

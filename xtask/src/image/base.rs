@@ -33,7 +33,7 @@ pub(super) fn tree(shell: &Shell) -> anyhow::Result<PathBuf> {
 }
 
 /// `<stem>-<key of inputs>`; if it is not there, made by `make` under another name first, so that a half is never kept.
-fn kept(
+pub(super) fn kept(
     shell: &Shell,
     stem: &Path,
     inputs: &[&str],
