@@ -60,7 +60,8 @@ pub(super) fn given(package: &Path) -> anyhow::Result<PathBuf> {
 pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[String]) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let variable = |name: &str, value: &str| ["-var".to_owned(), format!("{name}={value}")];
-    cmd!(shell, "packer build -color=false -only=amazon-ebs.ami")
+    // On this signal, which the kernel sends when this program is ended, Packer takes away what it had begun.
+    cmd!(shell, "setpriv --pdeathsig TERM packer build -color=false -only=amazon-ebs.ami")
         .args(variable("package", &package.display().to_string()))
         .args(variable("version", version))
         .args(variable("output", &output.display().to_string()))
