@@ -14,6 +14,14 @@ RateLimitIntervalSec=10s
 RateLimitBurst=20000
 CONF
 
+# Names come from DNS servers alone; asking neighbours would keep a port open to them.
+install --directory /etc/systemd/resolved.conf.d
+cat >/etc/systemd/resolved.conf.d/60-gatehouse.conf <<'CONF'
+[Resolve]
+LLMNR=no
+MulticastDNS=no
+CONF
+
 # Certificates and leases need the time. Amazon's source answers on every instance without a route to the internet;
 # elsewhere it does not, and the pool of Debian's own configuration is used.
 cat >/etc/chrony/sources.d/aws.sources <<'CONF'
@@ -29,6 +37,9 @@ Unattended-Upgrade::Automatic-Reboot "false";
 Unattended-Upgrade::Remove-Unused-Dependencies "true";
 CONF
 systemctl enable --quiet unattended-upgrades apt-daily.timer apt-daily-upgrade.timer
+
+# A machine without a way in tells at its console how it is.
+systemctl enable --quiet gatehouse-console
 
 # Where a boot loader is configured by Debian's tools: plain names, so that `eth0` is the first interface everywhere.
 if [[ -d /etc/default/grub.d ]]; then

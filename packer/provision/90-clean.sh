@@ -21,7 +21,15 @@ rm --recursive --force /var/log/journal/* /var/log/unattended-upgrades/* /var/lo
 
 # The next boot is a first boot. Its user, network and keys come from its own user data.
 cloud-init clean --logs --seed
-rm --force /etc/systemd/network/10-cloud-init-*.network /etc/sudoers.d/90-cloud-init-users
+rm --force /etc/systemd/network/10-cloud-init-*.network
+# The user's right to become root goes last, as the machine stops: Packer stops one of QEMU's by it.
+right=/etc/sudoers.d/90-cloud-init-users
+if [[ -d /run/systemd/system ]]; then
+    systemd-run --quiet --unit=last-hand --property=Type=oneshot --property=RemainAfterExit=yes \
+        --property="ExecStop=/usr/bin/rm --force $right" /usr/bin/true
+else
+    rm --force "$right"
+fi
 : >/etc/machine-id
 rm --force /var/lib/dbus/machine-id
 

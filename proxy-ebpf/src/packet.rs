@@ -72,10 +72,7 @@ impl Source for Packet {
 
     #[inline]
     fn load_number(&self, offset: u32, bytes: u32) -> Option<u64> {
-        let bytes = opaque(bytes);
-        if bytes == 0 || bytes > 8 {
-            return None;
-        }
+        let bytes = counted(bytes, 8)?;
         let mut word = 0u64;
         // SAFETY: the helper writes at most the eight bytes of `word`.
         let result =
@@ -85,16 +82,21 @@ impl Source for Packet {
 
     #[inline]
     fn load_name(&self, offset: u32, bytes: u32, name: &mut NameBuffer, at: u32) -> Option<()> {
-        let (bytes, at) = (opaque(bytes), opaque(at));
-        if bytes == 0 || bytes > 0xff {
-            return None;
-        }
+        let (bytes, at) = (counted(bytes, 0xff)?, opaque(at));
         // SAFETY: a position below 256 lies in a buffer of 512 bytes.
         let to = unsafe { name.bytes_mut().as_mut_ptr().add((at & 0xff) as usize) };
         // SAFETY: at most 255 bytes from a position below 256 lie in a buffer of 512 bytes.
         let result = unsafe { bpf_xdp_load_bytes(self.context, offset, to.cast(), bytes as u32) };
         (result == 0).then_some(())
     }
+}
+
+/// `bytes`, if they are at least one and at most `most`. Linux before 6.8 learns nothing of a number's lower bound from its
+/// not being zero, and refuses a read of perhaps no bytes: so the bound is of one less, and one is added.
+#[inline]
+fn counted(bytes: u32, most: u64) -> Option<u64> {
+    let all_but_one = opaque(bytes.wrapping_sub(1));
+    (all_but_one < most).then_some(all_but_one + 1)
 }
 
 /// Makes the compiler forget what it knows of a number. The verifier knows less, so the bounds that follow must be checked

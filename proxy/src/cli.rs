@@ -25,7 +25,9 @@ use clap::Parser;
 
 use crate::{
     config::{self, Config, ConfigError, Loaded},
+    control::whole,
     guard::Guard,
+    instance::Source,
     run,
     store::{Store, tables},
 };
@@ -41,6 +43,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.report();
+            if let Command::Run = arguments.command {
+                run::last_words(&whole(&error));
+            }
             error.exit_code()
         }
     }
@@ -111,7 +116,7 @@ fn validate(loaded: &Loaded) -> Result<(), CommandError> {
 }
 
 async fn create_tables(config: &Config) -> Result<(), CommandError> {
-    let store = Store::connect(&config.store, &config.state_directory).await?;
+    let store = Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory).await?;
     tables::create(&store).await?;
     let names = store.tables();
     let tables = format!("{}, {}, {}", names.certificates, names.domains, names.state);

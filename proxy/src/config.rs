@@ -28,8 +28,8 @@ pub use quantity::{ByteSize, Span};
 pub use read::{Loaded, load};
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    Certificates, Config, Control, Domains, Guard, Issuer, Limits, Listen, Log, StaticDomain, Store,
-    Upstream, Worker,
+    Certificates, Config, Control, Domains, Guard, Instance, Issuer, Limits, Listen, Log, StaticDomain,
+    Store, Upstream, Worker,
 };
 pub(crate) use validate::MAX_ISSUERS;
-pub use words::{Attach, Endpoint, GuardMode, Io, LogFormat};
+pub use words::{Attach, Endpoint, GuardMode, Io, LogFormat, Metadata};

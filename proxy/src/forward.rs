@@ -255,6 +255,7 @@ fn health(phase: Phase) -> Response<Body> {
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
         Phase::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n".into()),
+        Phase::Leaving => plain(StatusCode::SERVICE_UNAVAILABLE, "leaving\n".into()),
         Phase::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
     }
 }

@@ -1,5 +1,6 @@
 //! Gatehouse: a reverse proxy for customers' own domains, guarded in the kernel. ARCHITECTURE.md maps the rooms.
 
+mod aws;
 pub mod certificates;
 pub mod cli;
 pub mod config;
@@ -7,6 +8,7 @@ pub mod control;
 pub mod domains;
 pub mod forward;
 pub mod guard;
+pub mod instance;
 pub mod name;
 pub mod phase;
 pub mod run;

@@ -14,8 +14,21 @@ pub enum Phase {
     Unable,
     /// Short of memory for longer than a moment: health says 503, new connections are refused.
     Overloaded,
+    /// The instance's Auto Scaling group wants it gone: health says 503, connections end softly, new ones are served.
+    Leaving,
     /// Told to end: health says 503, requests in flight finish.
     Draining,
+}
+
+impl Phase {
+    /// Whether connections are to end, each as soon as its requests allow it.
+    #[must_use]
+    pub fn ends_connections(self) -> bool {
+        match self {
+            Self::Starting | Self::Serving | Self::Unable | Self::Overloaded => false,
+            Self::Leaving | Self::Draining => true,
+        }
+    }
 }
 
 /// The phase as those who follow it see it.

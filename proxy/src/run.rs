@@ -1,7 +1,7 @@
 //! A running instance: what is started in which order, and how it ends.
 //! Not here: what the parts do. This room only puts them together.
 //! Invariants: what is wrong with settings or the machine ends the start with one error, before a socket listens
-//! (`proxy/tests/cli.rs`); health turns 503 before anything else of the end (`nothing_but_the_end_follows_draining`); a restart under
+//! (`proxy/tests/cli.rs`), which the service manager is told (`a_start_that_fails_tells_the_manager_what_to_do`); health turns 503 before anything else of the end (`nothing_but_the_end_follows_draining`); a restart under
 //! a service manager loses no connection (`a_restart_with_kept_sockets_loses_no_connection`).
 
 mod assembly;
@@ -64,6 +64,14 @@ pub fn run(loaded: &Loaded, again: Again<'_>) -> Result<(), RunError> {
     let outcome = start.serve(&runtime);
     runtime.shutdown_timeout(LAST_CALLS);
     outcome
+}
+
+/// Tells the service manager why there is no instance, if one started this process; it shows that until the next start.
+/// Settings that cannot be read end the process before [`run`].
+pub fn last_words(error: &str) {
+    let environment = Environment::read(|name| std::env::var_os(name), std::process::id());
+    let failed = manager::one_line(&format!("Failed: {error}"));
+    Manager::of(&environment).tell(&[Word::Status(&failed)]);
 }
 
 /// What a start is given.

@@ -14,6 +14,7 @@ mod faulty;
 pub mod instant;
 pub mod lease;
 mod metrics;
+pub mod reach;
 mod retry;
 pub mod tables;
 
@@ -51,6 +52,12 @@ impl Store {
     /// The SDK's client; for this room's tables only.
     pub(crate) fn client(&self) -> &aws_sdk_dynamodb::Client {
         &self.client
+    }
+
+    /// The region it works in.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.client.config().region().map(AsRef::as_ref)
     }
 
     /// Names of the tables.

@@ -106,6 +106,18 @@ fn wrong_settings_end_with_2_and_start_nothing() {
 }
 
 #[test]
+fn a_store_at_aws_without_a_region_is_refused_with_the_places_to_say_it() {
+    let place = Place::new(
+        "[store]\nendpoint = \"aws\"\n[instance]\nmetadata = \"off\"\n[control]\nmetrics = \"127.0.0.1:0\"\n",
+    );
+    let wanted = "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`";
+    for command in ["run", "tables create"] {
+        let said = place.run(command);
+        assert!(said.code == Some(1) && said.err.contains(wanted), "{command}: {said:?}");
+    }
+}
+
+#[test]
 fn doctor_tells_one_line_a_check_and_ends_by_the_worst() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = |port: u16| {

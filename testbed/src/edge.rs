@@ -12,7 +12,7 @@ use crate::{
     authority::Authority,
     curl::Curl,
     gatehouse::{Place, Settings},
-    network::{EDGE_A, EDGE_LINK, Network},
+    network::{EDGE_A, EDGE_LINK, HOST, LOOPBACK, Network},
     pebble::Pebble,
     table::Table,
     upstream::Upstream,
@@ -38,19 +38,32 @@ impl Edge {
     pub fn start() -> anyhow::Result<Self> {
         let folder = folder()?;
         let network = Network::create(folder.path())?;
-        Self::around(network, folder)
+        Self::around(network, LOOPBACK, folder)
+    }
+
+    /// An edge of virtual machines: table and upstream are at [`HOST`], and `place`s are machines.
+    pub fn of_machines() -> anyhow::Result<Self> {
+        let folder = folder()?;
+        let network = Network::of_machines(folder.path())?;
+        Self::around(network, IpAddr::V4(HOST), folder)
     }
 
     /// The edge of `cargo xtask run`.
     pub fn plain() -> anyhow::Result<Self> {
         let folder = folder()?;
         let network = Network::plain(folder.path())?;
-        Self::around(network, folder)
+        Self::around(network, LOOPBACK, folder)
     }
 
     /// Where files of this run lie.
     #[must_use]
     pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves the files of this run where they are when it ends.
+    pub fn keep(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
         self.folder.path()
     }
 
@@ -103,10 +116,10 @@ impl Edge {
         SocketAddr::new(IpAddr::V4(place.v4()), 443)
     }
 
-    fn around(network: Network, folder: TempDir) -> anyhow::Result<Self> {
+    fn around(network: Network, services: IpAddr, folder: TempDir) -> anyhow::Result<Self> {
         let authority = Authority::create(folder.path())?;
-        let upstream = Upstream::start(&network.edge, &authority)?;
-        let table = Table::start(&network.edge, &authority)?;
+        let upstream = Upstream::start(&network.edge, services, &authority)?;
+        let table = Table::start(&network.edge, services, &authority)?;
         let ca = Pebble::start(&network.client, &authority, folder.path())?;
         Ok(Self { ca, upstream, table, authority, network: Arc::new(network), folder })
     }

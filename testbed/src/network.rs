@@ -1,4 +1,5 @@
-//! The network of every case: an edge and a client namespace, joined by a veth with both ends inside.
+//! The network of every case: an edge and a client namespace, joined by a veth with both ends inside. For Gatehouse as a
+//! process the edge is the machine; for Gatehouse as an appliance it is the host of virtual machines, and a bridge.
 
 use std::{
     fs,
@@ -39,6 +40,24 @@ impl Network {
         Self::named("", folder)
     }
 
+    /// A network whose edge holds a bridge instead of addresses A and B, for virtual machines that have these; [`Self::port`]
+    /// makes the bridge's ports.
+    pub fn of_machines(folder: &Path) -> anyhow::Result<Self> {
+        namespace::sweep();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let network = Self::made(&format!("-{}-{number}", std::process::id()), folder)?;
+        network.edge.run("ip", &["link", "add", BRIDGE, "type", "bridge", "stp_state", "0"])?;
+        network.edge.run("ip", &["link", "set", EDGE_LINK, "master", BRIDGE, "up"])?;
+        equip(&network.edge, BRIDGE, &[(HOST, HOST_V6)])?;
+        Ok(network)
+    }
+
+    /// A port of the bridge: the tap device `name`, which a virtual machine in the edge's namespace takes.
+    pub fn port(&self, name: &str) -> anyhow::Result<()> {
+        self.edge.run("ip", &["tuntap", "add", "dev", name, "mode", "tap"])?;
+        self.edge.run("ip", &["link", "set", name, "master", BRIDGE, "up"]).map(drop)
+    }
+
     /// Attaches the stub program to the client's end: a native veth drops what `XDP_TX` sends unless its peer has a
     /// program as well.
     pub fn attach_stub(&self, object: &Path) -> anyhow::Result<()> {
@@ -50,6 +69,17 @@ impl Network {
     }
 
     fn named(suffix: &str, folder: &Path) -> anyhow::Result<Self> {
+        let network = Self::made(suffix, folder)?;
+        equip(&network.edge, EDGE_LINK, &[(EDGE_A, EDGE_A_V6), (EDGE_B, EDGE_B_V6)])?;
+        network.edge.inside(|| {
+            fs::write("/proc/sys/net/ipv4/tcp_migrate_req", "1")?;
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 60999")
+        })??;
+        Ok(network)
+    }
+
+    /// Both namespaces and the veth; the edge's end has no address yet.
+    fn made(suffix: &str, folder: &Path) -> anyhow::Result<Self> {
         let hosts = hosts_file(folder)?;
         let edge = Namespace::create(&format!("gatehouse-edge{suffix}"), &hosts)?;
         let client = Namespace::create(&format!("gatehouse-client{suffix}"), &hosts)?;
@@ -61,14 +91,7 @@ impl Network {
     fn join(&self) -> anyhow::Result<()> {
         let peer = ["link", "add", EDGE_LINK, "type", "veth", "peer", "name", CLIENT_LINK, "netns"];
         self.edge.run("ip", &[&peer[..], &[self.client.name()]].concat())?;
-        let edge = [(EDGE_A, EDGE_A_V6), (EDGE_B, EDGE_B_V6)];
-        let client = [(CLIENT, CLIENT_V6), (STRANGER, STRANGER_V6)];
-        equip(&self.edge, EDGE_LINK, &edge)?;
-        equip(&self.client, CLIENT_LINK, &client)?;
-        self.edge.inside(|| {
-            fs::write("/proc/sys/net/ipv4/tcp_migrate_req", "1")?;
-            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 60999")
-        })??;
+        equip(&self.client, CLIENT_LINK, &[(CLIENT, CLIENT_V6), (STRANGER, STRANGER_V6)])?;
         self.client.inside(|| fs::write("/proc/sys/net/ipv4/ip_local_port_range", "2000 64000"))??;
         Ok(())
     }
@@ -111,6 +134,12 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub const EDGE_LINK: &str = "gh-edge";
 /// The client's end of the veth.
 pub const CLIENT_LINK: &str = "gh-client";
+/// The bridge of [`Network::of_machines`].
+const BRIDGE: &str = "gh-bridge";
+/// Where the host of virtual machines has what they all use: table, upstream.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+/// The same over IPv6.
+pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x200);
 /// Where instance A listens.
 pub const EDGE_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Where instance B listens.

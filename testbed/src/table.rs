@@ -3,7 +3,7 @@
 
 mod replicas;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -16,33 +16,30 @@ use crate::{
     relay::{Place, Relay},
 };
 
-/// A table server on the edge's loopback. It counts `<Operation> <table>`, once for each table an operation touches.
+/// A table server at the edge. It counts `<Operation> <table>`, once for each table an operation touches.
 #[derive(Debug)]
 pub struct Table {
     /// What stands in front of it.
     pub relay: Relay,
+    address: SocketAddr,
     _replicas: Replicas,
 }
 
 impl Table {
-    /// Starts it, empty, inside `edge`.
-    pub fn start(edge: &Namespace, authority: &Authority) -> anyhow::Result<Self> {
+    /// Starts it, empty, at `address` inside `edge`.
+    pub fn start(edge: &Namespace, address: IpAddr, authority: &Authority) -> anyhow::Result<Self> {
+        let address = SocketAddr::new(address, PORT);
         let behind = SocketAddr::new(LOOPBACK, PORT_BEHIND);
         let replicas = Replicas::start(edge, behind)?;
-        let place = Place {
-            address: SocketAddr::new(LOOPBACK, PORT),
-            tls: None,
-            behind: format!("http://{behind}"),
-            roots: authority.file(),
-        };
+        let place = Place { address, tls: None, behind: format!("http://{behind}"), roots: authority.file() };
         let relay = Relay::start(edge, place, classify)?;
-        Ok(Self { relay, _replicas: replicas })
+        Ok(Self { relay, address, _replicas: replicas })
     }
 
     /// The endpoint as Gatehouse is told it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{PORT}")
+        format!("http://{}", self.address)
     }
 
     /// How many reads of `table` there were, by whichever operation.

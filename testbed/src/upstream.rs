@@ -1,7 +1,7 @@
 //! The upstream: echoes requests, streams, dawdles, breaks off.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,16 +24,16 @@ use serde_json::{Value, json};
 use crate::{
     authority::Authority,
     namespace::Namespace,
-    network::LOOPBACK,
     service::{self, Body, Service},
 };
 
-/// Servers on the edge's loopback: `http://127.0.0.1:9000` and `https://upstream.test:9443`. Paths:
+/// Servers at the edge, on ports 9000 (cleartext) and 9443 (TLS, as `upstream.test`). Paths:
 /// `/` and all others echo the request as JSON once its body has ended; `/stream/N` answers N bytes; `/slow/MS` echoes
 /// after so many milliseconds; `/break` ends in the middle of its body.
 #[derive(Debug)]
 pub struct Upstream {
     tally: Arc<Tally>,
+    address: IpAddr,
     _cleartext: Service,
     _tls: Service,
 }
@@ -47,27 +47,27 @@ struct Tally {
 }
 
 impl Upstream {
-    /// Starts both inside `edge`.
-    pub fn start(edge: &Namespace, authority: &Authority) -> anyhow::Result<Self> {
+    /// Starts both at `address` inside `edge`.
+    pub fn start(edge: &Namespace, address: IpAddr, authority: &Authority) -> anyhow::Result<Self> {
         let tally = Arc::new(Tally::default());
         let tls = authority.issue("upstream.test", &["upstream.test"])?.server()?;
         let serve = |port, tls| {
             let tally = Arc::clone(&tally);
-            Service::start(edge, SocketAddr::new(LOOPBACK, port), move |listener| {
+            Service::start(edge, SocketAddr::new(address, port), move |listener| {
                 service::http(listener, tls, move |request| Arc::clone(&tally).answer(request))
             })
         };
         let (cleartext, tls) = (serve(PORT, None)?, serve(PORT_TLS, Some(tls))?);
-        Ok(Self { tally, _cleartext: cleartext, _tls: tls })
+        Ok(Self { tally, address, _cleartext: cleartext, _tls: tls })
     }
 
     /// The cleartext target.
     #[must_use]
     pub fn target(&self) -> String {
-        format!("http://127.0.0.1:{PORT}")
+        format!("http://{}", SocketAddr::new(self.address, PORT))
     }
 
-    /// The TLS target.
+    /// The TLS target, in a process's settings: the edge takes the name to be its loopback.
     #[must_use]
     pub fn tls_target(&self) -> String {
         format!("https://upstream.test:{PORT_TLS}")

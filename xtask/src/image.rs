@@ -1,15 +1,18 @@
-//! `cargo xtask image`: the base disk, and what can be said of provisioning and templates without a boot.
-//! Not here: how the image is provisioned (`packer/`).
+//! `cargo xtask image`: the appliance's image, from the base disk to the booted and tested machine.
+//! Not here: how the image is provisioned (`packer/`); what is asserted of the booted machine (`ami-tests`).
 //! Invariant: a disk is made again only when something that goes into it has changed
 //! (`another_input_is_another_key`).
 
 mod ami;
+mod bake;
 mod base;
 mod boot;
 mod disk;
+mod kept;
 mod publish;
 mod rehearse;
 mod rehearse_ami;
+mod trial;
 mod validate;
 
 use crate::{setup, shell};
@@ -19,6 +22,13 @@ use crate::{setup, shell};
 pub(crate) enum Step {
     /// Make the bootable Debian that stands for AWS's cloud image here; kept until its inputs change
     Base,
+    /// Bake the image: boot the base, install the package, clean up; kept until its inputs change
+    Build,
+    /// Boot the image and assert on it from outside, in a network of its own
+    Test {
+        /// Only the cases whose names contain this
+        filter: Option<String>,
+    },
     /// Provision a copy of the base's tree without booting it, and look at what is left in it
     Rehearse,
     /// Bake the AMI at AWS, copy it to other regions and publish it
@@ -39,6 +49,16 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
         Step::Base => {
             setup::require_root(&shell, "image base")?;
             base::disk(&shell).map(drop)
+        }
+        Step::Build => {
+            setup::require_root(&shell, "image build")?;
+            setup::run(&shell, setup::Purpose::Package)?;
+            bake::run(&shell).map(drop)
+        }
+        Step::Test { filter } => {
+            setup::require_root(&shell, "image test")?;
+            setup::run(&shell, setup::Purpose::All)?;
+            trial::run(&shell, filter.as_deref())
         }
         Step::Rehearse => {
             setup::require_root(&shell, "image rehearse")?;

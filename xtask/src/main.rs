@@ -38,7 +38,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Bench { name } => bench::run(name),
-        Command::Package { step } => package::run(step),
+        Command::Package { architecture, step } => package::run(architecture, step),
         Command::Image { step } => image::run(step),
     }
 }
@@ -81,6 +81,9 @@ enum Command {
     },
     /// Build the Debian package with its papers, parts list and checksums, in target/package
     Package {
+        /// For which machines
+        #[arg(long, value_enum, default_value_t = package::Architecture::Amd64)]
+        architecture: package::Architecture,
         #[command(subcommand)]
         step: Option<package::Step>,
     },

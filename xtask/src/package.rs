@@ -4,6 +4,7 @@
 //! compares); nothing is linked whose licence is not known and permitted
 //! (`an_expression_is_permitted_by_what_it_lets_us_choose`).
 
+mod architecture;
 mod archive;
 mod binary;
 mod crates;
@@ -19,6 +20,7 @@ use xshell::{Shell, cmd};
 
 use crate::{build_ebpf, setup, shell};
 
+pub(crate) use architecture::Architecture;
 pub(crate) use archive::Archive;
 
 /// What to do with the package beyond building it.
@@ -30,14 +32,17 @@ pub(crate) enum Step {
     Reproduce,
 }
 
-/// Builds the package, and then does `step`.
-pub(crate) fn run(step: Option<Step>) -> anyhow::Result<()> {
+/// Builds the package for `architecture`, and then does `step`.
+pub(crate) fn run(architecture: Architecture, step: Option<Step>) -> anyhow::Result<()> {
     let shell = shell()?;
     if step == Some(Step::Test) {
         setup::require_root(&shell, "package test")?;
     }
     setup::run(&shell, setup::Purpose::Package)?;
-    let archive = build(&shell)?;
+    if architecture == Architecture::Arm64 {
+        setup::arm64(&shell)?;
+    }
+    let archive = build(&shell, architecture)?;
     match step {
         None => Ok(()),
         Some(Step::Test) => trial::run(&shell, &archive),
@@ -46,12 +51,12 @@ pub(crate) fn run(step: Option<Step>) -> anyhow::Result<()> {
 }
 
 /// Builds the package of the tree as it is.
-pub(crate) fn build(shell: &Shell) -> anyhow::Result<Archive> {
+pub(crate) fn build(shell: &Shell, architecture: Architecture) -> anyhow::Result<Archive> {
     build_ebpf::run()?;
-    let workspace = Workspace::of(shell)?;
+    let workspace = Workspace::of(shell, architecture)?;
     println!("package: building the binary (minutes the first time)");
     let binary = binary::build(shell, &workspace)?;
-    let crates = crates::linked(shell)?;
+    let crates = crates::linked(shell, architecture)?;
     licences::judge(&crates)?;
     parts::lay(shell, &workspace, &binary, &crates)?;
     archive::pack(shell, &workspace)
@@ -60,21 +65,35 @@ pub(crate) fn build(shell: &Shell) -> anyhow::Result<Archive> {
 /// The tree that is packaged.
 struct Workspace {
     root: PathBuf,
+    architecture: Architecture,
     version: String,
-    /// Of the last commit: every time stamp in the package is this one.
+    /// Of the last commit that changed what the package is made of: every time stamp in it is this one.
     epoch: String,
 }
 
 impl Workspace {
-    fn of(shell: &Shell) -> anyhow::Result<Self> {
-        let epoch = cmd!(shell, "git log -1 --format=%ct").quiet().read();
+    fn of(shell: &Shell, architecture: Architecture) -> anyhow::Result<Self> {
+        let epoch = cmd!(shell, "git log -1 --format=%ct --").args(SOURCES).quiet().read();
         let epoch = epoch.context("the time of the last commit is unknown: is this a git clone?")?;
-        Ok(Self { root: shell.current_dir(), version: env!("CARGO_PKG_VERSION").to_owned(), epoch })
+        Ok(Self {
+            root: shell.current_dir(),
+            architecture,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch,
+        })
     }
 }
 
-/// amd64 for now.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-const ARCHITECTURE: &str = "amd64";
+/// What the package is made of.
+const SOURCES: [&str; 8] = [
+    "proxy",
+    "proxy-common",
+    "proxy-ebpf",
+    "packer/package",
+    "xtask/src/package",
+    "Cargo.toml",
+    "Cargo.lock",
+    "CHANGELOG.md",
+];
 /// Everything the package is made of, below the workspace.
 const FOLDER: &str = "target/package";

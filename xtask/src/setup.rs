@@ -44,15 +44,32 @@ impl Purpose {
 /// Installs what is missing for `purpose`; says what and why, asks nothing, is silent when nothing is missing.
 pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     let spares_toolchain = purpose.takes(Group::Toolchain) && has_nightly_sources(shell);
-    let needed = PACKAGES.iter().filter(|package| {
-        purpose.takes(package.group) && !(package.group == Group::Toolchain && spares_toolchain)
-    });
-    let missing: Vec<&Package> = needed.filter(|package| !package.is_there(on_path)).collect();
-    install_packages(shell, &missing)?;
+    let needed: Vec<&Package> = PACKAGES
+        .iter()
+        .filter(|package| {
+            purpose.takes(package.group) && !(package.group == Group::Toolchain && spares_toolchain)
+        })
+        .collect();
+    // Twice: a package of another release may have to go for one of these (qemu-utils of backports for QEMU), and comes back.
+    for _ in 0..2 {
+        let missing: Vec<&Package> =
+            needed.iter().copied().filter(|package| !package.is_there(on_path)).collect();
+        install_packages(shell, &missing)?;
+    }
     if purpose.takes(Group::Toolchain) {
         install_bpf_linker(shell)?;
     }
     if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
+}
+
+/// Installs what builds for arm64 on another machine, and starts what was built. Apart from the rest, because it makes this
+/// machine one of two architectures.
+pub(crate) fn arm64(shell: &Shell) -> anyhow::Result<()> {
+    if !Path::new(ARM64_LIBRARY).exists() && on_path("dpkg") && is_root(shell)? {
+        cmd!(shell, "dpkg --add-architecture arm64").quiet().run()?;
+    }
+    let missing: Vec<&Package> = ARM64.iter().filter(|package| !package.is_there(on_path)).collect();
+    install_packages(shell, &missing)
 }
 
 /// Fails with the remedy unless this is root: namespaces, XDP and ports below 1024 need it.
@@ -126,10 +143,7 @@ fn install_packages(shell: &Shell, missing: &[&Package]) -> anyhow::Result<()> {
         .quiet()
         .ignore_stdout()
         .run()
-        .context(
-            "Debian 12 has all of these in bookworm and bookworm-security: are both in /etc/apt? QEMU's packages go \
-             together: where one is of backports, install the others with `-t bookworm-backports`",
-        )?;
+        .context("Debian 12 has all of these in bookworm and bookworm-security: are both in /etc/apt?")?;
     stop_services(shell, missing)
 }
 
@@ -242,6 +256,19 @@ const PACKAGES: &[Package] = &[
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
 ];
+const ARM64: &[Package] = &[
+    Package::new(Group::Packaging, "rustc-web", "/usr/share/doc/rustc-web", "compiles for it"),
+    Package::new(Group::Packaging, "libstd-rust-web-dev:arm64", ARM64_LIBRARY, "its standard library"),
+    Package::new(Group::Packaging, "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "compiles C, and links"),
+    Package::new(
+        Group::Packaging,
+        "libc6-dev-arm64-cross",
+        "/usr/aarch64-linux-gnu/include/sys/types.h",
+        "the C library it links",
+    ),
+    Package::new(Group::Packaging, "qemu-user", "qemu-aarch64", "starts what was built"),
+];
+const ARM64_LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu";
 const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";

@@ -9,6 +9,7 @@ use crate::{
         wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed, Tenant},
     },
     domains::{ChangeError, change},
+    instance::Source,
     name::{Pattern, ServerName},
     store::{Store, certificate_table::IssuerKey, tables},
     target::Target,
@@ -32,7 +33,8 @@ impl Access {
             return Ok(Self::Instance(client));
         }
         eprintln!("gatehouse: no instance runs here (`{}`); asking the tables themselves", socket.display());
-        let store = Store::connect(&config.store, &config.state_directory).await?;
+        let store =
+            Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory).await?;
         if config.store.endpoint == Endpoint::Embedded {
             tables::create(&store).await?;
         }

@@ -37,6 +37,10 @@ fn shown(status: &Status) -> String {
         ("workers", workers),
         ("connections", status.connections.to_string()),
         ("names", names(status)),
+        (
+            "instance",
+            status.instance.as_ref().map_or_else(|| "none of EC2's".to_owned(), ToString::to_string),
+        ),
         ("store", status.store.clone()),
         ("issuers", listed(&status.issuers)),
         ("metrics", metrics),
@@ -83,6 +87,7 @@ fn phase(phase: PhaseWord) -> &'static str {
         PhaseWord::Serving => "serving",
         PhaseWord::Unable => "unable to serve: the source of names is down; `gatehouse doctor` looks why",
         PhaseWord::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
+        PhaseWord::Leaving => "leaving: its Auto Scaling group wants it gone; requests are served",
         PhaseWord::Draining => "draining",
     }
 }

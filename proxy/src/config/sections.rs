@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     quantity::{ByteSize, Span},
-    words::{Attach, Endpoint, GuardMode, Io, LogFormat},
+    words::{Attach, Endpoint, GuardMode, Io, LogFormat, Metadata},
 };
 use crate::{name::Pattern, target::Target};
 
@@ -26,6 +26,7 @@ section! {
         domains: Domains,
         certificates: Certificates,
         store: Store,
+        instance: Instance,
         guard: Guard,
         upstream: Upstream,
         limits: Limits,
@@ -122,7 +123,7 @@ section! {
     pub struct Store {
         /// `embedded` (one instance, in the state directory), `aws`, or the URL of a DynamoDB-compatible endpoint.
         endpoint: Endpoint = Endpoint::Embedded,
-        /// AWS region of the tables; absent, the SDK's own chain.
+        /// AWS region of the tables; absent, that of `AWS_REGION`, of the profile, or of the instance.
         region: Option<String> = None => "\"eu-central-1\"",
         /// Certificates, accounts, challenges, locks: Caddy's format.
         certificates_table: String = "gatehouse-certificates".into(),
@@ -132,6 +133,17 @@ section! {
         state_table: String = "gatehouse-state".into(),
         /// How long one call may take, retries included.
         timeout: Span = Span::secs(5),
+    }
+}
+
+section! {
+    /// The EC2 instance this runs on: its identity, its region, and whether its Auto Scaling group wants it gone.
+    pub struct Instance {
+        /// Where the instance's metadata are asked for (`IMDSv2`): `auto` (EC2's endpoint, if the firmware calls this machine Amazon EC2's),
+        /// `off`, or the URL of another endpoint.
+        metadata: Metadata = Metadata::Auto,
+        /// How often it is asked whether its Auto Scaling group wants it gone.
+        lifecycle_poll: Span = Span::secs(5),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::Uri;
 use serde::{Deserialize, Serialize};
 
 macro_rules! words {
@@ -102,5 +103,41 @@ impl fmt::Display for Endpoint {
             Self::Aws => "aws",
             Self::Url(url) => url,
         })
+    }
+}
+
+/// Where the instance's metadata are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Metadata {
+    /// EC2's own endpoint, if this machine is one of EC2's.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// Another endpoint that speaks `IMDSv2`.
+    Url(Uri),
+}
+
+impl TryFrom<String> for Metadata {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match (text.as_str(), text.parse::<Uri>()) {
+            ("auto", _) => Ok(Self::Auto),
+            ("off", _) => Ok(Self::Off),
+            (_, Ok(uri)) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Self::Url(uri)),
+            _ => Err(format!(
+                "`{text}` is not a place to ask; write `auto`, `off` or a URL like `http://169.254.169.254`"
+            )),
+        }
+    }
+}
+
+impl From<Metadata> for String {
+    fn from(metadata: Metadata) -> String {
+        match metadata {
+            Metadata::Auto => "auto".to_owned(),
+            Metadata::Off => "off".to_owned(),
+            Metadata::Url(uri) => uri.to_string(),
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     config::StaticDomain,
     domains::Domains,
     guard::GuardHandle,
+    instance,
     name::{Pattern, ServerName},
     phase::PhaseWatch,
     store::{Store, certificate_table::IssuerKey},
@@ -59,6 +60,8 @@ pub struct Identity {
     pub http: Vec<SocketAddr>,
     /// Where metrics are.
     pub metrics: Option<SocketAddr>,
+    /// Who it is among the instances of EC2.
+    pub instance: Option<instance::Identity>,
     /// Where the tables are.
     pub store: String,
     /// Who issues certificates.
@@ -80,6 +83,7 @@ impl Instance {
             https: identity.https.clone(),
             http: identity.http.clone(),
             metrics: identity.metrics,
+            instance: identity.instance.clone(),
             store: identity.store.clone(),
             issuers: identity.issuers.clone(),
             names: names.patterns.len(),

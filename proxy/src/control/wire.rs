@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     certificates::listing::Listed,
     guard::GuardStatus,
+    instance,
     name::{Pattern, ServerName},
     phase::Phase,
     store::{
@@ -37,6 +38,9 @@ pub struct Status {
     pub http: Vec<SocketAddr>,
     /// Where metrics are.
     pub metrics: Option<SocketAddr>,
+    /// Who it is among the instances of EC2; absent, it is none, or is not asked.
+    #[serde(default)]
+    pub instance: Option<instance::Identity>,
     /// Where the tables are.
     pub store: String,
     /// Who issues certificates.
@@ -63,6 +67,8 @@ pub enum PhaseWord {
     Unable,
     /// Short of memory.
     Overloaded,
+    /// Its Auto Scaling group wants it gone.
+    Leaving,
     /// Ending.
     Draining,
 }
@@ -221,6 +227,7 @@ impl From<Phase> for PhaseWord {
             Phase::Serving => Self::Serving,
             Phase::Unable => Self::Unable,
             Phase::Overloaded => Self::Overloaded,
+            Phase::Leaving => Self::Leaving,
             Phase::Draining => Self::Draining,
         }
     }

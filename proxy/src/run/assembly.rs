@@ -27,8 +27,9 @@ use crate::{
     domains::Domains,
     forward::{self, Service, UpstreamSettings},
     guard::{GuardHandle, Ports, Pulse, Surroundings},
+    instance::{self, Seen, Source, Wish},
     phase::{Phase, PhaseWatch},
-    store::{Store, tables},
+    store::{Store, reach, tables},
     telemetry::Telemetry,
     tls::ServerConfigs,
     transport::Backend,
@@ -61,7 +62,9 @@ impl Assembly<'_> {
         let socket = ControlSocket::bind(&config.control_socket())?;
         let metrics = self.bind_metrics().await?;
         self.backend.register(&self.telemetry.registry)?;
-        let known = self.know().await?;
+        let source = Source::of(&config.instance);
+        let seen = source.see().await;
+        let known = self.know(&source).await?;
         let workers = worker_count(&config.worker)?;
         let listeners = Listeners::open(&config.listen, workers, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
@@ -71,7 +74,7 @@ impl Assembly<'_> {
         let shared = Arc::new(self.share(&known, &listeners, Arc::clone(&pulse), watched.clone(), &live)?);
         let (reload, asks) = Reload::channel();
         let instance = Instance {
-            identity: self.identity(begun, &listeners, metrics.as_ref()),
+            identity: self.identity(begun, &listeners, metrics.as_ref(), &seen),
             domains: known.domains.clone(),
             store: known.store,
             issuer_keys: issuer_keys(&config.certificates),
@@ -80,12 +83,15 @@ impl Assembly<'_> {
             connections: shared.connections.clone(),
             reload,
         };
-        let screen = Screen::of(config, &instance.identity, known.certificates.internal_root(), &guard);
+        let root = known.certificates.internal_root();
+        let screen = Screen::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         let (short, shortage) = watch::channel(Shortage::None);
         self.control.spawn(watch_over(live.limits.clone(), shared.connections.clone(), short));
-        self.control.spawn(follow(known.domains.clone(), shortage, phase.clone()));
+        let (wishes, wish) = watch::channel(Wish::Serve);
+        self.control.spawn(instance::follow(source, *config.instance.lifecycle_poll, wishes));
+        self.control.spawn(follow(known.domains.clone(), shortage, wish, phase.clone()));
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
@@ -109,17 +115,20 @@ impl Assembly<'_> {
         }
     }
 
-    /// Store, names and certificates. The names may stay away: what is served then is the phase's matter.
-    async fn know(&self) -> Result<Known, RunError> {
+    /// Store, names and certificates. A store that does not answer may stay away: what is served then is the phase's matter. One
+    /// that lacks a table, or refuses us, ends the start.
+    async fn know(&self, source: &Source) -> Result<Known, RunError> {
         let Self { config, telemetry, control, .. } = *self;
-        let store = Store::connect(&config.store, &config.state_directory).await?;
+        let store = Store::connect(&config.store, source, &config.state_directory).await?;
         store.measure(&telemetry.registry)?;
         if config.store.endpoint == Endpoint::Embedded {
             tables::create(&store).await?;
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
-        domains.settled(NAMES_PATIENCE).await;
+        let needed = if config.domains.table { reach::Domains::Needed } else { reach::Domains::Unused };
+        let (reached, _) = tokio::join!(reach::reach(&store, needed), domains.settled(NAMES_PATIENCE));
+        reached?;
         Ok(Known { store, domains, certificates })
     }
 
@@ -186,7 +195,13 @@ impl Assembly<'_> {
         })
     }
 
-    fn identity(&self, started: Instant, listeners: &Listeners, metrics: Option<&TcpListener>) -> Identity {
+    fn identity(
+        &self,
+        started: Instant,
+        listeners: &Listeners,
+        metrics: Option<&TcpListener>,
+        seen: &Seen,
+    ) -> Identity {
         let issuers = &self.config.certificates.issuers;
         let internal = issuers.is_empty().then(|| "internal".to_owned());
         Identity {
@@ -196,6 +211,7 @@ impl Assembly<'_> {
             https: listeners.bound.https.clone(),
             http: listeners.bound.http.clone(),
             metrics: metrics.and_then(|listener| listener.local_addr().ok()),
+            instance: seen.identity().cloned(),
             store: self.config.store.endpoint.to_string(),
             issuers: issuers.iter().map(|issuer| issuer.directory.clone()).chain(internal).collect(),
         }

@@ -181,12 +181,30 @@ pub(super) fn status(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting => "Starting: reading the names; health says 503",
         Phase::Serving => "Serving",
-        Phase::Unable => "Unable to serve: the source of names is down; health says 503",
+        Phase::Unable => {
+            "Unable to serve: the source of names is down, `gatehouse doctor` looks why; health says 503"
+        }
         Phase::Overloaded => "Overloaded: memory is nearly used up; health says 503",
+        Phase::Leaving => {
+            "Leaving: the Auto Scaling group wants this instance gone; requests are served, health says 503"
+        }
         Phase::Draining => "Draining: requests in flight finish; health says 503",
     }
 }
 
+/// `text` as a status can show it: one line, at most [`LONGEST_STATUS`] bytes.
+pub(super) fn one_line(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let line = lines.join("; ").replace(char::is_control, " ");
+    if line.len() <= LONGEST_STATUS {
+        return line;
+    }
+    let kept = line.floor_char_boundary(LONGEST_STATUS - MORE.len());
+    format!("{}{MORE}", line.get(..kept).unwrap_or_default())
+}
+
+const LONGEST_STATUS: usize = 400;
+const MORE: &str = "…";
 /// More than any number of workers and addresses makes.
 const MOST_DESCRIPTORS: usize = 16_384;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -248,6 +266,20 @@ mod tests {
     fn without_a_manager_nothing_is_said() {
         Manager::of(&read(&[])).tell(&[Word::Ready]);
         Manager::of(&read(&[("NOTIFY_SOCKET", "/nowhere/at/all")])).tell(&[Word::Ready]);
+    }
+
+    #[test]
+    fn a_status_is_one_bounded_line_of_text() {
+        for (text, line) in [
+            ("a.toml:3: not TOML", "a.toml:3: not TOML"),
+            ("one\n  two\n\nthree\n", "one; two; three"),
+            ("a\tb\u{1b}[1mc\rd", "a b [1mc d"),
+        ] {
+            assert_eq!(one_line(text), line);
+        }
+        assert_eq!(one_line(&"x".repeat(LONGEST_STATUS)), "x".repeat(LONGEST_STATUS));
+        let bounded = one_line(&"ä".repeat(LONGEST_STATUS));
+        assert!(bounded.len() <= LONGEST_STATUS && bounded.ends_with("ä…"), "{bounded}");
     }
 
     #[test]

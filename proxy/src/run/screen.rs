@@ -7,8 +7,9 @@ use tracing::info;
 use crate::{
     certificates::Root,
     config::{Config, Endpoint, LogFormat},
-    control::Identity,
+    control::{Identity, Instance},
     guard::{GuardHandle, GuardStatus},
+    instance::Seen,
     telemetry::{Telemetry, metrics::Label},
 };
 
@@ -17,16 +18,18 @@ pub(super) struct Screen(Vec<(&'static str, String)>);
 
 impl Screen {
     /// Of what has been started.
-    pub(super) fn of(config: &Config, identity: &Identity, root: Option<&Root>, guard: &GuardHandle) -> Self {
+    pub(super) fn of(config: &Config, instance: &Instance, seen: &Seen, root: Option<&Root>) -> Self {
+        let identity = &instance.identity;
         let metrics = identity.metrics.map_or_else(|| "off".to_owned(), |at| format!("http://{at}/metrics"));
         Self(vec![
             ("https", addresses(&identity.https)),
             ("http", addresses(&identity.http)),
             ("workers", format!("{} on {}", identity.workers, identity.backend.as_str())),
+            ("instance", seen.to_string()),
             ("domains", domains(config)),
-            ("store", store(config)),
+            ("store", store(config, instance)),
             ("issuers", issuers(identity, root)),
-            ("guard", guarded(guard)),
+            ("guard", guarded(&instance.guard)),
             ("metrics", metrics),
             ("control", config.control_socket().display().to_string()),
         ])
@@ -60,10 +63,10 @@ fn domains(config: &Config) -> String {
     sources.join(", ")
 }
 
-fn store(config: &Config) -> String {
+fn store(config: &Config, instance: &Instance) -> String {
     match &config.store.endpoint {
         Endpoint::Embedded => format!("embedded in {}", config.state_directory.display()),
-        Endpoint::Aws => format!("DynamoDB {}", config.store.region.as_deref().unwrap_or_default()),
+        Endpoint::Aws => format!("DynamoDB {}", instance.store.region().unwrap_or_default()),
         Endpoint::Url(url) => url.clone(),
     }
 }

@@ -7,7 +7,6 @@ use aws_sdk_dynamodb::{
     Client,
     config::{Builder, Credentials, SharedCredentialsProvider, SharedHttpClient},
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -16,7 +15,7 @@ use super::{
     Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, faulty::FaultyClient, metrics::Meter,
     retry::RetryConflicts,
 };
-use crate::config::Endpoint;
+use crate::{aws::over_the_network, config::Endpoint, instance::Source};
 
 /// What lives as long as the last clone of a [`Store`].
 pub(super) struct Keep {
@@ -40,11 +39,13 @@ pub enum ConnectError {
 }
 
 impl Store {
-    /// Points the SDK where `config` says; the embedded engine keeps its file in `state_directory`. Call it on the control runtime.
+    /// Points the SDK where `config` says, in the region of `instance` when nothing else says one; the embedded engine keeps its
+    /// file in `state_directory`. Call it on the control runtime.
     ///
     /// `GATEHOUSE_STORE_FAULTS` in the environment injects faults: a seam for tests, which says so in the log.
     pub async fn connect(
         config: &crate::config::Store,
+        instance: &Source,
         state_directory: &Path,
     ) -> Result<Self, ConnectError> {
         let faults = FaultPlan::from_environment()?;
@@ -62,12 +63,12 @@ impl Store {
                 Ok(Self::in_process(engine, config, faults))
             }
             Endpoint::Aws => {
-                let sdk = loader(config).load().await;
-                sdk.region().ok_or(ConnectError::Region)?;
+                let region = instance.region(config.region.as_deref()).await.ok_or(ConnectError::Region)?;
+                let sdk = loader(config).region(region).load().await;
                 Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
             }
             Endpoint::Url(url) => {
-                let sdk = elsewhere(url, config).await;
+                let sdk = elsewhere(url, config, instance).await?;
                 Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
             }
         }
@@ -128,33 +129,24 @@ impl Drop for Keep {
 }
 
 fn loader(config: &crate::config::Store) -> aws_config::ConfigLoader {
-    let loader = aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(retries())
-        .timeout_config(timeouts(config));
-    match &config.region {
-        Some(region) => loader.region(Region::new(region.clone())),
-        None => loader,
-    }
+    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(timeouts(config))
 }
 
 /// An emulator speaks cleartext and knows no credentials; asking the instance's metadata for some would cost seconds in vain.
 /// What speaks TLS (a VPC endpoint) wants the real ones.
-async fn elsewhere(url: &str, config: &crate::config::Store) -> SdkConfig {
+async fn elsewhere(
+    url: &str,
+    config: &crate::config::Store,
+    instance: &Source,
+) -> Result<SdkConfig, ConnectError> {
     let loader = loader(config).endpoint_url(url);
     if url.starts_with("https://") || std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
-        return loader.load().await;
+        let region = instance.region(config.region.as_deref()).await.ok_or(ConnectError::Region)?;
+        return Ok(loader.region(region).load().await);
     }
     let region = config.region.clone().unwrap_or_else(|| "local".to_owned());
-    loader
-        .region(Region::new(region))
-        .credentials_provider(SharedCredentialsProvider::new(placeholder()))
-        .load()
-        .await
-}
-
-/// rustls on aws-lc, as everywhere in the process.
-fn over_the_network() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+    let credentials = SharedCredentialsProvider::new(placeholder());
+    Ok(loader.region(Region::new(region)).credentials_provider(credentials).load().await)
 }
 
 fn placeholder() -> Credentials {
@@ -211,10 +203,10 @@ mod tests {
     #[tokio::test]
     async fn another_endpoint_is_spoken_to_over_the_network_also_with_faults_between() {
         let config = crate::config::Store { endpoint: Endpoint::Url(serve().await), ..Default::default() };
-        let store = Store::connect(&config, Path::new("unused")).await.unwrap();
+        let store = Store::connect(&config, &Source::Off, Path::new("unused")).await.unwrap();
         tables::create(&store).await.unwrap();
         let Endpoint::Url(url) = &config.endpoint else { panic!("a URL was given") };
-        let sdk = elsewhere(url, &config).await;
+        let sdk = elsewhere(url, &config, &Source::Off).await.unwrap();
         let faults = Faults::new(FaultPlan::parse("stale=1h,seed=2,unprocessed=500").unwrap());
         let lagging = Store::over(Builder::from(&sdk), over_the_network(), &config, Some(faults), None);
         let table = &config.state_table;
@@ -235,7 +227,7 @@ mod tests {
             endpoint: Endpoint::Url("http://127.0.0.1:9".to_owned()),
             ..Default::default()
         };
-        let store = Store::connect(&config, Path::new("unused")).await.unwrap();
+        let store = Store::connect(&config, &Source::Off, Path::new("unused")).await.unwrap();
         let error = store.client().describe_table().table_name("any").send().await.unwrap_err();
         assert!(crate::store::StoreError::from(error).is_unavailable());
     }

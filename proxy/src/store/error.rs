@@ -62,11 +62,21 @@ where
         match fault {
             Fault::Unavailable => Self::Unavailable(error.into()),
             Fault::Conflict => Self::Conflict,
-            Fault::Denied => Self::Denied(error.into()),
-            Fault::NoTable => Self::NoTable(error.into()),
-            Fault::Refused => Self::Refused(error.into()),
+            Fault::Denied => Self::Denied(said(error)),
+            Fault::NoTable => Self::NoTable(said(error)),
+            Fault::Refused => Self::Refused(said(error)),
         }
     }
+}
+
+/// The service's own words, which name user, action and resource: in the SDK's they come last.
+fn said<E>(error: SdkError<E>) -> Cause
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let words =
+        error.as_service_error().and_then(|error| Some(format!("{}: {}", error.code()?, error.message()?)));
+    words.map_or_else(|| error.into(), Cause::from)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,7 +41,9 @@ pub enum TablesError {
         wanted: String,
     },
     /// There is none of this name.
-    #[error("table `{table}`: not there; make it: `gatehouse tables create`")]
+    #[error(
+        "table `{table}`: not there; make it: `gatehouse tables create`, or correct its name or `store.region`"
+    )]
     Absent {
         /// Which.
         table: String,

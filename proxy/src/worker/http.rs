@@ -86,8 +86,8 @@ where
     match version {
         Version::Http1 => {
             let mut builder = http1(limits);
-            // A connection taken while draining carries one request: `Connection: close` (RFC 9112 §9.6).
-            builder.keep_alive(*phase.borrow() != Phase::Draining);
+            // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
+            builder.keep_alive(!phase.borrow().ends_connections());
             let ended = drive(builder.serve_connection(observed, service), watch, phase).await;
             count_unparsed(ended.as_ref(), metrics);
             if let Some(Ok(())) = ended {
@@ -191,13 +191,18 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
     .await
 }
 
-/// Ready when draining has begun and this connection can be told without losing a request: an HTTP/1.1 client that has just
-/// connected has one on its way, and hyper would close under it.
+/// Ready when connections are to end and this one can be told without losing a request: an HTTP/1.1 client that has just
+/// connected has one on its way, and hyper would close under it. Leaving may take minutes, in which HTTP/2 clients connect anew:
+/// each is to get one answer, too, before it hears GOAWAY.
 async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool) {
-    if phase.wait_for(|phase| *phase == Phase::Draining).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    while closes_unused && !activity.has_served() {
+    loop {
+        let Ok(now) = phase.wait_for(|phase| phase.ends_connections()).await.map(|phase| *phase) else {
+            return std::future::pending().await;
+        };
+        let waits = closes_unused || now == Phase::Leaving;
+        if activity.has_served() || !waits {
+            return;
+        }
         tokio::time::sleep(RECONSIDER).await;
     }
 }

@@ -48,12 +48,23 @@ impl Place {
         fs::write(self.path().join("gatehouse.toml"), settings).unwrap();
     }
 
+    /// Writes a fragment of settings beside them.
+    pub(crate) fn write_fragment(&self, name: &str, text: &str) {
+        let folder = self.path().join("conf.d");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), text).unwrap();
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     pub(crate) fn http(&self) -> SocketAddr {
         format!("{}:8080", self.host).parse().unwrap()
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        format!("{}:8443", self.host).parse().unwrap()
     }
 
     /// The name under which a manager keeps a listener.

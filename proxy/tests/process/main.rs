@@ -8,7 +8,9 @@
 )]
 
 mod fixture;
+mod server;
 
 mod answers;
+mod lifecycle;
 mod manager;
 mod reload;

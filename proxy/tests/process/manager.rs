@@ -12,7 +12,10 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Heard, Instance, Manager, Place, eventually, health};
+use crate::{
+    fixture::{Heard, Instance, Manager, Place, eventually, health},
+    server::{Answer, Server},
+};
 
 #[test]
 fn a_restart_with_kept_sockets_loses_no_connection() {
@@ -63,6 +66,84 @@ fn a_start_ends_also_when_the_store_is_down() {
     }
     assert_eq!(health(place.http()).unwrap(), 503);
 }
+
+#[test]
+fn a_start_that_fails_tells_the_manager_what_to_do() {
+    let denying = Server::start(|_| Answer::of(400, DENIED));
+    let empty = Tables::start();
+    let at = |url: &str| format!("[store]\nendpoint = \"{url}\"\nregion = \"eu-south-2\"");
+    for (settings, code, told) in [
+        (
+            "[limits]\nconnections = 0\nidel = \"1s\"".to_owned(),
+            2,
+            "gatehouse.toml:4: `limits.idel`: no such setting; did you mean",
+        ),
+        (
+            "[limits]\nconnections = 0\nheader_fields = 0".to_owned(),
+            2,
+            "at most; there is no setting for `without bound`; gatehouse.toml",
+        ),
+        (
+            "[store]\nendpoint = \"aws\"\n[instance]\nmetadata = \"off\"".to_owned(),
+            1,
+            "store.region: not set, and neither",
+        ),
+        (at(&empty.url), 1, "table `gatehouse-certificates`: not there; make it: `gatehouse tables create`"),
+        (
+            at(&denying.url()),
+            1,
+            "table `gatehouse-certificates`: the store refuses these credentials; check the role's policy",
+        ),
+        ("[guard]\ninterfaces = [\"no-such\"]".to_owned(), 1, "guard.interfaces: "),
+    ] {
+        let (place, manager) = (Place::new(), Manager::new());
+        place.write(&settings);
+        fails(&place, &manager, code, told);
+    }
+}
+
+#[test]
+fn a_broken_fragment_and_a_taken_port_are_told_with_their_place() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("");
+    let taken = TcpListener::bind(place.http()).unwrap();
+    fails(&place, &manager, 1, &format!("listen: `{}` cannot be bound; free the port", place.http()));
+    drop(taken);
+    place.write_fragment("50-fleet.toml", "[limits]\nidle = 7s\n");
+    fails(&place, &manager, 2, "conf.d/50-fleet.toml:2: not TOML");
+}
+
+/// Starts an instance that must end with `code`, and its last word must hold `told`.
+fn fails(place: &Place, manager: &Manager, code: i32, told: &str) {
+    let mut instance = Instance::start(place, manager, Vec::new(), &[]);
+    let heard = manager.hear_until("STATUS=Failed: ");
+    assert_eq!(instance.end().code(), Some(code), "{}", instance.log());
+    let last = &heard.last().unwrap().text;
+    assert!(last.contains(told), "{told}: {last}");
+    assert!(last.lines().count() == 1 && last.len() <= "STATUS=".len() + 400, "{last}");
+    assert!(heard.iter().all(|heard| !heard.text.contains("READY=1")), "{told}: it was ready before");
+}
+
+/// The engine's own server, with no table in it.
+struct Tables {
+    url: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Tables {
+    fn start() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let database = dynoxide::Database::memory().unwrap();
+        runtime.spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
+        Self { url, _runtime: runtime }
+    }
+}
+
+/// What DynamoDB says to a role without a policy.
+const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/edge/i-0123456789abcdef0 is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:eu-south-2:123456789012:table/gatehouse-certificates because no identity-based policy allows the dynamodb:BatchGetItem action"}"#;
 
 #[test]
 fn a_watchdog_is_patted_while_all_is_well() {

@@ -3,11 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use super::FOLDER;
-use crate::package;
+use crate::{
+    package::{self, Architecture},
+    setup,
+};
 
 /// What is baked.
 #[derive(Clone, clap::Args)]
@@ -23,24 +26,9 @@ pub(crate) struct Options {
     packer: Vec<String>,
 }
 
-/// As Debian names it.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Architecture {
-    Amd64,
-    Arm64,
-}
-
 /// Bakes with the account that the surroundings name.
 pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
-    let package = match (&options.package, options.architecture) {
-        (Some(package), _) => given(package)?,
-        (None, Architecture::Amd64) => package::build(shell)?.path,
-        (None, Architecture::Arm64) => {
-            bail!(
-                "--package: needed with `--architecture arm64`; `cargo xtask package` makes one for amd64 only"
-            )
-        }
-    };
+    let package = package(shell, options.package.as_deref(), options.architecture)?;
     let output = shell.current_dir().join(FOLDER).join(format!("ami-{}", options.architecture.name()));
     let architecture = format!("architecture={}", options.architecture.name());
     packer(
@@ -51,9 +39,21 @@ pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     )
 }
 
-/// A package as it was called where this command was.
-pub(super) fn given(package: &Path) -> anyhow::Result<PathBuf> {
-    package.canonicalize().with_context(|| format!("--package: there is no `{}`", package.display()))
+/// The package that was given, called as where this command was; else today's.
+pub(super) fn package(
+    shell: &Shell,
+    given: Option<&Path>,
+    architecture: Architecture,
+) -> anyhow::Result<PathBuf> {
+    if let Some(package) = given {
+        let absolute = package.canonicalize();
+        return absolute.with_context(|| format!("--package: there is no `{}`", package.display()));
+    }
+    setup::run(shell, setup::Purpose::Package)?;
+    if architecture == Architecture::Arm64 {
+        setup::arm64(shell)?;
+    }
+    Ok(package::build(shell, architecture)?.path)
 }
 
 /// One bake of the template's `amazon-ebs` source; its manifest is `<output>.manifest.json`.
@@ -78,13 +78,4 @@ pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[Strin
                 output.display()
             )
         })
-}
-
-impl Architecture {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
 }

@@ -10,11 +10,14 @@ use anyhow::{Context, ensure};
 use xshell::Shell;
 
 use super::base;
-use crate::{debian::Debian, package};
+use crate::{
+    debian::Debian,
+    package::{self, Architecture},
+};
 
 /// Runs all steps, then looks.
 pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
-    let archive = package::build(shell)?.path;
+    let archive = package::build(shell, Architecture::Amd64)?.path;
     let tree = base::tree(shell)?;
     let debian = Debian::copy_of(shell, &tree)?;
     fs::copy(archive, debian.path(DEB))?;

@@ -18,7 +18,7 @@ use xshell::{Shell, cmd};
 
 use self::{calls::Calls, cloud::Cloud, guest::Guest, outcome::Outcome};
 use super::{ami, base};
-use crate::package;
+use crate::package::Architecture;
 
 /// What is rehearsed with.
 #[derive(Clone, clap::Args)]
@@ -30,10 +30,7 @@ pub(crate) struct Options {
 
 /// Bakes, publishes, looks, and publishes once more, which must change nothing.
 pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
-    let package = match &options.package {
-        Some(package) => ami::given(package)?,
-        None => package::build(shell)?.path,
-    };
+    let package = ami::package(shell, options.package.as_deref(), Architecture::Amd64)?;
     let base = base::disk(shell)?;
     let folder = shell.create_temp_dir()?;
     let key = folder.path().join("key");

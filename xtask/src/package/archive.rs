@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::{ARCHITECTURE, FOLDER, TARGET, Workspace};
+use super::{FOLDER, Workspace};
 
 /// A package on disk.
 pub(crate) struct Archive {
@@ -19,12 +19,15 @@ pub(crate) struct Archive {
 /// Packs what has been built and laid; writes the parts list and SHA256SUMS beside it.
 pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archive> {
     let folder = workspace.root.join(FOLDER);
-    let stem = format!("gatehouse_{}_{ARCHITECTURE}", workspace.version);
+    let architecture = workspace.architecture;
+    let (target, build) = (architecture.target(), architecture.folder(workspace));
+    let stem = format!("gatehouse_{}_{}", workspace.version, architecture.name());
     let path = folder.join(format!("{stem}.deb"));
     cmd!(
         shell,
-        "cargo deb --quiet --no-build --no-strip --package gatehouse --target {TARGET} --output {path}"
+        "cargo deb --quiet --no-build --no-strip --package gatehouse --target {target} --output {path}"
     )
+    .env("CARGO_TARGET_DIR", build)
     .env("SOURCE_DATE_EPOCH", &workspace.epoch)
     .quiet()
     .run()
@@ -32,13 +35,17 @@ pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archi
     let parts = folder.join("parts/usr/share/doc/gatehouse/sbom.cdx.json.gz");
     let sbom = folder.join(format!("{stem}.cdx.json"));
     fs::write(&sbom, cmd!(shell, "gzip --decompress --stdout {parts}").quiet().output()?.stdout)?;
-    write_sums(shell, &folder, &[&path, &sbom])?;
+    write_sums(shell, &folder)?;
     println!("package: {} ({} KiB)", path.display(), fs::metadata(&path)?.len() >> 10);
     Ok(Archive { path })
 }
 
-fn write_sums(shell: &Shell, folder: &Path, files: &[&Path]) -> anyhow::Result<()> {
+/// Of every package that lies there, and of its parts list.
+fn write_sums(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
     let _inside = shell.push_dir(folder);
+    let mut files = shell.read_dir(".")?;
+    files.retain(|file| file.extension().is_some_and(|end| end == "deb" || end == "json"));
+    files.sort();
     let names = files.iter().filter_map(|file| file.file_name());
     let sums = cmd!(shell, "sha256sum --").args(names).quiet().read()?;
     fs::write(folder.join("SHA256SUMS"), format!("{sums}\n"))?;

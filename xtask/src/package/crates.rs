@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use super::TARGET;
+use super::Architecture;
 
 /// A crate of somebody else's, or of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,10 +32,10 @@ pub(super) enum Origin {
 
 /// All of them, by name and version. Features are resolved as for the binary, so what only tests use is not among them;
 /// macros run in the compiler and are not linked.
-pub(super) fn linked(shell: &Shell) -> anyhow::Result<BTreeSet<Crate>> {
+pub(super) fn linked(shell: &Shell, architecture: Architecture) -> anyhow::Result<BTreeSet<Crate>> {
     let known = known(shell)?;
     let mut linked = BTreeSet::new();
-    for (package, target) in [("gatehouse", TARGET), ("proxy-ebpf", "bpfel-unknown-none")] {
+    for (package, target) in [("gatehouse", architecture.target()), ("proxy-ebpf", "bpfel-unknown-none")] {
         let tree = cmd!(shell, "cargo tree --quiet --locked --package {package} --target {target}")
             .args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])
             .quiet()

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, Workspace, crates::Crate, licences, sbom};
+use super::{Architecture, FOLDER, Workspace, crates::Crate, licences, sbom};
 
 /// Makes them anew in `target/package/parts`.
 pub(super) fn lay(
@@ -32,21 +32,28 @@ pub(super) fn lay(
     shell.write_file(documents.join("changelog"), debian_changelog(shell, workspace)?)?;
     let mut compressed: Vec<PathBuf> =
         ["NEWS.md", "dependencies.txt", "sbom.cdx.json", "changelog"].map(|name| documents.join(name)).into();
-    compressed.extend(papers(shell, binary, &parts)?);
+    compressed.extend(papers(shell, workspace.architecture, binary, &parts)?);
     // `-n`: neither name nor time stamp go into the file.
     cmd!(shell, "gzip --best --no-name {compressed...}").quiet().run()?;
     Ok(())
 }
 
 /// Manual pages and completions, which the binary writes; the manual pages, to be compressed.
-fn papers(shell: &Shell, binary: &Path, parts: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    if cmd!(shell, "{binary} papers --help").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        println!("package: no manual pages and no completions: this binary has no command that writes them");
-        return Ok(Vec::new());
-    }
+fn papers(
+    shell: &Shell,
+    architecture: Architecture,
+    binary: &Path,
+    parts: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
     let folder = shell.create_temp_dir()?;
     let written = folder.path();
-    cmd!(shell, "{binary} papers {written}").quiet().run()?;
+    architecture
+        .start(shell, binary)
+        .arg("papers")
+        .arg(written)
+        .quiet()
+        .run()
+        .context("it does not start")?;
     let mut manuals = Vec::new();
     for file in files_below(written)? {
         let name = file.file_name().and_then(|name| name.to_str()).context("a paper's name is not UTF-8")?;

@@ -10,6 +10,7 @@ use super::finding::Finding;
 use crate::{
     config::{Config, Endpoint},
     control::{Client, whole},
+    instance::Source,
     store::{Store, tables},
 };
 
@@ -69,7 +70,9 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
     if config.store.endpoint == Endpoint::Embedded {
         return vec![Finding::ok("tables", "embedded: made at the first start")];
     }
-    let store = match Store::connect(&config.store, &config.state_directory).await {
+    let store = match Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory)
+        .await
+    {
         Ok(store) => store,
         Err(error) => return vec![Finding::fail("tables", whole(&error), "see the settings under [store]")],
     };

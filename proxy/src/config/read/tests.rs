@@ -170,6 +170,8 @@ const WRONG: &[Wrong] = &[
         "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
     ),
     ("[store]\nendpoint = \"sqlite\"", &[], "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL"),
+    ("[instance]\nmetadata = \"ec2\"", &[], "instance.metadata = \"ec2\"|write `auto`, `off` or a URL"),
+    ("[instance]\nlifecycle_poll = \"0s\"", &[], "instance.lifecycle_poll: `0ms`"),
     ("[listen\n", &[], "gatehouse.toml:1: not TOML"),
     ("", &[("GATEHOUSE_LIMITS_IDEL", "1s")], "GATEHOUSE_LIMITS_IDEL|did you mean `GATEHOUSE_LIMITS_IDLE`?"),
     (

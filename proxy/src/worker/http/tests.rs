@@ -39,6 +39,8 @@ on_both! {
     a_kept_connection_carries_requests_until_draining_ends_it,
     a_request_in_flight_when_draining_begins_is_answered,
     a_connection_taken_while_draining_carries_one_request,
+    who_was_to_leave_and_may_stay_keeps_connections,
+    a_connection_over_http2_taken_while_leaving_carries_a_request_before_goaway,
     draining_sends_goaway_and_finishes_the_streams_that_are_open,
     a_client_that_does_not_read_is_cut,
     a_slow_reader_above_the_rate_gets_everything,
@@ -69,47 +71,77 @@ async fn a_head_that_trickles_in_is_cut_off<T: Transport>(transport: T) {
 }
 
 async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>(transport: T) {
+    for phase in ENDS {
+        let edge = Edge::new(&transport, Version::Http1, Limits::default());
+        let mut client = edge.connect().await;
+        for _ in 0..2 {
+            client.write_all(REQUEST).await.unwrap();
+            assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        }
+        edge.phase.send_replace(phase);
+        assert_eq!(rest(&mut client).await, "");
+    }
+}
+
+async fn a_request_in_flight_when_draining_begins_is_answered<T: Transport>(transport: T) {
+    for phase in ENDS {
+        let edge = Edge::new(&transport, Version::Http1, Limits::default());
+        let mut client = edge.connect().await;
+        client.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        edge.asked.notified().await;
+        edge.phase.send_replace(phase);
+        edge.release.notify_one();
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    }
+}
+
+async fn a_connection_taken_while_draining_carries_one_request<T: Transport>(transport: T) {
+    for phase in ENDS {
+        let edge = Edge::new(&transport, Version::Http1, Limits::default());
+        edge.phase.send_replace(phase);
+        let mut client = edge.connect().await;
+        client.write_all(REQUEST).await.unwrap();
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    }
+}
+
+async fn a_connection_over_http2_taken_while_leaving_carries_a_request_before_goaway<T: Transport>(
+    transport: T,
+) {
+    let edge = Edge::new(&transport, Version::Http2, Limits::default());
+    edge.phase.send_replace(Phase::Leaving);
+    let (mut sender, connection) = edge.connect_http2(&transport).await;
+    sender.ready().await.unwrap();
+    assert_eq!(sender.send_request(request("/")).await.unwrap().status(), 200);
+    tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+}
+
+async fn who_was_to_leave_and_may_stay_keeps_connections<T: Transport>(transport: T) {
     let edge = Edge::new(&transport, Version::Http1, Limits::default());
+    edge.phase.send_replace(Phase::Leaving);
+    edge.phase.send_replace(Phase::Serving);
     let mut client = edge.connect().await;
     for _ in 0..2 {
         client.write_all(REQUEST).await.unwrap();
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
     }
-    edge.phase.send_replace(Phase::Draining);
-    assert_eq!(rest(&mut client).await, "");
-}
-
-async fn a_request_in_flight_when_draining_begins_is_answered<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http1, Limits::default());
-    let mut client = edge.connect().await;
-    client.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    edge.asked.notified().await;
-    edge.phase.send_replace(Phase::Draining);
-    edge.release.notify_one();
-    let answer = rest(&mut client).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
-}
-
-async fn a_connection_taken_while_draining_carries_one_request<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http1, Limits::default());
-    edge.phase.send_replace(Phase::Draining);
-    let mut client = edge.connect().await;
-    client.write_all(REQUEST).await.unwrap();
-    let answer = rest(&mut client).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
 }
 
 async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http2, Limits::default());
-    let (mut sender, connection) = edge.connect_http2(&transport).await;
-    let answer = tokio::task::spawn_local(sender.send_request(request("/slow")));
-    edge.asked.notified().await;
-    edge.phase.send_replace(Phase::Draining);
-    edge.release.notify_one();
-    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
-    // GOAWAY ends the connection although the client still holds its sender (RFC 9113 §6.8).
-    tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
-    drop(sender);
+    for phase in ENDS {
+        let edge = Edge::new(&transport, Version::Http2, Limits::default());
+        let (mut sender, connection) = edge.connect_http2(&transport).await;
+        let answer = tokio::task::spawn_local(sender.send_request(request("/slow")));
+        edge.asked.notified().await;
+        edge.phase.send_replace(phase);
+        edge.release.notify_one();
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+        // GOAWAY ends the connection although the client still holds its sender (RFC 9113 §6.8).
+        tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+        drop(sender);
+    }
 }
 
 async fn a_client_that_does_not_read_is_cut<T: Transport>(transport: T) {
@@ -243,6 +275,7 @@ async fn rest(client: &mut TcpStream) -> String {
     text
 }
 
+const ENDS: [Phase; 2] = [Phase::Leaving, Phase::Draining];
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const LARGE: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);

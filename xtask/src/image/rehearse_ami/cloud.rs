@@ -10,7 +10,7 @@ use anyhow::Context;
 use xshell::{PushEnv, Shell, cmd};
 
 use super::{
-    super::{FOLDER, base},
+    super::{FOLDER, kept::kept},
     process::Process,
 };
 
@@ -50,7 +50,7 @@ impl Cloud {
 fn moto(shell: &Shell) -> anyhow::Result<PathBuf> {
     let folder = shell.current_dir().join(FOLDER);
     shell.create_dir(&folder)?;
-    base::kept(shell, &folder.join("moto"), &[REQUIREMENTS], |environment| {
+    kept(shell, &folder.join("moto"), &[REQUIREMENTS.into()], |environment| {
         println!("rehearsal: installing moto from PyPI (a minute)");
         cmd!(shell, "/usr/bin/python3 -m venv {environment}").quiet().run()?;
         let pip = environment.join("bin/pip");

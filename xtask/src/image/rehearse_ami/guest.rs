@@ -1,4 +1,4 @@
-//! The machine that stands for the instance: a copy-on-write layer over the base disk, in QEMU without KVM.
+//! The machine that stands for the instance: a copy-on-write layer over the base disk, in QEMU.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use super::process::Process;
+use super::{super::bake, process::Process};
 
 /// Booting, or running; its SSH daemon is reached at a port of 127.0.0.1.
 pub(super) struct Guest {
@@ -23,7 +23,8 @@ impl Guest {
         let drive = |path: &Path, format: &str| format!("file={},if=virtio,format={format}", path.display());
         let mut process = Process::start("qemu-system-x86_64", &folder.join("qemu.log"), |command| {
             command
-                .args("-accel tcg,thread=multi -cpu max -smp 2 -m 1024 -display none -qmp stdio".split(' '))
+                .args(["-accel", bake::accelerator(), "-cpu", CPU])
+                .args("-smp 2 -m 1024 -display none -qmp stdio".split(' '))
                 .arg("-serial")
                 .arg(format!("file:{}", folder.join("console").display()))
                 // Thrown away with the guest, so nothing has to reach the disk.
@@ -90,6 +91,8 @@ fn forwarded(connections: &str) -> anyhow::Result<u16> {
     port.with_context(|| format!("QEMU forwards no port: {connections}"))
 }
 
+/// Emulated, a plain processor is quicker than one with every extension.
+const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand";
 const MOST_LINES: usize = 100;
 
 #[cfg(test)]

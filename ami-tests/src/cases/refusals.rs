@@ -1,0 +1,83 @@
+//! What is wrong with settings or surroundings: told at the console and in the log with its remedy, and nothing is served
+//! until it is mended; then nothing more has to be done.
+
+use anyhow::ensure;
+
+use crate::{guest::Guest, services::Closed, world::World};
+
+pub(super) fn malformed(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    refused(
+        world,
+        guest,
+        "[limits]\nconnections = \"many\"\n",
+        &["limits.connections", "many", "90-wrong.toml:2"],
+    )
+}
+
+pub(super) fn no_region(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    let fleet = "/etc/gatehouse/conf.d/50-fleet.toml";
+    guest.run(&format!("sed --in-place=.kept /^region/d {fleet}"))?;
+    let seen = refused(
+        world,
+        guest,
+        "[store]\nendpoint = \"aws\"\n",
+        &["store.region", "AWS_REGION", "eu-central-1"],
+    );
+    guest.run(&format!("mv {fleet}.kept {fleet}"))?;
+    seen
+}
+
+pub(super) fn no_table(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    let wanted = ["table `nobodys`", "not there", "gatehouse tables create"];
+    refused(world, guest, "[store]\ndomains_table = \"nobodys\"\n", &wanted)
+}
+
+pub(super) fn no_permission(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    let closed = Closed::start(&world.edge.network.edge)?;
+    let fragment = format!("[store]\nendpoint = {:?}\n", closed.endpoint());
+    refused(world, guest, &fragment, &["table `gatehouse-certificates`", "not authorized"])
+}
+
+pub(super) fn port_taken(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    let from = guest.console().len();
+    guest
+        .run("systemctl stop gatehouse && systemd-run --quiet --unit=squatter python3 -m http.server 443")?;
+    guest.run("until ss --no-header --listening --tcp --numeric | grep --quiet :443; do sleep 1; done")?;
+    guest.run("systemctl start --no-block gatehouse")?;
+    guest.await_console(from, &["Not running", "0.0.0.0:443", "listen.https"])?;
+    closed(world, guest)?;
+    guest.run("systemctl stop squatter")?;
+    world.await_health(guest.place, 200)?;
+    last_word(guest)
+}
+
+/// With `fragment` as its last settings the instance does not serve, and says `texts`; without it, it serves by itself.
+fn refused(world: &World, guest: &mut Guest, fragment: &str, texts: &[&str]) -> anyhow::Result<String> {
+    let from = guest.console().len();
+    let text = fragment.replace('\n', "\\n");
+    guest.run(&format!("printf '{text}' >{WRONG} && systemctl restart --no-block gatehouse"))?;
+    guest.await_console(from, &["Not running", "next: mend"])?;
+    guest.await_console(from, texts)?;
+    closed(world, guest)?;
+    let log = guest.run("journalctl --unit=gatehouse --lines=20 --no-pager --output=cat")?;
+    ensure!(texts.iter().all(|text| log.contains(text)), "{texts:?} not in the log: {log}");
+    let said = last_word(guest)?;
+    guest.run(&format!("rm {WRONG}"))?;
+    world.await_health(guest.place, 200)?;
+    Ok(said)
+}
+
+/// Neither health nor anything else is answered.
+fn closed(world: &World, guest: &Guest) -> anyhow::Result<()> {
+    let health = world.health(guest.place);
+    ensure!(health.is_err(), "health says {health:?}");
+    Ok(())
+}
+
+fn last_word(guest: &Guest) -> anyhow::Result<String> {
+    let console = guest.console();
+    let said = console.lines().rev().find(|line| line.contains("Not running"));
+    Ok(said.unwrap_or_default().trim().to_owned())
+}
+
+const WRONG: &str = "/etc/gatehouse/conf.d/90-wrong.toml";

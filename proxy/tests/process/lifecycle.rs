@@ -1,0 +1,165 @@
+//! An instance of an Auto Scaling group: who it is, and how it leaves.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{Arc, Mutex, mpsc},
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+
+use crate::{
+    fixture::{Instance, Manager, Place, eventually, health},
+    server::{Answer, Metadata, Server},
+};
+
+#[test]
+fn who_is_to_leave_says_so_and_serves_on_until_it_may_stay() {
+    let (place, manager, metadata) = (Place::new(), Manager::new(), Metadata::start());
+    let (tell, told) = mpsc::channel();
+    let (release, released) = mpsc::channel();
+    let upstream = holding(tell, released);
+    place.write(&format!(
+        "[worker]\nthreads = 1\n[instance]\nmetadata = \"{}\"\nlifecycle_poll = \"20ms\"\n\
+         [upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
+         [domains]\nstatic = [{{ name = \"a.example\", target = \"{}\" }}]",
+        metadata.url(),
+        upstream.url()
+    ));
+    let instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("READY=1");
+    becomes(&place, 200);
+    let status: serde_json::Value = serde_json::from_str(&place.run("status --json").out).unwrap();
+    let wanted = serde_json::json!({
+        "id": "i-0123456789abcdef0", "availability_zone": "eu-south-2b", "region": "eu-south-2", "address": "10.0.0.7"
+    });
+    assert_eq!(status["instance"], wanted);
+    assert!(place.run("status").out.contains("i-0123456789abcdef0 in eu-south-2b, 10.0.0.7"));
+    logged(&instance, "instance  i-0123456789abcdef0 in eu-south-2b, 10.0.0.7");
+
+    let mut held = Client::ask(&place, "/held");
+    told.recv().unwrap();
+    metadata.set_target_state("Terminated");
+    manager.hear_until("STATUS=Leaving");
+    becomes(&place, 503);
+    assert!(place.run("status").out.contains("leaving: its Auto Scaling group wants it gone"));
+    let new = Client::ask(&place, "/new").answer();
+    assert!(new.starts_with("HTTP/1.1 200") && new.contains("connection: close"), "{new}");
+    release.send(()).unwrap();
+    let finished = held.answer();
+    assert!(finished.ends_with("held to its end"), "{finished}");
+    assert!(finished.contains("connection: close"), "{finished}");
+
+    metadata.set_target_state("InService");
+    manager.hear_until("STATUS=Serving");
+    becomes(&place, 200);
+    assert!(Client::ask(&place, "/new").answer().starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_metadata_service_that_is_not_there_is_said_once_and_changes_nothing() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write(
+        "[worker]\nthreads = 1\n[instance]\nmetadata = \"http://127.0.0.1:9\"\nlifecycle_poll = \"1ms\"",
+    );
+    let instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("READY=1");
+    becomes(&place, 200);
+    eventually("the warning", || {
+        instance.log().contains("the target lifecycle state is unknown").then_some(())
+    });
+    becomes(&place, 200);
+    let log = instance.log();
+    assert!(log.contains("instance  unknown: the instance's metadata service does not answer"), "{log}");
+    assert_eq!(log.matches("the target lifecycle state is unknown").count(), 1, "{log}");
+    let status: serde_json::Value = serde_json::from_str(&place.run("status --json").out).unwrap();
+    assert!(status["instance"].is_null(), "{status}");
+}
+
+#[test]
+fn the_region_of_the_instance_is_taken_when_nothing_else_says_one() {
+    let metadata = Metadata::start();
+    let says = |more: &str, environment: &[(&str, &str)], region: &str| {
+        let (place, manager) = (Place::new(), Manager::new());
+        place.write(&format!(
+            "[worker]\nthreads = 1\n[domains]\ndefault_target = \"http://10.0.0.1\"\n\
+             [store]\nendpoint = \"aws\"\ntimeout = \"100ms\"\n{more}\n[instance]\nmetadata = \"{}\"",
+            metadata.url()
+        ));
+        let credentials = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "a")];
+        let nowhere = [("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")];
+        let environment = [&credentials[..], &nowhere[..], environment].concat();
+        let instance = Instance::start(&place, &manager, Vec::new(), &environment);
+        manager.hear_until("READY=1");
+        logged(&instance, &format!("store     DynamoDB {region}"));
+    };
+    for (setting, environment, region) in [
+        ("", &[][..], "eu-south-2"),
+        ("", &[("AWS_REGION", "us-west-1")][..], "us-west-1"),
+        ("region = \"af-south-1\"", &[("AWS_REGION", "us-west-1")][..], "af-south-1"),
+    ] {
+        says(setting, environment, region);
+    }
+}
+
+fn becomes(place: &Place, wanted: u16) {
+    eventually(&format!("health {wanted}"), || (health(place.http()).ok()? == wanted).then_some(()));
+}
+
+/// Logs are written beside what they tell of.
+fn logged(instance: &Instance, wanted: &str) {
+    eventually(wanted, || instance.log().contains(wanted).then_some(()));
+}
+
+/// Answers `/held` when it is released, all else at once.
+fn holding(tell: mpsc::Sender<()>, released: mpsc::Receiver<()>) -> Server {
+    let released = Arc::new(Mutex::new(released));
+    Server::start(move |asked| {
+        if asked.path != "/held" {
+            return Answer::of(200, "at once");
+        }
+        tell.send(()).unwrap();
+        let _ = released.lock().unwrap().recv();
+        Answer::of(200, "held to its end")
+    })
+}
+
+/// A request on a connection of its own that could carry more.
+struct Client(StreamOwned<ClientConnection, TcpStream>);
+
+impl Client {
+    fn ask(place: &Place, path: &str) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        let root = place.path().join("state/internal-root.pem");
+        roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("a.example").unwrap();
+        let session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(session, TcpStream::connect(place.https()).unwrap());
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        Self(stream)
+    }
+
+    /// All that comes until the other side closes.
+    fn answer(&mut self) -> String {
+        let mut text = Vec::new();
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = self.0.read(&mut piece) {
+            text.extend_from_slice(&piece[..count]);
+            let so_far = String::from_utf8_lossy(&text).into_owned();
+            if let Some((head, body)) = so_far.split_once("\r\n\r\n")
+                && head.contains(&format!("content-length: {}", body.len()))
+            {
+                return so_far;
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+}

@@ -1,0 +1,80 @@
+//! The baked image: Packer boots the base disk in QEMU and provisions it as it would an instance on AWS.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use super::{FOLDER, base, kept::kept};
+use crate::package::{self, Architecture};
+
+/// What `image build` leaves.
+pub(super) struct Baked {
+    /// The disk, as QEMU boots it.
+    pub(super) disk: PathBuf,
+    /// The package that is in it.
+    pub(super) package: PathBuf,
+}
+
+/// Builds the package, the base disk if none is kept, and the image if none is kept for these two and the template.
+pub(super) fn run(shell: &Shell) -> anyhow::Result<Baked> {
+    let package = package::build(shell, Architecture::Amd64)?.path;
+    let base = base::disk(shell)?;
+    let mut inputs = vec![package.clone(), base.clone(), TEMPLATE.into()];
+    inputs.extend(shell.read_dir("packer/provision")?);
+    let stem = shell.current_dir().join(FOLDER).join("baked");
+    let disk = kept(shell, &stem, &inputs, |disk| bake(shell, &package, &base, disk))?;
+    println!("image: {} ({} MiB)", disk.display(), fs::metadata(&disk)?.len() >> 20);
+    Ok(Baked { disk, package })
+}
+
+fn bake(shell: &Shell, package: &Path, base: &Path, disk: &Path) -> anyhow::Result<()> {
+    let output = Path::new(FOLDER).join("packer");
+    shell.remove_path(&output)?;
+    seed(shell)?;
+    let accelerator = accelerator();
+    println!("image: baking with Packer ({accelerator}; minutes without KVM)");
+    let version = env!("CARGO_PKG_VERSION");
+    cmd!(shell, "packer build -color=false -only=qemu.disk")
+        .args(["-var".to_owned(), format!("package={}", package.display())])
+        .args(["-var".to_owned(), format!("base={}", base.display())])
+        .args(["-var".to_owned(), format!("output={}", output.display())])
+        .args(["-var".to_owned(), format!("accelerator={accelerator}")])
+        .args(["-var".to_owned(), format!("version={version}")])
+        .arg(TEMPLATE)
+        .quiet()
+        .run()
+        .with_context(|| format!("the image cannot be baked; its console is {}.console", output.display()))?;
+    let baked = shell.current_dir().join(output).join(format!("gatehouse-{version}-amd64.qcow2"));
+    fs::rename(baked, disk).context("Packer left no disk")
+}
+
+/// The user data of the provisioning boot: a user with a key that is made for it and thrown away with it.
+fn seed(shell: &Shell) -> anyhow::Result<()> {
+    let (key, folder) = (Path::new(FOLDER).join("id"), Path::new(FOLDER).join("seed"));
+    shell.remove_path(&key)?;
+    shell.remove_path(key.with_extension("pub"))?;
+    cmd!(shell, "ssh-keygen -q -t ed25519 -N '' -C packer -f {key}").quiet().run()?;
+    let public = shell.read_file(key.with_extension("pub"))?;
+    shell.write_file(folder.join("user-data"), user_data(public.trim()))?;
+    shell.write_file(folder.join("meta-data"), "instance-id: packer\n")?;
+    Ok(())
+}
+
+fn user_data(key: &str) -> String {
+    format!(
+        "#cloud-config\nusers:\n  - name: admin\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    shell: /bin/bash\n    \
+         ssh_authorized_keys: [\"{key}\"]\n"
+    )
+}
+
+/// What QEMU runs guests on. Inside most virtual machines KVM's device is there and runs none.
+pub(super) fn accelerator() -> &'static str {
+    let nested = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
+    if Path::new("/dev/kvm").exists() && !nested { "kvm" } else { "tcg" }
+}
+
+const TEMPLATE: &str = "packer/image.pkr.hcl";

@@ -1,0 +1,18 @@
+//! The baked image under test: `ami-tests` boots it.
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use super::bake::{self, Baked};
+
+/// Bakes the image if its inputs have changed, and has every case run, or those whose name contains `filter`.
+pub(super) fn run(shell: &Shell, filter: Option<&str>) -> anyhow::Result<()> {
+    let Baked { disk, package } = bake::run(shell)?;
+    cmd!(shell, "cargo build --quiet --locked --package ami-tests").quiet().run()?;
+    let accelerator = bake::accelerator();
+    cmd!(shell, "target/debug/ami-tests --image {disk} --package {package} --accelerator {accelerator}")
+        .args(filter)
+        .quiet()
+        .run()
+        .context("the image is not as it must be")
+}
