@@ -44,7 +44,8 @@ pub(crate) enum Step {
 /// Does one step.
 pub(crate) fn run(step: Step) -> anyhow::Result<()> {
     let shell = shell()?;
-    setup::run(&shell, setup::Purpose::Image)?;
+    let baking = !matches!(step, Step::Publish(_));
+    setup::run(&shell, if baking { setup::Purpose::Image } else { setup::Purpose::Aws })?;
     match step {
         Step::Base => {
             setup::require_root(&shell, "image base")?;
@@ -69,10 +70,7 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::run(&shell, setup::Purpose::Aws)?;
             ami::run(&shell, &options)
         }
-        Step::Publish(options) => {
-            setup::run(&shell, setup::Purpose::Aws)?;
-            publish::run(&shell, &options)
-        }
+        Step::Publish(options) => publish::run(&shell, &options),
         Step::RehearseAmi(options) => {
             setup::require_root(&shell, "image rehearse-ami")?;
             setup::run(&shell, setup::Purpose::Aws)?;
