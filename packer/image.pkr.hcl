@@ -60,7 +60,7 @@ variable "accelerator" {
   description = "`kvm` where the machine has it."
 }
 
-# AWS
+# AWS. Credentials come from where every client of AWS finds them: the environment, a profile, the instance's role.
 
 variable "region" {
   type        = string
@@ -77,19 +77,92 @@ variable "ami_regions" {
 variable "ami_users" {
   type        = list(string)
   default     = []
-  description = "Accounts that may launch it beside our own."
+  description = "Accounts that may launch it beside our own; `kms_keys` has to name a key for each region then."
 }
 
-variable "kms_key" {
+variable "ami_groups" {
+  type        = list(string)
+  default     = []
+  description = "`all` makes it public, and not encrypted: EC2 refuses the public what a key of ours encrypts."
+}
+
+variable "kms_keys" {
+  type        = map(string)
+  default     = {}
+  description = "Region to key of the snapshots there; if empty, each region's default key, which cannot be shared."
+}
+
+variable "source_owner" {
+  type        = string
+  default     = "136693071363"
+  description = "Account that owns the AMI to start from: Debian's."
+}
+
+variable "source_name" {
   type        = string
   default     = ""
-  description = "Key of the encrypted snapshot; empty, the account's default. Sharing takes a key of one's own."
+  description = "Name of the AMI to start from; if empty, Debian 12's. The newest is taken that matches."
+}
+
+variable "subnet" {
+  type        = string
+  default     = ""
+  description = "Where the instance is provisioned that becomes the AMI; if empty, in the default VPC."
+}
+
+variable "ssh_sources" {
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+  description = "Networks that reach that instance's SSH daemon, which knows one key, for as long as it lives."
+}
+
+variable "publish" {
+  type        = string
+  default     = "cargo xtask image publish"
+  description = "Called with Packer's manifest once the AMI is everywhere; `true` leaves it unpublished."
+}
+
+# For the rehearsal (`cargo xtask image rehearse-ami`), which has no AWS; empty, they change nothing.
+
+variable "endpoint" {
+  type        = string
+  default     = ""
+  description = "URL of another EC2."
+}
+
+variable "ssh_host" {
+  type        = string
+  default     = ""
+  description = "Address to provision instead of the instance's."
+}
+
+variable "ssh_port" {
+  type    = number
+  default = 22
+}
+
+variable "ami_ssh_key" {
+  type        = string
+  default     = ""
+  description = "Private key that this address knows; if empty, EC2 makes one for this bake alone."
 }
 
 locals {
   name      = "gatehouse-${var.version}-${var.architecture}"
   deb       = "/tmp/gatehouse.deb"
   processor = var.architecture == "arm64" ? "arm64" : "x86_64"
+  # A version is baked again when Debian has news, and a name is an account's once.
+  ami_name  = "${local.name}-${formatdate("YYYYMMDD-hhmm", timestamp())}"
+  encrypted = ! contains(var.ami_groups, "all")
+  at        = "--region ${var.region}${var.endpoint == "" ? "" : " --endpoint-url ${var.endpoint}"}"
+  tags = {
+    Name         = local.ami_name
+    Application  = "gatehouse"
+    Version      = var.version
+    Architecture = var.architecture
+    Base         = "{{ .SourceAMIName }}"
+    BaseImage    = "{{ .SourceAMI }}"
+  }
 }
 
 source "qemu" "disk" {
@@ -130,32 +203,46 @@ source "qemu" "disk" {
 }
 
 source "amazon-ebs" "ami" {
-  region        = var.region
-  instance_type = var.architecture == "arm64" ? "t4g.small" : "t3.small"
+  region              = var.region
+  custom_endpoint_ec2 = var.endpoint
+  subnet_id           = var.subnet
+  instance_type       = var.architecture == "arm64" ? "t4g.small" : "t3.small"
+  # Whatever powers it off, nothing is left running, or stopped and paid for.
+  shutdown_behavior = "terminate"
 
   source_ami_filter {
     filters = {
-      name                = "debian-12-${var.architecture}-*"
+      name                = var.source_name == "" ? "debian-12-${var.architecture}-*" : var.source_name
       architecture        = local.processor
       virtualization-type = "hvm"
     }
-    # Debian's account.
-    owners      = ["136693071363"]
+    owners      = [var.source_owner]
     most_recent = true
   }
 
-  communicator = "ssh"
-  ssh_username = "admin"
+  communicator                          = "ssh"
+  ssh_username                          = "admin"
+  ssh_host                              = var.ssh_host
+  ssh_port                              = var.ssh_port
+  ssh_private_key_file                  = var.ami_ssh_key
+  ssh_timeout                           = "20m"
+  ssh_handshake_attempts                = 100
+  temporary_security_group_source_cidrs = var.ssh_sources
 
-  ami_name     = local.name
-  ami_regions  = var.ami_regions
-  ami_users    = var.ami_users
-  ena_support  = true
-  encrypt_boot = true
-  kms_key_id   = var.kms_key
+  ami_name           = local.ami_name
+  ami_description    = "Gatehouse ${var.version} on Debian 12, ${var.architecture}"
+  ami_regions        = var.ami_regions
+  ami_users          = var.ami_users
+  ami_groups         = var.ami_groups
+  ena_support        = true
+  encrypt_boot       = local.encrypted
+  kms_key_id         = lookup(var.kms_keys, var.region, "")
+  region_kms_key_ids = { for region in var.ami_regions : region => lookup(var.kms_keys, region, "") }
 
   launch_block_device_mappings {
-    device_name           = "/dev/xvda"
+    device_name = "/dev/xvda"
+    # From its first block: else it would lie in clear until the encrypted copy is made.
+    encrypted             = local.encrypted
     volume_type           = "gp3"
     volume_size           = 8
     iops                  = 3000
@@ -163,16 +250,26 @@ source "amazon-ebs" "ami" {
     delete_on_termination = true
   }
 
-  tags = {
-    Name         = local.name
-    Version      = var.version
-    Architecture = var.architecture
-    Base         = "{{ .SourceAMIName }}"
+  # Copies to the far side of the world take longer than a waiter of the SDK waits.
+  aws_polling {
+    delay_seconds = 15
+    max_attempts  = 240
   }
+
+  tags            = local.tags
+  snapshot_tags   = local.tags
+  run_tags        = { Name = "baking ${local.ami_name}", Application = "gatehouse" }
+  run_volume_tags = { Name = "baking ${local.ami_name}", Application = "gatehouse" }
 }
 
 build {
   sources = ["source.qemu.disk", "source.amazon-ebs.ami"]
+
+  # Packer 1.6.6 cannot start an instance so that it answers IMDSv2 alone.
+  provisioner "shell-local" {
+    only   = ["amazon-ebs.ami"]
+    inline = ["aws ec2 modify-instance-metadata-options ${local.at} --instance-id ${build.ID} --http-tokens required --http-endpoint enabled"]
+  }
 
   provisioner "shell" {
     inline = ["cloud-init status --wait"]
@@ -196,7 +293,19 @@ build {
     ]
   }
 
-  post-processor "manifest" {
-    output = "${var.output}.manifest.json"
+  post-processors {
+    post-processor "manifest" {
+      output = "${var.output}.manifest.json"
+      custom_data = {
+        version      = var.version
+        architecture = var.architecture
+      }
+    }
+
+    # Behind the manifest, which keeps the AMI whatever comes of this.
+    post-processor "shell-local" {
+      only   = ["amazon-ebs.ami"]
+      inline = ["${var.publish} ${var.output}.manifest.json"]
+    }
   }
 }

@@ -3,19 +3,22 @@
 //! Invariant: a disk is made again only when something that goes into it has changed
 //! (`another_input_is_another_key`).
 
+mod ami;
 mod bake;
 mod base;
 mod boot;
 mod disk;
 mod kept;
+mod publish;
 mod rehearse;
+mod rehearse_ami;
 mod trial;
 mod validate;
 
 use crate::{setup, shell};
 
 /// Which part of the image's making.
-#[derive(Clone, PartialEq, Eq, clap::Subcommand)]
+#[derive(Clone, clap::Subcommand)]
 pub(crate) enum Step {
     /// Make the bootable Debian that stands for AWS's cloud image here; kept until its inputs change
     Base,
@@ -28,6 +31,12 @@ pub(crate) enum Step {
     },
     /// Provision a copy of the base's tree without booting it, and look at what is left in it
     Rehearse,
+    /// Bake the AMI at AWS, copy it to other regions and publish it
+    Ami(ami::Options),
+    /// Publish what `ami` baked; harmless to repeat
+    Publish(publish::Options),
+    /// Bake and publish the AMI without AWS: calls go to moto, provisioning to a guest in QEMU
+    RehearseAmi(rehearse_ami::Options),
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -35,7 +44,8 @@ pub(crate) enum Step {
 /// Does one step.
 pub(crate) fn run(step: Step) -> anyhow::Result<()> {
     let shell = shell()?;
-    setup::run(&shell, setup::Purpose::Image)?;
+    let baking = !matches!(step, Step::Publish(_));
+    setup::run(&shell, if baking { setup::Purpose::Image } else { setup::Purpose::Aws })?;
     match step {
         Step::Base => {
             setup::require_root(&shell, "image base")?;
@@ -55,6 +65,16 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::require_root(&shell, "image rehearse")?;
             setup::run(&shell, setup::Purpose::Package)?;
             rehearse::run(&shell)
+        }
+        Step::Ami(options) => {
+            setup::run(&shell, setup::Purpose::Aws)?;
+            ami::run(&shell, &options)
+        }
+        Step::Publish(options) => publish::run(&shell, &options),
+        Step::RehearseAmi(options) => {
+            setup::require_root(&shell, "image rehearse-ami")?;
+            setup::run(&shell, setup::Purpose::Aws)?;
+            rehearse_ami::run(&shell, &options)
         }
         Step::Validate => validate::run(&shell),
     }

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Package,
     /// `image`.
     Image,
+    /// `image ami`, `publish` and `rehearse-ami`.
+    Aws,
     /// `bench`.
     Bench,
     /// All of them.
@@ -29,9 +31,10 @@ impl Purpose {
     fn takes(self, group: Group) -> bool {
         match group {
             Group::Tests => matches!(self, Self::Run | Self::Bench | Self::All),
-            Group::Toolchain => self != Self::Image,
+            Group::Toolchain => !matches!(self, Self::Image | Self::Aws),
             Group::Packaging => matches!(self, Self::Package | Self::All),
             Group::Image => matches!(self, Self::Image | Self::All),
+            Group::Aws => matches!(self, Self::Aws | Self::All),
             Group::Debian => matches!(self, Self::Package | Self::Image | Self::All),
             Group::Benches => matches!(self, Self::Bench | Self::All),
         }
@@ -96,6 +99,7 @@ enum Group {
     Toolchain,
     Packaging,
     Image,
+    Aws,
     /// Of both.
     Debian,
     Benches,
@@ -246,6 +250,8 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi", "likewise, for UEFI"),
     Package::new(Group::Image, "qemu-utils", "qemu-img", "compresses disks"),
     Package::new(Group::Image, "qemu-system-x86", "qemu-system-x86_64", "boots them"),
+    Package::new(Group::Aws, "awscli", "aws", "publishes the AMI, and looks at the rehearsed one"),
+    Package::new(Group::Aws, "python3-venv", "/usr/share/doc/python3-venv", "for moto, the rehearsal's AWS"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),

@@ -19,8 +19,8 @@ pub(crate) enum Architecture {
 }
 
 impl Architecture {
-    /// In names of files.
-    pub(super) fn name(self) -> &'static str {
+    /// In names of files, and Packer's variable.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
