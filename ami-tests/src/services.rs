@@ -77,7 +77,7 @@ impl Closed {
         Ok(Self { _service: service })
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    pub(crate) fn endpoint() -> String {
         format!("http://{CLOSED}")
     }
 }

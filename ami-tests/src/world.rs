@@ -54,7 +54,7 @@ impl World {
         let config = edge.folder().join("operator.toml");
         let folder = edge.folder().join("operator");
         let store = store_settings(&edge);
-        fs::write(&config, format!("state_directory = {folder:?}\n{store}"))?;
+        fs::write(&config, format!("state_directory = \"{}\"\n{store}", folder.display()))?;
         let operator = Operator { binary: unpacked.join("usr/bin/gatehouse"), config };
         let (image, package) = (image.canonicalize().context("--image")?, package.to_owned());
         let world = Self { edge, image, accelerator: accelerator.clone(), package, operator };

@@ -146,8 +146,8 @@ impl Settings {
     pub fn restrict(&mut self, capabilities: &str) -> &mut Self {
         let names =
             capabilities.split_whitespace().map(|name| name.trim_start_matches("CAP_").to_lowercase());
-        let listed: String = names.map(|name| format!(",+{name}")).collect();
-        self.capabilities = Some(format!("-all{listed}"));
+        let sets = ["-all".to_owned()].into_iter().chain(names.map(|name| format!("+{name}")));
+        self.capabilities = Some(sets.collect::<Vec<_>>().join(","));
         self
     }
 

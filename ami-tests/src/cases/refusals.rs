@@ -33,8 +33,8 @@ pub(super) fn no_table(world: &World, guest: &mut Guest) -> anyhow::Result<Strin
 }
 
 pub(super) fn no_permission(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
-    let closed = Closed::start(&world.edge.network.edge)?;
-    let fragment = format!("[store]\nendpoint = {:?}\n", closed.endpoint());
+    let _closed = Closed::start(&world.edge.network.edge)?;
+    let fragment = format!("[store]\nendpoint = {:?}\n", Closed::endpoint());
     refused(world, guest, &fragment, &["table `gatehouse-certificates`", "not authorized"])
 }
 
@@ -48,7 +48,7 @@ pub(super) fn port_taken(world: &World, guest: &mut Guest) -> anyhow::Result<Str
     closed(world, guest)?;
     guest.run("systemctl stop squatter")?;
     world.await_health(guest.place, 200)?;
-    last_word(guest)
+    Ok(last_word(guest))
 }
 
 /// With `fragment` as its last settings the instance does not serve, and says `texts`; without it, it serves by itself.
@@ -61,7 +61,7 @@ fn refused(world: &World, guest: &mut Guest, fragment: &str, texts: &[&str]) -> 
     closed(world, guest)?;
     let log = guest.run("journalctl --unit=gatehouse --lines=20 --no-pager --output=cat")?;
     ensure!(texts.iter().all(|text| log.contains(text)), "{texts:?} not in the log: {log}");
-    let said = last_word(guest)?;
+    let said = last_word(guest);
     guest.run(&format!("rm {WRONG}"))?;
     world.await_health(guest.place, 200)?;
     Ok(said)
@@ -74,10 +74,10 @@ fn closed(world: &World, guest: &Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn last_word(guest: &Guest) -> anyhow::Result<String> {
+fn last_word(guest: &Guest) -> String {
     let console = guest.console();
     let said = console.lines().rev().find(|line| line.contains("Not running"));
-    Ok(said.unwrap_or_default().trim().to_owned())
+    said.unwrap_or_default().trim().to_owned()
 }
 
 const WRONG: &str = "/etc/gatehouse/conf.d/90-wrong.toml";

@@ -1,4 +1,4 @@
-//! First boot without a cloud: cloud-init's NoCloud, a small disk with the label CIDATA
+//! First boot without a cloud: cloud-init's `NoCloud`, a small disk with the label CIDATA
 //! (<https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html>).
 
 use std::{fs, path::Path, process::Command};
@@ -22,7 +22,8 @@ pub(crate) fn settings(text: &str) -> String {
 
 /// A text as a block of YAML.
 pub(crate) fn indented(text: &str, by: usize) -> String {
-    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
+    let indent = " ".repeat(by);
+    text.lines().flat_map(|line| [indent.as_str(), line, "\n"]).collect()
 }
 
 /// Writes the disk.

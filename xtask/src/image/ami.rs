@@ -68,6 +68,7 @@ pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[Strin
         .args(more)
         // The file alone: Packer before 1.7 refuses the `required_plugins` of its neighbour.
         .arg("packer/image.pkr.hcl")
+        .env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache"))
         // It would ask its maker for news.
         .env("CHECKPOINT_DISABLE", "1")
         .quiet()

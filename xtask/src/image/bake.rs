@@ -45,6 +45,9 @@ fn bake(shell: &Shell, package: &Path, base: &Path, disk: &Path) -> anyhow::Resu
         .args(["-var".to_owned(), format!("accelerator={accelerator}")])
         .args(["-var".to_owned(), format!("version={version}")])
         .arg(TEMPLATE)
+        .env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache"))
+        // It would ask its maker for news.
+        .env("CHECKPOINT_DISABLE", "1")
         .quiet()
         .run()
         .with_context(|| format!("the image cannot be baked; its console is {}.console", output.display()))?;
