@@ -28,6 +28,18 @@ variable "keep_ssh" {
   description = "If `yes`, the SSH daemon stays in the image."
 }
 
+variable "ssm_agent_url" {
+  type        = string
+  default     = ""
+  description = "Where the Debian package of Amazon's SSM agent is fetched; if empty, the image has none, and no way in."
+}
+
+variable "ssm_agent_sha256" {
+  type        = string
+  default     = ""
+  description = "Its checksum."
+}
+
 # QEMU
 
 variable "base" {
@@ -281,8 +293,13 @@ build {
   }
 
   provisioner "shell" {
-    execute_command  = "chmod +x {{ .Path }}; sudo env {{ .Vars }} {{ .Path }}"
-    environment_vars = ["PACKAGE=${local.deb}", "KEEP_SSH=${var.keep_ssh}"]
+    execute_command = "chmod +x {{ .Path }}; sudo env {{ .Vars }} {{ .Path }}"
+    environment_vars = [
+      "PACKAGE=${local.deb}",
+      "KEEP_SSH=${var.keep_ssh}",
+      "SSM_AGENT_URL=${var.ssm_agent_url}",
+      "SSM_AGENT_SHA256=${var.ssm_agent_sha256}",
+    ]
     # The last one takes the SSH daemon away, and with it the way to remove the script.
     skip_clean = true
     scripts = [

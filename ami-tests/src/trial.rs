@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use testbed::gatehouse::Place;
 
 use crate::{
@@ -46,7 +46,7 @@ fn perform(case: &Case, world: &World, guest: &mut Guest) -> anyhow::Result<Stri
         guest.restore(SAVED)?;
         world.await_health(guest.place, 200)?;
     }
-    (case.run)(world, guest).map_err(|error| error.context(guest.testimony()))
+    (case.run)(world, guest).map_err(|error| anyhow!("{error:#}\n{}", guest.testimony()))
 }
 
 /// What came of the cases so far.

@@ -17,6 +17,10 @@ rm --force /tmp/script_*.sh
 rm --force /root/.bash_history /root/.wget-hsts /home/*/.bash_history
 rm --recursive --force /root/.ssh /home/*/.ssh /root/.aws /home/*/.aws
 rm --recursive --force /var/lib/gatehouse /var/lib/systemd/random-seed /var/lib/dhcp/*
+# From here on the journal is kept in memory; else it would begin a new file.
+if [[ -d /run/systemd/system ]]; then
+    journalctl --relinquish-var
+fi
 rm --recursive --force /var/log/journal/* /var/log/unattended-upgrades/* /var/log/apt/* /var/log/*.log
 
 # The next boot is a first boot. Its user, network and keys come from its own user data.

@@ -11,7 +11,7 @@ pub(super) fn guard(world: &World, guest: &mut Guest) -> anyhow::Result<String> 
     let metrics = world.await_metrics(guest.place, "the guard to enforce", |metrics| {
         metrics.sum("gatehouse_guard_enforcing", &[]) > 0.5
     })?;
-    let native = metrics.sum("gatehouse_guard_interfaces", &["mode=\"native\""]);
+    let native = metrics.sum("gatehouse_guard_interfaces", &["attach=\"native\""]);
     ensure!((native - 1.0).abs() < 0.1, "{native} interfaces natively: {metrics}");
     let link = guest.run("ip -details link show dev eth0")?;
     ensure!(link.contains(" xdp ") && !link.contains("xdpgeneric"), "{link}");

@@ -6,36 +6,27 @@ use anyhow::ensure;
 use crate::{guest::Guest, services::Closed, world::World};
 
 pub(super) fn malformed(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
-    refused(
-        world,
-        guest,
-        "[limits]\nconnections = \"many\"\n",
-        &["limits.connections", "many", "90-wrong.toml:2"],
-    )
+    let wanted = ["limits.connections", "many", "90-wrong.toml:2"];
+    refused(world, guest, &Spoilt::by("[limits]\nconnections = \"many\"\n"), &wanted)
 }
 
 pub(super) fn no_region(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let fleet = "/etc/gatehouse/conf.d/50-fleet.toml";
-    guest.run(&format!("sed --in-place=.kept /^region/d {fleet}"))?;
-    let seen = refused(
-        world,
-        guest,
-        "[store]\nendpoint = \"aws\"\n",
-        &["store.region", "AWS_REGION", "eu-central-1"],
-    );
-    guest.run(&format!("mv {fleet}.kept {fleet}"))?;
-    seen
+    let mut spoilt = Spoilt::by("[store]\nendpoint = \"aws\"\n");
+    spoilt.how = format!("sed --in-place=.kept /^region/d {fleet} && {}", spoilt.how);
+    spoilt.mended = format!("mv {fleet}.kept {fleet} && {}", spoilt.mended);
+    refused(world, guest, &spoilt, &["store.region", "AWS_REGION", "eu-central-1"])
 }
 
 pub(super) fn no_table(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let wanted = ["table `nobodys`", "not there", "gatehouse tables create"];
-    refused(world, guest, "[store]\ndomains_table = \"nobodys\"\n", &wanted)
+    refused(world, guest, &Spoilt::by("[store]\ndomains_table = \"nobodys\"\n"), &wanted)
 }
 
 pub(super) fn no_permission(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let _closed = Closed::start(&world.edge.network.edge)?;
-    let fragment = format!("[store]\nendpoint = {:?}\n", Closed::endpoint());
-    refused(world, guest, &fragment, &["table `gatehouse-certificates`", "not authorized"])
+    let spoilt = Spoilt::by(&format!("[store]\nendpoint = {:?}\n", Closed::endpoint()));
+    refused(world, guest, &spoilt, &["table `gatehouse-certificates`", "not authorized"])
 }
 
 pub(super) fn port_taken(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
@@ -51,18 +42,31 @@ pub(super) fn port_taken(world: &World, guest: &mut Guest) -> anyhow::Result<Str
     Ok(last_word(guest))
 }
 
-/// With `fragment` as its last settings the instance does not serve, and says `texts`; without it, it serves by itself.
-fn refused(world: &World, guest: &mut Guest, fragment: &str, texts: &[&str]) -> anyhow::Result<String> {
+/// What is made wrong on a machine, as commands of a shell.
+struct Spoilt {
+    how: String,
+    mended: String,
+}
+
+impl Spoilt {
+    /// By settings that come after all others.
+    fn by(fragment: &str) -> Self {
+        let text = fragment.replace('\n', "\\n");
+        Self { how: format!("printf '{text}' >{WRONG}"), mended: format!("rm {WRONG}") }
+    }
+}
+
+/// Spoilt, the instance does not serve and says `texts`; mended, it serves by itself.
+fn refused(world: &World, guest: &mut Guest, spoilt: &Spoilt, texts: &[&str]) -> anyhow::Result<String> {
     let from = guest.console().len();
-    let text = fragment.replace('\n', "\\n");
-    guest.run(&format!("printf '{text}' >{WRONG} && systemctl restart --no-block gatehouse"))?;
+    guest.run(&format!("{} && systemctl restart --no-block gatehouse", spoilt.how))?;
     guest.await_console(from, &["Not running", "next: mend"])?;
     guest.await_console(from, texts)?;
     closed(world, guest)?;
     let log = guest.run("journalctl --unit=gatehouse --lines=20 --no-pager --output=cat")?;
     ensure!(texts.iter().all(|text| log.contains(text)), "{texts:?} not in the log: {log}");
     let said = last_word(guest);
-    guest.run(&format!("rm {WRONG}"))?;
+    guest.run(&spoilt.mended)?;
     world.await_health(guest.place, 200)?;
     Ok(said)
 }
