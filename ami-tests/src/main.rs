@@ -44,6 +44,6 @@ struct Arguments {
     /// Leave the disks, consoles and logs where they are, and say where
     #[arg(long)]
     keep: bool,
-    /// Only the cases whose names contain this; the first boot is always made
-    filter: Option<String>,
+    /// Only the cases whose names contain one of these; the first boot is always made
+    filter: Vec<String>,
 }

@@ -19,8 +19,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("files: {}", world.edge.keep().display());
     }
     let mut record = Record::default();
+    let filter = &arguments.filter;
     let wanted =
-        |case: &&Case| arguments.filter.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+        |case: &&Case| filter.is_empty() || filter.iter().any(|part| case.name.contains(part.as_str()));
     let began = Instant::now();
     let mut guest = world.boot(Place::A, &world.fleet_settings())?;
     let healthy = world.await_health(Place::A, 200).map_err(|error| error.context(guest.console()));
