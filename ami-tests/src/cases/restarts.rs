@@ -144,12 +144,12 @@ fn told(seen: &Seen) -> String {
     format!("{} requests over {} connections, all served", seen.served, seen.connections)
 }
 
-/// Whichever case came before: the name is in the table, and is served.
+/// Whichever case came before: the name is in the table, and is served, as soon as a machine taken back has heard of it.
 pub(super) fn ensure_served(world: &World, guest: &Guest) -> anyhow::Result<()> {
     if world.operate(&["domain", "show", SHOP]).is_err() {
         world.add(guest.place, SHOP)?;
     }
-    world.served(guest.place, SHOP).map(drop)
+    wait::until(SHOP, PATIENCE, || world.served(guest.place, SHOP).map(drop))
 }
 
 /// Served, guarded, with the same certificate, and the CA was not asked.
