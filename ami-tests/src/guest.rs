@@ -38,7 +38,14 @@ struct Machine {
     place: Place,
     /// Its files: `disk`, `seed`, `console`, and the sockets.
     folder: PathBuf,
-    accelerator: String,
+    hardware: Hardware,
+}
+
+/// What a machine is given.
+#[derive(Clone)]
+pub(crate) struct Hardware {
+    pub(crate) accelerator: String,
+    pub(crate) memory_mib: u32,
 }
 
 impl Guest {
@@ -46,7 +53,8 @@ impl Guest {
     pub(crate) fn boot(
         network: &Network,
         folder: &Path,
-        (image, accelerator): (&Path, &str),
+        image: &Path,
+        hardware: &Hardware,
         place: Place,
         user_data: &str,
     ) -> anyhow::Result<Self> {
@@ -62,7 +70,7 @@ impl Guest {
         )?;
         seed::write(&folder.join("seed"), place, user_data)?;
         network.port(&port(place))?;
-        Machine { place, folder, accelerator: accelerator.to_owned() }.start(network)
+        Machine { place, folder, hardware: hardware.clone() }.start(network)
     }
 
     /// Pulls the plug, and starts it anew from what is on its disk.
@@ -137,7 +145,7 @@ impl Machine {
         let mut command = process::command("qemu-system-x86_64");
         command.args([
             "-machine",
-            &format!("pc,accel={}", self.accelerator),
+            &format!("pc,accel={}", self.hardware.accelerator),
             "-cpu",
             CPU,
             "-smp",
@@ -146,7 +154,7 @@ impl Machine {
             "-display",
             "none",
         ]);
-        command.args(["-m", &MEMORY_MIB.to_string()]);
+        command.args(["-m", &self.hardware.memory_mib.to_string()]);
         command.args(["-drive", &format!("file={},if=virtio,format=qcow2,discard=unmap", file("disk"))]);
         command.args(["-drive", &format!("file={},if=virtio,format=raw,readonly=on", file("seed"))]);
         command.args(["-netdev", &format!("tap,id=net,ifname={},script=no,downscript=no", port(self.place))]);
@@ -176,8 +184,6 @@ fn tail(text: &str) -> String {
     lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n")
 }
 
-/// The memory of the smallest instance there is (t4g.nano: 512 MiB) less what a hypervisor keeps.
-pub(crate) const MEMORY_MIB: u32 = 480;
 /// What an operator gives it at least.
 const DISK: &str = "8G";
 /// Emulated, a plain processor is quicker than one with every extension: libraries choose code that has to be emulated.

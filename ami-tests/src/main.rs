@@ -41,6 +41,9 @@ struct Arguments {
     /// What QEMU runs the machines on: `tcg` works everywhere, `kvm` is as quick as the machine
     #[arg(long, default_value = "tcg")]
     accelerator: String,
+    /// Memory of each machine in MiB: that of the smallest instance there is (t4g.nano: 512) less what a hypervisor keeps
+    #[arg(long, default_value_t = 480)]
+    memory: u32,
     /// Leave the disks, consoles and logs where they are, and say where
     #[arg(long)]
     keep: bool,

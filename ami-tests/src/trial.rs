@@ -8,7 +8,7 @@ use testbed::gatehouse::Place;
 use crate::{
     Arguments,
     cases::{self, Case, Start},
-    guest::{Guest, MEMORY_MIB},
+    guest::Guest,
     world::World,
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut guest = world.boot(Place::A, &world.fleet_settings())?;
     let healthy = world.await_health(Place::A, 200).map_err(|error| error.context(guest.console()));
-    let figure = format!("{MEMORY_MIB} MiB of memory, emulated");
+    let figure = format!("{} MiB of memory, by {}", arguments.memory, arguments.accelerator);
     record.note("a_first_boot_ends_healthy", healthy.map(|()| figure), began.elapsed());
     if record.failed > 0 {
         return record.end();

@@ -22,7 +22,7 @@ use testbed::{
 use crate::{
     Arguments,
     guest::{
-        Guest,
+        Guest, Hardware,
         seed::{self, indented},
     },
 };
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) edge: Edge,
     /// The baked disk.
     pub(crate) image: PathBuf,
-    accelerator: String,
+    hardware: Hardware,
     /// The package that is in it.
     pub(crate) package: PathBuf,
     operator: Operator,
@@ -47,7 +47,7 @@ struct Operator {
 impl World {
     /// Brings it up; the operator's `gatehouse` is the package's own.
     pub(crate) fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let Arguments { image, package, accelerator, .. } = arguments;
+        let Arguments { image, package, accelerator, memory, .. } = arguments;
         let edge = Edge::of_machines()?;
         let unpacked = edge.folder().join("package");
         namespace::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&unpacked))?;
@@ -57,7 +57,8 @@ impl World {
         fs::write(&config, format!("state_directory = \"{}\"\n{store}", folder.display()))?;
         let operator = Operator { binary: unpacked.join("usr/bin/gatehouse"), config };
         let (image, package) = (image.canonicalize().context("--image")?, package.to_owned());
-        let world = Self { edge, image, accelerator: accelerator.clone(), package, operator };
+        let hardware = Hardware { accelerator: accelerator.clone(), memory_mib: *memory };
+        let world = Self { edge, image, hardware, package, operator };
         world.operate(&["tables", "create"])?;
         Ok(world)
     }
@@ -65,8 +66,7 @@ impl World {
     /// A new machine at `place` whose user data brings `settings`.
     pub(crate) fn boot(&self, place: Place, settings: &str) -> anyhow::Result<Guest> {
         let data = seed::user_data(&(seed::settings(settings) + &self.acquaintance()?));
-        let image = (self.image.as_path(), self.accelerator.as_str());
-        Guest::boot(&self.edge.network, self.edge.folder(), image, place, &data)
+        Guest::boot(&self.edge.network, self.edge.folder(), &self.image, &self.hardware, place, &data)
     }
 
     /// `gatehouse ARGUMENTS...` as the operator.
