@@ -142,7 +142,7 @@ fn is_attached(pins: &Pins, program: u32) -> Result<bool, GuardError> {
 }
 
 /// Beside its maps, in the place of a predecessor's, so that a start after a crash knows the program that uses them: to list
-/// programs takes CAP_SYS_ADMIN.
+/// programs takes `CAP_SYS_ADMIN`.
 fn pin_program(program: &mut Xdp, path: &Path) -> Result<(), GuardError> {
     remove_pin(path)?;
     program.pin(path).map_err(|error| pin_failed(path, &error))

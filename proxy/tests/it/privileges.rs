@@ -9,7 +9,7 @@ use testbed::{
 
 use crate::fixture::{FOREIGN, SHOP, assert_served, edge, greet, is_enforcing, scrape_until, start};
 
-/// Attached, handed over to a successor and enforcing: whoever listed programs or links in between would need CAP_SYS_ADMIN.
+/// Attached, handed over to a successor and enforcing: whoever listed programs or links in between would need `CAP_SYS_ADMIN`.
 #[test]
 fn the_capabilities_of_the_unit_are_enough() {
     let edge = edge();
