@@ -42,7 +42,7 @@ impl Mounted {
         fs::create_dir_all(work)?;
         let (raw, folder) = (work.join("raw"), work.join("root"));
         namespace::run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(&raw))?;
-        let table = namespace::run(Command::new("sfdisk").arg("--json").arg(&raw))?;
+        let table = namespace::run(Command::new("/usr/sbin/sfdisk").arg("--json").arg(&raw))?;
         let offset =
             root_offset(&serde_json::from_str(&table)?).context("the disk has no partition `root`")?;
         fs::create_dir_all(&folder)?;
