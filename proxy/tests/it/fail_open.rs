@@ -204,13 +204,14 @@ fn pinned_ids(edge: &Edge) -> BTreeMap<String, String> {
     ids
 }
 
-/// Links lie in the folder, maps in one of their own; what else a bpffs shows there cannot be opened.
+/// Links lie in the folder, maps in one of their own, beside the program, which is another one after each start; what else a
+/// bpffs shows there cannot be opened.
 fn pins_below(folder: &Path) -> Vec<PathBuf> {
     let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let is_called = |path: &PathBuf, start| path.file_name().unwrap().to_string_lossy().starts_with(start);
     let links = entries(folder).filter(|path| is_called(path, "link-"));
     let maps = entries(folder).filter(|path| is_called(path, "maps-v")).flat_map(|maps| entries(&maps));
-    links.chain(maps).collect()
+    links.chain(maps.filter(|path| !is_called(path, "program"))).collect()
 }
 
 fn strict(edge: &Edge, place: Place, io: &str) -> Gatehouse {
