@@ -60,7 +60,7 @@ impl<'a> Machine<'a> {
         );
         self.expect(&[ENABLED, "/etc/gatehouse/conf.d", "/run/gatehouse"])?;
         self.inside(
-            "systemd-analyze verify --man=no gatehouse.service run-gatehouse-bpf.mount gatehouse-nic.service",
+            "systemd-analyze verify --man=no gatehouse.service run-gatehouse-bpf.mount gatehouse-nic.service gatehouse-console.service",
         )?;
         let said = self.inside("systemd-analyze security --offline=true gatehouse.service")?;
         let exposure = units::exposure(&said)?;
