@@ -58,7 +58,8 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
         }
         Step::Test { filter } => {
             setup::require_root(&shell, "image test")?;
-            setup::run(&shell, setup::Purpose::All)?;
+            setup::run(&shell, setup::Purpose::Package)?;
+            setup::run(&shell, setup::Purpose::Run)?;
             trial::run(&shell, filter.as_deref())
         }
         Step::Rehearse => {
