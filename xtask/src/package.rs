@@ -15,7 +15,6 @@ mod trial;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::{build_ebpf, setup, shell};
@@ -73,8 +72,15 @@ struct Workspace {
 
 impl Workspace {
     fn of(shell: &Shell, architecture: Architecture) -> anyhow::Result<Self> {
-        let epoch = cmd!(shell, "git log -1 --format=%ct --").args(SOURCES).quiet().read();
-        let epoch = epoch.context("the time of the last commit is unknown: is this a git clone?")?;
+        let committed =
+            cmd!(shell, "git log -1 --format=%ct --").args(SOURCES).quiet().ignore_stderr().read();
+        let epoch = match committed {
+            Ok(epoch) if !epoch.is_empty() => epoch,
+            _ => {
+                println!("package: no history here; time stamps are that of the change log");
+                cmd!(shell, "stat --format=%Y CHANGELOG.md").quiet().read()?
+            }
+        };
         Ok(Self {
             root: shell.current_dir(),
             architecture,
