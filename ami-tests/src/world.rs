@@ -179,7 +179,7 @@ fn store_settings(edge: &Edge) -> String {
 }
 
 /// One deadline for whatever a machine does: emulated, and beside others, it is up to thirty times slower than real.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_mins(5);
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_mins(10);
 const METRICS: u16 = 9464;
 /// Where a machine keeps the root that signs Pebble's own certificate.
 const ROOTS: &str = "/etc/gatehouse/testbed-root.pem";
