@@ -67,7 +67,8 @@ fn seed(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn user_data(key: &str) -> String {
+/// The user that Debian's cloud image has, with the key that EC2 would hand over.
+pub(super) fn user_data(key: &str) -> String {
     format!(
         "#cloud-config\nusers:\n  - name: admin\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    shell: /bin/bash\n    \
          ssh_authorized_keys: [\"{key}\"]\n"

@@ -47,21 +47,12 @@ impl Guest {
 fn write_seed(shell: &Shell, folder: &Path, seed: &Path, key: &Path) -> anyhow::Result<()> {
     let public = fs::read_to_string(key.with_extension("pub"))?;
     let (user, meta) = (folder.join("user-data"), folder.join("meta-data"));
-    fs::write(&user, user_data(&public))?;
+    fs::write(&user, bake::user_data(public.trim()))?;
     fs::write(&meta, "instance-id: rehearsal\n")?;
     fs::File::create(seed)?.set_len(1 << 20)?;
     cmd!(shell, "mkfs.vfat -n CIDATA {seed}").quiet().ignore_stdout().run()?;
     cmd!(shell, "mcopy -i {seed} {user} {meta} ::").quiet().run()?;
     Ok(())
-}
-
-/// The user that Debian's cloud image has, with the key that EC2 would hand over.
-fn user_data(public_key: &str) -> String {
-    format!(
-        "#cloud-config\nusers:\n  - name: admin\n    sudo: 'ALL=(ALL) NOPASSWD:ALL'\n    shell: /bin/bash\n    \
-         ssh_authorized_keys: ['{}']\n",
-        public_key.trim()
-    )
 }
 
 /// What QEMU's monitor says to a line.
