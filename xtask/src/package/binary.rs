@@ -24,6 +24,7 @@ pub(super) fn build(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Path
     .env_remove("RUSTFLAGS")
     .envs(workspace.architecture.environment(&places))
     .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+    .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
     // For C's `__DATE__`. The commit's would have every library compiled anew that has C in it, or stands on one.
     .env("SOURCE_DATE_EPOCH", "0")
     .quiet()
