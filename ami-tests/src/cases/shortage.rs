@@ -1,0 +1,66 @@
+//! Memory that runs out: load is shed before the kernel kills.
+
+use anyhow::{Context, bail, ensure};
+use testbed::{edge::Edge, kept::Kept, metrics::Metrics};
+
+use super::{
+    names::SHOP,
+    restarts::{ensure_served, main_process},
+};
+use crate::{guest::Guest, world::World};
+
+/// The unit is left little more memory than it uses, and clients come until they are refused.
+pub(super) fn memory(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    ensure_served(world, guest)?;
+    let process = main_process(guest)?;
+    let from = guest.console().len();
+    let used =
+        format!("awk '/^(anon|kernel|sock) / {{ sum += $2 }} END {{ print sum }}' {CGROUP}/memory.stat");
+    guest.run(&format!(
+        "systemctl set-property --runtime gatehouse.service MemoryMax=$(($({used}) + {ROOM}))"
+    ))?;
+    let mut open = connect_until_refused(world, guest)?;
+    let count = open.len();
+    let first = open.first_mut().context("not one connection was taken")?;
+    ensure!(first.get("/")? == 200, "an open connection is served no longer");
+    world.await_health(guest.place, 503)?;
+    guest.await_console(from, &["Overloaded"])?;
+    drop(open);
+    world.await_health(guest.place, 200)?;
+    world.served(guest.place, SHOP)?;
+    let killed = guest.run(&format!("awk '/^oom_kill / {{ print $2 }}' {CGROUP}/memory.events"))?;
+    ensure!(killed == "0" && main_process(guest)? == process, "{killed} killed");
+    Ok(format!(
+        "{count} connections in {} MiB, the next refused, and served again once they had gone",
+        ROOM >> 20
+    ))
+}
+
+/// Kept connections, each of which has been served once; the last attempt was refused for want of memory.
+fn connect_until_refused(world: &World, guest: &Guest) -> anyhow::Result<Vec<Kept>> {
+    let mut open = Vec::new();
+    for _ in 0..MOST_CONNECTIONS {
+        let client = &world.edge.network.client;
+        let connected = Kept::connect(client, Edge::https(guest.place), SHOP, world.edge.ca.roots());
+        let refused = connected.and_then(|mut kept| {
+            ensure!(kept.get("/")? == 200, "not served");
+            open.push(kept);
+            Ok(())
+        });
+        if let Err(error) = refused {
+            let metrics = world.metrics(guest.place)?;
+            ensure!(refusals(&metrics) > 0.5, "{error:#}, after {} connections\n{metrics}", open.len());
+            return Ok(open);
+        }
+    }
+    bail!("{MOST_CONNECTIONS} connections, and none was refused")
+}
+
+fn refusals(metrics: &Metrics) -> f64 {
+    metrics.sum("gatehouse_tls_connections_total", &["outcome=\"refused_memory\""])
+}
+
+const CGROUP: &str = "/sys/fs/cgroup/system.slice/gatehouse.service";
+/// Bytes beyond what the kernel could not take back; a tenth of all is never used.
+const ROOM: u64 = 16 << 20;
+const MOST_CONNECTIONS: usize = 1_500;
