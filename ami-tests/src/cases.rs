@@ -6,6 +6,7 @@ mod inside;
 mod names;
 mod refusals;
 mod restarts;
+mod shortage;
 
 use crate::{guest::Guest, world::World};
 
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[Case] = &[
     as_is("a_port_in_use_is_named_and_nothing_is_served", refusals::port_taken),
     saved("a_restart_of_the_service_refuses_no_connection", restarts::service),
     saved("an_upgrade_of_the_package_refuses_no_connection", restarts::upgrade),
+    saved("memory_that_runs_short_sheds_load_and_kills_nothing", shortage::memory),
     saved("an_instance_that_is_scaled_in_drains", fleet::scale_in),
     saved("a_process_that_hangs_is_replaced", restarts::watchdog),
     saved("a_reboot_keeps_everything", restarts::reboot),

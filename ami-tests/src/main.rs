@@ -38,6 +38,9 @@ struct Arguments {
     /// The Debian package that is in it
     #[arg(long)]
     package: PathBuf,
+    /// The same under a later version, to upgrade to
+    #[arg(long)]
+    next: PathBuf,
     /// What QEMU runs the machines on: `tcg` works everywhere, `kvm` is as quick as the machine
     #[arg(long, default_value = "tcg")]
     accelerator: String,

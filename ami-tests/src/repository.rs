@@ -1,4 +1,4 @@
-//! A package repository with one newer version of Gatehouse, served to the machines.
+//! A package repository with one package in it, served to the machines.
 
 use std::{
     fs,
@@ -7,7 +7,6 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
 use hyper::{Response, StatusCode};
 use testbed::{
     namespace::{self, Namespace},
@@ -23,9 +22,12 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// Makes a newer version of `package` in `folder` and serves it inside `edge`.
+    /// Lays `package` into `folder` and serves that inside `edge`.
     pub(crate) fn start(edge: &Namespace, package: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let version = newer(package, folder)?;
+        let version = namespace::run(Command::new("dpkg-deb").arg("--field").arg(package).arg("Version"))?;
+        let version = version.trim().to_owned();
+        fs::create_dir_all(folder)?;
+        fs::copy(package, folder.join("gatehouse.deb"))?;
         let mut scan = Command::new("dpkg-scanpackages");
         let index = namespace::run(scan.args(["--multiversion", "."]).current_dir(folder))?;
         fs::write(folder.join("Packages"), index)?;
@@ -44,29 +46,6 @@ impl Repository {
     pub(crate) fn source() -> String {
         format!("deb [trusted=yes] http://{HOST}:{PORT} ./")
     }
-}
-
-/// The package unpacked, its version raised, packed again.
-fn newer(package: &Path, folder: &Path) -> anyhow::Result<String> {
-    fs::create_dir_all(folder)?;
-    let work = tempfile::tempdir()?;
-    let tree = work.path().join("tree");
-    namespace::run(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree))?;
-    let file = tree.join("DEBIAN/control");
-    let control = fs::read_to_string(&file)?;
-    let now = control.lines().find_map(|line| line.strip_prefix("Version: ")).context("no version")?;
-    let next = format!("{now}+next1");
-    let raised = control.replace(&format!("Version: {now}\n"), &format!("Version: {next}\n"));
-    ensure!(raised != control, "the version in {} was not found", file.display());
-    fs::write(&file, raised)?;
-    // Little compression: the machines unpack it under emulation.
-    let mut build = Command::new("dpkg-deb");
-    build
-        .args(["--root-owner-group", "-Zgzip", "-z1", "--build"])
-        .arg(&tree)
-        .arg(folder.join("gatehouse.deb"));
-    namespace::run(&mut build)?;
-    Ok(next)
 }
 
 fn answer(file: PathBuf) -> anyhow::Result<Response<service::Body>> {

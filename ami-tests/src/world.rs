@@ -33,8 +33,8 @@ pub(crate) struct World {
     /// The baked disk.
     pub(crate) image: PathBuf,
     hardware: Hardware,
-    /// The package that is in it.
-    pub(crate) package: PathBuf,
+    /// The package that follows the one in it.
+    pub(crate) next: PathBuf,
     operator: Operator,
 }
 
@@ -47,7 +47,7 @@ struct Operator {
 impl World {
     /// Brings it up; the operator's `gatehouse` is the package's own.
     pub(crate) fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let Arguments { image, package, accelerator, memory, .. } = arguments;
+        let Arguments { image, package, next, accelerator, memory, .. } = arguments;
         let edge = Edge::of_machines()?;
         let unpacked = edge.folder().join("package");
         namespace::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&unpacked))?;
@@ -56,9 +56,9 @@ impl World {
         let store = store_settings(&edge);
         fs::write(&config, format!("state_directory = \"{}\"\n{store}", folder.display()))?;
         let operator = Operator { binary: unpacked.join("usr/bin/gatehouse"), config };
-        let (image, package) = (image.canonicalize().context("--image")?, package.to_owned());
+        let image = image.canonicalize().context("--image")?;
         let hardware = Hardware { accelerator: accelerator.clone(), memory_mib: *memory };
-        let world = Self { edge, image, hardware, package, operator };
+        let world = Self { edge, image, hardware, next: next.clone(), operator };
         world.operate(&["tables", "create"])?;
         Ok(world)
     }

@@ -10,7 +10,6 @@ mod boot;
 mod disk;
 mod kept;
 mod publish;
-mod rehearse;
 mod rehearse_ami;
 mod trial;
 mod validate;
@@ -29,8 +28,6 @@ pub(crate) enum Step {
         /// Only the cases whose names contain this
         filter: Option<String>,
     },
-    /// Provision a copy of the base's tree without booting it, and look at what is left in it
-    Rehearse,
     /// Bake the AMI at AWS, copy it to other regions and publish it
     Ami(ami::Options),
     /// Publish what `ami` baked; harmless to repeat
@@ -61,11 +58,6 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::run(&shell, setup::Purpose::Package)?;
             setup::run(&shell, setup::Purpose::Run)?;
             trial::run(&shell, filter.as_deref())
-        }
-        Step::Rehearse => {
-            setup::require_root(&shell, "image rehearse")?;
-            setup::run(&shell, setup::Purpose::Package)?;
-            rehearse::run(&shell)
         }
         Step::Ami(options) => {
             setup::run(&shell, setup::Purpose::Aws)?;

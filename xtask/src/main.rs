@@ -4,7 +4,6 @@
 mod bench;
 mod build_ebpf;
 mod check;
-mod debian;
 mod image;
 mod package;
 mod places;
@@ -18,7 +17,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
@@ -44,6 +43,13 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
 }
 
 /// A shell in the workspace's root, wherever the command was called.
+/// Builds every program of the workspace for this machine. All at once, as `cargo test` does: with the same features of the
+/// same crates neither compiles what the other has compiled.
+fn build_programs(shell: &Shell) -> anyhow::Result<()> {
+    cmd!(shell, "cargo build --quiet --locked --workspace --exclude proxy-ebpf --bins").quiet().run()?;
+    Ok(())
+}
+
 fn shell() -> anyhow::Result<Shell> {
     let shell = Shell::new()?;
     shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?);

@@ -8,6 +8,7 @@ mod architecture;
 mod archive;
 mod binary;
 mod crates;
+mod debian;
 mod licences;
 mod parts;
 mod sbom;
@@ -20,7 +21,7 @@ use xshell::{Shell, cmd};
 use crate::{build_ebpf, setup, shell};
 
 pub(crate) use architecture::Architecture;
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, later};
 
 /// What to do with the package beyond building it.
 #[derive(Clone, Copy, PartialEq, Eq, clap::Subcommand)]

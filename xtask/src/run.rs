@@ -3,9 +3,8 @@
 use std::{os::unix::process::CommandExt, process::Command};
 
 use anyhow::Context;
-use xshell::cmd;
 
-use crate::{build_ebpf, setup, shell};
+use crate::{build_ebpf, build_programs, setup, shell};
 
 /// Becomes `testbed run`, so that Ctrl-C reaches the process that has to clean up.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
@@ -14,7 +13,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     setup::run(&shell, setup::Purpose::Run)?;
     build_ebpf::run()?;
     println!("building Gatehouse and its testbed");
-    cmd!(shell, "cargo build --quiet --package gatehouse --package testbed").quiet().run()?;
+    build_programs(&shell)?;
     let target = shell.current_dir().join("target/debug");
     let mut testbed = Command::new(target.join("testbed"));
     testbed.arg("run").arg("--binary").arg(target.join("gatehouse"));

@@ -73,20 +73,23 @@ fn shell(line: &str, folder: &Path) -> anyhow::Result<String> {
     Ok(namespace::run(Command::new("sh").args(["-c", line]).current_dir(folder))?.trim().to_owned())
 }
 
-/// What belongs to one machine or to the image's making.
-const FORBIDDEN: [&str; 12] = [
+/// Keys, identities, histories, caches, leftovers of the making, and a way in.
+const FORBIDDEN: [&str; 15] = [
     "etc/ssh/ssh_host_*",
-    "root/.ssh",
-    "home/*/.ssh",
-    "root/.bash_history",
-    "home/*/.bash_history",
+    "root/.ssh home/*/.ssh",
+    "root/.aws home/*/.aws",
+    "root/.bash_history home/*/.bash_history",
     "var/lib/gatehouse/*",
-    "var/lib/apt/lists/*_Packages",
+    "var/lib/cloud/*",
+    "var/lib/systemd/random-seed",
+    "var/lib/apt/lists/*_*",
     "var/cache/apt/archives/*.deb",
-    "var/log/journal/*/*",
-    "var/lib/cloud/instance*",
+    "var/log/journal/*",
     "etc/sudoers.d/90-cloud-init-users",
-    "tmp/* usr/sbin/sshd",
+    "usr/sbin/policy-rc.d",
+    "usr/sbin/sshd",
+    "tmp/*",
+    "var/tmp/*",
 ];
 const LARGEST_MIB: u64 = 250;
 

@@ -27,7 +27,7 @@ pub(super) fn service(world: &World, guest: &mut Guest) -> anyhow::Result<String
 
 pub(super) fn upgrade(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let folder = world.edge.folder().join("repository");
-    let repository = Repository::start(&world.edge.network.edge, &world.package, &folder)?;
+    let repository = Repository::start(&world.edge.network.edge, &world.next, &folder)?;
     guest.run(&format!("echo '{}' >/etc/apt/sources.list.d/next.list", Repository::source()))?;
     guest.run("apt-get --quiet=2 update -o Dir::Etc::sourcelist=sources.list.d/next.list -o Dir::Etc::sourceparts=-")?;
     let seen = under_load(world, guest, |guest| {
@@ -165,7 +165,7 @@ fn unchanged(world: &World, place: Place, certificate: &[u8], orders: u64) -> an
     Ok(())
 }
 
-fn main_process(guest: &mut Guest) -> anyhow::Result<String> {
+pub(super) fn main_process(guest: &mut Guest) -> anyhow::Result<String> {
     guest.run("systemctl show gatehouse.service --property=MainPID --value")
 }
 

@@ -1,4 +1,5 @@
 //! The baked image: Packer boots the base disk in QEMU and provisions it as it would an instance on AWS.
+//! Invariant: the steps of provisioning are those of the template, in its order (`the_template_runs_every_step_in_order`).
 
 use std::{
     fs,
@@ -24,7 +25,7 @@ pub(super) fn run(shell: &Shell) -> anyhow::Result<Baked> {
     let package = package::build(shell, Architecture::Amd64)?.path;
     let base = base::disk(shell)?;
     let mut inputs = vec![package.clone(), base.clone(), TEMPLATE.into()];
-    inputs.extend(shell.read_dir("packer/provision")?);
+    inputs.extend(shell.read_dir(STEPS)?);
     let stem = shell.current_dir().join(FOLDER).join("baked");
     let disk = kept(shell, &stem, &inputs, |disk| bake(shell, &package, &base, disk))?;
     println!("image: {} ({} MiB)", disk.display(), fs::metadata(&disk)?.len() >> 20);
@@ -82,3 +83,23 @@ pub(super) fn accelerator() -> &'static str {
 }
 
 const TEMPLATE: &str = "packer/image.pkr.hcl";
+const STEPS: &str = "packer/provision";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_runs_every_step_in_order() {
+        let template = include_str!("../../../packer/image.pkr.hcl");
+        let listed = template.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+        let listed: Vec<_> = listed.filter(|path| path.starts_with(STEPS)).map(PathBuf::from).collect();
+        let shell = crate::shell().unwrap();
+        let mut steps = shell.read_dir(shell.current_dir().join(STEPS)).unwrap();
+        steps.sort();
+        assert_eq!(listed.len(), steps.len());
+        for (listed, there) in listed.iter().zip(&steps) {
+            assert!(there.ends_with(listed), "{} is not {}", there.display(), listed.display());
+        }
+    }
+}

@@ -21,7 +21,7 @@ pub(super) fn disk(shell: &Shell) -> anyhow::Result<PathBuf> {
 }
 
 /// The file tree that the base disk is made of.
-pub(super) fn tree(shell: &Shell) -> anyhow::Result<PathBuf> {
+fn tree(shell: &Shell) -> anyhow::Result<PathBuf> {
     let folder = shell.current_dir().join(FOLDER);
     shell.create_dir(&folder)?;
     kept(shell, &folder.join("tree"), &[TREE.into()], |tree| {

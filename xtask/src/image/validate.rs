@@ -27,6 +27,9 @@ fn templates(shell: &Shell) -> anyhow::Result<()> {
             .args(["-var".to_owned(), format!("package={}", package.display())])
             .args(["-var".to_owned(), format!("ssh_key={}", key.display())])
             .arg("packer/image.pkr.hcl")
+            .env("PACKER_CACHE_DIR", folder.path())
+            // It would ask its maker for news.
+            .env("CHECKPOINT_DISABLE", "1")
             .quiet()
             .ignore_stdout()
             .run()

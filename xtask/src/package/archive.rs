@@ -52,6 +52,24 @@ fn write_sums(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Packs the same under a later version into `to`, to try an upgrade with; returns that version.
+pub(crate) fn later(shell: &Shell, archive: &Path, to: &Path) -> anyhow::Result<String> {
+    let folder = shell.create_temp_dir()?;
+    let tree = folder.path().join("tree");
+    cmd!(shell, "dpkg-deb --raw-extract {archive} {tree}").quiet().run()?;
+    let file = tree.join("DEBIAN/control");
+    let control = fs::read_to_string(&file)?;
+    let now = control.lines().find_map(|line| line.strip_prefix("Version: ")).context("no version")?;
+    let version = format!("{now}+next1");
+    fs::write(&file, control.replace(&format!("Version: {now}\n"), &format!("Version: {version}\n")))?;
+    // Little compression: emulated machines unpack it, too.
+    cmd!(shell, "dpkg-deb --root-owner-group -Zgzip -z1 --build {tree} {to}")
+        .quiet()
+        .ignore_stdout()
+        .run()?;
+    Ok(version)
+}
+
 /// Clones the last commit into another folder, builds the package there, and compares.
 pub(super) fn reproduce(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
     let changes = cmd!(shell, "git status --porcelain").quiet().read()?;

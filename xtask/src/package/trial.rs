@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Archive, FOLDER};
-use crate::{debian::Debian, units};
+use super::{Archive, FOLDER, archive, debian::Debian};
+use crate::units;
 
 /// Runs the whole life, and says of each step what was seen.
 pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
@@ -79,27 +79,16 @@ impl<'a> Machine<'a> {
 
     /// Installs the same package under a later version.
     fn upgrade(&self, archive: &Path) -> anyhow::Result<()> {
-        let (shell, tree) = (self.0.shell, self.path("/tmp/next"));
         let next = self.path("/tmp/next.deb");
-        cmd!(shell, "dpkg-deb --raw-extract {archive} {tree}").quiet().run()?;
-        let control = tree.join("DEBIAN/control");
-        let text = fs::read_to_string(&control)?;
-        let version = text.lines().find_map(|line| line.strip_prefix("Version: ")).context("no version")?;
-        let later = format!("{version}+1");
-        fs::write(&control, text.replace(&format!("Version: {version}"), &format!("Version: {later}")))?;
-        cmd!(shell, "dpkg-deb --root-owner-group -Zgzip -z1 --build {tree} {next}")
-            .quiet()
-            .ignore_stdout()
-            .run()?;
+        let later = archive::later(self.0.shell, archive, &next)?;
         self.dpkg_install(&next)?;
-        shell.remove_path(&tree)?;
-        shell.remove_path(&next)?;
+        fs::remove_file(&next)?;
         let now = self.inside("dpkg-query --show --showformat=${Version} gatehouse")?;
         ensure!(now == later, "after the upgrade the version is {now} and not {later}");
         let settings = fs::read_to_string(self.path("/etc/gatehouse/gatehouse.toml"))?;
         ensure!(settings.trim() == EDITED, "the upgrade took the operator's settings: {settings}");
         self.expect(&[ENABLED, "/var/lib/gatehouse/store.db"])?;
-        println!("upgrade: {version} -> {later}, settings and state as they were");
+        println!("upgrade: to {later}, settings and state as they were");
         Ok(())
     }
 

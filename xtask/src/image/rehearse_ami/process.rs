@@ -2,17 +2,16 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use anyhow::Context;
 
-/// Started, and spoken with by its standard input and output; what it complains of is in a file.
+/// Started, and heard by its standard output; what it complains of is in a file.
 pub(super) struct Process {
     child: Child,
-    input: ChildStdin,
     output: BufReader<ChildStdout>,
     name: String,
     complaints: std::path::PathBuf,
@@ -27,17 +26,11 @@ impl Process {
     ) -> anyhow::Result<Self> {
         // The kernel ends it where no destructor runs: on a signal.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", program]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["--pdeathsig", "KILL", program]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child =
             arrange(&mut command).stderr(File::create(complaints)?).spawn().context("setpriv is missing")?;
-        let input = child.stdin.take().context("no standard input")?;
         let output = BufReader::new(child.stdout.take().context("no standard output")?);
-        Ok(Self { child, input, output, name: program.to_owned(), complaints: complaints.to_owned() })
-    }
-
-    /// Says a line.
-    pub(super) fn say(&mut self, line: &str) -> anyhow::Result<()> {
-        writeln!(self.input, "{line}").with_context(|| self.ended())
+        Ok(Self { child, output, name: program.to_owned(), complaints: complaints.to_owned() })
     }
 
     /// The next line it says; an error with its complaints when it has ended.

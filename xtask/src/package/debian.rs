@@ -10,16 +10,16 @@ use anyhow::bail;
 use xshell::{Shell, TempDir, cmd};
 
 /// A copy that ends with this value.
-pub(crate) struct Debian<'a> {
+pub(super) struct Debian<'a> {
     /// Works outside.
-    pub(crate) shell: &'a Shell,
+    pub(super) shell: &'a Shell,
     root: PathBuf,
     _folder: TempDir,
 }
 
 impl<'a> Debian<'a> {
     /// Of the tree `kept`, which stays as it is.
-    pub(crate) fn copy_of(shell: &'a Shell, kept: &Path) -> anyhow::Result<Self> {
+    pub(super) fn copy_of(shell: &'a Shell, kept: &Path) -> anyhow::Result<Self> {
         let folder = shell.create_temp_dir()?;
         let root = folder.path().join("root");
         cmd!(shell, "cp --archive --reflink=auto {kept} {root}").quiet().run()?;
@@ -28,7 +28,7 @@ impl<'a> Debian<'a> {
 
     /// Runs a command, words divided by spaces, with a process table of its own; what it printed, or an error with what
     /// it said.
-    pub(crate) fn inside(&self, command: &str) -> anyhow::Result<String> {
+    pub(super) fn inside(&self, command: &str) -> anyhow::Result<String> {
         let (shell, root) = (self.shell, &self.root);
         let words = command.split(' ');
         let output = cmd!(shell, "unshare --mount --pid --fork --kill-child --root={root} --mount-proc --")
@@ -49,12 +49,12 @@ impl<'a> Debian<'a> {
     }
 
     /// A path inside as it is called from outside.
-    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+    pub(super) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside.trim_start_matches('/'))
     }
 
     /// Every path inside.
-    pub(crate) fn files(&self) -> anyhow::Result<BTreeSet<String>> {
+    pub(super) fn files(&self) -> anyhow::Result<BTreeSet<String>> {
         let (shell, root) = (self.shell, &self.root);
         let found = cmd!(shell, "find {root} -xdev -printf /%P\\n").quiet().read()?;
         Ok(found.lines().map(str::to_owned).collect())
