@@ -16,24 +16,19 @@ rm --force /etc/ssh/ssh_host_*
 rm --force /tmp/script_*.sh
 rm --force /root/.bash_history /root/.wget-hsts /home/*/.bash_history
 rm --recursive --force /root/.ssh /home/*/.ssh /root/.aws /home/*/.aws
+# Stopped now, or it would save a seed as the machine stops, one for all instances.
+systemctl stop systemd-random-seed.service
 rm --recursive --force /var/lib/gatehouse /var/lib/systemd/random-seed /var/lib/dhcp/*
 # From here on the journal is kept in memory; else it would begin a new file.
-if [[ -d /run/systemd/system ]]; then
-    journalctl --relinquish-var
-fi
+journalctl --relinquish-var
 rm --recursive --force /var/log/journal/* /var/log/unattended-upgrades/* /var/log/apt/* /var/log/*.log
 
 # The next boot is a first boot. Its user, network and keys come from its own user data.
 cloud-init clean --logs --seed
 rm --force /etc/systemd/network/10-cloud-init-*.network
 # The user's right to become root goes last, as the machine stops: Packer stops one of QEMU's by it.
-right=/etc/sudoers.d/90-cloud-init-users
-if [[ -d /run/systemd/system ]]; then
-    systemd-run --quiet --unit=last-hand --property=Type=oneshot --property=RemainAfterExit=yes \
-        --property="ExecStop=/usr/bin/rm --force $right" /usr/bin/true
-else
-    rm --force "$right"
-fi
+systemd-run --quiet --unit=last-hand --property=Type=oneshot --property=RemainAfterExit=yes \
+    --property="ExecStop=/usr/bin/rm --force /etc/sudoers.d/90-cloud-init-users" /usr/bin/true
 : >/etc/machine-id
 rm --force /var/lib/dbus/machine-id
 

@@ -14,8 +14,9 @@ pub(super) fn memory(world: &World, guest: &mut Guest) -> anyhow::Result<String>
     ensure_served(world, guest)?;
     let process = main_process(guest)?;
     let from = guest.console().len();
-    let used =
-        format!("awk '/^(anon|kernel|sock) / {{ sum += $2 }} END {{ print sum }}' {CGROUP}/memory.stat");
+    let used = format!(
+        "awk '/^(anon|kernel|sock|file_mapped) / {{ sum += $2 }} END {{ print sum }}' {CGROUP}/memory.stat"
+    );
     guest.run(&format!(
         "systemctl set-property --runtime gatehouse.service MemoryMax=$(($({used}) + {ROOM}))"
     ))?;
@@ -61,6 +62,6 @@ fn refusals(metrics: &Metrics) -> f64 {
 }
 
 const CGROUP: &str = "/sys/fs/cgroup/system.slice/gatehouse.service";
-/// Bytes beyond what the kernel could not take back; a tenth of all is never used.
+/// Bytes beyond what is used; a tenth of all is never used.
 const ROOM: u64 = 16 << 20;
 const MOST_CONNECTIONS: usize = 1_500;

@@ -93,7 +93,8 @@ impl Cgroup {
         Some(Self(Path::new("/sys/fs/cgroup").join(path)))
     }
 
-    /// None where there is no bound. Pages of files are left out: the kernel takes them back before it kills.
+    /// None where there is no bound. Pages of files are left out, since the kernel takes them back before it kills; but not
+    /// those that are mapped: the program itself is among them, and lives on if it is taken, too slowly for the watchdog.
     fn usage(&self) -> Option<Use> {
         let read = |file: &str| fs::read_to_string(self.0.join(file)).ok();
         let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
@@ -104,7 +105,8 @@ impl Cgroup {
             line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
         };
         let files = field("inactive_file").saturating_add(field("active_file"));
-        Some(Use { used: current.saturating_sub(files), limit })
+        let spare = files.saturating_sub(field("file_mapped"));
+        Some(Use { used: current.saturating_sub(spare), limit })
     }
 }
 
@@ -138,15 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_files_are_not_counted() {
+    fn pages_of_files_are_counted_only_where_they_are_mapped() {
         let folder = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).unwrap();
         write("memory.current", "1000\n");
-        write("memory.stat", "anon 500\nfile 450\ninactive_file 300\nactive_file 100\n");
+        write("memory.stat", "anon 500\nfile 450\nfile_mapped 50\ninactive_file 300\nactive_file 100\n");
         write("memory.max", "max\n");
         let cgroup = Cgroup(folder.path().to_owned());
         assert_eq!(cgroup.usage(), None);
         write("memory.max", "2000\n");
-        assert_eq!(cgroup.usage(), Some(Use { used: 600, limit: 2000 }));
+        assert_eq!(cgroup.usage(), Some(Use { used: 650, limit: 2000 }));
     }
 }

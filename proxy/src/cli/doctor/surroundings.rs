@@ -1,10 +1,8 @@
 //! Ports and tables: whether they are to be had.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, sync::Arc};
+
+use socket2::{Domain, Socket, Type};
 
 use super::finding::Finding;
 use crate::{
@@ -30,26 +28,49 @@ pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
     wanted.map(|(field, address)| judge_port(field, address, &ours, probe(address))).collect()
 }
 
-fn probe(address: SocketAddr) -> io::Result<()> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+/// An address that may be had.
+enum Port {
+    Free,
+    /// Sockets of this user listen there and share it.
+    Shared,
+}
+
+fn probe(address: SocketAddr) -> io::Result<Port> {
+    let socket = unbound(address)?;
+    socket.set_reuse_address(true)?;
+    // Two sockets with SO_REUSEADDR may be bound to one port; only one may listen.
+    let alone = socket.bind(&address.into()).and_then(|()| socket.listen(1));
+    drop(socket);
+    match alone {
+        Ok(()) => Ok(Port::Free),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let socket = unbound(address)?;
+            socket.set_reuse_port(true)?;
+            // Bound only: as one that listens it would be given connections.
+            socket.bind(&address.into()).map(|()| Port::Shared)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn unbound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    // Two sockets with SO_REUSEADDR may be bound to one port; only one may listen.
-    socket.listen(1)?;
-    drop(TcpListener::from(socket));
-    Ok(())
+    Ok(socket)
 }
 
-fn judge_port(field: &str, address: SocketAddr, ours: &[SocketAddr], probe: io::Result<()>) -> Finding {
+fn judge_port(field: &str, address: SocketAddr, ours: &[SocketAddr], probe: io::Result<Port>) -> Finding {
     let what = format!("port {address}");
     if ours.contains(&address) {
         return Finding::ok(what, "held by the running instance");
     }
     match probe {
-        Ok(()) => Finding::ok(what, "free"),
+        Ok(Port::Free) => Finding::ok(what, "free"),
+        Ok(Port::Shared) => {
+            Finding::ok(what, "kept for the next start, or held by another of this user's instances")
+        }
         Err(error) => match error.kind() {
             io::ErrorKind::AddrInUse => {
                 let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
@@ -99,6 +120,8 @@ fn remedy(error: &tables::TablesError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
     use crate::cli::doctor::finding::Verdict;
 
@@ -113,5 +136,16 @@ mod tests {
         assert_eq!(judged(&[address]).found, "held by the running instance");
         drop(taken);
         assert_eq!(judged(&[]).found, "free");
+    }
+
+    #[test]
+    fn a_port_kept_over_a_restart_is_nobody_elses() {
+        let kept = unbound("127.0.0.1:0".parse().unwrap()).unwrap();
+        kept.set_reuse_port(true).unwrap();
+        kept.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        kept.listen(1).unwrap();
+        let address = kept.local_addr().unwrap().as_socket().unwrap();
+        let found = judge_port("listen.https", address, &[], probe(address));
+        assert_eq!(found.verdict, Verdict::Ok, "{}", found.found);
     }
 }
