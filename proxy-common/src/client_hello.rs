@@ -11,9 +11,11 @@ use crate::name_hash::{MAX_NAME_BYTES, NameBuffer};
 use crate::source::Source;
 
 /// What is known after a piece of input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u32)]
 pub enum Progress {
     /// Nothing yet: feed what follows.
+    #[default]
     Incomplete,
     /// It does not start with a ClientHello.
     NotHello,
@@ -58,9 +60,11 @@ pub struct State {
     /// Length of the `server_name` extension, once known.
     name_extension_bytes: u32,
     /// Records begun.
-    records: u32,
+    records: u16,
     /// Extensions seen.
-    extensions: u32,
+    extensions: u16,
+    /// What is known.
+    progress: Progress,
 }
 
 const _: () = assert!(size_of::<State>() == 64);
@@ -94,12 +98,17 @@ enum Phase {
 #[inline]
 pub fn feed<S: Source + ?Sized>(state: &mut State, source: &S, name: &mut NameBuffer) -> Progress {
     state.at = 0;
-    for _ in 0..MAX_STEPS {
-        if let Break(progress) = state.step(source, name) {
-            return progress;
+    state.progress = Progress::TooLong;
+    // What a turn found is left in the state, which is map memory in the kernel, and so any value to its verifier. Handed
+    // over on the stack each answer was followed apart: 93,000 instructions on Linux 6.18 instead of 33,000.
+    source.repeat(MAX_STEPS, || match state.step(source, name) {
+        Continue(()) => Continue(()),
+        Break(progress) => {
+            state.progress = progress;
+            Break(())
         }
-    }
-    Progress::TooLong
+    });
+    state.progress
 }
 
 impl State {
@@ -112,9 +121,9 @@ impl State {
 
     /// Reads one thing: the header of a record, a field, the name; or passes over the rest of a record.
     ///
-    /// Never inlined: were the state kept in registers over the loop, the verifier would follow each value it can have
-    /// (1,000,001 instructions and refused); in memory it is any value, and each turn is verified once.
-    #[inline(never)]
+    /// Inlined into the turn: as a call of its own it made a browser's hello cost 1,620 ns instead of 1,400 (the
+    /// least of 15 rounds).
+    #[inline]
     fn step<S: Source + ?Sized>(&mut self, source: &S, name: &mut NameBuffer) -> ControlFlow<Progress> {
         let mut available = source.size().saturating_sub(self.at);
         if available == 0 {
@@ -167,7 +176,7 @@ impl State {
             return Break(self.no_record());
         }
         self.records += 1;
-        if self.records > MAX_RECORDS {
+        if u32::from(self.records) > MAX_RECORDS {
             return Break(Progress::TooLong);
         }
         self.record_header = 0;
@@ -256,7 +265,7 @@ impl State {
     fn enter_extension(&mut self, field: u64) -> ControlFlow<Progress> {
         let (kind, bytes) = (field >> 16, low_bits(field, 16));
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSIONS {
+        if u32::from(self.extensions) > MAX_EXTENSIONS {
             return Break(Progress::TooLong);
         }
         if kind != SERVER_NAME {

@@ -1,6 +1,9 @@
 //! Where bytes come from: a packet in the kernel, which only a helper may read since it may lie in fragments, or a
 //! slice in user space. Parsers know nothing else of either.
-//! Invariant: a read beyond the end is `None`, never a panic and never a part (`reads_beyond_the_end_are_none`).
+//! Invariants: a read beyond the end is `None`, never a panic and never a part (`reads_beyond_the_end_are_none`); turns
+//! are bounded (`turns_end_with_a_break_or_at_the_bound`).
+
+use core::ops::ControlFlow;
 
 use crate::name_hash::NameBuffer;
 
@@ -17,6 +20,19 @@ pub trait Source {
 
     /// Copies `bytes` from `offset` to position `at` of a name; both are below 256.
     fn load_name(&self, offset: u32, bytes: u32, name: &mut NameBuffer, at: u32) -> Option<()>;
+
+    /// Takes `turn` until it breaks, at most `most` times.
+    ///
+    /// The kernel's verifier follows each turn of a plain loop; the program there has a helper whose turns are followed once.
+    /// What a turn changes must lie in map memory there, not on the stack: before Linux 6.7 it is taken for changed by one
+    /// turn, however many there are.
+    fn repeat(&self, most: u32, mut turn: impl FnMut() -> ControlFlow<()>) {
+        for _ in 0..most {
+            if turn().is_break() {
+                return;
+            }
+        }
+    }
 }
 
 impl Source for [u8] {
@@ -81,10 +97,17 @@ impl<S: Source + ?Sized> Source for Window<'_, S> {
     fn load_name(&self, offset: u32, bytes: u32, name: &mut NameBuffer, at: u32) -> Option<()> {
         self.source.load_name(self.position(offset, bytes)?, bytes, name, at)
     }
+
+    #[inline]
+    fn repeat(&self, most: u32, turn: impl FnMut() -> ControlFlow<()>) {
+        self.source.repeat(most, turn);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::ops::ControlFlow::{Break, Continue};
+
     use super::*;
 
     #[test]
@@ -100,6 +123,20 @@ mod tests {
         assert_eq!(window.load::<2>(1), None, "four bytes are there, but two belong to the window");
         assert_eq!(window.load_number(u32::MAX, 2), None);
         assert_eq!(Window::new(bytes, 3, 9).load::<2>(0), None);
+    }
+
+    #[test]
+    fn turns_end_with_a_break_or_at_the_bound() {
+        let bytes: &[u8] = &[];
+        for (most, breaks_in, taken) in [(5, 3, 3), (5, 5, 5), (5, 9, 5), (0, 1, 0)] {
+            let mut turns = 0;
+            let turn = || {
+                turns += 1;
+                if turns == breaks_in { Break(()) } else { Continue(()) }
+            };
+            Window::new(bytes, 0, 0).repeat(most, turn);
+            assert_eq!(turns, taken, "at most {most}, a break in turn {breaks_in}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 mod packet;
 mod reject;
 mod tables;
+mod turns;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::xdp;

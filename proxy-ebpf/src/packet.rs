@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 use core::mem::MaybeUninit;
+use core::ops::ControlFlow;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
@@ -11,6 +12,8 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::XdpContext;
 use proxy_common::name_hash::NameBuffer;
 use proxy_common::source::Source;
+
+use crate::turns;
 
 /// A packet as it was received.
 pub(crate) struct Packet {
@@ -88,6 +91,11 @@ impl Source for Packet {
         // SAFETY: at most 255 bytes from a position below 256 lie in a buffer of 512 bytes.
         let result = unsafe { bpf_xdp_load_bytes(self.context, offset, to.cast(), bytes as u32) };
         (result == 0).then_some(())
+    }
+
+    #[inline]
+    fn repeat(&self, most: u32, turn: impl FnMut() -> ControlFlow<()>) {
+        turns::repeat(most, turn);
     }
 }
 
