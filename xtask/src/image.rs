@@ -7,6 +7,7 @@ mod ami;
 mod bake;
 mod base;
 mod boot;
+mod cves;
 mod disk;
 mod kept;
 mod publish;
@@ -28,6 +29,8 @@ pub(crate) enum Step {
         /// Only the cases whose names contain this
         filter: Option<String>,
     },
+    /// List the known vulnerabilities of Debian's packages in the image; fails where a fix is lacking
+    Cves(cves::Options),
     /// Bake the AMI at AWS, copy it to other regions and publish it
     Ami(ami::Options),
     /// Publish what `ami` baked; harmless to repeat
@@ -58,6 +61,11 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
             setup::run(&shell, setup::Purpose::Package)?;
             setup::run(&shell, setup::Purpose::Run)?;
             trial::run(&shell, filter.as_deref())
+        }
+        Step::Cves(options) => {
+            setup::require_root(&shell, "image cves")?;
+            setup::run(&shell, setup::Purpose::Package)?;
+            cves::run(&shell, &options)
         }
         Step::Ami(options) => {
             setup::run(&shell, setup::Purpose::Aws)?;

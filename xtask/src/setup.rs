@@ -250,6 +250,7 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi", "likewise, for UEFI"),
     Package::new(Group::Image, "qemu-utils", "qemu-img", "compresses disks"),
     Package::new(Group::Image, "qemu-system-x86", "qemu-system-x86_64", "boots them"),
+    Package::new(Group::Image, "debsecan", "debsecan", "knows the vulnerabilities of Debian's packages"),
     Package::new(Group::Aws, "awscli", "aws", "publishes the AMI, and looks at the rehearsed one"),
     Package::new(Group::Aws, "python3-venv", "/usr/share/doc/python3-venv", "for moto, the rehearsal's AWS"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")

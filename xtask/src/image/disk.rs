@@ -48,7 +48,7 @@ fn root(shell: &Shell, tree: &Path, folder: &Path, raw: &Path) -> anyhow::Result
     let image = folder.join("root");
     File::create(&image)?.set_len(ROOT_MIB * MIB)?;
     cmd!(shell, "mke2fs -q -t ext4 -L root -m 1 -d {tree} {image}").quiet().run()?;
-    let seek = (FIRST_MIB + BIOS_MIB + EFI_MIB).to_string();
+    let seek = (ROOT_AT / MIB).to_string();
     cmd!(shell, "dd if={image} of={raw} bs=1M seek={seek} conv=notrunc,sparse status=none").quiet().run()?;
     shell.remove_path(image)?;
     Ok(())
@@ -112,6 +112,8 @@ const MIB: u64 = 1 << 20;
 const FIRST_MIB: u64 = 1;
 const BIOS_MIB: u64 = 1;
 const EFI_MIB: u64 = 64;
+/// Where the root's file system begins, in bytes.
+pub(super) const ROOT_AT: u64 = (FIRST_MIB + BIOS_MIB + EFI_MIB) * MIB;
 /// A first boot grows it to the disk it is given.
 const ROOT_MIB: u64 = 1980;
 const LAST_MIB: u64 = 1;

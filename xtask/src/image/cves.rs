@@ -1,0 +1,82 @@
+//! `cargo xtask image cves`: the known vulnerabilities of Debian's packages in the baked image, by Debian's own tracker.
+//! Not here: Rust's crates, which the package's parts list (SBOM) names to any scanner.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, ensure};
+use xshell::{Shell, cmd};
+
+use super::{bake, disk};
+
+/// What is looked at, and by whose knowledge.
+#[derive(Clone, clap::Args)]
+pub(crate) struct Options {
+    /// A baked disk that is there already; else it is built
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Where debsecan's data lie
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://security-tracker.debian.org/tracker/debsecan/release/1/"
+    )]
+    tracker: String,
+}
+
+/// Lists them all; fails where Debian has a fix that the image lacks.
+pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
+    let image = match &options.image {
+        Some(given) => {
+            given.canonicalize().with_context(|| format!("--image: there is no `{}`", given.display()))?
+        }
+        None => bake::run(shell)?.disk,
+    };
+    let folder = shell.create_temp_dir()?;
+    let (raw, status) = (folder.path().join("raw"), folder.path().join("status"));
+    cmd!(shell, "qemu-img convert -O raw {image} {raw}").quiet().run()?;
+    let root = format!("{}?offset={}", raw.display(), disk::ROOT_AT);
+    let dump = format!("dump {BOOKS} {}", status.display());
+    cmd!(shell, "/usr/sbin/debugfs -R {dump} {root}").quiet().ignore_stderr().run()?;
+    // debugfs succeeds whatever it finds.
+    let installed = fs::read_to_string(&status).is_ok_and(|text| text.contains("Package: gatehouse\n"));
+    ensure!(
+        installed,
+        "{}: {BOOKS} does not name gatehouse; is it an image that was baked here?",
+        image.display()
+    );
+    let tracker = &options.tracker;
+    let ask = cmd!(shell, "debsecan --suite bookworm --status {status} --source {tracker}").quiet();
+    let known = ask.read().with_context(|| format!("the tracker is not to be had; --tracker {tracker}"))?;
+    let mended = cmd!(shell, "debsecan --suite bookworm --status {status} --source {tracker} --only-fixed");
+    let mended = mended.quiet().read()?;
+    println!("{known}");
+    println!("{}", judge(&known, &mended)?);
+    Ok(())
+}
+
+/// Of debsecan's lines: all, and those with a fix.
+fn judge(known: &str, mended: &str) -> anyhow::Result<String> {
+    let count = |lines: &str| lines.lines().filter(|line| !line.trim().is_empty()).count();
+    let lacking = count(mended);
+    ensure!(
+        lacking == 0,
+        "{lacking} have a fix that the image lacks: remove target/image/baked-* and build it anew\n{mended}"
+    );
+    Ok(format!("image: {} known, each of them without a fix in Debian 12", count(known)))
+}
+
+const BOOKS: &str = "/var/lib/dpkg/status";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fix_that_is_lacking_is_an_error_and_named() {
+        let known = "CVE-2026-0001 libc6\nCVE-2026-0002 bash (low urgency)\n";
+        assert!(judge(known, "").unwrap().contains("2 known"));
+        assert!(judge("", "").unwrap().contains("0 known"));
+        let error = judge(known, "CVE-2026-0002 bash (fixed, low urgency)\n").unwrap_err().to_string();
+        assert!(error.contains("1 have a fix") && error.contains("CVE-2026-0002 bash"), "{error}");
+    }
+}
