@@ -19,6 +19,9 @@ pub(crate) fn repeat<T: FnMut() -> ControlFlow<()>>(most: u32, mut turn: T) {
 }
 
 /// One turn; 0 asks the helper for another.
+///
+/// # Safety
+/// `turn` is a `T` to which nothing else refers.
 unsafe extern "C" fn take_one<T: FnMut() -> ControlFlow<()>>(_index: u32, turn: *mut c_void) -> c_long {
     // SAFETY: the helper hands back the pointer that `repeat` gave it, to a `T` that nothing else refers to meanwhile.
     let turn = unsafe { &mut *turn.cast::<T>() };
