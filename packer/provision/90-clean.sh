@@ -12,8 +12,8 @@ fi
 apt-get --quiet=2 clean
 rm --recursive --force /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/apt/*.bin
 rm --force /etc/ssh/ssh_host_*
-# Packer's own copies of these scripts.
-rm --force /tmp/script_*.sh
+# Packer's own copies of these scripts, and what cloud-init worked with.
+rm --recursive --force /tmp/script_*.sh /var/tmp/*
 rm --force /root/.bash_history /root/.wget-hsts /home/*/.bash_history
 rm --recursive --force /root/.ssh /home/*/.ssh /root/.aws /home/*/.aws
 # Stopped now, or it would save a seed as the machine stops, one for all instances.
