@@ -36,14 +36,22 @@ pub(super) async fn watch_over(
     shortage: watch::Sender<Shortage>,
 ) {
     let cgroup = Cgroup::own();
-    let mut since = None;
+    let uses = || {
+        let set = limits.now().memory.map(config::ByteSize::bytes);
+        let process = set.and_then(|limit| Some(Use { used: resident_bytes()?, limit }));
+        process.into_iter().chain(cgroup.as_ref().and_then(Cgroup::usage))
+    };
+    let (mut since, mut given_back) = (None, None);
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         let now = ticks.tick().await.into_std();
-        let set = limits.now().memory.map(config::ByteSize::bytes);
-        let process = set.and_then(|limit| Some(Use { used: resident_bytes()?, limit }));
-        let kernel = cgroup.as_ref().and_then(Cgroup::usage);
-        since = begun(since, process.into_iter().chain(kernel), now);
+        let mut short = begun(since, uses(), now);
+        if short.is_some() && is_due(given_back, now) {
+            give_back_freed();
+            given_back = Some(now);
+            short = begun(since, uses(), now);
+        }
+        since = short;
         let next = judge(since, now);
         connections.shed(next != Shortage::None);
         shortage.send_if_modified(|told| {
@@ -83,6 +91,18 @@ fn judge(since: Option<Instant>, now: Instant) -> Shortage {
     }
 }
 
+fn is_due(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= GIVE_BACK_PERIOD)
+}
+
+/// Has the allocator give freed pages back to the kernel (malloc_trim(3)). By itself it keeps them: what a peak had taken
+/// would count as used for ever, and the instance would never take a connection again.
+#[expect(unsafe_code, reason = "libc only declares it")]
+fn give_back_freed() {
+    // SAFETY: it takes each arena's own lock, and touches free memory only.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// The control group of this process (cgroup v2), when its memory is bounded.
 struct Cgroup(PathBuf);
 
@@ -113,6 +133,8 @@ impl Cgroup {
 const PERIOD: Duration = Duration::from_millis(500);
 /// A balancer that took an instance out at every peak would only move the peak.
 const LASTING: Duration = Duration::from_secs(10);
+/// It holds up whoever allocates meanwhile: milliseconds for each hundred megabytes.
+const GIVE_BACK_PERIOD: Duration = Duration::from_secs(5);
 const BEGINS_AT: u64 = 90;
 const ENDS_BELOW: u64 = 85;
 
