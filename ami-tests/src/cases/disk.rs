@@ -18,6 +18,9 @@ pub(super) fn clean(world: &World, _: &mut Guest) -> anyhow::Result<String> {
         let left = shell(&format!("ls -d {path} 2>/dev/null; true"), &root.folder)?;
         ensure!(left.is_empty(), "left in the image: {left}");
     }
+    for path in WANTED {
+        ensure!(root.folder.join(path).symlink_metadata().is_ok(), "{path} is missing");
+    }
     let identity = fs::metadata(root.folder.join("etc/machine-id"))?.len();
     ensure!(identity == 0, "every instance would be the same machine: machine-id has {identity} bytes");
     let keys = "grep --recursive --files-with-matches --binary-files=without-match 'PRIVATE KEY' etc home root var; true";
@@ -90,6 +93,12 @@ const FORBIDDEN: [&str; 15] = [
     "usr/sbin/sshd",
     "tmp/*",
     "var/tmp/*",
+];
+const WANTED: [&str; 4] = [
+    "etc/systemd/system/multi-user.target.wants/gatehouse.service",
+    "etc/systemd/system/multi-user.target.wants/chrony.service",
+    "etc/systemd/system/multi-user.target.wants/unattended-upgrades.service",
+    "etc/gatehouse/conf.d/10-image.toml",
 ];
 const LARGEST_MIB: u64 = 250;
 

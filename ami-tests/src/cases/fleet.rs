@@ -11,12 +11,17 @@ use crate::{
 };
 
 pub(super) fn alone(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
-    guest.run("rm /etc/gatehouse/conf.d/50-fleet.toml && systemctl restart gatehouse")?;
+    let from = guest.console().len();
+    // Stopped and started: a restart may be too quick for the console, which then has nothing to tell.
+    guest.run("systemctl stop gatehouse && rm /etc/gatehouse/conf.d/50-fleet.toml")?;
+    guest.await_console(from, &["Stopped"])?;
+    guest.run("systemctl start gatehouse")?;
     world.await_health(guest.place, 200)?;
     let status = guest.run("gatehouse status")?;
     let log = guest
         .run("journalctl --unit=gatehouse --no-pager --output=cat | grep 'embedded store' | tail -n 1")?;
     ensure!(!log.is_empty(), "the log does not say whose store it is: {status}");
+    guest.await_console(from, &["Serving"])?;
     Ok(log)
 }
 

@@ -61,7 +61,9 @@ pub(crate) fn later(shell: &Shell, archive: &Path, to: &Path) -> anyhow::Result<
     let control = fs::read_to_string(&file)?;
     let now = control.lines().find_map(|line| line.strip_prefix("Version: ")).context("no version")?;
     let version = format!("{now}+next1");
-    fs::write(&file, control.replace(&format!("Version: {now}\n"), &format!("Version: {version}\n")))?;
+    let raised = control.replace(&format!("Version: {now}\n"), &format!("Version: {version}\n"));
+    ensure!(raised != control, "the version in {} was not found", file.display());
+    fs::write(&file, raised)?;
     // Little compression: emulated machines unpack it, too.
     cmd!(shell, "dpkg-deb --root-owner-group -Zgzip -z1 --build {tree} {to}")
         .quiet()
