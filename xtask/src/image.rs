@@ -15,6 +15,10 @@ mod rehearse_ami;
 mod trial;
 mod validate;
 
+use std::path::Path;
+
+use xshell::Cmd;
+
 use crate::{setup, shell};
 
 /// Which part of the image's making.
@@ -79,6 +83,11 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
         }
         Step::Validate => validate::run(&shell),
     }
+}
+
+/// Packer with its scratch files below `FOLDER`, and without asking its maker for news.
+fn contained(packer: Cmd<'_>) -> Cmd<'_> {
+    packer.env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache")).env("CHECKPOINT_DISABLE", "1")
 }
 
 /// Everything of images, below the workspace.

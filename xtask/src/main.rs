@@ -42,7 +42,6 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// A shell in the workspace's root, wherever the command was called.
 /// Builds every program of the workspace for this machine. All at once, as `cargo test` does: with the same features of the
 /// same crates neither compiles what the other has compiled.
 fn build_programs(shell: &Shell) -> anyhow::Result<()> {
@@ -50,6 +49,7 @@ fn build_programs(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A shell in the workspace's root, wherever the command was called.
 fn shell() -> anyhow::Result<Shell> {
     let shell = Shell::new()?;
     shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::FOLDER;
+use super::{FOLDER, contained};
 use crate::{
     package::{self, Architecture},
     setup,
@@ -61,16 +61,13 @@ pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[Strin
     let version = env!("CARGO_PKG_VERSION");
     let variable = |name: &str, value: &str| ["-var".to_owned(), format!("{name}={value}")];
     // On this signal, which the kernel sends when this program is ended, Packer takes away what it had begun.
-    cmd!(shell, "setpriv --pdeathsig TERM packer build -color=false -only=amazon-ebs.ami")
+    contained(cmd!(shell, "setpriv --pdeathsig TERM packer build -color=false -only=amazon-ebs.ami"))
         .args(variable("package", &package.display().to_string()))
         .args(variable("version", version))
         .args(variable("output", &output.display().to_string()))
         .args(more)
         // The file alone: Packer before 1.7 refuses the `required_plugins` of its neighbour.
         .arg("packer/image.pkr.hcl")
-        .env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache"))
-        // It would ask its maker for news.
-        .env("CHECKPOINT_DISABLE", "1")
         .quiet()
         .run()
         .with_context(|| {

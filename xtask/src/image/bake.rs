@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, base, kept::kept};
+use super::{FOLDER, base, contained, kept::kept};
 use crate::package::{self, Architecture};
 
 /// What `image build` leaves.
@@ -39,16 +39,13 @@ fn bake(shell: &Shell, package: &Path, base: &Path, disk: &Path) -> anyhow::Resu
     let accelerator = accelerator();
     println!("image: baking with Packer ({accelerator}; minutes without KVM)");
     let version = env!("CARGO_PKG_VERSION");
-    cmd!(shell, "packer build -color=false -only=qemu.disk")
+    contained(cmd!(shell, "packer build -color=false -only=qemu.disk"))
         .args(["-var".to_owned(), format!("package={}", package.display())])
         .args(["-var".to_owned(), format!("base={}", base.display())])
         .args(["-var".to_owned(), format!("output={}", output.display())])
         .args(["-var".to_owned(), format!("accelerator={accelerator}")])
         .args(["-var".to_owned(), format!("version={version}")])
         .arg(TEMPLATE)
-        .env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache"))
-        // It would ask its maker for news.
-        .env("CHECKPOINT_DISABLE", "1")
         .quiet()
         .run()
         .with_context(|| format!("the image cannot be baked; its console is {}.console", output.display()))?;

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
+use super::contained;
 use crate::units;
 
 /// Checks everything under `packer`.
@@ -23,13 +24,10 @@ fn templates(shell: &Shell) -> anyhow::Result<()> {
     cmd!(shell, "ssh-keygen -q -t ed25519 -N '' -f {key}").quiet().run()?;
     // The file alone: Packer before 1.7 refuses the `required_plugins` of its neighbour.
     for architecture in ["amd64", "arm64"] {
-        cmd!(shell, "packer validate -var architecture={architecture}")
+        contained(cmd!(shell, "packer validate -var architecture={architecture}"))
             .args(["-var".to_owned(), format!("package={}", package.display())])
             .args(["-var".to_owned(), format!("ssh_key={}", key.display())])
             .arg("packer/image.pkr.hcl")
-            .env("PACKER_CACHE_DIR", folder.path())
-            // It would ask its maker for news.
-            .env("CHECKPOINT_DISABLE", "1")
             .quiet()
             .ignore_stdout()
             .run()
