@@ -138,6 +138,23 @@ struct Watch<'a, O> {
     metrics: &'a Metrics,
 }
 
+/// A connection, and whether it has been told to end.
+struct Driven<'a, C> {
+    connection: Pin<&'a mut C>,
+    ending: bool,
+}
+
+impl<C: Connection> Driven<'_, C> {
+    /// Tells it to end once what is in progress has ended; false when it has been told before.
+    fn shut_down(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.ending, true);
+        if first {
+            self.connection.as_mut().shut_down();
+        }
+        first
+    }
+}
+
 /// How hyper ended the connection; none when a limit did.
 async fn drive<C: Connection, O: Fn() -> Outgoing>(
     connection: C,
@@ -146,47 +163,35 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
 ) -> Option<hyper::Result<()>> {
     let Watch { watchdog, outgoing, metrics } = watch;
     let activity = watchdog.activity;
-    let mut connection = pin!(connection);
+    let mut driven = Driven { connection: pin!(connection), ending: false };
     let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
     let mut patience = pin!(tokio::time::sleep(RECONSIDER));
-    let mut ending = false;
     poll_fn(|cx| {
         // Before the connection, so that an answer given in the same turn says `Connection: close` already.
-        if !ending && may_end.as_mut().poll(cx).is_ready() {
-            ending = true;
-            connection.as_mut().shut_down();
+        if !driven.ending && may_end.as_mut().poll(cx).is_ready() {
+            driven.shut_down();
         }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(ended));
-        }
-        if activity.is_closing() && !std::mem::replace(&mut ending, true) {
-            connection.as_mut().shut_down();
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+        loop {
+            if let Poll::Ready(ended) = driven.connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
-        }
-        // After the connection, since what it just read moves the deadline.
-        while let Some(deadline) = watchdog.deadline() {
+            if activity.is_closing() && driven.shut_down() {
+                continue;
+            }
+            // After the connection, since what it just read moves the deadline.
+            let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
             patience.as_mut().reset(deadline.into());
             ready!(patience.as_mut().poll(cx));
             match watchdog.judge(now(), outgoing()) {
                 Verdict::GoOn => {}
-                Verdict::Close(_) if ending => return Poll::Ready(None),
-                Verdict::Close(limit) => {
-                    metrics.ended.bump(limit);
-                    ending = true;
-                    connection.as_mut().shut_down();
-                    if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                        return Poll::Ready(Some(ended));
-                    }
-                }
+                Verdict::Close(limit) if driven.shut_down() => metrics.ended.bump(limit),
+                Verdict::Close(_) => return Poll::Ready(None),
                 Verdict::Cut(limit) => {
                     metrics.ended.bump(limit);
                     return Poll::Ready(None);
                 }
             }
         }
-        Poll::Pending
     })
     .await
 }
