@@ -145,13 +145,10 @@ struct Driven<'a, C> {
 }
 
 impl<C: Connection> Driven<'_, C> {
-    /// Tells it to end once what is in progress has ended; false when it has been told before.
-    fn shut_down(&mut self) -> bool {
-        let first = !std::mem::replace(&mut self.ending, true);
-        if first {
-            self.connection.as_mut().shut_down();
-        }
-        first
+    /// Tells it to end once what is in progress has ended.
+    fn shut_down(&mut self) {
+        self.ending = true;
+        self.connection.as_mut().shut_down();
     }
 }
 
@@ -175,7 +172,8 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
             if let Poll::Ready(ended) = driven.connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
-            if activity.is_closing() && driven.shut_down() {
+            if activity.is_closing() && !driven.ending {
+                driven.shut_down();
                 continue;
             }
             // After the connection, since what it just read moves the deadline.
@@ -184,8 +182,11 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
             ready!(patience.as_mut().poll(cx));
             match watchdog.judge(now(), outgoing()) {
                 Verdict::GoOn => {}
-                Verdict::Close(limit) if driven.shut_down() => metrics.ended.bump(limit),
-                Verdict::Close(_) => return Poll::Ready(None),
+                Verdict::Close(_) if driven.ending => return Poll::Ready(None),
+                Verdict::Close(limit) => {
+                    metrics.ended.bump(limit);
+                    driven.shut_down();
+                }
                 Verdict::Cut(limit) => {
                     metrics.ended.bump(limit);
                     return Poll::Ready(None);
