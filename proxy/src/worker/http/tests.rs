@@ -42,6 +42,7 @@ on_both! {
     who_was_to_leave_and_may_stay_keeps_connections,
     a_connection_over_http2_taken_while_leaving_carries_a_request_before_goaway,
     draining_sends_goaway_and_finishes_the_streams_that_are_open,
+    an_answer_that_closes_ends_a_connection_over_http2,
     a_client_that_does_not_read_is_cut,
     a_slow_reader_above_the_rate_gets_everything,
     a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on,
@@ -144,6 +145,15 @@ async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transpo
     }
 }
 
+async fn an_answer_that_closes_ends_a_connection_over_http2<T: Transport>(transport: T) {
+    let edge = Edge::new(&transport, Version::Http2, Limits::default());
+    let (mut sender, connection) = edge.connect_http2(&transport).await;
+    assert_eq!(sender.send_request(request("/closes")).await.unwrap().status(), 200);
+    // The client still holds its sender: only GOAWAY ends this (RFC 9113 §6.8).
+    tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+    drop(sender);
+}
+
 async fn a_client_that_does_not_read_is_cut<T: Transport>(transport: T) {
     let edge = Edge::new(&transport, Version::Http1, Limits { idle: Span::millis(100), ..Limits::default() });
     let mut client = edge.connect().await;
@@ -193,7 +203,8 @@ fn request(path: &str) -> Request<Empty<Bytes>> {
 
 type Client = http2::SendRequest<Empty<Bytes>>;
 
-/// A listener that serves with the limits of a case; `/slow` waits to be released, `/large` answers [`LARGE`] bytes.
+/// A listener that serves with the limits of a case; `/slow` waits to be released, `/large` answers [`LARGE`] bytes,
+/// `/closes` with the connection's last answer.
 struct Edge {
     address: SocketAddr,
     metrics: Metrics,
@@ -223,6 +234,11 @@ impl Edge {
                             wait.notified().await;
                         }
                         "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())),
+                        "/closes" => {
+                            let mut response = Response::new(Body::whole("done".into()));
+                            response.extensions_mut().insert(forward::Closes);
+                            return response;
+                        }
                         _ => {}
                     }
                     Response::new(Body::whole("done".into()))
