@@ -33,7 +33,7 @@ pub use self::{
     admit::Offence,
     body::Body,
     metrics::{Metrics, Outcome},
-    upstream::{UpstreamError, UpstreamSettings},
+    upstream::{UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 use self::{
     cleartext::Plan,
@@ -140,7 +140,8 @@ impl<T: Transport> Forwarder<T> {
         let Some(server_name) = &arrival.server_name else {
             return relay.refuse(record, &Offence::HostUnlikeServerName.into());
         };
-        let route = match admit::admit(&head, server_name) {
+        let fields = self.0.service.limits.now().header_fields;
+        let route = match admit::admit(&head, server_name, fields) {
             Ok(host) => self.route(server_name, arrival).await.map(|route| (host, route)),
             Err(offence) => Err(offence.into()),
         };
@@ -171,7 +172,7 @@ impl<T: Transport> Forwarder<T> {
     async fn permission(&self, name: &ServerName, arrival: &Arrival) -> Permission {
         match self.0.service.domains.known(name) {
             Some(permission) => permission,
-            None => self.0.service.domains.permission(name, arrival.peer.ip()).await,
+            None => Box::pin(self.0.service.domains.permission(name, arrival.peer.ip())).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Gatehouse: a reverse proxy for customers' own domains, guarded in the kernel. ARCHITECTURE.md maps the rooms.
 
+pub mod allocator;
 mod aws;
 pub mod certificates;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod domains;
 pub mod forward;
 pub mod guard;
 pub mod instance;
+mod keyed_counts;
 pub mod name;
 pub mod parameter;
 pub mod phase;

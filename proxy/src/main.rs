@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: gatehouse::allocator::Allocator = gatehouse::allocator::ALLOCATOR;
+
 fn main() -> ExitCode {
     gatehouse::cli::main()
 }

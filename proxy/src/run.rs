@@ -88,7 +88,6 @@ struct Start<'a> {
 impl Start<'_> {
     fn serve(self, runtime: &Runtime) -> Result<(), RunError> {
         let Self { config, telemetry, manager, watchdog, inherited, again } = self;
-        sockets::raise_descriptor_limit(config.limits.connections);
         // The ring is proved on a runtime of its own, and so outside this one.
         let backend = Backend::choose(config.worker.io)?;
         let assembly =

@@ -24,7 +24,12 @@ use std::{
 
 use prometheus::Registry;
 
-pub use self::{chunk::Chunk, epoll::Epoll, hyper_io::HyperIo, uring::Uring};
+pub use self::{
+    chunk::Chunk,
+    epoll::Epoll,
+    hyper_io::{HyperIo, poll_read_at_most},
+    uring::Uring,
+};
 use crate::{config::Io, label, telemetry::metrics::Gauges};
 
 /// One of the two ways to reach the kernel; a worker's rooms are generic over it.
@@ -167,7 +172,7 @@ pub struct RingRefused {
 const AT_ONCE: usize = 16 * 1024;
 
 /// Bytes that may be on their way to one peer before its sender has to wait.
-pub const SEND_LIMIT: usize = 256 * 1024;
+pub const SEND_LIMIT: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,8 @@ mod connections;
 mod http;
 mod metrics;
 mod outflow;
+mod relief;
+mod response_buffer;
 mod streams;
 mod thread;
 mod tls;
@@ -22,6 +24,8 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 pub use self::{
     connections::Connections,
     metrics::{Ended, Metrics, Outcome},
+    relief::Excess,
+    response_buffer::HeldBytes,
     thread::{Workers, own_core_count, spawn},
 };
 use crate::{
@@ -48,6 +52,10 @@ pub struct Shared {
     pub limits: Live<config::Limits>,
     /// Open connections.
     pub connections: Connections,
+    /// Answers in memory.
+    pub held: HeldBytes,
+    /// Memory to be freed.
+    pub excess: Excess,
     /// Signs of life for the guard.
     pub pulse: Arc<Pulse>,
     /// Whether to drain.

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
@@ -62,10 +62,23 @@ pub struct Seen {
     pub failures: Vec<String>,
     /// Connections made.
     pub connections: u64,
+    /// How long each of these took, its connection's making included where it had to be made.
+    pub durations: Vec<Duration>,
     /// Requests sent again.
     pub retries: u64,
     /// Connections given up because the server said so: `Connection: close`, or GOAWAY.
     pub told: u64,
+}
+
+impl Seen {
+    /// The time within which `percent` of a hundred requests were served; zero of none.
+    #[must_use]
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let mut durations = self.durations.clone();
+        durations.sort();
+        let last = durations.len().saturating_sub(1);
+        durations.get(last * percent / 100).copied().unwrap_or_default()
+    }
 }
 
 /// Load under way.
@@ -149,6 +162,7 @@ impl Client {
     async fn make_requests(self, over: watch::Receiver<bool>) {
         let mut again = false;
         while !*over.borrow() || again {
+            let begun = Instant::now();
             let mut sender = match self.connect().await {
                 Ok(sender) => sender,
                 Err(error) => {
@@ -157,19 +171,25 @@ impl Client {
                     continue;
                 }
             };
-            again = self.use_up(&mut sender, &over, again).await;
+            again = self.use_up(&mut sender, &over, again, begun).await;
         }
     }
 
     /// Requests over one connection until it is to be given up; whether the last one has to be sent again.
-    async fn use_up(&self, sender: &mut Sender, over: &watch::Receiver<bool>, mut again: bool) -> bool {
+    async fn use_up(
+        &self,
+        sender: &mut Sender,
+        over: &watch::Receiver<bool>,
+        mut again: bool,
+        mut begun: Instant,
+    ) -> bool {
         for number in 0..self.plan.requests_per_connection {
             if *over.borrow() && !again {
                 return false;
             }
             again = false;
-            match self.request(sender).await {
-                Ok(Reuse::Yes) => {}
+            match self.request(sender, begun).await {
+                Ok(Reuse::Yes) => begun = Instant::now(),
                 Ok(Reuse::No) => {
                     self.note(|seen| seen.told += 1);
                     return false;
@@ -191,7 +211,7 @@ impl Client {
         false
     }
 
-    async fn request(&self, sender: &mut Sender) -> anyhow::Result<Reuse> {
+    async fn request(&self, sender: &mut Sender, begun: Instant) -> anyhow::Result<Reuse> {
         let uri = match sender {
             Sender::Http1(_) => self.plan.path.clone(),
             Sender::Http2(..) => format!("https://{}{}", self.plan.name, self.plan.path),
@@ -205,7 +225,10 @@ impl Client {
         let close = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
         response.into_body().collect().await.context("the body broke off")?;
         ensure!(status == 200, "{status}");
-        self.note(|seen| seen.served += 1);
+        self.note(|seen| {
+            seen.served += 1;
+            seen.durations.push(begun.elapsed());
+        });
         Ok(if close { Reuse::No } else { Reuse::Yes })
     }
 

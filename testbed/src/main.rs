@@ -10,7 +10,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run { check, binary } => show::run(&binary, check),
         Command::BenchGuard => testbed::bench::guard::run(&testbed::edge::root()),
-        Command::BenchProxy { binary } => testbed::bench::proxy::run(&testbed::edge::root(), &binary),
+        Command::BenchProxy { binary, part } => {
+            testbed::bench::proxy::run(&testbed::edge::root(), &binary, part)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,5 +51,8 @@ enum Command {
         /// A release build of gatehouse
         #[arg(long)]
         binary: PathBuf,
+        /// This part alone
+        #[arg(long)]
+        part: Option<testbed::bench::proxy::Part>,
     },
 }

@@ -58,6 +58,17 @@ impl Network {
         self.edge.run("ip", &["link", "set", name, "master", BRIDGE, "up"]).map(drop)
     }
 
+    /// Gives the client's side `count` addresses more, at most a hundred.
+    pub fn further_clients(&self, count: u8) -> anyhow::Result<Vec<IpAddr>> {
+        let [a, b, c, _] = CLIENT.octets();
+        let addresses = (0..count.min(100)).map(|number| Ipv4Addr::new(a, b, c, FIRST_FURTHER + number));
+        let add = |address: Ipv4Addr| {
+            self.client.run("ip", &["addr", "add", &format!("{address}/24"), "dev", CLIENT_LINK])?;
+            Ok(IpAddr::V4(address))
+        };
+        addresses.map(add).collect()
+    }
+
     /// Attaches the stub program to the client's end: a native veth drops what `XDP_TX` sends unless its peer has a
     /// program as well.
     pub fn attach_stub(&self, object: &Path) -> anyhow::Result<()> {
@@ -148,6 +159,8 @@ pub const EDGE_B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 /// Another address of the client's side, for what must not share a budget with clients.
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+/// The first of the addresses that [`Network::further_clients`] adds.
+const FIRST_FURTHER: u8 = 110;
 /// Instance A over IPv6.
 pub const EDGE_A_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// Instance B over IPv6.

@@ -106,11 +106,19 @@ impl Process {
         .with_context(|| self.tail())
     }
 
-    /// Peak resident memory in bytes (proc(5), `VmHWM`).
+    /// Peak resident memory in bytes.
     pub fn peak_memory_bytes(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        Ok(kib.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
+        status_bytes(self.child.id(), "VmHWM")
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        status_bytes(self.child.id(), "VmRSS")
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
     fn tail(&self) -> String {
@@ -120,6 +128,14 @@ impl Process {
         let tail = lines.get(skipped..).unwrap_or_default().join("\n");
         format!("the end of {}:\n{tail}", self.log.display())
     }
+}
+
+/// A field of proc(5), `/proc/pid/status`, that is a size.
+pub fn status_bytes(process: u32, field: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib = value.with_context(|| format!("no {field}"))?;
+    Ok(kib.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }
 
 impl Drop for Process {

@@ -255,6 +255,8 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Aws, "python3-venv", "/usr/share/doc/python3-venv", "for moto, the rehearsal's AWS"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
+    Package::new(Group::Benches, "haproxy", "haproxy", "a peer, where memory is measured")
+        .with_service("haproxy"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
 ];
 const ARM64: &[Package] = &[

@@ -185,6 +185,12 @@ section! {
         response_timeout: Span = Span::secs(60),
         /// A connection unused for so long is closed.
         idle: Span = Span::secs(60),
+        /// Requests that may be with targets at once; fewer where descriptors or memory are fewer. Beyond it: 503.
+        connections: usize = 20_000,
+        /// Requests that may be with one target at once, and never more than are left to others.
+        connections_per_target: usize = 4_096,
+        /// Requests of one client (IPv4 /32, IPv6 /64) that may be with targets at once, and never more than are left to others.
+        connections_per_source: usize = 256,
         /// Unused connections kept per target and worker.
         idle_per_target: usize = 64,
         /// PEM file of further roots for `https://` targets.
@@ -203,6 +209,8 @@ section! {
         connections_per_source: usize = 2_000,
         /// Memory of the process, of which nine tenths end the taking of new connections; absent, the `memory.max` of its cgroup alone.
         memory: Option<ByteSize> = None => "\"384MiB\"",
+        /// Answers held in memory for clients that have not taken them; beyond it, 8 KiB for each request.
+        response_buffers: ByteSize = ByteSize::kib(64 * 1024),
         /// From the connection to the whole ClientHello.
         hello_timeout: Span = Span::secs(5),
         /// The handshake's flights, without the wait for a certificate.

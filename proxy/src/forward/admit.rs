@@ -42,6 +42,8 @@ label! {
         ShadowField = "shadow_field",
         /// A value that begins or ends with white space.
         FieldWhitespace = "field_value",
+        /// More fields than `limits.header_fields`.
+        FieldsMany = "many_fields",
     }
 }
 
@@ -52,6 +54,8 @@ impl Offence {
         match self {
             // RFC 9110 §7.4, §15.5.20: a client that reuses a connection for another name may try again on its own.
             Self::HostUnlikeServerName => StatusCode::MISDIRECTED_REQUEST,
+            // RFC 6585 §5.
+            Self::FieldsMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect
             | Self::TargetForm
             | Self::TargetScheme
@@ -71,8 +75,12 @@ impl Offence {
     }
 }
 
-/// Judges a head that came over TLS for `server_name`, and returns the host it names.
-pub(super) fn admit(head: &Parts, server_name: &ServerName) -> Result<Authority, Offence> {
+/// Judges a head of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
+pub(super) fn admit(head: &Parts, server_name: &ServerName, fields: usize) -> Result<Authority, Offence> {
+    // Over HTTP/1.1 hyper has counted already; over HTTP/2 it bounds their bytes alone.
+    if head.headers.len() > fields {
+        return Err(Offence::FieldsMany);
+    }
     message(head)?;
     let host = host(head, &Scheme::HTTPS)?;
     if host.name == *server_name { Ok(host) } else { Err(Offence::HostUnlikeServerName) }
@@ -210,8 +218,10 @@ mod tests {
 
     fn judged(version: Version, method: &str, target: &str, fields: &[(&str, &str)]) -> Option<Offence> {
         let server_name = ServerName::parse("shop.example").unwrap();
-        admit(&head(version, method, target, fields), &server_name).err()
+        admit(&head(version, method, target, fields), &server_name, MOST_FIELDS).err()
     }
+
+    const MOST_FIELDS: usize = 4;
 
     #[test]
     fn every_offence_has_its_own_name() {
@@ -223,6 +233,8 @@ mod tests {
             ("GET", "/", &[("host", "SHOP.example.:443")], None),
             ("GET", "https://shop.example/x", &[HOST], None),
             ("OPTIONS", "*", &[HOST], None),
+            ("GET", "/", &[HOST, ("a", "1"), ("b", "2"), ("b", "3")], None),
+            ("GET", "/", &[HOST, ("a", "1"), ("b", "2"), ("b", "3"), ("b", "4")], Some(FieldsMany)),
             ("POST", "/", &[HOST, ("transfer-encoding", "Chunked")], None),
             ("POST", "/", &[HOST, ("content-length", "12")], None),
             ("GET", "/", &[], Some(HostMissing)),

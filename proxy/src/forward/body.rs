@@ -4,6 +4,7 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     io,
     pin::Pin,
     rc::Rc,
@@ -18,7 +19,7 @@ use super::{
     metrics::Outcome,
     pace::{Pace, Patience, now},
     record::Record,
-    upstream::Lease,
+    upstream::{Demand, Failure, Lease},
 };
 
 /// What a client is answered with.
@@ -32,6 +33,9 @@ enum Source {
 /// An upstream's answer; dropped before its end it takes the upstream connection with it.
 struct Relay {
     incoming: Incoming,
+    demand: Demand,
+    /// How much is asked for at once.
+    request: usize,
     patience: Patience,
     lease: Option<Lease>,
     record: Option<Record>,
@@ -45,8 +49,14 @@ impl Body {
 
     /// An upstream's answer, which may be silent as long as `pace` lets it.
     pub(super) fn relay(incoming: Incoming, lease: Lease, pace: Pace, record: Record) -> Self {
-        let mut relay =
-            Relay { incoming, patience: Patience::new(pace), lease: Some(lease), record: Some(record) };
+        let mut relay = Relay {
+            incoming,
+            demand: lease.demand(),
+            request: PIECE,
+            patience: Patience::new(pace),
+            lease: Some(lease),
+            record: Some(record),
+        };
         // hyper never polls a body that says it is over, as those of HEAD, 204 and 304 do (RFC 9110 §6.4.1).
         relay.end_if_over();
         Self(Source::Relay(Box::new(relay)))
@@ -54,6 +64,13 @@ impl Body {
 }
 
 impl Body {
+    /// Pieces to come are of about `bytes`.
+    pub(crate) fn request(&mut self, bytes: usize) {
+        if let Source::Relay(relay) = &mut self.0 {
+            relay.request = bytes;
+        }
+    }
+
     /// It is about to be dropped because its client takes too little of it.
     pub(crate) fn not_taken(&mut self) {
         if let Source::Relay(relay) = &mut self.0
@@ -68,6 +85,7 @@ impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                self.demand.close();
                 let bytes = frame.data_ref().map_or(0, length);
                 self.patience.pace.arrived(bytes, now());
                 if let Some(record) = &mut self.record {
@@ -82,8 +100,11 @@ impl Relay {
                 Poll::Ready(None)
             }
             Poll::Pending => match self.patience.poll_lost(cx) {
+                Poll::Pending => {
+                    self.demand.open(self.request);
+                    Poll::Pending
+                }
                 Poll::Ready(_) => self.break_off(Outcome::Stalled, io::ErrorKind::TimedOut.into()),
-                Poll::Pending => Poll::Pending,
             },
         }
     }
@@ -148,6 +169,8 @@ impl HttpBody for Body {
 /// A request's body on its way to the upstream; its client must keep up a pace.
 pub(super) struct Upload {
     incoming: Option<Incoming>,
+    /// What came before the upstream was asked.
+    first: Option<Bytes>,
     patience: Patience,
     progress: Rc<Progress>,
 }
@@ -180,7 +203,19 @@ impl Upload {
         let state =
             if incoming.is_some() { State::Given { since: now() } } else { State::Complete { since: now() } };
         let progress = Rc::new(Progress { bytes: Cell::new(0), state: Cell::new(state) });
-        Self { incoming, patience: Patience::new(pace), progress }
+        Self { incoming, first: None, patience: Patience::new(pace), progress }
+    }
+
+    /// Waits for the body's first bytes, and keeps them for the upstream.
+    pub(super) async fn begin(&mut self) -> Result<(), Failure> {
+        match poll_fn(|cx| self.poll_next(cx)).await.transpose() {
+            Ok(first) => {
+                self.first = first;
+                Ok(())
+            }
+            Err(_) if self.progress.state() == State::Slow => Err(Failure::ClientSlow),
+            Err(_) => Err(Failure::ClientGone),
+        }
     }
 
     pub(super) fn progress(&self) -> Rc<Progress> {
@@ -189,12 +224,13 @@ impl Upload {
 
     /// The same once more, which can only be had of nothing.
     pub(super) fn again(&self) -> Option<Self> {
-        if self.incoming.is_some() {
+        if self.incoming.is_some() || self.first.is_some() {
             return None;
         }
         let progress = self.progress();
         Some(Self {
             incoming: None,
+            first: None,
             patience: Patience::new(Pace::new(std::time::Duration::MAX, 0)),
             progress,
         })
@@ -220,20 +256,45 @@ impl HttpBody for Upload {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Self { incoming, patience, progress } = &mut *self;
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        self.poll_next(cx).map_ok(Frame::data)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint);
+        let first = self.first.as_ref().map_or(0, length);
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower().saturating_add(first));
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper.saturating_add(first));
+        }
+        whole
+    }
+}
+
+impl Upload {
+    /// The next bytes of the client's.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Self { incoming, patience, progress, .. } = self;
         let Some(body) = incoming else { return Poll::Ready(None) };
         loop {
             match Pin::new(&mut *body).poll_frame(cx) {
                 // RFC 9110 §6.5.1: trailers may be discarded; a field in them must never pass for one of the head's.
                 Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
                 Poll::Ready(Some(Ok(frame))) => {
-                    let (bytes, since) = (frame.data_ref().map_or(0, length), now());
-                    patience.pace.arrived(bytes, since);
-                    progress.bytes.set(progress.bytes.get() + bytes);
+                    let (data, since) = (frame.into_data().unwrap_or_default(), now());
+                    patience.pace.arrived(length(&data), since);
+                    progress.bytes.set(progress.bytes.get() + length(&data));
                     // A body of known length is not polled beyond it.
                     let over = body.is_end_stream() || body.size_hint().exact() == Some(0);
                     progress.set(if over { State::Complete { since } } else { State::Given { since } });
-                    return Poll::Ready(Some(Ok(frame)));
+                    return Poll::Ready(Some(Ok(data)));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     progress.set(State::Gone);
@@ -252,16 +313,11 @@ impl HttpBody for Upload {
             }
         }
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
-    }
 }
 
 fn length(bytes: &Bytes) -> u64 {
     bytes.len() as u64
 }
+
+/// What is asked for at once of an answer of which nothing is known yet.
+const PIECE: usize = 16 * 1024;

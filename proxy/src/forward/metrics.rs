@@ -27,6 +27,12 @@ label! {
         RefuseChallenge = "challenge_unknown",
         /// Its domain has no target, nor is there a default.
         NoTarget = "no_target",
+        /// As many requests were with targets as may be.
+        Full = "upstream_full",
+        /// As many requests were with its target as may be.
+        TargetFull = "upstream_target_full",
+        /// As many requests of its client were with targets as may be.
+        ClientFull = "upstream_source_full",
         /// The target's name could not be resolved.
         Unresolved = "upstream_unresolved",
         /// The target lies where targets must not lie.

@@ -78,6 +78,12 @@ impl Refusal {
 }
 
 fn of(failure: &Failure) -> Notice {
+    if let Failure::Full(_) = failure {
+        return Notice {
+            what: "The site is asked for too much at once",
+            turn: "It is the site's turn: your side is in order, so please try again in a moment.",
+        };
+    }
     match (failure.blame(), failure.status()) {
         (Blame::Client, _) => Notice {
             what: "The request did not arrive completely",
@@ -103,6 +109,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::forward::upstream::places::Full;
 
     #[test]
     fn every_page_says_whose_turn_it_is() {
@@ -113,6 +120,7 @@ mod tests {
             (Refusal::Foreign, "your turn"),
             (Failure::ClientSlow.into(), "your turn"),
             (Failure::ResponseTimeout.into(), "the site's turn"),
+            (Failure::Full(Full::Total).into(), "the site's turn"),
             (Failure::Unreachable(io::ErrorKind::ConnectionRefused.into()).into(), "the site's turn"),
             (Failure::NoTarget.into(), "the operator's turn"),
         ] {

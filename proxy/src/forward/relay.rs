@@ -17,7 +17,7 @@ use super::{
     record::{Books, Record},
     refusal::Refusal,
     rewrite::{self, Framing, Passage},
-    upstream::{Blame, Lease, Route, Upstreams},
+    upstream::{Blame, Failure, Lease, Route, Upstreams},
 };
 use crate::{
     config::{self, Live},
@@ -82,7 +82,10 @@ impl<T: Transport> Relay<T> {
         let framing = Framing::of(&upload);
         let passage = Passage { host, client, public_port: self.public_port, target: &route.target, framing };
         let head = rewrite::request(head, &passage).map_err(|_| Offence::HostMalformed)?;
-        Ok(self.upstreams.fetch(route, Request::from_parts(head, upload)).await?)
+        let mut request = Request::from_parts(head, upload);
+        self.upstreams.await_body(request.body_mut(), client).await?;
+        // Boxed, so that a request that waits for its body, and an answer that waits for its client, have no room for it.
+        Ok(Box::pin(self.upstreams.fetch(route, request, client)).await?)
     }
 
     fn pass_back(&self, answer: Response<Incoming>, lease: Lease, mut record: Record) -> Response<Body> {
@@ -102,6 +105,10 @@ impl<T: Transport> Relay<T> {
         let page = page(status, refusal.notice(), record.reference());
         let mut response = fitting(ours(status, page, &PAGE_FIELDS), record.method());
         record.ours(refusal.outcome(), status, response.body().size_hint().lower());
+        if let Refusal::Failure(Failure::Full(_)) = refusal {
+            // RFC 9110 §10.2.3.
+            response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+        }
         if refusal.closes() {
             response.extensions_mut().insert(Closes);
             // RFC 9113 §8.2.2: HTTP/2 has no such field.
@@ -118,6 +125,10 @@ fn log(refusal: &Refusal, host: &Authority, route: &Route) {
     let (server_name, target, blame) = (&host.name, &route.target, failure.blame());
     let error: &dyn std::error::Error = failure;
     let cause = error.source().map(tracing::field::display);
+    if let Failure::Full(_) = failure {
+        // A flood must not flood the log, too; it is counted by its outcome.
+        return tracing::debug!(%server_name, %target, %error, "request refused");
+    }
     match blame {
         Blame::Client => tracing::debug!(%server_name, %target, %error, cause, "request broke off"),
         Blame::Upstream | Blame::Operator => {

@@ -94,7 +94,7 @@ fn relay<T: Transport>(transport: T, setting: &Setting, metrics: Metrics) -> Rel
         roots: setting.roots.clone(),
         ..config::Upstream::default()
     };
-    let settings = Arc::new(UpstreamSettings::new(&upstream).unwrap());
+    let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
     let limits = config::Limits { idle: setting.idle, ..config::Limits::default() };
     let books = Books { metrics, access_log: setting.access_log.clone(), ids: RequestIds::new() };
     Relay::new(transport, settings, Live::new(limits), books, Handle::current(), 443)
@@ -112,7 +112,7 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
             async move {
                 let (head, body) = request.into_parts();
                 let record = relay.record(&head, &arrival, &Scheme::HTTPS, now());
-                Ok::<_, std::convert::Infallible>(match admit::admit(&head, &server_name) {
+                Ok::<_, std::convert::Infallible>(match admit::admit(&head, &server_name, 128) {
                     Ok(host) => relay.pass(head, body, &host, &route, record).await,
                     Err(offence) => relay.refuse(record, &offence.into()),
                 })
@@ -315,9 +315,11 @@ fn a_side_that_does_not_read_stops_the_other() {
         let (mut client, body) = (edge.client().await, vec![7; LARGE]);
         say(&mut client, &format!("PUT / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {LARGE}\r\n\r\n"))
             .await;
+        // The upstream is asked once there is something to send.
+        client.write_all(&body[..1]).await.unwrap();
         let mut upstream = edge.accept().await;
         head_of(&mut upstream).await;
-        let mut sent = 0;
+        let mut sent = 1;
         while let Ok(count) =
             tokio::time::timeout(Duration::from_millis(100), client.write(&body[sent..])).await
         {
@@ -335,6 +337,20 @@ fn a_side_that_does_not_read_stops_the_other() {
         let mut answer = vec![0; 12];
         from_client.read_exact(&mut answer).await.unwrap();
         assert_eq!((answer.as_slice(), read), (&b"HTTP/1.1 200"[..], LARGE));
+    });
+}
+
+#[test]
+fn a_body_that_is_announced_and_does_not_come_costs_no_upstream() {
+    let setting = Setting { idle: config::Span::millis(100), ..Setting::default() };
+    on_both(&setting, async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\n").await;
+        let refused = head_of(&mut client).await;
+        assert!(refused.starts_with("HTTP/1.1 408 "), "{refused}");
+        edge.counted(Outcome::ClientSlow, 1).await;
+        let asked: u64 = Reach::ALL.iter().map(|reach| edge.metrics.connections.count(*reach)).sum();
+        assert_eq!(asked, 0);
     });
 }
 

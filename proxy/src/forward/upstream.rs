@@ -3,7 +3,9 @@
 //! (`a_connection_closed_while_idle_is_replaced`); no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod connection;
+mod demand;
 mod failure;
+pub(super) mod places;
 mod pool;
 mod resolver;
 mod settings;
@@ -12,19 +14,23 @@ mod whereabouts;
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use rustls::{ClientConfig, client::Resumption, pki_types};
 use tokio::{runtime::Handle, task::JoinHandle};
 
-pub use self::settings::{UpstreamError, UpstreamSettings};
-use self::{connection::Connection, pool::Pool, resolver::Resolver};
+use self::{connection::Connection, places::Place, pool::Pool, resolver::Resolver};
 pub(super) use self::{
     connection::Lease,
+    demand::Demand,
     failure::{Blame, Failure},
     whereabouts::ChosenBy,
 };
+pub use self::{
+    pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
+    settings::{UpstreamError, UpstreamSettings},
+};
 use super::{
-    body::Upload,
+    body::{Progress, Upload},
     metrics::{Metrics, Reach},
     pace::now,
 };
@@ -76,7 +82,16 @@ impl<T: Transport> Upstreams<T> {
         Self { transport, settings, tls, metrics, resolver: Resolver::new(control), pool, sweeper }
     }
 
-    /// Sends `request` along `route`; the lease goes with the body of the answer.
+    /// Waits for the first bytes of a body that `client` has announced: one that sends nothing is to cost no target anything.
+    pub(super) async fn await_body(&self, upload: &mut Upload, client: IpAddr) -> Result<(), Failure> {
+        if upload.is_end_stream() {
+            return Ok(());
+        }
+        let _waiting = self.settings.places.wait(client)?;
+        upload.begin().await
+    }
+
+    /// Sends `request` of `client` along `route`; the lease goes with the body of the answer.
     ///
     /// # Cancel safety
     /// A dropped future closes the connection it used.
@@ -84,32 +99,40 @@ impl<T: Transport> Upstreams<T> {
         &self,
         route: &Route,
         request: Request<Upload>,
+        client: IpAddr,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let place = self.settings.places.take(&route.target, client)?;
         let (request, reach) = match self.pool.take(&route.target, now()) {
             None => (request, Reach::Open),
-            Some(connection) => match self.exchange(route, connection, request).await {
+            Some(connection) => match self.exchange(connection, request).await {
                 Ok(answer) => {
                     self.metrics.connections.bump(Reach::Reuse);
-                    return Ok(answer);
+                    return Ok(self.lend(route, answer, place));
                 }
                 Err(unanswered) => (unanswered.retry()?, Reach::Retry),
             },
         };
-        let connection = self.connect(route).await;
+        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its answer.
+        let connection = Box::pin(self.connect(route)).await;
         self.metrics.connections.bump(if connection.is_ok() { reach } else { Reach::Fail });
-        self.exchange(route, connection?, request).await.map_err(|unanswered| unanswered.failure)
+        let answer = self.exchange(connection?, request).await.map_err(|unanswered| unanswered.failure)?;
+        Ok(self.lend(route, answer, place))
     }
 
     async fn exchange(
         &self,
-        route: &Route,
         mut connection: Connection,
         request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Lease), connection::Unanswered> {
+    ) -> Result<Answer, connection::Unanswered> {
         let upload = request.body().progress();
         let response = connection.exchange(request, *self.settings.limits.response_timeout).await?;
+        Ok(Answer { response, connection, upload })
+    }
+
+    fn lend(&self, route: &Route, answer: Answer, place: Place) -> (Response<Incoming>, Lease) {
         let (pool, target) = (Rc::clone(&self.pool), route.target.clone());
-        Ok((response, Lease { connection, pool, target, upload }))
+        let Answer { response, connection, upload } = answer;
+        (response, Lease { connection, pool, target, upload, _place: place })
     }
 
     async fn connect(&self, route: &Route) -> Result<Connection, Failure> {
@@ -165,6 +188,13 @@ impl<T: Transport> Upstreams<T> {
         }
         Err(Failure::Unreachable(last))
     }
+}
+
+/// A header section, and the connection its body will come over.
+struct Answer {
+    response: Response<Incoming>,
+    connection: Connection,
+    upload: Rc<Progress>,
 }
 
 /// SNI and the name verified: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).

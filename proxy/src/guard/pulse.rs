@@ -19,6 +19,12 @@ impl Pulse {
         Self { epoch, beats: (0..workers).map(|_| AtomicU64::new(0)).collect() }
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.beats.len()
+    }
+
     /// Worker `index` turned its loop at `now`; called at least once a second.
     pub fn beat(&self, index: usize, now: Instant) {
         let millis = now.saturating_duration_since(self.epoch).as_millis();

@@ -16,9 +16,9 @@ use super::{
     manager::{self, Manager, Word},
     memory::{Shortage, watch_over},
     phase::follow,
-    reload::{Parts, Settings},
+    reload::{Parts, Settings, response_buffers},
     screen::Screen,
-    sockets::{Listeners, worker_count},
+    sockets::{Capacity, Listeners, worker_count},
 };
 use crate::{
     certificates::{Certificates, listing::issuer_keys},
@@ -33,7 +33,7 @@ use crate::{
     telemetry::Telemetry,
     tls::ServerConfigs,
     transport::Backend,
-    worker::{self, Connections, Shared},
+    worker::{self, Connections, Excess, HeldBytes, Shared},
 };
 
 /// What every step of a start is given.
@@ -65,13 +65,15 @@ impl Assembly<'_> {
         let source = Source::of(&config.instance);
         let seen = source.see().await;
         let known = self.know(&source).await?;
-        let workers = worker_count(&config.worker)?;
-        let listeners = Listeners::open(&config.listen, workers, inherited, self.manager)?;
+        let threads = worker_count(&config.worker)?;
+        let capacity = Capacity::claim(config, threads);
+        let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
         let live = Settings::of(config);
         let pulse = Arc::new(Pulse::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &pulse)?;
-        let shared = Arc::new(self.share(&known, &listeners, Arc::clone(&pulse), watched.clone(), &live)?);
+        let shared =
+            Arc::new(self.share(&known, &listeners, Arc::clone(&pulse), watched.clone(), &live, capacity)?);
         let (reload, asks) = Reload::channel();
         let instance = Instance {
             identity: self.identity(begun, &listeners, metrics.as_ref(), &seen),
@@ -88,7 +90,12 @@ impl Assembly<'_> {
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         let (short, shortage) = watch::channel(Shortage::None);
-        self.control.spawn(watch_over(live.limits.clone(), shared.connections.clone(), short));
+        self.control.spawn(watch_over(
+            live.limits.clone(),
+            shared.connections.clone(),
+            shared.excess.clone(),
+            short,
+        ));
         let (wishes, wish) = watch::channel(Wish::Serve);
         self.control.spawn(instance::follow(source, *config.instance.lifecycle_poll, wishes));
         self.control.spawn(follow(known.domains.clone(), shortage, wish, phase.clone()));
@@ -103,6 +110,8 @@ impl Assembly<'_> {
             domains: known.domains,
             guard: guard.clone(),
             connections: shared.connections.clone(),
+            held: shared.held.clone(),
+            workers: threads,
             live,
         };
         Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
@@ -156,15 +165,18 @@ impl Assembly<'_> {
         pulse: Arc<Pulse>,
         phase: PhaseWatch,
         live: &Settings,
+        capacity: Capacity,
     ) -> Result<Shared, RunError> {
         let config = self.config;
         Ok(Shared {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new()?,
-            service: Arc::new(self.service(known, listeners, phase.clone(), live)?),
+            service: Arc::new(self.service(known, listeners, phase.clone(), live, capacity)?),
             limits: live.limits.clone(),
-            connections: Connections::new(config.limits.connections, config.limits.connections_per_source),
+            connections: Connections::new(capacity.clients, config.limits.connections_per_source),
+            held: HeldBytes::new(response_buffers(&config.limits)),
+            excess: Excess::default(),
             pulse,
             phase,
             drain_deadline: live.drain_deadline.clone(),
@@ -178,9 +190,10 @@ impl Assembly<'_> {
         listeners: &Listeners,
         phase: PhaseWatch,
         live: &Settings,
+        capacity: Capacity,
     ) -> Result<Service, RunError> {
         let config = self.config;
-        let upstream = UpstreamSettings::new(&config.upstream)?;
+        let upstream = UpstreamSettings::new(&config.upstream, capacity.targets)?;
         Ok(Service {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),

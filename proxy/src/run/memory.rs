@@ -1,8 +1,9 @@
-//! Whether memory runs out: looked at twice a second by the control plane, heeded by the workers as one atomic.
+//! Whether memory runs out: looked at ten times a second by the control plane, heeded by the workers as atomics.
 //!
-//! A process that meets its cgroup's `memory.max` is killed with all its connections. Before that it takes no more: new
-//! connections to TLS ports are refused, and those that are open go on. The cleartext port stays open, since health is asked
-//! there; it says 503 when the shortage lasts, so that a balancer looks elsewhere.
+//! A process that meets its cgroup's `memory.max` is killed with all its connections. From four fifths of it on workers free
+//! what they hold for clients that do not take it (`worker::relief`). Where that is not enough, new connections to TLS ports are
+//! refused from nine tenths on. The cleartext port stays open, since health is asked there; it says 503 when the shortage lasts,
+//! so that a load balancer looks elsewhere.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use tracing::warn;
 use crate::{
     config::{self, Live},
     telemetry::resident_bytes,
-    worker::Connections,
+    worker::{Connections, Excess},
 };
 
 /// How short memory is.
@@ -33,6 +34,7 @@ pub(super) enum Shortage {
 pub(super) async fn watch_over(
     limits: Live<config::Limits>,
     connections: Connections,
+    excess: Excess,
     shortage: watch::Sender<Shortage>,
 ) {
     let cgroup = Cgroup::own();
@@ -41,17 +43,16 @@ pub(super) async fn watch_over(
         let process = set.and_then(|limit| Some(Use { used: resident_bytes()?, limit }));
         process.into_iter().chain(cgroup.as_ref().and_then(Cgroup::usage))
     };
-    let (mut since, mut given_back) = (None, None);
+    let (mut since, mut published) = (None, None);
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         let now = ticks.tick().await.into_std();
-        let mut short = begun(since, uses(), now);
-        if short.is_some() && is_due(given_back, now) {
-            give_back_freed();
-            given_back = Some(now);
-            short = begun(since, uses(), now);
+        since = begun(since, uses(), now);
+        let to_free = uses().map(Use::excess).max().unwrap_or(0);
+        if to_free > 0 && published.is_none_or(|at| now.saturating_duration_since(at) >= RELIEF_PERIOD) {
+            excess.publish(usize::try_from(to_free).unwrap_or(usize::MAX));
+            published = Some(now);
         }
-        since = short;
         let next = judge(since, now);
         connections.shed(next != Shortage::None);
         shortage.send_if_modified(|told| {
@@ -63,6 +64,13 @@ pub(super) async fn watch_over(
     }
 }
 
+/// The memory this process may use, where that is bounded.
+pub(super) fn limit(limits: &config::Limits) -> Option<u64> {
+    let cgroup = Cgroup::own().and_then(|cgroup| cgroup.usage());
+    let set = limits.memory.map(config::ByteSize::bytes);
+    set.into_iter().chain(cgroup.map(|memory| memory.limit)).min()
+}
+
 /// What is used of what may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
@@ -71,6 +79,12 @@ struct Use {
 }
 
 impl Use {
+    /// What has to be freed, once four fifths are used, for a quarter to be free.
+    fn excess(self) -> u64 {
+        let target = self.limit / 100 * RELIEVES_TO;
+        if self.is_above(RELIEVES_AT) { self.used.saturating_sub(target) } else { 0 }
+    }
+
     fn is_above(self, percent: u64) -> bool {
         self.used.saturating_mul(100) >= self.limit.saturating_mul(percent)
     }
@@ -89,18 +103,6 @@ fn judge(since: Option<Instant>, now: Instant) -> Shortage {
         Some(since) if now.saturating_duration_since(since) >= LASTING => Shortage::Lasting,
         Some(_) => Shortage::Begun,
     }
-}
-
-fn is_due(last: Option<Instant>, now: Instant) -> bool {
-    last.is_none_or(|last| now.saturating_duration_since(last) >= GIVE_BACK_PERIOD)
-}
-
-/// Has the allocator give freed pages back to the kernel (`malloc_trim(3)`). By itself it keeps them: what a peak had taken
-/// would count as used for ever, and the instance would never take a connection again.
-#[expect(unsafe_code, reason = "libc only declares it")]
-fn give_back_freed() {
-    // SAFETY: it takes each arena's own lock, and touches free memory only.
-    unsafe { libc::malloc_trim(0) };
 }
 
 /// The control group of this process (cgroup v2), when its memory is bounded.
@@ -130,11 +132,13 @@ impl Cgroup {
     }
 }
 
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_millis(100);
 /// A balancer that took an instance out at every peak would only move the peak.
 const LASTING: Duration = Duration::from_secs(10);
-/// It holds up whoever allocates meanwhile: of 346 MB in pieces 98 ms the first time, and 11 ms when little was left to give.
-const GIVE_BACK_PERIOD: Duration = Duration::from_secs(5);
+/// What was freed shows a little later: acted upon at once, the same excess would be freed twice.
+const RELIEF_PERIOD: Duration = Duration::from_millis(500);
+const RELIEVES_AT: u64 = 80;
+const RELIEVES_TO: u64 = 75;
 const BEGINS_AT: u64 = 90;
 const ENDS_BELOW: u64 = 85;
 

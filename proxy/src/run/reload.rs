@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use tracing::{error, info};
 
+use super::sockets::Capacity;
 use crate::{
     config::{self, Config, ConfigError, Live, Loaded, difference, merge},
     control::{whole, wire::Reloaded},
@@ -13,7 +14,7 @@ use crate::{
     guard::{GuardError, GuardHandle},
     target::Target,
     telemetry::{LogsError, Telemetry},
-    worker::Connections,
+    worker::{Connections, HeldBytes},
 };
 
 /// Reads the settings again, from the places they were first read from.
@@ -24,6 +25,8 @@ pub(super) struct Parts {
     pub(super) domains: Domains,
     pub(super) guard: GuardHandle,
     pub(super) connections: Connections,
+    pub(super) held: HeldBytes,
+    pub(super) workers: usize,
     pub(super) live: Settings,
 }
 
@@ -101,12 +104,18 @@ impl Parts {
         self.domains.reconfigure(&config.domains)?;
         self.guard.set_policy(&config.guard)?;
         telemetry.follow(&config.log)?;
-        self.connections.limit(config.limits.connections, config.limits.connections_per_source);
+        let capacity = Capacity::claim(config, self.workers);
+        self.connections.limit(capacity.clients, config.limits.connections_per_source);
+        self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
         self.live.default_target.replace(config.domains.default_target.clone());
         self.live.drain_deadline.replace(config.worker.drain_deadline);
         Ok(())
     }
+}
+
+pub(super) fn response_buffers(limits: &config::Limits) -> usize {
+    usize::try_from(limits.response_buffers.bytes()).unwrap_or(usize::MAX)
 }
 
 /// Whether a setting can be changed while it is in use.

@@ -13,9 +13,11 @@ use super::{
     RunError,
     inherited::{Inherited, Origin, allot, group},
     manager::Manager,
+    memory,
 };
 use crate::{
-    config,
+    config::{self, Config},
+    forward::UNUSED_UPSTREAM_CONNECTIONS,
     transport::socket::{Awaits, BindError, await_data, bind_listener},
     worker::{Sockets, own_core_count},
 };
@@ -171,22 +173,64 @@ pub(super) fn worker_count(worker: &config::Worker) -> Result<usize, RunError> {
     }
 }
 
+/// Connections that the process can have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Capacity {
+    /// Of clients.
+    pub(super) clients: usize,
+    /// Requests at targets.
+    pub(super) targets: usize,
+}
+
+impl Capacity {
+    /// What this process may have of what `config` asks for.
+    pub(super) fn claim(config: &Config, workers: usize) -> Self {
+        let by_memory = memory::limit(&config.limits)
+            .map_or(usize::MAX, |bytes| usize::try_from(bytes / UPSTREAM_CONNECTION).unwrap_or(usize::MAX));
+        let wanted =
+            Self { clients: config.limits.connections, targets: config.upstream.connections.min(by_memory) };
+        raise_descriptor_limit(wanted, workers)
+    }
+
+    /// What `descriptors` leave of what the settings ask for, when each of `workers` may keep unused connections as well. Where
+    /// they are too few, clients have a half and targets the other: an HTTP/2 client may have a hundred requests under way, and
+    /// those of one site must not take what another site's handshake needs.
+    fn of(descriptors: usize, wanted: Self, workers: usize) -> Self {
+        let unused = workers.saturating_mul(UNUSED_UPSTREAM_CONNECTIONS);
+        let quarter = descriptors / 4;
+        let room = descriptors.saturating_sub(RESERVED.min(quarter)).saturating_sub(unused.min(quarter));
+        if wanted.clients.saturating_add(wanted.targets) <= room {
+            return wanted;
+        }
+        let half = room / 2;
+        let clients = wanted.clients.min(half.max(room.saturating_sub(wanted.targets)));
+        Self { clients, targets: wanted.targets.min(room - clients) }
+    }
+}
+
 /// Lets the process hold as many descriptors as it may, and says when that is fewer than the settings ask for.
-pub(super) fn raise_descriptor_limit(connections: usize) {
+fn raise_descriptor_limit(wanted: Capacity, workers: usize) -> Capacity {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard) } else { Ok(soft) }
     });
-    // One connection to the client and one to the target each.
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2);
-    match raised {
-        Ok(limit) if limit < wanted => warn!(
-            limit,
-            connections,
-            "limits.connections: more than the descriptors this process may hold; raise LimitNOFILE, or lower it"
-        ),
-        Ok(_) => {}
-        Err(error) => warn!(%error, "the limit of open files could not be raised"),
+    let descriptors = match raised {
+        Ok(descriptors) => usize::try_from(descriptors).unwrap_or(usize::MAX),
+        Err(error) => {
+            warn!(%error, "the limit of open files could not be raised");
+            return wanted;
+        }
+    };
+    let capacity = Capacity::of(descriptors, wanted, workers);
+    if capacity != wanted {
+        warn!(
+            descriptors,
+            connections = capacity.clients,
+            upstream_connections = capacity.targets,
+            "fewer descriptors than `limits.connections` and `upstream.connections` ask for, which are taken for less; raise \
+             LimitNOFILE, or lower them"
+        );
     }
+    capacity
 }
 
 fn lacks_family(error: &BindError) -> bool {
@@ -195,6 +239,10 @@ fn lacks_family(error: &BindError) -> bool {
 }
 
 const HTTPS: u16 = 443;
+/// Memory for a request at a target whose answer is not taken: 64 KiB in the kernel, and what it costs here, four times over.
+const UPSTREAM_CONNECTION: u64 = 256 * 1024;
+/// Descriptors for listeners, health checks, the store, certificate authorities, logs and maps.
+const RESERVED: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +250,21 @@ mod tests {
 
     use super::*;
     use crate::run::inherited::Group;
+
+    #[test]
+    fn what_targets_take_leaves_descriptors_to_handshakes() {
+        let capacity = |clients, targets| Capacity { clients, targets };
+        for (descriptors, workers, wanted, left) in [
+            (1 << 20, 2, capacity(100_000, 20_000), capacity(100_000, 20_000)),
+            (20_000, 2, capacity(100_000, 20_000), capacity(8_720, 8_720)),
+            (20_000, 2, capacity(100_000, 1_000), capacity(16_440, 1_000)),
+            (20_000, 2, capacity(2_000, 20_000), capacity(2_000, 15_440)),
+            (1_024, 4, capacity(100_000, 20_000), capacity(256, 256)),
+            (100, 1, capacity(100_000, 20_000), capacity(25, 25)),
+        ] {
+            assert_eq!(Capacity::of(descriptors, wanted, workers), left, "{descriptors} descriptors");
+        }
+    }
 
     fn listen(https: &str, http: &str) -> config::Listen {
         config::Listen {

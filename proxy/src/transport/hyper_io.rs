@@ -1,4 +1,4 @@
-//! hyper's `Read` and `Write` over a plain stream.
+//! hyper's `Read` and `Write` over a plain stream, and a bound on what hyper reads at once.
 
 use std::{
     io::{self, IoSlice},
@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use hyper::rt::ReadBufCursor;
+use hyper::rt::{ReadBuf, ReadBufCursor};
 
 use super::{Outgoing, Stream};
 
@@ -42,6 +42,27 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
         unsafe { buffer.advance(count) };
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads at most `limit` bytes of `stream` into `buffer`.
+#[expect(unsafe_code, reason = "hyper lends memory that is not initialised")]
+pub fn poll_read_at_most(
+    stream: Pin<&mut impl hyper::rt::Read>,
+    cx: &mut Context<'_>,
+    mut buffer: ReadBufCursor<'_>,
+    limit: usize,
+) -> Poll<io::Result<()>> {
+    if buffer.remaining() <= limit {
+        return stream.poll_read(cx, buffer);
+    }
+    // SAFETY: what is borrowed is only written to, by `poll_read` of the same contract, and nothing of it is taken back.
+    let (place, _) = unsafe { buffer.as_mut() }.split_at_mut(limit);
+    let mut part = ReadBuf::uninit(place);
+    ready!(stream.poll_read(cx, part.unfilled()))?;
+    let count = part.filled().len();
+    // SAFETY: `part` begins where `buffer` does, and so many bytes of it are filled.
+    unsafe { buffer.advance(count) };
+    Poll::Ready(Ok(()))
 }
 
 impl<S: Stream> hyper::rt::Write for HyperIo<S> {

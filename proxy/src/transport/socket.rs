@@ -29,9 +29,16 @@ pub enum Awaits {
     Data,
 }
 
-/// Has `listener`, which another process opened, hand over connections whose peers have spoken ([`Awaits::Data`]).
+/// Has `listener`, which another process opened, hand over connections as ours does with [`Awaits::Data`].
 pub fn await_data(listener: &TcpListener) -> io::Result<()> {
+    bound_unsent(&SockRef::from(listener))?;
     defer_accept(listener)
+}
+
+/// tcp(7), `TCP_NOTSENT_LOWAT`: accepted sockets inherit it. Without it the kernel takes megabytes for a peer that does not read,
+/// from us and from the memory of the process's cgroup, and all of it looks taken.
+fn bound_unsent(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 /// A listening socket could not be had.
@@ -75,12 +82,16 @@ pub(super) fn send_now(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result
     SockRef::from(socket).send_vectored_with_flags(slices, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
 }
 
+/// Bytes in the kernel that the peer's window, or the path's, has no room for yet: four records.
+const UNSENT: u32 = 64 * 1024;
+
 fn prepare(socket: &Socket, address: SocketAddr, awaits: Awaits) -> io::Result<()> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    bound_unsent(socket)?;
     if awaits == Awaits::Data {
         defer_accept(socket)?;
     }

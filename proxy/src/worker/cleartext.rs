@@ -14,16 +14,18 @@ use crate::{
 
 /// Serves one connection to its end.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
-    let Ok(_place) = worker.shared.connections.admit(peer.ip()) else { return };
+    let Ok(place) = worker.shared.connections.admit(peer.ip()) else { return };
     let shared = Arc::clone(&worker.shared);
     let limits = shared.limits.kept();
+    let (arrival, buffers) = (Rc::new(Arrival { peer, server_name: None }), Rc::clone(&worker.buffers));
     let terms = Terms {
         version: Version::Http1,
         limits: &limits,
         phase: shared.phase.clone(),
         metrics: &shared.metrics,
+        buffers: &buffers,
+        source: place.source(),
     };
-    let arrival = Rc::new(Arrival { peer, server_name: None });
     let answer = move |request| {
         let (forwarder, arrival) = (worker.forwarder.clone(), Rc::clone(&arrival));
         async move { forwarder.serve_http(request, &arrival, now()).await }

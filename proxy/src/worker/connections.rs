@@ -1,25 +1,22 @@
 //! How many connections are open, in total and from one source.
 
 use std::{
-    hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-/// Counts of open connections, shared by all workers without a lock.
-///
-/// Sources (IPv4 /32, IPv6 /64) are counted in a fixed table under a keyed hash: a stranger can neither make it grow nor
-/// choose whom to collide with, and a collision only makes two sources share one limit.
+use crate::keyed_counts::{KeyedCounts, Slot, network};
+
+/// Counts of open connections, shared by all workers without a lock; sources are IPv4 /32, IPv6 /64.
 #[derive(Clone)]
 pub struct Connections(Arc<Counts>);
 
 struct Counts {
     total: AtomicUsize,
-    sources: Box<[AtomicUsize]>,
-    hasher: RandomState,
+    sources: KeyedCounts,
     limit: AtomicUsize,
     source_limit: AtomicUsize,
     shedding: AtomicBool,
@@ -33,9 +30,26 @@ pub(super) enum Full {
 }
 
 /// One open connection; dropping it makes room.
-pub(super) struct Place {
+pub(super) struct Place(Source);
+
+/// Where an open connection comes from.
+#[derive(Clone)]
+pub(super) struct Source {
     counts: Arc<Counts>,
-    source: usize,
+    slot: Slot,
+}
+
+impl Place {
+    pub(super) fn source(&self) -> Source {
+        self.0.clone()
+    }
+}
+
+impl Source {
+    /// How many connections it has open.
+    pub(super) fn connections(&self) -> usize {
+        self.counts.sources.get(self.slot)
+    }
 }
 
 impl Connections {
@@ -44,8 +58,7 @@ impl Connections {
     pub fn new(limit: usize, source_limit: usize) -> Self {
         Self(Arc::new(Counts {
             total: AtomicUsize::new(0),
-            sources: (0..SOURCES).map(|_| AtomicUsize::new(0)).collect(),
-            hasher: RandomState::new(),
+            sources: KeyedCounts::new(),
             limit: AtomicUsize::new(limit),
             source_limit: AtomicUsize::new(source_limit),
             shedding: AtomicBool::new(false),
@@ -76,12 +89,11 @@ impl Connections {
 
     pub(super) fn admit(&self, peer: IpAddr) -> Result<Place, Full> {
         let counts = &self.0;
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose a place in the table")]
-        let source = counts.hasher.hash_one(network(peer)) as usize % SOURCES;
+        let slot = counts.sources.slot(&network(peer));
         // The place exists from here on, so that its drop undoes both counts whatever is found.
-        let place = Place { counts: Arc::clone(counts), source };
+        let place = Place(Source { counts: Arc::clone(counts), slot });
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
-        let of_source = counts.sources.get(source).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed));
+        let of_source = counts.sources.add(slot);
         match () {
             () if total >= counts.limit.load(Ordering::Relaxed) => Err(Full::Total),
             () if of_source >= counts.source_limit.load(Ordering::Relaxed) => Err(Full::Source),
@@ -92,22 +104,11 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.counts.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = self.counts.sources.get(self.source) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+        let Self(Source { counts, slot }) = self;
+        counts.total.fetch_sub(1, Ordering::Relaxed);
+        counts.sources.remove(*slot);
     }
 }
-
-/// A host's address, or the network an IPv6 host picks its addresses from (RFC 4291 §2.5.4).
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (!0 << 64))),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
-const SOURCES: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {

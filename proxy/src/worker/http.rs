@@ -14,7 +14,6 @@ use std::{
     task::{Poll, ready},
 };
 
-use bytes::Bytes;
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
@@ -25,9 +24,11 @@ use hyper_util::rt::TokioTimer;
 use self::{observed::Observed, tracked::Tracked};
 use super::{
     activity::{Activity, Limits, now},
+    connections::Source,
     metrics::Metrics,
     outflow::Outflow,
-    streams::Streams,
+    response_buffer::{ConnectionBuffer, Registry, StreamBuffer},
+    streams::{self, Streams},
     watchdog::{Verdict, Watchdog},
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct Terms<'a> {
     pub(super) limits: &'a config::Limits,
     pub(super) phase: PhaseWatch,
     pub(super) metrics: &'a Metrics,
+    pub(super) buffers: &'a Rc<Registry>,
+    pub(super) source: Source,
 }
 
 /// A byte stream to a client, with or without TLS.
@@ -70,7 +73,9 @@ where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Response<forward::Body>> + 'static,
 {
-    let Terms { version, limits, phase, metrics } = terms;
+    let Terms { version, limits, phase, metrics, buffers, source } = terms;
+    let buffer = buffers.connection(source);
+    let own = buffer.stream(None);
     let head = (version == Version::Http1).then_some(*limits.header_timeout);
     let activity = Activity::new(Limits { idle: *limits.idle, head }, now());
     let outflow = Rc::new(Outflow::new(*limits.idle, limits.minimum_rate));
@@ -78,13 +83,14 @@ where
     let watch = Watch {
         watchdog: Watchdog { activity: &activity, outflow: &outflow },
         outgoing: || stream.borrow().outgoing(),
+        buffer: &buffer,
         metrics,
     };
     let (activity, outflow) = (activity.clone(), Rc::clone(&outflow));
     let observed = Observed { stream: Rc::clone(&stream), activity: activity.clone(), outflow };
-    let service = service(answer, activity);
     match version {
         Version::Http1 => {
+            let service = service(answer, activity, own);
             let mut builder = http1(limits);
             // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
             builder.keep_alive(!phase.borrow().ends_connections());
@@ -95,7 +101,9 @@ where
             }
         }
         Version::Http2 => {
-            drive(http2(limits, metrics).serve_connection(observed, service), watch, phase).await;
+            let service = service(answer, activity, own);
+            let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
+            drive(http2(limits, streams).serve_connection(observed, service), watch, phase).await;
         }
     }
 }
@@ -135,6 +143,7 @@ trait Connection: Future<Output = hyper::Result<()>> {
 struct Watch<'a, O> {
     watchdog: Watchdog<'a>,
     outgoing: O,
+    buffer: &'a ConnectionBuffer,
     metrics: &'a Metrics,
 }
 
@@ -158,7 +167,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
     watch: Watch<'_, O>,
     phase: PhaseWatch,
 ) -> Option<hyper::Result<()>> {
-    let Watch { watchdog, outgoing, metrics } = watch;
+    let Watch { watchdog, outgoing, buffer, metrics } = watch;
     let activity = watchdog.activity;
     let mut driven = Driven { connection: pin!(connection), ending: false };
     let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
@@ -167,6 +176,10 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
         // Before the connection, so that an answer given in the same turn says `Connection: close` already.
         if !driven.ending && may_end.as_mut().poll(cx).is_ready() {
             driven.shut_down();
+        }
+        if let Poll::Ready(why) = buffer.poll_cut(cx) {
+            metrics.ended.bump(why);
+            return Poll::Ready(None);
         }
         loop {
             if let Poll::Ready(ended) = driven.connection.as_mut().poll(cx) {
@@ -214,18 +227,21 @@ async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool)
 }
 
 fn http1(limits: &config::Limits) -> http1::Builder {
+    let header_size = usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX);
     let mut builder = http1::Builder::new();
     builder
+        // Of a request's header section, and of an answer that waits to be sent.
+        .max_buf_size(header_size.max(LEAST_BUFFER))
         // `Activity` is stricter, and needs no timer for each head.
         .header_read_timeout(None)
-        .max_header_size(usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX))
+        .max_header_size(header_size)
         .max_headers(limits.header_fields);
     builder
 }
 
-fn http2(limits: &config::Limits, metrics: &Metrics) -> http2::Builder<Streams> {
+fn http2(limits: &config::Limits, streams: Streams) -> http2::Builder<Streams> {
     let window = |size: config::ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX >> 1);
-    let mut builder = http2::Builder::new(Streams::new(limits, metrics));
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams)
@@ -259,7 +275,7 @@ where
     V: hyper::service::HttpService<Incoming, ResBody = B>,
     V::Future: 'static,
     V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body<Data = Bytes> + 'static,
+    B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     const CLOSES_UNUSED: bool = false;
@@ -271,6 +287,7 @@ where
 fn service<F, Fut>(
     answer: F,
     activity: Activity,
+    own: Rc<StreamBuffer>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<Tracked>,
@@ -284,17 +301,21 @@ where
     let answer = Rc::new(answer);
     hyper::service::service_fn(move |request| {
         let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
+        let own = Rc::clone(&own);
         async move {
             let response = answer(request).await;
             if response.extensions().get::<forward::Closes>().is_some() {
                 in_progress.close_after();
             }
-            Ok(response.map(|body| Tracked::new(body, in_progress)))
+            let buffer = streams::current().unwrap_or(own);
+            Ok(response.map(|body| Tracked::new(body, buffer, in_progress)))
         }
     })
 }
 
 /// For an answer that is still on its way when hyper has ended.
 const LAST_WORD: std::time::Duration = std::time::Duration::from_secs(5);
+/// hyper's own bound is 408 KiB, for each answer.
+const LEAST_BUFFER: usize = 32 * 1024;
 /// How often a connection that has not carried a request yet is looked at again while draining.
 const RECONSIDER: std::time::Duration = std::time::Duration::from_millis(50);

@@ -57,6 +57,10 @@ label! {
         NotReading = "not_reading",
         /// The client left a stream without a window.
         StreamNotReading = "stream_not_reading",
+        /// Memory was short, and the stream's answer held much of it.
+        StreamMemory = "stream_memory",
+        /// Memory was short, and the connection held much of it.
+        Memory = "memory",
     }
 }
 

@@ -13,7 +13,10 @@ use std::{
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::{QUIET, Shared, Sockets, activity::now, cleartext, configs::Configs, tls};
+use super::{
+    QUIET, Shared, Sockets, activity::now, cleartext, configs::Configs, relief, response_buffer::Registry,
+    tls,
+};
 use crate::{
     forward::Forwarder,
     phase::Phase,
@@ -25,6 +28,7 @@ pub(super) struct Worker<T: Transport> {
     pub(super) shared: Arc<Shared>,
     pub(super) forwarder: Forwarder<T>,
     pub(super) configs: Configs,
+    pub(super) buffers: Rc<Registry>,
     open: Cell<usize>,
     last_accept: Cell<Instant>,
 }
@@ -87,6 +91,7 @@ async fn work<T: Transport>(
 ) -> io::Result<()> {
     let worker = Rc::new(Worker {
         forwarder: Forwarder::new(transport.clone(), Arc::clone(&shared.service)),
+        buffers: Registry::new(shared.held.clone()),
         shared: Arc::clone(&shared),
         configs: Configs::default(),
         open: Cell::new(0),
@@ -99,9 +104,11 @@ async fn work<T: Transport>(
     for listener in listen(&transport, sockets.http)? {
         accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, cleartext::serve)));
     }
+    let relieving = tokio::task::spawn_local(relief::keep(Rc::clone(&worker.buffers), Arc::clone(&shared)));
     let beating = tokio::task::spawn_local(beat(shared, index));
     worker.drain(|| accepting.iter().for_each(tokio::task::JoinHandle::abort)).await;
     beating.abort();
+    relieving.abort();
     Ok(())
 }
 

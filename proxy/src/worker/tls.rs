@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 
 use super::{
     activity::now,
-    connections::Full,
+    connections::{Full, Source},
     http::{self, Terms, Version},
     metrics::{Found, Outcome},
     thread::Worker,
@@ -34,7 +34,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
     match met {
         Ok((stream, name)) => {
             metrics.connections.bump(Outcome::Serve);
-            answer_requests(&worker, stream, peer, name).await;
+            answer_requests(&worker, stream, Client { peer, source: place.source() }, name).await;
         }
         Err(outcome) => metrics.connections.bump(outcome),
     }
@@ -149,12 +149,19 @@ impl From<Refusal> for Refuse {
     }
 }
 
+/// Who a connection is from.
+struct Client {
+    peer: SocketAddr,
+    source: Source,
+}
+
 async fn answer_requests<T: Transport>(
     worker: &Rc<Worker<T>>,
     stream: TlsStream<T::Stream>,
-    peer: SocketAddr,
+    client: Client,
     name: ServerName,
 ) {
+    let Client { peer, source } = client;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let arrival = Rc::new(Arrival { peer, server_name: Some(name) });
     let forwarder = worker.forwarder.clone();
@@ -164,6 +171,13 @@ async fn answer_requests<T: Transport>(
     };
     let shared = &worker.shared;
     let limits = shared.limits.kept();
-    let terms = Terms { version, limits: &limits, phase: shared.phase.clone(), metrics: &shared.metrics };
+    let terms = Terms {
+        version,
+        limits: &limits,
+        phase: shared.phase.clone(),
+        metrics: &shared.metrics,
+        buffers: &worker.buffers,
+        source,
+    };
     http::serve(stream, terms, answer).await;
 }

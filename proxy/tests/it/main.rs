@@ -16,6 +16,7 @@ mod domain_changes;
 mod drain;
 mod fail_open;
 mod first_handshake;
+mod floods;
 mod foreign_names;
 mod guard_program;
 mod guard_userspace;

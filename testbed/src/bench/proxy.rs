@@ -6,6 +6,8 @@
 
 mod client;
 mod first_handshake;
+mod haproxy;
+mod memory;
 mod nginx;
 mod subject;
 mod work;
@@ -18,11 +20,30 @@ use self::{nginx::Nginx, subject::Subject, work::Work};
 use super::report::{Report, Row, first_line};
 use crate::authority::Authority;
 
-/// Measures and publishes; `binary` is a release build of Gatehouse.
-pub fn run(root: &Path, binary: &Path) -> anyhow::Result<()> {
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// What clients cost that do not read
+    Memory,
+    /// CPU per request, connection and body
+    Work,
+    /// How long a name's first handshake takes
+    FirstHandshake,
+}
+
+/// Measures `part`, or everything, and publishes; `binary` is a release build of Gatehouse.
+pub fn run(root: &Path, binary: &Path, part: Option<Part>) -> anyhow::Result<()> {
     let mut report = Report::new("proxy", versions(binary));
-    measure_work(&mut report, binary)?;
-    first_handshake::measure(&mut report, binary)?;
+    let takes = |one| part.is_none_or(|part| part == one);
+    if takes(Part::Memory) {
+        memory::measure(&mut report, binary)?;
+    }
+    if takes(Part::Work) {
+        measure_work(&mut report, binary)?;
+    }
+    if takes(Part::FirstHandshake) {
+        first_handshake::measure(&mut report, binary)?;
+    }
     report.publish(root)
 }
 
@@ -95,6 +116,7 @@ fn versions(binary: &Path) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("gatehouse".to_owned(), first_line(&binary.to_string_lossy(), &["--version"])),
         ("nginx".to_owned(), first_line("nginx", &["-v"])),
+        ("haproxy".to_owned(), first_line("haproxy", &["-v"])),
         ("wrk".to_owned(), first_line("wrk", &["-v"])),
     ])
 }

@@ -14,7 +14,9 @@ use hyper::{
 use tokio::task::JoinHandle;
 
 use super::{
+    demand::{Demand, OnDemand},
     failure::{Failure, Retry},
+    places::Place,
     pool::Pool,
 };
 use crate::{
@@ -29,6 +31,7 @@ use crate::{
 pub(super) struct Connection {
     sender: SendRequest<Upload>,
     driver: JoinHandle<()>,
+    demand: Demand,
 }
 
 impl Drop for Connection {
@@ -60,14 +63,16 @@ impl Connection {
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
     {
+        let demand = Demand::new();
         let mut builder = http1::Builder::new();
         builder.max_headers(RESPONSE_FIELDS).max_buf_size(READ_BUFFER);
+        let stream = OnDemand::new(stream, demand.clone());
         let (sender, connection) = builder.handshake(stream).await.map_err(Failure::Closed)?;
         let driver = tokio::task::spawn_local(async move {
             // How it ended is told to whoever waits for an answer.
             let _ = connection.await;
         });
-        Ok(Self { sender, driver })
+        Ok(Self { sender, driver, demand })
     }
 
     /// Whether a request can go out at once.
@@ -90,7 +95,10 @@ impl Connection {
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Unanswered { failure: Failure::Switched, request: None })
             }
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                self.demand.close();
+                Ok(response)
+            }
             Ok(Err(mut error)) => {
                 let unsent = error.take_message().map(Box::new);
                 Err(Unanswered {
@@ -109,12 +117,19 @@ pub(in crate::forward) struct Lease {
     pub(super) pool: Rc<Pool>,
     pub(super) target: Target,
     pub(super) upload: Rc<Progress>,
+    pub(super) _place: Place,
 }
 
 impl Lease {
+    /// How far the connection is read from.
+    pub(in crate::forward) fn demand(&self) -> Demand {
+        self.connection.demand.clone()
+    }
+
     /// The answer has been read to its end: the connection can carry another, unless it still carries the request.
     pub(in crate::forward) fn release(self, now: Instant) {
         if let State::Complete { .. } = self.upload.state() {
+            self.connection.demand.reset();
             self.pool.put(self.target, self.connection, now);
         }
     }

@@ -4,6 +4,7 @@ use std::{io, net::IpAddr};
 
 use http::StatusCode;
 
+use super::places::Full;
 use crate::{forward::metrics::Outcome, name::ServerName};
 
 /// Why there is no answer of the upstream's.
@@ -11,6 +12,8 @@ use crate::{forward::metrics::Outcome, name::ServerName};
 pub(in crate::forward) enum Failure {
     #[error("the domain has no target; give it one, or set `domains.default_target`")]
     NoTarget,
+    #[error(transparent)]
+    Full(#[from] Full),
     #[error("target `{name}` cannot be resolved")]
     Unresolved {
         name: ServerName,
@@ -59,9 +62,13 @@ pub(in crate::forward) enum Retry {
 impl Failure {
     pub(in crate::forward) fn blame(&self) -> Blame {
         match self {
-            Self::NoTarget | Self::Forbidden { .. } | Self::NoRoots => Blame::Operator,
+            Self::NoTarget
+            | Self::Full(Full::Total | Full::Client)
+            | Self::Forbidden { .. }
+            | Self::NoRoots => Blame::Operator,
             Self::ClientSlow | Self::ClientGone => Blame::Client,
-            Self::Unresolved { .. }
+            Self::Full(Full::Target)
+            | Self::Unresolved { .. }
             | Self::Unreachable(_)
             | Self::ConnectTimeout
             | Self::Untrusted(_)
@@ -77,6 +84,7 @@ impl Failure {
             // RFC 9112 §9.3.1: a kept connection may be closed at any time, also under a request on its way.
             Self::Closed(_) => Retry::OnFreshConnection,
             Self::NoTarget
+            | Self::Full(_)
             | Self::Unresolved { .. }
             | Self::Forbidden { .. }
             | Self::Unreachable(_)
@@ -93,7 +101,7 @@ impl Failure {
 
     pub(in crate::forward) fn status(&self) -> StatusCode {
         match self {
-            Self::NoTarget => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoTarget | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::BAD_REQUEST,
@@ -111,6 +119,9 @@ impl Failure {
     pub(in crate::forward) fn outcome(&self) -> Outcome {
         match self {
             Self::NoTarget => Outcome::NoTarget,
+            Self::Full(Full::Total) => Outcome::Full,
+            Self::Full(Full::Target) => Outcome::TargetFull,
+            Self::Full(Full::Client) => Outcome::ClientFull,
             Self::Unresolved { .. } => Outcome::Unresolved,
             Self::Forbidden { .. } => Outcome::Forbidden,
             Self::Unreachable(_) => Outcome::Unreachable,

@@ -80,5 +80,5 @@ impl Pool {
 }
 
 /// Unused connections of one worker; beyond it, they are closed after use.
-const TOTAL: usize = 1024;
+pub const TOTAL: usize = 1024;
 const SWEEP: Duration = Duration::from_secs(5);

@@ -12,13 +12,17 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use super::whereabouts::Whereabouts;
+use super::{
+    places::{Limits, Places},
+    whereabouts::Whereabouts,
+};
 use crate::config;
 
 /// Connections to targets: limits, trust, and where targets may lie.
 pub struct UpstreamSettings {
     pub(super) limits: config::Upstream,
     pub(super) whereabouts: Whereabouts,
+    pub(super) places: Places,
     /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
     pub(super) tls: Option<ClientConfig>,
 }
@@ -41,10 +45,15 @@ pub enum UpstreamError {
 }
 
 impl UpstreamSettings {
-    /// Reads the roots and this host's own addresses.
-    pub fn new(limits: &config::Upstream) -> Result<Self, UpstreamError> {
+    /// Reads the roots and this host's own addresses; at most `connections` requests are with targets at once.
+    pub fn new(limits: &config::Upstream, connections: usize) -> Result<Self, UpstreamError> {
+        let places = Places::new(Limits {
+            total: limits.connections.min(connections),
+            per_target: limits.connections_per_target,
+            per_client: limits.connections_per_source,
+        });
         let whereabouts = Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
-        Ok(Self { whereabouts, tls: client_config(limits)?, limits: limits.clone() })
+        Ok(Self { whereabouts, places, tls: client_config(limits)?, limits: limits.clone() })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     config::{Limits, Span},
     forward::Body,
     transport::{Epoll, HyperIo, Listener, Transport, Uring, socket},
-    worker::metrics::Ended,
+    worker::{Connections, HeldBytes, metrics::Ended},
 };
 
 macro_rules! on_both {
@@ -201,6 +201,16 @@ fn request(path: &str) -> Request<Empty<Bytes>> {
     Request::builder().uri(format!("http://a{path}")).body(Empty::new()).unwrap()
 }
 
+/// Runs what a client does on this thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move { drop(task.await) });
+    }
+}
+
 type Client = http2::SendRequest<Empty<Bytes>>;
 
 /// A listener that serves with the limits of a case; `/slow` waits to be released, `/large` answers [`LARGE`] bytes,
@@ -224,7 +234,7 @@ impl Edge {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let counted = metrics.clone();
         tokio::task::spawn_local(async move {
-            let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+            let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
             let answer = move |request: Request<Incoming>| {
                 let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
                 async move {
@@ -244,7 +254,15 @@ impl Edge {
                     Response::new(Body::whole("done".into()))
                 }
             };
-            let terms = Terms { version, limits: &limits, phase: watch, metrics: &counted };
+            let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
+            let terms = Terms {
+                version,
+                limits: &limits,
+                phase: watch,
+                metrics: &counted,
+                buffers: &Registry::new(HeldBytes::new(usize::MAX)),
+                source: place.source(),
+            };
             serve(HyperIo::new(stream), terms, answer).await;
         });
         Self { address, metrics, phase, asked, release }
@@ -256,8 +274,7 @@ impl Edge {
 
     async fn connect_http2<T: Transport>(&self, transport: &T) -> (Client, JoinHandle<hyper::Result<()>>) {
         let stream = HyperIo::new(transport.connect(self.address).await.unwrap());
-        let executor = Streams::new(&Limits::default(), &self.metrics);
-        let (sender, connection) = http2::handshake(executor, stream).await.unwrap();
+        let (sender, connection) = http2::handshake(Local, stream).await.unwrap();
         (sender, tokio::task::spawn_local(connection))
     }
 

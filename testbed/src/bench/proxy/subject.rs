@@ -17,6 +17,7 @@ use nix::{
 };
 
 use super::nginx::Nginx;
+use crate::process::status_bytes;
 
 /// A running proxy, or the upstream behind all of them.
 pub(super) struct Subject {
@@ -84,7 +85,13 @@ impl Subject {
         Ok(spent)
     }
 
-    fn start(
+    /// Resident memory of its process and its children.
+    pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let process = |pid: Pid| status_bytes(u32::try_from(pid.as_raw())?, "VmRSS");
+        family(self.child.id())?.into_iter().map(process).sum()
+    }
+
+    pub(super) fn start(
         name: &str,
         port: u16,
         mut command: Command,

@@ -1,0 +1,264 @@
+//! What ends when memory is short, so that connections to come need not be refused: the streams that hold most for clients that
+//! do not take it, then the connections that weigh most.
+//!
+//! Weights are multiplied by how many connections the same source has: who holds little, a thousand times, is a peer like any
+//! other that holds much. Invariant: a stream whose client reads is not cut while others are enough
+//! (`streams_that_stand_still_are_cut_first`).
+
+use std::{
+    cmp::Reverse,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    Shared,
+    activity::now,
+    metrics::Ended,
+    response_buffer::{ConnectionBuffer, Registry},
+};
+use crate::allocator::release_freed;
+
+/// How much memory has to be freed; written by whoever watches it, read by all workers.
+#[derive(Debug, Clone, Default)]
+pub struct Excess(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    bytes: AtomicUsize,
+    /// Each measurement is acted upon once.
+    measurement: AtomicU64,
+}
+
+impl Excess {
+    /// `bytes` have to be freed by all workers together.
+    pub fn publish(&self, bytes: usize) {
+        self.0.bytes.store(bytes, Ordering::Relaxed);
+        self.0.measurement.fetch_add(1, Ordering::Release);
+    }
+
+    /// What has to be freed, unless the measurement is `seen`.
+    fn since(&self, seen: &mut u64) -> usize {
+        let measurement = self.0.measurement.load(Ordering::Acquire);
+        if std::mem::replace(seen, measurement) == measurement {
+            return 0;
+        }
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Frees this worker's share whenever there is an excess, and gives back what a peak has left.
+pub(super) async fn keep(registry: Rc<Registry>, shared: Arc<Shared>) {
+    let (mut ticks, mut seen) = (tokio::time::interval(PERIOD), 0);
+    let (mut peak, mut relieved) = (Peak { most: 0, looked_at: now() }, false);
+    loop {
+        ticks.tick().await;
+        // What was cut in the turn before has been dropped by its tasks since.
+        if peak.is_over(registry.weight(), now()) || relieved {
+            release_freed();
+        }
+        let excess = shared.excess.since(&mut seen) / shared.pulse.workers().max(1);
+        relieved = excess > 0;
+        if relieved {
+            relieve(&registry.connections(), excess, now());
+        }
+    }
+}
+
+/// What was held since memory was last given back.
+struct Peak {
+    most: usize,
+    looked_at: Instant,
+}
+
+impl Peak {
+    /// Whether a fair part of the most that was held has been freed; asked once a second at most, since giving back takes
+    /// milliseconds.
+    fn is_over(&mut self, held: usize, now: Instant) -> bool {
+        self.most = self.most.max(held);
+        if now.saturating_duration_since(self.looked_at) < GIVE_BACK_PERIOD {
+            return false;
+        }
+        self.looked_at = now;
+        let over = self.most - held > GIVE_BACK;
+        if over {
+            self.most = held;
+        }
+        over
+    }
+}
+
+/// Cuts what frees about `excess` bytes.
+fn relieve(connections: &[Rc<ConnectionBuffer>], excess: usize, now: Instant) {
+    let loads: Vec<Load> = connections.iter().map(|connection| Load::of(connection, now)).collect();
+    for cut in choose(&loads, excess) {
+        match cut {
+            Cut::Connection(index) => {
+                if let Some(connection) = connections.get(index) {
+                    connection.cut(Ended::Memory);
+                }
+            }
+            Cut::Stream(index, number) => {
+                let stream =
+                    connections.get(index).and_then(|connection| connection.streams().get(number).cloned());
+                if let Some(stream) = stream {
+                    stream.cut();
+                }
+            }
+        }
+    }
+}
+
+/// A connection as it is weighed.
+#[derive(Debug, Clone)]
+struct Load {
+    /// Open connections of its source.
+    crowd: usize,
+    streams: Vec<StreamLoad>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StreamLoad {
+    held: usize,
+    stands_still: bool,
+}
+
+/// What is to end: indices of connections, and of streams within theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Stream(usize, usize),
+    Connection(usize),
+}
+
+impl Load {
+    fn of(connection: &ConnectionBuffer, now: Instant) -> Self {
+        let streams = connection.streams();
+        let streams = streams.iter().map(|stream| StreamLoad {
+            // What was cut before may yet be held by the connection, and goes with that alone.
+            held: if stream.is_cut() { 0 } else { stream.held() },
+            stands_still: now.saturating_duration_since(stream.taken_at()) >= STILL,
+        });
+        Self { crowd: connection.of_source(), streams: streams.collect() }
+    }
+
+    fn bytes(&self) -> usize {
+        let held: usize = self.streams.iter().map(|stream| stream.held).sum();
+        weight(1, self.streams.len(), held)
+    }
+}
+
+/// About what so many connections and streams take, with the `held` bytes of their answers.
+pub(super) fn weight(connections: usize, streams: usize, held: usize) -> usize {
+    held.saturating_add(connections.saturating_mul(CONNECTION)).saturating_add(streams.saturating_mul(STREAM))
+}
+
+fn choose(loads: &[Load], excess: usize) -> Vec<Cut> {
+    let mut left = excess;
+    let mut take_until_enough = |candidates: Vec<(Cut, usize)>| -> Vec<Cut> {
+        let enough = candidates.into_iter().take_while(|(_, bytes)| {
+            let needed = left > 0;
+            left = left.saturating_sub(*bytes);
+            needed
+        });
+        enough.map(|(cut, _)| cut).collect()
+    };
+    let mut cuts = take_until_enough(streams(loads));
+    cuts.extend(take_until_enough(connections(loads)));
+    cuts
+}
+
+/// Streams that hold something, in the order they are cut.
+fn streams(loads: &[Load]) -> Vec<(Cut, usize)> {
+    let all = loads.iter().enumerate().flat_map(|(index, load)| {
+        let streams = load.streams.iter().enumerate().filter(|(_, stream)| stream.held > 0);
+        streams.map(move |(number, stream)| (Cut::Stream(index, number), *stream, load.crowd))
+    });
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|(_, stream, crowd)| Reverse((stream.stands_still, stream.held.saturating_mul(*crowd))));
+    all.into_iter().map(|(cut, stream, _)| (cut, stream.held.saturating_add(STREAM))).collect()
+}
+
+/// Connections in the order they are cut.
+fn connections(loads: &[Load]) -> Vec<(Cut, usize)> {
+    let mut all: Vec<_> = loads.iter().enumerate().collect();
+    all.sort_by_key(|(_, load)| Reverse(load.bytes().saturating_mul(load.crowd)));
+    all.into_iter().map(|(index, load)| (Cut::Connection(index), load.bytes())).collect()
+}
+
+/// What is worth giving back.
+const GIVE_BACK: usize = 2 * 1024 * 1024;
+const GIVE_BACK_PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_millis(50);
+/// A client that has taken nothing for so long is not reading.
+const STILL: Duration = Duration::from_secs(1);
+/// What an idle TLS connection costs, measured.
+const CONNECTION: usize = 48 * 1024;
+/// What a stream costs beside its answer: its task, its request and the upstream connection it has, measured.
+const STREAM: usize = 12 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(crowd: usize, streams: &[(usize, bool)]) -> Load {
+        let streams = streams.iter().map(|&(held, stands_still)| StreamLoad { held, stands_still }).collect();
+        Load { crowd, streams }
+    }
+
+    #[test]
+    fn streams_that_stand_still_are_cut_first() {
+        let loads = [
+            load(1, &[(200_000, false), (8_000, true)]),
+            load(1, &[(30_000, true), (0, true)]),
+            load(9, &[(8_000, true)]),
+        ];
+        for (excess, wanted) in [
+            (0, &[][..]),
+            (1, &[Cut::Stream(2, 0)]),
+            (20_000, &[Cut::Stream(2, 0)]),
+            (50_000, &[Cut::Stream(2, 0), Cut::Stream(1, 0)]),
+            (81_000, &[Cut::Stream(2, 0), Cut::Stream(1, 0), Cut::Stream(0, 1)]),
+            (90_000, &[Cut::Stream(2, 0), Cut::Stream(1, 0), Cut::Stream(0, 1), Cut::Stream(0, 0)]),
+        ] {
+            assert_eq!(choose(&loads, excess), wanted, "{excess} bytes");
+        }
+    }
+
+    #[test]
+    fn where_streams_are_not_enough_the_heaviest_connections_follow() {
+        let loads = [load(1, &[]), load(40, &[]), load(1, &[(0, false), (0, false)])];
+        assert_eq!(choose(&loads, 1), [Cut::Connection(1)]);
+        assert_eq!(choose(&loads, CONNECTION + 1), [Cut::Connection(1), Cut::Connection(2)]);
+        assert_eq!(choose(&loads, 1 << 30).len(), 3);
+    }
+
+    #[test]
+    fn memory_is_given_back_once_after_each_peak() {
+        let start = now();
+        let mut peak = Peak { most: 0, looked_at: start };
+        for (second, held, over) in [
+            (1, GIVE_BACK, false),
+            (2, 3 * GIVE_BACK, false),
+            (3, GIVE_BACK, true),
+            (4, GIVE_BACK, false),
+            (5, 0, false),
+            (6, 9 * GIVE_BACK, false),
+            (7, 0, true),
+        ] {
+            assert_eq!(peak.is_over(held, start + GIVE_BACK_PERIOD * second), over, "second {second}");
+        }
+        assert!(!peak.is_over(9 * GIVE_BACK, start + GIVE_BACK_PERIOD * 7));
+    }
+
+    #[test]
+    fn a_measurement_is_acted_upon_once() {
+        let (excess, mut seen) = (Excess::default(), 0);
+        assert_eq!(excess.since(&mut seen), 0);
+        excess.publish(7);
+        assert_eq!((excess.since(&mut seen), excess.since(&mut seen)), (7, 0));
+    }
+}
