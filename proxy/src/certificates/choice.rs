@@ -51,7 +51,7 @@ pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
 }
 
 fn candidate(stored: &Stored) -> Result<Option<Candidate>, PairError> {
-    let (Some(chain), Some(key)) = (&stored.chain, &stored.key) else { return Ok(None) };
+    let (Some(Ok(chain)), Some(Ok(key))) = (&stored.chain, &stored.key) else { return Ok(None) };
     let pair = Pair::read(chain, key, &stored.pattern)?;
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
@@ -75,8 +75,8 @@ mod tests {
         Stored {
             issuer: IssuerKey::internal(),
             pattern: Pattern::parse(pattern).unwrap(),
-            chain: Some(chain.into_bytes().into()),
-            key: Some(key.into_bytes().into()),
+            chain: Some(Ok(chain.into_bytes().into())),
+            key: Some(Ok(key.into_bytes().into())),
             metadata: None,
             seen: None,
         }

@@ -52,8 +52,7 @@ pub(super) enum PairError {
 
 impl Pair {
     pub(super) fn read(chain: &[u8], key: &[u8], pattern: &Pattern) -> Result<Self, PairError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).take(MAX_CHAIN).collect();
-        let chain = chain.map_err(|_| PairError::Chain)?;
+        let chain = certificates(chain).ok_or(PairError::Chain)?;
         let leaf = chain.first().ok_or(PairError::Chain)?;
         let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| PairError::Chain)?;
         if !covers(&leaf, pattern) {
@@ -95,6 +94,27 @@ impl Life {
     }
 }
 
+/// The leaf and those intermediates that can be read: Go's PEM reader passes over the others too, and clients often have them.
+/// `None` when the leaf cannot be read.
+fn certificates(chain: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let certificate = |pem: &[u8]| {
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        x509_parser::parse_x509_certificate(&der).ok()?;
+        Some(der)
+    };
+    let mut sections = sections(chain).take(MAX_CHAIN);
+    let leaf = certificate(sections.next()?)?;
+    Some(std::iter::once(leaf).chain(sections.filter_map(certificate)).collect())
+}
+
+/// Each from its label to the next (RFC 7468 §2), so that a broken one does not spoil those behind it.
+fn sections(chain: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts = chain.windows(LABEL.len()).enumerate().filter(|(_, window)| *window == LABEL);
+    let starts: Vec<_> = starts.map(|(at, _)| at).take(MAX_CHAIN + 1).collect();
+    let ends: Vec<_> = starts.iter().skip(1).copied().chain([chain.len()]).collect();
+    starts.into_iter().zip(ends).filter_map(|(start, end)| chain.get(start..end))
+}
+
 /// RFC 9525 §6.3: names are compared with `dNSName` alone, never with a common name.
 fn covers(leaf: &X509Certificate<'_>, pattern: &Pattern) -> bool {
     let Ok(Some(names)) = leaf.subject_alternative_name() else { return false };
@@ -119,6 +139,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
+const LABEL: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// Certificates of a chain that are read; public CAs send two to four.
 const MAX_CHAIN: usize = 10;
 /// Let's Encrypt's limit is 100 names.

@@ -1,3 +1,5 @@
+mod items;
+
 use std::{collections::HashSet, path::PathBuf};
 
 use super::*;
@@ -68,6 +70,15 @@ impl Instance {
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const UNKNOWN: Permission = Permission::Unknown(crate::domains::Doubt::SourceDown);
+
+/// A CA that does not answer.
+fn nobody() -> config::Issuer {
+    config::Issuer {
+        directory: "https://127.0.0.1:9/dir".into(),
+        email: "ops@example.com".into(),
+        roots: None,
+    }
+}
 
 fn name(text: &str) -> ServerName {
     ServerName::parse(text).unwrap()
@@ -200,11 +211,7 @@ async fn a_foreign_lock_is_waited_for_until_it_ends() {
 #[tokio::test]
 async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
     let mut fleet = Fleet::new(None).await;
-    fleet.config.certificates.issuers = vec![config::Issuer {
-        directory: "https://127.0.0.1:9/dir".into(),
-        email: "ops@example.com".into(),
-        roots: None,
-    }];
+    fleet.config.certificates.issuers = vec![nobody()];
     let (first, second) = (fleet.instance(), fleet.instance());
     assert_eq!(first.obtain("down.served.example").await.err(), Some(Refusal::Failed));
     assert_eq!(second.obtain("down.served.example").await.err(), Some(Refusal::BackingOff));

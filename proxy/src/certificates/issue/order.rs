@@ -116,7 +116,7 @@ impl Run<'_> {
         let (name, key) = (&self.goal.name, issuer.key());
         let exact = Pattern::Exact(name.clone());
         let place = self.shelf.stored.iter().find(|stored| stored.issuer == *key && stored.pattern == exact);
-        let metadata = place.and_then(|place| place.metadata.as_ref());
+        let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
         let metadata = metadata.map_or_else(Metadata::default, |text| Metadata::read(text));
         let record = Record {
             directory: issuer.directory().to_owned(),
@@ -128,7 +128,7 @@ impl Run<'_> {
             chain: obtained.chain.as_bytes(),
             key: obtained.key.as_bytes(),
             metadata: &metadata.renewed(&[name.to_string()], obtained.url.as_deref()),
-            replaced: place.and_then(|place| place.seen.as_deref()),
+            replaced: place.and_then(|place| place.seen.as_ref()),
             record: &record,
         };
         commit_patiently(self.inner, &commit).await
@@ -146,7 +146,7 @@ impl Run<'_> {
         self.seen.progress = Progress::Recorded;
         let retry_in = at.duration_since(now).unwrap_or_default();
         warn!(server_name = %self.goal.name, failures = record.failures, ?retry_in, "no issuer gave a certificate");
-        certificate_table::put_record(&self.inner.store, &record).await
+        certificate_table::put_failure(&self.inner.store, &record).await
     }
 }
 

@@ -1,11 +1,13 @@
 //! The form of Caddy's items: `PrimaryKey`, `Contents` (base64), `LastUpdated` (RFC 3339).
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::SystemTime,
+};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use zeroize::Zeroizing;
 
 use crate::store::{Store, StoreError};
 
@@ -13,7 +15,7 @@ use crate::store::{Store, StoreError};
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Items by their `PrimaryKey`, and our record of the name if it was asked for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Found {
     pub(super) items: HashMap<String, Item>,
     pub(super) record: Option<Item>,
@@ -32,16 +34,6 @@ pub(super) fn item(primary: &str, contents: &[u8], now: SystemTime) -> Item {
 
 pub(super) fn encode(contents: &[u8]) -> String {
     STANDARD.encode(contents)
-}
-
-/// `Contents` as it stands in the table.
-pub(super) fn raw(item: &Item) -> Option<&str> {
-    item.get(CONTENTS)?.as_s().ok().map(String::as_str)
-}
-
-/// `Contents` decoded; `None` when it is no base64 text.
-pub(super) fn contents(item: &Item) -> Option<Zeroizing<Vec<u8>>> {
-    STANDARD.decode(raw(item)?).ok().map(Zeroizing::new)
 }
 
 /// Whole seconds of UTC, as RFC 3339 §5.6 writes them. certmagic-storage-dynamodb, `List`: it ends at an item whose
@@ -65,7 +57,9 @@ pub(super) async fn find(
 ) -> Result<Found, StoreError> {
     let tables = store.tables();
     let mut wanted = HashMap::new();
-    let certificates: Vec<_> = keys.into_iter().map(|primary| key(&primary)).collect();
+    // DynamoDB refuses a batch that names a key twice, and two spellings of a directory (`/dir`, `/dir/`) have the same keys.
+    let keys: BTreeSet<String> = keys.into_iter().collect();
+    let certificates: Vec<_> = keys.iter().map(|primary| key(primary)).collect();
     for (table, keys) in [(&tables.certificates, certificates), (&tables.state, Vec::from_iter(record))] {
         if keys.is_empty() {
             continue;

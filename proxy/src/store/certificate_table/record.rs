@@ -137,15 +137,67 @@ impl Record {
 /// Writes `record`, if what is there is not of a later certificate.
 pub async fn put_record(store: &Store, record: &Record) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(record.write()));
-    let put = match record.not_after {
-        None => put.condition_expression("attribute_not_exists(not_after)"),
-        Some(at) => put
-            .condition_expression("attribute_not_exists(not_after) OR not_after <= :not_after")
-            .expression_attribute_values(":not_after", AttributeValue::S(Micros::of(at).to_string())),
-    };
+    let (condition, values) = not_later(record.not_after);
+    let put = put
+        .condition_expression(condition)
+        .set_expression_attribute_values(values.map(|value| [value].into()));
     match put.send().await.map_err(StoreError::from) {
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of a later certificate, or
+/// one whose attributes are malformed, keeps all else and is told of the back-off.
+pub async fn put_failure(store: &Store, record: &Record) -> Result<(), StoreError> {
+    let (condition, values) = not_later(record.not_after);
+    let whole = failure_update(store, record, &record.write(), &FAILURE_AND_TIMES);
+    let whole = values.into_iter().fold(whole.condition_expression(condition), |update, (name, value)| {
+        update.expression_attribute_values(name, value)
+    });
+    match whole.send().await.map_err(StoreError::from) {
+        Ok(_) => Ok(()),
+        Err(StoreError::Conflict) => {
+            failure_update(store, record, &record.write(), &FAILURE).send().await?;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets those of `attributes` that `item` has, and removes the others.
+fn failure_update(
+    store: &Store,
+    record: &Record,
+    item: &Item,
+    attributes: &[&str],
+) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    let (set, removed): (Vec<&str>, Vec<&str>) =
+        attributes.iter().copied().partition(|attribute| item.contains_key(*attribute));
+    let mut text = String::from("SET ");
+    text.push_str(&set.iter().map(|name| format!("#{name} = :{name}")).collect::<Vec<_>>().join(", "));
+    if !removed.is_empty() {
+        text.push_str(" REMOVE ");
+        text.push_str(&removed.iter().map(|name| format!("#{name}")).collect::<Vec<_>>().join(", "));
+    }
+    let update =
+        store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&record.name)));
+    let update = attributes.iter().fold(update.update_expression(text), |update, name| {
+        update.expression_attribute_names(format!("#{name}"), *name)
+    });
+    set.iter().filter_map(|name| Some((name, item.get(*name)?))).fold(update, |update, (name, value)| {
+        update.expression_attribute_values(format!(":{name}"), value.clone())
+    })
+}
+
+/// The condition that an item is not of a later certificate than one that ends at `not_after`, and the values it names.
+fn not_later(not_after: Option<SystemTime>) -> (&'static str, Option<(String, AttributeValue)>) {
+    match not_after {
+        None => ("attribute_not_exists(not_after)", None),
+        Some(at) => (
+            "attribute_not_exists(not_after) OR not_after <= :not_later_than",
+            Some((":not_later_than".to_owned(), AttributeValue::S(Micros::of(at).to_string()))),
+        ),
     }
 }
 
@@ -218,6 +270,9 @@ pub fn shard(name: &ServerName) -> u8 {
 
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
+/// What a failed order changes in any record, and in one that is not of a later certificate.
+const FAILURE: [&str; 3] = ["failures", "retry_at", "problem"];
+const FAILURE_AND_TIMES: [&str; 6] = ["failures", "retry_at", "problem", "expires_at", "due", "due_at"];
 /// How long a record outlives its certificate, or its back-off.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 
