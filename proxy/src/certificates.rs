@@ -2,17 +2,19 @@
 //! Not here: whether a name may be served (`domains`), how items are kept (`store`).
 //! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
 //! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's flight is its own; waiters are
-//! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`).
+//! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
+//! state of the table leads to a second order within the back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
 //!
 //! ```text
 //! obtain -> seat in the name's flight -> [ Goal::next -> one step -> what was seen ]* -> slot
 //! ```
-//! The flight is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`).
+//! The flight is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`, `failure`).
 
 mod acme;
 mod cache;
 mod challenges;
 mod choice;
+mod failure;
 mod flights;
 mod internal;
 mod issue;
@@ -134,6 +136,8 @@ struct Inner {
     challenges: Challenges,
     /// Refusals a moment old, so that those who come again at once cost nothing.
     refusals: moka::sync::Cache<(ServerName, Errand), Refusal>,
+    /// Back-offs that could not be written: until when nothing is ordered for a name.
+    unrecorded: moka::sync::Cache<ServerName, SystemTime>,
     metrics: Metrics,
 }
 
@@ -167,12 +171,20 @@ impl Certificates {
             flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
             challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
             refusals: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(REFUSED_FOR).build(),
+            unrecorded: moka::sync::Cache::builder()
+                .max_capacity(REFUSALS)
+                .time_to_live(FORGOTTEN_AFTER)
+                .build(),
             metrics,
             config: certificates.clone(),
             issuers,
             issuer_keys,
             root,
         });
+        for acme in inner.issuers.iter().filter_map(Issuer::acme) {
+            let acme = Arc::clone(acme);
+            control.spawn(async move { acme.check_account_key().await });
+        }
         let tasks = vec![
             control.spawn(renewal::renew(Arc::clone(&inner))),
             control.spawn(renewal::withdraw(Arc::clone(&inner))),
@@ -216,6 +228,13 @@ impl Certificates {
         }
         let began = Instant::now();
         let outcome = self.inner.wait(name, errand, from).await;
+        // Another errand may have brought one meanwhile: what can be presented is.
+        let outcome = outcome.or_else(|refusal| match refusal {
+            Refusal::Denied => Err(refusal),
+            Refusal::Unknown | Refusal::Busy | Refusal::Slow | Refusal::BackingOff | Refusal::Failed => {
+                self.cached(name).ok_or(refusal)
+            }
+        });
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
         self.inner.metrics.obtained.bump(Ended::of(&outcome));
         outcome
@@ -311,6 +330,13 @@ impl Inner {
 }
 
 impl Issuer {
+    fn acme(&self) -> Option<&Arc<Acme>> {
+        match self {
+            Self::Acme(acme) => Some(acme),
+            Self::Internal(_) => None,
+        }
+    }
+
     fn key(&self) -> &IssuerKey {
         match self {
             Self::Acme(acme) => &acme.issuer,
@@ -347,6 +373,7 @@ fn is_base64url(byte: u8) -> bool {
 /// RFC 8555 §8.3 asks for 128 bits at least; CAs send 43 characters.
 const MAX_TOKEN: usize = 128;
 const REFUSALS: u64 = 10_000;
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

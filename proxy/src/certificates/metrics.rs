@@ -1,11 +1,11 @@
 //! What is counted of certificates.
 
-use prometheus::{Histogram, IntGauge, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
 use super::Refusal;
 use crate::{
     label,
-    telemetry::metrics::{Counters, Histograms, gauge, histogram},
+    telemetry::metrics::{Counters, Histograms, counter, gauge, histogram},
 };
 
 label! {
@@ -82,6 +82,7 @@ pub(super) struct Metrics {
     pub(super) renewals: Counters<Renewed>,
     pub(super) renewed_at: IntGauge,
     pub(super) reads: Counters<Sought>,
+    pub(super) stopped: IntCounter,
 }
 
 impl Metrics {
@@ -139,6 +140,11 @@ impl Metrics {
                 registry,
                 "gatehouse_certificate_reads_total",
                 "Reads of the certificate table.",
+            )?,
+            stopped: counter(
+                registry,
+                "gatehouse_certificate_names_stopped_total",
+                "Names whose orders ended after 30 days of failures.",
             )?,
         })
     }

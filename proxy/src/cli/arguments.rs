@@ -119,6 +119,13 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Forgets that orders for NAME have failed, so that its next handshake or renewal places one at once.
+    Retry {
+        /// A name like `www.example.com`.
+        name: ServerName,
+        #[command(flatten)]
+        form: Form,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,6 +229,8 @@ mod tests {
             ("gatehouse domain list --limit 0", false),
             ("gatehouse certificate show a.example --json", true),
             ("gatehouse certificate show *.a.example", false),
+            ("gatehouse certificate retry a.example --json", true),
+            ("gatehouse certificate retry", false),
             ("gatehouse certificate list --after a.example", false),
             ("gatehouse", false),
         ] {

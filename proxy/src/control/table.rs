@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::wire::{Bookmark, Domain, Page, Reindexed, Tenant};
+use super::wire::{Bookmark, Domain, Page, Reindexed, Retried, Tenant};
 use crate::{
     certificates::listing::{self, Listed},
     config::StaticDomain,
@@ -67,6 +67,21 @@ pub async fn certificates(
     let items = listing::list(store, after.map(|after| &after.0), limit).await?;
     let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
     Ok(Page { next: next.map(|last| Bookmark(last).to_string()), items, misshapen: Vec::new() })
+}
+
+/// Ends the back-off of a name whose orders have failed.
+pub async fn retry(store: &Store, name: &ServerName) -> Result<Retried, StoreError> {
+    let had_failed = listing::retry(store, name).await?;
+    Ok(Retried { server_name: name.clone(), had_failed })
+}
+
+/// Who adds a name has often just mended what its orders failed of. The addition itself does not fail with it.
+pub async fn retry_added(store: &Store, pattern: &Pattern) {
+    let Pattern::Exact(name) = pattern else { return };
+    if let Err(error) = listing::retry(store, name).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(server_name = %name, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
+    }
 }
 
 /// Repairs items made by hand.

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use gatehouse::{
@@ -20,6 +20,8 @@ use testbed::{
     namespace::Namespace,
     network::{EDGE_A, Network},
     pebble::Pebble,
+    relay::Traffic,
+    wait,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -204,4 +206,24 @@ fn a_name_the_ca_cannot_reach_backs_off_with_the_reason() {
     assert!(shown.problem.contains("could not validate"), "{}", shown.problem);
     assert!(shown.retry_at.is_some());
     assert_eq!(pebble.relay.count("newOrder"), 1);
+}
+
+#[test]
+fn a_ca_that_was_away_locks_no_name_out() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = world.instance(&engine, &pebble);
+    pebble.relay.set(Traffic::Cut);
+    for text in ["one.allowed.example", "two.allowed.example"] {
+        assert!(instance.obtain(text).is_err());
+        let failures = instance.show(text).map_or(0, |shown| shown.failures);
+        assert_eq!(failures, 0, "{text}: it is not the name's failure");
+    }
+    pebble.relay.set(Traffic::Pass);
+    for text in ["one.allowed.example", "two.allowed.example"] {
+        wait::until("a certificate", Duration::from_secs(30), || {
+            instance.obtain(text).map(drop).map_err(anyhow::Error::from)
+        })
+        .unwrap();
+    }
 }

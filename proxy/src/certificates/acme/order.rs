@@ -5,7 +5,11 @@ use std::time::{Duration, SystemTime};
 use instant_acme::{Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
 use rcgen::{CertificateParams, DistinguishedName};
 
-use super::{Acme, Issued, OrderError, Prefer, account::is_forgotten, http::retry_after};
+use super::{
+    Acme, Issued, OrderError, Prefer,
+    account::is_forgotten,
+    http::{retry_after, set_validating},
+};
 use crate::{
     certificates::{
         challenges::{Challenges, HTTP, TLS_ALPN},
@@ -40,8 +44,10 @@ impl Acme {
     ) -> Result<Issued, OrderError> {
         let (account, mut order) = self.begin(name).await?;
         despite_nonces!(self.authorize(&mut order, name, prefer, challenges).await)?;
+        set_validating(true);
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Valid]).await?;
+        set_validating(false);
         let key = key::generate()?;
         let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
         // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
@@ -51,7 +57,7 @@ impl Acme {
         await_status(&mut order, &[OrderStatus::Valid]).await?;
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
-        let chain = chain.ok_or(OrderError::Slow)?;
+        let chain = chain.ok_or(OrderError::Slow { validating: false })?;
         let key = key::sec1_pem(key.serialized_der())?;
         Ok(Issued { chain, key, url, account: account.id().to_owned() })
     }

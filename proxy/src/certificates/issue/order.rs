@@ -2,20 +2,22 @@
 
 use std::{
     error::Error as _,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use tracing::{info, warn};
 
-use super::{OrderFailure, Run, record_of};
+use super::{Run, record_of};
 use crate::{
     certificates::{
         Inner, Issuer,
-        acme::{Issued, OrderError, Prefer},
+        acme::{Acme, Blame, Issued, OrderError, Prefer},
         choice::Candidate,
+        failure::{self, Failure, Fault},
         metrics::{Leased, Ordered},
         pair::{Pair, PairError},
-        step::{Errand, Progress, Reading, retry_at},
+        step::{Errand, Grant, Obtained, Progress, Standing},
     },
     domains::{Site, Source},
     name::{Pattern, ServerName},
@@ -28,13 +30,32 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// The CA's limits, kept by the fleet: orders per account, certificates per registered domain.
+    /// Whether the issuer may be asked: it is not left alone, and the fleet's budgets leave an order.
     pub(super) async fn spend(&mut self, issuer: usize) -> Result<(), StoreError> {
         let Some(Issuer::Acme(acme)) = self.inner.issuers.get(issuer) else {
-            self.seen.granted = true;
+            self.seen.grant = Some(Grant::default());
             return Ok(());
         };
-        let (store, config, now) = (&self.inner.store, &self.inner.config, SystemTime::now());
+        let now = SystemTime::now();
+        let pause = acme.find_pause().await?;
+        if pause.as_ref().is_some_and(|pause| now < pause.until) || !self.is_within_budgets(acme, now).await?
+        {
+            self.seen.pass_on();
+            return Ok(());
+        }
+        match pause {
+            None => self.seen.grant = Some(Grant::default()),
+            Some(ended) => match acme.try_after(&ended, now).await? {
+                Some(trial) => self.seen.grant = Some(Grant { pause: Some(trial) }),
+                None => self.seen.pass_on(),
+            },
+        }
+        Ok(())
+    }
+
+    /// The CA's limits, kept by the fleet: orders per account, certificates per registered domain.
+    async fn is_within_budgets(&self, acme: &Acme, now: SystemTime) -> Result<bool, StoreError> {
+        let (store, config) = (&self.inner.store, &self.inner.config);
         let domain = registered_domain(&self.goal.name);
         let scope = format!("{}#{domain}", acme.issuer.as_str());
         let certificates =
@@ -46,107 +67,156 @@ impl Run<'_> {
         };
         let orders = Budget { kind: "orders", scope: acme.issuer.as_str(), per_hour };
         let week = certificates.spent_within(store, WEEK_HOURS, now).await?;
-        self.seen.granted = week < config.orders_per_registered_domain
+        let is_granted = week < config.orders_per_registered_domain
             && orders.spend(store, now).await? == Spend::Grant
             && certificates.spend(store, now).await? == Spend::Grant;
-        if !self.seen.granted {
+        if !is_granted {
             warn!(server_name = %self.goal.name, registered_domain = domain, issuer = acme.issuer.as_str(), "the CA's limits leave no order now");
-            self.seen.pass_on(false);
         }
-        Ok(())
+        Ok(is_granted)
     }
 
     /// The lease is renewed while the order goes on. One that was lost does not end it: the commit tells.
-    pub(super) async fn order(&mut self, index: usize) {
-        let Some(issuer) = self.inner.issuers.get(index) else { return };
+    pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
+        let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = Instant::now();
-        let ordered = {
+        let outcome = {
             let order = issue(self.inner, issuer, &self.goal.name, self.prefer());
-            let keep = keep_lease(self.inner, self.lock.as_ref());
+            let keep = keep_lease(self.inner, lock);
             tokio::select! { ordered = order => ordered, never = keep => match never {} }
         };
         let seconds = began.elapsed().as_secs_f64();
         self.inner.metrics.order_seconds.observe(issuer.kind(), seconds);
-        match ordered {
-            Ok((obtained, pair)) => {
+        match outcome {
+            Ok((given, pair)) => {
                 self.inner.metrics.orders.bump(Ordered::Issue);
                 info!(server_name = %self.goal.name, issuer = issuer.name(), seconds, "certificate issued");
-                self.obtained = Some((index, obtained, pair));
-                self.seen.progress = Progress::Obtained;
+                if let (Issuer::Acme(acme), Some(_)) = (issuer, grant.pause) {
+                    acme.end_pause().await;
+                }
+                let pattern = Pattern::Exact(self.goal.name.clone());
+                let candidate = Candidate { pair, issuer: issuer.key().clone(), pattern };
+                self.seen.obtain(Obtained { issuer: index, issued: given, candidate });
             }
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
                 let cause = error.source().map(ToString::to_string);
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
-                self.failure =
-                    Some(OrderFailure { problem: error.to_string(), retry_after: error.retry_after() });
-                self.seen.pass_on(true);
+                let fault = self.fault(issuer, grant, &error).await;
+                let is_held = self.is_held(lock).await;
+                self.seen.fail(Failure { fault, problem: error.to_string() }, is_held);
             }
         }
+    }
+
+    async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> Fault {
+        let now = SystemTime::now();
+        match (error.blame(registered_domain(&self.goal.name)), issuer) {
+            (Blame::Name, _) => Fault::Name,
+            (Blame::Limit, _) => Fault::Limit(failure::limited_until(now, error.retry_after())),
+            (Blame::Issuer, Issuer::Acme(acme)) => {
+                Fault::Issuer(acme.begin_pause(grant.pause, error, now).await)
+            }
+            (Blame::Nobody, _) | (Blame::Issuer, Issuer::Internal(_)) => Fault::Nobody,
+        }
+    }
+
+    /// Caddy takes locks blindly, and an order that fails because it did is followed by its certificate. A store that does not
+    /// answer takes no lease away.
+    async fn is_held(&self, lock: &Lock) -> bool {
+        let renewed = lock.renew(&self.inner.store, *self.inner.config.lease, SystemTime::now()).await;
+        let is_held = !matches!(renewed, Ok(false));
+        if !is_held {
+            self.inner.metrics.leases.bump(Leased::Lost);
+        }
+        is_held
     }
 
     fn prefer(&self) -> Prefer {
         let failures = self.shelf.record.as_ref().map_or(0, |record| record.failures);
-        prefer(failures, self.site.as_deref(), Micros::of(SystemTime::now()))
+        let site = match &self.seen.standing {
+            Some(Standing::Allow(site)) => Some(&**site),
+            None | Some(Standing::Deny | Standing::Unknown) => None,
+        };
+        prefer(failures, site, Micros::of(SystemTime::now()))
     }
 
-    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
-        let Some((index, obtained, pair)) = self.obtained.take() else { return Ok(()) };
-        let Some(issuer) = self.inner.issuers.get(index) else { return Ok(()) };
-        match self.put(issuer, &obtained, &pair).await {
-            Ok(()) => {
-                self.seen.reading =
-                    Some(Reading { certificate: Some(pair.life), retry_at: None, under_lease: true });
-                self.seen.progress = Progress::Ordering { failed: false };
-                let pattern = Pattern::Exact(self.goal.name.clone());
-                self.best = Some(Candidate { pair, issuer: issuer.key().clone(), pattern });
-                Ok(())
-            }
+    pub(super) async fn commit(&mut self, obtained: Arc<Obtained>) {
+        match self.put(&obtained).await {
+            Ok(()) => self.seen.progress = Progress::Done(obtained.candidate.clone()),
             Err(StoreError::Conflict) => {
                 self.inner.metrics.orders.bump(Ordered::Overtaken);
-                (self.seen.progress, self.seen.reading) = (Progress::Overtaken, None);
-                Ok(())
+                self.seen.fail_to_commit(obtained);
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                warn_of(
+                    &self.goal.name,
+                    &error,
+                    "the table did not take the certificate; it is presented from memory",
+                );
+                self.seen.progress = Progress::Done(obtained.candidate.clone());
+                self.remember_failure(&Failure::not_kept()).await;
+            }
         }
     }
 
     /// In the place of what was read under the lease, unknown metadata kept.
-    async fn put(&self, issuer: &Issuer, obtained: &Issued, pair: &Pair) -> Result<(), StoreError> {
-        let (name, key) = (&self.goal.name, issuer.key());
+    async fn put(&self, obtained: &Obtained) -> Result<(), StoreError> {
+        let (name, issued) = (&self.goal.name, &obtained.issued);
+        let key = &obtained.candidate.issuer;
         let exact = Pattern::Exact(name.clone());
         let place = self.shelf.stored.iter().find(|stored| stored.issuer == *key && stored.pattern == exact);
         let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
         let metadata = metadata.map_or_else(Metadata::default, |text| Metadata::read(text));
+        let directory = self.inner.issuers.get(obtained.issuer).map(Issuer::directory).unwrap_or_default();
         let record = Record {
-            directory: issuer.directory().to_owned(),
-            account: obtained.account.clone(),
-            ..record_of(name, key.as_str(), pair)
+            directory: directory.to_owned(),
+            account: issued.account.clone(),
+            ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
         let commit = Commit {
             issuer: key,
-            chain: obtained.chain.as_bytes(),
-            key: obtained.key.as_bytes(),
-            metadata: &metadata.renewed(&[name.to_string()], obtained.url.as_deref()),
+            chain: issued.chain.as_bytes(),
+            key: issued.key.as_bytes(),
+            metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()),
             replaced: place.and_then(|place| place.seen.as_ref()),
             record: &record,
         };
         commit_patiently(self.inner, &commit).await
     }
 
-    pub(super) async fn record_failure(&mut self) -> Result<(), StoreError> {
-        let now = SystemTime::now();
-        let mut record = self.shelf.record.clone().unwrap_or_else(|| Record::new(&self.goal.name));
-        let failure = self.failure.take();
-        record.failures = record.failures.saturating_add(1);
-        let at = retry_at(now, record.failures, failure.as_ref().and_then(|failure| failure.retry_after));
-        record.retry_at = Some(at);
-        record.problem =
-            failure.map(|failure| failure.problem.chars().take(MAX_PROBLEM).collect()).unwrap_or_default();
-        self.seen.progress = Progress::Recorded;
-        let retry_in = at.duration_since(now).unwrap_or_default();
-        warn!(server_name = %self.goal.name, failures = record.failures, ?retry_in, "no issuer gave a certificate");
-        certificate_table::put_failure(&self.inner.store, &record).await
+    /// `instead` is a certificate that is presented all the same.
+    pub(super) async fn record_failure(
+        &mut self,
+        failure: &Failure,
+        instead: Option<Candidate>,
+    ) -> Result<(), StoreError> {
+        self.seen.progress = instead.map_or(Progress::Recorded, Progress::Done);
+        self.remember_failure(failure).await;
+        Ok(())
+    }
+
+    /// In the table, else in memory: whatever the table holds or takes, the next order waits.
+    async fn remember_failure(&self, failure: &Failure) {
+        let (name, now) = (&self.goal.name, SystemTime::now());
+        let before = self.shelf.record.clone().unwrap_or_else(|| Record::new(name));
+        let record = failure::after(&before, failure, now);
+        if let Some(at) = record.retry_at {
+            let retry_in = at.duration_since(now).unwrap_or_default();
+            warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer gave a certificate");
+        } else {
+            self.inner.metrics.stopped.inc();
+            warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` begins anew");
+        }
+        if let Err(error) = certificate_table::put_failure(&self.inner.store, &record).await {
+            warn_of(
+                name,
+                &error,
+                "the failure was not recorded; this instance alone waits with the next order",
+            );
+            let at = record.retry_at.unwrap_or(now + UNRECORDED);
+            self.inner.unrecorded.insert(name.clone(), at);
+        }
     }
 }
 
@@ -176,23 +246,35 @@ async fn issue(
         Issuer::Internal(internal) => internal.issue(name, SystemTime::now())?,
     };
     let pair = Pair::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
-    let unusable = |error: PairError| OrderError::Refused { problem: error.to_string(), retry_after: None };
-    Ok((obtained, pair.map_err(unusable)?))
+    let unusable = |error: PairError| OrderError::Unusable { problem: error.to_string() };
+    let pair = pair.map_err(unusable)?;
+    // Else each hello would find it expired, and order the next.
+    if !pair.is_valid(SystemTime::now()) {
+        let problem = "it has expired by this machine's clock; see whether that is right".to_owned();
+        return Err(OrderError::Unusable { problem });
+    }
+    Ok((obtained, pair))
 }
 
 /// Never ends: it goes with the order.
-async fn keep_lease(inner: &Inner, lock: Option<&Lock>) -> std::convert::Infallible {
+async fn keep_lease(inner: &Inner, lock: &Lock) -> std::convert::Infallible {
     let life = *inner.config.lease;
     let mut is_held = true;
     loop {
         tokio::time::sleep(life / 3).await;
-        let Some(lock) = lock.filter(|_| is_held) else { continue };
+        if !is_held {
+            continue;
+        }
         // A store that does not answer now may answer before the lease ends.
         if let Ok(false) = lock.renew(&inner.store, life, SystemTime::now()).await {
             is_held = false;
             inner.metrics.leases.bump(Leased::Lost);
         }
     }
+}
+
+fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
+    warn!(server_name = %name, error = error as &dyn std::error::Error, "{what}");
 }
 
 /// A certificate that was paid for is not given up at the first failure of the table.
@@ -210,11 +292,14 @@ async fn commit_patiently(inner: &Inner, commit: &Commit<'_>) -> Result<(), Stor
 
 fn outcome_of(error: &OrderError) -> Ordered {
     match error {
-        OrderError::Refused { .. } | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
+        OrderError::Refused(_) | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
-        OrderError::Unreachable(_) => Ordered::Unreachable,
-        OrderError::Slow => Ordered::Slow,
-        OrderError::Store(_) | OrderError::Key(_) => Ordered::Internal,
+        OrderError::Unreachable { .. } => Ordered::Unreachable,
+        OrderError::Slow { .. } => Ordered::Slow,
+        OrderError::Store(_)
+        | OrderError::Key(_)
+        | OrderError::AccountKey { .. }
+        | OrderError::Unusable { .. } => Ordered::Internal,
     }
 }
 
@@ -227,8 +312,9 @@ fn registered_domain(name: &ServerName) -> &str {
 const FEED_DELAY: Duration = Duration::from_secs(15);
 const COMMIT_ATTEMPTS: u32 = 5;
 const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+/// How long this instance alone remembers that a name's orders have stopped.
+const UNRECORDED: Duration = Duration::from_hours(24);
 const WEEK_HOURS: u64 = 7 * 24;
-const MAX_PROBLEM: usize = 500;
 
 #[cfg(test)]
 mod tests {

@@ -128,6 +128,26 @@ async fn what_caddy_reads_is_served_and_costs_no_order() {
     }
 }
 
+/// Another writer keeps changing the chain to something that cannot be used, so that no commit's condition holds for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_takes_no_commit_costs_no_third_order() {
+    let fleet = Fleet::new(None).await;
+    let instances = [fleet.instance(), fleet.instance()];
+    let store = fleet.store();
+    let writer = tokio::spawn(async move {
+        for n in 0_u64.. {
+            put(&store, item("crt", Some(encoded(n.to_string())))).await;
+        }
+    });
+    for n in 0..12 {
+        let _ = instances[n % 2].obtain(SITE).await;
+        instances[n % 2].certificates.inner.refusals.invalidate_all();
+    }
+    writer.abort();
+    let orders = instances[0].orders() + instances[1].orders();
+    assert!(orders <= 2, "{orders} orders");
+}
+
 /// Items of our own table that somebody has written by hand must not hide the back-off, either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_record_does_not_hide_the_back_off() {
@@ -145,17 +165,46 @@ async fn a_malformed_record_does_not_hide_the_back_off() {
         ("issuer", AttributeValue::Null(true)),
         ("expires_at", text("never")),
     ] {
-        let mut fleet = Fleet::new(None).await;
-        fleet.config.certificates.issuers = vec![nobody()];
-        let (first, second) = (fleet.instance(), fleet.instance());
+        let fleet = Fleet::new(None).await;
+        let (store, site, now) = (fleet.store(), name(SITE), SystemTime::now());
         let mut record = Item::from([
             ("pk".to_owned(), text(format!("name#{SITE}"))),
             ("sk".to_owned(), text("certificate")),
         ]);
         record.insert(attribute.to_owned(), value.clone());
-        let put = first.store.client().put_item().table_name(&first.store.tables().state);
+        let put = store.client().put_item().table_name(&store.tables().state);
         put.set_item(Some(record)).send().await.unwrap();
-        assert_eq!(first.obtain(SITE).await.err(), Some(Refusal::Failed), "{attribute} {value:?}");
-        assert_eq!(second.obtain(SITE).await.err(), Some(Refusal::BackingOff), "{attribute} {value:?}");
+        let read = async || certificate_table::read(&store, &[IssuerKey::internal()], &site).await.unwrap();
+        let before = read().await.record.unwrap();
+        let failure = failure::Failure { fault: failure::Fault::Name, problem: "why".to_owned() };
+        let failed = failure::after(&before, &failure, now);
+        certificate_table::put_failure(&store, &failed).await.unwrap();
+        let record = read().await.record.unwrap();
+        assert!(record.retry_at.is_some_and(|at| at > now), "{attribute} {value:?}: {record:?}");
+        assert_eq!((record.problem.as_str(), record.failures), ("why", failed.failures), "{attribute}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_key_that_cannot_be_used_is_named() {
+    let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap().serialize_pem();
+    for (case, contents) in [
+        ("P-384", Some(encoded(&p384))),
+        ("no PEM", Some(encoded("key"))),
+        ("no contents", None),
+        ("type B", Some(AttributeValue::B(Blob::new(p384.clone())))),
+    ] {
+        let mut fleet = Fleet::new(None).await;
+        fleet.config.certificates.issuers = vec![nobody()];
+        let instance = fleet.instance();
+        let key = "acme/127.0.0.1-9-dir/users/ops@example.com/ops.key";
+        let mut item = Item::from([("PrimaryKey".to_owned(), text(key))]);
+        item.extend(contents.map(|contents| ("Contents".to_owned(), contents)));
+        put(&instance.store, item).await;
+        assert_eq!(instance.obtain(SITE).await.err(), Some(Refusal::Failed), "{case}");
+        let keys = [IssuerKey::of_directory(&nobody().directory)];
+        let shown = listing::show(&instance.store, &keys, &name(SITE)).await.unwrap().unwrap();
+        assert!(shown.problem.contains(key), "{case}: {}", shown.problem);
+        assert_eq!(shown.failures, 0, "{case}: it is not the name's failure");
     }
 }

@@ -61,6 +61,12 @@ impl Lock {
         }
     }
 
+    /// One that was never taken.
+    #[cfg(test)]
+    pub(crate) fn untaken(name: &ServerName) -> Self {
+        Self { key: keys::lock(name), holder: Holder::random().unwrap() }
+    }
+
     async fn read(&self, store: &Store) -> Result<Option<Item>, StoreError> {
         let get = store.client().get_item().table_name(&store.tables().certificates).consistent_read(true);
         Ok(get.set_key(Some(item::key(&self.key))).send().await?.item)

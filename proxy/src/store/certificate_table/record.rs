@@ -39,6 +39,10 @@ pub struct Record {
     pub retry_at: Option<SystemTime>,
     /// What the last failed order failed of.
     pub problem: String,
+    /// Since when the CA has found nothing but fault with the name.
+    pub failing_since: Option<SystemTime>,
+    /// When that had lasted so long that nothing is ordered any more.
+    pub stopped_at: Option<SystemTime>,
 }
 
 /// A name whose record is due.
@@ -65,7 +69,16 @@ impl Record {
             failures: 0,
             retry_at: None,
             problem: String::new(),
+            failing_since: None,
+            stopped_at: None,
         }
+    }
+
+    /// As if no order had failed.
+    #[must_use]
+    pub fn without_failures(self) -> Self {
+        let problem = String::new();
+        Self { failures: 0, retry_at: None, problem, failing_since: None, stopped_at: None, ..self }
     }
 
     /// Reads an item; attributes that are not what they should be count as absent.
@@ -90,6 +103,8 @@ impl Record {
             failures: failures.unwrap_or_default(),
             retry_at: instant("retry_at"),
             problem: text("problem"),
+            failing_since: instant("failing_since"),
+            stopped_at: instant("stopped_at"),
         })
     }
 
@@ -106,9 +121,13 @@ impl Record {
                 item.insert(attribute.to_owned(), AttributeValue::S(text.clone()));
             }
         }
-        for (attribute, at) in
-            [("not_after", self.not_after), ("renew_at", self.renew_at), ("retry_at", self.retry_at)]
-        {
+        for (attribute, at) in [
+            ("not_after", self.not_after),
+            ("renew_at", self.renew_at),
+            ("retry_at", self.retry_at),
+            ("failing_since", self.failing_since),
+            ("stopped_at", self.stopped_at),
+        ] {
             if let Some(at) = at {
                 item.insert(attribute.to_owned(), AttributeValue::S(Micros::of(at).to_string()));
             }
@@ -121,12 +140,14 @@ impl Record {
     /// What has a certificate is due when it is to be renewed, and after a failure not before the next attempt. What has none
     /// waits for its next hello, and is forgotten when none comes.
     fn write_due(&self, item: &mut Item) {
-        let last = [self.not_after, self.retry_at].into_iter().flatten().max();
+        // What has stopped is shown for long: it would be tried again as soon as it is forgotten.
+        let shown = self.stopped_at.map(|at| at + STOPPED_KEPT);
+        let last = [self.not_after, self.retry_at, shown].into_iter().flatten().max();
         if let Some(last) = last {
             let expires = epoch_millis(last + KEPT) / 1000;
             item.insert("expires_at".to_owned(), AttributeValue::N(expires.to_string()));
         }
-        if let Some(renew_at) = self.renew_at {
+        if let Some(renew_at) = self.renew_at.filter(|_| self.stopped_at.is_none()) {
             let due_at = self.retry_at.map_or(renew_at, |retry_at| retry_at.max(renew_at));
             item.insert("due".to_owned(), AttributeValue::S(shard_text(shard(&self.name))));
             item.insert("due_at".to_owned(), AttributeValue::S(Micros::of(due_at).to_string()));
@@ -271,8 +292,11 @@ pub fn shard(name: &ServerName) -> u8 {
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
 /// What a failed order changes in any record, and in one that is not of a later certificate.
-const FAILURE: [&str; 3] = ["failures", "retry_at", "problem"];
-const FAILURE_AND_TIMES: [&str; 6] = ["failures", "retry_at", "problem", "expires_at", "due", "due_at"];
+const FAILURE: [&str; 5] = ["failures", "retry_at", "problem", "failing_since", "stopped_at"];
+const FAILURE_AND_TIMES: [&str; 8] =
+    ["failures", "retry_at", "problem", "failing_since", "stopped_at", "expires_at", "due", "due_at"];
+/// How long it is shown that a name's orders have stopped.
+const STOPPED_KEPT: Duration = Duration::from_hours(365 * 24);
 /// How long a record outlives its certificate, or its back-off.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 
@@ -289,7 +313,7 @@ mod tests {
             #[test]
             fn records_read_back_as_they_were_written(
                 texts in proptest::collection::vec("\\PC{0,20}", 5),
-                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 3),
+                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 5),
                 failures: u32,
             ) {
                 let name = ServerName::parse("a.example").unwrap();
@@ -297,7 +321,8 @@ mod tests {
                 let record = Record {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
                     serial: texts[3].clone(), problem: texts[4].clone(),
-                    not_after: at(0), renew_at: at(1), retry_at: at(2), failures, ..Record::new(&name)
+                    not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), failures,
+                    ..Record::new(&name)
                 };
                 prop_assert_eq!(Record::read(&name, &record.write()).unwrap(), record);
             }
