@@ -16,6 +16,7 @@ mod challenges;
 mod choice;
 mod failure;
 mod flights;
+mod hourly;
 mod internal;
 mod issue;
 mod key;
@@ -36,6 +37,7 @@ use arc_swap::ArcSwapOption;
 use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
+use tracing::warn;
 
 pub use acme::AcmeError;
 pub use internal::{InternalError, Root};
@@ -44,12 +46,17 @@ use crate::{
     config,
     domains::{Domains, Permission},
     name::{Pattern, ServerName},
-    store::{Store, certificate_table::IssuerKey},
+    store::{
+        Store,
+        certificate_table::{IssuerKey, Shelf},
+    },
 };
 use acme::Acme;
 use cache::Cache;
 use challenges::Challenges;
+use choice::Unusable;
 use flights::{Flights, Seat};
+use hourly::Hourly;
 use internal::Internal;
 use metrics::{Ended, Metrics};
 use step::Errand;
@@ -138,6 +145,7 @@ struct Inner {
     refusals: moka::sync::Cache<(ServerName, Errand), Refusal>,
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
+    warned: Hourly,
     metrics: Metrics,
 }
 
@@ -175,6 +183,7 @@ impl Certificates {
                 .max_capacity(REFUSALS)
                 .time_to_live(FORGOTTEN_AFTER)
                 .build(),
+            warned: Hourly::default(),
             metrics,
             config: certificates.clone(),
             issuers,
@@ -316,6 +325,15 @@ impl Inner {
                 self.refusals.insert(route.clone(), refusal);
             }
             None | Some(Refusal::Denied | Refusal::Busy | Refusal::Slow) => {}
+        }
+    }
+
+    /// Says what of what was `found` cannot be used, once an hour of an item.
+    fn warn_of_unusable(&self, found: &Shelf) {
+        for Unusable { item, problem } in choice::unusable(found) {
+            if self.warned.is_due(&item, Instant::now()) {
+                warn!(item, problem, "an item of the certificate table cannot be used");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::pair::{Pair, PairError};
 use crate::{
     name::Pattern,
-    store::certificate_table::{IssuerKey, Shelf, Stored},
+    store::certificate_table::{IssuerKey, ItemKind, Metadata, Shelf, Stored},
 };
 
 /// A certificate of the table.
@@ -47,6 +47,58 @@ pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
         Some(best) if best.pair.is_valid(now) || !torn => Choice::Take(best),
         _ if torn => Choice::Torn,
         _ => Choice::Nothing,
+    }
+}
+
+/// An item of the table that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusable {
+    pub(super) item: String,
+    /// What is wrong with it, to be read behind the item.
+    pub(super) problem: String,
+}
+
+/// What cannot be used of what the table holds. A certificate that has expired is not among it.
+pub(super) fn unusable(shelf: &Shelf) -> Vec<Unusable> {
+    let of_stored = |stored: &Stored| {
+        let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
+        problems(stored).into_iter().map(unusable).collect::<Vec<_>>()
+    };
+    shelf.stored.iter().flat_map(of_stored).collect()
+}
+
+fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
+    let parts = [
+        (ItemKind::Chain, &stored.chain),
+        (ItemKind::Key, &stored.key),
+        (ItemKind::Metadata, &stored.metadata),
+    ];
+    let mut problems: Vec<_> = parts
+        .into_iter()
+        .filter_map(|(kind, part)| Some((kind, part.as_ref()?.as_ref().err()?.to_string())))
+        .collect();
+    match (&stored.chain, &stored.key) {
+        (Some(Ok(chain)), Some(Ok(key))) => {
+            problems.extend(Pair::read(chain, key, &stored.pattern).err().map(of_pair));
+        }
+        (Some(_), None) => problems.push((ItemKind::Key, "is not there, and its chain is".to_owned())),
+        (None, Some(_)) => problems.push((ItemKind::Chain, "is not there, and its key is".to_owned())),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    if let Some(Ok(metadata)) = &stored.metadata
+        && !Metadata::is_whole(metadata)
+    {
+        problems.push((ItemKind::Metadata, "is no JSON object".to_owned()));
+    }
+    problems
+}
+
+fn of_pair(error: PairError) -> (ItemKind, String) {
+    match error {
+        PairError::Chain => (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned()),
+        PairError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
+        PairError::Key => (ItemKind::Key, "holds no private key in PEM that can sign".to_owned()),
+        PairError::Mismatch => (ItemKind::Key, "holds the private key of another certificate".to_owned()),
     }
 }
 
@@ -126,6 +178,44 @@ mod tests {
         let Shelf { stored: mut both, .. } = shelf;
         both.push(stored("*.b.example", now, HOUR));
         assert!(matches!(choose(&Shelf { stored: both, record: None }, now), Choice::Take(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_item_is_said_of_the_item_at_fault() {
+        use crate::store::certificate_table::ContentsError::{Encoding, Type};
+        const STEM: &str = "certificates/gatehouse-internal/a.b.example/a.b.example";
+        let now = SystemTime::now();
+        let good = || stored("a.b.example", now - HOUR * 2, HOUR);
+        let other = || stored("a.b.example", now, HOUR);
+        let read = |text: &str| Some(Ok(text.as_bytes().to_vec().into()));
+        for (stored, expected) in [
+            (good(), &[][..]),
+            (
+                Stored { chain: Some(Err(Type("B"))), ..good() },
+                &["crt has `Contents` of type B, not of type S"],
+            ),
+            (Stored { key: Some(Err(Encoding)), ..good() }, &["key has `Contents` that are not base64"]),
+            (
+                Stored { chain: read("chain"), ..good() },
+                &["crt holds no certificate in PEM that can be read"],
+            ),
+            (Stored { key: read("key"), ..good() }, &["key holds no private key in PEM that can sign"]),
+            (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
+            (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),
+            (Stored { chain: None, ..good() }, &["crt is not there, and its key is"]),
+            (Stored { metadata: read("{"), ..good() }, &["json is no JSON object"]),
+            (Stored { metadata: read("{}"), ..good() }, &[]),
+            (
+                Stored { chain: Some(Err(Encoding)), metadata: Some(Err(Type("N"))), ..good() },
+                &["crt has `Contents` that are not base64", "json has `Contents` of type N, not of type S"],
+            ),
+        ] {
+            let found = unusable(&Shelf { stored: vec![stored], record: None });
+            let found: Vec<_> =
+                found.iter().map(|found| format!("{} {}", found.item, found.problem)).collect();
+            let expected: Vec<_> = expected.iter().map(|text| format!("{STEM}.{text}")).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Run<'_> {
                 Choice::Nothing | Choice::Torn => break,
             }
         }
+        self.inner.warn_of_unusable(&self.shelf);
         self.seen.reading = Some(Reading {
             certificate,
             back_off: self.inner.back_off(&self.goal.name, self.shelf.record.as_ref(), now),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{Choice, choose};
+use super::choice::{Choice, choose, unusable};
 use crate::{
     name::ServerName,
     store::{
@@ -42,6 +42,9 @@ pub struct Summary {
     /// When orders of the name stopped for that.
     #[serde(default)]
     pub stopped_at: Option<Micros>,
+    /// Items of the table that cannot be used, each with what is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<String>,
 }
 
 /// A certificate as operators see it.
@@ -103,7 +106,9 @@ pub async fn show(
         }),
         Choice::Torn | Choice::Nothing => None,
     };
-    if certificate.is_none() && shelf.record.is_none() {
+    let unusable: Vec<_> =
+        unusable(&shelf).iter().map(|unusable| format!("`{}` {}", unusable.item, unusable.problem)).collect();
+    if certificate.is_none() && shelf.record.is_none() && unusable.is_empty() {
         return Ok(None);
     }
     let record = shelf.record.unwrap_or_else(|| certificate_table::Record::new(name));
@@ -115,6 +120,7 @@ pub async fn show(
         problem: record.problem,
         failing_since: record.failing_since.map(Micros::of),
         stopped_at: record.stopped_at.map(Micros::of),
+        unusable,
     }))
 }
 

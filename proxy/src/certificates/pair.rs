@@ -34,7 +34,7 @@ pub(super) struct Life {
 }
 
 /// Why a chain and a key make no certificate.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PairError {
     /// The chain is no PEM of certificates.
     #[error("the chain cannot be read")]

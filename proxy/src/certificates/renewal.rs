@@ -149,6 +149,7 @@ async fn refresh(inner: &Inner) {
         let Ok(shelf) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await else {
             return;
         };
+        inner.warn_of_unusable(&shelf);
         if let Choice::Take(best) = choose(&shelf, now) {
             // One that nobody renewed is looked at again, but not in every round.
             let stale_at = best.pair.life.renew_at(&name).max(now + *inner.config.renewal_period * 5);

@@ -70,6 +70,9 @@ fn shown(summary: &Summary) -> String {
         let _ =
             writeln!(text, "stopped     {at}: nothing is ordered until `gatehouse certificate retry {name}`");
     }
+    for unusable in &summary.unusable {
+        let _ = writeln!(text, "unusable    {unusable}");
+    }
     if let Some(retry_at) = summary.retry_at {
         let _ = writeln!(text, "retry at    {retry_at}");
     }

@@ -208,3 +208,23 @@ async fn an_account_key_that_cannot_be_used_is_named() {
         assert_eq!(shown.failures, 0, "{case}: it is not the name's failure");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_cannot_be_used_is_told_of_with_what_is_wrong() {
+    for (case, items) in unusable() {
+        let fleet = Fleet::new(None).await;
+        let instance = fleet.instance();
+        for item in items {
+            put(&instance.store, item).await;
+        }
+        let shown = instance.shown(SITE).await.unwrap_or_else(|| panic!("{case}: nothing is shown"));
+        assert!(!shown.unusable.is_empty(), "{case}");
+        instance.obtain(SITE).await.unwrap();
+        for told in &shown.unusable {
+            let item = told.split('`').nth(1).unwrap();
+            let is_due = instance.certificates.inner.warned.is_due(item, Instant::now());
+            assert!(!is_due, "{case}: nothing was said of {told}");
+        }
+        assert!(instance.shown(SITE).await.unwrap().unusable.is_empty(), "{case}: replaced");
+    }
+}

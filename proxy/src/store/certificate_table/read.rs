@@ -38,6 +38,30 @@ pub struct Stored {
     pub seen: Option<Version>,
 }
 
+/// The items of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemKind {
+    /// The chain.
+    Chain,
+    /// The private key.
+    Key,
+    /// Caddy's metadata.
+    Metadata,
+}
+
+impl Stored {
+    /// The `PrimaryKey` of one of its items.
+    #[must_use]
+    pub fn item(&self, kind: ItemKind) -> String {
+        let keys = self.issuer.site(&self.pattern);
+        match kind {
+            ItemKind::Chain => keys.chain,
+            ItemKind::Key => keys.key,
+            ItemKind::Metadata => keys.metadata,
+        }
+    }
+}
+
 /// One item of a certificate; none when it is not there.
 pub type Part = Option<Result<Contents, ContentsError>>;
 
