@@ -146,6 +146,8 @@ struct Inner {
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
     warned: Hourly,
+    /// Budgets of orders that were found spent a moment ago.
+    spent: moka::sync::Cache<String, ()>,
     metrics: Metrics,
 }
 
@@ -184,6 +186,7 @@ impl Certificates {
                 .time_to_live(FORGOTTEN_AFTER)
                 .build(),
             warned: Hourly::default(),
+            spent: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(SPENT_FOR).build(),
             metrics,
             config: certificates.clone(),
             issuers,
@@ -233,6 +236,10 @@ impl Certificates {
             return Ok(slot);
         }
         if !permission.allows_reads() {
+            return Err(Refusal::Unknown);
+        }
+        // Below a wildcard anybody makes up labels, each a read of the table: not beyond the budget of look-ups.
+        if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(from) {
             return Err(Refusal::Unknown);
         }
         let began = Instant::now();
@@ -295,7 +302,7 @@ impl Inner {
         if errand == Errand::Load && !self.domains.admits_lookup(from) {
             return Err(Refusal::Unknown);
         }
-        let seat = self.fly(name, errand)?;
+        let seat = self.fly(name, errand, Some(from))?;
         self.measure_waiters();
         let outcome = tokio::time::timeout(*self.config.wait, seat.outcome()).await;
         self.measure_waiters();
@@ -303,13 +310,18 @@ impl Inner {
     }
 
     /// A seat in the flight of `name`, which begins on the control runtime if there is none.
-    fn fly(self: &Arc<Self>, name: &ServerName, errand: Errand) -> Result<Seat, Refusal> {
+    fn fly(
+        self: &Arc<Self>,
+        name: &ServerName,
+        errand: Errand,
+        from: Option<IpAddr>,
+    ) -> Result<Seat, Refusal> {
         let route = (name.clone(), errand);
         self.flights.join(&route, |landing| {
             let (inner, route) = (Arc::clone(self), route.clone());
             self.control.spawn(async move {
                 inner.metrics.in_flight.inc();
-                let outcome = issue::run(&inner, &route.0, errand).await;
+                let outcome = issue::run(&inner, &route.0, errand, from).await;
                 inner.metrics.in_flight.dec();
                 inner.remember(&route, outcome.as_ref().err().copied());
                 inner.measure();
@@ -392,6 +404,8 @@ fn is_base64url(byte: u8) -> bool {
 const MAX_TOKEN: usize = 128;
 const REFUSALS: u64 = 10_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+/// Within the hour of a budget it may be a setting that grows, or an hour that ends.
+const SPENT_FOR: Duration = Duration::from_mins(1);
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

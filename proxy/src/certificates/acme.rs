@@ -16,7 +16,7 @@ use std::{
 };
 
 pub(super) use blame::Blame;
-use instant_acme::Account;
+use instant_acme::{Account, CertificateIdentifier};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -60,6 +60,21 @@ pub(super) enum Prefer {
     Http,
     /// For a name whose http-01 failed before, and which every instance knows by now.
     TlsAlpn,
+}
+
+/// How an order is to be placed.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) prefer: Prefer,
+    pub(super) replaces: Option<Replaced>,
+}
+
+/// A certificate that a new one replaces (RFC 9773 §5). CAs exempt such orders from their limits.
+#[derive(Debug, Clone)]
+pub(super) struct Replaced {
+    pub(super) certificate: CertificateIdentifier<'static>,
+    /// The account that ordered it.
+    pub(super) account: String,
 }
 
 /// Why an order failed.
@@ -163,11 +178,11 @@ impl Acme {
     pub(super) async fn issue(
         &self,
         name: &ServerName,
-        prefer: Prefer,
+        wish: &Wish,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
         let placed = http::with_retry_after(async {
-            let placed = self.place(name, prefer, challenges);
+            let placed = self.place(name, wish, challenges);
             let placed = tokio::time::timeout(self.deadline, placed).await;
             placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
         });

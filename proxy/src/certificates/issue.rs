@@ -1,5 +1,6 @@
 //! The shell around [`Goal::next`]: takes its steps, and tells it what was seen.
 
+mod budgets;
 mod order;
 
 use std::{
@@ -26,15 +27,21 @@ use crate::{
     },
 };
 
-/// Obtains, loads or renews the certificate of `name`.
-pub(super) async fn run(inner: &Inner, name: &ServerName, errand: Errand) -> Result<Arc<Slot>, Refusal> {
+/// Obtains, loads or renews the certificate of `name`; `from` is the client whose hello asked for it.
+pub(super) async fn run(
+    inner: &Inner,
+    name: &ServerName,
+    errand: Errand,
+    from: Option<IpAddr>,
+) -> Result<Arc<Slot>, Refusal> {
     let goal = Goal {
         name: name.clone(),
         errand,
         issuers: inner.issuers.len(),
         give_up_at: SystemTime::now() + *inner.config.order_deadline,
     };
-    let mut run = Run { inner, goal, seen: Seen::nothing(), shelf: Shelf::default() };
+    let mut run =
+        Run { inner, goal, seen: Seen::nothing(), shelf: Shelf::default(), from, is_charged: false };
     let ended = run.drive().await;
     if let Lease::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
@@ -51,6 +58,9 @@ struct Run<'a> {
     seen: Seen,
     /// The last reading, whole.
     shelf: Shelf,
+    from: Option<IpAddr>,
+    /// Whether the client was charged for a label that has no certificate.
+    is_charged: bool,
 }
 
 impl Run<'_> {
@@ -126,6 +136,22 @@ impl Run<'_> {
             Permission::Deny(_) => Standing::Deny,
             Permission::Unknown(_) => Standing::Unknown,
         });
+        if self.is_beyond_budget() {
+            self.seen.standing = Some(Standing::Spent);
+        }
+    }
+
+    /// Labels under a wildcard are made up as easily as foreign names: one that has no certificate is charged as a look-up of one,
+    /// and goes no further while its entry's or its sender's orders are spent.
+    fn is_beyond_budget(&mut self) -> bool {
+        let site = budgets::site_of(self.seen.standing.as_ref());
+        let is_made_up = site.is_some_and(|site| matches!(site.pattern, Pattern::Wildcard(_)));
+        let Some(from) = self.from.filter(|_| is_made_up && self.goal.errand == Errand::Obtain) else {
+            return false;
+        };
+        let is_admitted = self.is_charged || self.inner.domains.admits_lookup(from);
+        self.is_charged = true;
+        !is_admitted || self.inner.is_spent(&self.draw(""))
     }
 
     async fn take_lease(&mut self) -> Result<(), StoreError> {

@@ -52,6 +52,17 @@ label! {
 }
 
 label! {
+    /// Budgets that an order draws on.
+    pub(super) enum Drawn["budget"] {
+        Wildcard = "wildcard",
+        Source = "source",
+        Orders = "orders",
+        Certificates = "certificates",
+        Renewals = "renewals",
+    }
+}
+
+label! {
     /// What became of a due renewal.
     pub(super) enum Renewed["outcome"] {
         Renew = "renewed",
@@ -83,6 +94,7 @@ pub(super) struct Metrics {
     pub(super) renewed_at: IntGauge,
     pub(super) reads: Counters<Sought>,
     pub(super) stopped: IntCounter,
+    pub(super) deferred: Counters<Drawn>,
 }
 
 impl Metrics {
@@ -140,6 +152,11 @@ impl Metrics {
                 registry,
                 "gatehouse_certificate_reads_total",
                 "Reads of the certificate table.",
+            )?,
+            deferred: Counters::register(
+                registry,
+                "gatehouse_certificate_orders_deferred_total",
+                "Orders that were not placed because a budget was spent.",
             )?,
             stopped: counter(
                 registry,

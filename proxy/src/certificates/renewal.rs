@@ -116,7 +116,7 @@ async fn renew_name(inner: Arc<Inner>, name: ServerName) -> Renewed {
         Permission::Unknown(_) => return Renewed::Postpone,
         Permission::Allow(_) => {}
     }
-    let Ok(seat) = inner.fly(&name, Errand::Renew) else { return Renewed::Postpone };
+    let Ok(seat) = inner.fly(&name, Errand::Renew, None) else { return Renewed::Postpone };
     match seat.outcome().await {
         Ok(_) => Renewed::Renew,
         Err(Refusal::Busy | Refusal::Slow | Refusal::BackingOff | Refusal::Unknown) => Renewed::Postpone,

@@ -70,6 +70,8 @@ pub(super) enum Standing {
     Allow(Arc<Site>),
     Deny,
     Unknown,
+    /// It is allowed, and what its entry or the client may spend is spent.
+    Spent,
 }
 
 /// The fleet's lease on the name's order.
@@ -204,6 +206,7 @@ impl Goal {
             None => return Step::AskPermission,
             Some(Standing::Deny) => return Step::Refuse(Refusal::Denied),
             Some(Standing::Unknown) => return Step::Refuse(Refusal::Unknown),
+            Some(Standing::Spent) => return Step::Refuse(Refusal::BackingOff),
             Some(Standing::Allow(_)) => {}
         }
         match reading.back_off {

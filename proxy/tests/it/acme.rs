@@ -60,8 +60,7 @@ impl World {
     fn instance(&self, engine: &Engine, pebble: &Pebble) -> Instance {
         let mut config = Config { state_directory: self.folder.path().join("state"), ..Config::default() };
         config.domains.table = false;
-        config.domains.r#static =
-            vec![StaticDomain { name: Pattern::parse("*.allowed.example").unwrap(), target: None }];
+        config.domains.r#static = ["*.allowed.example", "fresh.customer.test"].map(entry).into();
         config.certificates.issuers = vec![Issuer {
             directory: pebble.directory(),
             email: "ops@example.com".to_owned(),
@@ -69,6 +68,10 @@ impl World {
         }];
         start(&self.network.edge, engine.clone(), config)
     }
+}
+
+fn entry(pattern: &str) -> StaticDomain {
+    StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None }
 }
 
 fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
@@ -206,6 +209,18 @@ fn a_name_the_ca_cannot_reach_backs_off_with_the_reason() {
     assert!(shown.problem.contains("could not validate"), "{}", shown.problem);
     assert!(shown.retry_at.is_some());
     assert_eq!(pebble.relay.count("newOrder"), 1);
+}
+
+/// Labels under a wildcard are made up as easily as foreign names.
+#[test]
+fn one_client_under_a_wildcard_leaves_the_fleets_orders_to_other_names() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instances = [world.instance(&engine, &pebble), world.instance(&engine, &pebble)];
+    let served =
+        (0..24).filter(|n| instances[n % 2].obtain(&format!("r{n}.allowed.example")).is_ok()).count();
+    assert_eq!((served, pebble.relay.count("newOrder")), (10, 10), "the budget of one client address");
+    instances[0].obtain("fresh.customer.test").unwrap();
 }
 
 #[test]

@@ -6,24 +6,28 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
 
-use super::{Run, record_of};
+use super::{
+    Run,
+    budgets::{Draw, registered_domain, site_of},
+    record_of,
+};
 use crate::{
     certificates::{
         Inner, Issuer,
-        acme::{Acme, Blame, Issued, OrderError, Prefer},
+        acme::{Blame, Issued, OrderError, Prefer, Replaced, Wish},
         choice::Candidate,
         failure::{self, Failure, Fault},
         metrics::{Leased, Ordered},
         pair::{Pair, PairError},
-        step::{Errand, Grant, Obtained, Progress, Standing},
+        step::{Errand, Grant, Obtained, Progress},
     },
     domains::{Site, Source},
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        budget::{Budget, Spend},
         certificate_table::{self, Commit, Lock, Metadata, Record},
         instant::Micros,
     },
@@ -38,8 +42,8 @@ impl Run<'_> {
         };
         let now = SystemTime::now();
         let pause = acme.find_pause().await?;
-        if pause.as_ref().is_some_and(|pause| now < pause.until) || !self.is_within_budgets(acme, now).await?
-        {
+        let is_left_alone = pause.as_ref().is_some_and(|pause| now < pause.until);
+        if is_left_alone || !self.inner.grants(&self.draw(acme.issuer.as_str()), now).await? {
             self.seen.pass_on();
             return Ok(());
         }
@@ -53,27 +57,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The CA's limits, kept by the fleet: orders per account, certificates per registered domain.
-    async fn is_within_budgets(&self, acme: &Acme, now: SystemTime) -> Result<bool, StoreError> {
-        let (store, config) = (&self.inner.store, &self.inner.config);
-        let domain = registered_domain(&self.goal.name);
-        let scope = format!("{}#{domain}", acme.issuer.as_str());
-        let certificates =
-            Budget { kind: "certificates", scope: &scope, per_hour: config.orders_per_registered_domain };
-        // A quarter is left to new names: renewals can wait, a hello cannot.
-        let per_hour = match self.goal.errand {
-            Errand::Renew => config.orders_per_hour - config.orders_per_hour / 4,
-            Errand::Obtain | Errand::Load => config.orders_per_hour,
-        };
-        let orders = Budget { kind: "orders", scope: acme.issuer.as_str(), per_hour };
-        let week = certificates.spent_within(store, WEEK_HOURS, now).await?;
-        let is_granted = week < config.orders_per_registered_domain
-            && orders.spend(store, now).await? == Spend::Grant
-            && certificates.spend(store, now).await? == Spend::Grant;
-        if !is_granted {
-            warn!(server_name = %self.goal.name, registered_domain = domain, issuer = acme.issuer.as_str(), "the CA's limits leave no order now");
-        }
-        Ok(is_granted)
+    pub(super) fn draw<'a>(&'a self, issuer: &'a str) -> Draw<'a> {
+        let site = site_of(self.seen.standing.as_ref());
+        Draw { errand: self.goal.errand, name: &self.goal.name, site, from: self.from, issuer }
     }
 
     /// The lease is renewed while the order goes on. One that was lost does not end it: the commit tells.
@@ -81,7 +67,8 @@ impl Run<'_> {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = Instant::now();
         let outcome = {
-            let order = issue(self.inner, issuer, &self.goal.name, self.prefer());
+            let wish = Wish { prefer: self.prefer(), replaces: self.replaces(issuer) };
+            let order = issue(self.inner, issuer, &self.goal.name, wish);
             let keep = keep_lease(self.inner, lock);
             tokio::select! { ordered = order => ordered, never = keep => match never {} }
         };
@@ -132,12 +119,16 @@ impl Run<'_> {
         is_held
     }
 
+    /// RFC 9773 §5: what is renewed, told to the directory and the account that issued it and to nobody else.
+    fn replaces(&self, issuer: &Issuer) -> Option<Replaced> {
+        let held = self.seen.reading.as_ref()?.certificate.as_ref()?;
+        let record = self.shelf.record.as_ref()?;
+        replaces(self.goal.errand, held, record, issuer)
+    }
+
     fn prefer(&self) -> Prefer {
         let failures = self.shelf.record.as_ref().map_or(0, |record| record.failures);
-        let site = match &self.seen.standing {
-            Some(Standing::Allow(site)) => Some(&**site),
-            None | Some(Standing::Deny | Standing::Unknown) => None,
-        };
+        let site = site_of(self.seen.standing.as_ref());
         prefer(failures, site, Micros::of(SystemTime::now()))
     }
 
@@ -235,14 +226,27 @@ fn prefer(failures: u32, site: Option<&Site>, now: Micros) -> Prefer {
     if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
 }
 
+fn replaces(errand: Errand, held: &Candidate, record: &Record, issuer: &Issuer) -> Option<Replaced> {
+    let is_its = errand == Errand::Renew
+        && held.issuer == *issuer.key()
+        && record.serial == held.pair.serial
+        && record.directory == issuer.directory()
+        && !record.account.is_empty();
+    let leaf = held.pair.certificate.key.cert.first().filter(|_| is_its)?;
+    Some(Replaced {
+        certificate: CertificateIdentifier::try_from(leaf).ok()?,
+        account: record.account.clone(),
+    })
+}
+
 async fn issue(
     inner: &Inner,
     issuer: &Issuer,
     name: &ServerName,
-    prefer: Prefer,
+    wish: Wish,
 ) -> Result<(Issued, Pair), OrderError> {
     let obtained = match issuer {
-        Issuer::Acme(acme) => Box::pin(acme.issue(name, prefer, &inner.challenges)).await?,
+        Issuer::Acme(acme) => Box::pin(acme.issue(name, &wish, &inner.challenges)).await?,
         Issuer::Internal(internal) => internal.issue(name, SystemTime::now())?,
     };
     let pair = Pair::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
@@ -303,18 +307,12 @@ fn outcome_of(error: &OrderError) -> Ordered {
     }
 }
 
-/// What the CA counts certificates by (publicsuffix.org).
-fn registered_domain(name: &ServerName) -> &str {
-    psl::domain_str(name.as_str()).unwrap_or(name.as_str())
-}
-
 /// How long a change may take to reach every instance.
 const FEED_DELAY: Duration = Duration::from_secs(15);
 const COMMIT_ATTEMPTS: u32 = 5;
 const COMMIT_PAUSE: Duration = Duration::from_millis(500);
 /// How long this instance alone remembers that a name's orders have stopped.
 const UNRECORDED: Duration = Duration::from_hours(24);
-const WEEK_HOURS: u64 = 7 * 24;
 
 #[cfg(test)]
 mod tests {
@@ -342,17 +340,5 @@ mod tests {
             );
         }
         assert_eq!(prefer(1, None, now), Prefer::Http);
-    }
-
-    #[test]
-    fn names_are_counted_under_what_is_registered() {
-        for (name, domain) in [
-            ("a.b.example.com", "example.com"),
-            ("shop.example.co.uk", "example.co.uk"),
-            ("me.github.io", "me.github.io"),
-            ("localhost", "localhost"),
-        ] {
-            assert_eq!(registered_domain(&ServerName::parse(name).unwrap()), domain);
-        }
     }
 }

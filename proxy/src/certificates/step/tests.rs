@@ -144,6 +144,7 @@ fn nothing_is_ordered_without_permission_or_before_its_time() {
         ("backing off", after(BackOff::Until(now() + MINUTE)), "refuse BackingOff"),
         ("back-off ended", after(BackOff::Until(now())), "order 0"),
         ("stopped", after(BackOff::Stopped), "refuse BackingOff"),
+        ("budgets spent", Seen { standing: Some(Standing::Spent), ..ready() }, "refuse BackingOff"),
     ] {
         check(&[(case, Errand::Obtain, seen.clone(), step), (case, Errand::Renew, seen, step)]);
     }
