@@ -3,6 +3,7 @@
 //! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
 //! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's flight is its own; waiters are
 //! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
+//! certificate is presented a minute after it left the table (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no
 //! state of the table leads to a second order within the back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
 //!
 //! ```text
@@ -16,6 +17,7 @@ mod challenges;
 mod choice;
 mod failure;
 mod flights;
+mod follow;
 mod hourly;
 mod internal;
 mod issue;
@@ -24,6 +26,7 @@ pub mod listing;
 mod metrics;
 mod pair;
 mod renewal;
+mod slot;
 mod step;
 
 use std::{
@@ -33,7 +36,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
 use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -41,6 +43,7 @@ use tracing::warn;
 
 pub use acme::AcmeError;
 pub use internal::{InternalError, Root};
+pub use slot::{Certificate, Slot};
 
 use crate::{
     config,
@@ -60,31 +63,6 @@ use hourly::Hourly;
 use internal::Internal;
 use metrics::{Ended, Metrics};
 use step::Errand;
-
-/// A certificate with its key, ready to be presented.
-#[derive(Debug)]
-pub struct Certificate {
-    /// Chain and signing key.
-    pub key: Arc<CertifiedKey>,
-    /// Beginning of its life: of two the later one is presented.
-    pub not_before: SystemTime,
-    /// End of its life.
-    pub not_after: SystemTime,
-}
-
-/// Where a name's current certificate is found; workers keep it, renewal replaces what is in it, withdrawal empties it.
-#[derive(Debug, Default)]
-pub struct Slot {
-    current: ArcSwapOption<Certificate>,
-}
-
-impl Slot {
-    /// The certificate to present, if there is one that is valid at `now`.
-    #[must_use]
-    pub fn current(&self, now: SystemTime) -> Option<Arc<Certificate>> {
-        self.current.load_full().filter(|certificate| now < certificate.not_after)
-    }
-}
 
 /// Why there is no certificate for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -200,6 +178,7 @@ impl Certificates {
         let tasks = vec![
             control.spawn(renewal::renew(Arc::clone(&inner))),
             control.spawn(renewal::withdraw(Arc::clone(&inner))),
+            control.spawn(follow::follow(Arc::clone(&inner))),
         ];
         Ok(Self { inner, _tasks: Arc::new(Tasks(tasks)) })
     }
@@ -235,6 +214,9 @@ impl Certificates {
         if let Some(slot) = self.cached(name) {
             return Ok(slot);
         }
+        if let Some(slot) = self.confirmed(name).await {
+            return Ok(slot);
+        }
         if !permission.allows_reads() {
             return Err(Refusal::Unknown);
         }
@@ -254,6 +236,18 @@ impl Certificates {
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
         self.inner.metrics.obtained.bump(Ended::of(&outcome));
         outcome
+    }
+
+    /// What memory holds and nobody has asked for of late: the table is asked whether it is still there, but not for long.
+    async fn confirmed(&self, name: &ServerName) -> Option<Arc<Slot>> {
+        let now = SystemTime::now();
+        let held = self.inner.cache.unconfirmed_of(name, now)?;
+        // Others present it meanwhile, and everybody does if the table does not answer.
+        held.slot.confirm(now);
+        let inner = Arc::clone(&self.inner);
+        let asked = self.inner.control.spawn(async move { follow::confirm(&inner, &[held], now).await });
+        let _ = tokio::time::timeout(CONFIRM_WAIT, asked).await;
+        self.cached(name)
     }
 
     /// Presents the certificate of `pattern` no longer: permission was withdrawn.
@@ -276,8 +270,7 @@ impl Certificates {
     ///
     /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
     pub async fn http_answer(&self, name: &ServerName, token: &str, from: IpAddr) -> Option<String> {
-        // RFC 8555 §8.3: base64url only. Nothing else is worth a read.
-        if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(is_base64url) {
+        if !challenges::is_token(token) {
             return None;
         }
         let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
@@ -396,12 +389,8 @@ fn issuers(
     Ok((issuers.collect::<Result<_, _>>()?, None))
 }
 
-fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
-}
-
-/// RFC 8555 §8.3 asks for 128 bits at least; CAs send 43 characters.
-const MAX_TOKEN: usize = 128;
+/// How long a handshake waits for the table to confirm what is in memory.
+const CONFIRM_WAIT: Duration = Duration::from_secs(1);
 const REFUSALS: u64 = 10_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 /// Within the hour of a budget it may be a setting that grows, or an hour that ends.

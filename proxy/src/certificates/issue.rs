@@ -5,7 +5,7 @@ mod order;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -40,8 +40,15 @@ pub(super) async fn run(
         issuers: inner.issuers.len(),
         give_up_at: SystemTime::now() + *inner.config.order_deadline,
     };
-    let mut run =
-        Run { inner, goal, seen: Seen::nothing(), shelf: Shelf::default(), from, is_charged: false };
+    let mut run = Run {
+        inner,
+        goal,
+        seen: Seen::nothing(),
+        shelf: Shelf::default(),
+        is_written: true,
+        from,
+        is_charged: false,
+    };
     let ended = run.drive().await;
     if let Lease::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
@@ -58,6 +65,8 @@ struct Run<'a> {
     seen: Seen,
     /// The last reading, whole.
     shelf: Shelf,
+    /// Whether the table holds what is presented.
+    is_written: bool,
     from: Option<IpAddr>,
     /// Whether the client was charged for a label that has no certificate.
     is_charged: bool,
@@ -176,7 +185,9 @@ impl Run<'_> {
         if is_exact && is_read && !is_recorded(self.shelf.record.as_ref(), &best.pair.serial) {
             self.adopt(best);
         }
-        self.inner.cache.keep(best, renew_at)
+        let slot = self.inner.cache.keep(best, renew_at, SystemTime::now());
+        slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
+        slot
     }
 
     /// A certificate without a fresh record of ours, Caddy's for instance, gets one, so that its renewal is found; so does one whose

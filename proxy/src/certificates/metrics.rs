@@ -78,6 +78,7 @@ label! {
         Certificate = "certificate",
         Challenge = "challenge",
         Renewal = "renewal",
+        Follow = "follow",
     }
 }
 

@@ -94,6 +94,11 @@ impl Life {
     }
 }
 
+/// The certificate that `chain` is for.
+pub(super) fn leaf(chain: &[u8]) -> Option<CertificateDer<'static>> {
+    sections(chain).next().and_then(|pem| CertificateDer::from_pem_slice(pem).ok())
+}
+
 /// The leaf and those intermediates that can be read: Go's PEM reader passes over the others too, and clients often have them.
 /// `None` when the leaf cannot be read.
 fn certificates(chain: &[u8]) -> Option<Vec<CertificateDer<'static>>> {

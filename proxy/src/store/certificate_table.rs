@@ -24,7 +24,7 @@ pub use contents::{Contents, ContentsError, Version};
 pub use document::Metadata;
 pub use keys::IssuerKey;
 pub use lock::{Lock, Taking};
-pub use read::{ItemKind, Part, Shelf, Stored, read};
+pub use read::{CHAINS, ItemKind, Part, Shelf, Stored, read, read_chains};
 pub use record::{Due, Record, SHARDS, due, forget, put_failure, put_record, shard};
 
 #[cfg(test)]

@@ -146,6 +146,7 @@ impl Run<'_> {
                     "the table did not take the certificate; it is presented from memory",
                 );
                 self.seen.progress = Progress::Done(obtained.candidate.clone());
+                self.is_written = false;
                 self.remember_failure(&Failure::not_kept()).await;
             }
         }
@@ -182,6 +183,7 @@ impl Run<'_> {
         failure: &Failure,
         instead: Option<Candidate>,
     ) -> Result<(), StoreError> {
+        self.is_written = instead.is_none();
         self.seen.progress = instead.map_or(Progress::Recorded, Progress::Done);
         self.remember_failure(failure).await;
         Ok(())

@@ -49,11 +49,29 @@ pub(super) fn parse_instant(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
+/// How fresh a reading is ("Read consistency" of the developer guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consistency {
+    Strong,
+    /// Half the price; what was written a moment ago may be missed.
+    Eventual,
+}
+
 /// Consistent reads of `keys`, and of `record` in the state table, in one call while nothing is left unprocessed.
 pub(super) async fn find(
     store: &Store,
     keys: impl IntoIterator<Item = String>,
     record: Option<Item>,
+) -> Result<Found, StoreError> {
+    find_with(store, keys, record, Consistency::Strong).await
+}
+
+/// Reads of `keys`, and of `record` in the state table; a hundred at most (`BatchGetItem` of the API reference).
+pub(super) async fn find_with(
+    store: &Store,
+    keys: impl IntoIterator<Item = String>,
+    record: Option<Item>,
+    consistency: Consistency,
 ) -> Result<Found, StoreError> {
     let tables = store.tables();
     let mut wanted = HashMap::new();
@@ -64,7 +82,8 @@ pub(super) async fn find(
         if keys.is_empty() {
             continue;
         }
-        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let is_strong = consistency == Consistency::Strong;
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(is_strong).build();
         wanted.insert(table.clone(), keys.map_err(|error| StoreError::Refused(error.into()))?);
     }
     let mut found = Found::default();
