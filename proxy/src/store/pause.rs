@@ -29,9 +29,15 @@ pub struct Pause {
 impl Pause {
     /// The pause of `subject`; one whose date cannot be read has ended.
     pub async fn find(store: &Store, subject: &str) -> Result<Option<Self>, StoreError> {
-        let get = store.client().get_item().table_name(&store.tables().state).consistent_read(true);
-        let item = get.set_key(Some(key(subject))).send().await?.item;
-        Ok(item.map(|item| Self::read(&item)))
+        // By the calls that budgets make, too: a role that may place orders may have them pause.
+        let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
+        let query = query
+            .key_condition_expression("pk = :pk AND sk = :sk")
+            .expression_attribute_values(":pk", AttributeValue::S(partition(subject)))
+            .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
+        let items = query.send().await?.items.unwrap_or_default();
+        let is_ended = |item: &HashMap<_, _>| item.get("until") == Some(&ended());
+        Ok(items.first().filter(|item| !is_ended(item)).map(Self::read))
     }
 
     fn read(item: &HashMap<String, AttributeValue>) -> Self {
@@ -52,23 +58,18 @@ impl Pause {
         subject: &str,
         before: Option<&Self>,
     ) -> Result<bool, StoreError> {
-        let mut item = key(subject);
-        item.insert("failures".to_owned(), AttributeValue::N(self.failures.to_string()));
-        item.insert("until".to_owned(), instant(self.until));
-        item.insert("problem".to_owned(), AttributeValue::S(self.problem.clone()));
-        let expires = epoch_millis(self.until + KEPT) / 1000;
-        item.insert("expires_at".to_owned(), AttributeValue::N(expires.to_string()));
-        let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(item));
-        let put = match before {
-            None => put.condition_expression("attribute_not_exists(pk)"),
+        let update = self.update(store, subject);
+        let update = match before {
+            None => update
+                .condition_expression("attribute_not_exists(pk) OR #until = :before")
+                .expression_attribute_values(":before", ended()),
             // A date that cannot be read is nobody's.
-            Some(before) if before.until == SystemTime::UNIX_EPOCH => put,
-            Some(before) => put
+            Some(before) if before.until == SystemTime::UNIX_EPOCH => update,
+            Some(before) => update
                 .condition_expression("#until = :before")
-                .expression_attribute_names("#until", "until")
                 .expression_attribute_values(":before", instant(before.until)),
         };
-        match put.send().await.map_err(StoreError::from) {
+        match update.send().await.map_err(StoreError::from) {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
             Err(error) => Err(error),
@@ -77,23 +78,48 @@ impl Pause {
 
     /// Ends whatever pause `subject` has.
     pub async fn end(store: &Store, subject: &str) -> Result<(), StoreError> {
-        let delete = store.client().delete_item().table_name(&store.tables().state);
-        delete.set_key(Some(key(subject))).send().await?;
+        let none = Self { failures: 0, until: SystemTime::UNIX_EPOCH, problem: String::new() };
+        none.update(store, subject).send().await?;
         Ok(())
     }
+
+    fn update(
+        &self,
+        store: &Store,
+        subject: &str,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        let expires = epoch_millis(self.until + KEPT) / 1000;
+        store
+            .client()
+            .update_item()
+            .table_name(&store.tables().state)
+            .key("pk", AttributeValue::S(partition(subject)))
+            .key("sk", AttributeValue::S(SORT.to_owned()))
+            .update_expression(
+                "SET failures = :failures, #until = :until, problem = :problem, expires_at = :expires",
+            )
+            .expression_attribute_names("#until", "until")
+            .expression_attribute_values(":failures", AttributeValue::N(self.failures.to_string()))
+            .expression_attribute_values(":until", instant(self.until))
+            .expression_attribute_values(":problem", AttributeValue::S(self.problem.clone()))
+            .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()))
+    }
+}
+
+/// The date of a pause that was ended.
+fn ended() -> AttributeValue {
+    instant(SystemTime::UNIX_EPOCH)
 }
 
 fn instant(at: SystemTime) -> AttributeValue {
     AttributeValue::S(Micros::of(at).to_string())
 }
 
-fn key(subject: &str) -> HashMap<String, AttributeValue> {
-    HashMap::from([
-        ("pk".to_owned(), AttributeValue::S(format!("issuer#{subject}"))),
-        ("sk".to_owned(), AttributeValue::S("pause".to_owned())),
-    ])
+fn partition(subject: &str) -> String {
+    format!("issuer#{subject}")
 }
 
+const SORT: &str = "pause";
 /// How long the number of failures outlives the pause.
 const KEPT: Duration = Duration::from_hours(24);
 
@@ -124,6 +150,7 @@ mod tests {
         assert_eq!(Pause::find(&store, "ca").await.unwrap(), Some(first));
         Pause::end(&store, "ca").await.unwrap();
         assert_eq!(Pause::find(&store, "ca").await.unwrap(), None);
+        assert!(pause(1, 7).begin(&store, "ca", None).await.unwrap(), "an ended one is none");
     }
 
     #[tokio::test]
@@ -142,9 +169,9 @@ mod tests {
     async fn a_pause_whose_date_cannot_be_read_has_ended_and_can_be_replaced() {
         let store = store().await;
         let put = store.client().put_item().table_name(&store.tables().state);
-        let mut item = key("ca");
-        item.insert("until".to_owned(), AttributeValue::Bool(true));
-        put.set_item(Some(item)).send().await.unwrap();
+        let put =
+            put.item("pk", AttributeValue::S(partition("ca"))).item("sk", AttributeValue::S(SORT.to_owned()));
+        put.item("until", AttributeValue::Bool(true)).send().await.unwrap();
         let broken = Pause::find(&store, "ca").await.unwrap().unwrap();
         assert_eq!(broken.until, SystemTime::UNIX_EPOCH);
         assert!(pause(1, 1).begin(&store, "ca", Some(&broken)).await.unwrap());

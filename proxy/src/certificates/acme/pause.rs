@@ -93,3 +93,58 @@ impl Acme {
 }
 
 const ATTEMPTS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        certificates::acme::Refusal,
+        config,
+        store::{Engine, Store, tables},
+    };
+
+    async fn fleet() -> [Arc<Acme>; 2] {
+        let engine = Engine::in_memory().unwrap();
+        let store = || Store::on(engine.clone(), &config::Store::default());
+        tables::create(&store()).await.unwrap();
+        let directory = "https://ca.example/dir".to_owned();
+        let issuer = config::Issuer { directory, email: String::new(), roots: None };
+        let settings = config::Certificates::default();
+        [(); 2].map(|()| Acme::new(&issuer, &settings, &store()).unwrap())
+    }
+
+    fn limited(retry_after: SystemTime) -> OrderError {
+        let problem = "too many new orders (300) from this account".to_owned();
+        let kind = Some("urn:ietf:params:acme:error:rateLimited".to_owned());
+        OrderError::Refused(Refusal { problem, kind, status: Some(429), retry_after: Some(retry_after) })
+    }
+
+    #[tokio::test]
+    async fn a_cas_own_date_is_kept_in_full_by_the_fleet_whatever_else_fails() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let until = now + Duration::from_hours(3);
+        // Both had orders under way: the one that knows less comes last.
+        first.begin_pause(None, &limited(until), now).await;
+        let paused = second.begin_pause(None, &OrderError::BadNonce, now).await;
+        let found = first.find_pause().await.unwrap().unwrap();
+        for at in [found.until, paused, second.paused_until()] {
+            let missing = until.duration_since(at).unwrap_or_default();
+            assert!(missing < Duration::from_millis(2), "{missing:?}");
+        }
+        assert_eq!(found.failures, 1, "failures of one moment count once");
+    }
+
+    #[tokio::test]
+    async fn after_a_pause_one_instance_tries_and_its_success_ends_it_for_all() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let until = first.begin_pause(None, &OrderError::BadNonce, now).await;
+        let ended = second.find_pause().await.unwrap().unwrap();
+        let tries = [first.try_after(&ended, until).await, second.try_after(&ended, until).await];
+        assert_eq!(tries.iter().filter(|tried| tried.as_ref().unwrap().is_some()).count(), 1);
+        first.end_pause().await;
+        assert_eq!(second.find_pause().await.unwrap(), None);
+        assert_eq!(second.paused_until(), SystemTime::UNIX_EPOCH);
+    }
+}
