@@ -39,7 +39,6 @@ use std::{
 use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
-use tracing::warn;
 
 pub use acme::AcmeError;
 pub use internal::{InternalError, Root};
@@ -49,15 +48,11 @@ use crate::{
     config,
     domains::{Domains, Permission},
     name::{Pattern, ServerName},
-    store::{
-        Store,
-        certificate_table::{IssuerKey, Shelf},
-    },
+    store::{Store, certificate_table::IssuerKey},
 };
 use acme::Acme;
 use cache::Cache;
 use challenges::Challenges;
-use choice::Unusable;
 use flights::{Flights, Seat};
 use hourly::Hourly;
 use internal::Internal;
@@ -333,16 +328,11 @@ impl Inner {
         }
     }
 
-    /// Says what of what was `found` cannot be used, once an hour of an item.
-    fn warn_of_unusable(&self, found: &Shelf) {
-        for Unusable { item, problem } in choice::unusable(found) {
-            if self.warned.is_due(&item, Instant::now()) {
-                warn!(item, problem, "an item of the certificate table cannot be used");
-            }
-        }
-    }
-
     fn measure(&self) {
+        let now = SystemTime::now();
+        let paused =
+            self.issuers.iter().filter(|issuer| failure::is_ahead(issuer.paused_until(), now)).count();
+        self.metrics.paused.set(i64::try_from(paused).unwrap_or(i64::MAX));
         self.metrics.cached.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
         self.measure_waiters();
     }

@@ -88,6 +88,11 @@ pub(super) fn paused_until(now: SystemTime, failures: u32, retry_after: Option<S
     retry_after.map_or(ours, |theirs| theirs.clamp(ours, now + LONGEST_LIMIT))
 }
 
+/// Whether something waits until `until`: a date beyond the longest limit was written by a clock that was wrong, and holds nobody up.
+pub(super) fn is_ahead(until: SystemTime, now: SystemTime) -> bool {
+    now < until && until <= now + LONGEST_LIMIT
+}
+
 /// Until when a name is not ordered that the CA limits.
 pub(super) fn limited_until(now: SystemTime, retry_after: Option<SystemTime>) -> SystemTime {
     let theirs = retry_after.unwrap_or(now + UNDATED_LIMIT);
@@ -154,6 +159,20 @@ mod tests {
         assert!((30..=34).contains(&tries), "{tries} orders in 30 days");
         assert!(record.stopped_at.unwrap() - STOP_AFTER >= now());
         assert_eq!(record.retry_at, None);
+    }
+
+    #[test]
+    fn a_date_of_a_clock_that_was_wrong_holds_nobody_up() {
+        for (until, expected) in [
+            (now() - DAY, false),
+            (now(), false),
+            (minutes(1), true),
+            (now() + DAY * 8, true),
+            (now() + DAY * 9, false),
+            (now() + DAY * 365, false),
+        ] {
+            assert_eq!(is_ahead(until, now()), expected, "{until:?}");
+        }
     }
 
     #[test]

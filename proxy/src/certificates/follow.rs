@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::time::MissedTickBehavior;
@@ -90,7 +90,7 @@ async fn adopt(inner: &Inner, held: &Held, now: SystemTime) -> Result<(), StoreE
     let Some(name) = name_of(&held.pattern) else { return Ok(()) };
     inner.metrics.reads.bump(Sought::Follow);
     let found = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await?;
-    inner.warn_of_unusable(&found);
+    inner.warned.warn_of_unusable(&found, Instant::now());
     let mut is_replaced = false;
     if let Choice::Take(best) = choose(&found, now)
         && best.pair.is_valid(now)

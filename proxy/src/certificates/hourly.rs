@@ -6,6 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::warn;
+
+use super::choice::{Unusable, unusable};
+use crate::store::certificate_table::Shelf;
+
 /// What was warned of within the hour.
 ///
 /// Invariant: holds at most [`MOST`] subjects; beyond them nothing is due until some are an hour old (`subjects_are_bounded`).
@@ -13,6 +18,15 @@ use std::{
 pub(super) struct Hourly(Mutex<HashMap<String, Instant>>);
 
 impl Hourly {
+    /// Says what of what was `found` cannot be used, once an hour of an item.
+    pub(super) fn warn_of_unusable(&self, found: &Shelf, now: Instant) {
+        for Unusable { item, problem } in unusable(found) {
+            if self.is_due(&item, now) {
+                warn!(item, problem, "an item of the certificate table cannot be used");
+            }
+        }
+    }
+
     /// Whether a warning of `subject` is due at `now`; then it counts as given.
     pub(super) fn is_due(&self, subject: &str, now: Instant) -> bool {
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);

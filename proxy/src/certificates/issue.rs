@@ -6,7 +6,7 @@ mod order;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::warn;
@@ -14,6 +14,7 @@ use tracing::warn;
 use super::{
     Inner, Issuer, Refusal, Slot,
     choice::{Candidate, Choice, choose},
+    failure,
     metrics::{IssuerKind, Leased, Sought},
     pair::Pair,
     step::{BackOff, Errand, Goal, Lease, Reading, Seen, Standing, Step},
@@ -122,7 +123,7 @@ impl Run<'_> {
                 Choice::Nothing | Choice::Torn => break,
             }
         }
-        self.inner.warn_of_unusable(&self.shelf);
+        self.inner.warned.warn_of_unusable(&self.shelf, Instant::now());
         self.seen.reading = Some(Reading {
             certificate,
             back_off: self.inner.back_off(&self.goal.name, self.shelf.record.as_ref(), now),
@@ -218,8 +219,9 @@ impl Inner {
             return BackOff::Stopped;
         }
         let recorded = record.and_then(|record| record.retry_at);
-        let paused = self.issuers.iter().map(Issuer::paused_until).min().filter(|until| *until > now);
-        let latest = [recorded, self.unrecorded.get(name), paused].into_iter().flatten().max();
+        let paused = self.issuers.iter().map(Issuer::paused_until).min();
+        let dates = [recorded, self.unrecorded.get(name), paused].into_iter().flatten();
+        let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
         latest.map_or(BackOff::None, BackOff::Until)
     }
 }
@@ -257,7 +259,7 @@ impl Issuer {
         self.key().as_str()
     }
 
-    fn paused_until(&self) -> SystemTime {
+    pub(super) fn paused_until(&self) -> SystemTime {
         match self {
             Self::Acme(acme) => acme.paused_until(),
             Self::Internal(_) => SystemTime::UNIX_EPOCH,

@@ -96,6 +96,7 @@ pub(super) struct Metrics {
     pub(super) reads: Counters<Sought>,
     pub(super) stopped: IntCounter,
     pub(super) deferred: Counters<Drawn>,
+    pub(super) paused: IntGauge,
 }
 
 impl Metrics {
@@ -158,6 +159,11 @@ impl Metrics {
                 registry,
                 "gatehouse_certificate_orders_deferred_total",
                 "Orders that were not placed because a budget was spent.",
+            )?,
+            paused: gauge(
+                registry,
+                "gatehouse_certificate_issuers_paused",
+                "Issuers that are left alone after a failure of theirs.",
             )?,
             stopped: counter(
                 registry,

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use tokio::time::MissedTickBehavior;
@@ -144,7 +144,7 @@ async fn refresh(inner: &Inner) {
         let Ok(shelf) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await else {
             return;
         };
-        inner.warn_of_unusable(&shelf);
+        inner.warned.warn_of_unusable(&shelf, Instant::now());
         if let Choice::Take(best) = choose(&shelf, now) {
             // One that nobody renewed is looked at again, but not in every round.
             let stale_at = best.pair.life.renew_at(&name).max(now + *inner.config.renewal_period * 5);

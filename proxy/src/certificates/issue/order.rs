@@ -42,7 +42,7 @@ impl Run<'_> {
         };
         let now = SystemTime::now();
         let pause = acme.find_pause().await?;
-        let is_left_alone = pause.as_ref().is_some_and(|pause| now < pause.until);
+        let is_left_alone = pause.as_ref().is_some_and(|pause| failure::is_ahead(pause.until, now));
         if is_left_alone || !self.inner.grants(&self.draw(acme.issuer.as_str()), now).await? {
             self.seen.pass_on();
             return Ok(());

@@ -115,14 +115,16 @@ impl Lock {
     }
 }
 
-/// What is malformed has ended: waiting for it would last for ever.
+/// What is malformed has ended: waiting for it would last for ever. So has what no lock lasts to, Caddy's five minutes least of all: a
+/// clock that was wrong has written it.
 fn lasts(item: &Item, now: SystemTime) -> bool {
     let contents = Contents::of(item).ok();
     let until = contents.and_then(|text| std::str::from_utf8(&text).ok().and_then(item::parse_instant));
-    until.is_some_and(|until| until > now)
+    until.is_some_and(|until| now < until && until <= now + LONGEST)
 }
 
 const OWNER: &str = "Owner";
+const LONGEST: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +140,9 @@ mod tests {
             ("2026-11-24T03:30:00+02:00", false),
             ("2026-11-23T21:30:00-05:00", true),
             ("2026-11-24T02:00:00.5Z", true),
+            ("2026-11-25T02:00:00Z", true),
+            ("2026-11-25T02:00:01Z", false),
+            ("2027-11-24T02:00:00Z", false),
             ("", false),
             ("soon", false),
             ("{\"created\":\"2026-11-24T02:00:01Z\"}", false),
