@@ -196,6 +196,21 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn no_key_is_shown() {
+        let now = SystemTime::now();
+        let (chain, key) = pems(&["a.example.com"], now, Duration::from_hours(1));
+        let pair = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern("a.example.com")).unwrap();
+        let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        // The private value of RFC 5915 lies behind a head of seven bytes.
+        let secret = &der.secret_der()[7..39];
+        let decimal: Vec<_> = secret[..6].iter().map(u8::to_string).collect();
+        for shown in [format!("{pair:?}"), format!("{pair:#?}").replace('\n', "").replace(' ', "")] {
+            let shown = shown.replace(", ", ",");
+            assert!(!shown.contains(&decimal.join(",")) && !shown.contains(&hexadecimal(secret)), "{shown}");
+        }
+    }
+
+    #[test]
     fn renewal_falls_in_the_same_share_of_every_life() {
         for hours in [160_u32, 45 * 24, 64 * 24, 90 * 24] {
             let life = Life {

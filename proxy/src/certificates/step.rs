@@ -218,7 +218,11 @@ impl Goal {
         }
         let lock = match &seen.lease {
             Lease::Unasked => return Step::TakeLease,
-            Lease::Elsewhere if now >= self.give_up_at => return Step::Refuse(Refusal::Slow),
+            Lease::Elsewhere if now >= self.give_up_at => {
+                // Else the next hello would order at once what has failed here.
+                let failed = failure.map(|failure| Step::RecordFailure(failure.clone(), None));
+                return failed.unwrap_or(Step::Refuse(Refusal::Slow));
+            }
             Lease::Elsewhere => return Step::AwaitHolder,
             Lease::Held(_) if !reading.under_lease => return Step::Read,
             Lease::Held(lock) => lock.clone(),

@@ -112,7 +112,7 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Shows the certificate that NAME is served with, and what became of its last order.
+    /// Shows the certificate that the table holds for NAME, which instances present within a minute, and what became of its last order.
     Show {
         /// A name like `www.example.com`.
         name: ServerName,

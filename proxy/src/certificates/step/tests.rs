@@ -182,6 +182,7 @@ fn who_has_lost_the_lease_when_an_order_fails_waits_for_what_its_taker_obtains()
     check(&[("read", Obtain, seen.clone(), "take the lease")]);
     seen.lease = Lease::Elsewhere;
     check(&[("taken by another", Obtain, seen.clone(), "await its holder")]);
+    assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &seen)), "record Nobody", "and held for long");
     seen.look_again();
     seen.reading = Some(reading(Some(lasting(1, 9)), false));
     check(&[("obtained by another", Obtain, seen.clone(), "serve")]);
