@@ -108,7 +108,7 @@ section! {
         lease: Span = Span::secs(60),
         /// The longest an order may take.
         order_deadline: Span = Span::secs(90),
-        /// Orders the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours).
+        /// Orders, renewals apart, that the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours).
         orders_per_hour: u64 = 100,
         /// Renewals the fleet may order from one ACME issuer in an hour; they draw on nothing else (Let's Encrypt exempts orders that say
         /// which certificate they replace from its limits).

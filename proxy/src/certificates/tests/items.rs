@@ -228,3 +228,23 @@ async fn an_item_that_cannot_be_used_is_told_of_with_what_is_wrong() {
         assert!(instance.shown(SITE).await.unwrap().unusable.is_empty(), "{case}: replaced");
     }
 }
+
+/// A role may lack an action that nobody gives it within the day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_the_role_may_not_write_is_presented_and_costs_no_second_order() {
+    for (forbidden, most) in [(&["TransactWriteItems"][..], 1), (&["TransactWriteItems", "UpdateItem"], 2)] {
+        let fleet = Fleet::new(Some("seed=1")).await;
+        let instances = [fleet.instance(), fleet.instance()];
+        fleet.faults.as_ref().unwrap().forbid(forbidden);
+        let slot = instances[0].obtain(SITE).await.unwrap();
+        for n in 0..12 {
+            let _ = instances[n % 2].obtain(SITE).await;
+            instances[n % 2].certificates.inner.refusals.invalidate_all();
+        }
+        let orders = instances[0].orders() + instances[1].orders();
+        assert!(orders <= most, "{forbidden:?}: {orders} orders");
+        let later = SystemTime::now() + Duration::from_secs(21);
+        follow::round(&instances[0].certificates.inner, later).await;
+        assert!(slot.current(later).is_some(), "it never lay in the table, so it was not deleted from it");
+    }
+}
