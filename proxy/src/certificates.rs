@@ -153,29 +153,18 @@ impl Certificates {
             cache: Cache::new(certificates.cached),
             flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
             challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
-            refusals: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(REFUSED_FOR).build(),
-            unrecorded: moka::sync::Cache::builder()
-                .max_capacity(REFUSALS)
-                .time_to_live(FORGOTTEN_AFTER)
-                .build(),
+            refusals: remembering(REFUSED_FOR),
+            unrecorded: remembering(FORGOTTEN_AFTER),
             warned: Hourly::default(),
-            spent: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(SPENT_FOR).build(),
+            spent: remembering(SPENT_FOR),
             metrics,
             config: certificates.clone(),
             issuers,
             issuer_keys,
             root,
         });
-        for acme in inner.issuers.iter().filter_map(Issuer::acme) {
-            let acme = Arc::clone(acme);
-            control.spawn(async move { acme.check_account_key().await });
-        }
-        let tasks = vec![
-            control.spawn(renewal::renew(Arc::clone(&inner))),
-            control.spawn(renewal::withdraw(Arc::clone(&inner))),
-            control.spawn(follow::follow(Arc::clone(&inner))),
-        ];
-        Ok(Self { inner, _tasks: Arc::new(Tasks(tasks)) })
+        let tasks = Arc::new(Tasks::spawn(&inner));
+        Ok(Self { inner, _tasks: tasks })
     }
 
     /// The internal issuer's root, if it issues.
@@ -222,12 +211,10 @@ impl Certificates {
         let began = Instant::now();
         let outcome = self.inner.wait(name, errand, from).await;
         // Another errand may have brought one meanwhile: what can be presented is.
-        let outcome = outcome.or_else(|refusal| match refusal {
-            Refusal::Denied => Err(refusal),
-            Refusal::Unknown | Refusal::Busy | Refusal::Slow | Refusal::BackingOff | Refusal::Failed => {
-                self.cached(name).ok_or(refusal)
-            }
-        });
+        let outcome = match outcome {
+            Err(refusal) if refusal != Refusal::Denied => self.cached(name).ok_or(refusal),
+            outcome => outcome,
+        };
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
         self.inner.metrics.obtained.bump(Ended::of(&outcome));
         outcome
@@ -358,6 +345,28 @@ impl Issuer {
     }
 }
 
+impl Tasks {
+    fn spawn(inner: &Arc<Inner>) -> Self {
+        let issuers = inner.issuers.iter().filter_map(Issuer::acme).cloned();
+        let checks = issuers.map(|acme| inner.control.spawn(async move { acme.check_account_key().await }));
+        let lasting = [
+            inner.control.spawn(renewal::renew(Arc::clone(inner))),
+            inner.control.spawn(renewal::withdraw(Arc::clone(inner))),
+            inner.control.spawn(follow::follow(Arc::clone(inner))),
+        ];
+        Self(checks.chain(lasting).collect())
+    }
+}
+
+/// Something remembered for a while, and of no more subjects than strangers may cause.
+fn remembering<K, V>(life: Duration) -> moka::sync::Cache<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    moka::sync::Cache::builder().max_capacity(REMEMBERED).time_to_live(life).build()
+}
+
 impl Drop for Tasks {
     fn drop(&mut self) {
         for task in &self.0 {
@@ -381,7 +390,7 @@ fn issuers(
 
 /// How long a handshake waits for the table to confirm what is in memory.
 const CONFIRM_WAIT: Duration = Duration::from_secs(1);
-const REFUSALS: u64 = 10_000;
+const REMEMBERED: u64 = 10_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 /// Within the hour of a budget it may be a setting that grows, or an hour that ends.
 const SPENT_FOR: Duration = Duration::from_mins(1);

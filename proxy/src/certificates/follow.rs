@@ -36,26 +36,25 @@ pub(super) async fn follow(inner: Arc<Inner>) {
 
 /// Confirms what was presented since the last round. While the table does not answer, memory is believed.
 pub(super) async fn round(inner: &Inner, now: SystemTime) {
-    for batch in inner.cache.presented(now, PERIOD, MOST).chunks(CHAINS) {
-        confirm(inner, batch, now).await;
-    }
-}
-
-/// Looks for `held` in the table, [`CHAINS`] at most.
-pub(super) async fn confirm(inner: &Inner, held: &[Held], now: SystemTime) {
-    let places: Vec<_> = held.iter().map(|held| (held.issuer.clone(), held.pattern.clone())).collect();
-    inner.metrics.reads.bump(Sought::Follow);
-    let chains = match certificate_table::read_chains(&inner.store, &places).await {
-        Ok(chains) => chains,
-        Err(error) => {
+    let presented = inner.cache.presented(now, PERIOD, MOST);
+    for batch in presented.chunks(CHAINS) {
+        if let Err(error) = confirm(inner, batch, now).await {
+            // Each call may take its whole time: a table that does not answer is not asked again in this round.
             let error: &dyn std::error::Error = &error;
             debug!(error, "what is presented could not be looked for; it is presented on");
-            for held in held {
+            for held in &presented {
                 held.slot.confirm(now);
             }
             return;
         }
-    };
+    }
+}
+
+/// Looks for `held` in the table, [`CHAINS`] at most.
+pub(super) async fn confirm(inner: &Inner, held: &[Held], now: SystemTime) -> Result<(), StoreError> {
+    let places: Vec<_> = held.iter().map(|held| (held.issuer.clone(), held.pattern.clone())).collect();
+    inner.metrics.reads.bump(Sought::Follow);
+    let chains = certificate_table::read_chains(&inner.store, &places).await?;
     for (held, chain) in held.iter().zip(chains) {
         let Some(presented) = held.slot.valid(now) else { continue };
         let followed = match compare(&presented, &chain) {
@@ -67,6 +66,7 @@ pub(super) async fn confirm(inner: &Inner, held: &[Held], now: SystemTime) {
             held.slot.confirm(now);
         }
     }
+    Ok(())
 }
 
 /// What the table holds in the place of a certificate.

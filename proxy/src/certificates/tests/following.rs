@@ -113,6 +113,9 @@ async fn a_table_that_does_not_answer_or_holds_half_a_write_takes_nothing_away()
     fleet.faults.as_ref().unwrap().set_outage(true);
     slot.confirm(now - SECOND * 60);
     assert_eq!(leaf(&instance.obtain(SITE).await.unwrap()), old, "no answer");
+    assert!(presented(&slot, now).is_some(), "it is in use");
+    follow::round(&instance.certificates.inner, now + SECOND * 50).await;
+    assert_eq!(presented(&slot, now + SECOND * 100), Some(old), "no answer to a round either");
 }
 
 #[tokio::test]
