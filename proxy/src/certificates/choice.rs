@@ -27,7 +27,8 @@ pub(super) enum Choice {
     Nothing,
 }
 
-/// A valid one before an expired one, then the newest by its beginning, then an exact name before a wildcard.
+/// A valid one before an expired one, one that has begun before one that has not, then the newest by its beginning, then an exact name
+/// before a wildcard. One that has not begun is still better than an order: this machine's clock may be behind.
 pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
     let mut best: Option<Candidate> = None;
     let mut torn = false;
@@ -108,9 +109,10 @@ fn candidate(stored: &Stored) -> Result<Option<Candidate>, PairError> {
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
 
-fn rank(candidate: &Candidate, now: SystemTime) -> (bool, SystemTime, bool) {
+fn rank(candidate: &Candidate, now: SystemTime) -> (bool, bool, SystemTime, bool) {
     let is_exact = matches!(candidate.pattern, Pattern::Exact(_));
-    (candidate.pair.is_valid(now), candidate.pair.life.not_before, is_exact)
+    let begins = candidate.pair.life.not_before;
+    (candidate.pair.is_valid(now), begins <= now, begins, is_exact)
 }
 
 #[cfg(test)]
@@ -138,7 +140,13 @@ mod tests {
     fn the_newest_valid_one_is_taken_and_an_expired_one_never_before_it() {
         let now = SystemTime::now();
         let (old, new) = (now - HOUR * 3, now - HOUR);
-        let cases: [(&str, Vec<Stored>, Option<&str>); 6] = [
+        let cases: [(&str, Vec<Stored>, Option<&str>); 8] = [
+            (
+                "newer, and not yet begun",
+                vec![stored("*.b.example", now + HOUR, HOUR * 9), stored("a.b.example", old, HOUR * 9)],
+                Some("a.b.example"),
+            ),
+            ("not yet begun alone", vec![stored("a.b.example", now + HOUR, HOUR * 9)], Some("a.b.example")),
             ("nothing", vec![], None),
             ("one", vec![stored("a.b.example", old, HOUR * 9)], Some("a.b.example")),
             ("expired alone", vec![stored("a.b.example", old, HOUR)], Some("a.b.example")),

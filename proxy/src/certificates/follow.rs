@@ -94,6 +94,7 @@ async fn adopt(inner: &Inner, held: &Held, now: SystemTime) -> Result<(), StoreE
     let mut is_replaced = false;
     if let Choice::Take(best) = choose(&found, now)
         && best.pair.is_valid(now)
+        && best.pair.life.not_before <= now
     {
         is_replaced = best.pattern == held.pattern;
         inner.cache.replace(&best, best.pair.life.renew_at(&name), now);

@@ -13,10 +13,10 @@ fn key() -> IssuerKey {
     IssuerKey::internal()
 }
 
-/// Puts another certificate in the place of what is there, as somebody else would; one that began `ago`.
-async fn replace(store: &Store, site: &str, ago: Duration) -> Vec<u8> {
+/// Puts another certificate in the place of what is there, as somebody else would; one that `begins` then.
+async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
     let now = SystemTime::now();
-    let (chain, private) = pems(&[site], now - ago, Duration::from_hours(24));
+    let (chain, private) = pems(&[site], begins, Duration::from_hours(24));
     let found = certificate_table::read(store, &[key()], &name(site)).await.unwrap();
     let commit = Commit {
         issuer: &key(),
@@ -61,7 +61,7 @@ async fn a_certificate_replaced_in_the_table_is_presented_within_a_minute() {
             slot.confirm(now);
             assert!(slot.current(now).is_some(), "it is in use");
         }
-        let new = replace(&fleet.store(), SITE, ago).await;
+        let new = replace(&fleet.store(), SITE, now - ago).await;
         for (instance, slot) in instances.iter().zip(&slots) {
             follow::round(&instance.certificates.inner, now + SECOND * 21).await;
             assert!(presented(slot, now + SECOND * 22).as_ref() == Some(&new), "began {ago:?} ago");
@@ -75,7 +75,7 @@ async fn a_certificate_that_nobody_asked_for_is_looked_for_when_somebody_does() 
     let fleet = Fleet::new(None).await;
     let instance = fleet.instance();
     let slot = instance.obtain(SITE).await.unwrap();
-    let new = replace(&fleet.store(), SITE, SECOND).await;
+    let new = replace(&fleet.store(), SITE, SystemTime::now() - SECOND).await;
     // As if a minute had gone by.
     slot.confirm(SystemTime::now() - SECOND * 60);
     assert!(instance.certificates.cached(&name(SITE)).is_none());
@@ -119,13 +119,29 @@ async fn a_table_that_does_not_answer_or_holds_half_a_write_takes_nothing_away()
 }
 
 #[tokio::test]
+async fn a_certificate_that_has_not_begun_replaces_none_that_has() {
+    let fleet = Fleet::new(None).await;
+    let instance = fleet.instance();
+    let slot = instance.obtain(SITE).await.unwrap();
+    let (old, now) = (leaf(&slot), SystemTime::now());
+    let new = replace(&fleet.store(), SITE, now + Duration::from_hours(1)).await;
+    for (seconds, expected) in [(21, old), (3_700, new)] {
+        let at = now + SECOND * seconds;
+        slot.confirm(at - SECOND * 20);
+        slot.current(at).unwrap();
+        follow::round(&instance.certificates.inner, at).await;
+        assert!(presented(&slot, at) == Some(expected), "after {seconds} s");
+    }
+}
+
+#[tokio::test]
 async fn an_idle_instance_reads_nothing_and_a_busy_one_a_hundred_chains_in_a_call() {
     let fleet = Fleet::new(None).await;
     let instance = fleet.instance();
     let names: Vec<_> = (0..250).map(|n| format!("n{n}.served.example")).collect();
     let mut slots = Vec::new();
     for site in &names {
-        replace(&fleet.store(), site, SECOND).await;
+        replace(&fleet.store(), site, SystemTime::now() - SECOND).await;
         slots.push(instance.obtain(site).await.unwrap());
     }
     let now = SystemTime::now();
