@@ -2,18 +2,23 @@
 //! Not here: whether a name may be served (`domains`), how items are kept (`store`).
 //! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
 //! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's flight is its own; waiters are
-//! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`).
+//! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
+//! certificate is presented a minute after it left the table (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no
+//! state of the table leads to a second order within the back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
 //!
 //! ```text
 //! obtain -> seat in the name's flight -> [ Goal::next -> one step -> what was seen ]* -> slot
 //! ```
-//! The flight is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`).
+//! The flight is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`, `failure`).
 
 mod acme;
 mod cache;
 mod challenges;
 mod choice;
+mod failure;
 mod flights;
+mod follow;
+mod hourly;
 mod internal;
 mod issue;
 mod key;
@@ -21,6 +26,7 @@ pub mod listing;
 mod metrics;
 mod pair;
 mod renewal;
+mod slot;
 mod step;
 
 use std::{
@@ -30,13 +36,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
 use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use acme::AcmeError;
 pub use internal::{InternalError, Root};
+pub use slot::{Certificate, Slot};
 
 use crate::{
     config,
@@ -48,34 +54,10 @@ use acme::Acme;
 use cache::Cache;
 use challenges::Challenges;
 use flights::{Flights, Seat};
+use hourly::Hourly;
 use internal::Internal;
 use metrics::{Ended, Metrics};
 use step::Errand;
-
-/// A certificate with its key, ready to be presented.
-#[derive(Debug)]
-pub struct Certificate {
-    /// Chain and signing key.
-    pub key: Arc<CertifiedKey>,
-    /// Beginning of its life: of two the later one is presented.
-    pub not_before: SystemTime,
-    /// End of its life.
-    pub not_after: SystemTime,
-}
-
-/// Where a name's current certificate is found; workers keep it, renewal replaces what is in it, withdrawal empties it.
-#[derive(Debug, Default)]
-pub struct Slot {
-    current: ArcSwapOption<Certificate>,
-}
-
-impl Slot {
-    /// The certificate to present, if there is one that is valid at `now`.
-    #[must_use]
-    pub fn current(&self, now: SystemTime) -> Option<Arc<Certificate>> {
-        self.current.load_full().filter(|certificate| now < certificate.not_after)
-    }
-}
 
 /// Why there is no certificate for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +116,11 @@ struct Inner {
     challenges: Challenges,
     /// Refusals a moment old, so that those who come again at once cost nothing.
     refusals: moka::sync::Cache<(ServerName, Errand), Refusal>,
+    /// Back-offs that could not be written: until when nothing is ordered for a name.
+    unrecorded: moka::sync::Cache<ServerName, SystemTime>,
+    warned: Hourly,
+    /// Budgets of orders that were found spent a moment ago.
+    spent: moka::sync::Cache<String, ()>,
     metrics: Metrics,
 }
 
@@ -166,18 +153,18 @@ impl Certificates {
             cache: Cache::new(certificates.cached),
             flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
             challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
-            refusals: moka::sync::Cache::builder().max_capacity(REFUSALS).time_to_live(REFUSED_FOR).build(),
+            refusals: remembering(REFUSED_FOR),
+            unrecorded: remembering(FORGOTTEN_AFTER),
+            warned: Hourly::default(),
+            spent: remembering(SPENT_FOR),
             metrics,
             config: certificates.clone(),
             issuers,
             issuer_keys,
             root,
         });
-        let tasks = vec![
-            control.spawn(renewal::renew(Arc::clone(&inner))),
-            control.spawn(renewal::withdraw(Arc::clone(&inner))),
-        ];
-        Ok(Self { inner, _tasks: Arc::new(Tasks(tasks)) })
+        let tasks = Arc::new(Tasks::spawn(&inner));
+        Ok(Self { inner, _tasks: tasks })
     }
 
     /// The internal issuer's root, if it issues.
@@ -211,14 +198,38 @@ impl Certificates {
         if let Some(slot) = self.cached(name) {
             return Ok(slot);
         }
+        if let Some(slot) = self.confirmed(name).await {
+            return Ok(slot);
+        }
         if !permission.allows_reads() {
+            return Err(Refusal::Unknown);
+        }
+        // Below a wildcard anybody makes up labels, each a read of the table: not beyond the budget of look-ups.
+        if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(from) {
             return Err(Refusal::Unknown);
         }
         let began = Instant::now();
         let outcome = self.inner.wait(name, errand, from).await;
+        // Another errand may have brought one meanwhile: what can be presented is.
+        let outcome = match outcome {
+            Err(refusal) if refusal != Refusal::Denied => self.cached(name).ok_or(refusal),
+            outcome => outcome,
+        };
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
         self.inner.metrics.obtained.bump(Ended::of(&outcome));
         outcome
+    }
+
+    /// What memory holds and nobody has asked for of late: the table is asked whether it is still there, but not for long.
+    async fn confirmed(&self, name: &ServerName) -> Option<Arc<Slot>> {
+        let now = SystemTime::now();
+        let held = self.inner.cache.unconfirmed_of(name, now)?;
+        // Others present it meanwhile, and everybody does if the table does not answer.
+        held.slot.confirm(now);
+        let inner = Arc::clone(&self.inner);
+        let asked = self.inner.control.spawn(async move { follow::confirm(&inner, &[held], now).await });
+        let _ = tokio::time::timeout(CONFIRM_WAIT, asked).await;
+        self.cached(name)
     }
 
     /// Presents the certificate of `pattern` no longer: permission was withdrawn.
@@ -241,8 +252,7 @@ impl Certificates {
     ///
     /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
     pub async fn http_answer(&self, name: &ServerName, token: &str, from: IpAddr) -> Option<String> {
-        // RFC 8555 §8.3: base64url only. Nothing else is worth a read.
-        if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(is_base64url) {
+        if !challenges::is_token(token) {
             return None;
         }
         let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
@@ -267,7 +277,7 @@ impl Inner {
         if errand == Errand::Load && !self.domains.admits_lookup(from) {
             return Err(Refusal::Unknown);
         }
-        let seat = self.fly(name, errand)?;
+        let seat = self.fly(name, errand, Some(from))?;
         self.measure_waiters();
         let outcome = tokio::time::timeout(*self.config.wait, seat.outcome()).await;
         self.measure_waiters();
@@ -275,13 +285,18 @@ impl Inner {
     }
 
     /// A seat in the flight of `name`, which begins on the control runtime if there is none.
-    fn fly(self: &Arc<Self>, name: &ServerName, errand: Errand) -> Result<Seat, Refusal> {
+    fn fly(
+        self: &Arc<Self>,
+        name: &ServerName,
+        errand: Errand,
+        from: Option<IpAddr>,
+    ) -> Result<Seat, Refusal> {
         let route = (name.clone(), errand);
         self.flights.join(&route, |landing| {
             let (inner, route) = (Arc::clone(self), route.clone());
             self.control.spawn(async move {
                 inner.metrics.in_flight.inc();
-                let outcome = issue::run(&inner, &route.0, errand).await;
+                let outcome = issue::run(&inner, &route.0, errand, from).await;
                 inner.metrics.in_flight.dec();
                 inner.remember(&route, outcome.as_ref().err().copied());
                 inner.measure();
@@ -301,6 +316,10 @@ impl Inner {
     }
 
     fn measure(&self) {
+        let now = SystemTime::now();
+        let paused =
+            self.issuers.iter().filter(|issuer| failure::is_ahead(issuer.paused_until(), now)).count();
+        self.metrics.paused.set(i64::try_from(paused).unwrap_or(i64::MAX));
         self.metrics.cached.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
         self.measure_waiters();
     }
@@ -311,12 +330,41 @@ impl Inner {
 }
 
 impl Issuer {
+    fn acme(&self) -> Option<&Arc<Acme>> {
+        match self {
+            Self::Acme(acme) => Some(acme),
+            Self::Internal(_) => None,
+        }
+    }
+
     fn key(&self) -> &IssuerKey {
         match self {
             Self::Acme(acme) => &acme.issuer,
             Self::Internal(internal) => &internal.key,
         }
     }
+}
+
+impl Tasks {
+    fn spawn(inner: &Arc<Inner>) -> Self {
+        let issuers = inner.issuers.iter().filter_map(Issuer::acme).cloned();
+        let checks = issuers.map(|acme| inner.control.spawn(async move { acme.check_account_key().await }));
+        let lasting = [
+            inner.control.spawn(renewal::renew(Arc::clone(inner))),
+            inner.control.spawn(renewal::withdraw(Arc::clone(inner))),
+            inner.control.spawn(follow::follow(Arc::clone(inner))),
+        ];
+        Self(checks.chain(lasting).collect())
+    }
+}
+
+/// Something remembered for a while, and of no more subjects than strangers may cause.
+fn remembering<K, V>(life: Duration) -> moka::sync::Cache<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    moka::sync::Cache::builder().max_capacity(REMEMBERED).time_to_live(life).build()
 }
 
 impl Drop for Tasks {
@@ -340,13 +388,12 @@ fn issuers(
     Ok((issuers.collect::<Result<_, _>>()?, None))
 }
 
-fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
-}
-
-/// RFC 8555 §8.3 asks for 128 bits at least; CAs send 43 characters.
-const MAX_TOKEN: usize = 128;
-const REFUSALS: u64 = 10_000;
+/// How long a handshake waits for the table to confirm what is in memory.
+const CONFIRM_WAIT: Duration = Duration::from_secs(1);
+const REMEMBERED: u64 = 10_000;
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+/// Within the hour of a budget it may be a setting that grows, or an hour that ends.
+const SPENT_FOR: Duration = Duration::from_mins(1);
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use tokio::{
 };
 
 pub use ask::AskError;
+pub(crate) use budget::source_of;
 pub use change::ChangeError;
 pub use patterns::{Delta, Patterns};
 
@@ -67,6 +68,12 @@ impl Permission {
     #[must_use]
     pub fn allows_reads(&self) -> bool {
         !matches!(self, Self::Deny(_) | Self::Unknown(Doubt::BudgetSpent))
+    }
+
+    /// Whether a wildcard allows the name, and so any label beside it.
+    #[must_use]
+    pub fn is_of_wildcard(&self) -> bool {
+        matches!(self, Self::Allow(site) if matches!(site.pattern, Pattern::Wildcard(_)))
     }
 }
 
@@ -242,6 +249,12 @@ impl Domains {
     #[must_use]
     pub fn admits_lookup(&self, from: IpAddr) -> bool {
         self.inner.admit(from, Instant::now()).is_ok()
+    }
+
+    /// Whether a look-up for `from` would be admitted now; nothing is charged.
+    #[must_use]
+    pub fn has_lookup_left(&self, from: IpAddr) -> bool {
+        self.inner.has_lookup_left(from, Instant::now())
     }
 
     /// The allowed names, and each change of them.

@@ -14,6 +14,7 @@ mod faulty;
 pub mod instant;
 pub mod lease;
 mod metrics;
+pub mod pause;
 pub mod reach;
 mod retry;
 pub mod tables;

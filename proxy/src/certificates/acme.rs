@@ -4,16 +4,19 @@
 //! account (`the_first_account_key_is_the_fleets`).
 
 mod account;
+mod blame;
 mod http;
 mod order;
+mod pause;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
-use instant_acme::Account;
+pub(super) use blame::Blame;
+use instant_acme::{Account, CertificateIdentifier};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -34,6 +37,8 @@ pub(super) struct Acme {
     deadline: Duration,
     /// The account once it was loaded; one task at a time loads or registers it.
     account: Mutex<Option<Account>>,
+    /// Until when the fleet leaves it alone, in milliseconds since the epoch.
+    paused_until_millis: AtomicU64,
 }
 
 /// What an issuer gave.
@@ -57,19 +62,35 @@ pub(super) enum Prefer {
     TlsAlpn,
 }
 
+/// How an order is to be placed.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) prefer: Prefer,
+    pub(super) replaces: Option<Replaced>,
+}
+
+/// A certificate that a new one replaces (RFC 9773 §5). CAs exempt such orders from their limits.
+#[derive(Debug, Clone)]
+pub(super) struct Replaced {
+    pub(super) certificate: CertificateIdentifier<'static>,
+    /// The account that ordered it.
+    pub(super) account: String,
+}
+
 /// Why an order failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
     /// Nothing sensible came back.
     #[error("the CA does not answer")]
-    Unreachable(#[source] instant_acme::Error),
-    /// A problem document (RFC 8555 §6.7).
-    #[error("the CA refuses: {problem}")]
-    Refused {
-        problem: String,
+    Unreachable {
+        #[source]
+        source: instant_acme::Error,
         /// When it may be asked again.
         retry_after: Option<SystemTime>,
     },
+    /// A problem document (RFC 8555 §6.7).
+    #[error("the CA refuses: {}", .0.problem)]
+    Refused(Refusal),
     /// Nonce after nonce (RFC 8555 §6.5).
     #[error(
         "the CA takes none of its own nonces; it may have lost its state, or several share a name without sharing one"
@@ -83,13 +104,36 @@ pub(super) enum OrderError {
     NoChallenge,
     /// It took longer than `certificates.order_deadline`.
     #[error("the order did not end in time")]
-    Slow,
+    Slow {
+        /// Whether the CA was validating the name.
+        validating: bool,
+    },
+    /// What the CA gave cannot be presented.
+    #[error("the CA's certificate cannot be used: {problem}")]
+    Unusable { problem: String },
     /// The account or the challenge could not be kept.
     #[error("the table failed during the order")]
     Store(#[from] StoreError),
     /// The key.
     #[error("no key for the certificate")]
     Key(#[from] KeyError),
+    /// The account's key cannot be used.
+    #[error(
+        "the account key in item `{item}` cannot be used: {problem}; keep a P-256 key there, or set another `email` for the issuer"
+    )]
+    AccountKey { item: String, problem: String },
+}
+
+/// A problem document (RFC 8555 §6.7).
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) problem: String,
+    /// Its type, a URN.
+    pub(super) kind: Option<String>,
+    /// The status that it repeats.
+    pub(super) status: Option<u16>,
+    /// When the CA may be asked again.
+    pub(super) retry_after: Option<SystemTime>,
 }
 
 /// Why a CA cannot be talked to at all.
@@ -123,6 +167,7 @@ impl Acme {
             http: http::Http::new(issuer.roots.as_deref())?,
             deadline: *certificates.order_deadline,
             account: Mutex::default(),
+            paused_until_millis: AtomicU64::new(0),
         }))
     }
 
@@ -133,13 +178,17 @@ impl Acme {
     pub(super) async fn issue(
         &self,
         name: &ServerName,
-        prefer: Prefer,
+        wish: &Wish,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
-        let placed = http::with_retry_after(self.place(name, prefer, challenges));
-        let issued = tokio::time::timeout(self.deadline, placed).await;
+        let placed = http::with_retry_after(async {
+            let placed = self.place(name, wish, challenges);
+            let placed = tokio::time::timeout(self.deadline, placed).await;
+            placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
+        });
+        let issued = placed.await;
         challenges.close(&self.issuer, name).await;
-        issued.unwrap_or(Err(OrderError::Slow))
+        issued
     }
 }
 
@@ -147,7 +196,8 @@ impl OrderError {
     /// When the CA may be asked again, if it says so.
     pub(super) fn retry_after(&self) -> Option<SystemTime> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Unreachable { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -159,10 +209,13 @@ impl From<instant_acme::Error> for OrderError {
             instant_acme::Error::Api(problem) if problem.r#type.as_deref() == Some(BAD_NONCE) => {
                 Self::BadNonce
             }
-            instant_acme::Error::Api(problem) => {
-                Self::Refused { problem: problem.to_string(), retry_after: http::retry_after() }
-            }
-            other => Self::Unreachable(other),
+            instant_acme::Error::Api(problem) => Self::Refused(Refusal {
+                problem: problem.to_string(),
+                kind: problem.r#type,
+                status: problem.status,
+                retry_after: http::retry_after(),
+            }),
+            source => Self::Unreachable { source, retry_after: http::retry_after() },
         }
     }
 }

@@ -1,11 +1,20 @@
 //! The certificates of this process, by what they cover.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
 
 use moka::sync::Cache as Bounded;
 
-use super::{Slot, choice::Candidate};
-use crate::name::{Pattern, ServerName};
+use super::{
+    choice::Candidate,
+    slot::{CONFIRMED_FOR, Slot},
+};
+use crate::{
+    name::{Pattern, ServerName},
+    store::certificate_table::IssuerKey,
+};
 
 /// Bounded by the number of certificates; what was used least falls out, one table read away.
 pub(super) struct Cache(Bounded<Pattern, Entry>);
@@ -13,8 +22,17 @@ pub(super) struct Cache(Bounded<Pattern, Entry>);
 #[derive(Clone)]
 struct Entry {
     slot: Arc<Slot>,
+    issuer: IssuerKey,
     /// When another instance may have renewed it.
     stale_at: SystemTime,
+}
+
+/// What is presented for a pattern, and where in the table it lies.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) pattern: Pattern,
+    pub(super) issuer: IssuerKey,
+    pub(super) slot: Arc<Slot>,
 }
 
 impl Cache {
@@ -24,24 +42,63 @@ impl Cache {
 
     /// A valid one: of the exact name, else of the wildcard that covers it. An expired one shadows nothing.
     pub(super) fn find(&self, name: &ServerName, now: SystemTime) -> Option<Arc<Slot>> {
+        self.held(name, now).map(|held| held.slot).filter(|slot| slot.current(now).is_some())
+    }
+
+    /// The valid one that [`Cache::find`] does not find since the table has not confirmed it for a while.
+    pub(super) fn unconfirmed_of(&self, name: &ServerName, now: SystemTime) -> Option<Held> {
+        self.held(name, now).filter(|held| held.slot.since_confirmed(now) >= CONFIRMED_FOR)
+    }
+
+    fn held(&self, name: &ServerName, now: SystemTime) -> Option<Held> {
         let patterns = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard());
-        patterns
-            .filter_map(|pattern| self.0.get(&pattern))
-            .map(|entry| entry.slot)
-            .find(|slot| slot.current(now).is_some())
+        let entries = patterns.filter_map(|pattern| Some((self.0.get(&pattern)?, pattern)));
+        let mut held =
+            entries.map(|(entry, pattern)| Held { pattern, issuer: entry.issuer, slot: entry.slot });
+        held.find(|held| held.slot.valid(now).is_some())
+    }
+
+    /// What was presented since it was last confirmed, `older` ago or before: what has waited longest first.
+    pub(super) fn presented(&self, now: SystemTime, older: Duration, most: usize) -> Vec<Held> {
+        let mut found: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(_, entry)| entry.slot.since_confirmed(now) >= older)
+            .filter(|(_, entry)| {
+                entry.slot.is_used.load(Ordering::Relaxed) && entry.slot.valid(now).is_some()
+            })
+            .map(|(pattern, entry)| Held {
+                pattern: (*pattern).clone(),
+                issuer: entry.issuer,
+                slot: entry.slot,
+            })
+            .collect();
+        found.sort_by_key(|held| std::cmp::Reverse(held.slot.since_confirmed(now)));
+        found.truncate(most);
+        for held in &found {
+            held.slot.is_used.store(false, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// Presents `candidate` whatever was presented before: the table holds it in that one's place.
+    pub(super) fn replace(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) {
+        let slot = self.keep(candidate, stale_at, now);
+        slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
     }
 
     /// Keeps `candidate`; whoever holds the slot of an older one finds it there from now on.
-    pub(super) fn keep(&self, candidate: &Candidate, stale_at: SystemTime) -> Arc<Slot> {
-        let fresh = || Entry { slot: Arc::default(), stale_at };
+    pub(super) fn keep(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) -> Arc<Slot> {
+        let fresh = || Entry { slot: Arc::default(), issuer: candidate.issuer.clone(), stale_at };
         let mut entry = self.0.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
         let held = entry.slot.current.load_full();
         // By its beginning, as the table's are chosen: lives get shorter, so a newer one may end earlier.
         if held.is_none_or(|held| held.not_before < candidate.pair.certificate.not_before) {
             entry.slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
         }
-        if entry.stale_at != stale_at {
-            entry.stale_at = stale_at;
+        entry.slot.confirm(now);
+        if entry.stale_at != stale_at || entry.issuer != candidate.issuer {
+            (entry.stale_at, entry.issuer) = (stale_at, candidate.issuer.clone());
             self.0.insert(candidate.pattern.clone(), entry.clone());
         }
         entry.slot
@@ -74,13 +131,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::{
-        certificates::pair::{Pair, tests::pems},
-        store::certificate_table::IssuerKey,
-    };
+    use crate::certificates::pair::{Pair, tests::pems};
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -103,17 +155,17 @@ mod tests {
     fn renewal_replaces_what_is_in_the_slot_and_withdrawal_empties_it() {
         let (cache, now) = (Cache::new(10), SystemTime::now());
         let old = candidate("a.example.com", now - HOUR / 2);
-        let slot = cache.keep(&old, now);
+        let slot = cache.keep(&old, now, now);
         let new = candidate("a.example.com", now);
-        cache.keep(&new, now + HOUR);
+        cache.keep(&new, now + HOUR, now);
         assert!(Arc::ptr_eq(&slot.current(now).unwrap(), &new.pair.certificate));
-        cache.keep(&old, now);
+        cache.keep(&old, now, now);
         assert!(
             Arc::ptr_eq(&slot.current(now).unwrap(), &new.pair.certificate),
             "an older one replaces nothing"
         );
         let shorter = lasting("a.example.com", now + Duration::from_secs(1), HOUR / 2);
-        cache.keep(&shorter, now);
+        cache.keep(&shorter, now, now);
         assert!(
             Arc::ptr_eq(&slot.current(now).unwrap(), &shorter.pair.certificate),
             "a newer one replaces one that would last longer"
@@ -126,20 +178,42 @@ mod tests {
     #[test]
     fn an_expired_certificate_does_not_shadow_a_valid_one() {
         let (cache, now) = (Cache::new(10), SystemTime::now());
-        cache.keep(&candidate("a.example.com", now - HOUR * 2), now);
+        cache.keep(&candidate("a.example.com", now - HOUR * 2), now, now);
         assert!(cache.find(&name("a.example.com"), now).is_none());
         let wildcard = candidate("*.example.com", now);
-        cache.keep(&wildcard, now);
+        cache.keep(&wildcard, now, now);
         let found = cache.find(&name("a.example.com"), now).unwrap();
         assert!(Arc::ptr_eq(&found.current(now).unwrap(), &wildcard.pair.certificate));
         assert!(cache.find(&name("a.b.example.com"), now).is_none());
     }
 
     #[test]
+    fn what_the_table_has_not_confirmed_for_a_minute_is_not_presented() {
+        let (cache, now) = (Cache::new(10), SystemTime::now());
+        let (second, site) = (Duration::from_secs(1), name("a.example.com"));
+        let slot = cache.keep(&candidate("a.example.com", now), now + HOUR, now);
+        assert!(cache.presented(now + second * 30, second * 20, 10).is_empty(), "nobody has asked for it");
+        assert!(cache.find(&site, now + second * 59).is_some());
+        assert!(cache.unconfirmed_of(&site, now + second * 59).is_none());
+        assert!(cache.find(&site, now + second * 60).is_none());
+        assert!(cache.unconfirmed_of(&site, now + second * 60).is_some());
+        assert!(cache.unconfirmed_of(&site, now + HOUR).is_none(), "it has expired");
+        assert_eq!(cache.presented(now + second * 60, second * 20, 10).len(), 1);
+        assert!(cache.presented(now + second * 60, second * 20, 10).is_empty(), "it was not presented since");
+        slot.confirm(now + second * 60);
+        assert!(cache.find(&site, now + second * 119).is_some());
+        assert!(
+            cache.presented(now + second * 79, second * 20, 10).is_empty(),
+            "it was confirmed a moment ago"
+        );
+        assert_eq!(cache.presented(now + second * 80, second * 20, 0).len(), 0, "no more than are wanted");
+    }
+
+    #[test]
     fn stale_certificates_are_those_another_instance_may_have_renewed() {
         let (cache, now) = (Cache::new(10), SystemTime::now());
-        cache.keep(&candidate("a.example.com", now), now);
-        cache.keep(&candidate("b.example.com", now), now + HOUR);
+        cache.keep(&candidate("a.example.com", now), now, now);
+        cache.keep(&candidate("b.example.com", now), now + HOUR, now);
         assert_eq!(cache.stale(now), [Pattern::parse("a.example.com").unwrap()]);
         assert_eq!(cache.len(), 2);
     }

@@ -147,6 +147,14 @@ fn answer(name: &ServerName, key_authorization: &str) -> Result<Arc<CertifiedKey
     Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
 }
 
+/// RFC 8555 §8.3: base64url only. Nothing else is worth a read.
+pub(super) fn is_token(token: &str) -> bool {
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !token.is_empty() && token.len() <= MAX_TOKEN && token.bytes().all(is_base64url)
+}
+
+/// RFC 8555 §8.3 asks for 128 bits at least; CAs send 43 characters.
+const MAX_TOKEN: usize = 128;
 /// RFC 8555 §9.7.8.
 pub(super) const HTTP: &str = "http-01";
 /// RFC 8737 §6.3.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::pair::{Pair, PairError};
 use crate::{
     name::Pattern,
-    store::certificate_table::{IssuerKey, Shelf, Stored},
+    store::certificate_table::{IssuerKey, ItemKind, Metadata, Shelf, Stored},
 };
 
 /// A certificate of the table.
@@ -27,7 +27,8 @@ pub(super) enum Choice {
     Nothing,
 }
 
-/// A valid one before an expired one, then the newest by its beginning, then an exact name before a wildcard.
+/// A valid one before an expired one, one that has begun before one that has not, then the newest by its beginning, then an exact name
+/// before a wildcard. One that has not begun is still better than an order: this machine's clock may be behind.
 pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
     let mut best: Option<Candidate> = None;
     let mut torn = false;
@@ -50,15 +51,68 @@ pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
     }
 }
 
+/// An item of the table that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusable {
+    pub(super) item: String,
+    /// What is wrong with it, to be read behind the item.
+    pub(super) problem: String,
+}
+
+/// What cannot be used of what the table holds. A certificate that has expired is not among it.
+pub(super) fn unusable(shelf: &Shelf) -> Vec<Unusable> {
+    let of_stored = |stored: &Stored| {
+        let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
+        problems(stored).into_iter().map(unusable).collect::<Vec<_>>()
+    };
+    shelf.stored.iter().flat_map(of_stored).collect()
+}
+
+fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
+    let parts = [
+        (ItemKind::Chain, &stored.chain),
+        (ItemKind::Key, &stored.key),
+        (ItemKind::Metadata, &stored.metadata),
+    ];
+    let mut problems: Vec<_> = parts
+        .into_iter()
+        .filter_map(|(kind, part)| Some((kind, part.as_ref()?.as_ref().err()?.to_string())))
+        .collect();
+    match (&stored.chain, &stored.key) {
+        (Some(Ok(chain)), Some(Ok(key))) => {
+            problems.extend(Pair::read(chain, key, &stored.pattern).err().map(of_pair));
+        }
+        (Some(_), None) => problems.push((ItemKind::Key, "is not there, and its chain is".to_owned())),
+        (None, Some(_)) => problems.push((ItemKind::Chain, "is not there, and its key is".to_owned())),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    if let Some(Ok(metadata)) = &stored.metadata
+        && !Metadata::is_whole(metadata)
+    {
+        problems.push((ItemKind::Metadata, "is no JSON object".to_owned()));
+    }
+    problems
+}
+
+fn of_pair(error: PairError) -> (ItemKind, String) {
+    match error {
+        PairError::Chain => (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned()),
+        PairError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
+        PairError::Key => (ItemKind::Key, "holds no private key in PEM that can sign".to_owned()),
+        PairError::Mismatch => (ItemKind::Key, "holds the private key of another certificate".to_owned()),
+    }
+}
+
 fn candidate(stored: &Stored) -> Result<Option<Candidate>, PairError> {
-    let (Some(chain), Some(key)) = (&stored.chain, &stored.key) else { return Ok(None) };
+    let (Some(Ok(chain)), Some(Ok(key))) = (&stored.chain, &stored.key) else { return Ok(None) };
     let pair = Pair::read(chain, key, &stored.pattern)?;
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
 
-fn rank(candidate: &Candidate, now: SystemTime) -> (bool, SystemTime, bool) {
+fn rank(candidate: &Candidate, now: SystemTime) -> (bool, bool, SystemTime, bool) {
     let is_exact = matches!(candidate.pattern, Pattern::Exact(_));
-    (candidate.pair.is_valid(now), candidate.pair.life.not_before, is_exact)
+    let begins = candidate.pair.life.not_before;
+    (candidate.pair.is_valid(now), begins <= now, begins, is_exact)
 }
 
 #[cfg(test)]
@@ -75,8 +129,8 @@ mod tests {
         Stored {
             issuer: IssuerKey::internal(),
             pattern: Pattern::parse(pattern).unwrap(),
-            chain: Some(chain.into_bytes().into()),
-            key: Some(key.into_bytes().into()),
+            chain: Some(Ok(chain.into_bytes().into())),
+            key: Some(Ok(key.into_bytes().into())),
             metadata: None,
             seen: None,
         }
@@ -86,7 +140,13 @@ mod tests {
     fn the_newest_valid_one_is_taken_and_an_expired_one_never_before_it() {
         let now = SystemTime::now();
         let (old, new) = (now - HOUR * 3, now - HOUR);
-        let cases: [(&str, Vec<Stored>, Option<&str>); 6] = [
+        let cases: [(&str, Vec<Stored>, Option<&str>); 8] = [
+            (
+                "newer, and not yet begun",
+                vec![stored("*.b.example", now + HOUR, HOUR * 9), stored("a.b.example", old, HOUR * 9)],
+                Some("a.b.example"),
+            ),
+            ("not yet begun alone", vec![stored("a.b.example", now + HOUR, HOUR * 9)], Some("a.b.example")),
             ("nothing", vec![], None),
             ("one", vec![stored("a.b.example", old, HOUR * 9)], Some("a.b.example")),
             ("expired alone", vec![stored("a.b.example", old, HOUR)], Some("a.b.example")),
@@ -126,6 +186,44 @@ mod tests {
         let Shelf { stored: mut both, .. } = shelf;
         both.push(stored("*.b.example", now, HOUR));
         assert!(matches!(choose(&Shelf { stored: both, record: None }, now), Choice::Take(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_item_is_said_of_the_item_at_fault() {
+        use crate::store::certificate_table::ContentsError::{Encoding, Type};
+        const STEM: &str = "certificates/gatehouse-internal/a.b.example/a.b.example";
+        let now = SystemTime::now();
+        let good = || stored("a.b.example", now - HOUR * 2, HOUR);
+        let other = || stored("a.b.example", now, HOUR);
+        let read = |text: &str| Some(Ok(text.as_bytes().to_vec().into()));
+        for (stored, expected) in [
+            (good(), &[][..]),
+            (
+                Stored { chain: Some(Err(Type("B"))), ..good() },
+                &["crt has `Contents` of type B, not of type S"],
+            ),
+            (Stored { key: Some(Err(Encoding)), ..good() }, &["key has `Contents` that are not base64"]),
+            (
+                Stored { chain: read("chain"), ..good() },
+                &["crt holds no certificate in PEM that can be read"],
+            ),
+            (Stored { key: read("key"), ..good() }, &["key holds no private key in PEM that can sign"]),
+            (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
+            (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),
+            (Stored { chain: None, ..good() }, &["crt is not there, and its key is"]),
+            (Stored { metadata: read("{"), ..good() }, &["json is no JSON object"]),
+            (Stored { metadata: read("{}"), ..good() }, &[]),
+            (
+                Stored { chain: Some(Err(Encoding)), metadata: Some(Err(Type("N"))), ..good() },
+                &["crt has `Contents` that are not base64", "json has `Contents` of type N, not of type S"],
+            ),
+        ] {
+            let found = unusable(&Shelf { stored: vec![stored], record: None });
+            let found: Vec<_> =
+                found.iter().map(|found| format!("{} {}", found.item, found.problem)).collect();
+            let expected: Vec<_> = expected.iter().map(|text| format!("{STEM}.{text}")).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

@@ -1,25 +1,26 @@
 //! The shell around [`Goal::next`]: takes its steps, and tells it what was seen.
 
+mod budgets;
 mod order;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::warn;
 
 use super::{
     Inner, Issuer, Refusal, Slot,
-    acme::Issued,
     choice::{Candidate, Choice, choose},
+    failure,
     metrics::{IssuerKind, Leased, Sought},
     pair::Pair,
-    step::{Errand, Goal, Lease, Reading, Seen, Standing, Step},
+    step::{BackOff, Errand, Goal, Lease, Reading, Seen, Standing, Step},
 };
 use crate::{
-    domains::{Permission, Site},
+    domains::Permission,
     name::{Pattern, ServerName},
     store::{
         StoreError,
@@ -27,8 +28,13 @@ use crate::{
     },
 };
 
-/// Obtains, loads or renews the certificate of `name`.
-pub(super) async fn run(inner: &Inner, name: &ServerName, errand: Errand) -> Result<Arc<Slot>, Refusal> {
+/// Obtains, loads or renews the certificate of `name`; `from` is the client whose hello asked for it.
+pub(super) async fn run(
+    inner: &Inner,
+    name: &ServerName,
+    errand: Errand,
+    from: Option<IpAddr>,
+) -> Result<Arc<Slot>, Refusal> {
     let goal = Goal {
         name: name.clone(),
         errand,
@@ -39,15 +45,13 @@ pub(super) async fn run(inner: &Inner, name: &ServerName, errand: Errand) -> Res
         inner,
         goal,
         seen: Seen::nothing(),
-        lock: None,
         shelf: Shelf::default(),
-        best: None,
-        site: None,
-        failure: None,
-        obtained: None,
+        is_written: true,
+        from,
+        is_charged: false,
     };
     let ended = run.drive().await;
-    if let Some(lock) = run.lock.take()
+    if let Lease::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
     {
         warn!(server_name = %name, %error, "lease was not given up; it ends by itself");
@@ -60,85 +64,70 @@ struct Run<'a> {
     inner: &'a Inner,
     goal: Goal,
     seen: Seen,
-    lock: Option<Lock>,
+    /// The last reading, whole.
     shelf: Shelf,
-    best: Option<Candidate>,
-    site: Option<Arc<Site>>,
-    failure: Option<OrderFailure>,
-    obtained: Option<(usize, Issued, Pair)>,
-}
-
-struct OrderFailure {
-    problem: String,
-    retry_after: Option<SystemTime>,
+    /// Whether the table holds what is presented.
+    is_written: bool,
+    from: Option<IpAddr>,
+    /// Whether the client was charged for a label that has no certificate.
+    is_charged: bool,
 }
 
 impl Run<'_> {
     async fn drive(&mut self) -> Result<Arc<Slot>, Refusal> {
         loop {
-            match self.goal.next(SystemTime::now(), &self.seen) {
-                Step::Serve => return self.serve(),
+            let taken = match self.goal.next(SystemTime::now(), &self.seen) {
+                Step::Serve(candidate) => return Ok(self.serve(&candidate)),
                 Step::Refuse(refusal) => return Err(refusal),
-                step => {
-                    let name = &self.goal.name.clone();
-                    self.take(step).await.map_err(|error| {
-                        let error = &error as &dyn std::error::Error;
-                        warn!(server_name = %name, error, "the table failed while a certificate was obtained");
-                        Refusal::Failed
-                    })?;
-                }
+                step => self.take(step).await,
+            };
+            if let Err(error) = taken {
+                let error = &error as &dyn std::error::Error;
+                warn!(server_name = %self.goal.name, error, "the table failed while a certificate was obtained");
+                return Err(Refusal::Failed);
             }
         }
     }
 
     async fn take(&mut self, step: Step) -> Result<(), StoreError> {
         match step {
-            Step::Read => self.read().await,
-            Step::AskPermission => {
-                self.ask_permission().await;
-                Ok(())
-            }
-            Step::TakeLease => self.take_lease().await,
+            Step::Read => self.read().await?,
+            Step::AskPermission => self.ask_permission().await,
+            Step::TakeLease => self.take_lease().await?,
             Step::AwaitHolder => {
                 tokio::time::sleep(poll_pause(&self.goal.name)).await;
-                // Much may happen while another instance orders: all of it is looked at again.
-                (self.seen.lease, self.seen.reading, self.seen.standing) = (Lease::Unasked, None, None);
-                Ok(())
+                self.seen.look_again();
             }
-            Step::Spend { issuer } => self.spend(issuer).await,
-            Step::Order { issuer } => {
-                self.order(issuer).await;
-                Ok(())
-            }
-            Step::Commit => self.commit().await,
-            Step::RecordFailure => self.record_failure().await,
-            Step::Serve | Step::Refuse(_) => Ok(()),
+            Step::Spend { issuer } => self.spend(issuer).await?,
+            Step::Order { issuer, lock, grant } => self.order(issuer, &lock, grant).await,
+            Step::Commit(obtained) => self.commit(obtained).await,
+            Step::RecordFailure(failure, instead) => self.record_failure(&failure, instead).await?,
+            Step::Serve(_) | Step::Refuse(_) => {}
         }
+        Ok(())
     }
 
     async fn read(&mut self) -> Result<(), StoreError> {
         let now = SystemTime::now();
+        let mut certificate = None;
         for attempt in 1..=TORN_READS {
             self.inner.metrics.reads.bump(self.sought());
             self.shelf =
                 certificate_table::read(&self.inner.store, &self.inner.issuer_keys, &self.goal.name).await?;
             match choose(&self.shelf, now) {
-                Choice::Take(best) => {
-                    self.best = Some(best);
-                    break;
-                }
-                Choice::Nothing => {
-                    self.best = None;
-                    break;
-                }
                 Choice::Torn if attempt < TORN_READS => tokio::time::sleep(TORN_PAUSE).await,
-                Choice::Torn => self.best = None,
+                Choice::Take(best) => {
+                    certificate = Some(best);
+                    break;
+                }
+                Choice::Nothing | Choice::Torn => break,
             }
         }
+        self.inner.warned.warn_of_unusable(&self.shelf, Instant::now());
         self.seen.reading = Some(Reading {
-            certificate: self.best.as_ref().map(|best| best.pair.life),
-            retry_at: self.shelf.record.as_ref().and_then(|record| record.retry_at),
-            under_lease: self.lock.is_some(),
+            certificate,
+            back_off: self.inner.back_off(&self.goal.name, self.shelf.record.as_ref(), now),
+            under_lease: matches!(self.seen.lease, Lease::Held(_)),
         });
         Ok(())
     }
@@ -153,13 +142,26 @@ impl Run<'_> {
     async fn ask_permission(&mut self) {
         let asked = self.inner.domains.permission(&self.goal.name, OURSELVES).await;
         self.seen.standing = Some(match asked {
-            Permission::Allow(site) => {
-                self.site = Some(site);
-                Standing::Allow
-            }
+            Permission::Allow(site) => Standing::Allow(site),
             Permission::Deny(_) => Standing::Deny,
             Permission::Unknown(_) => Standing::Unknown,
         });
+        if self.is_beyond_budget() {
+            self.seen.standing = Some(Standing::Spent);
+        }
+    }
+
+    /// Labels under a wildcard are made up as easily as foreign names: one that has no certificate is charged as a look-up of one,
+    /// and goes no further while its entry's or its sender's orders are spent.
+    fn is_beyond_budget(&mut self) -> bool {
+        let site = budgets::site_of(self.seen.standing.as_ref());
+        let is_made_up = site.is_some_and(|site| matches!(site.pattern, Pattern::Wildcard(_)));
+        let Some(from) = self.from.filter(|_| is_made_up && self.goal.errand == Errand::Obtain) else {
+            return false;
+        };
+        let is_admitted = self.is_charged || self.inner.domains.admits_lookup(from);
+        self.is_charged = true;
+        !is_admitted || self.inner.is_spent(&self.draw(""))
     }
 
     async fn take_lease(&mut self) -> Result<(), StoreError> {
@@ -167,7 +169,7 @@ impl Run<'_> {
         match Lock::take(&inner.store, &self.goal.name, *inner.config.lease, now).await? {
             Taking::Hold(lock) => {
                 inner.metrics.leases.bump(Leased::Hold);
-                (self.lock, self.seen.lease) = (Some(lock), Lease::Held);
+                self.seen.lease = Lease::Held(lock);
             }
             Taking::Busy => {
                 inner.metrics.leases.bump(Leased::Busy);
@@ -177,14 +179,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn serve(&mut self) -> Result<Arc<Slot>, Refusal> {
-        let best = self.best.take().ok_or(Refusal::Failed)?;
+    fn serve(&self, best: &Candidate) -> Arc<Slot> {
         let renew_at = best.pair.life.renew_at(&self.goal.name);
         let is_exact = best.pattern == Pattern::Exact(self.goal.name.clone());
-        if is_exact && self.lock.is_none() && !is_recorded(self.shelf.record.as_ref(), &best.pair.serial) {
-            self.adopt(&best);
+        let is_read = !matches!(self.seen.lease, Lease::Held(_));
+        if is_exact && is_read && !is_recorded(self.shelf.record.as_ref(), &best.pair.serial) {
+            self.adopt(best);
         }
-        Ok(self.inner.cache.keep(&best, renew_at))
+        let slot = self.inner.cache.keep(best, renew_at, SystemTime::now());
+        slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
+        slot
     }
 
     /// A certificate without a fresh record of ours, Caddy's for instance, gets one, so that its renewal is found; so does one whose
@@ -205,6 +209,20 @@ impl Run<'_> {
                 warn!(server_name = %record.name, %error, "certificate's renewal was not recorded; its next loading tries again");
             }
         });
+    }
+}
+
+impl Inner {
+    /// Until when nothing is ordered for `name`: what its record says, what could not be recorded, and while no issuer is asked.
+    fn back_off(&self, name: &ServerName, record: Option<&Record>, now: SystemTime) -> BackOff {
+        if record.is_some_and(|record| record.stopped_at.is_some()) {
+            return BackOff::Stopped;
+        }
+        let recorded = record.and_then(|record| record.retry_at);
+        let paused = self.issuers.iter().map(Issuer::paused_until).min();
+        let dates = [recorded, self.unrecorded.get(name), paused].into_iter().flatten();
+        let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
+        latest.map_or(BackOff::None, BackOff::Until)
     }
 }
 
@@ -239,6 +257,13 @@ impl Issuer {
 
     fn name(&self) -> &str {
         self.key().as_str()
+    }
+
+    pub(super) fn paused_until(&self) -> SystemTime {
+        match self {
+            Self::Acme(acme) => acme.paused_until(),
+            Self::Internal(_) => SystemTime::UNIX_EPOCH,
+        }
     }
 
     fn directory(&self) -> &str {

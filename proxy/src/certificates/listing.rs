@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{Choice, choose};
+use super::choice::{Choice, choose, unusable};
 use crate::{
     name::ServerName,
     store::{
@@ -36,6 +36,15 @@ pub struct Summary {
     pub retry_at: Option<Micros>,
     /// What the last failed order failed of.
     pub problem: String,
+    /// Since when the CA has found nothing but fault with the name.
+    #[serde(default)]
+    pub failing_since: Option<Micros>,
+    /// When orders of the name stopped for that.
+    #[serde(default)]
+    pub stopped_at: Option<Micros>,
+    /// Items of the table that cannot be used, each with what is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<String>,
 }
 
 /// A certificate as operators see it.
@@ -97,7 +106,9 @@ pub async fn show(
         }),
         Choice::Torn | Choice::Nothing => None,
     };
-    if certificate.is_none() && shelf.record.is_none() {
+    let unusable: Vec<_> =
+        unusable(&shelf).iter().map(|unusable| format!("`{}` {}", unusable.item, unusable.problem)).collect();
+    if certificate.is_none() && shelf.record.is_none() && unusable.is_empty() {
         return Ok(None);
     }
     let record = shelf.record.unwrap_or_else(|| certificate_table::Record::new(name));
@@ -107,7 +118,22 @@ pub async fn show(
         failures: record.failures,
         retry_at: record.retry_at.map(Micros::of),
         problem: record.problem,
+        failing_since: record.failing_since.map(Micros::of),
+        stopped_at: record.stopped_at.map(Micros::of),
+        unusable,
     }))
+}
+
+/// Forgets that orders of `name` have failed: the next hello, or the next round of renewals, places one. Whether there was
+/// anything to forget.
+pub async fn retry(store: &Store, name: &ServerName) -> Result<bool, StoreError> {
+    // No issuer has certificates here: the record alone is read.
+    let Some(record) = certificate_table::read(store, &[], name).await?.record else { return Ok(false) };
+    let is_backing_off = record.failures > 0 || record.retry_at.is_some() || record.stopped_at.is_some();
+    if is_backing_off {
+        certificate_table::put_failure(store, &record.without_failures()).await?;
+    }
+    Ok(is_backing_off)
 }
 
 /// The keys under which `config`'s issuers keep their certificates.

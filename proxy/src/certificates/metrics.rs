@@ -1,11 +1,11 @@
 //! What is counted of certificates.
 
-use prometheus::{Histogram, IntGauge, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
 use super::Refusal;
 use crate::{
     label,
-    telemetry::metrics::{Counters, Histograms, gauge, histogram},
+    telemetry::metrics::{Counters, Histograms, counter, gauge, histogram},
 };
 
 label! {
@@ -52,6 +52,17 @@ label! {
 }
 
 label! {
+    /// Budgets that an order draws on.
+    pub(super) enum Drawn["budget"] {
+        Wildcard = "wildcard",
+        Source = "source",
+        Orders = "orders",
+        Certificates = "certificates",
+        Renewals = "renewals",
+    }
+}
+
+label! {
     /// What became of a due renewal.
     pub(super) enum Renewed["outcome"] {
         Renew = "renewed",
@@ -67,6 +78,7 @@ label! {
         Certificate = "certificate",
         Challenge = "challenge",
         Renewal = "renewal",
+        Follow = "follow",
     }
 }
 
@@ -82,6 +94,9 @@ pub(super) struct Metrics {
     pub(super) renewals: Counters<Renewed>,
     pub(super) renewed_at: IntGauge,
     pub(super) reads: Counters<Sought>,
+    pub(super) stopped: IntCounter,
+    pub(super) deferred: Counters<Drawn>,
+    pub(super) paused: IntGauge,
 }
 
 impl Metrics {
@@ -139,6 +154,21 @@ impl Metrics {
                 registry,
                 "gatehouse_certificate_reads_total",
                 "Reads of the certificate table.",
+            )?,
+            deferred: Counters::register(
+                registry,
+                "gatehouse_certificate_orders_deferred_total",
+                "Orders that were not placed because a budget was spent.",
+            )?,
+            paused: gauge(
+                registry,
+                "gatehouse_certificate_issuers_paused",
+                "Issuers that are left alone after a failure of theirs.",
+            )?,
+            stopped: counter(
+                registry,
+                "gatehouse_certificate_names_stopped_total",
+                "Names whose orders ended after 30 days of failures.",
             )?,
         })
     }

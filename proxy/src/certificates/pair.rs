@@ -34,7 +34,7 @@ pub(super) struct Life {
 }
 
 /// Why a chain and a key make no certificate.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PairError {
     /// The chain is no PEM of certificates.
     #[error("the chain cannot be read")]
@@ -52,8 +52,7 @@ pub(super) enum PairError {
 
 impl Pair {
     pub(super) fn read(chain: &[u8], key: &[u8], pattern: &Pattern) -> Result<Self, PairError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).take(MAX_CHAIN).collect();
-        let chain = chain.map_err(|_| PairError::Chain)?;
+        let chain = certificates(chain).ok_or(PairError::Chain)?;
         let leaf = chain.first().ok_or(PairError::Chain)?;
         let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| PairError::Chain)?;
         if !covers(&leaf, pattern) {
@@ -95,6 +94,32 @@ impl Life {
     }
 }
 
+/// The certificate that `chain` is for.
+pub(super) fn leaf(chain: &[u8]) -> Option<CertificateDer<'static>> {
+    sections(chain).next().and_then(|pem| CertificateDer::from_pem_slice(pem).ok())
+}
+
+/// The leaf and those intermediates that can be read: Go's PEM reader passes over the others too, and clients often have them.
+/// `None` when the leaf cannot be read.
+fn certificates(chain: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let certificate = |pem: &[u8]| {
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        x509_parser::parse_x509_certificate(&der).ok()?;
+        Some(der)
+    };
+    let mut sections = sections(chain).take(MAX_CHAIN);
+    let leaf = certificate(sections.next()?)?;
+    Some(std::iter::once(leaf).chain(sections.filter_map(certificate)).collect())
+}
+
+/// Each from its label to the next (RFC 7468 §2), so that a broken one does not spoil those behind it.
+fn sections(chain: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts = chain.windows(LABEL.len()).enumerate().filter(|(_, window)| *window == LABEL);
+    let starts: Vec<_> = starts.map(|(at, _)| at).take(MAX_CHAIN + 1).collect();
+    let ends: Vec<_> = starts.iter().skip(1).copied().chain([chain.len()]).collect();
+    starts.into_iter().zip(ends).filter_map(|(start, end)| chain.get(start..end))
+}
+
 /// RFC 9525 §6.3: names are compared with `dNSName` alone, never with a common name.
 fn covers(leaf: &X509Certificate<'_>, pattern: &Pattern) -> bool {
     let Ok(Some(names)) = leaf.subject_alternative_name() else { return false };
@@ -119,6 +144,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
+const LABEL: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// Certificates of a chain that are read; public CAs send two to four.
 const MAX_CHAIN: usize = 10;
 /// Let's Encrypt's limit is 100 names.
@@ -166,6 +192,21 @@ pub(super) mod tests {
         ] {
             let read = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern(name));
             assert_eq!(read.err(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_shown() {
+        let now = SystemTime::now();
+        let (chain, key) = pems(&["a.example.com"], now, Duration::from_hours(1));
+        let pair = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern("a.example.com")).unwrap();
+        let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        // The private value of RFC 5915 lies behind a head of seven bytes.
+        let secret = &der.secret_der()[7..39];
+        let decimal: Vec<_> = secret[..6].iter().map(u8::to_string).collect();
+        for shown in [format!("{pair:?}"), format!("{pair:#?}").replace('\n', "").replace(' ', "")] {
+            let shown = shown.replace(", ", ",");
+            assert!(!shown.contains(&decimal.join(",")) && !shown.contains(&hexadecimal(secret)), "{shown}");
         }
     }
 

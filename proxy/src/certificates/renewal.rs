@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use tokio::time::MissedTickBehavior;
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::{
     Inner, Refusal,
     choice::{Choice, choose},
+    follow::name_of,
     metrics::{Renewed, Sought},
     step::Errand,
 };
@@ -116,7 +117,7 @@ async fn renew_name(inner: Arc<Inner>, name: ServerName) -> Renewed {
         Permission::Unknown(_) => return Renewed::Postpone,
         Permission::Allow(_) => {}
     }
-    let Ok(seat) = inner.fly(&name, Errand::Renew) else { return Renewed::Postpone };
+    let Ok(seat) = inner.fly(&name, Errand::Renew, None) else { return Renewed::Postpone };
     match seat.outcome().await {
         Ok(_) => Renewed::Renew,
         Err(Refusal::Busy | Refusal::Slow | Refusal::BackingOff | Refusal::Unknown) => Renewed::Postpone,
@@ -137,22 +138,17 @@ async fn forget(inner: &Inner, name: &ServerName) -> Renewed {
 /// Reads anew what another instance may have renewed.
 async fn refresh(inner: &Inner) {
     for pattern in inner.cache.stale(SystemTime::now()) {
-        let name = match &pattern {
-            Pattern::Exact(name) => name.clone(),
-            Pattern::Wildcard(suffix) => match ServerName::parse(&format!("x.{suffix}")) {
-                Ok(name) => name,
-                Err(_) => continue,
-            },
-        };
+        let Some(name) = name_of(&pattern) else { continue };
         inner.metrics.reads.bump(Sought::Renewal);
         let now = SystemTime::now();
         let Ok(shelf) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await else {
             return;
         };
+        inner.warned.warn_of_unusable(&shelf, Instant::now());
         if let Choice::Take(best) = choose(&shelf, now) {
             // One that nobody renewed is looked at again, but not in every round.
             let stale_at = best.pair.life.renew_at(&name).max(now + *inner.config.renewal_period * 5);
-            inner.cache.keep(&best, stale_at);
+            inner.cache.keep(&best, stale_at, now);
         }
     }
 }

@@ -1,3 +1,7 @@
+mod following;
+mod items;
+mod rivals;
+
 use std::{collections::HashSet, path::PathBuf};
 
 use super::*;
@@ -68,6 +72,15 @@ impl Instance {
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const UNKNOWN: Permission = Permission::Unknown(crate::domains::Doubt::SourceDown);
+
+/// A CA that does not answer.
+fn nobody() -> config::Issuer {
+    config::Issuer {
+        directory: "https://127.0.0.1:9/dir".into(),
+        email: "ops@example.com".into(),
+        roots: None,
+    }
+}
 
 fn name(text: &str) -> ServerName {
     ServerName::parse(text).unwrap()
@@ -200,18 +213,35 @@ async fn a_foreign_lock_is_waited_for_until_it_ends() {
 #[tokio::test]
 async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
     let mut fleet = Fleet::new(None).await;
-    fleet.config.certificates.issuers = vec![config::Issuer {
-        directory: "https://127.0.0.1:9/dir".into(),
-        email: "ops@example.com".into(),
-        roots: None,
-    }];
+    fleet.config.certificates.issuers = vec![nobody()];
     let (first, second) = (fleet.instance(), fleet.instance());
     assert_eq!(first.obtain("down.served.example").await.err(), Some(Refusal::Failed));
     assert_eq!(second.obtain("down.served.example").await.err(), Some(Refusal::BackingOff));
     let keys = [IssuerKey::of_directory("https://127.0.0.1:9/dir")];
     let shown = listing::show(&first.store, &keys, &name("down.served.example")).await.unwrap().unwrap();
-    assert_eq!((shown.failures, shown.certificate), (1, None));
+    assert_eq!((shown.failures, shown.certificate), (0, None), "it is not the name's failure");
     assert_eq!(shown.problem, "the CA does not answer");
+}
+
+#[tokio::test]
+async fn a_name_that_has_stopped_is_not_tried_until_somebody_asks_for_it() {
+    let fleet = Fleet::new(None).await;
+    let (instance, site) = (fleet.instance(), name("stopped.served.example"));
+    let failure = failure::Failure { fault: failure::Fault::Name, problem: "no such host".to_owned() };
+    let (mut record, long_ago) =
+        (certificate_table::Record::new(&site), SystemTime::now() - failure::STOP_AFTER);
+    for at in [long_ago, SystemTime::now()] {
+        record = failure::after(&record, &failure, at);
+    }
+    certificate_table::put_failure(&instance.store, &record).await.unwrap();
+    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(Refusal::BackingOff));
+    let shown = instance.shown(site.as_str()).await.unwrap();
+    assert!(shown.stopped_at.is_some() && shown.failing_since.is_some(), "{shown:?}");
+    assert!(listing::retry(&instance.store, &site).await.unwrap());
+    let again = fleet.instance();
+    assert!(again.obtain(site.as_str()).await.is_ok());
+    assert_eq!(again.orders(), 1);
+    assert!(!listing::retry(&instance.store, &site).await.unwrap(), "there is nothing to forget");
 }
 
 #[tokio::test]

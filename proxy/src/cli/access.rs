@@ -6,7 +6,7 @@ use crate::{
     control::{
         Client,
         table::{self, NoCertificate, NoDomain},
-        wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed, Tenant},
+        wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed, Retried, Tenant},
     },
     domains::{ChangeError, change},
     instance::Source,
@@ -72,6 +72,7 @@ impl Access {
             Self::Tables { store, listed, .. } => {
                 in_settings(listed, name)?;
                 change::add(store, name, target.as_ref()).await?;
+                table::retry_added(store, name).await;
                 Ok(in_table(name))
             }
         }
@@ -96,6 +97,13 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
             Self::Tables { store, .. } => Ok(table::certificates(store, after, limit).await?),
+        }
+    }
+
+    pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.retry(name).await?),
+            Self::Tables { store, .. } => Ok(table::retry(store, name).await?),
         }
     }
 

@@ -112,8 +112,15 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Shows the certificate that NAME is served with, and what became of its last order.
+    /// Shows the certificate that the table holds for NAME, which instances present within a minute, and what became of its last order.
     Show {
+        /// A name like `www.example.com`.
+        name: ServerName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Forgets that orders for NAME have failed, so that its next handshake or renewal places one at once.
+    Retry {
         /// A name like `www.example.com`.
         name: ServerName,
         #[command(flatten)]
@@ -222,6 +229,8 @@ mod tests {
             ("gatehouse domain list --limit 0", false),
             ("gatehouse certificate show a.example --json", true),
             ("gatehouse certificate show *.a.example", false),
+            ("gatehouse certificate retry a.example --json", true),
+            ("gatehouse certificate retry", false),
             ("gatehouse certificate list --after a.example", false),
             ("gatehouse", false),
         ] {

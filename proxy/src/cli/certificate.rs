@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{
     certificates::listing::{Listed, Summary},
     config::Config,
-    control::wire::Page,
+    control::wire::{Page, Retried},
 };
 
 use super::{access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, tell};
@@ -18,6 +18,7 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
             tell(*form, &access.certificates(after.as_ref(), *limit).await?, listed)
         }
         CertificateCommand::Show { name, form } => tell(*form, &access.certificate(name).await?, shown),
+        CertificateCommand::Retry { name, form } => tell(*form, &access.retry(name).await?, retried),
     }
 }
 
@@ -28,6 +29,15 @@ fn listed(page: &Page<Listed>) -> String {
     }
     let more = page.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
     format!("{}{more}", columns.text())
+}
+
+fn retried(retried: &Retried) -> String {
+    let name = &retried.server_name;
+    if retried.had_failed {
+        format!("{name}: its failures are forgotten; the next handshake or renewal orders a certificate\n")
+    } else {
+        format!("{name}: no order has failed; nothing stood in the way of one\n")
+    }
 }
 
 fn shown(summary: &Summary) -> String {
@@ -47,8 +57,21 @@ fn shown(summary: &Summary) -> String {
             }
         }
     }
-    if summary.failures > 0 {
-        let _ = writeln!(text, "failures    {} in a row: {}", summary.failures, summary.problem);
+    match (summary.failures, summary.problem.as_str()) {
+        (0, "") => {}
+        (0, problem) => drop(writeln!(text, "problem     {problem}")),
+        (failures, problem) => drop(writeln!(text, "failures    {failures} in a row: {problem}")),
+    }
+    if let Some(since) = summary.failing_since {
+        let _ = writeln!(text, "failing     since {since}");
+    }
+    if let Some(at) = summary.stopped_at {
+        let name = &summary.server_name;
+        let _ =
+            writeln!(text, "stopped     {at}: nothing is ordered until `gatehouse certificate retry {name}`");
+    }
+    for unusable in &summary.unusable {
+        let _ = writeln!(text, "unusable    {unusable}");
     }
     if let Some(retry_at) = summary.retry_at {
         let _ = writeln!(text, "retry at    {retry_at}");

@@ -108,8 +108,15 @@ section! {
         lease: Span = Span::secs(60),
         /// The longest an order may take.
         order_deadline: Span = Span::secs(90),
-        /// Orders the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours).
+        /// Orders, renewals apart, that the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours).
         orders_per_hour: u64 = 100,
+        /// Renewals the fleet may order from one ACME issuer in an hour; they draw on nothing else (Let's Encrypt exempts orders that say
+        /// which certificate they replace from its limits).
+        renewals_per_hour: u64 = 1000,
+        /// Orders the fleet may place in an hour for labels that one wildcard entry allows.
+        orders_per_wildcard: u64 = 20,
+        /// Orders one client address (IPv4 /32, IPv6 /64) may cause in the fleet in an hour by labels that wildcard entries allow.
+        orders_per_source: u64 = 10,
         /// Orders the fleet may place for the names of one registered domain in seven days (Let's Encrypt: 50).
         orders_per_registered_domain: u64 = 50,
         /// How often due renewals are looked for.
@@ -249,7 +256,8 @@ section! {
 section! {
     /// Logs, to stderr.
     pub struct Log {
-        /// Filter, like `info` or `info,gatehouse::certificates=debug`.
+        /// Filter, like `info` or `info,gatehouse::certificates=debug`. Whatever it says, the AWS SDK writes nothing below `info` and other
+        /// libraries nothing below `debug`: bodies and keys are among it.
         filter: String = "info".into(),
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,

@@ -41,6 +41,7 @@ async fn act(instance: &Instance, route: Route, body: Incoming) -> Result<Answer
         Route::Reload => told(&instance.reload.ask().await?),
         Route::ListCertificates(part) => told(&instance.certificates(part.after.as_ref(), part.limit).await?),
         Route::ShowCertificate(name) => told(&instance.certificate(&name).await?),
+        Route::RetryCertificate(name) => told(&instance.retry(&name).await?),
     }
 }
 

@@ -15,7 +15,9 @@ use tokio::net::UnixStream;
 
 use super::{
     route::PREFIX,
-    wire::{Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Reloaded, Status, Tenant},
+    wire::{
+        Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Reloaded, Retried, Status, Tenant,
+    },
 };
 use crate::{
     certificates::listing::{Listed, Summary},
@@ -125,6 +127,11 @@ impl Client {
     /// One of its certificates.
     pub async fn certificate(&self, name: &ServerName) -> Result<Summary, ClientError> {
         self.get(&format!("certificates/{name}")).await
+    }
+
+    /// Ends the back-off of a name whose orders have failed.
+    pub async fn retry(&self, name: &ServerName) -> Result<Retried, ClientError> {
+        self.call(Method::POST, &format!("certificates/{name}/retry"), None).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

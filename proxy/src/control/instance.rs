@@ -8,7 +8,7 @@ use super::{
     reload::Reload,
     route::problem,
     table,
-    wire::{Bookmark, Changed, Domain, Page, Problem, Reach, Reindexed, Status, Tenant},
+    wire::{Bookmark, Changed, Domain, Page, Problem, Reach, Reindexed, Retried, Status, Tenant},
 };
 use crate::{
     certificates::listing::{self, Listed, Summary},
@@ -109,6 +109,7 @@ impl Instance {
 
     pub(super) async fn add(&self, name: Pattern, target: Option<Target>) -> Result<Changed, Problem> {
         let revision = self.domains.add(name.clone(), target).await?;
+        table::retry_added(&self.store, &name).await;
         Ok(Changed { domain: name, reach: self.reach(revision).await })
     }
 
@@ -132,6 +133,10 @@ impl Instance {
     pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, Problem> {
         let found = listing::show(&self.store, &self.issuer_keys, name).await?;
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
+    }
+
+    pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, Problem> {
+        Ok(table::retry(&self.store, name).await?)
     }
 
     fn listed(&self) -> Arc<Vec<StaticDomain>> {

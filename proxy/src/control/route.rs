@@ -19,6 +19,7 @@ pub(super) enum Route {
     Reload,
     ListCertificates(Part<Bookmark>),
     ShowCertificate(ServerName),
+    RetryCertificate(ServerName),
 }
 
 /// Which part of a list.
@@ -45,6 +46,7 @@ impl Route {
             ("POST", ("reload", None, None)) => Self::Reload,
             ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
             ("GET", ("certificates", Some(name), None)) => Self::ShowCertificate(read(name)?),
+            ("POST", ("certificates", Some(name), Some("retry"))) => Self::RetryCertificate(read(name)?),
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -134,6 +136,8 @@ mod tests {
             ("GET /v1/certificates?after=a.example", Err(400)),
             ("GET /v1/certificates/a.example", Ok(Route::ShowCertificate(server_name("a.example")))),
             ("GET /v1/certificates/*.a.example", Err(400)),
+            ("POST /v1/certificates/a.example/retry", Ok(Route::RetryCertificate(server_name("a.example")))),
+            ("GET /v1/certificates/a.example/retry", Err(404)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::wire::{Bookmark, Domain, Page, Reindexed, Tenant};
+use super::wire::{Bookmark, Domain, Page, Reindexed, Retried, Tenant};
 use crate::{
     certificates::listing::{self, Listed},
     config::StaticDomain,
@@ -69,9 +69,47 @@ pub async fn certificates(
     Ok(Page { next: next.map(|last| Bookmark(last).to_string()), items, misshapen: Vec::new() })
 }
 
+/// Ends the back-off of a name whose orders have failed.
+pub async fn retry(store: &Store, name: &ServerName) -> Result<Retried, StoreError> {
+    let had_failed = listing::retry(store, name).await?;
+    Ok(Retried { server_name: name.clone(), had_failed })
+}
+
+/// Who adds a name has often just mended what its orders failed of. The addition itself does not fail with it.
+pub async fn retry_added(store: &Store, pattern: &Pattern) {
+    let Pattern::Exact(name) = pattern else { return };
+    if let Err(error) = listing::retry(store, name).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(server_name = %name, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
+    }
+}
+
 /// Repairs items made by hand.
 pub async fn reindex(store: &Store) -> Result<Reindexed, StoreError> {
     let done = domain_table::reindex(store, Micros::of(SystemTime::now())).await?;
     let misshapen = done.misshapen.iter().map(ToString::to_string).collect();
     Ok(Reindexed { repaired: done.repaired, misshapen })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Engine, certificate_table, tables};
+
+    #[tokio::test]
+    async fn who_is_added_is_ordered_at_once_whatever_failed_before() {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+        tables::create(&store).await.unwrap();
+        let name = ServerName::parse("a.example.com").unwrap();
+        let mut record = certificate_table::Record::new(&name);
+        (record.failures, record.retry_at) =
+            (4, Some(SystemTime::now() + std::time::Duration::from_hours(24)));
+        let failures =
+            async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
+        certificate_table::put_failure(&store, &record).await.unwrap();
+        for (added, expected) in [("*.example.com", 4), ("b.example.com", 4), ("a.example.com", 0)] {
+            retry_added(&store, &Pattern::parse(added).unwrap()).await;
+            assert_eq!(failures().await, expected, "{added}");
+        }
+    }
 }

@@ -196,6 +196,15 @@ pub struct Reindexed {
     pub misshapen: Vec<String>,
 }
 
+/// What became of a wish to order a name's certificate without waiting for its back-off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Retried {
+    /// The name.
+    pub server_name: ServerName,
+    /// Whether a back-off was ended.
+    pub had_failed: bool,
+}
+
 /// Why a request was refused (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Problem {

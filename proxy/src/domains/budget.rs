@@ -83,6 +83,14 @@ impl Budgets {
         Admission::Admit
     }
 
+    /// What [`Budgets::admit`] would say, without charging anything.
+    pub(super) fn would_admit(&self, from: IpAddr, now: Instant) -> bool {
+        let known = self.sources.get(&source_of(from)).copied();
+        let is_stranger = known.is_none() && self.sources.len() >= MAX_SOURCES;
+        let held = if is_stranger { self.strangers_until } else { known };
+        self.each.admit(held, now).is_some() && self.total.admit(self.total_until, now).is_some()
+    }
+
     /// Forgets sources that are within their rate; not at every stranger's hello, since that is a loop over all of them.
     fn make_room(&mut self, now: Instant) {
         let is_due = self.swept_at.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_PERIOD);
@@ -94,7 +102,7 @@ impl Budgets {
 }
 
 /// A client commonly holds a whole /64 (RFC 6177 §2).
-fn source_of(from: IpAddr) -> IpAddr {
+pub(crate) fn source_of(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,
@@ -122,6 +130,21 @@ mod tests {
             let now = start + Duration::from_millis(at);
             assert_eq!(admitted(&mut budgets, "192.0.2.1", 100, now), admissions, "at {at} ms");
         }
+    }
+
+    #[test]
+    fn a_budget_is_looked_at_without_being_charged() {
+        let (mut budgets, now) = (Budgets::new(1000, 10), Instant::now());
+        let from = "192.0.2.1".parse().unwrap();
+        for left in (1..=20).rev() {
+            assert!(budgets.would_admit(from, now), "{left} left");
+            assert_eq!(budgets.admit(from, now), Admission::Admit);
+        }
+        assert!(!budgets.would_admit(from, now));
+        assert!(budgets.would_admit("192.0.2.2".parse().unwrap(), now), "another source");
+        let (mut spent, other) = (Budgets::new(1, 10), "192.0.2.3".parse().unwrap());
+        assert_eq!(admitted(&mut spent, "192.0.2.1", 20, now), 2);
+        assert!(!spent.would_admit(other, now), "the total is spent");
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Inner {
         }
     }
 
+    /// Whether a look-up would be admitted.
+    pub(super) fn has_lookup_left(&self, from: IpAddr, now: Instant) -> bool {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).would_admit(from, now)
+    }
+
     async fn look_up(&self, name: &ServerName) -> Permission {
         match self.look_in_table(name).await {
             Table::Listed(site) => Permission::Allow(site),

@@ -1,5 +1,5 @@
 //! A seam for tests: faults of the real store that the engines here do not have, injected between the SDK and any endpoint
-//! (reads up to two seconds old, throttles, conflicts, unprocessed keys, outages). In the binary only `GATEHOUSE_STORE_FAULTS` turns it on.
+//! (reads up to two seconds old, throttles, conflicts, unprocessed keys, outages, permissions that a role lacks). In the binary only `GATEHOUSE_STORE_FAULTS` turns it on.
 //! Not here: what a fault leads to; the code above must not know this exists.
 
 mod dice;
@@ -36,6 +36,7 @@ pub use plan::{FaultPlan, PlanError};
 pub struct Faults {
     plan: FaultPlan,
     out: AtomicBool,
+    forbidden: Mutex<Vec<&'static str>>,
     dice: Mutex<Dice>,
     lag: Mutex<Lag>,
 }
@@ -46,7 +47,16 @@ impl Faults {
     pub fn new(plan: FaultPlan) -> Arc<Self> {
         let dice = Mutex::new(Dice::new(plan.seed));
         let lag = Mutex::new(Lag::new(plan.stale));
-        Arc::new(Self { plan, out: AtomicBool::new(false), dice, lag })
+        Arc::new(Self { plan, out: AtomicBool::new(false), forbidden: Mutex::default(), dice, lag })
+    }
+
+    /// From now on the role lacks the permission for these operations, and for no others.
+    pub fn forbid(&self, operations: &[&'static str]) {
+        *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = operations.to_vec();
+    }
+
+    fn forbids(&self, operation: &str) -> bool {
+        self.forbidden.lock().unwrap_or_else(PoisonError::into_inner).contains(&operation)
     }
 
     /// From now on no call is answered, or calls are answered again.
@@ -111,6 +121,12 @@ impl FaultyConnector {
             return Err(ConnectorError::io("injected outage".into()));
         }
         let operation = operation(&request);
+        if self.faults.forbids(&operation) {
+            return failure(
+                "AccessDeniedException",
+                &json!({ "message": format!("not authorized: {operation}") }),
+            );
+        }
         let mut body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let Some(body) = body.as_mut() else { return self.inner.call(request).await };
         if self.faults.strikes(self.faults.plan.throttle) {

@@ -2,7 +2,8 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::lines::Lines;
 use crate::config::{Log, LogFormat};
@@ -33,14 +34,14 @@ pub(super) fn install(log: &Log, lines: &Lines) -> Result<Refilter, LogsError> {
         LogFormat::Text => {
             let events = events.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
             let handle = events.reload_handle();
-            events.finish().try_init()?;
+            events.finish().with(without_bodies()).try_init()?;
             // It fails when the subscriber is gone, and nobody writes events.
             Box::new(move |filter| drop(handle.reload(filter)))
         }
         LogFormat::Json => {
             let events = events.json().flatten_event(true).with_current_span(false).with_filter_reloading();
             let handle = events.reload_handle();
-            events.finish().try_init()?;
+            events.finish().with(without_bodies()).try_init()?;
             Box::new(move |filter| drop(handle.reload(filter)))
         }
     })
@@ -49,4 +50,108 @@ pub(super) fn install(log: &Log, lines: &Lines) -> Result<Refilter, LogsError> {
 /// The filter that `log` asks for.
 pub(super) fn filter(log: &Log) -> Result<EnvFilter, LogsError> {
     EnvFilter::try_new(&log.filter).map_err(|source| LogsError::Filter { value: log.filter.clone(), source })
+}
+
+/// What no filter can ask for. The SDK of AWS traces requests and answers whole, private keys among them, and signatures; HTTP and TLS
+/// libraries trace header fields and handshake messages. Nothing of theirs is written below `debug`, of the SDK below `info`
+/// (`no_filter_prints_a_private_key`).
+fn without_bodies() -> Targets {
+    let sdk = [
+        "aws_config",
+        "aws_credential_types",
+        "aws_runtime",
+        "aws_sdk",
+        "aws_sigv4",
+        "aws_smithy",
+        "aws_types",
+    ];
+    let capped = Targets::new().with_default(LevelFilter::DEBUG).with_target("gatehouse", LevelFilter::TRACE);
+    capped.with_targets(sdk.map(|target| (target, LevelFilter::INFO)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::SystemTime,
+    };
+
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    use super::*;
+    use crate::{
+        config::Store as Settings,
+        name::ServerName,
+        store::{
+            Engine, Store,
+            certificate_table::{self, Commit, IssuerKey, Metadata, Record},
+            tables,
+        },
+    };
+
+    const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nan unmistakable key\n-----END EC PRIVATE KEY-----\n";
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// All that may hold a key: written, read, and read at another instance.
+    async fn keep_keys() {
+        let store = Store::on(Engine::in_memory().unwrap(), &Settings::default());
+        tables::create(&store).await.unwrap();
+        let (issuer, site) = (IssuerKey::internal(), ServerName::parse("a.example").unwrap());
+        let commit = Commit {
+            issuer: &issuer,
+            chain: b"chain",
+            key: KEY.as_bytes(),
+            metadata: &Metadata::default(),
+            replaced: None,
+            record: &Record::new(&site),
+        };
+        let now = SystemTime::now();
+        certificate_table::commit(&store, &commit, now).await.unwrap();
+        certificate_table::share_account_key(&store, &issuer, "a@example.com", KEY.as_bytes(), now)
+            .await
+            .unwrap();
+        let shelf = certificate_table::read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
+        let account = certificate_table::find_account(&store, &issuer, "a@example.com").await.unwrap();
+        tracing::trace!(?shelf, ?account, "what was read");
+    }
+
+    #[tokio::test]
+    async fn no_filter_prints_a_private_key() {
+        for filter in
+            ["trace", "aws_smithy_runtime=trace", "debug", "aws=trace,hyper=trace,rustls=trace,h2=trace"]
+        {
+            let written = Written::default();
+            let writer = written.clone();
+            let log = Log { filter: filter.to_owned(), ..Log::default() };
+            let events =
+                fmt().with_env_filter(super::filter(&log).unwrap()).with_writer(move || writer.clone());
+            let guard = tracing::subscriber::set_default(events.finish().with(without_bodies()));
+            keep_keys().await;
+            drop(guard);
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            assert!(
+                filter != "trace" || text.contains("what was read"),
+                "the test sees what is written: {text}"
+            );
+            let encoded = STANDARD.encode(KEY);
+            for secret in ["unmistakable", &encoded, &encoded[40..60]] {
+                let line = text.lines().find(|line| line.contains(secret));
+                assert!(line.is_none(), "{filter}: {}", line.unwrap_or_default());
+            }
+        }
+    }
 }

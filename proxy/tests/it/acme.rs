@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use gatehouse::{
@@ -20,6 +20,8 @@ use testbed::{
     namespace::Namespace,
     network::{EDGE_A, Network},
     pebble::Pebble,
+    relay::Traffic,
+    wait,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -58,8 +60,7 @@ impl World {
     fn instance(&self, engine: &Engine, pebble: &Pebble) -> Instance {
         let mut config = Config { state_directory: self.folder.path().join("state"), ..Config::default() };
         config.domains.table = false;
-        config.domains.r#static =
-            vec![StaticDomain { name: Pattern::parse("*.allowed.example").unwrap(), target: None }];
+        config.domains.r#static = ["*.allowed.example", "fresh.customer.test"].map(entry).into();
         config.certificates.issuers = vec![Issuer {
             directory: pebble.directory(),
             email: "ops@example.com".to_owned(),
@@ -67,6 +68,10 @@ impl World {
         }];
         start(&self.network.edge, engine.clone(), config)
     }
+}
+
+fn entry(pattern: &str) -> StaticDomain {
+    StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None }
 }
 
 fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
@@ -204,4 +209,36 @@ fn a_name_the_ca_cannot_reach_backs_off_with_the_reason() {
     assert!(shown.problem.contains("could not validate"), "{}", shown.problem);
     assert!(shown.retry_at.is_some());
     assert_eq!(pebble.relay.count("newOrder"), 1);
+}
+
+/// Labels under a wildcard are made up as easily as foreign names.
+#[test]
+fn one_client_under_a_wildcard_leaves_the_fleets_orders_to_other_names() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instances = [world.instance(&engine, &pebble), world.instance(&engine, &pebble)];
+    let served =
+        (0..24).filter(|n| instances[n % 2].obtain(&format!("r{n}.allowed.example")).is_ok()).count();
+    assert_eq!((served, pebble.relay.count("newOrder")), (10, 10), "the budget of one client address");
+    instances[0].obtain("fresh.customer.test").unwrap();
+}
+
+#[test]
+fn a_ca_that_was_away_locks_no_name_out() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = world.instance(&engine, &pebble);
+    pebble.relay.set(Traffic::Cut);
+    for text in ["one.allowed.example", "two.allowed.example"] {
+        assert!(instance.obtain(text).is_err());
+        let failures = instance.show(text).map_or(0, |shown| shown.failures);
+        assert_eq!(failures, 0, "{text}: it is not the name's failure");
+    }
+    pebble.relay.set(Traffic::Pass);
+    for text in ["one.allowed.example", "two.allowed.example"] {
+        wait::until("a certificate", Duration::from_secs(30), || {
+            instance.obtain(text).map(drop).map_err(anyhow::Error::from)
+        })
+        .unwrap();
+    }
 }

@@ -42,8 +42,19 @@ fn while_the_ca_is_down_known_names_are_served_and_a_new_one_backs_off() {
     .unwrap();
     assert_eq!(attempts(), before, "while it backs off the CA is left alone");
     let shown = gatehouse.command(&["certificate", "show", new]).unwrap();
-    assert!(shown.contains("failures") && shown.contains("retry"), "{shown}");
+    assert!(shown.contains("problem     the CA does not answer") && shown.contains("retry at"), "{shown}");
+    assert!(!shown.contains("failures"), "an outage of the CA is not the name's failure: {shown}");
+    let retried = gatehouse.command(&["certificate", "retry", new]).unwrap();
+    assert!(retried.contains("its failures are forgotten"), "{retried}");
     assert_served(&edge, SHOP);
+
+    edge.ca.relay.set(Traffic::Pass);
+    wait::until("the new name once the CA answers again", Duration::from_secs(40), || {
+        let reply = get(&edge, new);
+        anyhow::ensure!(reply.status == 200, "{reply:?}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -23,9 +23,9 @@ impl Acme {
         let account = match (known.and_then(|known| known.location()), pem) {
             (Some(location), Some(pem)) => {
                 let builder = Account::builder_with_http(Box::new(self.http.clone()));
-                builder.from_parts(location, key::pkcs8(&pem)?, self.directory.clone()).await?
+                builder.from_parts(location, self.account_key(&pem)?, self.directory.clone()).await?
             }
-            (_, Some(pem)) => self.register(key::pkcs8(&pem)?).await?,
+            (_, Some(pem)) => self.register(self.account_key(&pem)?).await?,
             (_, None) => {
                 let key = self.share_key().await?;
                 self.register(key).await?
@@ -44,12 +44,31 @@ impl Acme {
         warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered anew");
         let (_, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
         let key = match pem {
-            Some(pem) => key::pkcs8(&pem)?,
+            Some(pem) => self.account_key(&pem)?,
             None => self.share_key().await?,
         };
         let account = self.register(key).await?;
         *held = Some(account.clone());
         Ok(account)
+    }
+
+    /// Says at the start what every order would fail of.
+    pub(in crate::certificates) async fn check_account_key(&self) {
+        let found = certificate_table::find_account(&self.store, &self.issuer, &self.email).await;
+        if let Ok((_, Some(pem))) = found
+            && let Err(error) = self.account_key(&pem)
+        {
+            warn!(directory = %self.directory, %error, "no certificate can be ordered from this CA");
+        }
+    }
+
+    /// The protocol library signs with P-256 alone.
+    fn account_key(&self, pem: &[u8]) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
+        key::pkcs8(pem).map_err(|error| self.unusable_key(error.to_string()))
+    }
+
+    fn unusable_key(&self, problem: String) -> OrderError {
+        OrderError::AccountKey { item: self.issuer.account_key(&self.email), problem }
     }
 
     /// Puts a key into the table, or takes the one that another instance put there at the same time.
@@ -65,7 +84,9 @@ impl Acme {
             Err(StoreError::Conflict) => {
                 let (_, pem) =
                     certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
-                Ok(key::pkcs8(&pem.ok_or(StoreError::Conflict)?)?)
+                // It is there, and yet it could not be read.
+                let unreadable = || self.unusable_key("it has no base64 text in `Contents`".to_owned());
+                self.account_key(&pem.ok_or_else(unreadable)?)
             }
             Err(error) => Err(error.into()),
         }

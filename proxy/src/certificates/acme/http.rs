@@ -71,10 +71,20 @@ impl HttpClient for Http {
     }
 }
 
-/// Runs an order within which [`retry_after`] tells what the last response said: the protocol library keeps it to itself, and the
+/// Runs an order within which [`retry_after`] tells what the last response said, and [`is_validating`] how far it has come: the protocol library keeps it to itself, and the
 /// client is shared between orders.
 pub(super) async fn with_retry_after<T>(order: impl Future<Output = T>) -> T {
-    LAST_RETRY_AFTER.scope(Cell::new(None), order).await
+    LAST_RETRY_AFTER.scope(Cell::new(None), VALIDATING.scope(Cell::new(false), order)).await
+}
+
+/// Whether the CA is validating the name of this order.
+pub(super) fn is_validating() -> bool {
+    VALIDATING.try_with(Cell::get).unwrap_or_default()
+}
+
+/// Says whether it is.
+pub(super) fn set_validating(is_validating: bool) {
+    let _ = VALIDATING.try_with(|validating| validating.set(is_validating));
 }
 
 /// The `Retry-After` of the last response of this order.
@@ -124,6 +134,7 @@ fn failed(error: impl Error + Send + Sync + 'static) -> instant_acme::Error {
 
 tokio::task_local! {
     static LAST_RETRY_AFTER: Cell<Option<SystemTime>>;
+    static VALIDATING: Cell<bool>;
 }
 
 const AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use instant_acme::{Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, Order, OrderStatus,
+};
 use rcgen::{CertificateParams, DistinguishedName};
 
-use super::{Acme, Issued, OrderError, Prefer, account::is_forgotten, http::retry_after};
+use super::{
+    Acme, Issued, OrderError, Prefer, Replaced, Wish,
+    account::is_forgotten,
+    http::{retry_after, set_validating},
+};
 use crate::{
     certificates::{
         challenges::{Challenges, HTTP, TLS_ALPN},
@@ -35,13 +41,15 @@ impl Acme {
     pub(super) async fn place(
         &self,
         name: &ServerName,
-        prefer: Prefer,
+        wish: &Wish,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
-        let (account, mut order) = self.begin(name).await?;
-        despite_nonces!(self.authorize(&mut order, name, prefer, challenges).await)?;
+        let (account, mut order) = self.begin(name, wish.replaces.as_ref()).await?;
+        despite_nonces!(self.authorize(&mut order, name, wish.prefer, challenges).await)?;
+        set_validating(true);
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Valid]).await?;
+        set_validating(false);
         let key = key::generate()?;
         let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
         // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
@@ -51,15 +59,23 @@ impl Acme {
         await_status(&mut order, &[OrderStatus::Valid]).await?;
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
-        let chain = chain.ok_or(OrderError::Slow)?;
+        let chain = chain.ok_or(OrderError::Slow { validating: false })?;
         let key = key::sec1_pem(key.serialized_der())?;
         Ok(Issued { chain, key, url, account: account.id().to_owned() })
     }
 
-    async fn begin(&self, name: &ServerName) -> Result<(Account, Order), OrderError> {
+    async fn begin(
+        &self,
+        name: &ServerName,
+        replaced: Option<&Replaced>,
+    ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
         let wanted = NewOrder::new(&identifiers);
         let account = self.account().await?;
+        let replaced = replaced.filter(|replaced| replaced.account == account.id());
+        if let Some(order) = replace(&account, &identifiers, replaced).await? {
+            return Ok((account, order));
+        }
         let placed = despite_nonces!(match account.new_order(&wanted).await {
             Err(error) if is_forgotten(&error) => Ok(None),
             order => order.map(Some).map_err(OrderError::from),
@@ -102,6 +118,32 @@ impl Acme {
             challenge.set_ready().await?;
         }
         Ok(())
+    }
+}
+
+/// An order that says what it replaces; none when the CA does not take that from us, and then it is not said again.
+async fn replace(
+    account: &Account,
+    identifiers: &[Identifier],
+    replaced: Option<&Replaced>,
+) -> Result<Option<Order>, OrderError> {
+    let Some(replaced) = replaced else { return Ok(None) };
+    let wanted = NewOrder::new(identifiers).replaces(replaced.certificate.clone());
+    despite_nonces!(match account.new_order(&wanted).await {
+        Err(error) if refuses_replacement(&error) || is_forgotten(&error) => Ok(None),
+        order => order.map(Some).map_err(OrderError::from),
+    })
+}
+
+/// RFC 9773 §5: a CA without the extension, a certificate that was replaced before, or one that the CA does not find ours.
+fn refuses_replacement(error: &Error) -> bool {
+    match error {
+        Error::Unsupported(_) => true,
+        Error::Api(problem) => {
+            let kind = problem.r#type.as_deref().and_then(|kind| kind.rsplit(':').next());
+            matches!(kind, Some("alreadyReplaced" | "malformed" | "unauthorized"))
+        }
+        _ => false,
     }
 }
 
@@ -175,6 +217,24 @@ mod tests {
             (vec![Dns01], Prefer::Http, None),
         ] {
             assert_eq!(select(&offered, prefer).map(|(_, text)| text), expected, "{offered:?} {prefer:?}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_that_is_refused_is_ordered_as_a_new_certificate() {
+        let api = |kind: &str| {
+            let kind = format!("urn:ietf:params:acme:error:{kind}");
+            Error::Api(serde_json::from_value(serde_json::json!({ "type": kind })).unwrap())
+        };
+        for (error, expected) in [
+            (Error::Unsupported("ARI"), true),
+            (api("alreadyReplaced"), true),
+            (api("malformed"), true),
+            (api("rateLimited"), false),
+            (api("serverInternal"), false),
+            (Error::Timeout(None), false),
+        ] {
+            assert_eq!(refuses_replacement(&error), expected, "{error}");
         }
     }
 

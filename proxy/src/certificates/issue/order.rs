@@ -2,151 +2,214 @@
 
 use std::{
     error::Error as _,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
 
-use super::{OrderFailure, Run, record_of};
+use super::{
+    Run,
+    budgets::{Draw, registered_domain, site_of},
+    record_of,
+};
 use crate::{
     certificates::{
         Inner, Issuer,
-        acme::{Issued, OrderError, Prefer},
+        acme::{Blame, Issued, OrderError, Prefer, Replaced, Wish},
         choice::Candidate,
+        failure::{self, Failure, Fault},
         metrics::{Leased, Ordered},
         pair::{Pair, PairError},
-        step::{Errand, Progress, Reading, retry_at},
+        step::{Errand, Grant, Obtained, Progress},
     },
     domains::{Site, Source},
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        budget::{Budget, Spend},
         certificate_table::{self, Commit, Lock, Metadata, Record},
         instant::Micros,
     },
 };
 
 impl Run<'_> {
-    /// The CA's limits, kept by the fleet: orders per account, certificates per registered domain.
+    /// Whether the issuer may be asked: it is not left alone, and the fleet's budgets leave an order.
     pub(super) async fn spend(&mut self, issuer: usize) -> Result<(), StoreError> {
         let Some(Issuer::Acme(acme)) = self.inner.issuers.get(issuer) else {
-            self.seen.granted = true;
+            self.seen.grant = Some(Grant::default());
             return Ok(());
         };
-        let (store, config, now) = (&self.inner.store, &self.inner.config, SystemTime::now());
-        let domain = registered_domain(&self.goal.name);
-        let scope = format!("{}#{domain}", acme.issuer.as_str());
-        let certificates =
-            Budget { kind: "certificates", scope: &scope, per_hour: config.orders_per_registered_domain };
-        // A quarter is left to new names: renewals can wait, a hello cannot.
-        let per_hour = match self.goal.errand {
-            Errand::Renew => config.orders_per_hour - config.orders_per_hour / 4,
-            Errand::Obtain | Errand::Load => config.orders_per_hour,
-        };
-        let orders = Budget { kind: "orders", scope: acme.issuer.as_str(), per_hour };
-        let week = certificates.spent_within(store, WEEK_HOURS, now).await?;
-        self.seen.granted = week < config.orders_per_registered_domain
-            && orders.spend(store, now).await? == Spend::Grant
-            && certificates.spend(store, now).await? == Spend::Grant;
-        if !self.seen.granted {
-            warn!(server_name = %self.goal.name, registered_domain = domain, issuer = acme.issuer.as_str(), "the CA's limits leave no order now");
-            self.seen.pass_on(false);
+        let now = SystemTime::now();
+        let pause = acme.find_pause().await?;
+        let is_left_alone = pause.as_ref().is_some_and(|pause| failure::is_ahead(pause.until, now));
+        if is_left_alone || !self.inner.grants(&self.draw(acme.issuer.as_str()), now).await? {
+            self.seen.pass_on();
+            return Ok(());
+        }
+        match pause {
+            None => self.seen.grant = Some(Grant::default()),
+            Some(ended) => match acme.try_after(&ended, now).await? {
+                Some(trial) => self.seen.grant = Some(Grant { pause: Some(trial) }),
+                None => self.seen.pass_on(),
+            },
         }
         Ok(())
     }
 
+    pub(super) fn draw<'a>(&'a self, issuer: &'a str) -> Draw<'a> {
+        let site = site_of(self.seen.standing.as_ref());
+        Draw { errand: self.goal.errand, name: &self.goal.name, site, from: self.from, issuer }
+    }
+
     /// The lease is renewed while the order goes on. One that was lost does not end it: the commit tells.
-    pub(super) async fn order(&mut self, index: usize) {
-        let Some(issuer) = self.inner.issuers.get(index) else { return };
+    pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
+        let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = Instant::now();
-        let ordered = {
-            let order = issue(self.inner, issuer, &self.goal.name, self.prefer());
-            let keep = keep_lease(self.inner, self.lock.as_ref());
+        let outcome = {
+            let wish = Wish { prefer: self.prefer(), replaces: self.replaces(issuer) };
+            let order = issue(self.inner, issuer, &self.goal.name, wish);
+            let keep = keep_lease(self.inner, lock);
             tokio::select! { ordered = order => ordered, never = keep => match never {} }
         };
         let seconds = began.elapsed().as_secs_f64();
         self.inner.metrics.order_seconds.observe(issuer.kind(), seconds);
-        match ordered {
-            Ok((obtained, pair)) => {
+        match outcome {
+            Ok((given, pair)) => {
                 self.inner.metrics.orders.bump(Ordered::Issue);
                 info!(server_name = %self.goal.name, issuer = issuer.name(), seconds, "certificate issued");
-                self.obtained = Some((index, obtained, pair));
-                self.seen.progress = Progress::Obtained;
+                if let (Issuer::Acme(acme), Some(_)) = (issuer, grant.pause) {
+                    acme.end_pause().await;
+                }
+                let pattern = Pattern::Exact(self.goal.name.clone());
+                let candidate = Candidate { pair, issuer: issuer.key().clone(), pattern };
+                self.seen.obtain(Obtained { issuer: index, issued: given, candidate });
             }
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
                 let cause = error.source().map(ToString::to_string);
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
-                self.failure =
-                    Some(OrderFailure { problem: error.to_string(), retry_after: error.retry_after() });
-                self.seen.pass_on(true);
+                let fault = self.fault(issuer, grant, &error).await;
+                let is_held = self.is_held(lock).await;
+                self.seen.fail(Failure { fault, problem: error.to_string() }, is_held);
             }
         }
+    }
+
+    async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> Fault {
+        let now = SystemTime::now();
+        match (error.blame(registered_domain(&self.goal.name)), issuer) {
+            (Blame::Name, _) => Fault::Name,
+            (Blame::Limit, _) => Fault::Limit(failure::limited_until(now, error.retry_after())),
+            (Blame::Issuer, Issuer::Acme(acme)) => {
+                Fault::Issuer(acme.begin_pause(grant.pause, error, now).await)
+            }
+            (Blame::Nobody, _) | (Blame::Issuer, Issuer::Internal(_)) => Fault::Nobody,
+        }
+    }
+
+    /// Caddy takes locks blindly, and an order that fails because it did is followed by its certificate. A store that does not
+    /// answer takes no lease away.
+    async fn is_held(&self, lock: &Lock) -> bool {
+        let renewed = lock.renew(&self.inner.store, *self.inner.config.lease, SystemTime::now()).await;
+        let is_held = !matches!(renewed, Ok(false));
+        if !is_held {
+            self.inner.metrics.leases.bump(Leased::Lost);
+        }
+        is_held
+    }
+
+    /// RFC 9773 §5: what is renewed, told to the directory and the account that issued it and to nobody else.
+    fn replaces(&self, issuer: &Issuer) -> Option<Replaced> {
+        let held = self.seen.reading.as_ref()?.certificate.as_ref()?;
+        let record = self.shelf.record.as_ref()?;
+        replaces(self.goal.errand, held, record, issuer)
     }
 
     fn prefer(&self) -> Prefer {
         let failures = self.shelf.record.as_ref().map_or(0, |record| record.failures);
-        prefer(failures, self.site.as_deref(), Micros::of(SystemTime::now()))
+        let site = site_of(self.seen.standing.as_ref());
+        prefer(failures, site, Micros::of(SystemTime::now()))
     }
 
-    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
-        let Some((index, obtained, pair)) = self.obtained.take() else { return Ok(()) };
-        let Some(issuer) = self.inner.issuers.get(index) else { return Ok(()) };
-        match self.put(issuer, &obtained, &pair).await {
-            Ok(()) => {
-                self.seen.reading =
-                    Some(Reading { certificate: Some(pair.life), retry_at: None, under_lease: true });
-                self.seen.progress = Progress::Ordering { failed: false };
-                let pattern = Pattern::Exact(self.goal.name.clone());
-                self.best = Some(Candidate { pair, issuer: issuer.key().clone(), pattern });
-                Ok(())
-            }
+    pub(super) async fn commit(&mut self, obtained: Arc<Obtained>) {
+        match self.put(&obtained).await {
+            Ok(()) => self.seen.progress = Progress::Done(obtained.candidate.clone()),
             Err(StoreError::Conflict) => {
                 self.inner.metrics.orders.bump(Ordered::Overtaken);
-                (self.seen.progress, self.seen.reading) = (Progress::Overtaken, None);
-                Ok(())
+                self.seen.fail_to_commit(obtained);
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                warn_of(
+                    &self.goal.name,
+                    &error,
+                    "the table did not take the certificate; it is presented from memory",
+                );
+                self.seen.progress = Progress::Done(obtained.candidate.clone());
+                self.is_written = false;
+                self.remember_failure(&Failure::not_kept()).await;
+            }
         }
     }
 
     /// In the place of what was read under the lease, unknown metadata kept.
-    async fn put(&self, issuer: &Issuer, obtained: &Issued, pair: &Pair) -> Result<(), StoreError> {
-        let (name, key) = (&self.goal.name, issuer.key());
+    async fn put(&self, obtained: &Obtained) -> Result<(), StoreError> {
+        let (name, issued) = (&self.goal.name, &obtained.issued);
+        let key = &obtained.candidate.issuer;
         let exact = Pattern::Exact(name.clone());
         let place = self.shelf.stored.iter().find(|stored| stored.issuer == *key && stored.pattern == exact);
-        let metadata = place.and_then(|place| place.metadata.as_ref());
+        let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
         let metadata = metadata.map_or_else(Metadata::default, |text| Metadata::read(text));
+        let directory = self.inner.issuers.get(obtained.issuer).map(Issuer::directory).unwrap_or_default();
         let record = Record {
-            directory: issuer.directory().to_owned(),
-            account: obtained.account.clone(),
-            ..record_of(name, key.as_str(), pair)
+            directory: directory.to_owned(),
+            account: issued.account.clone(),
+            ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
         let commit = Commit {
             issuer: key,
-            chain: obtained.chain.as_bytes(),
-            key: obtained.key.as_bytes(),
-            metadata: &metadata.renewed(&[name.to_string()], obtained.url.as_deref()),
-            replaced: place.and_then(|place| place.seen.as_deref()),
+            chain: issued.chain.as_bytes(),
+            key: issued.key.as_bytes(),
+            metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()),
+            replaced: place.and_then(|place| place.seen.as_ref()),
             record: &record,
         };
         commit_patiently(self.inner, &commit).await
     }
 
-    pub(super) async fn record_failure(&mut self) -> Result<(), StoreError> {
-        let now = SystemTime::now();
-        let mut record = self.shelf.record.clone().unwrap_or_else(|| Record::new(&self.goal.name));
-        let failure = self.failure.take();
-        record.failures = record.failures.saturating_add(1);
-        let at = retry_at(now, record.failures, failure.as_ref().and_then(|failure| failure.retry_after));
-        record.retry_at = Some(at);
-        record.problem =
-            failure.map(|failure| failure.problem.chars().take(MAX_PROBLEM).collect()).unwrap_or_default();
-        self.seen.progress = Progress::Recorded;
-        let retry_in = at.duration_since(now).unwrap_or_default();
-        warn!(server_name = %self.goal.name, failures = record.failures, ?retry_in, "no issuer gave a certificate");
-        certificate_table::put_record(&self.inner.store, &record).await
+    /// `instead` is a certificate that is presented all the same.
+    pub(super) async fn record_failure(
+        &mut self,
+        failure: &Failure,
+        instead: Option<Candidate>,
+    ) -> Result<(), StoreError> {
+        self.is_written = instead.is_none();
+        self.seen.progress = instead.map_or(Progress::Recorded, Progress::Done);
+        self.remember_failure(failure).await;
+        Ok(())
+    }
+
+    /// In the table, else in memory: whatever the table holds or takes, the next order waits.
+    async fn remember_failure(&self, failure: &Failure) {
+        let (name, now) = (&self.goal.name, SystemTime::now());
+        let before = self.shelf.record.clone().unwrap_or_else(|| Record::new(name));
+        let record = failure::after(&before, failure, now);
+        if let Some(at) = record.retry_at {
+            let retry_in = at.duration_since(now).unwrap_or_default();
+            warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer gave a certificate");
+        } else {
+            self.inner.metrics.stopped.inc();
+            warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` begins anew");
+        }
+        if let Err(error) = certificate_table::put_failure(&self.inner.store, &record).await {
+            warn_of(
+                name,
+                &error,
+                "the failure was not recorded; this instance alone waits with the next order",
+            );
+            let at = record.retry_at.unwrap_or(now + UNRECORDED);
+            self.inner.unrecorded.insert(name.clone(), at);
+        }
     }
 }
 
@@ -165,34 +228,59 @@ fn prefer(failures: u32, site: Option<&Site>, now: Micros) -> Prefer {
     if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
 }
 
+fn replaces(errand: Errand, held: &Candidate, record: &Record, issuer: &Issuer) -> Option<Replaced> {
+    let is_its = errand == Errand::Renew
+        && held.issuer == *issuer.key()
+        && record.serial == held.pair.serial
+        && record.directory == issuer.directory()
+        && !record.account.is_empty();
+    let leaf = held.pair.certificate.key.cert.first().filter(|_| is_its)?;
+    Some(Replaced {
+        certificate: CertificateIdentifier::try_from(leaf).ok()?,
+        account: record.account.clone(),
+    })
+}
+
 async fn issue(
     inner: &Inner,
     issuer: &Issuer,
     name: &ServerName,
-    prefer: Prefer,
+    wish: Wish,
 ) -> Result<(Issued, Pair), OrderError> {
     let obtained = match issuer {
-        Issuer::Acme(acme) => Box::pin(acme.issue(name, prefer, &inner.challenges)).await?,
+        Issuer::Acme(acme) => Box::pin(acme.issue(name, &wish, &inner.challenges)).await?,
         Issuer::Internal(internal) => internal.issue(name, SystemTime::now())?,
     };
     let pair = Pair::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
-    let unusable = |error: PairError| OrderError::Refused { problem: error.to_string(), retry_after: None };
-    Ok((obtained, pair.map_err(unusable)?))
+    let unusable = |error: PairError| OrderError::Unusable { problem: error.to_string() };
+    let pair = pair.map_err(unusable)?;
+    // Else each hello would find it expired, and order the next.
+    if !pair.is_valid(SystemTime::now()) {
+        let problem = "it has expired by this machine's clock; see whether that is right".to_owned();
+        return Err(OrderError::Unusable { problem });
+    }
+    Ok((obtained, pair))
 }
 
 /// Never ends: it goes with the order.
-async fn keep_lease(inner: &Inner, lock: Option<&Lock>) -> std::convert::Infallible {
+async fn keep_lease(inner: &Inner, lock: &Lock) -> std::convert::Infallible {
     let life = *inner.config.lease;
     let mut is_held = true;
     loop {
         tokio::time::sleep(life / 3).await;
-        let Some(lock) = lock.filter(|_| is_held) else { continue };
+        if !is_held {
+            continue;
+        }
         // A store that does not answer now may answer before the lease ends.
         if let Ok(false) = lock.renew(&inner.store, life, SystemTime::now()).await {
             is_held = false;
             inner.metrics.leases.bump(Leased::Lost);
         }
     }
+}
+
+fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
+    warn!(server_name = %name, error = error as &dyn std::error::Error, "{what}");
 }
 
 /// A certificate that was paid for is not given up at the first failure of the table.
@@ -210,25 +298,23 @@ async fn commit_patiently(inner: &Inner, commit: &Commit<'_>) -> Result<(), Stor
 
 fn outcome_of(error: &OrderError) -> Ordered {
     match error {
-        OrderError::Refused { .. } | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
+        OrderError::Refused(_) | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
-        OrderError::Unreachable(_) => Ordered::Unreachable,
-        OrderError::Slow => Ordered::Slow,
-        OrderError::Store(_) | OrderError::Key(_) => Ordered::Internal,
+        OrderError::Unreachable { .. } => Ordered::Unreachable,
+        OrderError::Slow { .. } => Ordered::Slow,
+        OrderError::Store(_)
+        | OrderError::Key(_)
+        | OrderError::AccountKey { .. }
+        | OrderError::Unusable { .. } => Ordered::Internal,
     }
-}
-
-/// What the CA counts certificates by (publicsuffix.org).
-fn registered_domain(name: &ServerName) -> &str {
-    psl::domain_str(name.as_str()).unwrap_or(name.as_str())
 }
 
 /// How long a change may take to reach every instance.
 const FEED_DELAY: Duration = Duration::from_secs(15);
 const COMMIT_ATTEMPTS: u32 = 5;
 const COMMIT_PAUSE: Duration = Duration::from_millis(500);
-const WEEK_HOURS: u64 = 7 * 24;
-const MAX_PROBLEM: usize = 500;
+/// How long this instance alone remembers that a name's orders have stopped.
+const UNRECORDED: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
@@ -256,17 +342,5 @@ mod tests {
             );
         }
         assert_eq!(prefer(1, None, now), Prefer::Http);
-    }
-
-    #[test]
-    fn names_are_counted_under_what_is_registered() {
-        for (name, domain) in [
-            ("a.b.example.com", "example.com"),
-            ("shop.example.co.uk", "example.co.uk"),
-            ("me.github.io", "me.github.io"),
-            ("localhost", "localhost"),
-        ] {
-            assert_eq!(registered_domain(&ServerName::parse(name).unwrap()), domain);
-        }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::SystemTime;
 
-use zeroize::Zeroizing;
-
 use super::{
+    contents::Contents,
     document::{Document, list, quoted},
     item::{self, PRIMARY},
     keys::IssuerKey,
@@ -49,10 +48,10 @@ pub async fn find_account(
     store: &Store,
     issuer: &IssuerKey,
     email: &str,
-) -> Result<(Option<Account>, Option<Zeroizing<Vec<u8>>>), StoreError> {
+) -> Result<(Option<Account>, Option<Contents>), StoreError> {
     let keys = issuer.account(email);
     let found = item::find(store, [keys.account.clone(), keys.key.clone()], None).await?;
-    let contents = |key: &str| found.items.get(key).and_then(item::contents);
+    let contents = |key: &str| found.items.get(key).and_then(|item| Contents::of(item).ok());
     Ok((contents(&keys.account).and_then(|text| Account::read(&text)), contents(&keys.key)))
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
 use super::{
+    contents::Version,
     document::Metadata,
-    item::{self, CONTENTS, Item, PRIMARY},
+    item::{self, Item},
     keys::IssuerKey,
     record::Record,
 };
@@ -16,7 +17,6 @@ use crate::{
 };
 
 /// A certificate to be kept.
-#[derive(Debug)]
 pub struct Commit<'a> {
     /// Who issued it.
     pub issuer: &'a IssuerKey,
@@ -26,8 +26,8 @@ pub struct Commit<'a> {
     pub key: &'a [u8],
     /// Caddy's metadata.
     pub metadata: &'a Metadata,
-    /// The chain's `Contents` as read after the lease was taken; `None` when there was none.
-    pub replaced: Option<&'a str>,
+    /// The chain's item as read after the lease was taken; `None` when there was none.
+    pub replaced: Option<&'a Version>,
     /// Our record, with the name.
     pub record: &'a Record,
 }
@@ -36,16 +36,10 @@ pub struct Commit<'a> {
 pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Result<(), StoreError> {
     let tables = store.tables();
     let keys = commit.issuer.site(&Pattern::Exact(commit.record.name.clone()));
-    let unchanged = put(&tables.certificates, item::item(&keys.chain, commit.chain, now))
-        .condition_expression(match commit.replaced {
-            Some(_) => format!("{CONTENTS} = :replaced"),
-            None => format!("attribute_not_exists({PRIMARY})"),
-        })
-        .set_expression_attribute_values(
-            commit.replaced.map(|seen| [(":replaced".to_owned(), AttributeValue::S(seen.to_owned()))].into()),
-        );
+    let (unchanged, values) = Version::unchanged(commit.replaced);
+    let chain = put(&tables.certificates, item::item(&keys.chain, commit.chain, now));
     let puts = [
-        unchanged,
+        chain.condition_expression(unchanged).set_expression_attribute_values(values),
         put(&tables.certificates, item::item(&keys.key, commit.key, now)),
         put(&tables.certificates, item::item(&keys.metadata, &commit.metadata.write(), now)),
         put(&tables.state, commit.record.write()),

@@ -20,6 +20,12 @@ impl Metadata {
         Self(Document::read(text).unwrap_or_default())
     }
 
+    /// Whether `text` can be read.
+    #[must_use]
+    pub fn is_whole(text: &[u8]) -> bool {
+        Document::read(text).is_some()
+    }
+
     /// States what a new certificate covers and where its CA offers it; what else there is stays.
     #[must_use]
     pub fn renewed(mut self, sans: &[String], url: Option<&str>) -> Self {

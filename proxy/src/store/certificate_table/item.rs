@@ -1,11 +1,13 @@
 //! The form of Caddy's items: `PrimaryKey`, `Contents` (base64), `LastUpdated` (RFC 3339).
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::SystemTime,
+};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use zeroize::Zeroizing;
 
 use crate::store::{Store, StoreError};
 
@@ -13,7 +15,7 @@ use crate::store::{Store, StoreError};
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Items by their `PrimaryKey`, and our record of the name if it was asked for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Found {
     pub(super) items: HashMap<String, Item>,
     pub(super) record: Option<Item>,
@@ -34,16 +36,6 @@ pub(super) fn encode(contents: &[u8]) -> String {
     STANDARD.encode(contents)
 }
 
-/// `Contents` as it stands in the table.
-pub(super) fn raw(item: &Item) -> Option<&str> {
-    item.get(CONTENTS)?.as_s().ok().map(String::as_str)
-}
-
-/// `Contents` decoded; `None` when it is no base64 text.
-pub(super) fn contents(item: &Item) -> Option<Zeroizing<Vec<u8>>> {
-    STANDARD.decode(raw(item)?).ok().map(Zeroizing::new)
-}
-
 /// Whole seconds of UTC, as RFC 3339 §5.6 writes them. certmagic-storage-dynamodb, `List`: it ends at an item whose
 /// `LastUpdated` it cannot read.
 pub(super) fn instant(at: SystemTime) -> String {
@@ -57,20 +49,41 @@ pub(super) fn parse_instant(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
+/// How fresh a reading is ("Read consistency" of the developer guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consistency {
+    Strong,
+    /// Half the price; what was written a moment ago may be missed.
+    Eventual,
+}
+
 /// Consistent reads of `keys`, and of `record` in the state table, in one call while nothing is left unprocessed.
 pub(super) async fn find(
     store: &Store,
     keys: impl IntoIterator<Item = String>,
     record: Option<Item>,
 ) -> Result<Found, StoreError> {
+    find_with(store, keys, record, Consistency::Strong).await
+}
+
+/// Reads of `keys`, and of `record` in the state table; a hundred at most (`BatchGetItem` of the API reference).
+pub(super) async fn find_with(
+    store: &Store,
+    keys: impl IntoIterator<Item = String>,
+    record: Option<Item>,
+    consistency: Consistency,
+) -> Result<Found, StoreError> {
     let tables = store.tables();
     let mut wanted = HashMap::new();
-    let certificates: Vec<_> = keys.into_iter().map(|primary| key(&primary)).collect();
+    // DynamoDB refuses a batch that names a key twice, and two spellings of a directory (`/dir`, `/dir/`) have the same keys.
+    let keys: BTreeSet<String> = keys.into_iter().collect();
+    let certificates: Vec<_> = keys.iter().map(|primary| key(primary)).collect();
     for (table, keys) in [(&tables.certificates, certificates), (&tables.state, Vec::from_iter(record))] {
         if keys.is_empty() {
             continue;
         }
-        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let is_strong = consistency == Consistency::Strong;
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(is_strong).build();
         wanted.insert(table.clone(), keys.map_err(|error| StoreError::Refused(error.into()))?);
     }
     let mut found = Found::default();

@@ -71,6 +71,12 @@ impl IssuerKey {
         AccountKeys { account: format!("{stem}.json"), key: format!("{stem}.key") }
     }
 
+    /// The key of the item that holds the key of the account of `email`.
+    #[must_use]
+    pub fn account_key(&self, email: &str) -> String {
+        self.account(email).key
+    }
+
     pub(super) fn challenge(&self, name: &ServerName) -> String {
         format!("acme/{}/challenge_tokens/{}.json", self.0, safe(name.as_str()))
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    item::{self, CONTENTS, Item, PRIMARY},
+    contents::{Contents, Version},
+    item::{self, Item},
     keys,
 };
 use crate::{
@@ -46,14 +47,9 @@ impl Lock {
         if there.as_ref().is_some_and(|item| lasts(item, now)) {
             return Ok(Taking::Busy);
         }
-        let put = lock.put(store, now + life, now);
-        let put = match there.as_ref().map(item::raw) {
-            None => put.condition_expression(format!("attribute_not_exists({PRIMARY})")),
-            Some(None) => put.condition_expression(format!("attribute_not_exists({CONTENTS})")),
-            Some(Some(expired)) => put
-                .condition_expression(format!("{CONTENTS} = :expired"))
-                .expression_attribute_values(":expired", AttributeValue::S(expired.to_owned())),
-        };
+        let (unchanged, values) = Version::unchanged(there.as_ref().map(Version::of).as_ref());
+        let put = lock.put(store, now + life, now).condition_expression(unchanged);
+        let put = put.set_expression_attribute_values(values);
         match put.send().await.map_err(StoreError::from) {
             Ok(_) => Ok(Taking::Hold(lock)),
             // The SDK may have written it, lost the answer, and met its own write when it tried again.
@@ -63,6 +59,12 @@ impl Lock {
             Err(StoreError::Conflict) => Ok(Taking::Busy),
             Err(error) => Err(error),
         }
+    }
+
+    /// One that was never taken.
+    #[cfg(test)]
+    pub(crate) fn untaken(name: &ServerName) -> Self {
+        Self { key: keys::lock(name), holder: Holder::random().unwrap() }
     }
 
     async fn read(&self, store: &Store) -> Result<Option<Item>, StoreError> {
@@ -113,14 +115,16 @@ impl Lock {
     }
 }
 
-/// What is malformed has ended: waiting for it would last for ever.
+/// What is malformed has ended: waiting for it would last for ever. So has what no lock lasts to, Caddy's five minutes least of all: a
+/// clock that was wrong has written it.
 fn lasts(item: &Item, now: SystemTime) -> bool {
-    let until =
-        item::contents(item).and_then(|text| std::str::from_utf8(&text).ok().and_then(item::parse_instant));
-    until.is_some_and(|until| until > now)
+    let contents = Contents::of(item).ok();
+    let until = contents.and_then(|text| std::str::from_utf8(&text).ok().and_then(item::parse_instant));
+    until.is_some_and(|until| now < until && until <= now + LONGEST)
 }
 
 const OWNER: &str = "Owner";
+const LONGEST: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
@@ -136,6 +140,9 @@ mod tests {
             ("2026-11-24T03:30:00+02:00", false),
             ("2026-11-23T21:30:00-05:00", true),
             ("2026-11-24T02:00:00.5Z", true),
+            ("2026-11-25T02:00:00Z", true),
+            ("2026-11-25T02:00:01Z", false),
+            ("2027-11-24T02:00:00Z", false),
             ("", false),
             ("soon", false),
             ("{\"created\":\"2026-11-24T02:00:01Z\"}", false),

@@ -1,9 +1,8 @@
 //! Reading all that the table holds for a name, in one call.
 
-use zeroize::Zeroizing;
-
 use super::{
-    item::{self, Found},
+    contents::{Contents, ContentsError, Version},
+    item::{self, Consistency, Found},
     keys::IssuerKey,
     record::{self, Record},
 };
@@ -30,14 +29,41 @@ pub struct Stored {
     /// What it covers.
     pub pattern: Pattern,
     /// PEM, the leaf first.
-    pub chain: Option<Zeroizing<Vec<u8>>>,
+    pub chain: Part,
     /// PEM.
-    pub key: Option<Zeroizing<Vec<u8>>>,
+    pub key: Part,
     /// Caddy's metadata.
-    pub metadata: Option<Zeroizing<Vec<u8>>>,
-    /// The chain's `Contents` as it stands in the table: what a commit replaces.
-    pub seen: Option<String>,
+    pub metadata: Part,
+    /// The chain's item as it stands in the table, usable or not: what a commit replaces.
+    pub seen: Option<Version>,
 }
+
+/// The items of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemKind {
+    /// The chain.
+    Chain,
+    /// The private key.
+    Key,
+    /// Caddy's metadata.
+    Metadata,
+}
+
+impl Stored {
+    /// The `PrimaryKey` of one of its items.
+    #[must_use]
+    pub fn item(&self, kind: ItemKind) -> String {
+        let keys = self.issuer.site(&self.pattern);
+        match kind {
+            ItemKind::Chain => keys.chain,
+            ItemKind::Key => keys.key,
+            ItemKind::Metadata => keys.metadata,
+        }
+    }
+}
+
+/// One item of a certificate; none when it is not there.
+pub type Part = Option<Result<Contents, ContentsError>>;
 
 /// Reads what `issuers` have issued for `name` and for the wildcard that covers it, and our record of it. Consistent.
 pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Result<Shelf, StoreError> {
@@ -54,16 +80,28 @@ pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Re
         let stored = Stored {
             issuer: issuer.clone(),
             pattern: pattern.clone(),
-            chain: contents(&found, &keys.chain),
-            key: contents(&found, &keys.key),
-            metadata: contents(&found, &keys.metadata),
-            seen: found.items.get(&keys.chain).and_then(item::raw).map(str::to_owned),
+            chain: part(&found, &keys.chain),
+            key: part(&found, &keys.key),
+            metadata: part(&found, &keys.metadata),
+            seen: found.items.get(&keys.chain).map(Version::of),
         };
-        (stored.seen.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
+        (stored.chain.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
     });
     Ok(Shelf { stored: stored.collect(), record })
 }
 
-fn contents(found: &Found, key: &str) -> Option<Zeroizing<Vec<u8>>> {
-    found.items.get(key).and_then(item::contents)
+/// The chains that lie at `places`, at most [`CHAINS`] of them, in their order: the cheapest way to see that nothing has changed.
+/// Not consistent; who finds something else reads it by [`read`].
+pub async fn read_chains(store: &Store, places: &[(IssuerKey, Pattern)]) -> Result<Vec<Part>, StoreError> {
+    let keys: Vec<_> =
+        places.iter().take(CHAINS).map(|(issuer, pattern)| issuer.site(pattern).chain).collect();
+    let found = item::find_with(store, keys.iter().cloned(), None, Consistency::Eventual).await?;
+    Ok(keys.iter().map(|key| part(&found, key)).collect())
+}
+
+/// Keys of one `BatchGetItem`.
+pub const CHAINS: usize = 100;
+
+fn part(found: &Found, key: &str) -> Part {
+    found.items.get(key).map(Contents::of)
 }

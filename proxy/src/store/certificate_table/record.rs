@@ -39,6 +39,10 @@ pub struct Record {
     pub retry_at: Option<SystemTime>,
     /// What the last failed order failed of.
     pub problem: String,
+    /// Since when the CA has found nothing but fault with the name.
+    pub failing_since: Option<SystemTime>,
+    /// When that had lasted so long that nothing is ordered any more.
+    pub stopped_at: Option<SystemTime>,
 }
 
 /// A name whose record is due.
@@ -65,7 +69,16 @@ impl Record {
             failures: 0,
             retry_at: None,
             problem: String::new(),
+            failing_since: None,
+            stopped_at: None,
         }
+    }
+
+    /// As if no order had failed.
+    #[must_use]
+    pub fn without_failures(self) -> Self {
+        let problem = String::new();
+        Self { failures: 0, retry_at: None, problem, failing_since: None, stopped_at: None, ..self }
     }
 
     /// Reads an item; attributes that are not what they should be count as absent.
@@ -90,6 +103,8 @@ impl Record {
             failures: failures.unwrap_or_default(),
             retry_at: instant("retry_at"),
             problem: text("problem"),
+            failing_since: instant("failing_since"),
+            stopped_at: instant("stopped_at"),
         })
     }
 
@@ -106,9 +121,13 @@ impl Record {
                 item.insert(attribute.to_owned(), AttributeValue::S(text.clone()));
             }
         }
-        for (attribute, at) in
-            [("not_after", self.not_after), ("renew_at", self.renew_at), ("retry_at", self.retry_at)]
-        {
+        for (attribute, at) in [
+            ("not_after", self.not_after),
+            ("renew_at", self.renew_at),
+            ("retry_at", self.retry_at),
+            ("failing_since", self.failing_since),
+            ("stopped_at", self.stopped_at),
+        ] {
             if let Some(at) = at {
                 item.insert(attribute.to_owned(), AttributeValue::S(Micros::of(at).to_string()));
             }
@@ -121,12 +140,14 @@ impl Record {
     /// What has a certificate is due when it is to be renewed, and after a failure not before the next attempt. What has none
     /// waits for its next hello, and is forgotten when none comes.
     fn write_due(&self, item: &mut Item) {
-        let last = [self.not_after, self.retry_at].into_iter().flatten().max();
+        // What has stopped is shown for long: it would be tried again as soon as it is forgotten.
+        let shown = self.stopped_at.map(|at| at + STOPPED_KEPT);
+        let last = [self.not_after, self.retry_at, shown].into_iter().flatten().max();
         if let Some(last) = last {
             let expires = epoch_millis(last + KEPT) / 1000;
             item.insert("expires_at".to_owned(), AttributeValue::N(expires.to_string()));
         }
-        if let Some(renew_at) = self.renew_at {
+        if let Some(renew_at) = self.renew_at.filter(|_| self.stopped_at.is_none()) {
             let due_at = self.retry_at.map_or(renew_at, |retry_at| retry_at.max(renew_at));
             item.insert("due".to_owned(), AttributeValue::S(shard_text(shard(&self.name))));
             item.insert("due_at".to_owned(), AttributeValue::S(Micros::of(due_at).to_string()));
@@ -137,15 +158,67 @@ impl Record {
 /// Writes `record`, if what is there is not of a later certificate.
 pub async fn put_record(store: &Store, record: &Record) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(record.write()));
-    let put = match record.not_after {
-        None => put.condition_expression("attribute_not_exists(not_after)"),
-        Some(at) => put
-            .condition_expression("attribute_not_exists(not_after) OR not_after <= :not_after")
-            .expression_attribute_values(":not_after", AttributeValue::S(Micros::of(at).to_string())),
-    };
+    let (condition, values) = not_later(record.not_after);
+    let put = put
+        .condition_expression(condition)
+        .set_expression_attribute_values(values.map(|value| [value].into()));
     match put.send().await.map_err(StoreError::from) {
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of a later certificate, or
+/// one whose attributes are malformed, keeps all else and is told of the back-off.
+pub async fn put_failure(store: &Store, record: &Record) -> Result<(), StoreError> {
+    let (condition, values) = not_later(record.not_after);
+    let whole = failure_update(store, record, &record.write(), &FAILURE_AND_TIMES);
+    let whole = values.into_iter().fold(whole.condition_expression(condition), |update, (name, value)| {
+        update.expression_attribute_values(name, value)
+    });
+    match whole.send().await.map_err(StoreError::from) {
+        Ok(_) => Ok(()),
+        Err(StoreError::Conflict) => {
+            failure_update(store, record, &record.write(), &FAILURE).send().await?;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets those of `attributes` that `item` has, and removes the others.
+fn failure_update(
+    store: &Store,
+    record: &Record,
+    item: &Item,
+    attributes: &[&str],
+) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    let (set, removed): (Vec<&str>, Vec<&str>) =
+        attributes.iter().copied().partition(|attribute| item.contains_key(*attribute));
+    let mut text = String::from("SET ");
+    text.push_str(&set.iter().map(|name| format!("#{name} = :{name}")).collect::<Vec<_>>().join(", "));
+    if !removed.is_empty() {
+        text.push_str(" REMOVE ");
+        text.push_str(&removed.iter().map(|name| format!("#{name}")).collect::<Vec<_>>().join(", "));
+    }
+    let update =
+        store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&record.name)));
+    let update = attributes.iter().fold(update.update_expression(text), |update, name| {
+        update.expression_attribute_names(format!("#{name}"), *name)
+    });
+    set.iter().filter_map(|name| Some((name, item.get(*name)?))).fold(update, |update, (name, value)| {
+        update.expression_attribute_values(format!(":{name}"), value.clone())
+    })
+}
+
+/// The condition that an item is not of a later certificate than one that ends at `not_after`, and the values it names.
+fn not_later(not_after: Option<SystemTime>) -> (&'static str, Option<(String, AttributeValue)>) {
+    match not_after {
+        None => ("attribute_not_exists(not_after)", None),
+        Some(at) => (
+            "attribute_not_exists(not_after) OR not_after <= :not_later_than",
+            Some((":not_later_than".to_owned(), AttributeValue::S(Micros::of(at).to_string()))),
+        ),
     }
 }
 
@@ -218,6 +291,12 @@ pub fn shard(name: &ServerName) -> u8 {
 
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
+/// What a failed order changes in any record, and in one that is not of a later certificate.
+const FAILURE: [&str; 5] = ["failures", "retry_at", "problem", "failing_since", "stopped_at"];
+const FAILURE_AND_TIMES: [&str; 8] =
+    ["failures", "retry_at", "problem", "failing_since", "stopped_at", "expires_at", "due", "due_at"];
+/// How long it is shown that a name's orders have stopped.
+const STOPPED_KEPT: Duration = Duration::from_hours(365 * 24);
 /// How long a record outlives its certificate, or its back-off.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 
@@ -234,7 +313,7 @@ mod tests {
             #[test]
             fn records_read_back_as_they_were_written(
                 texts in proptest::collection::vec("\\PC{0,20}", 5),
-                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 3),
+                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 5),
                 failures: u32,
             ) {
                 let name = ServerName::parse("a.example").unwrap();
@@ -242,7 +321,8 @@ mod tests {
                 let record = Record {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
                     serial: texts[3].clone(), problem: texts[4].clone(),
-                    not_after: at(0), renew_at: at(1), retry_at: at(2), failures, ..Record::new(&name)
+                    not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), failures,
+                    ..Record::new(&name)
                 };
                 prop_assert_eq!(Record::read(&name, &record.write()).unwrap(), record);
             }

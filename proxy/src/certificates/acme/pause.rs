@@ -1,0 +1,150 @@
+//! Leaving a CA alone: one that is down, overloaded or limits the account is not asked by anybody in the fleet for a while.
+
+use std::{sync::atomic::Ordering, time::SystemTime};
+
+use tracing::{info, warn};
+
+use super::{Acme, OrderError};
+use crate::{
+    certificates::failure::paused_until,
+    store::{StoreError, instant::epoch_millis, pause::Pause},
+};
+
+impl Acme {
+    /// Until when the CA is left alone, as far as this process knows.
+    pub(in crate::certificates) fn paused_until(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+            + std::time::Duration::from_millis(self.paused_until_millis.load(Ordering::Relaxed))
+    }
+
+    /// The fleet's pause, which may have ended.
+    pub(in crate::certificates) async fn find_pause(&self) -> Result<Option<Pause>, StoreError> {
+        let pause = Pause::find(&self.store, self.issuer.as_str()).await?;
+        self.remember(pause.as_ref().map_or(SystemTime::UNIX_EPOCH, |pause| pause.until));
+        Ok(pause)
+    }
+
+    /// Whether the caller is the one who tries the CA after `ended`; the others wait for what becomes of it.
+    pub(in crate::certificates) async fn try_after(
+        &self,
+        ended: &Pause,
+        now: SystemTime,
+    ) -> Result<Option<Pause>, StoreError> {
+        let trial = Pause { until: now + self.deadline, ..ended.clone() };
+        let is_ours = trial.begin(&self.store, self.issuer.as_str(), Some(ended)).await?;
+        Ok(is_ours.then_some(trial))
+    }
+
+    /// Has the fleet leave the CA alone after `error`; until when. `before` is the pause in which it was tried.
+    pub(in crate::certificates) async fn begin_pause(
+        &self,
+        before: Option<Pause>,
+        error: &OrderError,
+        now: SystemTime,
+    ) -> SystemTime {
+        let failures = before.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
+        let until = paused_until(now, failures, error.retry_after());
+        let pause = Pause { failures, until, problem: error.to_string() };
+        self.remember(until);
+        match self.keep_later(pause, before).await {
+            Ok(until) => {
+                self.remember(until);
+                let for_seconds = until.duration_since(now).unwrap_or_default().as_secs();
+                warn!(directory = %self.directory, problem = %error, for_seconds, failures, "no orders go to this CA for a while");
+                until
+            }
+            Err(failed) => {
+                warn!(directory = %self.directory, error = %failed, "that the CA is left alone is known to this instance only");
+                until
+            }
+        }
+    }
+
+    /// Failures of one moment count once, but the latest of their dates is kept.
+    async fn keep_later(&self, pause: Pause, before: Option<Pause>) -> Result<SystemTime, StoreError> {
+        let subject = self.issuer.as_str();
+        let mut before = before;
+        for _ in 0..ATTEMPTS {
+            if pause.begin(&self.store, subject, before.as_ref()).await? {
+                return Ok(pause.until);
+            }
+            before = Pause::find(&self.store, subject).await?;
+            if let Some(other) = before.as_ref().filter(|other| other.until >= pause.until) {
+                return Ok(other.until);
+            }
+        }
+        Ok(pause.until)
+    }
+
+    /// The CA has issued again.
+    pub(in crate::certificates) async fn end_pause(&self) {
+        self.remember(SystemTime::UNIX_EPOCH);
+        match Pause::end(&self.store, self.issuer.as_str()).await {
+            Ok(()) => info!(directory = %self.directory, "the CA issues again"),
+            Err(error) => {
+                warn!(directory = %self.directory, %error, "the pause of the CA was not ended; it ends by itself");
+            }
+        }
+    }
+
+    fn remember(&self, until: SystemTime) {
+        self.paused_until_millis.store(epoch_millis(until), Ordering::Relaxed);
+    }
+}
+
+const ATTEMPTS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        certificates::acme::Refusal,
+        config,
+        store::{Engine, Store, tables},
+    };
+
+    async fn fleet() -> [Arc<Acme>; 2] {
+        let engine = Engine::in_memory().unwrap();
+        let store = || Store::on(engine.clone(), &config::Store::default());
+        tables::create(&store()).await.unwrap();
+        let directory = "https://ca.example/dir".to_owned();
+        let issuer = config::Issuer { directory, email: String::new(), roots: None };
+        let settings = config::Certificates::default();
+        [(); 2].map(|()| Acme::new(&issuer, &settings, &store()).unwrap())
+    }
+
+    fn limited(retry_after: SystemTime) -> OrderError {
+        let problem = "too many new orders (300) from this account".to_owned();
+        let kind = Some("urn:ietf:params:acme:error:rateLimited".to_owned());
+        OrderError::Refused(Refusal { problem, kind, status: Some(429), retry_after: Some(retry_after) })
+    }
+
+    #[tokio::test]
+    async fn a_cas_own_date_is_kept_in_full_by_the_fleet_whatever_else_fails() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let until = now + Duration::from_hours(3);
+        // Both had orders under way: the one that knows less comes last.
+        first.begin_pause(None, &limited(until), now).await;
+        let paused = second.begin_pause(None, &OrderError::BadNonce, now).await;
+        let found = first.find_pause().await.unwrap().unwrap();
+        for at in [found.until, paused, second.paused_until()] {
+            let missing = until.duration_since(at).unwrap_or_default();
+            assert!(missing < Duration::from_millis(2), "{missing:?}");
+        }
+        assert_eq!(found.failures, 1, "failures of one moment count once");
+    }
+
+    #[tokio::test]
+    async fn after_a_pause_one_instance_tries_and_its_success_ends_it_for_all() {
+        let ([first, second], now) = (fleet().await, SystemTime::now());
+        let until = first.begin_pause(None, &OrderError::BadNonce, now).await;
+        let ended = second.find_pause().await.unwrap().unwrap();
+        let tries = [first.try_after(&ended, until).await, second.try_after(&ended, until).await];
+        assert_eq!(tries.iter().filter(|tried| tried.as_ref().unwrap().is_some()).count(), 1);
+        first.end_pause().await;
+        assert_eq!(second.find_pause().await.unwrap(), None);
+        assert_eq!(second.paused_until(), SystemTime::UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,222 @@
+//! What a failed order means for the next: whether the name, the issuer or neither is at fault, and until when nothing is ordered.
+
+use std::time::{Duration, SystemTime};
+
+use crate::store::certificate_table::Record;
+
+/// Why no certificate was obtained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) problem: String,
+}
+
+/// Whose fault a failed order is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The CA found that the name is not ours to certify, or never will be: it counts, and after [`STOP_AFTER`] nothing is tried.
+    Name,
+    /// Nobody's that is known: the name backs off, and it does not count.
+    Nobody,
+    /// The CA limits the name or its registered domain, until then.
+    Limit(SystemTime),
+    /// The issuer's, which is not asked for any name until then.
+    Issuer(SystemTime),
+}
+
+impl Fault {
+    /// Of two faults the one with the lower rank decides.
+    fn rank(self) -> (u8, Option<SystemTime>) {
+        match self {
+            Self::Name => (0, None),
+            Self::Nobody => (1, None),
+            Self::Limit(until) | Self::Issuer(until) => (2, Some(until)),
+        }
+    }
+}
+
+impl Failure {
+    /// A certificate was issued and could not be written.
+    pub(super) fn not_kept() -> Self {
+        let problem = "the certificate was issued, and the certificate table did not take it".to_owned();
+        Self { fault: Fault::Nobody, problem }
+    }
+
+    /// What two issuers together say of a name: a verdict on it outweighs all else; of two dates the earlier one lets it go on.
+    pub(super) fn of_both(first: Option<Self>, second: Self) -> Self {
+        let Some(first) = first else { return second };
+        if first.fault.rank() <= second.fault.rank() { first } else { second }
+    }
+}
+
+/// `record` after `failure` at `now`.
+pub(super) fn after(record: &Record, failure: &Failure, now: SystemTime) -> Record {
+    let mut record = record.clone();
+    record.problem = failure.problem.chars().take(MAX_PROBLEM).collect();
+    record.retry_at = Some(match failure.fault {
+        Fault::Name | Fault::Nobody => {
+            record.failures = record.failures.saturating_add(1);
+            retry_at(now, record.failures)
+        }
+        Fault::Limit(until) | Fault::Issuer(until) => until,
+    });
+    if failure.fault == Fault::Name {
+        let since = record.failing_since.filter(|since| *since <= now).unwrap_or(now);
+        record.failing_since = Some(since);
+        if now.duration_since(since).is_ok_and(|failing| failing >= STOP_AFTER) {
+            (record.stopped_at, record.retry_at) = (Some(now), None);
+        }
+    }
+    record
+}
+
+/// When a name may be ordered again after `failures` in a row, in the steps of Let's Encrypt's integration guide.
+fn retry_at(now: SystemTime, failures: u32) -> SystemTime {
+    now + Duration::from_mins(match failures {
+        0 | 1 => 1,
+        2 => 10,
+        3 => 100,
+        _ => 24 * 60,
+    })
+}
+
+/// Until when an issuer is not asked after `failures` in a row, the last of which it may have dated: its own date is kept in
+/// full (RFC 8555 §6.6), but not longer than the longest limit a CA has, since clocks can be years off.
+pub(super) fn paused_until(now: SystemTime, failures: u32, retry_after: Option<SystemTime>) -> SystemTime {
+    let doublings = failures.saturating_sub(1).min(16);
+    let ours = now + FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    retry_after.map_or(ours, |theirs| theirs.clamp(ours, now + LONGEST_LIMIT))
+}
+
+/// Whether something waits until `until`: a date beyond the longest limit was written by a clock that was wrong, and holds nobody up.
+pub(super) fn is_ahead(until: SystemTime, now: SystemTime) -> bool {
+    now < until && until <= now + LONGEST_LIMIT
+}
+
+/// Until when a name is not ordered that the CA limits.
+pub(super) fn limited_until(now: SystemTime, retry_after: Option<SystemTime>) -> SystemTime {
+    let theirs = retry_after.unwrap_or(now + UNDATED_LIMIT);
+    theirs.clamp(now + Duration::from_mins(1), now + LONGEST_LIMIT)
+}
+
+/// A name that has failed for so long is not tried until somebody asks for it: Let's Encrypt pauses those who go on.
+pub(super) const STOP_AFTER: Duration = Duration::from_hours(30 * 24);
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+/// Let's Encrypt's limits are over seven days at most.
+const LONGEST_LIMIT: Duration = Duration::from_hours(8 * 24);
+const UNDATED_LIMIT: Duration = Duration::from_hours(1);
+const MAX_PROBLEM: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::ServerName;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
+    }
+
+    fn minutes(n: u64) -> SystemTime {
+        now() + Duration::from_mins(n)
+    }
+
+    fn failure(fault: Fault) -> Failure {
+        Failure { fault, problem: "why".to_owned() }
+    }
+
+    #[test]
+    fn only_a_verdict_on_the_name_counts_towards_its_end() {
+        let record = Record::new(&ServerName::parse("a.example").unwrap());
+        for (fault, failures, retry_at, counts) in [
+            (Fault::Name, 1, minutes(1), true),
+            (Fault::Nobody, 1, minutes(1), false),
+            (Fault::Limit(minutes(9_000)), 0, minutes(9_000), false),
+            (Fault::Issuer(minutes(7)), 0, minutes(7), false),
+        ] {
+            let after = after(&record, &failure(fault), now());
+            let seen = (after.failures, after.retry_at, after.failing_since.is_some(), after.stopped_at);
+            assert_eq!(seen, (failures, Some(retry_at), counts, None), "{fault:?}");
+            assert_eq!(after.problem, "why");
+        }
+    }
+
+    #[test]
+    fn a_name_backs_off_in_growing_steps_and_stops_after_thirty_days() {
+        let (mut record, mut at, mut tries) =
+            (Record::new(&ServerName::parse("a.example").unwrap()), now(), 0);
+        let mut steps = Vec::new();
+        while record.stopped_at.is_none() {
+            record = after(&record, &failure(Fault::Name), at);
+            steps.extend(record.retry_at.map(|retry_at| retry_at.duration_since(at).unwrap().as_secs() / 60));
+            at = record.retry_at.unwrap_or(at);
+            tries += 1;
+            assert!(tries < 100);
+        }
+        assert_eq!(steps[..5], [1, 10, 100, 1440, 1440]);
+        assert!((30..=34).contains(&tries), "{tries} orders in 30 days");
+        assert!(record.stopped_at.unwrap() - STOP_AFTER >= now());
+        assert_eq!(record.retry_at, None);
+    }
+
+    #[test]
+    fn a_date_of_a_clock_that_was_wrong_holds_nobody_up() {
+        for (until, expected) in [
+            (now() - DAY, false),
+            (now(), false),
+            (minutes(1), true),
+            (now() + DAY * 8, true),
+            (now() + DAY * 9, false),
+            (now() + DAY * 365, false),
+        ] {
+            assert_eq!(is_ahead(until, now()), expected, "{until:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_of_failures_that_lies_ahead_is_not_believed() {
+        let ahead = Record {
+            failing_since: Some(now() + DAY * 365),
+            ..Record::new(&ServerName::parse("a.example").unwrap())
+        };
+        assert_eq!(after(&ahead, &failure(Fault::Name), now()).failing_since, Some(now()));
+    }
+
+    #[test]
+    fn an_issuers_pause_doubles_and_its_own_date_is_kept_in_full() {
+        let seconds = |n: u64| now() + Duration::from_secs(n);
+        for (failures, after, expected) in [
+            (1, None, seconds(5)),
+            (2, None, seconds(10)),
+            (3, None, seconds(20)),
+            (8, None, seconds(600)),
+            (u32::MAX, None, seconds(600)),
+            (1, Some(seconds(1)), seconds(5)),
+            (1, Some(now() - DAY), seconds(5)),
+            (1, Some(now() + DAY * 7), now() + DAY * 7),
+            (9, Some(now() + DAY * 365), now() + DAY * 8),
+        ] {
+            assert_eq!(paused_until(now(), failures, after), expected, "{failures} {after:?}");
+        }
+        assert_eq!(limited_until(now(), Some(now() + DAY * 3)), now() + DAY * 3);
+        assert_eq!(limited_until(now(), None), minutes(60));
+    }
+
+    #[test]
+    fn of_two_issuers_a_verdict_on_the_name_outweighs_the_rest_and_else_the_earlier_date() {
+        use Fault::{Issuer, Limit, Name, Nobody};
+        for (first, second, expected) in [
+            (Issuer(minutes(1)), Name, Name),
+            (Name, Issuer(minutes(1)), Name),
+            (Nobody, Limit(minutes(1)), Nobody),
+            (Issuer(minutes(1)), Nobody, Nobody),
+            (Issuer(minutes(2)), Limit(minutes(1)), Limit(minutes(1))),
+            (Issuer(minutes(1)), Issuer(minutes(2)), Issuer(minutes(1))),
+        ] {
+            let both = Failure::of_both(Some(failure(first)), failure(second));
+            assert_eq!(both.fault, expected, "{first:?} {second:?}");
+        }
+    }
+}

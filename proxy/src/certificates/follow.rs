@@ -1,0 +1,121 @@
+//! Following the table: a certificate that is replaced or deleted there before its time is presented no longer than a minute. What
+//! is presented is looked for in the background, a hundred chains in a call; what nobody asks for costs nothing until somebody does.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, info};
+
+use super::{
+    Certificate, Inner,
+    cache::Held,
+    choice::{Choice, choose},
+    metrics::Sought,
+    pair::leaf,
+};
+use crate::{
+    name::{Pattern, ServerName},
+    store::{
+        StoreError,
+        certificate_table::{self, CHAINS, Part},
+    },
+};
+
+/// Looks for what is presented, three times a minute.
+pub(super) async fn follow(inner: Arc<Inner>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        round(&inner, SystemTime::now()).await;
+    }
+}
+
+/// Confirms what was presented since the last round. While the table does not answer, memory is believed.
+pub(super) async fn round(inner: &Inner, now: SystemTime) {
+    let presented = inner.cache.presented(now, PERIOD, MOST);
+    for batch in presented.chunks(CHAINS) {
+        if let Err(error) = confirm(inner, batch, now).await {
+            // Each call may take its whole time: a table that does not answer is not asked again in this round.
+            let error: &dyn std::error::Error = &error;
+            debug!(error, "what is presented could not be looked for; it is presented on");
+            for held in &presented {
+                held.slot.confirm(now);
+            }
+            return;
+        }
+    }
+}
+
+/// Looks for `held` in the table, [`CHAINS`] at most.
+pub(super) async fn confirm(inner: &Inner, held: &[Held], now: SystemTime) -> Result<(), StoreError> {
+    let places: Vec<_> = held.iter().map(|held| (held.issuer.clone(), held.pattern.clone())).collect();
+    inner.metrics.reads.bump(Sought::Follow);
+    let chains = certificate_table::read_chains(&inner.store, &places).await?;
+    for (held, chain) in held.iter().zip(chains) {
+        let Some(presented) = held.slot.valid(now) else { continue };
+        let followed = match compare(&presented, &chain) {
+            Finding::Same => Ok(()),
+            Finding::Other | Finding::Gone => adopt(inner, held, now).await,
+        };
+        // What could not be read whole is looked for again in the next round.
+        if followed.is_ok() {
+            held.slot.confirm(now);
+        }
+    }
+    Ok(())
+}
+
+/// What the table holds in the place of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Same,
+    Other,
+    Gone,
+}
+
+fn compare(presented: &Certificate, chain: &Part) -> Finding {
+    match chain {
+        None => Finding::Gone,
+        Some(Ok(chain)) if leaf(chain).as_ref() == presented.key.cert.first() => Finding::Same,
+        Some(_) => Finding::Other,
+    }
+}
+
+/// Presents what the table holds by now. Something there that cannot be used, half of a write among it, takes nothing away.
+async fn adopt(inner: &Inner, held: &Held, now: SystemTime) -> Result<(), StoreError> {
+    let Some(name) = name_of(&held.pattern) else { return Ok(()) };
+    inner.metrics.reads.bump(Sought::Follow);
+    let found = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await?;
+    inner.warned.warn_of_unusable(&found, Instant::now());
+    let mut is_replaced = false;
+    if let Choice::Take(best) = choose(&found, now)
+        && best.pair.is_valid(now)
+        && best.pair.life.not_before <= now
+    {
+        is_replaced = best.pattern == held.pattern;
+        inner.cache.replace(&best, best.pair.life.renew_at(&name), now);
+    }
+    let is_there = found.stored.iter().any(|stored| stored.pattern == held.pattern && stored.chain.is_some());
+    let is_unwritten = held.slot.is_unwritten.load(std::sync::atomic::Ordering::Relaxed);
+    if !is_replaced && !is_there && !is_unwritten && inner.cache.withdraw(&held.pattern) {
+        info!(pattern = %held.pattern, "certificate was deleted from the table, and is presented no longer");
+    }
+    Ok(())
+}
+
+/// A name that `pattern` covers.
+pub(super) fn name_of(pattern: &Pattern) -> Option<ServerName> {
+    match pattern {
+        Pattern::Exact(name) => Some(name.clone()),
+        Pattern::Wildcard(suffix) => ServerName::parse(&format!("x.{suffix}")).ok(),
+    }
+}
+
+/// Twice in this is less than a minute: what is presented all the time never waits for the table.
+const PERIOD: Duration = Duration::from_secs(20);
+/// A hundred a second; what comes too late waits a moment for its own look when it is next asked for.
+const MOST: usize = 2_000;

@@ -1,0 +1,254 @@
+//! What an order draws on: first what a stranger can spend, the wildcard entry's budget and the client address's, then the fleet's.
+//! Renewals have a budget of their own, so that neither new names nor their number under one parent let certificates expire.
+
+use std::{
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
+
+use tracing::warn;
+
+use crate::{
+    certificates::{
+        Inner,
+        metrics::Drawn,
+        step::{Errand, Standing},
+    },
+    config,
+    domains::{Site, source_of},
+    name::{Pattern, ServerName},
+    store::{
+        Store, StoreError,
+        budget::{Budget, Spend},
+    },
+};
+
+/// An order that is to be placed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw<'a> {
+    pub(super) errand: Errand,
+    pub(super) name: &'a ServerName,
+    pub(super) site: Option<&'a Site>,
+    /// The client whose hello asked for it.
+    pub(super) from: Option<IpAddr>,
+    /// As keys name it.
+    pub(super) issuer: &'a str,
+}
+
+/// A limit of orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Limit {
+    of: Drawn,
+    scope: String,
+    most: u64,
+    hours: u64,
+}
+
+impl Limit {
+    fn budget(&self) -> Budget<'_> {
+        let kind = match self.of {
+            Drawn::Wildcard => "wildcard",
+            Drawn::Source => "source",
+            Drawn::Orders => "orders",
+            Drawn::Certificates => "certificates",
+            Drawn::Renewals => "renewals",
+        };
+        Budget { kind, scope: &self.scope, per_hour: self.most }
+    }
+
+    /// What warnings and the memory of spent budgets know it by.
+    fn key(&self) -> String {
+        format!("{:?} {}", self.of, self.scope)
+    }
+}
+
+impl Inner {
+    /// Takes what `draw` needs of all its budgets; whether there was enough.
+    pub(super) async fn grants(&self, draw: &Draw<'_>, now: SystemTime) -> Result<bool, StoreError> {
+        let limits = limits(draw, &self.config);
+        let spent = match limits.iter().find(|limit| self.spent.contains_key(&limit.key())) {
+            Some(spent) => Some(spent),
+            None => spend(&self.store, &limits, now).await?,
+        };
+        if let Some(spent) = spent {
+            self.metrics.deferred.bump(spent.of);
+            self.spent.insert(spent.key(), ());
+            if self.warned.is_due(&spent.key(), Instant::now()) {
+                let (budget, scope, most, hours) =
+                    (spent.budget().kind, &spent.scope, spent.most, spent.hours);
+                warn!(server_name = %draw.name, budget, scope, most, hours, "an order waits: its budget is spent");
+            }
+        }
+        Ok(spent.is_none())
+    }
+
+    /// Whether what the name's entry or the client may spend is known to be spent: then no lease is taken either.
+    pub(super) fn is_spent(&self, draw: &Draw<'_>) -> bool {
+        let narrow = limits(draw, &self.config)
+            .into_iter()
+            .filter(|limit| matches!(limit.of, Drawn::Wildcard | Drawn::Source));
+        narrow.into_iter().any(|limit| self.spent.contains_key(&limit.key()))
+    }
+}
+
+/// Takes one out of each, in this order; the first that is spent. Longer limits are looked at before anything is taken.
+async fn spend<'a>(
+    store: &Store,
+    limits: &'a [Limit],
+    now: SystemTime,
+) -> Result<Option<&'a Limit>, StoreError> {
+    for limit in limits.iter().filter(|limit| limit.hours > 1) {
+        if limit.budget().spent_within(store, limit.hours, now).await? >= limit.most {
+            return Ok(Some(limit));
+        }
+    }
+    for limit in limits {
+        if limit.budget().spend(store, now).await? == Spend::Exhausted {
+            return Ok(Some(limit));
+        }
+    }
+    Ok(None)
+}
+
+/// The limits of an order, those of few names before those of many.
+fn limits(draw: &Draw<'_>, config: &config::Certificates) -> Vec<Limit> {
+    let limit = |of, scope: String, most| Limit { of, scope, most, hours: 1 };
+    if draw.errand == Errand::Renew {
+        return vec![limit(Drawn::Renewals, draw.issuer.to_owned(), config.renewals_per_hour)];
+    }
+    let mut limits = Vec::new();
+    // Whoever sends hellos chooses the label, so the label costs its sender and its entry.
+    if let Some(pattern @ Pattern::Wildcard(_)) = draw.site.map(|site| &site.pattern) {
+        let source = draw.from.map(|from| source_of(from).to_string());
+        limits.extend(source.map(|source| limit(Drawn::Source, source, config.orders_per_source)));
+        limits.push(limit(Drawn::Wildcard, pattern.to_string(), config.orders_per_wildcard));
+    }
+    limits.push(limit(Drawn::Orders, draw.issuer.to_owned(), config.orders_per_hour));
+    let registered = format!("{}#{}", draw.issuer, registered_domain(draw.name));
+    let most = config.orders_per_registered_domain;
+    limits.push(Limit { hours: WEEK_HOURS, ..limit(Drawn::Certificates, registered, most) });
+    limits
+}
+
+/// The entry of a name that may be ordered.
+pub(super) fn site_of(standing: Option<&Standing>) -> Option<&Site> {
+    match standing {
+        Some(Standing::Allow(site)) => Some(&**site),
+        None | Some(Standing::Deny | Standing::Unknown | Standing::Spent) => None,
+    }
+}
+
+/// What the CA counts certificates by (publicsuffix.org).
+pub(super) fn registered_domain(name: &ServerName) -> &str {
+    psl::domain_str(name.as_str()).unwrap_or(name.as_str())
+}
+
+const WEEK_HOURS: u64 = 7 * 24;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        domains::Source,
+        store::{Engine, tables},
+    };
+
+    fn site(pattern: &str) -> Arc<Site> {
+        Arc::new(Site {
+            pattern: Pattern::parse(pattern).unwrap(),
+            target: None,
+            tenant: "t".into(),
+            source: Source::Table,
+            version: 1,
+            changed_at_micros: 1,
+        })
+    }
+
+    fn limits_of(errand: Errand, pattern: &str, from: Option<&str>) -> Vec<String> {
+        let (name, site) = (ServerName::parse("a.b.customer.co.uk").unwrap(), site(pattern));
+        let from = from.map(|from| from.parse().unwrap());
+        let draw = Draw { errand, name: &name, site: Some(&site), from, issuer: "ca" };
+        let limits = limits(&draw, &config::Certificates::default());
+        limits.iter().map(|limit| format!("{} of {} in {} h", limit.most, limit.key(), limit.hours)).collect()
+    }
+
+    #[test]
+    fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() {
+        let fleet = ["100 of Orders ca in 1 h", "50 of Certificates ca#customer.co.uk in 168 h"];
+        let exact = limits_of(Errand::Obtain, "a.b.customer.co.uk", Some("192.0.2.1"));
+        assert_eq!(exact, fleet);
+        for (from, source) in [("192.0.2.1", "192.0.2.1"), ("2001:db8::1:2:3", "2001:db8::")] {
+            let wildcard = limits_of(Errand::Obtain, "*.b.customer.co.uk", Some(from));
+            let narrow = [
+                format!("10 of Source {source} in 1 h"),
+                "20 of Wildcard *.b.customer.co.uk in 1 h".to_owned(),
+            ];
+            assert_eq!(wildcard[..2], narrow);
+            assert_eq!(wildcard[2..], fleet);
+        }
+    }
+
+    #[test]
+    fn renewals_draw_on_their_own_budget_alone() {
+        for pattern in ["a.b.customer.co.uk", "*.b.customer.co.uk"] {
+            assert_eq!(limits_of(Errand::Renew, pattern, None), ["1000 of Renewals ca in 1 h"], "{pattern}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_renewals_under_one_parent_than_it_may_have_new_names_are_granted() {
+        let store = Store::on(Engine::in_memory().unwrap(), &config::Store::default());
+        tables::create(&store).await.unwrap();
+        let (now, settings) = (SystemTime::now(), config::Certificates::default());
+        let grant = async |errand: Errand, n: u32| {
+            let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
+            let site = site(name.as_str());
+            let draw = Draw { errand, name: &name, site: Some(&site), from: None, issuer: "ca" };
+            spend(&store, &limits(&draw, &settings), now).await.unwrap().is_none()
+        };
+        let mut granted = (0, 0);
+        for n in 0..120 {
+            granted.0 += u32::from(grant(Errand::Obtain, n).await);
+            granted.1 += u32::from(grant(Errand::Renew, n).await);
+        }
+        assert_eq!(granted, (50, 120));
+    }
+
+    #[tokio::test]
+    async fn one_stranger_under_a_wildcard_leaves_the_fleets_budget_to_others() {
+        let store = Store::on(Engine::in_memory().unwrap(), &config::Store::default());
+        tables::create(&store).await.unwrap();
+        let (now, settings) = (SystemTime::now(), config::Certificates::default());
+        let grant = async |pattern: &str, label: String, from: &str| {
+            let (name, site) = (ServerName::parse(&label).unwrap(), site(pattern));
+            let from = Some(from.parse().unwrap());
+            let draw = Draw { errand: Errand::Obtain, name: &name, site: Some(&site), from, issuer: "ca" };
+            spend(&store, &limits(&draw, &settings), now).await.unwrap().is_none()
+        };
+        let mut granted = 0;
+        for n in 0..96 {
+            granted += u32::from(grant("*.open.example", format!("r{n}.open.example"), "192.0.2.1").await);
+        }
+        assert_eq!(granted, 10, "one source");
+        for n in 0..96 {
+            let from = format!("198.51.100.{n}");
+            granted += u32::from(grant("*.open.example", format!("s{n}.open.example"), &from).await);
+        }
+        assert_eq!(granted, 20, "many sources, one entry");
+        assert!(grant("fresh.customer.com", "fresh.customer.com".to_owned(), "192.0.2.1").await);
+    }
+
+    #[test]
+    fn names_are_counted_under_what_is_registered() {
+        for (name, domain) in [
+            ("a.b.example.com", "example.com"),
+            ("shop.example.co.uk", "example.co.uk"),
+            ("me.github.io", "me.github.io"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(registered_domain(&ServerName::parse(name).unwrap()), domain);
+        }
+    }
+}

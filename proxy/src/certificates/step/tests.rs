@@ -1,0 +1,258 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    certificates::{
+        failure::Fault,
+        pair::{Pair, tests::pems},
+    },
+    domains::Source,
+    name::Pattern,
+    store::certificate_table::IssuerKey,
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const SITE: &str = "a.example";
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
+}
+
+fn goal(errand: Errand) -> Goal {
+    Goal { name: ServerName::parse(SITE).unwrap(), errand, issuers: 2, give_up_at: now() + MINUTE }
+}
+
+/// A certificate that began and ends so many minutes from now.
+fn lasting(before: u64, after: i64) -> Candidate {
+    let (begins, ends) =
+        (now() - MINUTE * u32::try_from(before).unwrap(), i64::try_from(before).unwrap() + after);
+    let (chain, key) = pems(&[SITE], begins, Duration::from_mins(u64::try_from(ends).unwrap()));
+    let pattern = Pattern::parse(SITE).unwrap();
+    let pair = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
+    Candidate { pair, issuer: IssuerKey::internal(), pattern }
+}
+
+fn reading(certificate: Option<Candidate>, under_lease: bool) -> Reading {
+    Reading { certificate, back_off: BackOff::None, under_lease }
+}
+
+fn allowed() -> Standing {
+    let pattern = Pattern::parse(SITE).unwrap();
+    Standing::Allow(Arc::new(Site {
+        pattern,
+        target: None,
+        tenant: "t".into(),
+        source: Source::Static,
+        version: 0,
+        changed_at_micros: 0,
+    }))
+}
+
+fn held() -> Lease {
+    Lease::Held(Lock::untaken(&ServerName::parse(SITE).unwrap()))
+}
+
+/// Everything an order needs.
+fn ready() -> Seen {
+    Seen {
+        reading: Some(reading(None, true)),
+        standing: Some(allowed()),
+        lease: held(),
+        grant: Some(Grant::default()),
+        ..Seen::nothing()
+    }
+}
+
+fn obtained() -> Obtained {
+    let issued =
+        Issued { chain: String::new(), key: String::new().into(), url: None, account: String::new() };
+    Obtained { issuer: 0, issued, candidate: lasting(1, 9) }
+}
+
+fn failure(fault: Fault) -> Failure {
+    Failure { fault, problem: "why".to_owned() }
+}
+
+/// A step as the tables below write it.
+fn text(step: &Step) -> String {
+    match step {
+        Step::Read => "read".to_owned(),
+        Step::Serve(_) => "serve".to_owned(),
+        Step::AskPermission => "ask".to_owned(),
+        Step::TakeLease => "take the lease".to_owned(),
+        Step::AwaitHolder => "await its holder".to_owned(),
+        Step::Spend { issuer } => format!("spend {issuer}"),
+        Step::Order { issuer, .. } => format!("order {issuer}"),
+        Step::Commit(_) => "commit".to_owned(),
+        Step::RecordFailure(failure, None) => format!("record {:?}", failure.fault),
+        Step::RecordFailure(failure, Some(_)) => format!("record {:?} and serve", failure.fault),
+        Step::Refuse(refusal) => format!("refuse {refusal:?}"),
+    }
+}
+
+fn check(cases: &[(&str, Errand, Seen, &str)]) {
+    for (case, errand, seen, step) in cases {
+        assert_eq!(text(&goal(*errand).next(now(), seen)), *step, "{case}");
+    }
+}
+
+#[test]
+fn a_valid_certificate_is_served_whatever_else_is_true() {
+    use Errand::{Load, Obtain, Renew};
+    let with = |certificate| Seen { reading: Some(reading(certificate, false)), ..Seen::nothing() };
+    let denied = Seen { standing: Some(Standing::Deny), ..with(Some(lasting(10, 5))) };
+    let failed = Seen { progress: Progress::Recorded, ..with(Some(lasting(10, 5))) };
+    check(&[
+        ("nothing is known", Obtain, Seen::nothing(), "read"),
+        ("valid", Obtain, with(Some(lasting(10, 5))), "serve"),
+        ("valid, permission in doubt", Load, with(Some(lasting(10, 5))), "serve"),
+        ("expired", Obtain, with(Some(lasting(10, 0))), "ask"),
+        ("expired, permission in doubt", Load, with(None), "refuse Unknown"),
+        ("fresh enough", Renew, with(Some(lasting(10, 50))), "serve"),
+        ("in its last third", Renew, with(Some(lasting(50, 10))), "ask"),
+        ("read while allowed", Obtain, denied, "serve"),
+        ("after a failure", Obtain, failed, "serve"),
+    ]);
+}
+
+#[test]
+fn order_without_lease_is_refused() {
+    use Errand::Obtain;
+    let seen = ready();
+    let unread = Seen { reading: Some(reading(None, false)), ..seen.clone() };
+    let found = Seen { reading: Some(reading(Some(lasting(1, 9)), true)), ..seen.clone() };
+    check(&[
+        ("all is there", Obtain, seen.clone(), "order 0"),
+        ("no lease", Obtain, Seen { lease: Lease::Unasked, ..seen.clone() }, "take the lease"),
+        ("elsewhere", Obtain, Seen { lease: Lease::Elsewhere, ..seen.clone() }, "await its holder"),
+        ("read before the lease", Obtain, unread, "read"),
+        ("no budget asked", Obtain, Seen { grant: None, ..seen }, "spend 0"),
+        ("found under the lease", Obtain, found, "serve"),
+    ]);
+    let late = Seen { lease: Lease::Elsewhere, ..ready() };
+    assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &late)), "refuse Slow");
+}
+
+#[test]
+fn nothing_is_ordered_without_permission_or_before_its_time() {
+    let after = |back_off| Seen { reading: Some(Reading { back_off, ..reading(None, true) }), ..ready() };
+    for (case, seen, step) in [
+        ("denied", Seen { standing: Some(Standing::Deny), ..ready() }, "refuse Denied"),
+        ("unknown", Seen { standing: Some(Standing::Unknown), ..ready() }, "refuse Unknown"),
+        ("backing off", after(BackOff::Until(now() + MINUTE)), "refuse BackingOff"),
+        ("back-off ended", after(BackOff::Until(now())), "order 0"),
+        ("stopped", after(BackOff::Stopped), "refuse BackingOff"),
+        ("budgets spent", Seen { standing: Some(Standing::Spent), ..ready() }, "refuse BackingOff"),
+    ] {
+        check(&[(case, Errand::Obtain, seen.clone(), step), (case, Errand::Renew, seen, step)]);
+    }
+}
+
+#[test]
+fn issuers_are_tried_in_order_and_the_table_is_read_again_before_a_failure_is_recorded() {
+    use Errand::Obtain;
+    let mut seen = ready();
+    seen.fail(failure(Fault::Name), true);
+    check(&[("failed", Obtain, seen.clone(), "read")]);
+    seen.reading = Some(reading(None, true));
+    check(&[("second", Obtain, seen.clone(), "spend 1")]);
+    seen.pass_on();
+    check(&[("none left", Obtain, seen.clone(), "record Name")]);
+    seen.reading = Some(Reading { back_off: BackOff::Until(now() + MINUTE), ..reading(None, true) });
+    check(&[("its issuer is left alone since", Obtain, seen.clone(), "record Name")]);
+    seen.reading = Some(reading(Some(lasting(1, 9)), true));
+    check(&[("somebody else succeeded", Obtain, seen.clone(), "serve")]);
+    (seen.progress, seen.reading) = (Progress::Recorded, Some(reading(None, true)));
+    check(&[("recorded", Obtain, seen, "refuse Failed")]);
+    let mut spent = ready();
+    spent.pass_on();
+    spent.pass_on();
+    check(&[("no budget at all", Obtain, spent, "refuse BackingOff")]);
+}
+
+#[test]
+fn who_has_lost_the_lease_when_an_order_fails_waits_for_what_its_taker_obtains() {
+    use Errand::Obtain;
+    let mut seen = Seen { issuer: 1, ..ready() };
+    seen.fail(failure(Fault::Nobody), false);
+    check(&[("lost", Obtain, seen.clone(), "read")]);
+    seen.reading = Some(reading(None, false));
+    check(&[("read", Obtain, seen.clone(), "take the lease")]);
+    seen.lease = Lease::Elsewhere;
+    check(&[("taken by another", Obtain, seen.clone(), "await its holder")]);
+    assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &seen)), "record Nobody", "and held for long");
+    seen.look_again();
+    seen.reading = Some(reading(Some(lasting(1, 9)), false));
+    check(&[("obtained by another", Obtain, seen.clone(), "serve")]);
+    (seen.lease, seen.reading, seen.standing) = (held(), Some(reading(None, true)), Some(allowed()));
+    check(&[("given up by another", Obtain, seen, "record Nobody")]);
+}
+
+#[test]
+fn what_was_obtained_is_written_again_unless_another_is_there_and_presented_all_the_same() {
+    use Errand::Obtain;
+    let mut seen = ready();
+    seen.obtain(obtained());
+    check(&[("obtained", Obtain, seen.clone(), "commit")]);
+    let Progress::Obtained(certificate, _) = seen.progress.clone() else { panic!("it was obtained") };
+    seen.fail_to_commit(Arc::clone(&certificate));
+    check(&[("changed by another", Obtain, seen.clone(), "read")]);
+    seen.reading = Some(reading(None, true));
+    check(&[("to something that is no good", Obtain, seen.clone(), "commit")]);
+    seen.reading = Some(reading(Some(lasting(1, 9)), true));
+    check(&[("to a good one", Obtain, seen.clone(), "serve")]);
+    seen.fail_to_commit(certificate);
+    seen.reading = Some(reading(None, true));
+    check(&[("changed twice", Obtain, seen, "record Nobody and serve")]);
+}
+
+/// What the outside world does next, by chance.
+fn happen(seen: &mut Seen, step: Step, chance: u8) -> bool {
+    match step {
+        Step::Read => {
+            let certificate = (chance > 240).then(|| lasting(1, 9));
+            seen.reading = Some(reading(certificate, matches!(seen.lease, Lease::Held(_))));
+        }
+        Step::AskPermission => seen.standing = Some(allowed()),
+        Step::TakeLease => seen.lease = if chance > 200 { Lease::Elsewhere } else { held() },
+        Step::AwaitHolder => seen.look_again(),
+        Step::Spend { .. } if chance > 200 => seen.pass_on(),
+        Step::Spend { .. } => seen.grant = Some(Grant::default()),
+        Step::Order { .. } if chance.is_multiple_of(3) => seen.obtain(obtained()),
+        Step::Order { .. } => seen.fail(failure(Fault::Name), chance.is_multiple_of(2)),
+        Step::Commit(obtained) if chance.is_multiple_of(4) => {
+            seen.progress = Progress::Done(obtained.candidate.clone());
+        }
+        Step::Commit(obtained) => seen.fail_to_commit(obtained),
+        Step::RecordFailure(_, instead) => seen.progress = instead.map_or(Progress::Recorded, Progress::Done),
+        Step::Serve(_) | Step::Refuse(_) => return true,
+    }
+    false
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_happens_a_flight_ends_and_orders_once_an_issuer(
+        chances in proptest::collection::vec(any::<u8>(), 300),
+    ) {
+        let (goal, mut seen) = (goal(Errand::Obtain), Seen::nothing());
+        let (mut orders, mut has_ended) = (Vec::new(), false);
+        for (n, chance) in chances.into_iter().enumerate() {
+            let at = now() + Duration::from_secs(n.try_into().unwrap());
+            let step = goal.next(at, &seen);
+            if let Step::Order { issuer, .. } = step {
+                orders.push(issuer);
+            }
+            has_ended = happen(&mut seen, step, chance);
+            if has_ended {
+                break;
+            }
+        }
+        prop_assert!(has_ended, "{:?}", seen);
+        prop_assert!(orders.is_empty() || orders == [0] || orders == [1] || orders == [0, 1], "{:?}", orders);
+    }
+}

@@ -1,0 +1,99 @@
+//! Orders that fail while somebody else, Caddy or another instance, obtains the certificate.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::{
+    certificates::pair::tests::pems,
+    store::certificate_table::{Commit, Metadata, Record},
+};
+
+const SITE: &str = "a.served.example";
+
+/// A CA that breaks each connection off, once `meanwhile` has happened.
+async fn breaking_off<M: Future<Output = ()> + Send + 'static>(
+    meanwhile: impl Fn() -> M + Send + 'static,
+) -> (config::Issuer, JoinHandle<()>) {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let directory = format!("https://{}/dir", listener.local_addr().unwrap());
+    let accepting = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            meanwhile().await;
+            drop(stream);
+        }
+    });
+    (config::Issuer { directory, email: "ops@example.com".into(), roots: None }, accepting)
+}
+
+/// Writes a good certificate of [`SITE`] as another holder of the lease would.
+async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
+    let (chain, key) = pems(&[SITE], SystemTime::now() - Duration::from_mins(1), Duration::from_hours(24));
+    let record = Record::new(&name(SITE));
+    let commit = Commit {
+        issuer,
+        chain: chain.as_bytes(),
+        key: key.as_bytes(),
+        metadata: &Metadata::default(),
+        replaced: None,
+        record: &record,
+    };
+    // The CA is asked more than once.
+    let _ = certificate_table::commit(store, &commit, SystemTime::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_order_refuses_nobody_while_a_good_certificate_lies_in_the_table() {
+    let mut fleet = Fleet::new(None).await;
+    let (store, key) = (fleet.store(), Arc::new(std::sync::OnceLock::<IssuerKey>::new()));
+    let known = Arc::clone(&key);
+    let (issuer, accepting) = breaking_off(move || {
+        let (store, known) = (store.clone(), Arc::clone(&known));
+        async move { obtain_elsewhere(&store, known.get().unwrap()).await }
+    })
+    .await;
+    key.set(IssuerKey::of_directory(&issuer.directory)).unwrap();
+    fleet.config.certificates.issuers = vec![issuer];
+    let instance = fleet.instance();
+    let outcome = instance.obtain(SITE).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    accepting.abort();
+}
+
+/// Caddy puts its lock over ours, ends the challenge that both share, and writes its certificate a moment after our order failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_loses_the_lease_waits_for_the_certificate_of_its_taker() {
+    let mut fleet = Fleet::new(None).await;
+    let (store, key) = (fleet.store(), Arc::new(std::sync::OnceLock::<IssuerKey>::new()));
+    let known = Arc::clone(&key);
+    let (issuer, accepting) = breaking_off(move || {
+        let (store, known) = (store.clone(), Arc::clone(&known));
+        async move { take_over(&store, known.get().unwrap().clone()).await }
+    })
+    .await;
+    key.set(IssuerKey::of_directory(&issuer.directory)).unwrap();
+    fleet.config.certificates.issuers = vec![issuer];
+    let instance = fleet.instance();
+    let outcome = instance.obtain(SITE).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    accepting.abort();
+}
+
+async fn take_over(store: &Store, issuer: IssuerKey) {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = |text: String| AttributeValue::S(text);
+    let lock = format!("LOCK-issue_cert_{SITE}");
+    let until = crate::store::instant::Micros::of(SystemTime::now() + Duration::from_mins(5)).to_string();
+    let put = store.client().put_item().table_name(&store.tables().certificates);
+    let put = put.item("PrimaryKey", text(lock.clone())).item("LastUpdated", text(until.clone()));
+    put.item("Contents", text(STANDARD.encode(until))).send().await.unwrap();
+    let store = store.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        obtain_elsewhere(&store, &issuer).await;
+        let delete = store.client().delete_item().table_name(&store.tables().certificates);
+        delete.key("PrimaryKey", text(lock)).send().await.unwrap();
+    });
+}
