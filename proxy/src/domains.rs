@@ -3,7 +3,7 @@
 //! Invariants: what is answered from memory never waits (`known` is synchronous); names that must be looked up draw on one budget
 //! per process and per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness never depends on the feed: a missed name is
 //! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
-//! (`a_table_that_is_down_denies_nothing`).
+//! (`a_table_that_is_down_denies_nothing`); its names keep their last entries (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
 mod answers;
 mod ask;
@@ -11,6 +11,7 @@ mod budget;
 pub mod change;
 mod feed;
 mod flight;
+mod last_known;
 mod ledger;
 mod lookup;
 mod metrics;
@@ -46,9 +47,10 @@ use ask::Ask;
 use budget::Budgets;
 use feed::Feed;
 use flight::Flights;
+use last_known::LastKnown;
 use ledger::{Ledger, Lists};
 use metrics::{Metrics, Said};
-use snapshot::Snapshot;
+use snapshot::{Found, Snapshot};
 
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
@@ -110,8 +112,10 @@ pub enum Denial {
 /// Why nothing can be said of a name now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// The table or the ask endpoint did not answer.
+    /// The table did not answer, or its item cannot be understood.
     SourceDown,
+    /// No list holds the name, and the ask endpoint did not answer.
+    AskDown,
     /// Too many unknown names at once.
     BudgetSpent,
 }
@@ -172,6 +176,7 @@ struct Inner {
     ask: ArcSwapOption<Ask>,
     ledger: Ledger,
     answers: Answers,
+    last_known: LastKnown,
     flights: Flights,
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
@@ -199,6 +204,7 @@ impl Domains {
         let inner = Arc::new(Inner {
             ledger: Ledger::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
             answers: Answers::new(Lives { allow: *config.allow_ttl, deny: *config.deny_ttl }),
+            last_known: LastKnown::new(),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
             config: config.clone(),
             control: control.clone(),
@@ -236,6 +242,21 @@ impl Domains {
         });
         // It ends without an answer when the control runtime does.
         asked.await.unwrap_or(Permission::Unknown(Doubt::SourceDown))
+    }
+
+    /// By which entry a name is served while [`Permission::Unknown`] is all that can be said of it: the one that last allowed it.
+    /// `None` where nothing tells whose it is; then it must reach nobody's target.
+    #[must_use]
+    pub fn last_known(&self, name: &ServerName, doubt: Doubt) -> Option<Arc<Site>> {
+        match (self.inner.ledger.find(name), doubt) {
+            (Found::Served(site), _) => Some(site),
+            (Found::Withdrawn, _) => None,
+            (Found::Nothing, Doubt::SourceDown | Doubt::BudgetSpent) => self.inner.last_known.get(name),
+            // The table was read and holds no entry: whatever the endpoint would say, it names no target.
+            (Found::Nothing, Doubt::AskDown) => {
+                Some(self.inner.last_known.get(name).unwrap_or_else(|| Arc::new(lookup::asked_site(name))))
+            }
+        }
     }
 
     /// Charges a look-up that another room makes for a name in doubt to the same budgets; whether it may be made.

@@ -29,6 +29,7 @@ pub(super) enum Answer {
     Allow(Arc<Site>),
     Deny(Denial),
     SourceDown,
+    AskDown,
 }
 
 impl Answers {
@@ -46,7 +47,7 @@ impl Answers {
         let life = match answer {
             Answer::Allow(_) => self.lives.allow,
             Answer::Deny(_) => self.lives.deny,
-            Answer::SourceDown => DOUBT_LIFE,
+            Answer::SourceDown | Answer::AskDown => DOUBT_LIFE,
         };
         self.cache.insert(name, (answer, now + life));
     }
@@ -58,6 +59,7 @@ impl From<Answer> for Permission {
             Answer::Allow(site) => Self::Allow(site),
             Answer::Deny(denial) => Self::Deny(denial),
             Answer::SourceDown => Self::Unknown(Doubt::SourceDown),
+            Answer::AskDown => Self::Unknown(Doubt::AskDown),
         }
     }
 }

@@ -14,10 +14,13 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Inner, Progress, metrics::Reading};
-use crate::store::{
-    Store, StoreError,
-    domain_table::{self, Record, SHARDS, Shard},
-    instant::Micros,
+use crate::{
+    name::Pattern,
+    store::{
+        Store, StoreError,
+        domain_table::{self, Record, SHARDS, Shard},
+        instant::Micros,
+    },
 };
 
 /// The task that follows the feed; it ends with its last owner.
@@ -188,7 +191,8 @@ async fn read_whole(inner: Arc<Inner>, store: Store, began: Began) -> Result<See
     let taken = spawn_blocking(move || {
         let latest = shards.each_ref().map(Contents::latest);
         let (records, faults) = sorted(shards);
-        inner.ledger.reconcile(&records, began.clock);
+        let malformed: Vec<_> = faults.iter().filter_map(pattern_of).collect();
+        inner.ledger.reconcile(&records, &malformed, began.clock);
         Seen { latest, faults, began }
     });
     taken.await.map_err(|ended| StoreError::Unavailable(ended.into()))
@@ -214,6 +218,18 @@ fn sorted(shards: [Contents; SHARDS.len()]) -> (Vec<Record>, Vec<StoreError>) {
         faults.extend(shard.faults);
     }
     (records, faults)
+}
+
+/// Whose item `fault` was found in.
+fn pattern_of(fault: &StoreError) -> Option<Pattern> {
+    match fault {
+        StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
+        StoreError::Unavailable(_)
+        | StoreError::Conflict
+        | StoreError::Denied(_)
+        | StoreError::NoTable(_)
+        | StoreError::Refused(_) => None,
+    }
 }
 
 async fn read_shards(store: &Store, from: Latest) -> Result<[Contents; SHARDS.len()], StoreError> {

@@ -119,7 +119,7 @@ impl Inner {
         let (answer, looked) = match ask.ask(name).await {
             Reply::Allow => (Answer::Allow(Arc::new(asked_site(name))), Looked::AskAllowed),
             Reply::Deny => (Answer::Deny(Denial::Foreign), Looked::AskDenied),
-            Reply::Silence => (Answer::SourceDown, Looked::AskFailed),
+            Reply::Silence => (Answer::AskDown, Looked::AskFailed),
         };
         self.metrics.looked.bump(looked);
         answer
@@ -129,8 +129,12 @@ impl Inner {
     fn settle(&self, name: &ServerName, answer: Answer) -> Permission {
         let now = Instant::now();
         match &answer {
-            Answer::Allow(site) => self.ledger.remember(site.pattern.clone(), now),
+            Answer::Allow(site) => {
+                self.last_known.keep(site);
+                self.ledger.remember(site.pattern.clone(), now);
+            }
             Answer::Deny(denial) => {
+                self.last_known.forget(name);
                 self.ledger.forget(&Pattern::Exact(name.clone()));
                 // No source knows of it, so the wildcard that once allowed it is gone too.
                 if let (Denial::Foreign, Some(wildcard)) = (denial, name.wildcard()) {
@@ -140,7 +144,7 @@ impl Inner {
                 // Nobody listens where the guard is off.
                 let _ = self.denials.send(denied);
             }
-            Answer::SourceDown => {}
+            Answer::SourceDown | Answer::AskDown => {}
         }
         self.answers.remember(name.clone(), answer.clone(), now);
         answer.into()
@@ -166,7 +170,8 @@ fn found_in<'a>(records: impl Iterator<Item = &'a Record>, name: &ServerName) ->
     snapshot.find(name)
 }
 
-fn asked_site(name: &ServerName) -> Site {
+/// An entry that the ask endpoint stands for.
+pub(super) fn asked_site(name: &ServerName) -> Site {
     Site {
         pattern: Pattern::Exact(name.clone()),
         target: None,

@@ -17,6 +17,7 @@ label! {
         DenyForeign = "deny_foreign",
         DenyWithdrawn = "deny_withdrawn",
         UnknownSourceDown = "unknown_source_down",
+        UnknownAskDown = "unknown_ask_down",
         UnknownBudgetSpent = "unknown_budget_spent",
     }
 }
@@ -98,6 +99,7 @@ impl Said {
             Permission::Deny(Denial::Foreign) => Self::DenyForeign,
             Permission::Deny(Denial::Withdrawn) => Self::DenyWithdrawn,
             Permission::Unknown(Doubt::SourceDown) => Self::UnknownSourceDown,
+            Permission::Unknown(Doubt::AskDown) => Self::UnknownAskDown,
             Permission::Unknown(Doubt::BudgetSpent) => Self::UnknownBudgetSpent,
         }
     }

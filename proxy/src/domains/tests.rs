@@ -233,6 +233,48 @@ async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing()
 }
 
 #[tokio::test]
+async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
+    let fleet = Fleet::new().await;
+    let config = config::Domains { allow_ttl: Span::millis(1), deny_ttl: Span::millis(1), ..without_feed() };
+    let instance = fleet.loaded(&config).await;
+    fleet.put_by_hand("*.hand.example").await;
+    fleet.put_by_hand("gone.example").await;
+    for text in ["a.hand.example", "gone.example"] {
+        instance.says(text).await;
+    }
+    let delete = fleet.sound.client().delete_item().table_name(&fleet.sound.tables().domains);
+    delete.key("domain", AttributeValue::S("gone.example".into())).send().await.unwrap();
+    until_says(&instance, "gone.example", "Foreign").await;
+    instance.faults.set_outage(true);
+    let known = |text: &str, doubt| {
+        let site = instance.domains.last_known(&name(text), doubt);
+        site.map(|site| format!("{} of {:?}", site.pattern, site.source))
+    };
+    until_says(&instance, "a.hand.example", "SourceDown").await;
+    for (text, doubt, entry) in [
+        ("a.hand.example", Doubt::SourceDown, Some("*.hand.example of Table")),
+        ("b.hand.example", Doubt::BudgetSpent, Some("*.hand.example of Table")),
+        ("gone.example", Doubt::SourceDown, None),
+        ("never.example", Doubt::BudgetSpent, None),
+        ("never.example", Doubt::AskDown, Some("never.example of Ask")),
+    ] {
+        assert_eq!(known(text, doubt).as_deref(), entry, "{text} {doubt:?}");
+    }
+}
+
+async fn until_says(instance: &Instance, text: &str, answer: &str) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let said = instance.says(text).await;
+        if said == answer {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{text}: {said}, not {answer}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn one_name_asked_by_many_is_looked_up_once() {
     let fleet = Fleet::new().await;
     let instance = Arc::new(fleet.loaded(&without_feed()).await);
@@ -399,8 +441,8 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
         ("removed.example", "Withdrawn"),
         ("allowed.example", "allowed.example of Ask"),
         ("other.example", "Foreign"),
-        ("slow.example", "SourceDown"),
-        ("down.example", "SourceDown"),
+        ("slow.example", "AskDown"),
+        ("down.example", "AskDown"),
         ("moved.example", "Foreign"),
         ("allowed.example", "allowed.example of Ask"),
     ] {

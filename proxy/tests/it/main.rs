@@ -28,3 +28,4 @@ mod random_names;
 mod single_order;
 mod slow_clients;
 mod standalone;
+mod tenants;
