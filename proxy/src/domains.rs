@@ -21,7 +21,10 @@ mod snapshot;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -171,6 +174,8 @@ struct Inner {
     config: config::Domains,
     /// The list of the settings; it may be replaced.
     listed: ArcSwap<Vec<config::StaticDomain>>,
+    /// Whether that list was replaced since the table was last read whole.
+    relisted: AtomicBool,
     control: Handle,
     table: Option<Store>,
     ask: ArcSwapOption<Ask>,
@@ -206,6 +211,7 @@ impl Domains {
             answers: Answers::new(Lives { allow: *config.allow_ttl, deny: *config.deny_ttl }),
             last_known: LastKnown::new(),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
+            relisted: AtomicBool::new(false),
             config: config.clone(),
             control: control.clone(),
             table: table.clone(),
@@ -323,6 +329,7 @@ impl Domains {
         self.inner.ask.store(ask.map(Arc::new));
         if **self.inner.listed.load() != config.r#static {
             self.inner.ledger.relist(&config.r#static);
+            self.inner.relisted.store(true, Ordering::Release);
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }
         Ok(())

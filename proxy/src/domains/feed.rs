@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -122,12 +122,17 @@ impl Follower {
         // Names the ask endpoint allowed are told on the same beat, table or no table.
         self.inner.ledger.publish_remembered(now.at);
         let store = self.table.clone()?;
-        if self.course.is_full_due(now.at) && self.full.is_empty() {
+        if self.full.is_empty() && (self.is_relisted() || self.course.is_full_due(now.at)) {
             self.full.spawn(read_whole(Arc::clone(&self.inner), store.clone(), now));
         }
         // Until the first full reading nothing says where changes begin.
         self.course.full_at?;
         Some(self.read_changes(&store, now).await)
+    }
+
+    /// The table's entries of names that left the configuration's list are known to the table only.
+    fn is_relisted(&self) -> bool {
+        self.inner.relisted.swap(false, Ordering::AcqRel)
     }
 
     async fn read_changes(&mut self, store: &Store, now: Began) -> Result<(), StoreError> {

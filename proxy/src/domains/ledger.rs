@@ -87,11 +87,13 @@ impl Ledger {
     }
 
     /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next
-    /// hello, or with the next full reading.
+    /// hello, or with the full reading that has to follow: behind a strict guard no hello comes.
     pub(super) fn relist(&self, list: &[StaticDomain]) {
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        snapshot.relist(list);
+        for pattern in snapshot.relist(list) {
+            state.weigh(&snapshot, &pattern);
+        }
         self.snapshot.store(Arc::new(snapshot));
         self.publish(&mut state);
     }
@@ -229,6 +231,28 @@ mod tests {
         );
         let names = ledger.names().borrow().clone();
         assert!(names.patterns.contains(&odd.pattern) && !names.patterns.contains(&gone.pattern));
+    }
+
+    #[test]
+    fn names_follow_the_configurations_list() {
+        let list = |names: &[&str]| -> Vec<_> {
+            names.iter().map(|name| StaticDomain { name: Pattern::parse(name).unwrap(), target: None }).collect()
+        };
+        let ledger = ledger(Lists::Whole);
+        let remembered = Pattern::parse("remembered.example").unwrap();
+        ledger.remember(remembered.clone(), Instant::now());
+        ledger.relist(&list(&["a.example", "*.b.example", "remembered.example"]));
+        for (names, held) in [
+            (&["a.example", "*.b.example", "remembered.example"][..], 3),
+            (&["a.example", "*.c.example"], 3),
+            (&[], 1),
+        ] {
+            ledger.relist(&list(names));
+            let told = ledger.names().borrow().clone();
+            assert_eq!(told.patterns.len(), held, "{names:?}");
+            assert!(list(names).iter().all(|entry| told.patterns.contains(&entry.name)), "{names:?}");
+            assert!(told.patterns.contains(&remembered), "{names:?}");
+        }
     }
 
     /// Later than any change of [`record`] by more than an index stays behind.

@@ -374,6 +374,23 @@ async fn the_configurations_entries_are_not_changed_in_the_table() {
     assert!(matches!(changed, Err(ChangeError::TableOff)), "{changed:?}");
 }
 
+#[tokio::test]
+async fn the_guard_follows_the_list_of_the_settings_and_the_table_what_left_it() {
+    let fleet = Fleet::new().await;
+    change::add(&fleet.sound, &pattern("both.example"), None).await.unwrap();
+    let list = |names: &[&str]| {
+        let list = names.iter().map(|name| StaticDomain { name: pattern(name), target: None });
+        config::Domains { r#static: list.collect(), ..ample() }
+    };
+    let instance = fleet.loaded(&list(&["both.example", "old.example"])).await;
+    instance.domains.reconfigure(&list(&["new.example"])).unwrap();
+    let told = instance.domains.names().borrow().clone();
+    assert!(told.patterns.contains(&pattern("new.example")) && !told.patterns.contains(&pattern("old.example")));
+    instance.await_names("the table's", |names| names.patterns.contains(&pattern("both.example"))).await;
+    assert_eq!(instance.says("both.example").await, "both.example of Table");
+    assert_eq!(instance.says("old.example").await, "Foreign");
+}
+
 /// An ask endpoint: names beginning with `allowed` get 200, `slow` no answer, `down` 503, `moved` a redirect, others 404.
 struct Endpoint {
     url: String,
