@@ -119,6 +119,30 @@ fn the_older_deployments_variables_are_understood() {
     assert_eq!(own.domains.default_target.unwrap().to_string(), "http://10.0.0.9");
 }
 
+#[test]
+fn tables_named_beside_the_embedded_store_end_the_start() {
+    let embedded = "[store]\nendpoint = \"embedded\"";
+    let (region, table) = (("TABLE_REGION", "us-east-1"), ("TABLE_NAME", "CertificatesTable"));
+    for (main, variables, at_fault) in [
+        (embedded, &[region, table][..], &["TABLE_REGION", "TABLE_NAME"][..]),
+        (embedded, &[region], &["TABLE_REGION"]),
+        ("", &[table], &["TABLE_NAME"]),
+        ("", &[region, table, ("GATEHOUSE_STORE_ENDPOINT", "embedded")], &["TABLE_REGION", "TABLE_NAME"]),
+        (embedded, &[region, table, ("GATEHOUSE_STORE_ENDPOINT", "aws")], &[]),
+        ("", &[region, table], &[]),
+        (embedded, &[("TABLE_REGION", "")], &[]),
+    ] {
+        let refused =
+            Files::new(main).load(variables).err().map_or_else(String::new, |error| error.to_string());
+        let named: Vec<_> = ["TABLE_REGION", "TABLE_NAME"]
+            .into_iter()
+            .filter(|name| refused.contains(&format!("yet {name} = ")))
+            .collect();
+        assert_eq!(named, at_fault, "{main:?} {variables:?}: {refused}");
+        assert_eq!(refused.contains("write `store.endpoint = \"aws\"`"), !at_fault.is_empty(), "{refused}");
+    }
+}
+
 const NAMED: &str = "settings_parameter = \"/gatehouse/fleet\"\n";
 
 #[test]
