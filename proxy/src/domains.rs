@@ -32,10 +32,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::Registry;
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, watch},
+    sync::{Semaphore, broadcast, watch},
 };
 
-pub use ask::AskError;
+pub use ask::{AskError, AskState};
 pub use change::ChangeError;
 pub use patterns::{Delta, Patterns};
 
@@ -45,7 +45,7 @@ use crate::{
     store::{Store, StoreError, domain_table::Record},
     target::Target,
 };
-use answers::{Answers, Lives};
+use answers::{Age, Answers, Lives};
 use ask::Ask;
 use budget::Budgets;
 use feed::Feed;
@@ -183,6 +183,7 @@ struct Inner {
     answers: Answers,
     last_known: LastKnown,
     flights: Flights,
+    revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<Progress>,
@@ -208,7 +209,11 @@ impl Domains {
         let budgets = Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second);
         let inner = Arc::new(Inner {
             ledger: Ledger::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
-            answers: Answers::new(Lives { allow: *config.allow_ttl, deny: *config.deny_ttl }),
+            answers: Answers::new(Lives {
+                allow: *config.allow_ttl,
+                stale: *config.stale_ttl,
+                deny: *config.deny_ttl,
+            }),
             last_known: LastKnown::new(),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
             relisted: AtomicBool::new(false),
@@ -217,6 +222,7 @@ impl Domains {
             table: table.clone(),
             ask: ArcSwapOption::from(ask.map(Arc::new)),
             flights: Flights::default(),
+            revalidations: Arc::new(Semaphore::new(REVALIDATIONS)),
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
@@ -226,10 +232,16 @@ impl Domains {
         Ok(Self { inner, _feed: Some(Arc::new(feed)) })
     }
 
-    /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`].
+    /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`]. What is stale is used
+    /// once more and asked for again in the background.
     #[must_use]
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
-        self.inner.known(name, Instant::now())
+        let now = Instant::now();
+        let (permission, age) = self.inner.known(name, now)?;
+        if age == Age::Stale {
+            self.inner.revalidate(name, now);
+        }
+        Some(permission)
     }
 
     /// What memory or else the sources say, within the budgets; `from` is the client. The look-up runs on the control runtime.
@@ -269,6 +281,16 @@ impl Domains {
     #[must_use]
     pub fn admits_lookup(&self, from: IpAddr) -> bool {
         self.inner.admit(from, Instant::now()).is_ok()
+    }
+
+    /// How the ask endpoint fares.
+    #[must_use]
+    pub fn ask_state(&self) -> AskState {
+        match (self.inner.ask.load().is_some(), self.inner.metrics.ask_up.get()) {
+            (false, _) => AskState::Off,
+            (true, 0) => AskState::Silent,
+            (true, _) => AskState::Answers,
+        }
     }
 
     /// The allowed names, and each change of them.
@@ -368,6 +390,8 @@ impl Progress {
 
 /// Denials a slow listener may lag behind by; beyond it the oldest are lost, and told again when asked again.
 const DENIALS_HELD: usize = 1024;
+/// Stale answers asked for at once; beyond it the others wait for their next hello.
+const REVALIDATIONS: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -172,6 +172,8 @@ First steps:
        --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
   gatehouse status
 
+A target on this host has to be permitted: `upstream.permitted_networks`.
+
 When something does not work: `gatehouse doctor`.
 Settings: `gatehouse config example > gatehouse.toml`.
 Every key is also a variable, like GATEHOUSE_LOG_FORMAT=json.

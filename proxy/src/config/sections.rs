@@ -80,6 +80,8 @@ section! {
         poll: Span = Span::secs(1),
         /// How long an answer of the ask endpoint, or a name found in the table only, is believed.
         allow_ttl: Span = Span::secs(60),
+        /// How much longer such a name is served by that answer while its source is asked again in the background.
+        stale_ttl: Span = Span::secs(24 * 3600),
         /// How long a denial is believed.
         deny_ttl: Span = Span::secs(10),
         /// Look-ups of names not in memory, per second in total; the burst is twice that.

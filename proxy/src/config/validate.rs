@@ -333,6 +333,7 @@ const ZERO_IS_MEANT: &[&str] = &[
     "upstream.idle_per_target",
     "limits.minimum_rate",
     "guard.unknown_burst",
+    "domains.stale_ttl",
 ];
 /// hyper reads heads into no less.
 const SMALLEST_HEAD: u64 = 8 << 10;

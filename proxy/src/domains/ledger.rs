@@ -236,7 +236,10 @@ mod tests {
     #[test]
     fn names_follow_the_configurations_list() {
         let list = |names: &[&str]| -> Vec<_> {
-            names.iter().map(|name| StaticDomain { name: Pattern::parse(name).unwrap(), target: None }).collect()
+            names
+                .iter()
+                .map(|name| StaticDomain { name: Pattern::parse(name).unwrap(), target: None })
+                .collect()
         };
         let ledger = ledger(Lists::Whole);
         let remembered = Pattern::parse("remembered.example").unwrap();

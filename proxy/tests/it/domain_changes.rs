@@ -12,8 +12,8 @@ use testbed::{
 };
 
 use crate::fixture::{
-    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet, greet_until, is_enforcing, scrape_until,
-    start,
+    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet, greet_until, is_enforcing,
+    scrape_until, start,
 };
 
 #[test]

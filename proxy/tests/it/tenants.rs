@@ -24,6 +24,7 @@ fn a_flood_that_spends_the_budget_sends_no_request_to_another_tenants_origin() {
     let own = origin(&edge);
     let mut settings = edge.shared_settings(Place::A, "auto");
     settings.raw("domains", "lookups_per_source_per_second", "1000000").text("domains", "allow_ttl", "1s");
+    settings.text("domains", "stale_ttl", "0ms");
     let gatehouse = start(&edge, settings);
     put_by_hand(&edge, ONE, ORIGIN);
     gatehouse.command(&["domain", "add", TWO, "--target", &edge.upstream.target()]).unwrap();
