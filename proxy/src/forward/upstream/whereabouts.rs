@@ -58,13 +58,17 @@ fn embedded(address: IpAddr) -> IpAddr {
 fn meanings(address: IpAddr) -> Vec<IpAddr> {
     let real = embedded(address);
     let IpAddr::V6(v6) = real else { return vec![real] };
-    match v6.octets() {
-        [0x20, 0x02, a, b, c, d, ..] => vec![real, Ipv4Addr::new(a, b, c, d).into()],
-        [0x20, 0x01, 0, 0, a, b, c, d, _, _, _, _, e, f, g, h] => {
-            vec![real, Ipv4Addr::new(a, b, c, d).into(), Ipv4Addr::new(!e, !f, !g, !h).into()]
+    match v6.segments() {
+        [0x2002, high, low, ..] => vec![real, v4_of(high, low)],
+        [0x2001, 0, server_high, server_low, _, _, high, low] => {
+            vec![real, v4_of(server_high, server_low), v4_of(!high, !low)]
         }
         _ => vec![real],
     }
+}
+
+fn v4_of(high: u16, low: u16) -> IpAddr {
+    Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into()
 }
 
 /// Neither a host nor anybody's service: unspecified, link-local, multicast, or a cloud's metadata.
@@ -78,13 +82,8 @@ fn is_secret(address: IpAddr) -> bool {
     };
     let metadata = match address {
         IpAddr::V4(_) => METADATA.contains(&address),
-        IpAddr::V6(v6) => match v6.segments() {
-            // AWS: 169.254/16 of IPv6, so to speak.
-            [0xfd00, 0x0ec2, ..] => true,
-            // RFC 8215: which IPv4 address it stands for is the local network's secret, so it may be any.
-            [0x0064, 0xff9b, 0x0001, ..] => true,
-            _ => false,
-        },
+        // AWS's services over IPv6; and RFC 8215, where the local network alone knows which IPv4 address is meant.
+        IpAddr::V6(v6) => matches!(v6.segments(), [0xfd00, 0x0ec2, ..] | [0x0064, 0xff9b, 0x0001, ..]),
     };
     nowhere || metadata
 }
