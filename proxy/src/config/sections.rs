@@ -118,7 +118,7 @@ section! {
         renewal_period: Span = Span::secs(60),
         /// Life of certificates of the internal issuer.
         internal_life: Span = Span::secs(7 * 24 * 3600),
-        /// Whether Caddy uses the certificate table too; private keys are then kept as Caddy keeps them.
+        /// Whether Caddy may use the certificate table too: private keys are kept as Caddy keeps them, and there is no other way yet.
         shared_with_caddy: bool = true,
     }
 }
@@ -173,8 +173,8 @@ section! {
         unknown_burst: u32 = 200,
         /// Resets sent to clients per second and CPU; beyond it segments are dropped.
         resets_per_second: u32 = 10_000,
-        /// How long a name user space has denied is rejected without asking again; never longer than `domains.deny_ttl`.
-        denial_ttl: Span = Span::secs(60),
+        /// How long a name user space has denied is rejected without asking again, at most `domains.deny_ttl`; absent, as long as that.
+        denial_ttl: Option<Span> = None => "\"5s\"",
     }
 }
 

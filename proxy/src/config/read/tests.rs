@@ -243,6 +243,16 @@ fn every_problem_is_told_at_once() {
 }
 
 const WRONG: &[Wrong] = &[
+    (
+        "[certificates]\nshared_with_caddy = false",
+        &[],
+        "gatehouse.toml:2|certificates.shared_with_caddy|`false`|keys are not encrypted|leave it out",
+    ),
+    (
+        "[guard]\ndenial_ttl = \"11s\"",
+        &[],
+        "gatehouse.toml:2|guard.denial_ttl|`11s` is longer than `domains.deny_ttl`|take at most `10s`",
+    ),
     ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
     ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),
     ("[listen]\nidle = \"1s\"", &[], "`listen.idle`|did you mean `"),
