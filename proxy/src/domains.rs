@@ -3,7 +3,7 @@
 //! Invariants: what is answered from memory never waits (`known` is synchronous); names that must be looked up draw on one budget
 //! per process and per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness never depends on the feed: a missed name is
 //! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
-//! (`a_table_that_is_down_denies_nothing`).
+//! (`a_table_that_is_down_denies_nothing`); its names keep their last entries (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
 mod answers;
 mod ask;
@@ -11,6 +11,7 @@ mod budget;
 pub mod change;
 mod feed;
 mod flight;
+mod last_known;
 mod ledger;
 mod lookup;
 mod metrics;
@@ -20,7 +21,10 @@ mod snapshot;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,11 +32,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::Registry;
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, watch},
+    sync::{Semaphore, broadcast, watch},
 };
 
-pub use ask::AskError;
-pub(crate) use budget::source_of;
+pub use ask::{AskError, AskState};
 pub use change::ChangeError;
 pub use patterns::{Delta, Patterns};
 
@@ -42,14 +45,15 @@ use crate::{
     store::{Store, StoreError, domain_table::Record},
     target::Target,
 };
-use answers::{Answers, Lives};
+use answers::{Age, Answers, Lives};
 use ask::Ask;
 use budget::Budgets;
 use feed::Feed;
 use flight::Flights;
+use last_known::LastKnown;
 use ledger::{Ledger, Lists};
 use metrics::{Metrics, Said};
-use snapshot::Snapshot;
+use snapshot::{Found, Snapshot};
 
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
@@ -117,8 +121,10 @@ pub enum Denial {
 /// Why nothing can be said of a name now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// The table or the ask endpoint did not answer.
+    /// The table did not answer, or its item cannot be understood.
     SourceDown,
+    /// No list holds the name, and the ask endpoint did not answer.
+    AskDown,
     /// Too many unknown names at once.
     BudgetSpent,
 }
@@ -174,12 +180,16 @@ struct Inner {
     config: config::Domains,
     /// The list of the settings; it may be replaced.
     listed: ArcSwap<Vec<config::StaticDomain>>,
+    /// Whether that list was replaced since the table was last read whole.
+    relisted: AtomicBool,
     control: Handle,
     table: Option<Store>,
     ask: ArcSwapOption<Ask>,
     ledger: Ledger,
     answers: Answers,
+    last_known: LastKnown,
     flights: Flights,
+    revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<Progress>,
@@ -205,13 +215,20 @@ impl Domains {
         let budgets = Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second);
         let inner = Arc::new(Inner {
             ledger: Ledger::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
-            answers: Answers::new(Lives { allow: *config.allow_ttl, deny: *config.deny_ttl }),
+            answers: Answers::new(Lives {
+                allow: *config.allow_ttl,
+                stale: *config.stale_ttl,
+                deny: *config.deny_ttl,
+            }),
+            last_known: LastKnown::new(),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
+            relisted: AtomicBool::new(false),
             config: config.clone(),
             control: control.clone(),
             table: table.clone(),
             ask: ArcSwapOption::from(ask.map(Arc::new)),
             flights: Flights::default(),
+            revalidations: Arc::new(Semaphore::new(REVALIDATIONS)),
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
@@ -221,10 +238,16 @@ impl Domains {
         Ok(Self { inner, _feed: Some(Arc::new(feed)) })
     }
 
-    /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`].
+    /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`]. What is stale is used
+    /// once more and asked for again in the background.
     #[must_use]
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
-        self.inner.known(name, Instant::now())
+        let now = Instant::now();
+        let (permission, age) = self.inner.known(name, now)?;
+        if age == Age::Stale {
+            self.inner.revalidate(name, now);
+        }
+        Some(permission)
     }
 
     /// What memory or else the sources say, within the budgets; `from` is the client. The look-up runs on the control runtime.
@@ -245,6 +268,21 @@ impl Domains {
         asked.await.unwrap_or(Permission::Unknown(Doubt::SourceDown))
     }
 
+    /// By which entry a name is served while [`Permission::Unknown`] is all that can be said of it: the one that last allowed it.
+    /// `None` where nothing tells whose it is; then it must reach nobody's target.
+    #[must_use]
+    pub fn last_known(&self, name: &ServerName, doubt: Doubt) -> Option<Arc<Site>> {
+        match (self.inner.ledger.find(name), doubt) {
+            (Found::Served(site), _) => Some(site),
+            (Found::Withdrawn, _) => None,
+            (Found::Nothing, Doubt::SourceDown | Doubt::BudgetSpent) => self.inner.last_known.get(name),
+            // The table was read and holds no entry: whatever the endpoint would say, it names no target.
+            (Found::Nothing, Doubt::AskDown) => {
+                Some(self.inner.last_known.get(name).unwrap_or_else(|| Arc::new(lookup::asked_site(name))))
+            }
+        }
+    }
+
     /// Charges a look-up that another room makes for a name in doubt to the same budgets; whether it may be made.
     #[must_use]
     pub fn admits_lookup(&self, from: IpAddr) -> bool {
@@ -255,6 +293,16 @@ impl Domains {
     #[must_use]
     pub fn has_lookup_left(&self, from: IpAddr) -> bool {
         self.inner.has_lookup_left(from, Instant::now())
+    }
+
+    /// How the ask endpoint fares.
+    #[must_use]
+    pub fn ask_state(&self) -> AskState {
+        match (self.inner.ask.load().is_some(), self.inner.metrics.ask_up.get()) {
+            (false, _) => AskState::Off,
+            (true, 0) => AskState::Silent,
+            (true, _) => AskState::Answers,
+        }
     }
 
     /// The allowed names, and each change of them.
@@ -315,6 +363,7 @@ impl Domains {
         self.inner.ask.store(ask.map(Arc::new));
         if **self.inner.listed.load() != config.r#static {
             self.inner.ledger.relist(&config.r#static);
+            self.inner.relisted.store(true, Ordering::Release);
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }
         Ok(())
@@ -353,6 +402,8 @@ impl Progress {
 
 /// Denials a slow listener may lag behind by; beyond it the oldest are lost, and told again when asked again.
 const DENIALS_HELD: usize = 1024;
+/// Stale answers asked for at once; beyond it the others wait for their next hello.
+const REVALIDATIONS: usize = 64;
 
 #[cfg(test)]
 mod tests;

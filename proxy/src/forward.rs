@@ -45,7 +45,7 @@ use self::{
 use crate::{
     certificates::Certificates,
     config::{self, Live},
-    domains::{Domains, Permission, Site, Source},
+    domains::{Domains, Doubt, Permission, Site, Source},
     name::ServerName,
     phase::{Phase, PhaseWatch},
     target::Target,
@@ -177,16 +177,9 @@ impl<T: Transport> Forwarder<T> {
     }
 
     async fn route(&self, name: &ServerName, arrival: &Arrival) -> Result<Route, Refusal> {
-        let route = match self.permission(name, arrival).await {
-            Permission::Deny(_) => return Err(Refusal::Withdrawn),
-            Permission::Allow(site) => own_target(&site),
-            // The name's source is down. Its certificate was valid, so it was served before: by default at the default target.
-            Permission::Unknown(_) => None,
-        };
-        let default = self.0.service.default_target.now();
-        let by_default =
-            || Some(Route { target: Option::clone(&default)?, chosen_by: ChosenBy::Configuration });
-        route.or_else(by_default).ok_or(Refusal::Failure(Failure::NoTarget))
+        let permission = self.permission(name, arrival).await;
+        let last_known = |doubt| self.0.service.domains.last_known(name, doubt);
+        route(permission, last_known, self.0.service.default_target.now().as_ref().as_ref())
     }
 
     async fn answer(
@@ -238,6 +231,23 @@ impl<T: Transport> Forwarder<T> {
             None => (Outcome::RefuseChallenge, plain(StatusCode::NOT_FOUND, UNKNOWN_CHALLENGE.into())),
         })
     }
+}
+
+/// Where an entry sends its requests. What is served while its source cannot be asked goes by the last entry that is known, and
+/// nowhere without one: the default target may be another tenant's.
+fn route(
+    permission: Permission,
+    last_known: impl FnOnce(Doubt) -> Option<Arc<Site>>,
+    default: Option<&Target>,
+) -> Result<Route, Refusal> {
+    let site = match permission {
+        Permission::Deny(_) => return Err(Refusal::Withdrawn),
+        Permission::Allow(site) => site,
+        Permission::Unknown(doubt) => last_known(doubt).ok_or(Refusal::EntryUnknown)?,
+    };
+    let by_default =
+        || default.map(|target| Route { target: target.clone(), chosen_by: ChosenBy::Configuration });
+    own_target(&site).or_else(by_default).ok_or(Refusal::Failure(Failure::NoTarget))
 }
 
 /// The target that a domain entry names.

@@ -182,7 +182,7 @@ impl Guard {
         let follower = Follower {
             names: around.names,
             denials: around.denials,
-            denial_ttl: *config.denial_ttl,
+            denial_ttl: config.denial_ttl.map(|ttl| *ttl),
             enforcer: Arc::clone(&enforcer),
             metrics: metrics.clone(),
             held: sender,

@@ -174,10 +174,12 @@ pub(super) struct Page {
 const FIRST_STEPS: &str = "\
 First steps:
   gatehouse run                  # on :8443 and :8080; its store and CA lie in ./gatehouse-state
-  gatehouse domain add www.example.com --target http://127.0.0.1:3000
+  gatehouse domain add www.example.com --target http://10.0.0.5:3000
   curl --cacert gatehouse-state/internal-root.pem \\
        --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
   gatehouse status
+
+A target on this host has to be permitted: `upstream.permitted_networks`.
 
 When something does not work: `gatehouse doctor`.
 Settings: `gatehouse config example > gatehouse.toml`.

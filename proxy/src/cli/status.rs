@@ -8,6 +8,7 @@ use crate::{
         Client,
         wire::{PhaseWord, Status},
     },
+    domains::AskState,
     guard::{GuardReport, GuardStatus},
 };
 
@@ -37,6 +38,7 @@ fn shown(status: &Status) -> String {
         ("workers", workers),
         ("connections", status.connections.to_string()),
         ("names", names(status)),
+        ("ask", ask(status.ask).to_owned()),
         (
             "instance",
             status
@@ -61,6 +63,14 @@ fn names(status: &Status) -> String {
     match status.names {
         0 => "0; add one: `gatehouse domain add NAME --target URL`".to_owned(),
         names => format!("{names} (revision {})", status.revision),
+    }
+}
+
+fn ask(state: AskState) -> &'static str {
+    match state {
+        AskState::Off => "off: `domains.ask` names no endpoint",
+        AskState::Answers => "answers",
+        AskState::Silent => "does not say which names may be served; the log says why",
     }
 }
 

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use toml::{Table, Value};
 
 use super::{
-    Place,
-    error::{At, ConfigError},
+    Config, Endpoint, Place,
+    error::{At, ConfigError, Problem},
     layer::{Layer, value_at},
     nearest::nearest,
     paper,
@@ -32,6 +32,31 @@ pub(super) fn layers(
     }
     older.append(&mut own);
     Ok(older)
+}
+
+/// Variables that name a table of DynamoDB although the store is in this process. Each instance would then have a store of its
+/// own and order a certificate for every name anew.
+pub(super) fn contradictions(config: &Config, layers: &[Layer]) -> Vec<Problem> {
+    if config.store.endpoint != Endpoint::Embedded {
+        return Vec::new();
+    }
+    let said = |name: &str| {
+        let is_it = |layer: &&Layer| layer.place == Place::Variable(name.to_owned());
+        let table = &layers.iter().find(is_it)?.table;
+        ["store.region", "store.certificates_table"]
+            .into_iter()
+            .find_map(|field| value_at(table, field)?.as_str())
+    };
+    let contradiction = |name: &str| {
+        let value = said(name)?;
+        Some(Problem {
+            at: At { place: Place::Default, line: None },
+            field: "store.endpoint".to_owned(),
+            fault: format!("`embedded` reads no table of DynamoDB, yet {name} = `{value}` names one"),
+            remedy: format!("write `store.endpoint = \"aws\"`, or unset {name}"),
+        })
+    };
+    ["TABLE_REGION", "TABLE_NAME"].into_iter().filter_map(contradiction).collect()
 }
 
 /// The variable that sets `field`.

@@ -97,6 +97,7 @@ fn accepted(table: Table, layers: &[Layer]) -> Result<Config, ConfigError> {
     let config = typed(table)?;
     let mut problems = validate(&config);
     problems.extend(missing_files(&config));
+    problems.extend(environment::contradictions(&config, layers));
     for problem in &mut problems {
         problem.at = said(layers.iter().rev(), &problem.field);
     }

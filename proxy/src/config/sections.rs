@@ -80,6 +80,8 @@ section! {
         poll: Span = Span::secs(1),
         /// How long an answer of the ask endpoint, or a name found in the table only, is believed.
         allow_ttl: Span = Span::secs(60),
+        /// How much longer such a name is served by that answer while its source is asked again in the background.
+        stale_ttl: Span = Span::secs(24 * 3600),
         /// How long a denial is believed.
         deny_ttl: Span = Span::secs(10),
         /// Look-ups of names not in memory, per second in total; the burst is twice that.
@@ -123,7 +125,7 @@ section! {
         renewal_period: Span = Span::secs(60),
         /// Life of certificates of the internal issuer.
         internal_life: Span = Span::secs(7 * 24 * 3600),
-        /// Whether Caddy uses the certificate table too; private keys are then kept as Caddy keeps them.
+        /// Whether Caddy may use the certificate table too: private keys are kept as Caddy keeps them, and there is no other way yet.
         shared_with_caddy: bool = true,
     }
 }
@@ -178,8 +180,8 @@ section! {
         unknown_burst: u32 = 200,
         /// Resets sent to clients per second and CPU; beyond it segments are dropped.
         resets_per_second: u32 = 10_000,
-        /// How long a name user space has denied is rejected without asking again; never longer than `domains.deny_ttl`.
-        denial_ttl: Span = Span::secs(60),
+        /// How long a name user space has denied is rejected without asking again, at most `domains.deny_ttl`; absent, as long as that.
+        denial_ttl: Option<Span> = None => "\"5s\"",
     }
 }
 

@@ -235,6 +235,14 @@ fn issuers(config: &Config, findings: &mut Findings) {
         let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
         findings.add("certificates.lease", fault, format!("take at least {} s", least.as_secs()));
     }
+    if !certificates.shared_with_caddy {
+        let fault = "`false` would promise what is not there: private keys are not encrypted in the table";
+        findings.add(
+            "certificates.shared_with_caddy",
+            fault,
+            "leave it out, and let nobody else read the table",
+        );
+    }
     if *certificates.internal_life < SHORTEST_LIFE {
         let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
         findings.add("certificates.internal_life", fault, "take at least `1h`");
@@ -275,6 +283,12 @@ fn guard(config: &Config, findings: &mut Findings) {
         let fault =
             "`strict` with `domains.ask` and no list would reject every name before it could be asked for";
         findings.add("guard.mode", fault, "take `adaptive`, or list names in the table or `domains.static`");
+    }
+    if let Some(ttl) = guard.denial_ttl.filter(|ttl| **ttl > *domains.deny_ttl) {
+        let fault =
+            format!("`{ttl}` is longer than `domains.deny_ttl`, after which the name is asked for again");
+        let remedy = format!("take at most `{}`, or leave it out", domains.deny_ttl);
+        findings.add("guard.denial_ttl", fault, remedy);
     }
     let mut seen = HashSet::new();
     for (i, interface) in guard.interfaces.iter().enumerate() {
@@ -333,6 +347,7 @@ const ZERO_IS_MEANT: &[&str] = &[
     "upstream.idle_per_target",
     "limits.minimum_rate",
     "guard.unknown_burst",
+    "domains.stale_ttl",
 ];
 /// hyper reads heads into no less.
 const SMALLEST_HEAD: u64 = 8 << 10;

@@ -88,6 +88,7 @@ impl Instance {
             issuers: identity.issuers.clone(),
             names: names.patterns.len(),
             revision: names.revision,
+            ask: self.domains.ask_state(),
             connections: self.connections.open(),
             guard: self.guard.status(),
         }

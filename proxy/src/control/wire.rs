@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     certificates::listing::Listed,
+    domains::AskState,
     guard::GuardStatus,
     instance,
     name::{Pattern, ServerName},
@@ -49,6 +50,9 @@ pub struct Status {
     pub names: usize,
     /// The snapshot's revision.
     pub revision: u64,
+    /// How the ask endpoint fares.
+    #[serde(default)]
+    pub ask: AskState,
     /// Open connections.
     pub connections: usize,
     /// The guard.

@@ -1,6 +1,9 @@
 //! The ask endpoint: `GET <url>?domain=NAME`, as Caddy's `on_demand_tls.ask` does it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -10,15 +13,17 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use rustls_platform_verifier::BuilderVerifierExt;
-use tracing::debug;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::name::ServerName;
 
-/// A client of one endpoint. Redirects are not followed: one is an answer like any other, and denies.
+/// A client of one endpoint. Redirects are never followed: where one leads was not chosen by the operator.
 pub(super) struct Ask {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     url: String,
     timeout: Duration,
+    warnings: Mutex<Warnings>,
 }
 
 /// What the endpoint says.
@@ -26,8 +31,39 @@ pub(super) struct Ask {
 pub(super) enum Reply {
     Allow,
     Deny,
-    /// It did not answer, or said that it cannot now.
-    Silence,
+    /// Nothing of the name.
+    Silence(Silence),
+}
+
+/// Why the endpoint says nothing of a name: never a denial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It sends us elsewhere.
+    Redirected,
+    /// It says that it cannot answer now.
+    Unavailable,
+    TimedOut,
+    Unreachable,
+}
+
+/// How the endpoint fares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskState {
+    /// There is none.
+    #[default]
+    Off,
+    /// It answered the last question, or was not asked yet.
+    Answers,
+    /// It redirected, failed or did not answer in time.
+    Silent,
+}
+
+/// When failures were last told of, and how many were not. Pure: `now` is an argument.
+#[derive(Debug, Default)]
+struct Warnings {
+    told_at: Option<Instant>,
+    untold: u64,
 }
 
 /// Why the endpoint cannot be asked.
@@ -56,7 +92,7 @@ impl Ask {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
-        Ok(Self { client, url: url.to_owned(), timeout })
+        Ok(Self { client, url: url.to_owned(), timeout, warnings: Mutex::default() })
     }
 
     /// Asks for `name`.
@@ -64,16 +100,37 @@ impl Ask {
     /// # Cancel safety
     /// Dropped, the request is given up and its connection closed.
     pub(super) async fn ask(&self, name: &ServerName) -> Reply {
-        let Ok(uri) = question(&self.url, name).parse::<http::Uri>() else { return Reply::Silence };
-        let answer = tokio::time::timeout(self.timeout, self.status(uri)).await;
-        match answer {
-            Ok(Ok(status)) => meaning(status),
-            Ok(Err(error)) => {
-                debug!(server_name = %name, error = &error as &dyn std::error::Error, "the ask endpoint cannot be reached");
-                Reply::Silence
-            }
-            Err(_) => Reply::Silence,
+        let (reply, cause) = self.reply(name).await;
+        if let Reply::Silence(silence) = reply {
+            self.warn(silence, cause.as_ref(), Instant::now());
         }
+        reply
+    }
+
+    async fn reply(&self, name: &ServerName) -> (Reply, Option<Cause>) {
+        let Ok(uri) = question(&self.url, name).parse::<http::Uri>() else {
+            return (Reply::Silence(Silence::Unreachable), None);
+        };
+        match tokio::time::timeout(self.timeout, self.status(uri)).await {
+            Ok(Ok(status)) => (meaning(status), Some(status.to_string().into())),
+            Ok(Err(error)) => (Reply::Silence(Silence::Unreachable), Some(error.into())),
+            Err(late) => (Reply::Silence(Silence::TimedOut), Some(late.into())),
+        }
+    }
+
+    /// The URL's query may hold a secret and is left out.
+    fn warn(&self, silence: Silence, cause: Option<&Cause>, now: Instant) {
+        let told = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).told(now);
+        let Some(questions) = told else { return };
+        let endpoint = self.url.split(['?', '#']).next().unwrap_or_default();
+        let error = cause.map(|cause| &**cause as &(dyn std::error::Error + 'static));
+        warn!(
+            endpoint,
+            ?silence,
+            error,
+            questions,
+            "the ask endpoint does not say whether names may be served: names it allowed go on, new ones wait; check `domains.ask`"
+        );
     }
 
     async fn status(&self, uri: http::Uri) -> Result<http::StatusCode, hyper_util::client::legacy::Error> {
@@ -92,16 +149,32 @@ fn question(url: &str, name: &ServerName) -> String {
     format!("{url}{separator}domain={name}")
 }
 
-/// 2xx allows and others deny, save those by which a server says that it cannot answer now (RFC 9110 §15.6, RFC 6585 §4):
-/// an outage of the endpoint must not look like a denial of all names.
+/// 2xx allows and others deny, save those that say nothing of the name: a redirect (RFC 9110 §15.4), and those by which a server
+/// says that it cannot answer now (RFC 9110 §15.5.9 and §15.6, RFC 6585 §4). An outage must not look like a denial of all names.
 fn meaning(status: http::StatusCode) -> Reply {
     match status.as_u16() {
         200..300 => Reply::Allow,
-        429 | 500.. => Reply::Silence,
+        300..400 => Reply::Silence(Silence::Redirected),
+        408 | 429 | 500.. => Reply::Silence(Silence::Unavailable),
         _ => Reply::Deny,
     }
 }
 
+impl Warnings {
+    /// How many failures a warning tells of now, this one among them; none while the last warning is young.
+    fn told(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        let is_due = self.told_at.is_none_or(|at| now.saturating_duration_since(at) >= WARNING_PERIOD);
+        is_due.then(|| {
+            self.told_at = Some(now);
+            std::mem::take(&mut self.untold)
+        })
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+const WARNING_PERIOD: Duration = Duration::from_mins(1);
 const IDLE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 64 << 10;
 
@@ -128,13 +201,25 @@ mod tests {
         for (status, reply) in [
             (200, Reply::Allow),
             (204, Reply::Allow),
-            (302, Reply::Deny),
+            (301, Reply::Silence(Silence::Redirected)),
+            (302, Reply::Silence(Silence::Redirected)),
+            (308, Reply::Silence(Silence::Redirected)),
             (400, Reply::Deny),
             (404, Reply::Deny),
-            (429, Reply::Silence),
-            (502, Reply::Silence),
+            (403, Reply::Deny),
+            (408, Reply::Silence(Silence::Unavailable)),
+            (429, Reply::Silence(Silence::Unavailable)),
+            (502, Reply::Silence(Silence::Unavailable)),
         ] {
             assert_eq!(meaning(http::StatusCode::from_u16(status).unwrap()), reply, "{status}");
+        }
+    }
+
+    #[test]
+    fn failures_are_told_once_a_minute_with_their_number() {
+        let (mut warnings, start) = (Warnings::default(), Instant::now());
+        for (at, told) in [(0, Some(1)), (1, None), (59, None), (60, Some(3)), (61, None), (600, Some(2))] {
+            assert_eq!(warnings.told(start + Duration::from_secs(at)), told, "{at} s");
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+use crate::keyed_counts::network;
 
 /// A generic cell rate algorithm (ITU-T I.371, Annex A): one instant says how far ahead of its rate a source is.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +65,7 @@ impl Budgets {
 
     /// Charges a look-up for `from`: nothing is charged unless both budgets have room.
     pub(super) fn admit(&mut self, from: IpAddr, now: Instant) -> Admission {
-        let source = source_of(from);
+        let source = network(from);
         if !self.sources.contains_key(&source) {
             self.make_room(now);
         }
@@ -85,7 +87,7 @@ impl Budgets {
 
     /// What [`Budgets::admit`] would say, without charging anything.
     pub(super) fn would_admit(&self, from: IpAddr, now: Instant) -> bool {
-        let known = self.sources.get(&source_of(from)).copied();
+        let known = self.sources.get(&network(from)).copied();
         let is_stranger = known.is_none() && self.sources.len() >= MAX_SOURCES;
         let held = if is_stranger { self.strangers_until } else { known };
         self.each.admit(held, now).is_some() && self.total.admit(self.total_until, now).is_some()
@@ -98,14 +100,6 @@ impl Budgets {
             self.sources.retain(|_, until| *until > now);
             self.swept_at = Some(now);
         }
-    }
-}
-
-/// A client commonly holds a whole /64 (RFC 6177 §2).
-pub(crate) fn source_of(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -163,7 +157,7 @@ mod tests {
             ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true),
             ("2001:db8::1", "2001:db8:0:1::1", false),
         ] {
-            assert_eq!(source_of(a.parse().unwrap()) == source_of(b.parse().unwrap()), same, "{a} {b}");
+            assert_eq!(network(a.parse().unwrap()) == network(b.parse().unwrap()), same, "{a} {b}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -14,10 +14,13 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Inner, Progress, metrics::Reading};
-use crate::store::{
-    Store, StoreError,
-    domain_table::{self, Record, SHARDS, Shard},
-    instant::Micros,
+use crate::{
+    name::Pattern,
+    store::{
+        Store, StoreError,
+        domain_table::{self, Record, SHARDS, Shard},
+        instant::Micros,
+    },
 };
 
 /// The task that follows the feed; it ends with its last owner.
@@ -119,12 +122,17 @@ impl Follower {
         // Names the ask endpoint allowed are told on the same beat, table or no table.
         self.inner.ledger.publish_remembered(now.at);
         let store = self.table.clone()?;
-        if self.course.is_full_due(now.at) && self.full.is_empty() {
+        if self.full.is_empty() && (self.is_relisted() || self.course.is_full_due(now.at)) {
             self.full.spawn(read_whole(Arc::clone(&self.inner), store.clone(), now));
         }
         // Until the first full reading nothing says where changes begin.
         self.course.full_at?;
         Some(self.read_changes(&store, now).await)
+    }
+
+    /// The table's entries of names that left the configuration's list are known to the table only.
+    fn is_relisted(&self) -> bool {
+        self.inner.relisted.swap(false, Ordering::AcqRel)
     }
 
     async fn read_changes(&mut self, store: &Store, now: Began) -> Result<(), StoreError> {
@@ -188,7 +196,8 @@ async fn read_whole(inner: Arc<Inner>, store: Store, began: Began) -> Result<See
     let taken = spawn_blocking(move || {
         let latest = shards.each_ref().map(Contents::latest);
         let (records, faults) = sorted(shards);
-        inner.ledger.reconcile(&records, began.clock);
+        let malformed: Vec<_> = faults.iter().filter_map(pattern_of).collect();
+        inner.ledger.reconcile(&records, &malformed, began.clock);
         Seen { latest, faults, began }
     });
     taken.await.map_err(|ended| StoreError::Unavailable(ended.into()))
@@ -214,6 +223,18 @@ fn sorted(shards: [Contents; SHARDS.len()]) -> (Vec<Record>, Vec<StoreError>) {
         faults.extend(shard.faults);
     }
     (records, faults)
+}
+
+/// Whose item `fault` was found in.
+fn pattern_of(fault: &StoreError) -> Option<Pattern> {
+    match fault {
+        StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
+        StoreError::Unavailable(_)
+        | StoreError::Conflict
+        | StoreError::Denied(_)
+        | StoreError::NoTable(_)
+        | StoreError::Refused(_) => None,
+    }
 }
 
 async fn read_shards(store: &Store, from: Latest) -> Result<[Contents; SHARDS.len()], StoreError> {

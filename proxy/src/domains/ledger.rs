@@ -87,18 +87,21 @@ impl Ledger {
     }
 
     /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next
-    /// hello, or with the next full reading.
+    /// hello, or with the full reading that has to follow: behind a strict guard no hello comes.
     pub(super) fn relist(&self, list: &[StaticDomain]) {
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        snapshot.relist(list);
+        for pattern in snapshot.relist(list) {
+            state.weigh(&snapshot, &pattern);
+        }
         self.snapshot.store(Arc::new(snapshot));
         self.publish(&mut state);
     }
 
-    /// Takes over a full reading of the table that began at `began`.
-    pub(super) fn reconcile(&self, records: &[Record], began: Micros) {
-        let seen: HashSet<_> = records.iter().map(|record| &record.pattern).collect();
+    /// Takes over a full reading of the table that began at `began`. Items it could not understand leave the entries that were
+    /// known before.
+    pub(super) fn reconcile(&self, records: &[Record], malformed: &[Pattern], began: Micros) {
+        let seen: HashSet<_> = records.iter().map(|record| &record.pattern).chain(malformed).collect();
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         let applied = state.take_over(&mut snapshot, records);
@@ -211,17 +214,59 @@ mod tests {
         let names = ledger.names();
         let promised = ledger.apply(&[record("a.example")]);
         assert_eq!((names.borrow().revision, names.borrow().patterns.len()), (0, 1));
-        ledger.reconcile(&[record("a.example"), record("b.example")], Micros::from_epoch(0));
+        ledger.reconcile(&[record("a.example"), record("b.example")], &[], Micros::from_epoch(0));
         assert!(names.borrow().revision >= promised);
         assert_eq!(names.borrow().patterns.len(), 2);
     }
+
+    #[test]
+    fn an_item_that_became_malformed_leaves_the_entry_that_was_known() {
+        let ledger = ledger(Lists::Whole);
+        let (odd, gone) = (record("odd.example"), record("gone.example"));
+        ledger.apply(&[odd.clone(), gone.clone()]);
+        ledger.reconcile(
+            &[],
+            std::slice::from_ref(&odd.pattern),
+            Micros::from_epoch(LATER_SECONDS * 1_000_000),
+        );
+        let names = ledger.names().borrow().clone();
+        assert!(names.patterns.contains(&odd.pattern) && !names.patterns.contains(&gone.pattern));
+    }
+
+    #[test]
+    fn names_follow_the_configurations_list() {
+        let list = |names: &[&str]| -> Vec<_> {
+            names
+                .iter()
+                .map(|name| StaticDomain { name: Pattern::parse(name).unwrap(), target: None })
+                .collect()
+        };
+        let ledger = ledger(Lists::Whole);
+        let remembered = Pattern::parse("remembered.example").unwrap();
+        ledger.remember(remembered.clone(), Instant::now());
+        ledger.relist(&list(&["a.example", "*.b.example", "remembered.example"]));
+        for (names, held) in [
+            (&["a.example", "*.b.example", "remembered.example"][..], 3),
+            (&["a.example", "*.c.example"], 3),
+            (&[], 1),
+        ] {
+            ledger.relist(&list(names));
+            let told = ledger.names().borrow().clone();
+            assert_eq!(told.patterns.len(), held, "{names:?}");
+            assert!(list(names).iter().all(|entry| told.patterns.contains(&entry.name)), "{names:?}");
+            assert!(told.patterns.contains(&remembered), "{names:?}");
+        }
+    }
+
+    /// Later than any change of [`record`] by more than an index stays behind.
+    const LATER_SECONDS: u64 = 3_600;
 
     #[test]
     fn what_is_known_already_makes_no_revision() {
         let ledger = ledger(Lists::Whole);
         let first = ledger.apply(&[record("a.example")]);
         assert_eq!(ledger.apply(&[record("a.example")]), first);
-        ledger.reconcile(&[record("a.example")], Micros::from_epoch(0));
+        ledger.reconcile(&[record("a.example")], &[], Micros::from_epoch(0));
         ledger.publish_remembered(Instant::now());
         assert_eq!(ledger.names().borrow().revision, first);
     }

@@ -1,6 +1,7 @@
 //! Names that memory does not know: table, then ask endpoint, one look-up at a time for a name, within the budgets.
 
 use std::{
+    convert::Infallible,
     net::IpAddr,
     sync::{Arc, PoisonError},
     time::Instant,
@@ -10,7 +11,7 @@ use tracing::debug;
 
 use super::{
     Denial, Denied, Doubt, Inner, Permission, Site, Source,
-    answers::Answer,
+    answers::{Age, Answer},
     ask::Reply,
     budget::Admission,
     flight::Role,
@@ -24,21 +25,36 @@ use crate::{
 
 impl Inner {
     /// What memory says. A withdrawn name is denied from memory too, but only once the guard was told of it.
-    pub(super) fn known(&self, name: &ServerName, now: Instant) -> Option<Permission> {
+    pub(super) fn known(&self, name: &ServerName, now: Instant) -> Option<(Permission, Age)> {
         let remembered = || self.answers.get(name, now);
         match self.ledger.find(name) {
-            Found::Served(site) => Some(Permission::Allow(site)),
+            Found::Served(site) => Some((Permission::Allow(site), Age::Fresh)),
             Found::Withdrawn => remembered()
-                .filter(|answer| matches!(answer, Answer::Deny(_)))
-                .map(|_| Permission::Deny(Denial::Withdrawn)),
-            Found::Nothing => remembered().map(Permission::from),
+                .filter(|(answer, _)| matches!(answer, Answer::Deny(_)))
+                .map(|(_, age)| (Permission::Deny(Denial::Withdrawn), age)),
+            Found::Nothing => remembered().map(|(answer, age)| (answer.into(), age)),
         }
+    }
+
+    /// Asks in the background for a name whose answer is stale, so that no handshake waits for it. It was allowed, hence its
+    /// look-up is charged to nobody; how many are under way is bounded.
+    pub(super) fn revalidate(self: &Arc<Self>, name: &ServerName, now: Instant) {
+        let Ok(permit) = Arc::clone(&self.revalidations).try_acquire_owned() else { return };
+        self.answers.postpone(name, now);
+        let (inner, name) = (Arc::clone(self), name.clone());
+        self.control.spawn(async move {
+            let admit = || Ok::<(), Infallible>(());
+            if let Ok(Role::Lead(flight)) = inner.flights.join(&name, admit) {
+                flight.land(inner.look_up(&name).await);
+            }
+            drop(permit);
+        });
     }
 
     /// What memory or else the sources say.
     pub(super) async fn permission(&self, name: &ServerName, from: IpAddr) -> Permission {
         let now = Instant::now();
-        if let Some(known) = self.known(name, now) {
+        if let Some((known, _)) = self.known(name, now) {
             return known;
         }
         if let Found::Withdrawn = self.ledger.find(name) {
@@ -56,7 +72,7 @@ impl Inner {
             Ok(Role::Lead(flight)) => {
                 // The last flight may have landed between memory's answer and this one's start.
                 let permission = match self.known(name, Instant::now()) {
-                    Some(known) => known,
+                    Some((known, _)) => known,
                     None => self.look_up(name).await,
                 };
                 flight.land(permission.clone());
@@ -121,21 +137,26 @@ impl Inner {
 
     async fn ask_endpoint(&self, name: &ServerName) -> Answer {
         let Some(ask) = self.ask.load_full() else { return Answer::Deny(Denial::Foreign) };
-        let (answer, looked) = match ask.ask(name).await {
-            Reply::Allow => (Answer::Allow(Arc::new(asked_site(name))), Looked::AskAllowed),
-            Reply::Deny => (Answer::Deny(Denial::Foreign), Looked::AskDenied),
-            Reply::Silence => (Answer::SourceDown, Looked::AskFailed),
-        };
-        self.metrics.looked.bump(looked);
-        answer
+        let reply = ask.ask(name).await;
+        self.metrics.looked.bump(Looked::of(reply));
+        self.metrics.ask_up.set(i64::from(!matches!(reply, Reply::Silence(_))));
+        match reply {
+            Reply::Allow => Answer::Allow(Arc::new(asked_site(name))),
+            Reply::Deny => Answer::Deny(Denial::Foreign),
+            Reply::Silence(_) => Answer::AskDown,
+        }
     }
 
     /// Remembers `answer`; the guard hears of names allowed and denied, never of those in doubt.
     fn settle(&self, name: &ServerName, answer: Answer) -> Permission {
         let now = Instant::now();
         match &answer {
-            Answer::Allow(site) => self.ledger.remember(site.pattern.clone(), now),
+            Answer::Allow(site) => {
+                self.last_known.keep(site);
+                self.ledger.remember(site.pattern.clone(), now);
+            }
             Answer::Deny(denial) => {
+                self.last_known.forget(name);
                 self.ledger.forget(&Pattern::Exact(name.clone()));
                 // No source knows of it, so the wildcard that once allowed it is gone too.
                 if let (Denial::Foreign, Some(wildcard)) = (denial, name.wildcard()) {
@@ -145,7 +166,7 @@ impl Inner {
                 // Nobody listens where the guard is off.
                 let _ = self.denials.send(denied);
             }
-            Answer::SourceDown => {}
+            Answer::SourceDown | Answer::AskDown => {}
         }
         self.answers.remember(name.clone(), answer.clone(), now);
         answer.into()
@@ -171,7 +192,8 @@ fn found_in<'a>(records: impl Iterator<Item = &'a Record>, name: &ServerName) ->
     snapshot.find(name)
 }
 
-fn asked_site(name: &ServerName) -> Site {
+/// An entry that the ask endpoint stands for.
+pub(super) fn asked_site(name: &ServerName) -> Site {
     Site {
         pattern: Pattern::Exact(name.clone()),
         target: None,

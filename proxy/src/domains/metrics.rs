@@ -2,7 +2,10 @@
 
 use prometheus::{IntGauge, Registry};
 
-use super::{Denial, Doubt, Permission, Source};
+use super::{
+    Denial, Doubt, Permission, Source,
+    ask::{Reply, Silence},
+};
 use crate::{
     label,
     telemetry::metrics::{Counters, gauge},
@@ -17,6 +20,7 @@ label! {
         DenyForeign = "deny_foreign",
         DenyWithdrawn = "deny_withdrawn",
         UnknownSourceDown = "unknown_source_down",
+        UnknownAskDown = "unknown_ask_down",
         UnknownBudgetSpent = "unknown_budget_spent",
     }
 }
@@ -30,7 +34,10 @@ label! {
         TableFailed = "table_failed",
         AskAllowed = "ask_allowed",
         AskDenied = "ask_denied",
-        AskFailed = "ask_failed",
+        AskRedirected = "ask_redirected",
+        AskUnavailable = "ask_unavailable",
+        AskTimedOut = "ask_timed_out",
+        AskUnreachable = "ask_unreachable",
     }
 }
 
@@ -50,6 +57,7 @@ pub(super) struct Metrics {
     pub(super) misshapen: prometheus::IntCounter,
     pub(super) known: IntGauge,
     pub(super) loaded: IntGauge,
+    pub(super) ask_up: IntGauge,
     pub(super) lag_seconds: IntGauge,
 }
 
@@ -77,6 +85,7 @@ impl Metrics {
                 "Items of the domains table that could not be understood.",
             )?,
             known: gauge(registry, "gatehouse_domains_known", "Names and wildcards that are served.")?,
+            ask_up: ask_up(registry)?,
             loaded: gauge(registry, "gatehouse_domains_loaded", "1 once every list was read whole.")?,
             lag_seconds: gauge(
                 registry,
@@ -84,6 +93,27 @@ impl Metrics {
                 "Seconds since the feed was last read whole.",
             )?,
         })
+    }
+}
+
+/// It is up until it fails to answer, so that nobody is alarmed before the first question.
+fn ask_up(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
+    let help = "1 unless the ask endpoint failed to answer the last question.";
+    let up = gauge(registry, "gatehouse_domains_ask_up", help)?;
+    up.set(1);
+    Ok(up)
+}
+
+impl Looked {
+    pub(super) fn of(reply: Reply) -> Self {
+        match reply {
+            Reply::Allow => Self::AskAllowed,
+            Reply::Deny => Self::AskDenied,
+            Reply::Silence(Silence::Redirected) => Self::AskRedirected,
+            Reply::Silence(Silence::Unavailable) => Self::AskUnavailable,
+            Reply::Silence(Silence::TimedOut) => Self::AskTimedOut,
+            Reply::Silence(Silence::Unreachable) => Self::AskUnreachable,
+        }
     }
 }
 
@@ -98,6 +128,7 @@ impl Said {
             Permission::Deny(Denial::Foreign) => Self::DenyForeign,
             Permission::Deny(Denial::Withdrawn) => Self::DenyWithdrawn,
             Permission::Unknown(Doubt::SourceDown) => Self::UnknownSourceDown,
+            Permission::Unknown(Doubt::AskDown) => Self::UnknownAskDown,
             Permission::Unknown(Doubt::BudgetSpent) => Self::UnknownBudgetSpent,
         }
     }

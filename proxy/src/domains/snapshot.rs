@@ -57,8 +57,10 @@ impl Snapshot {
         snapshot
     }
 
-    /// Replaces the entries of the configuration.
-    pub(super) fn relist(&mut self, list: &[StaticDomain]) {
+    /// Replaces the entries of the configuration; says of which patterns it spoke before or speaks now.
+    pub(super) fn relist(&mut self, list: &[StaticDomain]) -> HashSet<Pattern> {
+        let statics = self.entries().filter(|entry| entry.site.source == Source::Static);
+        let mut concerned: HashSet<Pattern> = statics.map(|entry| entry.site.pattern.clone()).collect();
         self.exact.retain(|entry| entry.site.source != Source::Static);
         self.wildcard.retain(|entry| entry.site.source != Source::Static);
         for domain in list {
@@ -70,8 +72,10 @@ impl Snapshot {
                 version: 0,
                 changed_at_micros: 0,
             };
+            concerned.insert(site.pattern.clone());
             self.insert(Entry { standing: Standing::Served, site: Arc::new(site) });
         }
+        concerned
     }
 
     /// The exact entry before the wildcard (RFC 4592 §2.2.1 has the same order). A suspended entry denies; a removed one is
@@ -119,8 +123,7 @@ impl Snapshot {
                 && entry.site.changed_at_micros < since.since_epoch()
                 && !seen.contains(&entry.site.pattern)
         };
-        let entries = self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry);
-        let gone: Vec<_> = entries.filter(gone).map(|entry| entry.site.pattern.clone()).collect();
+        let gone: Vec<_> = self.entries().filter(gone).map(|entry| entry.site.pattern.clone()).collect();
         for pattern in &gone {
             match pattern {
                 Pattern::Exact(name) => self.exact.remove(name),
@@ -142,8 +145,11 @@ impl Snapshot {
 
     /// Patterns that are served.
     pub(super) fn served(&self) -> impl Iterator<Item = &Pattern> {
-        let entries = self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry);
-        entries.filter(|entry| entry.standing == Standing::Served).map(|entry| &entry.site.pattern)
+        self.entries().filter(|entry| entry.standing == Standing::Served).map(|entry| &entry.site.pattern)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry)
     }
 
     fn entry(&self, pattern: &Pattern) -> Option<&Entry> {

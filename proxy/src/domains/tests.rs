@@ -183,10 +183,7 @@ async fn what_a_hand_deleted_goes_with_a_wildcard_that_was_found_once() {
     instance.await_names("told", |names| names.patterns.contains(&pattern("*.hand.example"))).await;
     let delete = fleet.sound.client().delete_item().table_name(&fleet.sound.tables().domains);
     delete.key("domain", AttributeValue::S("*.hand.example".into())).send().await.unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while instance.says("a.hand.example").await != "Foreign" {
-        assert!(Instant::now() < deadline, "the answer is believed for a millisecond");
-    }
+    until_says(&instance, "a.hand.example", "Foreign").await;
     instance.await_names("gone", |names| names.patterns.is_empty()).await;
 }
 
@@ -230,6 +227,50 @@ async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing()
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 1);
+}
+
+#[tokio::test]
+async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
+    let fleet = Fleet::new().await;
+    let ttl = Span::millis(1);
+    let config =
+        config::Domains { allow_ttl: ttl, stale_ttl: Span::millis(0), deny_ttl: ttl, ..without_feed() };
+    let instance = fleet.loaded(&config).await;
+    fleet.put_by_hand("*.hand.example").await;
+    fleet.put_by_hand("gone.example").await;
+    for text in ["a.hand.example", "gone.example"] {
+        instance.says(text).await;
+    }
+    let delete = fleet.sound.client().delete_item().table_name(&fleet.sound.tables().domains);
+    delete.key("domain", AttributeValue::S("gone.example".into())).send().await.unwrap();
+    until_says(&instance, "gone.example", "Foreign").await;
+    instance.faults.set_outage(true);
+    let known = |text: &str, doubt| {
+        let site = instance.domains.last_known(&name(text), doubt);
+        site.map(|site| format!("{} of {:?}", site.pattern, site.source))
+    };
+    until_says(&instance, "a.hand.example", "SourceDown").await;
+    for (text, doubt, entry) in [
+        ("a.hand.example", Doubt::SourceDown, Some("*.hand.example of Table")),
+        ("b.hand.example", Doubt::BudgetSpent, Some("*.hand.example of Table")),
+        ("gone.example", Doubt::SourceDown, None),
+        ("never.example", Doubt::BudgetSpent, None),
+        ("never.example", Doubt::AskDown, Some("never.example of Ask")),
+    ] {
+        assert_eq!(known(text, doubt).as_deref(), entry, "{text} {doubt:?}");
+    }
+}
+
+async fn until_says(instance: &Instance, text: &str, answer: &str) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let said = instance.says(text).await;
+        if said == answer {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{text}: {said}, not {answer}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -332,10 +373,38 @@ async fn the_configurations_entries_are_not_changed_in_the_table() {
     assert!(matches!(changed, Err(ChangeError::TableOff)), "{changed:?}");
 }
 
+#[tokio::test]
+async fn the_guard_follows_the_list_of_the_settings_and_the_table_what_left_it() {
+    let fleet = Fleet::new().await;
+    change::add(&fleet.sound, &pattern("both.example"), None).await.unwrap();
+    let list = |names: &[&str]| {
+        let list = names.iter().map(|name| StaticDomain { name: pattern(name), target: None });
+        config::Domains { r#static: list.collect(), ..ample() }
+    };
+    let instance = fleet.loaded(&list(&["both.example", "old.example"])).await;
+    instance.domains.reconfigure(&list(&["new.example"])).unwrap();
+    let told = instance.domains.names().borrow().clone();
+    assert!(
+        told.patterns.contains(&pattern("new.example")) && !told.patterns.contains(&pattern("old.example"))
+    );
+    instance.await_names("the table's", |names| names.patterns.contains(&pattern("both.example"))).await;
+    assert_eq!(instance.says("both.example").await, "both.example of Table");
+    assert_eq!(instance.says("old.example").await, "Foreign");
+}
+
 /// An ask endpoint: names beginning with `allowed` get 200, `slow` no answer, `down` 503, `moved` a redirect, others 404.
 struct Endpoint {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
+    mood: Arc<Mutex<Mood>>,
+}
+
+/// What it does whatever it is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Mood {
+    AsNamed,
+    Hang,
+    Deny,
 }
 
 impl Endpoint {
@@ -343,17 +412,21 @@ impl Endpoint {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}/check", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
+        let mood = Arc::new(Mutex::new(Mood::AsNamed));
+        let (seen, moods) = (Arc::clone(&asked), Arc::clone(&mood));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let seen = Arc::clone(&seen);
-                let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+                let (seen, moods) = (Arc::clone(&seen), Arc::clone(&moods));
+                let service = service_fn(move |request| {
+                    let mood = *moods.lock().unwrap_or_else(PoisonError::into_inner);
+                    answer(request, Arc::clone(&seen), mood)
+                });
                 let connection = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
-        Self { url, asked }
+        Self { url, asked, mood }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -364,10 +437,13 @@ impl Endpoint {
 async fn answer(
     request: Request<Incoming>,
     seen: Arc<Mutex<Vec<String>>>,
+    mood: Mood,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let asked = request.uri().query().unwrap().strip_prefix("domain=").unwrap().to_owned();
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
     let status = match asked.as_str() {
+        _ if matches!(mood, Mood::Hang) => std::future::pending().await,
+        _ if matches!(mood, Mood::Deny) => StatusCode::NOT_FOUND,
         asked if asked.starts_with("allowed") => StatusCode::OK,
         asked if asked.starts_with("slow") => std::future::pending().await,
         asked if asked.starts_with("down") => StatusCode::SERVICE_UNAVAILABLE,
@@ -399,13 +475,30 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
         ("removed.example", "Withdrawn"),
         ("allowed.example", "allowed.example of Ask"),
         ("other.example", "Foreign"),
-        ("slow.example", "SourceDown"),
-        ("down.example", "SourceDown"),
-        ("moved.example", "Foreign"),
+        ("slow.example", "AskDown"),
+        ("down.example", "AskDown"),
+        ("moved.example", "AskDown"),
         ("allowed.example", "allowed.example of Ask"),
     ] {
         assert_eq!(instance.says(text).await, answer, "{text}");
     }
+    for (result, count) in [
+        ("allowed", 1),
+        ("denied", 1),
+        ("timed_out", 1),
+        ("unavailable", 1),
+        ("redirected", 1),
+        ("unreachable", 0),
+    ] {
+        let line = format!("gatehouse_domain_lookups_total{{result=\"ask_{result}\"}}");
+        assert_eq!(instance.metric(&line), count, "{result}");
+    }
+    assert_eq!(instance.domains.ask_state(), AskState::Silent);
+    assert_eq!(
+        instance.metric("gatehouse_domains_ask_up"),
+        0,
+        "the last question was answered by a redirect"
+    );
     let asked = ["allowed.example", "other.example", "slow.example", "down.example", "moved.example"];
     assert_eq!(
         endpoint.asked(),
@@ -413,6 +506,44 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
         "lists are not asked for, answers are remembered, redirects not followed"
     );
     instance.await_names("told", |names| names.patterns.contains(&pattern("allowed.example"))).await;
+}
+
+#[tokio::test]
+async fn a_name_that_was_allowed_never_waits_for_the_ask_endpoint_again() {
+    let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
+    let config = config::Domains {
+        ask: Some(endpoint.url.clone()),
+        ask_timeout: Span::secs(3600),
+        allow_ttl: Span::millis(1),
+        ..without_feed()
+    };
+    let instance = fleet.loaded(&config).await;
+    assert_eq!(instance.says("allowed.example").await, "allowed.example of Ask");
+    *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::Hang;
+    // Its time to live is over for certain.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(instance.domains.ask_state(), AskState::Answers);
+    for _ in 0..3 {
+        let known = instance.domains.known(&name("allowed.example"));
+        assert!(matches!(known, Some(Permission::Allow(_))), "{known:?}");
+    }
+    let deadline = Instant::now() + LIMIT;
+    while endpoint.asked().len() < 2 {
+        assert!(Instant::now() < deadline, "it is not asked again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(endpoint.asked().len(), 2, "one question at a time");
+}
+
+#[tokio::test]
+async fn what_the_ask_endpoint_withdraws_is_denied_after_it_was_asked_again() {
+    let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
+    let config =
+        config::Domains { ask: Some(endpoint.url.clone()), allow_ttl: Span::millis(1), ..without_feed() };
+    let instance = fleet.loaded(&config).await;
+    assert_eq!(instance.says("allowed.example").await, "allowed.example of Ask");
+    *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::Deny;
+    until_says(&instance, "allowed.example", "Foreign").await;
 }
 
 #[tokio::test]

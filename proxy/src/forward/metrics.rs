@@ -17,6 +17,8 @@ label! {
         RefuseOffence = "refused",
         /// Its name is not served, or not any more.
         RefuseName = "name_refused",
+        /// Its name's entry could not be read, nor was one known from before.
+        EntryUnknown = "entry_unknown",
         /// It was sent to HTTPS.
         Redirect = "redirected",
         /// A balancer asked how we are.

@@ -1,5 +1,7 @@
 //! Why a request gets an answer of our own instead of its site's.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::{
@@ -18,6 +20,8 @@ pub(super) enum Refusal {
     Withdrawn,
     #[error("the name is not served here")]
     Foreign,
+    #[error("the name's entry cannot be read now, and none is known from before")]
+    EntryUnknown,
     #[error(transparent)]
     Failure(#[from] Failure),
 }
@@ -35,6 +39,7 @@ impl Refusal {
             // RFC 9110 §15.5.20: no answer in this name's stead can be had over this connection.
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::Foreign => StatusCode::NOT_FOUND,
+            Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failure(failure) => failure.status(),
         }
     }
@@ -43,6 +48,7 @@ impl Refusal {
         match self {
             Self::Offence(_) => Outcome::RefuseOffence,
             Self::Withdrawn | Self::Foreign => Outcome::RefuseName,
+            Self::EntryUnknown => Outcome::EntryUnknown,
             Self::Failure(failure) => failure.outcome(),
         }
     }
@@ -53,7 +59,17 @@ impl Refusal {
         match self {
             Self::Offence(offence) => *offence != Offence::HostUnlikeServerName,
             Self::Withdrawn | Self::Foreign => true,
+            Self::EntryUnknown => false,
             Self::Failure(failure) => failure.blame() == Blame::Client,
+        }
+    }
+
+    /// After how long the same request may be answered otherwise.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::EntryUnknown => Some(SOURCE_RETRY),
+            Self::Failure(Failure::Full(_)) => Some(PLACE_RETRY),
+            Self::Offence(_) | Self::Withdrawn | Self::Foreign | Self::Failure(_) => None,
         }
     }
 
@@ -71,6 +87,10 @@ impl Refusal {
             Self::Withdrawn | Self::Foreign => Notice {
                 what: "There is no site under this name",
                 turn: "It is your turn: check the address; if the site is yours, add its name where you manage it.",
+            },
+            Self::EntryUnknown => Notice {
+                what: "It cannot be told now where this site is served from",
+                turn: "It is the operator's turn: your side is in order, so please try again in a moment.",
             },
             Self::Failure(failure) => of(failure),
         }
@@ -104,6 +124,11 @@ fn of(failure: &Failure) -> Notice {
     }
 }
 
+/// Places come free with each request that ends.
+const PLACE_RETRY: Duration = Duration::from_secs(1);
+/// Sources that did not answer are asked again within a second, and a spent budget is whole again within two.
+const SOURCE_RETRY: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -118,6 +143,7 @@ mod tests {
             (Refusal::Offence(Offence::ShadowField), "your browser's or program's turn"),
             (Refusal::Withdrawn, "your turn"),
             (Refusal::Foreign, "your turn"),
+            (Refusal::EntryUnknown, "the operator's turn"),
             (Failure::ClientSlow.into(), "your turn"),
             (Failure::ResponseTimeout.into(), "the site's turn"),
             (Failure::Full(Full::Total).into(), "the site's turn"),

@@ -105,9 +105,9 @@ impl<T: Transport> Relay<T> {
         let page = page(status, refusal.notice(), record.reference());
         let mut response = fitting(ours(status, page, &PAGE_FIELDS), record.method());
         record.ours(refusal.outcome(), status, response.body().size_hint().lower());
-        if let Refusal::Failure(Failure::Full(_)) = refusal {
-            // RFC 9110 §10.2.3.
-            response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+        if let Some(after) = refusal.retry_after() {
+            // RFC 9110 §10.2.3: when it may be worth to come again.
+            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
         }
         if refusal.closes() {
             response.extensions_mut().insert(Closes);

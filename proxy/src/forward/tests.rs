@@ -166,6 +166,43 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
+fn site(target: Option<&str>) -> Arc<Site> {
+    Arc::new(Site {
+        pattern: crate::name::Pattern::parse("shop.example").unwrap(),
+        target: target.map(|target| Target::parse(target).unwrap()),
+        tenant: "default".into(),
+        source: Source::Table,
+        version: 1,
+        changed_at_micros: 1,
+    })
+}
+
+#[test]
+fn a_name_in_doubt_goes_where_its_last_entry_says_and_never_to_the_default_instead() {
+    let (own, default) = ("http://10.0.0.1:80", Target::parse("http://10.0.0.2:80").unwrap());
+    for (what, permission, last_known, seen) in [
+        ("allowed, own target", Permission::Allow(site(Some(own))), None, Ok(own)),
+        ("allowed, none of its own", Permission::Allow(site(None)), None, Ok("http://10.0.0.2:80")),
+        ("table down, nothing known", Permission::Unknown(Doubt::SourceDown), None, Err(503)),
+        ("budget spent, nothing known", Permission::Unknown(Doubt::BudgetSpent), None, Err(503)),
+        ("budget spent", Permission::Unknown(Doubt::BudgetSpent), Some(site(Some(own))), Ok(own)),
+        (
+            "ask down, no own target",
+            Permission::Unknown(Doubt::AskDown),
+            Some(site(None)),
+            Ok("http://10.0.0.2:80"),
+        ),
+    ] {
+        let found = route(permission, |_| last_known, Some(&default));
+        let found = found.map(|route| route.target).map_err(|refusal| {
+            assert_eq!(refusal.outcome(), Outcome::EntryUnknown, "{what}");
+            assert!(refusal.retry_after().is_some(), "{what}");
+            refusal.status().as_u16()
+        });
+        assert_eq!(found, seen.map(|target| Target::parse(target).unwrap()), "{what}");
+    }
+}
+
 const GET: &str = "GET /a?b HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 

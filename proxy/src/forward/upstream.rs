@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Where a request goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     pub(super) target: Target,
     pub(super) chosen_by: ChosenBy,
@@ -102,7 +102,7 @@ impl<T: Transport> Upstreams<T> {
         client: IpAddr,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let place = self.settings.places.take(&route.target, client)?;
-        let (request, reach) = match self.pool.take(&route.target, now()) {
+        let (request, reach) = match self.pool.take(route, now()) {
             None => (request, Reach::Open),
             Some(connection) => match self.exchange(connection, request).await {
                 Ok(answer) => {
@@ -130,9 +130,9 @@ impl<T: Transport> Upstreams<T> {
     }
 
     fn lend(&self, route: &Route, answer: Answer, place: Place) -> (Response<Incoming>, Lease) {
-        let (pool, target) = (Rc::clone(&self.pool), route.target.clone());
+        let (pool, route) = (Rc::clone(&self.pool), route.clone());
         let Answer { response, connection, upload } = answer;
-        (response, Lease { connection, pool, target, upload, _place: place })
+        (response, Lease { connection, pool, route, upload, _place: place })
     }
 
     async fn connect(&self, route: &Route) -> Result<Connection, Failure> {

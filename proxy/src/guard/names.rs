@@ -163,7 +163,8 @@ fn absent_is_removed(removal: Result<(), MapError>) -> Result<(), MapError> {
 pub(super) struct Follower {
     pub(super) names: watch::Receiver<NameSet>,
     pub(super) denials: broadcast::Receiver<Denied>,
-    pub(super) denial_ttl: Duration,
+    /// Absent, as long as user space believes it.
+    pub(super) denial_ttl: Option<Duration>,
     pub(super) enforcer: Arc<Enforcer>,
     pub(super) metrics: GuardMetrics,
     /// The revision the kernel holds.
@@ -215,7 +216,9 @@ impl Follower {
     /// Not for longer than user space believes it itself.
     fn deny(&self, table: &mut NameTable, denied: &Denied) {
         let Ok(now) = KernelTime::now() else { return };
-        if let Err(error) = table.deny(&denied.name, now, self.denial_ttl.min(denied.ttl)) {
+        if let Err(error) =
+            table.deny(&denied.name, now, self.denial_ttl.map_or(denied.ttl, |ttl| ttl.min(denied.ttl)))
+        {
             warn!(error = &error as &dyn std::error::Error, "a denial could not be entered");
         }
     }

@@ -12,7 +12,8 @@ use testbed::{
 };
 
 use crate::fixture::{
-    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet, is_enforcing, scrape_until, start,
+    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet, greet_until, is_enforcing,
+    scrape_until, start,
 };
 
 #[test]
@@ -51,6 +52,25 @@ fn a_removed_name_is_refused_at_the_other_instance_within_five_seconds() {
     drop(b);
 }
 
+#[test]
+fn a_reload_adds_and_removes_names_behind_a_strict_guard() {
+    let edge = edge();
+    let mut settings = edge.settings(Place::A, "auto");
+    edge.guard(&mut settings, "strict").unwrap();
+    settings.domain(SHOP);
+    let gatehouse = start(&edge, settings);
+    scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
+    assert_served(&edge, SHOP);
+    assert_eq!(greet(&edge, Place::A, ADDED).ending, Ending::Reset);
+
+    let settings = std::fs::read_to_string(gatehouse.config()).unwrap();
+    std::fs::write(gatehouse.config(), settings.replace(SHOP, ADDED)).unwrap();
+    gatehouse.command(&["reload"]).unwrap();
+    greet_until(&edge, ADDED, &Ending::Answered, Duration::from_secs(20));
+    assert_served(&edge, ADDED);
+    greet_until(&edge, SHOP, &Ending::Reset, Duration::from_secs(5));
+}
+
 fn check(mode: &str, refusals: &[Ending]) {
     let edge = edge();
     let gatehouse = instance(&edge, Place::A, Some(mode));
@@ -85,3 +105,5 @@ fn instance(edge: &Edge, place: Place, guard: Option<&str>) -> Gatehouse {
 fn keep(edge: &Edge, place: Place) -> Kept {
     Kept::connect(&edge.network.client, Edge::https(place), SHOP, edge.ca.roots()).unwrap()
 }
+
+const ADDED: &str = "added.customer.test";

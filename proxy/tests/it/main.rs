@@ -29,3 +29,4 @@ mod random_names;
 mod single_order;
 mod slow_clients;
 mod standalone;
+mod tenants;

@@ -19,6 +19,8 @@ fn without_settings_and_privileges_it_serves_from_an_issuer_of_its_own() {
     // User 0 with no capability left owns its files and may do nothing else that root may.
     command
         .args(["--bounding-set", "-all", "--inh-caps", "-all", "--", BINARY, "run"])
+        // Entries lead to this host only where the operator says so.
+        .env("GATEHOUSE_UPSTREAM_PERMITTED_NETWORKS", "[\"127.0.0.0/8\"]")
         .current_dir(folder.path());
     let mut gatehouse = Process::start(&edge.network.edge, "standalone", command, folder.path()).unwrap();
     gatehouse

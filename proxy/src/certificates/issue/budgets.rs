@@ -15,7 +15,8 @@ use crate::{
         step::{Errand, Standing},
     },
     config,
-    domains::{Site, source_of},
+    domains::Site,
+    keyed_counts::network,
     name::{Pattern, ServerName},
     store::{
         Store, StoreError,
@@ -119,7 +120,7 @@ fn limits(draw: &Draw<'_>, config: &config::Certificates) -> Vec<Limit> {
     let mut limits = Vec::new();
     // Whoever sends hellos chooses the label, so the label costs its sender and its entry.
     if let Some(pattern @ Pattern::Wildcard(_)) = draw.site.map(|site| &site.pattern) {
-        let source = draw.from.map(|from| source_of(from).to_string());
+        let source = draw.from.map(|from| network(from).to_string());
         limits.extend(source.map(|source| limit(Drawn::Source, source, config.orders_per_source)));
         limits.push(limit(Drawn::Wildcard, pattern.to_string(), config.orders_per_wildcard));
     }

@@ -119,6 +119,30 @@ fn the_older_deployments_variables_are_understood() {
     assert_eq!(own.domains.default_target.unwrap().to_string(), "http://10.0.0.9");
 }
 
+#[test]
+fn tables_named_beside_the_embedded_store_end_the_start() {
+    let embedded = "[store]\nendpoint = \"embedded\"";
+    let (region, table) = (("TABLE_REGION", "us-east-1"), ("TABLE_NAME", "CertificatesTable"));
+    for (main, variables, at_fault) in [
+        (embedded, &[region, table][..], &["TABLE_REGION", "TABLE_NAME"][..]),
+        (embedded, &[region], &["TABLE_REGION"]),
+        ("", &[table], &["TABLE_NAME"]),
+        ("", &[region, table, ("GATEHOUSE_STORE_ENDPOINT", "embedded")], &["TABLE_REGION", "TABLE_NAME"]),
+        (embedded, &[region, table, ("GATEHOUSE_STORE_ENDPOINT", "aws")], &[]),
+        ("", &[region, table], &[]),
+        (embedded, &[("TABLE_REGION", "")], &[]),
+    ] {
+        let refused =
+            Files::new(main).load(variables).err().map_or_else(String::new, |error| error.to_string());
+        let named: Vec<_> = ["TABLE_REGION", "TABLE_NAME"]
+            .into_iter()
+            .filter(|name| refused.contains(&format!("yet {name} = ")))
+            .collect();
+        assert_eq!(named, at_fault, "{main:?} {variables:?}: {refused}");
+        assert_eq!(refused.contains("write `store.endpoint = \"aws\"`"), !at_fault.is_empty(), "{refused}");
+    }
+}
+
 const NAMED: &str = "settings_parameter = \"/gatehouse/fleet\"\n";
 
 #[test]
@@ -219,6 +243,16 @@ fn every_problem_is_told_at_once() {
 }
 
 const WRONG: &[Wrong] = &[
+    (
+        "[certificates]\nshared_with_caddy = false",
+        &[],
+        "gatehouse.toml:2|certificates.shared_with_caddy|`false`|keys are not encrypted|leave it out",
+    ),
+    (
+        "[guard]\ndenial_ttl = \"11s\"",
+        &[],
+        "gatehouse.toml:2|guard.denial_ttl|`11s` is longer than `domains.deny_ttl`|take at most `10s`",
+    ),
     ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
     ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),
     ("[listen]\nidle = \"1s\"", &[], "`listen.idle`|did you mean `"),

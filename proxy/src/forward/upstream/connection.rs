@@ -14,17 +14,15 @@ use hyper::{
 use tokio::task::JoinHandle;
 
 use super::{
+    Route,
     demand::{Demand, OnDemand},
     failure::{Failure, Retry},
     places::Place,
     pool::Pool,
 };
-use crate::{
-    forward::{
-        body::{Progress, State, Upload},
-        pace::now,
-    },
-    target::Target,
+use crate::forward::{
+    body::{Progress, State, Upload},
+    pace::now,
 };
 
 /// An open connection. Dropping it closes it, whatever is in flight.
@@ -115,7 +113,7 @@ impl Connection {
 pub(in crate::forward) struct Lease {
     pub(super) connection: Connection,
     pub(super) pool: Rc<Pool>,
-    pub(super) target: Target,
+    pub(super) route: Route,
     pub(super) upload: Rc<Progress>,
     pub(super) _place: Place,
 }
@@ -130,7 +128,7 @@ impl Lease {
     pub(in crate::forward) fn release(self, now: Instant) {
         if let State::Complete { .. } = self.upload.state() {
             self.connection.demand.reset();
-            self.pool.put(self.target, self.connection, now);
+            self.pool.put(self.route, self.connection, now);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::connection::Connection;
-use crate::{forward::pace::now, target::Target};
+use super::{Route, connection::Connection};
+use crate::forward::pace::now;
 
 /// Connections that wait for a request: at most so many per target and [`TOTAL`], each for a limited time.
 pub(super) struct Pool {
@@ -20,7 +20,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Unused {
     /// The longest unused at the front.
-    targets: HashMap<Target, VecDeque<(Connection, Instant)>>,
+    targets: HashMap<Route, VecDeque<(Connection, Instant)>>,
     total: usize,
 }
 
@@ -29,11 +29,12 @@ impl Pool {
         Rc::new(Self { unused: RefCell::default(), per_target, life })
     }
 
-    /// The connection to `target` that was used last: the least likely to have been closed meanwhile.
-    pub(super) fn take(&self, target: &Target, now: Instant) -> Option<Connection> {
+    /// The connection along `route` that was used last: the least likely to have been closed meanwhile. Where a target may lie
+    /// depends on who chose it: what the configuration may reach, a domain's entry may not.
+    pub(super) fn take(&self, route: &Route, now: Instant) -> Option<Connection> {
         let mut unused = self.unused.borrow_mut();
         let Unused { targets, total } = &mut *unused;
-        let waiting = targets.get_mut(target)?;
+        let waiting = targets.get_mut(route)?;
         while let Some((connection, since)) = waiting.pop_back() {
             *total -= 1;
             if connection.is_ready() && now < since + self.life {
@@ -43,14 +44,14 @@ impl Pool {
         None
     }
 
-    /// Keeps `connection` for the next request to `target`.
-    pub(super) fn put(&self, target: Target, connection: Connection, now: Instant) {
+    /// Keeps `connection` for the next request along `route`.
+    pub(super) fn put(&self, route: Route, connection: Connection, now: Instant) {
         let mut unused = self.unused.borrow_mut();
         let Unused { targets, total } = &mut *unused;
         if *total >= TOTAL || self.per_target == 0 {
             return;
         }
-        let waiting = targets.entry(target).or_default();
+        let waiting = targets.entry(route).or_default();
         if waiting.len() >= self.per_target && waiting.pop_front().is_some() {
             *total -= 1;
         }

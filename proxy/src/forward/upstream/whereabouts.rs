@@ -1,11 +1,11 @@
 //! Where a target may lie: a name or a tenant must not lead the proxy to itself, to its host or to its cloud's secrets.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
 /// Who chose an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::forward) enum ChosenBy {
     /// The configuration holds the literal.
     Configuration,
@@ -25,16 +25,22 @@ pub(super) struct Whereabouts {
 impl Whereabouts {
     /// Whether a target may lie at `address`.
     pub(super) fn permit(&self, address: IpAddr, chosen_by: ChosenBy) -> bool {
-        let real = embedded(address);
-        if self.permitted.iter().any(|network| network.contains(&real)) {
-            return true;
-        }
         match chosen_by {
             ChosenBy::Configuration => true,
-            // Whoever may write entries means a service beside the proxy, never the cloud's metadata.
-            ChosenBy::Entry => !is_secret(real),
-            ChosenBy::Resolution => !is_secret(real) && !real.is_loopback() && !self.own.contains(&real),
+            // Who writes an entry and who answers for a name may be strangers to the operator.
+            ChosenBy::Entry | ChosenBy::Resolution => {
+                self.is_permitted(address) || meanings(address).iter().all(|meant| self.is_harmless(*meant))
+            }
         }
+    }
+
+    fn is_harmless(&self, address: IpAddr) -> bool {
+        let is_here = address.is_loopback() || self.own.contains(&address);
+        self.is_permitted(address) || (!is_here && !is_secret(address))
+    }
+
+    fn is_permitted(&self, address: IpAddr) -> bool {
+        self.permitted.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -47,6 +53,24 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The addresses that packets to `address` may reach: itself or the IPv4 address it holds. Of a Teredo address both its server
+/// and its client (the latter inverted) are meant (RFC 4380 §4); of a 6to4 address the router (RFC 3056 §2).
+fn meanings(address: IpAddr) -> Vec<IpAddr> {
+    let real = embedded(address);
+    let IpAddr::V6(v6) = real else { return vec![real] };
+    match v6.segments() {
+        [0x2002, high, low, ..] => vec![real, v4_of(high, low)],
+        [0x2001, 0, server_high, server_low, _, _, high, low] => {
+            vec![real, v4_of(server_high, server_low), v4_of(!high, !low)]
+        }
+        _ => vec![real],
+    }
+}
+
+fn v4_of(high: u16, low: u16) -> IpAddr {
+    Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into()
+}
+
 /// Neither a host nor anybody's service: unspecified, link-local, multicast, or a cloud's metadata.
 fn is_secret(address: IpAddr) -> bool {
     let nowhere = match address {
@@ -56,12 +80,16 @@ fn is_secret(address: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast(),
     };
-    nowhere || METADATA.contains(&address)
+    let metadata = match address {
+        IpAddr::V4(_) => METADATA.contains(&address),
+        // AWS's services over IPv6; and RFC 8215, where the local network alone knows which IPv4 address is meant.
+        IpAddr::V6(v6) => matches!(v6.segments(), [0xfd00, 0x0ec2, ..] | [0x0064, 0xff9b, 0x0001, ..]),
+    };
+    nowhere || metadata
 }
 
-/// Metadata services outside of link-local: AWS over IPv6, Azure's wire server, Alibaba, Oracle.
+/// Metadata services outside of link-local: Azure's wire server, Alibaba, Oracle.
 const METADATA: &[IpAddr] = &[
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
@@ -75,17 +103,35 @@ mod tests {
     fn names_never_lead_to_the_host_or_its_secrets() {
         let whereabouts = Whereabouts {
             permitted: vec!["127.0.0.9/32".parse().unwrap()],
-            own: vec!["198.51.100.1".parse().unwrap()],
+            own: vec!["198.51.100.1".parse().unwrap(), "2001:db8:5::1".parse().unwrap()],
         };
         for (address, resolution, entry, configuration) in [
             ("192.0.2.1", true, true, true),
             ("10.0.0.1", true, true, true),
             ("2001:db8::1", true, true, true),
-            ("127.0.0.1", false, true, true),
+            ("127.0.0.1", false, false, true),
             ("127.0.0.9", true, true, true),
-            ("::1", false, true, true),
-            ("::ffff:127.0.0.1", false, true, true),
-            ("198.51.100.1", false, true, true),
+            ("::1", false, false, true),
+            ("::ffff:127.0.0.1", false, false, true),
+            ("::ffff:127.0.0.9", true, true, true),
+            ("198.51.100.1", false, false, true),
+            ("64:ff9b::c633:6401", false, false, true),
+            ("64:ff9b::c000:201", true, true, true),
+            ("64:ff9b:1::c000:201", false, false, true),
+            ("64:ff9b:1:ffff:ffff:ffff:c000:201", false, false, true),
+            ("64:ff9b:2::c000:201", true, true, true),
+            ("2002:7f00:1::1", false, false, true),
+            ("2002:a9fe:a9fe::", false, false, true),
+            ("2002:c000:201::1", true, true, true),
+            ("2001:0:c000:201::80ff:fffe", false, false, true),
+            ("2001:0:7f00:1::3fff:fdfe", false, false, true),
+            ("2001:0:c000:201::3fff:fdfe", true, true, true),
+            ("2001:0:c000:201::5601:5601", false, false, true),
+            ("2001:db8:7f00:1::1", true, true, true),
+            ("fd00:ec2::1", false, false, true),
+            ("fd00:ec2:ffff::254", false, false, true),
+            ("fd00:ec3::254", true, true, true),
+            ("2001:db8:5::1", false, false, true),
             ("169.254.169.254", false, false, true),
             ("::ffff:169.254.169.254", false, false, true),
             ("64:ff9b::a9fe:a9fe", false, false, true),

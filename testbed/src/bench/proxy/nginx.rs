@@ -67,7 +67,7 @@ impl Nginx {
 fn text(port: u16, affinity: &str, server: &str, upstream: &str) -> String {
     format!(
         "worker_processes 1; {affinity} pid nginx-{port}.pid; error_log stderr warn;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 16384; }}\n\
          http {{ access_log off; keepalive_requests 1000000; {upstream}\nserver {{ {server} }} }}\n"
     )
 }

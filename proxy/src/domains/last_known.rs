@@ -1,0 +1,87 @@
+//! The entry that last allowed a pattern, for when its sources cannot be asked: it says where requests may go meanwhile.
+//! Not here: entries of the snapshot, which stay until a list says otherwise.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+
+use super::Site;
+use crate::name::{Pattern, ServerName};
+
+/// A bounded cache by pattern, so that made-up names under one wildcard take one place; synchronous for the data plane.
+pub(super) struct LastKnown(Cache<Pattern, Arc<Site>>);
+
+impl LastKnown {
+    pub(super) fn new() -> Self {
+        Self(Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(LIFE).build())
+    }
+
+    /// The exact entry before the wildcard's.
+    pub(super) fn get(&self, name: &ServerName) -> Option<Arc<Site>> {
+        let exact = self.0.get(&Pattern::Exact(name.clone()));
+        exact.or_else(|| name.wildcard().and_then(|wildcard| self.0.get(&wildcard)))
+    }
+
+    pub(super) fn keep(&self, site: &Arc<Site>) {
+        self.0.insert(site.pattern.clone(), Arc::clone(site));
+    }
+
+    /// A source denied `name`. The wildcard goes too: it may be what was withdrawn, and is learnt again with its next name.
+    pub(super) fn forget(&self, name: &ServerName) {
+        self.0.invalidate(&Pattern::Exact(name.clone()));
+        if let Some(wildcard) = name.wildcard() {
+            self.0.invalidate(&wildcard);
+        }
+    }
+}
+
+/// About 300 bytes each.
+const MAX_ENTRIES: u64 = 100_000;
+/// Longer than a source may be down unnoticed; an entry that was deleted in the meantime is not followed for ever.
+const LIFE: Duration = Duration::from_hours(7 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domains::{Source, lookup::asked_site};
+
+    fn site(pattern: &str) -> Arc<Site> {
+        let pattern = Pattern::parse(pattern).unwrap();
+        let asked = asked_site(&ServerName::parse("a.example").unwrap());
+        Arc::new(Site { pattern, source: Source::Table, ..asked })
+    }
+
+    fn says(known: &LastKnown, name: &str) -> Option<String> {
+        known.get(&ServerName::parse(name).unwrap()).map(|site| site.pattern.to_string())
+    }
+
+    #[test]
+    fn an_entry_is_kept_until_one_of_its_names_is_denied() {
+        let known = LastKnown::new();
+        for pattern in ["a.example", "*.b.example", "x.b.example"] {
+            known.keep(&site(pattern));
+        }
+        for (name, pattern) in [
+            ("a.example", Some("a.example")),
+            ("x.b.example", Some("x.b.example")),
+            ("y.b.example", Some("*.b.example")),
+            ("b.example", None),
+            ("z.y.b.example", None),
+        ] {
+            assert_eq!(says(&known, name).as_deref(), pattern, "{name}");
+        }
+        known.forget(&ServerName::parse("y.b.example").unwrap());
+        assert_eq!(says(&known, "y.b.example"), None);
+        assert_eq!(says(&known, "x.b.example").as_deref(), Some("x.b.example"));
+    }
+
+    #[test]
+    fn what_sources_allow_is_bounded() {
+        let known = LastKnown::new();
+        for n in 0..MAX_ENTRIES + 20_000 {
+            known.keep(&site(&format!("n{n}.example")));
+        }
+        known.0.run_pending_tasks();
+        assert!(known.0.entry_count() <= MAX_ENTRIES);
+    }
+}
