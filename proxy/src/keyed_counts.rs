@@ -33,11 +33,9 @@ impl KeyedCounts {
         self.at(slot).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed) as usize)
     }
 
-    /// Takes back one [`KeyedCounts::add`].
-    pub(crate) fn remove(&self, slot: Slot) {
-        if let Some(count) = self.at(slot) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// Takes back one [`KeyedCounts::add`]; how many are left.
+    pub(crate) fn remove(&self, slot: Slot) -> usize {
+        self.at(slot).map_or(0, |count| count.fetch_sub(1, Ordering::Relaxed).saturating_sub(1) as usize)
     }
 
     pub(crate) fn get(&self, slot: Slot) -> usize {

@@ -22,7 +22,7 @@ mod watchdog;
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 pub use self::{
-    connections::Connections,
+    connections::{Connections, Shedding},
     metrics::{Ended, Metrics, Outcome},
     relief::Excess,
     response_buffer::HeldBytes,

@@ -1,8 +1,9 @@
 //! Whether memory runs out: looked at ten times a second by the control plane, heeded by the workers as atomics.
 //!
-//! A process that meets its cgroup's `memory.max` is killed with all its connections. From four fifths of it on workers free
+//! A process that meets its cgroup's `memory.max` is killed with all its connections. From three quarters of it on workers free
 //! what they hold for clients that do not take it (`worker::relief`). Where that is not enough, new connections to TLS ports are
-//! refused from nine tenths on. The cleartext port stays open, since health is asked there; it says 503 when the shortage lasts,
+//! refused from nine tenths on: those of sources that have
+//! as many as others or more, and from 95 % on all of them. The cleartext port stays open, since health is asked there; it says 503 when the shortage lasts,
 //! so that a load balancer looks elsewhere.
 
 use std::{
@@ -17,7 +18,7 @@ use tracing::warn;
 use crate::{
     config::{self, Live},
     telemetry::resident_bytes,
-    worker::{Connections, Excess},
+    worker::{Connections, Excess, Shedding},
 };
 
 /// How short memory is.
@@ -54,10 +55,14 @@ pub(super) async fn watch_over(
             published = Some(now);
         }
         let next = judge(since, now);
-        connections.shed(next != Shortage::None);
+        connections.shed(match next {
+            Shortage::None => Shedding::None,
+            _ if uses().any(|memory| memory.is_above(ALL_FROM)) => Shedding::All,
+            Shortage::Begun | Shortage::Lasting => Shedding::Crowds,
+        });
         shortage.send_if_modified(|told| {
             if *told == Shortage::None && next != Shortage::None {
-                warn!("memory is nearly used up; new connections to TLS ports are refused");
+                warn!("memory is nearly used up; new connections of sources that have many are refused");
             }
             std::mem::replace(told, next) != next
         });
@@ -79,7 +84,7 @@ struct Use {
 }
 
 impl Use {
-    /// What has to be freed, once four fifths are used, for a quarter to be free.
+    /// What has to be freed, once three quarters are used, for a third to be free: a flood grows while it is being met.
     fn excess(self) -> u64 {
         let target = self.limit / 100 * RELIEVES_TO;
         if self.is_above(RELIEVES_AT) { self.used.saturating_sub(target) } else { 0 }
@@ -136,10 +141,11 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// A balancer that took an instance out at every peak would only move the peak.
 const LASTING: Duration = Duration::from_secs(10);
 /// What was freed shows a little later: acted upon at once, the same excess would be freed twice.
-const RELIEF_PERIOD: Duration = Duration::from_millis(500);
-const RELIEVES_AT: u64 = 80;
-const RELIEVES_TO: u64 = 75;
+const RELIEF_PERIOD: Duration = Duration::from_millis(250);
+const RELIEVES_AT: u64 = 75;
+const RELIEVES_TO: u64 = 65;
 const BEGINS_AT: u64 = 90;
+const ALL_FROM: u64 = 95;
 const ENDS_BELOW: u64 = 85;
 
 #[cfg(test)]

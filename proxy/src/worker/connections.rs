@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -17,9 +17,22 @@ pub struct Connections(Arc<Counts>);
 struct Counts {
     total: AtomicUsize,
     sources: KeyedCounts,
+    /// Sources that have a connection open.
+    active: AtomicUsize,
     limit: AtomicUsize,
     source_limit: AtomicUsize,
-    shedding: AtomicBool,
+    shedding: AtomicU8,
+}
+
+/// Which connections to come are refused for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shedding {
+    /// None.
+    None,
+    /// Those of sources that have as many as the average, or more.
+    Crowds,
+    /// All.
+    All,
 }
 
 /// Why a connection is not taken.
@@ -59,9 +72,10 @@ impl Connections {
         Self(Arc::new(Counts {
             total: AtomicUsize::new(0),
             sources: KeyedCounts::new(),
+            active: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
             source_limit: AtomicUsize::new(source_limit),
-            shedding: AtomicBool::new(false),
+            shedding: AtomicU8::new(Shedding::None as u8),
         }))
     }
 
@@ -71,14 +85,19 @@ impl Connections {
         self.0.source_limit.store(source_limit, Ordering::Relaxed);
     }
 
-    /// Refuses all to come, or takes them again.
-    pub fn shed(&self, all: bool) {
-        self.0.shedding.store(all, Ordering::Relaxed);
+    /// Refuses some of those to come, or takes them again.
+    pub fn shed(&self, which: Shedding) {
+        self.0.shedding.store(which as u8, Ordering::Relaxed);
     }
 
-    /// Whether memory is too short for more.
-    pub(super) fn is_shedding(&self) -> bool {
-        self.0.shedding.load(Ordering::Relaxed)
+    /// Whether memory is too short for another connection of this source.
+    pub(super) fn sheds(&self, place: &Place) -> bool {
+        let shedding = self.0.shedding.load(Ordering::Relaxed);
+        if shedding == Shedding::None as u8 {
+            return false;
+        }
+        let average = self.open() / self.0.active.load(Ordering::Relaxed).max(1);
+        shedding == Shedding::All as u8 || place.source().connections() > average
     }
 
     /// How many are open.
@@ -94,6 +113,9 @@ impl Connections {
         let place = Place(Source { counts: Arc::clone(counts), slot });
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
         let of_source = counts.sources.add(slot);
+        if of_source == 0 {
+            counts.active.fetch_add(1, Ordering::Relaxed);
+        }
         match () {
             () if total >= counts.limit.load(Ordering::Relaxed) => Err(Full::Total),
             () if of_source >= counts.source_limit.load(Ordering::Relaxed) => Err(Full::Source),
@@ -106,13 +128,29 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Self(Source { counts, slot }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
-        counts.sources.remove(*slot);
+        if counts.sources.remove(*slot) == 0 {
+            counts.active.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_more_than_others_is_refused_first_when_memory_is_short() {
+        let connections = Connections::new(100, 100);
+        let admit = |host| connections.admit([192, 0, 2, host].into()).ok().unwrap();
+        let _crowd: Vec<_> = (0..9).map(|_| admit(1)).collect();
+        let one = admit(2);
+        assert!(!connections.sheds(&one));
+        connections.shed(Shedding::Crowds);
+        assert!(connections.sheds(&admit(1)), "ten of eleven");
+        assert!(!connections.sheds(&one) && !connections.sheds(&admit(2)));
+        connections.shed(Shedding::All);
+        assert!(connections.sheds(&one));
+    }
 
     #[test]
     fn limits_hold_and_places_come_free() {

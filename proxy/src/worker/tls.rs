@@ -22,13 +22,13 @@ use crate::{
 
 /// Serves one connection to its end and counts what became of it.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
-    if worker.shared.connections.is_shedding() {
-        return worker.shared.metrics.connections.bump(Outcome::RefuseMemory);
-    }
     let place = match worker.shared.connections.admit(peer.ip()) {
         Ok(place) => place,
         Err(full) => return worker.shared.metrics.connections.bump(full.into()),
     };
+    if worker.shared.connections.sheds(&place) {
+        return worker.shared.metrics.connections.bump(Outcome::RefuseMemory);
+    }
     let met = meet(&worker, stream, peer).await;
     let metrics = &worker.shared.metrics;
     match met {
