@@ -97,7 +97,7 @@ impl Connections {
             return false;
         }
         let average = self.open() / self.0.active.load(Ordering::Relaxed).max(1);
-        shedding == Shedding::All as u8 || place.source().connections() > average
+        shedding == Shedding::All as u8 || place.source().connections() >= average
     }
 
     /// How many are open.
@@ -148,6 +148,12 @@ mod tests {
         connections.shed(Shedding::Crowds);
         assert!(connections.sheds(&admit(1)), "ten of eleven");
         assert!(!connections.sheds(&one) && !connections.sheds(&admit(2)));
+        let alone = Connections::new(100, 100);
+        alone.shed(Shedding::Crowds);
+        assert!(
+            alone.sheds(&alone.admit([192, 0, 2, 1].into()).ok().unwrap()),
+            "there is nobody else to refuse"
+        );
         connections.shed(Shedding::All);
         assert!(connections.sheds(&one));
     }

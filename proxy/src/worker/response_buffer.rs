@@ -153,6 +153,11 @@ impl ConnectionBuffer {
         self.streams.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Bytes of answers.
+    pub(super) fn held(&self) -> usize {
+        self.held.get()
+    }
+
     /// How many connections its source has open, itself among them.
     pub(super) fn of_source(&self) -> usize {
         self.source.connections()
