@@ -42,14 +42,15 @@ pub(super) async fn watch_over(
     let uses = || {
         let set = limits.now().memory.map(config::ByteSize::bytes);
         let process = set.and_then(|limit| Some(Use { used: resident_bytes()?, limit }));
-        process.into_iter().chain(cgroup.as_ref().and_then(Cgroup::usage))
+        process.into_iter().chain(cgroup.as_ref().and_then(Cgroup::usage)).collect::<Vec<_>>()
     };
     let (mut since, mut published) = (None, None);
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         let now = ticks.tick().await.into_std();
-        since = begun(since, uses(), now);
-        let to_free = uses().map(Use::excess).max().unwrap_or(0);
+        let measured = uses();
+        since = begun(since, measured.iter().copied(), now);
+        let to_free = measured.iter().map(|memory| memory.excess()).max().unwrap_or(0);
         if to_free > 0 && published.is_none_or(|at| now.saturating_duration_since(at) >= RELIEF_PERIOD) {
             excess.publish(usize::try_from(to_free).unwrap_or(usize::MAX));
             published = Some(now);
@@ -57,7 +58,7 @@ pub(super) async fn watch_over(
         let next = judge(since, now);
         connections.shed(match next {
             Shortage::None => Shedding::None,
-            _ if uses().any(|memory| memory.is_above(ALL_FROM)) => Shedding::All,
+            _ if measured.iter().any(|memory| memory.is_above(ALL_FROM)) => Shedding::All,
             Shortage::Begun | Shortage::Lasting => Shedding::Crowds,
         });
         shortage.send_if_modified(|told| {
