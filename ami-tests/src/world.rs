@@ -14,7 +14,7 @@ use testbed::{
     edge::Edge,
     gatehouse::Place,
     hello::{Attempt, Hello, KeyShare, attempt},
-    kept::Kept,
+    keep_alive_client::Kept,
     metrics::Metrics,
     namespace, wait,
 };
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// A hello for `name`, and what becomes of it.
-    pub(crate) fn greet(&self, to: SocketAddr, name: &str) -> anyhow::Result<Attempt> {
+    pub(crate) fn send_client_hello(&self, to: SocketAddr, name: &str) -> anyhow::Result<Attempt> {
         let hello = Hello::new(name, KeyShare::Classic, |_| true)?;
         attempt(&self.edge.network.client, to, hello.whole(), PATIENCE)
     }

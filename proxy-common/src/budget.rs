@@ -5,14 +5,14 @@
 
 /// How fast a budget refills and how much it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
+pub struct BudgetRate {
     /// Events per second; 0 allows none.
     pub per_second: u32,
     /// Events at once; 0 allows none.
     pub burst: u32,
 }
 
-impl Rate {
+impl BudgetRate {
     /// Takes one event from the budget at `now_ns`: its new state, or nothing when it is spent.
     ///
     /// `arrival_ns` is the state: the instant at which the budget will be full again; 0 is a full one.
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_spent_budget_refills_at_its_rate() {
-        let rate = Rate { per_second: 10, burst: 3 };
+        let rate = BudgetRate { per_second: 10, burst: 3 };
         let mut arrival = 0;
         for (now_ms, allowed) in [
             (1000, true),
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_idle_budget_is_full_again() {
-        let rate = Rate { per_second: 1, burst: 1 };
+        let rate = BudgetRate { per_second: 1, burst: 1 };
         let arrival = rate.take(0, 5).unwrap();
         assert_eq!(rate.take(arrival, 6), None);
         assert!(rate.take(arrival, NANOSECONDS + 5).is_some());
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn a_rate_or_burst_of_zero_allows_nothing() {
         for rate in [
-            Rate { per_second: 0, burst: 5 },
-            Rate { per_second: 5, burst: 0 },
-            Rate { per_second: u32::MAX, burst: 0 },
+            BudgetRate { per_second: 0, burst: 5 },
+            BudgetRate { per_second: 5, burst: 0 },
+            BudgetRate { per_second: u32::MAX, burst: 0 },
         ] {
             assert_eq!(rate.take(0, 7), None, "{rate:?}");
         }
@@ -85,7 +85,7 @@ mod tests {
                 per_second in 1..2_000u32, burst in 1..50u32,
                 steps in proptest::collection::vec(0..50_000_000u64, 1..200),
             ) {
-                let rate = Rate { per_second, burst };
+                let rate = BudgetRate { per_second, burst };
                 let (mut now, mut arrival, mut taken) = (1, 0, 0u64);
                 for step in &steps {
                     now += step;
@@ -100,7 +100,7 @@ mod tests {
 
             #[test]
             fn any_numbers_are_answered(per_second: u32, burst: u32, arrival: u64, now: u64) {
-                if let Some(next) = (Rate { per_second, burst }).take(arrival, now) {
+                if let Some(next) = (BudgetRate { per_second, burst }).take(arrival, now) {
                     prop_assert!(next > now || now > u64::MAX - NANOSECONDS);
                 }
             }

@@ -8,12 +8,12 @@
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use crate::name_hash::{MAX_NAME_BYTES, NameBuffer};
-use crate::source::Source;
+use crate::source::ByteSource;
 
 /// What is known after a piece of input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u32)]
-pub enum Progress {
+pub enum HelloProgress {
     /// Nothing yet: feed what follows.
     #[default]
     Incomplete,
@@ -25,7 +25,7 @@ pub enum Progress {
     Malformed,
     /// It has more records or extensions than are walked, or is longer than any hello.
     TooLong,
-    /// The name is in the buffer, [`State::name_bytes`] long. What follows it in the hello has not been looked at.
+    /// The name is in the buffer, [`ParserState::name_bytes`] long. What follows it in the hello has not been looked at.
     Name,
 }
 
@@ -34,7 +34,7 @@ pub enum Progress {
 /// Small, without pointers and with a fixed layout, so that a map can hold it between the segments of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
-pub struct State {
+pub struct ParserState {
     /// The part read so far of the field that `phase` waits for.
     field: u64,
     /// The part read so far of a record's header.
@@ -42,7 +42,7 @@ pub struct State {
     /// Position in the piece that is being fed.
     at: u32,
     /// What is waited for.
-    phase: Phase,
+    phase: HelloField,
     /// Bytes of `field` that have been read.
     field_read: u32,
     /// Bytes of `record_header` that have been read.
@@ -64,15 +64,15 @@ pub struct State {
     /// Extensions seen.
     extensions: u16,
     /// What is known.
-    progress: Progress,
+    progress: HelloProgress,
 }
 
-const _: () = assert!(size_of::<State>() == 64);
+const _: () = assert!(size_of::<ParserState>() == 64);
 
 /// The field that is read next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u32)]
-enum Phase {
+enum HelloField {
     /// Type and length of the handshake message.
     #[default]
     MessageHeader,
@@ -94,11 +94,15 @@ enum Phase {
 
 /// Feeds the next piece of a connection, `source`, to the walk; `name` must be the same for all pieces.
 ///
-/// Once anything but [`Progress::Incomplete`] has been said, the state is spent.
+/// Once anything but [`HelloProgress::Incomplete`] has been said, the state is spent.
 #[inline]
-pub fn feed<S: Source + ?Sized>(state: &mut State, source: &S, name: &mut NameBuffer) -> Progress {
+pub fn feed<S: ByteSource + ?Sized>(
+    state: &mut ParserState,
+    source: &S,
+    name: &mut NameBuffer,
+) -> HelloProgress {
     state.at = 0;
-    state.progress = Progress::TooLong;
+    state.progress = HelloProgress::TooLong;
     // What a turn found is left in the state, which is map memory in the kernel, and so any value to its verifier. Handed
     // over on the stack each answer was followed apart: 93,000 instructions on Linux 6.18 instead of 33,000.
     source.repeat(MAX_STEPS, || match state.step(source, name) {
@@ -111,7 +115,7 @@ pub fn feed<S: Source + ?Sized>(state: &mut State, source: &S, name: &mut NameBu
     state.progress
 }
 
-impl State {
+impl ParserState {
     /// Length of the name once it has been seen: 1 to [`MAX_NAME_BYTES`].
     #[must_use]
     #[inline]
@@ -124,10 +128,14 @@ impl State {
     /// Inlined into the turn: as a call of its own it made a browser's hello cost 1,620 ns instead of 1,400 (the
     /// least of 15 rounds).
     #[inline]
-    fn step<S: Source + ?Sized>(&mut self, source: &S, name: &mut NameBuffer) -> ControlFlow<Progress> {
+    fn step<S: ByteSource + ?Sized>(
+        &mut self,
+        source: &S,
+        name: &mut NameBuffer,
+    ) -> ControlFlow<HelloProgress> {
         let mut available = source.size().saturating_sub(self.at);
         if available == 0 {
-            return Break(Progress::Incomplete);
+            return Break(HelloProgress::Incomplete);
         }
         if self.record_left == 0 {
             return self.read_record_header(source, available);
@@ -140,20 +148,20 @@ impl State {
         if available == 0 {
             return Continue(());
         }
-        if self.phase == Phase::Name {
+        if self.phase == HelloField::Name {
             return self.read_name(source, available, name);
         }
         self.read_field(source, available)
     }
 
     #[inline]
-    fn read_record_header<S: Source + ?Sized>(
+    fn read_record_header<S: ByteSource + ?Sized>(
         &mut self,
         source: &S,
         available: u32,
-    ) -> ControlFlow<Progress> {
+    ) -> ControlFlow<HelloProgress> {
         let bytes = available.min(RECORD_HEADER_BYTES.saturating_sub(self.record_header_read));
-        let Some(number) = source.load_number(self.at, bytes) else { return Break(Progress::Malformed) };
+        let Some(number) = source.load_number(self.at, bytes) else { return Break(HelloProgress::Malformed) };
         self.at += bytes;
         self.record_header = self.record_header << (8 * bytes) | number;
         self.record_header_read += bytes;
@@ -167,7 +175,7 @@ impl State {
     }
 
     #[inline]
-    fn enter_record(&mut self) -> ControlFlow<Progress> {
+    fn enter_record(&mut self) -> ControlFlow<HelloProgress> {
         let [_, _, _, content, version, _, length_high, length_low] = self.record_header.to_be_bytes();
         let length = u32::from(u16::from_be_bytes([length_high, length_low]));
         // RFC 8446 §5.1: handshake messages are not interleaved with other types and have no empty fragments; a
@@ -177,7 +185,7 @@ impl State {
         }
         self.records += 1;
         if u32::from(self.records) > MAX_RECORDS {
-            return Break(Progress::TooLong);
+            return Break(HelloProgress::TooLong);
         }
         self.record_header = 0;
         self.record_header_read = 0;
@@ -186,15 +194,19 @@ impl State {
     }
 
     #[inline]
-    const fn no_record(&self) -> Progress {
-        if self.records == 0 { Progress::NotHello } else { Progress::Malformed }
+    const fn no_record(&self) -> HelloProgress {
+        if self.records == 0 { HelloProgress::NotHello } else { HelloProgress::Malformed }
     }
 
     #[inline]
-    fn read_field<S: Source + ?Sized>(&mut self, source: &S, available: u32) -> ControlFlow<Progress> {
+    fn read_field<S: ByteSource + ?Sized>(
+        &mut self,
+        source: &S,
+        available: u32,
+    ) -> ControlFlow<HelloProgress> {
         let width = self.phase.width();
         let bytes = available.min(width.saturating_sub(self.field_read));
-        let Some(number) = source.load_number(self.at, bytes) else { return Break(Progress::Malformed) };
+        let Some(number) = source.load_number(self.at, bytes) else { return Break(HelloProgress::Malformed) };
         self.at += bytes;
         self.record_left -= bytes;
         self.field = self.field << (8 * bytes) | number;
@@ -209,87 +221,87 @@ impl State {
     }
 
     #[inline]
-    fn interpret(&mut self, field: u64) -> ControlFlow<Progress> {
+    fn interpret(&mut self, field: u64) -> ControlFlow<HelloProgress> {
         match self.phase {
-            Phase::MessageHeader => self.enter_message(field),
+            HelloField::MessageHeader => self.enter_message(field),
             // RFC 8446 §4.1.2: legacy_session_id<0..32>
-            Phase::SessionId if field <= 32 => self.expect(field, Phase::CipherSuites),
+            HelloField::SessionId if field <= 32 => self.expect(field, HelloField::CipherSuites),
             // RFC 8446 §4.1.2: cipher_suites<2..2^16-2>, two bytes each
-            Phase::CipherSuites if field >= 2 && field.is_multiple_of(2) => {
-                self.expect(field, Phase::Compression)
+            HelloField::CipherSuites if field >= 2 && field.is_multiple_of(2) => {
+                self.expect(field, HelloField::Compression)
             }
             // RFC 8446 §4.1.2: legacy_compression_methods<1..2^8-1>
-            Phase::Compression if field >= 1 => self.leave_compression(field),
-            Phase::Extensions => self.enter_extensions(field),
-            Phase::ExtensionHeader => self.enter_extension(field),
-            Phase::NameHeader => self.enter_name(field),
-            Phase::SessionId | Phase::CipherSuites | Phase::Compression | Phase::Name => {
-                Break(Progress::Malformed)
+            HelloField::Compression if field >= 1 => self.leave_compression(field),
+            HelloField::Extensions => self.enter_extensions(field),
+            HelloField::ExtensionHeader => self.enter_extension(field),
+            HelloField::NameHeader => self.enter_name(field),
+            HelloField::SessionId | HelloField::CipherSuites | HelloField::Compression | HelloField::Name => {
+                Break(HelloProgress::Malformed)
             }
         }
     }
 
     /// RFC 8446 §4: the first message of a client is a ClientHello.
     #[inline]
-    fn enter_message(&mut self, field: u64) -> ControlFlow<Progress> {
+    fn enter_message(&mut self, field: u64) -> ControlFlow<HelloProgress> {
         let (kind, bytes) = (field >> 24, low_bits(field, 24));
         if kind != CLIENT_HELLO {
-            return Break(Progress::NotHello);
+            return Break(HelloProgress::NotHello);
         }
         if bytes > MAX_MESSAGE_BYTES {
-            return Break(Progress::TooLong);
+            return Break(HelloProgress::TooLong);
         }
         self.message_left = bytes;
-        self.expect(VERSION_AND_RANDOM_BYTES, Phase::SessionId)
+        self.expect(VERSION_AND_RANDOM_BYTES, HelloField::SessionId)
     }
 
     #[inline]
-    fn leave_compression(&mut self, methods: u64) -> ControlFlow<Progress> {
+    fn leave_compression(&mut self, methods: u64) -> ControlFlow<HelloProgress> {
         // RFC 8446 §4.1.2: versions before TLS 1.3 may end here, without extensions.
         if u64::from(self.message_left) == methods {
-            return Break(Progress::NoName);
+            return Break(HelloProgress::NoName);
         }
-        self.expect(methods, Phase::Extensions)
+        self.expect(methods, HelloField::Extensions)
     }
 
     #[inline]
-    fn enter_extensions(&mut self, bytes: u64) -> ControlFlow<Progress> {
+    fn enter_extensions(&mut self, bytes: u64) -> ControlFlow<HelloProgress> {
         // RFC 8446 §4: nothing follows the extensions in a ClientHello.
         if u64::from(self.message_left) != bytes {
-            return Break(Progress::Malformed);
+            return Break(HelloProgress::Malformed);
         }
         self.next_extension(0)
     }
 
     #[inline]
-    fn enter_extension(&mut self, field: u64) -> ControlFlow<Progress> {
+    fn enter_extension(&mut self, field: u64) -> ControlFlow<HelloProgress> {
         let (kind, bytes) = (field >> 16, low_bits(field, 16));
         self.extensions += 1;
         if u32::from(self.extensions) > MAX_EXTENSIONS {
-            return Break(Progress::TooLong);
+            return Break(HelloProgress::TooLong);
         }
         if kind != SERVER_NAME {
             return self.next_extension(bytes);
         }
-        if bytes < Phase::NameHeader.width() || bytes > self.message_left {
-            return Break(Progress::Malformed);
+        if bytes < HelloField::NameHeader.width() || bytes > self.message_left {
+            return Break(HelloProgress::Malformed);
         }
         self.name_extension_bytes = bytes;
-        self.phase = Phase::NameHeader;
+        self.phase = HelloField::NameHeader;
         Continue(())
     }
 
     /// Passes over `bytes`, the rest of this extension, to the next one, if there is one.
     #[inline]
-    fn next_extension(&mut self, bytes: u32) -> ControlFlow<Progress> {
+    fn next_extension(&mut self, bytes: u32) -> ControlFlow<HelloProgress> {
         if self.message_left == bytes {
-            return Break(Progress::NoName);
+            return Break(HelloProgress::NoName);
         }
-        self.expect(u64::from(bytes), Phase::ExtensionHeader)
+        self.expect(u64::from(bytes), HelloField::ExtensionHeader)
     }
 
     #[inline]
-    fn enter_name(&mut self, field: u64) -> ControlFlow<Progress> {
+    fn enter_name(&mut self, field: u64) -> ControlFlow<HelloProgress> {
         let (list_bytes, kind, bytes) =
             (low_bits(field >> 24, 16), low_bits(field >> 16, 8), low_bits(field, 16));
         // RFC 6066 §3: host_name is the one type there is, and at most one name of a type: a second one is malformed,
@@ -297,23 +309,23 @@ impl State {
         let one_name =
             list_bytes + 2 == self.name_extension_bytes && bytes + 3 == list_bytes && kind == HOST_NAME;
         if !one_name || bytes == 0 || bytes > MAX_NAME_BYTES {
-            return Break(Progress::Malformed);
+            return Break(HelloProgress::Malformed);
         }
         self.name_bytes = bytes;
-        self.phase = Phase::Name;
+        self.phase = HelloField::Name;
         Continue(())
     }
 
     #[inline]
-    fn read_name<S: Source + ?Sized>(
+    fn read_name<S: ByteSource + ?Sized>(
         &mut self,
         source: &S,
         available: u32,
         name: &mut NameBuffer,
-    ) -> ControlFlow<Progress> {
+    ) -> ControlFlow<HelloProgress> {
         let bytes = available.min(self.name_bytes.saturating_sub(self.name_read));
         if source.load_name(self.at, bytes, name, self.name_read).is_none() {
-            return Break(Progress::Malformed);
+            return Break(HelloProgress::Malformed);
         }
         self.at += bytes;
         self.record_left -= bytes;
@@ -323,14 +335,14 @@ impl State {
         }
         // RFC 6066 §3: literal addresses are not permitted.
         let address = name.is_address(self.name_bytes);
-        Break(if address { Progress::Malformed } else { Progress::Name })
+        Break(if address { HelloProgress::Malformed } else { HelloProgress::Name })
     }
 
     /// Claims `skip` bytes to pass over and the field behind them from what is left of the message.
     #[inline]
-    fn expect(&mut self, skip: u64, phase: Phase) -> ControlFlow<Progress> {
+    fn expect(&mut self, skip: u64, phase: HelloField) -> ControlFlow<HelloProgress> {
         let Some(left) = u64::from(self.message_left).checked_sub(skip + u64::from(phase.width())) else {
-            return Break(Progress::Malformed);
+            return Break(HelloProgress::Malformed);
         };
         self.message_left = low_bits(left, 32);
         self.skip = low_bits(skip, 32);
@@ -339,7 +351,7 @@ impl State {
     }
 }
 
-impl Phase {
+impl HelloField {
     /// Bytes of the field.
     #[inline]
     const fn width(self) -> u32 {

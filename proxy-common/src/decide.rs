@@ -4,19 +4,19 @@
 //! off or the mode observes (`only_an_enforced_mode_rejects`); an allowed name passes whatever else is known of it
 //! (`an_allowed_name_passes_though_denied`).
 
-use crate::budget::Rate;
-use crate::client_hello::{self, Progress};
-use crate::maps::{Cause, Mode, NameKey, PortEntry, Settings, Verdict};
+use crate::budget::BudgetRate;
+use crate::client_hello::{self, HelloProgress};
+use crate::maps::{GuardSettings, Mode, NameKey, PortEntry, RejectCause, Verdict};
 use crate::name_hash::NameBuffer;
 use crate::segment::{Segment, Unjudged};
-use crate::source::{Source, Window};
+use crate::source::{ByteSource, SourceWindow};
 
 /// The guard's tables, and the clock they are read against.
-pub trait Tables {
+pub trait GuardTables {
     /// What is guarded on a port.
     fn port(&self, port: u16) -> Option<PortEntry>;
     /// The policy.
-    fn settings(&self) -> Settings;
+    fn settings(&self) -> GuardSettings;
     /// The key of the name hash.
     fn name_key(&self) -> NameKey;
     /// `CLOCK_MONOTONIC` in nanoseconds; asked only for names that are not allowed.
@@ -28,7 +28,7 @@ pub trait Tables {
     /// Until when user space denies a hash.
     fn denied_until_ns(&self, name: u64) -> Option<u64>;
     /// Takes one from the budget of unknown names, if one is left.
-    fn take_unknown(&self, rate: Rate, now_ns: u64) -> bool;
+    fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool;
 }
 
 /// What becomes of a frame.
@@ -37,7 +37,7 @@ pub enum Decision {
     /// It passes, counted under this verdict.
     Pass(Verdict),
     /// Its segment is rejected.
-    Reject(Cause, Segment),
+    Reject(RejectCause, Segment),
 }
 
 /// Room to work in, too large for the kernel's stack of 512 bytes.
@@ -45,7 +45,7 @@ pub enum Decision {
 #[repr(C)]
 pub struct Scratch {
     name: NameBuffer,
-    hello: client_hello::State,
+    hello: client_hello::ParserState,
 }
 
 impl Scratch {
@@ -58,7 +58,11 @@ impl Scratch {
 
 /// Judges a frame.
 #[inline]
-pub fn decide<S: Source + ?Sized, T: Tables>(frame: &S, tables: &T, scratch: &mut Scratch) -> Decision {
+pub fn decide<S: ByteSource + ?Sized, T: GuardTables>(
+    frame: &S,
+    tables: &T,
+    scratch: &mut Scratch,
+) -> Decision {
     let segment = match Segment::find(frame) {
         Ok(segment) => segment,
         Err(Unjudged::NotTcp) => return Decision::Pass(Verdict::PassUnguarded),
@@ -75,15 +79,15 @@ pub fn decide<S: Source + ?Sized, T: Tables>(frame: &S, tables: &T, scratch: &mu
     if port.flags & PortEntry::HELLO == 0 || segment.payload_bytes == 0 || segment.has(Segment::RST) {
         return Decision::Pass(Verdict::PassNoHello);
     }
-    let payload = Window::new(frame, segment.payload_offset, segment.payload_bytes);
-    scratch.hello = client_hello::State::default();
+    let payload = SourceWindow::new(frame, segment.payload_offset, segment.payload_bytes);
+    scratch.hello = client_hello::ParserState::default();
     match client_hello::feed(&mut scratch.hello, &payload, &mut scratch.name) {
-        Progress::Name => {}
-        Progress::Incomplete => return Decision::Pass(Verdict::PassIncomplete),
-        Progress::NotHello => return Decision::Pass(Verdict::PassNoHello),
-        Progress::NoName => return Decision::Pass(Verdict::PassNoName),
-        Progress::Malformed => return Decision::Pass(Verdict::PassMalformed),
-        Progress::TooLong => return Decision::Pass(Verdict::PassTooLong),
+        HelloProgress::Name => {}
+        HelloProgress::Incomplete => return Decision::Pass(Verdict::PassIncomplete),
+        HelloProgress::NotHello => return Decision::Pass(Verdict::PassNoHello),
+        HelloProgress::NoName => return Decision::Pass(Verdict::PassNoName),
+        HelloProgress::Malformed => return Decision::Pass(Verdict::PassMalformed),
+        HelloProgress::TooLong => return Decision::Pass(Verdict::PassTooLong),
     }
     scratch.name.measure(scratch.hello.name_bytes());
     match judge(&scratch.name, tables) {
@@ -94,10 +98,10 @@ pub fn decide<S: Source + ?Sized, T: Tables>(frame: &S, tables: &T, scratch: &mu
 
 /// Judges a name: the verdict under which it passes, or why it does not.
 #[inline]
-fn judge<T: Tables>(name: &NameBuffer, tables: &T) -> Result<Verdict, Cause> {
+fn judge<T: GuardTables>(name: &NameBuffer, tables: &T) -> Result<Verdict, RejectCause> {
     let key = tables.name_key();
     let exact = name.exact(&key);
-    // Allowed before denied: a collision can only let a foreign name through to user space, which is authoritative.
+    // Allowed before denied: a collision can only let an unknown name through to user space, which is authoritative.
     if tables.allows(exact) || name.wildcard(&key).is_some_and(|suffix| tables.allows(suffix)) {
         return Ok(Verdict::PassAllowed);
     }
@@ -108,13 +112,13 @@ fn judge<T: Tables>(name: &NameBuffer, tables: &T) -> Result<Verdict, Cause> {
     let settings = tables.settings();
     let Some(mode) = Mode::enforcing(settings.mode) else { return Ok(Verdict::PassObserved) };
     if tables.denied_until_ns(exact).is_some_and(|until_ns| now_ns < until_ns) {
-        return Err(Cause::Denied);
+        return Err(RejectCause::Denied);
     }
-    let budget = Rate { per_second: settings.unknown_per_second, burst: settings.unknown_burst };
+    let budget = BudgetRate { per_second: settings.unknown_per_second, burst: settings.unknown_burst };
     if mode == Mode::Adaptive && tables.take_unknown(budget, now_ns) {
         return Ok(Verdict::PassUnknown);
     }
-    Err(Cause::Foreign)
+    Err(RejectCause::Foreign)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub const ABI: u32 = 1;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
-    /// `ARRAY[1]` of [`super::Settings`]: written by user space before the program is attached.
+    /// `ARRAY[1]` of [`super::GuardSettings`]: written by user space before the program is attached.
     pub const SETTINGS: &str = "SETTINGS";
     /// `ARRAY[1]` of `u64`: `CLOCK_MONOTONIC` nanoseconds until which the guard enforces. In the past it says how `NAMES` was
     /// left: 0 = not whole, anything else = whole, so that a successor may enforce by it.
@@ -42,7 +42,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode behind the number in [`Settings`], unless it only observes.
+    /// The mode behind the number in [`GuardSettings`], unless it only observes.
     #[must_use]
     #[inline]
     pub const fn enforcing(mode: u32) -> Option<Self> {
@@ -57,7 +57,7 @@ impl Mode {
 /// The guard's policy, one value for all interfaces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-pub struct Settings {
+pub struct GuardSettings {
     /// A [`Mode`]; any other value observes.
     pub mode: u32,
     /// Refill of the budget of unknown names, names per second.
@@ -131,7 +131,7 @@ pub struct Tally {
 
 /// Why a segment is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cause {
+pub enum RejectCause {
     /// Its name is neither allowed nor denied.
     Foreign,
     /// User space has denied its name.
@@ -153,14 +153,14 @@ impl Verdict {
     /// The verdict under which a rejected segment is counted.
     #[must_use]
     #[inline]
-    pub const fn reject(cause: Cause, rejection: Rejection) -> Self {
+    pub const fn reject(cause: RejectCause, rejection: Rejection) -> Self {
         match (cause, rejection) {
-            (Cause::Foreign, Rejection::ResetServer) => Self::RejectForeignServer,
-            (Cause::Foreign, Rejection::ResetClient) => Self::RejectForeignClient,
-            (Cause::Foreign, Rejection::Drop) => Self::RejectForeignDrop,
-            (Cause::Denied, Rejection::ResetServer) => Self::RejectDeniedServer,
-            (Cause::Denied, Rejection::ResetClient) => Self::RejectDeniedClient,
-            (Cause::Denied, Rejection::Drop) => Self::RejectDeniedDrop,
+            (RejectCause::Foreign, Rejection::ResetServer) => Self::RejectForeignServer,
+            (RejectCause::Foreign, Rejection::ResetClient) => Self::RejectForeignClient,
+            (RejectCause::Foreign, Rejection::Drop) => Self::RejectForeignDrop,
+            (RejectCause::Denied, Rejection::ResetServer) => Self::RejectDeniedServer,
+            (RejectCause::Denied, Rejection::ResetClient) => Self::RejectDeniedClient,
+            (RejectCause::Denied, Rejection::Drop) => Self::RejectDeniedDrop,
         }
     }
 }
@@ -209,17 +209,17 @@ verdicts! {
     PassIncomplete = "pass_incomplete",
     /// An allowed name.
     PassAllowed = "pass_allowed",
-    /// A foreign name while the mode is `observe`.
+    /// An unknown name while the mode is `observe`.
     PassObserved = "pass_observed",
-    /// A foreign name within the budget of unknown names.
+    /// An unknown name within the budget of unknown names.
     PassUnknown = "pass_unknown",
-    /// A foreign name while enforcement is off.
+    /// An unknown name while enforcement is off.
     PassUnenforced = "pass_unenforced",
-    /// A foreign name: the segment became a reset for the server's socket.
+    /// An unknown name: the segment became a reset for the server's socket.
     RejectForeignServer = "reject_foreign_server",
-    /// A foreign name: the client was sent a reset.
+    /// An unknown name: the client was sent a reset.
     RejectForeignClient = "reject_foreign_client",
-    /// A foreign name: dropped, the budget of resets being spent.
+    /// An unknown name: dropped, the budget of resets being spent.
     RejectForeignDrop = "reject_foreign_drop",
     /// A name user space denied: the segment became a reset for the server's socket.
     RejectDeniedServer = "reject_denied_server",
@@ -230,7 +230,7 @@ verdicts! {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<GuardSettings>() == 16);
     assert!(size_of::<NameKey>() == 16);
     assert!(size_of::<NameEntry>() == 8);
     assert!(size_of::<DenialEntry>() == 8);
@@ -242,7 +242,7 @@ const _: () = {
 #[cfg(feature = "user")]
 #[expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
 mod user {
-    use super::{DenialEntry, NameEntry, NameKey, PortEntry, Settings, Tally, UnknownBudget};
+    use super::{DenialEntry, GuardSettings, NameEntry, NameKey, PortEntry, Tally, UnknownBudget};
 
     macro_rules! pod {
         ($($name:ty),+) => {$(
@@ -250,5 +250,5 @@ mod user {
             unsafe impl aya::Pod for $name {}
         )+};
     }
-    pod!(Settings, NameKey, NameEntry, DenialEntry, PortEntry, UnknownBudget, Tally);
+    pod!(GuardSettings, NameKey, NameEntry, DenialEntry, PortEntry, UnknownBudget, Tally);
 }

@@ -21,7 +21,7 @@ pub fn exact(key: &NameKey, name: &[u8]) -> u64 {
 /// The hash of a wildcard, under which `NAMES` holds it: `suffix` of `*.example.com` is `example.com`.
 #[must_use]
 pub fn wildcard(key: &NameKey, suffix: &[u8]) -> u64 {
-    NameBuffer::with(suffix).hash(key.k0, key.k1 ^ WILDCARD, Part::Whole)
+    NameBuffer::with(suffix).hash(key.k0, key.k1 ^ WILDCARD, HashedPart::Whole)
 }
 
 /// The bytes of one name, read as words, and which of them are hashed.
@@ -70,14 +70,14 @@ impl NameBuffer {
     #[must_use]
     #[inline]
     pub fn exact(&self, key: &NameKey) -> u64 {
-        self.hash(key.k0, key.k1, Part::Whole)
+        self.hash(key.k0, key.k1, HashedPart::Whole)
     }
 
     /// The hash of what follows the first dot; none when nothing does.
     #[must_use]
     #[inline]
     pub fn wildcard(&self, key: &NameKey) -> Option<u64> {
-        if self.suffix == 0 { None } else { Some(self.hash(key.k0, key.k1 ^ WILDCARD, Part::Suffix)) }
+        if self.suffix == 0 { None } else { Some(self.hash(key.k0, key.k1 ^ WILDCARD, HashedPart::Suffix)) }
     }
 
     /// Whether the first `bytes` are an IP address rather than a name.
@@ -108,10 +108,10 @@ impl NameBuffer {
     }
 
     #[inline(never)]
-    fn hash(&self, k0: u64, k1: u64, part: Part) -> u64 {
+    fn hash(&self, k0: u64, k1: u64, part: HashedPart) -> u64 {
         let from = match part {
-            Part::Whole => 0,
-            Part::Suffix => self.suffix,
+            HashedPart::Whole => 0,
+            HashedPart::Suffix => self.suffix,
         };
         let bytes = self.bytes.wrapping_sub(from) & 0xff;
         let mut sip = SipHash::new(NameKey { k0, k1 });
@@ -158,7 +158,7 @@ impl NameBuffer {
 }
 
 #[derive(Clone, Copy)]
-enum Part {
+enum HashedPart {
     Whole,
     Suffix,
 }

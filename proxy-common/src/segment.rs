@@ -4,7 +4,7 @@
 //! Invariants: never panics and never reads a length it has not checked (`any_bytes_are_walked_without_a_panic`);
 //! padding behind the datagram is not payload (`ethernet_padding_is_not_payload`).
 
-use crate::source::Source;
+use crate::source::ByteSource;
 
 /// A TCP segment and where it lies in its frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ impl Segment {
     /// # Errors
     /// Says why there is none to be judged.
     #[inline]
-    pub fn find<S: Source + ?Sized>(frame: &S) -> Result<Self, Unjudged> {
+    pub fn find<S: ByteSource + ?Sized>(frame: &S) -> Result<Self, Unjudged> {
         let (protocol, network_offset) = skip_ethernet(frame)?;
         let datagram = match protocol {
             IPV4 => walk_ipv4(frame, network_offset)?,
@@ -99,7 +99,7 @@ struct Datagram {
 }
 
 #[inline]
-fn skip_ethernet<S: Source + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudged> {
+fn skip_ethernet<S: ByteSource + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudged> {
     let mut protocol = load_u16(frame, ETHERTYPE_OFFSET)?;
     let mut offset = ETHERNET_BYTES;
     for _ in 0..MAX_VLAN_TAGS {
@@ -113,7 +113,7 @@ fn skip_ethernet<S: Source + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudged> 
 }
 
 #[inline]
-fn walk_ipv4<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
+fn walk_ipv4<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
     let header: [u8; 12] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
     let [version_and_words, _, total_high, total_low, _, _, fragment_high, fragment_low, _, protocol, _, _] =
         header;
@@ -135,7 +135,7 @@ fn walk_ipv4<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unj
 }
 
 #[inline]
-fn walk_ipv6<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
+fn walk_ipv6<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
     let header: [u8; 8] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
     let [version, _, _, _, length_high, length_low, mut next, _] = header;
     let mut content = offset + IPV6_BYTES;
@@ -165,7 +165,7 @@ fn walk_ipv6<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unj
 }
 
 #[inline]
-fn walk_tcp<S: Source + ?Sized>(
+fn walk_tcp<S: ByteSource + ?Sized>(
     frame: &S,
     network_offset: u32,
     datagram: Datagram,
@@ -195,7 +195,7 @@ fn walk_tcp<S: Source + ?Sized>(
 }
 
 #[inline]
-fn load_u16<S: Source + ?Sized>(frame: &S, offset: u32) -> Result<u16, Unjudged> {
+fn load_u16<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<u16, Unjudged> {
     frame.load(offset).map(u16::from_be_bytes).ok_or(Unjudged::Unparsed)
 }
 

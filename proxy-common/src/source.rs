@@ -8,7 +8,7 @@ use core::ops::ControlFlow;
 use crate::name_hash::NameBuffer;
 
 /// A run of bytes that is read by copying.
-pub trait Source {
+pub trait ByteSource {
     /// How many bytes there are.
     fn size(&self) -> u32;
 
@@ -35,7 +35,7 @@ pub trait Source {
     }
 }
 
-impl Source for [u8] {
+impl ByteSource for [u8] {
     fn size(&self) -> u32 {
         u32::try_from(self.len()).unwrap_or(u32::MAX)
     }
@@ -57,13 +57,13 @@ impl Source for [u8] {
 }
 
 /// A part of another source, such as the payload of a packet.
-pub struct Window<'a, S: ?Sized> {
+pub struct SourceWindow<'a, S: ?Sized> {
     source: &'a S,
     start: u32,
     size: u32,
 }
 
-impl<'a, S: Source + ?Sized> Window<'a, S> {
+impl<'a, S: ByteSource + ?Sized> SourceWindow<'a, S> {
     /// `size` bytes from `start`; what of it lies beyond the end of `source` cannot be read.
     #[inline]
     pub const fn new(source: &'a S, start: u32, size: u32) -> Self {
@@ -77,7 +77,7 @@ impl<'a, S: Source + ?Sized> Window<'a, S> {
     }
 }
 
-impl<S: Source + ?Sized> Source for Window<'_, S> {
+impl<S: ByteSource + ?Sized> ByteSource for SourceWindow<'_, S> {
     #[inline]
     fn size(&self) -> u32 {
         self.size
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn reads_beyond_the_end_are_none() {
         let bytes: &[u8] = &[1, 2, 3, 4];
-        let window = Window::new(bytes, 1, 2);
+        let window = SourceWindow::new(bytes, 1, 2);
         assert_eq!(bytes.load::<2>(2), Some([3, 4]));
         assert_eq!(bytes.load::<2>(3), None);
         assert_eq!(bytes.load_number(1, 3), Some(0x02_03_04));
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(window.load::<2>(0), Some([2, 3]));
         assert_eq!(window.load::<2>(1), None, "four bytes are there, but two belong to the window");
         assert_eq!(window.load_number(u32::MAX, 2), None);
-        assert_eq!(Window::new(bytes, 3, 9).load::<2>(0), None);
+        assert_eq!(SourceWindow::new(bytes, 3, 9).load::<2>(0), None);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
                 turns += 1;
                 if turns == breaks_in { Break(()) } else { Continue(()) }
             };
-            Window::new(bytes, 0, 0).repeat(most, turn);
+            SourceWindow::new(bytes, 0, 0).repeat(most, turn);
             assert_eq!(turns, taken, "at most {most}, a break in turn {breaks_in}");
         }
     }

@@ -8,10 +8,10 @@
 #![expect(missing_docs, unreachable_pub, reason = "the entry point is what the macro makes of it")]
 #![feature(asm_experimental_arch)]
 
+mod bpf_loop;
 mod packet;
 mod reject;
 mod tables;
-mod turns;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::xdp;
@@ -20,14 +20,14 @@ use proxy_common::decide::{Decision, decide};
 use proxy_common::maps::Verdict;
 
 use crate::packet::Packet;
-use crate::tables::Maps;
+use crate::tables::KernelMaps;
 
 /// Judges a packet.
 #[xdp(frags)]
 pub fn guard(context: XdpContext) -> u32 {
     let packet = Packet::new(&context);
     let Some(scratch) = tables::scratch() else { return XDP_PASS };
-    let (verdict, action) = match decide(&packet, &Maps, scratch) {
+    let (verdict, action) = match decide(&packet, &KernelMaps, scratch) {
         Decision::Pass(verdict) => (verdict, XDP_PASS),
         Decision::Reject(cause, segment) => {
             let rejection = reject::reject(&packet, &segment);

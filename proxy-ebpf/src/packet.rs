@@ -11,9 +11,9 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use proxy_common::name_hash::NameBuffer;
-use proxy_common::source::Source;
+use proxy_common::source::ByteSource;
 
-use crate::turns;
+use crate::bpf_loop;
 
 /// A packet as it was received.
 pub(crate) struct Packet {
@@ -55,7 +55,7 @@ impl Packet {
     }
 }
 
-impl Source for Packet {
+impl ByteSource for Packet {
     #[inline]
     fn size(&self) -> u32 {
         self.bytes
@@ -95,7 +95,7 @@ impl Source for Packet {
 
     #[inline]
     fn repeat(&self, most: u32, turn: impl FnMut() -> ControlFlow<()>) {
-        turns::repeat(most, turn);
+        bpf_loop::repeat(most, turn);
     }
 }
 

@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
 use proxy_common::maps::Rejection;
 use proxy_common::reset;
 use proxy_common::segment::{Family, Segment};
-use proxy_common::source::Source;
+use proxy_common::source::ByteSource;
 
 use crate::packet::Packet;
 use crate::tables;
@@ -72,7 +72,7 @@ fn is_held<const N: usize>(packet: &Packet, tuple: &Tuple<N>) -> bool {
     }
     // SAFETY: not null, and held until it is released below.
     let state = unsafe { (*socket).state };
-    // SAFETY: the reference was taken above and is given back once.
+    // SAFETY: the reference was taken above and is released once.
     unsafe { bpf_sk_release(socket.cast()) };
     state != TCP_LISTEN
 }

@@ -5,14 +5,14 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use proxy_common::budget::Rate;
-use proxy_common::decide::{Scratch, Tables};
+use proxy_common::budget::BudgetRate;
+use proxy_common::decide::{GuardTables, Scratch};
 use proxy_common::maps::{
-    DenialEntry, NameEntry, NameKey, PortEntry, Settings, Tally, UnknownBudget, Verdict,
+    DenialEntry, GuardSettings, NameEntry, NameKey, PortEntry, Tally, UnknownBudget, Verdict,
 };
 
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+static SETTINGS: Array<GuardSettings> = Array::with_max_entries(1, 0);
 #[map]
 static ENFORCE_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
@@ -34,9 +34,9 @@ static RESET_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// The maps as the judgement reads them.
-pub(crate) struct Maps;
+pub(crate) struct KernelMaps;
 
-impl Tables for Maps {
+impl GuardTables for KernelMaps {
     #[inline]
     fn port(&self, port: u16) -> Option<PortEntry> {
         // SAFETY: user space replaces whole entries, and a torn `u32` does not exist.
@@ -44,9 +44,9 @@ impl Tables for Maps {
     }
 
     #[inline]
-    fn settings(&self) -> Settings {
-        const OFF: Settings =
-            Settings { mode: 0, unknown_per_second: 0, unknown_burst: 0, resets_per_second: 0 };
+    fn settings(&self) -> GuardSettings {
+        const OFF: GuardSettings =
+            GuardSettings { mode: 0, unknown_per_second: 0, unknown_burst: 0, resets_per_second: 0 };
         SETTINGS.get(0).copied().unwrap_or(OFF)
     }
 
@@ -77,7 +77,7 @@ impl Tables for Maps {
     }
 
     #[inline]
-    fn take_unknown(&self, rate: Rate, now_ns: u64) -> bool {
+    fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool {
         // Two CPUs may take the same one: the budget bounds a flood, it counts nothing.
         UNKNOWN_BUDGET.get_ptr_mut(0).is_some_and(|budget| take(rate, budget.cast(), now_ns))
     }
@@ -85,8 +85,8 @@ impl Tables for Maps {
 
 /// Takes one reset from this CPU's budget.
 pub(crate) fn take_reset() -> bool {
-    let per_second = Maps.settings().resets_per_second;
-    let rate = Rate { per_second, burst: per_second };
+    let per_second = KernelMaps.settings().resets_per_second;
+    let rate = BudgetRate { per_second, burst: per_second };
     RESET_BUDGET.get_ptr_mut(0).is_some_and(|budget| take(rate, budget, now_ns()))
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
 }
 
 #[inline]
-fn take(rate: Rate, budget: *mut u64, now_ns: u64) -> bool {
+fn take(rate: BudgetRate, budget: *mut u64, now_ns: u64) -> bool {
     // SAFETY: an aligned `u64` in a map value.
     let arrival_ns = unsafe { budget.read_volatile() };
     let Some(next_ns) = rate.take(arrival_ns, now_ns) else { return false };

@@ -10,7 +10,7 @@ pub type Allocator = mimalloc::MiMalloc;
 /// The allocator itself.
 pub const ALLOCATOR: Allocator = mimalloc::MiMalloc;
 
-/// Has the calling thread give back what it has freed.
+/// Has the calling thread release what it has freed.
 #[expect(unsafe_code, reason = "the allocator's own function, which its crate only declares")]
 pub(crate) fn release_freed() {
     // SAFETY: `mi_collect` may be called at any time by any thread, whoever made the memory; it touches free memory only.

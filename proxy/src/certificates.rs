@@ -16,16 +16,16 @@ mod cache;
 mod challenges;
 mod choice;
 mod failure;
-mod flights;
 mod follow;
 mod hourly;
 mod internal;
 mod issue;
 mod key;
+mod keyed_chain;
 pub mod listing;
 mod metrics;
-mod pair;
 mod renewal;
+mod single_flight;
 mod slot;
 mod step;
 
@@ -53,15 +53,15 @@ use crate::{
 use acme::Acme;
 use cache::Cache;
 use challenges::Challenges;
-use flights::{Flights, Seat};
 use hourly::Hourly;
 use internal::Internal;
-use metrics::{Ended, Metrics};
-use step::Errand;
+use metrics::{CertificateMetrics, WaitEnd};
+use single_flight::{SingleFlight, Waiter};
+use step::Purpose;
 
 /// Why there is no certificate for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum CertificateRefusal {
     /// Permission was denied.
     #[error("the name is not allowed")]
     Denied,
@@ -84,7 +84,7 @@ pub enum Refusal {
 
 /// Why certificates cannot be had at all.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum CertificatesStartError {
     /// A CA.
     #[error(transparent)]
     Acme(#[from] AcmeError),
@@ -99,12 +99,12 @@ pub enum StartError {
 /// Certificates of the process; cheap to clone, callable from any runtime.
 #[derive(Clone)]
 pub struct Certificates {
-    inner: Arc<Inner>,
+    inner: Arc<CertificatesInner>,
     _tasks: Arc<Tasks>,
 }
 
-struct Inner {
-    config: config::Certificates,
+struct CertificatesInner {
+    config: config::CertificatesConfig,
     store: Store,
     domains: Domains,
     control: Handle,
@@ -112,16 +112,16 @@ struct Inner {
     issuer_keys: Vec<IssuerKey>,
     root: Option<Root>,
     cache: Cache,
-    flights: Arc<Flights>,
+    single_flight: Arc<SingleFlight>,
     challenges: Challenges,
     /// Refusals a moment old, so that those who come again at once cost nothing.
-    refusals: moka::sync::Cache<(ServerName, Errand), Refusal>,
+    refusals: moka::sync::Cache<(ServerName, Purpose), CertificateRefusal>,
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
     warned: Hourly,
     /// Budgets of orders that were found spent a moment ago.
     spent: moka::sync::Cache<String, ()>,
-    metrics: Metrics,
+    metrics: CertificateMetrics,
 }
 
 /// Who issues certificates, in order of preference.
@@ -141,17 +141,17 @@ impl Certificates {
         domains: &Domains,
         control: &Handle,
         registry: &Registry,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, CertificatesStartError> {
         let certificates = &config.certificates;
         let (issuers, root) = issuers(certificates, store, &config.state_directory)?;
         let issuer_keys = listing::issuer_keys(certificates);
-        let metrics = Metrics::register(registry)?;
-        let inner = Arc::new(Inner {
+        let metrics = CertificateMetrics::register(registry)?;
+        let inner = Arc::new(CertificatesInner {
             store: store.clone(),
             domains: domains.clone(),
             control: control.clone(),
             cache: Cache::new(certificates.cached),
-            flights: Arc::new(Flights::new(certificates.waiters_per_name, certificates.waiters)),
+            single_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
             challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
             refusals: remembering(REFUSED_FOR),
             unrecorded: remembering(FORGOTTEN_AFTER),
@@ -189,11 +189,11 @@ impl Certificates {
         name: &ServerName,
         permission: &Permission,
         from: IpAddr,
-    ) -> Result<Arc<Slot>, Refusal> {
-        let errand = match permission {
-            Permission::Allow(_) => Errand::Obtain,
-            Permission::Unknown(_) => Errand::Load,
-            Permission::Deny(_) => return Err(Refusal::Denied),
+    ) -> Result<Arc<Slot>, CertificateRefusal> {
+        let purpose = match permission {
+            Permission::Allow(_) => Purpose::Obtain,
+            Permission::Unknown(_) => Purpose::Load,
+            Permission::Deny(_) => return Err(CertificateRefusal::Denied),
         };
         if let Some(slot) = self.cached(name) {
             return Ok(slot);
@@ -202,21 +202,21 @@ impl Certificates {
             return Ok(slot);
         }
         if !permission.allows_reads() {
-            return Err(Refusal::Unknown);
+            return Err(CertificateRefusal::Unknown);
         }
         // Below a wildcard anybody makes up labels, each a read of the table: not beyond the budget of look-ups.
         if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(from) {
-            return Err(Refusal::Unknown);
+            return Err(CertificateRefusal::Unknown);
         }
         let began = Instant::now();
-        let outcome = self.inner.wait(name, errand, from).await;
-        // Another errand may have brought one meanwhile: what can be presented is.
+        let outcome = self.inner.wait(name, purpose, from).await;
+        // Another purpose may have brought one meanwhile: what can be presented is.
         let outcome = match outcome {
-            Err(refusal) if refusal != Refusal::Denied => self.cached(name).ok_or(refusal),
+            Err(refusal) if refusal != CertificateRefusal::Denied => self.cached(name).ok_or(refusal),
             outcome => outcome,
         };
         self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
-        self.inner.metrics.obtained.bump(Ended::of(&outcome));
+        self.inner.metrics.obtained.bump(WaitEnd::of(&outcome));
         outcome
     }
 
@@ -263,55 +263,60 @@ impl Certificates {
     }
 }
 
-impl Inner {
+impl CertificatesInner {
     async fn wait(
         self: &Arc<Self>,
         name: &ServerName,
-        errand: Errand,
+        purpose: Purpose,
         from: IpAddr,
-    ) -> Result<Arc<Slot>, Refusal> {
-        if let Some(refusal) = self.refusals.get(&(name.clone(), errand)) {
+    ) -> Result<Arc<Slot>, CertificateRefusal> {
+        if let Some(refusal) = self.refusals.get(&(name.clone(), purpose)) {
             return Err(refusal);
         }
         // Of a name in doubt only the table can tell, and strangers must not choose how often it is asked.
-        if errand == Errand::Load && !self.domains.admits_lookup(from) {
-            return Err(Refusal::Unknown);
+        if purpose == Purpose::Load && !self.domains.admits_lookup(from) {
+            return Err(CertificateRefusal::Unknown);
         }
-        let seat = self.fly(name, errand, Some(from))?;
+        let waiter = self.join_or_start(name, purpose, Some(from))?;
         self.measure_waiters();
-        let outcome = tokio::time::timeout(*self.config.wait, seat.outcome()).await;
+        let outcome = tokio::time::timeout(*self.config.wait, waiter.outcome()).await;
         self.measure_waiters();
-        outcome.unwrap_or(Err(Refusal::Slow))
+        outcome.unwrap_or(Err(CertificateRefusal::Slow))
     }
 
     /// A seat in the flight of `name`, which begins on the control runtime if there is none.
-    fn fly(
+    fn join_or_start(
         self: &Arc<Self>,
         name: &ServerName,
-        errand: Errand,
+        purpose: Purpose,
         from: Option<IpAddr>,
-    ) -> Result<Seat, Refusal> {
-        let route = (name.clone(), errand);
-        self.flights.join(&route, |landing| {
+    ) -> Result<Waiter, CertificateRefusal> {
+        let route = (name.clone(), purpose);
+        self.single_flight.join(&route, |completion| {
             let (inner, route) = (Arc::clone(self), route.clone());
             self.control.spawn(async move {
                 inner.metrics.in_flight.inc();
-                let outcome = issue::run(&inner, &route.0, errand, from).await;
+                let outcome = issue::run(&inner, &route.0, purpose, from).await;
                 inner.metrics.in_flight.dec();
                 inner.remember(&route, outcome.as_ref().err().copied());
                 inner.measure();
-                landing.land(outcome);
+                completion.land(outcome);
             });
         })
     }
 
     /// What an operator may change at any moment (permission) or a moment later (a lease) is asked again.
-    fn remember(&self, route: &flights::Route, refusal: Option<Refusal>) {
+    fn remember(&self, route: &single_flight::FlightKey, refusal: Option<CertificateRefusal>) {
         match refusal {
-            Some(refusal @ (Refusal::BackingOff | Refusal::Failed | Refusal::Unknown)) => {
+            Some(
+                refusal @ (CertificateRefusal::BackingOff
+                | CertificateRefusal::Failed
+                | CertificateRefusal::Unknown),
+            ) => {
                 self.refusals.insert(route.clone(), refusal);
             }
-            None | Some(Refusal::Denied | Refusal::Busy | Refusal::Slow) => {}
+            None | Some(CertificateRefusal::Denied | CertificateRefusal::Busy | CertificateRefusal::Slow) => {
+            }
         }
     }
 
@@ -325,7 +330,7 @@ impl Inner {
     }
 
     fn measure_waiters(&self) {
-        self.metrics.waiters.set(i64::try_from(self.flights.waiters()).unwrap_or(i64::MAX));
+        self.metrics.waiters.set(i64::try_from(self.single_flight.waiters()).unwrap_or(i64::MAX));
     }
 }
 
@@ -346,7 +351,7 @@ impl Issuer {
 }
 
 impl Tasks {
-    fn spawn(inner: &Arc<Inner>) -> Self {
+    fn spawn(inner: &Arc<CertificatesInner>) -> Self {
         let issuers = inner.issuers.iter().filter_map(Issuer::acme).cloned();
         let checks = issuers.map(|acme| inner.control.spawn(async move { acme.check_account_key().await }));
         let lasting = [
@@ -376,10 +381,10 @@ impl Drop for Tasks {
 }
 
 fn issuers(
-    config: &config::Certificates,
+    config: &config::CertificatesConfig,
     store: &Store,
     state_directory: &Path,
-) -> Result<(Vec<Issuer>, Option<Root>), StartError> {
+) -> Result<(Vec<Issuer>, Option<Root>), CertificatesStartError> {
     if config.issuers.is_empty() {
         let (internal, root) = Internal::open(state_directory, *config.internal_life, SystemTime::now())?;
         return Ok((vec![Issuer::Internal(Box::new(internal))], Some(root)));

@@ -10,7 +10,7 @@ mod columns;
 mod doctor;
 mod domain;
 mod error;
-mod papers;
+mod man_pages;
 mod reload;
 mod status;
 
@@ -25,10 +25,10 @@ use clap::Parser;
 
 use crate::{
     config::{self, Config, ConfigError, Loaded},
-    control::whole,
+    control::error_chain,
+    ec2::IdentitySource,
     guard::Guard,
-    instance::Source,
-    parameter, run,
+    run, ssm,
     store::{Store, tables},
 };
 
@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             error.report();
             if let Command::Run = arguments.command {
-                run::last_words(&whole(&error));
+                run::last_words(&error_chain(&error));
             }
             error.exit_code()
         }
@@ -67,7 +67,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))
         }
-        Command::Papers { directory } => papers::papers(directory),
+        Command::Papers { directory } => man_pages::papers(directory),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
     }
@@ -82,7 +82,7 @@ fn load(arguments: &Arguments) -> Result<Loaded, CommandError> {
 fn find(arguments: &Arguments) -> Result<Loaded, CommandError> {
     let (loaded, unread) = without_parameter(arguments, load(arguments))?;
     if let Some(error) = unread {
-        eprintln!("gatehouse: {}; going on without it", whole(&error));
+        eprintln!("gatehouse: {}; going on without it", error_chain(&error));
     }
     Ok(loaded)
 }
@@ -104,7 +104,7 @@ fn without_parameter(
 async fn read(named: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     let mut gathered = config::gather(named.as_deref(), std::env::vars_os())?;
     if let Some(wanted) = gathered.wanted()? {
-        let text = parameter::read(&wanted).await.map_err(|fault| wanted.unreadable(fault))?;
+        let text = ssm::read(&wanted).await.map_err(|fault| wanted.unreadable(fault))?;
         gathered.lay(&wanted.name, text)?;
     }
     gathered.settings()
@@ -120,7 +120,7 @@ fn asking<T>(answer: impl Future<Output = Result<T, CommandError>>) -> Result<T,
 }
 
 /// Writes `answer` as JSON, or as `text` makes it.
-fn tell<T: serde::Serialize>(
+fn print<T: serde::Serialize>(
     form: Form,
     answer: &T,
     text: impl FnOnce(&T) -> String,
@@ -148,7 +148,8 @@ fn validate(loaded: &Loaded) -> Result<(), CommandError> {
 }
 
 async fn create_tables(config: &Config) -> Result<(), CommandError> {
-    let store = Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory).await?;
+    let store =
+        Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory).await?;
     tables::create(&store).await?;
     let names = store.tables();
     let tables = format!("{}, {}, {}", names.certificates, names.domains, names.state);

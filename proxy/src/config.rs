@@ -1,5 +1,5 @@
 //! Settings: TOML files, a parameter's value and environment, read once into one validated [`Config`].
-//! Not here: how a parameter is read (`parameter`), what settings lead to. Every other room is handed its section.
+//! Not here: how a parameter is read (`ssm`), what settings lead to. Every other module is handed its section.
 //! Invariants: a setting is declared once, with type, default and help, and reading, errors, the sample file and the
 //! reference follow from that declaration (`checked_in_sample_is_the_declaration`, `readme_table_is_the_declaration`);
 //! what a file or variable says is used or refused, never passed over (`whatever_is_wrong_is_named_with_a_remedy`).
@@ -8,30 +8,30 @@ mod difference;
 mod environment;
 mod error;
 mod layer;
-mod live;
-mod nearest;
-mod paper;
 mod parameter;
-mod plain;
 mod quantity;
 mod read;
+mod reference;
+mod reloadable;
+mod suggest;
+mod toml_errors;
 #[macro_use]
 mod section;
+mod enums;
 mod sections;
 mod validate;
-mod words;
 
 pub use difference::{difference, merge};
-pub use error::{At, ConfigError, Place, Problem, WrongValue};
-pub use live::Live;
-pub use paper::{reference, sample};
-pub use parameter::{ParameterName, Wanted};
+pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint};
+pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
+pub use parameter::{ParameterName, ParameterReference};
 pub use quantity::{ByteSize, Span};
 pub use read::{Gathered, Loaded, gather};
+pub use reference::{reference, sample};
+pub use reloadable::Reloadable;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    Certificates, Config, Control, Domains, Guard, Instance, Issuer, Limits, Listen, Log, StaticDomain,
-    Store, Upstream, Worker,
+    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
+    LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, UpstreamConfig, WorkerConfig,
 };
 pub(crate) use validate::MAX_ISSUERS;
-pub use words::{Attach, Endpoint, GuardMode, Io, LogFormat, Metadata};

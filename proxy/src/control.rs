@@ -5,8 +5,8 @@
 
 mod api;
 mod client;
+mod context;
 mod exposition;
-mod instance;
 mod reload;
 mod route;
 mod server;
@@ -19,10 +19,10 @@ use std::{net::SocketAddr, sync::Arc};
 use prometheus::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-pub(crate) use api::whole;
-pub use client::{Client, ClientError};
-pub use instance::{Identity, Instance};
-pub use reload::{Asked, Asks, Reload};
+pub(crate) use api::error_chain;
+pub use client::{ClientError, ControlClient};
+pub use context::{ControlContext, RunFacts};
+pub use reload::{Asked, Reload, ReloadRequests};
 pub use socket::{ControlSocket, SocketError};
 
 /// The doors while they are open.
@@ -34,7 +34,7 @@ impl Control {
     /// Answers on `socket` for `instance`, and on `metrics` for `registry`. Call it on the control runtime.
     pub fn open(
         socket: &ControlSocket,
-        instance: Arc<Instance>,
+        instance: Arc<ControlContext>,
         metrics: Option<TcpListener>,
         registry: &Registry,
     ) -> std::io::Result<Self> {

@@ -5,17 +5,17 @@
 //! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
 //! (`a_table_that_is_down_denies_nothing`); its names keep their last entries (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
-mod answers;
 mod ask;
 mod budget;
 pub mod change;
 mod feed;
-mod flight;
 mod last_known;
-mod ledger;
 mod lookup;
 mod metrics;
+mod name_registry;
 mod patterns;
+mod pending_lookups;
+mod permission_cache;
 mod shards;
 mod snapshot;
 
@@ -42,28 +42,28 @@ pub use patterns::{Delta, Patterns};
 use crate::{
     config,
     name::{Pattern, ServerName},
-    store::{Store, StoreError, domain_table::Record},
+    store::{Store, StoreError, domain_table::DomainRecord},
     target::Target,
 };
-use answers::{Age, Answers, Lives};
 use ask::Ask;
 use budget::Budgets;
 use feed::Feed;
-use flight::Flights;
 use last_known::LastKnown;
-use ledger::{Ledger, Lists};
-use metrics::{Metrics, Said};
-use snapshot::{Found, Snapshot};
+use metrics::{DomainMetrics, PermissionResult};
+use name_registry::{Lists, NameRegistry};
+use pending_lookups::PendingLookups;
+use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
+use snapshot::{Snapshot, SnapshotMatch};
 
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
 pub enum Permission {
     /// It may.
-    Allow(Arc<Site>),
+    Allow(Arc<DomainEntry>),
     /// It may not.
     Deny(Denial),
     /// Its source is down or the budget of look-ups is spent: a valid certificate may be served, nothing ordered.
-    Unknown(Doubt),
+    Unknown(UnknownReason),
 }
 
 impl Permission {
@@ -71,19 +71,19 @@ impl Permission {
     /// that has spent it must not begin to spend another at the next table.
     #[must_use]
     pub fn allows_reads(&self) -> bool {
-        !matches!(self, Self::Deny(_) | Self::Unknown(Doubt::BudgetSpent))
+        !matches!(self, Self::Deny(_) | Self::Unknown(UnknownReason::BudgetSpent))
     }
 
     /// Whether a wildcard allows the name, and so any label beside it.
     #[must_use]
     pub fn is_of_wildcard(&self) -> bool {
-        matches!(self, Self::Allow(site) if matches!(site.pattern, Pattern::Wildcard(_)))
+        matches!(self, Self::Allow(domain_entry) if matches!(domain_entry.pattern, Pattern::Wildcard(_)))
     }
 }
 
 /// A domain entry as the data plane needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
+pub struct DomainEntry {
     /// What it covers.
     pub pattern: Pattern,
     /// Its own target; absent, the default.
@@ -91,7 +91,7 @@ pub struct Site {
     /// Whose it is.
     pub tenant: Arc<str>,
     /// Where it is from.
-    pub source: Source,
+    pub source: PermissionSource,
     /// The table's optimistic lock; 0 for other sources.
     pub version: u64,
     /// `changed_at` of its item, microseconds since the epoch, so that a name new to the fleet can be told from an old one; 0 for other sources.
@@ -100,7 +100,7 @@ pub struct Site {
 
 /// Sources of permission in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PermissionSource {
     /// The configuration.
     Static,
     /// The domains table.
@@ -120,7 +120,7 @@ pub enum Denial {
 
 /// Why nothing can be said of a name now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum UnknownReason {
     /// The table did not answer, or its item cannot be understood.
     SourceDown,
     /// No list holds the name, and the ask endpoint did not answer.
@@ -149,7 +149,7 @@ pub struct Denied {
 
 /// How far the lists were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum ListingProgress {
     /// The table is being read for the first time.
     Loading,
     /// Every list was read whole.
@@ -160,7 +160,7 @@ pub enum Progress {
 
 /// Why permission cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum DomainsStartError {
     /// The ask endpoint.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -172,12 +172,12 @@ pub enum StartError {
 /// Permission and routing of the process; cheap to clone, callable from any runtime.
 #[derive(Clone)]
 pub struct Domains {
-    inner: Arc<Inner>,
+    inner: Arc<DomainsInner>,
     _feed: Option<Arc<Feed>>,
 }
 
-struct Inner {
-    config: config::Domains,
+struct DomainsInner {
+    config: config::DomainsConfig,
     /// The list of the settings; it may be replaced.
     listed: ArcSwap<Vec<config::StaticDomain>>,
     /// Whether that list was replaced since the table was last read whole.
@@ -185,37 +185,37 @@ struct Inner {
     control: Handle,
     table: Option<Store>,
     ask: ArcSwapOption<Ask>,
-    ledger: Ledger,
-    answers: Answers,
+    registry: NameRegistry,
+    answers: PermissionCache,
     last_known: LastKnown,
-    flights: Flights,
+    flights: PendingLookups,
     revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
-    progress: watch::Sender<Progress>,
-    metrics: Metrics,
+    progress: watch::Sender<ListingProgress>,
+    metrics: DomainMetrics,
 }
 
 impl Domains {
     /// Serves the static list at once and reads the table in the background, on `control`.
     pub fn start(
-        config: &config::Domains,
+        config: &config::DomainsConfig,
         store: &Store,
         control: &Handle,
         registry: &Registry,
-    ) -> Result<Self, StartError> {
-        let metrics = Metrics::register(registry)?;
+    ) -> Result<Self, DomainsStartError> {
+        let metrics = DomainMetrics::register(registry)?;
         let table = config.table.then(|| store.clone());
         let (lists, progress) = match table {
-            Some(_) => (Lists::Partial, Progress::Loading),
-            None => (Lists::Whole, Progress::Loaded),
+            Some(_) => (Lists::Partial, ListingProgress::Loading),
+            None => (Lists::Whole, ListingProgress::Loaded),
         };
-        metrics.loaded.set(i64::from(progress == Progress::Loaded));
+        metrics.loaded.set(i64::from(progress == ListingProgress::Loaded));
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
         let budgets = Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second);
-        let inner = Arc::new(Inner {
-            ledger: Ledger::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
-            answers: Answers::new(Lives {
+        let inner = Arc::new(DomainsInner {
+            registry: NameRegistry::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
+            answers: PermissionCache::new(CacheLifetimes {
                 allow: *config.allow_ttl,
                 stale: *config.stale_ttl,
                 deny: *config.deny_ttl,
@@ -227,7 +227,7 @@ impl Domains {
             control: control.clone(),
             table: table.clone(),
             ask: ArcSwapOption::from(ask.map(Arc::new)),
-            flights: Flights::default(),
+            flights: PendingLookups::default(),
             revalidations: Arc::new(Semaphore::new(REVALIDATIONS)),
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
@@ -244,7 +244,7 @@ impl Domains {
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
         let now = Instant::now();
         let (permission, age) = self.inner.known(name, now)?;
-        if age == Age::Stale {
+        if age == Freshness::Stale {
             self.inner.revalidate(name, now);
         }
         Some(permission)
@@ -261,23 +261,25 @@ impl Domains {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
         let asked = self.inner.control.spawn(async move {
             let permission = inner.permission(&name, from).await;
-            inner.metrics.said.bump(Said::of(&permission));
+            inner.metrics.said.bump(PermissionResult::of(&permission));
             permission
         });
         // It ends without an answer when the control runtime does.
-        asked.await.unwrap_or(Permission::Unknown(Doubt::SourceDown))
+        asked.await.unwrap_or(Permission::Unknown(UnknownReason::SourceDown))
     }
 
     /// By which entry a name is served while [`Permission::Unknown`] is all that can be said of it: the one that last allowed it.
     /// `None` where nothing tells whose it is; then it must reach nobody's target.
     #[must_use]
-    pub fn last_known(&self, name: &ServerName, doubt: Doubt) -> Option<Arc<Site>> {
-        match (self.inner.ledger.find(name), doubt) {
-            (Found::Served(site), _) => Some(site),
-            (Found::Withdrawn, _) => None,
-            (Found::Nothing, Doubt::SourceDown | Doubt::BudgetSpent) => self.inner.last_known.get(name),
+    pub fn last_known(&self, name: &ServerName, unknown_reason: UnknownReason) -> Option<Arc<DomainEntry>> {
+        match (self.inner.registry.find(name), unknown_reason) {
+            (SnapshotMatch::Served(domain_entry), _) => Some(domain_entry),
+            (SnapshotMatch::Withdrawn, _) => None,
+            (SnapshotMatch::Nothing, UnknownReason::SourceDown | UnknownReason::BudgetSpent) => {
+                self.inner.last_known.get(name)
+            }
             // The table was read and holds no entry: whatever the endpoint would say, it names no target.
-            (Found::Nothing, Doubt::AskDown) => {
+            (SnapshotMatch::Nothing, UnknownReason::AskDown) => {
                 Some(self.inner.last_known.get(name).unwrap_or_else(|| Arc::new(lookup::asked_site(name))))
             }
         }
@@ -308,7 +310,7 @@ impl Domains {
     /// The allowed names, and each change of them.
     #[must_use]
     pub fn names(&self) -> watch::Receiver<NameSet> {
-        self.inner.ledger.names()
+        self.inner.registry.names()
     }
 
     /// Denials as they happen.
@@ -319,17 +321,17 @@ impl Domains {
 
     /// How far the lists were read, and each change of it.
     #[must_use]
-    pub fn progress(&self) -> watch::Receiver<Progress> {
+    pub fn progress(&self) -> watch::Receiver<ListingProgress> {
         self.inner.progress.subscribe()
     }
 
     /// Waits until the lists were read or are known to be out of reach, for at most `limit`.
-    pub async fn settled(&self, limit: Duration) -> Progress {
+    pub async fn settled(&self, limit: Duration) -> ListingProgress {
         let mut progress = self.progress();
-        let settled = progress.wait_for(|progress| *progress != Progress::Loading);
+        let settled = progress.wait_for(|progress| *progress != ListingProgress::Loading);
         match tokio::time::timeout(limit, settled).await {
             Ok(Ok(progress)) => *progress,
-            Ok(Err(_)) | Err(_) => Progress::Loading,
+            Ok(Err(_)) | Err(_) => ListingProgress::Loading,
         }
     }
 
@@ -358,11 +360,11 @@ impl Domains {
     }
 
     /// Follows `config` in what may change while it is in use: the static list and the ask endpoint.
-    pub fn reconfigure(&self, config: &config::Domains) -> Result<(), AskError> {
+    pub fn reconfigure(&self, config: &config::DomainsConfig) -> Result<(), AskError> {
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
         self.inner.ask.store(ask.map(Arc::new));
         if **self.inner.listed.load() != config.r#static {
-            self.inner.ledger.relist(&config.r#static);
+            self.inner.registry.relist(&config.r#static);
             self.inner.relisted.store(true, Ordering::Release);
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }
@@ -370,7 +372,7 @@ impl Domains {
     }
 
     fn changeable(&self, pattern: &Pattern) -> Result<Store, ChangeError> {
-        if self.inner.ledger.snapshot().is_static(pattern) {
+        if self.inner.registry.snapshot().is_static(pattern) {
             return Err(ChangeError::Static(pattern.clone()));
         }
         self.inner.table.clone().ok_or(ChangeError::TableOff)
@@ -378,18 +380,18 @@ impl Domains {
 
     async fn apply(
         &self,
-        change: impl Future<Output = Result<Record, ChangeError>> + Send + 'static,
+        change: impl Future<Output = Result<DomainRecord, ChangeError>> + Send + 'static,
     ) -> Result<u64, ChangeError> {
         let inner = Arc::clone(&self.inner);
         let changed = self.inner.control.spawn(async move {
             let record = change.await?;
-            Ok(inner.ledger.apply(std::slice::from_ref(&record)))
+            Ok(inner.registry.apply(std::slice::from_ref(&record)))
         });
         changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
     }
 }
 
-impl Progress {
+impl ListingProgress {
     /// A first reading failed; later failures take nothing away.
     fn fail(&mut self) -> bool {
         let loading = *self == Self::Loading;

@@ -10,11 +10,11 @@ mod authority;
 mod body;
 mod cleartext;
 mod metrics;
-pub(crate) mod pace;
+pub(crate) mod min_rate;
 mod page;
-mod record;
 mod refusal;
 mod relay;
+mod request_log;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -30,22 +30,22 @@ use hyper::{
 };
 
 pub use self::{
-    admit::Offence,
+    admit::RequestViolation,
     body::Body,
-    metrics::{Metrics, Outcome},
+    metrics::{RequestMetrics, RequestOutcome},
     upstream::{UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 use self::{
     cleartext::Plan,
-    record::{Books, Record, RequestIds},
-    refusal::Refusal,
+    refusal::RequestRefusal,
     relay::Relay,
-    upstream::{ChosenBy, Failure, Route},
+    request_log::{RequestIds, RequestLog, RequestRecord},
+    upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
     certificates::Certificates,
-    config::{self, Live},
-    domains::{Domains, Doubt, Permission, Site, Source},
+    config::{self, Reloadable},
+    domains::{DomainEntry, Domains, Permission, PermissionSource, UnknownReason},
     name::ServerName,
     phase::{Phase, PhaseWatch},
     target::Target,
@@ -60,9 +60,9 @@ pub struct Service {
     /// Answers to http-01 validations.
     pub certificates: Certificates,
     /// What a client may take.
-    pub limits: Live<config::Limits>,
+    pub limits: Reloadable<config::LimitsConfig>,
     /// Where requests go whose domain names no target.
-    pub default_target: Live<Option<Target>>,
+    pub default_target: Reloadable<Option<Target>>,
     /// Connections to targets.
     pub upstream: Arc<UpstreamSettings>,
     /// What `/health` says.
@@ -70,7 +70,7 @@ pub struct Service {
     /// One line per request.
     pub access_log: AccessLog,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: RequestMetrics,
     /// Where names of targets are resolved.
     pub control: tokio::runtime::Handle,
     /// Where redirects point, and what upstreams are told.
@@ -79,7 +79,7 @@ pub struct Service {
 
 /// A connection as its requests see it.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct Downstream {
     /// The client.
     pub peer: SocketAddr,
     /// The name its handshake was for; absent in cleartext.
@@ -112,7 +112,7 @@ impl<T: Transport> Forwarder<T> {
             transport,
             Arc::clone(&service.upstream),
             service.limits.clone(),
-            Books {
+            RequestLog {
                 metrics: service.metrics.clone(),
                 access_log: service.access_log.clone(),
                 ids: RequestIds::new(),
@@ -130,20 +130,20 @@ impl<T: Transport> Forwarder<T> {
     pub async fn serve_https(
         &self,
         request: Request<Incoming>,
-        arrival: &Arrival,
+        downstream: &Downstream,
         at: Instant,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let relay = &self.0.relay;
-        let record = relay.record(&head, arrival, &Scheme::HTTPS, at);
+        let record = relay.record(&head, downstream, &Scheme::HTTPS, at);
         // Without a name there is none that Host could equal.
-        let Some(server_name) = &arrival.server_name else {
-            return relay.refuse(record, &Offence::HostUnlikeServerName.into());
+        let Some(server_name) = &downstream.server_name else {
+            return relay.refuse(record, &RequestViolation::HostUnlikeServerName.into());
         };
-        let fields = self.0.service.limits.now().header_fields;
+        let fields = self.0.service.limits.load().header_fields;
         let route = match admit::admit(&head, server_name, fields) {
-            Ok(host) => self.route(server_name, arrival).await.map(|route| (host, route)),
-            Err(offence) => Err(offence.into()),
+            Ok(host) => self.route(server_name, downstream).await.map(|route| (host, route)),
+            Err(violation) => Err(violation.into()),
         };
         match route {
             Ok((host, route)) => relay.pass(head, body, &host, &route, record).await,
@@ -155,50 +155,50 @@ impl<T: Transport> Forwarder<T> {
     pub async fn serve_http(
         &self,
         request: Request<Incoming>,
-        arrival: &Arrival,
+        downstream: &Downstream,
         at: Instant,
     ) -> Response<Body> {
         let (head, _) = request.into_parts();
         let relay = &self.0.relay;
-        let mut record = relay.record(&head, arrival, &Scheme::HTTP, at);
+        let mut record = relay.record(&head, downstream, &Scheme::HTTP, at);
         let answer = match cleartext::plan(&head) {
-            Ok(plan) => self.answer(plan, &head, arrival, &mut record).await,
-            Err(offence) => Err(offence.into()),
+            Ok(plan) => self.answer(plan, &head, downstream, &mut record).await,
+            Err(violation) => Err(violation.into()),
         };
         answer.unwrap_or_else(|refusal| relay.refuse(record, &refusal))
     }
 
     /// Asked for each request, so that a withdrawn name is refused on a kept connection, too.
-    async fn permission(&self, name: &ServerName, arrival: &Arrival) -> Permission {
+    async fn permission(&self, name: &ServerName, downstream: &Downstream) -> Permission {
         match self.0.service.domains.known(name) {
             Some(permission) => permission,
-            None => Box::pin(self.0.service.domains.permission(name, arrival.peer.ip())).await,
+            None => Box::pin(self.0.service.domains.permission(name, downstream.peer.ip())).await,
         }
     }
 
-    async fn route(&self, name: &ServerName, arrival: &Arrival) -> Result<Route, Refusal> {
-        let permission = self.permission(name, arrival).await;
-        let last_known = |doubt| self.0.service.domains.last_known(name, doubt);
-        route(permission, last_known, self.0.service.default_target.now().as_ref().as_ref())
+    async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<Route, RequestRefusal> {
+        let permission = self.permission(name, downstream).await;
+        let last_known = |unknown_reason| self.0.service.domains.last_known(name, unknown_reason);
+        route(permission, last_known, self.0.service.default_target.load().as_ref().as_ref())
     }
 
     async fn answer(
         &self,
         plan: Plan,
         head: &Parts,
-        arrival: &Arrival,
-        record: &mut Record,
-    ) -> Result<Response<Body>, Refusal> {
+        downstream: &Downstream,
+        record: &mut RequestRecord,
+    ) -> Result<Response<Body>, RequestRefusal> {
         let (outcome, answer) = match plan {
-            Plan::Health => (Outcome::Health, health(*self.0.service.phase.borrow())),
-            Plan::Challenge { name, token } => self.challenge(name, token, arrival, record).await?,
+            Plan::Health => (RequestOutcome::Health, health(*self.0.service.phase.borrow())),
+            Plan::Challenge { name, token } => self.challenge(name, token, downstream, record).await?,
             Plan::Redirect { host } => {
                 record.server_name = Some(host.name.clone());
-                if let Permission::Deny(_) = self.permission(&host.name, arrival).await {
-                    return Err(Refusal::Foreign);
+                if let Permission::Deny(_) = self.permission(&host.name, downstream).await {
+                    return Err(RequestRefusal::Foreign);
                 }
                 let location = cleartext::location(head, &host, self.0.service.public_https_port)?;
-                (Outcome::Redirect, redirect(location))
+                (RequestOutcome::Redirect, redirect(location))
             }
         };
         let answer = fitting(answer, &head.method);
@@ -211,24 +211,24 @@ impl<T: Transport> Forwarder<T> {
         &self,
         name: ServerName,
         token: Option<String>,
-        arrival: &Arrival,
-        record: &mut Record,
-    ) -> Result<(Outcome, Response<Body>), Refusal> {
+        downstream: &Downstream,
+        record: &mut RequestRecord,
+    ) -> Result<(RequestOutcome, Response<Body>), RequestRefusal> {
         record.server_name = Some(name.clone());
-        let permission = self.permission(&name, arrival).await;
+        let permission = self.permission(&name, downstream).await;
         if let Permission::Deny(_) = permission {
-            return Err(Refusal::Foreign);
+            return Err(RequestRefusal::Foreign);
         }
         let answer = match &token {
             Some(token) if permission.allows_reads() => {
-                self.0.service.certificates.http_answer(&name, token, arrival.peer.ip()).await
+                self.0.service.certificates.http_answer(&name, token, downstream.peer.ip()).await
             }
             Some(_) | None => None,
         };
         Ok(match answer {
             // RFC 8555 §8.3: the key authorization and nothing else.
-            Some(answer) => (Outcome::AnswerChallenge, plain(StatusCode::OK, answer.into())),
-            None => (Outcome::RefuseChallenge, plain(StatusCode::NOT_FOUND, UNKNOWN_CHALLENGE.into())),
+            Some(answer) => (RequestOutcome::AnswerChallenge, plain(StatusCode::OK, answer.into())),
+            None => (RequestOutcome::RefuseChallenge, plain(StatusCode::NOT_FOUND, UNKNOWN_CHALLENGE.into())),
         })
     }
 }
@@ -237,29 +237,31 @@ impl<T: Transport> Forwarder<T> {
 /// nowhere without one: the default target may be another tenant's.
 fn route(
     permission: Permission,
-    last_known: impl FnOnce(Doubt) -> Option<Arc<Site>>,
+    last_known: impl FnOnce(UnknownReason) -> Option<Arc<DomainEntry>>,
     default: Option<&Target>,
-) -> Result<Route, Refusal> {
-    let site = match permission {
-        Permission::Deny(_) => return Err(Refusal::Withdrawn),
-        Permission::Allow(site) => site,
-        Permission::Unknown(doubt) => last_known(doubt).ok_or(Refusal::EntryUnknown)?,
+) -> Result<Route, RequestRefusal> {
+    let domain_entry = match permission {
+        Permission::Deny(_) => return Err(RequestRefusal::Withdrawn),
+        Permission::Allow(domain_entry) => domain_entry,
+        Permission::Unknown(unknown_reason) => {
+            last_known(unknown_reason).ok_or(RequestRefusal::EntryUnknown)?
+        }
     };
     let by_default =
         || default.map(|target| Route { target: target.clone(), chosen_by: ChosenBy::Configuration });
-    own_target(&site).or_else(by_default).ok_or(Refusal::Failure(Failure::NoTarget))
+    own_target(&domain_entry).or_else(by_default).ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))
 }
 
 /// The target that a domain entry names.
-fn own_target(site: &Site) -> Option<Route> {
-    let chosen_by = match site.source {
-        Source::Static => ChosenBy::Configuration,
-        Source::Table | Source::Ask => ChosenBy::Entry,
+fn own_target(domain_entry: &DomainEntry) -> Option<Route> {
+    let chosen_by = match domain_entry.source {
+        PermissionSource::Static => ChosenBy::Configuration,
+        PermissionSource::Table | PermissionSource::Ask => ChosenBy::Entry,
     };
-    site.target.clone().map(|target| Route { target, chosen_by })
+    domain_entry.target.clone().map(|target| Route { target, chosen_by })
 }
 
-/// What a balancer is told (Global Accelerator takes an instance out of service upon anything but 200).
+/// What a load balancer is told (Global Accelerator takes an instance out of service upon anything but 200).
 fn health(phase: Phase) -> Response<Body> {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),

@@ -1,5 +1,5 @@
 //! The guard's user space: load, attach, pin and replace the program; keep its names in step; read its counters.
-//! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers live (they say so to [`Pulse`]).
+//! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers live (they say so to [`Heartbeat`]).
 //! Invariants: fails open: whatever dies here, enforcement ends within seconds (`what_is_written_never_outlives_the_lease`);
 //! one link per interface, updated and never flapped (`a_second_start_adopts_maps_link_names_and_counters`).
 
@@ -8,13 +8,13 @@ mod difference;
 mod enforcement;
 mod error;
 mod handover;
+pub mod heartbeat;
 mod interface;
 mod maps;
 mod metrics;
 mod names;
 mod object;
 mod pins;
-pub mod pulse;
 mod status;
 
 use std::{
@@ -37,40 +37,40 @@ use tracing::info;
 pub use self::{
     enforcement::Enforcement,
     error::GuardError,
-    handover::{Origin, Program},
+    handover::{MapsOrigin, Program},
+    heartbeat::Heartbeat,
     maps::Ports,
-    pulse::Pulse,
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
     enforcement::Enforcer,
-    handover::{Attached, Foothold, link_info, take_over},
+    handover::{Attached, AttachedState, link_info, take_over},
     interface::Interface,
     metrics::GuardMetrics,
-    names::Follower,
+    names::NamesFollower,
     pins::Pins,
 };
 use crate::{
-    config::{self, Live},
+    config::{self, Reloadable},
     domains::{Denied, NameSet},
     telemetry::metrics::Label,
 };
 
 /// What the guard follows and depends on.
-pub struct Surroundings<'a> {
+pub struct GuardContext<'a> {
     /// The allowed names; revision 0 means that they have not been read yet.
     pub names: watch::Receiver<NameSet>,
     /// Denials as they happen.
     pub denials: broadcast::Receiver<Denied>,
     /// Signs of life of the workers.
-    pub pulse: Arc<Pulse>,
+    pub heartbeat: Arc<Heartbeat>,
     /// Where metrics are registered.
     pub registry: &'a Registry,
     /// The runtime the names are followed on.
     pub control: &'a Handle,
 }
 
-/// The guard as other rooms hold it, on or off; cheap to clone.
+/// The guard as other modules hold it, on or off; cheap to clone.
 #[derive(Clone)]
 pub enum GuardHandle {
     /// `guard.interfaces` is empty.
@@ -81,10 +81,10 @@ pub enum GuardHandle {
 
 /// The attached program. Dropped, it ends enforcement and leaves the program attached, so that its successor adopts it.
 pub struct Guard {
-    config: config::Guard,
-    mode: Live<config::GuardMode>,
+    config: config::GuardConfig,
+    mode: Reloadable<config::GuardMode>,
     interfaces: Vec<Interface>,
-    foothold: Foothold,
+    state: AttachedState,
     capacity: usize,
     metrics: GuardMetrics,
     enforcer: Arc<Enforcer>,
@@ -95,9 +95,9 @@ pub struct Guard {
 impl GuardHandle {
     /// Starts the guard when interfaces are configured; says so when none are.
     pub fn start(
-        config: &config::Guard,
+        config: &config::GuardConfig,
         ports: &Ports,
-        around: Surroundings<'_>,
+        around: GuardContext<'_>,
     ) -> Result<Self, GuardError> {
         if config.interfaces.is_empty() {
             info!(
@@ -109,7 +109,7 @@ impl GuardHandle {
     }
 
     /// Waits until no name allowed at `revision` is rejected in the kernel, and none withdrawn by then passes as allowed.
-    pub async fn holds(&self, revision: u64) -> Result<(), Late> {
+    pub async fn holds(&self, revision: u64) -> Result<(), NamesLate> {
         match self {
             Self::Off => Ok(()),
             Self::On(guard) => guard.holds(revision).await,
@@ -124,7 +124,7 @@ impl GuardHandle {
     }
 
     /// Follows `config` in its mode and budgets from the next packet on.
-    pub fn set_policy(&self, config: &config::Guard) -> Result<(), GuardError> {
+    pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         match self {
             Self::Off => Ok(()),
             Self::On(guard) => guard.set_policy(config),
@@ -144,7 +144,7 @@ impl GuardHandle {
 /// The kernel's map of names lags behind the domain set.
 #[derive(Debug, thiserror::Error)]
 #[error("the guard holds revision {held} of the domain set, not yet {wanted}; `gatehouse status` shows why")]
-pub struct Late {
+pub struct NamesLate {
     wanted: u64,
     held: u64,
 }
@@ -153,9 +153,9 @@ impl Guard {
     /// Attaches the program to the configured interfaces, or replaces the one that a predecessor left there, and begins to
     /// follow the domain set. Names known by now are in the kernel before the program sees a packet.
     pub fn start(
-        config: &config::Guard,
+        config: &config::GuardConfig,
         ports: &Ports,
-        around: Surroundings<'_>,
+        around: GuardContext<'_>,
     ) -> Result<Self, GuardError> {
         let object = object::object().ok_or(GuardError::NoProgram)?;
         let interfaces =
@@ -167,19 +167,19 @@ impl Guard {
 
     /// Starts what runs as long as the guard: the enforcing thread, and the task that follows the names.
     fn settle_in(
-        config: config::Guard,
+        config: config::GuardConfig,
         interfaces: Vec<Interface>,
-        Attached { foothold, names: table, until }: Attached,
+        Attached { state, names: table, until }: Attached,
         revision: u64,
-        around: Surroundings<'_>,
+        around: GuardContext<'_>,
     ) -> Result<Self, GuardError> {
         let capacity = table.capacity();
-        let metrics = GuardMetrics::register(around.registry, Arc::clone(&foothold.verdicts))
+        let metrics = GuardMetrics::register(around.registry, Arc::clone(&state.verdicts))
             .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
-        let enforcer = Arc::new(Enforcer::start(table.state(), until, around.pulse, metrics.clone())?);
+        let enforcer = Arc::new(Enforcer::start(table.state(), until, around.heartbeat, metrics.clone())?);
         let (sender, held) = watch::channel(0);
-        let follower = Follower {
+        let follower = NamesFollower {
             names: around.names,
             denials: around.denials,
             denial_ttl: config.denial_ttl.map(|ttl| *ttl),
@@ -188,17 +188,17 @@ impl Guard {
             held: sender,
         };
         follower.publish(&table, revision);
-        info!(program = foothold.program.id, maps = ?foothold.origin, mode = ?config.mode, "guard on");
+        info!(program = state.program.id, maps = ?state.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table));
-        let mode = Live::new(config.mode);
-        Ok(Self { config, mode, interfaces, foothold, capacity, metrics, enforcer, held, follower })
+        let mode = Reloadable::new(config.mode);
+        Ok(Self { config, mode, interfaces, state, capacity, metrics, enforcer, held, follower })
     }
 
     /// As [`GuardHandle::holds`].
     ///
     /// # Cancel safety
     /// Dropped, it leaves nothing behind.
-    pub async fn holds(&self, revision: u64) -> Result<(), Late> {
+    pub async fn holds(&self, revision: u64) -> Result<(), NamesLate> {
         if self.enforcer.draining() {
             return Ok(());
         }
@@ -206,7 +206,7 @@ impl Guard {
         let waited = timeout(PATIENCE, held.wait_for(|held| *held >= revision)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Late { wanted: revision, held: *self.held.borrow() }),
+            Ok(Err(_)) | Err(_) => Err(NamesLate { wanted: revision, held: *self.held.borrow() }),
         }
     }
 
@@ -223,8 +223,8 @@ impl Guard {
     }
 
     /// As [`GuardHandle::set_policy`].
-    pub fn set_policy(&self, config: &config::Guard) -> Result<(), GuardError> {
-        let mut policy = self.foothold.policy.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
+        let mut policy = self.state.policy.lock().unwrap_or_else(PoisonError::into_inner);
         policy.configure(config)?;
         self.mode.replace(config.mode);
         Ok(())
@@ -232,12 +232,12 @@ impl Guard {
 
     fn report(&self) -> GuardReport {
         GuardReport {
-            mode: *self.mode.kept(),
+            mode: *self.mode.load_full(),
             enforcement: self.enforcer.enforcement().as_str().to_owned(),
             attach: self.config.attach,
             interfaces: self.interfaces.iter().map(|interface| self.guarded(interface)).collect(),
-            program: self.foothold.program.clone(),
-            maps: self.foothold.origin,
+            program: self.state.program.clone(),
+            maps: self.state.origin,
             pin_path: self.config.pin_path.clone(),
             names: self.metrics.names_held(),
             names_capacity: self.capacity,
@@ -247,7 +247,7 @@ impl Guard {
     }
 
     fn guarded(&self, interface: &Interface) -> GuardedInterface {
-        let link = link_info(&self.foothold.pins.link(interface.index, self.config.attach));
+        let link = link_info(&self.state.pins.link(interface.index, self.config.attach));
         GuardedInterface {
             name: interface.name.clone(),
             index: interface.index,
@@ -257,7 +257,7 @@ impl Guard {
     }
 
     fn row(&self, verdict: Verdict) -> Option<VerdictRow> {
-        let tally = self.foothold.verdicts.tally(verdict).ok()?;
+        let tally = self.state.verdicts.tally(verdict).ok()?;
         Some(VerdictRow { verdict: verdict.as_str().to_owned(), packets: tally.packets, bytes: tally.bytes })
     }
 }

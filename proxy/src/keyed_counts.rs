@@ -15,34 +15,34 @@ pub(crate) struct KeyedCounts {
 
 /// Where a key is counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Slot(usize);
+pub(crate) struct CountSlot(usize);
 
 impl KeyedCounts {
     pub(crate) fn new() -> Self {
         Self { counts: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(), hasher: RandomState::new() }
     }
 
-    pub(crate) fn slot(&self, key: &impl Hash) -> Slot {
+    pub(crate) fn slot(&self, key: &impl Hash) -> CountSlot {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose a place in the table")]
         let hash = self.hasher.hash_one(key) as usize;
-        Slot(hash % SLOTS)
+        CountSlot(hash % SLOTS)
     }
 
     /// Counts one more; how many there were before.
-    pub(crate) fn add(&self, slot: Slot) -> usize {
+    pub(crate) fn add(&self, slot: CountSlot) -> usize {
         self.at(slot).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed) as usize)
     }
 
     /// Takes back one [`KeyedCounts::add`]; how many are left.
-    pub(crate) fn remove(&self, slot: Slot) -> usize {
+    pub(crate) fn remove(&self, slot: CountSlot) -> usize {
         self.at(slot).map_or(0, |count| count.fetch_sub(1, Ordering::Relaxed).saturating_sub(1) as usize)
     }
 
-    pub(crate) fn get(&self, slot: Slot) -> usize {
+    pub(crate) fn get(&self, slot: CountSlot) -> usize {
         self.at(slot).map_or(0, |count| count.load(Ordering::Relaxed) as usize)
     }
 
-    fn at(&self, slot: Slot) -> Option<&AtomicU32> {
+    fn at(&self, slot: CountSlot) -> Option<&AtomicU32> {
         self.counts.get(slot.0)
     }
 }

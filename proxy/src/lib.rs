@@ -1,4 +1,4 @@
-//! Gatehouse: a reverse proxy for customers' own domains, guarded in the kernel. ARCHITECTURE.md maps the rooms.
+//! Gatehouse: a reverse proxy for customers' own domains, guarded in the kernel. ARCHITECTURE.md maps the modules.
 
 pub mod allocator;
 mod aws;
@@ -7,14 +7,14 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod domains;
+pub mod ec2;
 pub mod forward;
 pub mod guard;
-pub mod instance;
 mod keyed_counts;
 pub mod name;
-pub mod parameter;
 pub mod phase;
 pub mod run;
+pub mod ssm;
 pub mod store;
 pub mod target;
 pub mod telemetry;

@@ -12,8 +12,8 @@ mod manager;
 mod memory;
 mod phase;
 mod reload;
-mod screen;
 mod sockets;
+mod startup_banner;
 
 use std::time::Duration;
 
@@ -26,17 +26,17 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use error::RunError;
-pub use reload::Again;
+pub use reload::ReloadFn;
 
 use self::{
     assembly::Assembly,
     inherited::Inherited,
-    manager::{Environment, Manager, Word},
+    manager::{Environment, Manager, NotifyMessage},
     reload::Reloader,
 };
 use crate::{
     config::{Config, Loaded},
-    control::{Asks, Control, ControlSocket, wire::Reloaded},
+    control::{Control, ControlSocket, ReloadRequests, wire::Reloaded},
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
     telemetry::Telemetry,
@@ -47,7 +47,7 @@ use crate::{
 /// Serves until SIGTERM or SIGINT, and returns when requests in flight have finished.
 ///
 /// `again` reads the settings once more, upon SIGHUP or `gatehouse reload`.
-pub fn run(loaded: &Loaded, again: Again<'_>) -> Result<(), RunError> {
+pub fn run(loaded: &Loaded, again: ReloadFn<'_>) -> Result<(), RunError> {
     let config = &loaded.config;
     let environment = Environment::read(|name| std::env::var_os(name), std::process::id());
     let telemetry = Telemetry::start(&config.log)?;
@@ -72,7 +72,7 @@ pub fn run(loaded: &Loaded, again: Again<'_>) -> Result<(), RunError> {
 pub fn last_words(error: &str) {
     let environment = Environment::read(|name| std::env::var_os(name), std::process::id());
     let failed = manager::one_line(&format!("Failed: {error}"));
-    Manager::of(&environment).tell(&[Word::Status(&failed)]);
+    Manager::of(&environment).tell(&[NotifyMessage::Status(&failed)]);
 }
 
 /// What a start is given.
@@ -82,7 +82,7 @@ struct Start<'a> {
     manager: Manager,
     watchdog: Option<Duration>,
     inherited: Vec<Inherited>,
-    again: Again<'a>,
+    again: ReloadFn<'a>,
 }
 
 impl Start<'_> {
@@ -122,7 +122,7 @@ struct Running {
 impl Running {
     /// Drains, and returns when the workers have ended; a signal cuts that short.
     async fn drain(self, signals: &mut Signals, manager: &Manager) -> Result<(), RunError> {
-        manager.tell(&[Word::Stopping]);
+        manager.tell(&[NotifyMessage::Stopping]);
         self.phase.send_replace(Phase::Draining);
         self.guard.drain();
         info!("draining: health says 503, requests in flight finish");
@@ -140,7 +140,7 @@ impl Running {
 /// Settings read anew for as long as the instance serves.
 struct Reloads<'a> {
     reloader: Reloader<'a>,
-    asks: Asks,
+    asks: ReloadRequests,
     manager: &'a Manager,
     phase: PhaseWatch,
 }
@@ -167,9 +167,10 @@ impl Reloads<'_> {
     }
 
     async fn reload(&mut self) -> Result<Reloaded, String> {
-        self.manager.tell(&[Word::Reloading { monotonic: monotonic() }]);
+        self.manager.tell(&[NotifyMessage::Reloading { monotonic: monotonic() }]);
         let reloaded = self.reloader.reload().await;
-        self.manager.tell(&[Word::Ready, Word::Status(manager::status(*self.phase.borrow()))]);
+        self.manager
+            .tell(&[NotifyMessage::Ready, NotifyMessage::Status(manager::status(*self.phase.borrow()))]);
         reloaded
     }
 }
@@ -233,5 +234,5 @@ impl Signals {
 }
 
 const CONTROL_THREADS: usize = 2;
-/// For what the control plane has begun and should finish: a lease to give back, a lookup to remember.
+/// For what the control plane has begun and should finish: a lease to release, a lookup to remember.
 const LAST_CALLS: Duration = Duration::from_secs(2);

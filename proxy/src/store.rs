@@ -10,12 +10,12 @@ mod connect;
 pub mod domain_table;
 mod engine;
 mod error;
-mod faulty;
+mod fault_injection;
 pub mod instant;
 pub mod lease;
 mod metrics;
 pub mod pause;
-pub mod reach;
+pub mod probe;
 mod retry;
 pub mod tables;
 
@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
-pub use error::{Cause, StoreError};
-pub use faulty::{FaultPlan, Faults, PlanError};
+pub use error::{ErrorSource, StoreError};
+pub use fault_injection::{FaultPlan, Faults, PlanError};
 
 use connect::Keep;
 use metrics::Meter;
@@ -68,8 +68,8 @@ impl Store {
     }
 }
 
-impl From<&crate::config::Store> for Tables {
-    fn from(config: &crate::config::Store) -> Self {
+impl From<&crate::config::StoreConfig> for Tables {
+    fn from(config: &crate::config::StoreConfig) -> Self {
         Self {
             certificates: config.certificates_table.clone(),
             domains: config.domains_table.clone(),

@@ -18,9 +18,9 @@ pub use logs::LogsError;
 
 pub use process::{measure as measure_process, resident_bytes};
 
-use access_log::{AccessLog, Wanted};
+use access_log::{AccessLog, AccessLogging};
 
-use crate::config::Log;
+use crate::config::LogConfig;
 
 /// Metrics and logs of the process; dropped last, it waits until the last line is written.
 pub struct Telemetry {
@@ -32,13 +32,13 @@ pub struct Telemetry {
     refilter: logs::Refilter,
 }
 
-fn wanted(log: &Log) -> Wanted {
-    if log.access { Wanted::Yes } else { Wanted::No }
+fn wanted(log: &LogConfig) -> AccessLogging {
+    if log.access { AccessLogging::Yes } else { AccessLogging::No }
 }
 
 /// Why the process cannot tell of itself.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum TelemetryStartError {
     /// The writing thread.
     #[error("the log's thread could not be started; raise the limit of processes")]
     Thread(#[from] io::Error),
@@ -52,7 +52,7 @@ pub enum StartError {
 
 impl Telemetry {
     /// Sets tracing up for the whole process, and an empty registry but for what is known of the process.
-    pub fn start(log: &Log) -> Result<Self, StartError> {
+    pub fn start(log: &LogConfig) -> Result<Self, TelemetryStartError> {
         let lines = Lines::start(io::stderr())?;
         let refilter = logs::install(log, &lines)?;
         let lines = LINES.get_or_init(|| lines).clone();
@@ -65,7 +65,7 @@ impl Telemetry {
     }
 
     /// Follows the settings that may change while the process runs: filter and access log.
-    pub fn follow(&self, log: &Log) -> Result<(), LogsError> {
+    pub fn follow(&self, log: &LogConfig) -> Result<(), LogsError> {
         (self.refilter)(logs::filter(log)?);
         self.access_log.want(wanted(log));
         Ok(())

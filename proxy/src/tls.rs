@@ -6,8 +6,8 @@
 //! (`garbage_never_panics`).
 
 mod bridge;
-mod farewell;
 mod hello;
+mod lingering_close;
 mod server_configs;
 
 use std::{io, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 pub use self::{
     bridge::TlsStream,
-    hello::{Alert, Hello, Pending, read_hello},
+    hello::{Alert, HelloFacts, Pending, read_hello},
     server_configs::ServerConfigs,
 };
 use crate::{label, transport::Stream};

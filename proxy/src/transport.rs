@@ -1,6 +1,6 @@
 //! Listeners and byte streams of one worker, over `io_uring` or, where the ring is refused, epoll.
 //! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`worker` is handed them by `main`).
-//! Invariants: no other room knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle
+//! Invariants: no other module knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle
 //! stream holds no buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation behind that holds its
 //! socket open (`drop_with_operations_in_flight_closes_the_socket`); giving up a listener takes it from nobody else
 //! (`a_dropped_listener_leaves_a_successors_copy_listening`).
@@ -32,7 +32,7 @@ pub use self::{
 };
 use crate::{config::Io, label, telemetry::metrics::Gauges};
 
-/// One of the two ways to reach the kernel; a worker's rooms are generic over it.
+/// One of the two ways to reach the kernel; a worker's modules are generic over it.
 pub trait Transport: Clone + 'static {
     /// Its streams, accepted and connected ones alike.
     type Stream: Stream;

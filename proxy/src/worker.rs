@@ -11,9 +11,9 @@ mod configs;
 mod connections;
 mod http;
 mod metrics;
-mod outflow;
 mod relief;
 mod response_buffer;
+mod slow_reader;
 mod streams;
 mod thread;
 mod tls;
@@ -23,17 +23,17 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 pub use self::{
     connections::{Connections, Shedding},
-    metrics::{Ended, Metrics, Outcome},
+    metrics::{ConnectionOutcome, LimitReached, WorkerMetrics},
     relief::Excess,
     response_buffer::HeldBytes,
     thread::{Workers, own_core_count, spawn},
 };
 use crate::{
     certificates::Certificates,
-    config::{self, Live},
+    config::{self, Reloadable},
     domains::Domains,
     forward::Service,
-    guard::pulse::Pulse,
+    guard::heartbeat::Heartbeat,
     phase::PhaseWatch,
     tls::ServerConfigs,
 };
@@ -49,7 +49,7 @@ pub struct Shared {
     /// Requests.
     pub service: Arc<Service>,
     /// What a client may take.
-    pub limits: Live<config::Limits>,
+    pub limits: Reloadable<config::LimitsConfig>,
     /// Open connections.
     pub connections: Connections,
     /// Answers in memory.
@@ -57,13 +57,13 @@ pub struct Shared {
     /// Memory to be freed.
     pub excess: Excess,
     /// Signs of life for the guard.
-    pub pulse: Arc<Pulse>,
+    pub heartbeat: Arc<Heartbeat>,
     /// Whether to drain.
     pub phase: PhaseWatch,
     /// How long draining may take.
-    pub drain_deadline: Live<config::Span>,
+    pub drain_deadline: Reloadable<config::Span>,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: WorkerMetrics,
 }
 
 /// One worker's listening sockets.
@@ -75,6 +75,6 @@ pub struct Sockets {
     pub http: Vec<TcpListener>,
 }
 
-/// Without a new connection for so long, a draining worker closes its listeners: a balancer goes on sending connections for
+/// Without a new connection for so long, a draining worker closes its listeners: a load balancer goes on sending connections for
 /// a while after health has turned.
 pub const QUIET: Duration = Duration::from_secs(2);

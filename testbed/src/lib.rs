@@ -11,7 +11,7 @@ pub mod edge;
 pub mod frame;
 pub mod gatehouse;
 pub mod hello;
-pub mod kept;
+pub mod keep_alive_client;
 pub mod load;
 pub mod memory_group;
 pub mod metrics;

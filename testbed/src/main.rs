@@ -1,6 +1,6 @@
 //! `testbed run` and `testbed bench`, as `cargo xtask` calls them once everything is set up and built.
 
-mod show;
+mod demo;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { check, binary } => show::run(&binary, check),
+        Command::Run { check, binary } => demo::run(&binary, check),
         Command::BenchGuard => testbed::bench::guard::run(&testbed::edge::root()),
         Command::BenchProxy { binary, part } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part)

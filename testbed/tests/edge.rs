@@ -7,7 +7,7 @@ use testbed::{
     curl::Curl,
     edge::Edge,
     hello::{Ending, Hello, KeyShare, attempt},
-    kept::Kept,
+    keep_alive_client::Kept,
     load::{Load, Plan, Protocol},
     network::LOOPBACK,
     relay::Traffic,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{places::Places, shell};
+use crate::{path_remap::Places, shell};
 
 /// Builds both objects, and has the kernel verify them when they have changed.
 pub(crate) fn run() -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ mod build_ebpf;
 mod check;
 mod image;
 mod package;
-mod places;
+mod path_remap;
 mod run;
 mod setup;
 mod summary;
@@ -85,7 +85,7 @@ enum Command {
         #[arg(value_enum)]
         name: bench::Name,
     },
-    /// Build the Debian package with its papers, parts list and checksums, in target/package
+    /// Build the Debian package with its papers, SBOM and checksums, in target/package
     Package {
         /// For which machines
         #[arg(long, value_enum, default_value_t = package::Architecture::Amd64)]

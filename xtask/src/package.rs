@@ -1,4 +1,4 @@
-//! `cargo xtask package`: the Debian package, with papers, licences and parts list, into `target/package`.
+//! `cargo xtask package`: the Debian package, with papers, licences and SBOM, into `target/package`.
 //! Not here: what lies in the package (`packer/package`, and `package.metadata.deb` of `proxy/Cargo.toml`).
 //! Invariants: the package is a function of the sources and the compiler (`cargo xtask package reproduce` builds twice and
 //! compares); nothing is linked whose licence is not known and permitted
@@ -10,8 +10,8 @@ mod binary;
 mod crates;
 mod debian;
 mod licences;
-mod parts;
 mod sbom;
+mod staging;
 mod trial;
 
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub(crate) fn build(shell: &Shell, architecture: Architecture) -> anyhow::Result
     let binary = binary::build(shell, &workspace)?;
     let crates = crates::linked(shell, architecture)?;
     licences::judge(&crates)?;
-    parts::lay(shell, &workspace, &binary, &crates)?;
+    staging::lay(shell, &workspace, &binary, &crates)?;
     archive::pack(shell, &workspace)
 }
 

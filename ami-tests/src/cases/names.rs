@@ -40,7 +40,7 @@ pub(super) fn added(world: &World, guest: &mut Guest) -> anyhow::Result<String> 
 pub(super) fn foreign(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let before = world.metrics(guest.place)?;
     for to in [Edge::https(guest.place), SocketAddr::new(guest.place.v6().into(), 443)] {
-        let seen = world.greet(to, FOREIGN)?;
+        let seen = world.send_client_hello(to, FOREIGN)?;
         ensure!(seen.ending == Ending::Reset, "{to}: {seen:?}");
     }
     let metrics = world.await_metrics(guest.place, "the guard's count", |metrics| {

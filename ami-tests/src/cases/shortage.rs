@@ -1,7 +1,7 @@
 //! Memory that runs out: load is shed before the kernel kills.
 
 use anyhow::{Context, bail, ensure};
-use testbed::{edge::Edge, kept::Kept, metrics::Metrics};
+use testbed::{edge::Edge, keep_alive_client::Kept, metrics::Metrics};
 
 use super::{
     names::SHOP,

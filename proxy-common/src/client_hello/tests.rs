@@ -15,19 +15,19 @@ use super::*;
 use crate::fixture::Hello;
 
 /// Feeds the pieces one after the other; the last answer, and the name if there is one.
-fn walk<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Progress, Vec<u8>) {
-    let (mut state, mut buffer) = (State::default(), NameBuffer::new());
+fn walk<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (HelloProgress, Vec<u8>) {
+    let (mut state, mut buffer) = (ParserState::default(), NameBuffer::new());
     for piece in pieces {
         match feed(&mut state, piece, &mut buffer) {
-            Progress::Incomplete => {}
-            Progress::Name => return (Progress::Name, buffer.name(state.name_bytes()).to_vec()),
+            HelloProgress::Incomplete => {}
+            HelloProgress::Name => return (HelloProgress::Name, buffer.name(state.name_bytes()).to_vec()),
             progress => return (progress, Vec::new()),
         }
     }
-    (Progress::Incomplete, Vec::new())
+    (HelloProgress::Incomplete, Vec::new())
 }
 
-fn check(bytes: &[u8], expected: Progress) {
+fn check(bytes: &[u8], expected: HelloProgress) {
     assert_eq!(walk([bytes]).0, expected, "{bytes:02x?}");
 }
 
@@ -49,7 +49,7 @@ fn the_name_is_found_wherever_it_stands() {
         Hello { record_bytes: 100, ..plain },
     ] {
         let (progress, name) = walk([hello.bytes().as_slice()]);
-        assert_eq!(progress, Progress::Name, "{hello:?}");
+        assert_eq!(progress, HelloProgress::Name, "{hello:?}");
         assert_eq!(name, b"shop.example.com", "{hello:?}");
     }
 }
@@ -60,16 +60,16 @@ fn a_name_in_the_first_segment_is_judged_though_the_rest_is_missing() {
         Hello { key_share_bytes: 1216, extensions_before: 15, ..Hello::with("shop.example.com") }.bytes();
     assert!(hello.len() > 1400);
     let end = hello.windows(16).position(|window| window == b"shop.example.com").unwrap() + 16;
-    check(&hello[..end], Progress::Name);
-    check(&hello[..end - 1], Progress::Incomplete);
+    check(&hello[..end], HelloProgress::Name);
+    check(&hello[..end - 1], HelloProgress::Incomplete);
 }
 
 #[test]
 fn a_hello_without_server_name_has_no_name() {
-    check(&Hello::nameless().bytes(), Progress::NoName);
+    check(&Hello::nameless().bytes(), HelloProgress::NoName);
     // TLS 1.2 without extensions; with an empty list of them
-    check(&minimal(&[]), Progress::NoName);
-    check(&minimal(&[0, 0]), Progress::NoName);
+    check(&minimal(&[]), HelloProgress::NoName);
+    check(&minimal(&[0, 0]), HelloProgress::NoName);
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn what_is_no_hello_is_told_by_its_first_bytes() {
         // ClientKeyExchange, a later handshake message
         &[22, 3, 3, 0, 70, 16, 0, 0, 66],
     ] {
-        check(bytes, Progress::NotHello);
+        check(bytes, HelloProgress::NotHello);
     }
-    check(&[22], Progress::Incomplete);
-    check(&[22, 3, 1, 0], Progress::Incomplete);
-    check(&[], Progress::Incomplete);
+    check(&[22], HelloProgress::Incomplete);
+    check(&[22, 3, 1, 0], HelloProgress::Incomplete);
+    check(&[], HelloProgress::Incomplete);
 }
 
 #[test]
@@ -110,17 +110,17 @@ fn hellos_that_contradict_themselves_are_malformed() {
         ("empty name", list.clone(), [&list[..3], &[0, 0], &list[5..]].concat()),
         ("another type of name", list.clone(), [&list[..2], &[1], &list[3..]].concat()),
     ] {
-        assert_eq!(walk([replaced(&plain, &from, &to).as_slice()]).0, Progress::Malformed, "{what}");
+        assert_eq!(walk([replaced(&plain, &from, &to).as_slice()]).0, HelloProgress::Malformed, "{what}");
     }
 }
 
 #[test]
 fn names_that_no_dns_name_can_be_are_malformed() {
     for (name, expected) in [
-        ("192.0.2.1".into(), Progress::Malformed),
-        ("2001:db8::1".into(), Progress::Malformed),
-        ("a".repeat(255), Progress::Malformed),
-        ("a".repeat(254), Progress::Name),
+        ("192.0.2.1".into(), HelloProgress::Malformed),
+        ("2001:db8::1".into(), HelloProgress::Malformed),
+        ("a".repeat(255), HelloProgress::Malformed),
+        ("a".repeat(254), HelloProgress::Name),
     ] {
         let name: String = name;
         check(&Hello::with(&name).bytes(), expected);
@@ -130,9 +130,12 @@ fn names_that_no_dns_name_can_be_are_malformed() {
 #[test]
 fn hellos_beyond_the_bounds_are_too_long() {
     let plain = Hello::with("shop.example.com");
-    check(&Hello { extensions_before: MAX_EXTENSIONS as usize, ..plain.clone() }.bytes(), Progress::TooLong);
-    check(&Hello { record_bytes: 8, ..plain.clone() }.bytes(), Progress::TooLong);
-    check(&replaced(&plain.bytes(), &[1, 0, 0], &[1, 1, 0]), Progress::TooLong);
+    check(
+        &Hello { extensions_before: MAX_EXTENSIONS as usize, ..plain.clone() }.bytes(),
+        HelloProgress::TooLong,
+    );
+    check(&Hello { record_bytes: 8, ..plain.clone() }.bytes(), HelloProgress::TooLong);
+    check(&replaced(&plain.bytes(), &[1, 0, 0], &[1, 1, 0]), HelloProgress::TooLong);
 }
 
 #[test]
@@ -141,11 +144,11 @@ fn a_record_of_another_type_or_an_empty_one_inside_the_hello_is_malformed() {
     for (at, value) in [(105, 23), (105, 21), (106, 4)] {
         let mut bytes = bytes.clone();
         bytes[at] = value;
-        check(&bytes, Progress::Malformed);
+        check(&bytes, HelloProgress::Malformed);
     }
     let mut empty = bytes;
     empty.splice(108..110, [0, 0]);
-    check(&empty, Progress::Malformed);
+    check(&empty, HelloProgress::Malformed);
 }
 
 /// A ClientHello of TLS 1.2 that ends in `extensions`, or before them.
@@ -262,14 +265,16 @@ fn put_together(head: &[u8], extensions: &[Vec<u8>], record_bytes: usize) -> Vec
 }
 
 /// Whether our answer and rustls's can both stand: a name it accepts is ours too, or is left to it.
-fn agree(bytes: &[u8]) -> Result<Progress, String> {
+fn agree(bytes: &[u8]) -> Result<HelloProgress, String> {
     let ((progress, ours), theirs) = (walk([bytes]), rustls_sees(bytes));
     let ours = folded(&ours);
     let stands = match (progress, &theirs) {
-        (Progress::Name, Seen::Name(name)) => name.as_ref() == Some(&ours),
-        (Progress::NoName, Seen::Name(name)) => name.is_none(),
-        (Progress::TooLong | Progress::Malformed, _) | (_, Seen::Refused | Seen::Incomplete) => true,
-        (Progress::Incomplete | Progress::NotHello, Seen::Name(_)) => false,
+        (HelloProgress::Name, Seen::Name(name)) => name.as_ref() == Some(&ours),
+        (HelloProgress::NoName, Seen::Name(name)) => name.is_none(),
+        (HelloProgress::TooLong | HelloProgress::Malformed, _) | (_, Seen::Refused | Seen::Incomplete) => {
+            true
+        }
+        (HelloProgress::Incomplete | HelloProgress::NotHello, Seen::Name(_)) => false,
     };
     let ours = String::from_utf8_lossy(&ours);
     if stands { Ok(progress) } else { Err(std::format!("ours {progress:?} {ours}, theirs {theirs:?}")) }
@@ -280,7 +285,7 @@ fn permuted_hellos_are_put_together_as_they_were_taken_apart() {
     let hello = rustls_hello("shop.example.com", true, &[b"h2".to_vec()], true);
     let (head, extensions) = taken_apart(&hello);
     assert_eq!(put_together(&head, &extensions, 1 << 14), hello);
-    assert_eq!(agree(&hello), Ok(Progress::Name));
+    assert_eq!(agree(&hello), Ok(HelloProgress::Name));
     let twice = [extensions.clone(), extensions.clone()].concat();
     assert_eq!(rustls_sees(&put_together(&head, &twice, 1 << 14)), Seen::Refused);
 }
@@ -339,7 +344,7 @@ mod properties {
             let alpn: Vec<Vec<u8>> = alpn.into_iter().map(String::into_bytes).collect();
             let bytes = rustls_hello(&name, post_quantum, &alpn, sni);
             let (progress, ours) = walk([bytes.as_slice()]);
-            prop_assert_eq!(progress == Progress::NoName, !sni);
+            prop_assert_eq!(progress == HelloProgress::NoName, !sni);
             prop_assert_eq!(rustls_sees(&bytes), Seen::Name(sni.then(|| folded(&ours))));
         }
 

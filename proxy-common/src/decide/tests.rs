@@ -13,7 +13,7 @@ use crate::name_hash::{exact, wildcard};
 
 /// The tables as user space would fill them.
 struct Filled {
-    settings: Settings,
+    settings: GuardSettings,
     now_ns: u64,
     enforce_until_ns: u64,
     ports: HashMap<u16, PortEntry>,
@@ -28,7 +28,7 @@ const NOW: u64 = 1_000_000_000_000;
 impl Default for Filled {
     fn default() -> Self {
         Self {
-            settings: Settings {
+            settings: GuardSettings {
                 mode: Mode::Strict as u32,
                 unknown_per_second: 1,
                 unknown_burst: 2,
@@ -47,11 +47,11 @@ impl Default for Filled {
     }
 }
 
-impl Tables for Filled {
+impl GuardTables for Filled {
     fn port(&self, port: u16) -> Option<PortEntry> {
         self.ports.get(&port).copied()
     }
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> GuardSettings {
         self.settings
     }
     fn name_key(&self) -> NameKey {
@@ -69,12 +69,12 @@ impl Tables for Filled {
     fn denied_until_ns(&self, name: u64) -> Option<u64> {
         self.denials.get(&name).copied()
     }
-    fn take_unknown(&self, rate: Rate, now_ns: u64) -> bool {
+    fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool {
         rate.take(self.unknown.get(), now_ns).map(|next| self.unknown.set(next)).is_some()
     }
 }
 
-fn judged(frame: &Frame, tables: &Filled) -> Result<Verdict, Cause> {
+fn judged(frame: &Frame, tables: &Filled) -> Result<Verdict, RejectCause> {
     match decide(frame.bytes().as_slice(), tables, &mut Scratch::new()) {
         Decision::Pass(verdict) => Ok(verdict),
         Decision::Reject(cause, _) => Err(cause),
@@ -87,7 +87,7 @@ fn hello(name: &str) -> Frame {
 
 fn with_mode(mode: Mode) -> Filled {
     let tables = Filled::default();
-    Filled { settings: Settings { mode: mode as u32, ..tables.settings }, ..tables }
+    Filled { settings: GuardSettings { mode: mode as u32, ..tables.settings }, ..tables }
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn names_are_allowed_exactly_or_by_one_label() {
         ("shop.example.com", Ok(Verdict::PassAllowed)),
         ("SHOP.Example.COM.", Ok(Verdict::PassAllowed)),
         ("a.example.net", Ok(Verdict::PassAllowed)),
-        ("a.b.example.net", Err(Cause::Foreign)),
-        ("example.net", Err(Cause::Foreign)),
-        ("example.com", Err(Cause::Foreign)),
-        ("denied.example", Err(Cause::Denied)),
+        ("a.b.example.net", Err(RejectCause::Foreign)),
+        ("example.net", Err(RejectCause::Foreign)),
+        ("example.com", Err(RejectCause::Foreign)),
+        ("denied.example", Err(RejectCause::Denied)),
     ] {
         assert_eq!(judged(&hello(name), &Filled::default()), outcome, "{name}");
     }
@@ -138,7 +138,7 @@ fn only_an_enforced_mode_rejects() {
         (Mode::Adaptive, NOW, Ok(Verdict::PassUnenforced)),
         (Mode::Observe, NOW + 1, Ok(Verdict::PassObserved)),
         (Mode::Adaptive, NOW + 1, Ok(Verdict::PassUnknown)),
-        (Mode::Strict, NOW + 1, Err(Cause::Foreign)),
+        (Mode::Strict, NOW + 1, Err(RejectCause::Foreign)),
     ] {
         let tables = Filled { enforce_until_ns, ..with_mode(mode) };
         assert_eq!(judged(&hello("foreign.example"), &tables), outcome, "{mode:?} until {enforce_until_ns}");
@@ -148,7 +148,7 @@ fn only_an_enforced_mode_rejects() {
 #[test]
 fn a_mode_that_is_none_observes() {
     let tables = Filled::default();
-    let tables = Filled { settings: Settings { mode: 7, ..tables.settings }, ..tables };
+    let tables = Filled { settings: GuardSettings { mode: 7, ..tables.settings }, ..tables };
     assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassObserved));
 }
 
@@ -156,7 +156,7 @@ fn a_mode_that_is_none_observes() {
 fn adaptive_rejects_once_the_budget_is_spent() {
     let mut tables = with_mode(Mode::Adaptive);
     let outcomes: Vec<_> = (0..3).map(|_| judged(&hello("foreign.example"), &tables)).collect();
-    assert_eq!(outcomes, [Ok(Verdict::PassUnknown), Ok(Verdict::PassUnknown), Err(Cause::Foreign)]);
+    assert_eq!(outcomes, [Ok(Verdict::PassUnknown), Ok(Verdict::PassUnknown), Err(RejectCause::Foreign)]);
     tables.now_ns += 1_000_000_000;
     tables.enforce_until_ns += 1_000_000_000;
     assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassUnknown), "refilled by one");
@@ -166,7 +166,7 @@ fn adaptive_rejects_once_the_budget_is_spent() {
 fn a_denial_holds_for_its_time_in_both_modes_and_costs_no_budget() {
     for mode in [Mode::Adaptive, Mode::Strict] {
         let tables = with_mode(mode);
-        assert_eq!(judged(&hello("denied.example"), &tables), Err(Cause::Denied), "{mode:?}");
+        assert_eq!(judged(&hello("denied.example"), &tables), Err(RejectCause::Denied), "{mode:?}");
         assert_eq!(tables.unknown.get(), 0, "{mode:?}");
     }
     let ended = Filled { now_ns: NOW + 1, enforce_until_ns: NOW + 2, ..with_mode(Mode::Adaptive) };
@@ -184,7 +184,7 @@ fn an_allowed_name_passes_though_denied() {
 fn a_rejection_says_where_its_segment_lies() {
     let frame = Frame { vlan_tags: vec![0x8100], ipv4_option_words: 2, ..hello("foreign.example") };
     let decision = decide(frame.bytes().as_slice(), &Filled::default(), &mut Scratch::new());
-    let Decision::Reject(Cause::Foreign, segment) = decision else { panic!("{decision:?}") };
+    let Decision::Reject(RejectCause::Foreign, segment) = decision else { panic!("{decision:?}") };
     assert_eq!((segment.network_offset, segment.transport_offset), (18, 18 + 28));
 }
 

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::fixture::{Frame, header_sum, tcp_checksum};
-use crate::source::Source;
+use crate::source::ByteSource;
 
 fn frames() -> [Frame; 4] {
     let odd = Frame { tcp_option_words: 3, ..Frame::with(*b"odd") };

@@ -4,7 +4,7 @@
 //! account (`the_first_account_key_is_the_fleets`).
 
 mod account;
-mod blame;
+mod fault;
 mod http;
 mod order;
 mod pause;
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub(super) use blame::Blame;
+pub(super) use fault::AcmeFault;
 use instant_acme::{Account, CertificateIdentifier};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -64,7 +64,7 @@ pub(super) enum Prefer {
 
 /// How an order is to be placed.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
+pub(super) struct OrderRequest {
     pub(super) prefer: Prefer,
     pub(super) replaces: Option<Replaced>,
 }
@@ -90,7 +90,7 @@ pub(super) enum OrderError {
     },
     /// A problem document (RFC 8555 §6.7).
     #[error("the CA refuses: {}", .0.problem)]
-    Refused(Refusal),
+    Refused(AcmeProblem),
     /// Nonce after nonce (RFC 8555 §6.5).
     #[error(
         "the CA takes none of its own nonces; it may have lost its state, or several share a name without sharing one"
@@ -126,7 +126,7 @@ pub(super) enum OrderError {
 
 /// A problem document (RFC 8555 §6.7).
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct AcmeProblem {
     pub(super) problem: String,
     /// Its type, a URN.
     pub(super) kind: Option<String>,
@@ -155,8 +155,8 @@ pub enum AcmeError {
 
 impl Acme {
     pub(super) fn new(
-        issuer: &config::Issuer,
-        certificates: &config::Certificates,
+        issuer: &config::IssuerConfig,
+        certificates: &config::CertificatesConfig,
         store: &Store,
     ) -> Result<Arc<Self>, AcmeError> {
         Ok(Arc::new(Self {
@@ -178,11 +178,11 @@ impl Acme {
     pub(super) async fn issue(
         &self,
         name: &ServerName,
-        wish: &Wish,
+        order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
         let placed = http::with_retry_after(async {
-            let placed = self.place(name, wish, challenges);
+            let placed = self.place(name, order_request, challenges);
             let placed = tokio::time::timeout(self.deadline, placed).await;
             placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
         });
@@ -209,7 +209,7 @@ impl From<instant_acme::Error> for OrderError {
             instant_acme::Error::Api(problem) if problem.r#type.as_deref() == Some(BAD_NONCE) => {
                 Self::BadNonce
             }
-            instant_acme::Error::Api(problem) => Self::Refused(Refusal {
+            instant_acme::Error::Api(problem) => Self::Refused(AcmeProblem {
                 problem: problem.to_string(),
                 kind: problem.r#type,
                 status: problem.status,

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Bounded by the number of certificates; what was used least falls out, one table read away.
-pub(super) struct Cache(Bounded<Pattern, Entry>);
+pub(super) struct Cache(Bounded<Pattern, CacheEntry>);
 
 #[derive(Clone)]
-struct Entry {
+struct CacheEntry {
     slot: Arc<Slot>,
     issuer: IssuerKey,
     /// When another instance may have renewed it.
@@ -29,7 +29,7 @@ struct Entry {
 
 /// What is presented for a pattern, and where in the table it lies.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct PresentedCertificate {
     pub(super) pattern: Pattern,
     pub(super) issuer: IssuerKey,
     pub(super) slot: Arc<Slot>,
@@ -46,20 +46,28 @@ impl Cache {
     }
 
     /// The valid one that [`Cache::find`] does not find since the table has not confirmed it for a while.
-    pub(super) fn unconfirmed_of(&self, name: &ServerName, now: SystemTime) -> Option<Held> {
+    pub(super) fn unconfirmed_of(&self, name: &ServerName, now: SystemTime) -> Option<PresentedCertificate> {
         self.held(name, now).filter(|held| held.slot.since_confirmed(now) >= CONFIRMED_FOR)
     }
 
-    fn held(&self, name: &ServerName, now: SystemTime) -> Option<Held> {
+    fn held(&self, name: &ServerName, now: SystemTime) -> Option<PresentedCertificate> {
         let patterns = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard());
         let entries = patterns.filter_map(|pattern| Some((self.0.get(&pattern)?, pattern)));
-        let mut held =
-            entries.map(|(entry, pattern)| Held { pattern, issuer: entry.issuer, slot: entry.slot });
+        let mut held = entries.map(|(entry, pattern)| PresentedCertificate {
+            pattern,
+            issuer: entry.issuer,
+            slot: entry.slot,
+        });
         held.find(|held| held.slot.valid(now).is_some())
     }
 
     /// What was presented since it was last confirmed, `older` ago or before: what has waited longest first.
-    pub(super) fn presented(&self, now: SystemTime, older: Duration, most: usize) -> Vec<Held> {
+    pub(super) fn presented(
+        &self,
+        now: SystemTime,
+        older: Duration,
+        most: usize,
+    ) -> Vec<PresentedCertificate> {
         let mut found: Vec<_> = self
             .0
             .iter()
@@ -67,7 +75,7 @@ impl Cache {
             .filter(|(_, entry)| {
                 entry.slot.is_used.load(Ordering::Relaxed) && entry.slot.valid(now).is_some()
             })
-            .map(|(pattern, entry)| Held {
+            .map(|(pattern, entry)| PresentedCertificate {
                 pattern: (*pattern).clone(),
                 issuer: entry.issuer,
                 slot: entry.slot,
@@ -89,7 +97,7 @@ impl Cache {
 
     /// Keeps `candidate`; whoever holds the slot of an older one finds it there from now on.
     pub(super) fn keep(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) -> Arc<Slot> {
-        let fresh = || Entry { slot: Arc::default(), issuer: candidate.issuer.clone(), stale_at };
+        let fresh = || CacheEntry { slot: Arc::default(), issuer: candidate.issuer.clone(), stale_at };
         let mut entry = self.0.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
         let held = entry.slot.current.load_full();
         // By its beginning, as the table's are chosen: lives get shorter, so a newer one may end earlier.
@@ -132,7 +140,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificates::pair::{Pair, tests::pems};
+    use crate::certificates::keyed_chain::{KeyedChain, tests::pems};
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -143,7 +151,7 @@ mod tests {
     fn lasting(pattern: &str, begins: SystemTime, life: Duration) -> Candidate {
         let (chain, key) = pems(&[pattern], begins, life);
         let pattern = Pattern::parse(pattern).unwrap();
-        let pair = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
+        let pair = KeyedChain::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
         Candidate { pair, issuer: IssuerKey::internal(), pattern }
     }
 

@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_instance_answers_from_the_table_and_only_what_was_asked() {
-        let (engine, config) = (Engine::in_memory().unwrap(), crate::config::Store::default());
+        let (engine, config) = (Engine::in_memory().unwrap(), crate::config::StoreConfig::default());
         let issuer = IssuerKey::of_directory("https://ca.example/dir");
         let instance = || {
             Challenges::new(
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_may_not_ask_costs_no_read_and_hides_no_challenge_from_the_ca() {
-        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
         tables::create(&store).await.unwrap();
         let (issuer, registry) =
             (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());

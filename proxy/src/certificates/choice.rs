@@ -2,23 +2,23 @@
 
 use std::time::SystemTime;
 
-use super::pair::{Pair, PairError};
+use super::keyed_chain::{KeyedChain, KeyedChainError};
 use crate::{
     name::Pattern,
-    store::certificate_table::{IssuerKey, ItemKind, Metadata, Shelf, Stored},
+    store::certificate_table::{CertificateMetadata, IssuerKey, ItemKind, Stored, StoredCertificates},
 };
 
 /// A certificate of the table.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
-    pub(super) pair: Pair,
+    pub(super) pair: KeyedChain,
     pub(super) issuer: IssuerKey,
     pub(super) pattern: Pattern,
 }
 
 /// The best of what the table holds.
 #[derive(Debug)]
-pub(super) enum Choice {
+pub(super) enum CertificateChoice {
     /// This one, which may have expired.
     Take(Candidate),
     /// A key and a chain do not belong together: somebody is writing them one after the other. Read again.
@@ -29,25 +29,25 @@ pub(super) enum Choice {
 
 /// A valid one before an expired one, one that has begun before one that has not, then the newest by its beginning, then an exact name
 /// before a wildcard. One that has not begun is still better than an order: this machine's clock may be behind.
-pub(super) fn choose(shelf: &Shelf, now: SystemTime) -> Choice {
+pub(super) fn choose(stored_certificates: &StoredCertificates, now: SystemTime) -> CertificateChoice {
     let mut best: Option<Candidate> = None;
     let mut torn = false;
-    for stored in &shelf.stored {
+    for stored in &stored_certificates.stored {
         match candidate(stored) {
             Ok(Some(candidate))
                 if best.as_ref().is_none_or(|best| rank(&candidate, now) > rank(best, now)) =>
             {
                 best = Some(candidate);
             }
-            Err(PairError::Mismatch) => torn = true,
+            Err(KeyedChainError::Mismatch) => torn = true,
             // What is broken for good must not stand in the way of another, nor of a new one.
-            Ok(_) | Err(PairError::Chain | PairError::Key | PairError::Names) => {}
+            Ok(_) | Err(KeyedChainError::Chain | KeyedChainError::Key | KeyedChainError::Names) => {}
         }
     }
     match best {
-        Some(best) if best.pair.is_valid(now) || !torn => Choice::Take(best),
-        _ if torn => Choice::Torn,
-        _ => Choice::Nothing,
+        Some(best) if best.pair.is_valid(now) || !torn => CertificateChoice::Take(best),
+        _ if torn => CertificateChoice::Torn,
+        _ => CertificateChoice::Nothing,
     }
 }
 
@@ -60,12 +60,12 @@ pub(super) struct Unusable {
 }
 
 /// What cannot be used of what the table holds. A certificate that has expired is not among it.
-pub(super) fn unusable(shelf: &Shelf) -> Vec<Unusable> {
+pub(super) fn unusable(stored_certificates: &StoredCertificates) -> Vec<Unusable> {
     let of_stored = |stored: &Stored| {
         let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
         problems(stored).into_iter().map(unusable).collect::<Vec<_>>()
     };
-    shelf.stored.iter().flat_map(of_stored).collect()
+    stored_certificates.stored.iter().flat_map(of_stored).collect()
 }
 
 fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
@@ -80,32 +80,36 @@ fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
         .collect();
     match (&stored.chain, &stored.key) {
         (Some(Ok(chain)), Some(Ok(key))) => {
-            problems.extend(Pair::read(chain, key, &stored.pattern).err().map(of_pair));
+            problems.extend(KeyedChain::read(chain, key, &stored.pattern).err().map(of_pair));
         }
         (Some(_), None) => problems.push((ItemKind::Key, "is not there, and its chain is".to_owned())),
         (None, Some(_)) => problems.push((ItemKind::Chain, "is not there, and its key is".to_owned())),
         (Some(_), Some(_)) | (None, None) => {}
     }
     if let Some(Ok(metadata)) = &stored.metadata
-        && !Metadata::is_whole(metadata)
+        && !CertificateMetadata::is_whole(metadata)
     {
         problems.push((ItemKind::Metadata, "is no JSON object".to_owned()));
     }
     problems
 }
 
-fn of_pair(error: PairError) -> (ItemKind, String) {
+fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
     match error {
-        PairError::Chain => (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned()),
-        PairError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
-        PairError::Key => (ItemKind::Key, "holds no private key in PEM that can sign".to_owned()),
-        PairError::Mismatch => (ItemKind::Key, "holds the private key of another certificate".to_owned()),
+        KeyedChainError::Chain => {
+            (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned())
+        }
+        KeyedChainError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
+        KeyedChainError::Key => (ItemKind::Key, "holds no private key in PEM that can sign".to_owned()),
+        KeyedChainError::Mismatch => {
+            (ItemKind::Key, "holds the private key of another certificate".to_owned())
+        }
     }
 }
 
-fn candidate(stored: &Stored) -> Result<Option<Candidate>, PairError> {
+fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChainError> {
     let (Some(Ok(chain)), Some(Ok(key))) = (&stored.chain, &stored.key) else { return Ok(None) };
-    let pair = Pair::read(chain, key, &stored.pattern)?;
+    let pair = KeyedChain::read(chain, key, &stored.pattern)?;
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
 
@@ -120,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::certificates::pair::tests::pems;
+    use crate::certificates::keyed_chain::tests::pems;
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -167,10 +171,10 @@ mod tests {
             ),
         ];
         for (case, stored, expected) in cases {
-            let choice = choose(&Shelf { stored, record: None }, now);
+            let choice = choose(&StoredCertificates { stored, record: None }, now);
             let taken = match &choice {
-                Choice::Take(candidate) => Some(candidate.pattern.to_string()),
-                Choice::Torn | Choice::Nothing => None,
+                CertificateChoice::Take(candidate) => Some(candidate.pattern.to_string()),
+                CertificateChoice::Torn | CertificateChoice::Nothing => None,
             };
             assert_eq!(taken.as_deref(), expected, "{case}");
         }
@@ -181,11 +185,14 @@ mod tests {
         let now = SystemTime::now();
         let mut torn = stored("a.b.example", now, HOUR);
         torn.key = stored("a.b.example", now, HOUR).key;
-        let shelf = Shelf { stored: vec![torn], record: None };
-        assert!(matches!(choose(&shelf, now), Choice::Torn));
-        let Shelf { stored: mut both, .. } = shelf;
+        let stored_certificates = StoredCertificates { stored: vec![torn], record: None };
+        assert!(matches!(choose(&stored_certificates, now), CertificateChoice::Torn));
+        let StoredCertificates { stored: mut both, .. } = stored_certificates;
         both.push(stored("*.b.example", now, HOUR));
-        assert!(matches!(choose(&Shelf { stored: both, record: None }, now), Choice::Take(_)));
+        assert!(matches!(
+            choose(&StoredCertificates { stored: both, record: None }, now),
+            CertificateChoice::Take(_)
+        ));
     }
 
     #[test]
@@ -218,7 +225,7 @@ mod tests {
                 &["crt has `Contents` that are not base64", "json has `Contents` of type N, not of type S"],
             ),
         ] {
-            let found = unusable(&Shelf { stored: vec![stored], record: None });
+            let found = unusable(&StoredCertificates { stored: vec![stored], record: None });
             let found: Vec<_> =
                 found.iter().map(|found| format!("{} {}", found.item, found.problem)).collect();
             let expected: Vec<_> = expected.iter().map(|text| format!("{STEM}.{text}")).collect();
@@ -231,6 +238,9 @@ mod tests {
         let now = SystemTime::now();
         let mut half = stored("a.b.example", now, HOUR);
         half.key = None;
-        assert!(matches!(choose(&Shelf { stored: vec![half], record: None }, now), Choice::Nothing));
+        assert!(matches!(
+            choose(&StoredCertificates { stored: vec![half], record: None }, now),
+            CertificateChoice::Nothing
+        ));
     }
 }

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::store::certificate_table::Record;
+use crate::store::certificate_table::OrderRecord;
 
 /// Why no certificate was obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) fault: Fault,
+pub(super) struct OrderFailure {
+    pub(super) fault: OrderFault,
     pub(super) problem: String,
 }
 
 /// Whose fault a failed order is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum OrderFault {
     /// The CA found that the name is not ours to certify, or never will be: it counts, and after [`STOP_AFTER`] nothing is tried.
     Name,
     /// Nobody's that is known: the name backs off, and it does not count.
@@ -24,7 +24,7 @@ pub(super) enum Fault {
     Issuer(SystemTime),
 }
 
-impl Fault {
+impl OrderFault {
     /// Of two faults the one with the lower rank decides.
     fn rank(self) -> (u8, Option<SystemTime>) {
         match self {
@@ -35,11 +35,11 @@ impl Fault {
     }
 }
 
-impl Failure {
+impl OrderFailure {
     /// A certificate was issued and could not be written.
     pub(super) fn not_kept() -> Self {
         let problem = "the certificate was issued, and the certificate table did not take it".to_owned();
-        Self { fault: Fault::Nobody, problem }
+        Self { fault: OrderFault::Nobody, problem }
     }
 
     /// What two issuers together say of a name: a verdict on it outweighs all else; of two dates the earlier one lets it go on.
@@ -50,17 +50,17 @@ impl Failure {
 }
 
 /// `record` after `failure` at `now`.
-pub(super) fn after(record: &Record, failure: &Failure, now: SystemTime) -> Record {
+pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTime) -> OrderRecord {
     let mut record = record.clone();
     record.problem = failure.problem.chars().take(MAX_PROBLEM).collect();
     record.retry_at = Some(match failure.fault {
-        Fault::Name | Fault::Nobody => {
+        OrderFault::Name | OrderFault::Nobody => {
             record.failures = record.failures.saturating_add(1);
             retry_at(now, record.failures)
         }
-        Fault::Limit(until) | Fault::Issuer(until) => until,
+        OrderFault::Limit(until) | OrderFault::Issuer(until) => until,
     });
-    if failure.fault == Fault::Name {
+    if failure.fault == OrderFault::Name {
         let since = record.failing_since.filter(|since| *since <= now).unwrap_or(now);
         record.failing_since = Some(since);
         if now.duration_since(since).is_ok_and(|failing| failing >= STOP_AFTER) {
@@ -123,18 +123,18 @@ mod tests {
         now() + Duration::from_mins(n)
     }
 
-    fn failure(fault: Fault) -> Failure {
-        Failure { fault, problem: "why".to_owned() }
+    fn failure(fault: OrderFault) -> OrderFailure {
+        OrderFailure { fault, problem: "why".to_owned() }
     }
 
     #[test]
     fn only_a_verdict_on_the_name_counts_towards_its_end() {
-        let record = Record::new(&ServerName::parse("a.example").unwrap());
+        let record = OrderRecord::new(&ServerName::parse("a.example").unwrap());
         for (fault, failures, retry_at, counts) in [
-            (Fault::Name, 1, minutes(1), true),
-            (Fault::Nobody, 1, minutes(1), false),
-            (Fault::Limit(minutes(9_000)), 0, minutes(9_000), false),
-            (Fault::Issuer(minutes(7)), 0, minutes(7), false),
+            (OrderFault::Name, 1, minutes(1), true),
+            (OrderFault::Nobody, 1, minutes(1), false),
+            (OrderFault::Limit(minutes(9_000)), 0, minutes(9_000), false),
+            (OrderFault::Issuer(minutes(7)), 0, minutes(7), false),
         ] {
             let after = after(&record, &failure(fault), now());
             let seen = (after.failures, after.retry_at, after.failing_since.is_some(), after.stopped_at);
@@ -146,10 +146,10 @@ mod tests {
     #[test]
     fn a_name_backs_off_in_growing_steps_and_stops_after_thirty_days() {
         let (mut record, mut at, mut tries) =
-            (Record::new(&ServerName::parse("a.example").unwrap()), now(), 0);
+            (OrderRecord::new(&ServerName::parse("a.example").unwrap()), now(), 0);
         let mut steps = Vec::new();
         while record.stopped_at.is_none() {
-            record = after(&record, &failure(Fault::Name), at);
+            record = after(&record, &failure(OrderFault::Name), at);
             steps.extend(record.retry_at.map(|retry_at| retry_at.duration_since(at).unwrap().as_secs() / 60));
             at = record.retry_at.unwrap_or(at);
             tries += 1;
@@ -177,11 +177,11 @@ mod tests {
 
     #[test]
     fn a_date_of_failures_that_lies_ahead_is_not_believed() {
-        let ahead = Record {
+        let ahead = OrderRecord {
             failing_since: Some(now() + DAY * 365),
-            ..Record::new(&ServerName::parse("a.example").unwrap())
+            ..OrderRecord::new(&ServerName::parse("a.example").unwrap())
         };
-        assert_eq!(after(&ahead, &failure(Fault::Name), now()).failing_since, Some(now()));
+        assert_eq!(after(&ahead, &failure(OrderFault::Name), now()).failing_since, Some(now()));
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn of_two_issuers_a_verdict_on_the_name_outweighs_the_rest_and_else_the_earlier_date() {
-        use Fault::{Issuer, Limit, Name, Nobody};
+        use OrderFault::{Issuer, Limit, Name, Nobody};
         for (first, second, expected) in [
             (Issuer(minutes(1)), Name, Name),
             (Name, Issuer(minutes(1)), Name),
@@ -215,7 +215,7 @@ mod tests {
             (Issuer(minutes(2)), Limit(minutes(1)), Limit(minutes(1))),
             (Issuer(minutes(1)), Issuer(minutes(2)), Issuer(minutes(1))),
         ] {
-            let both = Failure::of_both(Some(failure(first)), failure(second));
+            let both = OrderFailure::of_both(Some(failure(first)), failure(second));
             assert_eq!(both.fault, expected, "{first:?} {second:?}");
         }
     }

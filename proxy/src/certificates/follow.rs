@@ -10,22 +10,22 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 
 use super::{
-    Certificate, Inner,
-    cache::Held,
-    choice::{Choice, choose},
+    Certificate, CertificatesInner,
+    cache::PresentedCertificate,
+    choice::{CertificateChoice, choose},
+    keyed_chain::leaf,
     metrics::Sought,
-    pair::leaf,
 };
 use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, CHAINS, Part},
+        certificate_table::{self, CHAINS, StoredItem},
     },
 };
 
 /// Looks for what is presented, three times a minute.
-pub(super) async fn follow(inner: Arc<Inner>) {
+pub(super) async fn follow(inner: Arc<CertificatesInner>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -35,7 +35,7 @@ pub(super) async fn follow(inner: Arc<Inner>) {
 }
 
 /// Confirms what was presented since the last round. While the table does not answer, memory is believed.
-pub(super) async fn round(inner: &Inner, now: SystemTime) {
+pub(super) async fn round(inner: &CertificatesInner, now: SystemTime) {
     let presented = inner.cache.presented(now, PERIOD, MOST);
     for batch in presented.chunks(CHAINS) {
         if let Err(error) = confirm(inner, batch, now).await {
@@ -51,15 +51,19 @@ pub(super) async fn round(inner: &Inner, now: SystemTime) {
 }
 
 /// Looks for `held` in the table, [`CHAINS`] at most.
-pub(super) async fn confirm(inner: &Inner, held: &[Held], now: SystemTime) -> Result<(), StoreError> {
+pub(super) async fn confirm(
+    inner: &CertificatesInner,
+    held: &[PresentedCertificate],
+    now: SystemTime,
+) -> Result<(), StoreError> {
     let places: Vec<_> = held.iter().map(|held| (held.issuer.clone(), held.pattern.clone())).collect();
     inner.metrics.reads.bump(Sought::Follow);
     let chains = certificate_table::read_chains(&inner.store, &places).await?;
     for (held, chain) in held.iter().zip(chains) {
         let Some(presented) = held.slot.valid(now) else { continue };
         let followed = match compare(&presented, &chain) {
-            Finding::Same => Ok(()),
-            Finding::Other | Finding::Gone => adopt(inner, held, now).await,
+            TableFinding::Same => Ok(()),
+            TableFinding::Other | TableFinding::Gone => adopt(inner, held, now).await,
         };
         // What could not be read whole is looked for again in the next round.
         if followed.is_ok() {
@@ -71,28 +75,32 @@ pub(super) async fn confirm(inner: &Inner, held: &[Held], now: SystemTime) -> Re
 
 /// What the table holds in the place of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finding {
+enum TableFinding {
     Same,
     Other,
     Gone,
 }
 
-fn compare(presented: &Certificate, chain: &Part) -> Finding {
+fn compare(presented: &Certificate, chain: &StoredItem) -> TableFinding {
     match chain {
-        None => Finding::Gone,
-        Some(Ok(chain)) if leaf(chain).as_ref() == presented.key.cert.first() => Finding::Same,
-        Some(_) => Finding::Other,
+        None => TableFinding::Gone,
+        Some(Ok(chain)) if leaf(chain).as_ref() == presented.key.cert.first() => TableFinding::Same,
+        Some(_) => TableFinding::Other,
     }
 }
 
 /// Presents what the table holds by now. Something there that cannot be used, half of a write among it, takes nothing away.
-async fn adopt(inner: &Inner, held: &Held, now: SystemTime) -> Result<(), StoreError> {
+async fn adopt(
+    inner: &CertificatesInner,
+    held: &PresentedCertificate,
+    now: SystemTime,
+) -> Result<(), StoreError> {
     let Some(name) = name_of(&held.pattern) else { return Ok(()) };
     inner.metrics.reads.bump(Sought::Follow);
     let found = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await?;
     inner.warned.warn_of_unusable(&found, Instant::now());
     let mut is_replaced = false;
-    if let Choice::Take(best) = choose(&found, now)
+    if let CertificateChoice::Take(best) = choose(&found, now)
         && best.pair.is_valid(now)
         && best.pair.life.not_before <= now
     {

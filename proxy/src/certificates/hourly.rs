@@ -9,7 +9,7 @@ use std::{
 use tracing::warn;
 
 use super::choice::{Unusable, unusable};
-use crate::store::certificate_table::Shelf;
+use crate::store::certificate_table::StoredCertificates;
 
 /// What was warned of within the hour.
 ///
@@ -19,7 +19,7 @@ pub(super) struct Hourly(Mutex<HashMap<String, Instant>>);
 
 impl Hourly {
     /// Says what of what was `found` cannot be used, once an hour of an item.
-    pub(super) fn warn_of_unusable(&self, found: &Shelf, now: Instant) {
+    pub(super) fn warn_of_unusable(&self, found: &StoredCertificates, now: Instant) {
         for Unusable { item, problem } in unusable(found) {
             if self.is_due(&item, now) {
                 warn!(item, problem, "an item of the certificate table cannot be used");

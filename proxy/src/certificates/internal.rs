@@ -173,7 +173,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::{certificates::pair::Pair, name::Pattern};
+    use crate::{certificates::keyed_chain::KeyedChain, name::Pattern};
 
     #[test]
     fn the_root_is_made_once_and_its_leaves_verify() {
@@ -194,7 +194,8 @@ mod tests {
             let name = ServerName::parse("a.example").unwrap();
             let issued = issuer.issue(&name, now).unwrap();
             let pair =
-                Pair::read(issued.chain.as_bytes(), issued.key.as_bytes(), &Pattern::Exact(name)).unwrap();
+                KeyedChain::read(issued.chain.as_bytes(), issued.key.as_bytes(), &Pattern::Exact(name))
+                    .unwrap();
             let chain = &pair.certificate.key.cert;
             rustls::client::danger::ServerCertVerifier::verify_server_cert(
                 verifier.as_ref(),

@@ -12,46 +12,46 @@ use std::{
 use tracing::warn;
 
 use super::{
-    Inner, Issuer, Refusal, Slot,
-    choice::{Candidate, Choice, choose},
+    CertificateRefusal, CertificatesInner, Issuer, Slot,
+    choice::{Candidate, CertificateChoice, choose},
     failure,
+    keyed_chain::KeyedChain,
     metrics::{IssuerKind, Leased, Sought},
-    pair::Pair,
-    step::{BackOff, Errand, Goal, Lease, Reading, Seen, Standing, Step},
+    step::{BackOff, Goal, LeaseState, OrderFacts, PermissionStanding, Purpose, Step, TableReading},
 };
 use crate::{
     domains::Permission,
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, Lock, Record, Shelf, Taking},
+        certificate_table::{self, Lock, LockOutcome, OrderRecord, StoredCertificates},
     },
 };
 
 /// Obtains, loads or renews the certificate of `name`; `from` is the client whose hello asked for it.
 pub(super) async fn run(
-    inner: &Inner,
+    inner: &CertificatesInner,
     name: &ServerName,
-    errand: Errand,
+    purpose: Purpose,
     from: Option<IpAddr>,
-) -> Result<Arc<Slot>, Refusal> {
+) -> Result<Arc<Slot>, CertificateRefusal> {
     let goal = Goal {
         name: name.clone(),
-        errand,
+        purpose,
         issuers: inner.issuers.len(),
         give_up_at: SystemTime::now() + *inner.config.order_deadline,
     };
     let mut run = Run {
         inner,
         goal,
-        seen: Seen::nothing(),
-        shelf: Shelf::default(),
+        seen: OrderFacts::nothing(),
+        stored_certificates: StoredCertificates::default(),
         is_written: true,
         from,
         is_charged: false,
     };
     let ended = run.drive().await;
-    if let Lease::Held(lock) = run.seen.lease
+    if let LeaseState::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
     {
         warn!(server_name = %name, %error, "lease was not given up; it ends by itself");
@@ -61,11 +61,11 @@ pub(super) async fn run(
 
 /// What is at hand between two steps.
 struct Run<'a> {
-    inner: &'a Inner,
+    inner: &'a CertificatesInner,
     goal: Goal,
-    seen: Seen,
+    seen: OrderFacts,
     /// The last reading, whole.
-    shelf: Shelf,
+    stored_certificates: StoredCertificates,
     /// Whether the table holds what is presented.
     is_written: bool,
     from: Option<IpAddr>,
@@ -74,7 +74,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn drive(&mut self) -> Result<Arc<Slot>, Refusal> {
+    async fn drive(&mut self) -> Result<Arc<Slot>, CertificateRefusal> {
         loop {
             let taken = match self.goal.next(SystemTime::now(), &self.seen) {
                 Step::Serve(candidate) => return Ok(self.serve(&candidate)),
@@ -84,7 +84,7 @@ impl Run<'_> {
             if let Err(error) = taken {
                 let error = &error as &dyn std::error::Error;
                 warn!(server_name = %self.goal.name, error, "the table failed while a certificate was obtained");
-                return Err(Refusal::Failed);
+                return Err(CertificateRefusal::Failed);
             }
         }
     }
@@ -112,51 +112,51 @@ impl Run<'_> {
         let mut certificate = None;
         for attempt in 1..=TORN_READS {
             self.inner.metrics.reads.bump(self.sought());
-            self.shelf =
+            self.stored_certificates =
                 certificate_table::read(&self.inner.store, &self.inner.issuer_keys, &self.goal.name).await?;
-            match choose(&self.shelf, now) {
-                Choice::Torn if attempt < TORN_READS => tokio::time::sleep(TORN_PAUSE).await,
-                Choice::Take(best) => {
+            match choose(&self.stored_certificates, now) {
+                CertificateChoice::Torn if attempt < TORN_READS => tokio::time::sleep(TORN_PAUSE).await,
+                CertificateChoice::Take(best) => {
                     certificate = Some(best);
                     break;
                 }
-                Choice::Nothing | Choice::Torn => break,
+                CertificateChoice::Nothing | CertificateChoice::Torn => break,
             }
         }
-        self.inner.warned.warn_of_unusable(&self.shelf, Instant::now());
-        self.seen.reading = Some(Reading {
+        self.inner.warned.warn_of_unusable(&self.stored_certificates, Instant::now());
+        self.seen.reading = Some(TableReading {
             certificate,
-            back_off: self.inner.back_off(&self.goal.name, self.shelf.record.as_ref(), now),
-            under_lease: matches!(self.seen.lease, Lease::Held(_)),
+            back_off: self.inner.back_off(&self.goal.name, self.stored_certificates.record.as_ref(), now),
+            under_lease: matches!(self.seen.lease, LeaseState::Held(_)),
         });
         Ok(())
     }
 
     fn sought(&self) -> Sought {
-        match self.goal.errand {
-            Errand::Obtain | Errand::Load => Sought::Certificate,
-            Errand::Renew => Sought::Renewal,
+        match self.goal.purpose {
+            Purpose::Obtain | Purpose::Load => Sought::Certificate,
+            Purpose::Renew => Sought::Renewal,
         }
     }
 
     async fn ask_permission(&mut self) {
         let asked = self.inner.domains.permission(&self.goal.name, OURSELVES).await;
         self.seen.standing = Some(match asked {
-            Permission::Allow(site) => Standing::Allow(site),
-            Permission::Deny(_) => Standing::Deny,
-            Permission::Unknown(_) => Standing::Unknown,
+            Permission::Allow(site) => PermissionStanding::Allow(site),
+            Permission::Deny(_) => PermissionStanding::Deny,
+            Permission::Unknown(_) => PermissionStanding::Unknown,
         });
         if self.is_beyond_budget() {
-            self.seen.standing = Some(Standing::Spent);
+            self.seen.standing = Some(PermissionStanding::Spent);
         }
     }
 
-    /// Labels under a wildcard are made up as easily as foreign names: one that has no certificate is charged as a look-up of one,
+    /// Labels under a wildcard are made up as easily as unknown names: one that has no certificate is charged as a look-up of one,
     /// and goes no further while its entry's or its sender's orders are spent.
     fn is_beyond_budget(&mut self) -> bool {
         let site = budgets::site_of(self.seen.standing.as_ref());
         let is_made_up = site.is_some_and(|site| matches!(site.pattern, Pattern::Wildcard(_)));
-        let Some(from) = self.from.filter(|_| is_made_up && self.goal.errand == Errand::Obtain) else {
+        let Some(from) = self.from.filter(|_| is_made_up && self.goal.purpose == Purpose::Obtain) else {
             return false;
         };
         let is_admitted = self.is_charged || self.inner.domains.admits_lookup(from);
@@ -167,13 +167,13 @@ impl Run<'_> {
     async fn take_lease(&mut self) -> Result<(), StoreError> {
         let (inner, now) = (self.inner, SystemTime::now());
         match Lock::take(&inner.store, &self.goal.name, *inner.config.lease, now).await? {
-            Taking::Hold(lock) => {
+            LockOutcome::Hold(lock) => {
                 inner.metrics.leases.bump(Leased::Hold);
-                self.seen.lease = Lease::Held(lock);
+                self.seen.lease = LeaseState::Held(lock);
             }
-            Taking::Busy => {
+            LockOutcome::Busy => {
                 inner.metrics.leases.bump(Leased::Busy);
-                self.seen.lease = Lease::Elsewhere;
+                self.seen.lease = LeaseState::Elsewhere;
             }
         }
         Ok(())
@@ -182,8 +182,8 @@ impl Run<'_> {
     fn serve(&self, best: &Candidate) -> Arc<Slot> {
         let renew_at = best.pair.life.renew_at(&self.goal.name);
         let is_exact = best.pattern == Pattern::Exact(self.goal.name.clone());
-        let is_read = !matches!(self.seen.lease, Lease::Held(_));
-        if is_exact && is_read && !is_recorded(self.shelf.record.as_ref(), &best.pair.serial) {
+        let is_read = !matches!(self.seen.lease, LeaseState::Held(_));
+        if is_exact && is_read && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial) {
             self.adopt(best);
         }
         let slot = self.inner.cache.keep(best, renew_at, SystemTime::now());
@@ -195,12 +195,12 @@ impl Run<'_> {
     /// name was taken out of the renewals and is allowed again.
     fn adopt(&self, best: &Candidate) {
         let issuer = self.inner.issuers.iter().find(|issuer| *issuer.key() == best.issuer);
-        let made = Record {
+        let made = OrderRecord {
             directory: issuer.map(Issuer::directory).unwrap_or_default().to_owned(),
             ..record_of(&self.goal.name, best.issuer.as_str(), &best.pair)
         };
-        let record = match &self.shelf.record {
-            Some(old) if old.serial == made.serial => Record { renew_at: made.renew_at, ..old.clone() },
+        let record = match &self.stored_certificates.record {
+            Some(old) if old.serial == made.serial => OrderRecord { renew_at: made.renew_at, ..old.clone() },
             _ => made,
         };
         let store = self.inner.store.clone();
@@ -212,9 +212,9 @@ impl Run<'_> {
     }
 }
 
-impl Inner {
+impl CertificatesInner {
     /// Until when nothing is ordered for `name`: what its record says, what could not be recorded, and while no issuer is asked.
-    fn back_off(&self, name: &ServerName, record: Option<&Record>, now: SystemTime) -> BackOff {
+    fn back_off(&self, name: &ServerName, record: Option<&OrderRecord>, now: SystemTime) -> BackOff {
         if record.is_some_and(|record| record.stopped_at.is_some()) {
             return BackOff::Stopped;
         }
@@ -227,7 +227,7 @@ impl Inner {
 }
 
 /// Whether the renewal of the certificate with `serial` is found.
-fn is_recorded(record: Option<&Record>, serial: &str) -> bool {
+fn is_recorded(record: Option<&OrderRecord>, serial: &str) -> bool {
     record.is_some_and(|record| record.serial == serial && record.renew_at.is_some())
 }
 
@@ -237,13 +237,13 @@ fn poll_pause(name: &ServerName) -> Duration {
     Duration::from_millis(200 + spread)
 }
 
-fn record_of(name: &ServerName, issuer: &str, pair: &Pair) -> Record {
-    Record {
+fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
+    OrderRecord {
         issuer: issuer.to_owned(),
         serial: pair.serial.clone(),
         not_after: Some(pair.life.not_after),
         renew_at: Some(pair.life.renew_at(name)),
-        ..Record::new(name)
+        ..OrderRecord::new(name)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{Choice, choose, unusable};
+use super::choice::{CertificateChoice, choose, unusable};
 use crate::{
     name::ServerName,
     store::{
@@ -94,9 +94,9 @@ pub async fn show(
     issuers: &[IssuerKey],
     name: &ServerName,
 ) -> Result<Option<Summary>, StoreError> {
-    let shelf = certificate_table::read(store, issuers, name).await?;
-    let certificate = match choose(&shelf, SystemTime::now()) {
-        Choice::Take(best) => Some(CertificateSummary {
+    let stored_certificates = certificate_table::read(store, issuers, name).await?;
+    let certificate = match choose(&stored_certificates, SystemTime::now()) {
+        CertificateChoice::Take(best) => Some(CertificateSummary {
             pattern: best.pattern,
             issuer: best.issuer.as_str().to_owned(),
             serial: best.pair.serial,
@@ -104,14 +104,16 @@ pub async fn show(
             not_after: Micros::of(best.pair.life.not_after),
             renew_at: Micros::of(best.pair.life.renew_at(name)),
         }),
-        Choice::Torn | Choice::Nothing => None,
+        CertificateChoice::Torn | CertificateChoice::Nothing => None,
     };
-    let unusable: Vec<_> =
-        unusable(&shelf).iter().map(|unusable| format!("`{}` {}", unusable.item, unusable.problem)).collect();
-    if certificate.is_none() && shelf.record.is_none() && unusable.is_empty() {
+    let unusable: Vec<_> = unusable(&stored_certificates)
+        .iter()
+        .map(|unusable| format!("`{}` {}", unusable.item, unusable.problem))
+        .collect();
+    if certificate.is_none() && stored_certificates.record.is_none() && unusable.is_empty() {
         return Ok(None);
     }
-    let record = shelf.record.unwrap_or_else(|| certificate_table::Record::new(name));
+    let record = stored_certificates.record.unwrap_or_else(|| certificate_table::OrderRecord::new(name));
     Ok(Some(Summary {
         server_name: name.clone(),
         certificate,
@@ -138,7 +140,7 @@ pub async fn retry(store: &Store, name: &ServerName) -> Result<bool, StoreError>
 
 /// The keys under which `config`'s issuers keep their certificates.
 #[must_use]
-pub fn issuer_keys(config: &crate::config::Certificates) -> Vec<IssuerKey> {
+pub fn issuer_keys(config: &crate::config::CertificatesConfig) -> Vec<IssuerKey> {
     if config.issuers.is_empty() {
         return vec![IssuerKey::internal()];
     }

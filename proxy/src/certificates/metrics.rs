@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
-use super::Refusal;
+use super::CertificateRefusal;
 use crate::{
     label,
     telemetry::metrics::{Counters, Histograms, counter, gauge, histogram},
@@ -31,7 +31,7 @@ label! {
 
 label! {
     /// What a wait for a certificate ended with.
-    pub(super) enum Ended["outcome"] {
+    pub(super) enum WaitEnd["outcome"] {
         Serve = "served",
         Deny = "denied",
         Unknown = "unknown",
@@ -82,10 +82,10 @@ label! {
     }
 }
 
-pub(super) struct Metrics {
+pub(super) struct CertificateMetrics {
     pub(super) orders: Counters<Ordered>,
     pub(super) order_seconds: Histograms<IssuerKind>,
-    pub(super) obtained: Counters<Ended>,
+    pub(super) obtained: Counters<WaitEnd>,
     pub(super) obtain_seconds: Histogram,
     pub(super) in_flight: IntGauge,
     pub(super) waiters: IntGauge,
@@ -99,7 +99,7 @@ pub(super) struct Metrics {
     pub(super) paused: IntGauge,
 }
 
-impl Metrics {
+impl CertificateMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             orders: Counters::register(
@@ -174,16 +174,16 @@ impl Metrics {
     }
 }
 
-impl Ended {
-    pub(super) fn of<T>(outcome: &Result<T, Refusal>) -> Self {
+impl WaitEnd {
+    pub(super) fn of<T>(outcome: &Result<T, CertificateRefusal>) -> Self {
         match outcome {
             Ok(_) => Self::Serve,
-            Err(Refusal::Denied) => Self::Deny,
-            Err(Refusal::Unknown) => Self::Unknown,
-            Err(Refusal::Busy) => Self::Busy,
-            Err(Refusal::Slow) => Self::Slow,
-            Err(Refusal::BackingOff) => Self::BackOff,
-            Err(Refusal::Failed) => Self::Fail,
+            Err(CertificateRefusal::Denied) => Self::Deny,
+            Err(CertificateRefusal::Unknown) => Self::Unknown,
+            Err(CertificateRefusal::Busy) => Self::Busy,
+            Err(CertificateRefusal::Slow) => Self::Slow,
+            Err(CertificateRefusal::BackingOff) => Self::BackOff,
+            Err(CertificateRefusal::Failed) => Self::Fail,
         }
     }
 }

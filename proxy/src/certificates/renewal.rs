@@ -12,11 +12,11 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::{
-    Inner, Refusal,
-    choice::{Choice, choose},
+    CertificateRefusal, CertificatesInner,
+    choice::{CertificateChoice, choose},
     follow::name_of,
     metrics::{Renewed, Sought},
-    step::Errand,
+    step::Purpose,
 };
 use crate::{
     domains::{Delta, Patterns, Permission},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Looks for due renewals each period.
-pub(super) async fn renew(inner: Arc<Inner>) {
+pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     let mut ticks = tokio::time::interval(*inner.config.renewal_period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -47,7 +47,7 @@ pub(super) async fn renew(inner: Arc<Inner>) {
 }
 
 /// Withdraws what the domain set no longer allows, at each change of it.
-pub(super) async fn withdraw(inner: Arc<Inner>) {
+pub(super) async fn withdraw(inner: Arc<CertificatesInner>) {
     let mut names = inner.domains.names();
     let mut before = names.borrow_and_update().patterns.clone();
     while names.changed().await.is_ok() {
@@ -86,7 +86,7 @@ fn withdrawn(delta: &Delta, allowed: &Patterns, cached: impl Fn() -> Vec<Pattern
     gone
 }
 
-async fn renew_due(inner: &Arc<Inner>) -> Result<(), StoreError> {
+async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
     for shard in 0..SHARDS {
         let mut after: Option<Due> = None;
         loop {
@@ -110,22 +110,27 @@ async fn renew_due(inner: &Arc<Inner>) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn renew_name(inner: Arc<Inner>, name: ServerName) -> Renewed {
+async fn renew_name(inner: Arc<CertificatesInner>, name: ServerName) -> Renewed {
     match inner.domains.permission(&name, OURSELVES).await {
         Permission::Deny(_) => return forget(&inner, &name).await,
         // It comes round again, and is served until then.
         Permission::Unknown(_) => return Renewed::Postpone,
         Permission::Allow(_) => {}
     }
-    let Ok(seat) = inner.fly(&name, Errand::Renew, None) else { return Renewed::Postpone };
-    match seat.outcome().await {
+    let Ok(waiter) = inner.join_or_start(&name, Purpose::Renew, None) else { return Renewed::Postpone };
+    match waiter.outcome().await {
         Ok(_) => Renewed::Renew,
-        Err(Refusal::Busy | Refusal::Slow | Refusal::BackingOff | Refusal::Unknown) => Renewed::Postpone,
-        Err(Refusal::Denied | Refusal::Failed) => Renewed::Fail,
+        Err(
+            CertificateRefusal::Busy
+            | CertificateRefusal::Slow
+            | CertificateRefusal::BackingOff
+            | CertificateRefusal::Unknown,
+        ) => Renewed::Postpone,
+        Err(CertificateRefusal::Denied | CertificateRefusal::Failed) => Renewed::Fail,
     }
 }
 
-async fn forget(inner: &Inner, name: &ServerName) -> Renewed {
+async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
     match certificate_table::forget(&inner.store, name).await {
         Ok(()) => Renewed::Forget,
         Err(error) => {
@@ -136,16 +141,17 @@ async fn forget(inner: &Inner, name: &ServerName) -> Renewed {
 }
 
 /// Reads anew what another instance may have renewed.
-async fn refresh(inner: &Inner) {
+async fn refresh(inner: &CertificatesInner) {
     for pattern in inner.cache.stale(SystemTime::now()) {
         let Some(name) = name_of(&pattern) else { continue };
         inner.metrics.reads.bump(Sought::Renewal);
         let now = SystemTime::now();
-        let Ok(shelf) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await else {
+        let Ok(stored_certificates) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await
+        else {
             return;
         };
-        inner.warned.warn_of_unusable(&shelf, Instant::now());
-        if let Choice::Take(best) = choose(&shelf, now) {
+        inner.warned.warn_of_unusable(&stored_certificates, Instant::now());
+        if let CertificateChoice::Take(best) = choose(&stored_certificates, now) {
             // One that nobody renewed is looked at again, but not in every round.
             let stale_at = best.pair.life.renew_at(&name).max(now + *inner.config.renewal_period * 5);
             inner.cache.keep(&best, stale_at, now);

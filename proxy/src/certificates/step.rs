@@ -6,16 +6,16 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Refusal, acme::Issued, choice::Candidate, failure::Failure};
+use super::{CertificateRefusal, acme::Issued, choice::Candidate, failure::OrderFailure};
 use crate::{
-    domains::Site,
+    domains::DomainEntry,
     name::ServerName,
     store::{certificate_table::Lock, pause::Pause},
 };
 
 /// What a certificate is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Errand {
+pub(super) enum Purpose {
     /// To be presented: any valid one will do.
     Obtain,
     /// The same, but nothing may be ordered: permission is in doubt.
@@ -28,7 +28,7 @@ pub(super) enum Errand {
 #[derive(Debug, Clone)]
 pub(super) struct Goal {
     pub(super) name: ServerName,
-    pub(super) errand: Errand,
+    pub(super) purpose: Purpose,
     pub(super) issuers: usize,
     /// When waiting for another instance's order ends.
     pub(super) give_up_at: SystemTime,
@@ -36,20 +36,20 @@ pub(super) struct Goal {
 
 /// What was seen so far.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) reading: Option<Reading>,
-    pub(super) standing: Option<Standing>,
-    pub(super) lease: Lease,
+pub(super) struct OrderFacts {
+    pub(super) reading: Option<TableReading>,
+    pub(super) standing: Option<PermissionStanding>,
+    pub(super) lease: LeaseState,
     /// The issuer whose turn it is.
     pub(super) issuer: usize,
     /// That it may be asked.
     pub(super) grant: Option<Grant>,
-    pub(super) progress: Progress,
+    pub(super) progress: OrderProgress,
 }
 
 /// What the table held.
 #[derive(Debug, Clone)]
-pub(super) struct Reading {
+pub(super) struct TableReading {
     pub(super) certificate: Option<Candidate>,
     pub(super) back_off: BackOff,
     pub(super) under_lease: bool,
@@ -66,8 +66,8 @@ pub(super) enum BackOff {
 
 /// Permission, asked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
-    Allow(Arc<Site>),
+pub(super) enum PermissionStanding {
+    Allow(Arc<DomainEntry>),
     Deny,
     Unknown,
     /// It is allowed, and what its entry or the client may spend is spent.
@@ -76,7 +76,7 @@ pub(super) enum Standing {
 
 /// The fleet's lease on the name's order.
 #[derive(Debug, Clone)]
-pub(super) enum Lease {
+pub(super) enum LeaseState {
     Unasked,
     Held(Lock),
     Elsewhere,
@@ -91,9 +91,9 @@ pub(super) struct Grant {
 
 /// How far the order has come.
 #[derive(Debug, Clone)]
-pub(super) enum Progress {
+pub(super) enum OrderProgress {
     /// No issuer has given a certificate; what those asked so far have failed of.
-    Ordering(Option<Failure>),
+    Ordering(Option<OrderFailure>),
     /// There is a certificate that is not in the table, and how often it may be tried to write it.
     Obtained(Arc<Obtained>, u8),
     /// There is a certificate, and nothing left to do but to present it.
@@ -121,19 +121,19 @@ pub(super) enum Step {
     Spend { issuer: usize },
     Order { issuer: usize, lock: Lock, grant: Grant },
     Commit(Arc<Obtained>),
-    RecordFailure(Failure, Option<Candidate>),
-    Refuse(Refusal),
+    RecordFailure(OrderFailure, Option<Candidate>),
+    Refuse(CertificateRefusal),
 }
 
-impl Seen {
+impl OrderFacts {
     pub(super) fn nothing() -> Self {
         Self {
             reading: None,
             standing: None,
-            lease: Lease::Unasked,
+            lease: LeaseState::Unasked,
             issuer: 0,
             grant: None,
-            progress: Progress::Ordering(None),
+            progress: OrderProgress::Ordering(None),
         }
     }
 
@@ -143,45 +143,45 @@ impl Seen {
     }
 
     /// The issuer failed: the table is read once more before anything else, since somebody else may have succeeded.
-    pub(super) fn fail(&mut self, failure: Failure, is_lease_held: bool) {
-        let before = match std::mem::replace(&mut self.progress, Progress::Recorded) {
-            Progress::Ordering(before) => before,
-            Progress::Obtained(..) | Progress::Done(_) | Progress::Recorded => None,
+    pub(super) fn fail(&mut self, failure: OrderFailure, is_lease_held: bool) {
+        let before = match std::mem::replace(&mut self.progress, OrderProgress::Recorded) {
+            OrderProgress::Ordering(before) => before,
+            OrderProgress::Obtained(..) | OrderProgress::Done(_) | OrderProgress::Recorded => None,
         };
-        self.progress = Progress::Ordering(Some(Failure::of_both(before, failure)));
+        self.progress = OrderProgress::Ordering(Some(OrderFailure::of_both(before, failure)));
         self.reading = None;
         if !is_lease_held {
-            self.lease = Lease::Unasked;
+            self.lease = LeaseState::Unasked;
         }
         self.pass_on();
     }
 
     pub(super) fn obtain(&mut self, obtained: Obtained) {
-        self.progress = Progress::Obtained(Arc::new(obtained), COMMITS);
+        self.progress = OrderProgress::Obtained(Arc::new(obtained), COMMITS);
     }
 
     /// The item is not what was read: somebody else wrote first.
     pub(super) fn fail_to_commit(&mut self, obtained: Arc<Obtained>) {
         let left = match &self.progress {
-            Progress::Obtained(_, left) => left.saturating_sub(1),
-            Progress::Ordering(_) | Progress::Done(_) | Progress::Recorded => 0,
+            OrderProgress::Obtained(_, left) => left.saturating_sub(1),
+            OrderProgress::Ordering(_) | OrderProgress::Done(_) | OrderProgress::Recorded => 0,
         };
-        self.progress = Progress::Obtained(obtained, left);
+        self.progress = OrderProgress::Obtained(obtained, left);
         self.reading = None;
     }
 
     /// Much may happen while another instance orders: all of it is looked at again.
     pub(super) fn look_again(&mut self) {
-        (self.lease, self.reading, self.standing) = (Lease::Unasked, None, None);
+        (self.lease, self.reading, self.standing) = (LeaseState::Unasked, None, None);
     }
 }
 
 impl Goal {
-    pub(super) fn next(&self, now: SystemTime, seen: &Seen) -> Step {
-        if let Progress::Done(candidate) = &seen.progress {
+    pub(super) fn next(&self, now: SystemTime, seen: &OrderFacts) -> Step {
+        if let OrderProgress::Done(candidate) = &seen.progress {
             return Step::Serve(candidate.clone());
         }
-        if let Progress::Obtained(obtained, COMMITS) = &seen.progress {
+        if let OrderProgress::Obtained(obtained, COMMITS) = &seen.progress {
             return Step::Commit(Arc::clone(obtained));
         }
         let Some(reading) = &seen.reading else { return Step::Read };
@@ -189,43 +189,51 @@ impl Goal {
             return Step::Serve(candidate.clone());
         }
         match &seen.progress {
-            Progress::Obtained(obtained, 1..) => Step::Commit(Arc::clone(obtained)),
+            OrderProgress::Obtained(obtained, 1..) => Step::Commit(Arc::clone(obtained)),
             // It is good, and was paid for: what could not be written is presented from memory.
-            Progress::Obtained(obtained, 0) => {
-                Step::RecordFailure(Failure::not_kept(), Some(obtained.candidate.clone()))
+            OrderProgress::Obtained(obtained, 0) => {
+                Step::RecordFailure(OrderFailure::not_kept(), Some(obtained.candidate.clone()))
             }
-            Progress::Done(candidate) => Step::Serve(candidate.clone()),
-            Progress::Recorded => Step::Refuse(Refusal::Failed),
-            Progress::Ordering(failure) => self.order(now, seen, reading, failure.as_ref()),
+            OrderProgress::Done(candidate) => Step::Serve(candidate.clone()),
+            OrderProgress::Recorded => Step::Refuse(CertificateRefusal::Failed),
+            OrderProgress::Ordering(failure) => self.order(now, seen, reading, failure.as_ref()),
         }
     }
 
-    fn order(&self, now: SystemTime, seen: &Seen, reading: &Reading, failure: Option<&Failure>) -> Step {
+    fn order(
+        &self,
+        now: SystemTime,
+        seen: &OrderFacts,
+        reading: &TableReading,
+        failure: Option<&OrderFailure>,
+    ) -> Step {
         match seen.standing {
-            _ if self.errand == Errand::Load => return Step::Refuse(Refusal::Unknown),
+            _ if self.purpose == Purpose::Load => return Step::Refuse(CertificateRefusal::Unknown),
             None => return Step::AskPermission,
-            Some(Standing::Deny) => return Step::Refuse(Refusal::Denied),
-            Some(Standing::Unknown) => return Step::Refuse(Refusal::Unknown),
-            Some(Standing::Spent) => return Step::Refuse(Refusal::BackingOff),
-            Some(Standing::Allow(_)) => {}
+            Some(PermissionStanding::Deny) => return Step::Refuse(CertificateRefusal::Denied),
+            Some(PermissionStanding::Unknown) => return Step::Refuse(CertificateRefusal::Unknown),
+            Some(PermissionStanding::Spent) => return Step::Refuse(CertificateRefusal::BackingOff),
+            Some(PermissionStanding::Allow(_)) => {}
         }
         match reading.back_off {
             // What this flight itself has failed of is yet to be recorded.
             BackOff::Until(_) if failure.is_some() => {}
-            BackOff::Until(retry_at) if now < retry_at => return Step::Refuse(Refusal::BackingOff),
-            BackOff::Stopped => return Step::Refuse(Refusal::BackingOff),
+            BackOff::Until(retry_at) if now < retry_at => {
+                return Step::Refuse(CertificateRefusal::BackingOff);
+            }
+            BackOff::Stopped => return Step::Refuse(CertificateRefusal::BackingOff),
             BackOff::None | BackOff::Until(_) => {}
         }
         let lock = match &seen.lease {
-            Lease::Unasked => return Step::TakeLease,
-            Lease::Elsewhere if now >= self.give_up_at => {
+            LeaseState::Unasked => return Step::TakeLease,
+            LeaseState::Elsewhere if now >= self.give_up_at => {
                 // Else the next hello would order at once what has failed here.
                 let failed = failure.map(|failure| Step::RecordFailure(failure.clone(), None));
-                return failed.unwrap_or(Step::Refuse(Refusal::Slow));
+                return failed.unwrap_or(Step::Refuse(CertificateRefusal::Slow));
             }
-            Lease::Elsewhere => return Step::AwaitHolder,
-            Lease::Held(_) if !reading.under_lease => return Step::Read,
-            Lease::Held(lock) => lock.clone(),
+            LeaseState::Elsewhere => return Step::AwaitHolder,
+            LeaseState::Held(_) if !reading.under_lease => return Step::Read,
+            LeaseState::Held(lock) => lock.clone(),
         };
         match (&seen.grant, failure) {
             (Some(grant), _) if seen.issuer < self.issuers => {
@@ -233,14 +241,14 @@ impl Goal {
             }
             (None, _) if seen.issuer < self.issuers => Step::Spend { issuer: seen.issuer },
             (_, Some(failure)) => Step::RecordFailure(failure.clone(), None),
-            (_, None) => Step::Refuse(Refusal::BackingOff),
+            (_, None) => Step::Refuse(CertificateRefusal::BackingOff),
         }
     }
 
     fn is_met(&self, held: &Candidate, now: SystemTime) -> bool {
-        match self.errand {
-            Errand::Obtain | Errand::Load => held.pair.is_valid(now),
-            Errand::Renew => now < held.pair.life.renew_at(&self.name),
+        match self.purpose {
+            Purpose::Obtain | Purpose::Load => held.pair.is_valid(now),
+            Purpose::Renew => now < held.pair.life.renew_at(&self.name),
         }
     }
 }

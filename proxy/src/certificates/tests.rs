@@ -55,7 +55,7 @@ impl Fleet {
 }
 
 impl Instance {
-    async fn obtain(&self, text: &str) -> Result<Arc<Slot>, Refusal> {
+    async fn obtain(&self, text: &str) -> Result<Arc<Slot>, CertificateRefusal> {
         let name = name(text);
         let permission = self.certificates.inner.domains.known(&name).unwrap_or(UNKNOWN);
         self.certificates.obtain(&name, &permission, CLIENT).await
@@ -71,11 +71,11 @@ impl Instance {
 }
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-const UNKNOWN: Permission = Permission::Unknown(crate::domains::Doubt::SourceDown);
+const UNKNOWN: Permission = Permission::Unknown(crate::domains::UnknownReason::SourceDown);
 
 /// A CA that does not answer.
-fn nobody() -> config::Issuer {
-    config::Issuer {
+fn nobody() -> config::IssuerConfig {
+    config::IssuerConfig {
         directory: "https://127.0.0.1:9/dir".into(),
         email: "ops@example.com".into(),
         roots: None,
@@ -141,8 +141,8 @@ async fn permission_decides_between_order_table_and_nothing() {
     fleet.instance().obtain(known.as_str()).await.unwrap();
     let denied = Permission::Deny(crate::domains::Denial::Foreign);
     for (name, permission, expected) in [
-        (&known, &denied, Some(Refusal::Denied)),
-        (&new, &UNKNOWN, Some(Refusal::Unknown)),
+        (&known, &denied, Some(CertificateRefusal::Denied)),
+        (&new, &UNKNOWN, Some(CertificateRefusal::Unknown)),
         (&known, &UNKNOWN, None),
     ] {
         let outcome = instance.certificates.obtain(name, permission, CLIENT).await;
@@ -177,7 +177,7 @@ async fn the_order_outlives_the_handshake() {
         .await;
     }
     until("the order", async || instance.certificates.cached(&name)).await;
-    assert_eq!(instance.certificates.inner.flights.waiters(), 0);
+    assert_eq!(instance.certificates.inner.single_flight.waiters(), 0);
 }
 
 #[tokio::test]
@@ -202,12 +202,12 @@ async fn a_foreign_lock_is_waited_for_until_it_ends() {
     let site = name("locked.served.example");
     let life = Duration::from_mins(1);
     let taking = certificate_table::Lock::take(&instance.store, &site, life, SystemTime::now()).await;
-    let certificate_table::Taking::Hold(lock) = taking.unwrap() else { panic!("nobody else takes it") };
-    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(Refusal::Slow));
+    let certificate_table::LockOutcome::Hold(lock) = taking.unwrap() else { panic!("nobody else takes it") };
+    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(CertificateRefusal::Slow));
     lock.release(&instance.store).await.unwrap();
     instance.obtain(site.as_str()).await.unwrap();
     let free = certificate_table::Lock::take(&instance.store, &site, life, SystemTime::now()).await;
-    assert!(matches!(free.unwrap(), certificate_table::Taking::Hold(_)), "the lease was given up");
+    assert!(matches!(free.unwrap(), certificate_table::LockOutcome::Hold(_)), "the lease was given up");
 }
 
 #[tokio::test]
@@ -215,8 +215,8 @@ async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
     let mut fleet = Fleet::new(None).await;
     fleet.config.certificates.issuers = vec![nobody()];
     let (first, second) = (fleet.instance(), fleet.instance());
-    assert_eq!(first.obtain("down.served.example").await.err(), Some(Refusal::Failed));
-    assert_eq!(second.obtain("down.served.example").await.err(), Some(Refusal::BackingOff));
+    assert_eq!(first.obtain("down.served.example").await.err(), Some(CertificateRefusal::Failed));
+    assert_eq!(second.obtain("down.served.example").await.err(), Some(CertificateRefusal::BackingOff));
     let keys = [IssuerKey::of_directory("https://127.0.0.1:9/dir")];
     let shown = listing::show(&first.store, &keys, &name("down.served.example")).await.unwrap().unwrap();
     assert_eq!((shown.failures, shown.certificate), (0, None), "it is not the name's failure");
@@ -227,14 +227,15 @@ async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
 async fn a_name_that_has_stopped_is_not_tried_until_somebody_asks_for_it() {
     let fleet = Fleet::new(None).await;
     let (instance, site) = (fleet.instance(), name("stopped.served.example"));
-    let failure = failure::Failure { fault: failure::Fault::Name, problem: "no such host".to_owned() };
+    let failure =
+        failure::OrderFailure { fault: failure::OrderFault::Name, problem: "no such host".to_owned() };
     let (mut record, long_ago) =
-        (certificate_table::Record::new(&site), SystemTime::now() - failure::STOP_AFTER);
+        (certificate_table::OrderRecord::new(&site), SystemTime::now() - failure::STOP_AFTER);
     for at in [long_ago, SystemTime::now()] {
         record = failure::after(&record, &failure, at);
     }
     certificate_table::put_failure(&instance.store, &record).await.unwrap();
-    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(Refusal::BackingOff));
+    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(CertificateRefusal::BackingOff));
     let shown = instance.shown(site.as_str()).await.unwrap();
     assert!(shown.stopped_at.is_some() && shown.failing_since.is_some(), "{shown:?}");
     assert!(listing::retry(&instance.store, &site).await.unwrap());
@@ -251,7 +252,7 @@ async fn cached_names_are_served_while_the_store_is_down() {
     instance.obtain("cached.served.example").await.unwrap();
     fleet.faults.as_ref().unwrap().set_outage(true);
     assert!(instance.obtain("cached.served.example").await.is_ok());
-    assert_eq!(instance.obtain("cold.served.example").await.err(), Some(Refusal::Failed));
+    assert_eq!(instance.obtain("cold.served.example").await.err(), Some(CertificateRefusal::Failed));
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@ use crate::{
     certificates::listing::{self, Listed, Summary},
     config::{Config, Endpoint, StaticDomain},
     control::{
-        Client,
+        ControlClient,
         table::{self, NoCertificate, NoDomain},
-        wire::{Bookmark, Changed, Domain, Page, Reach, Reindexed, Retried, Tenant},
+        wire::{Bookmark, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried, Tenant},
     },
     domains::{ChangeError, change},
-    instance::Source,
+    ec2::IdentitySource,
     name::{Pattern, ServerName},
     store::{Store, certificate_table::IssuerKey, tables},
     target::Target,
@@ -20,7 +20,7 @@ use super::error::CommandError;
 /// Who answers.
 pub(super) enum Access {
     /// The instance of this machine.
-    Instance(Client),
+    Instance(ControlClient),
     /// Nobody; the tables are read and written by this process.
     Tables { store: Store, listed: Vec<StaticDomain>, issuer_keys: Vec<IssuerKey> },
 }
@@ -29,12 +29,13 @@ impl Access {
     /// Finds the instance, or else connects to the store, which it says on stderr.
     pub(super) async fn open(config: &Config) -> Result<Self, CommandError> {
         let socket = config.control_socket();
-        if let Some(client) = Client::find(&socket).await? {
+        if let Some(client) = ControlClient::find(&socket).await? {
             return Ok(Self::Instance(client));
         }
         eprintln!("gatehouse: no instance runs here (`{}`); asking the tables themselves", socket.display());
         let store =
-            Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory).await?;
+            Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory)
+                .await?;
         if config.store.endpoint == Endpoint::Embedded {
             tables::create(&store).await?;
         }
@@ -47,7 +48,7 @@ impl Access {
         tenant: Option<&Tenant>,
         after: Option<&Pattern>,
         limit: u16,
-    ) -> Result<Page<Domain>, CommandError> {
+    ) -> Result<EntryPage<Domain>, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.domains(tenant, after, limit).await?),
             Self::Tables { store, listed, .. } => {
@@ -93,7 +94,7 @@ impl Access {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<Page<Listed>, CommandError> {
+    ) -> Result<EntryPage<Listed>, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
             Self::Tables { store, .. } => Ok(table::certificates(store, after, limit).await?),
@@ -117,7 +118,7 @@ impl Access {
         }
     }
 
-    pub(super) async fn reindex(&self) -> Result<Reindexed, CommandError> {
+    pub(super) async fn reindex(&self) -> Result<ReindexReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.reindex().await?),
             Self::Tables { store, .. } => Ok(table::reindex(store).await?),
@@ -132,5 +133,5 @@ fn in_settings(listed: &[StaticDomain], name: &Pattern) -> Result<(), ChangeErro
 }
 
 fn in_table(name: &Pattern) -> Changed {
-    Changed { domain: name.clone(), reach: Reach::Table }
+    Changed { domain: name.clone(), reach: ChangeReach::Table }
 }

@@ -84,7 +84,7 @@ pub(super) enum DomainCommand {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Tenant>,
         #[command(flatten)]
-        page: Page,
+        page: PageArguments,
         #[command(flatten)]
         form: Form,
     },
@@ -162,7 +162,7 @@ pub(super) struct Form {
 
 /// Which part of a list.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Page {
+pub(super) struct PageArguments {
     /// Begins behind this name, as the part before said.
     #[arg(long, value_name = "NAME")]
     pub(super) after: Option<Pattern>,

@@ -5,24 +5,24 @@ use std::fmt::Write;
 use crate::{
     certificates::listing::{Listed, Summary},
     config::Config,
-    control::wire::{Page, Retried},
+    control::wire::{EntryPage, Retried},
 };
 
-use super::{access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, tell};
+use super::{access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, print};
 
 /// Asks, and writes the answer.
 pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -> Result<(), CommandError> {
     let access = Access::open(config).await?;
     match command {
         CertificateCommand::List { after, limit, form } => {
-            tell(*form, &access.certificates(after.as_ref(), *limit).await?, listed)
+            print(*form, &access.certificates(after.as_ref(), *limit).await?, listed)
         }
-        CertificateCommand::Show { name, form } => tell(*form, &access.certificate(name).await?, shown),
-        CertificateCommand::Retry { name, form } => tell(*form, &access.retry(name).await?, retried),
+        CertificateCommand::Show { name, form } => print(*form, &access.certificate(name).await?, shown),
+        CertificateCommand::Retry { name, form } => print(*form, &access.retry(name).await?, retried),
     }
 }
 
-fn listed(page: &Page<Listed>) -> String {
+fn listed(page: &EntryPage<Listed>) -> String {
     let mut columns = Columns::new(["NAME", "RENEWED FROM"]);
     for listed in &page.items {
         columns.row([listed.server_name.to_string(), listed.due_at.to_string()]);

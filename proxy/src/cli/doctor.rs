@@ -13,11 +13,11 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::task::{JoinSet, spawn_blocking};
 
-use self::finding::{Finding, Verdict};
-use super::{arguments::Form, columns::Columns, error::CommandError, tell};
+use self::finding::{Finding, Severity};
+use super::{arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
-    config::{Config, ConfigError, Loaded, Place},
-    control::whole,
+    config::{Config, ConfigError, Loaded, SettingOrigin},
+    control::error_chain,
 };
 
 /// Looks, and writes what was found.
@@ -30,22 +30,22 @@ pub(super) async fn doctor(
 ) -> Result<(), CommandError> {
     let mut findings: Vec<_> = parameter(&loaded.places, unread).into_iter().collect();
     findings.extend(examine(checks(&Arc::new(loaded.config)), DEADLINE).await);
-    tell(form, &findings, |findings| shown(findings))?;
-    match findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count() {
+    print(form, &findings, |findings| shown(findings))?;
+    match findings.iter().filter(|finding| finding.verdict == Severity::Fail).count() {
         0 => Ok(()),
         failed => Err(CommandError::Unwell { failed }),
     }
 }
 
 /// What became of the parameter that the settings name, if they do: it has been read, or tried, by now.
-fn parameter(places: &[Place], unread: Option<&ConfigError>) -> Option<Finding> {
+fn parameter(places: &[SettingOrigin], unread: Option<&ConfigError>) -> Option<Finding> {
     let read = places.iter().find_map(|place| match place {
-        Place::Parameter(name) => Some(Finding::ok(format!("parameter {name}"), "read")),
-        Place::File(_) | Place::Variable(_) | Place::Default => None,
+        SettingOrigin::Parameter(name) => Some(Finding::ok(format!("parameter {name}"), "read")),
+        SettingOrigin::File(_) | SettingOrigin::Variable(_) | SettingOrigin::Default => None,
     });
     read.or_else(|| {
         let remedy = "as it says; the lines below are told without its settings";
-        Some(Finding::fail("parameter", whole(unread?), remedy))
+        Some(Finding::fail("parameter", error_chain(unread?), remedy))
     })
 }
 
@@ -130,7 +130,7 @@ mod tests {
         let found =
             examine(vec![remote("hung", std::future::pending()), well], Duration::from_millis(20)).await;
         let told: Vec<_> = found.iter().map(|finding| (finding.what.as_str(), finding.verdict)).collect();
-        assert_eq!(told, [("hung", Verdict::Fail), ("well", Verdict::Ok)]);
+        assert_eq!(told, [("hung", Severity::Fail), ("well", Severity::Ok)]);
     }
 
     #[test]

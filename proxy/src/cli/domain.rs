@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     config::Config,
-    control::wire::{Changed, Domain, Page, Reach, Reindexed},
+    control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     arguments::{DomainCommand, Form},
     columns::Columns,
     error::CommandError,
-    tell,
+    print,
 };
 
 /// Asks, and writes the answer.
@@ -20,16 +20,16 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
     let access = Access::open(config).await?;
     match command {
         DomainCommand::Add { name, target, form } => {
-            tell(*form, &access.add(name, target.clone()).await?, |changed| sentence("is served", changed))
+            print(*form, &access.add(name, target.clone()).await?, |changed| sentence("is served", changed))
         }
         DomainCommand::Remove { name, form } => {
-            tell(*form, &access.remove(name).await?, |changed| sentence("is served no longer", changed))
+            print(*form, &access.remove(name).await?, |changed| sentence("is served no longer", changed))
         }
         DomainCommand::List { tenant, page, form } => {
             let part = access.domains(tenant.as_ref(), page.after.as_ref(), page.limit).await?;
-            tell(*form, &part, listed)
+            print(*form, &part, listed)
         }
-        DomainCommand::Show { name, form } => tell(*form, &access.domain(name).await?, shown),
+        DomainCommand::Show { name, form } => print(*form, &access.domain(name).await?, shown),
         DomainCommand::Reindex(form) => reindexed(*form, &access.reindex().await?),
     }
 }
@@ -37,18 +37,20 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
 fn sentence(what: &str, changed: &Changed) -> String {
     let name = &changed.domain;
     match changed.reach {
-        Reach::Guard => format!("{name} {what}: store, snapshot and guard hold it\n"),
-        Reach::Snapshot => format!("{name} {what}: store and snapshot hold it; the guard is off\n"),
-        Reach::GuardLate => {
+        ChangeReach::Guard => format!("{name} {what}: store, snapshot and guard hold it\n"),
+        ChangeReach::Snapshot => format!("{name} {what}: store and snapshot hold it; the guard is off\n"),
+        ChangeReach::GuardLate => {
             format!(
                 "{name} {what}: store and snapshot hold it; the guard has not confirmed it yet, see `gatehouse status`\n"
             )
         }
-        Reach::Table => format!("{name}: the table is changed; instances elsewhere follow within seconds\n"),
+        ChangeReach::Table => {
+            format!("{name}: the table is changed; instances elsewhere follow within seconds\n")
+        }
     }
 }
 
-fn listed(page: &Page<Domain>) -> String {
+fn listed(page: &EntryPage<Domain>) -> String {
     let mut columns = Columns::new(["DOMAIN", "TARGET", "STATUS", "SOURCE", "TENANT", "CHANGED"]);
     for domain in &page.items {
         columns.row([
@@ -61,7 +63,7 @@ fn listed(page: &Page<Domain>) -> String {
         ]);
     }
     let mut text = columns.text();
-    for fault in &page.misshapen {
+    for fault in &page.malformed {
         let _ = writeln!(text, "left out: {fault}");
     }
     if let Some(next) = &page.next {
@@ -79,10 +81,10 @@ fn shown(domain: &Domain) -> String {
     )
 }
 
-fn reindexed(form: Form, done: &Reindexed) -> Result<(), CommandError> {
-    tell(form, done, |done| {
+fn reindexed(form: Form, done: &ReindexReport) -> Result<(), CommandError> {
+    print(form, done, |done| {
         let mut text = format!("{} repaired\n", done.repaired);
-        for fault in &done.misshapen {
+        for fault in &done.malformed {
             let _ = writeln!(text, "left as it is: {fault}");
         }
         text

@@ -97,7 +97,7 @@ impl CommandError {
 
     /// Writes the error, one line each, to stderr.
     pub(super) fn report(&self) {
-        for line in crate::control::whole(self).lines() {
+        for line in crate::control::error_chain(self).lines() {
             eprintln!("gatehouse: {line}");
         }
     }

@@ -4,18 +4,18 @@ use std::fmt::Write;
 
 use hyper::StatusCode;
 
-use super::{arguments::Form, error::CommandError, tell};
+use super::{arguments::Form, error::CommandError, print};
 use crate::{
     config::Config,
-    control::{Client, ClientError, wire::Reloaded},
+    control::{ClientError, ControlClient, wire::Reloaded},
 };
 
 /// Asks the instance, and writes what became of its settings.
 pub(super) async fn reload(config: &Config, form: Form) -> Result<(), CommandError> {
     let path = config.control_socket();
-    let client = Client::find(&path).await?.ok_or(CommandError::NotRunning { path })?;
+    let client = ControlClient::find(&path).await?.ok_or(CommandError::NotRunning { path })?;
     match client.reload().await {
-        Ok(reloaded) => tell(form, &reloaded, shown),
+        Ok(reloaded) => print(form, &reloaded, shown),
         Err(ClientError::Refused(problem)) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => {
             Err(CommandError::NotReloaded { wrong: problem.detail })
         }

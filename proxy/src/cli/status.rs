@@ -5,23 +5,23 @@ use std::fmt::Write;
 use crate::{
     config::Config,
     control::{
-        Client,
-        wire::{PhaseWord, Status},
+        ControlClient,
+        wire::{InstanceStatus, PhaseWord},
     },
     domains::AskState,
     guard::{GuardReport, GuardStatus},
 };
 
-use super::{arguments::Form, columns::Columns, error::CommandError, tell};
+use super::{arguments::Form, columns::Columns, error::CommandError, print};
 
 /// Asks the instance, and writes what it does.
 pub(super) async fn status(config: &Config, form: Form) -> Result<(), CommandError> {
     let path = config.control_socket();
-    let client = Client::find(&path).await?.ok_or(CommandError::NotRunning { path })?;
-    tell(form, &client.status().await?, shown)
+    let client = ControlClient::find(&path).await?.ok_or(CommandError::NotRunning { path })?;
+    print(form, &client.status().await?, shown)
 }
 
-fn shown(status: &Status) -> String {
+fn shown(status: &InstanceStatus) -> String {
     let mut text = format!(
         "gatehouse {}: {}, for {}\n\n",
         status.version,
@@ -59,7 +59,7 @@ fn shown(status: &Status) -> String {
     text
 }
 
-fn names(status: &Status) -> String {
+fn names(status: &InstanceStatus) -> String {
     match status.names {
         0 => "0; add one: `gatehouse domain add NAME --target URL`".to_owned(),
         names => format!("{names} (revision {})", status.revision),

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Config, paper::keys, validate::validate};
+use super::{Config, reference::keys, validate::validate};
 
 /// The settings of `new` that are not as in `old`, by name and in the order of the declaration.
 #[must_use]

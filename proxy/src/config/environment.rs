@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use toml::{Table, Value};
 
 use super::{
-    Config, Endpoint, Place,
-    error::{At, ConfigError, Problem},
+    Config, Endpoint, SettingOrigin,
+    error::{At, ConfigError, SettingsProblem},
     layer::{Layer, value_at},
-    nearest::nearest,
-    paper,
+    reference,
+    suggest::nearest,
 };
 
 /// The layers that `variables` make over `files`, the older deployment's first. An empty variable is as good as none.
@@ -25,7 +25,7 @@ pub(super) fn layers(
         if value.is_empty() || RESERVED.contains(&name) {
             continue;
         }
-        match Older::named(name) {
+        match CaddyEnvironment::named(name) {
             Some(variable) => older.extend(variable.layers(name, &value, files)?),
             None => own.push(Layer::variable(name, &setting(name)?, &value)?),
         }
@@ -36,12 +36,12 @@ pub(super) fn layers(
 
 /// Variables that name a table of DynamoDB although the store is in this process. Each instance would then have a store of its
 /// own and order a certificate for every name anew.
-pub(super) fn contradictions(config: &Config, layers: &[Layer]) -> Vec<Problem> {
+pub(super) fn contradictions(config: &Config, layers: &[Layer]) -> Vec<SettingsProblem> {
     if config.store.endpoint != Endpoint::Embedded {
         return Vec::new();
     }
     let said = |name: &str| {
-        let is_it = |layer: &&Layer| layer.place == Place::Variable(name.to_owned());
+        let is_it = |layer: &&Layer| layer.place == SettingOrigin::Variable(name.to_owned());
         let table = &layers.iter().find(is_it)?.table;
         ["store.region", "store.certificates_table"]
             .into_iter()
@@ -49,8 +49,8 @@ pub(super) fn contradictions(config: &Config, layers: &[Layer]) -> Vec<Problem> 
     };
     let contradiction = |name: &str| {
         let value = said(name)?;
-        Some(Problem {
-            at: At { place: Place::Default, line: None },
+        Some(SettingsProblem {
+            at: At { place: SettingOrigin::Default, line: None },
             field: "store.endpoint".to_owned(),
             fault: format!("`embedded` reads no table of DynamoDB, yet {name} = `{value}` names one"),
             remedy: format!("write `store.endpoint = \"aws\"`, or unset {name}"),
@@ -65,7 +65,7 @@ pub(super) fn variable(field: &str) -> String {
 }
 
 /// What the proxy that Gatehouse replaces was told by its environment file.
-enum Older {
+enum CaddyEnvironment {
     TableRegion,
     TableName,
     DomainServiceEndpoint,
@@ -73,7 +73,7 @@ enum Older {
     TargetDomain,
 }
 
-impl Older {
+impl CaddyEnvironment {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "TABLE_REGION" => Self::TableRegion,
@@ -116,16 +116,16 @@ fn letsencrypt(name: &str, email: &str) -> Layer {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX) || Older::named(name).is_some()
+    name.starts_with(PREFIX) || CaddyEnvironment::named(name).is_some()
 }
 
 fn setting(name: &str) -> Result<String, ConfigError> {
-    let keys = paper::keys();
+    let keys = reference::keys();
     if let Some(key) = keys.iter().find(|key| variable(key) == name) {
         return Ok(key.clone());
     }
     let known: Vec<_> = keys.iter().map(|key| variable(key)).collect();
-    let at = At { place: Place::Variable(name.to_owned()), line: None };
+    let at = At { place: SettingOrigin::Variable(name.to_owned()), line: None };
     let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
     Err(ConfigError::Unknown { at, key: name.to_owned(), nearest })
 }

@@ -6,7 +6,7 @@ use super::parameter::ParameterName;
 
 /// Where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SettingOrigin {
     /// A file.
     File(PathBuf),
     /// A parameter of AWS Systems Manager.
@@ -20,14 +20,14 @@ pub enum Place {
 /// A place, and within a file the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At {
-    pub(super) place: Place,
+    pub(super) place: SettingOrigin,
     pub(super) line: Option<usize>,
 }
 
 /// Settings that are each well formed and yet cannot be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {field}: {fault}; {remedy}")]
-pub struct Problem {
+pub struct SettingsProblem {
     pub(super) at: At,
     /// The setting to look at first.
     pub field: String,
@@ -109,10 +109,10 @@ pub enum ConfigError {
     },
     /// Settings that contradict each other, or ask for what cannot be.
     #[error("{}", lines(.0))]
-    Refused(Vec<Problem>),
+    Refused(Vec<SettingsProblem>),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -153,6 +153,6 @@ fn remedy(nearest: Option<&str>) -> String {
     }
 }
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+fn lines(problems: &[SettingsProblem]) -> String {
+    problems.iter().map(SettingsProblem::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -6,17 +6,17 @@ use toml::{Table, Value, de::DeTable};
 
 use super::{
     Config, Field, Section,
-    error::{At, ConfigError, Place, Problem, WrongValue},
-    nearest::nearest,
-    paper,
+    error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue},
     parameter::ParameterName,
-    plain::plain,
+    reference,
+    suggest::nearest,
+    toml_errors::plain,
 };
 
 /// What one place says, known to be well formed.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) place: Place,
+    pub(super) place: SettingOrigin,
     pub(super) table: Table,
     text: String,
 }
@@ -24,14 +24,14 @@ pub(super) struct Layer {
 impl Layer {
     /// Reads the text of the file at `path`.
     pub(super) fn file(path: &Path, text: String) -> Result<Self, ConfigError> {
-        Self::text(Place::File(path.to_path_buf()), text)
+        Self::text(SettingOrigin::File(path.to_path_buf()), text)
     }
 
     /// Reads the value of the parameter `name`, which leads to no other.
     pub(super) fn parameter(name: &ParameterName, text: String) -> Result<Self, ConfigError> {
-        let layer = Self::text(Place::Parameter(name.clone()), text)?;
+        let layer = Self::text(SettingOrigin::Parameter(name.clone()), text)?;
         let Some(at) = layer.says(FIELD) else { return Ok(layer) };
-        Err(ConfigError::Refused(vec![Problem {
+        Err(ConfigError::Refused(vec![SettingsProblem {
             at,
             field: FIELD.to_owned(),
             fault: "a parameter cannot lead to another".to_owned(),
@@ -39,7 +39,7 @@ impl Layer {
         }]))
     }
 
-    fn text(place: Place, text: String) -> Result<Self, ConfigError> {
+    fn text(place: SettingOrigin, text: String) -> Result<Self, ConfigError> {
         match text.parse::<Table>() {
             Ok(table) => Self { place, table, text }.checked(),
             Err(error) => {
@@ -68,7 +68,7 @@ impl Layer {
             Some((section, key)) => table.insert(section.to_owned(), wrap(key, value)),
             None => table.insert(field.to_owned(), value),
         };
-        Self { place: Place::Variable(name.to_owned()), table, text: String::new() }
+        Self { place: SettingOrigin::Variable(name.to_owned()), table, text: String::new() }
     }
 
     /// Where this layer says `field`, if it does.
@@ -85,7 +85,7 @@ impl Layer {
             at: self.at(&field),
             value: value_at(&self.table, &field).map_or_else(String::new, shown),
             message: plain(error.inner().message()),
-            example: paper::example(&field),
+            example: reference::example(&field),
             field,
         })))
     }
@@ -106,7 +106,7 @@ impl Layer {
     }
 
     fn unknown(&self, key: String) -> ConfigError {
-        let known = paper::keys();
+        let known = reference::keys();
         let names = known.iter().map(String::as_str);
         let same_key = |name: &&str| name.rsplit('.').next() == key.rsplit('.').next();
         let nearest =

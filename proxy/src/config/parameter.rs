@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Instance,
+    InstanceConfig,
     error::{At, ConfigError},
 };
 
@@ -16,17 +16,17 @@ pub struct ParameterName(String);
 
 /// A parameter that is to be read, and what the layers below it say of the way there.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct ParameterReference {
     /// Which.
     pub name: ParameterName,
     /// `store.region`.
     pub region: Option<String>,
     /// Whom to ask for a region at last.
-    pub instance: Instance,
+    pub instance: InstanceConfig,
     pub(super) at: At,
 }
 
-impl Wanted {
+impl ParameterReference {
     /// It cannot be read; `fault` says why, and what to do.
     pub fn unreadable(&self, fault: impl Error + Send + Sync + 'static) -> ConfigError {
         ConfigError::Parameter { at: self.at.clone(), name: self.name.clone(), fault: fault.into() }

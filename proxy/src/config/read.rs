@@ -10,9 +10,9 @@ use toml::{Table, Value};
 
 use super::{
     Config, environment,
-    error::{At, ConfigError, Place},
+    error::{At, ConfigError, SettingOrigin},
     layer::{Layer, lay_over},
-    parameter::{ParameterName, Wanted},
+    parameter::{ParameterName, ParameterReference},
     validate::{missing_files, validate},
 };
 
@@ -22,7 +22,7 @@ pub struct Loaded {
     /// The settings.
     pub config: Config,
     /// Files and variables in the order in which they were laid over each other; none means defaults throughout.
-    pub places: Vec<Place>,
+    pub places: Vec<SettingOrigin>,
 }
 
 /// What files and environment say. A parameter that they name lies between the two.
@@ -43,12 +43,12 @@ pub fn gather(
 
 impl Gathered {
     /// The parameter that they name, if they do.
-    pub fn wanted(&self) -> Result<Option<Wanted>, ConfigError> {
+    pub fn wanted(&self) -> Result<Option<ParameterReference>, ConfigError> {
         let (table, variables) = self.laid()?;
         let config = typed(table)?;
         let Some(name) = config.settings_parameter else { return Ok(None) };
         let at = said(variables.iter().rev().chain(self.layers.iter().rev()), "settings_parameter");
-        Ok(Some(Wanted { name, region: config.store.region, instance: config.instance, at }))
+        Ok(Some(ParameterReference { name, region: config.store.region, instance: config.instance, at }))
     }
 
     /// Lays `text`, the value of the parameter `name`, over the files.
@@ -83,14 +83,14 @@ impl Gathered {
 fn typed(table: Table) -> Result<Config, ConfigError> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         // Each layer is well formed by itself, and laying them over each other keeps every value whole.
-        let at = At { place: Place::Default, line: None };
+        let at = At { place: SettingOrigin::Default, line: None };
         ConfigError::Syntax { at, message: error.to_string() }
     })
 }
 
 /// Where the uppermost of `layers` that says `field` says it.
 fn said<'a>(mut layers: impl Iterator<Item = &'a Layer>, field: &str) -> At {
-    layers.find_map(|layer| layer.says(field)).unwrap_or(At { place: Place::Default, line: None })
+    layers.find_map(|layer| layer.says(field)).unwrap_or(At { place: SettingOrigin::Default, line: None })
 }
 
 fn accepted(table: Table, layers: &[Layer]) -> Result<Config, ConfigError> {

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint},
     parameter::ParameterName,
     quantity::{ByteSize, Span},
-    words::{Attach, Endpoint, GuardMode, Io, LogFormat, Metadata},
 };
 use crate::{name::Pattern, target::Target};
 
@@ -24,23 +24,23 @@ section! {
         settings_parameter: Option<ParameterName> = None => "\"/gatehouse/fleet\"",
     }
     sections {
-        listen: Listen,
-        worker: Worker,
-        domains: Domains,
-        certificates: Certificates,
-        store: Store,
-        instance: Instance,
-        guard: Guard,
-        upstream: Upstream,
-        limits: Limits,
-        control: Control,
-        log: Log,
+        listen: ListenConfig,
+        worker: WorkerConfig,
+        domains: DomainsConfig,
+        certificates: CertificatesConfig,
+        store: StoreConfig,
+        instance: InstanceConfig,
+        guard: GuardConfig,
+        upstream: UpstreamConfig,
+        limits: LimitsConfig,
+        control: ControlConfig,
+        log: LogConfig,
     }
 }
 
 section! {
     /// Sockets.
-    pub struct Listen {
+    pub struct ListenConfig {
         /// Addresses that speak TLS.
         https: Vec<SocketAddr> = both_families(8443),
         /// Addresses that speak cleartext HTTP: redirects, ACME challenges and `/health`.
@@ -52,7 +52,7 @@ section! {
 
 section! {
     /// The data plane's threads.
-    pub struct Worker {
+    pub struct WorkerConfig {
         /// How many workers; 0 is one for each core this process may run on.
         threads: usize = 0,
         /// How workers reach the kernel: `auto` proves `io_uring` and else takes epoll, `uring` insists, `epoll` does not try.
@@ -64,7 +64,7 @@ section! {
 
 section! {
     /// Which names may be served, and where they go.
-    pub struct Domains {
+    pub struct DomainsConfig {
         /// Where requests go whose domain names no target of its own.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
         /// Names given here, each also as `[[domains.static]]` with `name` and optionally `target`.
@@ -93,10 +93,10 @@ section! {
 
 section! {
     /// Where certificates come from.
-    pub struct Certificates {
+    pub struct CertificatesConfig {
         /// ACME issuers in order of preference, each also as `[[certificates.issuers]]` with `directory`, `email` and optionally
         /// `roots`; none means the internal issuer.
-        issuers: Vec<Issuer> = Vec::new()
+        issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
         /// How long a handshake waits for a certificate that is being obtained.
         wait: Span = Span::secs(25),
@@ -132,7 +132,7 @@ section! {
 
 section! {
     /// Where fleet state lives.
-    pub struct Store {
+    pub struct StoreConfig {
         /// `embedded` (one instance, in the state directory), `aws`, or the URL of a DynamoDB-compatible endpoint.
         endpoint: Endpoint = Endpoint::Embedded,
         /// AWS region of the tables; absent, that of `AWS_REGION`, of the profile, or of the instance.
@@ -150,10 +150,10 @@ section! {
 
 section! {
     /// The EC2 instance this runs on: its identity, its region, and whether its Auto Scaling group wants it gone.
-    pub struct Instance {
+    pub struct InstanceConfig {
         /// Where the instance's metadata are asked for (`IMDSv2`): `auto` (EC2's endpoint, if the firmware calls this machine Amazon EC2's),
         /// `off`, or the URL of another endpoint. `AWS_EC2_METADATA_SERVICE_ENDPOINT` names one that the role's credentials come from, too.
-        metadata: Metadata = Metadata::Auto,
+        metadata: MetadataEndpoint = MetadataEndpoint::Auto,
         /// How often it is asked whether its Auto Scaling group wants it gone.
         lifecycle_poll: Span = Span::secs(5),
     }
@@ -161,7 +161,7 @@ section! {
 
 section! {
     /// The XDP program.
-    pub struct Guard {
+    pub struct GuardConfig {
         /// Interfaces to guard; none means the guard is off.
         interfaces: Vec<String> = Vec::new() => "[\"eth0\"]",
         /// `native` needs a driver with XDP; `generic` is slower and works anywhere.
@@ -187,7 +187,7 @@ section! {
 
 section! {
     /// Connections to targets.
-    pub struct Upstream {
+    pub struct UpstreamConfig {
         /// Establishing a connection, TLS included.
         connect_timeout: Span = Span::secs(5),
         /// From the end of the request to the head of the response.
@@ -211,7 +211,7 @@ section! {
 
 section! {
     /// What a client may take.
-    pub struct Limits {
+    pub struct LimitsConfig {
         /// Open connections in total.
         connections: usize = 100_000,
         /// Open connections from one address (IPv4 /32, IPv6 /64).
@@ -247,7 +247,7 @@ section! {
 
 section! {
     /// Metrics and the control socket.
-    pub struct Control {
+    pub struct ControlConfig {
         /// Where Prometheus scrapes `/metrics`; absent, nowhere.
         metrics: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         /// The Unix socket of `gatehouse status` and its kin; absent, `control.sock` in the state directory.
@@ -257,7 +257,7 @@ section! {
 
 section! {
     /// Logs, to stderr.
-    pub struct Log {
+    pub struct LogConfig {
         /// Filter, like `info` or `info,gatehouse::certificates=debug`. Whatever it says, the AWS SDK writes nothing below `info` and other
         /// libraries nothing below `debug`: bodies and keys are among it.
         filter: String = "info".into(),
@@ -282,7 +282,7 @@ pub struct StaticDomain {
 /// An ACME certificate authority (RFC 8555).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Issuer {
+pub struct IssuerConfig {
     /// URL of its directory.
     pub directory: String,
     /// Contact of the account.

@@ -12,9 +12,9 @@ use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, Place,
-    error::{At, Problem},
-    words::GuardMode,
+    Config, SettingOrigin,
+    enums::GuardMode,
+    error::{At, SettingsProblem},
 };
 use crate::{
     name::ServerName,
@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// All that is wrong with `config`, as far as it can be seen without looking at anything else.
-pub(super) fn validate(config: &Config) -> Vec<Problem> {
+pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     for check in
         [addresses, sources, static_names, loops, zeros, bounds, issuers, tables, guard, paths, filter]
-            as [Check; 11]
+            as [SettingsCheck; 11]
     {
         check(config, &mut findings);
     }
@@ -34,7 +34,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
 }
 
 /// Files that are named and not there.
-pub(super) fn missing_files(config: &Config) -> Vec<Problem> {
+pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     let issuers = config.certificates.issuers.iter().enumerate();
     let roots = issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), &issuer.roots));
@@ -47,14 +47,19 @@ pub(super) fn missing_files(config: &Config) -> Vec<Problem> {
     findings.0
 }
 
-type Check = fn(&Config, &mut Findings);
+type SettingsCheck = fn(&Config, &mut Findings);
 
-struct Findings(Vec<Problem>);
+struct Findings(Vec<SettingsProblem>);
 
 impl Findings {
     fn add(&mut self, field: &str, fault: impl Into<String>, remedy: impl Into<String>) {
-        let at = At { place: Place::Default, line: None };
-        self.0.push(Problem { at, field: field.to_owned(), fault: fault.into(), remedy: remedy.into() });
+        let at = At { place: SettingOrigin::Default, line: None };
+        self.0.push(SettingsProblem {
+            at,
+            field: field.to_owned(),
+            fault: fault.into(),
+            remedy: remedy.into(),
+        });
     }
 }
 

@@ -7,62 +7,68 @@ use hyper::{Request, StatusCode, body::Incoming};
 use serde::Serialize;
 
 use super::{
+    context::ControlContext,
     exposition::with,
-    instance::Instance,
-    route::{Route, problem},
-    server::Answer,
-    wire::{NewDomain, Problem},
+    route::{ControlRoute, problem},
+    server::ControlResponse,
+    wire::{NewDomain, WireProblem},
 };
 use crate::{domains::ChangeError, store::StoreError};
 
 /// Answers one request.
-pub(super) async fn answer(instance: Arc<Instance>, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(instance: Arc<ControlContext>, request: Request<Incoming>) -> ControlResponse {
     let (head, body) = request.into_parts();
-    let outcome = match Route::of(&head.method, head.uri.path(), head.uri.query()) {
+    let outcome = match ControlRoute::of(&head.method, head.uri.path(), head.uri.query()) {
         Ok(route) => act(&instance, route, body).await,
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| refused(&refusal))
 }
 
-async fn act(instance: &Instance, route: Route, body: Incoming) -> Result<Answer, Problem> {
+async fn act(
+    instance: &ControlContext,
+    route: ControlRoute,
+    body: Incoming,
+) -> Result<ControlResponse, WireProblem> {
     match route {
-        Route::Status => told(&instance.status()),
-        Route::ListDomains(part) => {
-            told(&instance.domains(part.tenant.as_ref(), part.after.as_ref(), part.limit).await?)
+        ControlRoute::Status => respond(&instance.status()),
+        ControlRoute::ListDomains(part) => {
+            respond(&instance.domains(part.tenant.as_ref(), part.after.as_ref(), part.limit).await?)
         }
-        Route::ShowDomain(name) => told(&instance.domain(&name).await?),
-        Route::AddDomain(name) => {
+        ControlRoute::ShowDomain(name) => respond(&instance.domain(&name).await?),
+        ControlRoute::AddDomain(name) => {
             let NewDomain { target } = read(body).await?;
-            told(&instance.add(name, target).await?)
+            respond(&instance.add(name, target).await?)
         }
-        Route::RemoveDomain(name) => told(&instance.remove(name).await?),
-        Route::ReindexDomains => told(&instance.reindex().await?),
-        Route::Reload => told(&instance.reload.ask().await?),
-        Route::ListCertificates(part) => told(&instance.certificates(part.after.as_ref(), part.limit).await?),
-        Route::ShowCertificate(name) => told(&instance.certificate(&name).await?),
-        Route::RetryCertificate(name) => told(&instance.retry(&name).await?),
+        ControlRoute::RemoveDomain(name) => respond(&instance.remove(name).await?),
+        ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
+        ControlRoute::Reload => respond(&instance.reload.ask().await?),
+        ControlRoute::ListCertificates(part) => {
+            respond(&instance.certificates(part.after.as_ref(), part.limit).await?)
+        }
+        ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
+        ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
     }
 }
 
-async fn read(body: Incoming) -> Result<NewDomain, Problem> {
+async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {
     let bad = |detail: String| problem(StatusCode::BAD_REQUEST, detail);
     let bytes = Limited::new(body, LONGEST_BODY).collect().await.map_err(|error| bad(error.to_string()))?;
     serde_json::from_slice(&bytes.to_bytes()).map_err(|error| bad(format!("the body: {error}")))
 }
 
-fn told(answer: &impl Serialize) -> Result<Answer, Problem> {
+fn respond(answer: &impl Serialize) -> Result<ControlResponse, WireProblem> {
     let text = serde_json::to_string(answer);
     let text = text.map_err(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(with(StatusCode::OK, "application/json", text))
 }
 
-fn refused(refusal: &Problem) -> Answer {
+fn refused(refusal: &WireProblem) -> ControlResponse {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     with(status, "application/problem+json", serde_json::to_string(refusal).unwrap_or_default())
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for WireProblem {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::Conflict => StatusCode::CONFLICT,
@@ -72,13 +78,13 @@ impl From<StoreError> for Problem {
             }
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        problem(status, whole(&error))
+        problem(status, error_chain(&error))
     }
 }
 
-impl From<ChangeError> for Problem {
+impl From<ChangeError> for WireProblem {
     fn from(error: ChangeError) -> Self {
-        let detail = whole(&error);
+        let detail = error_chain(&error);
         match error {
             ChangeError::Absent(_) => problem(StatusCode::NOT_FOUND, detail),
             ChangeError::Static(_) | ChangeError::TableOff | ChangeError::Contended(_) => {
@@ -90,7 +96,7 @@ impl From<ChangeError> for Problem {
 }
 
 /// An error with its causes.
-pub(crate) fn whole(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

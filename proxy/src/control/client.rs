@@ -16,7 +16,8 @@ use tokio::net::UnixStream;
 use super::{
     route::PREFIX,
     wire::{
-        Bookmark, Changed, Domain, NewDomain, Page, Problem, Reindexed, Reloaded, Retried, Status, Tenant,
+        Bookmark, Changed, Domain, EntryPage, InstanceStatus, NewDomain, ReindexReport, Reloaded, Retried,
+        Tenant, WireProblem,
     },
 };
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
 
 /// A running instance of this machine.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct ControlClient {
     path: PathBuf,
 }
 
@@ -56,13 +57,13 @@ pub enum ClientError {
     Slow,
     /// The instance says no.
     #[error("{}", .0.detail)]
-    Refused(Problem),
+    Refused(WireProblem),
     /// The answer is not what this release expects.
     #[error("the instance gives an answer this command does not understand; is it of another release?")]
     Strange(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl Client {
+impl ControlClient {
     /// The instance that answers on `path`, or none when none runs there.
     pub async fn find(path: &Path) -> Result<Option<Self>, ClientError> {
         match UnixStream::connect(path).await {
@@ -75,7 +76,7 @@ impl Client {
     }
 
     /// What it does.
-    pub async fn status(&self) -> Result<Status, ClientError> {
+    pub async fn status(&self) -> Result<InstanceStatus, ClientError> {
         self.get("status").await
     }
 
@@ -85,7 +86,7 @@ impl Client {
         tenant: Option<&Tenant>,
         after: Option<&Pattern>,
         limit: u16,
-    ) -> Result<Page<Domain>, ClientError> {
+    ) -> Result<EntryPage<Domain>, ClientError> {
         let whose = tenant.map_or_else(String::new, |tenant| format!("&tenant={tenant}"));
         self.get(&(part("domains", after, limit) + &whose)).await
     }
@@ -106,7 +107,7 @@ impl Client {
     }
 
     /// Repairs the table.
-    pub async fn reindex(&self) -> Result<Reindexed, ClientError> {
+    pub async fn reindex(&self) -> Result<ReindexReport, ClientError> {
         self.call(Method::POST, "reindex", None).await
     }
 
@@ -120,7 +121,7 @@ impl Client {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<Page<Listed>, ClientError> {
+    ) -> Result<EntryPage<Listed>, ClientError> {
         self.get(&part("certificates", after, limit)).await
     }
 

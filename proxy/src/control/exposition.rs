@@ -5,10 +5,10 @@ use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-use super::server::Answer;
+use super::server::ControlResponse;
 
 /// Answers a scrape. Collectors read the kernel's counters, so it happens off the runtime's own threads.
-pub(super) async fn answer<B>(registry: Registry, request: Request<B>) -> Answer {
+pub(super) async fn answer<B>(registry: Registry, request: Request<B>) -> ControlResponse {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {}
         (_, "/metrics") => return plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n"),
@@ -26,12 +26,12 @@ pub(super) async fn answer<B>(registry: Registry, request: Request<B>) -> Answer
     }
 }
 
-fn plain(status: StatusCode, text: &str) -> Answer {
+fn plain(status: StatusCode, text: &str) -> ControlResponse {
     with(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
 /// A response of these three parts.
-pub(super) fn with(status: StatusCode, kind: &'static str, text: String) -> Answer {
+pub(super) fn with(status: StatusCode, kind: &'static str, text: String) -> ControlResponse {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
@@ -53,8 +53,8 @@ mod tests {
     async fn ask(method: &str, path: &str) -> (StatusCode, String) {
         let registry = Registry::new();
         telemetry::measure_process(&registry).unwrap();
-        crate::worker::Metrics::register(&registry).unwrap();
-        crate::forward::Metrics::register(&registry).unwrap();
+        crate::worker::WorkerMetrics::register(&registry).unwrap();
+        crate::forward::RequestMetrics::register(&registry).unwrap();
         let request = Request::builder().method(method).uri(path).body(()).unwrap();
         let response = answer(registry, request).await;
         let status = response.status();

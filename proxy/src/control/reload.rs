@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     route::problem,
-    wire::{Problem, Reloaded},
+    wire::{Reloaded, WireProblem},
 };
 
 /// Asks for the settings to be read anew; one at a time.
@@ -13,7 +13,7 @@ use super::{
 pub struct Reload(mpsc::Sender<Asked>);
 
 /// Requests as they come.
-pub type Asks = mpsc::Receiver<Asked>;
+pub type ReloadRequests = mpsc::Receiver<Asked>;
 
 /// Where the answer goes: what was done, or what is wrong with the settings, line by line.
 pub type Asked = oneshot::Sender<Result<Reloaded, String>>;
@@ -21,7 +21,7 @@ pub type Asked = oneshot::Sender<Result<Reloaded, String>>;
 impl Reload {
     /// The way, and its other end.
     #[must_use]
-    pub fn channel() -> (Self, Asks) {
+    pub fn channel() -> (Self, ReloadRequests) {
         let (sender, asks) = mpsc::channel(1);
         (Self(sender), asks)
     }
@@ -30,7 +30,7 @@ impl Reload {
     ///
     /// # Cancel safety
     /// The settings are read all the same.
-    pub(super) async fn ask(&self) -> Result<Reloaded, Problem> {
+    pub(super) async fn ask(&self) -> Result<Reloaded, WireProblem> {
         let (sender, answer) = oneshot::channel();
         let ending = || problem(StatusCode::SERVICE_UNAVAILABLE, "the instance is ending");
         self.0.send(sender).await.map_err(|_| ending())?;

@@ -4,36 +4,36 @@ use std::{error::Error, str::FromStr};
 
 use hyper::{Method, StatusCode};
 
-use super::wire::{Bookmark, Problem, Tenant};
+use super::wire::{Bookmark, Tenant, WireProblem};
 use crate::name::{Pattern, ServerName};
 
 /// A request understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Route {
+pub(super) enum ControlRoute {
     Status,
-    ListDomains(Part<Pattern>),
+    ListDomains(ListPage<Pattern>),
     ShowDomain(Pattern),
     AddDomain(Pattern),
     RemoveDomain(Pattern),
     ReindexDomains,
     Reload,
-    ListCertificates(Part<Bookmark>),
+    ListCertificates(ListPage<Bookmark>),
     ShowCertificate(ServerName),
     RetryCertificate(ServerName),
 }
 
 /// Which part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part<N> {
+pub(super) struct ListPage<N> {
     pub(super) after: Option<N>,
     pub(super) limit: u16,
     /// Of domains only.
     pub(super) tenant: Option<Tenant>,
 }
 
-impl Route {
+impl ControlRoute {
     /// Reads method, path and query.
-    pub(super) fn of(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Problem> {
+    pub(super) fn of(method: &Method, path: &str, query: Option<&str>) -> Result<Self, WireProblem> {
         let mut steps = path.strip_prefix(PREFIX).unwrap_or_default().split('/');
         let step = (steps.next().unwrap_or_default(), steps.next(), steps.next());
         Ok(match (method.as_str(), step) {
@@ -55,16 +55,16 @@ impl Route {
 }
 
 /// A refusal.
-pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> Problem {
-    Problem { status: status.as_u16(), detail: detail.into() }
+pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> WireProblem {
+    WireProblem { status: status.as_u16(), detail: detail.into() }
 }
 
-fn read<N: FromStr<Err: Error>>(text: &str) -> Result<N, Problem> {
+fn read<N: FromStr<Err: Error>>(text: &str) -> Result<N, WireProblem> {
     text.parse().map_err(|error: N::Err| problem(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<Part<N>, Problem> {
-    let mut part = Part { after: None, limit: DEFAULT_LIMIT, tenant: None };
+fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<ListPage<N>, WireProblem> {
+    let mut part = ListPage { after: None, limit: DEFAULT_LIMIT, tenant: None };
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).take(MAX_PAIRS) {
         match pair.split_once('=') {
             Some(("after", name)) => part.after = Some(read(name)?),
@@ -78,7 +78,7 @@ fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<Part<N>, Problem>
     Ok(part)
 }
 
-fn bounded(text: &str) -> Result<u16, Problem> {
+fn bounded(text: &str) -> Result<u16, WireProblem> {
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| problem(StatusCode::BAD_REQUEST, format!("limit: take 1 to {MAX_LIMIT}")))
 }
@@ -93,11 +93,11 @@ const MAX_PAIRS: usize = 4;
 mod tests {
     use super::*;
 
-    fn route(line: &str) -> Result<Route, u16> {
+    fn route(line: &str) -> Result<ControlRoute, u16> {
         let (method, target) = line.split_once(' ').unwrap();
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        Route::of(&method.parse().unwrap(), path, query).map_err(|problem| problem.status)
+        ControlRoute::of(&method.parse().unwrap(), path, query).map_err(|problem| problem.status)
     }
 
     fn server_name(text: &str) -> ServerName {
@@ -111,32 +111,42 @@ mod tests {
     #[test]
     fn requests_are_understood_or_refused() {
         let name = |text: &str| Pattern::parse(text).unwrap();
-        let part = |after: Option<&str>, limit| Part { after: after.map(name), limit, tenant: None };
-        let of = |tenant: &str| Part { tenant: Some(tenant.parse().unwrap()), ..part(None, 100) };
+        let part = |after: Option<&str>, limit| ListPage { after: after.map(name), limit, tenant: None };
+        let of = |tenant: &str| ListPage { tenant: Some(tenant.parse().unwrap()), ..part(None, 100) };
         for (line, wanted) in [
-            ("GET /v1/status", Ok(Route::Status)),
-            ("GET /v1/domains", Ok(Route::ListDomains(part(None, 100)))),
-            ("GET /v1/domains?limit=5&after=a.example", Ok(Route::ListDomains(part(Some("a.example"), 5)))),
-            ("GET /v1/domains?tenant=acme-1", Ok(Route::ListDomains(of("acme-1")))),
+            ("GET /v1/status", Ok(ControlRoute::Status)),
+            ("GET /v1/domains", Ok(ControlRoute::ListDomains(part(None, 100)))),
+            (
+                "GET /v1/domains?limit=5&after=a.example",
+                Ok(ControlRoute::ListDomains(part(Some("a.example"), 5))),
+            ),
+            ("GET /v1/domains?tenant=acme-1", Ok(ControlRoute::ListDomains(of("acme-1")))),
             ("GET /v1/domains?tenant=", Err(400)),
             ("GET /v1/domains?tenant=a%20b", Err(400)),
-            ("GET /v1/domains/*.a.example", Ok(Route::ShowDomain(name("*.a.example")))),
-            ("PUT /v1/domains/A.example.", Ok(Route::AddDomain(name("a.example")))),
-            ("DELETE /v1/domains/a.example", Ok(Route::RemoveDomain(name("a.example")))),
-            ("POST /v1/reindex", Ok(Route::ReindexDomains)),
-            ("POST /v1/reload", Ok(Route::Reload)),
+            ("GET /v1/domains/*.a.example", Ok(ControlRoute::ShowDomain(name("*.a.example")))),
+            ("PUT /v1/domains/A.example.", Ok(ControlRoute::AddDomain(name("a.example")))),
+            ("DELETE /v1/domains/a.example", Ok(ControlRoute::RemoveDomain(name("a.example")))),
+            ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
+            ("POST /v1/reload", Ok(ControlRoute::Reload)),
             (
                 "GET /v1/certificates?limit=7",
-                Ok(Route::ListCertificates(Part { after: None, limit: 7, tenant: None })),
+                Ok(ControlRoute::ListCertificates(ListPage { after: None, limit: 7, tenant: None })),
             ),
             (
                 "GET /v1/certificates?after=a.example,2026-11-24T02:15:08.123456Z",
-                Ok(Route::ListCertificates(Part { after: Some(bookmark()), limit: 100, tenant: None })),
+                Ok(ControlRoute::ListCertificates(ListPage {
+                    after: Some(bookmark()),
+                    limit: 100,
+                    tenant: None,
+                })),
             ),
             ("GET /v1/certificates?after=a.example", Err(400)),
-            ("GET /v1/certificates/a.example", Ok(Route::ShowCertificate(server_name("a.example")))),
+            ("GET /v1/certificates/a.example", Ok(ControlRoute::ShowCertificate(server_name("a.example")))),
             ("GET /v1/certificates/*.a.example", Err(400)),
-            ("POST /v1/certificates/a.example/retry", Ok(Route::RetryCertificate(server_name("a.example")))),
+            (
+                "POST /v1/certificates/a.example/retry",
+                Ok(ControlRoute::RetryCertificate(server_name("a.example"))),
+            ),
             ("GET /v1/certificates/a.example/retry", Err(404)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// What an answer carries.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type ControlResponse = Response<Full<Bytes>>;
 
 /// A listening socket of either family.
 pub(super) trait Door: Send + 'static {
@@ -42,7 +42,7 @@ pub(super) async fn serve<D, F, Fut>(door: D, answer: F)
 where
     D: Door,
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = ControlResponse> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -62,7 +62,7 @@ async fn converse<F, Fut>(
     _place: OwnedSemaphorePermit,
 ) where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = ControlResponse> + Send + 'static,
 {
     let service = service_fn(move |request| {
         let answer = answer(request);

@@ -2,14 +2,14 @@
 
 use std::time::SystemTime;
 
-use super::wire::{Bookmark, Domain, Page, Reindexed, Retried, Tenant};
+use super::wire::{Bookmark, Domain, EntryPage, ReindexReport, Retried, Tenant};
 use crate::{
     certificates::listing::{self, Listed},
     config::StaticDomain,
     name::{Pattern, ServerName},
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, Status, Whose},
+        domain_table::{self, DEFAULT_TENANT, DomainStatus, Whose},
         instant::Micros,
     },
 };
@@ -32,16 +32,16 @@ pub async fn domains(
     tenant: Option<&Tenant>,
     after: Option<&Pattern>,
     limit: u16,
-) -> Result<Page<Domain>, StoreError> {
+) -> Result<EntryPage<Domain>, StoreError> {
     let whose = tenant.map_or(Whose::Everybody, |tenant| Whose::Tenant(tenant.as_str()));
     let part = domain_table::list(store, whose, after, limit).await?;
     // What stands in the configuration is the operator's own.
     let is_meant = after.is_none() && tenant.is_none_or(|tenant| tenant.as_str() == DEFAULT_TENANT);
     let listed = listed.iter().filter(|_| is_meant).map(Domain::from);
-    Ok(Page {
+    Ok(EntryPage {
         items: listed.chain(part.records.iter().map(Domain::from)).collect(),
         next: part.next.map(|next| next.to_string()),
-        misshapen: part.misshapen.iter().map(ToString::to_string).collect(),
+        malformed: part.malformed.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -55,7 +55,7 @@ pub async fn domain(
         return Ok(Some(entry.into()));
     }
     let record = domain_table::get(store, pattern).await?;
-    Ok(record.as_ref().filter(|record| record.status != Status::Removed).map(Domain::from))
+    Ok(record.as_ref().filter(|record| record.status != DomainStatus::Removed).map(Domain::from))
 }
 
 /// Part of the list of certificates, by when they are to be renewed.
@@ -63,10 +63,10 @@ pub async fn certificates(
     store: &Store,
     after: Option<&Bookmark>,
     limit: u16,
-) -> Result<Page<Listed>, StoreError> {
+) -> Result<EntryPage<Listed>, StoreError> {
     let items = listing::list(store, after.map(|after| &after.0), limit).await?;
     let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
-    Ok(Page { next: next.map(|last| Bookmark(last).to_string()), items, misshapen: Vec::new() })
+    Ok(EntryPage { next: next.map(|last| Bookmark(last).to_string()), items, malformed: Vec::new() })
 }
 
 /// Ends the back-off of a name whose orders have failed.
@@ -85,10 +85,10 @@ pub async fn retry_added(store: &Store, pattern: &Pattern) {
 }
 
 /// Repairs items made by hand.
-pub async fn reindex(store: &Store) -> Result<Reindexed, StoreError> {
+pub async fn reindex(store: &Store) -> Result<ReindexReport, StoreError> {
     let done = domain_table::reindex(store, Micros::of(SystemTime::now())).await?;
-    let misshapen = done.misshapen.iter().map(ToString::to_string).collect();
-    Ok(Reindexed { repaired: done.repaired, misshapen })
+    let malformed = done.malformed.iter().map(ToString::to_string).collect();
+    Ok(ReindexReport { repaired: done.repaired, malformed })
 }
 
 #[cfg(test)]
@@ -98,10 +98,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_added_is_ordered_at_once_whatever_failed_before() {
-        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
         tables::create(&store).await.unwrap();
         let name = ServerName::parse("a.example.com").unwrap();
-        let mut record = certificate_table::Record::new(&name);
+        let mut record = certificate_table::OrderRecord::new(&name);
         (record.failures, record.retry_at) =
             (4, Some(SystemTime::now() + std::time::Duration::from_hours(24)));
         let failures =

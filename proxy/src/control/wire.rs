@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     certificates::listing::Listed,
     domains::AskState,
+    ec2,
     guard::GuardStatus,
-    instance,
     name::{Pattern, ServerName},
     phase::Phase,
     store::{
-        domain_table::{Record, Status as EntryStatus},
+        domain_table::{DomainRecord, DomainStatus},
         instant::Micros,
     },
     target::Target,
@@ -20,7 +20,7 @@ use crate::{
 
 /// A running instance at one moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Status {
+pub struct InstanceStatus {
     /// Release.
     pub version: String,
     /// Its process.
@@ -41,7 +41,7 @@ pub struct Status {
     pub metrics: Option<SocketAddr>,
     /// Who it is among the instances of EC2; absent, it is none, or is not asked.
     #[serde(default)]
-    pub instance: Option<instance::Identity>,
+    pub instance: Option<ec2::InstanceIdentity>,
     /// Where the tables are.
     pub store: String,
     /// Who issues certificates.
@@ -96,14 +96,14 @@ pub struct Domain {
 
 /// Part of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Page<T> {
+pub struct EntryPage<T> {
     /// Domains of a tenant in the order of their names, of all tenants in the table's.
     pub items: Vec<T>,
     /// Where the next part begins; absent, this was the last.
     pub next: Option<String>,
     /// Items that are no entries, each with its fault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub misshapen: Vec<String>,
+    pub malformed: Vec<String>,
 }
 
 /// Whose domains are asked for: up to 128 letters, digits and `-_.@:`.
@@ -165,13 +165,13 @@ pub struct Changed {
     /// What was changed.
     pub domain: Pattern,
     /// How far it has come.
-    pub reach: Reach,
+    pub reach: ChangeReach,
 }
 
 /// Who follows a change by the time its command returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reach {
+pub enum ChangeReach {
     /// The table only: no instance runs here. Instances elsewhere follow within seconds.
     Table,
     /// Table and snapshot of the instance; its guard is off.
@@ -193,11 +193,11 @@ pub struct Reloaded {
 
 /// What a repair of the table did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Reindexed {
+pub struct ReindexReport {
     /// Items repaired.
     pub repaired: u64,
     /// Items that are no entries, each with its fault.
-    pub misshapen: Vec<String>,
+    pub malformed: Vec<String>,
 }
 
 /// What became of a wish to order a name's certificate without waiting for its back-off.
@@ -211,7 +211,7 @@ pub struct Retried {
 
 /// Why a request was refused (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Problem {
+pub struct WireProblem {
     /// HTTP status.
     pub status: u16,
     /// What is wrong, and what to do.
@@ -246,8 +246,8 @@ impl From<Phase> for PhaseWord {
     }
 }
 
-impl From<&Record> for Domain {
-    fn from(record: &Record) -> Self {
+impl From<&DomainRecord> for Domain {
+    fn from(record: &DomainRecord) -> Self {
         Self {
             domain: record.pattern.clone(),
             target: record.target.clone(),
@@ -264,7 +264,7 @@ impl From<&crate::config::StaticDomain> for Domain {
         Self {
             domain: entry.name.clone(),
             target: entry.target.clone(),
-            status: EntryStatus::Active.as_str().to_owned(),
+            status: DomainStatus::Active.as_str().to_owned(),
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
             changed_at: None,

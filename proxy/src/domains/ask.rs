@@ -107,7 +107,7 @@ impl Ask {
         reply
     }
 
-    async fn reply(&self, name: &ServerName) -> (Reply, Option<Cause>) {
+    async fn reply(&self, name: &ServerName) -> (Reply, Option<ErrorSource>) {
         let Ok(uri) = question(&self.url, name).parse::<http::Uri>() else {
             return (Reply::Silence(Silence::Unreachable), None);
         };
@@ -119,7 +119,7 @@ impl Ask {
     }
 
     /// The URL's query may hold a secret and is left out.
-    fn warn(&self, silence: Silence, cause: Option<&Cause>, now: Instant) {
+    fn warn(&self, silence: Silence, cause: Option<&ErrorSource>, now: Instant) {
         let told = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).told(now);
         let Some(questions) = told else { return };
         let endpoint = self.url.split(['?', '#']).next().unwrap_or_default();
@@ -172,7 +172,7 @@ impl Warnings {
     }
 }
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
 
 const WARNING_PERIOD: Duration = Duration::from_mins(1);
 const IDLE: Duration = Duration::from_secs(30);

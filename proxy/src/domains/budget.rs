@@ -10,7 +10,7 @@ use crate::keyed_counts::network;
 
 /// A generic cell rate algorithm (ITU-T I.371, Annex A): one instant says how far ahead of its rate a source is.
 #[derive(Debug, Clone, Copy)]
-struct Rate {
+struct LookupRate {
     period: Duration,
     /// How far ahead a source may be: its burst.
     tolerance: Duration,
@@ -21,9 +21,9 @@ struct Rate {
 /// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them strangers share one (`sources_are_bounded_and_strangers_share`).
 #[derive(Debug)]
 pub(super) struct Budgets {
-    total: Rate,
+    total: LookupRate,
     total_until: Option<Instant>,
-    each: Rate,
+    each: LookupRate,
     sources: HashMap<IpAddr, Instant>,
     swept_at: Option<Instant>,
     strangers_until: Option<Instant>,
@@ -37,7 +37,7 @@ pub(super) enum Admission {
     TotalSpent,
 }
 
-impl Rate {
+impl LookupRate {
     fn new(per_second: u32) -> Self {
         // A rate of nothing admits its burst of one once in a long while instead of dividing by zero.
         let period = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::from_hours(1));
@@ -54,9 +54,9 @@ impl Rate {
 impl Budgets {
     pub(super) fn new(total_per_second: u32, source_per_second: u32) -> Self {
         Self {
-            total: Rate::new(total_per_second),
+            total: LookupRate::new(total_per_second),
             total_until: None,
-            each: Rate::new(source_per_second),
+            each: LookupRate::new(source_per_second),
             sources: HashMap::new(),
             swept_at: None,
             strangers_until: None,

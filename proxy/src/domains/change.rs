@@ -6,7 +6,7 @@ use crate::{
     name::Pattern,
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, Record, Status},
+        domain_table::{self, DEFAULT_TENANT, DomainRecord, DomainStatus},
         instant::Micros,
     },
     target::Target,
@@ -33,20 +33,24 @@ pub enum ChangeError {
 }
 
 /// Adds the entry of `pattern`, or gives it another target; it is active then, whatever it was.
-pub async fn add(store: &Store, pattern: &Pattern, target: Option<&Target>) -> Result<Record, ChangeError> {
+pub async fn add(
+    store: &Store,
+    pattern: &Pattern,
+    target: Option<&Target>,
+) -> Result<DomainRecord, ChangeError> {
     change(store, pattern, |old, now| Some(added(old, pattern, target, now))).await
 }
 
 /// Withdraws the entry of `pattern`: a tombstone, which the table forgets after a week.
-pub async fn remove(store: &Store, pattern: &Pattern) -> Result<Record, ChangeError> {
+pub async fn remove(store: &Store, pattern: &Pattern) -> Result<DomainRecord, ChangeError> {
     change(store, pattern, removed).await
 }
 
 async fn change(
     store: &Store,
     pattern: &Pattern,
-    decide: impl Fn(Option<&Record>, Micros) -> Option<Record>,
-) -> Result<Record, ChangeError> {
+    decide: impl Fn(Option<&DomainRecord>, Micros) -> Option<DomainRecord>,
+) -> Result<DomainRecord, ChangeError> {
     let mut tried = None;
     for _ in 0..MAX_TRIES {
         let old = domain_table::get(store, pattern).await?;
@@ -65,12 +69,17 @@ async fn change(
     Err(ChangeError::Contended(pattern.clone()))
 }
 
-fn added(old: Option<&Record>, pattern: &Pattern, target: Option<&Target>, now: Micros) -> Record {
+fn added(
+    old: Option<&DomainRecord>,
+    pattern: &Pattern,
+    target: Option<&Target>,
+    now: Micros,
+) -> DomainRecord {
     let changed_at = changed(old, now);
-    Record {
+    DomainRecord {
         pattern: pattern.clone(),
         target: target.cloned(),
-        status: Status::Active,
+        status: DomainStatus::Active,
         tenant: old.map_or_else(|| DEFAULT_TENANT.to_owned(), |old| old.tenant.clone()),
         version: old.map_or(0, |old| old.version).saturating_add(1),
         created_at: old.and_then(|old| old.created_at).or(Some(changed_at)),
@@ -79,11 +88,11 @@ fn added(old: Option<&Record>, pattern: &Pattern, target: Option<&Target>, now: 
     }
 }
 
-fn removed(old: Option<&Record>, now: Micros) -> Option<Record> {
-    let old = old.filter(|old| old.status != Status::Removed)?;
+fn removed(old: Option<&DomainRecord>, now: Micros) -> Option<DomainRecord> {
+    let old = old.filter(|old| old.status != DomainStatus::Removed)?;
     let changed_at = changed(Some(old), now);
-    Some(Record {
-        status: Status::Removed,
+    Some(DomainRecord {
+        status: DomainStatus::Removed,
         version: old.version.saturating_add(1),
         changed_at: Some(changed_at),
         expires_at: Some(changed_at.since_epoch() / 1_000_000 + TOMBSTONE_LIFE.as_secs()),
@@ -92,7 +101,7 @@ fn removed(old: Option<&Record>, now: Micros) -> Option<Record> {
 }
 
 /// Later than before, also when this clock is behind the one that wrote last.
-fn changed(old: Option<&Record>, now: Micros) -> Micros {
+fn changed(old: Option<&DomainRecord>, now: Micros) -> Micros {
     old.and_then(|old| old.changed_at).map_or(now, |old| now.max(old.next()))
 }
 
@@ -104,7 +113,7 @@ pub(super) mod tests {
     use super::*;
 
     /// An active entry, changed in 1970.
-    pub(in crate::domains) fn record(name: &str) -> Record {
+    pub(in crate::domains) fn record(name: &str) -> DomainRecord {
         added(None, &Pattern::parse(name).unwrap(), None, Micros::from_epoch(1))
     }
 
@@ -128,11 +137,11 @@ pub(super) mod tests {
         let target = Target::parse("http://10.0.0.1").unwrap();
         let record = added(None, &pattern(), Some(&target), Micros::from_epoch(5_000_000));
         let tombstone = removed(Some(&record), Micros::from_epoch(6_000_000)).unwrap();
-        assert_eq!((tombstone.status, tombstone.version), (Status::Removed, 2));
+        assert_eq!((tombstone.status, tombstone.version), (DomainStatus::Removed, 2));
         assert_eq!(tombstone.expires_at, Some(6 + 7 * 24 * 3600));
         assert_eq!(removed(Some(&tombstone), Micros::from_epoch(7_000_000)), None);
         assert_eq!(removed(None, Micros::from_epoch(7_000_000)), None);
         let again = added(Some(&tombstone), &pattern(), None, Micros::from_epoch(8_000_000));
-        assert_eq!((again.status, again.version, again.expires_at), (Status::Active, 3, None));
+        assert_eq!((again.status, again.version, again.expires_at), (DomainStatus::Active, 3, None));
     }
 }

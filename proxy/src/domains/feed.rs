@@ -13,12 +13,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Inner, Progress, metrics::Reading};
+use super::{DomainsInner, ListingProgress, metrics::FeedReading};
 use crate::{
     name::Pattern,
     store::{
         Store, StoreError,
-        domain_table::{self, Record, SHARDS, Shard},
+        domain_table::{self, DomainRecord, SHARDS, Shard},
         instant::Micros,
     },
 };
@@ -27,9 +27,9 @@ use crate::{
 pub(super) struct Feed(JoinHandle<()>);
 
 impl Feed {
-    pub(super) fn follow(inner: Arc<Inner>, table: Option<Store>) -> Self {
+    pub(super) fn follow(inner: Arc<DomainsInner>, table: Option<Store>) -> Self {
         let control = inner.control.clone();
-        Self(control.spawn(async move { Follower::new(inner, table).run().await }))
+        Self(control.spawn(async move { FeedFollower::new(inner, table).run().await }))
     }
 }
 
@@ -39,12 +39,12 @@ impl Drop for Feed {
     }
 }
 
-struct Follower {
-    inner: Arc<Inner>,
+struct FeedFollower {
+    inner: Arc<DomainsInner>,
     table: Option<Store>,
-    course: Course,
+    course: FeedPosition,
     /// The full reading under way, if there is one.
-    full: JoinSet<Result<Seen, StoreError>>,
+    full: JoinSet<Result<FullReading, StoreError>>,
     read_at: Instant,
     is_down: bool,
     reported: HashSet<String>,
@@ -54,27 +54,27 @@ struct Follower {
 type Latest = [Micros; SHARDS.len()];
 
 /// What a full reading saw beside the records it took over.
-struct Seen {
+struct FullReading {
     latest: Latest,
     faults: Vec<StoreError>,
-    began: Began,
+    began: ReadingStart,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Began {
+struct ReadingStart {
     at: Instant,
     clock: Micros,
 }
 
 /// How far the feed was read.
 #[derive(Debug, Clone, Copy, Default)]
-struct Course {
+struct FeedPosition {
     /// Up to where, shard by shard.
     cursors: Latest,
     full_at: Option<Instant>,
 }
 
-impl Course {
+impl FeedPosition {
     fn is_full_due(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|at| now.saturating_duration_since(at) >= FULL_PERIOD)
     }
@@ -98,9 +98,9 @@ impl Course {
     }
 }
 
-impl Follower {
-    fn new(inner: Arc<Inner>, table: Option<Store>) -> Self {
-        let (course, full, reported) = (Course::default(), JoinSet::new(), HashSet::new());
+impl FeedFollower {
+    fn new(inner: Arc<DomainsInner>, table: Option<Store>) -> Self {
+        let (course, full, reported) = (FeedPosition::default(), JoinSet::new(), HashSet::new());
         Self { inner, table, course, full, read_at: Instant::now(), is_down: false, reported }
     }
 
@@ -110,7 +110,7 @@ impl Follower {
         loop {
             let outcome = tokio::select! {
                 Some(full) = self.full.join_next() => Some(self.take_full(full)),
-                _ = ticks.tick() => self.turn(Began { at: Instant::now(), clock: Micros::of(SystemTime::now()) }).await,
+                _ = ticks.tick() => self.turn(ReadingStart { at: Instant::now(), clock: Micros::of(SystemTime::now()) }).await,
             };
             self.heed(outcome);
             let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
@@ -118,9 +118,9 @@ impl Follower {
         }
     }
 
-    async fn turn(&mut self, now: Began) -> Option<Result<(), StoreError>> {
+    async fn turn(&mut self, now: ReadingStart) -> Option<Result<(), StoreError>> {
         // Names the ask endpoint allowed are told on the same beat, table or no table.
-        self.inner.ledger.publish_remembered(now.at);
+        self.inner.registry.publish_remembered(now.at);
         let store = self.table.clone()?;
         if self.full.is_empty() && (self.is_relisted() || self.course.is_full_due(now.at)) {
             self.full.spawn(read_whole(Arc::clone(&self.inner), store.clone(), now));
@@ -135,26 +135,29 @@ impl Follower {
         self.inner.relisted.swap(false, Ordering::AcqRel)
     }
 
-    async fn read_changes(&mut self, store: &Store, now: Began) -> Result<(), StoreError> {
+    async fn read_changes(&mut self, store: &Store, now: ReadingStart) -> Result<(), StoreError> {
         let shards = read_shards(store, self.course.from()).await?;
-        self.course.advance(shards.each_ref().map(Contents::latest), now.clock);
+        self.course.advance(shards.each_ref().map(ShardContents::latest), now.clock);
         self.read_at = now.at;
         let (records, faults) = sorted(shards);
-        self.inner.ledger.apply(&records);
-        self.inner.metrics.readings.bump(Reading::Changes);
+        self.inner.registry.apply(&records);
+        self.inner.metrics.readings.bump(FeedReading::Changes);
         self.report(&faults);
         Ok(())
     }
 
-    fn take_full(&mut self, full: Result<Result<Seen, StoreError>, JoinError>) -> Result<(), StoreError> {
+    fn take_full(
+        &mut self,
+        full: Result<Result<FullReading, StoreError>, JoinError>,
+    ) -> Result<(), StoreError> {
         let full = full.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into())));
         let seen = full.inspect_err(|_| self.course.postpone())?;
         self.course.advance(seen.latest, seen.began.clock);
         self.course.full_at = Some(seen.began.at);
         self.read_at = self.read_at.max(seen.began.at);
-        self.inner.metrics.readings.bump(Reading::Full);
+        self.inner.metrics.readings.bump(FeedReading::Full);
         self.inner.metrics.loaded.set(1);
-        self.inner.progress.send_replace(Progress::Loaded);
+        self.inner.progress.send_replace(ListingProgress::Loaded);
         self.reported.clear();
         self.report(&seen.faults);
         Ok(())
@@ -166,8 +169,8 @@ impl Follower {
         let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());
         match outcome {
             Err(error) => {
-                self.inner.metrics.readings.bump(Reading::Failed);
-                self.inner.progress.send_if_modified(Progress::fail);
+                self.inner.metrics.readings.bump(FeedReading::Failed);
+                self.inner.progress.send_if_modified(ListingProgress::fail);
                 if !was_down {
                     let error: &dyn std::error::Error = &error;
                     warn!(error, "the domains table cannot be read; names that are known go on being served");
@@ -183,7 +186,7 @@ impl Follower {
         for fault in faults {
             let is_new = self.reported.len() < MAX_REPORTED && self.reported.insert(fault.to_string());
             if is_new {
-                self.inner.metrics.misshapen.inc();
+                self.inner.metrics.malformed.inc();
                 warn!(%fault, "an item of the domains table is not served");
             }
         }
@@ -191,32 +194,36 @@ impl Follower {
 }
 
 /// Reads the feed from its beginning and takes it over; on a thread of its own, since a million entries are compared.
-async fn read_whole(inner: Arc<Inner>, store: Store, began: Began) -> Result<Seen, StoreError> {
+async fn read_whole(
+    inner: Arc<DomainsInner>,
+    store: Store,
+    began: ReadingStart,
+) -> Result<FullReading, StoreError> {
     let shards = read_shards(&store, Latest::default()).await?;
     let taken = spawn_blocking(move || {
-        let latest = shards.each_ref().map(Contents::latest);
+        let latest = shards.each_ref().map(ShardContents::latest);
         let (records, faults) = sorted(shards);
         let malformed: Vec<_> = faults.iter().filter_map(pattern_of).collect();
-        inner.ledger.reconcile(&records, &malformed, began.clock);
-        Seen { latest, faults, began }
+        inner.registry.reconcile(&records, &malformed, began.clock);
+        FullReading { latest, faults, began }
     });
     taken.await.map_err(|ended| StoreError::Unavailable(ended.into()))
 }
 
 /// What a shard was seen to hold.
 #[derive(Default)]
-struct Contents {
-    records: Vec<Record>,
+struct ShardContents {
+    records: Vec<DomainRecord>,
     faults: Vec<StoreError>,
 }
 
-impl Contents {
+impl ShardContents {
     fn latest(&self) -> Micros {
         self.records.iter().filter_map(|record| record.changed_at).max().unwrap_or_default()
     }
 }
 
-fn sorted(shards: [Contents; SHARDS.len()]) -> (Vec<Record>, Vec<StoreError>) {
+fn sorted(shards: [ShardContents; SHARDS.len()]) -> (Vec<DomainRecord>, Vec<StoreError>) {
     let (mut records, mut faults) = (Vec::new(), Vec::new());
     for shard in shards {
         records.extend(shard.records);
@@ -237,7 +244,7 @@ fn pattern_of(fault: &StoreError) -> Option<Pattern> {
     }
 }
 
-async fn read_shards(store: &Store, from: Latest) -> Result<[Contents; SHARDS.len()], StoreError> {
+async fn read_shards(store: &Store, from: Latest) -> Result<[ShardContents; SHARDS.len()], StoreError> {
     let [a, b, c, d] = SHARDS;
     let [from_a, from_b, from_c, from_d] = from;
     let (a, b, c, d) = tokio::try_join!(
@@ -249,8 +256,8 @@ async fn read_shards(store: &Store, from: Latest) -> Result<[Contents; SHARDS.le
     Ok([a, b, c, d])
 }
 
-async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<Contents, StoreError> {
-    let mut contents = Contents::default();
+async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<ShardContents, StoreError> {
+    let mut contents = ShardContents::default();
     domain_table::read_feed(store, shard, after, |read| match read {
         Ok(record) => contents.records.push(record),
         Err(fault) => contents.faults.push(fault),
@@ -275,7 +282,7 @@ mod tests {
     #[test]
     fn the_feed_is_read_whole_at_first_and_every_hour() {
         let start = Instant::now();
-        let mut course = Course::default();
+        let mut course = FeedPosition::default();
         course.postpone();
         assert!(course.is_full_due(start));
         course.full_at = Some(start);
@@ -295,7 +302,7 @@ mod tests {
     #[test]
     fn the_cursor_follows_changes_and_from_afar_the_clock() {
         let at = |seconds: u64| Micros::from_epoch(seconds * 1_000_000);
-        let mut course = Course::default();
+        let mut course = FeedPosition::default();
         for (what, latest, now, from) in [
             ("a change", 100, 100, 85),
             ("one dated ahead", 9_999, 120, 105),

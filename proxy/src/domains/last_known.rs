@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 
-use super::Site;
+use super::DomainEntry;
 use crate::name::{Pattern, ServerName};
 
 /// A bounded cache by pattern, so that made-up names under one wildcard take one place; synchronous for the data plane.
-pub(super) struct LastKnown(Cache<Pattern, Arc<Site>>);
+pub(super) struct LastKnown(Cache<Pattern, Arc<DomainEntry>>);
 
 impl LastKnown {
     pub(super) fn new() -> Self {
@@ -17,13 +17,13 @@ impl LastKnown {
     }
 
     /// The exact entry before the wildcard's.
-    pub(super) fn get(&self, name: &ServerName) -> Option<Arc<Site>> {
+    pub(super) fn get(&self, name: &ServerName) -> Option<Arc<DomainEntry>> {
         let exact = self.0.get(&Pattern::Exact(name.clone()));
         exact.or_else(|| name.wildcard().and_then(|wildcard| self.0.get(&wildcard)))
     }
 
-    pub(super) fn keep(&self, site: &Arc<Site>) {
-        self.0.insert(site.pattern.clone(), Arc::clone(site));
+    pub(super) fn keep(&self, domain_entry: &Arc<DomainEntry>) {
+        self.0.insert(domain_entry.pattern.clone(), Arc::clone(domain_entry));
     }
 
     /// A source denied `name`. The wildcard goes too: it may be what was withdrawn, and is learnt again with its next name.
@@ -43,23 +43,23 @@ const LIFE: Duration = Duration::from_hours(7 * 24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domains::{Source, lookup::asked_site};
+    use crate::domains::{PermissionSource, lookup::asked_site};
 
-    fn site(pattern: &str) -> Arc<Site> {
+    fn domain_entry(pattern: &str) -> Arc<DomainEntry> {
         let pattern = Pattern::parse(pattern).unwrap();
         let asked = asked_site(&ServerName::parse("a.example").unwrap());
-        Arc::new(Site { pattern, source: Source::Table, ..asked })
+        Arc::new(DomainEntry { pattern, source: PermissionSource::Table, ..asked })
     }
 
     fn says(known: &LastKnown, name: &str) -> Option<String> {
-        known.get(&ServerName::parse(name).unwrap()).map(|site| site.pattern.to_string())
+        known.get(&ServerName::parse(name).unwrap()).map(|domain_entry| domain_entry.pattern.to_string())
     }
 
     #[test]
     fn an_entry_is_kept_until_one_of_its_names_is_denied() {
         let known = LastKnown::new();
         for pattern in ["a.example", "*.b.example", "x.b.example"] {
-            known.keep(&site(pattern));
+            known.keep(&domain_entry(pattern));
         }
         for (name, pattern) in [
             ("a.example", Some("a.example")),
@@ -79,7 +79,7 @@ mod tests {
     fn what_sources_allow_is_bounded() {
         let known = LastKnown::new();
         for n in 0..MAX_ENTRIES + 20_000 {
-            known.keep(&site(&format!("n{n}.example")));
+            known.keep(&domain_entry(&format!("n{n}.example")));
         }
         known.0.run_pending_tasks();
         assert!(known.0.entry_count() <= MAX_ENTRIES);

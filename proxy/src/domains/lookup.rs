@@ -10,29 +10,29 @@ use std::{
 use tracing::debug;
 
 use super::{
-    Denial, Denied, Doubt, Inner, Permission, Site, Source,
-    answers::{Age, Answer},
+    Denial, Denied, DomainEntry, DomainsInner, Permission, PermissionSource, UnknownReason,
     ask::Reply,
     budget::Admission,
-    flight::Role,
-    metrics::Looked,
-    snapshot::{Found, Snapshot},
+    metrics::LookupResult,
+    pending_lookups::Role,
+    permission_cache::{CachedPermission, Freshness},
+    snapshot::{Snapshot, SnapshotMatch},
 };
 use crate::{
     name::{Pattern, ServerName},
-    store::domain_table::{self, DEFAULT_TENANT, Record},
+    store::domain_table::{self, DEFAULT_TENANT, DomainRecord},
 };
 
-impl Inner {
+impl DomainsInner {
     /// What memory says. A withdrawn name is denied from memory too, but only once the guard was told of it.
-    pub(super) fn known(&self, name: &ServerName, now: Instant) -> Option<(Permission, Age)> {
+    pub(super) fn known(&self, name: &ServerName, now: Instant) -> Option<(Permission, Freshness)> {
         let remembered = || self.answers.get(name, now);
-        match self.ledger.find(name) {
-            Found::Served(site) => Some((Permission::Allow(site), Age::Fresh)),
-            Found::Withdrawn => remembered()
-                .filter(|(answer, _)| matches!(answer, Answer::Deny(_)))
+        match self.registry.find(name) {
+            SnapshotMatch::Served(domain_entry) => Some((Permission::Allow(domain_entry), Freshness::Fresh)),
+            SnapshotMatch::Withdrawn => remembered()
+                .filter(|(answer, _)| matches!(answer, CachedPermission::Deny(_)))
                 .map(|(_, age)| (Permission::Deny(Denial::Withdrawn), age)),
-            Found::Nothing => remembered().map(|(answer, age)| (answer.into(), age)),
+            SnapshotMatch::Nothing => remembered().map(|(answer, age)| (answer.into(), age)),
         }
     }
 
@@ -57,17 +57,17 @@ impl Inner {
         if let Some((known, _)) = self.known(name, now) {
             return known;
         }
-        if let Found::Withdrawn = self.ledger.find(name) {
-            return self.settle(name, Answer::Deny(Denial::Withdrawn));
+        if let SnapshotMatch::Withdrawn = self.registry.find(name) {
+            return self.settle(name, CachedPermission::Deny(Denial::Withdrawn));
         }
         if self.table.is_none() && self.ask.load().is_none() {
-            return self.settle(name, Answer::Deny(Denial::Foreign));
+            return self.settle(name, CachedPermission::Deny(Denial::Foreign));
         }
         match self.flights.join(name, || self.admit(from, now)) {
-            Err(_) => Permission::Unknown(Doubt::BudgetSpent),
+            Err(_) => Permission::Unknown(UnknownReason::BudgetSpent),
             Ok(Role::Follow(mut answer)) => match answer.wait_for(Option::is_some).await {
-                Ok(answer) => answer.clone().unwrap_or(Permission::Unknown(Doubt::SourceDown)),
-                Err(_) => Permission::Unknown(Doubt::SourceDown),
+                Ok(answer) => answer.clone().unwrap_or(Permission::Unknown(UnknownReason::SourceDown)),
+                Err(_) => Permission::Unknown(UnknownReason::SourceDown),
             },
             Ok(Role::Lead(flight)) => {
                 // The last flight may have landed between memory's answer and this one's start.
@@ -96,10 +96,10 @@ impl Inner {
 
     async fn look_up(&self, name: &ServerName) -> Permission {
         match self.look_in_table(name).await {
-            Table::Listed(site) => Permission::Allow(site),
-            Table::Unlisted(site) => self.settle(name, Answer::Allow(site)),
-            Table::Withdrawn => self.settle(name, Answer::Deny(Denial::Withdrawn)),
-            Table::Down => self.settle(name, Answer::SourceDown),
+            Table::Listed(domain_entry) => Permission::Allow(domain_entry),
+            Table::Unlisted(domain_entry) => self.settle(name, CachedPermission::Allow(domain_entry)),
+            Table::Withdrawn => self.settle(name, CachedPermission::Deny(Denial::Withdrawn)),
+            Table::Down => self.settle(name, CachedPermission::SourceDown),
             Table::Nothing => {
                 let answer = self.ask_endpoint(name).await;
                 self.settle(name, answer)
@@ -115,58 +115,60 @@ impl Inner {
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 debug!(server_name = %name, error, "the domains table does not say whether a name is served");
-                self.metrics.looked.bump(Looked::TableFailed);
+                self.metrics.looked.bump(LookupResult::TableFailed);
                 return Table::Down;
             }
         };
         // What is in the feed stays; what was made by hand is believed for a while.
         let (listed, by_hand): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|record| record.version > 0 && record.changed_at.is_some());
-        self.ledger.apply(&listed);
+        self.registry.apply(&listed);
         let (table, looked) = match found_in(listed.iter().chain(&by_hand), name) {
-            Found::Served(site) if site.version > 0 && site.changed_at_micros > 0 => {
-                (Table::Listed(site), Looked::TableFound)
+            SnapshotMatch::Served(domain_entry)
+                if domain_entry.version > 0 && domain_entry.changed_at_micros > 0 =>
+            {
+                (Table::Listed(domain_entry), LookupResult::TableFound)
             }
-            Found::Served(site) => (Table::Unlisted(site), Looked::TableFound),
-            Found::Withdrawn => (Table::Withdrawn, Looked::TableWithdrawn),
-            Found::Nothing => (Table::Nothing, Looked::TableNothing),
+            SnapshotMatch::Served(domain_entry) => (Table::Unlisted(domain_entry), LookupResult::TableFound),
+            SnapshotMatch::Withdrawn => (Table::Withdrawn, LookupResult::TableWithdrawn),
+            SnapshotMatch::Nothing => (Table::Nothing, LookupResult::TableNothing),
         };
         self.metrics.looked.bump(looked);
         table
     }
 
-    async fn ask_endpoint(&self, name: &ServerName) -> Answer {
-        let Some(ask) = self.ask.load_full() else { return Answer::Deny(Denial::Foreign) };
+    async fn ask_endpoint(&self, name: &ServerName) -> CachedPermission {
+        let Some(ask) = self.ask.load_full() else { return CachedPermission::Deny(Denial::Foreign) };
         let reply = ask.ask(name).await;
-        self.metrics.looked.bump(Looked::of(reply));
+        self.metrics.looked.bump(LookupResult::of(reply));
         self.metrics.ask_up.set(i64::from(!matches!(reply, Reply::Silence(_))));
         match reply {
-            Reply::Allow => Answer::Allow(Arc::new(asked_site(name))),
-            Reply::Deny => Answer::Deny(Denial::Foreign),
-            Reply::Silence(_) => Answer::AskDown,
+            Reply::Allow => CachedPermission::Allow(Arc::new(asked_site(name))),
+            Reply::Deny => CachedPermission::Deny(Denial::Foreign),
+            Reply::Silence(_) => CachedPermission::AskDown,
         }
     }
 
     /// Remembers `answer`; the guard hears of names allowed and denied, never of those in doubt.
-    fn settle(&self, name: &ServerName, answer: Answer) -> Permission {
+    fn settle(&self, name: &ServerName, answer: CachedPermission) -> Permission {
         let now = Instant::now();
         match &answer {
-            Answer::Allow(site) => {
-                self.last_known.keep(site);
-                self.ledger.remember(site.pattern.clone(), now);
+            CachedPermission::Allow(domain_entry) => {
+                self.last_known.keep(domain_entry);
+                self.registry.remember(domain_entry.pattern.clone(), now);
             }
-            Answer::Deny(denial) => {
+            CachedPermission::Deny(denial) => {
                 self.last_known.forget(name);
-                self.ledger.forget(&Pattern::Exact(name.clone()));
+                self.registry.forget(&Pattern::Exact(name.clone()));
                 // No source knows of it, so the wildcard that once allowed it is gone too.
                 if let (Denial::Foreign, Some(wildcard)) = (denial, name.wildcard()) {
-                    self.ledger.forget(&wildcard);
+                    self.registry.forget(&wildcard);
                 }
                 let denied = Denied { name: name.clone(), ttl: *self.config.deny_ttl };
                 // Nobody listens where the guard is off.
                 let _ = self.denials.send(denied);
             }
-            Answer::SourceDown | Answer::AskDown => {}
+            CachedPermission::SourceDown | CachedPermission::AskDown => {}
         }
         self.answers.remember(name.clone(), answer.clone(), now);
         answer.into()
@@ -176,15 +178,15 @@ impl Inner {
 /// What the table says of a name.
 enum Table {
     /// Served, and in the feed.
-    Listed(Arc<Site>),
+    Listed(Arc<DomainEntry>),
     /// Served, and known to this look-up only.
-    Unlisted(Arc<Site>),
+    Unlisted(Arc<DomainEntry>),
     Withdrawn,
     Nothing,
     Down,
 }
 
-fn found_in<'a>(records: impl Iterator<Item = &'a Record>, name: &ServerName) -> Found {
+fn found_in<'a>(records: impl Iterator<Item = &'a DomainRecord>, name: &ServerName) -> SnapshotMatch {
     let mut snapshot = Snapshot::default();
     for record in records {
         snapshot.apply(record);
@@ -193,12 +195,12 @@ fn found_in<'a>(records: impl Iterator<Item = &'a Record>, name: &ServerName) ->
 }
 
 /// An entry that the ask endpoint stands for.
-pub(super) fn asked_site(name: &ServerName) -> Site {
-    Site {
+pub(super) fn asked_site(name: &ServerName) -> DomainEntry {
+    DomainEntry {
         pattern: Pattern::Exact(name.clone()),
         target: None,
         tenant: DEFAULT_TENANT.into(),
-        source: Source::Ask,
+        source: PermissionSource::Ask,
         version: 0,
         changed_at_micros: 0,
     }

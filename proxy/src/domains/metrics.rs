@@ -3,7 +3,7 @@
 use prometheus::{IntGauge, Registry};
 
 use super::{
-    Denial, Doubt, Permission, Source,
+    Denial, Permission, PermissionSource, UnknownReason,
     ask::{Reply, Silence},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 label! {
     /// Answers that memory did not have at once.
-    pub(super) enum Said["answer"] {
+    pub(super) enum PermissionResult["answer"] {
         AllowStatic = "allow_static",
         AllowTable = "allow_table",
         AllowAsk = "allow_ask",
@@ -27,7 +27,7 @@ label! {
 
 label! {
     /// What a source answered to one look-up.
-    pub(super) enum Looked["result"] {
+    pub(super) enum LookupResult["result"] {
         TableFound = "table_found",
         TableWithdrawn = "table_withdrawn",
         TableNothing = "table_nothing",
@@ -43,25 +43,25 @@ label! {
 
 label! {
     /// How the feed was read.
-    pub(super) enum Reading["outcome"] {
+    pub(super) enum FeedReading["outcome"] {
         Changes = "changes",
         Full = "full",
         Failed = "failed",
     }
 }
 
-pub(super) struct Metrics {
-    pub(super) said: Counters<Said>,
-    pub(super) looked: Counters<Looked>,
-    pub(super) readings: Counters<Reading>,
-    pub(super) misshapen: prometheus::IntCounter,
+pub(super) struct DomainMetrics {
+    pub(super) said: Counters<PermissionResult>,
+    pub(super) looked: Counters<LookupResult>,
+    pub(super) readings: Counters<FeedReading>,
+    pub(super) malformed: prometheus::IntCounter,
     pub(super) known: IntGauge,
     pub(super) loaded: IntGauge,
     pub(super) ask_up: IntGauge,
     pub(super) lag_seconds: IntGauge,
 }
 
-impl Metrics {
+impl DomainMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             said: Counters::register(
@@ -79,7 +79,7 @@ impl Metrics {
                 "gatehouse_domains_feed_reads_total",
                 "Readings of the domains table's feed.",
             )?,
-            misshapen: crate::telemetry::metrics::counter(
+            malformed: crate::telemetry::metrics::counter(
                 registry,
                 "gatehouse_domains_misshapen_total",
                 "Items of the domains table that could not be understood.",
@@ -104,7 +104,7 @@ fn ask_up(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
     Ok(up)
 }
 
-impl Looked {
+impl LookupResult {
     pub(super) fn of(reply: Reply) -> Self {
         match reply {
             Reply::Allow => Self::AskAllowed,
@@ -117,19 +117,19 @@ impl Looked {
     }
 }
 
-impl Said {
+impl PermissionResult {
     pub(super) fn of(permission: &Permission) -> Self {
         match permission {
-            Permission::Allow(site) => match site.source {
-                Source::Static => Self::AllowStatic,
-                Source::Table => Self::AllowTable,
-                Source::Ask => Self::AllowAsk,
+            Permission::Allow(domain_entry) => match domain_entry.source {
+                PermissionSource::Static => Self::AllowStatic,
+                PermissionSource::Table => Self::AllowTable,
+                PermissionSource::Ask => Self::AllowAsk,
             },
             Permission::Deny(Denial::Foreign) => Self::DenyForeign,
             Permission::Deny(Denial::Withdrawn) => Self::DenyWithdrawn,
-            Permission::Unknown(Doubt::SourceDown) => Self::UnknownSourceDown,
-            Permission::Unknown(Doubt::AskDown) => Self::UnknownAskDown,
-            Permission::Unknown(Doubt::BudgetSpent) => Self::UnknownBudgetSpent,
+            Permission::Unknown(UnknownReason::SourceDown) => Self::UnknownSourceDown,
+            Permission::Unknown(UnknownReason::AskDown) => Self::UnknownAskDown,
+            Permission::Unknown(UnknownReason::BudgetSpent) => Self::UnknownBudgetSpent,
         }
     }
 }

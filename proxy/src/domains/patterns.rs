@@ -1,6 +1,6 @@
 //! A set of patterns that is cheap to clone, to change and to compare with what it was.
 
-use super::shards::{Part, Shards};
+use super::shards::{ShardPart, Shards};
 use crate::name::Pattern;
 
 /// Names and wildcards; a clone stays as it is.
@@ -63,7 +63,7 @@ impl Patterns {
 }
 
 /// What is in `one` and not in `other`.
-fn missing<V>(one: &Part<Pattern, V>, other: &Part<Pattern, V>) -> impl Iterator<Item = Pattern> {
+fn missing<V>(one: &ShardPart<Pattern, V>, other: &ShardPart<Pattern, V>) -> impl Iterator<Item = Pattern> {
     one.keys().filter(|pattern| !other.contains_key(*pattern)).cloned()
 }
 

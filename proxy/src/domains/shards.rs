@@ -14,15 +14,15 @@ use std::{
 #[derive(Debug, Clone)]
 pub(super) struct Shards<K, V> {
     /// [`PARTS`] of them.
-    parts: Arc<[Arc<Part<K, V>>]>,
+    parts: Arc<[Arc<ShardPart<K, V>>]>,
     len: usize,
 }
 
-pub(super) type Part<K, V> = HashMap<K, V, RandomState>;
+pub(super) type ShardPart<K, V> = HashMap<K, V, RandomState>;
 
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
-        let empty = Arc::new(Part::with_hasher(KEYS.clone()));
+        let empty = Arc::new(ShardPart::with_hasher(KEYS.clone()));
         Self { parts: std::iter::repeat_n(empty, PARTS).collect(), len: 0 }
     }
 }
@@ -47,7 +47,7 @@ impl<K: Hash + Eq, V> Shards<K, V> {
     pub(super) fn differing<'a>(
         &'a self,
         older: &'a Self,
-    ) -> impl Iterator<Item = (&'a Part<K, V>, &'a Part<K, V>)> {
+    ) -> impl Iterator<Item = (&'a ShardPart<K, V>, &'a ShardPart<K, V>)> {
         let pairs = self.parts.iter().zip(older.parts.iter());
         pairs.filter(|(new, old)| !Arc::ptr_eq(new, old)).map(|(new, old)| (&**new, &**old))
     }
@@ -81,7 +81,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         }
     }
 
-    fn part<Q: Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut Part<K, V>> {
+    fn part<Q: Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut ShardPart<K, V>> {
         Arc::make_mut(&mut self.parts).get_mut(place(key)).map(Arc::make_mut)
     }
 }

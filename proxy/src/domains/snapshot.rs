@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Site, Source, shards::Shards};
+use super::{DomainEntry, PermissionSource, shards::Shards};
 use crate::{
     config::StaticDomain,
     name::{Pattern, ServerName},
     store::{
-        domain_table::{DEFAULT_TENANT, Record, Status},
+        domain_table::{DEFAULT_TENANT, DomainRecord, DomainStatus},
         instant::Micros,
     },
 };
@@ -17,15 +17,15 @@ use crate::{
 /// Cheap to clone; a change copies a small part.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
-    exact: Shards<ServerName, Entry>,
+    exact: Shards<ServerName, SnapshotEntry>,
     /// By what follows `*.`.
-    wildcard: Shards<ServerName, Entry>,
+    wildcard: Shards<ServerName, SnapshotEntry>,
 }
 
 /// What a snapshot says of a name.
 #[derive(Debug, Clone)]
-pub(super) enum Found {
-    Served(Arc<Site>),
+pub(super) enum SnapshotMatch {
+    Served(Arc<DomainEntry>),
     Withdrawn,
     Nothing,
 }
@@ -38,13 +38,13 @@ pub(super) enum Applied {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    standing: Standing,
-    site: Arc<Site>,
+struct SnapshotEntry {
+    standing: EntryStanding,
+    domain_entry: Arc<DomainEntry>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum EntryStanding {
     Served,
     Suspended,
     Removed,
@@ -59,71 +59,76 @@ impl Snapshot {
 
     /// Replaces the entries of the configuration; says of which patterns it spoke before or speaks now.
     pub(super) fn relist(&mut self, list: &[StaticDomain]) -> HashSet<Pattern> {
-        let statics = self.entries().filter(|entry| entry.site.source == Source::Static);
-        let mut concerned: HashSet<Pattern> = statics.map(|entry| entry.site.pattern.clone()).collect();
-        self.exact.retain(|entry| entry.site.source != Source::Static);
-        self.wildcard.retain(|entry| entry.site.source != Source::Static);
+        let statics = self.entries().filter(|entry| entry.domain_entry.source == PermissionSource::Static);
+        let mut concerned: HashSet<Pattern> =
+            statics.map(|entry| entry.domain_entry.pattern.clone()).collect();
+        self.exact.retain(|entry| entry.domain_entry.source != PermissionSource::Static);
+        self.wildcard.retain(|entry| entry.domain_entry.source != PermissionSource::Static);
         for domain in list {
-            let site = Site {
+            let domain_entry = DomainEntry {
                 pattern: domain.name.clone(),
                 target: domain.target.clone(),
                 tenant: DEFAULT_TENANT.into(),
-                source: Source::Static,
+                source: PermissionSource::Static,
                 version: 0,
                 changed_at_micros: 0,
             };
-            concerned.insert(site.pattern.clone());
-            self.insert(Entry { standing: Standing::Served, site: Arc::new(site) });
+            concerned.insert(domain_entry.pattern.clone());
+            self.insert(SnapshotEntry {
+                standing: EntryStanding::Served,
+                domain_entry: Arc::new(domain_entry),
+            });
         }
         concerned
     }
 
     /// The exact entry before the wildcard (RFC 4592 §2.2.1 has the same order). A suspended entry denies; a removed one is
     /// as none, save that the name is not asked for elsewhere.
-    pub(super) fn find(&self, name: &ServerName) -> Found {
+    pub(super) fn find(&self, name: &ServerName) -> SnapshotMatch {
         let exact = self.exact.get(name);
         let wildcard = name.parent().and_then(|parent| self.wildcard.get(parent));
         let mut removed = false;
         for entry in [exact, wildcard].into_iter().flatten() {
             match entry.standing {
-                Standing::Served => return Found::Served(Arc::clone(&entry.site)),
-                Standing::Suspended => return Found::Withdrawn,
-                Standing::Removed => removed = true,
+                EntryStanding::Served => return SnapshotMatch::Served(Arc::clone(&entry.domain_entry)),
+                EntryStanding::Suspended => return SnapshotMatch::Withdrawn,
+                EntryStanding::Removed => removed = true,
             }
         }
-        if removed { Found::Withdrawn } else { Found::Nothing }
+        if removed { SnapshotMatch::Withdrawn } else { SnapshotMatch::Nothing }
     }
 
     /// Takes over `record` if it says something new: a later change, or the same one with other contents, as a hand leaves it
     /// that edits an item in a console. What an index shows late is neither; what the configuration says stays.
-    pub(super) fn apply(&mut self, record: &Record) -> Applied {
+    pub(super) fn apply(&mut self, record: &DomainRecord) -> Applied {
         if !self.lacks(record) {
             return Applied::Known;
         }
-        self.insert(Entry::of(record));
+        self.insert(SnapshotEntry::of(record));
         Applied::Changed
     }
 
-    fn lacks(&self, record: &Record) -> bool {
+    fn lacks(&self, record: &DomainRecord) -> bool {
         let Some(held) = self.entry(&record.pattern) else { return true };
-        if held.site.source == Source::Static {
+        if held.domain_entry.source == PermissionSource::Static {
             return false;
         }
         let (version, changed_at) = (record.version, micros(record.changed_at));
-        if (version, changed_at) == (held.site.version, held.site.changed_at_micros) {
+        if (version, changed_at) == (held.domain_entry.version, held.domain_entry.changed_at_micros) {
             return !held.says(record);
         }
-        version > held.site.version || changed_at > held.site.changed_at_micros
+        version > held.domain_entry.version || changed_at > held.domain_entry.changed_at_micros
     }
 
     /// Forgets table entries that a full reading of the table did not show, unless they changed after `since`; says which.
     pub(super) fn retain_seen(&mut self, seen: &HashSet<&Pattern>, since: Micros) -> Vec<Pattern> {
-        let gone = |entry: &&Entry| {
-            entry.site.source != Source::Static
-                && entry.site.changed_at_micros < since.since_epoch()
-                && !seen.contains(&entry.site.pattern)
+        let gone = |entry: &&SnapshotEntry| {
+            entry.domain_entry.source != PermissionSource::Static
+                && entry.domain_entry.changed_at_micros < since.since_epoch()
+                && !seen.contains(&entry.domain_entry.pattern)
         };
-        let gone: Vec<_> = self.entries().filter(gone).map(|entry| entry.site.pattern.clone()).collect();
+        let gone: Vec<_> =
+            self.entries().filter(gone).map(|entry| entry.domain_entry.pattern.clone()).collect();
         for pattern in &gone {
             match pattern {
                 Pattern::Exact(name) => self.exact.remove(name),
@@ -135,68 +140,70 @@ impl Snapshot {
 
     /// Whether the configuration holds an entry of exactly this pattern.
     pub(super) fn is_static(&self, pattern: &Pattern) -> bool {
-        self.entry(pattern).is_some_and(|entry| entry.site.source == Source::Static)
+        self.entry(pattern).is_some_and(|entry| entry.domain_entry.source == PermissionSource::Static)
     }
 
     /// Whether the entry of exactly this pattern is served.
     pub(super) fn serves(&self, pattern: &Pattern) -> bool {
-        self.entry(pattern).is_some_and(|entry| entry.standing == Standing::Served)
+        self.entry(pattern).is_some_and(|entry| entry.standing == EntryStanding::Served)
     }
 
     /// Patterns that are served.
     pub(super) fn served(&self) -> impl Iterator<Item = &Pattern> {
-        self.entries().filter(|entry| entry.standing == Standing::Served).map(|entry| &entry.site.pattern)
+        self.entries()
+            .filter(|entry| entry.standing == EntryStanding::Served)
+            .map(|entry| &entry.domain_entry.pattern)
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
+    fn entries(&self) -> impl Iterator<Item = &SnapshotEntry> {
         self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry)
     }
 
-    fn entry(&self, pattern: &Pattern) -> Option<&Entry> {
+    fn entry(&self, pattern: &Pattern) -> Option<&SnapshotEntry> {
         match pattern {
             Pattern::Exact(name) => self.exact.get(name),
             Pattern::Wildcard(suffix) => self.wildcard.get(suffix),
         }
     }
 
-    fn insert(&mut self, entry: Entry) {
-        match entry.site.pattern.clone() {
+    fn insert(&mut self, entry: SnapshotEntry) {
+        match entry.domain_entry.pattern.clone() {
             Pattern::Exact(name) => self.exact.insert(name, entry),
             Pattern::Wildcard(suffix) => self.wildcard.insert(suffix, entry),
         };
     }
 }
 
-impl Entry {
-    fn of(record: &Record) -> Self {
-        Self { standing: Standing::of(record.status), site: Arc::new(site_of(record)) }
+impl SnapshotEntry {
+    fn of(record: &DomainRecord) -> Self {
+        Self { standing: EntryStanding::of(record.status), domain_entry: Arc::new(site_of(record)) }
     }
 
-    /// Whether it is what [`Entry::of`] would make of `record`, its place in the feed apart.
-    fn says(&self, record: &Record) -> bool {
-        self.standing == Standing::of(record.status)
-            && self.site.target == record.target
-            && *self.site.tenant == *record.tenant
+    /// Whether it is what [`SnapshotEntry::of`] would make of `record`, its place in the feed apart.
+    fn says(&self, record: &DomainRecord) -> bool {
+        self.standing == EntryStanding::of(record.status)
+            && self.domain_entry.target == record.target
+            && *self.domain_entry.tenant == *record.tenant
     }
 }
 
-impl Standing {
-    fn of(status: Status) -> Self {
+impl EntryStanding {
+    fn of(status: DomainStatus) -> Self {
         match status {
-            Status::Active | Status::Failing => Self::Served,
-            Status::Pending | Status::Suspended => Self::Suspended,
-            Status::Removed => Self::Removed,
+            DomainStatus::Active | DomainStatus::Failing => Self::Served,
+            DomainStatus::Pending | DomainStatus::Suspended => Self::Suspended,
+            DomainStatus::Removed => Self::Removed,
         }
     }
 }
 
 /// What the data plane needs of `record`.
-pub(super) fn site_of(record: &Record) -> Site {
-    Site {
+pub(super) fn site_of(record: &DomainRecord) -> DomainEntry {
+    DomainEntry {
         pattern: record.pattern.clone(),
         target: record.target.clone(),
         tenant: record.tenant.as_str().into(),
-        source: Source::Table,
+        source: PermissionSource::Table,
         version: record.version,
         changed_at_micros: micros(record.changed_at),
     }
@@ -214,9 +221,9 @@ mod tests {
         Pattern::parse(text).unwrap()
     }
 
-    fn record(name: &str, status: Status, version: u64) -> Record {
+    fn record(name: &str, status: DomainStatus, version: u64) -> DomainRecord {
         let at = Some(Micros::from_epoch(version));
-        Record {
+        DomainRecord {
             pattern: pattern(name),
             target: None,
             status,
@@ -230,9 +237,11 @@ mod tests {
 
     fn says(snapshot: &Snapshot, name: &str) -> String {
         match snapshot.find(&ServerName::parse(name).unwrap()) {
-            Found::Served(site) => format!("{} of {:?}", site.pattern, site.source),
-            Found::Withdrawn => "withdrawn".to_owned(),
-            Found::Nothing => "nothing".to_owned(),
+            SnapshotMatch::Served(domain_entry) => {
+                format!("{} of {:?}", domain_entry.pattern, domain_entry.source)
+            }
+            SnapshotMatch::Withdrawn => "withdrawn".to_owned(),
+            SnapshotMatch::Nothing => "nothing".to_owned(),
         }
     }
 
@@ -241,13 +250,13 @@ mod tests {
         let list = |name| StaticDomain { name: pattern(name), target: None };
         let mut snapshot = Snapshot::of_static(&[list("fixed.example.com"), list("*.fixed.example")]);
         for (name, status) in [
-            ("fixed.example.com", Status::Removed),
-            ("*.example.com", Status::Active),
-            ("failing.example.com", Status::Failing),
-            ("suspended.example.com", Status::Suspended),
-            ("pending.example.com", Status::Pending),
-            ("removed.example.com", Status::Removed),
-            ("removed.example", Status::Removed),
+            ("fixed.example.com", DomainStatus::Removed),
+            ("*.example.com", DomainStatus::Active),
+            ("failing.example.com", DomainStatus::Failing),
+            ("suspended.example.com", DomainStatus::Suspended),
+            ("pending.example.com", DomainStatus::Pending),
+            ("removed.example.com", DomainStatus::Removed),
+            ("removed.example", DomainStatus::Removed),
         ] {
             snapshot.apply(&record(name, status, 1));
         }
@@ -270,17 +279,17 @@ mod tests {
     #[test]
     fn what_an_index_shows_late_undoes_nothing_and_an_edit_by_hand_is_seen() {
         let mut snapshot = Snapshot::default();
-        assert_eq!(snapshot.apply(&record("a.example", Status::Active, 2)), Applied::Changed);
+        assert_eq!(snapshot.apply(&record("a.example", DomainStatus::Active, 2)), Applied::Changed);
         for (status, version, applied) in [
-            (Status::Removed, 1, Applied::Known),
-            (Status::Active, 2, Applied::Known),
-            (Status::Suspended, 2, Applied::Changed),
-            (Status::Removed, 3, Applied::Changed),
+            (DomainStatus::Removed, 1, Applied::Known),
+            (DomainStatus::Active, 2, Applied::Known),
+            (DomainStatus::Suspended, 2, Applied::Changed),
+            (DomainStatus::Removed, 3, Applied::Changed),
         ] {
             let told = record("a.example", status, version);
             assert_eq!(snapshot.apply(&told), applied, "{version}");
         }
-        let anew = Record { version: 1, ..record("a.example", Status::Active, 9) };
+        let anew = DomainRecord { version: 1, ..record("a.example", DomainStatus::Active, 9) };
         assert_eq!(snapshot.apply(&anew), Applied::Changed, "deleted by hand and made anew: a later change");
     }
 
@@ -291,7 +300,7 @@ mod tests {
         for (name, version) in
             [("seen.example", 1), ("deleted.example", 1), ("*.deleted.example", 1), ("fresh.example", 9)]
         {
-            snapshot.apply(&record(name, Status::Active, version));
+            snapshot.apply(&record(name, DomainStatus::Active, version));
         }
         let seen = pattern("seen.example");
         let mut gone = snapshot.retain_seen(&HashSet::from([&seen]), Micros::from_epoch(5));

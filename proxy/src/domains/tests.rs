@@ -31,23 +31,24 @@ struct Instance {
 impl Fleet {
     async fn new() -> Self {
         let engine = Engine::in_memory().unwrap();
-        let sound = Store::on(engine.clone(), &config::Store::default());
+        let sound = Store::on(engine.clone(), &config::StoreConfig::default());
         tables::create(&sound).await.unwrap();
         Self { engine, sound }
     }
 
-    fn start(&self, config: &config::Domains, plan: &str) -> Instance {
+    fn start(&self, config: &config::DomainsConfig, plan: &str) -> Instance {
         let faults = Faults::new(FaultPlan::parse(plan).unwrap());
-        let store = Store::on_faulty(self.engine.clone(), &config::Store::default(), Arc::clone(&faults));
+        let store =
+            Store::on_faulty(self.engine.clone(), &config::StoreConfig::default(), Arc::clone(&faults));
         let registry = Registry::new();
-        store.measure(&registry).unwrap();
+        store.register_metrics(&registry).unwrap();
         let domains = Domains::start(config, &store, &Handle::current(), &registry).unwrap();
         Instance { domains, registry, faults }
     }
 
-    async fn loaded(&self, config: &config::Domains) -> Instance {
+    async fn loaded(&self, config: &config::DomainsConfig) -> Instance {
         let instance = self.start(config, "");
-        assert_eq!(instance.domains.settled(LIMIT).await, Progress::Loaded);
+        assert_eq!(instance.domains.settled(LIMIT).await, ListingProgress::Loaded);
         instance
     }
 
@@ -60,9 +61,11 @@ impl Fleet {
 impl Instance {
     async fn says(&self, text: &str) -> String {
         match self.domains.permission(&name(text), CLIENT).await {
-            Permission::Allow(site) => format!("{} of {:?}", site.pattern, site.source),
+            Permission::Allow(domain_entry) => {
+                format!("{} of {:?}", domain_entry.pattern, domain_entry.source)
+            }
             Permission::Deny(denial) => format!("{denial:?}"),
-            Permission::Unknown(doubt) => format!("{doubt:?}"),
+            Permission::Unknown(unknown_reason) => format!("{unknown_reason:?}"),
         }
     }
 
@@ -95,18 +98,18 @@ fn pattern(text: &str) -> Pattern {
 }
 
 /// Settings under which nothing runs out unless a test means it to.
-fn ample() -> config::Domains {
-    config::Domains {
+fn ample() -> config::DomainsConfig {
+    config::DomainsConfig {
         poll: Span::millis(50),
         lookups_per_second: 100_000,
         lookups_per_source_per_second: 100_000,
-        ..config::Domains::default()
+        ..config::DomainsConfig::default()
     }
 }
 
 /// The feed stays as it was at the start.
-fn without_feed() -> config::Domains {
-    config::Domains { poll: Span::secs(3600), ..ample() }
+fn without_feed() -> config::DomainsConfig {
+    config::DomainsConfig { poll: Span::secs(3600), ..ample() }
 }
 
 #[tokio::test]
@@ -144,10 +147,10 @@ async fn instances_on_one_table_see_each_others_changes() {
     assert_eq!(here.says("a.example").await, "a.example of Table");
 
     there.await_names("added", |names| names.patterns.contains(&pattern("a.example"))).await;
-    let Some(Permission::Allow(site)) = there.domains.known(&name("a.example")) else {
+    let Some(Permission::Allow(domain_entry)) = there.domains.known(&name("a.example")) else {
         panic!("denied a moment ago")
     };
-    assert_eq!((site.target.as_ref(), site.version), (Some(&target), 1));
+    assert_eq!((domain_entry.target.as_ref(), domain_entry.version), (Some(&target), 1));
 
     let revision = here.domains.remove(&pattern("a.example")).await.unwrap();
     assert!(here.domains.names().borrow().revision >= revision);
@@ -176,7 +179,7 @@ async fn an_instance_that_starts_later_reads_the_whole_feed() {
 #[tokio::test]
 async fn what_a_hand_deleted_goes_with_a_wildcard_that_was_found_once() {
     let fleet = Fleet::new().await;
-    let config = config::Domains { allow_ttl: Span::millis(1), deny_ttl: Span::millis(1), ..ample() };
+    let config = config::DomainsConfig { allow_ttl: Span::millis(1), deny_ttl: Span::millis(1), ..ample() };
     let instance = fleet.loaded(&config).await;
     fleet.put_by_hand("*.hand.example").await;
     assert_eq!(instance.says("a.hand.example").await, "*.hand.example of Table");
@@ -190,7 +193,7 @@ async fn what_a_hand_deleted_goes_with_a_wildcard_that_was_found_once() {
 #[tokio::test]
 async fn a_flood_of_names_costs_the_budget_and_no_more() {
     let fleet = Fleet::new().await;
-    let config = config::Domains { poll: Span::secs(3600), ..config::Domains::default() };
+    let config = config::DomainsConfig { poll: Span::secs(3600), ..config::DomainsConfig::default() };
     let instance = fleet.loaded(&config).await;
     let began = Instant::now();
     let mut answers = HashMap::<String, usize>::new();
@@ -234,7 +237,7 @@ async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
     let fleet = Fleet::new().await;
     let ttl = Span::millis(1);
     let config =
-        config::Domains { allow_ttl: ttl, stale_ttl: Span::millis(0), deny_ttl: ttl, ..without_feed() };
+        config::DomainsConfig { allow_ttl: ttl, stale_ttl: Span::millis(0), deny_ttl: ttl, ..without_feed() };
     let instance = fleet.loaded(&config).await;
     fleet.put_by_hand("*.hand.example").await;
     fleet.put_by_hand("gone.example").await;
@@ -245,19 +248,19 @@ async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
     delete.key("domain", AttributeValue::S("gone.example".into())).send().await.unwrap();
     until_says(&instance, "gone.example", "Foreign").await;
     instance.faults.set_outage(true);
-    let known = |text: &str, doubt| {
-        let site = instance.domains.last_known(&name(text), doubt);
-        site.map(|site| format!("{} of {:?}", site.pattern, site.source))
+    let known = |text: &str, unknown_reason| {
+        let domain_entry = instance.domains.last_known(&name(text), unknown_reason);
+        domain_entry.map(|domain_entry| format!("{} of {:?}", domain_entry.pattern, domain_entry.source))
     };
     until_says(&instance, "a.hand.example", "SourceDown").await;
-    for (text, doubt, entry) in [
-        ("a.hand.example", Doubt::SourceDown, Some("*.hand.example of Table")),
-        ("b.hand.example", Doubt::BudgetSpent, Some("*.hand.example of Table")),
-        ("gone.example", Doubt::SourceDown, None),
-        ("never.example", Doubt::BudgetSpent, None),
-        ("never.example", Doubt::AskDown, Some("never.example of Ask")),
+    for (text, unknown_reason, entry) in [
+        ("a.hand.example", UnknownReason::SourceDown, Some("*.hand.example of Table")),
+        ("b.hand.example", UnknownReason::BudgetSpent, Some("*.hand.example of Table")),
+        ("gone.example", UnknownReason::SourceDown, None),
+        ("never.example", UnknownReason::BudgetSpent, None),
+        ("never.example", UnknownReason::AskDown, Some("never.example of Ask")),
     ] {
-        assert_eq!(known(text, doubt).as_deref(), entry, "{text} {doubt:?}");
+        assert_eq!(known(text, unknown_reason).as_deref(), entry, "{text} {unknown_reason:?}");
     }
 }
 
@@ -326,12 +329,12 @@ async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
     let fleet = Fleet::new().await;
     change::add(&fleet.sound, &pattern("late.example"), None).await.unwrap();
     let list = vec![StaticDomain { name: pattern("fixed.example"), target: None }];
-    let config = config::Domains { r#static: list, ..ample() };
+    let config = config::DomainsConfig { r#static: list, ..ample() };
     let directory = tempfile::tempdir().unwrap();
     let switch = directory.path().join("outage");
     std::fs::write(&switch, "").unwrap();
     let instance = fleet.start(&config, &format!("outage={}", switch.display()));
-    assert_eq!(instance.domains.settled(LIMIT).await, Progress::SourceDown);
+    assert_eq!(instance.domains.settled(LIMIT).await, ListingProgress::SourceDown);
     assert_eq!(instance.says("fixed.example").await, "fixed.example of Static");
     assert_eq!(instance.says("late.example").await, "SourceDown");
     let names = instance.domains.names().borrow().clone();
@@ -341,7 +344,7 @@ async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
     instance.await_names("read", |names| names.revision > 0 && names.patterns.len() == 2).await;
     assert_eq!(instance.says("late.example").await, "late.example of Table");
     let mut progress = instance.domains.progress();
-    let loaded = progress.wait_for(|progress| *progress == Progress::Loaded);
+    let loaded = progress.wait_for(|progress| *progress == ListingProgress::Loaded);
     assert!(tokio::time::timeout(LIMIT, loaded).await.is_ok());
 }
 
@@ -364,10 +367,10 @@ async fn each_denial_is_told_to_the_guard_and_an_entry_lifts_it_at_once() {
 async fn the_configurations_entries_are_not_changed_in_the_table() {
     let fleet = Fleet::new().await;
     let list = vec![StaticDomain { name: pattern("fixed.example"), target: None }];
-    let instance = fleet.loaded(&config::Domains { r#static: list, ..ample() }).await;
+    let instance = fleet.loaded(&config::DomainsConfig { r#static: list, ..ample() }).await;
     let changed = instance.domains.add(pattern("fixed.example"), None).await;
     assert!(matches!(changed, Err(ChangeError::Static(_))), "{changed:?}");
-    let without = fleet.loaded(&config::Domains { table: false, ..ample() }).await;
+    let without = fleet.loaded(&config::DomainsConfig { table: false, ..ample() }).await;
     assert_eq!(without.says("any.example").await, "Foreign");
     let changed = without.domains.add(pattern("a.example"), None).await;
     assert!(matches!(changed, Err(ChangeError::TableOff)), "{changed:?}");
@@ -379,7 +382,7 @@ async fn the_guard_follows_the_list_of_the_settings_and_the_table_what_left_it()
     change::add(&fleet.sound, &pattern("both.example"), None).await.unwrap();
     let list = |names: &[&str]| {
         let list = names.iter().map(|name| StaticDomain { name: pattern(name), target: None });
-        config::Domains { r#static: list.collect(), ..ample() }
+        config::DomainsConfig { r#static: list.collect(), ..ample() }
     };
     let instance = fleet.loaded(&list(&["both.example", "old.example"])).await;
     instance.domains.reconfigure(&list(&["new.example"])).unwrap();
@@ -462,7 +465,7 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
     change::add(&fleet.sound, &pattern("removed.example"), None).await.unwrap();
     change::remove(&fleet.sound, &pattern("removed.example")).await.unwrap();
     change::add(&fleet.sound, &pattern("allowed.listed.example"), None).await.unwrap();
-    let config = config::Domains {
+    let config = config::DomainsConfig {
         ask: Some(endpoint.url.clone()),
         ask_timeout: Span::millis(200),
         r#static: vec![StaticDomain { name: pattern("fixed.example"), target: None }],
@@ -511,7 +514,7 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
 #[tokio::test]
 async fn a_name_that_was_allowed_never_waits_for_the_ask_endpoint_again() {
     let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
-    let config = config::Domains {
+    let config = config::DomainsConfig {
         ask: Some(endpoint.url.clone()),
         ask_timeout: Span::secs(3600),
         allow_ttl: Span::millis(1),
@@ -538,8 +541,11 @@ async fn a_name_that_was_allowed_never_waits_for_the_ask_endpoint_again() {
 #[tokio::test]
 async fn what_the_ask_endpoint_withdraws_is_denied_after_it_was_asked_again() {
     let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
-    let config =
-        config::Domains { ask: Some(endpoint.url.clone()), allow_ttl: Span::millis(1), ..without_feed() };
+    let config = config::DomainsConfig {
+        ask: Some(endpoint.url.clone()),
+        allow_ttl: Span::millis(1),
+        ..without_feed()
+    };
     let instance = fleet.loaded(&config).await;
     assert_eq!(instance.says("allowed.example").await, "allowed.example of Ask");
     *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::Deny;
@@ -549,7 +555,8 @@ async fn what_the_ask_endpoint_withdraws_is_denied_after_it_was_asked_again() {
 #[tokio::test]
 async fn a_table_that_is_down_leaves_the_endpoint_unasked() {
     let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
-    let instance = fleet.loaded(&config::Domains { ask: Some(endpoint.url.clone()), ..without_feed() }).await;
+    let instance =
+        fleet.loaded(&config::DomainsConfig { ask: Some(endpoint.url.clone()), ..without_feed() }).await;
     instance.faults.set_outage(true);
     assert_eq!(instance.says("allowed.example").await, "SourceDown", "the table may hold a tombstone");
     assert_eq!(endpoint.asked(), Vec::<String>::new());

@@ -9,7 +9,7 @@ use crate::{label, name::ServerName};
 
 label! {
     /// How a request broke the rules.
-    pub enum Offence["offence"] {
+    pub enum RequestViolation["offence"] {
         /// CONNECT: there are no tunnels here.
         Connect = "connect",
         /// A request target that is no path, or `*` without OPTIONS.
@@ -47,7 +47,7 @@ label! {
     }
 }
 
-impl Offence {
+impl RequestViolation {
     /// What it is answered with.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -76,18 +76,22 @@ impl Offence {
 }
 
 /// Judges a head of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
-pub(super) fn admit(head: &Parts, server_name: &ServerName, fields: usize) -> Result<Authority, Offence> {
+pub(super) fn admit(
+    head: &Parts,
+    server_name: &ServerName,
+    fields: usize,
+) -> Result<Authority, RequestViolation> {
     // Over HTTP/1.1 hyper has counted already; over HTTP/2 it bounds their bytes alone.
     if head.headers.len() > fields {
-        return Err(Offence::FieldsMany);
+        return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
     let host = host(head, &Scheme::HTTPS)?;
-    if host.name == *server_name { Ok(host) } else { Err(Offence::HostUnlikeServerName) }
+    if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
 }
 
 /// What holds whatever host is named: one target, one framing, no field that could be taken for another.
-pub(super) fn message(head: &Parts) -> Result<(), Offence> {
+pub(super) fn message(head: &Parts) -> Result<(), RequestViolation> {
     target(head)?;
     transfer_encoding(head)?;
     content_length(&head.headers)?;
@@ -95,87 +99,87 @@ pub(super) fn message(head: &Parts) -> Result<(), Offence> {
 }
 
 /// The one host a head names over `scheme`.
-pub(super) fn host(head: &Parts, scheme: &Scheme) -> Result<Authority, Offence> {
+pub(super) fn host(head: &Parts, scheme: &Scheme) -> Result<Authority, RequestViolation> {
     if head.uri.scheme().is_some_and(|named| named != scheme) {
-        return Err(Offence::TargetScheme);
+        return Err(RequestViolation::TargetScheme);
     }
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };
-    let parse = |bytes| Authority::parse(bytes, default_port).ok_or(Offence::HostMalformed);
+    let parse = |bytes| Authority::parse(bytes, default_port).ok_or(RequestViolation::HostMalformed);
     let mut fields = head.headers.get_all(header::HOST).iter();
     let field = fields.next().map(|value| parse(value.as_bytes())).transpose()?;
     // RFC 9112 §3.2: more than one Host is answered 400.
     if fields.next().is_some() {
-        return Err(Offence::HostRepeated);
+        return Err(RequestViolation::HostRepeated);
     }
     let authority = head.uri.authority().map(|value| parse(value.as_str().as_bytes())).transpose()?;
     match (field, authority) {
         // RFC 9113 §8.3.1: Host must not name another than `:authority`. RFC 9112 §3.2.2 lets a server ignore Host
         // beside an absolute target; one that differs is refused instead, since an upstream might prefer it.
-        (Some(field), Some(authority)) if field != authority => Err(Offence::HostUnlikeAuthority),
+        (Some(field), Some(authority)) if field != authority => Err(RequestViolation::HostUnlikeAuthority),
         (Some(field), _) => Ok(field),
         // RFC 9113 §8.3.1: in HTTP/2 `:authority` stands for Host.
         (None, Some(authority)) if head.version == Version::HTTP_2 => Ok(authority),
         // RFC 9112 §3.2: HTTP/1.1 without Host is answered 400; in HTTP/1.0 there would be nothing to go by.
-        (None, _) => Err(Offence::HostMissing),
+        (None, _) => Err(RequestViolation::HostMissing),
     }
 }
 
-fn target(head: &Parts) -> Result<(), Offence> {
+fn target(head: &Parts) -> Result<(), RequestViolation> {
     // RFC 9110 §9.3.6: CONNECT is for proxies that the client chose.
     if head.method == Method::CONNECT {
-        return Err(Offence::Connect);
+        return Err(RequestViolation::Connect);
     }
     match head.uri.path() {
         path if path.starts_with('/') => Ok(()),
         // RFC 9112 §3.2.4: the asterisk is for OPTIONS of the server as a whole.
         "*" if head.method == Method::OPTIONS => Ok(()),
-        _ => Err(Offence::TargetForm),
+        _ => Err(RequestViolation::TargetForm),
     }
 }
 
-fn transfer_encoding(head: &Parts) -> Result<(), Offence> {
+fn transfer_encoding(head: &Parts) -> Result<(), RequestViolation> {
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     // RFC 9112 §6.1: HTTP/1.0 does not know it, framing would be anyone's guess; RFC 9113 §8.2.2: nor does HTTP/2.
     if head.version != Version::HTTP_11 {
-        return Err(Offence::TransferVersion);
+        return Err(RequestViolation::TransferVersion);
     }
     if codings.next().is_some() {
-        return Err(Offence::TransferRepeated);
+        return Err(RequestViolation::TransferRepeated);
     }
     // RFC 9112 §7: `chunked` must be applied once and last; other codings are not implemented here.
     if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
-        return Err(Offence::TransferCoding);
+        return Err(RequestViolation::TransferCoding);
     }
     // RFC 9112 §6.3: both together ought to be handled as an error.
     if head.headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Offence::TransferAndLength);
+        return Err(RequestViolation::TransferAndLength);
     }
     Ok(())
 }
 
-fn content_length(headers: &HeaderMap) -> Result<(), Offence> {
+fn content_length(headers: &HeaderMap) -> Result<(), RequestViolation> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else { return Ok(()) };
     if lengths.next().is_some() {
-        return Err(Offence::LengthRepeated);
+        return Err(RequestViolation::LengthRepeated);
     }
     // RFC 9110 §8.6: digits only, so neither a list nor a sign.
     if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-        return Err(Offence::LengthMalformed);
+        return Err(RequestViolation::LengthMalformed);
     }
     Ok(())
 }
 
-fn fields(headers: &HeaderMap) -> Result<(), Offence> {
+fn fields(headers: &HeaderMap) -> Result<(), RequestViolation> {
     for (name, value) in headers {
         if shadows(name) {
-            return Err(Offence::ShadowField);
+            return Err(RequestViolation::ShadowField);
         }
         // RFC 9113 §8.2.1: neither at the start nor at the end; in HTTP/1.1 white space there is not part of the value.
         let ends = [value.as_bytes().first(), value.as_bytes().last()];
         if ends.into_iter().flatten().any(|byte| matches!(byte, b' ' | b'\t')) {
-            return Err(Offence::FieldWhitespace);
+            return Err(RequestViolation::FieldWhitespace);
         }
     }
     Ok(())
@@ -216,7 +220,12 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn judged(version: Version, method: &str, target: &str, fields: &[(&str, &str)]) -> Option<Offence> {
+    fn judged(
+        version: Version,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> Option<RequestViolation> {
         let server_name = ServerName::parse("shop.example").unwrap();
         admit(&head(version, method, target, fields), &server_name, MOST_FIELDS).err()
     }
@@ -225,9 +234,10 @@ mod tests {
 
     #[test]
     fn every_offence_has_its_own_name() {
-        use Offence::*;
+        use RequestViolation::*;
         const HOST: (&str, &str) = ("host", "shop.example");
-        type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<Offence>);
+        type Case =
+            (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<RequestViolation>);
         let http1: &[Case] = &[
             ("GET", "/", &[HOST], None),
             ("GET", "/", &[("host", "SHOP.example.:443")], None),
@@ -275,8 +285,8 @@ mod tests {
             ("GET", "/", &[HOST, ("x-note", "a\t")], Some(FieldWhitespace)),
         ];
         for (method, target, fields, expected) in http1 {
-            let offence = judged(Version::HTTP_11, method, target, fields);
-            assert_eq!(offence, *expected, "{method} {target} {fields:?}");
+            let violation = judged(Version::HTTP_11, method, target, fields);
+            assert_eq!(violation, *expected, "{method} {target} {fields:?}");
         }
         let http10 = judged(Version::HTTP_10, "POST", "/", &[HOST, ("transfer-encoding", "chunked")]);
         assert_eq!(http10, Some(TransferVersion));
@@ -284,7 +294,7 @@ mod tests {
 
     #[test]
     fn http2_is_held_to_its_own_rules() {
-        use Offence::*;
+        use RequestViolation::*;
         for (target, fields, expected) in [
             ("https://shop.example/", &[][..], None),
             ("https://shop.example/", &[("host", "shop.example:443")], None),

@@ -16,95 +16,102 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::{
-    metrics::Outcome,
-    pace::{Pace, Patience, now},
-    record::Record,
-    upstream::{Demand, Failure, Lease},
+    metrics::RequestOutcome,
+    min_rate::{MinRate, ProgressTimer, now},
+    request_log::RequestRecord,
+    upstream::{Demand, PooledConnection, UpstreamFailure},
 };
 
 /// What a client is answered with.
-pub struct Body(Source);
+pub struct Body(BodySource);
 
-enum Source {
+enum BodySource {
     Whole(Option<Bytes>),
-    Relay(Box<Relay>),
+    Relay(Box<RelayedBody>),
 }
 
 /// An upstream's answer; dropped before its end it takes the upstream connection with it.
-struct Relay {
+struct RelayedBody {
     incoming: Incoming,
     demand: Demand,
     /// How much is asked for at once.
     request: usize,
-    patience: Patience,
-    lease: Option<Lease>,
-    record: Option<Record>,
+    progress_timer: ProgressTimer,
+    lease: Option<PooledConnection>,
+    record: Option<RequestRecord>,
 }
 
 impl Body {
     /// Bytes of our own.
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+        Self(BodySource::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// An upstream's answer, which may be silent as long as `pace` lets it.
-    pub(super) fn relay(incoming: Incoming, lease: Lease, pace: Pace, record: Record) -> Self {
-        let mut relay = Relay {
+    /// An upstream's answer, which may be silent as long as `min_rate` lets it.
+    pub(super) fn relay(
+        incoming: Incoming,
+        lease: PooledConnection,
+        min_rate: MinRate,
+        record: RequestRecord,
+    ) -> Self {
+        let mut relay = RelayedBody {
             incoming,
             demand: lease.demand(),
             request: PIECE,
-            patience: Patience::new(pace),
+            progress_timer: ProgressTimer::new(min_rate),
             lease: Some(lease),
             record: Some(record),
         };
         // hyper never polls a body that says it is over, as those of HEAD, 204 and 304 do (RFC 9110 §6.4.1).
         relay.end_if_over();
-        Self(Source::Relay(Box::new(relay)))
+        Self(BodySource::Relay(Box::new(relay)))
     }
 }
 
 impl Body {
     /// Pieces to come are of about `bytes`.
     pub(crate) fn request(&mut self, bytes: usize) {
-        if let Source::Relay(relay) = &mut self.0 {
+        if let BodySource::Relay(relay) = &mut self.0 {
             relay.request = bytes;
         }
     }
 
     /// It is about to be dropped because its client takes too little of it.
     pub(crate) fn not_taken(&mut self) {
-        if let Source::Relay(relay) = &mut self.0
+        if let BodySource::Relay(relay) = &mut self.0
             && let Some(record) = &mut relay.record
         {
-            record.outcome = Outcome::ClientNotReading;
+            record.outcome = RequestOutcome::ClientNotReading;
         }
     }
 }
 
-impl Relay {
+impl RelayedBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.demand.close();
                 let bytes = frame.data_ref().map_or(0, length);
-                self.patience.pace.arrived(bytes, now());
+                self.progress_timer.min_rate.arrived(bytes, now());
                 if let Some(record) = &mut self.record {
                     record.sent_bytes += bytes;
                 }
                 self.end_if_over();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.break_off(Outcome::Truncated, io::Error::other(error)),
+            Poll::Ready(Some(Err(error))) => {
+                self.break_off(RequestOutcome::Truncated, io::Error::other(error))
+            }
             Poll::Ready(None) => {
                 self.end();
                 Poll::Ready(None)
             }
-            Poll::Pending => match self.patience.poll_lost(cx) {
+            Poll::Pending => match self.progress_timer.poll_lost(cx) {
                 Poll::Pending => {
                     self.demand.open(self.request);
                     Poll::Pending
                 }
-                Poll::Ready(_) => self.break_off(Outcome::Stalled, io::ErrorKind::TimedOut.into()),
+                Poll::Ready(_) => self.break_off(RequestOutcome::Stalled, io::ErrorKind::TimedOut.into()),
             },
         }
     }
@@ -117,7 +124,7 @@ impl Relay {
 
     fn end(&mut self) {
         if let Some(mut record) = self.record.take() {
-            record.outcome = Outcome::Forward;
+            record.outcome = RequestOutcome::Forward;
         }
         if let Some(lease) = self.lease.take() {
             lease.release(now());
@@ -125,7 +132,11 @@ impl Relay {
     }
 
     /// RFC 9112 §8: what is incomplete must be seen to be; hyper closes the connection or resets the stream upon an error.
-    fn break_off(&mut self, outcome: Outcome, error: io::Error) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn break_off(
+        &mut self,
+        outcome: RequestOutcome,
+        error: io::Error,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(mut record) = self.record.take() {
             record.outcome = outcome;
         }
@@ -140,8 +151,8 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
-            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Relay(relay) => loop {
+            BodySource::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodySource::Relay(relay) => loop {
                 match std::task::ready!(relay.poll_frame(cx)) {
                     // RFC 9110 §6.5.1: trailers may be discarded.
                     Some(Ok(frame)) if frame.is_trailers() => {}
@@ -153,15 +164,15 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Whole(bytes) => bytes.is_none(),
-            Source::Relay(relay) => relay.incoming.is_end_stream(),
+            BodySource::Whole(bytes) => bytes.is_none(),
+            BodySource::Relay(relay) => relay.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
-            Source::Relay(relay) => relay.incoming.size_hint(),
+            BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
+            BodySource::Relay(relay) => relay.incoming.size_hint(),
         }
     }
 }
@@ -171,20 +182,20 @@ pub(super) struct Upload {
     incoming: Option<Incoming>,
     /// What came before the upstream was asked.
     first: Option<Bytes>,
-    patience: Patience,
-    progress: Rc<Progress>,
+    progress_timer: ProgressTimer,
+    progress: Rc<UploadProgress>,
 }
 
 /// What is known of an upload while hyper has it.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct UploadProgress {
     bytes: Cell<u64>,
-    state: Cell<State>,
+    state: Cell<UploadState>,
 }
 
 /// Where an upload stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum UploadState {
     /// The client is to send more.
     Awaited,
     /// All that came was given to the upstream.
@@ -198,27 +209,30 @@ pub(super) enum State {
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, pace: Pace) -> Self {
+    pub(super) fn new(incoming: Incoming, min_rate: MinRate) -> Self {
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
-        let state =
-            if incoming.is_some() { State::Given { since: now() } } else { State::Complete { since: now() } };
-        let progress = Rc::new(Progress { bytes: Cell::new(0), state: Cell::new(state) });
-        Self { incoming, first: None, patience: Patience::new(pace), progress }
+        let state = if incoming.is_some() {
+            UploadState::Given { since: now() }
+        } else {
+            UploadState::Complete { since: now() }
+        };
+        let progress = Rc::new(UploadProgress { bytes: Cell::new(0), state: Cell::new(state) });
+        Self { incoming, first: None, progress_timer: ProgressTimer::new(min_rate), progress }
     }
 
     /// Waits for the body's first bytes, and keeps them for the upstream.
-    pub(super) async fn begin(&mut self) -> Result<(), Failure> {
+    pub(super) async fn begin(&mut self) -> Result<(), UpstreamFailure> {
         match poll_fn(|cx| self.poll_next(cx)).await.transpose() {
             Ok(first) => {
                 self.first = first;
                 Ok(())
             }
-            Err(_) if self.progress.state() == State::Slow => Err(Failure::ClientSlow),
-            Err(_) => Err(Failure::ClientGone),
+            Err(_) if self.progress.state() == UploadState::Slow => Err(UpstreamFailure::ClientSlow),
+            Err(_) => Err(UpstreamFailure::ClientGone),
         }
     }
 
-    pub(super) fn progress(&self) -> Rc<Progress> {
+    pub(super) fn progress(&self) -> Rc<UploadProgress> {
         Rc::clone(&self.progress)
     }
 
@@ -231,22 +245,22 @@ impl Upload {
         Some(Self {
             incoming: None,
             first: None,
-            patience: Patience::new(Pace::new(std::time::Duration::MAX, 0)),
+            progress_timer: ProgressTimer::new(MinRate::new(std::time::Duration::MAX, 0)),
             progress,
         })
     }
 }
 
-impl Progress {
+impl UploadProgress {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> UploadState {
         self.state.get()
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: UploadState) {
         self.state.set(state);
     }
 }
@@ -281,7 +295,7 @@ impl HttpBody for Upload {
 impl Upload {
     /// The next bytes of the client's.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let Self { incoming, patience, progress, .. } = self;
+        let Self { incoming, progress_timer, progress, .. } = self;
         let Some(body) = incoming else { return Poll::Ready(None) };
         loop {
             match Pin::new(&mut *body).poll_frame(cx) {
@@ -289,25 +303,29 @@ impl Upload {
                 Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
                 Poll::Ready(Some(Ok(frame))) => {
                     let (data, since) = (frame.into_data().unwrap_or_default(), now());
-                    patience.pace.arrived(length(&data), since);
+                    progress_timer.min_rate.arrived(length(&data), since);
                     progress.bytes.set(progress.bytes.get() + length(&data));
                     // A body of known length is not polled beyond it.
                     let over = body.is_end_stream() || body.size_hint().exact() == Some(0);
-                    progress.set(if over { State::Complete { since } } else { State::Given { since } });
+                    progress.set(if over {
+                        UploadState::Complete { since }
+                    } else {
+                        UploadState::Given { since }
+                    });
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    progress.set(State::Gone);
+                    progress.set(UploadState::Gone);
                     return Poll::Ready(Some(Err(io::Error::other(error))));
                 }
                 Poll::Ready(None) => {
-                    progress.set(State::Complete { since: now() });
+                    progress.set(UploadState::Complete { since: now() });
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    progress.set(State::Awaited);
-                    std::task::ready!(patience.poll_lost(cx));
-                    progress.set(State::Slow);
+                    progress.set(UploadState::Awaited);
+                    std::task::ready!(progress_timer.poll_lost(cx));
+                    progress.set(UploadState::Slow);
                     return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
                 }
             }

@@ -3,7 +3,7 @@
 use http::{HeaderValue, request::Parts, uri::Scheme};
 
 use super::{
-    admit::{self, Offence},
+    admit::{self, RequestViolation},
     authority::Authority,
 };
 use crate::name::ServerName;
@@ -11,7 +11,7 @@ use crate::name::ServerName;
 /// What to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// Say how this instance is, whatever host was named: balancers name an address or nothing.
+    /// Say how this instance is, whatever host was named: load balancers name an address or nothing.
     Health,
     /// Answer an http-01 validation (RFC 8555 §8.3), never redirected.
     Challenge { name: ServerName, token: Option<String> },
@@ -20,7 +20,7 @@ pub(super) enum Plan {
 }
 
 /// Decides by the head alone; permission is asked afterwards.
-pub(super) fn plan(head: &Parts) -> Result<Plan, Offence> {
+pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
     admit::message(head)?;
     if head.uri.path() == HEALTH {
         return Ok(Plan::Health);
@@ -33,12 +33,17 @@ pub(super) fn plan(head: &Parts) -> Result<Plan, Offence> {
 }
 
 /// Where HTTPS has what `head` asks for.
-pub(super) fn location(head: &Parts, host: &Authority, https_port: u16) -> Result<HeaderValue, Offence> {
+pub(super) fn location(
+    head: &Parts,
+    host: &Authority,
+    https_port: u16,
+) -> Result<HeaderValue, RequestViolation> {
     let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     // `OPTIONS *` has no address; the site as a whole has.
     let path = if path == "*" { "/" } else { path };
-    HeaderValue::try_from(format!("https://{}{port}{path}", host.name)).map_err(|_| Offence::TargetForm)
+    HeaderValue::try_from(format!("https://{}{port}{path}", host.name))
+        .map_err(|_| RequestViolation::TargetForm)
 }
 
 /// RFC 8555 §8.3: base64url characters only; what is longer than any CA's token is none.
@@ -78,8 +83,8 @@ mod tests {
             ("/.well-known/acme-challenge/abc-_1", Some("shop.example"), Ok(challenge(Some("abc-_1")))),
             ("/.well-known/acme-challenge/", Some("shop.example"), Ok(challenge(None))),
             ("/.well-known/acme-challenge/a/../b", Some("shop.example"), Ok(challenge(None))),
-            ("/", Some("192.0.2.1"), Err(Offence::HostMalformed)),
-            ("/", None, Err(Offence::HostMissing)),
+            ("/", Some("192.0.2.1"), Err(RequestViolation::HostMalformed)),
+            ("/", None, Err(RequestViolation::HostMissing)),
         ] {
             assert_eq!(plan(&head(target, host.as_slice())), expected, "{target} {host:?}");
         }

@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, Registry};
 
-use super::admit::Offence;
+use super::admit::RequestViolation;
 use crate::{
     label,
     telemetry::metrics::{Counters, histogram},
@@ -10,7 +10,7 @@ use crate::{
 
 label! {
     /// What became of a request. Each is counted under exactly one of these, when its last byte was given or it ended early.
-    pub enum Outcome["outcome"] {
+    pub enum RequestOutcome["outcome"] {
         /// The upstream's answer was passed on whole.
         Forward = "forwarded",
         /// It broke a rule of admission.
@@ -21,7 +21,7 @@ label! {
         EntryUnknown = "entry_unknown",
         /// It was sent to HTTPS.
         Redirect = "redirected",
-        /// A balancer asked how we are.
+        /// A load balancer asked how we are.
         Health = "health",
         /// An http-01 validation, answered.
         AnswerChallenge = "challenge_answered",
@@ -66,7 +66,7 @@ label! {
 
 label! {
     /// How a request came to its upstream connection.
-    pub(super) enum Reach["connection"] {
+    pub(super) enum ConnectionOrigin["connection"] {
         /// A kept one was used.
         Reuse = "reused",
         /// One was opened.
@@ -80,15 +80,15 @@ label! {
 
 /// Metrics of requests.
 #[derive(Clone)]
-pub struct Metrics {
-    pub(super) requests: Counters<Outcome>,
-    pub(super) offences: Counters<Offence>,
-    pub(super) connections: Counters<Reach>,
+pub struct RequestMetrics {
+    pub(super) requests: Counters<RequestOutcome>,
+    pub(super) violations: Counters<RequestViolation>,
+    pub(super) connections: Counters<ConnectionOrigin>,
     pub(super) seconds: Histogram,
     pub(super) upstream_seconds: Histogram,
 }
 
-impl Metrics {
+impl RequestMetrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
@@ -97,7 +97,7 @@ impl Metrics {
                 "gatehouse_requests_total",
                 "Requests by what became of them.",
             )?,
-            offences: Counters::register(
+            violations: Counters::register(
                 registry,
                 "gatehouse_requests_refused_total",
                 "Requests refused at admission, by the rule they broke.",

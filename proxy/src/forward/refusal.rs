@@ -5,17 +5,17 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{
-    admit::Offence,
-    metrics::Outcome,
+    admit::RequestViolation,
+    metrics::RequestOutcome,
     page::Notice,
-    upstream::{Blame, Failure},
+    upstream::{UpstreamFailure, UpstreamFault},
 };
 
 /// What stands in the way of a request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum RequestRefusal {
     #[error("request refused at admission")]
-    Offence(Offence),
+    Offence(RequestViolation),
     #[error("the name of the connection is not served any more")]
     Withdrawn,
     #[error("the name is not served here")]
@@ -23,19 +23,19 @@ pub(super) enum Refusal {
     #[error("the name's entry cannot be read now, and none is known from before")]
     EntryUnknown,
     #[error(transparent)]
-    Failure(#[from] Failure),
+    Failure(#[from] UpstreamFailure),
 }
 
-impl From<Offence> for Refusal {
-    fn from(offence: Offence) -> Self {
-        Self::Offence(offence)
+impl From<RequestViolation> for RequestRefusal {
+    fn from(violation: RequestViolation) -> Self {
+        Self::Offence(violation)
     }
 }
 
-impl Refusal {
+impl RequestRefusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Offence(offence) => offence.status(),
+            Self::Offence(violation) => violation.status(),
             // RFC 9110 §15.5.20: no answer in this name's stead can be had over this connection.
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::Foreign => StatusCode::NOT_FOUND,
@@ -44,11 +44,11 @@ impl Refusal {
         }
     }
 
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::Offence(_) => Outcome::RefuseOffence,
-            Self::Withdrawn | Self::Foreign => Outcome::RefuseName,
-            Self::EntryUnknown => Outcome::EntryUnknown,
+            Self::Offence(_) => RequestOutcome::RefuseOffence,
+            Self::Withdrawn | Self::Foreign => RequestOutcome::RefuseName,
+            Self::EntryUnknown => RequestOutcome::EntryUnknown,
             Self::Failure(failure) => failure.outcome(),
         }
     }
@@ -57,10 +57,10 @@ impl Refusal {
     /// served any more has no use for it.
     pub(super) fn closes(&self) -> bool {
         match self {
-            Self::Offence(offence) => *offence != Offence::HostUnlikeServerName,
+            Self::Offence(violation) => *violation != RequestViolation::HostUnlikeServerName,
             Self::Withdrawn | Self::Foreign => true,
             Self::EntryUnknown => false,
-            Self::Failure(failure) => failure.blame() == Blame::Client,
+            Self::Failure(failure) => failure.blame() == UpstreamFault::Client,
         }
     }
 
@@ -68,7 +68,7 @@ impl Refusal {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),
-            Self::Failure(Failure::Full(_)) => Some(PLACE_RETRY),
+            Self::Failure(UpstreamFailure::Full(_)) => Some(PLACE_RETRY),
             Self::Offence(_) | Self::Withdrawn | Self::Foreign | Self::Failure(_) => None,
         }
     }
@@ -76,7 +76,7 @@ impl Refusal {
     /// What a person is told: what happened, and whose turn it is.
     pub(super) fn notice(&self) -> Notice {
         match self {
-            Self::Offence(Offence::HostUnlikeServerName) => Notice {
+            Self::Offence(RequestViolation::HostUnlikeServerName) => Notice {
                 what: "This connection belongs to another site",
                 turn: "It is your turn: open the address again, in a new window if need be.",
             },
@@ -97,27 +97,27 @@ impl Refusal {
     }
 }
 
-fn of(failure: &Failure) -> Notice {
-    if let Failure::Full(_) = failure {
+fn of(failure: &UpstreamFailure) -> Notice {
+    if let UpstreamFailure::Full(_) = failure {
         return Notice {
             what: "The site is asked for too much at once",
             turn: "It is the site's turn: your side is in order, so please try again in a moment.",
         };
     }
     match (failure.blame(), failure.status()) {
-        (Blame::Client, _) => Notice {
+        (UpstreamFault::Client, _) => Notice {
             what: "The request did not arrive completely",
             turn: "It is your turn: send it once more, over a better connection if there is one.",
         },
-        (Blame::Upstream, StatusCode::GATEWAY_TIMEOUT) => Notice {
+        (UpstreamFault::Upstream, StatusCode::GATEWAY_TIMEOUT) => Notice {
             what: "The site did not answer in time",
             turn: "It is the site's turn: your side is in order, so please try again in a moment.",
         },
-        (Blame::Upstream, _) => Notice {
+        (UpstreamFault::Upstream, _) => Notice {
             what: "The site did not answer properly",
             turn: "It is the site's turn: your side is in order, so please try again in a moment.",
         },
-        (Blame::Operator, _) => Notice {
+        (UpstreamFault::Operator, _) => Notice {
             what: "The site is not set up completely",
             turn: "It is the operator's turn: your side is in order, so please try again later.",
         },
@@ -134,21 +134,21 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::forward::upstream::places::Full;
+    use crate::forward::upstream::permits::NoPermit;
 
     #[test]
     fn every_page_says_whose_turn_it_is() {
         for (refusal, turn) in [
-            (Refusal::Offence(Offence::HostUnlikeServerName), "your turn"),
-            (Refusal::Offence(Offence::ShadowField), "your browser's or program's turn"),
-            (Refusal::Withdrawn, "your turn"),
-            (Refusal::Foreign, "your turn"),
-            (Refusal::EntryUnknown, "the operator's turn"),
-            (Failure::ClientSlow.into(), "your turn"),
-            (Failure::ResponseTimeout.into(), "the site's turn"),
-            (Failure::Full(Full::Total).into(), "the site's turn"),
-            (Failure::Unreachable(io::ErrorKind::ConnectionRefused.into()).into(), "the site's turn"),
-            (Failure::NoTarget.into(), "the operator's turn"),
+            (RequestRefusal::Offence(RequestViolation::HostUnlikeServerName), "your turn"),
+            (RequestRefusal::Offence(RequestViolation::ShadowField), "your browser's or program's turn"),
+            (RequestRefusal::Withdrawn, "your turn"),
+            (RequestRefusal::Foreign, "your turn"),
+            (RequestRefusal::EntryUnknown, "the operator's turn"),
+            (UpstreamFailure::ClientSlow.into(), "your turn"),
+            (UpstreamFailure::ResponseTimeout.into(), "the site's turn"),
+            (UpstreamFailure::Full(NoPermit::Total).into(), "the site's turn"),
+            (UpstreamFailure::Unreachable(io::ErrorKind::ConnectionRefused.into()).into(), "the site's turn"),
+            (UpstreamFailure::NoTarget.into(), "the operator's turn"),
         ] {
             let notice = refusal.notice();
             assert!(notice.turn.starts_with(&format!("It is {turn}: ")), "{refusal:?}: {notice:?}");

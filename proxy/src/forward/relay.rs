@@ -7,28 +7,29 @@ use hyper::body::{Body as _, Incoming};
 use tokio::runtime::Handle;
 
 use super::{
-    Arrival, Body, Closes, UpstreamSettings,
-    admit::Offence,
+    Body, Closes, Downstream, UpstreamSettings,
+    admit::RequestViolation,
     authority::Authority,
     body::Upload,
-    fitting, ours,
-    pace::Pace,
+    fitting,
+    min_rate::MinRate,
+    ours,
     page::page,
-    record::{Books, Record},
-    refusal::Refusal,
-    rewrite::{self, Framing, Passage},
-    upstream::{Blame, Failure, Lease, Route, Upstreams},
+    refusal::RequestRefusal,
+    request_log::{RequestLog, RequestRecord},
+    rewrite::{self, ForwardContext, Framing},
+    upstream::{PooledConnection, Route, UpstreamFailure, UpstreamFault, Upstreams},
 };
 use crate::{
-    config::{self, Live},
+    config::{self, Reloadable},
     transport::Transport,
 };
 
 /// One worker's upstreams, and what every passage needs.
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
-    limits: Live<config::Limits>,
-    books: Rc<Books>,
+    limits: Reloadable<config::LimitsConfig>,
+    request_log: Rc<RequestLog>,
     public_port: u16,
 }
 
@@ -36,17 +37,23 @@ impl<T: Transport> Relay<T> {
     pub(super) fn new(
         transport: T,
         settings: Arc<UpstreamSettings>,
-        limits: Live<config::Limits>,
-        books: Books,
+        limits: Reloadable<config::LimitsConfig>,
+        request_log: RequestLog,
         control: Handle,
         public_port: u16,
     ) -> Self {
-        let upstreams = Upstreams::new(transport, settings, books.metrics.clone(), control);
-        Self { upstreams, limits, books: Rc::new(books), public_port }
+        let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
+        Self { upstreams, limits, request_log: Rc::new(request_log), public_port }
     }
 
-    pub(super) fn record(&self, head: &Parts, arrival: &Arrival, scheme: &Scheme, at: Instant) -> Record {
-        Record::new(Rc::clone(&self.books), head, arrival, scheme, at)
+    pub(super) fn record(
+        &self,
+        head: &Parts,
+        downstream: &Downstream,
+        scheme: &Scheme,
+        at: Instant,
+    ) -> RequestRecord {
+        RequestRecord::new(Rc::clone(&self.request_log), head, downstream, scheme, at)
     }
 
     /// Sends an admitted request along `route` and answers with what comes back.
@@ -56,7 +63,7 @@ impl<T: Transport> Relay<T> {
         body: Incoming,
         host: &Authority,
         route: &Route,
-        mut record: Record,
+        mut record: RequestRecord,
     ) -> Response<Body> {
         match self.fetch(head, body, host, route, &mut record).await {
             Ok((answer, lease)) => self.pass_back(answer, lease, record),
@@ -73,33 +80,39 @@ impl<T: Transport> Relay<T> {
         body: Incoming,
         host: &Authority,
         route: &Route,
-        record: &mut Record,
-    ) -> Result<(Response<Incoming>, Lease), Refusal> {
-        let limits = self.limits.kept();
-        let upload = Upload::new(body, Pace::new(*limits.idle, limits.minimum_rate));
+        record: &mut RequestRecord,
+    ) -> Result<(Response<Incoming>, PooledConnection), RequestRefusal> {
+        let limits = self.limits.load_full();
+        let upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
         let client = record.client_address();
         record.received = Some(upload.progress());
         let framing = Framing::of(&upload);
-        let passage = Passage { host, client, public_port: self.public_port, target: &route.target, framing };
-        let head = rewrite::request(head, &passage).map_err(|_| Offence::HostMalformed)?;
+        let forward_context =
+            ForwardContext { host, client, public_port: self.public_port, target: &route.target, framing };
+        let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         let mut request = Request::from_parts(head, upload);
         self.upstreams.await_body(request.body_mut(), client).await?;
         // Boxed, so that a request that waits for its body, and an answer that waits for its client, have no room for it.
         Ok(Box::pin(self.upstreams.fetch(route, request, client)).await?)
     }
 
-    fn pass_back(&self, answer: Response<Incoming>, lease: Lease, mut record: Record) -> Response<Body> {
+    fn pass_back(
+        &self,
+        answer: Response<Incoming>,
+        lease: PooledConnection,
+        mut record: RequestRecord,
+    ) -> Response<Body> {
         let (head, incoming) = answer.into_parts();
         let head = rewrite::response(head, record.method());
         record.answered(head.status);
-        let pace = Pace::new(*self.limits.now().idle, 0);
-        Response::from_parts(head, Body::relay(incoming, lease, pace, record))
+        let min_rate = MinRate::new(*self.limits.load().idle, 0);
+        Response::from_parts(head, Body::relay(incoming, lease, min_rate, record))
     }
 
     /// Answers in the site's stead.
-    pub(super) fn refuse(&self, mut record: Record, refusal: &Refusal) -> Response<Body> {
-        if let Refusal::Offence(offence) = refusal {
-            self.books.metrics.offences.bump(*offence);
+    pub(super) fn refuse(&self, mut record: RequestRecord, refusal: &RequestRefusal) -> Response<Body> {
+        if let RequestRefusal::Offence(violation) = refusal {
+            self.request_log.metrics.violations.bump(*violation);
         }
         let status = refusal.status();
         let page = page(status, refusal.notice(), record.reference());
@@ -120,18 +133,18 @@ impl<T: Transport> Relay<T> {
     }
 }
 
-fn log(refusal: &Refusal, host: &Authority, route: &Route) {
-    let Refusal::Failure(failure) = refusal else { return };
+fn log(refusal: &RequestRefusal, host: &Authority, route: &Route) {
+    let RequestRefusal::Failure(failure) = refusal else { return };
     let (server_name, target, blame) = (&host.name, &route.target, failure.blame());
     let error: &dyn std::error::Error = failure;
     let cause = error.source().map(tracing::field::display);
-    if let Failure::Full(_) = failure {
+    if let UpstreamFailure::Full(_) = failure {
         // A flood must not flood the log, too; it is counted by its outcome.
         return tracing::debug!(%server_name, %target, %error, "request refused");
     }
     match blame {
-        Blame::Client => tracing::debug!(%server_name, %target, %error, cause, "request broke off"),
-        Blame::Upstream | Blame::Operator => {
+        UpstreamFault::Client => tracing::debug!(%server_name, %target, %error, cause, "request broke off"),
+        UpstreamFault::Upstream | UpstreamFault::Operator => {
             tracing::warn!(%server_name, %target, ?blame, %error, cause, "request not answered by its target");
         }
     }

@@ -15,7 +15,7 @@ use crate::target::Target;
 
 /// What a request is told about its way.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Passage<'a> {
+pub(super) struct ForwardContext<'a> {
     pub(super) host: &'a Authority,
     pub(super) client: IpAddr,
     pub(super) public_port: u16,
@@ -44,17 +44,17 @@ impl Framing {
 /// The head sent to the upstream for an admitted `head`.
 pub(super) fn request(
     mut head: request::Parts,
-    passage: &Passage<'_>,
+    forward_context: &ForwardContext<'_>,
 ) -> Result<request::Parts, InvalidHeaderValue> {
     let path = head.uri.path_and_query().cloned();
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    leave_behind(&mut head.headers);
-    drop_claims(&mut head.headers);
+    remove_hop_by_hop(&mut head.headers);
+    strip_forwarded_headers(&mut head.headers);
     join_cookies(&mut head.headers)?;
-    frame(&mut head.headers, &head.method, passage.framing);
-    introduce(&mut head.headers, passage)?;
+    frame(&mut head.headers, &head.method, forward_context.framing);
+    set_forwarded_headers(&mut head.headers, forward_context)?;
     Ok(head)
 }
 
@@ -62,7 +62,7 @@ pub(super) fn request(
 pub(super) fn response(mut head: response::Parts, method: &Method) -> response::Parts {
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    leave_behind(&mut head.headers);
+    remove_hop_by_hop(&mut head.headers);
     // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else hyper writes the length of what is.
     if *method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED {
         head.headers.remove(header::CONTENT_LENGTH);
@@ -71,7 +71,7 @@ pub(super) fn response(mut head: response::Parts, method: &Method) -> response::
 }
 
 /// Removes what concerned one connection only (RFC 9110 §7.6.1).
-fn leave_behind(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking through the few fields there are costs less than looking up each that might be.
     let mut leaving = nominated(headers);
     leaving.extend(headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned());
@@ -88,7 +88,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Removes what only a proxy may say of a request, in any spelling an upstream would read alike.
-fn drop_claims(headers: &mut HeaderMap) {
+fn strip_forwarded_headers(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> =
         headers.keys().filter(|name| claims_passage(name.as_str())).cloned().collect();
     for name in claims {
@@ -130,19 +130,22 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
 }
 
 /// Whom the request is for, and by which way it came. All are replaced, so that an upstream can believe them.
-fn introduce(headers: &mut HeaderMap, passage: &Passage<'_>) -> Result<(), InvalidHeaderValue> {
-    let client = passage.client.to_canonical().to_string();
-    headers.insert(header::HOST, passage.target.authority().clone());
-    let name = HeaderValue::from_str(passage.host.name.as_str())?;
-    let host = match passage.host.port {
-        Some(_) => HeaderValue::try_from(passage.host.to_string())?,
+fn set_forwarded_headers(
+    headers: &mut HeaderMap,
+    forward_context: &ForwardContext<'_>,
+) -> Result<(), InvalidHeaderValue> {
+    let client = forward_context.client.to_canonical().to_string();
+    headers.insert(header::HOST, forward_context.target.authority().clone());
+    let name = HeaderValue::from_str(forward_context.host.name.as_str())?;
+    let host = match forward_context.host.port {
+        Some(_) => HeaderValue::try_from(forward_context.host.to_string())?,
         None => name.clone(),
     };
     headers.insert(USER_CUSTOM_DOMAIN, name);
     headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(client)?);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers.insert(X_FORWARDED_HOST, host);
-    headers.insert(X_FORWARDED_PORT, HeaderValue::from(passage.public_port));
+    headers.insert(X_FORWARDED_PORT, HeaderValue::from(forward_context.public_port));
     Ok(())
 }
 
@@ -181,14 +184,14 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let passage = Passage {
+        let forward_context = ForwardContext {
             host: &Authority::parse(b"shop.example:8443", 443).unwrap(),
             client: "::ffff:192.0.2.9".parse().unwrap(),
             public_port: 8443,
             target: &Target::parse("https://origin.example").unwrap(),
             framing,
         };
-        super::request(request.body(()).unwrap().into_parts().0, &passage).unwrap()
+        super::request(request.body(()).unwrap().into_parts().0, &forward_context).unwrap()
     }
 
     fn text(headers: &HeaderMap) -> Vec<String> {

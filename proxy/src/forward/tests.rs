@@ -15,7 +15,7 @@ use tokio::{
     runtime::Handle,
 };
 
-use super::{metrics::Reach, pace::now, *};
+use super::{metrics::ConnectionOrigin, min_rate::now, *};
 use crate::{
     target::Target,
     telemetry::metrics::Label,
@@ -26,7 +26,7 @@ use crate::{
 struct Edge {
     address: SocketAddr,
     upstream: TcpListener,
-    metrics: Metrics,
+    metrics: RequestMetrics,
 }
 
 impl Edge {
@@ -38,15 +38,15 @@ impl Edge {
         self.upstream.accept().await.unwrap().0
     }
 
-    fn count(&self, outcome: Outcome) -> u64 {
+    fn count(&self, outcome: RequestOutcome) -> u64 {
         self.metrics.requests.count(outcome)
     }
 
-    async fn counted(&self, outcome: Outcome, times: u64) {
+    async fn counted(&self, outcome: RequestOutcome, times: u64) {
         while self.count(outcome) < times {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let all: u64 = Outcome::ALL.iter().map(|outcome| self.count(*outcome)).sum();
+        let all: u64 = RequestOutcome::ALL.iter().map(|outcome| self.count(*outcome)).sum();
         assert_eq!((self.count(outcome), all), (times, times), "{outcome:?} of all");
     }
 }
@@ -76,7 +76,7 @@ impl Default for Setting {
 
 async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
     let port = upstream.local_addr().unwrap().port();
     let target = Target::parse(&format!("{}:{port}", setting.origin)).unwrap();
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -88,33 +88,33 @@ async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     Edge { address, upstream, metrics }
 }
 
-fn relay<T: Transport>(transport: T, setting: &Setting, metrics: Metrics) -> Relay<T> {
-    let upstream = config::Upstream {
+fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics) -> Relay<T> {
+    let upstream = config::UpstreamConfig {
         response_timeout: setting.response_timeout,
         roots: setting.roots.clone(),
-        ..config::Upstream::default()
+        ..config::UpstreamConfig::default()
     };
     let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
-    let limits = config::Limits { idle: setting.idle, ..config::Limits::default() };
-    let books = Books { metrics, access_log: setting.access_log.clone(), ids: RequestIds::new() };
-    Relay::new(transport, settings, Live::new(limits), books, Handle::current(), 443)
+    let limits = config::LimitsConfig { idle: setting.idle, ..config::LimitsConfig::default() };
+    let request_log = RequestLog { metrics, access_log: setting.access_log.clone(), ids: RequestIds::new() };
+    Relay::new(transport, settings, Reloadable::new(limits), request_log, Handle::current(), 443)
 }
 
 async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, route: Route) {
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let arrival = Arrival { peer, server_name: Some(server_name.clone()) };
+        let downstream = Downstream { peer, server_name: Some(server_name.clone()) };
         let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let (relay, route) = (Rc::clone(&relay), route.clone());
-            let (arrival, server_name) = (arrival.clone(), server_name.clone());
+            let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let (head, body) = request.into_parts();
-                let record = relay.record(&head, &arrival, &Scheme::HTTPS, now());
+                let record = relay.record(&head, &downstream, &Scheme::HTTPS, now());
                 Ok::<_, std::convert::Infallible>(match admit::admit(&head, &server_name, 128) {
                     Ok(host) => relay.pass(head, body, &host, &route, record).await,
-                    Err(offence) => relay.refuse(record, &offence.into()),
+                    Err(violation) => relay.refuse(record, &violation.into()),
                 })
             }
         });
@@ -166,12 +166,12 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-fn site(target: Option<&str>) -> Arc<Site> {
-    Arc::new(Site {
+fn domain_entry(target: Option<&str>) -> Arc<DomainEntry> {
+    Arc::new(DomainEntry {
         pattern: crate::name::Pattern::parse("shop.example").unwrap(),
         target: target.map(|target| Target::parse(target).unwrap()),
         tenant: "default".into(),
-        source: Source::Table,
+        source: PermissionSource::Table,
         version: 1,
         changed_at_micros: 1,
     })
@@ -181,21 +181,26 @@ fn site(target: Option<&str>) -> Arc<Site> {
 fn a_name_in_doubt_goes_where_its_last_entry_says_and_never_to_the_default_instead() {
     let (own, default) = ("http://10.0.0.1:80", Target::parse("http://10.0.0.2:80").unwrap());
     for (what, permission, last_known, seen) in [
-        ("allowed, own target", Permission::Allow(site(Some(own))), None, Ok(own)),
-        ("allowed, none of its own", Permission::Allow(site(None)), None, Ok("http://10.0.0.2:80")),
-        ("table down, nothing known", Permission::Unknown(Doubt::SourceDown), None, Err(503)),
-        ("budget spent, nothing known", Permission::Unknown(Doubt::BudgetSpent), None, Err(503)),
-        ("budget spent", Permission::Unknown(Doubt::BudgetSpent), Some(site(Some(own))), Ok(own)),
+        ("allowed, own target", Permission::Allow(domain_entry(Some(own))), None, Ok(own)),
+        ("allowed, none of its own", Permission::Allow(domain_entry(None)), None, Ok("http://10.0.0.2:80")),
+        ("table down, nothing known", Permission::Unknown(UnknownReason::SourceDown), None, Err(503)),
+        ("budget spent, nothing known", Permission::Unknown(UnknownReason::BudgetSpent), None, Err(503)),
+        (
+            "budget spent",
+            Permission::Unknown(UnknownReason::BudgetSpent),
+            Some(domain_entry(Some(own))),
+            Ok(own),
+        ),
         (
             "ask down, no own target",
-            Permission::Unknown(Doubt::AskDown),
-            Some(site(None)),
+            Permission::Unknown(UnknownReason::AskDown),
+            Some(domain_entry(None)),
             Ok("http://10.0.0.2:80"),
         ),
     ] {
         let found = route(permission, |_| last_known, Some(&default));
         let found = found.map(|route| route.target).map_err(|refusal| {
-            assert_eq!(refusal.outcome(), Outcome::EntryUnknown, "{what}");
+            assert_eq!(refusal.outcome(), RequestOutcome::EntryUnknown, "{what}");
             assert!(refusal.retry_after().is_some(), "{what}");
             refusal.status().as_u16()
         });
@@ -227,9 +232,9 @@ fn kept_connections_are_used_again() {
         head_of(&mut upstream).await;
         say(&mut upstream, "HTTP/1.1 204 No Content\r\n\r\n").await;
         head_of(&mut client).await;
-        edge.counted(Outcome::Forward, 3).await;
-        assert_eq!(edge.metrics.connections.count(Reach::Open), 1);
-        assert_eq!(edge.metrics.connections.count(Reach::Reuse), 2);
+        edge.counted(RequestOutcome::Forward, 3).await;
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Open), 1);
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Reuse), 2);
     });
 }
 
@@ -252,13 +257,13 @@ fn a_connection_closed_while_idle_is_replaced() {
         say(&mut second, OK).await;
         head_of(&mut client).await;
         exactly(&mut client, "ok").await;
-        assert_eq!(edge.metrics.connections.count(Reach::Retry), 1);
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Retry), 1);
         // What is not idempotent goes out once only (RFC 9110 §9.2.2).
         say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 0\r\n\r\n").await;
         head_of(&mut second).await;
         drop(second);
         assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
-        assert_eq!(edge.count(Outcome::Closed), 1);
+        assert_eq!(edge.count(RequestOutcome::Closed), 1);
     });
 }
 
@@ -272,7 +277,7 @@ fn an_upstream_that_is_down_is_answered_with_a_page() {
         let head = head_of(&mut client).await;
         assert!(head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{head}");
         assert!(head.contains("content-type: text/html; charset=utf-8\r\n"), "{head}");
-        assert_eq!(metrics.requests.count(Outcome::Unreachable), 1, "{address}");
+        assert_eq!(metrics.requests.count(RequestOutcome::Unreachable), 1, "{address}");
     });
 }
 
@@ -286,7 +291,7 @@ fn an_upstream_that_does_not_answer_is_given_up() {
         head_of(&mut upstream).await;
         assert!(head_of(&mut client).await.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"));
         assert_eq!(rest(&mut upstream).await, "", "its connection is closed");
-        edge.counted(Outcome::ResponseTimeout, 1).await;
+        edge.counted(RequestOutcome::ResponseTimeout, 1).await;
     });
 }
 
@@ -306,7 +311,7 @@ fn a_truncated_answer_is_not_made_whole() {
             exactly(&mut client, seen).await;
             drop(upstream);
             assert_eq!(rest(&mut client).await, "", "{answer:?}");
-            edge.counted(Outcome::Truncated, n).await;
+            edge.counted(RequestOutcome::Truncated, n).await;
         }
     });
 }
@@ -320,7 +325,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
         head_of(&mut upstream).await;
         drop(waiting);
         assert_eq!(rest(&mut upstream).await, "", "before the answer");
-        edge.counted(Outcome::ClientGone, 1).await;
+        edge.counted(RequestOutcome::ClientGone, 1).await;
 
         let mut reading = edge.client().await;
         say(&mut reading, GET).await;
@@ -332,7 +337,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
         while upstream.write_all(b"1\r\na\r\n").await.is_ok() {
             tokio::task::yield_now().await;
         }
-        edge.counted(Outcome::ClientGone, 2).await;
+        edge.counted(RequestOutcome::ClientGone, 2).await;
 
         let mut sending = edge.client().await;
         say(&mut sending, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\nhalf").await;
@@ -341,7 +346,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
         exactly(&mut upstream, "half").await;
         drop(sending);
         assert_eq!(rest(&mut upstream).await, "", "while it was sending");
-        edge.counted(Outcome::ClientGone, 3).await;
+        edge.counted(RequestOutcome::ClientGone, 3).await;
     });
 }
 
@@ -385,8 +390,9 @@ fn a_body_that_is_announced_and_does_not_come_costs_no_upstream() {
         say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\n").await;
         let refused = head_of(&mut client).await;
         assert!(refused.starts_with("HTTP/1.1 408 "), "{refused}");
-        edge.counted(Outcome::ClientSlow, 1).await;
-        let asked: u64 = Reach::ALL.iter().map(|reach| edge.metrics.connections.count(*reach)).sum();
+        edge.counted(RequestOutcome::ClientSlow, 1).await;
+        let asked: u64 =
+            ConnectionOrigin::ALL.iter().map(|reach| edge.metrics.connections.count(*reach)).sum();
         assert_eq!(asked, 0);
     });
 }
@@ -414,7 +420,7 @@ fn framing_towards_the_upstream_is_our_own() {
         head_of(&mut upstream).await;
         say(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n").await;
         assert!(head_of(&mut client).await.contains("content-length: 5000\r\n"));
-        edge.counted(Outcome::Forward, 2).await;
+        edge.counted(RequestOutcome::Forward, 2).await;
     });
 }
 
@@ -434,11 +440,11 @@ fn every_request_is_counted_once() {
             say(&mut client, request).await;
             let head = head_of(&mut client).await;
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {head}");
-            edge.counted(Outcome::RefuseOffence, n).await;
+            edge.counted(RequestOutcome::RefuseOffence, n).await;
         }
-        assert_eq!(edge.metrics.offences.count(Offence::HostUnlikeServerName), 1);
-        assert_eq!(edge.metrics.offences.count(Offence::ShadowField), 1);
-        assert_eq!(edge.metrics.offences.count(Offence::TransferRepeated), 1);
+        assert_eq!(edge.metrics.violations.count(RequestViolation::HostUnlikeServerName), 1);
+        assert_eq!(edge.metrics.violations.count(RequestViolation::ShadowField), 1);
+        assert_eq!(edge.metrics.violations.count(RequestViolation::TransferRepeated), 1);
     });
 }
 
@@ -452,7 +458,7 @@ fn bodies_that_stand_still_are_cut() {
         head_of(&mut upstream).await;
         assert!(head_of(&mut client).await.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
         assert!("half".starts_with(&rest(&mut upstream).await), "nothing is made up");
-        edge.counted(Outcome::ClientSlow, 1).await;
+        edge.counted(RequestOutcome::ClientSlow, 1).await;
     });
     on_both(&soon, async |edge| {
         let mut client = edge.client().await;
@@ -462,7 +468,7 @@ fn bodies_that_stand_still_are_cut() {
         say(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
         head_of(&mut client).await;
         assert_eq!(rest(&mut client).await, "half");
-        edge.counted(Outcome::Stalled, 1).await;
+        edge.counted(RequestOutcome::Stalled, 1).await;
     });
 }
 
@@ -473,7 +479,7 @@ fn a_name_that_leads_to_this_host_is_refused() {
         let mut client = edge.client().await;
         say(&mut client, GET).await;
         assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
-        edge.counted(Outcome::Forbidden, 1).await;
+        edge.counted(RequestOutcome::Forbidden, 1).await;
     });
 }
 
@@ -488,9 +494,10 @@ fn targets_over_tls_are_verified() {
     let builder = rustls::ServerConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let server = Arc::new(builder.with_single_cert(vec![certificate], key.into()).unwrap());
-    for (roots, status, outcome) in
-        [(Some(roots.path().to_owned()), "200", Outcome::Forward), (None, "502", Outcome::Untrusted)]
-    {
+    for (roots, status, outcome) in [
+        (Some(roots.path().to_owned()), "200", RequestOutcome::Forward),
+        (None, "502", RequestOutcome::Untrusted),
+    ] {
         let setting = Setting { origin: "https://127.0.0.1", roots, ..Setting::default() };
         on_both(&setting, async |edge| {
             let mut client = edge.client().await;

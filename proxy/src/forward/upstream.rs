@@ -2,14 +2,14 @@
 //! Invariants: a request goes out twice only if it was never sent, or is idempotent and has no body, and only once more
 //! (`a_connection_closed_while_idle_is_replaced`); no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
+mod address_policy;
 mod connection;
 mod demand;
 mod failure;
-pub(super) mod places;
+pub(super) mod permits;
 mod pool;
 mod resolver;
 mod settings;
-mod whereabouts;
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -18,21 +18,21 @@ use hyper::body::{Body as _, Incoming};
 use rustls::{ClientConfig, client::Resumption, pki_types};
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use self::{connection::Connection, places::Place, pool::Pool, resolver::Resolver};
 pub(super) use self::{
-    connection::Lease,
+    address_policy::ChosenBy,
+    connection::PooledConnection,
     demand::Demand,
-    failure::{Blame, Failure},
-    whereabouts::ChosenBy,
+    failure::{UpstreamFailure, UpstreamFault},
 };
+use self::{connection::Connection, permits::UpstreamPermit, pool::ConnectionPool, resolver::Resolver};
 pub use self::{
     pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
     settings::{UpstreamError, UpstreamSettings},
 };
 use super::{
-    body::{Progress, Upload},
-    metrics::{Metrics, Reach},
-    pace::now,
+    body::{Upload, UploadProgress},
+    metrics::{ConnectionOrigin, RequestMetrics},
+    min_rate::now,
 };
 use crate::{
     target::{Scheme, Target, TargetHost},
@@ -52,9 +52,9 @@ pub(super) struct Upstreams<T: Transport> {
     transport: T,
     settings: Arc<UpstreamSettings>,
     tls: Option<Arc<ClientConfig>>,
-    metrics: Metrics,
+    metrics: RequestMetrics,
     resolver: Resolver,
-    pool: Rc<Pool>,
+    pool: Rc<ConnectionPool>,
     sweeper: JoinHandle<()>,
 }
 
@@ -69,10 +69,10 @@ impl<T: Transport> Upstreams<T> {
     pub(super) fn new(
         transport: T,
         settings: Arc<UpstreamSettings>,
-        metrics: Metrics,
+        metrics: RequestMetrics,
         control: Handle,
     ) -> Self {
-        let pool = Pool::new(settings.limits.idle_per_target, *settings.limits.idle);
+        let pool = ConnectionPool::new(settings.limits.idle_per_target, *settings.limits.idle);
         // Sessions are resumed within a worker, so that no lock is shared between workers.
         let tls = settings.tls.clone().map(|mut config| {
             config.resumption = Resumption::in_memory_sessions(SESSIONS);
@@ -83,7 +83,11 @@ impl<T: Transport> Upstreams<T> {
     }
 
     /// Waits for the first bytes of a body that `client` has announced: one that sends nothing is to cost no target anything.
-    pub(super) async fn await_body(&self, upload: &mut Upload, client: IpAddr) -> Result<(), Failure> {
+    pub(super) async fn await_body(
+        &self,
+        upload: &mut Upload,
+        client: IpAddr,
+    ) -> Result<(), UpstreamFailure> {
         if upload.is_end_stream() {
             return Ok(());
         }
@@ -100,21 +104,21 @@ impl<T: Transport> Upstreams<T> {
         route: &Route,
         request: Request<Upload>,
         client: IpAddr,
-    ) -> Result<(Response<Incoming>, Lease), Failure> {
+    ) -> Result<(Response<Incoming>, PooledConnection), UpstreamFailure> {
         let place = self.settings.places.take(&route.target, client)?;
         let (request, reach) = match self.pool.take(route, now()) {
-            None => (request, Reach::Open),
+            None => (request, ConnectionOrigin::Open),
             Some(connection) => match self.exchange(connection, request).await {
                 Ok(answer) => {
-                    self.metrics.connections.bump(Reach::Reuse);
+                    self.metrics.connections.bump(ConnectionOrigin::Reuse);
                     return Ok(self.lend(route, answer, place));
                 }
-                Err(unanswered) => (unanswered.retry()?, Reach::Retry),
+                Err(unanswered) => (unanswered.retry()?, ConnectionOrigin::Retry),
             },
         };
         // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its answer.
         let connection = Box::pin(self.connect(route)).await;
-        self.metrics.connections.bump(if connection.is_ok() { reach } else { Reach::Fail });
+        self.metrics.connections.bump(if connection.is_ok() { reach } else { ConnectionOrigin::Fail });
         let answer = self.exchange(connection?, request).await.map_err(|unanswered| unanswered.failure)?;
         Ok(self.lend(route, answer, place))
     }
@@ -123,19 +127,24 @@ impl<T: Transport> Upstreams<T> {
         &self,
         mut connection: Connection,
         request: Request<Upload>,
-    ) -> Result<Answer, connection::Unanswered> {
+    ) -> Result<UpstreamResponse, connection::Unanswered> {
         let upload = request.body().progress();
         let response = connection.exchange(request, *self.settings.limits.response_timeout).await?;
-        Ok(Answer { response, connection, upload })
+        Ok(UpstreamResponse { response, connection, upload })
     }
 
-    fn lend(&self, route: &Route, answer: Answer, place: Place) -> (Response<Incoming>, Lease) {
+    fn lend(
+        &self,
+        route: &Route,
+        answer: UpstreamResponse,
+        place: UpstreamPermit,
+    ) -> (Response<Incoming>, PooledConnection) {
         let (pool, route) = (Rc::clone(&self.pool), route.clone());
-        let Answer { response, connection, upload } = answer;
-        (response, Lease { connection, pool, route, upload, _place: place })
+        let UpstreamResponse { response, connection, upload } = answer;
+        (response, PooledConnection { connection, pool, route, upload, _place: place })
     }
 
-    async fn connect(&self, route: &Route) -> Result<Connection, Failure> {
+    async fn connect(&self, route: &Route) -> Result<Connection, UpstreamFailure> {
         let limit = *self.settings.limits.connect_timeout;
         let connecting = async {
             let addresses = self.addresses(route).await?;
@@ -143,38 +152,45 @@ impl<T: Transport> Upstreams<T> {
             match route.target.scheme {
                 Scheme::Http => Connection::open(HyperIo::new(stream)).await,
                 Scheme::Https => {
-                    let config = self.tls.clone().ok_or(Failure::NoRoots)?;
+                    let config = self.tls.clone().ok_or(UpstreamFailure::NoRoots)?;
                     let name = tls_name(&route.target.host)?;
-                    let stream =
-                        tls::connect(stream, name, config, limit).await.map_err(Failure::Untrusted)?;
+                    let stream = tls::connect(stream, name, config, limit)
+                        .await
+                        .map_err(UpstreamFailure::Untrusted)?;
                     Connection::open(stream).await
                 }
             }
         };
-        tokio::time::timeout(limit, connecting).await.map_err(|_| Failure::ConnectTimeout)?
+        tokio::time::timeout(limit, connecting).await.map_err(|_| UpstreamFailure::ConnectTimeout)?
     }
 
     /// Where the target lies, less where it must not.
-    async fn addresses(&self, route: &Route) -> Result<Vec<IpAddr>, Failure> {
+    async fn addresses(&self, route: &Route) -> Result<Vec<IpAddr>, UpstreamFailure> {
         let (found, chosen_by) = match &route.target.host {
             TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
             TargetHost::Name(name) => {
                 let found = self.resolver.resolve(name, now()).await;
-                let found = found.map_err(|cause| Failure::Unresolved { name: name.clone(), cause })?;
+                let found =
+                    found.map_err(|cause| UpstreamFailure::Unresolved { name: name.clone(), cause })?;
                 (found, ChosenBy::Resolution)
             }
         };
-        let whereabouts = &self.settings.whereabouts;
+        let address_policy = &self.settings.address_policy;
         let (permitted, forbidden): (Vec<IpAddr>, Vec<IpAddr>) =
-            found.iter().partition(|address| whereabouts.permit(**address, chosen_by));
+            found.iter().partition(|address| address_policy.permit(**address, chosen_by));
         match forbidden.first() {
-            Some(address) if permitted.is_empty() => Err(Failure::Forbidden { address: *address }),
+            Some(address) if permitted.is_empty() => Err(UpstreamFailure::Forbidden { address: *address }),
             Some(_) | None => Ok(permitted),
         }
     }
 
     /// Tries one address after the other, each with its share of the time left.
-    async fn dial(&self, addresses: &[IpAddr], port: u16, limit: Duration) -> Result<T::Stream, Failure> {
+    async fn dial(
+        &self,
+        addresses: &[IpAddr],
+        port: u16,
+        limit: Duration,
+    ) -> Result<T::Stream, UpstreamFailure> {
         let deadline = now() + limit;
         let mut last = io::Error::other("the target has no address");
         for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
@@ -182,27 +198,27 @@ impl<T: Transport> Upstreams<T> {
             match tokio::time::timeout(share, self.transport.connect((*address, port).into())).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error,
-                Err(_) if left == 1 => return Err(Failure::ConnectTimeout),
+                Err(_) if left == 1 => return Err(UpstreamFailure::ConnectTimeout),
                 Err(_) => last = io::ErrorKind::TimedOut.into(),
             }
         }
-        Err(Failure::Unreachable(last))
+        Err(UpstreamFailure::Unreachable(last))
     }
 }
 
 /// A header section, and the connection its body will come over.
-struct Answer {
+struct UpstreamResponse {
     response: Response<Incoming>,
     connection: Connection,
-    upload: Rc<Progress>,
+    upload: Rc<UploadProgress>,
 }
 
 /// SNI and the name verified: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
-fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, Failure> {
+fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
     match host {
         TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),
         TargetHost::Name(name) => pki_types::ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| Failure::Untrusted(io::Error::other(error))),
+            .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error))),
     }
 }
 

@@ -15,7 +15,9 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 use tracing::{error, info, warn};
 
-use super::{error::GuardError, handover::Origin, maps::EnforceUntil, metrics::GuardMetrics, pulse::Pulse};
+use super::{
+    error::GuardError, handover::MapsOrigin, heartbeat::Heartbeat, maps::EnforceUntil, metrics::GuardMetrics,
+};
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the program's `bpf_ktime_get_ns`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,10 +53,10 @@ pub(super) enum Names {
 
 impl Names {
     /// What is known of names found in the kernel, by where their maps are from and what `ENFORCE_UNTIL` said.
-    pub(super) fn left_by(origin: Origin, until: u64) -> Self {
+    pub(super) fn left_by(origin: MapsOrigin, until: u64) -> Self {
         match origin {
-            Origin::Adopted if until != NOT_WHOLE => Self::Inherited,
-            Origin::Adopted | Origin::Built => Self::Unread,
+            MapsOrigin::Adopted if until != NOT_WHOLE => Self::Inherited,
+            MapsOrigin::Adopted | MapsOrigin::Built => Self::Unread,
         }
     }
 
@@ -119,7 +121,7 @@ impl Conditions {
 }
 
 impl Enforcement {
-    /// Whether foreign names are rejected.
+    /// Whether unknown names are rejected.
     pub(super) fn is_on(self) -> bool {
         match self {
             Self::On | Self::Inherited => true,
@@ -132,16 +134,16 @@ impl Enforcement {
     }
 }
 
-/// What other rooms' threads tell the enforcing one.
+/// What other modules' threads tell the enforcing one.
 #[derive(Debug)]
-struct Switchboard {
+struct EnforcementInputs {
     names: AtomicU8,
     draining: AtomicBool,
     ended: AtomicBool,
     enforcement: AtomicU8,
 }
 
-impl Switchboard {
+impl EnforcementInputs {
     fn new(names: Names) -> Self {
         Self {
             names: AtomicU8::new(names as u8),
@@ -171,10 +173,10 @@ impl Switchboard {
         }
     }
 
-    fn conditions(&self, pulse: &Pulse, now: Instant) -> Conditions {
+    fn conditions(&self, heartbeat: &Heartbeat, now: Instant) -> Conditions {
         Conditions {
             names: self.names(),
-            worker_alive: pulse.is_alive(now, SILENCE),
+            worker_alive: heartbeat.is_alive(now, SILENCE),
             draining: self.draining(),
         }
     }
@@ -182,7 +184,7 @@ impl Switchboard {
 
 /// The enforcing thread; dropped, it ends enforcement and itself.
 pub(super) struct Enforcer {
-    board: Arc<Switchboard>,
+    board: Arc<EnforcementInputs>,
     thread: Mutex<Option<JoinHandle<()>>>,
     waker: Thread,
 }
@@ -191,14 +193,14 @@ impl Enforcer {
     pub(super) fn start(
         names: Names,
         until: EnforceUntil,
-        pulse: Arc<Pulse>,
+        heartbeat: Arc<Heartbeat>,
         metrics: GuardMetrics,
     ) -> Result<Self, GuardError> {
-        let board = Arc::new(Switchboard::new(names));
+        let board = Arc::new(EnforcementInputs::new(names));
         let turning = Arc::clone(&board);
         let thread = thread::Builder::new()
             .name("guard-enforce".into())
-            .spawn(move || run(&turning, until, &pulse, &metrics))
+            .spawn(move || run(&turning, until, &heartbeat, &metrics))
             .map_err(GuardError::Thread)?;
         let waker = thread.thread().clone();
         Ok(Self { board, thread: Mutex::new(Some(thread)), waker })
@@ -247,11 +249,11 @@ impl Drop for Enforcer {
     }
 }
 
-fn run(board: &Switchboard, mut until: EnforceUntil, pulse: &Pulse, metrics: &GuardMetrics) {
+fn run(board: &EnforcementInputs, mut until: EnforceUntil, heartbeat: &Heartbeat, metrics: &GuardMetrics) {
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
-        let conditions = board.conditions(pulse, Instant::now());
+        let conditions = board.conditions(heartbeat, Instant::now());
         let enforcement = conditions.enforcement();
         board.enforcement.store(enforcement as u8, Ordering::Relaxed);
         metrics.enforcement(enforcement);
@@ -340,10 +342,10 @@ mod tests {
     #[test]
     fn names_are_inherited_only_from_a_whole_map() {
         for (origin, until, expected) in [
-            (Origin::Adopted, RESTING, Names::Inherited),
-            (Origin::Adopted, 77_000_000_000, Names::Inherited),
-            (Origin::Adopted, NOT_WHOLE, Names::Unread),
-            (Origin::Built, RESTING, Names::Unread),
+            (MapsOrigin::Adopted, RESTING, Names::Inherited),
+            (MapsOrigin::Adopted, 77_000_000_000, Names::Inherited),
+            (MapsOrigin::Adopted, NOT_WHOLE, Names::Unread),
+            (MapsOrigin::Built, RESTING, Names::Unread),
         ] {
             assert_eq!(Names::left_by(origin, until), expected, "{origin:?} {until}");
         }
@@ -361,11 +363,11 @@ mod tests {
     fn a_silent_worker_is_seen_after_five_seconds() {
         let epoch = Instant::now();
         let at = |seconds| epoch + Duration::from_secs(seconds);
-        let (board, pulse) = (Switchboard::new(Names::Unread), Pulse::new(1, epoch));
+        let (board, heartbeat) = (EnforcementInputs::new(Names::Unread), Heartbeat::new(1, epoch));
         board.names.store(Names::Held as u8, Ordering::Release);
-        pulse.beat(0, at(1));
+        heartbeat.beat(0, at(1));
         for (now, expected) in [(1, Enforcement::On), (6, Enforcement::On), (7, Enforcement::WorkersSilent)] {
-            assert_eq!(board.conditions(&pulse, at(now)).enforcement(), expected, "{now} s");
+            assert_eq!(board.conditions(&heartbeat, at(now)).enforcement(), expected, "{now} s");
         }
     }
 }

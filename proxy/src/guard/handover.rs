@@ -21,7 +21,7 @@ use super::{
     enforcement::Names,
     error::GuardError,
     interface::Interface,
-    maps::{EnforceUntil, Maps, Policy, Ports, Verdicts, same_shapes},
+    maps::{EnforceUntil, GuardMaps, Policy, Ports, Verdicts, same_shapes},
     names::NameTable,
     pins::{Pins, program as program_of, remove_folder, remove_pin},
 };
@@ -30,7 +30,7 @@ use crate::config;
 /// Where the guard's maps are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum MapsOrigin {
     /// A predecessor's, names and counters included.
     Adopted,
     /// Made by this process.
@@ -49,9 +49,9 @@ pub struct Program {
 }
 
 /// What stays as it is while the program is attached.
-pub(super) struct Foothold {
+pub(super) struct AttachedState {
     pub(super) pins: Pins,
-    pub(super) origin: Origin,
+    pub(super) origin: MapsOrigin,
     pub(super) program: Program,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) policy: Arc<Mutex<Policy>>,
@@ -59,7 +59,7 @@ pub(super) struct Foothold {
 
 /// An attached program, and the maps by which it is told what to do.
 pub(super) struct Attached {
-    pub(super) foothold: Foothold,
+    pub(super) state: AttachedState,
     pub(super) names: NameTable,
     pub(super) until: EnforceUntil,
 }
@@ -67,7 +67,7 @@ pub(super) struct Attached {
 /// Attaches `object` to `interfaces`; `fill` writes the names known by now before the program can see a packet.
 pub(super) fn take_over(
     object: &[u8],
-    config: &config::Guard,
+    config: &config::GuardConfig,
     ports: &Ports,
     interfaces: &[Interface],
     fill: impl FnOnce(&mut NameTable),
@@ -83,7 +83,7 @@ pub(super) fn take_over(
 
 fn advance(
     object: &[u8],
-    config: &config::Guard,
+    config: &config::GuardConfig,
     ports: &Ports,
     interfaces: &[Interface],
     fill: impl FnOnce(&mut NameTable),
@@ -91,13 +91,13 @@ fn advance(
 ) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
     let program = verify(&mut ebpf)?;
-    let mut maps = Maps::open(&folder(pins, origin), config)?;
-    if origin == Origin::Built {
+    let mut maps = GuardMaps::open(&folder(pins, origin), config)?;
+    if origin == MapsOrigin::Built {
         maps.draw_key()?;
     }
     maps.guard(ports)?;
     let state = Names::left_by(origin, maps.until.read()?);
-    let Maps { policy, key, names, denials, capacity, until, verdicts, .. } = maps;
+    let GuardMaps { policy, key, names, denials, capacity, until, verdicts, .. } = maps;
     let policy = Arc::new(Mutex::new(policy));
     let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
     fill(&mut names);
@@ -105,25 +105,25 @@ fn advance(
     attach_all(program, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
     match origin {
-        Origin::Adopted => pins.retire_other_versions()?,
-        Origin::Built => pins.promote()?,
+        MapsOrigin::Adopted => pins.retire_other_versions()?,
+        MapsOrigin::Built => pins.promote()?,
     }
     let (program, verdicts) = (describe(&info), Arc::new(verdicts));
-    let foothold = Foothold { pins: pins.clone(), origin, program, verdicts, policy };
-    Ok(Attached { foothold, names, until })
+    let state = AttachedState { pins: pins.clone(), origin, program, verdicts, policy };
+    Ok(Attached { state, names, until })
 }
 
 /// Loads with new maps; when the pinned ones have the same shapes, again with those.
-fn adopt_or_build(object: &[u8], names: u32, pins: &Pins) -> Result<(Ebpf, Origin), GuardError> {
+fn adopt_or_build(object: &[u8], names: u32, pins: &Pins) -> Result<(Ebpf, MapsOrigin), GuardError> {
     let (current, next) = (pins.maps(), pins.next_maps());
     make_folder(&next)?;
     let fresh = load(object, names, &next)?;
     if !same_shapes(&current, &next) {
-        return Ok((fresh, Origin::Built));
+        return Ok((fresh, MapsOrigin::Built));
     }
     drop(fresh);
     remove_folder(&next)?;
-    Ok((load(object, names, &current)?, Origin::Adopted))
+    Ok((load(object, names, &current)?, MapsOrigin::Adopted))
 }
 
 /// Ends what a crash interrupted: new maps whose program is attached already are promoted, others removed.
@@ -161,10 +161,10 @@ fn describe(info: &ProgramInfo) -> Program {
     }
 }
 
-fn folder(pins: &Pins, origin: Origin) -> PathBuf {
+fn folder(pins: &Pins, origin: MapsOrigin) -> PathBuf {
     match origin {
-        Origin::Adopted => pins.maps(),
-        Origin::Built => pins.next_maps(),
+        MapsOrigin::Adopted => pins.maps(),
+        MapsOrigin::Built => pins.next_maps(),
     }
 }
 

@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray},
 };
 use proxy_common::maps::{
-    DenialEntry, Mode, NameEntry, NameKey, PortEntry, Settings, Tally, Verdict, map_names,
+    DenialEntry, GuardSettings, Mode, NameEntry, NameKey, PortEntry, Tally, Verdict, map_names,
 };
 
 use super::{enforcement::Names, error::GuardError};
@@ -27,7 +27,7 @@ pub(super) const PINNED: [&str; 8] = [
 ];
 
 /// The maps of one folder.
-pub(super) struct Maps {
+pub(super) struct GuardMaps {
     pub(super) policy: Policy,
     pub(super) until: EnforceUntil,
     pub(super) key: Array<MapData, NameKey>,
@@ -39,8 +39,8 @@ pub(super) struct Maps {
     pub(super) capacity: usize,
 }
 
-impl Maps {
-    pub(super) fn open(folder: &Path, config: &config::Guard) -> Result<Self, GuardError> {
+impl GuardMaps {
+    pub(super) fn open(folder: &Path, config: &config::GuardConfig) -> Result<Self, GuardError> {
         let capacity = shape(folder, map_names::NAMES)?.max_entries;
         Ok(Self {
             policy: Policy {
@@ -86,15 +86,15 @@ impl Maps {
 
 /// `SETTINGS`.
 pub(super) struct Policy {
-    map: Array<MapData, Settings>,
-    configured: Settings,
+    map: Array<MapData, GuardSettings>,
+    configured: GuardSettings,
     names: Names,
-    written: Option<Settings>,
+    written: Option<GuardSettings>,
 }
 
 impl Policy {
     /// Follows the settings from the next packet on.
-    pub(super) fn configure(&mut self, config: &config::Guard) -> Result<(), GuardError> {
+    pub(super) fn configure(&mut self, config: &config::GuardConfig) -> Result<(), GuardError> {
         self.configured = settings(config);
         self.write().map_err(failed(map_names::SETTINGS, "writing"))
     }
@@ -117,10 +117,10 @@ impl Policy {
 
 /// Names that a predecessor left may lack some that were added since. Those are let through within the budget of unknown
 /// names until the lists were read, also where the settings are strict.
-fn in_force(configured: Settings, names: Names) -> Settings {
+fn in_force(configured: GuardSettings, names: Names) -> GuardSettings {
     match names {
         Names::Inherited if configured.mode == Mode::Strict as u32 => {
-            Settings { mode: Mode::Adaptive as u32, ..configured }
+            GuardSettings { mode: Mode::Adaptive as u32, ..configured }
         }
         Names::Unread | Names::Inherited | Names::Held | Names::Full | Names::Failed => configured,
     }
@@ -164,7 +164,7 @@ impl Ports {
     /// From the settings: hellos are judged on `guard.hello_ports`, else on the ports of `listen.https`; SYNs are counted there
     /// and on the ports of `listen.http`.
     #[must_use]
-    pub fn of(guard: &config::Guard, listen: &config::Listen) -> Self {
+    pub fn of(guard: &config::GuardConfig, listen: &config::ListenConfig) -> Self {
         let ports = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect::<Vec<_>>();
         let hello =
             if guard.hello_ports.is_empty() { ports(&listen.https) } else { guard.hello_ports.clone() };
@@ -194,7 +194,7 @@ pub(super) fn same_shapes(left: &Path, right: &Path) -> bool {
 }
 
 #[derive(PartialEq)]
-struct Shape {
+struct MapShape {
     kind: Option<aya::maps::MapType>,
     key_size: u32,
     value_size: u32,
@@ -202,9 +202,9 @@ struct Shape {
     flags: u32,
 }
 
-fn shape(folder: &Path, name: &'static str) -> Result<Shape, GuardError> {
+fn shape(folder: &Path, name: &'static str) -> Result<MapShape, GuardError> {
     let info = info(folder, name)?;
-    Ok(Shape {
+    Ok(MapShape {
         kind: info.map_type().ok(),
         key_size: info.key_size(),
         value_size: info.value_size(),
@@ -237,13 +237,13 @@ pub(super) fn keys<K: Pod, V: Pod>(
     map.keys().take(capacity.saturating_mul(2)).collect()
 }
 
-fn settings(config: &config::Guard) -> Settings {
+fn settings(config: &config::GuardConfig) -> GuardSettings {
     let mode = match config.mode {
         GuardMode::Observe => Mode::Observe,
         GuardMode::Adaptive => Mode::Adaptive,
         GuardMode::Strict => Mode::Strict,
     };
-    Settings {
+    GuardSettings {
         mode: mode as u32,
         unknown_per_second: config.unknown_per_second,
         unknown_burst: config.unknown_burst,
@@ -263,8 +263,8 @@ mod tests {
             (GuardMode::Adaptive, Names::Inherited, Mode::Adaptive),
             (GuardMode::Observe, Names::Inherited, Mode::Observe),
         ] {
-            let configured = settings(&config::Guard { mode, ..config::Guard::default() });
-            let expected = Settings { mode: expected as u32, ..configured };
+            let configured = settings(&config::GuardConfig { mode, ..config::GuardConfig::default() });
+            let expected = GuardSettings { mode: expected as u32, ..configured };
             assert_eq!(in_force(configured, names), expected, "{mode:?} {names:?}");
         }
     }
@@ -273,13 +273,13 @@ mod tests {
     fn hello_ports_follow_the_listeners_unless_they_are_given() {
         let (hello, flood) =
             (PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }, PortEntry { flags: PortEntry::FLOOD });
-        let listen = config::Listen::default();
+        let listen = config::ListenConfig::default();
         for (given, expected) in [
             (vec![], vec![(8080, flood), (8443, hello)]),
             (vec![443], vec![(443, hello), (8080, flood)]),
             (vec![8080, 443], vec![(443, hello), (8080, hello)]),
         ] {
-            let guard = config::Guard { hello_ports: given.clone(), ..config::Guard::default() };
+            let guard = config::GuardConfig { hello_ports: given.clone(), ..config::GuardConfig::default() };
             assert_eq!(Ports::of(&guard, &listen).entries(), expected, "hello_ports = {given:?}");
         }
     }

@@ -160,7 +160,7 @@ fn absent_is_removed(removal: Result<(), MapError>) -> Result<(), MapError> {
 }
 
 /// The task that follows the domain set.
-pub(super) struct Follower {
+pub(super) struct NamesFollower {
     pub(super) names: watch::Receiver<NameSet>,
     pub(super) denials: broadcast::Receiver<Denied>,
     /// Absent, as long as user space believes it.
@@ -171,7 +171,7 @@ pub(super) struct Follower {
     pub(super) held: watch::Sender<u64>,
 }
 
-impl Follower {
+impl NamesFollower {
     /// Runs until the domain set ends.
     ///
     /// # Cancel safety

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::handover::{Origin, Program};
+use super::handover::{MapsOrigin, Program};
 use crate::config::{Attach, GuardMode};
 
 /// The guard's state at one moment.
@@ -18,7 +18,7 @@ pub enum GuardStatus {
 /// What there is to say of a guard that is on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GuardReport {
-    /// What happens to foreign names.
+    /// What happens to unknown names.
     pub mode: GuardMode,
     /// Whether it happens now: `on`, or why not.
     pub enforcement: String,
@@ -29,7 +29,7 @@ pub struct GuardReport {
     /// The program.
     pub program: Program,
     /// Whether maps were adopted.
-    pub maps: Origin,
+    pub maps: MapsOrigin,
     /// Where maps and links are pinned.
     pub pin_path: std::path::PathBuf,
     /// Names the kernel holds.

@@ -13,23 +13,23 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 use super::{
     RunError, Running,
     inherited::Inherited,
-    manager::{self, Manager, Word},
+    manager::{self, Manager, NotifyMessage},
     memory::{Shortage, watch_over},
     phase::follow,
-    reload::{Parts, Settings, response_buffers},
-    screen::Screen,
+    reload::{ReloadTargets, RuntimeSettings, response_buffers},
     sockets::{Capacity, Listeners, worker_count},
+    startup_banner::StartupBanner,
 };
 use crate::{
     certificates::{Certificates, listing::issuer_keys},
     config::{Config, Endpoint},
-    control::{self, Asks, Control, ControlSocket, Identity, Instance, Reload},
+    control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::Domains,
+    ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, UpstreamSettings},
-    guard::{GuardHandle, Ports, Pulse, Surroundings},
-    instance::{self, Seen, Source, Wish},
+    guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
-    store::{Store, reach, tables},
+    store::{Store, probe, tables},
     telemetry::Telemetry,
     tls::ServerConfigs,
     transport::Backend,
@@ -47,7 +47,7 @@ pub(super) struct Assembly<'a> {
 }
 
 /// What is there before a socket listens.
-struct Known {
+struct PreparedState {
     store: Store,
     domains: Domains,
     certificates: Certificates,
@@ -55,27 +55,36 @@ struct Known {
 
 impl Assembly<'_> {
     /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory.
-    pub(super) async fn start(&self, inherited: Vec<Inherited>) -> Result<(Running, Parts, Asks), RunError> {
+    pub(super) async fn start(
+        &self,
+        inherited: Vec<Inherited>,
+    ) -> Result<(Running, ReloadTargets, ReloadRequests), RunError> {
         let begun = Instant::now();
         let config = self.config;
         make_directory(&config.state_directory)?;
         let socket = ControlSocket::bind(&config.control_socket())?;
         let metrics = self.bind_metrics().await?;
         self.backend.register(&self.telemetry.registry)?;
-        let source = Source::of(&config.instance);
+        let source = IdentitySource::of(&config.instance);
         let seen = source.see().await;
         let known = self.know(&source).await?;
         let threads = worker_count(&config.worker)?;
         let capacity = Capacity::claim(config, threads);
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
-        let live = Settings::of(config);
-        let pulse = Arc::new(Pulse::new(listeners.workers(), begun));
-        let guard = self.guard(&known.domains, &listeners, &pulse)?;
-        let shared =
-            Arc::new(self.share(&known, &listeners, Arc::clone(&pulse), watched.clone(), &live, capacity)?);
+        let live = RuntimeSettings::of(config);
+        let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
+        let guard = self.guard(&known.domains, &listeners, &heartbeat)?;
+        let shared = Arc::new(self.share(
+            &known,
+            &listeners,
+            Arc::clone(&heartbeat),
+            watched.clone(),
+            &live,
+            capacity,
+        )?);
         let (reload, asks) = Reload::channel();
-        let instance = Instance {
+        let instance = ControlContext {
             identity: self.identity(begun, &listeners, metrics.as_ref(), &seen),
             domains: known.domains.clone(),
             store: known.store,
@@ -86,7 +95,7 @@ impl Assembly<'_> {
             reload,
         };
         let root = known.certificates.internal_root();
-        let screen = Screen::of(config, &instance, &seen, root);
+        let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         let (short, shortage) = watch::channel(Shortage::None);
@@ -96,17 +105,17 @@ impl Assembly<'_> {
             shared.excess.clone(),
             short,
         ));
-        let (wishes, wish) = watch::channel(Wish::Serve);
-        self.control.spawn(instance::follow(source, *config.instance.lifecycle_poll, wishes));
-        self.control.spawn(follow(known.domains.clone(), shortage, wish, phase.clone()));
+        let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
+        self.control.spawn(ec2::follow(source, *config.instance.lifecycle_poll, target_states));
+        self.control.spawn(follow(known.domains.clone(), shortage, target_state, phase.clone()));
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
         // Ready is who accepts and says on /health how things are, be it that nothing can be served.
-        let attend = manager::attend(self.manager.clone(), phase.subscribe(), pulse, self.watchdog);
-        self.manager.tell(&[Word::Ready, Word::Status(manager::status(*phase.borrow()))]);
+        let attend = manager::attend(self.manager.clone(), phase.subscribe(), heartbeat, self.watchdog);
+        self.manager.tell(&[NotifyMessage::Ready, NotifyMessage::Status(manager::status(*phase.borrow()))]);
         self.control.spawn(attend);
-        let parts = Parts {
+        let parts = ReloadTargets {
             domains: known.domains,
             guard: guard.clone(),
             connections: shared.connections.clone(),
@@ -126,31 +135,35 @@ impl Assembly<'_> {
 
     /// Store, names and certificates. A store that does not answer may stay away: what is served then is the phase's matter. One
     /// that lacks a table, or refuses us, ends the start.
-    async fn know(&self, source: &Source) -> Result<Known, RunError> {
+    async fn know(&self, source: &IdentitySource) -> Result<PreparedState, RunError> {
         let Self { config, telemetry, control, .. } = *self;
         let store = Store::connect(&config.store, source, &config.state_directory).await?;
-        store.measure(&telemetry.registry)?;
+        store.register_metrics(&telemetry.registry)?;
         if config.store.endpoint == Endpoint::Embedded {
             tables::create(&store).await?;
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
-        let needed = if config.domains.table { reach::Domains::Needed } else { reach::Domains::Unused };
-        let (reached, _) = tokio::join!(reach::reach(&store, needed), domains.settled(NAMES_PATIENCE));
+        let needed = if config.domains.table {
+            probe::DomainsTableUse::Needed
+        } else {
+            probe::DomainsTableUse::Unused
+        };
+        let (reached, _) = tokio::join!(probe::reach(&store, needed), domains.settled(NAMES_PATIENCE));
         reached?;
-        Ok(Known { store, domains, certificates })
+        Ok(PreparedState { store, domains, certificates })
     }
 
     fn guard(
         &self,
         domains: &Domains,
         listeners: &Listeners,
-        pulse: &Arc<Pulse>,
+        heartbeat: &Arc<Heartbeat>,
     ) -> Result<GuardHandle, RunError> {
-        let around = Surroundings {
+        let around = GuardContext {
             names: domains.names(),
             denials: domains.denials(),
-            pulse: Arc::clone(pulse),
+            heartbeat: Arc::clone(heartbeat),
             registry: &self.telemetry.registry,
             control: self.control,
         };
@@ -160,11 +173,11 @@ impl Assembly<'_> {
 
     fn share(
         &self,
-        known: &Known,
+        known: &PreparedState,
         listeners: &Listeners,
-        pulse: Arc<Pulse>,
+        heartbeat: Arc<Heartbeat>,
         phase: PhaseWatch,
-        live: &Settings,
+        live: &RuntimeSettings,
         capacity: Capacity,
     ) -> Result<Shared, RunError> {
         let config = self.config;
@@ -177,19 +190,19 @@ impl Assembly<'_> {
             connections: Connections::new(capacity.clients, config.limits.connections_per_source),
             held: HeldBytes::new(response_buffers(&config.limits)),
             excess: Excess::default(),
-            pulse,
+            heartbeat,
             phase,
             drain_deadline: live.drain_deadline.clone(),
-            metrics: worker::Metrics::register(&self.telemetry.registry)?,
+            metrics: worker::WorkerMetrics::register(&self.telemetry.registry)?,
         })
     }
 
     fn service(
         &self,
-        known: &Known,
+        known: &PreparedState,
         listeners: &Listeners,
         phase: PhaseWatch,
-        live: &Settings,
+        live: &RuntimeSettings,
         capacity: Capacity,
     ) -> Result<Service, RunError> {
         let config = self.config;
@@ -202,7 +215,7 @@ impl Assembly<'_> {
             upstream: Arc::new(upstream),
             phase,
             access_log: self.telemetry.access_log.clone(),
-            metrics: forward::Metrics::register(&self.telemetry.registry)?,
+            metrics: forward::RequestMetrics::register(&self.telemetry.registry)?,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
         })
@@ -213,11 +226,11 @@ impl Assembly<'_> {
         started: Instant,
         listeners: &Listeners,
         metrics: Option<&TcpListener>,
-        seen: &Seen,
-    ) -> Identity {
+        seen: &Ec2Facts,
+    ) -> RunFacts {
         let issuers = &self.config.certificates.issuers;
         let internal = issuers.is_empty().then(|| "internal".to_owned());
-        Identity {
+        RunFacts {
             started,
             backend: self.backend,
             workers: listeners.workers(),

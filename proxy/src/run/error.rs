@@ -17,7 +17,7 @@ use crate::{
 pub enum RunError {
     /// Metrics and logs.
     #[error(transparent)]
-    Telemetry(#[from] telemetry::StartError),
+    Telemetry(#[from] telemetry::TelemetryStartError),
     /// A metric is declared twice or wrongly.
     #[error("a metric cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -52,10 +52,10 @@ pub enum RunError {
     Tables(#[from] TablesError),
     /// Permission.
     #[error(transparent)]
-    Domains(#[from] domains::StartError),
+    Domains(#[from] domains::DomainsStartError),
     /// Certificates.
     #[error(transparent)]
-    Certificates(#[from] certificates::StartError),
+    Certificates(#[from] certificates::CertificatesStartError),
     /// Connections to targets.
     #[error(transparent)]
     Upstreams(#[from] forward::UpstreamError),

@@ -67,7 +67,7 @@ fn adopt(descriptor: OwnedFd, number: RawFd, name: String) -> Option<Inherited> 
 
 /// Where a worker has a socket from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SocketOrigin {
     /// The inherited one of this number; two workers that have the same one take from one queue.
     Inherited(usize),
     /// One that is bound now.
@@ -76,11 +76,11 @@ pub(super) enum Origin {
 
 /// Which worker serves an address by which socket, when `inherited` sockets of it were handed over. More sockets than workers
 /// go to workers that have one already: closing one would reset what waits in its queue.
-pub(super) fn allot(workers: usize, inherited: usize, group: Group) -> Vec<(usize, Origin)> {
+pub(super) fn allot(workers: usize, inherited: usize, group: Group) -> Vec<(usize, SocketOrigin)> {
     let origin = |place: usize| match group {
-        Group::Shared if place >= inherited => Origin::Fresh,
+        Group::Shared if place >= inherited => SocketOrigin::Fresh,
         Group::Single | Group::Shared => {
-            place.checked_rem(inherited).map_or(Origin::Fresh, Origin::Inherited)
+            place.checked_rem(inherited).map_or(SocketOrigin::Fresh, SocketOrigin::Inherited)
         }
     };
     let places = workers.max(inherited);
@@ -98,7 +98,7 @@ const FIRST: RawFd = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::{Origin::*, *};
+    use super::{SocketOrigin::*, *};
 
     #[test]
     fn every_socket_serves_and_every_worker_has_one() {

@@ -24,7 +24,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tracing::warn;
 
 use crate::{
-    guard::Pulse,
+    guard::Heartbeat,
     phase::{Phase, PhaseWatch},
 };
 
@@ -59,7 +59,7 @@ impl Environment {
 
 /// What it is told.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Word<'a> {
+pub(super) enum NotifyMessage<'a> {
     Ready,
     Status(&'a str),
     Reloading { monotonic: Duration },
@@ -67,7 +67,7 @@ pub(super) enum Word<'a> {
     Watchdog,
 }
 
-impl fmt::Display for Word<'_> {
+impl fmt::Display for NotifyMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("READY=1"),
@@ -104,8 +104,8 @@ impl Manager {
     }
 
     /// Tells it all of `words` at once.
-    pub(super) fn tell(&self, words: &[Word<'_>]) {
-        let lines: Vec<_> = words.iter().map(Word::to_string).collect();
+    pub(super) fn tell(&self, words: &[NotifyMessage<'_>]) {
+        let lines: Vec<_> = words.iter().map(NotifyMessage::to_string).collect();
         self.send(&lines.join("\n"), &[]);
     }
 
@@ -147,7 +147,7 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
 pub(super) async fn attend(
     manager: Manager,
     mut phase: PhaseWatch,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     watchdog: Option<Duration>,
 ) {
     // sd_watchdog_enabled(3): half of what is allowed. On the control runtime, so that its hanging is seen, too.
@@ -155,12 +155,12 @@ pub(super) async fn attend(
     loop {
         tokio::select! {
             changed = phase.changed() => match changed {
-                Ok(()) => manager.tell(&[Word::Status(status(*phase.borrow()))]),
+                Ok(()) => manager.tell(&[NotifyMessage::Status(status(*phase.borrow()))]),
                 Err(_) => return,
             },
             _ = ticks.tick() => {
-                if let Some(period) = watchdog && is_well(&pulse, now(), period) {
-                    manager.tell(&[Word::Watchdog]);
+                if let Some(period) = watchdog && is_well(&heartbeat, now(), period) {
+                    manager.tell(&[NotifyMessage::Watchdog]);
                 }
             }
         }
@@ -172,8 +172,8 @@ fn now() -> Instant {
 }
 
 /// Whether every worker turns its loop: one that hangs swallows its share of all connections.
-fn is_well(pulse: &Pulse, now: Instant, period: Duration) -> bool {
-    pulse.is_whole(now, period)
+fn is_well(heartbeat: &Heartbeat, now: Instant, period: Duration) -> bool {
+    heartbeat.is_whole(now, period)
 }
 
 /// What `systemctl status` shows.
@@ -254,7 +254,10 @@ mod tests {
             let count = heard.recv(&mut bytes).unwrap();
             String::from_utf8(bytes[..count].to_vec()).unwrap()
         };
-        manager.tell(&[Word::Reloading { monotonic: Duration::from_micros(12) }, Word::Status("Serving")]);
+        manager.tell(&[
+            NotifyMessage::Reloading { monotonic: Duration::from_micros(12) },
+            NotifyMessage::Status("Serving"),
+        ]);
         assert_eq!(told(), "RELOADING=1\nMONOTONIC_USEC=12\nSTATUS=Serving");
         manager.keep("https.[--]-443", std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         assert_eq!(told(), "FDSTORE=1\nFDNAME=https.[--]-443\nFDPOLL=0");
@@ -264,8 +267,8 @@ mod tests {
 
     #[test]
     fn without_a_manager_nothing_is_said() {
-        Manager::of(&read(&[])).tell(&[Word::Ready]);
-        Manager::of(&read(&[("NOTIFY_SOCKET", "/nowhere/at/all")])).tell(&[Word::Ready]);
+        Manager::of(&read(&[])).tell(&[NotifyMessage::Ready]);
+        Manager::of(&read(&[("NOTIFY_SOCKET", "/nowhere/at/all")])).tell(&[NotifyMessage::Ready]);
     }
 
     #[test]
@@ -285,13 +288,13 @@ mod tests {
     #[test]
     fn a_silent_worker_stops_the_watchdog() {
         let epoch = Instant::now();
-        let (pulse, period) = (Pulse::new(2, epoch), Duration::from_secs(30));
+        let (heartbeat, period) = (Heartbeat::new(2, epoch), Duration::from_secs(30));
         let at = |seconds| epoch + Duration::from_secs(seconds);
-        pulse.beat(0, at(1));
-        assert!(!is_well(&pulse, at(1), period), "the other has not begun");
-        pulse.beat(1, at(2));
-        assert!(is_well(&pulse, at(30), period));
-        pulse.beat(0, at(40));
-        assert!(!is_well(&pulse, at(40), period), "the other was last heard 38 s ago");
+        heartbeat.beat(0, at(1));
+        assert!(!is_well(&heartbeat, at(1), period), "the other has not begun");
+        heartbeat.beat(1, at(2));
+        assert!(is_well(&heartbeat, at(30), period));
+        heartbeat.beat(0, at(40));
+        assert!(!is_well(&heartbeat, at(40), period), "the other was last heard 38 s ago");
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    config::{self, Live},
+    config::{self, Reloadable},
     telemetry::resident_bytes,
     worker::{Connections, Excess, Shedding},
 };
@@ -33,14 +33,14 @@ pub(super) enum Shortage {
 
 /// Keeps `connections` and `shortage` in step with what is used.
 pub(super) async fn watch_over(
-    limits: Live<config::Limits>,
+    limits: Reloadable<config::LimitsConfig>,
     connections: Connections,
     excess: Excess,
     shortage: watch::Sender<Shortage>,
 ) {
     let cgroup = Cgroup::own();
     let uses = || {
-        let set = limits.now().memory.map(config::ByteSize::bytes);
+        let set = limits.load().memory.map(config::ByteSize::bytes);
         let process = set.and_then(|limit| Some(Use { used: resident_bytes()?, limit }));
         process.into_iter().chain(cgroup.as_ref().and_then(Cgroup::usage)).collect::<Vec<_>>()
     };
@@ -71,7 +71,7 @@ pub(super) async fn watch_over(
 }
 
 /// The memory this process may use, where that is bounded.
-pub(super) fn limit(limits: &config::Limits) -> Option<u64> {
+pub(super) fn limit(limits: &config::LimitsConfig) -> Option<u64> {
     let cgroup = Cgroup::own().and_then(|cgroup| cgroup.usage());
     let set = limits.memory.map(config::ByteSize::bytes);
     set.into_iter().chain(cgroup.map(|memory| memory.limit)).min()
@@ -139,7 +139,7 @@ impl Cgroup {
 }
 
 const PERIOD: Duration = Duration::from_millis(100);
-/// A balancer that took an instance out at every peak would only move the peak.
+/// A load balancer that took an instance out at every peak would only move the peak.
 const LASTING: Duration = Duration::from_secs(10);
 /// What was freed shows a little later: acted upon at once, the same excess would be freed twice.
 const RELIEF_PERIOD: Duration = Duration::from_millis(250);

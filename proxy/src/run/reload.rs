@@ -8,8 +8,8 @@ use tracing::{error, info};
 
 use super::sockets::Capacity;
 use crate::{
-    config::{self, Config, ConfigError, Live, Loaded, difference, merge},
-    control::{whole, wire::Reloaded},
+    config::{self, Config, ConfigError, Loaded, Reloadable, difference, merge},
+    control::{error_chain, wire::Reloaded},
     domains::{AskError, Domains},
     guard::{GuardError, GuardHandle},
     target::Target,
@@ -18,41 +18,41 @@ use crate::{
 };
 
 /// Reads the settings again, from the places they were first read from.
-pub type Again<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loaded, ConfigError>>>>;
+pub type ReloadFn<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loaded, ConfigError>>>>;
 
 /// What follows settings while it runs.
-pub(super) struct Parts {
+pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
     pub(super) guard: GuardHandle,
     pub(super) connections: Connections,
     pub(super) held: HeldBytes,
     pub(super) workers: usize,
-    pub(super) live: Settings,
+    pub(super) live: RuntimeSettings,
 }
 
 /// Settings that are looked at each time they are needed.
 #[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) limits: Live<config::Limits>,
-    pub(super) default_target: Live<Option<Target>>,
-    pub(super) drain_deadline: Live<config::Span>,
+pub(super) struct RuntimeSettings {
+    pub(super) limits: Reloadable<config::LimitsConfig>,
+    pub(super) default_target: Reloadable<Option<Target>>,
+    pub(super) drain_deadline: Reloadable<config::Span>,
 }
 
-impl Settings {
+impl RuntimeSettings {
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            limits: Live::new(config.limits.clone()),
-            default_target: Live::new(config.domains.default_target.clone()),
-            drain_deadline: Live::new(config.worker.drain_deadline),
+            limits: Reloadable::new(config.limits.clone()),
+            default_target: Reloadable::new(config.domains.default_target.clone()),
+            drain_deadline: Reloadable::new(config.worker.drain_deadline),
         }
     }
 }
 
 /// The settings in force, and the way to others.
 pub(super) struct Reloader<'a> {
-    pub(super) again: Again<'a>,
+    pub(super) again: ReloadFn<'a>,
     pub(super) in_force: Config,
-    pub(super) parts: Parts,
+    pub(super) parts: ReloadTargets,
     pub(super) telemetry: &'a Telemetry,
 }
 
@@ -80,9 +80,11 @@ impl Reloader<'_> {
             Ok(Reloaded { applied, needs_restart }) => {
                 info!(?applied, ?needs_restart, "settings read anew");
             }
-            Err(wrong) => error!(error = whole(wrong), "the settings are wrong; what was in force stays so"),
+            Err(wrong) => {
+                error!(error = error_chain(wrong), "the settings are wrong; what was in force stays so");
+            }
         }
-        reloaded.map_err(|wrong| whole(&wrong))
+        reloaded.map_err(|wrong| error_chain(&wrong))
     }
 
     async fn read_and_apply(&mut self) -> Result<Reloaded, ReloadError> {
@@ -98,7 +100,7 @@ impl Reloader<'_> {
     }
 }
 
-impl Parts {
+impl ReloadTargets {
     /// What can fail comes first.
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
         self.domains.reconfigure(&config.domains)?;
@@ -114,7 +116,7 @@ impl Parts {
     }
 }
 
-pub(super) fn response_buffers(limits: &config::Limits) -> usize {
+pub(super) fn response_buffers(limits: &config::LimitsConfig) -> usize {
     usize::try_from(limits.response_buffers.bytes()).unwrap_or(usize::MAX)
 }
 

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{
     RunError,
-    inherited::{Inherited, Origin, allot, group},
+    inherited::{Inherited, SocketOrigin, allot, group},
     manager::Manager,
     memory,
 };
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Listeners {
     sockets: Vec<Sockets>,
     /// As bound: port 0 has become one.
-    pub(super) bound: config::Listen,
+    pub(super) bound: config::ListenConfig,
 }
 
 /// What is spoken at an address.
@@ -41,14 +41,14 @@ impl Listeners {
     /// what is opened for the next start, and lets go of what serves no address any more. An IPv6 address on a machine
     /// without IPv6 is left out.
     pub(super) fn open(
-        listen: &config::Listen,
+        listen: &config::ListenConfig,
         workers: usize,
         mut inherited: Vec<Inherited>,
         manager: &Manager,
     ) -> Result<Self, RunError> {
         let mut listeners = Self {
             sockets: std::iter::repeat_with(Sockets::default).take(workers).collect(),
-            bound: config::Listen { https: Vec::new(), http: Vec::new(), ..listen.clone() },
+            bound: config::ListenConfig { https: Vec::new(), http: Vec::new(), ..listen.clone() },
         };
         let mut used = Vec::new();
         for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
@@ -90,14 +90,14 @@ impl Listeners {
         let mut bound = handed.first().map(|socket| socket.address);
         for (worker, origin) in allot(self.workers(), handed.len(), group(handed)) {
             let listener = match origin {
-                Origin::Inherited(number) => handed.get(number).map(adopted).transpose()?,
-                Origin::Fresh => fresh(bound.unwrap_or(wanted), handed)?,
+                SocketOrigin::Inherited(number) => handed.get(number).map(adopted).transpose()?,
+                SocketOrigin::Fresh => fresh(bound.unwrap_or(wanted), handed)?,
             };
             let Some(listener) = listener else {
                 warn!(address = %wanted, "this machine has no IPv6; the address is left out");
                 return Ok(None);
             };
-            if origin == Origin::Fresh && wanted.port() != 0 {
+            if origin == SocketOrigin::Fresh && wanted.port() != 0 {
                 // A free port is another one at the next start.
                 manager.keep(&kind.kept_as(wanted), &listener);
             }
@@ -118,7 +118,7 @@ impl Kind {
         }
     }
 
-    fn addresses(self, listen: &mut config::Listen) -> &mut Vec<SocketAddr> {
+    fn addresses(self, listen: &mut config::ListenConfig) -> &mut Vec<SocketAddr> {
         match self {
             Self::Https => &mut listen.https,
             Self::Http => &mut listen.http,
@@ -166,7 +166,7 @@ fn release(left: &[Inherited], used: &[String], manager: &Manager) {
 }
 
 /// How many workers to run.
-pub(super) fn worker_count(worker: &config::Worker) -> Result<usize, RunError> {
+pub(super) fn worker_count(worker: &config::WorkerConfig) -> Result<usize, RunError> {
     match worker.threads {
         0 => own_core_count().map_err(RunError::Spawn),
         threads => Ok(threads),
@@ -266,15 +266,15 @@ mod tests {
         }
     }
 
-    fn listen(https: &str, http: &str) -> config::Listen {
-        config::Listen {
+    fn listen(https: &str, http: &str) -> config::ListenConfig {
+        config::ListenConfig {
             https: vec![https.parse().unwrap()],
             http: vec![http.parse().unwrap()],
             public_https_port: None,
         }
     }
 
-    fn open(listen: &config::Listen, workers: usize, inherited: Vec<Inherited>) -> Listeners {
+    fn open(listen: &config::ListenConfig, workers: usize, inherited: Vec<Inherited>) -> Listeners {
         Listeners::open(listen, workers, inherited, &Manager::none()).unwrap()
     }
 
@@ -303,7 +303,8 @@ mod tests {
             let mut sockets = vec![first];
             sockets.extend((1..handed).map(|_| inherited(address)));
             let waiting: Vec<_> = (0..32).map(|_| TcpStream::connect(address).unwrap()).collect();
-            let wanted = config::Listen { https: vec![address], ..listen("127.0.0.1:0", "127.0.0.1:0") };
+            let wanted =
+                config::ListenConfig { https: vec![address], ..listen("127.0.0.1:0", "127.0.0.1:0") };
             let listeners = open(&wanted, workers, sockets);
             let all: Vec<_> = listeners.into_sockets().into_iter().flat_map(|worker| worker.https).collect();
             assert_eq!(all.len(), workers.max(handed));

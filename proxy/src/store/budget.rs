@@ -107,7 +107,8 @@ mod tests {
     #[tokio::test]
     async fn instances_together_never_pass_an_hours_budget() {
         let faults = Faults::new(FaultPlan::parse("seed=9,stale=2s,conflict=10").unwrap());
-        let store = Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::Store::default(), faults);
+        let store =
+            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
         tables::create(&store).await.unwrap();
         let budget = Budget { kind: "orders", scope: "account", per_hour: 5 };
         let now = SystemTime::now();

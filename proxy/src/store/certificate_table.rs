@@ -20,12 +20,12 @@ pub use account::{Account, find_account, put_account, share_account_key};
 pub(crate) use challenge::challenge_for_tests;
 pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};
 pub use commit::{Commit, commit};
-pub use contents::{Contents, ContentsError, Version};
-pub use document::Metadata;
+pub use contents::{ContentsError, ItemContents, Version};
+pub use document::CertificateMetadata;
 pub use keys::IssuerKey;
-pub use lock::{Lock, Taking};
-pub use read::{CHAINS, ItemKind, Part, Shelf, Stored, read, read_chains};
-pub use record::{Due, Record, SHARDS, due, forget, put_failure, put_record, shard};
+pub use lock::{Lock, LockOutcome};
+pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, read, read_chains};
+pub use record::{Due, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard};
 
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{
-    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, faulty::FaultyClient, metrics::Meter,
-    retry::RetryConflicts,
+    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, fault_injection::FaultyClient,
+    metrics::Meter, retry::RetryConflicts,
 };
-use crate::{aws::over_the_network, config::Endpoint, instance::Source};
+use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
 
 /// What lives as long as the last clone of a [`Store`].
 pub(super) struct Keep {
@@ -44,8 +44,8 @@ impl Store {
     ///
     /// `GATEHOUSE_STORE_FAULTS` in the environment injects faults: a seam for tests, which says so in the log.
     pub async fn connect(
-        config: &crate::config::Store,
-        instance: &Source,
+        config: &crate::config::StoreConfig,
+        instance: &IdentitySource,
         state_directory: &Path,
     ) -> Result<Self, ConnectError> {
         let faults = FaultPlan::from_environment()?;
@@ -76,17 +76,17 @@ impl Store {
 
     /// A store on `engine`; several on clones of one engine are instances of one fleet. Call it on the control runtime.
     #[must_use]
-    pub fn on(engine: Engine, config: &crate::config::Store) -> Self {
+    pub fn on(engine: Engine, config: &crate::config::StoreConfig) -> Self {
         Self::in_process(engine, config, None)
     }
 
     /// As [`Store::on`], with `faults` between.
     #[must_use]
-    pub fn on_faulty(engine: Engine, config: &crate::config::Store, faults: Arc<Faults>) -> Self {
+    pub fn on_faulty(engine: Engine, config: &crate::config::StoreConfig, faults: Arc<Faults>) -> Self {
         Self::in_process(engine, config, Some(faults))
     }
 
-    fn in_process(engine: Engine, config: &crate::config::Store, faults: Option<Arc<Faults>>) -> Self {
+    fn in_process(engine: Engine, config: &crate::config::StoreConfig, faults: Option<Arc<Faults>>) -> Self {
         let builder = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("local"))
@@ -101,7 +101,7 @@ impl Store {
     fn over(
         builder: Builder,
         http: SharedHttpClient,
-        config: &crate::config::Store,
+        config: &crate::config::StoreConfig,
         faults: Option<Arc<Faults>>,
         sweeper: Option<JoinHandle<()>>,
     ) -> Self {
@@ -128,7 +128,7 @@ impl Drop for Keep {
     }
 }
 
-fn loader(config: &crate::config::Store) -> aws_config::ConfigLoader {
+fn loader(config: &crate::config::StoreConfig) -> aws_config::ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(timeouts(config))
 }
 
@@ -136,8 +136,8 @@ fn loader(config: &crate::config::Store) -> aws_config::ConfigLoader {
 /// What speaks TLS (a VPC endpoint) wants the real ones.
 async fn elsewhere(
     url: &str,
-    config: &crate::config::Store,
-    instance: &Source,
+    config: &crate::config::StoreConfig,
+    instance: &IdentitySource,
 ) -> Result<SdkConfig, ConnectError> {
     let loader = loader(config).endpoint_url(url);
     if url.starts_with("https://") || std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
@@ -158,7 +158,7 @@ fn retries() -> RetryConfig {
 }
 
 /// One attempt may take half of the whole, so that a lost packet leaves time for another.
-fn timeouts(config: &crate::config::Store) -> TimeoutConfig {
+fn timeouts(config: &crate::config::StoreConfig) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(*config.timeout / 2)
         .operation_attempt_timeout(*config.timeout / 2)
@@ -202,11 +202,12 @@ mod tests {
 
     #[tokio::test]
     async fn another_endpoint_is_spoken_to_over_the_network_also_with_faults_between() {
-        let config = crate::config::Store { endpoint: Endpoint::Url(serve().await), ..Default::default() };
-        let store = Store::connect(&config, &Source::Off, Path::new("unused")).await.unwrap();
+        let config =
+            crate::config::StoreConfig { endpoint: Endpoint::Url(serve().await), ..Default::default() };
+        let store = Store::connect(&config, &IdentitySource::Off, Path::new("unused")).await.unwrap();
         tables::create(&store).await.unwrap();
         let Endpoint::Url(url) = &config.endpoint else { panic!("a URL was given") };
-        let sdk = elsewhere(url, &config, &Source::Off).await.unwrap();
+        let sdk = elsewhere(url, &config, &IdentitySource::Off).await.unwrap();
         let faults = Faults::new(FaultPlan::parse("stale=1h,seed=2,unprocessed=500").unwrap());
         let lagging = Store::over(Builder::from(&sdk), over_the_network(), &config, Some(faults), None);
         let table = &config.state_table;
@@ -223,11 +224,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_nobody_listens_at_is_unavailable() {
-        let config = crate::config::Store {
+        let config = crate::config::StoreConfig {
             endpoint: Endpoint::Url("http://127.0.0.1:9".to_owned()),
             ..Default::default()
         };
-        let store = Store::connect(&config, &Source::Off, Path::new("unused")).await.unwrap();
+        let store = Store::connect(&config, &IdentitySource::Off, Path::new("unused")).await.unwrap();
         let error = store.client().describe_table().table_name("any").send().await.unwrap_err();
         assert!(crate::store::StoreError::from(error).is_unavailable());
     }

@@ -1,6 +1,6 @@
 //! The domains table: finding, writing, listing entries, and the feed of their changes.
 //! Not here: what an entry permits, and how changes are decided (`domains`).
-//! Invariants: writes name only attributes of the [`Record`], so `labels`, `settings`, `checks` and what comes later stay as they are
+//! Invariants: writes name only attributes of the [`DomainRecord`], so `labels`, `settings`, `checks` and what comes later stay as they are
 //! (`a_write_leaves_what_it_does_not_know`); a write replaces exactly the version it was decided on.
 
 mod record;
@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeysAndAttributes},
 };
 
-pub use record::{DEFAULT_TENANT, Record, SHARDS, Shard, Status};
+pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 
 use super::{Store, StoreError, instant::Micros};
@@ -23,7 +23,7 @@ use crate::name::Pattern;
 type Item = HashMap<String, AttributeValue>;
 
 /// The entries of `patterns` that are there, read consistently in one call; at most 100.
-pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<Record>, StoreError> {
+pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecord>, StoreError> {
     let table = &store.tables().domains;
     let keys = patterns.iter().map(key).collect();
     let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
@@ -37,7 +37,7 @@ pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<Record>, St
         let answer = store.client().batch_get_item().set_request_items(wanted.take()).send().await?;
         let items = answer.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default();
         for item in &items {
-            found.push(Record::read(item)?);
+            found.push(DomainRecord::read(item)?);
         }
         wanted = answer.unprocessed_keys.filter(|rest| !rest.is_empty());
         if wanted.is_none() {
@@ -48,15 +48,15 @@ pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<Record>, St
 }
 
 /// The entry of `pattern`, read consistently.
-pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<Record>, StoreError> {
+pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord>, StoreError> {
     let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
     let answer = get.set_key(Some(key(pattern))).send().await?;
-    answer.item.as_ref().map(Record::read).transpose()
+    answer.item.as_ref().map(DomainRecord::read).transpose()
 }
 
 /// Writes `record` in the place of the entry of version `replaced` (0: of none, or of one made by hand that says none).
 /// [`StoreError::Conflict`] when another version is there.
-pub async fn put(store: &Store, record: &Record, replaced: u64) -> Result<(), StoreError> {
+pub async fn put(store: &Store, record: &DomainRecord, replaced: u64) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
     let update = update.set_key(Some(key(&record.pattern)));
     written(update, record, replaced).send().await?;
@@ -64,7 +64,7 @@ pub async fn put(store: &Store, record: &Record, replaced: u64) -> Result<(), St
 }
 
 /// Every name in an expression stands behind `#`: `domain`, `status` and more are reserved words of the API.
-fn written(update: UpdateItemFluentBuilder, record: &Record, replaced: u64) -> UpdateItemFluentBuilder {
+fn written(update: UpdateItemFluentBuilder, record: &DomainRecord, replaced: u64) -> UpdateItemFluentBuilder {
     let mut update = update;
     let (mut set, mut remove) = (Vec::new(), Vec::new());
     for (name, value) in record.attributes() {
@@ -85,7 +85,7 @@ fn written(update: UpdateItemFluentBuilder, record: &Record, replaced: u64) -> U
     if replaced != 0 {
         return update.condition_expression("#version = :replaced");
     }
-    // A hand may leave a 0 or a NULL there, which `Record` reads as no version.
+    // A hand may leave a 0 or a NULL there, which `DomainRecord` reads as no version.
     update
         .condition_expression(
             "attribute_not_exists(#version) OR #version = :replaced OR attribute_type(#version, :null)",
@@ -98,7 +98,7 @@ pub async fn read_feed(
     store: &Store,
     shard: Shard,
     after: Micros,
-    mut each: impl FnMut(Result<Record, StoreError>),
+    mut each: impl FnMut(Result<DomainRecord, StoreError>),
 ) -> Result<(), StoreError> {
     let mut pages = store
         .client()
@@ -113,7 +113,7 @@ pub async fn read_feed(
         .into_paginator()
         .send();
     while let Some(page) = pages.next().await {
-        page?.items().iter().for_each(|item| each(Record::read(item)));
+        page?.items().iter().for_each(|item| each(DomainRecord::read(item)));
     }
     Ok(())
 }
@@ -129,11 +129,11 @@ pub enum Whose<'a> {
 
 /// A part of a list.
 #[derive(Debug, Default)]
-pub struct Part {
+pub struct RecordPage {
     /// Entries, without tombstones.
-    pub records: Vec<Record>,
+    pub records: Vec<DomainRecord>,
     /// Items that are no entries, each with its fault.
-    pub misshapen: Vec<StoreError>,
+    pub malformed: Vec<StoreError>,
     /// Behind which entry the next part begins; none when this is the last.
     pub next: Option<Pattern>,
 }
@@ -144,11 +144,11 @@ pub async fn list(
     whose: Whose<'_>,
     after: Option<&Pattern>,
     limit: u16,
-) -> Result<Part, StoreError> {
+) -> Result<RecordPage, StoreError> {
     let (table, limit) = (&store.tables().domains, usize::from(limit));
     // One more than wanted tells whether there is more.
     let page = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-    let mut part = Part::default();
+    let mut part = RecordPage::default();
     match whose {
         Whose::Everybody => {
             let scan = store.client().scan().table_name(table).consistent_read(true);
@@ -184,17 +184,17 @@ pub async fn list(
     Ok(part)
 }
 
-impl Part {
+impl RecordPage {
     fn is_full(&self, limit: usize) -> bool {
         self.next.is_some() || limit == 0
     }
 
     fn take(&mut self, item: &Item, limit: usize) {
-        match Record::read(item) {
-            Ok(record) if record.status == Status::Removed => {}
+        match DomainRecord::read(item) {
+            Ok(record) if record.status == DomainStatus::Removed => {}
             Ok(record) if self.records.len() < limit => self.records.push(record),
             Ok(_) => self.next = self.records.last().map(|last| last.pattern.clone()),
-            Err(fault) if self.misshapen.len() < limit => self.misshapen.push(fault),
+            Err(fault) if self.malformed.len() < limit => self.malformed.push(fault),
             Err(_) => {}
         }
     }

@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn what_its_time_to_live_has_ended_is_swept_and_the_rest_stays() {
         let engine = Engine::in_memory().unwrap();
-        let store = Store::on(engine.clone(), &crate::config::Store::default());
+        let store = Store::on(engine.clone(), &crate::config::StoreConfig::default());
         tables::create(&store).await.unwrap();
         let now = epoch_millis(SystemTime::now()) / 1000;
         for (pk, expires_at) in [("ended", now - 60), ("lasting", now + 60)] {

@@ -156,7 +156,8 @@ mod tests {
 
     async fn store() -> Store {
         let faults = Faults::new(FaultPlan::parse("seed=5,stale=2s,throttle=10,conflict=10").unwrap());
-        let store = Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::Store::default(), faults);
+        let store =
+            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
         tables::create(&store).await.unwrap();
         store
     }

@@ -53,7 +53,7 @@ label! {
     }
 }
 
-/// The store's metrics; counted into nothing until [`Store::measure`].
+/// The store's metrics; counted into nothing until [`Store::register_metrics`].
 #[derive(Clone, Default)]
 pub(super) struct Meter(Arc<OnceLock<Registered>>);
 
@@ -66,7 +66,7 @@ struct Registered {
 
 impl Store {
     /// Counts calls of all clones into `registry` from now on.
-    pub fn measure(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+    pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let registered = Registered {
             calls: Counters::register(
                 registry,
@@ -123,9 +123,9 @@ impl Attempt {
 }
 
 #[derive(Debug)]
-struct Began(Instant);
+struct CallStart(Instant);
 
-impl Storable for Began {
+impl Storable for CallStart {
     type Storer = StoreReplace<Self>;
 }
 
@@ -146,7 +146,7 @@ impl Intercept for Meter {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        bag.interceptor_state().store_put(Began(Instant::now()));
+        bag.interceptor_state().store_put(CallStart(Instant::now()));
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl Intercept for Meter {
         registered.calls.bump(operation);
         registered.attempts.bump(attempt);
         registered.up.set(i64::from(attempt.store_is_up()));
-        if let Some(Began(at)) = bag.load::<Began>() {
+        if let Some(CallStart(at)) = bag.load::<CallStart>() {
             registered.seconds.observe(operation, at.elapsed().as_secs_f64());
         }
         Ok(())
@@ -193,9 +193,9 @@ mod tests {
 
     #[tokio::test]
     async fn calls_are_counted_by_operation() {
-        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
         let registry = Registry::new();
-        store.measure(&registry).unwrap();
+        store.register_metrics(&registry).unwrap();
         tables::create(&store).await.unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [

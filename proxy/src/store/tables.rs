@@ -87,7 +87,7 @@ pub async fn check(store: &Store) -> Vec<(String, Result<(), TablesError>)> {
     checked
 }
 
-async fn check_one(store: &Store, name: &str, shape: &Shape) -> Result<(), TablesError> {
+async fn check_one(store: &Store, name: &str, shape: &TableShape) -> Result<(), TablesError> {
     let table = name.to_owned();
     match describe(store, name).await {
         Ok(Some(description)) => shape.verify(name, &description),
@@ -106,7 +106,7 @@ async fn describe(store: &Store, name: &str) -> Result<Option<TableDescription>,
     }
 }
 
-async fn make(store: &Store, name: &str, shape: &Shape) -> Result<(), StoreError> {
+async fn make(store: &Store, name: &str, shape: &TableShape) -> Result<(), StoreError> {
     let made = store
         .client()
         .create_table()
@@ -151,7 +151,7 @@ fn is_active(table: &TableDescription) -> bool {
         && indexes.all(|index| index.index_status().is_none_or(|status| *status == IndexStatus::Active))
 }
 
-async fn expire_by(store: &Store, name: &str, shape: &Shape) -> Result<(), TablesError> {
+async fn expire_by(store: &Store, name: &str, shape: &TableShape) -> Result<(), TablesError> {
     let Some(attribute) = shape.expires_by else { return Ok(()) };
     let in_table = |source| TablesError::Store { table: name.to_owned(), source };
     match expiring_by(store, name).await.map_err(in_table)? {
@@ -184,7 +184,7 @@ async fn set_expiry(store: &Store, name: &str, attribute: &str) -> Result<(), St
 }
 
 /// What a table looks like.
-struct Shape {
+struct TableShape {
     key: Key,
     indexes: &'static [Index],
     expires_by: Option<&'static str>,
@@ -203,10 +203,10 @@ struct Index {
 }
 
 /// Caddy's: no index, no time to live, no other key family.
-const CERTIFICATES: Shape =
-    Shape { key: Key { hash: "PrimaryKey", range: None }, indexes: &[], expires_by: None };
+const CERTIFICATES: TableShape =
+    TableShape { key: Key { hash: "PrimaryKey", range: None }, indexes: &[], expires_by: None };
 
-const DOMAINS: Shape = Shape {
+const DOMAINS: TableShape = TableShape {
     key: Key { hash: "domain", range: None },
     indexes: &[
         Index {
@@ -223,7 +223,7 @@ const DOMAINS: Shape = Shape {
     expires_by: Some("expires_at"),
 };
 
-const STATE: Shape = Shape {
+const STATE: TableShape = TableShape {
     key: Key { hash: "pk", range: Some("sk") },
     indexes: &[Index { name: "due", key: Key { hash: "due", range: Some("due_at") }, included: &[] }],
     expires_by: Some("expires_at"),
@@ -248,7 +248,7 @@ impl Key {
     }
 }
 
-impl Shape {
+impl TableShape {
     fn attributes(&self) -> Result<Vec<AttributeDefinition>, StoreError> {
         let keys = std::iter::once(&self.key).chain(self.indexes.iter().map(|index| &index.key));
         let mut names: Vec<_> = keys.flat_map(Key::names).collect();
@@ -361,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn tables_are_made_once_and_found_as_made() {
-        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
         create(&store).await.unwrap();
         create(&store).await.unwrap();
         for (name, indexes) in
@@ -381,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_table_that_forgets_by_another_attribute_is_named() {
-        let config = crate::config::Store::default();
+        let config = crate::config::StoreConfig::default();
         let store = Store::on(Engine::in_memory().unwrap(), &config);
         make(&store, &config.certificates_table, &CERTIFICATES).await.unwrap();
         make(&store, &config.domains_table, &DOMAINS).await.unwrap();
@@ -393,7 +393,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_table_of_the_same_name_is_named_with_its_difference() {
-        let mut config = crate::config::Store::default();
+        let mut config = crate::config::StoreConfig::default();
         let engine = Engine::in_memory().unwrap();
         create(&Store::on(engine.clone(), &config)).await.unwrap();
         for (domains, state, words) in [

@@ -27,7 +27,7 @@ impl fmt::Display for RequestId {
 
 /// What is said of a request.
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub struct AccessEntry<'a> {
     /// Its number.
     pub id: RequestId,
     /// When its head was read.
@@ -70,7 +70,7 @@ struct Writer {
 
 /// Whether entries are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum AccessLogging {
     /// They are.
     Yes,
     /// They are not.
@@ -91,14 +91,14 @@ impl AccessLog {
     }
 
     /// Writes entries from now on, or none.
-    pub fn want(&self, wanted: Wanted) {
+    pub fn want(&self, wanted: AccessLogging) {
         if let Some(writer) = &self.0 {
-            writer.wanted.store(wanted == Wanted::Yes, Ordering::Relaxed);
+            writer.wanted.store(wanted == AccessLogging::Yes, Ordering::Relaxed);
         }
     }
 
     /// Queues the line; when the writer lags behind, the line is dropped and counted.
-    pub fn record(&self, entry: &Entry<'_>) {
+    pub fn record(&self, entry: &AccessEntry<'_>) {
         let Some(writer) = self.0.as_deref().filter(|writer| writer.wanted.load(Ordering::Relaxed)) else {
             return;
         };
@@ -110,7 +110,7 @@ impl AccessLog {
     }
 }
 
-impl Entry<'_> {
+impl AccessEntry<'_> {
     fn text(&self) -> String {
         let mut line = format!(
             "{at} request {client} \"{method} {scheme}://{server_name}{path} {protocol}\" {status} {outcome} id={id} received={received} sent={sent} seconds={seconds:.6}",
@@ -187,8 +187,8 @@ mod tests {
     use super::*;
     use crate::telemetry::lines::tests::Kept;
 
-    fn entry<'a>(method: &'a str, path: &'a str) -> Entry<'a> {
-        Entry {
+    fn entry<'a>(method: &'a str, path: &'a str) -> AccessEntry<'a> {
+        AccessEntry {
             id: RequestId(0xab),
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_487_294_123),
             client: "[2001:db8::1]:5123".parse().unwrap(),
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    fn recorded(format: LogFormat, entry: &Entry<'_>) -> String {
+    fn recorded(format: LogFormat, entry: &AccessEntry<'_>) -> String {
         let kept = Kept::default();
         let lines = Lines::start(kept.clone()).unwrap();
         AccessLog::start(lines.clone(), format).record(entry);

@@ -14,11 +14,11 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Where finished lines go; cheap to clone.
 #[derive(Clone)]
 pub struct Lines {
-    queue: SyncSender<Message>,
+    queue: SyncSender<LogMessage>,
     dropped: IntCounter,
 }
 
-enum Message {
+enum LogMessage {
     Line(Vec<u8>),
     /// Answered by closing, once all before it is written.
     Flush(SyncSender<()>),
@@ -41,7 +41,7 @@ impl Lines {
 
     /// Queues `line`, which ends in its newline, or drops it.
     pub fn push(&self, line: Vec<u8>) {
-        if self.queue.try_send(Message::Line(line)).is_err() {
+        if self.queue.try_send(LogMessage::Line(line)).is_err() {
             self.dropped.inc();
         }
     }
@@ -50,7 +50,7 @@ impl Lines {
     pub fn flush(&self, limit: Duration) {
         let until = Instant::now() + limit;
         let (done, finished) = sync_channel(0);
-        let mut message = Message::Flush(done);
+        let mut message = LogMessage::Flush(done);
         while Instant::now() < until {
             match self.queue.try_send(message) {
                 Ok(()) => {
@@ -87,15 +87,15 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 /// Writes what is there in one call, then waits for more.
-fn write(queue: &Receiver<Message>, mut out: impl Write) {
+fn write(queue: &Receiver<LogMessage>, mut out: impl Write) {
     let mut batch = Vec::with_capacity(BATCH);
     while let Ok(first) = queue.recv() {
         let mut waiting = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
-                Message::Flush(done) => waiting.push(done),
+                LogMessage::Line(line) => batch.extend_from_slice(&line),
+                LogMessage::Flush(done) => waiting.push(done),
             }
             next = if batch.len() < BATCH { queue.try_recv().ok() } else { None };
         }

@@ -6,7 +6,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::lines::Lines;
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
 /// Why tracing could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum LogsError {
 pub(super) type Refilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
 /// Sends events of the whole process to `lines`.
-pub(super) fn install(log: &Log, lines: &Lines) -> Result<Refilter, LogsError> {
+pub(super) fn install(log: &LogConfig, lines: &Lines) -> Result<Refilter, LogsError> {
     let events = fmt().with_env_filter(filter(log)?).with_writer(lines.clone());
     Ok(match log.format {
         LogFormat::Text => {
@@ -48,7 +48,7 @@ pub(super) fn install(log: &Log, lines: &Lines) -> Result<Refilter, LogsError> {
 }
 
 /// The filter that `log` asks for.
-pub(super) fn filter(log: &Log) -> Result<EnvFilter, LogsError> {
+pub(super) fn filter(log: &LogConfig) -> Result<EnvFilter, LogsError> {
     EnvFilter::try_new(&log.filter).map_err(|source| LogsError::Filter { value: log.filter.clone(), source })
 }
 
@@ -80,11 +80,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Store as Settings,
+        config::StoreConfig as Settings,
         name::ServerName,
         store::{
             Engine, Store,
-            certificate_table::{self, Commit, IssuerKey, Metadata, Record},
+            certificate_table::{self, CertificateMetadata, Commit, IssuerKey, OrderRecord},
             tables,
         },
     };
@@ -115,18 +115,19 @@ mod tests {
             issuer: &issuer,
             chain: b"chain",
             key: KEY.as_bytes(),
-            metadata: &Metadata::default(),
+            metadata: &CertificateMetadata::default(),
             replaced: None,
-            record: &Record::new(&site),
+            record: &OrderRecord::new(&site),
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();
         certificate_table::share_account_key(&store, &issuer, "a@example.com", KEY.as_bytes(), now)
             .await
             .unwrap();
-        let shelf = certificate_table::read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
+        let stored_certificates =
+            certificate_table::read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
         let account = certificate_table::find_account(&store, &issuer, "a@example.com").await.unwrap();
-        tracing::trace!(?shelf, ?account, "what was read");
+        tracing::trace!(?stored_certificates, ?account, "what was read");
     }
 
     #[tokio::test]
@@ -136,7 +137,7 @@ mod tests {
         {
             let written = Written::default();
             let writer = written.clone();
-            let log = Log { filter: filter.to_owned(), ..Log::default() };
+            let log = LogConfig { filter: filter.to_owned(), ..LogConfig::default() };
             let events =
                 fmt().with_env_filter(super::filter(&log).unwrap()).with_writer(move || writer.clone());
             let guard = tracing::subscriber::set_default(events.finish().with(without_bodies()));

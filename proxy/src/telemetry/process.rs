@@ -22,16 +22,16 @@ pub fn measure(registry: &Registry) -> Result<(), prometheus::Error> {
         super::metrics::gauge(registry, "process_start_time_seconds", "Start, seconds since the epoch.")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     started.set(i64::try_from(now).unwrap_or(i64::MAX));
-    registry.register(Box::new(Held::new()?))
+    registry.register(Box::new(ProcessCollector::new()?))
 }
 
 /// Read from /proc when asked.
-struct Held {
+struct ProcessCollector {
     memory: IntGauge,
     descriptors: IntGauge,
 }
 
-impl Held {
+impl ProcessCollector {
     fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
             memory: IntGauge::new("process_resident_memory_bytes", "Resident memory.")?,
@@ -40,7 +40,7 @@ impl Held {
     }
 }
 
-impl Collector for Held {
+impl Collector for ProcessCollector {
     fn desc(&self) -> Vec<&Desc> {
         [self.memory.desc(), self.descriptors.desc()].concat()
     }

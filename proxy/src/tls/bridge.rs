@@ -14,7 +14,7 @@ use std::{
 use hyper::rt::ReadBufCursor;
 use rustls::Connection;
 
-use super::farewell::farewell;
+use super::lingering_close::lingering_close;
 use crate::transport::{Chunk, Outgoing, Stream};
 
 /// Plaintext over TLS over a transport stream, on the server's and the client's side.
@@ -49,7 +49,7 @@ impl<S: Stream> TlsStream<S> {
         let shaken = tokio::time::timeout(limit, self.exchange_flights()).await;
         let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         if shaken.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
-            farewell(&mut self.stream).await;
+            lingering_close(&mut self.stream).await;
         }
         shaken
     }
@@ -117,7 +117,7 @@ impl<S: Stream> TlsStream<S> {
 
     fn encrypted_to_queue(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
-            self.tls.write_tls(&mut Outlet(&mut self.stream))?;
+            self.tls.write_tls(&mut TransportWriter(&mut self.stream))?;
         }
         Ok(())
     }
@@ -190,9 +190,9 @@ impl<S: Stream> hyper::rt::Write for TlsStream<S> {
 }
 
 /// A stream as rustls writes to it.
-struct Outlet<'a, S>(&'a mut S);
+struct TransportWriter<'a, S>(&'a mut S);
 
-impl<S: Stream> Write for Outlet<'_, S> {
+impl<S: Stream> Write for TransportWriter<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(self.0.write(&[IoSlice::new(bytes)]))
     }

@@ -7,7 +7,7 @@ use rustls::{
     server::{Accepted, Acceptor, ClientHello},
 };
 
-use super::{HandshakeEnd, bridge::TlsStream, farewell::farewell};
+use super::{HandshakeEnd, bridge::TlsStream, lingering_close::lingering_close};
 use crate::{
     name::ServerName,
     transport::{Chunk, Stream},
@@ -15,7 +15,7 @@ use crate::{
 
 /// What a ClientHello asks for, copied out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
+pub struct HelloFacts {
     /// The name; absent when the client sent none, or none a certificate could be had for (RFC 6066 §3).
     pub server_name: Option<ServerName>,
     /// Whether this is a tls-alpn-01 validation (RFC 8737 §3: its ALPN list holds `acme-tls/1` and nothing else).
@@ -43,12 +43,12 @@ pub enum Alert {
 pub async fn read_hello<S: Stream>(
     mut stream: S,
     limit: Duration,
-) -> Result<(Hello, Pending<S>), HandshakeEnd> {
+) -> Result<(HelloFacts, Pending<S>), HandshakeEnd> {
     let mut acceptor = Acceptor::default();
     let read = tokio::time::timeout(limit, read_into(&mut stream, &mut acceptor)).await;
     match read.map_err(|_| HandshakeEnd::HelloTimeout)? {
         Ok((accepted, undigested)) => {
-            let hello = Hello::of(&accepted.client_hello());
+            let hello = HelloFacts::of(&accepted.client_hello());
             Ok((hello, Pending { stream, accepted, undigested }))
         }
         Err(end) => {
@@ -92,7 +92,7 @@ impl<S: Stream> Pending<S> {
     }
 }
 
-impl Hello {
+impl HelloFacts {
     fn of(hello: &ClientHello<'_>) -> Self {
         let mut protocols = hello.alpn().into_iter().flatten();
         let acme_challenge = protocols.next() == Some(ACME_TLS) && protocols.next().is_none();
@@ -153,7 +153,7 @@ fn speaks_http(bytes: &[u8]) -> bool {
 
 async fn say_and_close<S: Stream>(mut stream: S, answer: &[u8]) {
     stream.send(Chunk::copy_of(answer));
-    farewell(&mut stream).await;
+    lingering_close(&mut stream).await;
 }
 
 const ACME_TLS: &[u8] = b"acme-tls/1";

@@ -106,13 +106,13 @@ impl Drop for Chunk {
 
 /// A worker's free buffers, and how many of its buffers are not.
 #[derive(Debug)]
-struct Pool {
+struct ChunkPool {
     free: Vec<Vec<u8>>,
     lent: usize,
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: Vec::new(), lent: 0 }) };
+    static POOL: RefCell<ChunkPool> = const { RefCell::new(ChunkPool { free: Vec::new(), lent: 0 }) };
 }
 
 /// Free buffers a worker keeps; 4 MiB.

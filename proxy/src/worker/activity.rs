@@ -11,20 +11,20 @@ use std::{
 
 /// Shared by a connection's stream, its service and its watchdog.
 #[derive(Debug, Clone)]
-pub(super) struct Activity(Rc<Inner>);
+pub(super) struct Activity(Rc<ActivityInner>);
 
 #[derive(Debug)]
-struct Inner {
-    state: Cell<State>,
+struct ActivityInner {
+    state: Cell<ActivityState>,
     served: Cell<bool>,
     closing: Cell<bool>,
     cut: Cell<bool>,
-    limits: Limits,
+    limits: IdleLimits,
 }
 
 /// How long a connection may be without a request, and how long a head may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct IdleLimits {
     pub(super) idle: Duration,
     /// None in HTTP/2: what comes in may be a frame of any kind (a window's update after the last answer, a ping), so a
     /// connection that sends without a request is as good as idle.
@@ -33,13 +33,13 @@ pub(super) struct Limits {
 
 /// What a connection does while it has no request in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pastime {
+pub(super) enum IdleKind {
     Idle,
     Head,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ActivityState {
     Idle { since: Instant },
     Head { since: Instant },
     Busy { requests: usize },
@@ -50,16 +50,16 @@ enum State {
 pub(super) struct InProgress(Activity);
 
 impl Activity {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
-        let state = Cell::new(State::Idle { since: now });
+    pub(super) fn new(limits: IdleLimits, now: Instant) -> Self {
+        let state = Cell::new(ActivityState::Idle { since: now });
         let (served, closing, cut) = (Cell::new(false), Cell::new(false), Cell::new(false));
-        Self(Rc::new(Inner { state, served, closing, cut, limits }))
+        Self(Rc::new(ActivityInner { state, served, closing, cut, limits }))
     }
 
     /// Bytes came in.
     pub(super) fn received(&self, now: Instant) {
-        if let (State::Idle { .. }, Some(_)) = (self.0.state.get(), self.0.limits.head) {
-            self.0.state.set(State::Head { since: now });
+        if let (ActivityState::Idle { .. }, Some(_)) = (self.0.state.get(), self.0.limits.head) {
+            self.0.state.set(ActivityState::Head { since: now });
         }
     }
 
@@ -67,16 +67,20 @@ impl Activity {
     pub(super) fn begin(&self) -> InProgress {
         self.0.served.set(true);
         self.0.state.set(match self.0.state.get() {
-            State::Busy { requests } => State::Busy { requests: requests + 1 },
-            State::Idle { .. } | State::Head { .. } => State::Busy { requests: 1 },
+            ActivityState::Busy { requests } => ActivityState::Busy { requests: requests + 1 },
+            ActivityState::Idle { .. } | ActivityState::Head { .. } => ActivityState::Busy { requests: 1 },
         });
         InProgress(self.clone())
     }
 
     fn end(&self, now: Instant) {
         self.0.state.set(match self.0.state.get() {
-            State::Busy { requests } if requests > 1 => State::Busy { requests: requests - 1 },
-            State::Busy { .. } | State::Idle { .. } | State::Head { .. } => State::Idle { since: now },
+            ActivityState::Busy { requests } if requests > 1 => {
+                ActivityState::Busy { requests: requests - 1 }
+            }
+            ActivityState::Busy { .. } | ActivityState::Idle { .. } | ActivityState::Head { .. } => {
+                ActivityState::Idle { since: now }
+            }
         });
     }
 
@@ -93,26 +97,26 @@ impl Activity {
     /// When the connection's time is up, as things stand; a request in progress has limits of its own.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.0.state.get() {
-            State::Idle { since } => Some(since + self.0.limits.idle),
-            State::Head { since } => self.0.limits.head.map(|limit| since + limit),
-            State::Busy { .. } => None,
+            ActivityState::Idle { since } => Some(since + self.0.limits.idle),
+            ActivityState::Head { since } => self.0.limits.head.map(|limit| since + limit),
+            ActivityState::Busy { .. } => None,
         }
     }
 
     /// What it has done for too long.
-    pub(super) fn overdue(&self, now: Instant) -> Option<Pastime> {
+    pub(super) fn overdue(&self, now: Instant) -> Option<IdleKind> {
         self.deadline().filter(|deadline| now >= *deadline)?;
         match self.0.state.get() {
-            State::Idle { .. } => Some(Pastime::Idle),
-            State::Head { .. } => Some(Pastime::Head),
-            State::Busy { .. } => None,
+            ActivityState::Idle { .. } => Some(IdleKind::Idle),
+            ActivityState::Head { .. } => Some(IdleKind::Head),
+            ActivityState::Busy { .. } => None,
         }
     }
 
     /// Its last answer is still being read: idle begins anew.
     pub(super) fn still_sending(&self, now: Instant) {
-        if let State::Idle { .. } = self.0.state.get() {
-            self.0.state.set(State::Idle { since: now });
+        if let ActivityState::Idle { .. } = self.0.state.get() {
+            self.0.state.set(ActivityState::Idle { since: now });
         }
     }
 
@@ -158,7 +162,7 @@ mod tests {
     async fn idle_and_head_have_their_own_limits_and_a_request_has_none() {
         let start = now();
         let head = Duration::from_secs(10);
-        let limits = Limits { idle: Duration::from_mins(1), head: Some(head) };
+        let limits = IdleLimits { idle: Duration::from_mins(1), head: Some(head) };
         let activity = Activity::new(limits, start);
         assert_eq!(activity.deadline(), Some(start + limits.idle));
         let first_byte = start + Duration::from_secs(5);
@@ -179,9 +183,9 @@ mod tests {
     #[tokio::test]
     async fn frames_between_requests_do_not_hurry_an_http2_connection() {
         let (start, idle) = (now(), Duration::from_mins(1));
-        let activity = Activity::new(Limits { idle, head: None }, start);
+        let activity = Activity::new(IdleLimits { idle, head: None }, start);
         activity.received(start + Duration::from_secs(1));
         assert_eq!(activity.deadline(), Some(start + idle));
-        assert_eq!(activity.overdue(start + idle), Some(Pastime::Idle));
+        assert_eq!(activity.overdue(start + idle), Some(IdleKind::Idle));
     }
 }

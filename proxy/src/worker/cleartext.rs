@@ -4,11 +4,11 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use super::{
     activity::now,
-    http::{self, Terms, Version},
+    http::{self, ConnectionContext, Version},
     thread::Worker,
 };
 use crate::{
-    forward::Arrival,
+    forward::Downstream,
     transport::{HyperIo, Transport},
 };
 
@@ -16,9 +16,9 @@ use crate::{
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
     let Ok(place) = worker.shared.connections.admit(peer.ip()) else { return };
     let shared = Arc::clone(&worker.shared);
-    let limits = shared.limits.kept();
-    let (arrival, buffers) = (Rc::new(Arrival { peer, server_name: None }), Rc::clone(&worker.buffers));
-    let terms = Terms {
+    let limits = shared.limits.load_full();
+    let (downstream, buffers) = (Rc::new(Downstream { peer, server_name: None }), Rc::clone(&worker.buffers));
+    let terms = ConnectionContext {
         version: Version::Http1,
         limits: &limits,
         phase: shared.phase.clone(),
@@ -27,8 +27,8 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         source: place.source(),
     };
     let answer = move |request| {
-        let (forwarder, arrival) = (worker.forwarder.clone(), Rc::clone(&arrival));
-        async move { forwarder.serve_http(request, &arrival, now()).await }
+        let (forwarder, downstream) = (worker.forwarder.clone(), Rc::clone(&downstream));
+        async move { forwarder.serve_http(request, &downstream, now()).await }
     };
     http::serve(HyperIo::new(stream), terms, answer).await;
 }

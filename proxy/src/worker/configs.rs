@@ -21,11 +21,11 @@ pub(super) struct Configs(RefCell<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    by_name: HashMap<ServerName, Entry>,
+    by_name: HashMap<ServerName, ConfigEntry>,
     order: VecDeque<ServerName>,
 }
 
-struct Entry {
+struct ConfigEntry {
     slot: Arc<Slot>,
     certificate: Arc<Certificate>,
     config: Arc<ServerConfig>,
@@ -50,14 +50,14 @@ impl Configs {
     ) -> Option<Arc<ServerConfig>> {
         let certificate = slot.current(now)?;
         let config = configs.serving(Arc::clone(&certificate.key)).ok()?;
-        let entry = Entry { slot, certificate, config: Arc::clone(&config) };
+        let entry = ConfigEntry { slot, certificate, config: Arc::clone(&config) };
         self.0.borrow_mut().keep(name, entry);
         Some(config)
     }
 }
 
 impl Entries {
-    fn keep(&mut self, name: &ServerName, entry: Entry) {
+    fn keep(&mut self, name: &ServerName, entry: ConfigEntry) {
         if self.by_name.insert(name.clone(), entry).is_none() {
             self.order.push_back(name.clone());
         }

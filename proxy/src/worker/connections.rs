@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::keyed_counts::{KeyedCounts, Slot, network};
+use crate::keyed_counts::{CountSlot, KeyedCounts, network};
 
 /// Counts of open connections, shared by all workers without a lock; sources are IPv4 /32, IPv6 /64.
 #[derive(Clone)]
@@ -37,28 +37,28 @@ pub enum Shedding {
 
 /// Why a connection is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum ConnectionsFull {
     Total,
     Source,
 }
 
 /// One open connection; dropping it makes room.
-pub(super) struct Place(Source);
+pub(super) struct ConnectionPermit(ConnectionSource);
 
 /// Where an open connection comes from.
 #[derive(Clone)]
-pub(super) struct Source {
+pub(super) struct ConnectionSource {
     counts: Arc<Counts>,
-    slot: Slot,
+    slot: CountSlot,
 }
 
-impl Place {
-    pub(super) fn source(&self) -> Source {
+impl ConnectionPermit {
+    pub(super) fn source(&self) -> ConnectionSource {
         self.0.clone()
     }
 }
 
-impl Source {
+impl ConnectionSource {
     /// How many connections it has open.
     pub(super) fn connections(&self) -> usize {
         self.counts.sources.get(self.slot)
@@ -91,7 +91,7 @@ impl Connections {
     }
 
     /// Whether memory is too short for another connection of this source.
-    pub(super) fn sheds(&self, place: &Place) -> bool {
+    pub(super) fn sheds(&self, place: &ConnectionPermit) -> bool {
         let shedding = self.0.shedding.load(Ordering::Relaxed);
         if shedding == Shedding::None as u8 {
             return false;
@@ -106,27 +106,27 @@ impl Connections {
         self.0.total.load(Ordering::Relaxed)
     }
 
-    pub(super) fn admit(&self, peer: IpAddr) -> Result<Place, Full> {
+    pub(super) fn admit(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
         let counts = &self.0;
         let slot = counts.sources.slot(&network(peer));
         // The place exists from here on, so that its drop undoes both counts whatever is found.
-        let place = Place(Source { counts: Arc::clone(counts), slot });
+        let place = ConnectionPermit(ConnectionSource { counts: Arc::clone(counts), slot });
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
         let of_source = counts.sources.add(slot);
         if of_source == 0 {
             counts.active.fetch_add(1, Ordering::Relaxed);
         }
         match () {
-            () if total >= counts.limit.load(Ordering::Relaxed) => Err(Full::Total),
-            () if of_source >= counts.source_limit.load(Ordering::Relaxed) => Err(Full::Source),
+            () if total >= counts.limit.load(Ordering::Relaxed) => Err(ConnectionsFull::Total),
+            () if of_source >= counts.source_limit.load(Ordering::Relaxed) => Err(ConnectionsFull::Source),
             () => Ok(place),
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let Self(Source { counts, slot }) = self;
+        let Self(ConnectionSource { counts, slot }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
         if counts.sources.remove(*slot) == 0 {
             counts.active.fetch_sub(1, Ordering::Relaxed);
@@ -165,13 +165,17 @@ mod tests {
         let neighbour: IpAddr = "2001:db8::ffff:2".parse().unwrap();
         let first = connections.admit(near).ok().unwrap();
         let _second = connections.admit(neighbour).ok().unwrap();
-        assert_eq!(connections.admit(near).err(), Some(Full::Source), "one /64 is one source");
+        assert_eq!(connections.admit(near).err(), Some(ConnectionsFull::Source), "one /64 is one source");
         let _third = connections.admit(far).ok().unwrap();
-        assert_eq!(connections.admit(far).err(), Some(Full::Total));
+        assert_eq!(connections.admit(far).err(), Some(ConnectionsFull::Total));
         drop(first);
         assert!(connections.admit(near).is_ok());
         connections.limit(2, 2);
-        assert_eq!(connections.admit(far).err(), Some(Full::Total), "a limit is lowered while it runs");
+        assert_eq!(
+            connections.admit(far).err(),
+            Some(ConnectionsFull::Total),
+            "a limit is lowered while it runs"
+        );
         assert_eq!(connections.open(), 2, "what was refused, or ended, takes no place");
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP on one connection: hyper with this instance's limits, a watchdog beside it, and an orderly end when draining.
 
-mod observed;
+mod stream_monitor;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -21,15 +21,15 @@ use hyper::{
 };
 use hyper_util::rt::TokioTimer;
 
-use self::{observed::Observed, tracked::Tracked};
+use self::{stream_monitor::StreamMonitor, tracked::Tracked};
 use super::{
-    activity::{Activity, Limits, now},
-    connections::Source,
-    metrics::Metrics,
-    outflow::Outflow,
+    activity::{Activity, IdleLimits, now},
+    connections::ConnectionSource,
+    metrics::WorkerMetrics,
     response_buffer::{ConnectionBuffer, Registry, StreamBuffer},
+    slow_reader::SlowReader,
     streams::{self, Streams},
-    watchdog::{Verdict, Watchdog},
+    watchdog::{Watchdog, WatchdogVerdict},
 };
 use crate::{
     config, forward,
@@ -39,13 +39,13 @@ use crate::{
 };
 
 /// What a connection is served by.
-pub(super) struct Terms<'a> {
+pub(super) struct ConnectionContext<'a> {
     pub(super) version: Version,
-    pub(super) limits: &'a config::Limits,
+    pub(super) limits: &'a config::LimitsConfig,
     pub(super) phase: PhaseWatch,
-    pub(super) metrics: &'a Metrics,
+    pub(super) metrics: &'a WorkerMetrics,
     pub(super) buffers: &'a Rc<Registry>,
-    pub(super) source: Source,
+    pub(super) source: ConnectionSource,
 }
 
 /// A byte stream to a client, with or without TLS.
@@ -67,27 +67,27 @@ impl<S: Stream> ClientStream for TlsStream<S> {
 }
 
 /// Serves `stream` until its end; `answer` is called for each request.
-pub(super) async fn serve<S, F, Fut>(stream: S, terms: Terms<'_>, answer: F)
+pub(super) async fn serve<S, F, Fut>(stream: S, terms: ConnectionContext<'_>, answer: F)
 where
     S: ClientStream,
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = Response<forward::Body>> + 'static,
 {
-    let Terms { version, limits, phase, metrics, buffers, source } = terms;
+    let ConnectionContext { version, limits, phase, metrics, buffers, source } = terms;
     let buffer = buffers.connection(source);
     let own = buffer.stream(None);
     let head = (version == Version::Http1).then_some(*limits.header_timeout);
-    let activity = Activity::new(Limits { idle: *limits.idle, head }, now());
-    let outflow = Rc::new(Outflow::new(*limits.idle, limits.minimum_rate));
+    let activity = Activity::new(IdleLimits { idle: *limits.idle, head }, now());
+    let slow_reader = Rc::new(SlowReader::new(*limits.idle, limits.minimum_rate));
     let stream = Rc::new(RefCell::new(stream));
     let watch = Watch {
-        watchdog: Watchdog { activity: &activity, outflow: &outflow },
+        watchdog: Watchdog { activity: &activity, slow_reader: &slow_reader },
         outgoing: || stream.borrow().outgoing(),
         buffer: &buffer,
         metrics,
     };
-    let (activity, outflow) = (activity.clone(), Rc::clone(&outflow));
-    let observed = Observed { stream: Rc::clone(&stream), activity: activity.clone(), outflow };
+    let (activity, slow_reader) = (activity.clone(), Rc::clone(&slow_reader));
+    let observed = StreamMonitor { stream: Rc::clone(&stream), activity: activity.clone(), slow_reader };
     match version {
         Version::Http1 => {
             let service = service(answer, activity, own);
@@ -109,7 +109,7 @@ where
 }
 
 /// hyper answers what it cannot read by itself, and calls no service.
-fn count_unparsed(ended: Option<&hyper::Result<()>>, metrics: &Metrics) {
+fn count_unparsed(ended: Option<&hyper::Result<()>>, metrics: &WorkerMetrics) {
     if let Some(Err(error)) = ended
         && error.is_parse()
     {
@@ -117,7 +117,7 @@ fn count_unparsed(ended: Option<&hyper::Result<()>>, metrics: &Metrics) {
     }
 }
 
-/// A connection whose last request asked to leave HTTP (CONNECT, Upgrade) hyper gives back as it is, the refusal still on its way:
+/// A connection whose last request asked to leave HTTP (CONNECT, Upgrade) hyper releases as it is, the refusal still on its way:
 /// a stream that is dropped now would take it along.
 async fn conclude<S: ClientStream>(stream: &RefCell<S>) {
     let shutdown = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
@@ -144,16 +144,16 @@ struct Watch<'a, O> {
     watchdog: Watchdog<'a>,
     outgoing: O,
     buffer: &'a ConnectionBuffer,
-    metrics: &'a Metrics,
+    metrics: &'a WorkerMetrics,
 }
 
 /// A connection, and whether it has been told to end.
-struct Driven<'a, C> {
+struct ClosableConnection<'a, C> {
     connection: Pin<&'a mut C>,
     ending: bool,
 }
 
-impl<C: Connection> Driven<'_, C> {
+impl<C: Connection> ClosableConnection<'_, C> {
     /// Tells it to end once what is in progress has ended.
     fn shut_down(&mut self) {
         self.ending = true;
@@ -169,24 +169,24 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
 ) -> Option<hyper::Result<()>> {
     let Watch { watchdog, outgoing, buffer, metrics } = watch;
     let activity = watchdog.activity;
-    let mut driven = Driven { connection: pin!(connection), ending: false };
+    let mut closable = ClosableConnection { connection: pin!(connection), ending: false };
     let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
     let mut patience = pin!(tokio::time::sleep(RECONSIDER));
     poll_fn(|cx| {
         // Before the connection, so that an answer given in the same turn says `Connection: close` already.
-        if !driven.ending && may_end.as_mut().poll(cx).is_ready() {
-            driven.shut_down();
+        if !closable.ending && may_end.as_mut().poll(cx).is_ready() {
+            closable.shut_down();
         }
         if let Poll::Ready(why) = buffer.poll_cut(cx) {
             metrics.ended.bump(why);
             return Poll::Ready(None);
         }
         loop {
-            if let Poll::Ready(ended) = driven.connection.as_mut().poll(cx) {
+            if let Poll::Ready(ended) = closable.connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
-            if activity.is_closing() && !driven.ending {
-                driven.shut_down();
+            if activity.is_closing() && !closable.ending {
+                closable.shut_down();
                 continue;
             }
             // After the connection, since what it just read moves the deadline.
@@ -194,13 +194,13 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
             patience.as_mut().reset(deadline.into());
             ready!(patience.as_mut().poll(cx));
             match watchdog.judge(now(), outgoing()) {
-                Verdict::GoOn => {}
-                Verdict::Close(_) if driven.ending => return Poll::Ready(None),
-                Verdict::Close(limit) => {
+                WatchdogVerdict::GoOn => {}
+                WatchdogVerdict::Close(_) if closable.ending => return Poll::Ready(None),
+                WatchdogVerdict::Close(limit) => {
                     metrics.ended.bump(limit);
-                    driven.shut_down();
+                    closable.shut_down();
                 }
-                Verdict::Cut(limit) => {
+                WatchdogVerdict::Cut(limit) => {
                     metrics.ended.bump(limit);
                     return Poll::Ready(None);
                 }
@@ -226,7 +226,7 @@ async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool)
     }
 }
 
-fn http1(limits: &config::Limits) -> http1::Builder {
+fn http1(limits: &config::LimitsConfig) -> http1::Builder {
     let header_size = usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX);
     let mut builder = http1::Builder::new();
     builder
@@ -239,7 +239,7 @@ fn http1(limits: &config::Limits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &config::Limits, streams: Streams) -> http2::Builder<Streams> {
+fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Streams> {
     let window = |size: config::ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX >> 1);
     let mut builder = http2::Builder::new(streams);
     builder

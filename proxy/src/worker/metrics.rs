@@ -10,7 +10,7 @@ use crate::{
 
 label! {
     /// What became of a connection to a TLS port. Each is counted under exactly one of these.
-    pub enum Outcome["outcome"] {
+    pub enum ConnectionOutcome["outcome"] {
         /// Its handshake was completed and requests were served.
         Serve = "served",
         /// All connections were taken.
@@ -48,7 +48,7 @@ label! {
 
 label! {
     /// Which limit ended a connection or, where it says so, one stream of HTTP/2.
-    pub enum Ended["limit"] {
+    pub enum LimitReached["limit"] {
         /// No request for `limits.idle`.
         Idle = "idle",
         /// No whole head within `limits.header_timeout`.
@@ -66,7 +66,7 @@ label! {
 
 label! {
     /// How a handshake came to its certificate.
-    pub(super) enum Found["certificate"] {
+    pub(super) enum CertificateOrigin["certificate"] {
         /// This worker had it.
         Worker = "worker_cache",
         /// The process had it.
@@ -76,7 +76,7 @@ label! {
     }
 }
 
-impl From<HandshakeEnd> for Outcome {
+impl From<HandshakeEnd> for ConnectionOutcome {
     fn from(end: HandshakeEnd) -> Self {
         match end {
             HandshakeEnd::HelloTimeout => Self::EndHelloTimeout,
@@ -91,15 +91,15 @@ impl From<HandshakeEnd> for Outcome {
 
 /// The workers' metrics.
 #[derive(Clone)]
-pub struct Metrics {
-    pub(super) connections: Counters<Outcome>,
-    pub(super) ended: Counters<Ended>,
+pub struct WorkerMetrics {
+    pub(super) connections: Counters<ConnectionOutcome>,
+    pub(super) ended: Counters<LimitReached>,
     pub(super) unparsed: IntCounter,
     pub(super) open: IntGauge,
-    pub(super) handshakes: Histograms<Found>,
+    pub(super) handshakes: Histograms<CertificateOrigin>,
 }
 
-impl Metrics {
+impl WorkerMetrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {

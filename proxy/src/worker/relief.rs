@@ -19,17 +19,17 @@ use std::{
 use super::{
     Shared,
     activity::now,
-    metrics::Ended,
+    metrics::LimitReached,
     response_buffer::{ConnectionBuffer, Registry},
 };
 use crate::allocator::release_freed;
 
 /// How much memory has to be freed; written by whoever watches it, read by all workers.
 #[derive(Debug, Clone, Default)]
-pub struct Excess(Arc<Inner>);
+pub struct Excess(Arc<ExcessState>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct ExcessState {
     bytes: AtomicUsize,
     /// Each measurement is acted upon once.
     measurement: AtomicU64,
@@ -52,7 +52,7 @@ impl Excess {
     }
 }
 
-/// Frees this worker's share whenever there is an excess, and gives back what a peak has left.
+/// Frees this worker's share whenever there is an excess, and releases what a peak has left.
 pub(super) async fn keep(registry: Rc<Registry>, shared: Arc<Shared>) {
     let (mut ticks, mut seen) = (tokio::time::interval(PERIOD), 0);
     let (mut peak, mut relieved) = (Peak { most: 0, looked_at: now() }, false);
@@ -62,7 +62,7 @@ pub(super) async fn keep(registry: Rc<Registry>, shared: Arc<Shared>) {
         if peak.is_over(registry.weight(), now()) || relieved {
             release_freed();
         }
-        let excess = shared.excess.since(&mut seen) / shared.pulse.workers().max(1);
+        let excess = shared.excess.since(&mut seen) / shared.heartbeat.workers().max(1);
         relieved = excess > 0;
         if relieved {
             relieve(&registry.connections(), excess, now());
@@ -70,7 +70,7 @@ pub(super) async fn keep(registry: Rc<Registry>, shared: Arc<Shared>) {
     }
 }
 
-/// What was held since memory was last given back.
+/// What was held since memory was last released.
 struct Peak {
     most: usize,
     looked_at: Instant,
@@ -100,7 +100,7 @@ fn relieve(connections: &[Rc<ConnectionBuffer>], excess: usize, now: Instant) {
         match cut {
             Cut::Connection(index) => {
                 if let Some(connection) = connections.get(index) {
-                    connection.cut(Ended::Memory);
+                    connection.cut(LimitReached::Memory);
                 }
             }
             Cut::Stream(index, number) => {

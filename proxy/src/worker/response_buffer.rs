@@ -20,8 +20,8 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use super::{activity::now, connections::Source, metrics::Ended, relief};
-use crate::forward::pace::{Pace, Patience};
+use super::{activity::now, connections::ConnectionSource, metrics::LimitReached, relief};
+use crate::forward::min_rate::{MinRate, ProgressTimer};
 
 /// Bytes of answers that the process holds, and how many it may hold before each stream is held to the least.
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ impl Registry {
     }
 
     /// A new connection from `source`; it is listed until it is dropped.
-    pub(super) fn connection(self: &Rc<Self>, source: Source) -> Rc<ConnectionBuffer> {
+    pub(super) fn connection(self: &Rc<Self>, source: ConnectionSource) -> Rc<ConnectionBuffer> {
         let id = self.next.replace(self.next.get() + 1);
         let connection = Rc::new(ConnectionBuffer {
             id,
@@ -115,10 +115,10 @@ impl Registry {
 pub(super) struct ConnectionBuffer {
     id: u64,
     registry: Rc<Registry>,
-    source: Source,
+    source: ConnectionSource,
     held: Cell<usize>,
     streams: RefCell<Vec<Weak<StreamBuffer>>>,
-    cut: Cell<Option<Ended>>,
+    cut: Cell<Option<LimitReached>>,
     driver: RefCell<Option<Waker>>,
 }
 
@@ -129,14 +129,14 @@ impl Drop for ConnectionBuffer {
 }
 
 impl ConnectionBuffer {
-    /// A stream of HTTP/2, held to `pace`; or, without one, all answers of an HTTP/1.1 connection, one after the other.
-    pub(super) fn stream(self: &Rc<Self>, pace: Option<Pace>) -> Rc<StreamBuffer> {
+    /// A stream of HTTP/2, held to `min_rate`; or, without one, all answers of an HTTP/1.1 connection, one after the other.
+    pub(super) fn stream(self: &Rc<Self>, min_rate: Option<MinRate>) -> Rc<StreamBuffer> {
         let stream = Rc::new(StreamBuffer {
             connection: Rc::clone(self),
             held: Cell::new(0),
-            window: Cell::new(Window::default()),
+            window: Cell::new(StreamWindow::default()),
             waiting: RefCell::default(),
-            patience: RefCell::new(pace.map(Patience::new)),
+            patience: RefCell::new(min_rate.map(ProgressTimer::new)),
             taken_at: Cell::new(now()),
             ended: Cell::new(None),
             task: RefCell::default(),
@@ -164,7 +164,7 @@ impl ConnectionBuffer {
     }
 
     /// Has the connection's driver drop it.
-    pub(super) fn cut(&self, why: Ended) {
+    pub(super) fn cut(&self, why: LimitReached) {
         self.cut.set(Some(why));
         if let Some(driver) = self.driver.borrow_mut().take() {
             driver.wake();
@@ -172,7 +172,7 @@ impl ConnectionBuffer {
     }
 
     /// Ready when the connection is to be dropped, and why.
-    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<Ended> {
+    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<LimitReached> {
         if let Some(why) = self.cut.get() {
             return Poll::Ready(why);
         }
@@ -189,11 +189,11 @@ impl ConnectionBuffer {
 pub(super) struct StreamBuffer {
     connection: Rc<ConnectionBuffer>,
     held: Cell<usize>,
-    window: Cell<Window>,
+    window: Cell<StreamWindow>,
     waiting: RefCell<Option<Waker>>,
-    patience: RefCell<Option<Patience>>,
+    patience: RefCell<Option<ProgressTimer>>,
     taken_at: Cell<Instant>,
-    ended: Cell<Option<Ended>>,
+    ended: Cell<Option<LimitReached>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -255,9 +255,9 @@ impl StreamBuffer {
     /// Frees what it holds, since memory is short: the stream is dropped by its task, in HTTP/1.1 with its connection.
     pub(super) fn cut(&self) {
         if self.patience.borrow().is_none() {
-            return self.connection.cut(Ended::Memory);
+            return self.connection.cut(LimitReached::Memory);
         }
-        self.ended.set(Some(Ended::StreamMemory));
+        self.ended.set(Some(LimitReached::StreamMemory));
         if let Some(task) = self.task.borrow_mut().take() {
             task.wake();
         }
@@ -269,7 +269,7 @@ impl StreamBuffer {
     }
 
     /// Ready when the stream is to be dropped, and why. To be polled after the stream itself.
-    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Ended> {
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<LimitReached> {
         if let Some(why) = self.ended.get() {
             return Poll::Ready(why);
         }
@@ -280,8 +280,8 @@ impl StreamBuffer {
         let mut patience = self.patience.borrow_mut();
         let Some(patience) = patience.as_mut() else { return Poll::Pending };
         std::task::ready!(patience.poll_lost(cx));
-        self.ended.set(Some(Ended::StreamNotReading));
-        Poll::Ready(Ended::StreamNotReading)
+        self.ended.set(Some(LimitReached::StreamNotReading));
+        Poll::Ready(LimitReached::StreamNotReading)
     }
 
     fn taken(&self, bytes: usize) {
@@ -291,7 +291,7 @@ impl StreamBuffer {
         let now = now();
         self.taken_at.set(now);
         if let Some(patience) = self.patience.borrow_mut().as_mut() {
-            patience.pace.arrived(bytes as u64, now);
+            patience.min_rate.arrived(bytes as u64, now);
         }
     }
 
@@ -337,19 +337,19 @@ impl Drop for Piece {
 
 /// How much of one stream may be held.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct StreamWindow {
     size: usize,
     /// Since it has that size.
     taken: usize,
 }
 
-impl Default for Window {
+impl Default for StreamWindow {
     fn default() -> Self {
         Self { size: LEAST, taken: 0 }
     }
 }
 
-impl Window {
+impl StreamWindow {
     /// The client took so much.
     fn taken(&mut self, bytes: usize) {
         self.taken = self.taken.saturating_add(bytes);
@@ -393,7 +393,7 @@ mod tests {
         Registry::new(process).connection(source())
     }
 
-    fn source() -> Source {
+    fn source() -> ConnectionSource {
         Connections::new(9, 9).admit([192, 0, 2, 1].into()).ok().unwrap().source()
     }
 

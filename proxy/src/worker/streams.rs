@@ -9,29 +9,33 @@ use std::{
 };
 
 use super::{
-    metrics::Metrics,
+    metrics::WorkerMetrics,
     response_buffer::{ConnectionBuffer, StreamBuffer},
 };
-use crate::{config, forward::pace::Pace};
+use crate::{config, forward::min_rate::MinRate};
 
 /// Runs streams, and resets those whose client takes too little, or that hold most when memory is short.
 #[derive(Clone)]
 pub(super) struct Streams {
     connection: Rc<ConnectionBuffer>,
-    limits: config::Limits,
-    metrics: Metrics,
+    limits: config::LimitsConfig,
+    metrics: WorkerMetrics,
 }
 
 impl Streams {
-    pub(super) fn new(connection: Rc<ConnectionBuffer>, limits: &config::Limits, metrics: &Metrics) -> Self {
+    pub(super) fn new(
+        connection: Rc<ConnectionBuffer>,
+        limits: &config::LimitsConfig,
+        metrics: &WorkerMetrics,
+    ) -> Self {
         Self { connection, limits: limits.clone(), metrics: metrics.clone() }
     }
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let pace = Pace::new(*self.limits.idle, self.limits.minimum_rate);
-        let (buffer, metrics) = (self.connection.stream(Some(pace)), self.metrics.clone());
+        let min_rate = MinRate::new(*self.limits.idle, self.limits.minimum_rate);
+        let (buffer, metrics) = (self.connection.stream(Some(min_rate)), self.metrics.clone());
         tokio::task::spawn_local(async move {
             tokio::select! {
                 biased;

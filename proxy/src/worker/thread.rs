@@ -169,7 +169,7 @@ impl<T: Transport> Worker<T> {
         // The sender is gone when the process ends otherwise; then draining is right, too.
         let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         let begun = now();
-        let limit: Duration = ***self.shared.drain_deadline.now();
+        let limit: Duration = ***self.shared.drain_deadline.load();
         let deadline = begun + limit;
         // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
         until(begun + limit * 2 / 3, || now() >= self.last_accept.get().max(begun) + QUIET).await;
@@ -191,7 +191,7 @@ async fn beat(shared: Arc<Shared>, index: usize) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
-        shared.pulse.beat(index, now());
+        shared.heartbeat.beat(index, now());
     }
 }
 

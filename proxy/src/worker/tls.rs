@@ -6,17 +6,17 @@ use rustls::ServerConfig;
 
 use super::{
     activity::now,
-    connections::{Full, Source},
-    http::{self, Terms, Version},
-    metrics::{Found, Outcome},
+    connections::{ConnectionSource, ConnectionsFull},
+    http::{self, ConnectionContext, Version},
+    metrics::{CertificateOrigin, ConnectionOutcome},
     thread::Worker,
 };
 use crate::{
-    certificates::Refusal,
+    certificates::CertificateRefusal,
     domains::Permission,
-    forward::Arrival,
+    forward::Downstream,
     name::ServerName,
-    tls::{Alert, Hello, TlsStream, read_hello},
+    tls::{Alert, HelloFacts, TlsStream, read_hello},
     transport::Transport,
 };
 
@@ -27,56 +27,56 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         Err(full) => return worker.shared.metrics.connections.bump(full.into()),
     };
     if worker.shared.connections.sheds(&place) {
-        return worker.shared.metrics.connections.bump(Outcome::RefuseMemory);
+        return worker.shared.metrics.connections.bump(ConnectionOutcome::RefuseMemory);
     }
     let met = meet(&worker, stream, peer).await;
     let metrics = &worker.shared.metrics;
     match met {
         Ok((stream, name)) => {
-            metrics.connections.bump(Outcome::Serve);
-            answer_requests(&worker, stream, Client { peer, source: place.source() }, name).await;
+            metrics.connections.bump(ConnectionOutcome::Serve);
+            answer_requests(&worker, stream, ClientConnection { peer, source: place.source() }, name).await;
         }
         Err(outcome) => metrics.connections.bump(outcome),
     }
     drop(place);
 }
 
-impl From<Full> for Outcome {
-    fn from(full: Full) -> Self {
+impl From<ConnectionsFull> for ConnectionOutcome {
+    fn from(full: ConnectionsFull) -> Self {
         match full {
-            Full::Total => Self::RefuseFull,
-            Full::Source => Self::RefuseSource,
+            ConnectionsFull::Total => Self::RefuseFull,
+            ConnectionsFull::Source => Self::RefuseSource,
         }
     }
 }
 
 /// What the server makes of a ClientHello.
-enum Answer {
-    Serve { name: ServerName, config: Arc<ServerConfig>, found: Found },
+enum HelloResponse {
+    Serve { name: ServerName, config: Arc<ServerConfig>, found: CertificateOrigin },
     Validate { config: Arc<ServerConfig> },
 }
 
-struct Refuse(Alert, Outcome);
+struct Refuse(Alert, ConnectionOutcome);
 
 /// From the first byte to the completed handshake.
 async fn meet<T: Transport>(
     worker: &Worker<T>,
     stream: T::Stream,
     peer: SocketAddr,
-) -> Result<(TlsStream<T::Stream>, ServerName), Outcome> {
-    let limits = worker.shared.limits.kept();
+) -> Result<(TlsStream<T::Stream>, ServerName), ConnectionOutcome> {
+    let limits = worker.shared.limits.load_full();
     let (hello, pending) = read_hello(stream, *limits.hello_timeout).await?;
     let begun = now();
     match judge(worker, hello, peer).await {
-        Ok(Answer::Serve { name, config, found }) => {
+        Ok(HelloResponse::Serve { name, config, found }) => {
             let stream = pending.accept(config, *limits.handshake_timeout).await?;
             worker.shared.metrics.handshakes.observe(found, begun.elapsed().as_secs_f64());
             Ok((stream, name))
         }
-        Ok(Answer::Validate { config }) => {
+        Ok(HelloResponse::Validate { config }) => {
             // RFC 8737 §3: the validation is over with the handshake, no application data follows.
             pending.accept(config, *limits.handshake_timeout).await?;
-            Err(Outcome::AnswerChallenge)
+            Err(ConnectionOutcome::AnswerChallenge)
         }
         Err(Refuse(alert, outcome)) => {
             pending.refuse(alert).await;
@@ -85,15 +85,19 @@ async fn meet<T: Transport>(
     }
 }
 
-async fn judge<T: Transport>(worker: &Worker<T>, hello: Hello, peer: SocketAddr) -> Result<Answer, Refuse> {
-    let name = hello.server_name.ok_or(Refuse(Alert::UnrecognizedName, Outcome::RefuseNoName))?;
+async fn judge<T: Transport>(
+    worker: &Worker<T>,
+    hello: HelloFacts,
+    peer: SocketAddr,
+) -> Result<HelloResponse, Refuse> {
+    let name = hello.server_name.ok_or(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseNoName))?;
     let domains = &worker.shared.domains;
     let permission = match domains.known(&name) {
         Some(permission) => permission,
         None => domains.permission(&name, peer.ip()).await,
     };
     if let Permission::Deny(_) = permission {
-        return Err(Refuse(Alert::UnrecognizedName, Outcome::RefuseForeign));
+        return Err(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseForeign));
     }
     if hello.acme_challenge {
         return validate(worker, &name, &permission, peer).await;
@@ -106,14 +110,14 @@ async fn validate<T: Transport>(
     name: &ServerName,
     permission: &Permission,
     peer: SocketAddr,
-) -> Result<Answer, Refuse> {
-    let unknown = || Refuse(Alert::UnrecognizedName, Outcome::RefuseChallenge);
+) -> Result<HelloResponse, Refuse> {
+    let unknown = || Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseChallenge);
     if !permission.allows_reads() {
         return Err(unknown());
     }
     let answer = worker.shared.certificates.tls_alpn_answer(name, peer.ip()).await.ok_or_else(unknown)?;
     let config = worker.shared.server_configs.answering(answer).map_err(|_| unknown())?;
-    Ok(Answer::Validate { config })
+    Ok(HelloResponse::Validate { config })
 }
 
 /// This worker's cache, then the process's, then the table or an order.
@@ -122,56 +126,61 @@ async fn certificate<T: Transport>(
     name: ServerName,
     permission: &Permission,
     peer: SocketAddr,
-) -> Result<Answer, Refuse> {
+) -> Result<HelloResponse, Refuse> {
     if let Some(config) = worker.configs.get(&name, SystemTime::now()) {
-        return Ok(Answer::Serve { name, config, found: Found::Worker });
+        return Ok(HelloResponse::Serve { name, config, found: CertificateOrigin::Worker });
     }
     let shared = &worker.shared;
     let cached = shared.certificates.cached(&name).filter(|slot| slot.current(SystemTime::now()).is_some());
     let (slot, found) = match cached {
-        Some(slot) => (slot, Found::Process),
-        None => (shared.certificates.obtain(&name, permission, peer.ip()).await?, Found::Obtained),
+        Some(slot) => (slot, CertificateOrigin::Process),
+        None => {
+            (shared.certificates.obtain(&name, permission, peer.ip()).await?, CertificateOrigin::Obtained)
+        }
     };
     let config = worker.configs.insert(&name, slot, SystemTime::now(), &shared.server_configs);
-    let config = config.ok_or(Refuse(Alert::InternalError, Outcome::RefuseNoCertificate))?;
-    Ok(Answer::Serve { name, config, found })
+    let config = config.ok_or(Refuse(Alert::InternalError, ConnectionOutcome::RefuseNoCertificate))?;
+    Ok(HelloResponse::Serve { name, config, found })
 }
 
-impl From<Refusal> for Refuse {
-    fn from(refusal: Refusal) -> Self {
+impl From<CertificateRefusal> for Refuse {
+    fn from(refusal: CertificateRefusal) -> Self {
         match refusal {
-            Refusal::Denied => Self(Alert::UnrecognizedName, Outcome::RefuseForeign),
-            Refusal::Unknown => Self(Alert::InternalError, Outcome::RefuseUnknown),
-            Refusal::Busy | Refusal::Slow | Refusal::BackingOff | Refusal::Failed => {
-                Self(Alert::InternalError, Outcome::RefuseNoCertificate)
+            CertificateRefusal::Denied => Self(Alert::UnrecognizedName, ConnectionOutcome::RefuseForeign),
+            CertificateRefusal::Unknown => Self(Alert::InternalError, ConnectionOutcome::RefuseUnknown),
+            CertificateRefusal::Busy
+            | CertificateRefusal::Slow
+            | CertificateRefusal::BackingOff
+            | CertificateRefusal::Failed => {
+                Self(Alert::InternalError, ConnectionOutcome::RefuseNoCertificate)
             }
         }
     }
 }
 
 /// Who a connection is from.
-struct Client {
+struct ClientConnection {
     peer: SocketAddr,
-    source: Source,
+    source: ConnectionSource,
 }
 
 async fn answer_requests<T: Transport>(
     worker: &Rc<Worker<T>>,
     stream: TlsStream<T::Stream>,
-    client: Client,
+    client: ClientConnection,
     name: ServerName,
 ) {
-    let Client { peer, source } = client;
+    let ClientConnection { peer, source } = client;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
-    let arrival = Rc::new(Arrival { peer, server_name: Some(name) });
+    let downstream = Rc::new(Downstream { peer, server_name: Some(name) });
     let forwarder = worker.forwarder.clone();
     let answer = move |request| {
-        let (forwarder, arrival) = (forwarder.clone(), Rc::clone(&arrival));
-        async move { forwarder.serve_https(request, &arrival, now()).await }
+        let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));
+        async move { forwarder.serve_https(request, &downstream, now()).await }
     };
     let shared = &worker.shared;
-    let limits = shared.limits.kept();
-    let terms = Terms {
+    let limits = shared.limits.load_full();
+    let terms = ConnectionContext {
         version,
         limits: &limits,
         phase: shared.phase.clone(),

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{
-    activity::{Activity, Pastime},
-    metrics::Ended,
-    outflow::{Flow, Outflow},
+    activity::{Activity, IdleKind},
+    metrics::LimitReached,
+    slow_reader::{Flow, SlowReader},
 };
 use crate::transport::Outgoing;
 
@@ -13,40 +13,40 @@ use crate::transport::Outgoing;
 #[derive(Debug)]
 pub(super) struct Watchdog<'a> {
     pub(super) activity: &'a Activity,
-    pub(super) outflow: &'a Outflow,
+    pub(super) slow_reader: &'a SlowReader,
 }
 
 /// What is to be done about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum WatchdogVerdict {
     GoOn,
     /// It may say goodbye.
-    Close(Ended),
+    Close(LimitReached),
     /// It is dropped as it is.
-    Cut(Ended),
+    Cut(LimitReached),
 }
 
 impl Watchdog<'_> {
     /// When to judge, as things stand.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.activity.deadline(), self.outflow.deadline()].into_iter().flatten().min()
+        [self.activity.deadline(), self.slow_reader.deadline()].into_iter().flatten().min()
     }
 
-    pub(super) fn judge(&self, now: Instant, outgoing: Outgoing) -> Verdict {
-        let flow = self.outflow.judge(now, outgoing);
+    pub(super) fn judge(&self, now: Instant, outgoing: Outgoing) -> WatchdogVerdict {
+        let flow = self.slow_reader.judge(now, outgoing);
         if flow == Flow::Stuck {
             self.activity.cut();
-            return Verdict::Cut(Ended::NotReading);
+            return WatchdogVerdict::Cut(LimitReached::NotReading);
         }
         match self.activity.overdue(now) {
-            None => Verdict::GoOn,
+            None => WatchdogVerdict::GoOn,
             // hyper is done with an answer long before its reader: idle is who has taken everything and asks for nothing.
-            Some(Pastime::Idle) if flow == Flow::Moving => {
+            Some(IdleKind::Idle) if flow == Flow::Moving => {
                 self.activity.still_sending(now);
-                Verdict::GoOn
+                WatchdogVerdict::GoOn
             }
-            Some(Pastime::Idle) => Verdict::Close(Ended::Idle),
-            Some(Pastime::Head) => Verdict::Close(Ended::Head),
+            Some(IdleKind::Idle) => WatchdogVerdict::Close(LimitReached::Idle),
+            Some(IdleKind::Head) => WatchdogVerdict::Close(LimitReached::Head),
         }
     }
 }
@@ -56,22 +56,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::worker::activity::{Limits, now};
+    use crate::worker::activity::{IdleLimits, now};
 
     const WINDOW: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_reader_of_a_finished_answer_is_not_idle() {
         let start = now();
-        let activity = Activity::new(Limits { idle: WINDOW, head: None }, start);
-        let outflow = Outflow::new(WINDOW, 240);
-        let watchdog = Watchdog { activity: &activity, outflow: &outflow };
+        let activity = Activity::new(IdleLimits { idle: WINDOW, head: None }, start);
+        let slow_reader = SlowReader::new(WINDOW, 240);
+        let watchdog = Watchdog { activity: &activity, slow_reader: &slow_reader };
         let outgoing = |acknowledged| Outgoing { given: 1 << 20, acknowledged };
-        outflow.gave(start, || outgoing(0));
+        slow_reader.gave(start, || outgoing(0));
         for (minutes, acknowledged, wanted) in [
-            (1, 500_000, Verdict::GoOn),
-            (2, 1_000_000, Verdict::GoOn),
-            (3, 1 << 20, Verdict::Close(Ended::Idle)),
+            (1, 500_000, WatchdogVerdict::GoOn),
+            (2, 1_000_000, WatchdogVerdict::GoOn),
+            (3, 1 << 20, WatchdogVerdict::Close(LimitReached::Idle)),
         ] {
             let at = watchdog.deadline().unwrap();
             assert_eq!(at, start + WINDOW * minutes);
@@ -83,13 +83,13 @@ mod tests {
     #[test]
     fn a_reader_that_stops_is_cut_also_within_a_request() {
         let start = now();
-        let activity = Activity::new(Limits { idle: WINDOW, head: Some(WINDOW) }, start);
-        let outflow = Outflow::new(WINDOW, 240);
-        let watchdog = Watchdog { activity: &activity, outflow: &outflow };
+        let activity = Activity::new(IdleLimits { idle: WINDOW, head: Some(WINDOW) }, start);
+        let slow_reader = SlowReader::new(WINDOW, 240);
+        let watchdog = Watchdog { activity: &activity, slow_reader: &slow_reader };
         let _request = activity.begin();
         let stuck = Outgoing { given: 1 << 20, acknowledged: 1000 };
-        outflow.gave(start, || stuck);
-        assert_eq!(watchdog.judge(start + WINDOW, stuck), Verdict::Cut(Ended::NotReading));
+        slow_reader.gave(start, || stuck);
+        assert_eq!(watchdog.judge(start + WINDOW, stuck), WatchdogVerdict::Cut(LimitReached::NotReading));
         assert!(activity.is_cut());
     }
 }

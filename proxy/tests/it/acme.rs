@@ -8,8 +8,8 @@ use std::{
 };
 
 use gatehouse::{
-    certificates::{Certificates, Refusal, Slot, listing},
-    config::{Config, Issuer, StaticDomain},
+    certificates::{CertificateRefusal, Certificates, Slot, listing},
+    config::{Config, IssuerConfig, StaticDomain},
     domains::Domains,
     name::{Pattern, ServerName},
     store::{Engine, Store, tables},
@@ -61,7 +61,7 @@ impl World {
         let mut config = Config { state_directory: self.folder.path().join("state"), ..Config::default() };
         config.domains.table = false;
         config.domains.r#static = ["*.allowed.example", "fresh.customer.test"].map(entry).into();
-        config.certificates.issuers = vec![Issuer {
+        config.certificates.issuers = vec![IssuerConfig {
             directory: pebble.directory(),
             email: "ops@example.com".to_owned(),
             roots: Some(PathBuf::from(pebble.directory_roots())),
@@ -121,13 +121,13 @@ async fn answer(stream: TcpStream, certificates: Certificates) -> Option<()> {
 }
 
 impl Instance {
-    fn obtain(&self, text: &str) -> Result<Arc<Slot>, Refusal> {
+    fn obtain(&self, text: &str) -> Result<Arc<Slot>, CertificateRefusal> {
         let name = ServerName::parse(text).unwrap();
-        let site = gatehouse::domains::Site {
+        let site = gatehouse::domains::DomainEntry {
             pattern: Pattern::parse("*.allowed.example").unwrap(),
             target: None,
             tenant: "default".into(),
-            source: gatehouse::domains::Source::Static,
+            source: gatehouse::domains::PermissionSource::Static,
             version: 0,
             changed_at_micros: 0,
         };
@@ -203,7 +203,7 @@ fn a_name_the_ca_cannot_reach_backs_off_with_the_reason() {
     let instance = world.instance(&engine, &pebble);
     let nowhere = "192.0.2.77".parse().unwrap();
     pebble.resolve(&world.network.client, "lost.allowed.example", nowhere).unwrap();
-    assert_eq!(instance.obtain("lost.allowed.example").err(), Some(Refusal::Failed));
+    assert_eq!(instance.obtain("lost.allowed.example").err(), Some(CertificateRefusal::Failed));
     let shown = instance.show("lost.allowed.example").unwrap();
     assert_eq!(shown.failures, 1);
     assert!(shown.problem.contains("could not validate"), "{}", shown.problem);
@@ -211,7 +211,7 @@ fn a_name_the_ca_cannot_reach_backs_off_with_the_reason() {
     assert_eq!(pebble.relay.count("newOrder"), 1);
 }
 
-/// Labels under a wildcard are made up as easily as foreign names.
+/// Labels under a wildcard are made up as easily as unknown names.
 #[test]
 fn one_client_under_a_wildcard_leaves_the_fleets_orders_to_other_names() {
     let world = World::create();

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use testbed::{gatehouse::Place, hello::Ending, metrics::Metrics, pebble::only_tls_alpn, relay::Traffic};
 
 use crate::fixture::{
-    FLEET_DELAY, FOREIGN, SHOP, assert_served, edge, faulty_settings, greet, is_enforcing, on_both_back_ends,
-    scrape_until, start,
+    FLEET_DELAY, FOREIGN, SHOP, assert_served, edge, faulty_settings, is_enforcing, on_both_back_ends,
+    scrape_until, send_client_hello, start,
 };
 
 on_both_back_ends!(
@@ -36,7 +36,7 @@ fn check(io: &str, offered: Traffic, counted_in: &str) {
     scrape_until(&b, "B to know the name and to enforce", FLEET_DELAY * 2, |metrics| {
         metrics.sum("gatehouse_domains_known", &[]) > 0.5 && is_enforcing(metrics)
     });
-    assert_eq!(greet(&edge, Place::B, FOREIGN).ending, Ending::Reset, "B's guard is strict");
+    assert_eq!(send_client_hello(&edge, Place::B, FOREIGN).ending, Ending::Reset, "B's guard is strict");
 
     assert_served(&edge, SHOP);
     let (at_a, at_b) = (a.metrics().unwrap(), b.metrics().unwrap());

@@ -7,13 +7,13 @@ use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place},
     hello::Ending,
-    kept::Kept,
+    keep_alive_client::Kept,
     wait,
 };
 
 use crate::fixture::{
-    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet, greet_until, is_enforcing,
-    scrape_until, start,
+    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet_until, is_enforcing, scrape_until,
+    send_client_hello, start,
 };
 
 #[test]
@@ -61,7 +61,7 @@ fn a_reload_adds_and_removes_names_behind_a_strict_guard() {
     let gatehouse = start(&edge, settings);
     scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
     assert_served(&edge, SHOP);
-    assert_eq!(greet(&edge, Place::A, ADDED).ending, Ending::Reset);
+    assert_eq!(send_client_hello(&edge, Place::A, ADDED).ending, Ending::Reset);
 
     let settings = std::fs::read_to_string(gatehouse.config()).unwrap();
     std::fs::write(gatehouse.config(), settings.replace(SHOP, ADDED)).unwrap();
@@ -75,7 +75,7 @@ fn check(mode: &str, refusals: &[Ending]) {
     let edge = edge();
     let gatehouse = instance(&edge, Place::A, Some(mode));
     scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
-    let before = greet(&edge, Place::A, SHOP).ending;
+    let before = send_client_hello(&edge, Place::A, SHOP).ending;
     assert!(refusals.contains(&before), "before: {before:?}");
 
     gatehouse.command(&["domain", "add", SHOP]).unwrap();
@@ -85,7 +85,7 @@ fn check(mode: &str, refusals: &[Ending]) {
 
     gatehouse.command(&["domain", "remove", SHOP]).unwrap();
     assert_eq!(kept.get("/").unwrap(), 421, "on the kept connection");
-    let after = greet(&edge, Place::A, SHOP).ending;
+    let after = send_client_hello(&edge, Place::A, SHOP).ending;
     assert!(refusals.contains(&after), "after: {after:?}");
     assert_eq!(get(&edge, SHOP).status, 0);
 

@@ -42,7 +42,7 @@ fn sigterm_under_load_fails_no_request(io: &str) {
         Ok(())
     })
     .unwrap();
-    // The balancer's lag: it goes on sending new connections for a while.
+    // The load balancer's lag: it goes on sending new connections for a while.
     let mut served = 0;
     for (load, protocol) in loads.into_iter().zip(["HTTP/1.1", "HTTP/2"]) {
         let connections = load.seen().connections;

@@ -22,8 +22,8 @@ use testbed::{
 };
 
 use crate::fixture::{
-    FOREIGN, SHOP, assert_served, connections, edge, greet, greet_until, is_enforcing, on_both_back_ends,
-    scrape_until, start,
+    FOREIGN, SHOP, assert_served, connections, edge, greet_until, is_enforcing, on_both_back_ends,
+    scrape_until, send_client_hello, start,
 };
 
 on_both_back_ends!(a_stopped_instance_stops_enforcing, a_restart_under_load_loses_no_allowed_hello);
@@ -113,18 +113,18 @@ fn a_restart_while_the_store_is_down_goes_on_enforcing() {
     scrape_until(&gatehouse, "the guard to enforce by what it found", LIMIT, |metrics| {
         is_enforcing(metrics) && is_in(metrics, "inherited")
     });
-    let new = greet(&edge, Place::A, "new.customer.test").ending;
+    let new = send_client_hello(&edge, Place::A, "new.customer.test").ending;
     assert_ne!(new, Ending::Reset, "a name added meanwhile would have its chance");
     greet_until(&edge, FOREIGN, &Ending::Reset, LIMIT);
     for _ in 0..5 {
-        let known = greet(&edge, Place::A, kept).ending;
+        let known = send_client_hello(&edge, Place::A, kept).ending;
         assert_ne!(known, Ending::Reset, "a name the predecessor knew passes");
     }
 
     edge.table.relay.set(Traffic::Pass);
     scrape_until(&gatehouse, "the lists to be read", LIMIT, |metrics| is_in(metrics, "on"));
     assert_served(&edge, kept);
-    assert_eq!(greet(&edge, Place::A, "new.customer.test").ending, Ending::Reset, "strict again");
+    assert_eq!(send_client_hello(&edge, Place::A, "new.customer.test").ending, Ending::Reset, "strict again");
 }
 
 fn is_in(metrics: &Metrics, state: &str) -> bool {
@@ -220,7 +220,7 @@ fn strict(edge: &Edge, place: Place, io: &str) -> Gatehouse {
     edge.guard(&mut settings, "strict").unwrap();
     let gatehouse = start(edge, settings);
     scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
-    assert_eq!(greet(edge, Place::A, FOREIGN).ending, Ending::Reset);
+    assert_eq!(send_client_hello(edge, Place::A, FOREIGN).ending, Ending::Reset);
     gatehouse
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn assert_served_at(edge: &Edge, place: Place, name: &str) -> Reply {
 }
 
 /// A hello for `name` whose name lies within the first segment, sent whole.
-pub(crate) fn greet(edge: &Edge, place: Place, name: &str) -> Attempt {
+pub(crate) fn send_client_hello(edge: &Edge, place: Place, name: &str) -> Attempt {
     let hello = Hello::new(name, KeyShare::Classic, |_| true).unwrap();
     send(edge, place, hello.whole())
 }

@@ -7,12 +7,13 @@ use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare, attempt},
-    kept::Kept,
+    keep_alive_client::Kept,
     wait,
 };
 
 use crate::fixture::{
-    FOREIGN, SHOP, assert_served, connections, edge, greet, greet_until, is_enforcing, scrape_until, start,
+    FOREIGN, SHOP, assert_served, connections, edge, greet_until, is_enforcing, scrape_until,
+    send_client_hello, start,
 };
 
 #[test]
@@ -47,7 +48,7 @@ fn adaptive_answers_a_foreign_name_once_by_alert_112_and_then_resets_it() {
     let edge = edge();
     let gatehouse = guarded(&edge, "adaptive");
     // RFC 6066 §3: unrecognized_name.
-    assert_eq!(greet(&edge, Place::A, FOREIGN).ending, Ending::Alert(112));
+    assert_eq!(send_client_hello(&edge, Place::A, FOREIGN).ending, Ending::Alert(112));
     greet_until(&edge, FOREIGN, &Ending::Reset, Duration::from_secs(5));
     let metrics = gatehouse.metrics().unwrap();
     assert!(metrics.verdicts("pass_unknown") >= 1.0, "{metrics}");
@@ -60,7 +61,7 @@ fn observe_counts_a_foreign_name_and_lets_user_space_answer() {
     let edge = edge();
     let gatehouse = guarded(&edge, "observe");
     for _ in 0..3 {
-        assert_eq!(greet(&edge, Place::A, FOREIGN).ending, Ending::Alert(112));
+        assert_eq!(send_client_hello(&edge, Place::A, FOREIGN).ending, Ending::Alert(112));
     }
     let metrics = gatehouse.metrics().unwrap();
     assert!(metrics.verdicts("pass_observed") >= 3.0, "{metrics}");

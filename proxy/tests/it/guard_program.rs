@@ -10,7 +10,7 @@ use proxy_common::{
     fixture::{Frame, Hello, header_sum, tcp_checksum},
     maps::{Mode, Verdict},
     segment::Segment,
-    source::Source,
+    source::ByteSource,
 };
 use testbed::wait::until;
 

@@ -16,12 +16,14 @@ use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use gatehouse::{
     config,
     domains::{Denied, NameSet},
-    guard::{Guard, GuardError, GuardHandle, GuardReport, GuardStatus, Origin, Ports, Pulse, Surroundings},
+    guard::{
+        Guard, GuardContext, GuardError, GuardHandle, GuardReport, GuardStatus, Heartbeat, MapsOrigin, Ports,
+    },
     name::{Pattern, ServerName},
 };
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
-    maps::{DenialEntry, Mode, NameEntry, NameKey, Settings},
+    maps::{DenialEntry, GuardSettings, Mode, NameEntry, NameKey},
     name_hash,
 };
 use testbed::{
@@ -35,11 +37,11 @@ use tokio::{
 
 /// A folder for pins and the domain set of one instance, inside a namespace of its own.
 struct Instance {
-    config: config::Guard,
+    config: config::GuardConfig,
     runtime: Runtime,
     names: watch::Sender<NameSet>,
     denials: broadcast::Sender<Denied>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     epoch: Instant,
 }
 
@@ -48,30 +50,30 @@ impl Instance {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let epoch = Instant::now();
-        let config = config::Guard {
+        let config = config::GuardConfig {
             interfaces: vec!["edge0".into()],
             pin_path: pin_path.to_owned(),
             names: 64,
-            ..config::Guard::default()
+            ..config::GuardConfig::default()
         };
-        let pulse = Arc::new(Pulse::new(1, epoch));
+        let heartbeat = Arc::new(Heartbeat::new(1, epoch));
         let names = watch::Sender::new(set(1, names));
-        Self { config, runtime, names, denials: broadcast::Sender::new(16), pulse, epoch }
+        Self { config, runtime, names, denials: broadcast::Sender::new(16), heartbeat, epoch }
     }
 
     fn start(&self) -> Result<Running, GuardError> {
         let registry = Registry::new();
-        self.pulse.beat(0, Instant::now());
-        let around = Surroundings {
+        self.heartbeat.beat(0, Instant::now());
+        let around = GuardContext {
             names: self.names.subscribe(),
             denials: self.denials.subscribe(),
-            pulse: Arc::clone(&self.pulse),
+            heartbeat: Arc::clone(&self.heartbeat),
             registry: &registry,
             control: self.runtime.handle(),
         };
-        let ports = Ports::of(&self.config, &config::Listen::default());
+        let ports = Ports::of(&self.config, &config::ListenConfig::default());
         let guard = GuardHandle::start(&self.config, &ports, around)?;
-        Ok(Running { guard, registry, pulse: Arc::clone(&self.pulse) })
+        Ok(Running { guard, registry, heartbeat: Arc::clone(&self.heartbeat) })
     }
 
     fn started(&self) -> Running {
@@ -118,7 +120,7 @@ impl Instance {
 struct Running {
     guard: GuardHandle,
     registry: Registry,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
 }
 
 impl Running {
@@ -146,7 +148,7 @@ impl Running {
     /// Waits while the worker shows life.
     fn wait_for_enforcement(&self, state: &str) {
         until(&format!("enforcement to be {state}"), LIMIT, || {
-            self.pulse.beat(0, Instant::now());
+            self.heartbeat.beat(0, Instant::now());
             let seen = self.report().enforcement;
             ensure!(seen == state, "{seen}");
             Ok(())
@@ -217,7 +219,7 @@ fn a_start_loads_attaches_and_pins() {
         let running = instance.started();
         assert!(attached("edge0") && !attached("edge1"));
         let report = running.report();
-        assert_eq!(report.maps, Origin::Built);
+        assert_eq!(report.maps, MapsOrigin::Built);
         assert_eq!((report.names, report.names_capacity, report.revision), (2, 64, 1));
         assert_eq!(report.interfaces.first().unwrap().program, Some(report.program.id));
         instance.assert_kernel_holds(&["a.example", "*.b.example"]);
@@ -256,7 +258,7 @@ fn a_second_start_adopts_maps_link_names_and_counters() {
         let successor = Instance::new(pins, &["b.example"]);
         successor.names.send_replace(NameSet::default());
         let second = successor.started();
-        assert_eq!(second.report().maps, Origin::Adopted);
+        assert_eq!(second.report().maps, MapsOrigin::Adopted);
         assert_eq!(second.link(), link, "the link is updated, not made again");
         assert_ne!(second.report().program.id, program);
         assert_eq!((instance.map_id("NAMES"), instance.map_id("VERDICTS")), (names, verdicts));
@@ -272,7 +274,7 @@ fn a_second_start_adopts_maps_link_names_and_counters() {
 
 /// The mode in force, as the program reads it.
 fn mode(instance: &Instance) -> u32 {
-    instance.map::<Array<MapData, Settings>>("SETTINGS").get(&0, 0).unwrap().mode
+    instance.map::<Array<MapData, GuardSettings>>("SETTINGS").get(&0, 0).unwrap().mode
 }
 
 #[test]
@@ -327,7 +329,7 @@ fn another_size_builds_new_maps_behind_the_same_link() {
         fs::create_dir(instance.pin("maps-v0")).unwrap();
         instance.config.names = 128;
         let second = instance.started();
-        assert_eq!(second.report().maps, Origin::Built);
+        assert_eq!(second.report().maps, MapsOrigin::Built);
         assert_eq!(second.link(), link);
         assert_ne!(instance.map_id("NAMES"), names);
         assert_eq!(second.report().names_capacity, 128);
@@ -347,12 +349,12 @@ fn what_a_crash_left_is_finished_or_undone() {
         // Between the update of the link and the folder's new name: the program uses the new maps.
         fs::rename(instance.pin("maps-v1"), instance.pin("maps-v1-next")).unwrap();
         let finished = instance.started();
-        assert_eq!((finished.report().maps, instance.map_id("NAMES")), (Origin::Adopted, names));
+        assert_eq!((finished.report().maps, instance.map_id("NAMES")), (MapsOrigin::Adopted, names));
         drop(finished);
         // Before it: nobody uses them.
         fs::create_dir(instance.pin("maps-v1-next")).unwrap();
         let undone = instance.started();
-        assert_eq!((undone.report().maps, instance.map_id("NAMES")), (Origin::Adopted, names));
+        assert_eq!((undone.report().maps, instance.map_id("NAMES")), (MapsOrigin::Adopted, names));
         assert!(!instance.pin("maps-v1-next").exists());
     });
 }
@@ -407,7 +409,7 @@ fn interfaces_and_mode_follow_the_settings() {
         instance.config.interfaces = vec!["edge1".into()];
         instance.config.attach = config::Attach::Generic;
         let running = instance.started();
-        assert_eq!(running.report().maps, Origin::Adopted);
+        assert_eq!(running.report().maps, MapsOrigin::Adopted);
         assert_detached("edge0");
         assert!(attached("edge1"));
         assert!((running.metric("gatehouse_guard_interfaces{attach=\"generic\"}") - 1.0).abs() < 0.5);
@@ -425,7 +427,7 @@ fn a_link_of_an_interface_that_is_gone_is_replaced() {
         ip(&["link", "add", "edge0", "index", &index, "type", "veth", "peer", "name", "client0"]);
         let second = instance.started();
         assert!(attached("edge0"));
-        assert_eq!(second.report().maps, Origin::Adopted);
+        assert_eq!(second.report().maps, MapsOrigin::Adopted);
     });
 }
 
@@ -475,7 +477,7 @@ fn enforcement_ends_with_the_workers_and_with_draining() {
         })
         .unwrap();
         assert!(instance.epoch.elapsed() >= Duration::from_secs(5), "not before five seconds");
-        instance.pulse.beat(0, Instant::now());
+        instance.heartbeat.beat(0, Instant::now());
         running.wait_for_enforcement("on");
         running.guard.drain();
         running.wait_for_enforcement("draining");

@@ -6,7 +6,7 @@ use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare},
-    kept::Kept,
+    keep_alive_client::Kept,
     metrics::Metrics,
 };
 

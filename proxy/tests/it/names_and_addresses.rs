@@ -11,7 +11,7 @@ use testbed::{
 };
 
 use crate::fixture::{
-    FOREIGN, SHOP, assert_served, edge, get, greet, is_enforcing, scrape_until, send, start,
+    FOREIGN, SHOP, assert_served, edge, get, is_enforcing, scrape_until, send, send_client_hello, start,
 };
 
 #[test]
@@ -31,7 +31,7 @@ fn a_wildcard_covers_exactly_one_label() {
     let _gatehouse = strict(&edge, &["*.customer.test"]);
     assert_served(&edge, "a.customer.test");
     for name in ["customer.test", "a.b.customer.test"] {
-        assert_eq!(greet(&edge, Place::A, name).ending, Ending::Reset, "{name}");
+        assert_eq!(send_client_hello(&edge, Place::A, name).ending, Ending::Reset, "{name}");
         assert_eq!(get(&edge, name).status, 0, "{name}");
     }
 }

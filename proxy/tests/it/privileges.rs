@@ -7,7 +7,9 @@ use testbed::{
     hello::Ending,
 };
 
-use crate::fixture::{FOREIGN, SHOP, assert_served, edge, greet, is_enforcing, scrape_until, start};
+use crate::fixture::{
+    FOREIGN, SHOP, assert_served, edge, is_enforcing, scrape_until, send_client_hello, start,
+};
 
 /// Attached, handed over to a successor and enforcing: whoever listed programs or links in between would need `CAP_SYS_ADMIN`.
 #[test]
@@ -31,7 +33,7 @@ fn the_capabilities_of_the_unit_are_enough() {
 fn serves_and_rejects(edge: &testbed::edge::Edge, gatehouse: &Gatehouse) {
     scrape_until(gatehouse, "the guard to enforce", std::time::Duration::from_secs(5), is_enforcing);
     assert_served(edge, SHOP);
-    assert_eq!(greet(edge, Place::A, FOREIGN).ending, Ending::Reset);
+    assert_eq!(send_client_hello(edge, Place::A, FOREIGN).ending, Ending::Reset);
 }
 
 /// A setting of the unit that the package installs.

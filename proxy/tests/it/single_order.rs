@@ -8,7 +8,7 @@ use testbed::{
     curl::Running,
     edge::Edge,
     gatehouse::{Gatehouse, Place},
-    kept::Kept,
+    keep_alive_client::Kept,
     relay::Traffic,
     wait,
 };

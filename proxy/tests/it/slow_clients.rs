@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testbed::{edge::Edge, gatehouse::Place, kept::Kept};
+use testbed::{edge::Edge, gatehouse::Place, keep_alive_client::Kept};
 
 use crate::fixture::{SHOP, assert_served, edge, on_both_back_ends, scrape_until, start};
 

@@ -10,7 +10,7 @@ use testbed::{
     edge::Edge,
     gatehouse::Place,
     hello::{Ending, Hello, KeyShare, exchange},
-    kept::Kept,
+    keep_alive_client::Kept,
     network::LOOPBACK,
     relay::{Place as RelayPlace, Relay},
 };

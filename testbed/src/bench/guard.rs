@@ -13,7 +13,7 @@ use aya::{
 };
 use proxy_common::{
     fixture::{Frame, Hello},
-    maps::{Mode, NameEntry, NameKey, PortEntry, Settings, map_names},
+    maps::{GuardSettings, Mode, NameEntry, NameKey, PortEntry, map_names},
     name_hash,
 };
 
@@ -78,8 +78,12 @@ fn load(path: &Path) -> anyhow::Result<Ebpf> {
 }
 
 fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
-    let settings =
-        Settings { mode: Mode::Strict as u32, unknown_per_second: 1, unknown_burst: 1, resets_per_second: 0 };
+    let settings = GuardSettings {
+        mode: Mode::Strict as u32,
+        unknown_per_second: 1,
+        unknown_burst: 1,
+        resets_per_second: 0,
+    };
     put(guard, map_names::SETTINGS, settings)?;
     put(guard, map_names::ENFORCE_UNTIL, u64::MAX)?;
     put(guard, map_names::NAME_KEY, KEY)?;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, base, contained, kept::kept};
+use super::{FOLDER, base, build_cache::kept, contained};
 use crate::package::{self, Architecture};
 
 /// What `image build` leaves.

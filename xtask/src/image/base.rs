@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, disk, kept::kept};
+use super::{FOLDER, build_cache::kept, disk};
 
 /// The base disk; made when none is kept for today's inputs. Debian's own updates do not count as one: they come by
 /// provisioning, and to get them here remove the kept tree.

@@ -1,5 +1,5 @@
 //! `cargo xtask image cves`: the known vulnerabilities of Debian's packages in the baked image, by Debian's own tracker.
-//! Not here: Rust's crates, which the package's parts list (SBOM) names to any scanner.
+//! Not here: Rust's crates, which the package's SBOM names to any scanner.
 
 use std::{fs, path::PathBuf};
 

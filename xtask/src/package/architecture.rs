@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use xshell::{Cmd, Shell, cmd};
 
 use super::Workspace;
-use crate::places::Places;
+use crate::path_remap::Places;
 
 /// As Debian names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -16,7 +16,7 @@ pub(crate) struct Archive {
     pub(crate) path: PathBuf,
 }
 
-/// Packs what has been built and laid; writes the parts list and SHA256SUMS beside it.
+/// Packs what has been built and laid; writes the SBOM and SHA256SUMS beside it.
 pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archive> {
     let folder = workspace.root.join(FOLDER);
     let architecture = workspace.architecture;
@@ -40,7 +40,7 @@ pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archi
     Ok(Archive { path })
 }
 
-/// Of every package that lies there, and of its parts list.
+/// Of every package that lies there, and of its SBOM.
 fn write_sums(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
     let _inside = shell.push_dir(folder);
     let mut files = shell.read_dir(".")?;

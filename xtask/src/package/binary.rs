@@ -6,7 +6,7 @@ use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use super::Workspace;
-use crate::places::Places;
+use crate::path_remap::Places;
 
 /// Builds it; the guard's object has to be there.
 pub(super) fn build(shell: &Shell, workspace: &Workspace) -> anyhow::Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! The parts list, as `CycloneDX` 1.5 in JSON.
+//! The SBOM, as `CycloneDX` 1.5 in JSON.
 //!
 //! `cargo-cyclonedx` writes one per manifest of the workspace, and none knows of the XDP program inside the binary.
 

@@ -8,7 +8,7 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName};
 
 use super::{
-    Acme, Issued, OrderError, Prefer, Replaced, Wish,
+    Acme, Issued, OrderError, OrderRequest, Prefer, Replaced,
     account::is_forgotten,
     http::{retry_after, set_validating},
 };
@@ -41,11 +41,11 @@ impl Acme {
     pub(super) async fn place(
         &self,
         name: &ServerName,
-        wish: &Wish,
+        order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
-        let (account, mut order) = self.begin(name, wish.replaces.as_ref()).await?;
-        despite_nonces!(self.authorize(&mut order, name, wish.prefer, challenges).await)?;
+        let (account, mut order) = self.begin(name, order_request.replaces.as_ref()).await?;
+        despite_nonces!(self.authorize(&mut order, name, order_request.prefer, challenges).await)?;
         set_validating(true);
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Valid]).await?;

@@ -100,25 +100,25 @@ mod tests {
 
     use super::*;
     use crate::{
-        certificates::acme::Refusal,
+        certificates::acme::AcmeProblem,
         config,
         store::{Engine, Store, tables},
     };
 
     async fn fleet() -> [Arc<Acme>; 2] {
         let engine = Engine::in_memory().unwrap();
-        let store = || Store::on(engine.clone(), &config::Store::default());
+        let store = || Store::on(engine.clone(), &config::StoreConfig::default());
         tables::create(&store()).await.unwrap();
         let directory = "https://ca.example/dir".to_owned();
-        let issuer = config::Issuer { directory, email: String::new(), roots: None };
-        let settings = config::Certificates::default();
+        let issuer = config::IssuerConfig { directory, email: String::new(), roots: None };
+        let settings = config::CertificatesConfig::default();
         [(); 2].map(|()| Acme::new(&issuer, &settings, &store()).unwrap())
     }
 
     fn limited(retry_after: SystemTime) -> OrderError {
         let problem = "too many new orders (300) from this account".to_owned();
         let kind = Some("urn:ietf:params:acme:error:rateLimited".to_owned());
-        OrderError::Refused(Refusal { problem, kind, status: Some(429), retry_after: Some(retry_after) })
+        OrderError::Refused(AcmeProblem { problem, kind, status: Some(429), retry_after: Some(retry_after) })
     }
 
     #[tokio::test]

@@ -10,12 +10,12 @@ use tracing::warn;
 
 use crate::{
     certificates::{
-        Inner,
+        CertificatesInner,
         metrics::Drawn,
-        step::{Errand, Standing},
+        step::{PermissionStanding, Purpose},
     },
     config,
-    domains::Site,
+    domains::DomainEntry,
     keyed_counts::network,
     name::{Pattern, ServerName},
     store::{
@@ -27,9 +27,9 @@ use crate::{
 /// An order that is to be placed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Draw<'a> {
-    pub(super) errand: Errand,
+    pub(super) purpose: Purpose,
     pub(super) name: &'a ServerName,
-    pub(super) site: Option<&'a Site>,
+    pub(super) site: Option<&'a DomainEntry>,
     /// The client whose hello asked for it.
     pub(super) from: Option<IpAddr>,
     /// As keys name it.
@@ -63,7 +63,7 @@ impl Limit {
     }
 }
 
-impl Inner {
+impl CertificatesInner {
     /// Takes what `draw` needs of all its budgets; whether there was enough.
     pub(super) async fn grants(&self, draw: &Draw<'_>, now: SystemTime) -> Result<bool, StoreError> {
         let limits = limits(draw, &self.config);
@@ -112,9 +112,9 @@ async fn spend<'a>(
 }
 
 /// The limits of an order, those of few names before those of many.
-fn limits(draw: &Draw<'_>, config: &config::Certificates) -> Vec<Limit> {
+fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
     let limit = |of, scope: String, most| Limit { of, scope, most, hours: 1 };
-    if draw.errand == Errand::Renew {
+    if draw.purpose == Purpose::Renew {
         return vec![limit(Drawn::Renewals, draw.issuer.to_owned(), config.renewals_per_hour)];
     }
     let mut limits = Vec::new();
@@ -132,10 +132,12 @@ fn limits(draw: &Draw<'_>, config: &config::Certificates) -> Vec<Limit> {
 }
 
 /// The entry of a name that may be ordered.
-pub(super) fn site_of(standing: Option<&Standing>) -> Option<&Site> {
+pub(super) fn site_of(standing: Option<&PermissionStanding>) -> Option<&DomainEntry> {
     match standing {
-        Some(Standing::Allow(site)) => Some(&**site),
-        None | Some(Standing::Deny | Standing::Unknown | Standing::Spent) => None,
+        Some(PermissionStanding::Allow(site)) => Some(&**site),
+        None | Some(PermissionStanding::Deny | PermissionStanding::Unknown | PermissionStanding::Spent) => {
+            None
+        }
     }
 }
 
@@ -152,36 +154,36 @@ mod tests {
 
     use super::*;
     use crate::{
-        domains::Source,
+        domains::PermissionSource,
         store::{Engine, tables},
     };
 
-    fn site(pattern: &str) -> Arc<Site> {
-        Arc::new(Site {
+    fn site(pattern: &str) -> Arc<DomainEntry> {
+        Arc::new(DomainEntry {
             pattern: Pattern::parse(pattern).unwrap(),
             target: None,
             tenant: "t".into(),
-            source: Source::Table,
+            source: PermissionSource::Table,
             version: 1,
             changed_at_micros: 1,
         })
     }
 
-    fn limits_of(errand: Errand, pattern: &str, from: Option<&str>) -> Vec<String> {
+    fn limits_of(purpose: Purpose, pattern: &str, from: Option<&str>) -> Vec<String> {
         let (name, site) = (ServerName::parse("a.b.customer.co.uk").unwrap(), site(pattern));
         let from = from.map(|from| from.parse().unwrap());
-        let draw = Draw { errand, name: &name, site: Some(&site), from, issuer: "ca" };
-        let limits = limits(&draw, &config::Certificates::default());
+        let draw = Draw { purpose, name: &name, site: Some(&site), from, issuer: "ca" };
+        let limits = limits(&draw, &config::CertificatesConfig::default());
         limits.iter().map(|limit| format!("{} of {} in {} h", limit.most, limit.key(), limit.hours)).collect()
     }
 
     #[test]
     fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() {
         let fleet = ["100 of Orders ca in 1 h", "50 of Certificates ca#customer.co.uk in 168 h"];
-        let exact = limits_of(Errand::Obtain, "a.b.customer.co.uk", Some("192.0.2.1"));
+        let exact = limits_of(Purpose::Obtain, "a.b.customer.co.uk", Some("192.0.2.1"));
         assert_eq!(exact, fleet);
         for (from, source) in [("192.0.2.1", "192.0.2.1"), ("2001:db8::1:2:3", "2001:db8::")] {
-            let wildcard = limits_of(Errand::Obtain, "*.b.customer.co.uk", Some(from));
+            let wildcard = limits_of(Purpose::Obtain, "*.b.customer.co.uk", Some(from));
             let narrow = [
                 format!("10 of Source {source} in 1 h"),
                 "20 of Wildcard *.b.customer.co.uk in 1 h".to_owned(),
@@ -194,38 +196,38 @@ mod tests {
     #[test]
     fn renewals_draw_on_their_own_budget_alone() {
         for pattern in ["a.b.customer.co.uk", "*.b.customer.co.uk"] {
-            assert_eq!(limits_of(Errand::Renew, pattern, None), ["1000 of Renewals ca in 1 h"], "{pattern}");
+            assert_eq!(limits_of(Purpose::Renew, pattern, None), ["1000 of Renewals ca in 1 h"], "{pattern}");
         }
     }
 
     #[tokio::test]
     async fn more_renewals_under_one_parent_than_it_may_have_new_names_are_granted() {
-        let store = Store::on(Engine::in_memory().unwrap(), &config::Store::default());
+        let store = Store::on(Engine::in_memory().unwrap(), &config::StoreConfig::default());
         tables::create(&store).await.unwrap();
-        let (now, settings) = (SystemTime::now(), config::Certificates::default());
-        let grant = async |errand: Errand, n: u32| {
+        let (now, settings) = (SystemTime::now(), config::CertificatesConfig::default());
+        let grant = async |purpose: Purpose, n: u32| {
             let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
             let site = site(name.as_str());
-            let draw = Draw { errand, name: &name, site: Some(&site), from: None, issuer: "ca" };
+            let draw = Draw { purpose, name: &name, site: Some(&site), from: None, issuer: "ca" };
             spend(&store, &limits(&draw, &settings), now).await.unwrap().is_none()
         };
         let mut granted = (0, 0);
         for n in 0..120 {
-            granted.0 += u32::from(grant(Errand::Obtain, n).await);
-            granted.1 += u32::from(grant(Errand::Renew, n).await);
+            granted.0 += u32::from(grant(Purpose::Obtain, n).await);
+            granted.1 += u32::from(grant(Purpose::Renew, n).await);
         }
         assert_eq!(granted, (50, 120));
     }
 
     #[tokio::test]
     async fn one_stranger_under_a_wildcard_leaves_the_fleets_budget_to_others() {
-        let store = Store::on(Engine::in_memory().unwrap(), &config::Store::default());
+        let store = Store::on(Engine::in_memory().unwrap(), &config::StoreConfig::default());
         tables::create(&store).await.unwrap();
-        let (now, settings) = (SystemTime::now(), config::Certificates::default());
+        let (now, settings) = (SystemTime::now(), config::CertificatesConfig::default());
         let grant = async |pattern: &str, label: String, from: &str| {
             let (name, site) = (ServerName::parse(&label).unwrap(), site(pattern));
             let from = Some(from.parse().unwrap());
-            let draw = Draw { errand: Errand::Obtain, name: &name, site: Some(&site), from, issuer: "ca" };
+            let draw = Draw { purpose: Purpose::Obtain, name: &name, site: Some(&site), from, issuer: "ca" };
             spend(&store, &limits(&draw, &settings), now).await.unwrap().is_none()
         };
         let mut granted = 0;

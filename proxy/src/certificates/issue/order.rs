@@ -16,19 +16,19 @@ use super::{
 };
 use crate::{
     certificates::{
-        Inner, Issuer,
-        acme::{Blame, Issued, OrderError, Prefer, Replaced, Wish},
+        CertificatesInner, Issuer,
+        acme::{AcmeFault, Issued, OrderError, OrderRequest, Prefer, Replaced},
         choice::Candidate,
-        failure::{self, Failure, Fault},
+        failure::{self, OrderFailure, OrderFault},
+        keyed_chain::{KeyedChain, KeyedChainError},
         metrics::{Leased, Ordered},
-        pair::{Pair, PairError},
-        step::{Errand, Grant, Obtained, Progress},
+        step::{Grant, Obtained, OrderProgress, Purpose},
     },
-    domains::{Site, Source},
+    domains::{DomainEntry, PermissionSource},
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, Commit, Lock, Metadata, Record},
+        certificate_table::{self, CertificateMetadata, Commit, Lock, OrderRecord},
         instant::Micros,
     },
 };
@@ -59,7 +59,7 @@ impl Run<'_> {
 
     pub(super) fn draw<'a>(&'a self, issuer: &'a str) -> Draw<'a> {
         let site = site_of(self.seen.standing.as_ref());
-        Draw { errand: self.goal.errand, name: &self.goal.name, site, from: self.from, issuer }
+        Draw { purpose: self.goal.purpose, name: &self.goal.name, site, from: self.from, issuer }
     }
 
     /// The lease is renewed while the order goes on. One that was lost does not end it: the commit tells.
@@ -67,8 +67,8 @@ impl Run<'_> {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = Instant::now();
         let outcome = {
-            let wish = Wish { prefer: self.prefer(), replaces: self.replaces(issuer) };
-            let order = issue(self.inner, issuer, &self.goal.name, wish);
+            let order_request = OrderRequest { prefer: self.prefer(), replaces: self.replaces(issuer) };
+            let order = issue(self.inner, issuer, &self.goal.name, order_request);
             let keep = keep_lease(self.inner, lock);
             tokio::select! { ordered = order => ordered, never = keep => match never {} }
         };
@@ -91,20 +91,20 @@ impl Run<'_> {
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
                 let fault = self.fault(issuer, grant, &error).await;
                 let is_held = self.is_held(lock).await;
-                self.seen.fail(Failure { fault, problem: error.to_string() }, is_held);
+                self.seen.fail(OrderFailure { fault, problem: error.to_string() }, is_held);
             }
         }
     }
 
-    async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> Fault {
+    async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> OrderFault {
         let now = SystemTime::now();
         match (error.blame(registered_domain(&self.goal.name)), issuer) {
-            (Blame::Name, _) => Fault::Name,
-            (Blame::Limit, _) => Fault::Limit(failure::limited_until(now, error.retry_after())),
-            (Blame::Issuer, Issuer::Acme(acme)) => {
-                Fault::Issuer(acme.begin_pause(grant.pause, error, now).await)
+            (AcmeFault::Name, _) => OrderFault::Name,
+            (AcmeFault::Limit, _) => OrderFault::Limit(failure::limited_until(now, error.retry_after())),
+            (AcmeFault::Issuer, Issuer::Acme(acme)) => {
+                OrderFault::Issuer(acme.begin_pause(grant.pause, error, now).await)
             }
-            (Blame::Nobody, _) | (Blame::Issuer, Issuer::Internal(_)) => Fault::Nobody,
+            (AcmeFault::Nobody, _) | (AcmeFault::Issuer, Issuer::Internal(_)) => OrderFault::Nobody,
         }
     }
 
@@ -122,19 +122,19 @@ impl Run<'_> {
     /// RFC 9773 §5: what is renewed, told to the directory and the account that issued it and to nobody else.
     fn replaces(&self, issuer: &Issuer) -> Option<Replaced> {
         let held = self.seen.reading.as_ref()?.certificate.as_ref()?;
-        let record = self.shelf.record.as_ref()?;
-        replaces(self.goal.errand, held, record, issuer)
+        let record = self.stored_certificates.record.as_ref()?;
+        replaces(self.goal.purpose, held, record, issuer)
     }
 
     fn prefer(&self) -> Prefer {
-        let failures = self.shelf.record.as_ref().map_or(0, |record| record.failures);
+        let failures = self.stored_certificates.record.as_ref().map_or(0, |record| record.failures);
         let site = site_of(self.seen.standing.as_ref());
         prefer(failures, site, Micros::of(SystemTime::now()))
     }
 
     pub(super) async fn commit(&mut self, obtained: Arc<Obtained>) {
         match self.put(&obtained).await {
-            Ok(()) => self.seen.progress = Progress::Done(obtained.candidate.clone()),
+            Ok(()) => self.seen.progress = OrderProgress::Done(obtained.candidate.clone()),
             Err(StoreError::Conflict) => {
                 self.inner.metrics.orders.bump(Ordered::Overtaken);
                 self.seen.fail_to_commit(obtained);
@@ -145,9 +145,9 @@ impl Run<'_> {
                     &error,
                     "the table did not take the certificate; it is presented from memory",
                 );
-                self.seen.progress = Progress::Done(obtained.candidate.clone());
+                self.seen.progress = OrderProgress::Done(obtained.candidate.clone());
                 self.is_written = false;
-                self.remember_failure(&Failure::not_kept()).await;
+                self.remember_failure(&OrderFailure::not_kept()).await;
             }
         }
     }
@@ -157,11 +157,16 @@ impl Run<'_> {
         let (name, issued) = (&self.goal.name, &obtained.issued);
         let key = &obtained.candidate.issuer;
         let exact = Pattern::Exact(name.clone());
-        let place = self.shelf.stored.iter().find(|stored| stored.issuer == *key && stored.pattern == exact);
+        let place = self
+            .stored_certificates
+            .stored
+            .iter()
+            .find(|stored| stored.issuer == *key && stored.pattern == exact);
         let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
-        let metadata = metadata.map_or_else(Metadata::default, |text| Metadata::read(text));
+        let metadata =
+            metadata.map_or_else(CertificateMetadata::default, |text| CertificateMetadata::read(text));
         let directory = self.inner.issuers.get(obtained.issuer).map(Issuer::directory).unwrap_or_default();
-        let record = Record {
+        let record = OrderRecord {
             directory: directory.to_owned(),
             account: issued.account.clone(),
             ..record_of(name, key.as_str(), &obtained.candidate.pair)
@@ -180,19 +185,19 @@ impl Run<'_> {
     /// `instead` is a certificate that is presented all the same.
     pub(super) async fn record_failure(
         &mut self,
-        failure: &Failure,
+        failure: &OrderFailure,
         instead: Option<Candidate>,
     ) -> Result<(), StoreError> {
         self.is_written = instead.is_none();
-        self.seen.progress = instead.map_or(Progress::Recorded, Progress::Done);
+        self.seen.progress = instead.map_or(OrderProgress::Recorded, OrderProgress::Done);
         self.remember_failure(failure).await;
         Ok(())
     }
 
     /// In the table, else in memory: whatever the table holds or takes, the next order waits.
-    async fn remember_failure(&self, failure: &Failure) {
+    async fn remember_failure(&self, failure: &OrderFailure) {
         let (name, now) = (&self.goal.name, SystemTime::now());
-        let before = self.shelf.record.clone().unwrap_or_else(|| Record::new(name));
+        let before = self.stored_certificates.record.clone().unwrap_or_else(|| OrderRecord::new(name));
         let record = failure::after(&before, failure, now);
         if let Some(at) = record.retry_at {
             let retry_in = at.duration_since(now).unwrap_or_default();
@@ -215,21 +220,21 @@ impl Run<'_> {
 
 /// A failed validation counts against the CA's limits, so the other challenge is for the next attempt, not for this one; and
 /// every instance's guard must know the name to let the CA through.
-fn prefer(failures: u32, site: Option<&Site>, now: Micros) -> Prefer {
+fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
     let is_known_everywhere = site.is_some_and(|site| match site.source {
-        Source::Static => true,
+        PermissionSource::Static => true,
         // An entry made by hand is in no feed.
-        Source::Table => {
+        PermissionSource::Table => {
             site.changed_at_micros > 0 && Micros::from_epoch(site.changed_at_micros) <= now.less(FEED_DELAY)
         }
         // Other instances have not asked for it.
-        Source::Ask => false,
+        PermissionSource::Ask => false,
     });
     if failures % 2 == 1 && is_known_everywhere { Prefer::TlsAlpn } else { Prefer::Http }
 }
 
-fn replaces(errand: Errand, held: &Candidate, record: &Record, issuer: &Issuer) -> Option<Replaced> {
-    let is_its = errand == Errand::Renew
+fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
+    let is_its = purpose == Purpose::Renew
         && held.issuer == *issuer.key()
         && record.serial == held.pair.serial
         && record.directory == issuer.directory()
@@ -242,17 +247,18 @@ fn replaces(errand: Errand, held: &Candidate, record: &Record, issuer: &Issuer) 
 }
 
 async fn issue(
-    inner: &Inner,
+    inner: &CertificatesInner,
     issuer: &Issuer,
     name: &ServerName,
-    wish: Wish,
-) -> Result<(Issued, Pair), OrderError> {
+    order_request: OrderRequest,
+) -> Result<(Issued, KeyedChain), OrderError> {
     let obtained = match issuer {
-        Issuer::Acme(acme) => Box::pin(acme.issue(name, &wish, &inner.challenges)).await?,
+        Issuer::Acme(acme) => Box::pin(acme.issue(name, &order_request, &inner.challenges)).await?,
         Issuer::Internal(internal) => internal.issue(name, SystemTime::now())?,
     };
-    let pair = Pair::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
-    let unusable = |error: PairError| OrderError::Unusable { problem: error.to_string() };
+    let pair =
+        KeyedChain::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
+    let unusable = |error: KeyedChainError| OrderError::Unusable { problem: error.to_string() };
     let pair = pair.map_err(unusable)?;
     // Else each hello would find it expired, and order the next.
     if !pair.is_valid(SystemTime::now()) {
@@ -263,7 +269,7 @@ async fn issue(
 }
 
 /// Never ends: it goes with the order.
-async fn keep_lease(inner: &Inner, lock: &Lock) -> std::convert::Infallible {
+async fn keep_lease(inner: &CertificatesInner, lock: &Lock) -> std::convert::Infallible {
     let life = *inner.config.lease;
     let mut is_held = true;
     loop {
@@ -284,7 +290,7 @@ fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
 }
 
 /// A certificate that was paid for is not given up at the first failure of the table.
-async fn commit_patiently(inner: &Inner, commit: &Commit<'_>) -> Result<(), StoreError> {
+async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Result<(), StoreError> {
     let mut pause = COMMIT_PAUSE;
     for _ in 1..COMMIT_ATTEMPTS {
         match certificate_table::commit(&inner.store, commit, SystemTime::now()).await {
@@ -324,17 +330,23 @@ mod tests {
     fn the_ca_is_let_in_by_tls_only_where_every_guard_knows_the_name() {
         let now = Micros::from_epoch(100_000_000);
         for (source, changed_at_micros, failures, expected) in [
-            (Source::Static, 0, 0, Prefer::Http),
-            (Source::Static, 0, 1, Prefer::TlsAlpn),
-            (Source::Static, 0, 2, Prefer::Http),
-            (Source::Table, 85_000_000, 1, Prefer::TlsAlpn),
-            (Source::Table, 85_000_001, 1, Prefer::Http),
-            (Source::Table, 0, 1, Prefer::Http),
-            (Source::Ask, 0, 1, Prefer::Http),
+            (PermissionSource::Static, 0, 0, Prefer::Http),
+            (PermissionSource::Static, 0, 1, Prefer::TlsAlpn),
+            (PermissionSource::Static, 0, 2, Prefer::Http),
+            (PermissionSource::Table, 85_000_000, 1, Prefer::TlsAlpn),
+            (PermissionSource::Table, 85_000_001, 1, Prefer::Http),
+            (PermissionSource::Table, 0, 1, Prefer::Http),
+            (PermissionSource::Ask, 0, 1, Prefer::Http),
         ] {
             let pattern = Pattern::parse("a.example").unwrap();
-            let site =
-                Site { pattern, target: None, tenant: "t".into(), source, version: 1, changed_at_micros };
+            let site = DomainEntry {
+                pattern,
+                target: None,
+                tenant: "t".into(),
+                source,
+                version: 1,
+                changed_at_micros,
+            };
             assert_eq!(
                 prefer(failures, Some(&site), now),
                 expected,

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     certificates::{
-        failure::Fault,
-        pair::{Pair, tests::pems},
+        failure::OrderFault,
+        keyed_chain::{KeyedChain, tests::pems},
     },
-    domains::Source,
+    domains::PermissionSource,
     name::Pattern,
     store::certificate_table::IssuerKey,
 };
@@ -20,8 +20,8 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
-fn goal(errand: Errand) -> Goal {
-    Goal { name: ServerName::parse(SITE).unwrap(), errand, issuers: 2, give_up_at: now() + MINUTE }
+fn goal(purpose: Purpose) -> Goal {
+    Goal { name: ServerName::parse(SITE).unwrap(), purpose, issuers: 2, give_up_at: now() + MINUTE }
 }
 
 /// A certificate that began and ends so many minutes from now.
@@ -30,38 +30,38 @@ fn lasting(before: u64, after: i64) -> Candidate {
         (now() - MINUTE * u32::try_from(before).unwrap(), i64::try_from(before).unwrap() + after);
     let (chain, key) = pems(&[SITE], begins, Duration::from_mins(u64::try_from(ends).unwrap()));
     let pattern = Pattern::parse(SITE).unwrap();
-    let pair = Pair::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
+    let pair = KeyedChain::read(chain.as_bytes(), key.as_bytes(), &pattern).unwrap();
     Candidate { pair, issuer: IssuerKey::internal(), pattern }
 }
 
-fn reading(certificate: Option<Candidate>, under_lease: bool) -> Reading {
-    Reading { certificate, back_off: BackOff::None, under_lease }
+fn reading(certificate: Option<Candidate>, under_lease: bool) -> TableReading {
+    TableReading { certificate, back_off: BackOff::None, under_lease }
 }
 
-fn allowed() -> Standing {
+fn allowed() -> PermissionStanding {
     let pattern = Pattern::parse(SITE).unwrap();
-    Standing::Allow(Arc::new(Site {
+    PermissionStanding::Allow(Arc::new(DomainEntry {
         pattern,
         target: None,
         tenant: "t".into(),
-        source: Source::Static,
+        source: PermissionSource::Static,
         version: 0,
         changed_at_micros: 0,
     }))
 }
 
-fn held() -> Lease {
-    Lease::Held(Lock::untaken(&ServerName::parse(SITE).unwrap()))
+fn held() -> LeaseState {
+    LeaseState::Held(Lock::untaken(&ServerName::parse(SITE).unwrap()))
 }
 
 /// Everything an order needs.
-fn ready() -> Seen {
-    Seen {
+fn ready() -> OrderFacts {
+    OrderFacts {
         reading: Some(reading(None, true)),
         standing: Some(allowed()),
         lease: held(),
         grant: Some(Grant::default()),
-        ..Seen::nothing()
+        ..OrderFacts::nothing()
     }
 }
 
@@ -71,8 +71,8 @@ fn obtained() -> Obtained {
     Obtained { issuer: 0, issued, candidate: lasting(1, 9) }
 }
 
-fn failure(fault: Fault) -> Failure {
-    Failure { fault, problem: "why".to_owned() }
+fn failure(fault: OrderFault) -> OrderFailure {
+    OrderFailure { fault, problem: "why".to_owned() }
 }
 
 /// A step as the tables below write it.
@@ -92,20 +92,21 @@ fn text(step: &Step) -> String {
     }
 }
 
-fn check(cases: &[(&str, Errand, Seen, &str)]) {
-    for (case, errand, seen, step) in cases {
-        assert_eq!(text(&goal(*errand).next(now(), seen)), *step, "{case}");
+fn check(cases: &[(&str, Purpose, OrderFacts, &str)]) {
+    for (case, purpose, seen, step) in cases {
+        assert_eq!(text(&goal(*purpose).next(now(), seen)), *step, "{case}");
     }
 }
 
 #[test]
 fn a_valid_certificate_is_served_whatever_else_is_true() {
-    use Errand::{Load, Obtain, Renew};
-    let with = |certificate| Seen { reading: Some(reading(certificate, false)), ..Seen::nothing() };
-    let denied = Seen { standing: Some(Standing::Deny), ..with(Some(lasting(10, 5))) };
-    let failed = Seen { progress: Progress::Recorded, ..with(Some(lasting(10, 5))) };
+    use Purpose::{Load, Obtain, Renew};
+    let with =
+        |certificate| OrderFacts { reading: Some(reading(certificate, false)), ..OrderFacts::nothing() };
+    let denied = OrderFacts { standing: Some(PermissionStanding::Deny), ..with(Some(lasting(10, 5))) };
+    let failed = OrderFacts { progress: OrderProgress::Recorded, ..with(Some(lasting(10, 5))) };
     check(&[
-        ("nothing is known", Obtain, Seen::nothing(), "read"),
+        ("nothing is known", Obtain, OrderFacts::nothing(), "read"),
         ("valid", Obtain, with(Some(lasting(10, 5))), "serve"),
         ("valid, permission in doubt", Load, with(Some(lasting(10, 5))), "serve"),
         ("expired", Obtain, with(Some(lasting(10, 0))), "ask"),
@@ -119,52 +120,62 @@ fn a_valid_certificate_is_served_whatever_else_is_true() {
 
 #[test]
 fn order_without_lease_is_refused() {
-    use Errand::Obtain;
+    use Purpose::Obtain;
     let seen = ready();
-    let unread = Seen { reading: Some(reading(None, false)), ..seen.clone() };
-    let found = Seen { reading: Some(reading(Some(lasting(1, 9)), true)), ..seen.clone() };
+    let unread = OrderFacts { reading: Some(reading(None, false)), ..seen.clone() };
+    let found = OrderFacts { reading: Some(reading(Some(lasting(1, 9)), true)), ..seen.clone() };
     check(&[
         ("all is there", Obtain, seen.clone(), "order 0"),
-        ("no lease", Obtain, Seen { lease: Lease::Unasked, ..seen.clone() }, "take the lease"),
-        ("elsewhere", Obtain, Seen { lease: Lease::Elsewhere, ..seen.clone() }, "await its holder"),
+        ("no lease", Obtain, OrderFacts { lease: LeaseState::Unasked, ..seen.clone() }, "take the lease"),
+        (
+            "elsewhere",
+            Obtain,
+            OrderFacts { lease: LeaseState::Elsewhere, ..seen.clone() },
+            "await its holder",
+        ),
         ("read before the lease", Obtain, unread, "read"),
-        ("no budget asked", Obtain, Seen { grant: None, ..seen }, "spend 0"),
+        ("no budget asked", Obtain, OrderFacts { grant: None, ..seen }, "spend 0"),
         ("found under the lease", Obtain, found, "serve"),
     ]);
-    let late = Seen { lease: Lease::Elsewhere, ..ready() };
+    let late = OrderFacts { lease: LeaseState::Elsewhere, ..ready() };
     assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &late)), "refuse Slow");
 }
 
 #[test]
 fn nothing_is_ordered_without_permission_or_before_its_time() {
-    let after = |back_off| Seen { reading: Some(Reading { back_off, ..reading(None, true) }), ..ready() };
+    let after =
+        |back_off| OrderFacts { reading: Some(TableReading { back_off, ..reading(None, true) }), ..ready() };
     for (case, seen, step) in [
-        ("denied", Seen { standing: Some(Standing::Deny), ..ready() }, "refuse Denied"),
-        ("unknown", Seen { standing: Some(Standing::Unknown), ..ready() }, "refuse Unknown"),
+        ("denied", OrderFacts { standing: Some(PermissionStanding::Deny), ..ready() }, "refuse Denied"),
+        ("unknown", OrderFacts { standing: Some(PermissionStanding::Unknown), ..ready() }, "refuse Unknown"),
         ("backing off", after(BackOff::Until(now() + MINUTE)), "refuse BackingOff"),
         ("back-off ended", after(BackOff::Until(now())), "order 0"),
         ("stopped", after(BackOff::Stopped), "refuse BackingOff"),
-        ("budgets spent", Seen { standing: Some(Standing::Spent), ..ready() }, "refuse BackingOff"),
+        (
+            "budgets spent",
+            OrderFacts { standing: Some(PermissionStanding::Spent), ..ready() },
+            "refuse BackingOff",
+        ),
     ] {
-        check(&[(case, Errand::Obtain, seen.clone(), step), (case, Errand::Renew, seen, step)]);
+        check(&[(case, Purpose::Obtain, seen.clone(), step), (case, Purpose::Renew, seen, step)]);
     }
 }
 
 #[test]
 fn issuers_are_tried_in_order_and_the_table_is_read_again_before_a_failure_is_recorded() {
-    use Errand::Obtain;
+    use Purpose::Obtain;
     let mut seen = ready();
-    seen.fail(failure(Fault::Name), true);
+    seen.fail(failure(OrderFault::Name), true);
     check(&[("failed", Obtain, seen.clone(), "read")]);
     seen.reading = Some(reading(None, true));
     check(&[("second", Obtain, seen.clone(), "spend 1")]);
     seen.pass_on();
     check(&[("none left", Obtain, seen.clone(), "record Name")]);
-    seen.reading = Some(Reading { back_off: BackOff::Until(now() + MINUTE), ..reading(None, true) });
+    seen.reading = Some(TableReading { back_off: BackOff::Until(now() + MINUTE), ..reading(None, true) });
     check(&[("its issuer is left alone since", Obtain, seen.clone(), "record Name")]);
     seen.reading = Some(reading(Some(lasting(1, 9)), true));
     check(&[("somebody else succeeded", Obtain, seen.clone(), "serve")]);
-    (seen.progress, seen.reading) = (Progress::Recorded, Some(reading(None, true)));
+    (seen.progress, seen.reading) = (OrderProgress::Recorded, Some(reading(None, true)));
     check(&[("recorded", Obtain, seen, "refuse Failed")]);
     let mut spent = ready();
     spent.pass_on();
@@ -174,13 +185,13 @@ fn issuers_are_tried_in_order_and_the_table_is_read_again_before_a_failure_is_re
 
 #[test]
 fn who_has_lost_the_lease_when_an_order_fails_waits_for_what_its_taker_obtains() {
-    use Errand::Obtain;
-    let mut seen = Seen { issuer: 1, ..ready() };
-    seen.fail(failure(Fault::Nobody), false);
+    use Purpose::Obtain;
+    let mut seen = OrderFacts { issuer: 1, ..ready() };
+    seen.fail(failure(OrderFault::Nobody), false);
     check(&[("lost", Obtain, seen.clone(), "read")]);
     seen.reading = Some(reading(None, false));
     check(&[("read", Obtain, seen.clone(), "take the lease")]);
-    seen.lease = Lease::Elsewhere;
+    seen.lease = LeaseState::Elsewhere;
     check(&[("taken by another", Obtain, seen.clone(), "await its holder")]);
     assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &seen)), "record Nobody", "and held for long");
     seen.look_again();
@@ -192,11 +203,11 @@ fn who_has_lost_the_lease_when_an_order_fails_waits_for_what_its_taker_obtains()
 
 #[test]
 fn what_was_obtained_is_written_again_unless_another_is_there_and_presented_all_the_same() {
-    use Errand::Obtain;
+    use Purpose::Obtain;
     let mut seen = ready();
     seen.obtain(obtained());
     check(&[("obtained", Obtain, seen.clone(), "commit")]);
-    let Progress::Obtained(certificate, _) = seen.progress.clone() else { panic!("it was obtained") };
+    let OrderProgress::Obtained(certificate, _) = seen.progress.clone() else { panic!("it was obtained") };
     seen.fail_to_commit(Arc::clone(&certificate));
     check(&[("changed by another", Obtain, seen.clone(), "read")]);
     seen.reading = Some(reading(None, true));
@@ -209,24 +220,26 @@ fn what_was_obtained_is_written_again_unless_another_is_there_and_presented_all_
 }
 
 /// What the outside world does next, by chance.
-fn happen(seen: &mut Seen, step: Step, chance: u8) -> bool {
+fn happen(seen: &mut OrderFacts, step: Step, chance: u8) -> bool {
     match step {
         Step::Read => {
             let certificate = (chance > 240).then(|| lasting(1, 9));
-            seen.reading = Some(reading(certificate, matches!(seen.lease, Lease::Held(_))));
+            seen.reading = Some(reading(certificate, matches!(seen.lease, LeaseState::Held(_))));
         }
         Step::AskPermission => seen.standing = Some(allowed()),
-        Step::TakeLease => seen.lease = if chance > 200 { Lease::Elsewhere } else { held() },
+        Step::TakeLease => seen.lease = if chance > 200 { LeaseState::Elsewhere } else { held() },
         Step::AwaitHolder => seen.look_again(),
         Step::Spend { .. } if chance > 200 => seen.pass_on(),
         Step::Spend { .. } => seen.grant = Some(Grant::default()),
         Step::Order { .. } if chance.is_multiple_of(3) => seen.obtain(obtained()),
-        Step::Order { .. } => seen.fail(failure(Fault::Name), chance.is_multiple_of(2)),
+        Step::Order { .. } => seen.fail(failure(OrderFault::Name), chance.is_multiple_of(2)),
         Step::Commit(obtained) if chance.is_multiple_of(4) => {
-            seen.progress = Progress::Done(obtained.candidate.clone());
+            seen.progress = OrderProgress::Done(obtained.candidate.clone());
         }
         Step::Commit(obtained) => seen.fail_to_commit(obtained),
-        Step::RecordFailure(_, instead) => seen.progress = instead.map_or(Progress::Recorded, Progress::Done),
+        Step::RecordFailure(_, instead) => {
+            seen.progress = instead.map_or(OrderProgress::Recorded, OrderProgress::Done);
+        }
         Step::Serve(_) | Step::Refuse(_) => return true,
     }
     false
@@ -239,7 +252,7 @@ proptest! {
     fn whatever_happens_a_flight_ends_and_orders_once_an_issuer(
         chances in proptest::collection::vec(any::<u8>(), 300),
     ) {
-        let (goal, mut seen) = (goal(Errand::Obtain), Seen::nothing());
+        let (goal, mut seen) = (goal(Purpose::Obtain), OrderFacts::nothing());
         let (mut orders, mut has_ended) = (Vec::new(), false);
         for (n, chance) in chances.into_iter().enumerate() {
             let at = now() + Duration::from_secs(n.try_into().unwrap());

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    certificates::pair::tests::pems,
-    store::certificate_table::{Commit, Metadata, Record},
+    certificates::keyed_chain::tests::pems,
+    store::certificate_table::{CertificateMetadata, Commit, OrderRecord},
 };
 
 const SITE: &str = "a.served.example";
@@ -22,12 +22,12 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
         issuer: &key(),
         chain: chain.as_bytes(),
         key: private.as_bytes(),
-        metadata: &Metadata::default(),
+        metadata: &CertificateMetadata::default(),
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
-        record: &Record::new(&name(site)),
+        record: &OrderRecord::new(&name(site)),
     };
     certificate_table::commit(store, &commit, now).await.unwrap();
-    pair::leaf(chain.as_bytes()).unwrap().to_vec()
+    keyed_chain::leaf(chain.as_bytes()).unwrap().to_vec()
 }
 
 async fn delete(store: &Store, site: &str) {

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
-use crate::certificates::pair::tests::pems;
+use crate::certificates::keyed_chain::tests::pems;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -176,7 +176,7 @@ async fn a_malformed_record_does_not_hide_the_back_off() {
         put.set_item(Some(record)).send().await.unwrap();
         let read = async || certificate_table::read(&store, &[IssuerKey::internal()], &site).await.unwrap();
         let before = read().await.record.unwrap();
-        let failure = failure::Failure { fault: failure::Fault::Name, problem: "why".to_owned() };
+        let failure = failure::OrderFailure { fault: failure::OrderFault::Name, problem: "why".to_owned() };
         let failed = failure::after(&before, &failure, now);
         certificate_table::put_failure(&store, &failed).await.unwrap();
         let record = read().await.record.unwrap();
@@ -201,7 +201,7 @@ async fn an_account_key_that_cannot_be_used_is_named() {
         let mut item = Item::from([("PrimaryKey".to_owned(), text(key))]);
         item.extend(contents.map(|contents| ("Contents".to_owned(), contents)));
         put(&instance.store, item).await;
-        assert_eq!(instance.obtain(SITE).await.err(), Some(Refusal::Failed), "{case}");
+        assert_eq!(instance.obtain(SITE).await.err(), Some(CertificateRefusal::Failed), "{case}");
         let keys = [IssuerKey::of_directory(&nobody().directory)];
         let shown = listing::show(&instance.store, &keys, &name(SITE)).await.unwrap().unwrap();
         assert!(shown.problem.contains(key), "{case}: {}", shown.problem);

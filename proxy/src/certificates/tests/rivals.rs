@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::{
-    certificates::pair::tests::pems,
-    store::certificate_table::{Commit, Metadata, Record},
+    certificates::keyed_chain::tests::pems,
+    store::certificate_table::{CertificateMetadata, Commit, OrderRecord},
 };
 
 const SITE: &str = "a.served.example";
@@ -15,7 +15,7 @@ const SITE: &str = "a.served.example";
 /// A CA that breaks each connection off, once `meanwhile` has happened.
 async fn breaking_off<M: Future<Output = ()> + Send + 'static>(
     meanwhile: impl Fn() -> M + Send + 'static,
-) -> (config::Issuer, JoinHandle<()>) {
+) -> (config::IssuerConfig, JoinHandle<()>) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let directory = format!("https://{}/dir", listener.local_addr().unwrap());
     let accepting = tokio::spawn(async move {
@@ -24,18 +24,18 @@ async fn breaking_off<M: Future<Output = ()> + Send + 'static>(
             drop(stream);
         }
     });
-    (config::Issuer { directory, email: "ops@example.com".into(), roots: None }, accepting)
+    (config::IssuerConfig { directory, email: "ops@example.com".into(), roots: None }, accepting)
 }
 
 /// Writes a good certificate of [`SITE`] as another holder of the lease would.
 async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
     let (chain, key) = pems(&[SITE], SystemTime::now() - Duration::from_mins(1), Duration::from_hours(24));
-    let record = Record::new(&name(SITE));
+    let record = OrderRecord::new(&name(SITE));
     let commit = Commit {
         issuer,
         chain: chain.as_bytes(),
         key: key.as_bytes(),
-        metadata: &Metadata::default(),
+        metadata: &CertificateMetadata::default(),
         replaced: None,
         record: &record,
     };

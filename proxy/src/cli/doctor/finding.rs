@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One line of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Severity,
     pub(super) what: String,
     pub(super) found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,7 +17,7 @@ pub(super) struct Finding {
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(super) enum Severity {
     Ok,
     /// It works, and less well than it could.
     Warn,
@@ -25,7 +25,7 @@ pub(super) enum Verdict {
     Fail,
 }
 
-impl Verdict {
+impl Severity {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -37,22 +37,22 @@ impl Verdict {
 
 impl Finding {
     pub(super) fn ok(what: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Ok, what: what.into(), found: found.into(), remedy: None }
+        Self { verdict: Severity::Ok, what: what.into(), found: found.into(), remedy: None }
     }
 
     pub(super) fn warn(what: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = Some(remedy.into());
-        Self { verdict: Verdict::Warn, what: what.into(), found: found.into(), remedy }
+        Self { verdict: Severity::Warn, what: what.into(), found: found.into(), remedy }
     }
 
     pub(super) fn fail(what: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, ..Self::warn(what, found, remedy) }
+        Self { verdict: Severity::Fail, ..Self::warn(what, found, remedy) }
     }
 
     /// [`Finding::warn`] instead of a failure, where the settings do not depend on it.
     pub(super) fn unless(mut self, needless: bool) -> Self {
-        if needless && self.verdict == Verdict::Fail {
-            self.verdict = Verdict::Warn;
+        if needless && self.verdict == Severity::Fail {
+            self.verdict = Severity::Warn;
         }
         self
     }

@@ -18,26 +18,26 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
 
 /// What sysfs says of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Interface {
+struct InterfaceFacts {
     /// None for a virtual one.
     driver: Option<String>,
     mtu: u32,
     queues: usize,
 }
 
-fn read(name: &str) -> Option<Interface> {
+fn read(name: &str) -> Option<InterfaceFacts> {
     let folder = Path::new("/sys/class/net").join(name);
     let mtu = fs::read_to_string(folder.join("mtu")).ok()?.trim().parse().ok()?;
     let driver = fs::read_link(folder.join("device/driver")).ok();
     let driver = driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let queues = fs::read_dir(folder.join("queues")).into_iter().flatten().flatten();
     let queues = queues.filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-")).count();
-    Some(Interface { driver, mtu, queues })
+    Some(InterfaceFacts { driver, mtu, queues })
 }
 
-fn judge(name: &str, interface: Option<Interface>, attach: Attach, cores: usize) -> Finding {
+fn judge(name: &str, interface: Option<InterfaceFacts>, attach: Attach, cores: usize) -> Finding {
     let what = format!("guard {name}");
-    let Some(Interface { driver, mtu, queues }) = interface else {
+    let Some(InterfaceFacts { driver, mtu, queues }) = interface else {
         return Finding::fail(what, "no such interface", "name one that `ip link` shows in guard.interfaces");
     };
     let shown = format!("{}, MTU {mtu}, {queues} queues", driver.as_deref().unwrap_or("virtual"));
@@ -60,10 +60,10 @@ const ENA_MTU: u32 = 3498;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::Verdict;
+    use crate::cli::doctor::finding::Severity;
 
-    fn interface(driver: Option<&str>, mtu: u32, queues: usize) -> Interface {
-        Interface { driver: driver.map(str::to_owned), mtu, queues }
+    fn interface(driver: Option<&str>, mtu: u32, queues: usize) -> InterfaceFacts {
+        InterfaceFacts { driver: driver.map(str::to_owned), mtu, queues }
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         ] {
             let finding = judge("eth0", found.clone(), attach, 4);
             assert_eq!(finding.remedy.as_deref(), remedy, "{found:?} {attach:?}");
-            assert_eq!(finding.verdict == Verdict::Ok, remedy.is_none(), "{finding:?}");
+            assert_eq!(finding.verdict == Severity::Ok, remedy.is_none(), "{finding:?}");
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) fn ring(config: &Config) -> Finding {
         Ok(_) => Finding::ok("io_uring", "a send and a receive went through it"),
         Err(error) => {
             let remedy = "sysctl kernel.io_uring_disabled=0, and permit io_uring_setup in seccomp profiles; epoll works meanwhile";
-            Finding::fail("io_uring", crate::control::whole(&error), remedy)
+            Finding::fail("io_uring", crate::control::error_chain(&error), remedy)
                 .unless(config.worker.io == Io::Auto)
         }
     }
@@ -164,27 +164,27 @@ const BUILT: Duration = Duration::from_hours(498_192);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::Verdict;
+    use crate::cli::doctor::finding::Severity;
 
     #[test]
     fn each_value_has_its_verdict() {
         for (finding, verdict) in [
-            (judge_kernel("6.1.0-18-cloud-amd64"), Verdict::Ok),
-            (judge_kernel("6.18.5"), Verdict::Ok),
-            (judge_kernel("10.0"), Verdict::Ok),
-            (judge_kernel("5.15.0"), Verdict::Fail),
-            (judge_kernel("next"), Verdict::Warn),
-            (judge_descriptors(200_000, 100_000), Verdict::Ok),
-            (judge_descriptors(1024, 100_000), Verdict::Warn),
-            (judge_memlock(u64::MAX), Verdict::Ok),
-            (judge_memlock(64 << 10), Verdict::Warn),
-            (judge_clock(UNIX_EPOCH), Verdict::Fail),
-            (judge_clock(UNIX_EPOCH + BUILT), Verdict::Ok),
-            (judge_synchronisation(Ok(libc::TIME_ERROR)), Verdict::Warn),
-            (judge_synchronisation(Ok(libc::TIME_OK)), Verdict::Ok),
+            (judge_kernel("6.1.0-18-cloud-amd64"), Severity::Ok),
+            (judge_kernel("6.18.5"), Severity::Ok),
+            (judge_kernel("10.0"), Severity::Ok),
+            (judge_kernel("5.15.0"), Severity::Fail),
+            (judge_kernel("next"), Severity::Warn),
+            (judge_descriptors(200_000, 100_000), Severity::Ok),
+            (judge_descriptors(1024, 100_000), Severity::Warn),
+            (judge_memlock(u64::MAX), Severity::Ok),
+            (judge_memlock(64 << 10), Severity::Warn),
+            (judge_clock(UNIX_EPOCH), Severity::Fail),
+            (judge_clock(UNIX_EPOCH + BUILT), Severity::Ok),
+            (judge_synchronisation(Ok(libc::TIME_ERROR)), Severity::Warn),
+            (judge_synchronisation(Ok(libc::TIME_OK)), Severity::Ok),
         ] {
             assert_eq!(finding.verdict, verdict, "{finding:?}");
-            assert_eq!(finding.remedy.is_some(), verdict != Verdict::Ok, "{finding:?}");
+            assert_eq!(finding.remedy.is_some(), verdict != Severity::Ok, "{finding:?}");
         }
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("file"), "").unwrap();
         let at = |path: &str| Config { state_directory: place.path().join(path), ..Config::default() };
-        for (path, verdict) in [("", Verdict::Ok), ("new/state", Verdict::Ok), ("file", Verdict::Fail)] {
+        for (path, verdict) in [("", Severity::Ok), ("new/state", Severity::Ok), ("file", Severity::Fail)] {
             let finding = state_directory(&at(path));
             assert_eq!(finding.verdict, verdict, "{finding:?}");
         }

@@ -17,8 +17,8 @@ use serde::Deserialize;
 
 use super::finding::Finding;
 use crate::{
-    config::{Config, Issuer},
-    control::whole,
+    config::{Config, IssuerConfig},
+    control::error_chain,
     target::{Target, TargetHost},
 };
 
@@ -55,13 +55,13 @@ fn judge_name(name: &str, resolved: io::Result<Option<SocketAddr>>) -> Finding {
 }
 
 /// Whether an issuer's directory (RFC 8555 §7.1.1) is there.
-pub(super) async fn directory(issuer: Issuer) -> Vec<Finding> {
+pub(super) async fn directory(issuer: IssuerConfig) -> Vec<Finding> {
     let what = format!("ca {}", issuer.directory);
     vec![match fetch(&issuer).await {
         Ok(()) => Finding::ok(what, "its directory offers accounts and orders"),
         Err(error) => {
             let remedy = "see that its port is open outwards, the URL, and `roots` for a CA of your own";
-            Finding::fail(what, whole(&*error), remedy)
+            Finding::fail(what, error_chain(&*error), remedy)
         }
     }]
 }
@@ -78,7 +78,7 @@ struct Directory {
     order: String,
 }
 
-async fn fetch(issuer: &Issuer) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn fetch(issuer: &IssuerConfig) -> Result<(), Box<dyn Error + Send + Sync>> {
     let tls = client_config(issuer)?;
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
@@ -92,7 +92,7 @@ async fn fetch(issuer: &Issuer) -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-fn client_config(issuer: &Issuer) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
+fn client_config(issuer: &IssuerConfig) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let roots: Vec<_> = match &issuer.roots {
         Some(path) => CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?,
@@ -110,7 +110,7 @@ const LONGEST_DIRECTORY: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::doctor::finding::Verdict, config::StaticDomain, name::Pattern};
+    use crate::{cli::doctor::finding::Severity, config::StaticDomain, name::Pattern};
 
     #[test]
     fn every_host_that_the_settings_name_is_looked_up_once() {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_name_without_an_address_fails() {
-        assert_eq!(judge_name("a.example", Ok(None)).verdict, Verdict::Fail);
+        assert_eq!(judge_name("a.example", Ok(None)).verdict, Severity::Fail);
         assert_eq!(judge_name("a.example", Ok(Some(([192, 0, 2, 1], 443).into()))).found, "192.0.2.1");
     }
 }

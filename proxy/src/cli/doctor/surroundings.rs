@@ -7,14 +7,14 @@ use socket2::{Domain, Socket, Type};
 use super::finding::Finding;
 use crate::{
     config::{Config, Endpoint},
-    control::{Client, whole},
-    instance::Source,
+    control::{ControlClient, error_chain},
+    ec2::IdentitySource,
     store::{Store, tables},
 };
 
 /// Each address: free, or taken by the instance that answers on the control socket.
 pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
-    let ours = match Client::find(&config.control_socket()).await {
+    let ours = match ControlClient::find(&config.control_socket()).await {
         Ok(Some(client)) => client.status().await.map_or_else(
             |_| Vec::new(),
             |status| status.https.into_iter().chain(status.http).chain(status.metrics).collect(),
@@ -91,17 +91,20 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
     if config.store.endpoint == Endpoint::Embedded {
         return vec![Finding::ok("tables", "embedded: made at the first start")];
     }
-    let store = match Store::connect(&config.store, &Source::of(&config.instance), &config.state_directory)
-        .await
-    {
-        Ok(store) => store,
-        Err(error) => return vec![Finding::fail("tables", whole(&error), "see the settings under [store]")],
-    };
+    let store =
+        match Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory)
+            .await
+        {
+            Ok(store) => store,
+            Err(error) => {
+                return vec![Finding::fail("tables", error_chain(&error), "see the settings under [store]")];
+            }
+        };
     let checked = tables::check(&store).await.into_iter().map(|(table, checked)| {
         let what = format!("table {table}");
         match checked {
             Ok(()) => Finding::ok(what, format!("active at {}", config.store.endpoint)),
-            Err(error) => Finding::fail(what, whole(&error), remedy(&error)),
+            Err(error) => Finding::fail(what, error_chain(&error), remedy(&error)),
         }
     });
     checked.collect()
@@ -123,7 +126,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::cli::doctor::finding::Verdict;
+    use crate::cli::doctor::finding::Severity;
 
     #[test]
     fn a_port_is_free_or_ours_or_named_with_who_to_ask() {
@@ -131,7 +134,7 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let judged = |ours: &[SocketAddr]| judge_port("listen.https", address, ours, probe(address));
         let other = judged(&[]);
-        assert_eq!(other.verdict, Verdict::Fail);
+        assert_eq!(other.verdict, Severity::Fail);
         assert!(other.remedy.unwrap().contains("change listen.https"));
         assert_eq!(judged(&[address]).found, "held by the running instance");
         drop(taken);
@@ -146,6 +149,6 @@ mod tests {
         kept.listen(1).unwrap();
         let address = kept.local_addr().unwrap().as_socket().unwrap();
         let found = judge_port("listen.https", address, &[], probe(address));
-        assert_eq!(found.verdict, Verdict::Ok, "{}", found.found);
+        assert_eq!(found.verdict, Severity::Ok, "{}", found.found);
     }
 }

@@ -16,13 +16,13 @@ use tokio::task::JoinHandle;
 use super::{
     Route,
     demand::{Demand, OnDemand},
-    failure::{Failure, Retry},
-    places::Place,
-    pool::Pool,
+    failure::{Retry, UpstreamFailure},
+    permits::UpstreamPermit,
+    pool::ConnectionPool,
 };
 use crate::forward::{
-    body::{Progress, State, Upload},
-    pace::now,
+    body::{Upload, UploadProgress, UploadState},
+    min_rate::now,
 };
 
 /// An open connection. Dropping it closes it, whatever is in flight.
@@ -40,14 +40,14 @@ impl Drop for Connection {
 
 /// An exchange that came to no answer.
 pub(super) struct Unanswered {
-    pub(super) failure: Failure,
+    pub(super) failure: UpstreamFailure,
     /// The request once more, when it may be sent again.
     pub(super) request: Option<Box<Request<Upload>>>,
 }
 
 impl Unanswered {
     /// The request, if it may go out once more.
-    pub(super) fn retry(self) -> Result<Request<Upload>, Failure> {
+    pub(super) fn retry(self) -> Result<Request<Upload>, UpstreamFailure> {
         match (self.failure.retry(), self.request) {
             (Retry::OnFreshConnection, Some(request)) => Ok(*request),
             (Retry::OnFreshConnection | Retry::Never, _) => Err(self.failure),
@@ -57,7 +57,7 @@ impl Unanswered {
 
 impl Connection {
     /// Speaks HTTP/1.1 over `stream`.
-    pub(super) async fn open<S>(stream: S) -> Result<Self, Failure>
+    pub(super) async fn open<S>(stream: S) -> Result<Self, UpstreamFailure>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
     {
@@ -65,7 +65,7 @@ impl Connection {
         let mut builder = http1::Builder::new();
         builder.max_headers(RESPONSE_FIELDS).max_buf_size(READ_BUFFER);
         let stream = OnDemand::new(stream, demand.clone());
-        let (sender, connection) = builder.handshake(stream).await.map_err(Failure::Closed)?;
+        let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamFailure::Closed)?;
         let driver = tokio::task::spawn_local(async move {
             // How it ended is told to whoever waits for an answer.
             let _ = connection.await;
@@ -91,7 +91,7 @@ impl Connection {
         let sending = self.sender.try_send_request(request);
         match within(limit, &progress, sending).await {
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Unanswered { failure: Failure::Switched, request: None })
+                Err(Unanswered { failure: UpstreamFailure::Switched, request: None })
             }
             Ok(Ok(response)) => {
                 self.demand.close();
@@ -104,21 +104,21 @@ impl Connection {
                     request: unsent.or(copy),
                 })
             }
-            Err(Late) => Err(Unanswered { failure: Failure::ResponseTimeout, request: None }),
+            Err(UpstreamLate) => Err(Unanswered { failure: UpstreamFailure::ResponseTimeout, request: None }),
         }
     }
 }
 
 /// A connection that an answer's body is read from.
-pub(in crate::forward) struct Lease {
+pub(in crate::forward) struct PooledConnection {
     pub(super) connection: Connection,
-    pub(super) pool: Rc<Pool>,
+    pub(super) pool: Rc<ConnectionPool>,
     pub(super) route: Route,
-    pub(super) upload: Rc<Progress>,
-    pub(super) _place: Place,
+    pub(super) upload: Rc<UploadProgress>,
+    pub(super) _place: UpstreamPermit,
 }
 
-impl Lease {
+impl PooledConnection {
     /// How far the connection is read from.
     pub(in crate::forward) fn demand(&self) -> Demand {
         self.connection.demand.clone()
@@ -126,7 +126,7 @@ impl Lease {
 
     /// The answer has been read to its end: the connection can carry another, unless it still carries the request.
     pub(in crate::forward) fn release(self, now: Instant) {
-        if let State::Complete { .. } = self.upload.state() {
+        if let UploadState::Complete { .. } = self.upload.state() {
             self.connection.demand.reset();
             self.pool.put(self.route, self.connection, now);
         }
@@ -145,31 +145,39 @@ fn repeated(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
     Some(Box::new(copy))
 }
 
-fn blame(error: hyper::Error, upload: State) -> Failure {
+fn blame(error: hyper::Error, upload: UploadState) -> UpstreamFailure {
     match upload {
-        State::Slow => Failure::ClientSlow,
-        State::Gone => Failure::ClientGone,
-        State::Awaited | State::Given { .. } | State::Complete { .. } if error.is_parse() => {
-            Failure::Invalid(error)
+        UploadState::Slow => UpstreamFailure::ClientSlow,
+        UploadState::Gone => UpstreamFailure::ClientGone,
+        UploadState::Awaited | UploadState::Given { .. } | UploadState::Complete { .. }
+            if error.is_parse() =>
+        {
+            UpstreamFailure::Invalid(error)
         }
-        State::Awaited | State::Given { .. } | State::Complete { .. } => Failure::Closed(error),
+        UploadState::Awaited | UploadState::Given { .. } | UploadState::Complete { .. } => {
+            UpstreamFailure::Closed(error)
+        }
     }
 }
 
 /// The upstream had its time.
-struct Late;
+struct UpstreamLate;
 
 /// Waits for `answer`; the upstream's time runs only while it has all that the client has sent.
-async fn within<F: Future>(limit: Duration, upload: &Progress, answer: F) -> Result<F::Output, Late> {
+async fn within<F: Future>(
+    limit: Duration,
+    upload: &UploadProgress,
+    answer: F,
+) -> Result<F::Output, UpstreamLate> {
     let mut answer = pin!(answer);
     loop {
         let since = match upload.state() {
-            State::Given { since } | State::Complete { since } => Some(since),
-            State::Awaited | State::Slow | State::Gone => None,
+            UploadState::Given { since } | UploadState::Complete { since } => Some(since),
+            UploadState::Awaited | UploadState::Slow | UploadState::Gone => None,
         };
         let deadline = since.unwrap_or_else(now) + limit;
         if since.is_some() && deadline <= now() {
-            return Err(Late);
+            return Err(UpstreamLate);
         }
         tokio::select! {
             biased;

@@ -18,10 +18,10 @@ use crate::transport::poll_read_at_most;
 
 /// How many bytes may be read from an upstream at once, now; shared by the connection's stream and the reader of its answer.
 #[derive(Debug, Clone)]
-pub(in crate::forward) struct Demand(Rc<Inner>);
+pub(in crate::forward) struct Demand(Rc<DemandState>);
 
 #[derive(Debug)]
-struct Inner {
+struct DemandState {
     /// 0 while nobody waits.
     bytes: Cell<usize>,
     reading: RefCell<Option<Waker>>,
@@ -30,7 +30,7 @@ struct Inner {
 impl Demand {
     /// Of a connection that waits for a header section, or for its end.
     pub(super) fn new() -> Self {
-        Self(Rc::new(Inner { bytes: Cell::new(HEAD), reading: RefCell::default() }))
+        Self(Rc::new(DemandState { bytes: Cell::new(HEAD), reading: RefCell::default() }))
     }
 
     /// The reader waits for more of the body, and takes about `bytes` at once.

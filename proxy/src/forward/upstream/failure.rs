@@ -4,16 +4,16 @@ use std::{io, net::IpAddr};
 
 use http::StatusCode;
 
-use super::places::Full;
-use crate::{forward::metrics::Outcome, name::ServerName};
+use super::permits::NoPermit;
+use crate::{forward::metrics::RequestOutcome, name::ServerName};
 
 /// Why there is no answer of the upstream's.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::forward) enum Failure {
+pub(in crate::forward) enum UpstreamFailure {
     #[error("the domain has no target; give it one, or set `domains.default_target`")]
     NoTarget,
     #[error(transparent)]
-    Full(#[from] Full),
+    Full(#[from] NoPermit),
     #[error("target `{name}` cannot be resolved")]
     Unresolved {
         name: ServerName,
@@ -46,7 +46,7 @@ pub(in crate::forward) enum Failure {
 
 /// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::forward) enum Blame {
+pub(in crate::forward) enum UpstreamFault {
     Client,
     Upstream,
     Operator,
@@ -59,15 +59,15 @@ pub(in crate::forward) enum Retry {
     Never,
 }
 
-impl Failure {
-    pub(in crate::forward) fn blame(&self) -> Blame {
+impl UpstreamFailure {
+    pub(in crate::forward) fn blame(&self) -> UpstreamFault {
         match self {
             Self::NoTarget
-            | Self::Full(Full::Total | Full::Client)
+            | Self::Full(NoPermit::Total | NoPermit::Client)
             | Self::Forbidden { .. }
-            | Self::NoRoots => Blame::Operator,
-            Self::ClientSlow | Self::ClientGone => Blame::Client,
-            Self::Full(Full::Target)
+            | Self::NoRoots => UpstreamFault::Operator,
+            Self::ClientSlow | Self::ClientGone => UpstreamFault::Client,
+            Self::Full(NoPermit::Target)
             | Self::Unresolved { .. }
             | Self::Unreachable(_)
             | Self::ConnectTimeout
@@ -75,7 +75,7 @@ impl Failure {
             | Self::Closed(_)
             | Self::ResponseTimeout
             | Self::Invalid(_)
-            | Self::Switched => Blame::Upstream,
+            | Self::Switched => UpstreamFault::Upstream,
         }
     }
 
@@ -116,22 +116,22 @@ impl Failure {
         }
     }
 
-    pub(in crate::forward) fn outcome(&self) -> Outcome {
+    pub(in crate::forward) fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::NoTarget => Outcome::NoTarget,
-            Self::Full(Full::Total) => Outcome::Full,
-            Self::Full(Full::Target) => Outcome::TargetFull,
-            Self::Full(Full::Client) => Outcome::ClientFull,
-            Self::Unresolved { .. } => Outcome::Unresolved,
-            Self::Forbidden { .. } => Outcome::Forbidden,
-            Self::Unreachable(_) => Outcome::Unreachable,
-            Self::ConnectTimeout => Outcome::ConnectTimeout,
-            Self::NoRoots | Self::Untrusted(_) => Outcome::Untrusted,
-            Self::Closed(_) => Outcome::Closed,
-            Self::ResponseTimeout => Outcome::ResponseTimeout,
-            Self::Invalid(_) | Self::Switched => Outcome::Invalid,
-            Self::ClientSlow => Outcome::ClientSlow,
-            Self::ClientGone => Outcome::ClientGone,
+            Self::NoTarget => RequestOutcome::NoTarget,
+            Self::Full(NoPermit::Total) => RequestOutcome::Full,
+            Self::Full(NoPermit::Target) => RequestOutcome::TargetFull,
+            Self::Full(NoPermit::Client) => RequestOutcome::ClientFull,
+            Self::Unresolved { .. } => RequestOutcome::Unresolved,
+            Self::Forbidden { .. } => RequestOutcome::Forbidden,
+            Self::Unreachable(_) => RequestOutcome::Unreachable,
+            Self::ConnectTimeout => RequestOutcome::ConnectTimeout,
+            Self::NoRoots | Self::Untrusted(_) => RequestOutcome::Untrusted,
+            Self::Closed(_) => RequestOutcome::Closed,
+            Self::ResponseTimeout => RequestOutcome::ResponseTimeout,
+            Self::Invalid(_) | Self::Switched => RequestOutcome::Invalid,
+            Self::ClientSlow => RequestOutcome::ClientSlow,
+            Self::ClientGone => RequestOutcome::ClientGone,
         }
     }
 }

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{Route, connection::Connection};
-use crate::forward::pace::now;
+use crate::forward::min_rate::now;
 
 /// Connections that wait for a request: at most so many per target and [`TOTAL`], each for a limited time.
-pub(super) struct Pool {
+pub(super) struct ConnectionPool {
     unused: RefCell<Unused>,
     per_target: usize,
     life: Duration,
@@ -24,7 +24,7 @@ struct Unused {
     total: usize,
 }
 
-impl Pool {
+impl ConnectionPool {
     pub(super) fn new(per_target: usize, life: Duration) -> Rc<Self> {
         Rc::new(Self { unused: RefCell::default(), per_target, life })
     }

@@ -16,13 +16,13 @@ use crate::name::ServerName;
 /// One worker's view of names. Answers are kept for [`FRESH`]; while a name cannot be asked, its last answer stands.
 pub(super) struct Resolver {
     control: Handle,
-    answers: RefCell<HashMap<ServerName, Answer>>,
+    answers: RefCell<HashMap<ServerName, Resolution>>,
 }
 
 type Addresses = Rc<[IpAddr]>;
 
 #[derive(Clone)]
-struct Answer {
+struct Resolution {
     since: Instant,
     addresses: Rc<OnceCell<Addresses>>,
     former: Option<Addresses>,
@@ -43,7 +43,7 @@ impl Resolver {
         }
     }
 
-    fn answer(&self, name: &ServerName, now: Instant) -> Answer {
+    fn answer(&self, name: &ServerName, now: Instant) -> Resolution {
         let mut answers = self.answers.borrow_mut();
         if let Some(answer) = answers.get(name).filter(|answer| now < answer.since + FRESH) {
             return answer.clone();
@@ -56,7 +56,7 @@ impl Resolver {
         }
         let before = answers.remove(name);
         let former = before.and_then(|before| before.addresses.get().cloned().or(before.former));
-        let answer = Answer { since: now, addresses: Rc::default(), former };
+        let answer = Resolution { since: now, addresses: Rc::default(), former };
         answers.insert(name.clone(), answer.clone());
         answer
     }

@@ -13,16 +13,16 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use super::{
-    places::{Limits, Places},
-    whereabouts::Whereabouts,
+    address_policy::Whereabouts,
+    permits::{PermitLimits, UpstreamPermits},
 };
 use crate::config;
 
 /// Connections to targets: limits, trust, and where targets may lie.
 pub struct UpstreamSettings {
-    pub(super) limits: config::Upstream,
-    pub(super) whereabouts: Whereabouts,
-    pub(super) places: Places,
+    pub(super) limits: config::UpstreamConfig,
+    pub(super) address_policy: Whereabouts,
+    pub(super) places: UpstreamPermits,
     /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
     pub(super) tls: Option<ClientConfig>,
 }
@@ -46,18 +46,19 @@ pub enum UpstreamError {
 
 impl UpstreamSettings {
     /// Reads the roots and this host's own addresses; at most `connections` requests are with targets at once.
-    pub fn new(limits: &config::Upstream, connections: usize) -> Result<Self, UpstreamError> {
-        let places = Places::new(Limits {
+    pub fn new(limits: &config::UpstreamConfig, connections: usize) -> Result<Self, UpstreamError> {
+        let places = UpstreamPermits::new(PermitLimits {
             total: limits.connections.min(connections),
             per_target: limits.connections_per_target,
             per_client: limits.connections_per_source,
         });
-        let whereabouts = Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
-        Ok(Self { whereabouts, places, tls: client_config(limits)?, limits: limits.clone() })
+        let address_policy =
+            Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
+        Ok(Self { address_policy, places, tls: client_config(limits)?, limits: limits.clone() })
     }
 }
 
-fn client_config(limits: &config::Upstream) -> Result<Option<ClientConfig>, UpstreamError> {
+fn client_config(limits: &config::UpstreamConfig) -> Result<Option<ClientConfig>, UpstreamError> {
     let roots = extra_roots(limits)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let without_extra = roots.is_empty();
@@ -78,7 +79,7 @@ fn client_config(limits: &config::Upstream) -> Result<Option<ClientConfig>, Upst
     Ok(Some(config))
 }
 
-fn extra_roots(limits: &config::Upstream) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
+fn extra_roots(limits: &config::UpstreamConfig) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
     let Some(path) = &limits.roots else { return Ok(Vec::new()) };
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{
-    contents::Contents,
+    contents::ItemContents,
     document::{Document, list, quoted},
     item::{self, PRIMARY},
     keys::IssuerKey,
@@ -48,10 +48,10 @@ pub async fn find_account(
     store: &Store,
     issuer: &IssuerKey,
     email: &str,
-) -> Result<(Option<Account>, Option<Contents>), StoreError> {
+) -> Result<(Option<Account>, Option<ItemContents>), StoreError> {
     let keys = issuer.account(email);
     let found = item::find(store, [keys.account.clone(), keys.key.clone()], None).await?;
-    let contents = |key: &str| found.items.get(key).and_then(|item| Contents::of(item).ok());
+    let contents = |key: &str| found.items.get(key).and_then(|item| ItemContents::of(item).ok());
     Ok((contents(&keys.account).and_then(|text| Account::read(&text)), contents(&keys.key)))
 }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{contents::Contents, item, keys::IssuerKey};
+use super::{contents::ItemContents, item, keys::IssuerKey};
 use crate::{
     name::ServerName,
     store::{Store, StoreError},
@@ -91,7 +91,7 @@ pub async fn find_challenges(
     name: &ServerName,
 ) -> Result<Vec<Challenge>, StoreError> {
     let found = item::find(store, issuers.iter().map(|issuer| issuer.challenge(name)), None).await?;
-    let contents = found.items.values().filter_map(|item| Contents::of(item).ok());
+    let contents = found.items.values().filter_map(|item| ItemContents::of(item).ok());
     let challenges = contents.filter_map(|text| Challenge::read(&text));
     Ok(challenges
         .filter(|challenge| challenge.identifier.value.eq_ignore_ascii_case(name.as_str()))

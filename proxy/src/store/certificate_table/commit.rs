@@ -6,10 +6,10 @@ use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
 use super::{
     contents::Version,
-    document::Metadata,
+    document::CertificateMetadata,
     item::{self, Item},
     keys::IssuerKey,
-    record::Record,
+    record::OrderRecord,
 };
 use crate::{
     name::Pattern,
@@ -25,11 +25,11 @@ pub struct Commit<'a> {
     /// SEC1 PEM.
     pub key: &'a [u8],
     /// Caddy's metadata.
-    pub metadata: &'a Metadata,
+    pub metadata: &'a CertificateMetadata,
     /// The chain's item as read after the lease was taken; `None` when there was none.
     pub replaced: Option<&'a Version>,
     /// Our record, with the name.
-    pub record: &'a Record,
+    pub record: &'a OrderRecord,
 }
 
 /// Writes all of it or nothing; [`StoreError::Conflict`] when the chain is no longer what was read.

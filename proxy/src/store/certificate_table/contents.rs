@@ -13,7 +13,7 @@ use super::item::{CONTENTS, Item, PRIMARY};
 
 /// The bytes of an item. Some are private keys, so `{:?}` tells how many there are and no more (`no_key_is_shown`).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Contents(Zeroizing<Vec<u8>>);
+pub struct ItemContents(Zeroizing<Vec<u8>>);
 
 /// Why an item holds nothing that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum ContentsError {
 #[derive(Clone, PartialEq)]
 pub struct Version(Option<AttributeValue>);
 
-impl Contents {
+impl ItemContents {
     /// Reads `Contents` as Go's `base64.StdEncoding` does: line ends within are ignored, bits left over at the end too.
     pub(super) fn of(item: &Item) -> Result<Self, ContentsError> {
         let value = item.get(CONTENTS).ok_or(ContentsError::Absent)?;
@@ -45,20 +45,20 @@ impl Contents {
     }
 }
 
-impl From<Vec<u8>> for Contents {
+impl From<Vec<u8>> for ItemContents {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 }
 
-impl Deref for Contents {
+impl Deref for ItemContents {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl fmt::Debug for Contents {
+impl fmt::Debug for ItemContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Contents({} bytes)", self.0.len())
     }
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn contents(value: AttributeValue) -> Result<Vec<u8>, ContentsError> {
-        Contents::of(&Item::from([(CONTENTS.to_owned(), value)])).map(|contents| contents.to_vec())
+        ItemContents::of(&Item::from([(CONTENTS.to_owned(), value)])).map(|contents| contents.to_vec())
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             let expected = read.map(|read| read.as_bytes().to_vec()).ok_or(ContentsError::Encoding);
             assert_eq!(contents(AttributeValue::S(text.to_owned())), expected, "{text:?}");
         }
-        assert_eq!(Contents::of(&Item::new()), Err(ContentsError::Absent));
+        assert_eq!(ItemContents::of(&Item::new()), Err(ContentsError::Absent));
         assert_eq!(contents(AttributeValue::Bool(true)), Err(ContentsError::Type("BOOL")));
     }
 }

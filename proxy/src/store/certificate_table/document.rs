@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 
 /// What Caddy keeps beside a certificate: `sans`, `issuer_data`. Without it Caddy orders anew.
 #[derive(Debug, Clone, Default)]
-pub struct Metadata(Document);
+pub struct CertificateMetadata(Document);
 
 /// A JSON object whose members keep their order and, unless set, their bytes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Document(Vec<(String, Box<RawValue>)>);
 
-impl Metadata {
+impl CertificateMetadata {
     /// Reads an item; one that is broken counts as none, since it must not stand in the way of its certificate.
     #[must_use]
     pub fn read(text: &[u8]) -> Self {
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn unknown_members_stay_as_they_are() {
         let old = "{\n\t\"sans\": [\n\t\t\"old.example\"\n\t],\n\t\"issuer_data\": {\n\t\t\"url\": \"https://ca/1\",\n\t\t\"ca\": \"x\"\n\t},\n\t\"note\": {\n\t\t\"z\": 1.0,\n\t\t\"a\": 2\n\t}\n}";
-        let new =
-            Metadata::read(old.as_bytes()).renewed(&["new.example".to_owned()], Some("https://ca/2?a=1&b=2"));
+        let new = CertificateMetadata::read(old.as_bytes())
+            .renewed(&["new.example".to_owned()], Some("https://ca/2?a=1&b=2"));
         let text = String::from_utf8(new.write()).unwrap();
         assert_eq!(
             text,
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn broken_metadata_counts_as_none() {
         for text in ["", "[]", "null", "{", "{\"sans\": [}", "\u{0}"] {
-            assert_eq!(Metadata::read(text.as_bytes()).write(), b"{}", "{text}");
+            assert_eq!(CertificateMetadata::read(text.as_bytes()).write(), b"{}", "{text}");
         }
     }
 
@@ -157,8 +157,8 @@ mod tests {
         proptest! {
             #[test]
             fn no_text_panics(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-                let _ = Metadata::read(text.as_bytes()).renewed(&[text], None).write();
-                let _ = Metadata::read(&bytes);
+                let _ = CertificateMetadata::read(text.as_bytes()).renewed(&[text], None).write();
+                let _ = CertificateMetadata::read(&bytes);
             }
 
             #[test]

@@ -16,7 +16,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Items by their `PrimaryKey`, and our record of the name if it was asked for.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundItems {
     pub(super) items: HashMap<String, Item>,
     pub(super) record: Option<Item>,
 }
@@ -62,7 +62,7 @@ pub(super) async fn find(
     store: &Store,
     keys: impl IntoIterator<Item = String>,
     record: Option<Item>,
-) -> Result<Found, StoreError> {
+) -> Result<FoundItems, StoreError> {
     find_with(store, keys, record, Consistency::Strong).await
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn find_with(
     keys: impl IntoIterator<Item = String>,
     record: Option<Item>,
     consistency: Consistency,
-) -> Result<Found, StoreError> {
+) -> Result<FoundItems, StoreError> {
     let tables = store.tables();
     let mut wanted = HashMap::new();
     // DynamoDB refuses a batch that names a key twice, and two spellings of a directory (`/dir`, `/dir/`) have the same keys.
@@ -86,7 +86,7 @@ pub(super) async fn find_with(
         let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(is_strong).build();
         wanted.insert(table.clone(), keys.map_err(|error| StoreError::Refused(error.into()))?);
     }
-    let mut found = Found::default();
+    let mut found = FoundItems::default();
     for round in 0..ROUNDS {
         if wanted.is_empty() {
             return Ok(found);
@@ -102,7 +102,7 @@ pub(super) async fn find_with(
     Err(StoreError::Unavailable("keys of a batch are still unprocessed".into()))
 }
 
-impl Found {
+impl FoundItems {
     fn take(&mut self, answer: HashMap<String, Vec<Item>>, state: &str) {
         for (table, items) in answer {
             for item in items {

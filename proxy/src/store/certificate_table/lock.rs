@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    contents::{Contents, Version},
+    contents::{ItemContents, Version},
     item::{self, Item},
     keys,
 };
@@ -25,7 +25,7 @@ pub struct Lock {
 
 /// What became of taking a lock.
 #[derive(Debug, Clone)]
-pub enum Taking {
+pub enum LockOutcome {
     /// It is ours.
     Hold(Lock),
     /// Another instance, or Caddy, holds it.
@@ -34,29 +34,29 @@ pub enum Taking {
 
 impl Lock {
     /// Takes the lock of `name` for `life` if nobody holds it at `now`. Each taking has an owner of its own: a process may take
-    /// the lock for two errands.
+    /// the lock for two purposes.
     pub async fn take(
         store: &Store,
         name: &ServerName,
         life: Duration,
         now: SystemTime,
-    ) -> Result<Taking, StoreError> {
+    ) -> Result<LockOutcome, StoreError> {
         let holder = Holder::random().map_err(|error| StoreError::Unavailable(error.into()))?;
         let lock = Self { key: keys::lock(name), holder };
         let there = lock.read(store).await?;
         if there.as_ref().is_some_and(|item| lasts(item, now)) {
-            return Ok(Taking::Busy);
+            return Ok(LockOutcome::Busy);
         }
         let (unchanged, values) = Version::unchanged(there.as_ref().map(Version::of).as_ref());
         let put = lock.put(store, now + life, now).condition_expression(unchanged);
         let put = put.set_expression_attribute_values(values);
         match put.send().await.map_err(StoreError::from) {
-            Ok(_) => Ok(Taking::Hold(lock)),
+            Ok(_) => Ok(LockOutcome::Hold(lock)),
             // The SDK may have written it, lost the answer, and met its own write when it tried again.
             Err(StoreError::Conflict) if lock.is_ours(lock.read(store).await?.as_ref()) => {
-                Ok(Taking::Hold(lock))
+                Ok(LockOutcome::Hold(lock))
             }
-            Err(StoreError::Conflict) => Ok(Taking::Busy),
+            Err(StoreError::Conflict) => Ok(LockOutcome::Busy),
             Err(error) => Err(error),
         }
     }
@@ -118,7 +118,7 @@ impl Lock {
 /// What is malformed has ended: waiting for it would last for ever. So has what no lock lasts to, Caddy's five minutes least of all: a
 /// clock that was wrong has written it.
 fn lasts(item: &Item, now: SystemTime) -> bool {
-    let contents = Contents::of(item).ok();
+    let contents = ItemContents::of(item).ok();
     let until = contents.and_then(|text| std::str::from_utf8(&text).ok().and_then(item::parse_instant));
     until.is_some_and(|until| now < until && until <= now + LONGEST)
 }

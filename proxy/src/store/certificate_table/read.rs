@@ -1,10 +1,10 @@
 //! Reading all that the table holds for a name, in one call.
 
 use super::{
-    contents::{Contents, ContentsError, Version},
-    item::{self, Consistency, Found},
+    contents::{ContentsError, ItemContents, Version},
+    item::{self, Consistency, FoundItems},
     keys::IssuerKey,
-    record::{self, Record},
+    record::{self, OrderRecord},
 };
 use crate::{
     config::MAX_ISSUERS,
@@ -14,11 +14,11 @@ use crate::{
 
 /// What the table holds for a name.
 #[derive(Debug, Default)]
-pub struct Shelf {
+pub struct StoredCertificates {
     /// A place per issuer and pattern where something lies.
     pub stored: Vec<Stored>,
     /// Our record of the name; a broken one counts as none.
-    pub record: Option<Record>,
+    pub record: Option<OrderRecord>,
 }
 
 /// The items of one certificate, as far as they are there.
@@ -29,11 +29,11 @@ pub struct Stored {
     /// What it covers.
     pub pattern: Pattern,
     /// PEM, the leaf first.
-    pub chain: Part,
+    pub chain: StoredItem,
     /// PEM.
-    pub key: Part,
+    pub key: StoredItem,
     /// Caddy's metadata.
-    pub metadata: Part,
+    pub metadata: StoredItem,
     /// The chain's item as it stands in the table, usable or not: what a commit replaces.
     pub seen: Option<Version>,
 }
@@ -63,10 +63,14 @@ impl Stored {
 }
 
 /// One item of a certificate; none when it is not there.
-pub type Part = Option<Result<Contents, ContentsError>>;
+pub type StoredItem = Option<Result<ItemContents, ContentsError>>;
 
 /// Reads what `issuers` have issued for `name` and for the wildcard that covers it, and our record of it. Consistent.
-pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Result<Shelf, StoreError> {
+pub async fn read(
+    store: &Store,
+    issuers: &[IssuerKey],
+    name: &ServerName,
+) -> Result<StoredCertificates, StoreError> {
     let patterns: Vec<_> = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard()).collect();
     let places: Vec<_> = issuers
         .iter()
@@ -75,7 +79,7 @@ pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Re
         .collect();
     let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
     let found = item::find(store, keys, Some(record::key(name))).await?;
-    let record = found.record.as_ref().and_then(|item| Record::read(name, item));
+    let record = found.record.as_ref().and_then(|item| OrderRecord::read(name, item));
     let stored = places.into_iter().filter_map(|(issuer, pattern, keys)| {
         let stored = Stored {
             issuer: issuer.clone(),
@@ -87,12 +91,15 @@ pub async fn read(store: &Store, issuers: &[IssuerKey], name: &ServerName) -> Re
         };
         (stored.chain.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
     });
-    Ok(Shelf { stored: stored.collect(), record })
+    Ok(StoredCertificates { stored: stored.collect(), record })
 }
 
 /// The chains that lie at `places`, at most [`CHAINS`] of them, in their order: the cheapest way to see that nothing has changed.
 /// Not consistent; who finds something else reads it by [`read`].
-pub async fn read_chains(store: &Store, places: &[(IssuerKey, Pattern)]) -> Result<Vec<Part>, StoreError> {
+pub async fn read_chains(
+    store: &Store,
+    places: &[(IssuerKey, Pattern)],
+) -> Result<Vec<StoredItem>, StoreError> {
     let keys: Vec<_> =
         places.iter().take(CHAINS).map(|(issuer, pattern)| issuer.site(pattern).chain).collect();
     let found = item::find_with(store, keys.iter().cloned(), None, Consistency::Eventual).await?;
@@ -102,6 +109,6 @@ pub async fn read_chains(store: &Store, places: &[(IssuerKey, Pattern)]) -> Resu
 /// Keys of one `BatchGetItem`.
 pub const CHAINS: usize = 100;
 
-fn part(found: &Found, key: &str) -> Part {
-    found.items.get(key).map(Contents::of)
+fn part(found: &FoundItems, key: &str) -> StoredItem {
+    found.items.get(key).map(ItemContents::of)
 }

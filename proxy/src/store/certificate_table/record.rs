@@ -18,7 +18,7 @@ use crate::{
 
 /// What is known of a name's orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct OrderRecord {
     /// The name.
     pub name: ServerName,
     /// Who issued the certificate, as keys name it; empty while there is none.
@@ -54,7 +54,7 @@ pub struct Due {
     pub at: Micros,
 }
 
-impl Record {
+impl OrderRecord {
     /// Of a name nothing is known of.
     #[must_use]
     pub fn new(name: &ServerName) -> Self {
@@ -156,7 +156,7 @@ impl Record {
 }
 
 /// Writes `record`, if what is there is not of a later certificate.
-pub async fn put_record(store: &Store, record: &Record) -> Result<(), StoreError> {
+pub async fn put_record(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(record.write()));
     let (condition, values) = not_later(record.not_after);
     let put = put
@@ -170,7 +170,7 @@ pub async fn put_record(store: &Store, record: &Record) -> Result<(), StoreError
 
 /// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of a later certificate, or
 /// one whose attributes are malformed, keeps all else and is told of the back-off.
-pub async fn put_failure(store: &Store, record: &Record) -> Result<(), StoreError> {
+pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
     let (condition, values) = not_later(record.not_after);
     let whole = failure_update(store, record, &record.write(), &FAILURE_AND_TIMES);
     let whole = values.into_iter().fold(whole.condition_expression(condition), |update, (name, value)| {
@@ -189,7 +189,7 @@ pub async fn put_failure(store: &Store, record: &Record) -> Result<(), StoreErro
 /// Sets those of `attributes` that `item` has, and removes the others.
 fn failure_update(
     store: &Store,
-    record: &Record,
+    record: &OrderRecord,
     item: &Item,
     attributes: &[&str],
 ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
@@ -318,13 +318,13 @@ mod tests {
             ) {
                 let name = ServerName::parse("a.example").unwrap();
                 let at = |n: usize| seconds[n].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
-                let record = Record {
+                let record = OrderRecord {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
                     serial: texts[3].clone(), problem: texts[4].clone(),
                     not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), failures,
-                    ..Record::new(&name)
+                    ..OrderRecord::new(&name)
                 };
-                prop_assert_eq!(Record::read(&name, &record.write()).unwrap(), record);
+                prop_assert_eq!(OrderRecord::read(&name, &record.write()).unwrap(), record);
             }
 
             #[test]
@@ -333,7 +333,7 @@ mod tests {
                 let value = if number { AttributeValue::N(text) } else { AttributeValue::S(text) };
                 let mut item = key(&name);
                 item.insert(attribute, value);
-                let _ = (Record::read(&name, &item), read_due(&item));
+                let _ = (OrderRecord::read(&name, &item), read_due(&item));
             }
         }
     }

@@ -14,7 +14,8 @@ const LIFE: Duration = Duration::from_mins(1);
 async fn store() -> Store {
     let faults =
         Faults::new(FaultPlan::parse("seed=7,stale=2s,throttle=50,conflict=50,unprocessed=50").unwrap());
-    let store = Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::Store::default(), faults);
+    let store =
+        Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
     tables::create(&store).await.unwrap();
     store
 }
@@ -43,14 +44,14 @@ fn caddys_own_items_are_rewritten_byte_for_byte() {
     let mut seen = 0;
     for item in caddys_items() {
         let key = primary(&item).to_owned();
-        let Ok(text) = Contents::of(&item) else { continue };
+        let Ok(text) = ItemContents::of(&item) else { continue };
         let at = item::parse_instant(item["LastUpdated"].as_s().unwrap()).unwrap();
         let rewritten = if key.contains("/challenge_tokens/") {
             Challenge::read(&text).unwrap().write()
         } else if key.contains("/users/") {
             Account::read(&text).unwrap().write()
         } else if key.starts_with("certificates/") && key.contains(".json") {
-            Metadata::read(&text).write()
+            CertificateMetadata::read(&text).write()
         } else if key.starts_with("LOCK-") {
             item::instant(item::parse_instant(std::str::from_utf8(&text).unwrap()).unwrap()).into_bytes()
         } else {
@@ -68,11 +69,14 @@ fn what_we_write_anew_is_what_caddy_wrote() {
     let items = caddys_items();
     let text = |key: &str| {
         let item = items.iter().find(|item| primary(item) == key).unwrap_or_else(|| panic!("{key}"));
-        Contents::of(item).unwrap().to_vec()
+        ItemContents::of(item).unwrap().to_vec()
     };
     let keys = issuer.site(&Pattern::Exact(site.clone()));
     let url = Some("https://localhost:14100/certZ/5d3a9da794ca295d");
-    assert_eq!(Metadata::default().renewed(&[site.to_string()], url).write(), text(&keys.metadata));
+    assert_eq!(
+        CertificateMetadata::default().renewed(&[site.to_string()], url).write(),
+        text(&keys.metadata)
+    );
     let account = text(&issuer.account("ops@example.com").account);
     let mut ours = Account::read(&account).unwrap();
     let fresh = Account::new("ops@example.com", &ours.location().unwrap());
@@ -93,18 +97,24 @@ async fn a_certificate_of_caddys_is_found_under_its_keys() {
         let put = store.client().put_item().table_name(&store.tables().certificates);
         put.set_item(Some(item)).send().await.unwrap();
     }
-    let shelf = read(&store, &[IssuerKey::internal(), issuer()], &name("ok.example.com")).await.unwrap();
-    let [stored] = &shelf.stored[..] else { panic!("{shelf:?}") };
+    let stored_certificates =
+        read(&store, &[IssuerKey::internal(), issuer()], &name("ok.example.com")).await.unwrap();
+    let [stored] = &stored_certificates.stored[..] else { panic!("{stored_certificates:?}") };
     assert_eq!((&stored.issuer, stored.pattern.to_string().as_str()), (&issuer(), "ok.example.com"));
     assert!(stored.chain.as_ref().unwrap().as_ref().unwrap().starts_with(b"-----BEGIN CERTIFICATE-----\n"));
-    assert!(shelf.record.is_none());
+    assert!(stored_certificates.record.is_none());
     let challenges = find_challenges(&store, &[issuer()], &name("ok3.example.com")).await.unwrap();
     assert_eq!(challenges[0].kind, "tls-alpn-01");
 }
 
-fn record(site: &ServerName, seconds: u64) -> Record {
+fn record(site: &ServerName, seconds: u64) -> OrderRecord {
     let at = |n: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(n));
-    Record { serial: "01".into(), not_after: at(seconds * 3), renew_at: at(seconds * 2), ..Record::new(site) }
+    OrderRecord {
+        serial: "01".into(),
+        not_after: at(seconds * 3),
+        renew_at: at(seconds * 2),
+        ..OrderRecord::new(site)
+    }
 }
 
 async fn commit_chain(
@@ -113,7 +123,7 @@ async fn commit_chain(
     chain: &str,
     replaced: Option<&Version>,
 ) -> Result<(), StoreError> {
-    let (issuer, metadata, record) = (issuer(), Metadata::default(), record(site, 1_000_000_000));
+    let (issuer, metadata, record) = (issuer(), CertificateMetadata::default(), record(site, 1_000_000_000));
     let (chain, key) = (chain.as_bytes(), format!("key of {chain}"));
     let pending = Commit {
         issuer: &issuer,
@@ -129,17 +139,19 @@ async fn commit_chain(
 #[tokio::test]
 async fn a_late_holder_cannot_overwrite() {
     let (store, site) = (store().await, name("late.example"));
-    let seen = |shelf: Shelf| shelf.stored.first().and_then(|stored| stored.seen.clone());
+    let seen = |stored_certificates: StoredCertificates| {
+        stored_certificates.stored.first().and_then(|stored| stored.seen.clone())
+    };
     let before = seen(read(&store, &[issuer()], &site).await.unwrap());
     commit_chain(&store, &site, "present", before.as_ref()).await.unwrap();
     let late = commit_chain(&store, &site, "late", before.as_ref()).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
-    let shelf = read(&store, &[issuer()], &site).await.unwrap();
-    let contents = |part: &Part| part.as_ref().unwrap().as_ref().unwrap().to_vec();
-    assert_eq!(contents(&shelf.stored[0].chain), b"present");
-    assert_eq!(contents(&shelf.stored[0].key), b"key of present");
-    assert_eq!(shelf.record, Some(record(&site, 1_000_000_000)));
-    let now = seen(shelf);
+    let stored_certificates = read(&store, &[issuer()], &site).await.unwrap();
+    let contents = |part: &StoredItem| part.as_ref().unwrap().as_ref().unwrap().to_vec();
+    assert_eq!(contents(&stored_certificates.stored[0].chain), b"present");
+    assert_eq!(contents(&stored_certificates.stored[0].key), b"key of present");
+    assert_eq!(stored_certificates.record, Some(record(&site, 1_000_000_000)));
+    let now = seen(stored_certificates);
     commit_chain(&store, &site, "renewed", now.as_ref()).await.unwrap();
     assert!(matches!(commit_chain(&store, &site, "late", now.as_ref()).await, Err(StoreError::Conflict)));
 }
@@ -153,23 +165,23 @@ async fn of_many_takers_one_gets_the_lock_and_only_it_gives_it_up() {
         tokio::spawn(async move { Lock::take(&store, &site, LIFE, now).await.unwrap() })
     });
     for taker in takers.collect::<Vec<_>>() {
-        if let Taking::Hold(lock) = taker.await.unwrap() {
+        if let LockOutcome::Hold(lock) = taker.await.unwrap() {
             held.push(lock);
         }
     }
     assert_eq!(held.len(), 1);
     let late = held.remove(0);
     assert!(late.renew(&store, LIFE, now).await.unwrap());
-    let Taking::Hold(present) = Lock::take(&store, &site, LIFE, now + LIFE * 2).await.unwrap() else {
+    let LockOutcome::Hold(present) = Lock::take(&store, &site, LIFE, now + LIFE * 2).await.unwrap() else {
         panic!("an expired lock is free")
     };
     assert!(!late.renew(&store, LIFE, now + LIFE * 2).await.unwrap());
     late.release(&store).await.unwrap();
     let busy = Lock::take(&store, &site, LIFE, now + LIFE * 2).await.unwrap();
-    assert!(matches!(busy, Taking::Busy));
+    assert!(matches!(busy, LockOutcome::Busy));
     present.release(&store).await.unwrap();
     let free = Lock::take(&store, &site, LIFE, now + LIFE * 2).await.unwrap();
-    assert!(matches!(free, Taking::Hold(_)));
+    assert!(matches!(free, LockOutcome::Hold(_)));
 }
 
 /// As text, as base64 in the table, and as a list of bytes.
@@ -184,10 +196,12 @@ fn shows(shown: &str, secret: &[u8]) -> bool {
 async fn no_key_is_shown() {
     let (store, site) = (store().await, name("secret.example"));
     commit_chain(&store, &site, "chain", None).await.unwrap();
-    let shelf = read(&store, &[issuer()], &site).await.unwrap();
+    let stored_certificates = read(&store, &[issuer()], &site).await.unwrap();
     share_account_key(&store, &issuer(), "a@example.com", b"account key", SystemTime::now()).await.unwrap();
     let account = find_account(&store, &issuer(), "a@example.com").await.unwrap();
-    for shown in [format!("{shelf:?} {account:?}"), format!("{shelf:#?} {account:#?}")] {
+    for shown in
+        [format!("{stored_certificates:?} {account:?}"), format!("{stored_certificates:#?} {account:#?}")]
+    {
         assert!(shown.contains("Contents(12 bytes)") && shown.contains("Contents(11 bytes)"), "{shown}");
         for secret in [&b"key of chain"[..], b"account key"] {
             assert!(!shows(&shown, secret), "{shown}");
@@ -211,7 +225,7 @@ async fn a_lock_that_cannot_be_read_is_taken_whatever_its_shape() {
         let put = store.client().put_item().table_name(&store.tables().certificates);
         put.set_item(Some(item)).send().await.unwrap();
         let taken = Lock::take(&store, &site, LIFE, now).await.unwrap();
-        assert!(matches!(taken, Taking::Hold(_)), "{contents:?}");
+        assert!(matches!(taken, LockOutcome::Hold(_)), "{contents:?}");
     }
 }
 
@@ -286,8 +300,8 @@ mod properties {
             if !base64 {
                 item.insert(item::CONTENTS.to_owned(), AttributeValue::S(text));
             }
-            if let Ok(contents) = Contents::of(&item) {
-                let _ = (Challenge::read(&contents), Account::read(&contents), Metadata::read(&contents).write());
+            if let Ok(contents) = ItemContents::of(&item) {
+                let _ = (Challenge::read(&contents), Account::read(&contents), CertificateMetadata::read(&contents).write());
             }
         }
 
@@ -296,13 +310,13 @@ mod properties {
             which in any::<proptest::sample::Index>(),
             cuts in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), any::<bool>()), 1..4),
         ) {
-            let texts: Vec<_> = caddys_items().iter().filter_map(|item| Contents::of(item).ok()).collect();
+            let texts: Vec<_> = caddys_items().iter().filter_map(|item| ItemContents::of(item).ok()).collect();
             let mut text = which.get(&texts).to_vec();
             for (at, byte, cut) in cuts {
                 let at = at.index(text.len().max(1));
                 if cut { text.truncate(at) } else if let Some(there) = text.get_mut(at) { *there = byte }
             }
-            let renewed = Metadata::read(&text).renewed(&["a.example".to_owned()], None).write();
+            let renewed = CertificateMetadata::read(&text).renewed(&["a.example".to_owned()], None).write();
             prop_assert!(Document::read(&renewed).is_some(), "what Caddy is to read is JSON");
             if let Some(account) = Account::read(&text) {
                 prop_assert!(Account::read(&account.write()).is_some());

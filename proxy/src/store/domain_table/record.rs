@@ -14,14 +14,14 @@ use crate::{
 
 /// An entry of the domains table. One made by hand has its `domain` only: active, of the default tenant, version 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Record {
+pub struct DomainRecord {
     /// What it covers; the key.
     #[serde(rename = "domain")]
     pub pattern: Pattern,
     /// Where its requests go; absent, the default target.
     pub target: Option<Target>,
     /// Whether it is served.
-    pub status: Status,
+    pub status: DomainStatus,
     /// Whose it is.
     pub tenant: String,
     /// Optimistic lock; 0 for an item made by hand and for rows of an index that leaves it out.
@@ -37,7 +37,7 @@ pub struct Record {
 /// Whether an entry is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum DomainStatus {
     /// Not verified yet: not served.
     Pending,
     /// Served. An item without a status is active.
@@ -78,7 +78,7 @@ impl fmt::Display for Shard {
     }
 }
 
-impl Record {
+impl DomainRecord {
     /// Reads what we, an operator or anybody else wrote; what cannot be understood is named, never guessed.
     pub(super) fn read(item: &Item) -> Result<Self, StoreError> {
         let reader = Reader { item, key: text_of(item, "domain").unwrap_or_default() };
@@ -88,7 +88,7 @@ impl Record {
         }
         Ok(Self {
             target: reader.text("target", |text| Target::parse(text).map_err(|error| error.to_string()))?,
-            status: reader.text("status", Status::parse)?.unwrap_or(Status::Active),
+            status: reader.text("status", DomainStatus::parse)?.unwrap_or(DomainStatus::Active),
             tenant: reader.text("tenant", |text| Ok(text.into()))?.unwrap_or_else(|| DEFAULT_TENANT.into()),
             version: reader.number("version")?.unwrap_or(0),
             created_at: reader.text("created_at", instant)?,
@@ -115,7 +115,7 @@ impl Record {
     }
 }
 
-impl Status {
+impl DomainStatus {
     /// As the table and the command line write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

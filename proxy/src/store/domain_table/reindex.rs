@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{Item, Record, Shard, put};
+use super::{DomainRecord, Item, Shard, put};
 use crate::store::{Store, StoreError, instant::Micros};
 
 /// What a repair of the table did.
@@ -11,7 +11,7 @@ pub struct Reindexed {
     /// Entries that are in the feed and in listings now.
     pub repaired: u64,
     /// Items that are no entries, each with its fault; the first thousand.
-    pub misshapen: Vec<StoreError>,
+    pub malformed: Vec<StoreError>,
 }
 
 /// Repairs items that lack what we write beside `domain`, or have it otherwise. Items that someone changes meanwhile are whole by
@@ -22,10 +22,10 @@ pub async fn reindex(store: &Store, now: Micros) -> Result<Reindexed, StoreError
     let mut pages = scan.into_paginator().items().send();
     while let Some(item) = pages.next().await {
         let item = item?;
-        match Record::read(&item) {
+        match DomainRecord::read(&item) {
             Ok(record) if is_whole(&item, &record) => {}
             Ok(record) => repair(store, record, now, &mut report).await?,
-            Err(fault) if report.misshapen.len() < MAX_TOLD => report.misshapen.push(fault),
+            Err(fault) if report.malformed.len() < MAX_TOLD => report.malformed.push(fault),
             Err(_) => {}
         }
     }
@@ -33,7 +33,7 @@ pub async fn reindex(store: &Store, now: Micros) -> Result<Reindexed, StoreError
 }
 
 /// Whether feed and listings show `item` as what it is.
-fn is_whole(item: &Item, record: &Record) -> bool {
+fn is_whole(item: &Item, record: &DomainRecord) -> bool {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let has_version = matches!(item.get("version"), Some(AttributeValue::N(_)));
     has_version
@@ -42,9 +42,14 @@ fn is_whole(item: &Item, record: &Record) -> bool {
         && text("feed").is_some_and(|feed| *feed == Shard::of(&record.pattern).to_string())
 }
 
-async fn repair(store: &Store, old: Record, now: Micros, report: &mut Reindexed) -> Result<(), StoreError> {
+async fn repair(
+    store: &Store,
+    old: DomainRecord,
+    now: Micros,
+    report: &mut Reindexed,
+) -> Result<(), StoreError> {
     let replaced = old.version;
-    let whole = Record {
+    let whole = DomainRecord {
         version: old.version.saturating_add(1),
         created_at: old.created_at.or(Some(now)),
         changed_at: Some(old.changed_at.map_or(now, |old| now.max(old.next()))),

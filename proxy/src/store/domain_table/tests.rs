@@ -6,7 +6,7 @@ use super::*;
 use crate::store::{Engine, FaultPlan, Faults, tables};
 
 async fn store() -> Store {
-    let store = Store::on(Engine::in_memory().unwrap(), &crate::config::Store::default());
+    let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
     tables::create(&store).await.unwrap();
     store
 }
@@ -15,12 +15,12 @@ fn pattern(text: &str) -> Pattern {
     Pattern::parse(text).unwrap()
 }
 
-fn record(name: &str, version: u64, changed_at: u64) -> Record {
+fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
     let at = Some(Micros::from_epoch(changed_at));
-    Record {
+    DomainRecord {
         pattern: pattern(name),
         target: None,
-        status: Status::Active,
+        status: DomainStatus::Active,
         tenant: "default".into(),
         version,
         created_at: at,
@@ -37,7 +37,7 @@ async fn put_by_hand(store: &Store, name: &str) {
 async fn feed(store: &Store, after: u64) -> Vec<String> {
     let mut found = Vec::new();
     for shard in SHARDS {
-        let each = |record: Result<Record, StoreError>| found.push(record.unwrap().pattern.to_string());
+        let each = |record: Result<DomainRecord, StoreError>| found.push(record.unwrap().pattern.to_string());
         read_feed(store, shard, Micros::from_epoch(after), each).await.unwrap();
     }
     found.sort();
@@ -49,7 +49,7 @@ async fn an_item_with_nothing_but_its_domain_is_an_active_entry() {
     let store = store().await;
     put_by_hand(&store, "hand.example").await;
     let found = get(&store, &pattern("hand.example")).await.unwrap().unwrap();
-    assert_eq!((found.status, found.tenant.as_str(), found.version), (Status::Active, "default", 0));
+    assert_eq!((found.status, found.tenant.as_str(), found.version), (DomainStatus::Active, "default", 0));
     assert_eq!((found.target, found.changed_at), (None, None));
 }
 
@@ -61,7 +61,7 @@ async fn reindex_puts_items_made_by_hand_into_feed_and_listing() {
     assert_eq!(feed(&store, 0).await, Vec::<String>::new());
     let report = reindex(&store, Micros::from_epoch(7)).await.unwrap();
     assert_eq!(report.repaired, 1);
-    let faults: Vec<_> = report.misshapen.iter().map(ToString::to_string).collect();
+    let faults: Vec<_> = report.malformed.iter().map(ToString::to_string).collect();
     assert_eq!(faults, ["item `UPPER.example`: domain must be written `upper.example` to be found"]);
     assert_eq!(feed(&store, 0).await, ["hand.example"]);
     let listed = list(&store, Whose::Tenant("default"), None, 10).await.unwrap();
@@ -114,13 +114,15 @@ async fn lists_are_read_in_parts_and_a_broken_item_hides_no_other() {
     let store = store().await;
     for n in 0..40 {
         let tenant = if n % 4 == 0 { "acme" } else { "default" };
-        let record = Record { tenant: tenant.into(), ..record(&format!("n{n:02}.example"), 1, n + 1) };
+        let record = DomainRecord { tenant: tenant.into(), ..record(&format!("n{n:02}.example"), 1, n + 1) };
         put(&store, &record, 0).await.unwrap();
     }
-    put(&store, &Record { status: Status::Removed, ..record("n99.example", 1, 1) }, 0).await.unwrap();
+    put(&store, &DomainRecord { status: DomainStatus::Removed, ..record("n99.example", 1, 1) }, 0)
+        .await
+        .unwrap();
     put_by_hand(&store, "hand.example").await;
     put_by_hand(&store, "UPPER.example").await;
-    for (whose, wanted, misshapen) in
+    for (whose, wanted, malformed) in
         [(Whose::Everybody, 41, 1), (Whose::Tenant("acme"), 10, 0), (Whose::Tenant("nobody"), 0, 0)]
     {
         for limit in [1, 7, 10, 41, 1000] {
@@ -129,14 +131,14 @@ async fn lists_are_read_in_parts_and_a_broken_item_hides_no_other() {
                 let part = list(&store, whose, after.as_ref(), limit).await.unwrap();
                 assert!(part.records.len() <= usize::from(limit));
                 found.extend(part.records.into_iter().map(|record| record.pattern));
-                faults += part.misshapen.len();
+                faults += part.malformed.len();
                 after = part.next;
                 if after.is_none() {
                     break;
                 }
             }
             assert_eq!(found.len(), wanted, "{whose:?} by {limit}");
-            assert!(faults >= misshapen, "{whose:?} by {limit}");
+            assert!(faults >= malformed, "{whose:?} by {limit}");
         }
     }
 }
@@ -163,7 +165,7 @@ async fn an_item_whose_version_a_hand_left_at_nothing_can_be_changed_and_repaire
 #[tokio::test]
 async fn entries_are_found_past_throttles_and_unprocessed_keys() {
     let engine = Engine::in_memory().unwrap();
-    let config = crate::config::Store::default();
+    let config = crate::config::StoreConfig::default();
     let plan = FaultPlan {
         seed: 11,
         stale: Duration::from_secs(2),
@@ -208,10 +210,10 @@ mod properties {
             ), 0..12)
         ) {
             let item: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            let _ = Record::read(&item);
+            let _ = DomainRecord::read(&item);
             // With a key that is one, so that the rest is read too.
             let named: Item = item.into_iter().chain(key(&pattern("a.example"))).collect();
-            match Record::read(&named) {
+            match DomainRecord::read(&named) {
                 Ok(record) => prop_assert_eq!(record.pattern, pattern("a.example")),
                 Err(fault) => prop_assert!(fault.to_string().starts_with("item `a.example`: "), "{}", fault),
             }
@@ -221,17 +223,17 @@ mod properties {
         fn a_record_is_read_as_it_was_written(
             label in "[a-z][a-z0-9]{0,20}", wildcard: bool, version in 1..u64::MAX, at in 0..253_402_300_799_999_999_u64,
             status in proptest::sample::select(vec![
-                Status::Pending, Status::Active, Status::Failing, Status::Suspended, Status::Removed,
+                DomainStatus::Pending, DomainStatus::Active, DomainStatus::Failing, DomainStatus::Suspended, DomainStatus::Removed,
             ]),
             port in proptest::option::of(1..u16::MAX), expires_at in proptest::option::of(any::<u64>()),
         ) {
             let name = format!("{}{label}.example", if wildcard { "*." } else { "" });
             let target = port.map(|port| crate::target::Target::parse(&format!("http://10.0.0.1:{port}")).unwrap());
-            let record = Record { target, status, expires_at, ..record(&name, version, at) };
+            let record = DomainRecord { target, status, expires_at, ..record(&name, version, at) };
             let attributes = record.attributes().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             let mut item: Item = attributes.collect();
             item.extend(key(&record.pattern));
-            prop_assert_eq!(Record::read(&item).unwrap(), record);
+            prop_assert_eq!(DomainRecord::read(&item).unwrap(), record);
         }
     }
 }

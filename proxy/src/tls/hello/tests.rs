@@ -29,7 +29,7 @@ fn what_a_hello_asks_for_is_read_from_it() {
     ] {
         match feed(&in_records(&hello, 16_384), 20_000) {
             Ok(read) => {
-                let expected = Hello { server_name: server_name.map(name), acme_challenge };
+                let expected = HelloFacts { server_name: server_name.map(name), acme_challenge };
                 assert_eq!(read, expected, "{case}");
             }
             Err(end) => assert_eq!(server_name, None, "{case} ends in {end:?}"),
@@ -56,11 +56,11 @@ fn the_answer_to_plain_http_states_its_length() {
 }
 
 /// What the acceptor makes of `bytes` in pieces; an incomplete hello ends as [`HandshakeEnd::HelloTimeout`].
-fn feed(bytes: &[u8], piece: usize) -> Result<Hello, HandshakeEnd> {
+fn feed(bytes: &[u8], piece: usize) -> Result<HelloFacts, HandshakeEnd> {
     let mut acceptor = Acceptor::default();
     for piece in bytes.chunks(piece.min(Chunk::SIZE)) {
         match digest(&mut acceptor, &mut Chunk::copy_of(piece)) {
-            Ok(Some(accepted)) => return Ok(Hello::of(&accepted.client_hello())),
+            Ok(Some(accepted)) => return Ok(HelloFacts::of(&accepted.client_hello())),
             Ok(None) => {}
             Err(refused) => return Err(refused.end),
         }

@@ -20,7 +20,7 @@ pub(super) fn await_readable(socket: &Rc<TcpStream>) -> AwaitingReadable {
 
 pub(super) fn send(socket: &Rc<TcpStream>, batch: Batch) -> Sending {
     let descriptor = types::Fd(socket.as_raw_fd());
-    let message = if batch.is_single() { None } else { Some(Message::of(&batch)) };
+    let message = if batch.is_single() { None } else { Some(SendMessage::of(&batch)) };
     let entry = match &message {
         None => {
             let length = u32::try_from(batch.first.len()).unwrap_or(u32::MAX);
@@ -50,7 +50,7 @@ impl OneshotOutputTransform for Readable {
 pub(super) struct Lent {
     _socket: Rc<TcpStream>,
     batch: Batch,
-    _message: Option<Box<Message>>,
+    _message: Option<Box<SendMessage>>,
 }
 
 /// How a send ends.
@@ -66,12 +66,12 @@ impl OneshotOutputTransform for Sent {
 }
 
 /// Where the chunks of a batch lie. Boxed: the header points at the slices, and the kernel at the header.
-struct Message {
+struct SendMessage {
     slices: [libc::iovec; BATCH],
     header: libc::msghdr,
 }
 
-impl Message {
+impl SendMessage {
     #[expect(unsafe_code, reason = "libc offers no other way to make a `msghdr`, which has private padding")]
     fn of(batch: &Batch) -> Box<Self> {
         // SAFETY: of a `msghdr`, all zeroes is the value without name, buffers and control data.

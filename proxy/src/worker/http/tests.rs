@@ -14,10 +14,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::{Limits, Span},
+    config::{LimitsConfig, Span},
     forward::Body,
     transport::{Epoll, HyperIo, Listener, Transport, Uring, socket},
-    worker::{Connections, HeldBytes, metrics::Ended},
+    worker::{Connections, HeldBytes, metrics::LimitReached},
 };
 
 macro_rules! on_both {
@@ -49,7 +49,11 @@ on_both! {
 }
 
 async fn a_connection_without_a_request_is_closed<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http1, Limits { idle: Span::millis(50), ..Limits::default() });
+    let edge = Edge::new(
+        &transport,
+        Version::Http1,
+        LimitsConfig { idle: Span::millis(50), ..LimitsConfig::default() },
+    );
     let mut client = edge.connect().await;
     assert_eq!(rest(&mut client).await, "");
 }
@@ -58,7 +62,7 @@ async fn a_head_that_trickles_in_is_cut_off<T: Transport>(transport: T) {
     let edge = Edge::new(
         &transport,
         Version::Http1,
-        Limits { header_timeout: Span::millis(100), ..Limits::default() },
+        LimitsConfig { header_timeout: Span::millis(100), ..LimitsConfig::default() },
     );
     let mut client = edge.connect().await;
     let trickle = async {
@@ -73,7 +77,7 @@ async fn a_head_that_trickles_in_is_cut_off<T: Transport>(transport: T) {
 
 async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>(transport: T) {
     for phase in ENDS {
-        let edge = Edge::new(&transport, Version::Http1, Limits::default());
+        let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
         let mut client = edge.connect().await;
         for _ in 0..2 {
             client.write_all(REQUEST).await.unwrap();
@@ -86,7 +90,7 @@ async fn a_kept_connection_carries_requests_until_draining_ends_it<T: Transport>
 
 async fn a_request_in_flight_when_draining_begins_is_answered<T: Transport>(transport: T) {
     for phase in ENDS {
-        let edge = Edge::new(&transport, Version::Http1, Limits::default());
+        let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
         let mut client = edge.connect().await;
         client.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         edge.asked.notified().await;
@@ -99,7 +103,7 @@ async fn a_request_in_flight_when_draining_begins_is_answered<T: Transport>(tran
 
 async fn a_connection_taken_while_draining_carries_one_request<T: Transport>(transport: T) {
     for phase in ENDS {
-        let edge = Edge::new(&transport, Version::Http1, Limits::default());
+        let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
         edge.phase.send_replace(phase);
         let mut client = edge.connect().await;
         client.write_all(REQUEST).await.unwrap();
@@ -111,7 +115,7 @@ async fn a_connection_taken_while_draining_carries_one_request<T: Transport>(tra
 async fn a_connection_over_http2_taken_while_leaving_carries_a_request_before_goaway<T: Transport>(
     transport: T,
 ) {
-    let edge = Edge::new(&transport, Version::Http2, Limits::default());
+    let edge = Edge::new(&transport, Version::Http2, LimitsConfig::default());
     edge.phase.send_replace(Phase::Leaving);
     let (mut sender, connection) = edge.connect_http2(&transport).await;
     sender.ready().await.unwrap();
@@ -120,7 +124,7 @@ async fn a_connection_over_http2_taken_while_leaving_carries_a_request_before_go
 }
 
 async fn who_was_to_leave_and_may_stay_keeps_connections<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http1, Limits::default());
+    let edge = Edge::new(&transport, Version::Http1, LimitsConfig::default());
     edge.phase.send_replace(Phase::Leaving);
     edge.phase.send_replace(Phase::Serving);
     let mut client = edge.connect().await;
@@ -132,7 +136,7 @@ async fn who_was_to_leave_and_may_stay_keeps_connections<T: Transport>(transport
 
 async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transport>(transport: T) {
     for phase in ENDS {
-        let edge = Edge::new(&transport, Version::Http2, Limits::default());
+        let edge = Edge::new(&transport, Version::Http2, LimitsConfig::default());
         let (mut sender, connection) = edge.connect_http2(&transport).await;
         let answer = tokio::task::spawn_local(sender.send_request(request("/slow")));
         edge.asked.notified().await;
@@ -146,7 +150,7 @@ async fn draining_sends_goaway_and_finishes_the_streams_that_are_open<T: Transpo
 }
 
 async fn an_answer_that_closes_ends_a_connection_over_http2<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http2, Limits::default());
+    let edge = Edge::new(&transport, Version::Http2, LimitsConfig::default());
     let (mut sender, connection) = edge.connect_http2(&transport).await;
     assert_eq!(sender.send_request(request("/closes")).await.unwrap().status(), 200);
     // The client still holds its sender: only GOAWAY ends this (RFC 9113 §6.8).
@@ -155,15 +159,19 @@ async fn an_answer_that_closes_ends_a_connection_over_http2<T: Transport>(transp
 }
 
 async fn a_client_that_does_not_read_is_cut<T: Transport>(transport: T) {
-    let edge = Edge::new(&transport, Version::Http1, Limits { idle: Span::millis(100), ..Limits::default() });
+    let edge = Edge::new(
+        &transport,
+        Version::Http1,
+        LimitsConfig { idle: Span::millis(100), ..LimitsConfig::default() },
+    );
     let mut client = edge.connect().await;
     client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    edge.ended(Ended::NotReading).await;
+    edge.ended(LimitReached::NotReading).await;
     assert!(rest(&mut client).await.len() < LARGE, "what was given before is all there is");
 }
 
 async fn a_slow_reader_above_the_rate_gets_everything<T: Transport>(transport: T) {
-    let limits = Limits { idle: Span::secs(1), ..Limits::default() };
+    let limits = LimitsConfig { idle: Span::secs(1), ..LimitsConfig::default() };
     let edge = Edge::new(&transport, Version::Http1, limits);
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
@@ -184,17 +192,21 @@ async fn a_slow_reader_above_the_rate_gets_everything<T: Transport>(transport: T
 async fn a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on<T: Transport>(
     transport: T,
 ) {
-    let edge = Edge::new(&transport, Version::Http2, Limits { idle: Span::millis(200), ..Limits::default() });
+    let edge = Edge::new(
+        &transport,
+        Version::Http2,
+        LimitsConfig { idle: Span::millis(200), ..LimitsConfig::default() },
+    );
     let (mut sender, _connection) = edge.connect_http2(&transport).await;
     let starved = sender.send_request(request("/large")).await.unwrap();
-    while edge.metrics.ended.count(Ended::StreamNotReading) == 0 {
+    while edge.metrics.ended.count(LimitReached::StreamNotReading) == 0 {
         let answer = sender.send_request(request("/")).await.unwrap();
         let whole = tokio::time::timeout(PATIENCE, answer.into_body().collect()).await.unwrap();
         assert_eq!(whole.unwrap().to_bytes(), "done");
     }
     let read = starved.into_body().collect().await;
     assert!(read.is_err(), "a part is not taken for the whole");
-    assert_eq!(edge.metrics.ended.count(Ended::NotReading), 0);
+    assert_eq!(edge.metrics.ended.count(LimitReached::NotReading), 0);
 }
 
 fn request(path: &str) -> Request<Empty<Bytes>> {
@@ -217,21 +229,21 @@ type Client = http2::SendRequest<Empty<Bytes>>;
 /// `/closes` with the connection's last answer.
 struct Edge {
     address: SocketAddr,
-    metrics: Metrics,
+    metrics: WorkerMetrics,
     phase: watch::Sender<Phase>,
     asked: Rc<tokio::sync::Notify>,
     release: Rc<tokio::sync::Notify>,
 }
 
 impl Edge {
-    fn new<T: Transport>(transport: &T, version: Version, limits: Limits) -> Self {
+    fn new<T: Transport>(transport: &T, version: Version, limits: LimitsConfig) -> Self {
         let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
         let address = socket.local_addr().unwrap();
         let mut listener = transport.listen(socket).unwrap();
         let (phase, watch) = watch::channel(Phase::Serving);
         let (asked, release) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
         let (tell, wait) = (Rc::clone(&asked), Rc::clone(&release));
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let metrics = WorkerMetrics::register(&prometheus::Registry::new()).unwrap();
         let counted = metrics.clone();
         tokio::task::spawn_local(async move {
             let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
@@ -255,7 +267,7 @@ impl Edge {
                 }
             };
             let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
-            let terms = Terms {
+            let terms = ConnectionContext {
                 version,
                 limits: &limits,
                 phase: watch,
@@ -278,7 +290,7 @@ impl Edge {
         (sender, tokio::task::spawn_local(connection))
     }
 
-    async fn ended(&self, limit: Ended) {
+    async fn ended(&self, limit: LimitReached) {
         let counted = async {
             while self.metrics.ended.count(limit) == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -15,7 +15,8 @@ use nix::time::{ClockId, clock_gettime};
 use proxy_common::{
     fixture::Frame,
     maps::{
-        DenialEntry, Mode, NameEntry, NameKey, PortEntry, Settings, Tally, UnknownBudget, Verdict, map_names,
+        DenialEntry, GuardSettings, Mode, NameEntry, NameKey, PortEntry, Tally, UnknownBudget, Verdict,
+        map_names,
     },
     name_hash,
 };
@@ -84,7 +85,7 @@ impl Kernel {
         let until = |seconds: i64| now.saturating_add_signed(seconds * 1_000_000_000);
         self.put(
             map_names::SETTINGS,
-            Settings {
+            GuardSettings {
                 mode: policy.mode as u32,
                 unknown_per_second: 1,
                 unknown_burst: policy.unknown_burst,

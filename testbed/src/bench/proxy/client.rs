@@ -11,7 +11,7 @@ use anyhow::ensure;
 use rustls::{ClientConfig, client::Resumption};
 
 use super::subject::Subject;
-use crate::{authority, kept::Kept};
+use crate::{authority, keep_alive_client::Kept};
 
 /// Makes exchanges with one subject.
 pub(super) struct Client {

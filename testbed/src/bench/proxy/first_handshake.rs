@@ -11,7 +11,7 @@ use crate::{
     bench::report::{Report, Row},
     edge::Edge,
     gatehouse::{Gatehouse, Place},
-    kept::Kept,
+    keep_alive_client::Kept,
     metrics::Metrics,
 };
 

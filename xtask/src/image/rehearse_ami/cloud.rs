@@ -10,7 +10,7 @@ use anyhow::Context;
 use xshell::{PushEnv, Shell, cmd};
 
 use super::{
-    super::{FOLDER, kept::kept},
+    super::{FOLDER, build_cache::kept},
     process::Process,
 };
 

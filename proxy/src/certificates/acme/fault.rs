@@ -1,0 +1,137 @@
+//! Whose fault a failed order is. A CA that is down must not lock names out, and a name that the CA refuses must not stop the CA.
+
+use super::OrderError;
+
+/// Who is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::certificates) enum AcmeFault {
+    /// The name: the CA has judged it.
+    Name,
+    /// Nobody that is known.
+    Nobody,
+    /// Nobody; the CA limits what it issues for the name or its registered domain.
+    Limit,
+    /// The CA, or our account with it: every name would fail.
+    Issuer,
+}
+
+impl OrderError {
+    /// Whose fault it is; `registered_domain` is the name's.
+    pub(in crate::certificates) fn blame(&self, registered_domain: &str) -> AcmeFault {
+        match self {
+            Self::Invalid { .. } => AcmeFault::Name,
+            Self::Refused(refusal) => of_problem(
+                refusal.kind.as_deref().unwrap_or_default(),
+                refusal.status.unwrap_or_default(),
+                &refusal.problem,
+                registered_domain,
+            ),
+            // A name server that is slow to answer the CA is the customer's: it must not stop the CA for everybody.
+            Self::Slow { validating: true }
+            | Self::NoChallenge
+            | Self::Unusable { .. }
+            | Self::Store(_)
+            | Self::Key(_) => AcmeFault::Nobody,
+            Self::Slow { validating: false }
+            | Self::Unreachable { .. }
+            | Self::BadNonce
+            | Self::AccountKey { .. } => AcmeFault::Issuer,
+        }
+    }
+}
+
+/// RFC 8555 §6.7 names the types, §6.6 what comes with a limit.
+fn of_problem(kind: &str, status: u16, problem: &str, registered_domain: &str) -> AcmeFault {
+    let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
+    match kind {
+        // Let's Encrypt has limits of the account, and others of a registered domain, a name or a set of names, all of this type.
+        // The latter name what they limit ("too many certificates (50) already issued for \"example.com\"").
+        "rateLimited" if problem.contains(registered_domain) || problem.contains("exact set of") => {
+            AcmeFault::Limit
+        }
+        "rateLimited" | "serverInternal" => AcmeFault::Issuer,
+        _ if status >= 500 || status == 429 => AcmeFault::Issuer,
+        "rejectedIdentifier"
+        | "unsupportedIdentifier"
+        | "caa"
+        | "dns"
+        | "connection"
+        | "tls"
+        | "incorrectResponse"
+        | "malformed"
+        | "badCSR" => AcmeFault::Name,
+        // An account that was deactivated, or never agreed to new terms.
+        "unauthorized"
+        | "accountDoesNotExist"
+        | "externalAccountRequired"
+        | "userActionRequired"
+        | "invalidContact"
+        | "unsupportedContact"
+        | "badPublicKey"
+        | "badSignatureAlgorithm" => AcmeFault::Issuer,
+        _ => AcmeFault::Nobody,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_one_domain_and_a_refused_name_do_not_stop_the_ca() {
+        const ACME: &str = "urn:ietf:params:acme:error:";
+        for (kind, status, problem, expected) in [
+            (
+                "rateLimited",
+                429,
+                "too many new orders (300) from this account in the last 3h0m0s",
+                AcmeFault::Issuer,
+            ),
+            (
+                "rateLimited",
+                429,
+                "too many certificates (50) already issued for \"customer.com\"",
+                AcmeFault::Limit,
+            ),
+            (
+                "rateLimited",
+                429,
+                "too many failed authorizations (5) for \"www.customer.com\"",
+                AcmeFault::Limit,
+            ),
+            (
+                "rateLimited",
+                429,
+                "too many certificates (5) already issued for this exact set of identifiers",
+                AcmeFault::Limit,
+            ),
+            ("rateLimited", 503, "Service busy; retry later.", AcmeFault::Issuer),
+            ("serverInternal", 500, "Error creating new order", AcmeFault::Issuer),
+            ("malformed", 502, "", AcmeFault::Issuer),
+            ("", 503, "", AcmeFault::Issuer),
+            ("", 429, "", AcmeFault::Issuer),
+            ("rejectedIdentifier", 400, "policy forbids issuing for name", AcmeFault::Name),
+            ("malformed", 400, "Domain name contains an invalid character", AcmeFault::Name),
+            ("unauthorized", 403, "account is deactivated", AcmeFault::Issuer),
+            ("userActionRequired", 403, "new terms", AcmeFault::Issuer),
+            ("unheardOf", 400, "", AcmeFault::Nobody),
+        ] {
+            let blame = of_problem(&format!("{ACME}{kind}"), status, problem, "customer.com");
+            assert_eq!(blame, expected, "{kind} {status} {problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_verdict_on_the_name_is_not_its_fault() {
+        for (error, expected) in [
+            (OrderError::Invalid { problem: "no such host".to_owned() }, AcmeFault::Name),
+            (OrderError::Slow { validating: true }, AcmeFault::Nobody),
+            (OrderError::Slow { validating: false }, AcmeFault::Issuer),
+            (OrderError::NoChallenge, AcmeFault::Nobody),
+            (OrderError::BadNonce, AcmeFault::Issuer),
+            (instant_acme::Error::Timeout(None).into(), AcmeFault::Issuer),
+        ] {
+            assert_eq!(error.blame("customer.com"), expected, "{error}");
+        }
+    }
+}

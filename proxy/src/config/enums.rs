@@ -1,0 +1,143 @@
+//! Settings that are one word of a few.
+
+use std::fmt;
+
+use http::Uri;
+use serde::{Deserialize, Serialize};
+
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        }
+    };
+}
+
+words! {
+    /// How workers reach the kernel.
+    pub enum Io {
+        /// `io_uring` where it works, else epoll.
+        Auto,
+        /// `io_uring` or nothing.
+        Uring,
+        /// epoll.
+        Epoll,
+    }
+}
+
+words! {
+    /// Where in the interface the program runs.
+    pub enum Attach {
+        /// In the driver.
+        Native,
+        /// In the kernel's generic receive path.
+        Generic,
+    }
+}
+
+words! {
+    /// The guard's mode.
+    pub enum GuardMode {
+        /// Count unknown names, reject none.
+        Observe,
+        /// Reject when the budget of unknown names is spent.
+        Adaptive,
+        /// Reject all that is not allowed.
+        Strict,
+    }
+}
+
+words! {
+    /// The form of log lines.
+    pub enum LogFormat {
+        /// For people.
+        Text,
+        /// One JSON object a line.
+        Json,
+    }
+}
+
+/// Where the DynamoDB client points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Endpoint {
+    /// The engine in this process.
+    Embedded,
+    /// DynamoDB of the configured region.
+    Aws,
+    /// Another endpoint that speaks the API.
+    Url(String),
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "embedded" => Ok(Self::Embedded),
+            "aws" => Ok(Self::Aws),
+            url if url.starts_with("http://") || url.starts_with("https://") => Ok(Self::Url(text)),
+            _ => Err(format!(
+                "`{text}` is not a store; write `embedded`, `aws` or a URL like `http://127.0.0.1:8000`"
+            )),
+        }
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> String {
+        endpoint.to_string()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded",
+            Self::Aws => "aws",
+            Self::Url(url) => url,
+        })
+    }
+}
+
+/// Where the instance's metadata are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum MetadataEndpoint {
+    /// EC2's own endpoint, if this machine is one of EC2's.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// Another endpoint that speaks `IMDSv2`.
+    Url(Uri),
+}
+
+impl TryFrom<String> for MetadataEndpoint {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match (text.as_str(), text.parse::<Uri>()) {
+            ("auto", _) => Ok(Self::Auto),
+            ("off", _) => Ok(Self::Off),
+            (_, Ok(uri)) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Self::Url(uri)),
+            _ => Err(format!(
+                "`{text}` is not a place to ask; write `auto`, `off` or a URL like `http://169.254.169.254`"
+            )),
+        }
+    }
+}
+
+impl From<MetadataEndpoint> for String {
+    fn from(metadata: MetadataEndpoint) -> String {
+        match metadata {
+            MetadataEndpoint::Auto => "auto".to_owned(),
+            MetadataEndpoint::Off => "off".to_owned(),
+            MetadataEndpoint::Url(uri) => uri.to_string(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The running instance as the control socket sees it.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use hyper::StatusCode;
+
+use super::{
+    reload::Reload,
+    route::problem,
+    table,
+    wire::{
+        Bookmark, ChangeReach, Changed, Domain, EntryPage, InstanceStatus, ReindexReport, Retried, Tenant,
+        WireProblem,
+    },
+};
+use crate::{
+    certificates::listing::{self, Listed, Summary},
+    config::StaticDomain,
+    domains::Domains,
+    ec2,
+    guard::GuardHandle,
+    name::{Pattern, ServerName},
+    phase::PhaseWatch,
+    store::{Store, certificate_table::IssuerKey},
+    target::Target,
+    telemetry::metrics::Label,
+    transport::Backend,
+    worker::Connections,
+};
+
+/// Handles on what runs.
+pub struct ControlContext {
+    /// What does not change while it runs.
+    pub identity: RunFacts,
+    /// Permission.
+    pub domains: Domains,
+    /// The tables.
+    pub store: Store,
+    /// Under which issuers' keys certificates lie in them.
+    pub issuer_keys: Vec<IssuerKey>,
+    /// The guard.
+    pub guard: GuardHandle,
+    /// Whether it serves.
+    pub phase: PhaseWatch,
+    /// Open connections.
+    pub connections: Connections,
+    /// Its settings read anew.
+    pub reload: Reload,
+}
+
+/// What does not change while an instance runs.
+#[derive(Debug, Clone)]
+pub struct RunFacts {
+    /// When it started.
+    pub started: Instant,
+    /// How workers reach the kernel.
+    pub backend: Backend,
+    /// How many workers.
+    pub workers: usize,
+    /// Addresses that speak TLS.
+    pub https: Vec<SocketAddr>,
+    /// Addresses that speak cleartext.
+    pub http: Vec<SocketAddr>,
+    /// Where metrics are.
+    pub metrics: Option<SocketAddr>,
+    /// Who it is among the instances of EC2.
+    pub instance: Option<ec2::InstanceIdentity>,
+    /// Where the tables are.
+    pub store: String,
+    /// Who issues certificates.
+    pub issuers: Vec<String>,
+}
+
+impl ControlContext {
+    pub(super) fn status(&self) -> InstanceStatus {
+        let names = self.domains.names();
+        let names = names.borrow();
+        let identity = &self.identity;
+        InstanceStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            phase: (*self.phase.borrow()).into(),
+            uptime_seconds: identity.started.elapsed().as_secs(),
+            io: identity.backend.as_str().to_owned(),
+            workers: identity.workers,
+            https: identity.https.clone(),
+            http: identity.http.clone(),
+            metrics: identity.metrics,
+            instance: identity.instance.clone(),
+            store: identity.store.clone(),
+            issuers: identity.issuers.clone(),
+            names: names.patterns.len(),
+            revision: names.revision,
+            ask: self.domains.ask_state(),
+            connections: self.connections.open(),
+            guard: self.guard.status(),
+        }
+    }
+
+    pub(super) async fn domains(
+        &self,
+        tenant: Option<&Tenant>,
+        after: Option<&Pattern>,
+        limit: u16,
+    ) -> Result<EntryPage<Domain>, WireProblem> {
+        Ok(table::domains(&self.store, &self.listed(), tenant, after, limit).await?)
+    }
+
+    pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, WireProblem> {
+        let found = table::domain(&self.store, &self.listed(), name).await?;
+        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoDomain(name.clone()).to_string()))
+    }
+
+    pub(super) async fn add(&self, name: Pattern, target: Option<Target>) -> Result<Changed, WireProblem> {
+        let revision = self.domains.add(name.clone(), target).await?;
+        table::retry_added(&self.store, &name).await;
+        Ok(Changed { domain: name, reach: self.reach(revision).await })
+    }
+
+    pub(super) async fn remove(&self, name: Pattern) -> Result<Changed, WireProblem> {
+        let revision = self.domains.remove(&name).await?;
+        Ok(Changed { domain: name, reach: self.reach(revision).await })
+    }
+
+    pub(super) async fn reindex(&self) -> Result<ReindexReport, WireProblem> {
+        Ok(table::reindex(&self.store).await?)
+    }
+
+    pub(super) async fn certificates(
+        &self,
+        after: Option<&Bookmark>,
+        limit: u16,
+    ) -> Result<EntryPage<Listed>, WireProblem> {
+        Ok(table::certificates(&self.store, after, limit).await?)
+    }
+
+    pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, WireProblem> {
+        let found = listing::show(&self.store, &self.issuer_keys, name).await?;
+        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
+    }
+
+    pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, WireProblem> {
+        Ok(table::retry(&self.store, name).await?)
+    }
+
+    fn listed(&self) -> Arc<Vec<StaticDomain>> {
+        self.domains.static_entries()
+    }
+
+    /// Waits for the guard, which bounds the wait itself.
+    async fn reach(&self, revision: u64) -> ChangeReach {
+        match (&self.guard, self.guard.holds(revision).await) {
+            (GuardHandle::Off, _) => ChangeReach::Snapshot,
+            (GuardHandle::On(_), Ok(())) => ChangeReach::Guard,
+            (GuardHandle::On(_), Err(late)) => {
+                tracing::warn!(error = %late, "a change of the domains has not reached the guard in time");
+                ChangeReach::GuardLate
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The one writer of the snapshot and of the names the guard is given.
+//! Invariant: a set of names has a revision above 0 only once every list was read whole, so that a guard that enforces rejects no name
+//! for want of reading (`names_have_no_revision_until_all_lists_were_read`).
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use prometheus::IntGauge;
+use tokio::sync::watch;
+
+use super::{
+    NameSet,
+    patterns::Patterns,
+    snapshot::{Applied, Snapshot, SnapshotMatch},
+};
+use crate::{
+    config::StaticDomain,
+    name::{Pattern, ServerName},
+    store::{domain_table::DomainRecord, instant::Micros},
+};
+
+/// Snapshot and published names. Readers never wait; writers are the control plane's.
+pub(super) struct NameRegistry {
+    snapshot: ArcSwap<Snapshot>,
+    names: watch::Sender<NameSet>,
+    state: Mutex<RegistryState>,
+    known: IntGauge,
+}
+
+struct RegistryState {
+    revision: u64,
+    lists: Lists,
+    /// What the snapshot serves and what is remembered.
+    names: Patterns,
+    /// Names that no list holds and a source allowed, until when the guard is told of them.
+    remembered: HashMap<Pattern, Instant>,
+    /// Whether `remembered` changed since it was published.
+    unpublished: bool,
+}
+
+/// Whether the lists were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lists {
+    Partial,
+    Whole,
+}
+
+impl NameRegistry {
+    pub(super) fn new(snapshot: Snapshot, lists: Lists, known: IntGauge) -> Self {
+        let names = snapshot.served().cloned().collect();
+        let state =
+            RegistryState { revision: 0, lists, names, remembered: HashMap::new(), unpublished: false };
+        let registry = Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            names: watch::Sender::new(NameSet::default()),
+            state: Mutex::new(state),
+            known,
+        };
+        registry.publish(&mut registry.lock());
+        registry
+    }
+
+    pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    pub(super) fn find(&self, name: &ServerName) -> SnapshotMatch {
+        self.snapshot.load().find(name)
+    }
+
+    pub(super) fn names(&self) -> watch::Receiver<NameSet> {
+        self.names.subscribe()
+    }
+
+    /// Takes over what is new in `records`; returns the revision that holds them.
+    pub(super) fn apply(&self, records: &[DomainRecord]) -> u64 {
+        let mut state = self.lock();
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        if state.take_over(&mut snapshot, records) == Applied::Known {
+            return state.revision;
+        }
+        self.snapshot.store(Arc::new(snapshot));
+        self.publish(&mut state)
+    }
+
+    /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next
+    /// hello, or with the full reading that has to follow: behind a strict guard no hello comes.
+    pub(super) fn relist(&self, list: &[StaticDomain]) {
+        let mut state = self.lock();
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        for pattern in snapshot.relist(list) {
+            state.weigh(&snapshot, &pattern);
+        }
+        self.snapshot.store(Arc::new(snapshot));
+        self.publish(&mut state);
+    }
+
+    /// Takes over a full reading of the table that began at `began`. Items it could not understand leave the entries that were
+    /// known before.
+    pub(super) fn reconcile(&self, records: &[DomainRecord], malformed: &[Pattern], began: Micros) {
+        let seen: HashSet<_> = records.iter().map(|record| &record.pattern).chain(malformed).collect();
+        let mut state = self.lock();
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let applied = state.take_over(&mut snapshot, records);
+        let gone = snapshot.retain_seen(&seen, began.less(INDEX_LAG));
+        for pattern in &gone {
+            state.weigh(&snapshot, pattern);
+        }
+        if applied == Applied::Changed || !gone.is_empty() || state.lists == Lists::Partial {
+            state.lists = Lists::Whole;
+            self.snapshot.store(Arc::new(snapshot));
+            self.publish(&mut state);
+        }
+    }
+
+    /// A source allowed `pattern`, which no list holds: the guard is told with the next [`NameRegistry::publish_remembered`].
+    pub(super) fn remember(&self, pattern: Pattern, now: Instant) {
+        let mut state = self.lock();
+        if state.remembered.len() >= MAX_REMEMBERED && !state.remembered.contains_key(&pattern) {
+            return;
+        }
+        state.names.insert(pattern.clone());
+        state.unpublished |= state.remembered.insert(pattern, now + REMEMBERED_LIFE).is_none();
+    }
+
+    /// A source denied `pattern`.
+    pub(super) fn forget(&self, pattern: &Pattern) {
+        let mut state = self.lock();
+        if state.remembered.remove(pattern).is_some() {
+            state.weigh(&self.snapshot.load(), pattern);
+            state.unpublished = true;
+        }
+    }
+
+    /// Publishes what was remembered and forgotten: together, since each set of names wakes whoever follows it.
+    pub(super) fn publish_remembered(&self, now: Instant) {
+        let mut state = self.lock();
+        let gone: Vec<_> =
+            state.remembered.extract_if(|_, until| *until <= now).map(|(gone, _)| gone).collect();
+        for pattern in &gone {
+            state.weigh(&self.snapshot.load(), pattern);
+        }
+        if state.unpublished || !gone.is_empty() {
+            self.publish(&mut state);
+        }
+    }
+
+    fn publish(&self, state: &mut RegistryState) -> u64 {
+        state.revision += 1;
+        state.unpublished = false;
+        self.known.set(i64::try_from(state.names.len()).unwrap_or(i64::MAX));
+        let revision = match state.lists {
+            Lists::Partial => 0,
+            Lists::Whole => state.revision,
+        };
+        self.names.send_replace(NameSet { revision, patterns: state.names.clone() });
+        state.revision
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RegistryState {
+    /// A list that speaks of a pattern ends what was remembered of it.
+    fn take_over(&mut self, snapshot: &mut Snapshot, records: &[DomainRecord]) -> Applied {
+        let mut applied = Applied::Known;
+        for record in records {
+            if snapshot.apply(record) == Applied::Changed {
+                applied = Applied::Changed;
+                self.remembered.remove(&record.pattern);
+                self.weigh(snapshot, &record.pattern);
+            }
+        }
+        applied
+    }
+
+    /// Puts `pattern` among the names, or takes it out.
+    fn weigh(&mut self, snapshot: &Snapshot, pattern: &Pattern) {
+        if snapshot.serves(pattern) || self.remembered.contains_key(pattern) {
+            self.names.insert(pattern.clone());
+        } else {
+            self.names.remove(pattern);
+        }
+    }
+}
+
+/// Generously more than an index stays behind its table.
+const INDEX_LAG: Duration = Duration::from_mins(1);
+const MAX_REMEMBERED: usize = 100_000;
+/// A name that nobody asked about for so long is no longer let through unseen.
+const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domains::change, store::domain_table::DomainStatus};
+
+    fn registry(lists: Lists) -> NameRegistry {
+        NameRegistry::new(Snapshot::default(), lists, IntGauge::new("known", "help").unwrap())
+    }
+
+    fn record(name: &str) -> DomainRecord {
+        change::tests::record(name)
+    }
+
+    #[test]
+    fn names_have_no_revision_until_all_lists_were_read() {
+        let registry = registry(Lists::Partial);
+        let names = registry.names();
+        let promised = registry.apply(&[record("a.example")]);
+        assert_eq!((names.borrow().revision, names.borrow().patterns.len()), (0, 1));
+        registry.reconcile(&[record("a.example"), record("b.example")], &[], Micros::from_epoch(0));
+        assert!(names.borrow().revision >= promised);
+        assert_eq!(names.borrow().patterns.len(), 2);
+    }
+
+    #[test]
+    fn an_item_that_became_malformed_leaves_the_entry_that_was_known() {
+        let registry = registry(Lists::Whole);
+        let (odd, gone) = (record("odd.example"), record("gone.example"));
+        registry.apply(&[odd.clone(), gone.clone()]);
+        registry.reconcile(
+            &[],
+            std::slice::from_ref(&odd.pattern),
+            Micros::from_epoch(LATER_SECONDS * 1_000_000),
+        );
+        let names = registry.names().borrow().clone();
+        assert!(names.patterns.contains(&odd.pattern) && !names.patterns.contains(&gone.pattern));
+    }
+
+    #[test]
+    fn names_follow_the_configurations_list() {
+        let list = |names: &[&str]| -> Vec<_> {
+            names
+                .iter()
+                .map(|name| StaticDomain { name: Pattern::parse(name).unwrap(), target: None })
+                .collect()
+        };
+        let registry = registry(Lists::Whole);
+        let remembered = Pattern::parse("remembered.example").unwrap();
+        registry.remember(remembered.clone(), Instant::now());
+        registry.relist(&list(&["a.example", "*.b.example", "remembered.example"]));
+        for (names, held) in [
+            (&["a.example", "*.b.example", "remembered.example"][..], 3),
+            (&["a.example", "*.c.example"], 3),
+            (&[], 1),
+        ] {
+            registry.relist(&list(names));
+            let told = registry.names().borrow().clone();
+            assert_eq!(told.patterns.len(), held, "{names:?}");
+            assert!(list(names).iter().all(|entry| told.patterns.contains(&entry.name)), "{names:?}");
+            assert!(told.patterns.contains(&remembered), "{names:?}");
+        }
+    }
+
+    /// Later than any change of [`record`] by more than an index stays behind.
+    const LATER_SECONDS: u64 = 3_600;
+
+    #[test]
+    fn what_is_known_already_makes_no_revision() {
+        let registry = registry(Lists::Whole);
+        let first = registry.apply(&[record("a.example")]);
+        assert_eq!(registry.apply(&[record("a.example")]), first);
+        registry.reconcile(&[record("a.example")], &[], Micros::from_epoch(0));
+        registry.publish_remembered(Instant::now());
+        assert_eq!(registry.names().borrow().revision, first);
+    }
+
+    #[test]
+    fn what_was_remembered_goes_with_the_entry_that_is_removed() {
+        let (registry, now) = (registry(Lists::Whole), Instant::now());
+        let wildcard = record("*.a.example");
+        registry.remember(wildcard.pattern.clone(), now);
+        registry.publish_remembered(now);
+        assert!(registry.names().borrow().patterns.contains(&wildcard.pattern));
+        registry.apply(&[DomainRecord { status: DomainStatus::Removed, version: 2, ..wildcard.clone() }]);
+        assert!(!registry.names().borrow().patterns.contains(&wildcard.pattern));
+    }
+
+    #[test]
+    fn remembered_names_come_together_and_go_after_a_day() {
+        let (registry, now) = (registry(Lists::Whole), Instant::now());
+        let pattern = |n: usize| Pattern::parse(&format!("n{n}.example")).unwrap();
+        let before = registry.names().borrow().revision;
+        for n in 0..MAX_REMEMBERED + 10 {
+            registry.remember(pattern(n), now);
+        }
+        registry.forget(&pattern(0));
+        registry.publish_remembered(now);
+        let published = registry.names().borrow().clone();
+        assert_eq!((published.revision, published.patterns.len()), (before + 1, MAX_REMEMBERED - 1));
+        registry.publish_remembered(now + REMEMBERED_LIFE);
+        assert_eq!(registry.names().borrow().patterns.len(), 0);
+    }
+}

@@ -1,0 +1,170 @@
+//! What is remembered of a request, and written when it ends, however it ends.
+
+use std::{
+    cell::Cell,
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
+
+use super::{
+    Downstream,
+    body::UploadProgress,
+    metrics::{RequestMetrics, RequestOutcome},
+    min_rate::now,
+    page::Reference,
+};
+use crate::{
+    name::ServerName,
+    telemetry::{
+        access_log::{AccessEntry, AccessLog, RequestId},
+        metrics::Label,
+    },
+};
+
+/// Numbers for one worker's requests: each another, and those of two workers or two starts only by a chance of 2^-64 alike.
+pub(super) struct RequestIds(Cell<u64>);
+
+impl RequestIds {
+    pub(super) fn new() -> Self {
+        Self(Cell::new(RandomState::new().hash_one(0)))
+    }
+
+    fn next(&self) -> RequestId {
+        let id = self.0.get().wrapping_add(STEP);
+        self.0.set(id);
+        RequestId(id)
+    }
+}
+
+/// Where requests are written down.
+pub(super) struct RequestLog {
+    pub(super) metrics: RequestMetrics,
+    pub(super) access_log: AccessLog,
+    pub(super) ids: RequestIds,
+}
+
+/// One request. Dropping it writes it; until told otherwise, its client went away.
+pub(super) struct RequestRecord {
+    request_log: Rc<RequestLog>,
+    id: RequestId,
+    at: Instant,
+    wall: SystemTime,
+    client: SocketAddr,
+    scheme: &'static str,
+    version: Version,
+    method: Method,
+    uri: Uri,
+    pub(super) server_name: Option<ServerName>,
+    pub(super) status: StatusCode,
+    pub(super) outcome: RequestOutcome,
+    pub(super) received: Option<Rc<UploadProgress>>,
+    pub(super) sent_bytes: u64,
+    upstream_duration: Option<Duration>,
+}
+
+impl RequestRecord {
+    pub(super) fn new(
+        request_log: Rc<RequestLog>,
+        head: &Parts,
+        downstream: &Downstream,
+        scheme: &Scheme,
+        at: Instant,
+    ) -> Self {
+        Self {
+            id: request_log.ids.next(),
+            request_log,
+            at,
+            wall: SystemTime::now(),
+            client: downstream.peer,
+            scheme: if *scheme == Scheme::HTTPS { "https" } else { "http" },
+            version: head.version,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            server_name: downstream.server_name.clone(),
+            status: CLIENT_CLOSED_REQUEST,
+            outcome: RequestOutcome::ClientGone,
+            received: None,
+            sent_bytes: 0,
+            upstream_duration: None,
+        }
+    }
+
+    pub(super) fn client_address(&self) -> std::net::IpAddr {
+        self.client.ip()
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// What a person is told to ask for help with.
+    pub(super) fn reference(&self) -> Reference {
+        Reference { id: self.id, at: self.wall }
+    }
+
+    /// An answer of our own, of so many bytes.
+    pub(super) fn ours(&mut self, outcome: RequestOutcome, status: StatusCode, bytes: u64) {
+        (self.outcome, self.status, self.sent_bytes) = (outcome, status, bytes);
+    }
+
+    /// The head of the upstream's answer is there.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        let duration = now() - self.at;
+        self.status = status;
+        self.upstream_duration = Some(duration);
+        self.request_log.metrics.upstream_seconds.observe(duration.as_secs_f64());
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        let duration = now().saturating_duration_since(self.at);
+        self.request_log.metrics.requests.bump(self.outcome);
+        // A load balancer asks every few seconds, for ever: what it is told is a count, and no request's latency.
+        if self.outcome == RequestOutcome::Health {
+            return;
+        }
+        self.request_log.metrics.seconds.observe(duration.as_secs_f64());
+        self.request_log.access_log.record(&AccessEntry {
+            id: self.id,
+            at: self.wall,
+            client: self.client,
+            server_name: self.server_name.as_ref().map_or("", ServerName::as_str),
+            scheme: self.scheme,
+            protocol: protocol(self.version),
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            status: self.status.as_u16(),
+            received_bytes: self.received.as_ref().map_or(0, |progress| progress.bytes()),
+            sent_bytes: self.sent_bytes,
+            duration,
+            upstream_duration: self.upstream_duration,
+            outcome: self.outcome.as_str(),
+        });
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Odd, so that every number comes before one comes again; far apart, so that neighbours are not taken for each other.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What is logged where no status was ever sent; nginx's number for the same.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};

@@ -1,0 +1,151 @@
+//! Where a target may lie: a name or a tenant must not lead the proxy to itself, to its host or to its cloud's secrets.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+/// Who chose an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::forward) enum ChosenBy {
+    /// The configuration holds the literal.
+    Configuration,
+    /// A domain entry holds the literal.
+    Entry,
+    /// A name resolved to it.
+    Resolution,
+}
+
+/// What is permitted beyond the rule, and which addresses are our own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Whereabouts {
+    pub(super) permitted: Vec<IpNet>,
+    pub(super) own: Vec<IpAddr>,
+}
+
+impl Whereabouts {
+    /// Whether a target may lie at `address`.
+    pub(super) fn permit(&self, address: IpAddr, chosen_by: ChosenBy) -> bool {
+        match chosen_by {
+            ChosenBy::Configuration => true,
+            // Who writes an entry and who answers for a name may be strangers to the operator.
+            ChosenBy::Entry | ChosenBy::Resolution => {
+                self.is_permitted(address) || meanings(address).iter().all(|meant| self.is_harmless(*meant))
+            }
+        }
+    }
+
+    fn is_harmless(&self, address: IpAddr) -> bool {
+        let is_here = address.is_loopback() || self.own.contains(&address);
+        self.is_permitted(address) || (!is_here && !is_secret(address))
+    }
+
+    fn is_permitted(&self, address: IpAddr) -> bool {
+        self.permitted.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for, where it does: mapped (RFC 4291 §2.5.5.2), and NAT64 (RFC 6052 §2.1).
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    match v6.octets() {
+        [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => Ipv4Addr::new(a, b, c, d).into(),
+        _ => v6.to_canonical(),
+    }
+}
+
+/// The addresses that packets to `address` may reach: itself or the IPv4 address it holds. Of a Teredo address both its server
+/// and its client (the latter inverted) are meant (RFC 4380 §4); of a 6to4 address the router (RFC 3056 §2).
+fn meanings(address: IpAddr) -> Vec<IpAddr> {
+    let real = embedded(address);
+    let IpAddr::V6(v6) = real else { return vec![real] };
+    match v6.segments() {
+        [0x2002, high, low, ..] => vec![real, v4_of(high, low)],
+        [0x2001, 0, server_high, server_low, _, _, high, low] => {
+            vec![real, v4_of(server_high, server_low), v4_of(!high, !low)]
+        }
+        _ => vec![real],
+    }
+}
+
+fn v4_of(high: u16, low: u16) -> IpAddr {
+    Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into()
+}
+
+/// Neither a host nor anybody's service: unspecified, link-local, multicast, or a cloud's metadata.
+fn is_secret(address: IpAddr) -> bool {
+    let nowhere = match address {
+        // RFC 1122 §3.2.1.3: all of 0.0.0.0/8 is "this host".
+        IpAddr::V4(v4) => {
+            v4.octets().first() == Some(&0) || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast(),
+    };
+    let metadata = match address {
+        IpAddr::V4(_) => METADATA.contains(&address),
+        // AWS's services over IPv6; and RFC 8215, where the local network alone knows which IPv4 address is meant.
+        IpAddr::V6(v6) => matches!(v6.segments(), [0xfd00, 0x0ec2, ..] | [0x0064, 0xff9b, 0x0001, ..]),
+    };
+    nowhere || metadata
+}
+
+/// Metadata services outside of link-local: Azure's wire server, Alibaba, Oracle.
+const METADATA: &[IpAddr] = &[
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{ChosenBy::*, *};
+
+    #[test]
+    fn names_never_lead_to_the_host_or_its_secrets() {
+        let address_policy = Whereabouts {
+            permitted: vec!["127.0.0.9/32".parse().unwrap()],
+            own: vec!["198.51.100.1".parse().unwrap(), "2001:db8:5::1".parse().unwrap()],
+        };
+        for (address, resolution, entry, configuration) in [
+            ("192.0.2.1", true, true, true),
+            ("10.0.0.1", true, true, true),
+            ("2001:db8::1", true, true, true),
+            ("127.0.0.1", false, false, true),
+            ("127.0.0.9", true, true, true),
+            ("::1", false, false, true),
+            ("::ffff:127.0.0.1", false, false, true),
+            ("::ffff:127.0.0.9", true, true, true),
+            ("198.51.100.1", false, false, true),
+            ("64:ff9b::c633:6401", false, false, true),
+            ("64:ff9b::c000:201", true, true, true),
+            ("64:ff9b:1::c000:201", false, false, true),
+            ("64:ff9b:1:ffff:ffff:ffff:c000:201", false, false, true),
+            ("64:ff9b:2::c000:201", true, true, true),
+            ("2002:7f00:1::1", false, false, true),
+            ("2002:a9fe:a9fe::", false, false, true),
+            ("2002:c000:201::1", true, true, true),
+            ("2001:0:c000:201::80ff:fffe", false, false, true),
+            ("2001:0:7f00:1::3fff:fdfe", false, false, true),
+            ("2001:0:c000:201::3fff:fdfe", true, true, true),
+            ("2001:0:c000:201::5601:5601", false, false, true),
+            ("2001:db8:7f00:1::1", true, true, true),
+            ("fd00:ec2::1", false, false, true),
+            ("fd00:ec2:ffff::254", false, false, true),
+            ("fd00:ec3::254", true, true, true),
+            ("2001:db8:5::1", false, false, true),
+            ("169.254.169.254", false, false, true),
+            ("::ffff:169.254.169.254", false, false, true),
+            ("64:ff9b::a9fe:a9fe", false, false, true),
+            ("fe80::1", false, false, true),
+            ("fd00:ec2::254", false, false, true),
+            ("168.63.129.16", false, false, true),
+            ("0.0.0.0", false, false, true),
+            ("0.1.2.3", false, false, true),
+            ("::", false, false, true),
+            ("224.0.0.1", false, false, true),
+        ] {
+            let permitted = [Resolution, Entry, Configuration]
+                .map(|by| address_policy.permit(address.parse().unwrap(), by));
+            assert_eq!(permitted, [resolution, entry, configuration], "{address}");
+        }
+    }
+}

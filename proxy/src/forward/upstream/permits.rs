@@ -1,0 +1,198 @@
+//! How many requests may be with targets at once, in total, at one target and for one client; and how many may wait for a body
+//! that has been announced.
+//!
+//! A target or a client may have at most as many places as are left free: whoever takes all that are to be had leaves as many
+//! to others, and two of them a third. (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+//! switches", IEEE/ACM Transactions on Networking 6(2), with a factor of one.)
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::{
+    keyed_counts::{CountSlot, KeyedCounts, network},
+    target::Target,
+};
+
+/// The places of one process.
+#[derive(Clone)]
+pub(super) struct UpstreamPermits(Arc<PermitState>);
+
+struct PermitState {
+    limits: PermitLimits,
+    total: AtomicUsize,
+    targets: KeyedCounts,
+    clients: KeyedCounts,
+    waiting: AtomicUsize,
+    waiting_clients: KeyedCounts,
+}
+
+/// How many places there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PermitLimits {
+    pub(super) total: usize,
+    pub(super) per_target: usize,
+    pub(super) per_client: usize,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::forward) enum NoPermit {
+    #[error("as many requests are with targets as may be (`upstream.connections`)")]
+    Total,
+    #[error("as many requests are with this target as may be (`upstream.connections_per_target`)")]
+    Target,
+    #[error("as many requests of this client are with targets as may be (`upstream.connections_per_source`)")]
+    Client,
+}
+
+/// One request's place; dropping it makes room.
+pub(super) struct UpstreamPermit {
+    inner: Arc<PermitState>,
+    target: CountSlot,
+    client: CountSlot,
+}
+
+/// A request that waits for its body, and has no place yet; dropping it ends that.
+pub(super) struct Waiting {
+    inner: Arc<PermitState>,
+    client: CountSlot,
+}
+
+impl UpstreamPermits {
+    pub(super) fn new(limits: PermitLimits) -> Self {
+        Self(Arc::new(PermitState {
+            limits,
+            total: AtomicUsize::new(0),
+            targets: KeyedCounts::new(),
+            clients: KeyedCounts::new(),
+            waiting: AtomicUsize::new(0),
+            waiting_clients: KeyedCounts::new(),
+        }))
+    }
+
+    /// As many requests may wait as may be with targets, and as many of one client.
+    pub(super) fn wait(&self, client: IpAddr) -> Result<Waiting, NoPermit> {
+        let PermitState { limits, waiting, waiting_clients, .. } = &*self.0;
+        let place = Waiting { inner: Arc::clone(&self.0), client: waiting_clients.slot(&network(client)) };
+        let free = limits.total.saturating_sub(waiting.fetch_add(1, Ordering::Relaxed));
+        let of_client = waiting_clients.add(place.client);
+        match () {
+            () if free == 0 => Err(NoPermit::Total),
+            () if of_client >= limits.per_client.min(free) => Err(NoPermit::Client),
+            () => Ok(place),
+        }
+    }
+
+    pub(super) fn take(&self, target: &Target, client: IpAddr) -> Result<UpstreamPermit, NoPermit> {
+        let PermitState { limits, total, targets, clients, .. } = &*self.0;
+        // The place exists from here on, so that its drop undoes all counts whatever is found.
+        let place = UpstreamPermit {
+            inner: Arc::clone(&self.0),
+            target: targets.slot(target),
+            client: clients.slot(&network(client)),
+        };
+        let taken = total.fetch_add(1, Ordering::Relaxed);
+        let (of_target, of_client) = (targets.add(place.target), clients.add(place.client));
+        let free = limits.total.saturating_sub(taken);
+        match () {
+            () if free == 0 => Err(NoPermit::Total),
+            () if of_target >= limits.per_target.min(free) => Err(NoPermit::Target),
+            () if of_client >= limits.per_client.min(free) => Err(NoPermit::Client),
+            () => Ok(place),
+        }
+    }
+}
+
+impl Drop for UpstreamPermit {
+    fn drop(&mut self) {
+        let Self { inner, target, client } = self;
+        inner.total.fetch_sub(1, Ordering::Relaxed);
+        inner.targets.remove(*target);
+        inner.clients.remove(*client);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.inner.waiting_clients.remove(self.client);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(number: usize) -> Target {
+        Target::parse(&format!("http://{number}.example.com")).unwrap()
+    }
+
+    fn client(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
+
+    fn take_all(
+        places: &UpstreamPermits,
+        mut next: impl FnMut(u8) -> (Target, IpAddr),
+    ) -> (Vec<UpstreamPermit>, NoPermit) {
+        let mut taken = Vec::new();
+        for number in 0..=u8::MAX {
+            let (target, client) = next(number);
+            match places.take(&target, client) {
+                Ok(place) => taken.push(place),
+                Err(full) => return (taken, full),
+            }
+        }
+        panic!("nothing bounds it");
+    }
+
+    #[test]
+    fn each_limit_holds_and_places_come_free() {
+        for (limits, taken, wanted) in [
+            (PermitLimits { total: 200, per_target: 4, per_client: 9 }, 4, NoPermit::Target),
+            (PermitLimits { total: 200, per_target: 9, per_client: 5 }, 5, NoPermit::Client),
+        ] {
+            let places = UpstreamPermits::new(limits);
+            let (all, full) = take_all(&places, |_| (target(1), client(1)));
+            assert_eq!((all.len(), full), (taken, wanted), "{limits:?}");
+            drop(all);
+            assert!(places.take(&target(1), client(1)).is_ok(), "{limits:?}");
+        }
+        let places = UpstreamPermits::new(PermitLimits { total: 0, per_target: 9, per_client: 9 });
+        assert_eq!(places.take(&target(1), client(1)).err(), Some(NoPermit::Total));
+    }
+
+    #[test]
+    fn who_waits_takes_no_place_and_is_bounded_all_the_same() {
+        let places = UpstreamPermits::new(PermitLimits { total: 10, per_target: 9, per_client: 4 });
+        let waiting: Vec<_> = (0..4).map(|_| places.wait(client(1)).ok().unwrap()).collect();
+        assert_eq!(places.wait(client(1)).err(), Some(NoPermit::Client));
+        assert!(places.wait(client(2)).is_ok());
+        assert!(places.take(&target(1), client(1)).is_ok());
+        drop(waiting);
+        assert!(places.wait(client(1)).is_ok());
+    }
+
+    #[test]
+    fn a_silent_target_leaves_places_to_others() {
+        let places = UpstreamPermits::new(PermitLimits { total: 100, per_target: 100, per_client: 100 });
+        let (silent, full) = take_all(&places, |number| (target(1), client(number)));
+        assert_eq!((silent.len(), full), (50, NoPermit::Target));
+        let (another, _) = take_all(&places, |number| (target(2), client(number)));
+        assert_eq!(another.len(), 25);
+        assert!(places.take(&target(3), client(1)).is_ok());
+    }
+
+    #[test]
+    fn a_client_leaves_places_to_others_whatever_it_asks_for() {
+        let places = UpstreamPermits::new(PermitLimits { total: 100, per_target: 100, per_client: 100 });
+        let (greedy, full) = take_all(&places, |number| (target(number.into()), client(1)));
+        assert_eq!((greedy.len(), full), (50, NoPermit::Client));
+        assert!(places.take(&target(1), client(2)).is_ok());
+    }
+}

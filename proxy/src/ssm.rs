@@ -1,0 +1,144 @@
+//! Settings of a whole fleet from one parameter of AWS Systems Manager: one call, `GetParameter`, made by hand.
+//! Not here: where the value's settings come in, and what is wrong with them (`config`).
+//! Invariants: what is sent is what AWS's own library signs (`the_signature_is_that_of_aws_own_library`); an answer is bounded, and
+//! each failure says what to do (`each_answer_is_told_apart`).
+
+mod answer;
+mod request;
+
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials};
+use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequest};
+
+use self::{answer::ParameterResponse, request::Question};
+use crate::{
+    aws::{connector, read_bounded},
+    config::ParameterReference,
+    ec2::IdentitySource,
+};
+
+/// Why a parameter cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ParameterError {
+    /// Nobody says where it is.
+    #[error(
+        "no region is known; set store.region or AWS_REGION, or write the parameter's ARN (neither the profile nor the instance says it)"
+    )]
+    Region,
+    /// Nobody says who asks.
+    #[error("there are no credentials; give the instance a role that may ssm:GetParameter")]
+    Credentials(#[source] ErrorSource),
+    /// There is none of that name.
+    #[error(
+        "there is none in {region}; make it (`aws ssm put-parameter`), or correct its name or the region"
+    )]
+    Absent {
+        /// Where it was looked for.
+        region: String,
+    },
+    /// The role may not read it.
+    #[error(
+        "access is denied; the role needs ssm:GetParameter, and kms:Decrypt for a key of your own ({said})"
+    )]
+    Denied {
+        /// What the service says.
+        said: String,
+    },
+    /// The service finds another fault.
+    #[error("{endpoint} refuses: {said}; see that it is the Systems Manager's address")]
+    Refused {
+        /// Whom was asked.
+        endpoint: String,
+        /// What it says.
+        said: String,
+    },
+    /// No answer, or none that could be used.
+    #[error(
+        "{endpoint} does not answer; see that port 443 is open outwards, or that there is a VPC endpoint for ssm"
+    )]
+    Silent {
+        /// Whom was asked.
+        endpoint: String,
+        /// How it failed.
+        #[source]
+        source: ErrorSource,
+    },
+    /// All together took too long.
+    #[error("no answer within {} s; see the network, and that the instance's role can be had", PATIENCE.as_secs())]
+    Slow,
+    /// Its value is more than settings can be.
+    #[error("its value has {bytes} bytes; settings have {} at most", answer::LONGEST_VALUE)]
+    TooLong {
+        /// So many.
+        bytes: usize,
+    },
+}
+
+type ErrorSource = Box<dyn Error + Send + Sync>;
+
+/// The value of `wanted`, decrypted.
+///
+/// # Cancel safety
+/// Nothing is left behind.
+pub async fn read(wanted: &ParameterReference) -> Result<String, ParameterError> {
+    tokio::time::timeout(PATIENCE, ask(wanted)).await.unwrap_or(Err(ParameterError::Slow))
+}
+
+async fn ask(wanted: &ParameterReference) -> Result<String, ParameterError> {
+    let said = wanted.name.region().or(wanted.region.as_deref());
+    let region = IdentitySource::of(&wanted.instance).region(said).await.ok_or(ParameterError::Region)?;
+    let sdk = aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).load().await;
+    let provider = sdk.credentials_provider();
+    let provider = provider.ok_or_else(|| ParameterError::Credentials("no provider is set up".into()))?;
+    let credentials =
+        provider.provide_credentials().await.map_err(|error| ParameterError::Credentials(error.into()))?;
+    let own = std::env::var("AWS_ENDPOINT_URL_SSM").ok().filter(|url| !url.is_empty());
+    let endpoint = request::endpoint(own.as_deref().or(sdk.endpoint_url()), region.as_ref());
+    let question = Question { name: wanted.name.as_str(), region: region.as_ref(), endpoint: &endpoint };
+    let mut last = None;
+    for pause in PAUSES {
+        tokio::time::sleep(pause).await;
+        match call(question, &credentials).await {
+            Ok(ParameterResponse::Again(said)) => last = Some(said.into()),
+            Ok(answer) => return settled(answer, question),
+            Err(error) => last = Some(error),
+        }
+    }
+    let source = last.unwrap_or_else(|| "it was not asked".into());
+    Err(ParameterError::Silent { endpoint: endpoint.clone(), source })
+}
+
+async fn call(question: Question<'_>, credentials: &Credentials) -> Result<ParameterResponse, ErrorSource> {
+    let request = request::signed(question, credentials, SystemTime::now())?;
+    let answer = connector(CONNECT, ATTEMPT).call(HttpRequest::try_from(request)?).await?;
+    let answer = read_bounded(answer, LONGEST_ANSWER).await?;
+    Ok(ParameterResponse::of(answer.status().as_u16(), answer.body().bytes().unwrap_or_default()))
+}
+
+fn settled(answer: ParameterResponse, question: Question<'_>) -> Result<String, ParameterError> {
+    let endpoint = || question.endpoint.to_owned();
+    match answer {
+        ParameterResponse::Value(text) => Ok(text),
+        ParameterResponse::TooLong(bytes) => Err(ParameterError::TooLong { bytes }),
+        ParameterResponse::Absent => Err(ParameterError::Absent { region: question.region.to_owned() }),
+        ParameterResponse::Denied(said) => Err(ParameterError::Denied { said }),
+        ParameterResponse::Refused(said) => Err(ParameterError::Refused { endpoint: endpoint(), said }),
+        ParameterResponse::Again(said) => {
+            Err(ParameterError::Silent { endpoint: endpoint(), source: said.into() })
+        }
+    }
+}
+
+/// For everything: a start and `gatehouse doctor` wait so long, a reload too.
+const PATIENCE: Duration = Duration::from_secs(9);
+const CONNECT: Duration = Duration::from_secs(2);
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// Before each attempt.
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
+/// The longest value in JSON, each of its bytes written in six.
+const LONGEST_ANSWER: usize = 64 << 10;

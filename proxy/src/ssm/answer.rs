@@ -1,0 +1,141 @@
+//! What the Systems Manager answers, told apart by what is to be done.
+
+use serde::Deserialize;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ParameterResponse {
+    Value(String),
+    /// More bytes than settings have.
+    TooLong(usize),
+    Absent,
+    /// With the service's words.
+    Denied(String),
+    /// It may do better soon; with its words.
+    Again(String),
+    /// Nothing that asking again would change; with its words.
+    Refused(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ParameterFound {
+    parameter: Parameter,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parameter {
+    value: String,
+}
+
+/// Some services write `message`, some `Message`, and some that speak like them both.
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "__type")]
+    code: String,
+    message: Option<String>,
+    #[serde(rename = "Message")]
+    capital: Option<String>,
+}
+
+impl ParameterResponse {
+    /// Of status and body.
+    pub(super) fn of(status: u16, body: &[u8]) -> Self {
+        match (status, serde_json::from_slice::<ParameterFound>(body)) {
+            (200, Ok(ParameterFound { parameter })) if parameter.value.len() > LONGEST_VALUE => {
+                Self::TooLong(parameter.value.len())
+            }
+            (200, Ok(ParameterFound { parameter })) => Self::Value(parameter.value),
+            (200, Err(error)) => Self::Refused(format!("its answer is no parameter ({error})")),
+            (500.., _) => Self::Again(format!("status {status}")),
+            _ => Self::fault(status, body),
+        }
+    }
+
+    // "GetParameter", Errors, and "Common Error Types" of the API reference.
+    fn fault(status: u16, body: &[u8]) -> Self {
+        let Ok(ErrorBody { code, message, capital }) = serde_json::from_slice(body) else {
+            let said = format!("status {status}");
+            // RFC 9110 §15.5.2 and §15.5.4; who says so may be on the way there.
+            return if matches!(status, 401 | 403) { Self::Denied(said) } else { Self::Refused(said) };
+        };
+        let code = code.rsplit('#').next().unwrap_or(&code);
+        let message = message.or(capital).unwrap_or_default();
+        let said = format!("{code}: {message}")
+            .chars()
+            .filter(|char| !char.is_control())
+            .take(LONGEST_WORDS)
+            .collect();
+        match code {
+            "ParameterNotFound" | "ParameterVersionNotFound" => Self::Absent,
+            "AccessDeniedException" | "AccessDenied" => Self::Denied(said),
+            "ThrottlingException" | "Throttling" | "InternalServerError" | "ServiceUnavailable" => {
+                Self::Again(said)
+            }
+            _ => Self::Refused(said),
+        }
+    }
+}
+
+/// An advanced parameter's value: 8 KiB ("Managing parameter tiers").
+pub(super) const LONGEST_VALUE: usize = 8 << 10;
+/// Of what the service says in an error.
+const LONGEST_WORDS: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_is_told_apart() {
+        let said = |said: &str| said.to_owned();
+        for (status, body, wanted) in [
+            (200, FOUND, ParameterResponse::Value(said("[limits]\nidle = \"7s\"\n"))),
+            (400, ABSENT, ParameterResponse::Absent),
+            (
+                400,
+                DENIED,
+                ParameterResponse::Denied(said(
+                    "AccessDeniedException: User: nobody is not authorized to perform: ssm:GetParameter",
+                )),
+            ),
+            (
+                400,
+                r#"{"__type":"com.amazonaws.ssm#ThrottlingException"}"#,
+                ParameterResponse::Again(said("ThrottlingException: ")),
+            ),
+            (503, "busy", ParameterResponse::Again(said("status 503"))),
+            (403, DENIED_BY_MOTO, ParameterResponse::Denied(said("status 403"))),
+            (404, "<html>", ParameterResponse::Refused(said("status 404"))),
+            (
+                400,
+                r#"{"__type":"UnrecognizedClientException","message":"a\nb"}"#,
+                ParameterResponse::Refused(said("UnrecognizedClientException: ab")),
+            ),
+        ] {
+            assert_eq!(ParameterResponse::of(status, body.as_bytes()), wanted, "{body}");
+        }
+        assert!(matches!(ParameterResponse::of(200, b"{}"), ParameterResponse::Refused(_)));
+    }
+
+    #[test]
+    fn a_value_beyond_the_bound_is_refused() {
+        for (bytes, wanted) in [(LONGEST_VALUE, None), (LONGEST_VALUE + 1, Some(LONGEST_VALUE + 1))] {
+            let body = serde_json::json!({ "Parameter": { "Value": "x".repeat(bytes) } }).to_string();
+            let answer = ParameterResponse::of(200, body.as_bytes());
+            assert_eq!(
+                if let ParameterResponse::TooLong(bytes) = answer { Some(bytes) } else { None },
+                wanted
+            );
+        }
+    }
+
+    // AWS's form of a fault by its JSON protocol 1.1.
+    const DENIED: &str = r#"{"__type":"AccessDeniedException","Message":"User: nobody is not authorized to perform: ssm:GetParameter"}"#;
+    // As moto 5 gave them, that of a user without a policy included.
+    const DENIED_BY_MOTO: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<ErrorResponse><Errors><Error><Code>AccessDenied</Code><Message>User: arn:aws:iam::123456789012:user/nobody is not authorized to perform: ssm:GetParameter</Message><Type>Sender</Type></Error></Errors></ErrorResponse>"#;
+    const FOUND: &str = r#"{"Parameter": {"Name": "/gatehouse/fleet", "Type": "SecureString", "Value": "[limits]\nidle = \"7s\"\n", "Version": 1, "LastModifiedDate": 1795523180.711, "ARN": "arn:aws:ssm:eu-south-2:123456789012:parameter/gatehouse/fleet", "DataType": "text"}}"#;
+    const ABSENT: &str = r#"{"__type": "ParameterNotFound", "message": "Parameter /gatehouse/none not found.", "Message": "Parameter /gatehouse/none not found."}"#;
+}

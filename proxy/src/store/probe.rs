@@ -1,0 +1,88 @@
+//! Whether the tables that a start needs are there and open to this process.
+//!
+//! A table that is absent or closed stays so until somebody acts; serving without it would be half an instance. One that does not
+//! answer now may answer soon: that is no reason not to start.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+
+use super::{Store, StoreError, tables::TablesError};
+
+/// Reads from each table in the way that serving does; `domains` says whether that table is one of them.
+pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<(), TablesError> {
+    let names = store.tables();
+    let certificates = probe(store, &names.certificates, &["PrimaryKey"]);
+    let state = probe(store, &names.state, &["pk", "sk"]);
+    let domains = async {
+        match domains {
+            DomainsTableUse::Needed => probe(store, &names.domains, &["domain"]).await,
+            DomainsTableUse::Unused => Ok(()),
+        }
+    };
+    // All are asked at once, and told of in this order.
+    let (certificates, domains, state) = tokio::join!(certificates, domains, state);
+    certificates.and(domains).and(state)
+}
+
+/// Whether names in the domains table are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DomainsTableUse {
+    /// They are.
+    Needed,
+    /// They are not.
+    Unused,
+}
+
+/// Asks for an item that nobody has.
+async fn probe(store: &Store, table: &str, key: &[&str]) -> Result<(), TablesError> {
+    let table = table.to_owned();
+    match ask(store, &table, key).await {
+        Ok(()) | Err(StoreError::Unavailable(_)) => Ok(()),
+        Err(StoreError::NoTable(_)) => Err(TablesError::Absent { table }),
+        Err(source) => Err(TablesError::Store { table, source }),
+    }
+}
+
+async fn ask(store: &Store, table: &str, key: &[&str]) -> Result<(), StoreError> {
+    let nobody = || AttributeValue::S("gatehouse-reach".to_owned());
+    let key = key.iter().map(|part| ((*part).to_owned(), nobody())).collect();
+    let keys = KeysAndAttributes::builder().keys(key).build();
+    let keys = keys.map_err(|error| StoreError::Refused(error.into()))?;
+    let wanted = HashMap::from([(table.to_owned(), keys)]);
+    store.client().batch_get_item().set_request_items(Some(wanted)).send().await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Engine, FaultPlan, Faults, tables};
+
+    #[tokio::test]
+    async fn what_is_absent_or_of_another_key_is_named_and_silence_is_no_fault() {
+        let mut config = crate::config::StoreConfig::default();
+        let engine = Engine::in_memory().unwrap();
+        let said = |error: TablesError| crate::control::error_chain(&error);
+        let store = Store::on(engine.clone(), &config);
+        let absent = said(reach(&store, DomainsTableUse::Needed).await.unwrap_err());
+        assert!(absent.contains("`: not there; make it: `gatehouse tables create`"), "{absent}");
+        tables::create(&store).await.unwrap();
+        reach(&store, DomainsTableUse::Needed).await.unwrap();
+
+        config.domains_table = "elsewhere".into();
+        let store = Store::on(engine.clone(), &config);
+        reach(&store, DomainsTableUse::Unused).await.unwrap();
+        let absent = said(reach(&store, DomainsTableUse::Needed).await.unwrap_err());
+        assert!(absent.contains("table `elsewhere`: not there"), "{absent}");
+
+        config.domains_table.clone_from(&config.state_table);
+        let other =
+            said(reach(&Store::on(engine.clone(), &config), DomainsTableUse::Needed).await.unwrap_err());
+        assert!(other.contains("table `gatehouse-state`: the store refuses the request"), "{other}");
+
+        let down = Faults::new(FaultPlan::default());
+        down.set_outage(true);
+        reach(&Store::on_faulty(engine, &config, down), DomainsTableUse::Needed).await.unwrap();
+    }
+}

@@ -1,0 +1,23 @@
+//! The end of a connection whose peer should still hear why.
+
+use std::{future::poll_fn, io, time::Duration};
+
+use crate::transport::Stream;
+
+/// Sends what is queued, ends our direction, and takes in what the peer still says for a moment: closing on unread bytes
+/// sends a reset (RFC 9293 §3.6.1), which overtakes what was said.
+pub(super) async fn lingering_close<S: Stream>(stream: &mut S) {
+    let _ = tokio::time::timeout(LINGER, async {
+        poll_fn(|cx| stream.poll_shutdown(cx)).await?;
+        for _ in 0..LINGER_CHUNKS {
+            if poll_fn(|cx| stream.poll_recv(cx)).await?.is_empty() {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    })
+    .await;
+}
+
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_CHUNKS: usize = 8;
