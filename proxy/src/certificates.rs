@@ -1,15 +1,15 @@
 //! From a server name to a key pair rustls can present: cache, single flight, issuance, renewal, challenges.
 //! Not here: whether a name may be served (`domains`), how items are kept (`store`).
 //! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
-//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's flight is its own; waiters are
-//! bounded (`waiters_are_bounded_per_name_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
+//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's call is its own; waiters are
+//! bounded (`waiters_are_bounded_per_key_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
 //! certificate is presented a minute after it left the table (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no
 //! state of the table leads to a second order within the back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
 //!
 //! ```text
-//! obtain -> seat in the name's flight -> [ Goal::next -> one step -> what was seen ]* -> slot
+//! obtain -> wait for the name's call -> [ Goal::next -> one step -> what was seen ]* -> slot
 //! ```
-//! The flight is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`, `failure`).
+//! The call is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`, `failure`).
 
 mod acme;
 mod cache;
@@ -25,11 +25,11 @@ mod keyed_chain;
 pub mod listing;
 mod metrics;
 mod renewal;
-mod single_flight;
 mod slot;
 mod step;
 
 use std::{
+    convert::Infallible,
     net::IpAddr,
     path::Path,
     sync::Arc,
@@ -46,8 +46,9 @@ pub use slot::{Certificate, Slot};
 
 use crate::{
     config,
-    domains::{Domains, Permission},
+    domains::{Caller, Domains, Permission},
     name::{Pattern, ServerName},
+    single_flight::{Completion, SingleFlight, Waiter},
     store::{Store, certificate_table::IssuerKey},
 };
 use acme::Acme;
@@ -56,7 +57,6 @@ use challenges::Challenges;
 use hourly::Hourly;
 use internal::Internal;
 use metrics::{CertificateMetrics, WaitEnd};
-use single_flight::{SingleFlight, Waiter};
 use step::Purpose;
 
 /// Why there is no certificate for a name.
@@ -103,6 +103,11 @@ pub struct Certificates {
     _tasks: Arc<Tasks>,
 }
 
+/// Whose certificate is wanted, and for what.
+type Call = (ServerName, Purpose);
+/// What a call for a certificate ends with.
+type Outcome = Result<Arc<Slot>, CertificateRefusal>;
+
 struct CertificatesInner {
     config: config::CertificatesConfig,
     store: Store,
@@ -112,10 +117,11 @@ struct CertificatesInner {
     issuer_keys: Vec<IssuerKey>,
     root: Option<Root>,
     cache: Cache,
-    single_flight: Arc<SingleFlight>,
+    /// Orders and table reads under way.
+    in_flight: Arc<SingleFlight<Call, Outcome>>,
     challenges: Challenges,
     /// Refusals a moment old, so that those who come again at once cost nothing.
-    refusals: moka::sync::Cache<(ServerName, Purpose), CertificateRefusal>,
+    refusals: moka::sync::Cache<Call, CertificateRefusal>,
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
     warned: Hourly,
@@ -151,7 +157,7 @@ impl Certificates {
             domains: domains.clone(),
             control: control.clone(),
             cache: Cache::new(certificates.cached),
-            single_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
+            in_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
             challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
             refusals: remembering(REFUSED_FOR),
             unrecorded: remembering(FORGOTTEN_AFTER),
@@ -205,7 +211,7 @@ impl Certificates {
             return Err(CertificateRefusal::Unknown);
         }
         // Below a wildcard anybody makes up labels, each a read of the table: not beyond the budget of look-ups.
-        if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(from) {
+        if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(Caller::Client(from)) {
             return Err(CertificateRefusal::Unknown);
         }
         let began = Instant::now();
@@ -243,7 +249,10 @@ impl Certificates {
     pub async fn tls_alpn_answer(&self, name: &ServerName, from: IpAddr) -> Option<Arc<CertifiedKey>> {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
         let answer = self.inner.control.spawn(async move {
-            inner.challenges.tls_alpn_answer(&name, || inner.domains.admits_lookup(from)).await
+            inner
+                .challenges
+                .tls_alpn_answer(&name, || inner.domains.admits_lookup(Caller::Client(from)))
+                .await
         });
         answer.await.ok().flatten()
     }
@@ -257,7 +266,10 @@ impl Certificates {
         }
         let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
         let answer = self.inner.control.spawn(async move {
-            inner.challenges.http_answer(&name, &token, || inner.domains.admits_lookup(from)).await
+            inner
+                .challenges
+                .http_answer(&name, &token, || inner.domains.admits_lookup(Caller::Client(from)))
+                .await
         });
         answer.await.ok().flatten()
     }
@@ -274,46 +286,51 @@ impl CertificatesInner {
             return Err(refusal);
         }
         // Of a name in doubt only the table can tell, and strangers must not choose how often it is asked.
-        if purpose == Purpose::Load && !self.domains.admits_lookup(from) {
+        if purpose == Purpose::Load && !self.domains.admits_lookup(Caller::Client(from)) {
             return Err(CertificateRefusal::Unknown);
         }
         let waiter = self.join_or_start(name, purpose, Some(from))?;
         self.measure_waiters();
         let outcome = tokio::time::timeout(*self.config.wait, waiter.outcome()).await;
         self.measure_waiters();
-        outcome.unwrap_or(Err(CertificateRefusal::Slow))
+        // A call is lost when its task panics or the runtime ends.
+        outcome.map_or(Err(CertificateRefusal::Slow), |outcome| {
+            outcome.unwrap_or(Err(CertificateRefusal::Failed))
+        })
     }
 
-    /// A seat in the flight of `name`, which begins on the control runtime if there is none.
+    /// Waits for the call that is in flight for `name`, or for one that begins on the control runtime.
     fn join_or_start(
         self: &Arc<Self>,
         name: &ServerName,
         purpose: Purpose,
         from: Option<IpAddr>,
-    ) -> Result<Waiter, CertificateRefusal> {
-        let route = (name.clone(), purpose);
-        self.single_flight.join(&route, |completion| {
-            let (inner, route) = (Arc::clone(self), route.clone());
+    ) -> Result<Waiter<Call, Outcome>, CertificateRefusal> {
+        let call = (name.clone(), purpose);
+        let begin = |completion: Completion<Call, Outcome>| {
+            let (inner, call) = (Arc::clone(self), call.clone());
             self.control.spawn(async move {
                 inner.metrics.in_flight.inc();
-                let outcome = issue::run(&inner, &route.0, purpose, from).await;
+                let outcome = issue::run(&inner, &call.0, purpose, from).await;
                 inner.metrics.in_flight.dec();
-                inner.remember(&route, outcome.as_ref().err().copied());
+                inner.remember(&call, outcome.as_ref().err().copied());
                 inner.measure();
-                completion.land(outcome);
+                completion.complete(outcome);
             });
-        })
+        };
+        let admit = || Ok::<(), Infallible>(());
+        self.in_flight.join(&call, admit, begin).map_err(|_| CertificateRefusal::Busy)
     }
 
     /// What an operator may change at any moment (permission) or a moment later (a lease) is asked again.
-    fn remember(&self, route: &single_flight::FlightKey, refusal: Option<CertificateRefusal>) {
+    fn remember(&self, call: &Call, refusal: Option<CertificateRefusal>) {
         match refusal {
             Some(
                 refusal @ (CertificateRefusal::BackingOff
                 | CertificateRefusal::Failed
                 | CertificateRefusal::Unknown),
             ) => {
-                self.refusals.insert(route.clone(), refusal);
+                self.refusals.insert(call.clone(), refusal);
             }
             None | Some(CertificateRefusal::Denied | CertificateRefusal::Busy | CertificateRefusal::Slow) => {
             }
@@ -330,7 +347,7 @@ impl CertificatesInner {
     }
 
     fn measure_waiters(&self) {
-        self.metrics.waiters.set(i64::try_from(self.single_flight.waiters()).unwrap_or(i64::MAX));
+        self.metrics.waiters.set(i64::try_from(self.in_flight.waiters()).unwrap_or(i64::MAX));
     }
 }
 

@@ -14,7 +14,6 @@ mod lookup;
 mod metrics;
 mod name_registry;
 mod patterns;
-mod pending_lookups;
 mod permission_cache;
 mod shards;
 mod snapshot;
@@ -42,6 +41,7 @@ pub use patterns::{Delta, Patterns};
 use crate::{
     config,
     name::{Pattern, ServerName},
+    single_flight::SingleFlight,
     store::{Store, StoreError, domain_table::DomainRecord},
     target::Target,
 };
@@ -51,7 +51,6 @@ use feed::Feed;
 use last_known::LastKnown;
 use metrics::{DomainMetrics, PermissionResult};
 use name_registry::{Lists, NameRegistry};
-use pending_lookups::PendingLookups;
 use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
 use snapshot::{Snapshot, SnapshotMatch};
 
@@ -79,6 +78,15 @@ impl Permission {
     pub fn is_of_wildcard(&self) -> bool {
         matches!(self, Self::Allow(domain_entry) if matches!(domain_entry.pattern, Pattern::Wildcard(_)))
     }
+}
+
+/// On whose account a look-up is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// A client, which has a budget of its own (IPv4 /32, IPv6 /64) within the total.
+    Client(IpAddr),
+    /// This process, for a certificate that is to be renewed or ordered: the total alone bounds it.
+    Internal,
 }
 
 /// A domain entry as the data plane needs it.
@@ -188,7 +196,7 @@ struct DomainsInner {
     registry: NameRegistry,
     answers: PermissionCache,
     last_known: LastKnown,
-    flights: PendingLookups,
+    lookups: Arc<SingleFlight<ServerName, Permission>>,
     revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
@@ -212,7 +220,8 @@ impl Domains {
         };
         metrics.loaded.set(i64::from(progress == ListingProgress::Loaded));
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
-        let budgets = Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second);
+        let budgets =
+            Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second, Instant::now());
         let inner = Arc::new(DomainsInner {
             registry: NameRegistry::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
             answers: PermissionCache::new(CacheLifetimes {
@@ -227,7 +236,8 @@ impl Domains {
             control: control.clone(),
             table: table.clone(),
             ask: ArcSwapOption::from(ask.map(Arc::new)),
-            flights: PendingLookups::default(),
+            // Bounded by the budgets that admit them, and by the connections of those who wait.
+            lookups: Arc::new(SingleFlight::new(usize::MAX, usize::MAX)),
             revalidations: Arc::new(Semaphore::new(REVALIDATIONS)),
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
@@ -250,17 +260,22 @@ impl Domains {
         Some(permission)
     }
 
-    /// What memory or else the sources say, within the budgets; `from` is the client. The look-up runs on the control runtime.
+    /// What memory or else the sources say, within the budgets. The look-up runs on the control runtime.
     ///
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
-    pub async fn permission(&self, name: &ServerName, from: IpAddr) -> Permission {
-        if let Some(known) = self.known(name) {
-            return known;
+    pub async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
+        match self.known(name) {
+            Some(known) => known,
+            // Boxed: seldom needed, and else a part of the future of each connection.
+            None => Box::pin(self.look_up(name, caller)).await,
         }
+    }
+
+    async fn look_up(&self, name: &ServerName, caller: Caller) -> Permission {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
         let asked = self.inner.control.spawn(async move {
-            let permission = inner.permission(&name, from).await;
+            let permission = inner.permission(&name, caller).await;
             inner.metrics.said.bump(PermissionResult::of(&permission));
             permission
         });
@@ -285,16 +300,16 @@ impl Domains {
         }
     }
 
-    /// Charges a look-up that another room makes for a name in doubt to the same budgets; whether it may be made.
+    /// Charges a look-up that another module makes for a name in doubt to the same budgets; whether it may be made.
     #[must_use]
-    pub fn admits_lookup(&self, from: IpAddr) -> bool {
-        self.inner.admit(from, Instant::now()).is_ok()
+    pub fn admits_lookup(&self, caller: Caller) -> bool {
+        self.inner.admit(caller, Instant::now()).is_ok()
     }
 
-    /// Whether a look-up for `from` would be admitted now; nothing is charged.
+    /// Whether a look-up for `caller` would be admitted now; nothing is charged.
     #[must_use]
-    pub fn has_lookup_left(&self, from: IpAddr) -> bool {
-        self.inner.has_lookup_left(from, Instant::now())
+    pub fn has_lookup_left(&self, caller: Caller) -> bool {
+        self.inner.has_lookup_left(caller, Instant::now())
     }
 
     /// How the ask endpoint fares.

@@ -45,7 +45,7 @@ use self::{
 use crate::{
     certificates::Certificates,
     config::{self, Reloadable},
-    domains::{DomainEntry, Domains, Permission, PermissionSource, UnknownReason},
+    domains::{Caller, DomainEntry, Domains, Permission, PermissionSource, UnknownReason},
     name::ServerName,
     phase::{Phase, PhaseWatch},
     target::Target,
@@ -170,10 +170,7 @@ impl<T: Transport> Forwarder<T> {
 
     /// Asked for each request, so that a withdrawn name is refused on a kept connection, too.
     async fn permission(&self, name: &ServerName, downstream: &Downstream) -> Permission {
-        match self.0.service.domains.known(name) {
-            Some(permission) => permission,
-            None => Box::pin(self.0.service.domains.permission(name, downstream.peer.ip())).await,
-        }
+        self.0.service.domains.permission(name, Caller::Client(downstream.peer.ip())).await
     }
 
     async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<Route, RequestRefusal> {

@@ -14,6 +14,7 @@ mod keyed_counts;
 pub mod name;
 pub mod phase;
 pub mod run;
+mod single_flight;
 pub mod ssm;
 pub mod store;
 pub mod target;

@@ -48,6 +48,11 @@ impl ServerName {
         let parent = self.parent().filter(|parent| parent.contains('.'))?;
         Some(Pattern::Wildcard(Self(parent.into())))
     }
+
+    /// What may stand for this name, in the order in which it does: the exact name, then the wildcard that covers it.
+    pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
+        std::iter::once(Pattern::Exact(self.clone())).chain(self.wildcard())
+    }
 }
 
 /// So that maps of names are asked with a part of another name; both hash and compare as their text.

@@ -14,6 +14,7 @@ mod fault_injection;
 pub mod instant;
 pub mod lease;
 mod metrics;
+mod partition;
 pub mod pause;
 pub mod probe;
 mod retry;

@@ -51,8 +51,7 @@ impl Cache {
     }
 
     fn held(&self, name: &ServerName, now: SystemTime) -> Option<PresentedCertificate> {
-        let patterns = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard());
-        let entries = patterns.filter_map(|pattern| Some((self.0.get(&pattern)?, pattern)));
+        let entries = name.patterns().filter_map(|pattern| Some((self.0.get(&pattern)?, pattern)));
         let mut held = entries.map(|(entry, pattern)| PresentedCertificate {
             pattern,
             issuer: entry.issuer,

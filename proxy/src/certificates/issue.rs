@@ -4,7 +4,7 @@ mod budgets;
 mod order;
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -20,7 +20,7 @@ use super::{
     step::{BackOff, Goal, LeaseState, OrderFacts, PermissionStanding, Purpose, Step, TableReading},
 };
 use crate::{
-    domains::Permission,
+    domains::{Caller, Permission},
     name::{Pattern, ServerName},
     store::{
         StoreError,
@@ -140,7 +140,7 @@ impl Run<'_> {
     }
 
     async fn ask_permission(&mut self) {
-        let asked = self.inner.domains.permission(&self.goal.name, OURSELVES).await;
+        let asked = self.inner.domains.permission(&self.goal.name, Caller::Internal).await;
         self.seen.standing = Some(match asked {
             Permission::Allow(site) => PermissionStanding::Allow(site),
             Permission::Deny(_) => PermissionStanding::Deny,
@@ -159,7 +159,7 @@ impl Run<'_> {
         let Some(from) = self.from.filter(|_| is_made_up && self.goal.purpose == Purpose::Obtain) else {
             return false;
         };
-        let is_admitted = self.is_charged || self.inner.domains.admits_lookup(from);
+        let is_admitted = self.is_charged || self.inner.domains.admits_lookup(Caller::Client(from));
         self.is_charged = true;
         !is_admitted || self.inner.is_spent(&self.draw(""))
     }
@@ -274,8 +274,6 @@ impl Issuer {
     }
 }
 
-/// Whose look-ups these are, to the budgets of `domains`.
-const OURSELVES: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Caddy writes chain and key one after the other.
 const TORN_READS: u32 = 3;
 const TORN_PAUSE: Duration = Duration::from_millis(100);

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -19,7 +18,7 @@ use super::{
     step::Purpose,
 };
 use crate::{
-    domains::{Delta, Patterns, Permission},
+    domains::{Caller, Delta, Patterns, Permission},
     name::{Pattern, ServerName},
     store::{
         StoreError,
@@ -111,14 +110,14 @@ async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
 }
 
 async fn renew_name(inner: Arc<CertificatesInner>, name: ServerName) -> Renewed {
-    match inner.domains.permission(&name, OURSELVES).await {
+    match inner.domains.permission(&name, Caller::Internal).await {
         Permission::Deny(_) => return forget(&inner, &name).await,
         // It comes round again, and is served until then.
         Permission::Unknown(_) => return Renewed::Postpone,
         Permission::Allow(_) => {}
     }
     let Ok(waiter) = inner.join_or_start(&name, Purpose::Renew, None) else { return Renewed::Postpone };
-    match waiter.outcome().await {
+    match waiter.outcome().await.unwrap_or(Err(CertificateRefusal::Failed)) {
         Ok(_) => Renewed::Renew,
         Err(
             CertificateRefusal::Busy
@@ -161,7 +160,6 @@ async fn refresh(inner: &CertificatesInner) {
 
 const PAGE: u16 = 100;
 const AT_ONCE: usize = 4;
-const OURSELVES: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 #[cfg(test)]
 mod tests {

@@ -177,7 +177,7 @@ async fn the_order_outlives_the_handshake() {
         .await;
     }
     until("the order", async || instance.certificates.cached(&name)).await;
-    assert_eq!(instance.certificates.inner.single_flight.waiters(), 0);
+    assert_eq!(instance.certificates.inner.in_flight.waiters(), 0);
 }
 
 #[tokio::test]

@@ -1,32 +1,24 @@
 //! How many names may be looked up: in total, and for one client (IPv4 /32, IPv6 /64). Pure: `now` is an argument.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
 
+use proxy_common::budget::BudgetRate;
+
+use super::Caller;
 use crate::keyed_counts::network;
 
-/// A generic cell rate algorithm (ITU-T I.371, Annex A): one instant says how far ahead of its rate a source is.
-#[derive(Debug, Clone, Copy)]
-struct LookupRate {
-    period: Duration,
-    /// How far ahead a source may be: its burst.
-    tolerance: Duration,
-}
-
-/// Budgets of look-ups.
+/// Budgets of look-ups. What is spent of one is kept as [`BudgetRate::take`] keeps it, on a clock that begins with the budgets.
 ///
 /// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them strangers share one (`sources_are_bounded_and_strangers_share`).
 #[derive(Debug)]
 pub(super) struct Budgets {
-    total: LookupRate,
-    total_until: Option<Instant>,
-    each: LookupRate,
-    sources: HashMap<IpAddr, Instant>,
-    swept_at: Option<Instant>,
-    strangers_until: Option<Instant>,
+    start: Instant,
+    total: BudgetRate,
+    total_spent: u64,
+    each: BudgetRate,
+    sources: HashMap<IpAddr, u64>,
+    swept_at: u64,
+    strangers_spent: u64,
 }
 
 /// Whether a look-up may be made.
@@ -37,89 +29,130 @@ pub(super) enum Admission {
     TotalSpent,
 }
 
-impl LookupRate {
-    fn new(per_second: u32) -> Self {
-        // A rate of nothing admits its burst of one once in a long while instead of dividing by zero.
-        let period = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::from_hours(1));
-        Self { period, tolerance: period.saturating_mul(per_second.saturating_mul(2).saturating_sub(1)) }
-    }
+/// Where a look-up is charged beside the total.
+#[derive(Debug, Clone, Copy)]
+enum Account {
+    Source(IpAddr),
+    /// Of those for whom there is no room.
+    Strangers,
+    None,
+}
 
-    /// The source's new instant if it may go on at `now`.
-    fn admit(self, until: Option<Instant>, now: Instant) -> Option<Instant> {
-        let until = until.map_or(now, |until| until.max(now));
-        (until.duration_since(now) <= self.tolerance).then(|| until + self.period)
-    }
+/// What the budgets are once a look-up was charged.
+struct Charge {
+    account: Account,
+    account_spent: u64,
+    total_spent: u64,
 }
 
 impl Budgets {
-    pub(super) fn new(total_per_second: u32, source_per_second: u32) -> Self {
+    /// `start` is now.
+    pub(super) fn new(total_per_second: u32, source_per_second: u32, start: Instant) -> Self {
+        let rate =
+            |per_second: u32| BudgetRate { per_second, burst: per_second.saturating_mul(BURST_SECONDS) };
         Self {
-            total: LookupRate::new(total_per_second),
-            total_until: None,
-            each: LookupRate::new(source_per_second),
+            start,
+            total: rate(total_per_second),
+            total_spent: 0,
+            each: rate(source_per_second),
             sources: HashMap::new(),
-            swept_at: None,
-            strangers_until: None,
+            swept_at: 0,
+            strangers_spent: 0,
         }
     }
 
-    /// Charges a look-up for `from`: nothing is charged unless both budgets have room.
-    pub(super) fn admit(&mut self, from: IpAddr, now: Instant) -> Admission {
-        let source = network(from);
-        if !self.sources.contains_key(&source) {
-            self.make_room(now);
-        }
-        let known = self.sources.get(&source).copied();
-        let is_stranger = known.is_none() && self.sources.len() >= MAX_SOURCES;
-        let held = if is_stranger { self.strangers_until } else { known };
-        let Some(source_until) = self.each.admit(held, now) else { return Admission::SourceSpent };
-        let Some(total_until) = self.total.admit(self.total_until, now) else {
-            return Admission::TotalSpent;
+    /// Charges a look-up: nothing is charged unless both budgets have room.
+    pub(super) fn admit(&mut self, caller: Caller, now: Instant) -> Admission {
+        let now = self.clock(now);
+        self.make_room(caller, now);
+        let Charge { account, account_spent, total_spent } = match self.charge(caller, now) {
+            Ok(charge) => charge,
+            Err(spent) => return spent,
         };
-        self.total_until = Some(total_until);
-        if is_stranger {
-            self.strangers_until = Some(source_until);
-        } else {
-            self.sources.insert(source, source_until);
+        self.total_spent = total_spent;
+        match account {
+            Account::Source(source) => {
+                self.sources.insert(source, account_spent);
+            }
+            Account::Strangers => self.strangers_spent = account_spent,
+            Account::None => {}
         }
         Admission::Admit
     }
 
     /// What [`Budgets::admit`] would say, without charging anything.
-    pub(super) fn would_admit(&self, from: IpAddr, now: Instant) -> bool {
-        let known = self.sources.get(&network(from)).copied();
-        let is_stranger = known.is_none() && self.sources.len() >= MAX_SOURCES;
-        let held = if is_stranger { self.strangers_until } else { known };
-        self.each.admit(held, now).is_some() && self.total.admit(self.total_until, now).is_some()
+    pub(super) fn would_admit(&self, caller: Caller, now: Instant) -> bool {
+        self.charge(caller, self.clock(now)).is_ok()
     }
 
-    /// Forgets sources that are within their rate; not at every stranger's hello, since that is a loop over all of them.
-    fn make_room(&mut self, now: Instant) {
-        let is_due = self.swept_at.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_PERIOD);
-        if self.sources.len() >= MAX_SOURCES && is_due {
-            self.sources.retain(|_, until| *until > now);
-            self.swept_at = Some(now);
+    fn charge(&self, caller: Caller, now: u64) -> Result<Charge, Admission> {
+        let (account, spent) = self.account(caller);
+        let account_spent = match account {
+            Account::None => 0,
+            Account::Source(_) | Account::Strangers => {
+                self.each.take(spent, now).ok_or(Admission::SourceSpent)?
+            }
+        };
+        let total_spent = self.total.take(self.total_spent, now).ok_or(Admission::TotalSpent)?;
+        Ok(Charge { account, account_spent, total_spent })
+    }
+
+    fn account(&self, caller: Caller) -> (Account, u64) {
+        let source = match caller {
+            Caller::Client(from) => network(from),
+            Caller::Internal => return (Account::None, 0),
+        };
+        match self.sources.get(&source) {
+            Some(spent) => (Account::Source(source), *spent),
+            None if self.sources.len() < MAX_SOURCES => (Account::Source(source), 0),
+            None => (Account::Strangers, self.strangers_spent),
         }
+    }
+
+    /// Forgets sources whose budget is full again; not at every stranger's hello, since that is a loop over all of them.
+    fn make_room(&mut self, caller: Caller, now: u64) {
+        let is_due = now.saturating_sub(self.swept_at) >= SWEEP_PERIOD_NS;
+        if is_due && matches!(self.account(caller).0, Account::Strangers) {
+            self.sources.retain(|_, spent| *spent > now);
+            self.swept_at = now;
+        }
+    }
+
+    /// Nanoseconds since the start; never 0, which is an untouched budget's state.
+    fn clock(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
+/// How much of its rate a budget holds at once.
+const BURST_SECONDS: u32 = 2;
 const MAX_SOURCES: usize = 16_384;
-const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+const SWEEP_PERIOD_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use super::*;
 
+    fn client(from: &str) -> Caller {
+        Caller::Client(from.parse().unwrap())
+    }
+
+    fn budgets(total: u32, each: u32) -> (Budgets, Instant) {
+        let now = Instant::now();
+        (Budgets::new(total, each, now), now)
+    }
+
     fn admitted(budgets: &mut Budgets, from: &str, times: usize, now: Instant) -> usize {
-        let from = from.parse().unwrap();
+        let from = client(from);
         (0..times).filter(|_| budgets.admit(from, now) == Admission::Admit).count()
     }
 
     #[test]
     fn a_source_gets_its_burst_and_then_its_rate() {
-        let (mut budgets, start) = (Budgets::new(1000, 10), Instant::now());
+        let (mut budgets, start) = budgets(1000, 10);
         for (at, admissions) in [(0, 20), (0, 0), (1_000, 10), (1_050, 0), (1_100, 1), (60_000, 20)] {
             let now = start + Duration::from_millis(at);
             assert_eq!(admitted(&mut budgets, "192.0.2.1", 100, now), admissions, "at {at} ms");
@@ -128,43 +161,39 @@ mod tests {
 
     #[test]
     fn a_budget_is_looked_at_without_being_charged() {
-        let (mut budgets, now) = (Budgets::new(1000, 10), Instant::now());
-        let from = "192.0.2.1".parse().unwrap();
+        let (mut budgets, now) = budgets(1000, 10);
+        let from = client("192.0.2.1");
         for left in (1..=20).rev() {
             assert!(budgets.would_admit(from, now), "{left} left");
             assert_eq!(budgets.admit(from, now), Admission::Admit);
         }
         assert!(!budgets.would_admit(from, now));
-        assert!(budgets.would_admit("192.0.2.2".parse().unwrap(), now), "another source");
-        let (mut spent, other) = (Budgets::new(1, 10), "192.0.2.3".parse().unwrap());
+        assert!(budgets.would_admit(client("192.0.2.2"), now), "another source");
+        let (mut spent, other) = (Budgets::new(1, 10, now), client("192.0.2.3"));
         assert_eq!(admitted(&mut spent, "192.0.2.1", 20, now), 2);
         assert!(!spent.would_admit(other, now), "the total is spent");
     }
 
     #[test]
     fn many_sources_share_the_total() {
-        let (mut budgets, now) = (Budgets::new(50, 10), Instant::now());
+        let (mut budgets, now) = budgets(50, 10);
         let all: usize = (0..100).map(|n| admitted(&mut budgets, &format!("192.0.2.{n}"), 5, now)).sum();
         assert_eq!(all, 100);
-        assert_eq!(budgets.admit(Ipv4Addr::LOCALHOST.into(), now), Admission::TotalSpent);
+        assert_eq!(budgets.admit(Caller::Client(Ipv4Addr::LOCALHOST.into()), now), Admission::TotalSpent);
     }
 
     #[test]
-    fn a_source_is_an_address_of_four_or_a_prefix_of_six() {
-        for (a, b, same) in [
-            ("192.0.2.1", "192.0.2.2", false),
-            ("192.0.2.1", "::ffff:192.0.2.1", true),
-            ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true),
-            ("2001:db8::1", "2001:db8:0:1::1", false),
-        ] {
-            assert_eq!(network(a.parse().unwrap()) == network(b.parse().unwrap()), same, "{a} {b}");
-        }
+    fn own_look_ups_draw_on_the_total_alone() {
+        let (mut budgets, now) = budgets(50, 1);
+        let own = (0..1000).filter(|_| budgets.admit(Caller::Internal, now) == Admission::Admit).count();
+        assert_eq!(own, 100);
+        assert_eq!(budgets.admit(client("192.0.2.1"), now), Admission::TotalSpent);
     }
 
     #[test]
     fn sources_are_bounded_and_strangers_share() {
-        let (mut budgets, now) = (Budgets::new(u32::MAX, 10), Instant::now());
-        let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n));
+        let (mut budgets, now) = budgets(u32::MAX, 10);
+        let address = |n: u32| Caller::Client(IpAddr::from(Ipv4Addr::from_bits(n)));
         for n in 0..200_000 {
             budgets.admit(address(n), now);
         }
@@ -176,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_nothing_does_not_divide_by_it() {
-        let (mut budgets, now) = (Budgets::new(0, 0), Instant::now());
-        assert_eq!(admitted(&mut budgets, "192.0.2.1", 10, now), 1);
+    fn a_rate_of_nothing_admits_nothing() {
+        let (mut budgets, now) = budgets(0, 0);
+        assert_eq!(admitted(&mut budgets, "192.0.2.1", 10, now), 0);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::IpAddr,
     sync::{Arc, PoisonError},
     time::Instant,
 };
@@ -10,11 +9,10 @@ use std::{
 use tracing::debug;
 
 use super::{
-    Denial, Denied, DomainEntry, DomainsInner, Permission, PermissionSource, UnknownReason,
+    Caller, Denial, Denied, DomainEntry, DomainsInner, Permission, PermissionSource, UnknownReason,
     ask::Reply,
     budget::Admission,
     metrics::LookupResult,
-    pending_lookups::Role,
     permission_cache::{CachedPermission, Freshness},
     snapshot::{Snapshot, SnapshotMatch},
 };
@@ -43,55 +41,53 @@ impl DomainsInner {
         self.answers.postpone(name, now);
         let (inner, name) = (Arc::clone(self), name.clone());
         self.control.spawn(async move {
-            let admit = || Ok::<(), Infallible>(());
-            if let Ok(Role::Lead(flight)) = inner.flights.join(&name, admit) {
-                flight.land(inner.look_up(&name).await);
+            let (admit, mut begun) = (|| Ok::<(), Infallible>(()), None);
+            if let Ok(_waiter) = inner.lookups.join(&name, admit, |completion| begun = Some(completion))
+                && let Some(completion) = begun
+            {
+                completion.complete(inner.look_up(&name).await);
             }
             drop(permit);
         });
     }
 
-    /// What memory or else the sources say.
-    pub(super) async fn permission(&self, name: &ServerName, from: IpAddr) -> Permission {
-        let now = Instant::now();
-        if let Some((known, _)) = self.known(name, now) {
-            return known;
-        }
+    /// What the sources say of a name that memory did not know.
+    pub(super) async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
         if let SnapshotMatch::Withdrawn = self.registry.find(name) {
             return self.settle(name, CachedPermission::Deny(Denial::Withdrawn));
         }
         if self.table.is_none() && self.ask.load().is_none() {
             return self.settle(name, CachedPermission::Deny(Denial::Foreign));
         }
-        match self.flights.join(name, || self.admit(from, now)) {
-            Err(_) => Permission::Unknown(UnknownReason::BudgetSpent),
-            Ok(Role::Follow(mut answer)) => match answer.wait_for(Option::is_some).await {
-                Ok(answer) => answer.clone().unwrap_or(Permission::Unknown(UnknownReason::SourceDown)),
-                Err(_) => Permission::Unknown(UnknownReason::SourceDown),
-            },
-            Ok(Role::Lead(flight)) => {
-                // The last flight may have landed between memory's answer and this one's start.
-                let permission = match self.known(name, Instant::now()) {
-                    Some((known, _)) => known,
-                    None => self.look_up(name).await,
-                };
-                flight.land(permission.clone());
-                permission
-            }
-        }
+        let mut begun = None;
+        let admit = || self.admit(caller, Instant::now());
+        let waiter = match self.lookups.join(name, admit, |completion| begun = Some(completion)) {
+            Ok(waiter) => waiter,
+            Err(_) => return Permission::Unknown(UnknownReason::BudgetSpent),
+        };
+        let Some(completion) = begun else {
+            return waiter.outcome().await.unwrap_or(Permission::Unknown(UnknownReason::SourceDown));
+        };
+        // The last look-up may have ended between memory's answer and the start of this one.
+        let permission = match self.known(name, Instant::now()) {
+            Some((known, _)) => known,
+            None => self.look_up(name).await,
+        };
+        completion.complete(permission.clone());
+        permission
     }
 
     /// Charges one look-up to the budgets.
-    pub(super) fn admit(&self, from: IpAddr, now: Instant) -> Result<(), Admission> {
-        match self.budgets.lock().unwrap_or_else(PoisonError::into_inner).admit(from, now) {
+    pub(super) fn admit(&self, caller: Caller, now: Instant) -> Result<(), Admission> {
+        match self.budgets.lock().unwrap_or_else(PoisonError::into_inner).admit(caller, now) {
             Admission::Admit => Ok(()),
             spent @ (Admission::SourceSpent | Admission::TotalSpent) => Err(spent),
         }
     }
 
     /// Whether a look-up would be admitted.
-    pub(super) fn has_lookup_left(&self, from: IpAddr, now: Instant) -> bool {
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).would_admit(from, now)
+    pub(super) fn has_lookup_left(&self, caller: Caller, now: Instant) -> bool {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).would_admit(caller, now)
     }
 
     async fn look_up(&self, name: &ServerName) -> Permission {
@@ -109,7 +105,7 @@ impl DomainsInner {
 
     async fn look_in_table(&self, name: &ServerName) -> Table {
         let Some(store) = &self.table else { return Table::Nothing };
-        let patterns: Vec<_> = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard()).collect();
+        let patterns: Vec<_> = name.patterns().collect();
         let records = match domain_table::find(store, &patterns).await {
             Ok(records) => records,
             Err(error) => {

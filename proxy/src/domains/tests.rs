@@ -60,7 +60,7 @@ impl Fleet {
 
 impl Instance {
     async fn says(&self, text: &str) -> String {
-        match self.domains.permission(&name(text), CLIENT).await {
+        match self.domains.permission(&name(text), Caller::Client(CLIENT)).await {
             Permission::Allow(domain_entry) => {
                 format!("{} of {:?}", domain_entry.pattern, domain_entry.source)
             }
@@ -199,7 +199,8 @@ async fn a_flood_of_names_costs_the_budget_and_no_more() {
     let mut answers = HashMap::<String, usize>::new();
     for n in 0..10_000_u32 {
         let from = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n / 3));
-        let answer = instance.domains.permission(&name(&format!("n{n}.random.example")), from).await;
+        let answer =
+            instance.domains.permission(&name(&format!("n{n}.random.example")), Caller::Client(from)).await;
         *answers.entry(format!("{answer:?}")).or_default() += 1;
     }
     let budget = 101 + 50 * (began.elapsed().as_secs() + 1);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     certificates::CertificateRefusal,
-    domains::Permission,
+    domains::{Caller, Permission},
     forward::Downstream,
     name::ServerName,
     tls::{Alert, HelloFacts, TlsStream, read_hello},
@@ -92,10 +92,7 @@ async fn judge<T: Transport>(
 ) -> Result<HelloResponse, Refuse> {
     let name = hello.server_name.ok_or(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseNoName))?;
     let domains = &worker.shared.domains;
-    let permission = match domains.known(&name) {
-        Some(permission) => permission,
-        None => domains.permission(&name, peer.ip()).await,
-    };
+    let permission = domains.permission(&name, Caller::Client(peer.ip())).await;
     if let Permission::Deny(_) = permission {
         return Err(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseForeign));
     }

@@ -71,7 +71,7 @@ pub async fn read(
     issuers: &[IssuerKey],
     name: &ServerName,
 ) -> Result<StoredCertificates, StoreError> {
-    let patterns: Vec<_> = std::iter::once(Pattern::Exact(name.clone())).chain(name.wildcard()).collect();
+    let patterns: Vec<_> = name.patterns().collect();
     let places: Vec<_> = issuers
         .iter()
         .take(MAX_ISSUERS)

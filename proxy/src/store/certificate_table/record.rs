@@ -13,6 +13,7 @@ use crate::{
     store::{
         Store, StoreError,
         instant::{Micros, epoch_millis},
+        partition::partition,
     },
 };
 
@@ -279,14 +280,10 @@ fn shard_text(shard: u8) -> String {
     format!("renew#{shard}")
 }
 
-/// The partition of `name`, the same on every instance and release: FNV-1a of the name.
+/// The partition of `name` among the renewals.
 #[must_use]
 pub fn shard(name: &ServerName) -> u8 {
-    let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let [.., last] = hash.to_be_bytes();
-    last % SHARDS
+    partition(name.as_str(), SHARDS)
 }
 
 /// Partitions of the renewals in the index `due`.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Item;
 use crate::{
     name::Pattern,
-    store::{StoreError, instant::Micros},
+    store::{StoreError, instant::Micros, partition::partition},
     target::Target,
 };
 
@@ -61,14 +61,10 @@ pub const SHARDS: [Shard; 4] = [Shard(0), Shard(1), Shard(2), Shard(3)];
 pub const DEFAULT_TENANT: &str = "default";
 
 impl Shard {
-    /// The partition of `pattern`, the same on every instance and release: FNV-1a of its text.
+    /// The partition of `pattern`.
     #[must_use]
     pub fn of(pattern: &Pattern) -> Self {
-        let hash = pattern.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let [.., last] = hash.to_be_bytes();
-        Self(last % 4)
+        Self(partition(&pattern.to_string(), 4))
     }
 }
 
