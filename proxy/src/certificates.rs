@@ -41,6 +41,7 @@ use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use acme::AcmeError;
+pub use challenges::ChallengeToken;
 pub use internal::{InternalError, Root};
 pub use slot::{Certificate, Slot};
 
@@ -260,15 +261,17 @@ impl Certificates {
     /// The key authorization that answers an http-01 validation (RFC 8555 §8.3), from memory or the table.
     ///
     /// The caller has found that `name` may be served; `from` is who validates, on whose budget the table is read.
-    pub async fn http_answer(&self, name: &ServerName, token: &str, from: IpAddr) -> Option<String> {
-        if !challenges::is_token(token) {
-            return None;
-        }
-        let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.to_owned());
+    pub async fn http_answer(
+        &self,
+        name: &ServerName,
+        token: &ChallengeToken,
+        from: IpAddr,
+    ) -> Option<String> {
+        let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.clone());
         let answer = self.inner.control.spawn(async move {
             inner
                 .challenges
-                .http_answer(&name, &token, || inner.domains.admits_lookup(Caller::Client(from)))
+                .http_answer(&name, token.as_str(), || inner.domains.admits_lookup(Caller::Client(from)))
                 .await
         });
         answer.await.ok().flatten()

@@ -3,6 +3,7 @@
 pub mod allocator;
 mod aws;
 pub mod certificates;
+pub mod cleartext;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -152,9 +152,7 @@ mod tests {
 
     type Calls = Arc<SingleFlight<&'static str, u32>>;
 
-    fn admit() -> Result<(), Infallible> {
-        Ok(())
-    }
+    const ADMIT: fn() -> Result<(), Infallible> = || Ok(());
 
     fn second(_: Completion<&'static str, u32>) {
         panic!("a second call begins")
@@ -164,14 +162,14 @@ mod tests {
     async fn those_who_come_during_a_call_share_its_outcome() {
         let calls: Calls = Arc::new(SingleFlight::new(10, 10));
         let mut completion = None;
-        let first = calls.join(&"a", admit, |begun| completion = Some(begun)).unwrap();
+        let first = calls.join(&"a", ADMIT, |begun| completion = Some(begun)).unwrap();
         let other = calls.join(&"a", || Err(()), second).unwrap();
         drop(first);
         completion.unwrap().complete(7);
         assert_eq!(other.outcome().await, Some(7));
         assert_eq!(calls.waiters(), 0);
         let mut begun = false;
-        let _waiter = calls.join(&"a", admit, |_| begun = true).unwrap();
+        let _waiter = calls.join(&"a", ADMIT, |_| begun = true).unwrap();
         assert!(begun, "what comes later begins anew");
     }
 
@@ -181,18 +179,18 @@ mod tests {
         let (mut completions, mut waiters) = (Vec::new(), Vec::new());
         for (key, waits) in [("a", true), ("a", true), ("a", false), ("b", true), ("b", false), ("c", false)]
         {
-            let waiter = calls.join(&key, admit, |completion| completions.push(completion));
+            let waiter = calls.join(&key, ADMIT, |completion| completions.push(completion));
             assert_eq!(waiter.is_ok(), waits, "{key}");
             waiters.extend(waiter);
         }
         waiters.remove(0);
-        assert!(calls.join(&"a", admit, second).is_ok());
+        assert!(calls.join(&"a", ADMIT, second).is_ok());
     }
 
     #[tokio::test]
     async fn a_call_that_is_lost_ends_its_waiters_and_makes_room() {
         let calls: Calls = Arc::new(SingleFlight::new(2, 2));
-        let waiter = calls.join(&"a", admit, drop).unwrap();
+        let waiter = calls.join(&"a", ADMIT, drop).unwrap();
         assert_eq!(waiter.outcome().await, None);
         assert!(calls.calls.lock().unwrap().is_empty());
     }

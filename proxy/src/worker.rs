@@ -30,11 +30,13 @@ pub use self::{
 };
 use crate::{
     certificates::Certificates,
+    cleartext::CleartextService,
     config::{self, Reloadable},
     domains::Domains,
-    forward::Service,
+    forward::{RequestMetrics, Service},
     guard::heartbeat::Heartbeat,
     phase::PhaseWatch,
+    telemetry::access_log::AccessLog,
     tls::ServerConfigs,
 };
 
@@ -46,8 +48,14 @@ pub struct Shared {
     pub certificates: Certificates,
     /// Server configurations.
     pub server_configs: ServerConfigs,
-    /// Requests.
+    /// Requests over TLS.
     pub service: Arc<Service>,
+    /// Requests in cleartext.
+    pub cleartext: Arc<CleartextService>,
+    /// Requests are counted there.
+    pub requests: RequestMetrics,
+    /// One line per request.
+    pub access_log: AccessLog,
     /// What a client may take.
     pub limits: Reloadable<config::LimitsConfig>,
     /// Open connections.

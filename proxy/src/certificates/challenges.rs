@@ -147,10 +147,22 @@ fn answer(name: &ServerName, key_authorization: &str) -> Result<Arc<CertifiedKey
     Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
 }
 
-/// RFC 8555 §8.3: base64url only. Nothing else is worth a read.
-pub(super) fn is_token(token: &str) -> bool {
-    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    !token.is_empty() && token.len() <= MAX_TOKEN && token.bytes().all(is_base64url)
+/// The token of an http-01 challenge (RFC 8555 §8.3): base64url characters, no more than any CA's has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChallengeToken(Box<str>);
+
+impl ChallengeToken {
+    /// Reads what a path ends with; nothing else is worth a read of the table.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let is_token = !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(is_base64url);
+        is_token.then(|| Self(text.into()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// RFC 8555 §8.3 asks for 128 bits at least; CAs send 43 characters.
@@ -169,6 +181,17 @@ mod tests {
 
     fn counted(registry: &prometheus::Registry) -> Counters<Sought> {
         Counters::register(registry, "reads_total", "Reads.").unwrap()
+    }
+
+    #[test]
+    fn a_token_is_base64url_and_no_longer_than_any() {
+        let longest = "a".repeat(MAX_TOKEN);
+        for token in ["evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA", &longest] {
+            assert_eq!(ChallengeToken::parse(token).unwrap().as_str(), token);
+        }
+        for token in ["", "../x", "a b", "token.thumbprint", &format!("{longest}a")] {
+            assert_eq!(ChallengeToken::parse(token), None, "{token:?}");
+        }
     }
 
     #[tokio::test]

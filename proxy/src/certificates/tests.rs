@@ -277,14 +277,3 @@ async fn certificates_are_listed_in_pages_and_shown() {
     assert_eq!(shown.certificate.unwrap().issuer, "gatehouse-internal");
     assert!(instance.shown("never.served.example").await.is_none());
 }
-
-#[tokio::test]
-async fn a_token_that_is_none_is_not_looked_up() {
-    let fleet = Fleet::new(None).await;
-    let instance = fleet.instance();
-    for token in ["", "../x", "a b", "token.thumbprint", &"a".repeat(200)] {
-        let name = name("a.served.example");
-        assert_eq!(instance.certificates.http_answer(&name, token, CLIENT).await, None);
-    }
-    assert_eq!(instance.certificates.inner.metrics.reads.count(metrics::Sought::Challenge), 0);
-}

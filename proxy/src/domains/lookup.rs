@@ -61,9 +61,8 @@ impl DomainsInner {
         }
         let mut begun = None;
         let admit = || self.admit(caller, Instant::now());
-        let waiter = match self.lookups.join(name, admit, |completion| begun = Some(completion)) {
-            Ok(waiter) => waiter,
-            Err(_) => return Permission::Unknown(UnknownReason::BudgetSpent),
+        let Ok(waiter) = self.lookups.join(name, admit, |completion| begun = Some(completion)) else {
+            return Permission::Unknown(UnknownReason::BudgetSpent);
         };
         let Some(completion) = begun else {
             return waiter.outcome().await.unwrap_or(Permission::Unknown(UnknownReason::SourceDown));

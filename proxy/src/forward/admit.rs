@@ -91,7 +91,7 @@ pub(super) fn admit(
 }
 
 /// What holds whatever host is named: one target, one framing, no field that could be taken for another.
-pub(super) fn message(head: &Parts) -> Result<(), RequestViolation> {
+pub(crate) fn message(head: &Parts) -> Result<(), RequestViolation> {
     target(head)?;
     transfer_encoding(head)?;
     content_length(&head.headers)?;
@@ -99,7 +99,7 @@ pub(super) fn message(head: &Parts) -> Result<(), RequestViolation> {
 }
 
 /// The one host a head names over `scheme`.
-pub(super) fn host(head: &Parts, scheme: &Scheme) -> Result<Authority, RequestViolation> {
+pub(crate) fn host(head: &Parts, scheme: &Scheme) -> Result<Authority, RequestViolation> {
     if head.uri.scheme().is_some_and(|named| named != scheme) {
         return Err(RequestViolation::TargetScheme);
     }

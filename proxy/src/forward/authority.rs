@@ -6,15 +6,15 @@ use crate::name::ServerName;
 
 /// `Host` or `:authority`, parsed (RFC 9110 §7.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) name: ServerName,
+pub(crate) struct Authority {
+    pub(crate) name: ServerName,
     /// Absent where the scheme's own port was written or implied.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 impl Authority {
     /// Reads `name[:port]`; `default_port` is the scheme's own.
-    pub(super) fn parse(bytes: &[u8], default_port: u16) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8], default_port: u16) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
         let (name, port) = match text.rsplit_once(':') {
             None => (text, None),

@@ -13,7 +13,7 @@ use super::{
 
 /// What stands in the way of a request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RequestRefusal {
+pub(crate) enum RequestRefusal {
     #[error("request refused at admission")]
     Offence(RequestViolation),
     #[error("the name of the connection is not served any more")]

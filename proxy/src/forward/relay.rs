@@ -1,20 +1,17 @@
 //! The way of an admitted request: rewritten, sent to its upstream, its answer streamed back.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Request, Response, Version, header, request::Parts, uri::Scheme};
-use hyper::body::{Body as _, Incoming};
+use http::{Request, Response, request::Parts};
+use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::{
-    Body, Closes, Downstream, UpstreamSettings,
+    Body, UpstreamSettings,
     admit::RequestViolation,
     authority::Authority,
     body::Upload,
-    fitting,
     min_rate::MinRate,
-    ours,
-    page::page,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     rewrite::{self, ForwardContext, Framing},
@@ -29,7 +26,7 @@ use crate::{
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: Reloadable<config::LimitsConfig>,
-    request_log: Rc<RequestLog>,
+    pub(super) request_log: Rc<RequestLog>,
     public_port: u16,
 }
 
@@ -38,22 +35,12 @@ impl<T: Transport> Relay<T> {
         transport: T,
         settings: Arc<UpstreamSettings>,
         limits: Reloadable<config::LimitsConfig>,
-        request_log: RequestLog,
+        request_log: &Rc<RequestLog>,
         control: Handle,
         public_port: u16,
     ) -> Self {
         let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
-        Self { upstreams, limits, request_log: Rc::new(request_log), public_port }
-    }
-
-    pub(super) fn record(
-        &self,
-        head: &Parts,
-        downstream: &Downstream,
-        scheme: &Scheme,
-        at: Instant,
-    ) -> RequestRecord {
-        RequestRecord::new(Rc::clone(&self.request_log), head, downstream, scheme, at)
+        Self { upstreams, limits, request_log: Rc::clone(request_log), public_port }
     }
 
     /// Sends an admitted request along `route` and answers with what comes back.
@@ -69,7 +56,7 @@ impl<T: Transport> Relay<T> {
             Ok((answer, lease)) => self.pass_back(answer, lease, record),
             Err(refusal) => {
                 log(&refusal, host, route);
-                self.refuse(record, &refusal)
+                record.refuse(&refusal)
             }
         }
     }
@@ -108,29 +95,6 @@ impl<T: Transport> Relay<T> {
         let min_rate = MinRate::new(*self.limits.load().idle, 0);
         Response::from_parts(head, Body::relay(incoming, lease, min_rate, record))
     }
-
-    /// Answers in the site's stead.
-    pub(super) fn refuse(&self, mut record: RequestRecord, refusal: &RequestRefusal) -> Response<Body> {
-        if let RequestRefusal::Offence(violation) = refusal {
-            self.request_log.metrics.violations.bump(*violation);
-        }
-        let status = refusal.status();
-        let page = page(status, refusal.notice(), record.reference());
-        let mut response = fitting(ours(status, page, &PAGE_FIELDS), record.method());
-        record.ours(refusal.outcome(), status, response.body().size_hint().lower());
-        if let Some(after) = refusal.retry_after() {
-            // RFC 9110 §10.2.3: when it may be worth to come again.
-            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
-        }
-        if refusal.closes() {
-            response.extensions_mut().insert(Closes);
-            // RFC 9113 §8.2.2: HTTP/2 has no such field.
-            if record.version() != Version::HTTP_2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-        }
-        response
-    }
 }
 
 fn log(refusal: &RequestRefusal, host: &Authority, route: &Route) {
@@ -149,12 +113,3 @@ fn log(refusal: &RequestRefusal, host: &Authority, route: &Route) {
         }
     }
 }
-
-const PAGE_FIELDS: [(HeaderName, HeaderValue); 3] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-];

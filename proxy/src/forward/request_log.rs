@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
 
 use super::{
     Downstream,
+    admit::RequestViolation,
     body::UploadProgress,
     metrics::{RequestMetrics, RequestOutcome},
     min_rate::now,
@@ -26,10 +27,10 @@ use crate::{
 };
 
 /// Numbers for one worker's requests: each another, and those of two workers or two starts only by a chance of 2^-64 alike.
-pub(super) struct RequestIds(Cell<u64>);
+struct RequestIds(Cell<u64>);
 
 impl RequestIds {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self(Cell::new(RandomState::new().hash_one(0)))
     }
 
@@ -40,15 +41,34 @@ impl RequestIds {
     }
 }
 
-/// Where requests are written down.
-pub(super) struct RequestLog {
+/// Where one worker's requests are counted and logged.
+pub struct RequestLog {
     pub(super) metrics: RequestMetrics,
-    pub(super) access_log: AccessLog,
-    pub(super) ids: RequestIds,
+    access_log: AccessLog,
+    ids: RequestIds,
+}
+
+impl RequestLog {
+    /// Counts into `metrics` and writes to `access_log`.
+    #[must_use]
+    pub fn new(metrics: RequestMetrics, access_log: AccessLog) -> Self {
+        Self { metrics, access_log, ids: RequestIds::new() }
+    }
+
+    /// Begins the record of a request whose head was there `at`.
+    pub(crate) fn record(
+        self: &Rc<Self>,
+        head: &Parts,
+        downstream: &Downstream,
+        scheme: &Scheme,
+        at: Instant,
+    ) -> RequestRecord {
+        RequestRecord::new(Rc::clone(self), head, downstream, scheme, at)
+    }
 }
 
 /// One request. Dropping it writes it; until told otherwise, its client went away.
-pub(super) struct RequestRecord {
+pub(crate) struct RequestRecord {
     request_log: Rc<RequestLog>,
     id: RequestId,
     at: Instant,
@@ -58,7 +78,7 @@ pub(super) struct RequestRecord {
     version: Version,
     method: Method,
     uri: Uri,
-    pub(super) server_name: Option<ServerName>,
+    pub(crate) server_name: Option<ServerName>,
     pub(super) status: StatusCode,
     pub(super) outcome: RequestOutcome,
     pub(super) received: Option<Rc<UploadProgress>>,
@@ -67,7 +87,7 @@ pub(super) struct RequestRecord {
 }
 
 impl RequestRecord {
-    pub(super) fn new(
+    fn new(
         request_log: Rc<RequestLog>,
         head: &Parts,
         downstream: &Downstream,
@@ -101,7 +121,7 @@ impl RequestRecord {
         self.version
     }
 
-    pub(super) fn method(&self) -> &Method {
+    pub(crate) fn method(&self) -> &Method {
         &self.method
     }
 
@@ -110,8 +130,12 @@ impl RequestRecord {
         Reference { id: self.id, at: self.wall }
     }
 
+    pub(super) fn count_violation(&self, violation: RequestViolation) {
+        self.request_log.metrics.violations.bump(violation);
+    }
+
     /// An answer of our own, of so many bytes.
-    pub(super) fn ours(&mut self, outcome: RequestOutcome, status: StatusCode, bytes: u64) {
+    pub(crate) fn ours(&mut self, outcome: RequestOutcome, status: StatusCode, bytes: u64) {
         (self.outcome, self.status, self.sent_bytes) = (outcome, status, bytes);
     }
 

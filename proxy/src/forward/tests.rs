@@ -18,7 +18,7 @@ use tokio::{
 use super::{metrics::ConnectionOrigin, min_rate::now, *};
 use crate::{
     target::Target,
-    telemetry::metrics::Label,
+    telemetry::{access_log::AccessLog, metrics::Label},
     transport::{Epoll, HyperIo, Listener, Uring},
 };
 
@@ -96,8 +96,8 @@ fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics)
     };
     let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
     let limits = config::LimitsConfig { idle: setting.idle, ..config::LimitsConfig::default() };
-    let request_log = RequestLog { metrics, access_log: setting.access_log.clone(), ids: RequestIds::new() };
-    Relay::new(transport, settings, Reloadable::new(limits), request_log, Handle::current(), 443)
+    let request_log = Rc::new(RequestLog::new(metrics, setting.access_log.clone()));
+    Relay::new(transport, settings, Reloadable::new(limits), &request_log, Handle::current(), 443)
 }
 
 async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, route: Route) {
@@ -111,10 +111,10 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let (head, body) = request.into_parts();
-                let record = relay.record(&head, &downstream, &Scheme::HTTPS, now());
+                let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
                 Ok::<_, std::convert::Infallible>(match admit::admit(&head, &server_name, 128) {
                     Ok(host) => relay.pass(head, body, &host, &route, record).await,
-                    Err(violation) => relay.refuse(record, &violation.into()),
+                    Err(violation) => record.refuse(&violation.into()),
                 })
             }
         });

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     certificates::{Certificates, listing::issuer_keys},
+    cleartext::CleartextService,
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::Domains,
@@ -185,7 +186,15 @@ impl Assembly<'_> {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new()?,
-            service: Arc::new(self.service(known, listeners, phase.clone(), live, capacity)?),
+            service: Arc::new(self.service(known, listeners, live, capacity)?),
+            cleartext: Arc::new(CleartextService {
+                domains: known.domains.clone(),
+                certificates: known.certificates.clone(),
+                phase: phase.clone(),
+                public_https_port: listeners.public_https_port(),
+            }),
+            requests: forward::RequestMetrics::register(&self.telemetry.registry)?,
+            access_log: self.telemetry.access_log.clone(),
             limits: live.limits.clone(),
             connections: Connections::new(capacity.clients, config.limits.connections_per_source),
             held: HeldBytes::new(response_buffers(&config.limits)),
@@ -201,7 +210,6 @@ impl Assembly<'_> {
         &self,
         known: &PreparedState,
         listeners: &Listeners,
-        phase: PhaseWatch,
         live: &RuntimeSettings,
         capacity: Capacity,
     ) -> Result<Service, RunError> {
@@ -209,13 +217,9 @@ impl Assembly<'_> {
         let upstream = UpstreamSettings::new(&config.upstream, capacity.targets)?;
         Ok(Service {
             domains: known.domains.clone(),
-            certificates: known.certificates.clone(),
             limits: live.limits.clone(),
             default_target: live.default_target.clone(),
             upstream: Arc::new(upstream),
-            phase,
-            access_log: self.telemetry.access_log.clone(),
-            metrics: forward::RequestMetrics::register(&self.telemetry.registry)?,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
         })

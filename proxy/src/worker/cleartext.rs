@@ -27,8 +27,8 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         source: place.source(),
     };
     let answer = move |request| {
-        let (forwarder, downstream) = (worker.forwarder.clone(), Rc::clone(&downstream));
-        async move { forwarder.serve_http(request, &downstream, now()).await }
+        let (cleartext, downstream) = (worker.cleartext.clone(), Rc::clone(&downstream));
+        async move { cleartext.serve(request, &downstream, now()).await }
     };
     http::serve(HyperIo::new(stream), terms, answer).await;
 }

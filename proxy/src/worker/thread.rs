@@ -18,7 +18,8 @@ use super::{
     tls,
 };
 use crate::{
-    forward::Forwarder,
+    cleartext::Cleartext,
+    forward::{Forwarder, RequestLog},
     phase::Phase,
     transport::{Backend, Epoll, Listener, Transport, Uring},
 };
@@ -27,6 +28,7 @@ use crate::{
 pub(super) struct Worker<T: Transport> {
     pub(super) shared: Arc<Shared>,
     pub(super) forwarder: Forwarder<T>,
+    pub(super) cleartext: Cleartext,
     pub(super) configs: Configs,
     pub(super) buffers: Rc<Registry>,
     open: Cell<usize>,
@@ -89,8 +91,10 @@ async fn work<T: Transport>(
     index: usize,
     sockets: Sockets,
 ) -> io::Result<()> {
+    let request_log = Rc::new(RequestLog::new(shared.requests.clone(), shared.access_log.clone()));
     let worker = Rc::new(Worker {
-        forwarder: Forwarder::new(transport.clone(), Arc::clone(&shared.service)),
+        forwarder: Forwarder::new(transport.clone(), Arc::clone(&shared.service), &request_log),
+        cleartext: Cleartext::new(Arc::clone(&shared.cleartext), request_log),
         buffers: Registry::new(shared.held.clone()),
         shared: Arc::clone(&shared),
         configs: Configs::default(),

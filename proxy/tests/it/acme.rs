@@ -8,7 +8,7 @@ use std::{
 };
 
 use gatehouse::{
-    certificates::{CertificateRefusal, Certificates, Slot, listing},
+    certificates::{CertificateRefusal, Certificates, ChallengeToken, Slot, listing},
     config::{Config, IssuerConfig, StaticDomain},
     domains::Domains,
     name::{Pattern, ServerName},
@@ -110,7 +110,7 @@ async fn answer(stream: TcpStream, certificates: Certificates) -> Option<()> {
     let (mut token, mut host) = (None, None);
     while let Some(line) = lines.next_line().await.ok()?.filter(|line| !line.is_empty()) {
         if let Some(path) = line.strip_prefix("GET /.well-known/acme-challenge/") {
-            token = path.split(' ').next().map(str::to_owned);
+            token = path.split(' ').next().and_then(ChallengeToken::parse);
         } else if let Some(name) = line.to_ascii_lowercase().strip_prefix("host: ") {
             host = name.split(':').next().and_then(|name| ServerName::parse(name).ok());
         }

@@ -9,7 +9,7 @@ use crate::{forward::metrics::RequestOutcome, name::ServerName};
 
 /// Why there is no answer of the upstream's.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::forward) enum UpstreamFailure {
+pub(crate) enum UpstreamFailure {
     #[error("the domain has no target; give it one, or set `domains.default_target`")]
     NoTarget,
     #[error(transparent)]

@@ -41,7 +41,7 @@ pub(super) struct PermitLimits {
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::forward) enum NoPermit {
+pub(crate) enum NoPermit {
     #[error("as many requests are with targets as may be (`upstream.connections`)")]
     Total,
     #[error("as many requests are with this target as may be (`upstream.connections_per_target`)")]

@@ -2,11 +2,11 @@
 
 use http::{HeaderValue, request::Parts, uri::Scheme};
 
-use super::{
-    admit::{self, RequestViolation},
-    authority::Authority,
+use crate::{
+    certificates::ChallengeToken,
+    forward::{self, Authority, RequestViolation},
+    name::ServerName,
 };
-use crate::name::ServerName;
 
 /// What to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,20 +14,20 @@ pub(super) enum Plan {
     /// Say how this instance is, whatever host was named: load balancers name an address or nothing.
     Health,
     /// Answer an http-01 validation (RFC 8555 §8.3), never redirected.
-    Challenge { name: ServerName, token: Option<String> },
+    Challenge { name: ServerName, token: Option<ChallengeToken> },
     /// Send the client to HTTPS.
     Redirect { host: Authority },
 }
 
 /// Decides by the head alone; permission is asked afterwards.
 pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
-    admit::message(head)?;
+    forward::message(head)?;
     if head.uri.path() == HEALTH {
         return Ok(Plan::Health);
     }
-    let host = admit::host(head, &Scheme::HTTP)?;
+    let host = forward::host(head, &Scheme::HTTP)?;
     match head.uri.path().strip_prefix(CHALLENGE) {
-        Some(token) => Ok(Plan::Challenge { name: host.name, token: read_token(token) }),
+        Some(token) => Ok(Plan::Challenge { name: host.name, token: ChallengeToken::parse(token) }),
         None => Ok(Plan::Redirect { host }),
     }
 }
@@ -46,16 +46,8 @@ pub(super) fn location(
         .map_err(|_| RequestViolation::TargetForm)
 }
 
-/// RFC 8555 §8.3: base64url characters only; what is longer than any CA's token is none.
-fn read_token(text: &str) -> Option<String> {
-    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let well_formed = !text.is_empty() && text.len() <= LONGEST_TOKEN && text.bytes().all(base64url);
-    well_formed.then(|| text.to_owned())
-}
-
 const HEALTH: &str = "/health";
 const CHALLENGE: &str = "/.well-known/acme-challenge/";
-const LONGEST_TOKEN: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -69,7 +61,7 @@ mod tests {
 
     fn challenge(token: Option<&str>) -> Plan {
         let name = ServerName::parse("shop.example").unwrap();
-        Plan::Challenge { name, token: token.map(str::to_owned) }
+        Plan::Challenge { name, token: token.and_then(ChallengeToken::parse) }
     }
 
     #[test]
@@ -88,7 +80,6 @@ mod tests {
         ] {
             assert_eq!(plan(&head(target, host.as_slice())), expected, "{target} {host:?}");
         }
-        assert_eq!(read_token(&"a".repeat(129)), None);
     }
 
     #[test]

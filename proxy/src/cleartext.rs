@@ -1,0 +1,148 @@
+//! The cleartext port: health for load balancers, answers to http-01 validations, and the way to HTTPS.
+//! Not here: connections and their limits (`worker`); what an answer of our own looks like (`forward`).
+//! Invariant: nothing is forwarded (`only_health_and_validations_are_not_redirected`).
+
+mod plan;
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Scheme};
+use hyper::body::{Body as _, Incoming};
+
+use self::plan::Plan;
+use crate::{
+    certificates::{Certificates, ChallengeToken},
+    domains::{Caller, Domains, Permission},
+    forward::{
+        Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, fitting, own_response,
+    },
+    name::ServerName,
+    phase::{Phase, PhaseWatch},
+};
+
+/// What all workers answer by; one per process.
+pub struct CleartextService {
+    /// Permission.
+    pub domains: Domains,
+    /// Answers to http-01 validations.
+    pub certificates: Certificates,
+    /// What `/health` says.
+    pub phase: PhaseWatch,
+    /// Where redirects point.
+    pub public_https_port: u16,
+}
+
+/// One worker's; cheap to clone.
+#[derive(Clone)]
+pub struct Cleartext {
+    service: Arc<CleartextService>,
+    request_log: Rc<RequestLog>,
+}
+
+/// An answer, and what it is counted as.
+type Answer = Result<(RequestOutcome, Response<Body>), RequestRefusal>;
+
+impl Cleartext {
+    /// For one worker.
+    #[must_use]
+    pub fn new(service: Arc<CleartextService>, request_log: Rc<RequestLog>) -> Self {
+        Self { service, request_log }
+    }
+
+    /// Answers a request; `at` is when its head was there.
+    pub async fn serve(
+        &self,
+        request: Request<Incoming>,
+        downstream: &Downstream,
+        at: Instant,
+    ) -> Response<Body> {
+        let (head, _) = request.into_parts();
+        let mut record = self.request_log.record(&head, downstream, &Scheme::HTTP, at);
+        let answer = match plan::plan(&head) {
+            Ok(plan) => self.answer(plan, &head, downstream, &mut record).await,
+            Err(violation) => Err(violation.into()),
+        };
+        match answer {
+            Ok((outcome, answer)) => {
+                let answer = fitting(answer, &head.method);
+                record.ours(outcome, answer.status(), answer.body().size_hint().lower());
+                answer
+            }
+            Err(refusal) => record.refuse(&refusal),
+        }
+    }
+
+    async fn answer(
+        &self,
+        plan: Plan,
+        head: &Parts,
+        downstream: &Downstream,
+        record: &mut RequestRecord,
+    ) -> Answer {
+        let name = match &plan {
+            Plan::Health => return Ok((RequestOutcome::Health, health(*self.service.phase.borrow()))),
+            Plan::Challenge { name, .. } => name,
+            Plan::Redirect { host } => &host.name,
+        };
+        record.server_name = Some(name.clone());
+        // Permission first: a made-up name or token must not cost a look-up in the table.
+        let caller = Caller::Client(downstream.peer.ip());
+        let permission = self.service.domains.permission(name, caller).await;
+        if let Permission::Deny(_) = permission {
+            return Err(RequestRefusal::Foreign);
+        }
+        match plan {
+            Plan::Health => Ok((RequestOutcome::Health, health(*self.service.phase.borrow()))),
+            Plan::Challenge { name, token } => {
+                let token = token.filter(|_| permission.allows_reads());
+                Ok(self.challenge(&name, token, downstream).await)
+            }
+            Plan::Redirect { host } => {
+                let location = plan::location(head, &host, self.service.public_https_port)?;
+                Ok((RequestOutcome::Redirect, redirect(location)))
+            }
+        }
+    }
+
+    async fn challenge(
+        &self,
+        name: &ServerName,
+        token: Option<ChallengeToken>,
+        downstream: &Downstream,
+    ) -> (RequestOutcome, Response<Body>) {
+        let answer = match token {
+            Some(token) => self.service.certificates.http_answer(name, &token, downstream.peer.ip()).await,
+            None => None,
+        };
+        match answer {
+            // RFC 8555 §8.3: the key authorization and nothing else.
+            Some(answer) => (RequestOutcome::AnswerChallenge, plain(StatusCode::OK, answer.into())),
+            None => (RequestOutcome::RefuseChallenge, plain(StatusCode::NOT_FOUND, UNKNOWN_CHALLENGE.into())),
+        }
+    }
+}
+
+/// What a load balancer is told (Global Accelerator takes an instance out of service upon anything but 200).
+fn health(phase: Phase) -> Response<Body> {
+    match phase {
+        Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
+        Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
+        Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
+        Phase::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n".into()),
+        Phase::Leaving => plain(StatusCode::SERVICE_UNAVAILABLE, "leaving\n".into()),
+        Phase::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
+    }
+}
+
+/// RFC 9110 §15.4.9: permanent, and the method stays.
+fn redirect(location: HeaderValue) -> Response<Body> {
+    own_response(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[(header::LOCATION, location)])
+}
+
+fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    own_response(status, text, &[(header::CONTENT_TYPE, content_type)])
+}
+
+const UNKNOWN_CHALLENGE: &str = "no such challenge\n";

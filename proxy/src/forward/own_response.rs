@@ -1,0 +1,64 @@
+//! Answers of our own, in the place of the site's.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use hyper::body::Body as _;
+
+use super::{Body, Closes, page::page, refusal::RequestRefusal, request_log::RequestRecord};
+
+impl RequestRecord {
+    /// Answers in the site's stead.
+    pub(crate) fn refuse(mut self, refusal: &RequestRefusal) -> Response<Body> {
+        if let RequestRefusal::Offence(violation) = refusal {
+            self.count_violation(*violation);
+        }
+        let status = refusal.status();
+        let page = page(status, refusal.notice(), self.reference());
+        let mut response = fitting(own_response(status, page, &PAGE_FIELDS), self.method());
+        self.ours(refusal.outcome(), status, response.body().size_hint().lower());
+        if let Some(after) = refusal.retry_after() {
+            // RFC 9110 §10.2.3: when it may be worth to come again.
+            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        if refusal.closes() {
+            response.extensions_mut().insert(Closes);
+            // RFC 9113 §8.2.2: HTTP/2 has no such field.
+            if self.version() != Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        response
+    }
+}
+
+/// An answer of our own; it holds for this moment only (RFC 9111 §5.2.2.5).
+pub(crate) fn own_response(
+    status: StatusCode,
+    body: Bytes,
+    fields: &[(HeaderName, HeaderValue)],
+) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().extend(fields.iter().cloned());
+    response
+}
+
+/// RFC 9110 §9.3.2: HEAD is told of a body and sent none. hyper sees to that in HTTP/1.1 only.
+pub(crate) fn fitting(mut answer: Response<Body>, method: &Method) -> Response<Body> {
+    if *method == Method::HEAD {
+        let length = answer.body().size_hint().lower();
+        answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        *answer.body_mut() = Body::whole(Bytes::new());
+    }
+    answer
+}
+
+const PAGE_FIELDS: [(HeaderName, HeaderValue); 3] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
