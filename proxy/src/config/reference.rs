@@ -119,12 +119,12 @@ mod tests {
     }
 
     #[test]
-    fn readme_table_is_the_declaration() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-        let readme = std::fs::read_to_string(path).expect("README.md lies at the root");
+    fn settings_page_is_the_declaration() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+        let page = std::fs::read_to_string(path).expect("docs/settings.md lies under the root");
         let (begin, end) = ("<!-- configuration:begin -->\n", "<!-- configuration:end -->");
-        let table = readme.split_once(begin).and_then(|(_, rest)| rest.split_once(end));
-        let (table, _) = table.expect("README.md has both markers around the configuration table");
+        let table = page.split_once(begin).and_then(|(_, rest)| rest.split_once(end));
+        let (table, _) = table.expect("docs/settings.md has both markers around the table of settings");
         assert_eq!(table.trim(), reference().trim(), "write it anew: `cargo run -- config reference`");
     }
 
