@@ -18,6 +18,7 @@ mod request_log;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod upstream;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};

@@ -6,13 +6,16 @@
 mod attach;
 mod difference;
 mod enforcement;
+mod enforcer;
 mod error;
 mod handover;
 pub mod heartbeat;
 mod interface;
+mod kernel_time;
 mod maps;
 mod metrics;
 mod names;
+mod names_state;
 mod object;
 mod pins;
 mod status;
@@ -37,13 +40,14 @@ use tracing::info;
 pub use self::{
     enforcement::Enforcement,
     error::GuardError,
-    handover::{MapsOrigin, Program},
+    handover::Program,
     heartbeat::Heartbeat,
     maps::Ports,
+    names_state::MapsOrigin,
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
-    enforcement::Enforcer,
+    enforcer::Enforcer,
     handover::{Attached, AttachedState, link_info, take_over},
     interface::Interface,
     metrics::GuardMetrics,

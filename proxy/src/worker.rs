@@ -9,6 +9,7 @@ mod activity;
 mod cleartext;
 mod configs;
 mod connections;
+mod context;
 mod http;
 mod metrics;
 mod relief;

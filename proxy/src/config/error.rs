@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io, path::PathBuf};
 
-use super::parameter::ParameterName;
+use super::parameter_name::ParameterName;
 
 /// Where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

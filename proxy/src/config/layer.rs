@@ -7,7 +7,7 @@ use toml::{Table, Value, de::DeTable};
 use super::{
     Config, Field, Section,
     error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue},
-    parameter::ParameterName,
+    parameter_name::ParameterName,
     reference,
     suggest::nearest,
     toml_errors::plain,

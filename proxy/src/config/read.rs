@@ -12,7 +12,8 @@ use super::{
     Config, environment,
     error::{At, ConfigError, SettingOrigin},
     layer::{Layer, lay_over},
-    parameter::{ParameterName, ParameterReference},
+    parameter::ParameterReference,
+    parameter_name::ParameterName,
     validate::{missing_files, validate},
 };
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint},
-    parameter::ParameterName,
+    parameter_name::ParameterName,
     quantity::{ByteSize, Span},
 };
 use crate::{name::Pattern, target::Target};

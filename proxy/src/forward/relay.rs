@@ -10,11 +10,11 @@ use super::{
     Body, UpstreamSettings,
     admit::RequestViolation,
     authority::Authority,
-    body::Upload,
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     rewrite::{self, ForwardContext, Framing},
+    upload::Upload,
     upstream::{PooledConnection, Route, UpstreamFailure, UpstreamFault, Upstreams},
 };
 use crate::{

@@ -13,10 +13,10 @@ use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
 use super::{
     Downstream,
     admit::RequestViolation,
-    body::UploadProgress,
     metrics::{RequestMetrics, RequestOutcome},
     min_rate::now,
     page::Reference,
+    upload::UploadProgress,
 };
 use crate::{
     name::ServerName,

@@ -8,6 +8,7 @@ mod demand;
 mod failure;
 pub(super) mod permits;
 mod pool;
+mod pooled;
 mod resolver;
 mod settings;
 
@@ -20,9 +21,9 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 pub(super) use self::{
     address_policy::ChosenBy,
-    connection::PooledConnection,
     demand::Demand,
     failure::{UpstreamFailure, UpstreamFault},
+    pooled::PooledConnection,
 };
 use self::{connection::Connection, permits::UpstreamPermit, pool::ConnectionPool, resolver::Resolver};
 pub use self::{
@@ -30,9 +31,9 @@ pub use self::{
     settings::{UpstreamError, UpstreamSettings},
 };
 use super::{
-    body::{Upload, UploadProgress},
     metrics::{ConnectionOrigin, RequestMetrics},
     min_rate::now,
+    upload::{Upload, UploadProgress},
 };
 use crate::{
     target::{Scheme, Target, TargetHost},
@@ -92,7 +93,7 @@ impl<T: Transport> Upstreams<T> {
             return Ok(());
         }
         let _waiting = self.settings.places.wait(client)?;
-        upload.begin().await
+        Ok(upload.begin().await?)
     }
 
     /// Sends `request` of `client` along `route`; the lease goes with the body of the answer.

@@ -18,24 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attach::{attach_all, load, pin_failed, verify},
-    enforcement::Names,
     error::GuardError,
     interface::Interface,
     maps::{EnforceUntil, GuardMaps, Policy, Ports, Verdicts, same_shapes},
     names::NameTable,
+    names_state::{MapsOrigin, Names},
     pins::{Pins, program as program_of, remove_folder, remove_pin},
 };
 use crate::config;
-
-/// Where the guard's maps are from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MapsOrigin {
-    /// A predecessor's, names and counters included.
-    Adopted,
-    /// Made by this process.
-    Built,
-}
 
 /// A program as the kernel lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

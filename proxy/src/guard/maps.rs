@@ -11,7 +11,7 @@ use proxy_common::maps::{
     DenialEntry, GuardSettings, Mode, NameEntry, NameKey, PortEntry, Tally, Verdict, map_names,
 };
 
-use super::{enforcement::Names, error::GuardError};
+use super::{error::GuardError, names_state::Names};
 use crate::config::{self, GuardMode};
 
 /// Every map user space reads or writes, and so pins.

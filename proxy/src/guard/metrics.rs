@@ -11,10 +11,7 @@ use prometheus::{
 };
 use proxy_common::maps::Verdict;
 
-use super::{
-    enforcement::{Enforcement, Names},
-    maps::Verdicts,
-};
+use super::{enforcement::Enforcement, maps::Verdicts, names_state::Names};
 use crate::{
     config::Attach,
     telemetry::metrics::{Gauges, Label, gauge},

@@ -24,10 +24,12 @@ use tracing::{error, warn};
 
 use super::{
     difference::{Difference, Hashes, hash},
-    enforcement::{Enforcer, KernelTime, Names},
+    enforcer::Enforcer,
     error::{GuardError, errno},
+    kernel_time::KernelTime,
     maps::{Policy, failed, keys},
     metrics::GuardMetrics,
+    names_state::Names,
 };
 use crate::{
     domains::{Denied, NameSet, Patterns},

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::handover::{MapsOrigin, Program};
+use super::{handover::Program, names_state::MapsOrigin};
 use crate::config::{Attach, GuardMode};
 
 /// The guard's state at one moment.

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use super::{
     activity::now,
+    context::Worker,
     http::{self, ConnectionContext, Version},
-    thread::Worker,
 };
 use crate::{
     forward::Downstream,

@@ -20,7 +20,7 @@ use super::{
     Shared,
     activity::now,
     metrics::LimitReached,
-    response_buffer::{ConnectionBuffer, Registry},
+    response_buffer::{ConnectionBuffer, Registry, STREAM_COST, weight},
 };
 use crate::allocator::release_freed;
 
@@ -153,11 +153,6 @@ impl Load {
     }
 }
 
-/// About what so many connections and streams take, with the `held` bytes of their answers.
-pub(super) fn weight(connections: usize, streams: usize, held: usize) -> usize {
-    held.saturating_add(connections.saturating_mul(CONNECTION)).saturating_add(streams.saturating_mul(STREAM))
-}
-
 fn choose(loads: &[Load], excess: usize) -> Vec<Cut> {
     let mut left = excess;
     let mut take_until_enough = |candidates: Vec<(Cut, usize)>| -> Vec<Cut> {
@@ -181,7 +176,7 @@ fn streams(loads: &[Load]) -> Vec<(Cut, usize)> {
     });
     let mut all: Vec<_> = all.collect();
     all.sort_by_key(|(_, stream, crowd)| Reverse((stream.stands_still, stream.held.saturating_mul(*crowd))));
-    all.into_iter().map(|(cut, stream, _)| (cut, stream.held.saturating_add(STREAM))).collect()
+    all.into_iter().map(|(cut, stream, _)| (cut, stream.held.saturating_add(STREAM_COST))).collect()
 }
 
 /// Connections that hold something, in the order they are cut.
@@ -197,10 +192,6 @@ const GIVE_BACK_PERIOD: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_millis(50);
 /// A client that has taken nothing for so long is not reading.
 const STILL: Duration = Duration::from_secs(1);
-/// What an idle TLS connection costs, measured.
-const CONNECTION: usize = 48 * 1024;
-/// What a stream costs beside its answer: its task, its request and the upstream connection it has, measured.
-const STREAM: usize = 12 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use super::{activity::now, connections::ConnectionSource, metrics::LimitReached, relief};
+use super::{activity::now, connections::ConnectionSource, metrics::LimitReached};
 use crate::forward::min_rate::{MinRate, ProgressTimer};
 
 /// Bytes of answers that the process holds, and how many it may hold before each stream is held to the least.
@@ -76,7 +76,7 @@ pub(super) struct Registry {
 impl Registry {
     /// About how much memory its connections take, answers included.
     pub(super) fn weight(&self) -> usize {
-        relief::weight(self.connections.borrow().len(), self.streams.get(), self.held.get())
+        weight(self.connections.borrow().len(), self.streams.get(), self.held.get())
     }
 
     pub(super) fn new(process: HeldBytes) -> Rc<Self> {
@@ -375,6 +375,12 @@ fn register(place: &RefCell<Option<Waker>>, cx: &mut Context<'_>) {
     }
 }
 
+/// About what so many connections and streams take, with the `held` bytes of their answers.
+pub(super) fn weight(connections: usize, streams: usize, held: usize) -> usize {
+    held.saturating_add(connections.saturating_mul(CONNECTION_COST))
+        .saturating_add(streams.saturating_mul(STREAM_COST))
+}
+
 /// What any stream may hold.
 pub(super) const LEAST: usize = 8 * 1024;
 /// What a stream may hold whose client is fast; half of it is the largest piece.
@@ -383,6 +389,11 @@ const LARGEST: usize = 256 * 1024;
 const GROWS_AFTER: usize = 8;
 /// What a connection may hold before each of its streams is held to [`LEAST`].
 const CONNECTION: usize = 256 * 1024;
+
+/// What an idle TLS connection costs, measured.
+const CONNECTION_COST: usize = 48 * 1024;
+/// What a stream costs beside its answer: its task, its request and the upstream connection it has, measured.
+pub(super) const STREAM_COST: usize = 12 * 1024;
 
 #[cfg(test)]
 mod tests {

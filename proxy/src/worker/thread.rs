@@ -8,32 +8,20 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{
-    QUIET, Shared, Sockets, activity::now, cleartext, configs::Configs, relief, response_buffer::Registry,
-    tls,
+    Shared, Sockets, activity::now, cleartext, configs::Configs, context::Worker, relief,
+    response_buffer::Registry, tls,
 };
 use crate::{
     cleartext::Cleartext,
     forward::{Forwarder, RequestLog},
-    phase::Phase,
     transport::{Backend, Epoll, Listener, Transport, Uring},
 };
-
-/// What one worker's tasks share.
-pub(super) struct Worker<T: Transport> {
-    pub(super) shared: Arc<Shared>,
-    pub(super) forwarder: Forwarder<T>,
-    pub(super) cleartext: Cleartext,
-    pub(super) configs: Configs,
-    pub(super) buffers: Rc<Registry>,
-    open: Cell<usize>,
-    last_accept: Cell<Instant>,
-}
 
 /// The running workers.
 pub struct Workers(Vec<JoinHandle<()>>);
@@ -165,32 +153,6 @@ impl<T: Transport> Drop for Open<T> {
     }
 }
 
-impl<T: Transport> Worker<T> {
-    /// Waits for draining to begin; goes on accepting until it is quiet or two thirds of the time are over, then stops, and
-    /// waits for open connections, all within the deadline.
-    async fn drain(&self, stop_accepting: impl FnOnce()) {
-        let mut phase = self.shared.phase.clone();
-        // The sender is gone when the process ends otherwise; then draining is right, too.
-        let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
-        let begun = now();
-        let limit: Duration = ***self.shared.drain_deadline.load();
-        let deadline = begun + limit;
-        // Beside a successor on the same addresses it is never quiet: what was accepted last needs its time, too.
-        until(begun + limit * 2 / 3, || now() >= self.last_accept.get().max(begun) + QUIET).await;
-        stop_accepting();
-        until(deadline, || self.open.get() == 0).await;
-        if self.open.get() > 0 {
-            tracing::warn!(connections = self.open.get(), "drain deadline reached; open connections are cut");
-        }
-    }
-}
-
-async fn until(deadline: Instant, done: impl Fn() -> bool) {
-    while !done() && now() < deadline {
-        tokio::time::sleep(DRAIN_STEP).await;
-    }
-}
-
 async fn beat(shared: Arc<Shared>, index: usize) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -219,4 +181,3 @@ fn pin_to(core: usize) {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-const DRAIN_STEP: Duration = Duration::from_millis(10);

@@ -7,9 +7,9 @@ use rustls::ServerConfig;
 use super::{
     activity::now,
     connections::{ConnectionSource, ConnectionsFull},
+    context::Worker,
     http::{self, ConnectionContext, Version},
     metrics::{CertificateOrigin, ConnectionOutcome},
-    thread::Worker,
 };
 use crate::{
     certificates::CertificateRefusal,

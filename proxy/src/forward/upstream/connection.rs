@@ -1,10 +1,6 @@
 //! One HTTP/1.1 connection to an upstream, and the task that drives it.
 
-use std::{
-    pin::pin,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, time::Duration};
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::{
@@ -14,22 +10,19 @@ use hyper::{
 use tokio::task::JoinHandle;
 
 use super::{
-    Route,
     demand::{Demand, OnDemand},
     failure::{Retry, UpstreamFailure},
-    permits::UpstreamPermit,
-    pool::ConnectionPool,
 };
 use crate::forward::{
-    body::{Upload, UploadProgress, UploadState},
     min_rate::now,
+    upload::{Upload, UploadProgress, UploadState},
 };
 
 /// An open connection. Dropping it closes it, whatever is in flight.
 pub(super) struct Connection {
     sender: SendRequest<Upload>,
     driver: JoinHandle<()>,
-    demand: Demand,
+    pub(super) demand: Demand,
 }
 
 impl Drop for Connection {
@@ -109,30 +102,6 @@ impl Connection {
     }
 }
 
-/// A connection that an answer's body is read from.
-pub(in crate::forward) struct PooledConnection {
-    pub(super) connection: Connection,
-    pub(super) pool: Rc<ConnectionPool>,
-    pub(super) route: Route,
-    pub(super) upload: Rc<UploadProgress>,
-    pub(super) _place: UpstreamPermit,
-}
-
-impl PooledConnection {
-    /// How far the connection is read from.
-    pub(in crate::forward) fn demand(&self) -> Demand {
-        self.connection.demand.clone()
-    }
-
-    /// The answer has been read to its end: the connection can carry another, unless it still carries the request.
-    pub(in crate::forward) fn release(self, now: Instant) {
-        if let UploadState::Complete { .. } = self.upload.state() {
-            self.connection.demand.reset();
-            self.pool.put(self.route, self.connection, now);
-        }
-    }
-}
-
 /// RFC 9110 §9.2.2: a proxy repeats by itself only what is idempotent; a body that went out cannot be had again.
 fn repeated(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
     if !IDEMPOTENT.contains(request.method()) {
@@ -147,8 +116,7 @@ fn repeated(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
 
 fn blame(error: hyper::Error, upload: UploadState) -> UpstreamFailure {
     match upload {
-        UploadState::Slow => UpstreamFailure::ClientSlow,
-        UploadState::Gone => UpstreamFailure::ClientGone,
+        UploadState::Broken(end) => end.into(),
         UploadState::Awaited | UploadState::Given { .. } | UploadState::Complete { .. }
             if error.is_parse() =>
         {
@@ -173,7 +141,7 @@ async fn within<F: Future>(
     loop {
         let since = match upload.state() {
             UploadState::Given { since } | UploadState::Complete { since } => Some(since),
-            UploadState::Awaited | UploadState::Slow | UploadState::Gone => None,
+            UploadState::Awaited | UploadState::Broken(_) => None,
         };
         let deadline = since.unwrap_or_else(now) + limit;
         if since.is_some() && deadline <= now() {

@@ -5,7 +5,10 @@ use std::{io, net::IpAddr};
 use http::StatusCode;
 
 use super::permits::NoPermit;
-use crate::{forward::metrics::RequestOutcome, name::ServerName};
+use crate::{
+    forward::{metrics::RequestOutcome, upload::UploadEnd},
+    name::ServerName,
+};
 
 /// Why there is no answer of the upstream's.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,15 @@ pub(crate) enum UpstreamFailure {
     ClientSlow,
     #[error("the client went away while it was sending")]
     ClientGone,
+}
+
+impl From<UploadEnd> for UpstreamFailure {
+    fn from(end: UploadEnd) -> Self {
+        match end {
+            UploadEnd::Slow => Self::ClientSlow,
+            UploadEnd::Gone => Self::ClientGone,
+        }
+    }
 }
 
 /// Whose fault a failure is.

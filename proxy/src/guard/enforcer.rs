@@ -1,0 +1,214 @@
+//! The thread that enforces: of its own, so that a runtime that hangs ends enforcement instead of prolonging it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    thread::{self, JoinHandle, Thread},
+    time::{Duration, Instant},
+};
+
+use tracing::{error, info, warn};
+
+use super::{
+    enforcement::{Conditions, Enforcement},
+    error::GuardError,
+    heartbeat::Heartbeat,
+    kernel_time::KernelTime,
+    maps::EnforceUntil,
+    metrics::GuardMetrics,
+    names_state::Names,
+};
+
+/// What other modules' threads tell the enforcing one.
+#[derive(Debug)]
+struct EnforcementInputs {
+    names: AtomicU8,
+    draining: AtomicBool,
+    ended: AtomicBool,
+    enforcement: AtomicU8,
+}
+
+impl EnforcementInputs {
+    fn new(names: Names) -> Self {
+        Self {
+            names: AtomicU8::new(names as u8),
+            draining: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            enforcement: AtomicU8::new(Enforcement::NamesUnread as u8),
+        }
+    }
+
+    fn enforcement(&self) -> Enforcement {
+        let index = usize::from(self.enforcement.load(Ordering::Relaxed));
+        let all = <Enforcement as crate::telemetry::metrics::Label>::ALL;
+        all.get(index).copied().unwrap_or(Enforcement::NamesUnread)
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire)
+    }
+
+    fn names(&self) -> Names {
+        match self.names.load(Ordering::Acquire) {
+            1 => Names::Held,
+            2 => Names::Full,
+            3 => Names::Failed,
+            4 => Names::Inherited,
+            _ => Names::Unread,
+        }
+    }
+
+    fn conditions(&self, heartbeat: &Heartbeat, now: Instant) -> Conditions {
+        Conditions {
+            names: self.names(),
+            worker_alive: heartbeat.is_alive(now, SILENCE),
+            draining: self.draining(),
+        }
+    }
+}
+
+/// The enforcing thread; dropped, it ends enforcement and itself.
+pub(super) struct Enforcer {
+    board: Arc<EnforcementInputs>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    waker: Thread,
+}
+
+impl Enforcer {
+    pub(super) fn start(
+        names: Names,
+        until: EnforceUntil,
+        heartbeat: Arc<Heartbeat>,
+        metrics: GuardMetrics,
+    ) -> Result<Self, GuardError> {
+        let board = Arc::new(EnforcementInputs::new(names));
+        let turning = Arc::clone(&board);
+        let thread = thread::Builder::new()
+            .name("guard-enforce".into())
+            .spawn(move || run(&turning, until, &heartbeat, &metrics))
+            .map_err(GuardError::Thread)?;
+        let waker = thread.thread().clone();
+        Ok(Self { board, thread: Mutex::new(Some(thread)), waker })
+    }
+
+    /// Says how far the map of names is; takes effect at once.
+    pub(super) fn names(&self, names: Names) {
+        self.board.names.store(names as u8, Ordering::Release);
+        self.wake();
+    }
+
+    /// What was decided last.
+    pub(super) fn enforcement(&self) -> Enforcement {
+        self.board.enforcement()
+    }
+
+    /// Whether enforcement has ended for good.
+    pub(super) fn draining(&self) -> bool {
+        self.board.draining()
+    }
+
+    /// Ends enforcement for good.
+    pub(super) fn drain(&self) {
+        self.board.draining.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Ends enforcement and the thread, and waits for both.
+    pub(super) fn end(&self) {
+        self.board.ended.store(true, Ordering::Release);
+        self.wake();
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            error!("the guard's thread panicked; enforcement ends by itself");
+        }
+    }
+
+    fn wake(&self) {
+        self.waker.unpark();
+    }
+}
+
+impl Drop for Enforcer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run(board: &EnforcementInputs, mut until: EnforceUntil, heartbeat: &Heartbeat, metrics: &GuardMetrics) {
+    let mut last = Last::default();
+    loop {
+        let ended = board.ended.load(Ordering::Acquire);
+        let conditions = board.conditions(heartbeat, Instant::now());
+        let enforcement = conditions.enforcement();
+        board.enforcement.store(enforcement as u8, Ordering::Relaxed);
+        metrics.enforcement(enforcement);
+        // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
+        if enforcement.is_on() || last.written != Some(enforcement) {
+            let written =
+                KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
+            last.wrote(enforcement, written);
+        }
+        if ended {
+            return;
+        }
+        thread::park_timeout(PERIOD);
+    }
+}
+
+/// What was written and logged last: a state is logged when it begins.
+#[derive(Default)]
+struct Last {
+    written: Option<Enforcement>,
+    said: Option<(Enforcement, bool)>,
+    enforced: bool,
+}
+
+impl Last {
+    fn wrote(&mut self, enforcement: Enforcement, written: bool) {
+        self.written = written.then_some(enforcement);
+        if self.said.replace((enforcement, written)) == Some((enforcement, written)) {
+            return;
+        }
+        match (enforcement, written) {
+            (_, false) => {
+                error!(?enforcement, "the guard's state was not written; enforcement ends by itself");
+            }
+            (Enforcement::On, true) => info!("the guard enforces"),
+            (Enforcement::Inherited, true) => {
+                warn!("the guard enforces by the names that were left here, until the lists can be read");
+            }
+            (Enforcement::WorkersSilent, true) if !self.enforced => info!("the guard waits for the workers"),
+            (Enforcement::Draining | Enforcement::NamesUnread, true) => {
+                info!(?enforcement, "the guard lets foreign names pass");
+            }
+            (Enforcement::WorkersSilent | Enforcement::NamesFull | Enforcement::NamesFailed, true) => {
+                warn!(?enforcement, "the guard lets foreign names pass");
+            }
+        }
+        self.enforced |= enforcement.is_on();
+    }
+}
+
+/// How often the lease is renewed.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long the workers may be silent.
+const SILENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_worker_is_seen_after_five_seconds() {
+        let epoch = Instant::now();
+        let at = |seconds| epoch + Duration::from_secs(seconds);
+        let (board, heartbeat) = (EnforcementInputs::new(Names::Unread), Heartbeat::new(1, epoch));
+        board.names.store(Names::Held as u8, Ordering::Release);
+        heartbeat.beat(0, at(1));
+        for (now, expected) in [(1, Enforcement::On), (6, Enforcement::On), (7, Enforcement::WorkersSilent)] {
+            assert_eq!(board.conditions(&heartbeat, at(now)).enforcement(), expected, "{now} s");
+        }
+    }
+}

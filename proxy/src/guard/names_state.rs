@@ -1,0 +1,69 @@
+//! How far the kernel's map of names is from the domain set, and how that is left to a successor.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the guard's maps are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapsOrigin {
+    /// A predecessor's, names and counters included.
+    Adopted,
+    /// Made by this process.
+    Built,
+}
+
+/// How far the kernel's map of names is from the domain set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Names {
+    /// The domain set has not been read yet.
+    Unread = 0,
+    /// The map holds it.
+    Held = 1,
+    /// It is larger than the map.
+    Full = 2,
+    /// The kernel refused an entry.
+    Failed = 3,
+    /// The domain set has not been read yet, and the map holds the whole one that a predecessor left.
+    Inherited = 4,
+}
+
+impl Names {
+    /// What is known of names found in the kernel, by where their maps are from and what `ENFORCE_UNTIL` said.
+    pub(super) fn left_by(origin: MapsOrigin, until: u64) -> Self {
+        match origin {
+            MapsOrigin::Adopted if until != NOT_WHOLE => Self::Inherited,
+            MapsOrigin::Adopted | MapsOrigin::Built => Self::Unread,
+        }
+    }
+
+    /// Whether every name that is allowed, or was by the end of a predecessor, is in the map.
+    pub(super) fn are_whole(self) -> bool {
+        match self {
+            Self::Held | Self::Inherited => true,
+            Self::Unread | Self::Full | Self::Failed => false,
+        }
+    }
+}
+
+/// Nobody enforces, and the map lacks names: a successor must not enforce by it.
+pub(super) const NOT_WHOLE: u64 = 0;
+/// Nobody enforces, since long ago by any clock, and the map holds all names there were.
+pub(super) const RESTING: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_inherited_only_from_a_whole_map() {
+        for (origin, until, expected) in [
+            (MapsOrigin::Adopted, RESTING, Names::Inherited),
+            (MapsOrigin::Adopted, 77_000_000_000, Names::Inherited),
+            (MapsOrigin::Adopted, NOT_WHOLE, Names::Unread),
+            (MapsOrigin::Built, RESTING, Names::Unread),
+        ] {
+            assert_eq!(Names::left_by(origin, until), expected, "{origin:?} {until}");
+        }
+    }
+}
