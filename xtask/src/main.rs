@@ -5,6 +5,8 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod image;
+#[cfg(test)]
+mod imports;
 mod package;
 mod path_remap;
 mod run;
