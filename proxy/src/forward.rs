@@ -8,6 +8,7 @@
 mod admit;
 mod authority;
 mod body;
+mod cdn_loop;
 mod metrics;
 pub(crate) mod min_rate;
 mod own_response;

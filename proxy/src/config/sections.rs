@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint},
+    loop_id::LoopId,
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
 };
@@ -206,6 +207,14 @@ section! {
         roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
         /// Loopback, link-local and metadata networks that targets may lie in all the same.
         permitted_networks: Vec<IpNet> = Vec::new() => "[\"127.0.0.0/8\"]",
+        /// Networks in which targets of domain entries must not lie, such as the private ones of the operator; `permitted_networks` goes before.
+        forbidden_networks: Vec<IpNet> = Vec::new() => "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\"]",
+        /// Public addresses of the fleet, as those of its accelerator: a request whose target lies there is answered by 508.
+        edge_addresses: Vec<IpNet> = Vec::new() => "[\"192.0.2.10/32\", \"192.0.2.20/32\"]",
+        /// Names of the fleet, to which customers point theirs: a request whose target has such a name is answered by 508.
+        edge_names: Vec<Pattern> = Vec::new() => "[\"edge.example.com\"]",
+        /// The name of the fleet in `CDN-Loop`, by which it knows requests that it has sent out itself and answers them by 508. Absent, each process knows its own.
+        loop_id: Option<LoopId> = None => "\"edge.example.com\"",
     }
 }
 

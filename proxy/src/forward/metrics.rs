@@ -19,6 +19,8 @@ label! {
         RefuseName = "name_refused",
         /// Its name's entry could not be read, nor was one known from before.
         EntryUnknown = "entry_unknown",
+        /// It has been here before, or its target is this fleet itself.
+        Loop = "loop",
         /// It was sent to HTTPS.
         Redirect = "redirected",
         /// A load balancer asked how we are.

@@ -22,6 +22,8 @@ pub(crate) enum RequestRefusal {
     Foreign,
     #[error("the name's entry cannot be read now, and none is known from before")]
     EntryUnknown,
+    #[error("the request has come through this fleet before: its target leads back here")]
+    Loop,
     #[error(transparent)]
     Failure(#[from] UpstreamFailure),
 }
@@ -40,6 +42,8 @@ impl RequestRefusal {
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::Foreign => StatusCode::NOT_FOUND,
             Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            // RFC 5842 §7.2: what RFC 8586 is there to find.
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Failure(failure) => failure.status(),
         }
     }
@@ -49,6 +53,7 @@ impl RequestRefusal {
             Self::Offence(_) => RequestOutcome::RefuseOffence,
             Self::Withdrawn | Self::Foreign => RequestOutcome::RefuseName,
             Self::EntryUnknown => RequestOutcome::EntryUnknown,
+            Self::Loop => RequestOutcome::Loop,
             Self::Failure(failure) => failure.outcome(),
         }
     }
@@ -59,7 +64,7 @@ impl RequestRefusal {
         match self {
             Self::Offence(violation) => *violation != RequestViolation::HostUnlikeServerName,
             Self::Withdrawn | Self::Foreign => true,
-            Self::EntryUnknown => false,
+            Self::EntryUnknown | Self::Loop => false,
             Self::Failure(failure) => failure.blame() == UpstreamFault::Client,
         }
     }
@@ -69,7 +74,7 @@ impl RequestRefusal {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),
             Self::Failure(UpstreamFailure::Full(_)) => Some(PLACE_RETRY),
-            Self::Offence(_) | Self::Withdrawn | Self::Foreign | Self::Failure(_) => None,
+            Self::Offence(_) | Self::Withdrawn | Self::Foreign | Self::Loop | Self::Failure(_) => None,
         }
     }
 
@@ -91,6 +96,10 @@ impl RequestRefusal {
             Self::EntryUnknown => Notice {
                 what: "It cannot be told now where this site is served from",
                 turn: "It is the operator's turn: your side is in order, so please try again in a moment.",
+            },
+            Self::Loop => Notice {
+                what: "The site leads back to itself",
+                turn: "The operator of the site has to act: its domain must point to the server that has its content.",
             },
             Self::Failure(failure) => of(failure),
         }

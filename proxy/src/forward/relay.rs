@@ -10,6 +10,7 @@ use super::{
     Body, UpstreamSettings,
     admit::RequestViolation,
     authority::Authority,
+    cdn_loop::CdnLoop,
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
@@ -28,6 +29,7 @@ pub(super) struct Relay<T: Transport> {
     limits: Reloadable<config::LimitsConfig>,
     pub(super) request_log: Rc<RequestLog>,
     public_port: u16,
+    cdn_loop: CdnLoop,
 }
 
 impl<T: Transport> Relay<T> {
@@ -39,8 +41,9 @@ impl<T: Transport> Relay<T> {
         control: Handle,
         public_port: u16,
     ) -> Self {
+        let cdn_loop = settings.cdn_loop.clone();
         let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
-        Self { upstreams, limits, request_log: Rc::clone(request_log), public_port }
+        Self { upstreams, limits, request_log: Rc::clone(request_log), public_port, cdn_loop }
     }
 
     /// Sends an admitted request along `route` and answers with what comes back.
@@ -73,9 +76,13 @@ impl<T: Transport> Relay<T> {
         let upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
         let client = record.client_address();
         record.received = Some(upload.progress());
+        let cdn_loop = &self.cdn_loop;
+        if cdn_loop.has_seen(&head.headers) {
+            return Err(RequestRefusal::Loop);
+        }
         let framing = Framing::of(&upload);
-        let forward_context =
-            ForwardContext { host, client, public_port: self.public_port, target: &route.target, framing };
+        let (target, public_port) = (&route.target, self.public_port);
+        let forward_context = ForwardContext { host, client, public_port, target, framing, cdn_loop };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         let mut request = Request::from_parts(head, upload);
         self.upstreams.await_body(request.body_mut(), client).await?;

@@ -10,7 +10,7 @@ use http::{
 };
 use hyper::body::Body;
 
-use super::{admit::letters, authority::Authority};
+use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop};
 use crate::target::Target;
 
 /// What a request is told about its way.
@@ -21,6 +21,7 @@ pub(super) struct ForwardContext<'a> {
     pub(super) public_port: u16,
     pub(super) target: &'a Target,
     pub(super) framing: Framing,
+    pub(super) cdn_loop: &'a CdnLoop,
 }
 
 /// How the end of a request's body is told to the upstream. It follows from the body alone, never from the client's fields.
@@ -55,6 +56,7 @@ pub(super) fn request(
     join_cookies(&mut head.headers)?;
     frame(&mut head.headers, &head.method, forward_context.framing);
     set_forwarded_headers(&mut head.headers, forward_context)?;
+    forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
 }
 
@@ -190,6 +192,7 @@ mod tests {
             public_port: 8443,
             target: &Target::parse("https://origin.example").unwrap(),
             framing,
+            cdn_loop: &CdnLoop::new(None, 7),
         };
         super::request(request.body(()).unwrap().into_parts().0, &forward_context).unwrap()
     }
@@ -202,7 +205,8 @@ mod tests {
         lines
     }
 
-    const OURS: [&str; 6] = [
+    const OURS: [&str; 7] = [
+        "cdn-loop: gatehouse;process=0000000000000007",
         "host: origin.example",
         "user-custom-domain: shop.example",
         "x-forwarded-for: 192.0.2.9",

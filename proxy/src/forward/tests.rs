@@ -42,12 +42,18 @@ impl Edge {
         self.metrics.requests.count(outcome)
     }
 
+    /// `times` with this outcome, and no other.
     async fn counted(&self, outcome: RequestOutcome, times: u64) {
+        self.counted_all(outcome, times, times).await;
+    }
+
+    /// `times` with this outcome, and `all` with any.
+    async fn counted_all(&self, outcome: RequestOutcome, times: u64, all: u64) {
         while self.count(outcome) < times {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let all: u64 = RequestOutcome::ALL.iter().map(|outcome| self.count(*outcome)).sum();
-        assert_eq!((self.count(outcome), all), (times, times), "{outcome:?} of all");
+        let counted: u64 = RequestOutcome::ALL.iter().map(|outcome| self.count(*outcome)).sum();
+        assert_eq!((self.count(outcome), counted), (times, all), "{outcome:?} of all");
     }
 }
 
@@ -59,6 +65,7 @@ struct Setting {
     response_timeout: config::Span,
     idle: config::Span,
     access_log: AccessLog,
+    upstream: config::UpstreamConfig,
 }
 
 impl Default for Setting {
@@ -70,6 +77,7 @@ impl Default for Setting {
             response_timeout: long,
             idle: long,
             access_log: AccessLog::off(),
+            upstream: config::UpstreamConfig::default(),
         }
     }
 }
@@ -92,7 +100,7 @@ fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics)
     let upstream = config::UpstreamConfig {
         response_timeout: setting.response_timeout,
         roots: setting.roots.clone(),
-        ..config::UpstreamConfig::default()
+        ..setting.upstream.clone()
     };
     let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
     let limits = config::LimitsConfig { idle: setting.idle, ..config::LimitsConfig::default() };
@@ -470,6 +478,47 @@ fn bodies_that_stand_still_are_cut() {
         assert_eq!(rest(&mut client).await, "half");
         edge.counted(RequestOutcome::Stalled, 1).await;
     });
+}
+
+#[test]
+fn a_request_that_comes_back_is_refused() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, "GET / HTTP/1.1\r\nHost: shop.example\r\nCDN-Loop: other\r\n\r\n").await;
+        let mut upstream = edge.accept().await;
+        let head = head_of(&mut upstream).await;
+        let marks: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("cdn-loop: ")).collect();
+        assert_eq!(marks.first(), Some(&"other"), "{head}");
+        say(&mut upstream, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        let again = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nCDN-Loop: {}\r\n\r\n", marks.join(", "));
+        say(&mut client, &again).await;
+        let head = head_of(&mut client).await;
+        assert!(head.starts_with("HTTP/1.1 508 Loop Detected\r\n"), "{head}");
+        edge.counted_all(RequestOutcome::Loop, 1, 2).await;
+    });
+}
+
+#[test]
+fn a_target_that_is_the_fleet_itself_is_not_asked() {
+    let addresses = config::UpstreamConfig {
+        edge_addresses: vec!["127.0.0.0/8".parse().unwrap()],
+        ..config::UpstreamConfig::default()
+    };
+    let names = config::UpstreamConfig {
+        edge_names: vec!["*.operator.example".parse().unwrap()],
+        ..config::UpstreamConfig::default()
+    };
+    for (origin, upstream) in [("http://127.0.0.1", addresses), ("http://edge.operator.example", names)] {
+        on_both(&Setting { origin, upstream, ..Setting::default() }, async |edge| {
+            let mut client = edge.client().await;
+            say(&mut client, GET).await;
+            let head = head_of(&mut client).await;
+            assert!(head.starts_with("HTTP/1.1 508 Loop Detected\r\n"), "{origin}: {head}");
+            edge.counted(RequestOutcome::Loop, 1).await;
+        });
+    }
 }
 
 #[test]

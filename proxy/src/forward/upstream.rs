@@ -25,7 +25,10 @@ pub(super) use self::{
     failure::{UpstreamFailure, UpstreamFault},
     pooled::PooledConnection,
 };
-use self::{connection::Connection, permits::UpstreamPermit, pool::ConnectionPool, resolver::Resolver};
+use self::{
+    address_policy::Placement, connection::Connection, permits::UpstreamPermit, pool::ConnectionPool,
+    resolver::Resolver,
+};
 pub use self::{
     pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
     settings::{UpstreamError, UpstreamSettings},
@@ -170,17 +173,26 @@ impl<T: Transport> Upstreams<T> {
         let (found, chosen_by) = match &route.target.host {
             TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
             TargetHost::Name(name) => {
+                if self.settings.limits.edge_names.iter().any(|edge| edge.covers(name)) {
+                    return Err(UpstreamFailure::Edge { target: route.target.clone() });
+                }
                 let found = self.resolver.resolve(name, now()).await;
                 let found =
                     found.map_err(|cause| UpstreamFailure::Unresolved { name: name.clone(), cause })?;
                 (found, ChosenBy::Resolution)
             }
         };
-        let address_policy = &self.settings.address_policy;
-        let (permitted, forbidden): (Vec<IpAddr>, Vec<IpAddr>) =
-            found.iter().partition(|address| address_policy.permit(**address, chosen_by));
-        match forbidden.first() {
-            Some(address) if permitted.is_empty() => Err(UpstreamFailure::Forbidden { address: *address }),
+        let (mut permitted, mut forbidden) = (Vec::new(), None);
+        for address in found.iter().copied() {
+            match self.settings.address_policy.place(address, chosen_by) {
+                Placement::Permitted => permitted.push(address),
+                Placement::Forbidden => forbidden = Some(address),
+                // One address of several is enough: the next try would take it.
+                Placement::Edge => return Err(UpstreamFailure::Edge { target: route.target.clone() }),
+            }
+        }
+        match forbidden {
+            Some(address) if permitted.is_empty() => Err(UpstreamFailure::Forbidden { address }),
             Some(_) | None => Ok(permitted),
         }
     }

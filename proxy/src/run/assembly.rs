@@ -214,12 +214,14 @@ impl Assembly<'_> {
         capacity: Capacity,
     ) -> Result<Service, RunError> {
         let config = self.config;
-        let upstream = UpstreamSettings::new(&config.upstream, capacity.targets)?;
+        let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
+        let followed = Arc::clone(&upstream);
+        self.control.spawn(async move { followed.follow_own_addresses().await });
         Ok(Service {
             domains: known.domains.clone(),
             limits: live.limits.clone(),
             default_target: live.default_target.clone(),
-            upstream: Arc::new(upstream),
+            upstream,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
         })

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 /// Who chose an address.
@@ -15,33 +16,56 @@ pub(in crate::forward) enum ChosenBy {
     Resolution,
 }
 
-/// What is permitted beyond the rule, and which addresses are our own.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Whereabouts {
+/// What is permitted and forbidden beyond the rule, and which addresses are our own.
+#[derive(Debug, Default)]
+pub(super) struct AddressPolicy {
     pub(super) permitted: Vec<IpNet>,
-    pub(super) own: Vec<IpAddr>,
+    /// For targets of entries.
+    pub(super) forbidden: Vec<IpNet>,
+    /// Where the fleet is reached.
+    pub(super) edge: Vec<IpNet>,
+    /// This host's.
+    pub(super) own: ArcSwap<Vec<IpAddr>>,
 }
 
-impl Whereabouts {
+/// Whether a target may lie at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placement {
+    Permitted,
+    Forbidden,
+    /// Whoever is asked there is asked by us again.
+    Edge,
+}
+
+impl AddressPolicy {
     /// Whether a target may lie at `address`.
-    pub(super) fn permit(&self, address: IpAddr, chosen_by: ChosenBy) -> bool {
+    pub(super) fn place(&self, address: IpAddr, chosen_by: ChosenBy) -> Placement {
+        if contains(&self.permitted, address) {
+            return Placement::Permitted;
+        }
+        let meant = meanings(address);
+        if meant.iter().any(|meant| contains(&self.edge, *meant)) {
+            return Placement::Edge;
+        }
         match chosen_by {
-            ChosenBy::Configuration => true,
-            // Who writes an entry and who answers for a name may be strangers to the operator.
-            ChosenBy::Entry | ChosenBy::Resolution => {
-                self.is_permitted(address) || meanings(address).iter().all(|meant| self.is_harmless(*meant))
+            ChosenBy::Configuration => Placement::Permitted,
+            // Who writes an entry and who answers for a name may be unknown to the operator.
+            ChosenBy::Entry | ChosenBy::Resolution if meant.iter().all(|meant| self.is_harmless(*meant)) => {
+                Placement::Permitted
             }
+            ChosenBy::Entry | ChosenBy::Resolution => Placement::Forbidden,
         }
     }
 
     fn is_harmless(&self, address: IpAddr) -> bool {
-        let is_here = address.is_loopback() || self.own.contains(&address);
-        self.is_permitted(address) || (!is_here && !is_secret(address))
+        let is_here = address.is_loopback() || self.own.load().contains(&address);
+        let is_refused = is_here || is_secret(address) || contains(&self.forbidden, address);
+        contains(&self.permitted, address) || !is_refused
     }
+}
 
-    fn is_permitted(&self, address: IpAddr) -> bool {
-        self.permitted.iter().any(|network| network.contains(&address))
-    }
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// The IPv4 address that an IPv6 address stands for, where it does: mapped (RFC 4291 §2.5.5.2), and NAT64 (RFC 6052 §2.1).
@@ -101,13 +125,20 @@ mod tests {
 
     #[test]
     fn names_never_lead_to_the_host_or_its_secrets() {
-        let address_policy = Whereabouts {
+        let address_policy = AddressPolicy {
             permitted: vec!["127.0.0.9/32".parse().unwrap()],
-            own: vec!["198.51.100.1".parse().unwrap(), "2001:db8:5::1".parse().unwrap()],
+            forbidden: vec!["10.1.0.0/16".parse().unwrap()],
+            edge: vec!["203.0.113.0/24".parse().unwrap()],
+            own: ArcSwap::from_pointee(vec![
+                "198.51.100.1".parse().unwrap(),
+                "2001:db8:5::1".parse().unwrap(),
+            ]),
         };
         for (address, resolution, entry, configuration) in [
             ("192.0.2.1", true, true, true),
             ("10.0.0.1", true, true, true),
+            ("10.1.2.3", false, false, true),
+            ("64:ff9b::a01:203", false, false, true),
             ("2001:db8::1", true, true, true),
             ("127.0.0.1", false, false, true),
             ("127.0.0.9", true, true, true),
@@ -143,9 +174,17 @@ mod tests {
             ("::", false, false, true),
             ("224.0.0.1", false, false, true),
         ] {
-            let permitted = [Resolution, Entry, Configuration]
-                .map(|by| address_policy.permit(address.parse().unwrap(), by));
-            assert_eq!(permitted, [resolution, entry, configuration], "{address}");
+            let placed = [Resolution, Entry, Configuration]
+                .map(|by| address_policy.place(address.parse().unwrap(), by));
+            let expected = [resolution, entry, configuration]
+                .map(|may| if may { Placement::Permitted } else { Placement::Forbidden });
+            assert_eq!(placed, expected, "{address}");
+        }
+        for address in ["203.0.113.7", "::ffff:203.0.113.7", "64:ff9b::cb00:7107"] {
+            for by in [Resolution, Entry, Configuration] {
+                let placed = address_policy.place(address.parse().unwrap(), by);
+                assert_eq!(placed, Placement::Edge, "{address}");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use super::permits::NoPermit;
 use crate::{
     forward::{metrics::RequestOutcome, upload::UploadEnd},
     name::ServerName,
+    target::Target,
 };
 
 /// Why there is no answer of the upstream's.
@@ -25,6 +26,10 @@ pub(crate) enum UpstreamFailure {
     },
     #[error("target address {address} is not for targets; list its network in `upstream.permitted_networks`")]
     Forbidden { address: IpAddr },
+    #[error(
+        "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); give the domain its origin"
+    )]
+    Edge { target: Target },
     #[error("no connection to the target")]
     Unreachable(#[source] io::Error),
     #[error("no connection to the target within `upstream.connect_timeout`")]
@@ -77,6 +82,7 @@ impl UpstreamFailure {
             Self::NoTarget
             | Self::Full(NoPermit::Total | NoPermit::Client)
             | Self::Forbidden { .. }
+            | Self::Edge { .. }
             | Self::NoRoots => UpstreamFault::Operator,
             Self::ClientSlow | Self::ClientGone => UpstreamFault::Client,
             Self::Full(NoPermit::Target)
@@ -99,6 +105,7 @@ impl UpstreamFailure {
             | Self::Full(_)
             | Self::Unresolved { .. }
             | Self::Forbidden { .. }
+            | Self::Edge { .. }
             | Self::Unreachable(_)
             | Self::ConnectTimeout
             | Self::NoRoots
@@ -117,6 +124,8 @@ impl UpstreamFailure {
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::BAD_REQUEST,
+            // RFC 5842 §7.2, the status of a loop.
+            Self::Edge { .. } => StatusCode::LOOP_DETECTED,
             Self::Unresolved { .. }
             | Self::Forbidden { .. }
             | Self::Unreachable(_)
@@ -136,6 +145,7 @@ impl UpstreamFailure {
             Self::Full(NoPermit::Client) => RequestOutcome::ClientFull,
             Self::Unresolved { .. } => RequestOutcome::Unresolved,
             Self::Forbidden { .. } => RequestOutcome::Forbidden,
+            Self::Edge { .. } => RequestOutcome::Loop,
             Self::Unreachable(_) => RequestOutcome::Unreachable,
             Self::ConnectTimeout => RequestOutcome::ConnectTimeout,
             Self::NoRoots | Self::Untrusted(_) => RequestOutcome::Untrusted,

@@ -1,7 +1,14 @@
 //! What of the configuration concerns upstreams, made ready once per process.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use rustls::{
     ClientConfig,
     crypto::aws_lc_rs,
@@ -13,16 +20,18 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use super::{
-    address_policy::Whereabouts,
+    address_policy::AddressPolicy,
     permits::{PermitLimits, UpstreamPermits},
 };
-use crate::config;
+use crate::{config, forward::cdn_loop::CdnLoop};
 
 /// Connections to targets: limits, trust, and where targets may lie.
 pub struct UpstreamSettings {
     pub(super) limits: config::UpstreamConfig,
-    pub(super) address_policy: Whereabouts,
+    pub(super) address_policy: AddressPolicy,
     pub(super) places: UpstreamPermits,
+    /// By what requests are known that were here before.
+    pub(in crate::forward) cdn_loop: CdnLoop,
     /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
     pub(super) tls: Option<ClientConfig>,
 }
@@ -52,9 +61,23 @@ impl UpstreamSettings {
             per_target: limits.connections_per_target,
             per_client: limits.connections_per_source,
         });
-        let address_policy =
-            Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
-        Ok(Self { address_policy, places, tls: client_config(limits)?, limits: limits.clone() })
+        let address_policy = AddressPolicy {
+            permitted: limits.permitted_networks.clone(),
+            forbidden: limits.forbidden_networks.clone(),
+            edge: limits.edge_addresses.clone(),
+            own: ArcSwap::from_pointee(own_addresses()),
+        };
+        let cdn_loop = CdnLoop::new(limits.loop_id.as_ref(), RandomState::new().hash_one(0));
+        Ok(Self { cdn_loop, address_policy, places, tls: client_config(limits)?, limits: limits.clone() })
+    }
+
+    /// Follows this host's addresses, which a machine gets and loses while it runs. Does not end.
+    pub async fn follow_own_addresses(&self) {
+        let mut ticks = tokio::time::interval(OWN_ADDRESSES_PERIOD);
+        loop {
+            ticks.tick().await;
+            self.address_policy.own.store(Arc::new(own_addresses()));
+        }
     }
 }
 
@@ -99,3 +122,5 @@ fn own_addresses() -> Vec<IpAddr> {
         })
         .collect()
 }
+
+const OWN_ADDRESSES_PERIOD: Duration = Duration::from_secs(30);
