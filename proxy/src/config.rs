@@ -34,4 +34,4 @@ pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
     LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, UpstreamConfig, WorkerConfig,
 };
-pub(crate) use validate::MAX_ISSUERS;
+pub(crate) use validate::{MAX_ISSUERS, leads_to};

@@ -33,7 +33,7 @@ pub use self::{
     admit::RequestViolation,
     body::Body,
     metrics::{RequestMetrics, RequestOutcome},
-    upstream::{UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
+    upstream::{UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings, Whereabouts},
 };
 use self::{
     cleartext::Plan,

@@ -18,6 +18,13 @@ impl Place {
         Self(directory)
     }
 
+    /// One with an embedded store.
+    fn with_store(settings: &str) -> Self {
+        let place = Self::new(settings);
+        assert_eq!(place.run("tables create").code, Some(0));
+        place
+    }
+
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -203,13 +210,17 @@ fn without_an_instance_status_fails_and_names_the_remedy() {
 
 #[test]
 fn without_an_instance_domains_are_changed_in_the_table_itself() {
-    let place = Place::new(
+    let place = Place::with_store(
         "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"fixed.example\" }]\n",
     );
     let added = place.run("domain add A.Example. --target http://10.0.0.2:80");
     assert_eq!(
         (added.code, added.out.as_str()),
-        (Some(0), "a.example: the table is changed; instances elsewhere follow within seconds\n")
+        (
+            Some(0),
+            "a.example: added with target http://10.0.0.2, tenant default\n\
+             the table is changed; instances elsewhere follow within seconds\n"
+        )
     );
     assert!(added.err.contains("no instance runs here"), "{added:?}");
     place.run("domain add *.b.example");
@@ -237,7 +248,7 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
 
 #[test]
 fn without_an_instance_certificates_are_read_from_the_table_itself() {
-    let place = Place::new("");
+    let place = Place::with_store("");
     let listed = place.run("certificate list");
     assert_eq!((listed.code, listed.out.as_str()), (Some(0), "NAME  RENEWED FROM\n"), "{listed:?}");
     let said = place.run("certificate show a.example");
@@ -253,6 +264,61 @@ fn names_of_the_settings_are_not_changed_in_the_table() {
         let said = place.run(line);
         assert!(said.code == Some(1) && said.err.contains("stands in the configuration"), "{line}: {said:?}");
     }
+}
+
+#[test]
+fn without_an_instance_nothing_is_changed_that_nobody_would_read() {
+    let place = Place::with_store(
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\ntable = false\nstatic = [{ name = \"fixed.example\" }]\n",
+    );
+    for command in ["add", "remove", "suspend", "resume"] {
+        let said = place.run(&format!("domain {command} a.example"));
+        assert!(said.code == Some(1) && said.out.is_empty(), "{command}: {said:?}");
+        assert!(
+            said.err.contains("domains.table: `false`") && said.err.contains("set it to `true`"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn without_an_instance_no_command_makes_a_store() {
+    let place = Place::new("[domains]\ndefault_target = \"http://10.0.0.1\"\n");
+    for line in [
+        "domain add a.example",
+        "domain remove a.example",
+        "domain suspend a.example",
+        "domain resume a.example",
+        "domain list",
+        "domain show a.example",
+        "domain reindex",
+        "certificate list",
+        "certificate show a.example",
+        "certificate retry a.example",
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(1) && said.out.is_empty(), "{line}: {said:?}");
+        for part in ["no embedded store in `gatehouse-state`", "`gatehouse run`", "`--config`"] {
+            assert!(said.err.contains(part), "{line}: {part} in {said:?}");
+        }
+        assert!(!place.path().join("gatehouse-state").exists(), "{line} has made a store");
+    }
+}
+
+#[test]
+fn without_an_instance_what_cannot_be_served_is_refused_all_the_same() {
+    let place = Place::with_store("[listen]\nhttps = [\"0.0.0.0:8443\"]\n");
+    for (line, told) in [
+        ("domain add a.example", "there is no `domains.default_target`"),
+        ("domain add a.example --target http://169.254.169.254", "an address that is nobody's server"),
+        ("domain add a.example --target https://127.0.0.1:8443", "this proxy's own listener"),
+        ("domain add *.github.io --target http://10.0.0.1", "`github.io` is a public suffix"),
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(1) && said.err.contains(told) && said.out.is_empty(), "{line}: {said:?}");
+    }
+    let said = place.run("domain add a.example --target https://b.example#top");
+    assert!(said.code == Some(2) && said.err.contains("a fragment never leaves the client"), "{said:?}");
 }
 
 #[test]

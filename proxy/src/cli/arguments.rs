@@ -68,6 +68,26 @@ pub(super) enum DomainCommand {
         /// Where its requests go; absent, `domains.default_target`.
         #[arg(long, value_name = "URL")]
         target: Option<Target>,
+        /// Whose it is; absent, as it was, and of the tenant `default` where it is new.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Tenant>,
+        /// Replaces an entry that has another target or tenant, which is refused without it.
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Keeps NAME and serves it no longer until it is resumed.
+    Suspend {
+        /// As it was added.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Serves NAME again after it was suspended.
+    Resume {
+        /// As it was added.
+        name: Pattern,
         #[command(flatten)]
         form: Form,
     },
@@ -88,9 +108,9 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Shows one entry.
+    /// Shows the entry of NAME, or of the wildcard that covers it.
     Show {
-        /// As it was added.
+        /// As it was added, or a name below a wildcard.
         name: Pattern,
         #[command(flatten)]
         form: Form,
@@ -203,7 +223,9 @@ could) or fail (what the settings ask for will not work); any fail ends it with 
 const DOMAINS: &str = "\
 Examples:
   gatehouse domain add shop.customer.example --target https://shops.example.com
-  gatehouse domain add '*.customers.example'
+  gatehouse domain add '*.customers.example' --tenant customers
+  gatehouse domain add shop.customer.example --target https://new.example.com --replace
+  gatehouse domain suspend shop.customer.example
   gatehouse domain list --json --limit 1000 --after shop.customer.example
   gatehouse domain remove shop.customer.example
 

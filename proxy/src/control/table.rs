@@ -45,17 +45,26 @@ pub async fn domains(
     })
 }
 
-/// The entry of `pattern`.
+/// The entry of `pattern`, or of the wildcard that covers it.
 pub async fn domain(
     store: &Store,
     listed: &[StaticDomain],
     pattern: &Pattern,
 ) -> Result<Option<Domain>, StoreError> {
-    if let Some(entry) = listed.iter().find(|entry| entry.name == *pattern) {
-        return Ok(Some(entry.into()));
+    let wildcard = match pattern {
+        Pattern::Exact(name) => name.wildcard(),
+        Pattern::Wildcard(_) => None,
+    };
+    for pattern in [Some(pattern), wildcard.as_ref()].into_iter().flatten() {
+        if let Some(entry) = listed.iter().find(|entry| entry.name == *pattern) {
+            return Ok(Some(entry.into()));
+        }
+        let record = domain_table::get(store, pattern).await?;
+        if let Some(record) = record.filter(|record| record.status != DomainStatus::Removed) {
+            return Ok(Some((&record).into()));
+        }
     }
-    let record = domain_table::get(store, pattern).await?;
-    Ok(record.as_ref().filter(|record| record.status != DomainStatus::Removed).map(Domain::from))
+    Ok(None)
 }
 
 /// Part of the list of certificates, by when they are to be renewed.

@@ -24,11 +24,12 @@ pub(super) use self::{
     demand::Demand,
     failure::{UpstreamFailure, UpstreamFault},
 };
-use self::{connection::Connection, permits::UpstreamPermit, pool::ConnectionPool, resolver::Resolver};
 pub use self::{
+    address_policy::Whereabouts,
     pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
     settings::{UpstreamError, UpstreamSettings},
 };
+use self::{connection::Connection, permits::UpstreamPermit, pool::ConnectionPool, resolver::Resolver};
 use super::{
     body::{Upload, UploadProgress},
     metrics::{ConnectionOrigin, RequestMetrics},

@@ -24,9 +24,9 @@ use crate::{
     certificates::{Certificates, listing::issuer_keys},
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
-    domains::Domains,
+    domains::{Domains, admin::Issuance},
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
-    forward::{self, Service, UpstreamSettings},
+    forward::{self, Service, UpstreamSettings, Whereabouts},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
@@ -93,6 +93,9 @@ impl Assembly<'_> {
             phase: watched,
             connections: shared.connections.clone(),
             reload,
+            default_target: live.default_target.clone(),
+            whereabouts: Arc::new(Whereabouts::of(&config.upstream)),
+            issuance: Issuance::of(&config.certificates),
         };
         let root = known.certificates.internal_root();
         let screen = StartupBanner::of(config, &instance, &seen, root);

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use crate::config;
+
 /// Who chose an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::forward) enum ChosenBy {
@@ -15,14 +17,26 @@ pub(in crate::forward) enum ChosenBy {
     Resolution,
 }
 
-/// What is permitted beyond the rule, and which addresses are our own.
+/// Where targets may lie: what is permitted beyond the rule, and which addresses are our own.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Whereabouts {
+pub struct Whereabouts {
     pub(super) permitted: Vec<IpNet>,
     pub(super) own: Vec<IpAddr>,
 }
 
 impl Whereabouts {
+    /// By the settings, and this host's addresses as they are now.
+    #[must_use]
+    pub fn of(limits: &config::UpstreamConfig) -> Self {
+        Self { permitted: limits.permitted_networks.clone(), own: own_addresses() }
+    }
+
+    /// Whether a domain entry may lead to `address`.
+    #[must_use]
+    pub fn permits_entry(&self, address: IpAddr) -> bool {
+        self.permit(address, ChosenBy::Entry)
+    }
+
     /// Whether a target may lie at `address`.
     pub(super) fn permit(&self, address: IpAddr, chosen_by: ChosenBy) -> bool {
         match chosen_by {
@@ -42,6 +56,20 @@ impl Whereabouts {
     fn is_permitted(&self, address: IpAddr) -> bool {
         self.permitted.iter().any(|network| network.contains(&address))
     }
+}
+
+/// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
+        tracing::warn!(%error, "own addresses are unknown; targets may lie on this host");
+    });
+    let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
+    addresses
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|socket| IpAddr::V4(socket.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|socket| IpAddr::V6(socket.ip())))
+        })
+        .collect()
 }
 
 /// The IPv4 address that an IPv6 address stands for, where it does: mapped (RFC 4291 §2.5.5.2), and NAT64 (RFC 6052 §2.1).

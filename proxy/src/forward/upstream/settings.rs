@@ -1,6 +1,6 @@
 //! What of the configuration concerns upstreams, made ready once per process.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
     ClientConfig,
@@ -52,8 +52,7 @@ impl UpstreamSettings {
             per_target: limits.connections_per_target,
             per_client: limits.connections_per_source,
         });
-        let address_policy =
-            Whereabouts { permitted: limits.permitted_networks.clone(), own: own_addresses() };
+        let address_policy = Whereabouts::of(limits);
         Ok(Self { address_policy, places, tls: client_config(limits)?, limits: limits.clone() })
     }
 }
@@ -84,18 +83,4 @@ fn extra_roots(limits: &config::UpstreamConfig) -> Result<Vec<CertificateDer<'st
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|cause| UpstreamError::Roots { path: path.clone(), cause })
-}
-
-/// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
-fn own_addresses() -> Vec<IpAddr> {
-    let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
-        tracing::warn!(%error, "own addresses are unknown; targets may lie on this host");
-    });
-    let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
-    addresses
-        .filter_map(|address| {
-            let v4 = address.as_sockaddr_in().map(|socket| IpAddr::V4(socket.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|socket| IpAddr::V6(socket.ip())))
-        })
-        .collect()
 }
