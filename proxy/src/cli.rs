@@ -67,7 +67,8 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))
         }
-        Command::Papers { directory } => man_pages::papers(directory),
+        Command::Completion { shell } => man_pages::completion(*shell),
+        Command::Man { directory } => man_pages::man(directory.as_deref()),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
     }

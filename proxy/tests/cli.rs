@@ -73,6 +73,11 @@ fn help_teaches_every_command() {
         ("tables create --help", "waits until they are active"),
         ("doctor --help", "any fail ends it with 1"),
         ("reload --help", "SIGHUP does the same"),
+        ("help", "gatehouse domain add www.example.com --target"),
+        ("help doctor", "any fail ends it with 1"),
+        ("help domain add", "--target <URL>"),
+        ("--help", "completion"),
+        ("help man", "gatehouse man | man --local-file -"),
     ] {
         let said = place.run(line);
         assert!(said.code == Some(0) && said.out.contains(taught), "{line}: {said:?}");
@@ -163,19 +168,33 @@ fn doctor_names_tables_and_cas_that_do_not_answer() {
 }
 
 #[test]
-fn papers_are_written_for_every_command() {
+fn manual_pages_are_written_for_every_command() {
     let place = Place::new("");
-    assert_eq!(place.run("papers papers").code, Some(0));
-    for (paper, said) in [
+    assert_eq!(place.run("man pages").code, Some(0));
+    for (page, said) in [
         ("gatehouse.1", "doctor"),
         ("gatehouse-domain-add.1", "default_target"),
-        ("gatehouse.bash", "--target"),
-        ("_gatehouse", "--target"),
-        ("gatehouse.fish", "target"),
+        ("gatehouse-completion.1", "bash_completion"),
     ] {
-        let text = std::fs::read_to_string(place.path().join("papers").join(paper)).unwrap();
-        assert!(text.contains(said), "{said} in {paper}");
+        let text = std::fs::read_to_string(place.path().join("pages").join(page)).unwrap();
+        assert!(text.contains(said), "{said} in {page}");
     }
+    assert!(!place.path().join("pages/gatehouse-help.1").exists());
+    let page = place.run("man");
+    assert!(page.code == Some(0) && page.out.contains(".TH gatehouse 1"), "{page:?}");
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    let place = Place::new("");
+    for (shell, said) in
+        [("bash", "complete -F"), ("zsh", "#compdef gatehouse"), ("fish", "complete -c gatehouse")]
+    {
+        let script = place.run(&format!("completion {shell}"));
+        assert!(script.code == Some(0) && script.out.contains(said), "{shell}: {script:?}");
+        assert!(script.out.contains("tenant"), "{shell}: {script:?}");
+    }
+    assert_eq!(place.run("completion tcsh").code, Some(2));
 }
 
 #[test]

@@ -79,8 +79,8 @@ pub(super) enum CommandError {
         /// How many findings.
         failed: usize,
     },
-    /// Manual pages and completions.
-    #[error("`{}`: papers cannot be written here; name a directory this user may write", directory.display())]
+    /// Manual pages.
+    #[error("`{}`: manual pages cannot be written here; name a directory this user may write", directory.display())]
     Papers {
         /// Where to.
         directory: PathBuf,
