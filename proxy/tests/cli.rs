@@ -168,6 +168,44 @@ fn doctor_names_tables_and_cas_that_do_not_answer() {
 }
 
 #[test]
+fn an_error_under_json_is_json_of_one_shape() {
+    let place = Place::new("[domains]\ndefault_target = \"http://10.0.0.1\"\n");
+    let broken = Place::new("[limits]\nidel = \"1s\"\n");
+    let wrong = Place::new("[limits]\nidle = 3\n");
+    let refused = Place::new("[limits]\nconnections = 0\n");
+    for (place, line, code, field, value, remedy) in [
+        (&place, "domain list --json", 1, None, None, Some("gatehouse run")),
+        (&place, "status --json", 1, None, None, Some("gatehouse run")),
+        (&place, "domain list --limit 0 --json", 2, Some("--limit"), Some("0"), Some("gatehouse help")),
+        (&place, "domain add a.example --target ftp://b --json", 2, Some("--target"), Some("ftp://b"), None),
+        (&place, "domain lsit --json", 2, Some("lsit"), None, Some("did you mean `list`?")),
+        (&place, "domain list --jsn --json", 2, Some("--jsn"), None, Some("did you mean `--json`?")),
+        (&broken, "status --json", 2, Some("limits.idel"), None, Some("did you mean `limits.idle`?")),
+        (&wrong, "status --json", 2, Some("limits.idle"), Some("3"), Some("write it like")),
+        (&refused, "domain list --json", 2, Some("limits.connections"), None, Some("at most")),
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(code) && said.out.is_empty(), "{line}: {said:?}");
+        let error: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+        let body = error["error"].as_object().unwrap();
+        assert!(error.as_object().unwrap().len() == 1 && body["causes"].is_array(), "{line}: {error}");
+        assert!(body["message"].as_str().is_some_and(|message| !message.starts_with("error")), "{error}");
+        let text = |key: &str| body.get(key).map(|value| value.as_str().unwrap());
+        assert_eq!((text("field"), text("value")), (field, value), "{line}: {error}");
+        assert!(remedy.is_none_or(|part| text("remedy").unwrap().contains(part)), "{line}: {error}");
+        let strange = body.keys().find(|key| !SHAPE.contains(&key.as_str()));
+        assert_eq!(strange, None, "{line}: {error}");
+    }
+    let stored = Place::with_store("");
+    let said = stored.run("domain add co.uk --target http://10.0.0.1 --json");
+    let error: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+    assert_eq!((&error["error"]["field"], &error["error"]["value"]), (&"domain".into(), &"co.uk".into()));
+    assert_eq!(stored.run("domain list --json").err, "", "people alone are told that no instance runs");
+}
+
+const SHAPE: [&str; 5] = ["message", "field", "value", "remedy", "causes"];
+
+#[test]
 fn manual_pages_are_written_for_every_command() {
     let place = Place::new("");
     assert_eq!(place.run("man pages").code, Some(0));

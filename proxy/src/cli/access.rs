@@ -21,7 +21,7 @@ use crate::{
     store::{Engine, Store, certificate_table::IssuerKey},
 };
 
-use super::error::CommandError;
+use super::{error::CommandError, notice};
 
 /// Who answers.
 pub(super) enum Access {
@@ -133,7 +133,7 @@ impl Tables {
         if embedded && !Engine::is_in(directory) {
             return Err(CommandError::NoStore { socket, directory: directory.clone() });
         }
-        eprintln!("gatehouse: no instance runs here (`{}`); asking the tables themselves", socket.display());
+        notice(&format!("no instance runs here (`{}`); asking the tables themselves", socket.display()));
         let store =
             Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?;
         Ok(Access::Tables(Box::new(Self {
