@@ -307,7 +307,11 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
 fn without_an_instance_certificates_are_read_from_the_table_itself() {
     let place = Place::with_store("");
     let listed = place.run("certificate list");
-    assert_eq!((listed.code, listed.out.as_str()), (Some(0), "NAME  RENEWED FROM\n"), "{listed:?}");
+    assert_eq!(
+        (listed.code, listed.out.as_str()),
+        (Some(0), "NAME  EXPIRES  RENEWED FROM  ISSUER\n"),
+        "{listed:?}"
+    );
     let said = place.run("certificate show a.example");
     assert!(said.code == Some(1) && said.err.contains("with its first handshake"), "{said:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    certificates::listing::{self, Listed, Summary},
+    certificates::listing::{self, Row, Summary},
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
@@ -94,7 +94,7 @@ impl Access {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Listed>, CommandError> {
+    ) -> Result<EntryPage<Row>, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
             Self::Tables(tables) => Ok(table::certificates(&tables.store, after, limit).await?),

@@ -129,7 +129,7 @@ pub(super) enum DomainCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CertificateCommand {
-    /// Lists names with certificates, and when each is to be renewed.
+    /// Lists names with certificates: who issued each, when it ends, and when it is to be renewed.
     List {
         /// Begins where another list ended, as that one said.
         #[arg(long, value_name = "PLACE")]

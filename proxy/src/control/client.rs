@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    certificates::listing::{Listed, Summary},
+    certificates::listing::{Row, Summary},
     domains::admin::{self, Existing, Wanted},
     name::{Pattern, ServerName},
 };
@@ -126,7 +126,7 @@ impl ControlClient {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Listed>, ClientError> {
+    ) -> Result<EntryPage<Row>, ClientError> {
         self.get(&part("certificates", after, limit)).await
     }
 

@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    certificates::listing::{self, Listed, Summary},
+    certificates::listing::{self, Row, Summary},
     config::{Reloadable, StaticDomain},
     domains::{
         Domains,
@@ -158,7 +158,7 @@ impl ControlContext {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Listed>, WireProblem> {
+    ) -> Result<EntryPage<Row>, WireProblem> {
         Ok(table::certificates(&self.store, after, limit).await?)
     }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::wire::{Bookmark, Domain, EntryPage, ReindexReport, Retried, Tenant};
 use crate::{
-    certificates::listing::{self, Listed},
+    certificates::listing::{self, Row},
     config::StaticDomain,
     name::{Pattern, ServerName},
     store::{
@@ -72,10 +72,10 @@ pub async fn certificates(
     store: &Store,
     after: Option<&Bookmark>,
     limit: u16,
-) -> Result<EntryPage<Listed>, StoreError> {
+) -> Result<EntryPage<Row>, StoreError> {
     let items = listing::list(store, after.map(|after| &after.0), limit).await?;
     let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
-    Ok(EntryPage { next: next.map(|last| Bookmark(last).to_string()), items, malformed: Vec::new() })
+    Ok(EntryPage { next: next.map(|last| Bookmark(last.listed).to_string()), items, malformed: Vec::new() })
 }
 
 /// Ends the back-off of a name whose orders have failed.
