@@ -98,6 +98,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Man { directory } => man_pages::man(directory.as_deref()),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
+        Command::Config(ConfigCommand::Schema) => write(&config::schema()),
     }
 }
 

@@ -13,6 +13,7 @@ mod quantity;
 mod read;
 mod reference;
 mod reloadable;
+mod schema;
 mod suggest;
 mod toml_errors;
 #[macro_use]
@@ -29,6 +30,7 @@ pub use quantity::{ByteSize, Span};
 pub use read::{Gathered, Loaded, gather};
 pub use reference::{reference, sample};
 pub use reloadable::Reloadable;
+pub use schema::{Form, schema};
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,

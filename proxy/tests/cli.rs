@@ -256,6 +256,8 @@ fn the_sample_is_valid_and_the_reference_names_every_setting() {
     assert_eq!(said.code, Some(0), "{said:?}");
     let reference = Place::new("").run("config reference").out;
     assert!(reference.contains("| `limits.idle` | `\"1m\"` |"), "{reference}");
+    let schema: serde_json::Value = serde_json::from_str(&Place::new("").run("config schema").out).unwrap();
+    assert_eq!(schema["properties"]["limits"]["properties"]["idle"]["default"], "1m");
 }
 
 #[test]

@@ -178,6 +178,8 @@ pub(super) enum ConfigCommand {
     Example,
     /// All settings as a Markdown table.
     Reference,
+    /// A JSON Schema of the settings, for editors that check and complete TOML.
+    Schema,
 }
 
 /// How the answer is written.

@@ -1,0 +1,275 @@
+//! The declaration as a JSON Schema (draft 2020-12), for editors that check and complete settings.
+//! What it permits may still be refused: contradictions between settings are the matter of `validate`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde_json::{Map, Value, json};
+use toml::Table;
+
+use super::{
+    Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, MetadataEndpoint,
+    ParameterName, Section, Span, StaticDomain, reference::defaults,
+};
+use crate::{name::Pattern, target::Target};
+
+/// The schema of a settings file.
+#[must_use]
+pub fn schema() -> String {
+    let defaults = defaults();
+    let mut root = table(Config::HELP, Config::FIELDS, &defaults);
+    for section in Config::SECTIONS {
+        let values = defaults.get(section.name).and_then(toml::Value::as_table).cloned();
+        let inner = table(section.help, section.fields, &values.unwrap_or_default());
+        if let Some(properties) = root.get_mut("properties") {
+            properties[section.name] = Value::Object(inner);
+        }
+    }
+    root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".to_owned(), json!("Gatehouse"));
+    format!("{:#}\n", Value::Object(root))
+}
+
+fn table(help: &[&str], fields: &[Field], defaults: &Table) -> Map<String, Value> {
+    let properties = fields.iter().map(|field| (field.name.to_owned(), property(field, defaults)));
+    let properties: Map<_, _> = properties.collect();
+    let table = [
+        ("type", json!("object")),
+        ("description", json!(text(help))),
+        ("additionalProperties", json!(false)),
+        ("properties", Value::Object(properties)),
+    ];
+    table.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn property(field: &Field, defaults: &Table) -> Value {
+    let mut schema = (field.form)();
+    schema["description"] = json!(text(field.help));
+    if let Some(default) = defaults.get(field.name) {
+        schema["default"] = json!(default);
+    }
+    schema
+}
+
+fn text(help: &[&str]) -> String {
+    help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// A type of settings, as JSON Schema describes its values.
+pub trait Form {
+    /// The schema of a value.
+    fn form() -> Value;
+}
+
+impl<T: Form> Form for Option<T> {
+    /// TOML knows no null: what is absent is not written.
+    fn form() -> Value {
+        T::form()
+    }
+}
+
+impl<T: Form> Form for Vec<T> {
+    fn form() -> Value {
+        json!({ "type": "array", "items": T::form() })
+    }
+}
+
+impl Form for bool {
+    fn form() -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty),+) => {$(
+        impl Form for $type {
+            fn form() -> Value {
+                json!({ "type": "integer", "minimum": 0, "maximum": <$type>::MAX })
+            }
+        }
+    )+};
+}
+whole_numbers!(u16, u32, u64, usize);
+
+macro_rules! texts {
+    ($($type:ty),+) => {$(
+        impl Form for $type {
+            fn form() -> Value {
+                json!({ "type": "string" })
+            }
+        }
+    )+};
+}
+texts!(String, PathBuf, SocketAddr, IpNet, ParameterName, Pattern);
+
+impl Form for Span {
+    fn form() -> Value {
+        json!({ "type": "string", "pattern": Self::pattern() })
+    }
+}
+
+impl Form for ByteSize {
+    fn form() -> Value {
+        json!({ "type": "string", "pattern": Self::pattern() })
+    }
+}
+
+impl Form for Target {
+    fn form() -> Value {
+        json!({ "type": "string", "pattern": "^https?://[^/?#@]+/?$" })
+    }
+}
+
+impl Form for Endpoint {
+    fn form() -> Value {
+        json!({ "type": "string", "anyOf": [{ "enum": [Self::Embedded, Self::Aws] }, { "pattern": "^https?://" }] })
+    }
+}
+
+impl Form for MetadataEndpoint {
+    fn form() -> Value {
+        json!({ "type": "string", "anyOf": [{ "enum": [Self::Auto, Self::Off] }, { "pattern": "^http://" }] })
+    }
+}
+
+macro_rules! words {
+    ($($type:ty),+) => {$(
+        impl Form for $type {
+            fn form() -> Value {
+                json!({ "type": "string", "enum": <$type>::ALL })
+            }
+        }
+    )+};
+}
+words!(Io, Attach, GuardMode, LogFormat);
+
+impl Form for StaticDomain {
+    fn form() -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["name"],
+            "properties": { "name": Pattern::form(), "target": Target::form() },
+        })
+    }
+}
+
+impl Form for IssuerConfig {
+    fn form() -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["directory", "email"],
+            "properties": { "directory": String::form(), "email": String::form(), "roots": PathBuf::form() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
+    fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
+        let is_of_type = match schema["type"].as_str() {
+            Some("object") => value.is_object(),
+            Some("array") => value.is_array(),
+            Some("string") => value.is_string(),
+            Some("integer") => {
+                value.as_u64().is_some_and(|number| number <= schema["maximum"].as_u64().unwrap())
+            }
+            Some("boolean") => value.is_boolean(),
+            other => panic!("{at}: type {other:?}"),
+        };
+        if !is_of_type {
+            faults.push(format!("{at}: {value} is not {}", schema["type"]));
+        }
+        if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+            faults.push(format!("{at}: {value} is none of {}", schema["enum"]));
+        }
+        for key in schema["required"].as_array().into_iter().flatten() {
+            if value.get(key.as_str().unwrap()).is_none() {
+                faults.push(format!("{at}: {key} is missing"));
+            }
+        }
+        for (key, inner) in value.as_object().into_iter().flatten() {
+            match schema["properties"].get(key) {
+                Some(schema) => self::faults(schema, inner, &format!("{at}.{key}"), faults),
+                None => faults.push(format!("{at}.{key}: no such setting")),
+            }
+        }
+        for inner in value.as_array().into_iter().flatten() {
+            self::faults(&schema["items"], inner, at, faults);
+        }
+    }
+
+    fn judge(settings: &str) -> Vec<String> {
+        let schema: Value = serde_json::from_str(&schema()).unwrap();
+        let mut found = Vec::new();
+        let settings: Table = settings.parse().unwrap();
+        faults(&schema, &json!(settings), "", &mut found);
+        found
+    }
+
+    /// The sample with each setting at its default or example.
+    fn uncommented() -> String {
+        let is_setting = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
+        let sample = include_str!("../../gatehouse.toml");
+        let lines = sample.lines().map(|line| Some(line).filter(is_setting).map_or(line, |line| &line[1..]));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_shipped_file_is_valid_by_the_schema() {
+        let settings = uncommented();
+        assert_eq!(judge(&settings), [""; 0]);
+        let table: Table = settings.parse().unwrap();
+        for key in crate::config::reference::keys() {
+            let pointer = format!("/{}", key.replace('.', "/"));
+            assert!(
+                json!(table).pointer(&pointer).is_some(),
+                "{key} is not in the file, and so was not judged"
+            );
+        }
+    }
+
+    #[test]
+    fn what_reading_refuses_by_its_shape_the_schema_refuses_too() {
+        for (settings, told) in [
+            ("state_dir = \"/x\"", ".state_dir: no such setting"),
+            ("[limits]\nidel = \"1s\"", ".limits.idel: no such setting"),
+            ("[limit]\nidle = \"1s\"", ".limit: no such setting"),
+            ("[limits]\nidle = 3", ".limits.idle: 3 is not \"string\""),
+            ("[limits]\nconnections = \"many\"", ".limits.connections: \"many\" is not \"integer\""),
+            ("[limits]\nconnections = -1", ".limits.connections: -1 is not \"integer\""),
+            ("[listen]\npublic_https_port = 65536", "65536 is not \"integer\""),
+            ("[guard]\nmode = \"lax\"", ".guard.mode: \"lax\" is none of"),
+            ("[log]\naccess = \"yes\"", "is not \"boolean\""),
+            ("[[domains.static]]\ntarget = \"http://a.example\"", "\"name\" is missing"),
+            (
+                "[[domains.static]]\nname = \"a.example\"\ntenant = \"a\"",
+                ".domains.static.tenant: no such setting",
+            ),
+            ("[[certificates.issuers]]\ndirectory = \"https://a.example\"", "\"email\" is missing"),
+        ] {
+            let found = judge(settings);
+            assert!(found.len() == 1 && found[0].contains(told), "{settings}: {found:?}");
+            let read: Result<Config, _> = settings.parse::<Table>().unwrap().try_into();
+            assert!(read.is_err(), "{settings} is read");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_lists_has_the_fields_that_are_read() {
+        let domain = json!({ "name": "a.example", "target": "https://b.example" });
+        let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
+        let (domains, issuers): (StaticDomain, IssuerConfig) =
+            (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());
+        for (form, written) in
+            [(StaticDomain::form(), json!(domains)), (IssuerConfig::form(), json!(issuers))]
+        {
+            let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(keys(&form["properties"]), keys(&written));
+        }
+    }
+}
