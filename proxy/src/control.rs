@@ -38,13 +38,14 @@ impl Control {
         metrics: Option<TcpListener>,
         registry: &Registry,
     ) -> std::io::Result<Self> {
-        let api =
-            server::serve(socket.listener()?, move |request| api::answer(Arc::clone(&instance), request));
+        let api = server::serve(socket.listener()?, move |caller, request| {
+            api::answer(Arc::clone(&instance), caller, request)
+        });
         let mut tasks = vec![tokio::spawn(api)];
         if let Some(listener) = metrics {
             let registry = registry.clone();
             let metrics =
-                server::serve(listener, move |request| exposition::answer(registry.clone(), request));
+                server::serve(listener, move |_, request| exposition::answer(registry.clone(), request));
             tasks.push(tokio::spawn(metrics));
         }
         Ok(Self { tasks })

@@ -5,6 +5,7 @@
 //! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
 //! (`a_table_that_is_down_denies_nothing`); its names keep their last entries (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
+pub mod admin;
 mod ask;
 mod budget;
 pub mod change;
@@ -42,7 +43,7 @@ use crate::{
     config,
     name::{Pattern, ServerName},
     single_flight::SingleFlight,
-    store::{Store, StoreError, domain_table::DomainRecord},
+    store::{Store, StoreError},
     target::Target,
 };
 use ask::Ask;
@@ -350,22 +351,27 @@ impl Domains {
         }
     }
 
-    /// Adds or replaces an entry of the table; returns the revision whose [`NameSet`] holds it.
+    /// Does what `request` asks for; returns what was done, and the revision whose [`NameSet`] holds it.
     ///
     /// # Cancel safety
     /// The change goes on.
-    pub async fn add(&self, pattern: Pattern, target: Option<Target>) -> Result<u64, ChangeError> {
-        let store = self.changeable(&pattern)?;
-        self.apply(async move { change::add(&store, &pattern, target.as_ref()).await }).await
-    }
-
-    /// Removes an entry of the table (a tombstone); returns the revision whose [`NameSet`] lacks it.
-    ///
-    /// # Cancel safety
-    /// The change goes on.
-    pub async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
-        let (store, pattern) = (self.changeable(pattern)?, pattern.clone());
-        self.apply(async move { change::remove(&store, &pattern).await }).await
+    pub async fn administer(
+        &self,
+        request: admin::Request,
+        rules: admin::Rules,
+    ) -> Result<(admin::Report, u64), ChangeError> {
+        let inner = Arc::clone(&self.inner);
+        let changed = self.inner.control.spawn(async move {
+            let listed = inner.listed.load_full();
+            let table = if inner.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
+            let sources = admin::Sources { listed: &listed, table };
+            sources.leave_to_the_table(&request.pattern)?;
+            let store = inner.table.as_ref().ok_or(admin::Refusal::TableOff)?;
+            let decision = change::administer(store, &request, sources, &rules).await?;
+            let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
+            Ok((decision.report, revision))
+        });
+        changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
     }
 
     /// The entries of the configuration.
@@ -384,25 +390,6 @@ impl Domains {
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }
         Ok(())
-    }
-
-    fn changeable(&self, pattern: &Pattern) -> Result<Store, ChangeError> {
-        if self.inner.registry.snapshot().is_static(pattern) {
-            return Err(ChangeError::Static(pattern.clone()));
-        }
-        self.inner.table.clone().ok_or(ChangeError::TableOff)
-    }
-
-    async fn apply(
-        &self,
-        change: impl Future<Output = Result<DomainRecord, ChangeError>> + Send + 'static,
-    ) -> Result<u64, ChangeError> {
-        let inner = Arc::clone(&self.inner);
-        let changed = self.inner.control.spawn(async move {
-            let record = change.await?;
-            Ok(inner.registry.apply(std::slice::from_ref(&record)))
-        });
-        changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
     }
 }
 

@@ -153,6 +153,7 @@ const END_TO_END: &[&str] = &[
     "slow_clients",
     "standalone",
     "tenants",
+    "administration",
     "answers",
     "lifecycle",
     "manager",

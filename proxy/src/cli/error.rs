@@ -53,6 +53,18 @@ pub(super) enum CommandError {
         /// Its control socket.
         path: PathBuf,
     },
+    /// Neither an instance nor a store to ask instead.
+    #[error(
+        "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, name the settings of the one that is meant with `--config`, or make a store with `gatehouse tables create`",
+        socket.display(),
+        directory.display()
+    )]
+    NoStore {
+        /// The control socket that nobody answers on.
+        socket: PathBuf,
+        /// The state directory.
+        directory: PathBuf,
+    },
     /// The instance finds its settings wrong.
     #[error("{wrong}\nnothing was changed: the settings that were in force stay so")]
     NotReloaded {
@@ -67,8 +79,8 @@ pub(super) enum CommandError {
         /// How many findings.
         failed: usize,
     },
-    /// Manual pages and completions.
-    #[error("`{}`: papers cannot be written here; name a directory this user may write", directory.display())]
+    /// Manual pages.
+    #[error("`{}`: manual pages cannot be written here; name a directory this user may write", directory.display())]
     Papers {
         /// Where to.
         directory: PathBuf,

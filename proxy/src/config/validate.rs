@@ -144,7 +144,8 @@ fn loops(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn leads_to(target: &Target, own: SocketAddr) -> bool {
+/// Whether `target` is the listener `own`.
+pub(crate) fn leads_to(target: &Target, own: SocketAddr) -> bool {
     let here = match &target.host {
         TargetHost::Address(ip) if own.ip().is_unspecified() => ip.is_loopback() || ip.is_unspecified(),
         TargetHost::Address(ip) => *ip == own.ip(),

@@ -64,10 +64,6 @@ impl NameRegistry {
         registry
     }
 
-    pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
-        self.snapshot.load()
-    }
-
     pub(super) fn find(&self, name: &ServerName) -> SnapshotMatch {
         self.snapshot.load().find(name)
     }

@@ -138,11 +138,6 @@ impl Snapshot {
         gone
     }
 
-    /// Whether the configuration holds an entry of exactly this pattern.
-    pub(super) fn is_static(&self, pattern: &Pattern) -> bool {
-        self.entry(pattern).is_some_and(|entry| entry.domain_entry.source == PermissionSource::Static)
-    }
-
     /// Whether the entry of exactly this pattern is served.
     pub(super) fn serves(&self, pattern: &Pattern) -> bool {
         self.entry(pattern).is_some_and(|entry| entry.standing == EntryStanding::Served)

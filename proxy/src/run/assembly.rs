@@ -25,7 +25,7 @@ use crate::{
     cleartext::CleartextService,
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
-    domains::Domains,
+    domains::{Domains, admin::Issuance},
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
@@ -94,6 +94,9 @@ impl Assembly<'_> {
             phase: watched,
             connections: shared.connections.clone(),
             reload,
+            default_target: live.default_target.clone(),
+            address_policy: shared.service.upstream.address_policy(),
+            issuance: Issuance::of(&config.certificates),
         };
         let root = known.certificates.internal_root();
         let screen = StartupBanner::of(config, &instance, &seen, root);

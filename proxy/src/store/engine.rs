@@ -82,6 +82,12 @@ impl Engine {
         Ok(Self { database, _lock: Some(Arc::new(lock)) })
     }
 
+    /// Whether there is a store in `directory`.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(STORE_FILE).is_file()
+    }
+
     /// One that is gone when its last clone is: for tests and trials.
     pub fn in_memory() -> Result<Self, EngineError> {
         let database = Database::memory()

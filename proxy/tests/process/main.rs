@@ -10,6 +10,7 @@
 mod fixture;
 mod server;
 
+mod administration;
 mod answers;
 mod lifecycle;
 mod manager;
