@@ -15,3 +15,4 @@ mod lifecycle;
 mod manager;
 mod parameter;
 mod reload;
+mod trouble;
