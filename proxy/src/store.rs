@@ -11,6 +11,7 @@ pub mod domain_table;
 mod engine;
 mod error;
 mod fault_injection;
+mod genuine;
 pub mod instant;
 pub mod lease;
 mod metrics;
@@ -25,6 +26,7 @@ pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::{ErrorSource, StoreError};
 pub use fault_injection::{FaultPlan, Faults, PlanError};
+pub use genuine::NotDynamoDb;
 
 use connect::Keep;
 use metrics::Meter;
@@ -34,6 +36,7 @@ use metrics::Meter;
 pub struct Store {
     client: aws_sdk_dynamodb::Client,
     tables: Arc<Tables>,
+    endpoint: Arc<str>,
     meter: Meter,
     _keep: Arc<Keep>,
 }
@@ -59,6 +62,12 @@ impl Store {
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         self.client.config().region().map(AsRef::as_ref)
+    }
+
+    /// Where it points, as the settings say it.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Names of the tables.

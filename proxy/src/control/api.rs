@@ -72,10 +72,13 @@ impl From<StoreError> for WireProblem {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::Conflict => StatusCode::CONFLICT,
-            StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Denied(_) | StoreError::NoTable(_) | StoreError::Refused(_) => {
-                StatusCode::BAD_GATEWAY
+            StoreError::Unavailable(_) | StoreError::NoCredentials | StoreError::DiskFull(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
+            StoreError::Foreign(_)
+            | StoreError::Denied(_)
+            | StoreError::NoTable(_)
+            | StoreError::Refused(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
         problem(status, error_chain(&error))

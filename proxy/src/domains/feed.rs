@@ -237,6 +237,9 @@ fn pattern_of(fault: &StoreError) -> Option<Pattern> {
     match fault {
         StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
         StoreError::Unavailable(_)
+        | StoreError::Foreign(_)
+        | StoreError::NoCredentials
+        | StoreError::DiskFull(_)
         | StoreError::Conflict
         | StoreError::Denied(_)
         | StoreError::NoTable(_)

@@ -38,7 +38,8 @@ pub enum DomainsTableUse {
 async fn probe(store: &Store, table: &str, key: &[&str]) -> Result<(), TablesError> {
     let table = table.to_owned();
     match ask(store, &table, key).await {
-        Ok(()) | Err(StoreError::Unavailable(_)) => Ok(()),
+        // Credentials may come late, as does the network.
+        Ok(()) | Err(StoreError::Unavailable(_) | StoreError::NoCredentials) => Ok(()),
         Err(StoreError::NoTable(_)) => Err(TablesError::Absent { table }),
         Err(source) => Err(TablesError::Store { table, source }),
     }
