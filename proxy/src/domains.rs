@@ -13,6 +13,7 @@ mod last_known;
 mod lookup;
 mod metrics;
 mod name_registry;
+mod outage;
 mod patterns;
 mod pending_lookups;
 mod permission_cache;
@@ -51,6 +52,7 @@ use feed::Feed;
 use last_known::LastKnown;
 use metrics::{DomainMetrics, PermissionResult};
 use name_registry::{Lists, NameRegistry};
+use outage::Outage;
 use pending_lookups::PendingLookups;
 use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
 use snapshot::{Snapshot, SnapshotMatch};
@@ -154,6 +156,8 @@ pub enum ListingProgress {
     Loading,
     /// Every list was read whole.
     Loaded,
+    /// Every list was read whole, and the table has not answered for a while: what memory holds is served, other names are unknown.
+    Degraded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
 }
@@ -193,6 +197,7 @@ struct DomainsInner {
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<ListingProgress>,
+    outage: Mutex<Outage>,
     metrics: DomainMetrics,
 }
 
@@ -232,6 +237,7 @@ impl Domains {
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
+            outage: Mutex::default(),
             metrics,
         });
         let feed = Feed::follow(Arc::clone(&inner), table);
@@ -392,13 +398,23 @@ impl Domains {
 }
 
 impl ListingProgress {
-    /// A first reading failed; later failures take nothing away.
+    /// A first reading failed; later failures take nothing away that was read.
     fn fail(&mut self) -> bool {
         let loading = *self == Self::Loading;
         if loading {
             *self = Self::SourceDown;
         }
         loading
+    }
+
+    /// Once the lists were read, whether an outage of the table lasts decides.
+    fn follow(&mut self, lasts: bool) -> bool {
+        let next = match *self {
+            Self::Loaded | Self::Degraded if lasts => Self::Degraded,
+            Self::Loaded | Self::Degraded => Self::Loaded,
+            Self::Loading | Self::SourceDown => *self,
+        };
+        std::mem::replace(self, next) != next
     }
 }
 

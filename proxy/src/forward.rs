@@ -261,10 +261,14 @@ fn own_target(domain_entry: &DomainEntry) -> Option<Route> {
     domain_entry.target.clone().map(|target| Route { target, chosen_by })
 }
 
-/// What a load balancer is told (Global Accelerator takes an instance out of service upon anything but 200).
+/// What a load balancer is told (Global Accelerator takes an instance out of service upon anything but 200; all
+/// instances would leave it together for a table that is down, hence a degraded one stays).
 fn health(phase: Phase) -> Response<Body> {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
+        Phase::Degraded => {
+            plain(StatusCode::OK, "degraded: names that are not in memory cannot be read\n".into())
+        }
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
         Phase::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n".into()),

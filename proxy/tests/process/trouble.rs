@@ -1,8 +1,11 @@
 //! What an operator sees of a running instance when something is wrong.
 
+use std::io::{Read, Write};
+
 use crate::{
     fixture::{Instance, Manager, Place, eventually},
     lifecycle::Client,
+    server::{Answer, Server},
 };
 
 /// One worker, `a.example` served from `target`, and the log in JSON.
@@ -45,4 +48,59 @@ fn an_upstream_that_is_down_is_one_line_that_names_it_and_the_request() {
     let log = instance.log();
     let request = log.lines().find(|line| line.contains(id) && line.contains("upstream_unreachable"));
     assert!(request.is_some(), "the request {id} is in the log");
+}
+
+/// Settings of an instance whose tables are at `url`.
+fn tables_at(url: &str) -> String {
+    format!(
+        "[worker]\nthreads = 1\n[log]\nformat = \"json\"\n[store]\nendpoint = \"{url}\"\ntimeout = \"500ms\"\n\
+         region = \"eu-south-2\"\n[domains]\ndefault_target = \"http://10.0.0.1\"\npoll = \"100ms\""
+    )
+}
+
+#[test]
+fn another_web_server_as_the_store_ends_the_start_and_every_command() {
+    let server = Server::start(|_| Answer::of(200, "<html>hello</html>"));
+    let place = Place::new();
+    place.write(&tables_at(&server.url()));
+    let wanted = format!("store.endpoint: `{}` answers HTTP 200", server.url());
+    for line in ["run", "tables create", "domain add a.example --target http://10.0.0.1"] {
+        let said = place.run(line);
+        assert_eq!(said.code, Some(1), "{line}: {said:?}");
+        assert!(said.err.contains(&wanted) && said.err.contains("correct the address"), "{line}: {said:?}");
+    }
+}
+
+#[test]
+fn missing_credentials_are_told_once_with_their_remedy() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write(&tables_at("https://127.0.0.1:9"));
+    let nobody = [("AWS_EC2_METADATA_DISABLED", "true")];
+    let instance = Instance::start(&place, &manager, Vec::new(), &nobody);
+    manager.hear_until("STATUS=Unable");
+    let cause = "no credentials for the store; give the instance a role";
+    eventually("the warning", || instance.log().contains(cause).then_some(()));
+    // More readings of the feed than could be told of by mistake.
+    eventually("ten failed readings", || {
+        let page = metrics(&place);
+        let failed = page
+            .lines()
+            .find_map(|line| line.strip_prefix("gatehouse_domains_feed_reads_total{outcome=\"failed\"} "));
+        failed.is_some_and(|failed| failed.parse::<u64>().unwrap() >= 10).then_some(())
+    });
+    let log = instance.log();
+    assert_eq!(lines(&log, "the domains table cannot be read").len(), 1, "{log}");
+    let warnings: Vec<_> =
+        log.lines().filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\"")).collect();
+    assert!(warnings.len() <= 3 && warnings.iter().all(|line| line.len() < 500), "{warnings:#?}");
+    assert!(!log.contains("network"), "{log}");
+}
+
+fn metrics(place: &Place) -> String {
+    let address = std::net::SocketAddr::new(place.http().ip(), 9464);
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
