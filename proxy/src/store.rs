@@ -16,6 +16,7 @@ pub mod instant;
 pub mod lease;
 mod metrics;
 pub mod pause;
+pub mod permissions;
 pub mod probe;
 mod retry;
 pub mod tables;

@@ -114,7 +114,10 @@ fn shown(findings: &[Finding]) -> String {
             remedy,
         ]);
     }
-    columns.text()
+    let policies = findings.iter().filter_map(|finding| finding.policy.as_ref());
+    policies.fold(columns.text(), |text, policy| {
+        format!("{text}\nto add to the policy of the role:\n{policy:#}\n")
+    })
 }
 
 /// Longer than DNS and TLS take on a bad day, short enough for a person to wait.

@@ -4,12 +4,16 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use socket2::{Domain, Socket, Type};
 
-use super::finding::Finding;
+use super::finding::{Finding, Severity};
 use crate::{
     config::{Config, Endpoint},
     control::{ControlClient, error_chain},
     ec2::IdentitySource,
-    store::{Store, tables},
+    store::{
+        Store, StoreError,
+        permissions::{self, Call, Outcome, is_missing_permission},
+        tables::{self, TablesError},
+    },
 };
 
 /// Each address: free, or taken by the instance that answers on the control socket.
@@ -100,24 +104,75 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
                 return vec![Finding::fail("tables", error_chain(&error), "see the settings under [store]")];
             }
         };
-    let checked = tables::check(&store).await.into_iter().map(|(table, checked)| {
-        let what = format!("table {table}");
-        match checked {
-            Ok(()) => Finding::ok(what, format!("active at {}", config.store.endpoint)),
-            Err(error) => Finding::fail(what, error_chain(&error), remedy(&error)),
-        }
-    });
-    checked.collect()
+    examine(&store, config.domains.table).await
 }
 
-fn remedy(error: &tables::TablesError) -> &'static str {
-    match error {
-        tables::TablesError::Absent { .. } => "gatehouse tables create",
-        tables::TablesError::Store { .. } => {
-            "see region, endpoint and credentials; the role needs dynamodb:DescribeTable and item access"
+/// The tables that serving needs; `with_domains` says whether that table is one of them.
+async fn examine(store: &Store, with_domains: bool) -> Vec<Finding> {
+    let (mut findings, mut missing) = (Vec::new(), Vec::new());
+    let unused = |table: &String| !with_domains && *table == store.tables().domains;
+    for (table, checked) in tables::check(store).await.into_iter().filter(|(table, _)| !unused(table)) {
+        let what = format!("table {table}");
+        let form = judge_form(&what, store, checked);
+        // What is not there, or is another table, tells nothing of permissions.
+        let is_there = form.verdict != Severity::Fail;
+        findings.push(form);
+        if is_there {
+            for (call, outcome) in permissions::probe(store, &table).await {
+                findings.extend(judge_call(&what, call, &outcome));
+                missing.extend(matches!(outcome, Outcome::Missing(_)).then(|| (table.clone(), call)));
+            }
         }
-        tables::TablesError::Differs { .. } => "name another table in [store]",
-        tables::TablesError::Slow { .. } => "wait until it is active",
+    }
+    if !missing.is_empty() {
+        let found = format!("{} calls that serving makes are denied", missing.len());
+        let policy = Some(permissions::policy(store, &missing));
+        findings.push(Finding {
+            policy,
+            ..Finding::fail("permissions", found, "add the policy below to the role")
+        });
+    }
+    findings
+}
+
+fn judge_form(what: &str, store: &Store, checked: Result<(), TablesError>) -> Finding {
+    match checked {
+        Ok(()) => Finding::ok(what, format!("active at {}", store.endpoint())),
+        Err(TablesError::Store { source: StoreError::Denied(said), .. })
+            if is_missing_permission(&said.to_string()) =>
+        {
+            Finding::warn(
+                what,
+                "dynamodb:DescribeTable is denied: serving does not need it, its form is not known here",
+                "allow dynamodb:DescribeTable where `tables create` and `doctor` are run",
+            )
+        }
+        Err(error) => Finding::fail(what, error_chain(&error), remedy(&error)),
+    }
+}
+
+fn judge_call(what: &str, call: Call, outcome: &Outcome) -> Option<Finding> {
+    match outcome {
+        Outcome::Permitted => None,
+        Outcome::Missing(said) => {
+            Some(Finding::fail(what, format!("{call} is denied ({said})"), "see the policy below"))
+        }
+        Outcome::Failed(error) => Some(Finding::fail(
+            what,
+            format!("{call} fails: {}", error_chain(error)),
+            "see region, endpoint and credentials",
+        )),
+    }
+}
+
+fn remedy(error: &TablesError) -> &'static str {
+    match error {
+        TablesError::Absent { .. } => "gatehouse tables create",
+        TablesError::Store { source: StoreError::Foreign(_), .. } => "correct store.endpoint",
+        TablesError::Store { source: StoreError::NoCredentials, .. } => "give the instance a role",
+        TablesError::Store { .. } => "see region, endpoint and credentials",
+        TablesError::Differs { .. } => "name another table in [store]",
+        TablesError::Slow { .. } => "wait until it is active",
     }
 }
 
@@ -126,7 +181,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::cli::doctor::finding::Severity;
+    use crate::store::{Engine, FaultPlan, Faults};
 
     #[test]
     fn a_port_is_free_or_ours_or_named_with_who_to_ask() {
@@ -150,5 +205,31 @@ mod tests {
         let address = kept.local_addr().unwrap().as_socket().unwrap();
         let found = judge_port("listen.https", address, &[], probe(address));
         assert_eq!(found.verdict, Severity::Ok, "{}", found.found);
+    }
+
+    #[tokio::test]
+    async fn what_the_role_lacks_is_named_with_its_table_and_printed_as_a_policy() {
+        let faults = Faults::new(FaultPlan::default());
+        let engine = Engine::in_memory().unwrap();
+        let store = Store::on_faulty(engine, &crate::config::StoreConfig::default(), Arc::clone(&faults));
+        tables::create(&store).await.unwrap();
+        let verdicts = |findings: &[Finding]| findings.iter().map(|found| found.verdict).collect::<Vec<_>>();
+        assert_eq!(verdicts(&examine(&store, true).await), [Severity::Ok; 3]);
+
+        faults.forbid(&["DescribeTable"]);
+        assert_eq!(verdicts(&examine(&store, true).await), [Severity::Warn; 3]);
+
+        faults.forbid(&["DeleteItem"]);
+        let findings = examine(&store, true).await;
+        let failed: Vec<_> = findings.iter().filter(|found| found.verdict == Severity::Fail).collect();
+        assert_eq!(failed.len(), 2, "{failed:?}");
+        assert!(failed[0].what.ends_with(&store.tables().certificates), "{failed:?}");
+        assert!(failed[0].found.starts_with("DeleteItem is denied"), "{failed:?}");
+        let policy = failed[1].policy.as_ref().unwrap();
+        assert_eq!(policy["Statement"][0]["Action"], serde_json::json!(["dynamodb:DeleteItem"]));
+
+        faults.forbid(&["UpdateItem"]);
+        let unneeded = examine(&store, false).await;
+        assert!(!unneeded.iter().any(|found| found.what.ends_with("domains")), "{unneeded:?}");
     }
 }
