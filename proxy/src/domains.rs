@@ -36,7 +36,7 @@ use tokio::{
     sync::{Semaphore, broadcast, watch},
 };
 
-pub use ask::{AskError, AskState};
+pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
 pub use change::ChangeError;
 pub use patterns::{Delta, Patterns};
 

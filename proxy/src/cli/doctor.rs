@@ -69,6 +69,9 @@ fn checks(config: &Arc<Config>) -> Vec<Check> {
         remote("ports", surroundings::ports(Arc::clone(config))),
         remote("tables", surroundings::tables(Arc::clone(config))),
     ];
+    if let Some(url) = config.domains.ask.clone() {
+        checks.push(remote("ask", network::ask(url, *config.domains.ask_timeout)));
+    }
     checks.extend(
         network::hosts(config).into_iter().map(|name| remote(format!("dns {name}"), network::resolve(name))),
     );

@@ -33,12 +33,14 @@ pub(super) enum Reply {
 
 /// Why the endpoint says nothing of a name: never a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Silence {
+pub enum Silence {
     /// It sends us elsewhere.
     Redirected,
     /// It says that it cannot answer now.
     Unavailable,
+    /// It did not answer in time.
     TimedOut,
+    /// No connection, or none that lasted.
     Unreachable,
 }
 
@@ -75,6 +77,40 @@ pub enum AskError {
     /// No TLS for it.
     #[error("domains.ask: no TLS client could be made; install the package `ca-certificates`")]
     Tls(#[from] rustls::Error),
+}
+
+/// What an endpoint makes of a name that nobody has.
+#[derive(Debug)]
+pub enum Probed {
+    /// It denies it, as it should.
+    Denies,
+    /// It allows it.
+    Allows,
+    /// It says nothing of it: a redirect, an error of its own, or no answer; with what it said instead.
+    Silent {
+        /// Which of them.
+        why: Silence,
+        /// Its status, or how it failed.
+        said: String,
+    },
+}
+
+/// Asks the endpoint at `url` once, for a name that nobody has (RFC 6761 §6.4).
+///
+/// # Cancel safety
+/// As [`Ask::ask`].
+pub async fn probe(url: &str, timeout: Duration) -> Result<Probed, AskError> {
+    let ask = Ask::new(url, timeout)?;
+    let Ok(nobody) = ServerName::parse("gatehouse-doctor.invalid") else { return Ok(Probed::Denies) };
+    let (reply, cause) = ask.reply(&nobody).await;
+    Ok(match reply {
+        Reply::Allow => Probed::Allows,
+        Reply::Deny => Probed::Denies,
+        Reply::Silence(why) => {
+            let said = cause.map_or_else(String::new, |cause| crate::control::error_chain(&*cause));
+            Probed::Silent { why, said }
+        }
+    })
 }
 
 impl Ask {
