@@ -96,7 +96,7 @@ fn endpoint_of(uri: &str) -> String {
 }
 
 /// "DynamoDB low-level API" of the developer guide: an answer is `application/x-amz-json-1.0` and has `x-amzn-RequestId`, a refusal
-/// names its `__type`. Engines that speak the same API have at least one of the two.
+/// names its `__type`. Engines that speak the same API have at least one of them.
 fn fault_of(answer: &HttpResponse) -> Option<StoreFault> {
     let (status, headers) = (answer.status().as_u16(), answer.headers());
     if status >= 500 {
@@ -104,15 +104,16 @@ fn fault_of(answer: &HttpResponse) -> Option<StoreFault> {
     }
     let kind = headers.get("content-type");
     let is_of_aws = kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-amz-json"));
-    if !is_of_aws && headers.get("x-amzn-requestid").is_none() {
+    let body = answer.body().bytes().unwrap_or_default().trim_ascii();
+    let is_refusal = (300..500).contains(&status);
+    let names_type = is_refusal && body.windows(TYPE.len()).any(|window| window == TYPE);
+    if !is_of_aws && !names_type && headers.get("x-amzn-requestid").is_none() {
         return Some(StoreFault::Origin(kind.map(|kind| kind.chars().take(LONGEST_KIND).collect())));
     }
-    let body = answer.body().bytes().unwrap_or_default().trim_ascii();
     if !(body.starts_with(b"{") && body.ends_with(b"}")) {
         return Some(StoreFault::Body);
     }
-    let names_type = || body.windows(TYPE.len()).any(|window| window == TYPE);
-    ((300..500).contains(&status) && !names_type()).then_some(StoreFault::Error)
+    (is_refusal && !names_type).then_some(StoreFault::Error)
 }
 
 const TYPE: &[u8] = b"\"__type\"";
@@ -144,6 +145,7 @@ mod tests {
             (200, &[AWS][..], "{}", None),
             (200, &[("content-type", "application/json"), ("x-amzn-requestid", "A")], " {} ", None),
             (400, &[AWS], r#"{"__type":"x#ValidationException"}"#, None),
+            (400, &[], r#"{"__type":"x#AccessDeniedException"}"#, None),
             (200, &[html], "<html>", origin(Some("text/html"))),
             (200, &[], "", origin(None)),
             (200, &[("content-type", "application/json")], "{}", origin(Some("application/json"))),

@@ -104,3 +104,25 @@ fn metrics(place: &Place) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+#[test]
+fn a_second_instance_on_the_same_port_is_refused_by_name_and_the_doctor_sees_it() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("[worker]\nthreads = 2");
+    let _first = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("READY=1");
+    let settings = std::fs::read_to_string(place.path().join("gatehouse.toml")).unwrap();
+    // Its own state and metrics, so that nothing but the ports is in its way.
+    let settings = settings.replace("/state\"", "/other\"").replace(":9464", ":9465");
+    std::fs::write(place.path().join("second.toml"), settings).unwrap();
+    let said = place.run_by("second.toml", "run");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let wanted = format!("listen.https: `{}` is listened on already by `gatehouse`", place.https());
+    assert!(said.err.contains(&wanted) && said.err.contains("choose another port"), "{said:?}");
+    let doctor = place.run_by("second.toml", "doctor");
+    let line = doctor.out.lines().find(|line| line.contains(&format!("port {}", place.https()))).unwrap();
+    assert!(line.starts_with("fail") && line.contains("taken by `gatehouse`"), "{line}");
+    let own = place.run("doctor");
+    let line = own.out.lines().find(|line| line.contains(&format!("port {}", place.https()))).unwrap();
+    assert!(line.contains("held by the running instance"), "{line}");
+}

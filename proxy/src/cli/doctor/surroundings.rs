@@ -2,13 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use socket2::{Domain, Socket, Type};
-
 use super::finding::{Finding, Severity};
 use crate::{
     config::{Config, Endpoint},
     control::{ControlClient, error_chain},
     ec2::IdentitySource,
+    run::ports::{self, Holder, Port},
     store::{
         Store, StoreError,
         permissions::{self, Call, Outcome, is_missing_permission},
@@ -29,57 +28,38 @@ pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
     let wanted = listen.https.iter().map(|address| ("listen.https", *address));
     let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
     let wanted = wanted.chain(config.control.metrics.map(|address| ("control.metrics", address)));
-    wanted.map(|(field, address)| judge_port(field, address, &ours, probe(address))).collect()
+    wanted
+        .map(|(field, address)| {
+            judge_port(field, address, &ours, ports::probe(address), ports::holder(address).as_ref())
+        })
+        .collect()
 }
 
-/// An address that may be had.
-enum Port {
-    Free,
-    /// Sockets of this user listen there and share it.
-    Shared,
-}
-
-fn probe(address: SocketAddr) -> io::Result<Port> {
-    let socket = unbound(address)?;
-    socket.set_reuse_address(true)?;
-    // Two sockets with SO_REUSEADDR may be bound to one port; only one may listen.
-    let alone = socket.bind(&address.into()).and_then(|()| socket.listen(1));
-    drop(socket);
-    match alone {
-        Ok(()) => Ok(Port::Free),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let socket = unbound(address)?;
-            socket.set_reuse_port(true)?;
-            // Bound only: as one that listens it would be given connections.
-            socket.bind(&address.into()).map(|()| Port::Shared)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn unbound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
-
-fn judge_port(field: &str, address: SocketAddr, ours: &[SocketAddr], probe: io::Result<Port>) -> Finding {
+fn judge_port(
+    field: &str,
+    address: SocketAddr,
+    ours: &[SocketAddr],
+    probe: io::Result<Port>,
+    holder: Option<&Holder>,
+) -> Finding {
     let what = format!("port {address}");
     if ours.contains(&address) {
         return Finding::ok(what, "held by the running instance");
     }
+    let taken = |what| {
+        let by = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
+        let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
+        Finding::fail(what, format!("taken by {by}"), remedy)
+    };
     match probe {
         Ok(Port::Free) => Finding::ok(what, "free"),
-        Ok(Port::Shared) => {
-            Finding::ok(what, "kept for the next start, or held by another of this user's instances")
+        // Whom this user cannot see is the manager: processes of its own it could see.
+        Ok(Port::Shared) if holder.is_none_or(Holder::is_manager) => {
+            Finding::ok(what, "kept by the service manager for the next start")
         }
+        Ok(Port::Shared) => taken(what),
         Err(error) => match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
-                Finding::fail(what, "taken by another process", remedy)
-            }
+            io::ErrorKind::AddrInUse => taken(what),
             io::ErrorKind::PermissionDenied => Finding::fail(
                 what,
                 "not permitted to this user",
@@ -184,12 +164,15 @@ mod tests {
     use crate::store::{Engine, FaultPlan, Faults};
 
     #[test]
-    fn a_port_is_free_or_ours_or_named_with_who_to_ask() {
+    fn a_port_is_free_or_ours_or_named_with_its_holder() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let judged = |ours: &[SocketAddr]| judge_port("listen.https", address, ours, probe(address));
+        let judged = |ours: &[SocketAddr]| {
+            judge_port("listen.https", address, ours, ports::probe(address), ports::holder(address).as_ref())
+        };
         let other = judged(&[]);
         assert_eq!(other.verdict, Severity::Fail);
+        assert!(other.found.contains(&format!("(process {})", std::process::id())), "{}", other.found);
         assert!(other.remedy.unwrap().contains("change listen.https"));
         assert_eq!(judged(&[address]).found, "held by the running instance");
         drop(taken);
@@ -197,14 +180,18 @@ mod tests {
     }
 
     #[test]
-    fn a_port_kept_over_a_restart_is_nobody_elses() {
-        let kept = unbound("127.0.0.1:0".parse().unwrap()).unwrap();
-        kept.set_reuse_port(true).unwrap();
-        kept.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        kept.listen(1).unwrap();
-        let address = kept.local_addr().unwrap().as_socket().unwrap();
-        let found = judge_port("listen.https", address, &[], probe(address));
-        assert_eq!(found.verdict, Severity::Ok, "{}", found.found);
+    fn a_port_that_would_be_shared_is_the_managers_or_taken() {
+        let holder = |pid, command: &str| Some(Holder { pid, command: command.to_owned() });
+        for (holder, verdict) in [
+            (holder(1, "systemd"), Severity::Ok),
+            (holder(812, "systemd"), Severity::Ok),
+            (None, Severity::Ok),
+            (holder(77, "gatehouse"), Severity::Fail),
+        ] {
+            let address = "127.0.0.1:443".parse().unwrap();
+            let found = judge_port("listen.https", address, &[], Ok(Port::Shared), holder.as_ref());
+            assert_eq!(found.verdict, verdict, "{holder:?}: {}", found.found);
+        }
     }
 
     #[tokio::test]
