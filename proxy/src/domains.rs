@@ -17,6 +17,7 @@ mod outage;
 mod patterns;
 mod pending_lookups;
 mod permission_cache;
+mod refused;
 mod shards;
 mod snapshot;
 

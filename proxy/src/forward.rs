@@ -170,10 +170,15 @@ impl<T: Transport> Forwarder<T> {
 
     /// Asked for each request, so that a withdrawn name is refused on a kept connection, too.
     async fn permission(&self, name: &ServerName, downstream: &Downstream) -> Permission {
-        match self.0.service.domains.known(name) {
+        let domains = &self.0.service.domains;
+        let permission = match domains.known(name) {
             Some(permission) => permission,
-            None => Box::pin(self.0.service.domains.permission(name, downstream.peer.ip())).await,
+            None => Box::pin(domains.permission(name, downstream.peer.ip())).await,
+        };
+        if let Permission::Deny(_) = permission {
+            domains.tell_refused(name, &permission, downstream.peer);
         }
+        permission
     }
 
     async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<Route, RequestRefusal> {

@@ -126,3 +126,41 @@ fn a_second_instance_on_the_same_port_is_refused_by_name_and_the_doctor_sees_it(
     let line = own.out.lines().find(|line| line.contains(&format!("port {}", place.https()))).unwrap();
     assert!(line.contains("held by the running instance"), "{line}");
 }
+
+#[test]
+fn a_name_that_is_refused_is_in_the_log_with_why_and_for_whom() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write(&one_name("http://127.0.0.1:9"));
+    let instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    let said = place.run("domain add gone.example --target http://10.0.0.1");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = place.run("domain remove gone.example");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for _ in 0..5 {
+        for name in ["b.example", "gone.example"] {
+            assert!(!ask_cleartext(&place, name).contains("200"), "{name}");
+        }
+    }
+    eventually("the lines", || (lines(&instance.log(), "a name was refused").len() >= 2).then_some(()));
+    let told = lines(&instance.log(), "a name was refused");
+    let of = |name: &str| {
+        let mut lines = told.iter().filter(|line| line["server_name"] == name);
+        let line = lines.next().unwrap();
+        assert!(lines.next().is_none(), "one line of {name}: {told:?}");
+        assert!(line["client"].as_str().unwrap().starts_with("127."), "{line}");
+        assert_eq!(line["level"], "INFO");
+        line["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(of("b.example"), "no entry in the settings or the domains table");
+    assert_eq!(of("gone.example"), "its entry was removed");
+}
+
+/// The answer to a request for `host` on the cleartext port.
+fn ask_cleartext(place: &Place, host: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(place.http()).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
