@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use crate::{
-    fixture::{Instance, Manager, Place, eventually},
+    fixture::{Instance, Manager, Place, eventually, health},
     lifecycle::Client,
     server::{Answer, Server},
 };
@@ -163,4 +163,68 @@ fn ask_cleartext(place: &Place, host: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+#[test]
+fn a_ring_that_may_be_made_and_not_entered_is_epoll_with_the_reason_or_the_end_of_the_start() {
+    let place = Place::new();
+    place.write("[worker]\nthreads = 1\nio = \"uring\"");
+    let refused = without_ring_entry(place.command("gatehouse.toml", "run")).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("worker.io: `uring` cannot be used here") && said.contains("io_uring_enter"),
+        "{said}"
+    );
+
+    place.write("[worker]\nthreads = 1\nio = \"auto\"");
+    let log = place.path().join("log");
+    let mut command = without_ring_entry(place.command("gatehouse.toml", "run"));
+    let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    let status = eventually("the end of the start", || {
+        health(place.http())
+            .ok()
+            .or_else(|| child.try_wait().unwrap().map(|_| 0))
+            .filter(|status| *status != 503)
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    let told = text();
+    assert_eq!(status, 200, "{told}");
+    assert!(
+        told.contains("io_uring is refused here; workers use epoll cause=Operation not permitted"),
+        "{told}"
+    );
+}
+
+/// `command`, to which the kernel refuses `io_uring_enter` and nothing else, as some seccomp profiles do.
+#[expect(unsafe_code, reason = "a filter is installed between fork and exec")]
+fn without_ring_entry(mut command: std::process::Command) -> std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let install = || {
+        let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+        let number = u32::try_from(libc::SYS_io_uring_enter).unwrap_or(u32::MAX);
+        let refusal = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap_or(1);
+        // seccomp(2): the number of the call is the first word of what a filter looks at.
+        let mut filter = [
+            step(0x20, 0, 0, 0),
+            step(0x15, number, 0, 1),
+            step(0x06, refusal, 0, 0),
+            step(0x06, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+        // SAFETY: it takes numbers alone.
+        if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: the program and its filter live until the call has returned.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(install) };
+    command
 }
