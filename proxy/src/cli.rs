@@ -27,11 +27,11 @@ use clap::Parser;
 
 use crate::{
     config::{self, Config, ConfigError, Loaded},
-    control::error_chain,
     ec2::IdentitySource,
     guard::Guard,
     run, ssm,
     store::{Store, tables},
+    telemetry::error_chain,
 };
 
 use arguments::{Arguments, Command, ConfigCommand, Form, GuardCommand, TablesCommand};
@@ -179,7 +179,15 @@ fn validate(loaded: &Loaded) -> Result<(), CommandError> {
 async fn create_tables(config: &Config) -> Result<(), CommandError> {
     let store =
         Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory).await?;
-    tables::create(&store).await?;
+    eprintln!("gatehouse: asking {} for the tables", config.store.endpoint);
+    let print = |wait: &tables::Wait<'_>| {
+        let (waited, limit) = (wait.waited.as_secs(), wait.limit.as_secs());
+        eprintln!(
+            "gatehouse: table `{}` is {}; waiting until it is active ({waited} s of {limit} s)",
+            wait.table, wait.status
+        );
+    };
+    tables::create_telling(&store, &print).await?;
     let names = store.tables();
     let tables = format!("{}, {}, {}", names.certificates, names.domains, names.state);
     write(&format!("tables are active at {}: {tables}\n", config.store.endpoint))

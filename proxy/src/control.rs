@@ -19,7 +19,6 @@ use std::{net::SocketAddr, sync::Arc};
 use prometheus::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-pub(crate) use api::error_chain;
 pub use client::{ClientError, ControlClient};
 pub use context::{ControlContext, RunFacts};
 pub use reload::{Asked, Reload, ReloadRequests};

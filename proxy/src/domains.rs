@@ -14,8 +14,10 @@ mod last_known;
 mod lookup;
 mod metrics;
 mod name_registry;
+mod outage;
 mod patterns;
 mod permission_cache;
+mod refused;
 mod shards;
 mod snapshot;
 
@@ -35,7 +37,7 @@ use tokio::{
     sync::{Semaphore, broadcast, watch},
 };
 
-pub use ask::{AskError, AskState};
+pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
 pub use change::ChangeError;
 pub use patterns::{Delta, Patterns};
 
@@ -52,6 +54,7 @@ use feed::Feed;
 use last_known::LastKnown;
 use metrics::{DomainMetrics, PermissionResult};
 use name_registry::{Lists, NameRegistry};
+use outage::Outage;
 use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
 use snapshot::{Snapshot, SnapshotMatch};
 
@@ -163,6 +166,8 @@ pub enum ListingProgress {
     Loading,
     /// Every list was read whole.
     Loaded,
+    /// Every list was read whole, and the table has not answered for a while: what memory holds is served, other names are unknown.
+    Degraded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
 }
@@ -202,6 +207,7 @@ struct DomainsInner {
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<ListingProgress>,
+    outage: Mutex<Outage>,
     metrics: DomainMetrics,
 }
 
@@ -243,6 +249,7 @@ impl Domains {
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
+            outage: Mutex::default(),
             metrics,
         });
         let feed = Feed::follow(Arc::clone(&inner), table);
@@ -266,11 +273,15 @@ impl Domains {
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
     pub async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
-        match self.known(name) {
+        let permission = match self.known(name) {
             Some(known) => known,
             // Boxed: seldom needed, and else a part of the future of each connection.
             None => Box::pin(self.look_up(name, caller)).await,
+        };
+        if let (Permission::Deny(_), Caller::Client(client)) = (&permission, caller) {
+            self.tell_refused(name, &permission, client);
         }
+        permission
     }
 
     async fn look_up(&self, name: &ServerName, caller: Caller) -> Permission {
@@ -394,13 +405,23 @@ impl Domains {
 }
 
 impl ListingProgress {
-    /// A first reading failed; later failures take nothing away.
+    /// A first reading failed; later failures take nothing away that was read.
     fn fail(&mut self) -> bool {
         let loading = *self == Self::Loading;
         if loading {
             *self = Self::SourceDown;
         }
         loading
+    }
+
+    /// Once the lists were read, whether an outage of the table lasts decides.
+    fn follow(&mut self, lasts: bool) -> bool {
+        let next = match *self {
+            Self::Loaded | Self::Degraded if lasts => Self::Degraded,
+            Self::Loaded | Self::Degraded => Self::Loaded,
+            Self::Loading | Self::SourceDown => *self,
+        };
+        std::mem::replace(self, next) != next
     }
 }
 

@@ -153,6 +153,7 @@ const END_TO_END: &[&str] = &[
     "slow_clients",
     "standalone",
     "tenants",
+    "trouble",
     "administration",
     "answers",
     "lifecycle",

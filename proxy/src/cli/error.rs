@@ -109,7 +109,7 @@ impl CommandError {
 
     /// Writes the error, one line each, to stderr.
     pub(super) fn report(&self) {
-        for line in crate::control::error_chain(self).lines() {
+        for line in crate::telemetry::error_chain(self).lines() {
             eprintln!("gatehouse: {line}");
         }
     }

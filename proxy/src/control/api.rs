@@ -1,6 +1,6 @@
 //! Requests over the control socket answered.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode, body::Incoming};
@@ -20,6 +20,7 @@ use crate::{
     },
     name::Pattern,
     store::StoreError,
+    telemetry::error_chain,
 };
 
 /// Answers one request.
@@ -101,10 +102,13 @@ impl From<StoreError> for WireProblem {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::Conflict => StatusCode::CONFLICT,
-            StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Denied(_) | StoreError::NoTable(_) | StoreError::Refused(_) => {
-                StatusCode::BAD_GATEWAY
+            StoreError::Unavailable(_) | StoreError::NoCredentials | StoreError::DiskFull(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
+            StoreError::Foreign(_)
+            | StoreError::Denied(_)
+            | StoreError::NoTable(_)
+            | StoreError::Refused(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
         problem(status, error_chain(&error))
@@ -138,12 +142,6 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::PublicSuffix { .. }
         | Refusal::Underscore(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
-}
-
-/// An error with its causes.
-pub(crate) fn error_chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 const LONGEST_BODY: usize = 16 * 1024;

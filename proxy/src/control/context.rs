@@ -28,7 +28,7 @@ use crate::{
     phase::PhaseWatch,
     store::{Store, certificate_table::IssuerKey},
     target::Target,
-    telemetry::metrics::Label,
+    telemetry::{admit_line, metrics::Label},
     transport::Backend,
     worker::Connections,
 };
@@ -181,7 +181,9 @@ impl ControlContext {
             (GuardHandle::Off, _) => ChangeReach::Snapshot,
             (GuardHandle::On(_), Ok(())) => ChangeReach::Guard,
             (GuardHandle::On(_), Err(late)) => {
-                tracing::warn!(error = %late, "a change of the domains has not reached the guard in time");
+                if let Some(left_out) = admit_line("guard_late", "") {
+                    tracing::warn!(error = %late, left_out, "a change of the domains has not reached the guard in time");
+                }
                 ChangeReach::GuardLate
             }
         }

@@ -12,6 +12,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
+use crate::telemetry::admit_line;
+
 /// What an answer carries.
 pub(super) type ControlResponse = Response<Full<Bytes>>;
 
@@ -70,7 +72,9 @@ where
         match door.accept().await {
             Ok((io, caller)) => drop(tokio::spawn(converse(io, caller, answer.clone(), place))),
             Err(error) => {
-                tracing::warn!(%error, "control connection could not be accepted");
+                if let Some(left_out) = admit_line("control_accept_failed", &error.kind().to_string()) {
+                    tracing::warn!(%error, left_out, "control connection could not be accepted");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -68,6 +68,8 @@ pub enum PhaseWord {
     Starting,
     /// Serving.
     Serving,
+    /// Serving the names it knows, and unable to look others up.
+    Degraded,
     /// Unable to serve names it does not know.
     Unable,
     /// Short of memory.
@@ -237,6 +239,7 @@ impl From<Phase> for PhaseWord {
         match phase {
             Phase::Starting => Self::Starting,
             Phase::Serving => Self::Serving,
+            Phase::Degraded => Self::Degraded,
             Phase::Unable => Self::Unable,
             Phase::Overloaded => Self::Overloaded,
             Phase::Leaving => Self::Leaving,

@@ -21,6 +21,7 @@ use crate::{
         domain_table::{self, DomainRecord, SHARDS, Shard},
         instant::Micros,
     },
+    telemetry::admit_line,
 };
 
 /// The task that follows the feed; it ends with its last owner.
@@ -113,6 +114,7 @@ impl FeedFollower {
                 _ = ticks.tick() => self.turn(ReadingStart { at: Instant::now(), clock: Micros::of(SystemTime::now()) }).await,
             };
             self.heed(outcome);
+            self.follow_outage().await;
             let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
             self.inner.metrics.lag_seconds.set(lag);
         }
@@ -163,17 +165,34 @@ impl FeedFollower {
         Ok(())
     }
 
-    /// Says once that the table is out of reach, and once that it is back.
+    /// Looks whether look-ups that failed work again, and says how the table fares.
+    async fn follow_outage(&self) {
+        if let (Some(store), Ok(nobody)) = (&self.table, Pattern::parse(NOBODY))
+            && self.inner.with_outage(|outage| outage.lookups_alone_fail())
+        {
+            let found = domain_table::find(store, &[nobody]).await;
+            self.inner.with_outage(|outage| outage.looked_up(found.is_err(), Instant::now()));
+        }
+        let lasts = self.inner.with_outage(|outage| outage.lasts(Instant::now()));
+        self.inner.metrics.readable.set(i64::from(!lasts));
+        self.inner.progress.send_if_modified(|progress| progress.follow(lasts));
+    }
+
+    /// Says at once and then each minute that the table is out of reach, and once that it is back.
     fn heed(&mut self, outcome: Option<Result<(), StoreError>>) {
         let Some(outcome) = outcome else { return };
         let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());
+        self.inner.with_outage(|outage| outage.feed_read(outcome.is_err(), Instant::now()));
         match outcome {
             Err(error) => {
                 self.inner.metrics.readings.bump(FeedReading::Failed);
                 self.inner.progress.send_if_modified(ListingProgress::fail);
-                if !was_down {
+                if let Some(left_out) = admit_line("domains_table_unread", "") {
                     let error: &dyn std::error::Error = &error;
-                    warn!(error, "the domains table cannot be read; names that are known go on being served");
+                    warn!(
+                        error,
+                        left_out, "the domains table cannot be read; names that are known go on being served"
+                    );
                 }
             }
             Ok(()) if was_down => info!("the domains table can be read again"),
@@ -237,6 +256,9 @@ fn pattern_of(fault: &StoreError) -> Option<Pattern> {
     match fault {
         StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
         StoreError::Unavailable(_)
+        | StoreError::Foreign(_)
+        | StoreError::NoCredentials
+        | StoreError::DiskFull(_)
         | StoreError::Conflict
         | StoreError::Denied(_)
         | StoreError::NoTable(_)
@@ -266,6 +288,8 @@ async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<ShardC
     Ok(contents)
 }
 
+/// A name that nobody has (RFC 6761 §6.4).
+const NOBODY: &str = "gatehouse-reach.invalid";
 const FULL_PERIOD: Duration = Duration::from_hours(1);
 const FULL_RETRY: Duration = Duration::from_mins(1);
 /// Beyond so many, somebody fills the table with something else.

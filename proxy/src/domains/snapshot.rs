@@ -30,6 +30,15 @@ pub(super) enum SnapshotMatch {
     Nothing,
 }
 
+/// By what kind of entry a name is withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Withdrawal {
+    /// Suspended, or pending.
+    Suspended,
+    /// A tombstone.
+    Removed,
+}
+
 /// Whether an entry that was told changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -96,6 +105,17 @@ impl Snapshot {
             }
         }
         if removed { SnapshotMatch::Withdrawn } else { SnapshotMatch::Nothing }
+    }
+
+    /// Which entry withdraws `name`, where one does.
+    pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
+        let wildcard = name.parent().and_then(|parent| self.wildcard.get(parent));
+        let of = |entry: &SnapshotEntry| match entry.standing {
+            EntryStanding::Served => None,
+            EntryStanding::Suspended => Some(Withdrawal::Suspended),
+            EntryStanding::Removed => Some(Withdrawal::Removed),
+        };
+        [self.exact.get(name), wildcard].into_iter().flatten().find_map(of)
     }
 
     /// Takes over `record` if it says something new: a later change, or the same one with other contents, as a hand leaves it

@@ -362,6 +362,36 @@ async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
 }
 
 #[tokio::test]
+async fn an_outage_that_lasts_degrades_and_the_first_answer_mends() {
+    let fleet = Fleet::new().await;
+    add(&fleet.sound, &pattern("known.example"), None).await;
+    // The feed goes on being read: only what memory does not hold fails.
+    let instance = fleet.loaded(&ample()).await;
+    let becomes = async |wanted: ListingProgress| {
+        let mut progress = instance.domains.progress();
+        let reached = progress.wait_for(|progress| *progress == wanted);
+        assert!(tokio::time::timeout(3 * LIMIT, reached).await.is_ok(), "{wanted:?}");
+    };
+    for (cold, forbidden) in
+        [("one.example", &["BatchGetItem"][..]), ("two.example", &["BatchGetItem", "Query"])]
+    {
+        instance.faults.forbid(forbidden);
+        assert_eq!(instance.says(cold).await, "SourceDown");
+        assert_eq!(
+            *instance.domains.progress().borrow(),
+            ListingProgress::Loaded,
+            "not for a moment's failure"
+        );
+        becomes(ListingProgress::Degraded).await;
+        assert_eq!(instance.metric("gatehouse_domains_readable"), 0);
+        assert_eq!(instance.says("known.example").await, "known.example of Table");
+        instance.faults.forbid(&[]);
+        becomes(ListingProgress::Loaded).await;
+    }
+    assert_eq!(instance.metric("gatehouse_domains_readable"), 1);
+}
+
+#[tokio::test]
 async fn each_denial_is_told_to_the_guard_and_an_entry_lifts_it_at_once() {
     let fleet = Fleet::new().await;
     let instance = fleet.loaded(&without_feed()).await;

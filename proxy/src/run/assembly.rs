@@ -31,7 +31,7 @@ use crate::{
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
-    telemetry::Telemetry,
+    telemetry::{self, Telemetry},
     tls::ServerConfigs,
     transport::Backend,
     worker::{self, Connections, Excess, HeldBytes, Shared},
@@ -109,6 +109,7 @@ impl Assembly<'_> {
             shared.excess.clone(),
             short,
         ));
+        self.control.spawn(telemetry::tell_left_out());
         let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
         self.control.spawn(ec2::follow(source, *config.instance.lifecycle_poll, target_states));
         self.control.spawn(follow(known.domains.clone(), shortage, target_state, phase.clone()));

@@ -23,7 +23,7 @@ use gatehouse::{
 };
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
-    maps::{DenialEntry, GuardSettings, Mode, NameEntry, NameKey},
+    maps::{ABI, DenialEntry, GuardSettings, Mode, NameEntry, NameKey},
     name_hash,
 };
 use testbed::{
@@ -91,12 +91,12 @@ impl Instance {
     }
 
     fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(&self, name: &str) -> T {
-        let data = MapData::from_pin(self.pin("maps-v1").join(name)).unwrap();
+        let data = MapData::from_pin(self.pin(&format!("maps-v{ABI}")).join(name)).unwrap();
         Map::from_map_data(data).and_then(T::try_from).unwrap()
     }
 
     fn map_id(&self, name: &str) -> u32 {
-        MapInfo::from_pin(self.pin("maps-v1").join(name)).unwrap().id()
+        MapInfo::from_pin(self.pin(&format!("maps-v{ABI}")).join(name)).unwrap().id()
     }
 
     fn key(&self) -> NameKey {

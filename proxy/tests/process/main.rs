@@ -16,3 +16,4 @@ mod lifecycle;
 mod manager;
 mod parameter;
 mod reload;
+mod trouble;
