@@ -11,6 +11,7 @@ mod budget;
 pub mod change;
 mod feed;
 mod last_known;
+mod last_use;
 mod lookup;
 mod metrics;
 mod name_registry;
@@ -39,6 +40,7 @@ use tokio::{
 
 pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
 pub use change::ChangeError;
+pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
 
 use crate::{
@@ -202,6 +204,7 @@ struct DomainsInner {
     registry: NameRegistry,
     answers: PermissionCache,
     last_known: LastKnown,
+    last_use: LastUse,
     lookups: Arc<SingleFlight<ServerName, Permission>>,
     revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
@@ -237,6 +240,7 @@ impl Domains {
                 deny: *config.deny_ttl,
             }),
             last_known: LastKnown::new(),
+            last_use: LastUse::begin(Instant::now()),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
             relisted: AtomicBool::new(false),
             config: config.clone(),
@@ -273,6 +277,9 @@ impl Domains {
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
     pub async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
+        if let Caller::Client(_) = caller {
+            self.inner.last_use.mark(Instant::now());
+        }
         let permission = match self.known(name) {
             Some(known) => known,
             // Boxed: seldom needed, and else a part of the future of each connection.
@@ -322,6 +329,12 @@ impl Domains {
     #[must_use]
     pub fn has_lookup_left(&self, caller: Caller) -> bool {
         self.inner.has_lookup_left(caller, Instant::now())
+    }
+
+    /// When somebody last wanted a name here; whoever sees another sign of it marks it.
+    #[must_use]
+    pub fn last_use(&self) -> LastUse {
+        self.inner.last_use.clone()
     }
 
     /// How the ask endpoint fares.

@@ -77,8 +77,10 @@ section! {
         ask: Option<String> = None => "\"http://127.0.0.1:9000/check\"",
         /// How long the ask endpoint may take; after that the answer is unknown.
         ask_timeout: Span = Span::secs(2),
-        /// How often the table's feed of changes is read.
+        /// How often the table's feed of changes is read while clients come; four calls each time.
         poll: Span = Span::secs(1),
+        /// How often it is read by an instance to which no client has come for a minute. The first that comes brings `poll` back, in the guard, too.
+        idle_poll: Span = Span::secs(30),
         /// How long an answer of the ask endpoint, or a name found in the table only, is believed.
         allow_ttl: Span = Span::secs(60),
         /// How much longer such a name is served by that answer while its source is asked again in the background.

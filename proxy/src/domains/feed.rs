@@ -115,8 +115,10 @@ impl FeedFollower {
             };
             self.heed(outcome);
             self.follow_outage().await;
-            let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
-            self.inner.metrics.lag_seconds.set(lag);
+            if self.table.is_some() {
+                let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
+                self.inner.metrics.lag_seconds.set(lag);
+            }
         }
     }
 
@@ -129,7 +131,9 @@ impl FeedFollower {
         }
         // Until the first full reading nothing says where changes begin.
         self.course.full_at?;
-        Some(self.read_changes(&store, now).await)
+        let since_read = now.at.saturating_duration_since(self.read_at);
+        let is_due = is_due(self.inner.last_use.since(now.at), since_read, *self.inner.config.idle_poll);
+        if is_due { Some(self.read_changes(&store, now).await) } else { None }
     }
 
     /// The table's entries of names that left the configuration's list are known to the table only.
@@ -210,6 +214,12 @@ impl FeedFollower {
             }
         }
     }
+}
+
+/// Whether changes are to be read: at each turn while the instance is in use, seldom when nobody comes to it. The first who comes
+/// is a sign, and what changed meanwhile is there with the next turn.
+fn is_due(since_use: Duration, since_read: Duration, idle_poll: Duration) -> bool {
+    since_use < IN_USE || since_read >= idle_poll
 }
 
 /// Reads the feed from its beginning and takes it over; on a thread of its own, since a million entries are compared.
@@ -293,6 +303,8 @@ const NOBODY: &str = "gatehouse-reach.invalid";
 const FULL_PERIOD: Duration = Duration::from_hours(1);
 const FULL_RETRY: Duration = Duration::from_mins(1);
 /// Beyond so many, somebody fills the table with something else.
+/// How long after its last use an instance counts as used.
+const IN_USE: Duration = Duration::from_mins(1);
 const MAX_REPORTED: usize = 1000;
 const OVERLAP: Duration = Duration::from_secs(15);
 /// Clocks of the fleet differ by less: AWS refuses requests dated five minutes off ("Signature Version 4 signing process").
@@ -337,6 +349,22 @@ mod tests {
         ] {
             course.advance([at(latest); SHARDS.len()], at(now));
             assert_eq!(course.from(), [at(from); SHARDS.len()], "{what}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_used_reads_seldom_and_the_first_client_ends_that() {
+        let seconds = Duration::from_secs;
+        for (since_use, since_read, due) in [
+            (0, 1, true),
+            (59, 1, true),
+            (60, 1, false),
+            (3_600, 29, false),
+            (3_600, 30, true),
+            (0, 30, true),
+        ] {
+            let found = is_due(seconds(since_use), seconds(since_read), seconds(30));
+            assert_eq!(found, due, "used {since_use} s ago, read {since_read} s ago");
         }
     }
 }

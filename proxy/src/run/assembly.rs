@@ -168,6 +168,7 @@ impl Assembly<'_> {
         let around = GuardContext {
             names: domains.names(),
             denials: domains.denials(),
+            last_use: domains.last_use(),
             heartbeat: Arc::clone(heartbeat),
             registry: &self.telemetry.registry,
             control: self.control,

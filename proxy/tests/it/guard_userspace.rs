@@ -15,7 +15,7 @@ use anyhow::ensure;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use gatehouse::{
     config,
-    domains::{Denied, NameSet},
+    domains::{Denied, LastUse, NameSet},
     guard::{
         Guard, GuardContext, GuardError, GuardHandle, GuardReport, GuardStatus, Heartbeat, MapsOrigin, Ports,
     },
@@ -67,6 +67,7 @@ impl Instance {
         let around = GuardContext {
             names: self.names.subscribe(),
             denials: self.denials.subscribe(),
+            last_use: LastUse::begin(self.epoch),
             heartbeat: Arc::clone(&self.heartbeat),
             registry: &registry,
             control: self.runtime.handle(),
