@@ -1,15 +1,16 @@
-//! From a server name to a key pair rustls can present: cache, single flight, issuance, renewal, challenges.
-//! Not here: whether a name may be served (`domains`), how items are kept (`store`).
-//! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
-//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's call is its own; waiters are
-//! bounded (`waiters_are_bounded_per_key_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
-//! certificate is presented a minute after it left the table (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no
-//! state of the table leads to a second order within the back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
+//! From a server name to a certificate and key that rustls can present: cache, single flight, issuance, renewal, challenges.
+//! Not here: whether a name may be served (`domains`), how items are stored (`store`).
+//! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and only once among all instances
+//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never waits for a renewal, since a handshake has its own call; waiters
+//! are bounded (`waiters_are_bounded_per_key_and_in_total`); an order goes on when its handshake ends
+//! (`the_order_outlives_the_handshake`); no certificate is presented for more than a minute after it left the table
+//! (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no state of the table leads to a second order within the
+//! back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
 //!
 //! ```text
 //! obtain -> wait for the name's call -> [ Goal::next -> one step -> what was seen ]* -> slot
 //! ```
-//! The call is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`, `failure`).
+//! The call is a task of the control runtime (`issue`); its decisions are pure (`step`, `choice`, `failure`).
 
 mod acme;
 mod cache;

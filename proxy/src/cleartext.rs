@@ -1,5 +1,5 @@
-//! The cleartext port: health for load balancers, answers to http-01 validations, and the way to HTTPS.
-//! Not here: connections and their limits (`worker`); what an answer of our own looks like (`forward`).
+//! The cleartext port: health for load balancers, answers to http-01 validations, redirects to HTTPS.
+//! Not here: connections and their limits (`worker`); the form of our own responses (`forward`).
 //! Invariant: nothing is forwarded (`only_health_and_validations_are_not_redirected`).
 
 mod plan;

@@ -1,9 +1,10 @@
-//! May this name be served, and where does it go: static list, domains table, ask endpoint, in this order.
-//! Not here: certificates; how items are kept (`store`).
-//! Invariants: what is answered from memory never waits (`known` is synchronous); names that must be looked up draw on one budget
-//! per process and per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness never depends on the feed: a missed name is
-//! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
-//! (`a_table_that_is_down_denies_nothing`); its names keep their last entries (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
+//! Whether a name may be served, and where its requests go: static list, domains table, ask endpoint, in this order.
+//! Not here: certificates; how items are stored (`store`).
+//! Invariants: an answer from memory never waits (`known` is synchronous); look-ups of other names draw on one budget per process and one
+//! per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness does not depend on the feed: a missed name is found by its
+//! first ClientHello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
+//! (`a_table_that_is_down_denies_nothing`), and its names keep their last entries
+//! (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
 mod ask;
 mod budget;

@@ -1,7 +1,7 @@
-//! The EC2 instance this process runs on: who it is, in which region, and whether its Auto Scaling group wants it gone.
-//! Not here: what follows from that wish (`run`); calls to other services.
-//! Invariants: off EC2 nobody is asked (`only_a_machine_of_ec2_is_asked`); every answer is bounded in size and time, and none is
-//! awaited by a worker; an endpoint that falls silent changes nothing (`silence_changes_nothing_and_is_told_once`).
+//! The EC2 instance this process runs on: its id, its region, and whether its Auto Scaling group is terminating it.
+//! Not here: what follows from that (`run`); calls to other services.
+//! Invariants: outside EC2 nothing is asked (`only_a_machine_of_ec2_is_asked`); every answer is bounded in size and time, and no worker
+//! waits for one; a metadata service that stops answering changes nothing (`silence_changes_nothing_and_is_told_once`).
 
 mod lifecycle;
 mod metadata;

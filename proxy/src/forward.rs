@@ -1,8 +1,8 @@
 //! From a request to its upstream and back: admission, rewriting, upstream connections, streaming, error pages.
 //! Not here: connections and their limits (`worker`), which names are served (`domains`), the cleartext port (`cleartext`).
-//! Invariants: nothing is looked at before admission (`every_offence_has_its_own_name`); an upstream can believe what it is
-//! told of a client (`the_clients_own_claims_never_reach_the_upstream`); each request is counted and logged once, when it
-//! ends (`every_request_is_counted_once`), save that health checks are only counted
+//! Invariants: admission comes before everything else (`every_offence_has_its_own_name`); what an upstream is told about a client is
+//! true (`the_clients_own_claims_never_reach_the_upstream`); each request is counted and logged once, when it ends
+//! (`every_request_is_counted_once`), except that health checks are only counted
 //! (`health_is_not_logged_and_an_error_can_be_found_in_the_log`).
 
 mod admit;

@@ -1,4 +1,4 @@
-//! Counts by key in memory that does not grow, shared by all threads without a lock; and which key a client is counted under.
+//! Counts per key in memory that does not grow, shared by all threads without a lock; and the key by which a client is counted.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},

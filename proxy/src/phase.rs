@@ -1,5 +1,5 @@
-//! Where this instance stands between start and end: one value that `/health`, every worker and every forwarder follow.
-//! Not here: what moves it (`run`).
+//! The state of this instance between start and end: one value for `/health`, every worker and every forwarder.
+//! Not here: what changes it (`run`).
 
 use tokio::sync::watch;
 

@@ -1,8 +1,8 @@
 //! A running instance: what is started in which order, and how it ends.
-//! Not here: what the parts do. This room only puts them together.
-//! Invariants: what is wrong with settings or the machine ends the start with one error, before a socket listens
-//! (`proxy/tests/cli.rs`), which the service manager is told (`a_start_that_fails_tells_the_manager_what_to_do`); health turns 503
-//! before anything else of the end (`nothing_but_the_end_follows_draining`); a restart under a service manager loses no connection
+//! Not here: what the parts do. This module only assembles them.
+//! Invariants: wrong settings, or a machine that does not suit them, end the start with one error before a socket listens
+//! (`proxy/tests/cli.rs`), and the service manager gets it (`a_start_that_fails_tells_the_manager_what_to_do`); at the end, health turns
+//! 503 first (`nothing_but_the_end_follows_draining`); a restart under a service manager loses no connection
 //! (`a_restart_with_kept_sockets_loses_no_connection`).
 
 mod assembly;

@@ -1,4 +1,4 @@
-//! Where a domain's requests go: an origin (RFC 6454), parsed once.
+//! A domain's target: an origin (RFC 6454), parsed once.
 //! Not here: which target a domain has (`domains`), connecting to it (`forward`).
 
 use std::{fmt, net::IpAddr, str::FromStr};

@@ -1,7 +1,7 @@
-//! What Gatehouse says about itself: metrics, the access log, tracing.
-//! Not here: what is counted (each room declares its own metrics), serving them (`control`).
-//! Invariants: whoever writes a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); what a
-//! stranger wrote cannot end a line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
+//! What Gatehouse reports about itself: metrics, the access log, tracing.
+//! Not here: what is counted (each module declares its metrics), serving them (`control`).
+//! Invariants: whoever writes a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); untrusted text cannot end a
+//! line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
 
 pub mod access_log;
 mod lines;

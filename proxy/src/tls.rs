@@ -1,9 +1,8 @@
-//! From a byte stream to a TLS stream: the ClientHello first, then a configuration chosen by the caller, then the bridge
-//! between hyper and rustls in memory.
+//! From a byte stream to a TLS stream: the ClientHello first, then a configuration chosen by the caller, then the bridge between hyper
+//! and rustls in memory.
 //! Not here: which names are served (`domains`), where certificates come from (`certificates`).
-//! Invariants: only ciphertext touches the transport; a session of one name never resumes under another
-//! (`a_session_does_not_resume_under_another_name`); whatever a stranger sends ends in a [`HandshakeEnd`]
-//! (`garbage_never_panics`).
+//! Invariants: only ciphertext reaches the transport; a session of one name never resumes under another
+//! (`a_session_does_not_resume_under_another_name`); whatever a client sends ends in a [`HandshakeEnd`] (`garbage_never_panics`).
 
 mod bridge;
 mod hello;

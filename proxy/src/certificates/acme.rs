@@ -1,7 +1,7 @@
-//! An ACME certificate authority (RFC 8555): its account, its orders, over an HTTP client of our own.
-//! Not here: when an order is placed, and by whom.
-//! Invariants: a challenge is in the table before the CA is told of it, and is taken away however the order ends; the fleet has one
-//! account (`the_first_account_key_is_the_fleets`).
+//! An ACME certificate authority (RFC 8555): account and orders, over our own HTTP client.
+//! Not here: when an order is placed, and by which instance.
+//! Invariants: a challenge is in the table before the CA is asked to validate it, and is removed however the order ends; the fleet has
+//! one account (`the_first_account_key_is_the_fleets`).
 
 mod account;
 mod fault;

@@ -1,4 +1,4 @@
-//! The certificates of this process, by what they cover.
+//! The certificates in this process's memory, by the names they cover.
 
 use std::{
     sync::{Arc, atomic::Ordering},

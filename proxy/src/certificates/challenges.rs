@@ -1,4 +1,4 @@
-//! Answers to a CA's validations, whichever instance it reaches.
+//! Answers to a CA's validations, on whichever instance they arrive.
 
 use std::{
     collections::HashMap,

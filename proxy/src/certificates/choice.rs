@@ -1,4 +1,4 @@
-//! Which of the certificates in the table is the one to present.
+//! Which of the certificates in the table is presented.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! What a failed order means for the next: whether the name, the issuer or neither is at fault, and until when nothing is ordered.
+//! What a failed order means for the next one: whether the name, the issuer or neither is at fault, and until when nothing is ordered.
 
 use std::time::{Duration, SystemTime};
 

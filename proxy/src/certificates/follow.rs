@@ -1,5 +1,5 @@
-//! Following the table: a certificate that is replaced or deleted there before its time is presented no longer than a minute. What
-//! is presented is looked for in the background, a hundred chains in a call; what nobody asks for costs nothing until somebody does.
+//! Following the table: a certificate that is replaced or deleted there before it expires is presented for a minute at most. Presented
+//! certificates are read again in the background, a hundred chains per call; those nobody asks for cost nothing until somebody does.
 
 use std::{
     sync::Arc,

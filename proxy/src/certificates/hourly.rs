@@ -1,4 +1,4 @@
-//! Warnings that are worth a line an hour, and not one for each hello.
+//! Warnings that are logged once an hour instead of for each ClientHello.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! The internal issuer: a root of our own, for names no CA is asked about.
+//! The internal issuer: a root of our own, for trials without a CA.
 
 use std::{
     fs,

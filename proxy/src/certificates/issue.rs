@@ -1,4 +1,4 @@
-//! The shell around [`Goal::next`]: takes its steps, and tells it what was seen.
+//! The shell around [`Goal::next`]: takes its steps, and reports what was seen.
 
 mod budgets;
 mod order;

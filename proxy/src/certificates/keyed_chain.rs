@@ -1,4 +1,4 @@
-//! A chain and its key, read from what the table holds or a CA sent, and found to fit together.
+//! A chain and its key, read from the table or from a CA, and checked to match.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! What operators see of certificates.
+//! Certificates as operators see them.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What is counted of certificates.
+//! Metrics of certificates.
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 

@@ -1,5 +1,5 @@
-//! Renewal: what the index `due` shows, by whoever gets the lease, never in the way of serving; and noticing what other instances
-//! renewed, and what may be served no longer.
+//! Renewal: certificates that the index `due` shows, by the instance that gets the lease, never in the way of serving. Also notices
+//! what other instances have renewed, and what must no longer be served.
 
 use std::{
     collections::HashSet,

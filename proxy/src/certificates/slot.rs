@@ -1,4 +1,4 @@
-//! What is presented for a name, shared by all who present it.
+//! The certificate that is presented for a name, shared by all connections that present it.
 
 use std::{
     sync::{

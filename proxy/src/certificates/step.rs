@@ -1,8 +1,8 @@
 //! What to do next for a name's certificate: computed from what was seen, without waiting for anything.
 //!
-//! An order is placed only when the table was read under the name's lease and held nothing better, permission was given again,
-//! no back-off lasts, and the issuer's budget granted it. Whatever is not known yet is the next step. What a step needs lies in
-//! the state that asks for it, so that none can be taken without it (`whatever_happens_a_flight_ends_and_orders_once_an_issuer`).
+//! An order is placed only when the table was read under the name's lease and held nothing better, permission was given again, no
+//! back-off is running, and the issuer's budget granted it. Whatever is unknown is the next step. Each state holds what its step needs,
+//! so that no step can be taken without it (`whatever_happens_a_flight_ends_and_orders_once_an_issuer`).
 
 use std::{sync::Arc, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! What a request on the cleartext port is for: health, a validation, or the way to HTTPS.
+//! What a request on the cleartext port gets: health, a validation's answer, or a redirect to HTTPS.
 
 use http::{HeaderValue, request::Parts, uri::Scheme};
 

@@ -1,4 +1,4 @@
-//! What differs between two sets of settings, and a third made of both.
+//! The differences between two sets of settings, and a third made of both.
 
 use toml::{Table, Value};
 

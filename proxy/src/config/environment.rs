@@ -1,4 +1,4 @@
-//! Variables of the environment: every setting as `GATEHOUSE_<SECTION>_<KEY>`, and five of an older deployment.
+//! Environment variables: every setting as `GATEHOUSE_<SECTION>_<KEY>`, and five of an older deployment.
 
 use std::ffi::OsString;
 

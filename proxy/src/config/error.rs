@@ -1,4 +1,4 @@
-//! What can be wrong with settings: where, which, what, and what to write instead.
+//! Errors in settings: where, which, what is wrong, and what to write instead.
 
 use std::{error::Error, fmt, io, path::PathBuf};
 

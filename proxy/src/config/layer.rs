@@ -1,4 +1,4 @@
-//! One file or variable: parsed, compared with the declaration, and laid over those before it.
+//! One file or variable: parsed, checked against the declaration, and merged over those before it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The parameter whose value is a layer of settings, and what is known when it is to be read.
+//! The parameter whose value is a layer of settings, and what is known when it is read.
 
 use std::error::Error;
 

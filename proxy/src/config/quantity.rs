@@ -1,4 +1,4 @@
-//! Durations and sizes with their unit written out: `10s`, `32KiB`.
+//! Durations and sizes with their unit: `10s`, `32KiB`.
 
 use std::{fmt, ops::Deref, str::FromStr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! From files, perhaps a parameter, and environment to one [`Config`]. Who reads the parameter is the caller's matter.
+//! From files, an optional parameter and the environment to one [`Config`]. The caller says how the parameter is read.
 
 use std::{
     ffi::OsString,

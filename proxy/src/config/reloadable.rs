@@ -1,4 +1,4 @@
-//! Settings that may change while they are in use.
+//! Settings that can change while the process runs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Settings that are each well formed and yet cannot be meant: contradictions, collisions, limits of zero.
+//! Settings that are each well formed but wrong together: contradictions, collisions, limits of zero.
 
 use std::{
     collections::HashSet,

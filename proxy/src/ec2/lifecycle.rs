@@ -1,4 +1,4 @@
-//! What the instance's Auto Scaling group wants of it: asked again and again, and believed until something else is heard.
+//! The lifecycle state that the Auto Scaling group targets for this instance: polled, and used until a different one is read.
 //!
 //! "Retrieve the target lifecycle state through instance metadata" of the Auto Scaling user guide: the state an instance is in
 //! transition to, `InService` while it serves, absent outside a group.

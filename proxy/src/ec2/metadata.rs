@@ -1,4 +1,4 @@
-//! Questions to the instance's metadata service, by `IMDSv2` alone: the SDK's client fetches its token first and knows no other way.
+//! Calls to the metadata service, by `IMDSv2` only: the SDK's client fetches a token first and knows no other way.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whether there is an endpoint to ask, decided without asking one.
+//! Whether there is a metadata service to ask, decided without a call.
 
 use std::{fs::File, io::Read};
 

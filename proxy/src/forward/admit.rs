@@ -1,4 +1,4 @@
-//! What must be true of a request's head before anything else looks at it.
+//! Admission: the rules that a request's header section must meet before anything else looks at it.
 
 use http::{
     HeaderName, Method, Version, header, header::HeaderMap, request::Parts, status::StatusCode, uri::Scheme,

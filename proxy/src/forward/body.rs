@@ -1,6 +1,6 @@
-//! Bodies on their way through: one frame at a time, each side at the pace of the other.
-//! Invariants: an answer that breaks off upstream breaks off downstream (`a_truncated_answer_is_not_made_whole`); a client
-//! that is gone takes its upstream connection with it (`a_client_that_leaves_ends_the_request_upstream`).
+//! Bodies in transit: one frame at a time, so that neither side is read faster than the other takes.
+//! Invariants: a response that breaks off upstream breaks off downstream (`a_truncated_answer_is_not_made_whole`); when a client goes
+//! away, its upstream connection is closed (`a_client_that_leaves_ends_the_request_upstream`).
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! Requests that have come through this fleet before: `CDN-Loop` (RFC 8586), read from the client's side and written towards upstreams.
+//! Loop detection by `CDN-Loop` (RFC 8586): read from requests, and written towards upstreams.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,4 +1,4 @@
-//! What requests are counted under.
+//! Metrics of requests.
 
 use prometheus::{Histogram, Registry};
 

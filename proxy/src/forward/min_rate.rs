@@ -1,4 +1,4 @@
-//! Whether a body still comes, or is taken, fast enough.
+//! Whether a body is sent or read at the minimum rate.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! Answers of our own, in the place of the site's.
+//! Responses of our own, in place of the upstream's.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};

@@ -1,4 +1,4 @@
-//! What a person sees when there is no answer from the site itself: one page, nothing to load.
+//! The error page: one document that loads nothing else.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Why a request gets an answer of our own instead of its site's.
+//! Why a request gets a response of our own instead of the upstream's.
 
 use std::time::Duration;
 

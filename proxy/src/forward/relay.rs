@@ -1,4 +1,4 @@
-//! The way of an admitted request: rewritten, sent to its upstream, its answer streamed back.
+//! Relays an admitted request: rewritten, sent to its upstream, and the response streamed back.
 
 use std::{rc::Rc, sync::Arc};
 

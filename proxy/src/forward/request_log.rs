@@ -1,4 +1,4 @@
-//! What is remembered of a request, and written when it ends, however it ends.
+//! The record of a request, written when it ends, however it ends.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! What a message looks like on the other side of the proxy.
+//! Messages as the other side of the proxy sees them.
 
 use std::net::IpAddr;
 

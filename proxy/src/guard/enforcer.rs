@@ -1,4 +1,4 @@
-//! The thread that enforces: of its own, so that a runtime that hangs ends enforcement instead of prolonging it.
+//! The enforcement thread: separate, so that a runtime that hangs ends enforcement instead of prolonging it.
 
 use std::{
     sync::{

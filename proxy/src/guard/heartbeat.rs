@@ -1,4 +1,4 @@
-//! Signs of life of the workers, without which the guard stops enforcing.
+//! Heartbeats of the workers, without which the guard stops enforcing.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

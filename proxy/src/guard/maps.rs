@@ -1,5 +1,5 @@
 //! The pinned maps as typed handles: opened, compared, filled.
-//! Not here: which folder they lie in (`pins`), what keeps the names in step (`names`).
+//! Not here: in which folder they are (`pins`), what updates the names (`names`).
 
 use std::{net::SocketAddr, path::Path};
 

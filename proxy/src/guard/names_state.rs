@@ -1,4 +1,4 @@
-//! How far the kernel's map of names is from the domain set, and how that is left to a successor.
+//! How far the kernel's map of names is behind the domain set, and how a successor learns of it.
 
 use serde::{Deserialize, Serialize};
 

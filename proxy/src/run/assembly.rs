@@ -1,4 +1,4 @@
-//! The order of a start: what each part needs is there before it.
+//! The order of a start: what a part needs is started before it.
 
 use std::{
     fs::DirBuilder,

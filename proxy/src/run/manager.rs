@@ -1,8 +1,8 @@
-//! The service manager: systemd, or another that speaks `sd_notify(3)`. It is told how the instance is, and given the listening
-//! sockets to keep over a restart.
-//! Not here: what it hands over at a start (`inherited`).
-//! Invariants: without a manager nothing is said and nothing fails; a process whose workers are silent does not pat its
-//! watchdog (`a_silent_worker_stops_the_watchdog`).
+//! The service manager: systemd, or another that speaks `sd_notify(3)`. It is sent the instance's status, and the listening sockets to
+//! store over a restart.
+//! Not here: what it passes at a start (`inherited`).
+//! Invariants: without a manager nothing is sent and nothing fails; when workers hang, the watchdog is not notified
+//! (`a_silent_worker_stops_the_watchdog`).
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,4 +1,4 @@
-//! Whether the instance serves, as far as its source of names, its memory and its Auto Scaling group decide it.
+//! Whether the instance serves, decided by its source of names, its memory and its Auto Scaling group.
 
 use tokio::sync::watch;
 

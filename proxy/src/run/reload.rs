@@ -1,6 +1,6 @@
-//! Settings read anew while the instance runs: all judged first, then what can be changed under way is.
-//! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); what is not in force is
-//! named, at every further reload, too (`what_waits_for_a_restart_is_named_again`).
+//! Reads the settings again while the instance runs: all are checked first, then those that can change are applied.
+//! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); settings that are not in force
+//! are named, at every further reload too (`what_waits_for_a_restart_is_named_again`).
 
 use std::pin::Pin;
 

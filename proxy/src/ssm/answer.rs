@@ -1,4 +1,4 @@
-//! What the Systems Manager answers, told apart by what is to be done.
+//! Answers of Systems Manager, distinguished by what must be done.
 
 use serde::Deserialize;
 

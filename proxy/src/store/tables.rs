@@ -1,4 +1,4 @@
-//! The three tables: what they look like, making them, and telling when an existing one looks otherwise.
+//! The three tables: their form, creating them, and checking existing ones.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! hyper on one side, rustls in memory, ciphertext buffers on the other.
 //!
-//! Reading pulls: ciphertext is received only when no plaintext is left, so a reader that stops stops the peer.
-//! Writing pushes: plaintext is encrypted at once, and refused while the transport has its limit of ciphertext on the way.
+//! Reading pulls: ciphertext is received only when no plaintext is left, so a reader that stops also stops the peer.
+//! Writing pushes: plaintext is encrypted at once, and refused while the transport holds its limit of unsent ciphertext.
 
 use std::{
     future::poll_fn,

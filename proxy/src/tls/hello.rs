@@ -1,4 +1,4 @@
-//! The ClientHello, and the ways a connection can end on it.
+//! Reads the ClientHello, and the ways a connection can end there.
 
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 

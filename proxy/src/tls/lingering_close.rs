@@ -1,4 +1,4 @@
-//! The end of a connection whose peer should still hear why.
+//! Closes a connection so that its peer still receives the last message.
 
 use std::{future::poll_fn, io, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Server configurations around certificates.
+//! Server configurations for certificates.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What waits to be sent on one stream, in order.
+//! The unsent data of one stream, in order.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! What a connection is doing, and until when it may.
 //!
-//! hyper has one timer for a request's head, and starts it while the connection is still idle. Idle and head have limits
-//! of their own here.
+//! hyper has one timer for a request's header section, and starts it while the connection is still idle. Here, idle time and header
+//! section have limits of their own.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! The certificates this worker has presented, with the configurations made around them.
+//! The certificates that this worker has presented, with their TLS configurations.
 
 use std::{
     cell::RefCell,

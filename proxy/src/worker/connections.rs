@@ -1,4 +1,4 @@
-//! How many connections are open, in total and from one source.
+//! The number of open connections, in total and per source.
 
 use std::{
     net::IpAddr,

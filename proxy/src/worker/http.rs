@@ -1,4 +1,4 @@
-//! HTTP on one connection: hyper with this instance's limits, a watchdog beside it, and an orderly end when draining.
+//! HTTP on one connection: hyper with this instance's limits, a watchdog, and an orderly end when draining.
 
 mod stream_monitor;
 #[cfg(test)]

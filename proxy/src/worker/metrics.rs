@@ -1,4 +1,4 @@
-//! What workers count.
+//! Metrics of workers.
 
 use prometheus::{IntCounter, IntGauge, Registry};
 

@@ -1,10 +1,9 @@
-//! What ends when memory is short, so that connections to come need not be refused: the streams that hold most for clients that
-//! do not take it, then the connections that go on holding it. One that holds nothing is left alone: what uses the memory then is
-//! not the clients, and cutting them would free little of it.
+//! What ends when memory is short, so that new connections need not be refused: first the streams that hold most for clients that do not
+//! read, then the connections that still hold it. A connection that holds nothing is left alone: then clients are not what uses the
+//! memory, and ending them would free little.
 //!
-//! Weights are multiplied by how many connections the same source has: who holds little, a thousand times, is a peer like any
-//! other that holds much. Invariant: a stream whose client reads is not cut while others are enough
-//! (`streams_that_stand_still_are_cut_first`).
+//! Weights are multiplied by the number of connections of the same source: a source that holds little on each of a thousand counts like
+//! one that holds much. Invariant: a stream whose client reads is not ended while others are enough (`streams_that_stand_still_are_cut_first`).
 
 use std::{
     cmp::Reverse,

@@ -1,4 +1,4 @@
-//! When a connection's time is up, and what is to be done then.
+//! When a connection's time is up, and what happens then.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Whose fault a failed order is. A CA that is down must not lock names out, and a name that the CA refuses must not stop the CA.
+//! Whose fault a failed order is: a CA that is down must not block names, and a name that the CA refuses must not pause the CA.
 
 use super::OrderError;
 

@@ -1,4 +1,4 @@
-//! The client under the ACME protocol: roots from a file, time-outs, a bound on bodies, our name, and `Retry-After` kept.
+//! The HTTP client for ACME: roots from a file, time-outs, a limit on bodies, our user agent, and `Retry-After` passed on.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! Leaving a CA alone: one that is down, overloaded or limits the account is not asked by anybody in the fleet for a while.
+//! Pauses of a CA: one that is down, overloaded or limits the account is not asked by any instance for a while.
 
 use std::{sync::atomic::Ordering, time::SystemTime};
 

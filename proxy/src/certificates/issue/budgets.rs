@@ -1,5 +1,5 @@
-//! What an order draws on: first what a stranger can spend, the wildcard entry's budget and the client address's, then the fleet's.
-//! Renewals have a budget of their own, so that neither new names nor their number under one parent let certificates expire.
+//! The budgets of an order. First those that an untrusted client can use up, the wildcard entry's and the client address's, then the
+//! fleet's. Renewals have their own, so that neither new names nor many names under one parent let certificates expire.
 
 use std::{
     net::IpAddr,

@@ -1,4 +1,4 @@
-//! Placing an order under the lease, keeping what came of it.
+//! Places an order under the lease, and commits its result.
 
 use std::{
     error::Error as _,

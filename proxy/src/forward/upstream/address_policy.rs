@@ -1,4 +1,4 @@
-//! Where a target may lie: a name or a tenant must not lead the proxy to itself, to its host or to its cloud's secrets.
+//! Addresses that targets may have: no name and no tenant may lead the proxy to itself, to its host or to its cloud's secrets.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,4 +1,4 @@
-//! What can go wrong between a request and its upstream's answer.
+//! What can fail between a request and its upstream's response.
 
 use std::{io, net::IpAddr};
 

@@ -1,9 +1,8 @@
-//! How many requests may be with targets at once, in total, at one target and for one client; and how many may wait for a body
-//! that has been announced.
+//! How many requests may be at targets at once, in total, per target and per client; and how many may wait for an announced body.
 //!
-//! A target or a client may have at most as many places as are left free: whoever takes all that are to be had leaves as many
-//! to others, and two of them a third. (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-//! switches", IEEE/ACM Transactions on Networking 6(2), with a factor of one.)
+//! A target or a client may have at most as many permits as are still free: if one takes all it can get, as many are left for the others;
+//! if two do, a third. (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions
+//! on Networking 6(2), with a factor of one.)
 
 use std::{
     net::IpAddr,

@@ -1,4 +1,4 @@
-//! Names of targets to addresses, asked on the control plane's runtime: getaddrinfo(3) blocks a thread.
+//! Addresses of targets' names, resolved on the control plane's runtime: getaddrinfo(3) blocks a thread.
 
 use std::{
     cell::RefCell,

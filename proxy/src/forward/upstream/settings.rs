@@ -1,4 +1,4 @@
-//! What of the configuration concerns upstreams, made ready once per process.
+//! The settings for upstreams, prepared once per process.
 
 use std::{
     hash::{BuildHasher, RandomState},
