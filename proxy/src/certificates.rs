@@ -84,7 +84,7 @@ pub enum CertificateRefusal {
     Failed,
 }
 
-/// Why certificates cannot be had at all.
+/// Why the process cannot obtain certificates at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesStartError {
     /// A CA.
@@ -105,9 +105,9 @@ pub struct Certificates {
     _tasks: Arc<Tasks>,
 }
 
-/// Whose certificate is wanted, and for what.
+/// The name whose certificate is wanted, and the purpose.
 type Call = (ServerName, Purpose);
-/// What a call for a certificate ends with.
+/// The outcome of a call for a certificate.
 type Outcome = Result<Arc<Slot>, CertificateRefusal>;
 
 struct CertificatesInner {
@@ -138,7 +138,7 @@ enum Issuer {
     Internal(Box<Internal>),
 }
 
-/// What goes on until the last clone is dropped.
+/// Tasks that run until the last clone is dropped.
 struct Tasks(Vec<JoinHandle<()>>);
 
 impl Certificates {
@@ -289,7 +289,7 @@ impl CertificatesInner {
         if let Some(refusal) = self.refusals.get(&(name.clone(), purpose)) {
             return Err(refusal);
         }
-        // Of a name in doubt only the table can tell, and strangers must not choose how often it is asked.
+        // For an unknown name only the table has an answer, and untrusted clients must not choose how often it is asked.
         if purpose == Purpose::Load && !self.domains.admits_lookup(Caller::Client(from)) {
             return Err(CertificateRefusal::Unknown);
         }
@@ -384,7 +384,7 @@ impl Tasks {
     }
 }
 
-/// Something remembered for a while, and of no more subjects than strangers may cause.
+/// Something remembered for a while, for a bounded number of subjects, since untrusted clients can cause them.
 fn remembering<K, V>(life: Duration) -> moka::sync::Cache<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,

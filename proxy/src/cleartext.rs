@@ -21,7 +21,7 @@ use crate::{
     phase::{Phase, PhaseWatch},
 };
 
-/// What all workers answer by; one per process.
+/// What all workers share; one per process.
 pub struct CleartextService {
     /// Permission.
     pub domains: Domains,
@@ -40,7 +40,7 @@ pub struct Cleartext {
     request_log: Rc<RequestLog>,
 }
 
-/// An answer, and what it is counted as.
+/// A response, and the outcome it is counted as.
 type Answer = Result<(RequestOutcome, Response<Body>), RequestRefusal>;
 
 impl Cleartext {
@@ -50,7 +50,7 @@ impl Cleartext {
         Self { service, request_log }
     }
 
-    /// Answers a request; `at` is when its head was there.
+    /// Answers a request; `at` is when its header section was complete.
     pub async fn serve(
         &self,
         request: Request<Incoming>,
@@ -123,7 +123,7 @@ impl Cleartext {
     }
 }
 
-/// What a load balancer is told (Global Accelerator takes an instance out of service upon anything but 200).
+/// The response to a load balancer (Global Accelerator takes an instance out of service on anything but 200).
 fn health(phase: Phase) -> Response<Body> {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),

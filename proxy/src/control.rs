@@ -25,7 +25,7 @@ pub use context::{ControlContext, RunFacts};
 pub use reload::{Asked, Reload, ReloadRequests};
 pub use socket::{ControlSocket, SocketError};
 
-/// The doors while they are open.
+/// The servers while they run.
 pub struct Control {
     tasks: Vec<JoinHandle<()>>,
 }

@@ -103,7 +103,7 @@ pub struct DomainEntry {
     pub source: PermissionSource,
     /// The table's optimistic lock; 0 for other sources.
     pub version: u64,
-    /// `changed_at` of its item, microseconds since the epoch, so that a name new to the fleet can be told from an old one; 0 for other sources.
+    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for other sources.
     pub changed_at_micros: u64,
 }
 
@@ -141,7 +141,7 @@ pub enum UnknownReason {
 /// All names allowed at one moment, for the guard.
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
-    /// Grows with each change; 0 until every list was read whole, and so nothing to enforce by.
+    /// Grows with each change; 0 until every list was read completely: until then there is nothing to enforce.
     pub revision: u64,
     /// Static, table and remembered ask names.
     pub patterns: Patterns,
@@ -161,7 +161,7 @@ pub struct Denied {
 pub enum ListingProgress {
     /// The table is being read for the first time.
     Loading,
-    /// Every list was read whole.
+    /// Every list was read completely.
     Loaded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
@@ -189,7 +189,7 @@ struct DomainsInner {
     config: config::DomainsConfig,
     /// The list of the settings; it may be replaced.
     listed: ArcSwap<Vec<config::StaticDomain>>,
-    /// Whether that list was replaced since the table was last read whole.
+    /// Whether that list was replaced since the table was last read completely.
     relisted: AtomicBool,
     control: Handle,
     table: Option<Store>,

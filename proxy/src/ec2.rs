@@ -21,7 +21,7 @@ pub use self::{
     source::IdentitySource,
 };
 
-/// Who an instance is.
+/// The identity of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceIdentity {
     /// Like `i-0123456789abcdef0`.
@@ -34,7 +34,7 @@ pub struct InstanceIdentity {
     pub address: Option<IpAddr>,
 }
 
-/// What a start learns of the instance.
+/// What a start reads about the instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ec2Facts {
     /// The settings forbid to ask.

@@ -60,7 +60,7 @@ use crate::{
     telemetry::metrics::Label,
 };
 
-/// What the guard follows and depends on.
+/// What the guard depends on.
 pub struct GuardContext<'a> {
     /// The allowed names; revision 0 means that they have not been read yet.
     pub names: watch::Receiver<NameSet>,
@@ -273,5 +273,5 @@ impl Drop for Guard {
     }
 }
 
-/// How long a change of the domain set may take to reach the kernel before whoever waits is told.
+/// How long a change of the domain set may take to reach the kernel before a waiting caller is told that it has not.
 const PATIENCE: Duration = Duration::from_secs(5);

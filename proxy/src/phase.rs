@@ -16,7 +16,7 @@ pub enum Phase {
     Overloaded,
     /// The instance's Auto Scaling group wants it gone: health says 503, connections end softly, new ones are served.
     Leaving,
-    /// Told to end: health says 503, requests in flight finish.
+    /// Ending: health says 503, requests in flight finish.
     Draining,
 }
 

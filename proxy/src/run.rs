@@ -110,7 +110,7 @@ impl Start<'_> {
     }
 }
 
-/// What runs, and what holds it open.
+/// The running parts, and what keeps them running.
 struct Running {
     workers: Workers,
     phase: watch::Sender<Phase>,
@@ -137,7 +137,7 @@ impl Running {
     }
 }
 
-/// Settings read anew for as long as the instance serves.
+/// Reloads settings for as long as the instance serves.
 struct Reloads<'a> {
     reloader: Reloader<'a>,
     asks: ReloadRequests,
@@ -146,7 +146,7 @@ struct Reloads<'a> {
 }
 
 impl Reloads<'_> {
-    /// Reloads upon SIGHUP and `gatehouse reload`, until told to end.
+    /// Reloads on SIGHUP and `gatehouse reload`, until the end.
     async fn until_told(mut self, signals: &mut Signals) {
         loop {
             let asked = tokio::select! {
@@ -207,7 +207,7 @@ impl Signals {
     /// The next of them.
     ///
     /// # Cancel safety
-    /// Safe: a signal that nobody awaited is told to the next who does.
+    /// Safe: a signal that nobody awaited goes to the next who does.
     async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.terminate.recv() => Told::End,
@@ -234,5 +234,5 @@ impl Signals {
 }
 
 const CONTROL_THREADS: usize = 2;
-/// For what the control plane has begun and should finish: a lease to release, a lookup to remember.
+/// Time for the control plane to finish what it has begun: a lease to release, a look-up to store.
 const LAST_CALLS: Duration = Duration::from_secs(2);

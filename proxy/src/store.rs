@@ -51,7 +51,7 @@ pub struct Tables {
 }
 
 impl Store {
-    /// The SDK's client; for this room's tables only.
+    /// The SDK's client; for this module's tables only.
     pub(crate) fn client(&self) -> &aws_sdk_dynamodb::Client {
         &self.client
     }

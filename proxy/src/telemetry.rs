@@ -24,9 +24,9 @@ use crate::config::LogConfig;
 
 /// Metrics and logs of the process; dropped last, it waits until the last line is written.
 pub struct Telemetry {
-    /// Every room registers its metrics here.
+    /// Every module registers its metrics here.
     pub registry: Registry,
-    /// Where requests are told of.
+    /// Where requests are logged.
     pub access_log: AccessLog,
     lines: Lines,
     refilter: logs::Refilter,
@@ -51,7 +51,7 @@ pub enum TelemetryStartError {
 }
 
 impl Telemetry {
-    /// Sets tracing up for the whole process, and an empty registry but for what is known of the process.
+    /// Sets tracing up for the process, and a registry with the metrics of the process.
     pub fn start(log: &LogConfig) -> Result<Self, TelemetryStartError> {
         let lines = Lines::start(io::stderr())?;
         let refilter = logs::install(log, &lines)?;

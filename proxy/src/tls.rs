@@ -23,7 +23,7 @@ use crate::{label, transport::Stream};
 label! {
     /// Why a connection ended before its handshake did.
     pub enum HandshakeEnd["outcome"] {
-        /// Nothing was sent, or not a whole ClientHello in time.
+        /// No complete ClientHello in time.
         HelloTimeout = "hello_timeout",
         /// The peer closed first.
         Closed = "closed",
@@ -33,7 +33,7 @@ label! {
         Malformed = "malformed",
         /// The peer broke the handshake or sent an alert.
         Failed = "handshake_failed",
-        /// The flights took too long.
+        /// The handshake messages took too long.
         HandshakeTimeout = "handshake_timeout",
     }
 }

@@ -85,7 +85,7 @@ pub trait Stream: Unpin + 'static {
     /// Queues `chunk` behind those given before; [`Stream::poll_flush`] moves the queue on.
     fn send(&mut self, chunk: Chunk);
 
-    /// Sends of `slices` what the kernel takes at once, unless something is queued; how many bytes that was. An error is told by
+    /// Sends of `slices` what the kernel takes at once, unless something is queued; how many bytes that was. An error is reported by
     /// the flush of the same bytes.
     fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize;
 

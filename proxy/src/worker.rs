@@ -57,7 +57,7 @@ pub struct Shared {
     pub requests: RequestMetrics,
     /// One line per request.
     pub access_log: AccessLog,
-    /// What a client may take.
+    /// The limits on clients.
     pub limits: Reloadable<config::LimitsConfig>,
     /// Open connections.
     pub connections: Connections,
@@ -84,6 +84,6 @@ pub struct Sockets {
     pub http: Vec<TcpListener>,
 }
 
-/// Without a new connection for so long, a draining worker closes its listeners: a load balancer goes on sending connections for
+/// After this long without a new connection, a draining worker closes its listeners: a load balancer goes on sending connections for
 /// a while after health has turned.
 pub const QUIET: Duration = Duration::from_secs(2);

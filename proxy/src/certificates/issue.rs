@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Obtains, loads or renews the certificate of `name`; `from` is the client whose hello asked for it.
+/// Obtains, loads or renews the certificate of `name`; `from` is the client whose ClientHello asked for it.
 pub(super) async fn run(
     inner: &CertificatesInner,
     name: &ServerName,
@@ -59,7 +59,7 @@ pub(super) async fn run(
     ended
 }
 
-/// What is at hand between two steps.
+/// The state between two steps.
 struct Run<'a> {
     inner: &'a CertificatesInner,
     goal: Goal,

@@ -50,7 +50,7 @@ pub struct Summary {
 /// A certificate as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateSummary {
-    /// What it was kept under: the name, or the wildcard that covers it.
+    /// What it is stored under: the name, or the wildcard that covers it.
     pub pattern: crate::name::Pattern,
     /// Who issued it.
     pub issuer: String,

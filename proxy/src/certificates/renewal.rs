@@ -45,7 +45,7 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// Withdraws what the domain set no longer allows, at each change of it.
+/// Withdraws certificates that the domain set no longer allows, at each change of it.
 pub(super) async fn withdraw(inner: Arc<CertificatesInner>) {
     let mut names = inner.domains.names();
     let mut before = names.borrow_and_update().patterns.clone();
@@ -60,7 +60,7 @@ pub(super) async fn withdraw(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// The certificates of names that were allowed and are no longer. One too many is a read of the table when its name comes again.
+/// The certificates of names that are no longer allowed. One withdrawn by mistake costs a table read when its name comes again.
 fn withdrawn(delta: &Delta, allowed: &Patterns, cached: impl Fn() -> Vec<Pattern>) -> Vec<Pattern> {
     let is_allowed = |name: &ServerName| {
         allowed.contains(&Pattern::Exact(name.clone()))
@@ -139,7 +139,7 @@ async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
     }
 }
 
-/// Reads anew what another instance may have renewed.
+/// Reads again what another instance may have renewed.
 async fn refresh(inner: &CertificatesInner) {
     for pattern in inner.cache.stale(SystemTime::now()) {
         let Some(name) = name_of(&pattern) else { continue };

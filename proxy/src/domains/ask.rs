@@ -59,7 +59,7 @@ pub enum AskState {
     Silent,
 }
 
-/// When failures were last told of, and how many were not. Pure: `now` is an argument.
+/// When failures were last logged, and how many were not. Pure: `now` is an argument.
 #[derive(Debug, Default)]
 struct Warnings {
     told_at: Option<Instant>,

@@ -19,7 +19,7 @@ use super::{
     upstream::{Demand, PooledConnection},
 };
 
-/// What a client is answered with.
+/// The body of a response to a client.
 pub struct Body(BodySource);
 
 enum BodySource {
@@ -27,7 +27,7 @@ enum BodySource {
     Relay(Box<RelayedBody>),
 }
 
-/// An upstream's answer; dropped before its end it takes the upstream connection with it.
+/// An upstream's response body; dropped before its end, it closes the upstream connection.
 struct RelayedBody {
     incoming: Incoming,
     demand: Demand,
@@ -174,5 +174,5 @@ impl HttpBody for Body {
     }
 }
 
-/// What is asked for at once of an answer of which nothing is known yet.
+/// How much is requested at first of a response whose size is unknown.
 const PIECE: usize = 16 * 1024;

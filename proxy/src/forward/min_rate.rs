@@ -87,7 +87,7 @@ impl ProgressTimer {
     }
 }
 
-/// The shell's clock.
+/// The clock of the I/O code; decisions get `now` as an argument.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -15,7 +15,7 @@ pub(super) struct Notice {
     pub(super) turn: &'static str,
 }
 
-/// By what the operator finds the request in the log.
+/// The id by which the operator finds the request in the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reference {
     pub(super) id: RequestId,

@@ -226,7 +226,7 @@ struct UpstreamResponse {
     upload: Rc<UploadProgress>,
 }
 
-/// SNI and the name verified: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
+/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
 fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
     match host {
         TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),

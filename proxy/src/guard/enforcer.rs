@@ -21,7 +21,7 @@ use super::{
     names_state::Names,
 };
 
-/// What other modules' threads tell the enforcing one.
+/// What threads of other modules send to the enforcement thread.
 #[derive(Debug)]
 struct EnforcementInputs {
     names: AtomicU8,

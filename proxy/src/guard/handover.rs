@@ -47,7 +47,7 @@ pub(super) struct AttachedState {
     pub(super) policy: Arc<Mutex<Policy>>,
 }
 
-/// An attached program, and the maps by which it is told what to do.
+/// An attached program, and the maps that control it.
 pub(super) struct Attached {
     pub(super) state: AttachedState,
     pub(super) names: NameTable,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When each worker last turned its loop.
+/// When each worker's event loop last turned.
 #[derive(Debug)]
 pub struct Heartbeat {
     epoch: Instant,

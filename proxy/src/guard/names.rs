@@ -51,7 +51,7 @@ pub(super) struct NameTable {
 }
 
 impl NameTable {
-    /// Reads what a predecessor left, if anything; `state` says whether that was a whole set of names.
+    /// Reads what a predecessor left, if anything; `state` says whether that was a complete set of names.
     pub(super) fn open(
         key: &Array<MapData, NameKey>,
         names: HashMap<MapData, u64, NameEntry>,
@@ -177,8 +177,8 @@ impl NamesFollower {
     /// Runs until the domain set ends.
     ///
     /// # Cancel safety
-    /// Dropped, it lets a difference that is being written finish on its own thread; the map then holds some revision in
-    /// whole, and nothing is published.
+    /// Dropped, it lets a difference that is being written finish on its own thread; the map then holds one complete
+    /// revision, and nothing is published.
     pub(super) async fn follow(mut self, mut table: NameTable) {
         let mut told = true;
         loop {

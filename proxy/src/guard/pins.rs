@@ -134,7 +134,7 @@ pub(super) fn remove_pin(path: &Path) -> Result<Removal, GuardError> {
     }
 }
 
-/// What became of a link that was to go.
+/// The outcome of removing a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removal {
     /// The interface is about to be free.
@@ -161,7 +161,7 @@ fn line_is_ours(line: &str, path: &Path) -> bool {
         && filesystem.next() == Some(SOURCE)
 }
 
-/// By which a bpffs of ours is known from the system's.
+/// The source name that distinguishes our bpffs from the system's.
 const SOURCE: &str = "gatehouse";
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
     phase::{Phase, PhaseWatch},
 };
 
-/// What a manager says in the environment of a process that it starts.
+/// What a manager passes in the environment of a process that it starts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Environment {
     notify_socket: Option<OsString>,
@@ -57,7 +57,7 @@ impl Environment {
     }
 }
 
-/// What it is told.
+/// A message to the manager.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum NotifyMessage<'a> {
     Ready,
@@ -81,7 +81,7 @@ impl fmt::Display for NotifyMessage<'_> {
     }
 }
 
-/// The way to the manager, if there is one; cheap to clone.
+/// The connection to the manager, if there is one; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Manager(Option<Arc<UnixDatagram>>);
 
@@ -171,7 +171,7 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Whether every worker turns its loop: one that hangs swallows its share of all connections.
+/// Whether every worker's event loop turns: a worker that hangs swallows its share of all connections.
 fn is_well(heartbeat: &Heartbeat, now: Instant, period: Duration) -> bool {
     heartbeat.is_whole(now, period)
 }

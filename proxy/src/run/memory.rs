@@ -76,7 +76,7 @@ pub(super) fn limit(limits: &config::LimitsConfig) -> Option<u64> {
     set.into_iter().chain(cgroup.map(|memory| memory.limit)).min()
 }
 
-/// What is used of what may be.
+/// Memory in use, and the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
     used: u64,
@@ -95,7 +95,7 @@ impl Use {
     }
 }
 
-/// Since when it has been short: it begins at nine tenths, and ends only when there is some room again.
+/// Since when memory has been short: from nine tenths on, and until it has fallen clearly below.
 fn begun(since: Option<Instant>, uses: impl Iterator<Item = Use>, now: Instant) -> Option<Instant> {
     let bound = if since.is_some() { ENDS_BELOW } else { BEGINS_AT };
     let short = uses.into_iter().any(|memory| memory.is_above(bound));

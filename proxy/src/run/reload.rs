@@ -20,7 +20,7 @@ use crate::{
 /// Reads the settings again, from the places they were first read from.
 pub type ReloadFn<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loaded, ConfigError>>>>;
 
-/// What follows settings while it runs.
+/// What can be changed while it runs.
 pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
     pub(super) guard: GuardHandle,
@@ -30,7 +30,7 @@ pub(super) struct ReloadTargets {
     pub(super) live: RuntimeSettings,
 }
 
-/// Settings that are looked at each time they are needed.
+/// Settings that are read each time they are needed.
 #[derive(Clone)]
 pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
@@ -48,7 +48,7 @@ impl RuntimeSettings {
     }
 }
 
-/// The settings in force, and the way to others.
+/// The settings in force, and how to read new ones.
 pub(super) struct Reloader<'a> {
     pub(super) again: ReloadFn<'a>,
     pub(super) in_force: Config,
@@ -56,7 +56,7 @@ pub(super) struct Reloader<'a> {
     pub(super) telemetry: &'a Telemetry,
 }
 
-/// Why the settings in force stay so.
+/// Why the settings in force stay.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub(super) enum ReloadError {
 }
 
 impl Reloader<'_> {
-    /// Reads, judges and applies; the log is told as well.
+    /// Reads, checks and applies; logs the result as well.
     ///
     /// # Cancel safety
     /// Nothing is applied before everything was read.

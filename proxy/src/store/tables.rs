@@ -118,7 +118,7 @@ async fn make(store: &Store, name: &str, shape: &TableShape) -> Result<(), Store
         .send()
         .await;
     match made {
-        // Another instance was quicker: what it made is checked like any other.
+        // Another instance created it first: it is checked like any other.
         Err(error) if error.code() == Some("ResourceInUseException") => Ok(()),
         made => made.map(drop).map_err(StoreError::from),
     }

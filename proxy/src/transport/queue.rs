@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Outgoing, chunk::Chunk};
 
-/// Chunks on their way, and how many bytes they are.
+/// Chunks to be sent, and their size in bytes.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     chunks: VecDeque<Chunk>,
@@ -135,7 +135,7 @@ mod tests {
         assert!(queue.front().count() <= 4, "{} buffers", queue.front().count());
     }
 
-    /// A chunk without room behind it.
+    /// A chunk without free space at its end.
     fn whole(bytes: &[u8]) -> Chunk {
         Chunk::of(bytes.to_vec())
     }

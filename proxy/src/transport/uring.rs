@@ -170,7 +170,7 @@ impl Stream for UringStream {
     }
 
     fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize {
-        // What fails is told by the operation that the same bytes are queued for.
+        // A failure is reported by the operation that the same bytes are queued for.
         if self.queue.bytes() > 0 {
             return 0;
         }

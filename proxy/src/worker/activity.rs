@@ -22,7 +22,7 @@ struct ActivityInner {
     limits: IdleLimits,
 }
 
-/// How long a connection may be without a request, and how long a head may take.
+/// How long a connection may be without a request, and how long a header section may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IdleLimits {
     pub(super) idle: Duration,
@@ -63,7 +63,7 @@ impl Activity {
         }
     }
 
-    /// A head was complete.
+    /// A header section was complete.
     pub(super) fn begin(&self) -> InProgress {
         self.0.served.set(true);
         self.0.state.set(match self.0.state.get() {
@@ -149,7 +149,7 @@ impl Drop for InProgress {
     }
 }
 
-/// The shell's clock.
+/// The clock of the I/O code; decisions get `now` as an argument.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -110,7 +110,7 @@ impl Registry {
     }
 }
 
-/// What one connection holds.
+/// Response data that one connection holds.
 pub(super) struct ConnectionBuffer {
     id: u64,
     registry: Rc<Registry>,
@@ -184,7 +184,7 @@ impl ConnectionBuffer {
     }
 }
 
-/// What one stream holds.
+/// Response data that one stream holds.
 pub(super) struct StreamBuffer {
     connection: Rc<ConnectionBuffer>,
     held: Cell<usize>,

@@ -18,21 +18,21 @@ pub(super) struct SlowReader {
     mark: Cell<Option<Mark>>,
 }
 
-/// How things stood at the start of a window.
+/// The state at the start of a window.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     since: Instant,
     then: Outgoing,
 }
 
-/// How things stand.
+/// The state now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Everything was taken.
+    /// Everything was acknowledged.
     Done,
-    /// Something is on its way.
+    /// Data is unacknowledged, but moving.
     Moving,
-    /// Something was on its way for a whole window, and too little of it arrived.
+    /// Data was unacknowledged for a whole window, and too little of it arrived.
     Stuck,
 }
 

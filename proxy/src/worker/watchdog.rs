@@ -9,7 +9,7 @@ use super::{
 };
 use crate::transport::Outgoing;
 
-/// The limits of one connection in time.
+/// The time limits of one connection.
 #[derive(Debug)]
 pub(super) struct Watchdog<'a> {
     pub(super) activity: &'a Activity,

@@ -2,7 +2,7 @@
 
 use super::OrderError;
 
-/// Who is at fault.
+/// Whose fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::certificates) enum AcmeFault {
     /// The name: the CA has judged it.

@@ -82,7 +82,7 @@ pub(super) fn is_validating() -> bool {
     VALIDATING.try_with(Cell::get).unwrap_or_default()
 }
 
-/// Says whether it is.
+/// Sets whether it is.
 pub(super) fn set_validating(is_validating: bool) {
     let _ = VALIDATING.try_with(|validating| validating.set(is_validating));
 }

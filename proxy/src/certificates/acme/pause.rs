@@ -60,7 +60,7 @@ impl Acme {
         }
     }
 
-    /// Failures of one moment count once, but the latest of their dates is kept.
+    /// Failures at one moment count once, with the latest of their dates.
     async fn keep_later(&self, pause: Pause, before: Option<Pause>) -> Result<SystemTime, StoreError> {
         let subject = self.issuer.as_str();
         let mut before = before;

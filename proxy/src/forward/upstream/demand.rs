@@ -117,7 +117,7 @@ impl<S: hyper::rt::Write + Unpin> hyper::rt::Write for OnDemand<S> {
     }
 }
 
-/// What is read at once of a header section; what of its body comes with it is held.
+/// How much of a header section is read at once; body bytes that come with it are held.
 const HEAD: usize = 8 * 1024 - 1;
 
 #[cfg(test)]

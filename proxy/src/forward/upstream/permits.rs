@@ -17,7 +17,7 @@ use crate::{
     target::Target,
 };
 
-/// The places of one process.
+/// The permits of one process.
 #[derive(Clone)]
 pub(super) struct UpstreamPermits(Arc<PermitState>);
 
@@ -30,7 +30,7 @@ struct PermitState {
     waiting_clients: KeyedCounts,
 }
 
-/// How many places there are.
+/// How many permits there are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PermitLimits {
     pub(super) total: usize,
@@ -38,7 +38,7 @@ pub(super) struct PermitLimits {
     pub(super) per_client: usize,
 }
 
-/// Why there is no place.
+/// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPermit {
     #[error("as many requests are with targets as may be (`upstream.connections`)")]
@@ -49,14 +49,14 @@ pub(crate) enum NoPermit {
     Client,
 }
 
-/// One request's place; dropping it makes room.
+/// One request's permit; dropping it releases it.
 pub(super) struct UpstreamPermit {
     inner: Arc<PermitState>,
     target: CountSlot,
     client: CountSlot,
 }
 
-/// A request that waits for its body, and has no place yet; dropping it ends that.
+/// A request that waits for its body, and has no permit yet; dropping it ends the wait.
 pub(super) struct Waiting {
     inner: Arc<PermitState>,
     client: CountSlot,

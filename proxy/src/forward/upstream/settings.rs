@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{config, forward::cdn_loop::CdnLoop};
 
-/// Connections to targets: limits, trust, and where targets may lie.
+/// Settings for connections to targets: limits, roots, and permitted addresses.
 pub struct UpstreamSettings {
     pub(super) limits: config::UpstreamConfig,
     pub(super) address_policy: AddressPolicy,
