@@ -1,8 +1,8 @@
-//! The process's memory allocator, and giving back to the system what it keeps.
+//! The process's memory allocator, and how it releases unused memory to the system.
 //!
-//! mimalloc keeps what a thread has freed for that thread, and looks at it again only when the thread allocates: of a peak that
-//! is over, nothing would come back. A collection by the thread itself holds up no other, unlike `malloc_trim(3)`, which was
-//! seen to stop all of them for 98 ms.
+//! mimalloc keeps memory that a thread has freed for that thread, and looks at it again only when the thread allocates: after a peak,
+//! nothing would be released. A collection by the thread itself does not hold up other threads, unlike `malloc_trim(3)`, which stopped
+//! all of them for 98 ms in a measurement.
 
 /// What the binary allocates by.
 pub type Allocator = mimalloc::MiMalloc;

@@ -1,6 +1,6 @@
-//! The way to what AWS answers over HTTP: the SDK's client on the process's own TLS, and a bound on answers for who asks for one.
-//! Not here: what is asked (`store`, `parameter`, `instance`), and with which credentials and region.
-//! Invariants: of a bounded answer no more is read than it may have (`an_answer_beyond_the_bound_is_an_error`).
+//! HTTP calls to AWS: the SDK's client over the process's own TLS, with a limit on the size of answers for callers that ask for one.
+//! Not here: what is requested (`store`, `ssm`, `ec2`), and with which credentials and region.
+//! Invariant: of an answer with a limit, no more than the limit is read (`an_answer_beyond_the_bound_is_an_error`).
 
 mod bounded;
 

@@ -1,15 +1,16 @@
-//! From a server name to a key pair rustls can present: cache, single flight, issuance, renewal, challenges.
-//! Not here: whether a name may be served (`domains`), how items are kept (`store`).
-//! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and among instances only once
-//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never awaits a renewal: a handshake's call is its own; waiters are
-//! bounded (`waiters_are_bounded_per_key_and_in_total`); the order outlives the handshake (`the_order_outlives_the_handshake`); no
-//! certificate is presented a minute after it left the table (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no
-//! state of the table leads to a second order within the back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
+//! From a server name to a certificate and key that rustls can present: cache, single flight, issuance, renewal, challenges.
+//! Not here: whether a name may be served (`domains`), how items are stored (`store`).
+//! Invariants: an order is placed only under the name's lease (`order_without_lease_is_refused`), and only once among all instances
+//! (`fifty_hellos_on_two_instances_make_one_certificate`); serving never waits for a renewal, since a handshake has its own call; waiters
+//! are bounded (`waiters_are_bounded_per_key_and_in_total`); an order goes on when its handshake ends
+//! (`the_order_outlives_the_handshake`); no certificate is presented for more than a minute after it left the table
+//! (`a_certificate_replaced_in_the_table_is_presented_within_a_minute`); no state of the table leads to a second order within the
+//! back-off (`a_table_that_takes_no_commit_costs_no_third_order`).
 //!
 //! ```text
 //! obtain -> wait for the name's call -> [ Goal::next -> one step -> what was seen ]* -> slot
 //! ```
-//! The call is a task of the control runtime (`issue`), its decisions are pure (`step`, `choice`, `failure`).
+//! The call is a task of the control runtime (`issue`); its decisions are pure (`step`, `choice`, `failure`).
 
 mod acme;
 mod cache;
@@ -83,7 +84,7 @@ pub enum CertificateRefusal {
     Failed,
 }
 
-/// Why certificates cannot be had at all.
+/// Why the process cannot obtain certificates at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesStartError {
     /// A CA.
@@ -104,9 +105,9 @@ pub struct Certificates {
     _tasks: Arc<Tasks>,
 }
 
-/// Whose certificate is wanted, and for what.
+/// The name whose certificate is wanted, and the purpose.
 type Call = (ServerName, Purpose);
-/// What a call for a certificate ends with.
+/// The outcome of a call for a certificate.
 type Outcome = Result<Arc<Slot>, CertificateRefusal>;
 
 struct CertificatesInner {
@@ -137,7 +138,7 @@ enum Issuer {
     Internal(Box<Internal>),
 }
 
-/// What goes on until the last clone is dropped.
+/// Tasks that run until the last clone is dropped.
 struct Tasks(Vec<JoinHandle<()>>);
 
 impl Certificates {
@@ -288,7 +289,7 @@ impl CertificatesInner {
         if let Some(refusal) = self.refusals.get(&(name.clone(), purpose)) {
             return Err(refusal);
         }
-        // Of a name in doubt only the table can tell, and strangers must not choose how often it is asked.
+        // For an unknown name only the table has an answer, and untrusted clients must not choose how often it is asked.
         if purpose == Purpose::Load && !self.domains.admits_lookup(Caller::Client(from)) {
             return Err(CertificateRefusal::Unknown);
         }
@@ -383,7 +384,7 @@ impl Tasks {
     }
 }
 
-/// Something remembered for a while, and of no more subjects than strangers may cause.
+/// Something remembered for a while, for a bounded number of subjects, since untrusted clients can cause them.
 fn remembering<K, V>(life: Duration) -> moka::sync::Cache<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,

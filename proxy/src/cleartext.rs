@@ -1,5 +1,5 @@
-//! The cleartext port: health for load balancers, answers to http-01 validations, and the way to HTTPS.
-//! Not here: connections and their limits (`worker`); what an answer of our own looks like (`forward`).
+//! The cleartext port: health for load balancers, answers to http-01 validations, redirects to HTTPS.
+//! Not here: connections and their limits (`worker`); the form of our own responses (`forward`).
 //! Invariant: nothing is forwarded (`only_health_and_validations_are_not_redirected`).
 
 mod plan;
@@ -21,7 +21,7 @@ use crate::{
     phase::{Phase, PhaseWatch},
 };
 
-/// What all workers answer by; one per process.
+/// What all workers share; one per process.
 pub struct CleartextService {
     /// Permission.
     pub domains: Domains,
@@ -40,7 +40,7 @@ pub struct Cleartext {
     request_log: Rc<RequestLog>,
 }
 
-/// An answer, and what it is counted as.
+/// A response, and the outcome it is counted as.
 type Answer = Result<(RequestOutcome, Response<Body>), RequestRefusal>;
 
 impl Cleartext {
@@ -50,7 +50,7 @@ impl Cleartext {
         Self { service, request_log }
     }
 
-    /// Answers a request; `at` is when its head was there.
+    /// Answers a request; `at` is when its header section was complete.
     pub async fn serve(
         &self,
         request: Request<Incoming>,
@@ -123,8 +123,8 @@ impl Cleartext {
     }
 }
 
-/// What a load balancer is told. Global Accelerator takes an instance out of service upon anything but 200; a degraded one stays,
-/// since all instances would leave it together for a table that is down.
+/// The response to a load balancer. Global Accelerator takes an instance out of service on anything but 200; a degraded one stays, since
+/// all instances would leave it together for a table that is down.
 fn health(phase: Phase) -> Response<Body> {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),

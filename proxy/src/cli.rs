@@ -107,7 +107,7 @@ fn load(arguments: &Arguments) -> Result<Loaded, CommandError> {
 }
 
 /// Settings for a command that needs little of them, and is wanted most when something is down: a parameter that cannot be read is
-/// left out, and told.
+/// left out, with a warning.
 fn find(arguments: &Arguments) -> Result<Loaded, CommandError> {
     let (loaded, unread) = without_parameter(arguments, load(arguments))?;
     if let Some(error) = unread {

@@ -1,8 +1,8 @@
-//! Settings: TOML files, a parameter's value and environment, read once into one validated [`Config`].
-//! Not here: how a parameter is read (`ssm`), what settings lead to. Every other module is handed its section.
-//! Invariants: a setting is declared once, with type, default and help, and reading, errors, the sample file and the
-//! reference follow from that declaration (`checked_in_sample_is_the_declaration`, `settings_page_is_the_declaration`);
-//! what a file or variable says is used or refused, never passed over (`whatever_is_wrong_is_named_with_a_remedy`).
+//! Settings: TOML files, a parameter's value and the environment, read into one validated [`Config`].
+//! Not here: how a parameter is read (`ssm`), what settings do. Every other module is given its section.
+//! Invariants: a setting is declared once, with type, default and help; reading, errors, the sample file and the reference follow from
+//! that declaration (`checked_in_sample_is_the_declaration`, `settings_page_is_the_declaration`); what a file or variable says is used
+//! or refused, never ignored (`whatever_is_wrong_is_named_with_a_remedy`).
 
 mod difference;
 mod environment;

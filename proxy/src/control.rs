@@ -1,7 +1,7 @@
-//! The control plane's two doors: metrics for Prometheus over TCP, and a Unix socket for `gatehouse status` and its kin.
-//! Not here: `/health`, which the data plane answers; what metrics say (each room its own); how answers are printed (`cli`).
-//! Invariants: only the owner of the process can open the control socket (`the_socket_is_its_owners_alone`); no request to
-//! either door is without a bound in connections, size and time; the data plane never waits for either.
+//! The control plane's two servers: metrics for Prometheus over TCP, and a Unix socket for `gatehouse status` and other commands.
+//! Not here: `/health`, which the data plane answers; the metrics themselves (each module has its own); printing answers (`cli`).
+//! Invariants: only the owner of the process can open the control socket (`the_socket_is_its_owners_alone`); requests to both servers
+//! are bounded in connections, size and time; the data plane never waits for either.
 
 mod api;
 mod client;
@@ -24,7 +24,7 @@ pub use context::{ControlContext, RunFacts};
 pub use reload::{Asked, Reload, ReloadRequests};
 pub use socket::{ControlSocket, SocketError};
 
-/// The doors while they are open.
+/// The servers while they run.
 pub struct Control {
     tasks: Vec<JoinHandle<()>>,
 }

@@ -1,9 +1,10 @@
-//! May this name be served, and where does it go: static list, domains table, ask endpoint, in this order.
-//! Not here: certificates; how items are kept (`store`).
-//! Invariants: what is answered from memory never waits (`known` is synchronous); names that must be looked up draw on one budget
-//! per process and per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness never depends on the feed: a missed name is
-//! found on its first hello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
-//! (`a_table_that_is_down_denies_nothing`); its names keep their last entries (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
+//! Whether a name may be served, and where its requests go: static list, domains table, ask endpoint, in this order.
+//! Not here: certificates; how items are stored (`store`).
+//! Invariants: an answer from memory never waits (`known` is synchronous); look-ups of other names draw on one budget per process and one
+//! per source (`a_flood_of_names_costs_the_budget_and_no_more`); correctness does not depend on the feed: a missed name is found by its
+//! first ClientHello (`a_name_the_feed_has_not_shown_is_found_on_its_first_hello`); a source that is down denies nothing
+//! (`a_table_that_is_down_denies_nothing`), and its names keep their last entries
+//! (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
 pub mod admin;
 mod ask;
@@ -108,7 +109,7 @@ pub struct DomainEntry {
     pub source: PermissionSource,
     /// The table's optimistic lock; 0 for other sources.
     pub version: u64,
-    /// `changed_at` of its item, microseconds since the epoch, so that a name new to the fleet can be told from an old one; 0 for other sources.
+    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for other sources.
     pub changed_at_micros: u64,
 }
 
@@ -146,7 +147,7 @@ pub enum UnknownReason {
 /// All names allowed at one moment, for the guard.
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
-    /// Grows with each change; 0 until every list was read whole, and so nothing to enforce by.
+    /// Grows with each change; 0 until every list was read completely: until then there is nothing to enforce.
     pub revision: u64,
     /// Static, table and remembered ask names.
     pub patterns: Patterns,
@@ -166,7 +167,7 @@ pub struct Denied {
 pub enum ListingProgress {
     /// The table is being read for the first time.
     Loading,
-    /// Every list was read whole.
+    /// Every list was read completely.
     Loaded,
     /// Every list was read whole, and the table has not answered for a while: what memory holds is served, other names are unknown.
     Degraded,
@@ -196,7 +197,7 @@ struct DomainsInner {
     config: config::DomainsConfig,
     /// The list of the settings; it may be replaced.
     listed: ArcSwap<Vec<config::StaticDomain>>,
-    /// Whether that list was replaced since the table was last read whole.
+    /// Whether that list was replaced since the table was last read completely.
     relisted: AtomicBool,
     control: Handle,
     table: Option<Store>,

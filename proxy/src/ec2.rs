@@ -1,7 +1,7 @@
-//! The EC2 instance this process runs on: who it is, in which region, and whether its Auto Scaling group wants it gone.
-//! Not here: what follows from that wish (`run`); calls to other services.
-//! Invariants: off EC2 nobody is asked (`only_a_machine_of_ec2_is_asked`); every answer is bounded in size and time, and none is
-//! awaited by a worker; an endpoint that falls silent changes nothing (`silence_changes_nothing_and_is_told_once`).
+//! The EC2 instance this process runs on: its id, its region, and whether its Auto Scaling group is terminating it.
+//! Not here: what follows from that (`run`); calls to other services.
+//! Invariants: outside EC2 nothing is asked (`only_a_machine_of_ec2_is_asked`); every answer is bounded in size and time, and no worker
+//! waits for one; a metadata service that stops answering changes nothing (`silence_changes_nothing_and_is_told_once`).
 
 mod lifecycle;
 mod metadata;
@@ -21,7 +21,7 @@ pub use self::{
     source::IdentitySource,
 };
 
-/// Who an instance is.
+/// The identity of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceIdentity {
     /// Like `i-0123456789abcdef0`.
@@ -34,7 +34,7 @@ pub struct InstanceIdentity {
     pub address: Option<IpAddr>,
 }
 
-/// What a start learns of the instance.
+/// What a start reads about the instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ec2Facts {
     /// The settings forbid to ask.

@@ -1,8 +1,8 @@
 //! From a request to its upstream and back: admission, rewriting, upstream connections, streaming, error pages.
 //! Not here: connections and their limits (`worker`), which names are served (`domains`), the cleartext port (`cleartext`).
-//! Invariants: nothing is looked at before admission (`every_offence_has_its_own_name`); an upstream can believe what it is
-//! told of a client (`the_clients_own_claims_never_reach_the_upstream`); each request is counted and logged once, when it
-//! ends (`every_request_is_counted_once`), save that health checks are only counted
+//! Invariants: admission comes before everything else (`every_offence_has_its_own_name`); what an upstream is told about a client is
+//! true (`the_clients_own_claims_never_reach_the_upstream`); each request is counted and logged once, when it ends
+//! (`every_request_is_counted_once`), except that health checks are only counted
 //! (`health_is_not_logged_and_an_error_can_be_found_in_the_log`).
 
 mod admit;
@@ -56,7 +56,7 @@ use crate::{
 pub struct Service {
     /// Permission and targets.
     pub domains: Domains,
-    /// What a client may take.
+    /// The limits on clients.
     pub limits: Reloadable<config::LimitsConfig>,
     /// Where requests go whose domain names no target.
     pub default_target: Reloadable<Option<Target>>,
@@ -64,7 +64,7 @@ pub struct Service {
     pub upstream: Arc<UpstreamSettings>,
     /// Where names of targets are resolved.
     pub control: tokio::runtime::Handle,
-    /// The port upstreams are told of.
+    /// The port that upstreams see in `X-Forwarded-Port`.
     pub public_https_port: u16,
 }
 
@@ -77,7 +77,7 @@ pub struct Downstream {
     pub server_name: Option<ServerName>,
 }
 
-/// In a response's extensions: the connection it goes out on is to end with it. HTTP/1.1 is told by `Connection: close`
+/// In a response's extensions: its connection must end with it. HTTP/1.1 signals that by `Connection: close`
 /// as well (RFC 9112 §9.6); in HTTP/2 only the connection's owner can send GOAWAY (RFC 9113 §6.8).
 #[derive(Debug, Clone, Copy)]
 pub struct Closes;
@@ -110,7 +110,7 @@ impl<T: Transport> Forwarder<T> {
         Self(Rc::new(Inner { service, relay }))
     }
 
-    /// Answers a request that came over TLS; `at` is when its head was there.
+    /// Answers a request that came over TLS; `at` is when its header section was complete.
     ///
     /// # Cancel safety
     /// A dropped future ends the request upstream and is logged as a client that went away.
@@ -138,7 +138,7 @@ impl<T: Transport> Forwarder<T> {
         }
     }
 
-    /// Permission is asked for each request, so that a withdrawn name is refused on a kept connection, too.
+    /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.
     async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<Route, RequestRefusal> {
         let permission = self.0.service.domains.permission(name, Caller::Client(downstream.peer.ip())).await;
         let last_known = |unknown_reason| self.0.service.domains.last_known(name, unknown_reason);

@@ -1,7 +1,7 @@
-//! The guard's user space: load, attach, pin and replace the program; keep its names in step; read its counters.
-//! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers live (they say so to [`Heartbeat`]).
-//! Invariants: fails open: whatever dies here, enforcement ends within seconds (`what_is_written_never_outlives_the_lease`);
-//! one link per interface, updated and never flapped (`a_second_start_adopts_maps_link_names_and_counters`).
+//! The guard's user space: loads, attaches, pins and replaces the program; keeps its names up to date; reads its counters.
+//! Not here: verdicts (`proxy_common`), which names are allowed (`domains`), whether workers run (they report to [`Heartbeat`]).
+//! Invariants: fails open: whatever stops here, enforcement ends within seconds (`what_is_written_never_outlives_the_lease`); one link
+//! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`).
 
 mod attach;
 mod difference;
@@ -62,7 +62,7 @@ use crate::{
     telemetry::metrics::Label,
 };
 
-/// What the guard follows and depends on.
+/// What the guard depends on.
 pub struct GuardContext<'a> {
     /// The allowed names; revision 0 means that they have not been read yet.
     pub names: watch::Receiver<NameSet>,
@@ -279,5 +279,5 @@ impl Drop for Guard {
     }
 }
 
-/// How long a change of the domain set may take to reach the kernel before whoever waits is told.
+/// How long a change of the domain set may take to reach the kernel before a waiting caller is told that it has not.
 const PATIENCE: Duration = Duration::from_secs(5);

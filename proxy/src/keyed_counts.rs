@@ -1,4 +1,4 @@
-//! Counts by key in memory that does not grow, shared by all threads without a lock; and which key a client is counted under.
+//! Counts per key in memory that does not grow, shared by all threads without a lock; and the key by which a client is counted.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Counts in a fixed table under a keyed hash: a stranger can neither make it grow nor choose whom to collide with, and a
+/// Counts in a fixed table under a keyed hash: a client can neither make it grow nor choose whom to collide with, and a
 /// collision only makes two keys share one count.
 pub(crate) struct KeyedCounts {
     counts: Box<[AtomicU32]>,

@@ -1,4 +1,4 @@
-//! Names as every room compares them: parsed once at the border, never a bare string inside.
+//! Names, parsed once where they come in, and never a plain string inside.
 //! Not here: whether a name may be served (`domains`); how the kernel hashes it (`proxy_common`).
 //! Invariant: a [`ServerName`] is lower case, without a trailing dot, a valid A-label name (`names_are_normalised_once`).
 

@@ -1,5 +1,5 @@
-//! Where this instance stands between start and end: one value that `/health`, every worker and every forwarder follow.
-//! Not here: what moves it (`run`).
+//! The state of this instance between start and end: one value for `/health`, every worker and every forwarder.
+//! Not here: what changes it (`run`).
 
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ pub enum Phase {
     Overloaded,
     /// The instance's Auto Scaling group wants it gone: health says 503, connections end softly, new ones are served.
     Leaving,
-    /// Told to end: health says 503, requests in flight finish.
+    /// Ending: health says 503, requests in flight finish.
     Draining,
 }
 

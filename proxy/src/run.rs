@@ -1,8 +1,8 @@
 //! A running instance: what is started in which order, and how it ends.
-//! Not here: what the parts do. This room only puts them together.
-//! Invariants: what is wrong with settings or the machine ends the start with one error, before a socket listens
-//! (`proxy/tests/cli.rs`), which the service manager is told (`a_start_that_fails_tells_the_manager_what_to_do`); health turns 503
-//! before anything else of the end (`nothing_but_the_end_follows_draining`); a restart under a service manager loses no connection
+//! Not here: what the parts do. This module only assembles them.
+//! Invariants: wrong settings, or a machine that does not suit them, end the start with one error before a socket listens
+//! (`proxy/tests/cli.rs`), and the service manager gets it (`a_start_that_fails_tells_the_manager_what_to_do`); at the end, health turns
+//! 503 first (`nothing_but_the_end_follows_draining`); a restart under a service manager loses no connection
 //! (`a_restart_with_kept_sockets_loses_no_connection`).
 
 mod assembly;
@@ -111,7 +111,7 @@ impl Start<'_> {
     }
 }
 
-/// What runs, and what holds it open.
+/// The running parts, and what keeps them running.
 struct Running {
     workers: Workers,
     phase: watch::Sender<Phase>,
@@ -138,7 +138,7 @@ impl Running {
     }
 }
 
-/// Settings read anew for as long as the instance serves.
+/// Reloads settings for as long as the instance serves.
 struct Reloads<'a> {
     reloader: Reloader<'a>,
     asks: ReloadRequests,
@@ -147,7 +147,7 @@ struct Reloads<'a> {
 }
 
 impl Reloads<'_> {
-    /// Reloads upon SIGHUP and `gatehouse reload`, until told to end.
+    /// Reloads on SIGHUP and `gatehouse reload`, until the end.
     async fn until_told(mut self, signals: &mut Signals) {
         loop {
             let asked = tokio::select! {
@@ -208,7 +208,7 @@ impl Signals {
     /// The next of them.
     ///
     /// # Cancel safety
-    /// Safe: a signal that nobody awaited is told to the next who does.
+    /// Safe: a signal that nobody awaited goes to the next who does.
     async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.terminate.recv() => Told::End,
@@ -235,5 +235,5 @@ impl Signals {
 }
 
 const CONTROL_THREADS: usize = 2;
-/// For what the control plane has begun and should finish: a lease to release, a lookup to remember.
+/// Time for the control plane to finish what it has begun: a lease to release, a look-up to store.
 const LAST_CALLS: Duration = Duration::from_secs(2);

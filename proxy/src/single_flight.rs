@@ -1,7 +1,7 @@
-//! One call at a time for a key: who comes first begins it, who comes meanwhile waits for the same outcome.
+//! One call at a time per key: the first caller starts it, later ones wait for the same outcome.
 //!
-//! Waiters are bounded, for each key and in total. A waiter that goes away leaves the call as it is. A call that ends, whichever way,
-//! leaves the map before its outcome is known to waiters, so that the next who comes begins a new one.
+//! Waiters are bounded, per key and in total. A waiter that goes away does not affect the call. A call that ends, in whatever way, is
+//! removed from the map before its outcome is sent to waiters, so that the next caller starts a new one.
 
 use std::{
     collections::HashMap,

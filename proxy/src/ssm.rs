@@ -1,7 +1,7 @@
-//! Settings of a whole fleet from one parameter of AWS Systems Manager: one call, `GetParameter`, made by hand.
-//! Not here: where the value's settings come in, and what is wrong with them (`config`).
-//! Invariants: what is sent is what AWS's own library signs (`the_signature_is_that_of_aws_own_library`); an answer is bounded, and
-//! each failure says what to do (`each_answer_is_told_apart`).
+//! Settings of a fleet from one parameter of AWS Systems Manager: one call, `GetParameter`, made by hand.
+//! Not here: how the value is merged, and what is wrong with it (`config`).
+//! Invariants: the request equals what AWS's own library signs (`the_signature_is_that_of_aws_own_library`); an answer is bounded, and
+//! each failure has its remedy (`each_answer_is_told_apart`).
 
 mod answer;
 mod request;

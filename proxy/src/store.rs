@@ -1,8 +1,8 @@
 //! Fleet state over the `DynamoDB` API: the client, the three tables, their items.
 //! Not here: what items mean (`domains`, `certificates` decide).
-//! Invariants: the SDK is the only client, and where it points is the only difference between AWS, another endpoint and the engine in
-//! this process; no serving path Scans (only `domain_table::reindex` and a list of everybody's domains do, operators' commands);
-//! one process at a time holds an embedded store (`a_second_opening_of_the_same_file_is_refused`).
+//! Invariants: the SDK is the only client, and its endpoint is the only difference between AWS, another service and the engine in this
+//! process; no serving path scans (only `domain_table::reindex` and a list of all domains do, operators' commands); one process at a
+//! time has an embedded store open (`a_second_opening_of_the_same_file_is_refused`).
 
 pub mod budget;
 pub mod certificate_table;
@@ -55,7 +55,7 @@ pub struct Tables {
 }
 
 impl Store {
-    /// The SDK's client; for this room's tables only.
+    /// The SDK's client; for this module's tables only.
     pub(crate) fn client(&self) -> &aws_sdk_dynamodb::Client {
         &self.client
     }

@@ -1,4 +1,4 @@
-//! Where a domain's requests go: an origin (RFC 6454), parsed once.
+//! A domain's target: an origin (RFC 6454), parsed once.
 //! Not here: which target a domain has (`domains`), connecting to it (`forward`).
 
 use std::{fmt, net::IpAddr, str::FromStr};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
 
-/// An upstream origin: scheme, host and port, and nothing behind them.
+/// An upstream origin: scheme, host and port, without a path.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Target {
@@ -18,7 +18,7 @@ pub struct Target {
     pub host: TargetHost,
     /// TCP port.
     pub port: u16,
-    /// Kept, since every request to the target carries it.
+    /// Stored, since every request to the target carries it.
     authority: HeaderValue,
 }
 

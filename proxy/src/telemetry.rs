@@ -1,7 +1,7 @@
-//! What Gatehouse says about itself: metrics, the access log, tracing.
-//! Not here: what is counted (each room declares its own metrics), serving them (`control`).
-//! Invariants: whoever writes a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); what a
-//! stranger wrote cannot end a line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
+//! What Gatehouse reports about itself: metrics, the access log, tracing.
+//! Not here: what is counted (each module declares its metrics), serving them (`control`).
+//! Invariants: whoever writes a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); untrusted text cannot end a
+//! line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
 
 pub mod access_log;
 mod error_chain;
@@ -32,9 +32,9 @@ use crate::config::LogConfig;
 
 /// Metrics and logs of the process; dropped last, it waits until the last line is written.
 pub struct Telemetry {
-    /// Every room registers its metrics here.
+    /// Every module registers its metrics here.
     pub registry: Registry,
-    /// Where requests are told of.
+    /// Where requests are logged.
     pub access_log: AccessLog,
     lines: Lines,
     refilter: logs::Refilter,
@@ -59,7 +59,7 @@ pub enum TelemetryStartError {
 }
 
 impl Telemetry {
-    /// Sets tracing up for the whole process, and an empty registry but for what is known of the process.
+    /// Sets tracing up for the process, and a registry with the metrics of the process.
     pub fn start(log: &LogConfig) -> Result<Self, TelemetryStartError> {
         let lines = Lines::start(io::stderr())?;
         let refilter = logs::install(log, &lines)?;

@@ -1,9 +1,8 @@
-//! From a byte stream to a TLS stream: the ClientHello first, then a configuration chosen by the caller, then the bridge
-//! between hyper and rustls in memory.
+//! From a byte stream to a TLS stream: the ClientHello first, then a configuration chosen by the caller, then the bridge between hyper
+//! and rustls in memory.
 //! Not here: which names are served (`domains`), where certificates come from (`certificates`).
-//! Invariants: only ciphertext touches the transport; a session of one name never resumes under another
-//! (`a_session_does_not_resume_under_another_name`); whatever a stranger sends ends in a [`HandshakeEnd`]
-//! (`garbage_never_panics`).
+//! Invariants: only ciphertext reaches the transport; a session of one name never resumes under another
+//! (`a_session_does_not_resume_under_another_name`); whatever a client sends ends in a [`HandshakeEnd`] (`garbage_never_panics`).
 
 mod bridge;
 mod hello;
@@ -24,7 +23,7 @@ use crate::{label, transport::Stream};
 label! {
     /// Why a connection ended before its handshake did.
     pub enum HandshakeEnd["outcome"] {
-        /// Nothing was sent, or not a whole ClientHello in time.
+        /// No complete ClientHello in time.
         HelloTimeout = "hello_timeout",
         /// The peer closed first.
         Closed = "closed",
@@ -34,7 +33,7 @@ label! {
         Malformed = "malformed",
         /// The peer broke the handshake or sent an alert.
         Failed = "handshake_failed",
-        /// The flights took too long.
+        /// The handshake messages took too long.
         HandshakeTimeout = "handshake_timeout",
     }
 }

@@ -1,8 +1,8 @@
 //! Listeners and byte streams of one worker, over `io_uring` or, where the ring is refused, epoll.
-//! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`worker` is handed them by `main`).
-//! Invariants: no other module knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle
-//! stream holds no buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation behind that holds its
-//! socket open (`drop_with_operations_in_flight_closes_the_socket`); giving up a listener takes it from nobody else
+//! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`run` passes them to `worker`).
+//! Invariants: no other module knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle stream holds no
+//! buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation that keeps its socket open
+//! (`drop_with_operations_in_flight_closes_the_socket`); a dropped listener does not stop a copy of it that a successor holds
 //! (`a_dropped_listener_leaves_a_successors_copy_listening`).
 
 mod chunk;
@@ -85,7 +85,7 @@ pub trait Stream: Unpin + 'static {
     /// Queues `chunk` behind those given before; [`Stream::poll_flush`] moves the queue on.
     fn send(&mut self, chunk: Chunk);
 
-    /// Sends of `slices` what the kernel takes at once, unless something is queued; how many bytes that was. An error is told by
+    /// Sends of `slices` what the kernel takes at once, unless something is queued; how many bytes that was. An error is reported by
     /// the flush of the same bytes.
     fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize;
 

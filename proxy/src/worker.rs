@@ -1,8 +1,8 @@
-//! One core: accept, TLS, HTTP; and how all cores start, drain and end together.
-//! Not here: what a request becomes (`forward`), which sockets there are (`main` makes them).
-//! Invariants: a worker that is lost ends the process, since a dead member of a reuseport group swallows its share of all
-//! connections; draining goes on accepting until it has been quiet for [`QUIET`]; what a peer does not take in time ends its
-//! connection (`a_client_that_does_not_read_is_cut`), or its stream and no other
+//! One core: accept, TLS, HTTP; and how all workers start, drain and end together.
+//! Not here: how a request is forwarded (`forward`), which sockets there are (`run` makes them).
+//! Invariants: a lost worker ends the process, since a dead member of a reuseport group swallows its share of all connections; draining
+//! continues to accept until no connection has come for [`QUIET`]; a peer that does not read in time loses its connection
+//! (`a_client_that_does_not_read_is_cut`), or its stream and no other
 //! (`a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on`).
 
 mod activity;
@@ -57,7 +57,7 @@ pub struct Shared {
     pub requests: RequestMetrics,
     /// One line per request.
     pub access_log: AccessLog,
-    /// What a client may take.
+    /// The limits on clients.
     pub limits: Reloadable<config::LimitsConfig>,
     /// Open connections.
     pub connections: Connections,
@@ -84,6 +84,6 @@ pub struct Sockets {
     pub http: Vec<TcpListener>,
 }
 
-/// Without a new connection for so long, a draining worker closes its listeners: a load balancer goes on sending connections for
+/// After this long without a new connection, a draining worker closes its listeners: a load balancer goes on sending connections for
 /// a while after health has turned.
 pub const QUIET: Duration = Duration::from_secs(2);

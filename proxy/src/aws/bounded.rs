@@ -1,4 +1,4 @@
-//! Answers read whole, up to a bound: the SDK itself reads as much as it is sent.
+//! Answers with a size limit: the SDK itself reads as much as it is sent.
 
 use aws_smithy_runtime_api::client::{
     http::{

@@ -1,7 +1,7 @@
-//! An ACME certificate authority (RFC 8555): its account, its orders, over an HTTP client of our own.
-//! Not here: when an order is placed, and by whom.
-//! Invariants: a challenge is in the table before the CA is told of it, and is taken away however the order ends; the fleet has one
-//! account (`the_first_account_key_is_the_fleets`).
+//! An ACME certificate authority (RFC 8555): account and orders, over our own HTTP client.
+//! Not here: when an order is placed, and by which instance.
+//! Invariants: a challenge is in the table before the CA is asked to validate it, and is removed however the order ends; the fleet has
+//! one account (`the_first_account_key_is_the_fleets`).
 
 mod account;
 mod fault;
@@ -41,7 +41,7 @@ pub(super) struct Acme {
     paused_until_millis: AtomicU64,
 }
 
-/// What an issuer gave.
+/// What an issuer returned.
 pub(super) struct Issued {
     /// PEM, the leaf first.
     pub(super) chain: String,
@@ -53,7 +53,7 @@ pub(super) struct Issued {
     pub(super) account: String,
 }
 
-/// Which challenge to meet, where the CA leaves a choice.
+/// Which challenge to answer, if the CA offers a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefer {
     /// Port 80 is not filtered by name: it is answered by instances that do not know the name yet.
@@ -62,7 +62,7 @@ pub(super) enum Prefer {
     TlsAlpn,
 }
 
-/// How an order is to be placed.
+/// The parameters of an order.
 #[derive(Debug, Clone)]
 pub(super) struct OrderRequest {
     pub(super) prefer: Prefer,
@@ -111,7 +111,7 @@ pub(super) enum OrderError {
     /// What the CA gave cannot be presented.
     #[error("the CA's certificate cannot be used: {problem}")]
     Unusable { problem: String },
-    /// The account or the challenge could not be kept.
+    /// The account or the challenge could not be stored.
     #[error("the table failed during the order")]
     Store(#[from] StoreError),
     /// The key.
@@ -136,7 +136,7 @@ pub(super) struct AcmeProblem {
     pub(super) retry_after: Option<SystemTime>,
 }
 
-/// Why a CA cannot be talked to at all.
+/// Why a CA cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
     /// The file of roots.

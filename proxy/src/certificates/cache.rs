@@ -1,4 +1,4 @@
-//! The certificates of this process, by what they cover.
+//! The certificates in this process's memory, by the names they cover.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -16,7 +16,7 @@ use crate::{
     store::certificate_table::IssuerKey,
 };
 
-/// Bounded by the number of certificates; what was used least falls out, one table read away.
+/// Bounded by the number of certificates; the least used is dropped, and read from the table when needed.
 pub(super) struct Cache(Bounded<Pattern, CacheEntry>);
 
 #[derive(Clone)]
@@ -27,7 +27,7 @@ struct CacheEntry {
     stale_at: SystemTime,
 }
 
-/// What is presented for a pattern, and where in the table it lies.
+/// What is presented for a pattern, and its place in the table.
 #[derive(Debug, Clone)]
 pub(super) struct PresentedCertificate {
     pub(super) pattern: Pattern,

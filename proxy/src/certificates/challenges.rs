@@ -1,4 +1,4 @@
-//! Answers to a CA's validations, whichever instance it reaches.
+//! Answers to a CA's validations, on whichever instance they arrive.
 
 use std::{
     collections::HashMap,
@@ -25,12 +25,12 @@ use crate::{
     telemetry::{admit_line, metrics::Counters},
 };
 
-/// Challenges under way: those of this process in memory, the fleet's in the table.
+/// Pending challenges: those of this process in memory, the fleet's in the table.
 pub(super) struct Challenges {
     store: Store,
     issuers: Vec<IssuerKey>,
     ours: Mutex<HashMap<ServerName, Challenge>>,
-    /// One read per name at a time, its answer kept for [`SEEN_FOR`]: too short to hide a challenge from the CA, long enough
+    /// One read per name at a time, its answer cached for [`SEEN_FOR`]: too short to hide a challenge from the CA, long enough
     /// that one name's flood costs a few reads per second.
     seen: Cache<ServerName, Arc<[Challenge]>>,
     reads: Counters<Sought>,
@@ -120,7 +120,7 @@ impl Challenges {
         if let Some(seen) = self.seen.get(name).await {
             return seen;
         }
-        // Not within the cache's own reading: what one stranger may not ask must not be kept as an answer to the CA.
+        // Not within the cache's own read: a look-up refused to one client must not be cached as an answer to the CA.
         if !admit() {
             return Arc::default();
         }

@@ -1,4 +1,4 @@
-//! Which of the certificates in the table is the one to present.
+//! Which of the certificates in the table is presented.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ use crate::{
     store::certificate_table::{CertificateMetadata, IssuerKey, ItemKind, Stored, StoredCertificates},
 };
 
-/// A certificate of the table.
+/// A certificate from the table.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) pair: KeyedChain,
@@ -16,7 +16,7 @@ pub(super) struct Candidate {
     pub(super) pattern: Pattern,
 }
 
-/// The best of what the table holds.
+/// The best certificate that the table holds.
 #[derive(Debug)]
 pub(super) enum CertificateChoice {
     /// This one, which may have expired.

@@ -1,4 +1,4 @@
-//! What a failed order means for the next: whether the name, the issuer or neither is at fault, and until when nothing is ordered.
+//! What a failed order means for the next one: whether the name, the issuer or neither is at fault, and until when nothing is ordered.
 
 use std::time::{Duration, SystemTime};
 
@@ -80,26 +80,26 @@ fn retry_at(now: SystemTime, failures: u32) -> SystemTime {
     })
 }
 
-/// Until when an issuer is not asked after `failures` in a row, the last of which it may have dated: its own date is kept in
-/// full (RFC 8555 §6.6), but not longer than the longest limit a CA has, since clocks can be years off.
+/// Until when an issuer is not asked after `failures` in a row. If its last answer named a date, that one is used in
+/// full (RFC 8555 §6.6), but for no longer than the longest limit of a CA, since clocks can be years off.
 pub(super) fn paused_until(now: SystemTime, failures: u32, retry_after: Option<SystemTime>) -> SystemTime {
     let doublings = failures.saturating_sub(1).min(16);
     let ours = now + FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
     retry_after.map_or(ours, |theirs| theirs.clamp(ours, now + LONGEST_LIMIT))
 }
 
-/// Whether something waits until `until`: a date beyond the longest limit was written by a clock that was wrong, and holds nobody up.
+/// Whether something waits until `until`: a date beyond the longest limit was written with a wrong clock, and is ignored.
 pub(super) fn is_ahead(until: SystemTime, now: SystemTime) -> bool {
     now < until && until <= now + LONGEST_LIMIT
 }
 
-/// Until when a name is not ordered that the CA limits.
+/// Until when a name is not ordered after the CA's rate limit.
 pub(super) fn limited_until(now: SystemTime, retry_after: Option<SystemTime>) -> SystemTime {
     let theirs = retry_after.unwrap_or(now + UNDATED_LIMIT);
     theirs.clamp(now + Duration::from_mins(1), now + LONGEST_LIMIT)
 }
 
-/// A name that has failed for so long is not tried until somebody asks for it: Let's Encrypt pauses those who go on.
+/// A name that has failed for this long is tried again only on request: Let's Encrypt pauses clients that go on.
 pub(super) const STOP_AFTER: Duration = Duration::from_hours(30 * 24);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);

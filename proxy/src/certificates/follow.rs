@@ -1,5 +1,5 @@
-//! Following the table: a certificate that is replaced or deleted there before its time is presented no longer than a minute. What
-//! is presented is looked for in the background, a hundred chains in a call; what nobody asks for costs nothing until somebody does.
+//! Following the table: a certificate that is replaced or deleted there before it expires is presented for a minute at most. Presented
+//! certificates are read again in the background, a hundred chains per call; those nobody asks for cost nothing until somebody does.
 
 use std::{
     sync::Arc,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Looks for what is presented, three times a minute.
+/// Reads what is presented again, three times a minute.
 pub(super) async fn follow(inner: Arc<CertificatesInner>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -34,12 +34,12 @@ pub(super) async fn follow(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// Confirms what was presented since the last round. While the table does not answer, memory is believed.
+/// Confirms what was presented since the last round. While the table does not answer, memory is used.
 pub(super) async fn round(inner: &CertificatesInner, now: SystemTime) {
     let presented = inner.cache.presented(now, PERIOD, MOST);
     for batch in presented.chunks(CHAINS) {
         if let Err(error) = confirm(inner, batch, now).await {
-            // Each call may take its whole time: a table that does not answer is not asked again in this round.
+            // A call may use all of its time-out: a table that does not answer is not asked again in this round.
             let error: &dyn std::error::Error = &error;
             debug!(error, "what is presented could not be looked for; it is presented on");
             for held in &presented {
@@ -65,7 +65,7 @@ pub(super) async fn confirm(
             TableFinding::Same => Ok(()),
             TableFinding::Other | TableFinding::Gone => adopt(inner, held, now).await,
         };
-        // What could not be read whole is looked for again in the next round.
+        // What could not be read completely is read again in the next round.
         if followed.is_ok() {
             held.slot.confirm(now);
         }
@@ -73,7 +73,7 @@ pub(super) async fn confirm(
     Ok(())
 }
 
-/// What the table holds in the place of a certificate.
+/// What the table now holds instead of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TableFinding {
     Same,
@@ -89,7 +89,7 @@ fn compare(presented: &Certificate, chain: &StoredItem) -> TableFinding {
     }
 }
 
-/// Presents what the table holds by now. Something there that cannot be used, half of a write among it, takes nothing away.
+/// Presents what the table holds by now. Something unusable there, such as half of a write, removes nothing.
 async fn adopt(
     inner: &CertificatesInner,
     held: &PresentedCertificate,

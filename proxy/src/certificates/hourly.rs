@@ -1,4 +1,4 @@
-//! Warnings that are worth a line an hour, and not one for each hello.
+//! Warnings that are logged once an hour instead of for each ClientHello.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use tracing::warn;
 use super::choice::{Unusable, unusable};
 use crate::store::certificate_table::StoredCertificates;
 
-/// What was warned of within the hour.
+/// The subjects of warnings within the last hour.
 ///
 /// Invariant: holds at most [`MOST`] subjects; beyond them nothing is due until some are an hour old (`subjects_are_bounded`).
 #[derive(Debug, Default)]

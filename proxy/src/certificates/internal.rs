@@ -1,4 +1,4 @@
-//! The internal issuer: a root of our own, for names no CA is asked about.
+//! The internal issuer: a root of our own, for trials without a CA.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{name::ServerName, store::certificate_table::IssuerKey};
 
-/// Signs leaves with a root kept in the state directory.
+/// Signs leaves with a root in the state directory.
 pub(super) struct Internal {
     issuer: rcgen::Issuer<'static, KeyPair>,
     root: String,
@@ -30,7 +30,7 @@ pub(super) struct Internal {
     pub(super) key: IssuerKey,
 }
 
-/// The internal issuer's root, for those who want to trust it.
+/// The internal issuer's root, for clients that trust it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     /// Its PEM file.
@@ -145,7 +145,7 @@ fn read(file: &Path) -> Result<Option<Zeroizing<String>>, InternalError> {
     }
 }
 
-/// Whole or not at all: a file that was half written would be taken for the root for ever.
+/// Complete or not at all: a half-written file would be used as the root for ever.
 fn write(file: &Path, text: &[u8], mode: u32) -> Result<(), InternalError> {
     let beside = file.with_extension("new");
     let written = (|| {
@@ -165,7 +165,7 @@ fn fault(file: &Path, what: &'static str, source: io::Error) -> InternalError {
 const ROOT: &str = "internal-root.pem";
 const KEY: &str = "internal-root-key.pem";
 const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
-/// What a client's clock may be behind.
+/// How far a client's clock may be behind.
 const SKEW: Duration = Duration::from_hours(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The shell around [`Goal::next`]: takes its steps, and tells it what was seen.
+//! The shell around [`Goal::next`]: takes its steps, and reports what was seen.
 
 mod budgets;
 mod order;
@@ -29,7 +29,7 @@ use crate::{
     telemetry::admit_line,
 };
 
-/// Obtains, loads or renews the certificate of `name`; `from` is the client whose hello asked for it.
+/// Obtains, loads or renews the certificate of `name`; `from` is the client whose ClientHello asked for it.
 pub(super) async fn run(
     inner: &CertificatesInner,
     name: &ServerName,
@@ -62,7 +62,7 @@ pub(super) async fn run(
     ended
 }
 
-/// What is at hand between two steps.
+/// The state between two steps.
 struct Run<'a> {
     inner: &'a CertificatesInner,
     goal: Goal,

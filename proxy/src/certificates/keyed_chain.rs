@@ -1,4 +1,4 @@
-//! A chain and its key, read from what the table holds or a CA sent, and found to fit together.
+//! A chain and its key, read from the table or from a CA, and checked to match.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 use super::Certificate;
 use crate::name::{Pattern, ServerName};
 
-/// A certificate that can be presented, with what decides when it is.
+/// A certificate that can be presented, with the facts that decide when it is.
 ///
 /// Invariant: the key is the leaf's, and the leaf covers the pattern it was read for.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(super) struct KeyedChain {
     pub(super) serial: String,
 }
 
-/// From when to when a certificate is valid.
+/// The validity period of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Validity {
     pub(super) not_before: SystemTime,
@@ -112,7 +112,7 @@ fn certificates(chain: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     Some(std::iter::once(leaf).chain(sections.filter_map(certificate)).collect())
 }
 
-/// Each from its label to the next (RFC 7468 §2), so that a broken one does not spoil those behind it.
+/// Each from its label to the next (RFC 7468 §2), so that a broken one does not affect the next.
 fn sections(chain: &[u8]) -> impl Iterator<Item = &[u8]> {
     let starts = chain.windows(LABEL.len()).enumerate().filter(|(_, window)| *window == LABEL);
     let starts: Vec<_> = starts.map(|(at, _)| at).take(MAX_CHAIN + 1).collect();
@@ -201,7 +201,7 @@ pub(super) mod tests {
         let (chain, key) = pems(&["a.example.com"], now, Duration::from_hours(1));
         let pair = KeyedChain::read(chain.as_bytes(), key.as_bytes(), &pattern("a.example.com")).unwrap();
         let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        // The private value of RFC 5915 lies behind a head of seven bytes.
+        // The private value of RFC 5915 starts after seven bytes.
         let secret = &der.secret_der()[7..39];
         let decimal: Vec<_> = secret[..6].iter().map(u8::to_string).collect();
         for shown in [format!("{pair:?}"), format!("{pair:#?}").replace('\n', "").replace(' ', "")] {

@@ -1,4 +1,4 @@
-//! What operators see of certificates.
+//! Certificates as operators see them.
 
 use std::time::{Duration, SystemTime};
 
@@ -64,7 +64,7 @@ pub struct Summary {
 /// A certificate as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateSummary {
-    /// What it was kept under: the name, or the wildcard that covers it.
+    /// What it is stored under: the name, or the wildcard that covers it.
     pub pattern: crate::name::Pattern,
     /// Who issued it.
     pub issuer: String,

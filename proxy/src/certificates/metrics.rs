@@ -1,4 +1,4 @@
-//! What is counted of certificates.
+//! Metrics of certificates.
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 label! {
-    /// What became of an order.
+    /// The outcome of an order.
     pub(super) enum Ordered["outcome"] {
         Issue = "issued",
         Overtaken = "overtaken",
@@ -30,7 +30,7 @@ label! {
 }
 
 label! {
-    /// What a wait for a certificate ended with.
+    /// The outcome of a wait for a certificate.
     pub(super) enum WaitEnd["outcome"] {
         Serve = "served",
         Deny = "denied",
@@ -43,7 +43,7 @@ label! {
 }
 
 label! {
-    /// What became of taking a name's lease.
+    /// The outcome of taking a name's lease.
     pub(super) enum Leased["outcome"] {
         Hold = "held",
         Busy = "busy",
@@ -63,7 +63,7 @@ label! {
 }
 
 label! {
-    /// What became of a due renewal.
+    /// The outcome of a due renewal.
     pub(super) enum Renewed["outcome"] {
         Renew = "renewed",
         Forget = "forgotten",

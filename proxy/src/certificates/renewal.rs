@@ -1,5 +1,5 @@
-//! Renewal: what the index `due` shows, by whoever gets the lease, never in the way of serving; and noticing what other instances
-//! renewed, and what may be served no longer.
+//! Renewal: certificates that the index `due` shows, by the instance that gets the lease, never in the way of serving. Also notices
+//! what other instances have renewed, and what must no longer be served.
 
 use std::{
     collections::HashSet,
@@ -51,7 +51,7 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// Withdraws what the domain set no longer allows, at each change of it.
+/// Withdraws certificates that the domain set no longer allows, at each change of it.
 pub(super) async fn withdraw(inner: Arc<CertificatesInner>) {
     let mut names = inner.domains.names();
     let mut before = names.borrow_and_update().patterns.clone();
@@ -66,7 +66,7 @@ pub(super) async fn withdraw(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// The certificates of names that were allowed and are no longer. One too many is a read of the table when its name comes again.
+/// The certificates of names that are no longer allowed. One withdrawn by mistake costs a table read when its name comes again.
 fn withdrawn(delta: &Delta, allowed: &Patterns, cached: impl Fn() -> Vec<Pattern>) -> Vec<Pattern> {
     let is_allowed = |name: &ServerName| {
         allowed.contains(&Pattern::Exact(name.clone()))
@@ -147,7 +147,7 @@ async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
     }
 }
 
-/// Reads anew what another instance may have renewed.
+/// Reads again what another instance may have renewed.
 async fn refresh(inner: &CertificatesInner) {
     for pattern in inner.cache.stale(SystemTime::now()) {
         let Some(name) = name_of(&pattern) else { continue };

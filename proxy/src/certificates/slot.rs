@@ -1,4 +1,4 @@
-//! What is presented for a name, shared by all who present it.
+//! The certificate that is presented for a name, shared by all connections that present it.
 
 use std::{
     sync::{
@@ -24,8 +24,8 @@ pub struct Certificate {
     pub not_after: SystemTime,
 }
 
-/// Where a name's current certificate is found; workers keep it, renewal replaces what is in it, withdrawal empties it, and what the
-/// table has not confirmed for a minute is not in it (`follow`).
+/// Holds a name's current certificate. Workers keep the slot; renewal replaces its content, withdrawal empties it, and a certificate
+/// that the table has not confirmed for a minute is not in it (`follow`).
 #[derive(Debug, Default)]
 pub struct Slot {
     pub(super) current: ArcSwapOption<Certificate>,

@@ -1,8 +1,8 @@
 //! What to do next for a name's certificate: computed from what was seen, without waiting for anything.
 //!
-//! An order is placed only when the table was read under the name's lease and held nothing better, permission was given again,
-//! no back-off lasts, and the issuer's budget granted it. Whatever is not known yet is the next step. What a step needs lies in
-//! the state that asks for it, so that none can be taken without it (`whatever_happens_a_flight_ends_and_orders_once_an_issuer`).
+//! An order is placed only when the table was read under the name's lease and held nothing better, permission was given again, no
+//! back-off is running, and the issuer's budget granted it. Whatever is unknown is the next step. Each state holds what its step needs,
+//! so that no step can be taken without it (`whatever_happens_a_flight_ends_and_orders_once_an_issuer`).
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -40,7 +40,7 @@ pub(super) struct OrderFacts {
     pub(super) reading: Option<TableReading>,
     pub(super) standing: Option<PermissionStanding>,
     pub(super) lease: LeaseState,
-    /// The issuer whose turn it is.
+    /// The issuer to ask now.
     pub(super) issuer: usize,
     /// That it may be asked.
     pub(super) grant: Option<Grant>,
@@ -55,7 +55,7 @@ pub(super) struct TableReading {
     pub(super) under_lease: bool,
 }
 
-/// Whether an order may be placed by now, as far as earlier ones have failed.
+/// Whether the back-off after earlier failures allows an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BackOff {
     None,
@@ -82,7 +82,7 @@ pub(super) enum LeaseState {
     Elsewhere,
 }
 
-/// That an issuer may be asked: its budget has granted an order, and nobody else tries it out after a pause.
+/// Proof that an issuer may be asked: its budget has granted an order, and no other instance is the first to try it after a pause.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Grant {
     /// The pause that this order ends if it succeeds.
@@ -102,7 +102,7 @@ pub(super) enum OrderProgress {
     Recorded,
 }
 
-/// A certificate that an issuer gave.
+/// A certificate that an issuer returned.
 pub(super) struct Obtained {
     /// Which of the issuers.
     pub(super) issuer: usize,
@@ -137,7 +137,7 @@ impl OrderFacts {
         }
     }
 
-    /// The issuer may not be asked now: the next one's turn.
+    /// The issuer may not be asked now: the next one is tried.
     pub(super) fn pass_on(&mut self) {
         (self.issuer, self.grant) = (self.issuer + 1, None);
     }
@@ -216,7 +216,7 @@ impl Goal {
             Some(PermissionStanding::Allow(_)) => {}
         }
         match reading.back_off {
-            // What this flight itself has failed of is yet to be recorded.
+            // The failure of this call itself is not recorded yet.
             BackOff::Until(_) if failure.is_some() => {}
             BackOff::Until(retry_at) if now < retry_at => {
                 return Step::Refuse(CertificateRefusal::BackingOff);
@@ -262,7 +262,7 @@ impl std::fmt::Debug for Obtained {
     }
 }
 
-/// How often a certificate is written at most: once more after somebody else has changed the item to something that is no good.
+/// How often a certificate is written at most: once more after somebody else has changed the item to something unusable.
 const COMMITS: u8 = 2;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a request on the cleartext port is for: health, a validation, or the way to HTTPS.
+//! What a request on the cleartext port gets: health, a validation's answer, or a redirect to HTTPS.
 
 use http::{HeaderValue, request::Parts, uri::Scheme};
 
@@ -19,7 +19,7 @@ pub(super) enum Plan {
     Redirect { host: Authority },
 }
 
-/// Decides by the head alone; permission is asked afterwards.
+/// Decides by the header section alone; permission is asked afterwards.
 pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
     forward::message(head)?;
     if head.uri.path() == HEALTH {
@@ -32,7 +32,7 @@ pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
     }
 }
 
-/// Where HTTPS has what `head` asks for.
+/// The HTTPS address of what `head` asks for.
 pub(super) fn location(
     head: &Parts,
     host: &Authority,
@@ -40,7 +40,7 @@ pub(super) fn location(
 ) -> Result<HeaderValue, RequestViolation> {
     let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    // `OPTIONS *` has no address; the site as a whole has.
+    // `OPTIONS *` has no address, but the site has.
     let path = if path == "*" { "/" } else { path };
     HeaderValue::try_from(format!("https://{}{port}{path}", host.name))
         .map_err(|_| RequestViolation::TargetForm)

@@ -49,7 +49,7 @@ fn parameter(places: &[SettingOrigin], unread: Option<&ConfigError>) -> Option<F
     })
 }
 
-/// What is looked at, in the order in which it is told.
+/// The checks, in the order in which they are reported.
 struct Check {
     what: String,
     look: Look,
@@ -92,7 +92,7 @@ fn remote(what: impl Into<String>, look: impl Future<Output = Vec<Finding>> + Se
     Check { what: what.into(), look: Box::pin(look) }
 }
 
-/// Makes all checks at once; one that does not end in time is told as that.
+/// Makes all checks at once; one that does not end in time is reported as such.
 async fn examine(checks: Vec<Check>, deadline: Duration) -> Vec<Finding> {
     let mut running = JoinSet::new();
     for (place, Check { what, look }) in checks.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What differs between two sets of settings, and a third made of both.
+//! The differences between two sets of settings, and a third made of both.
 
 use toml::{Table, Value};
 
@@ -12,7 +12,7 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
     keys().into_iter().filter(differs).collect()
 }
 
-/// `old` with those of `new` that `takes` says; or `old` as it is, when what is left to wait contradicts what would be taken.
+/// `old` with those settings of `new` for which `takes` is true; or `old` unchanged, when the rest of it contradicts them.
 #[must_use]
 pub fn merge(old: &Config, new: &Config, takes: impl Fn(&str) -> bool) -> Config {
     merged(old, new, takes).filter(|merged| validate(merged).is_empty()).unwrap_or_else(|| old.clone())

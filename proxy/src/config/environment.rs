@@ -1,4 +1,4 @@
-//! Variables of the environment: every setting as `GATEHOUSE_<SECTION>_<KEY>`, and five of an older deployment.
+//! Environment variables: every setting as `GATEHOUSE_<SECTION>_<KEY>`, and five of an older deployment.
 
 use std::ffi::OsString;
 
@@ -12,7 +12,7 @@ use super::{
     suggest::nearest,
 };
 
-/// The layers that `variables` make over `files`, the older deployment's first. An empty variable is as good as none.
+/// The layers that `variables` make over `files`, the older deployment's first. An empty variable counts as unset.
 pub(super) fn layers(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     files: &Table,
@@ -64,7 +64,7 @@ pub(super) fn variable(field: &str) -> String {
     format!("{PREFIX}{}", field.replace('.', "_").to_ascii_uppercase())
 }
 
-/// What the proxy that Gatehouse replaces was told by its environment file.
+/// Variables from the environment file of the proxy that Gatehouse replaces.
 enum CaddyEnvironment {
     TableRegion,
     TableName,

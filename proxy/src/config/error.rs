@@ -1,4 +1,4 @@
-//! What can be wrong with settings: where, which, what, and what to write instead.
+//! Errors in settings: where, which, what is wrong, and what to write instead.
 
 use std::{error::Error, fmt, io, path::PathBuf};
 
@@ -24,7 +24,7 @@ pub struct At {
     pub(super) line: Option<usize>,
 }
 
-/// Settings that are each well formed and yet cannot be meant.
+/// Settings that are each well formed but wrong together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {field}: {fault}; {remedy}")]
 pub struct SettingsProblem {
@@ -37,7 +37,7 @@ pub struct SettingsProblem {
     pub remedy: String,
 }
 
-/// A value that is not of its setting's form.
+/// A value that its setting does not accept.
 #[derive(Debug, thiserror::Error)]
 #[error("{at}: {field} = {value}: {message}{}", or_example(message, example))]
 pub struct WrongValue {

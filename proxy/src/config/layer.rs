@@ -1,4 +1,4 @@
-//! One file or variable: parsed, compared with the declaration, and laid over those before it.
+//! One file or variable: parsed, checked against the declaration, and merged over those before it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::{
     toml_errors::plain,
 };
 
-/// What one place says, known to be well formed.
+/// The settings of one file or variable, known to be well formed.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) place: SettingOrigin,
@@ -162,7 +162,7 @@ fn shown(value: &Value) -> String {
     if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
 }
 
-/// The line on which `field`, or as much of it as is written out, stands.
+/// The line of `field`, or of the part of it that is written out.
 fn line_of(text: &str, field: &str) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut steps = steps(field);

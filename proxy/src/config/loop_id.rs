@@ -1,4 +1,4 @@
-//! By what name a fleet knows requests that it has sent out itself.
+//! The name by which a fleet recognises requests that it has sent itself (`CDN-Loop`).
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! The parameter whose value is a layer of settings, and what is known when it is to be read.
+//! The parameter whose value is a layer of settings, and what is known when it is read.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use super::{
     parameter_name::ParameterName,
 };
 
-/// A parameter that is to be read, and what the layers below it say of the way there.
+/// A parameter to be read, and what the layers below it say about how to reach it.
 #[derive(Debug, Clone)]
 pub struct ParameterReference {
     /// Which.

@@ -1,4 +1,4 @@
-//! Durations and sizes with their unit written out: `10s`, `32KiB`.
+//! Durations and sizes with their unit: `10s`, `32KiB`.
 
 use std::{fmt, ops::Deref, str::FromStr, time::Duration};
 
@@ -14,7 +14,7 @@ pub struct Span(Duration);
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize(u64);
 
-/// Why a text is no quantity.
+/// Why a text is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not {what}; write it like {example}")]
 pub struct QuantityError {

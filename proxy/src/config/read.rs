@@ -1,4 +1,4 @@
-//! From files, perhaps a parameter, and environment to one [`Config`]. Who reads the parameter is the caller's matter.
+//! From files, an optional parameter and the environment to one [`Config`]. The caller says how the parameter is read.
 
 use std::{
     ffi::OsString,
@@ -17,7 +17,7 @@ use super::{
     validate::{missing_files, validate},
 };
 
-/// Settings, and what they were read from.
+/// Settings, and where they were read from.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
@@ -83,13 +83,13 @@ impl Gathered {
 
 fn typed(table: Table) -> Result<Config, ConfigError> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-        // Each layer is well formed by itself, and laying them over each other keeps every value whole.
+        // Each layer is well formed by itself, and merging them changes no value.
         let at = At { place: SettingOrigin::Default, line: None };
         ConfigError::Syntax { at, message: error.to_string() }
     })
 }
 
-/// Where the uppermost of `layers` that says `field` says it.
+/// Where the topmost of `layers` that contains `field` sets it.
 fn said<'a>(mut layers: impl Iterator<Item = &'a Layer>, field: &str) -> At {
     layers.find_map(|layer| layer.says(field)).unwrap_or(At { place: SettingOrigin::Default, line: None })
 }
@@ -139,7 +139,7 @@ fn fragments(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(paths)
 }
 
-/// A variable says the whole of its setting, lists included.
+/// A variable gives its setting completely, lists included.
 fn replace(lower: &mut Table, upper: &Table) {
     for (key, value) in upper {
         match (lower.get_mut(key), value) {

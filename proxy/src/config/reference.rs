@@ -1,4 +1,4 @@
-//! What follows from the declaration on paper: the sample file, the reference table, examples in errors.
+//! Documents generated from the declaration: the sample file, the reference table, examples in errors.
 
 use std::fmt::Write;
 

@@ -1,10 +1,10 @@
-//! Settings that may change while they are in use.
+//! Settings that can change while the process runs.
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-/// A snapshot of settings, replaced whole; whoever reads takes no lock. Clones are one.
+/// A snapshot of settings, replaced as a whole; readers take no lock. Clones share it.
 #[derive(Debug)]
 pub struct Reloadable<T>(Arc<ArcSwap<T>>);
 

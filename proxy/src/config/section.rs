@@ -1,4 +1,4 @@
-//! The form in which a section of settings is declared.
+//! How a section of settings is declared.
 
 /// A setting as the sample file and the reference show it.
 #[derive(Debug, Clone, Copy)]

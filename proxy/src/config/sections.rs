@@ -19,9 +19,10 @@ use crate::{name::Pattern, target::Target};
 section! {
     /// Gatehouse's settings. Durations are written `10s`, sizes `32KiB`.
     pub struct Config {
-        /// Where the embedded store, the internal issuer and the control socket live.
+        /// Directory of the embedded store, the internal issuer's keys and the control socket.
         state_directory: PathBuf = PathBuf::from("gatehouse-state"),
-        /// Name or ARN of a parameter of AWS Systems Manager whose value, TOML as in a file, comes after all files: one for a fleet.
+        /// Name or ARN of a parameter of AWS Systems Manager. Its value is TOML like a file's and overrides all files: one place for
+        /// the settings of a fleet.
         settings_parameter: Option<ParameterName> = None => "\"/gatehouse/fleet\"",
     }
     sections {
@@ -40,13 +41,13 @@ section! {
 }
 
 section! {
-    /// Sockets.
+    /// Addresses to listen on.
     pub struct ListenConfig {
-        /// Addresses that speak TLS.
+        /// Addresses that accept TLS connections.
         https: Vec<SocketAddr> = both_families(8443),
-        /// Addresses that speak cleartext HTTP: redirects, ACME challenges and `/health`.
+        /// Addresses that accept cleartext HTTP, for redirects to HTTPS, ACME challenges and `/health`.
         http: Vec<SocketAddr> = both_families(8080),
-        /// The port that redirects to HTTPS name; absent, the port of the first `https` address.
+        /// The port in redirects to HTTPS; absent, the port of the first `listen.https` address.
         public_https_port: Option<u16> = None => "443",
     }
 }
@@ -54,42 +55,46 @@ section! {
 section! {
     /// The data plane's threads.
     pub struct WorkerConfig {
-        /// How many workers; 0 is one for each core this process may run on.
+        /// Number of workers; 0 means one for each core this process may run on.
         threads: usize = 0,
-        /// How workers reach the kernel: `auto` proves `io_uring` and else takes epoll, `uring` insists, `epoll` does not try.
+        /// How workers do network I/O: `auto` uses `io_uring` if a test at the start succeeds, else epoll; `uring` fails without the
+        /// ring; `epoll` never tries it.
         io: Io = Io::Auto,
-        /// How long requests in flight may take after SIGTERM.
+        /// How long requests in flight may continue after SIGTERM; then they are cut off.
         drain_deadline: Span = Span::secs(30),
     }
 }
 
 section! {
-    /// Which names may be served, and where they go.
+    /// Which names may be served, and where their requests go.
     pub struct DomainsConfig {
-        /// Where requests go whose domain names no target of its own.
+        /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
-        /// Names given here, each also as `[[domains.static]]` with `name` and optionally `target`.
+        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally `target`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Whether names in the domains table are served.
         table: bool = true,
-        /// Asked for names that neither the list nor the table knows: GET with `?domain=NAME`, 2xx allows.
+        /// URL of the ask endpoint, for names in neither the static list nor the table: GET with `?domain=NAME`, 2xx allows. Absent,
+        /// such names are denied.
         ask: Option<String> = None => "\"http://127.0.0.1:9000/check\"",
-        /// How long the ask endpoint may take; after that the answer is unknown.
+        /// How long the ask endpoint may take to answer; beyond it, the answer is unknown.
         ask_timeout: Span = Span::secs(2),
-        /// How often the table's feed of changes is read while clients come; four calls each time.
+        /// Time between two reads of the domains table's changes while clients come; four calls each time.
         poll: Span = Span::secs(1),
-        /// How often it is read by an instance to which no client has come for a minute. The first that comes brings `poll` back, in the guard, too.
+        /// The same for an instance to which no client has come for a minute. The first client, also one that the guard rejects, brings `domains.poll` back.
         idle_poll: Span = Span::secs(30),
-        /// How long an answer of the ask endpoint, or a name found in the table only, is believed.
+        /// How long a permission from the ask endpoint, or from a table entry outside the feed, is used before its source is asked
+        /// again.
         allow_ttl: Span = Span::secs(60),
-        /// How much longer such a name is served by that answer while its source is asked again in the background.
+        /// How long after `domains.allow_ttl` such a permission is still used while its source is asked again in the background.
         stale_ttl: Span = Span::secs(24 * 3600),
-        /// How long a denial is believed.
+        /// How long a denial is used before the sources are asked again.
         deny_ttl: Span = Span::secs(10),
-        /// Look-ups of names not in memory, per second in total; the burst is twice that.
+        /// Look-ups per second of names that are not in memory; twice as many may come at once. Beyond it, the answer for such names is
+        /// unknown.
         lookups_per_second: u32 = 50,
-        /// Such look-ups per second for one client address (IPv4 /32, IPv6 /64).
+        /// Look-ups per second that one client address (IPv4 /32, IPv6 /64) may cause; beyond it, the answer is unknown.
         lookups_per_source_per_second: u32 = 10,
     }
 }
@@ -98,92 +103,97 @@ section! {
     /// Where certificates come from.
     pub struct CertificatesConfig {
         /// ACME issuers in order of preference, each also as `[[certificates.issuers]]` with `directory`, `email` and optionally
-        /// `roots`; none means the internal issuer.
+        /// `roots`. Empty means the internal issuer, for trials.
         issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
-        /// How long a handshake waits for a certificate that is being obtained.
+        /// How long a handshake waits for a certificate that is being obtained; beyond it, alert 80.
         wait: Span = Span::secs(25),
-        /// Handshakes that may wait for one name.
+        /// Handshakes that may wait for the certificate of one name; beyond it, alert 80.
         waiters_per_name: usize = 256,
-        /// Handshakes that may wait in total.
+        /// Handshakes that may wait for certificates in total; beyond it, alert 80.
         waiters: usize = 4096,
-        /// Certificates kept in memory.
+        /// Certificates kept in memory; beyond it, the least used are dropped and read from the table when needed.
         cached: u64 = 100_000,
-        /// The fleet's lease on a name's order.
+        /// How long an instance may order for a name before it must renew its lease. After a crash, other instances wait at most this
+        /// long.
         lease: Span = Span::secs(60),
-        /// The longest an order may take.
+        /// How long an order may take; beyond it, it is given up and the name backs off.
         order_deadline: Span = Span::secs(90),
-        /// Orders, renewals apart, that the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours).
+        /// Orders, renewals apart, that the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours). Beyond
+        /// it, they wait.
         orders_per_hour: u64 = 100,
-        /// Renewals the fleet may order from one ACME issuer in an hour; they draw on nothing else (Let's Encrypt exempts orders that say
-        /// which certificate they replace from its limits).
+        /// Renewals that the fleet may order from one ACME issuer in an hour; they use no other budget (Let's Encrypt exempts orders
+        /// that say which certificate they replace). Beyond it, they wait.
         renewals_per_hour: u64 = 1000,
-        /// Orders the fleet may place in an hour for labels that one wildcard entry allows.
+        /// Orders that the fleet may place in an hour for names under one wildcard entry; beyond it, they wait.
         orders_per_wildcard: u64 = 20,
-        /// Orders one client address (IPv4 /32, IPv6 /64) may cause in the fleet in an hour by labels that wildcard entries allow.
+        /// Orders for names under wildcard entries that one client address (IPv4 /32, IPv6 /64) may cause in the fleet in an hour;
+        /// beyond it, they wait.
         orders_per_source: u64 = 10,
-        /// Orders the fleet may place for the names of one registered domain in seven days (Let's Encrypt: 50).
+        /// Orders that the fleet may place for the names of one registered domain in seven days (Let's Encrypt: 50). Beyond it, they
+        /// wait.
         orders_per_registered_domain: u64 = 50,
-        /// How often due renewals are looked for.
+        /// Time between two searches for certificates that are due for renewal.
         renewal_period: Span = Span::secs(60),
-        /// Life of certificates of the internal issuer.
+        /// Lifetime of certificates from the internal issuer.
         internal_life: Span = Span::secs(7 * 24 * 3600),
-        /// Whether Caddy may use the certificate table too: private keys are kept as Caddy keeps them, and there is no other way yet.
+        /// Whether Caddy may use the certificate table too. Only `true` is accepted: private keys are stored as Caddy stores them.
         shared_with_caddy: bool = true,
     }
 }
 
 section! {
-    /// Where fleet state lives.
+    /// Where the state of the fleet is stored.
     pub struct StoreConfig {
-        /// `embedded` (one instance, in the state directory), `aws`, or the URL of a DynamoDB-compatible endpoint.
+        /// `embedded` (for one instance, in the state directory), `aws`, or the URL of a DynamoDB-compatible endpoint.
         endpoint: Endpoint = Endpoint::Embedded,
-        /// AWS region of the tables; absent, that of `AWS_REGION`, of the profile, or of the instance.
+        /// AWS region of the tables; absent, that of `AWS_REGION`, of the AWS profile, or of the EC2 instance, in this order.
         region: Option<String> = None => "\"eu-central-1\"",
-        /// Certificates, accounts, challenges, locks: Caddy's format.
+        /// Name of the table of certificates, ACME accounts, challenges and locks, in Caddy's format.
         certificates_table: String = "gatehouse-certificates".into(),
-        /// Domains.
+        /// Name of the table of domain entries.
         domains_table: String = "gatehouse-domains".into(),
-        /// Gatehouse's own state: leases, renewals, budgets.
+        /// Name of the table of Gatehouse's own state: records of names, budgets, pauses.
         state_table: String = "gatehouse-state".into(),
-        /// How long one call may take, retries included.
+        /// How long one call to a table may take, retries included; beyond it, it fails.
         timeout: Span = Span::secs(5),
     }
 }
 
 section! {
-    /// The EC2 instance this runs on: its identity, its region, and whether its Auto Scaling group wants it gone.
+    /// The EC2 instance this runs on: its identity, its region, and whether its Auto Scaling group is terminating it.
     pub struct InstanceConfig {
-        /// Where the instance's metadata are asked for (`IMDSv2`): `auto` (EC2's endpoint, if the firmware calls this machine Amazon EC2's),
-        /// `off`, or the URL of another endpoint. `AWS_EC2_METADATA_SERVICE_ENDPOINT` names one that the role's credentials come from, too.
+        /// Where the metadata service (`IMDSv2`) is: `auto` (EC2's, if the firmware says that this is an EC2 machine), `off`, or the
+        /// URL of another endpoint. To take credentials from that endpoint too, set `AWS_EC2_METADATA_SERVICE_ENDPOINT` instead.
         metadata: MetadataEndpoint = MetadataEndpoint::Auto,
-        /// How often it is asked whether its Auto Scaling group wants it gone.
+        /// Time between two questions to the metadata service whether the Auto Scaling group is terminating this instance.
         lifecycle_poll: Span = Span::secs(5),
     }
 }
 
 section! {
-    /// The XDP program.
+    /// The XDP program that rejects unknown names in the kernel.
     pub struct GuardConfig {
-        /// Interfaces to guard; none means the guard is off.
+        /// Network interfaces to guard; empty means the guard is off.
         interfaces: Vec<String> = Vec::new() => "[\"eth0\"]",
-        /// `native` needs a driver with XDP; `generic` is slower and works anywhere.
+        /// XDP mode: `native` needs a driver with XDP; `generic` works with any driver, but is slower.
         attach: Attach = Attach::Native,
-        /// What happens to names neither allowed nor denied: `observe`, `adaptive` or `strict`.
+        /// What happens to names that are neither allowed nor denied: `observe` passes and counts them, `adaptive` passes them within
+        /// `guard.unknown_per_second`, `strict` rejects them.
         mode: GuardMode = GuardMode::Adaptive,
-        /// Where maps and links are pinned; a bpffs is mounted here if there is none.
+        /// Directory in which maps and links are pinned; if it has no bpffs, one is mounted.
         pin_path: PathBuf = PathBuf::from("/run/gatehouse/bpf"),
-        /// Ports whose ClientHellos are judged; none means the ports of `listen.https`.
+        /// TCP ports whose ClientHellos are judged; empty means the ports of `listen.https`.
         hello_ports: Vec<u16> = Vec::new() => "[443]",
-        /// Names the kernel can hold; beyond it enforcement ends.
+        /// Names that the kernel's map can hold; with more, nothing is rejected any more.
         names: u32 = 1_000_000,
-        /// Unknown names let through to user space per second in `adaptive` mode.
+        /// ClientHellos with unknown names that pass to user space per second in `adaptive` mode; beyond it, they are rejected.
         unknown_per_second: u32 = 50,
-        /// And at once.
+        /// ClientHellos with unknown names that may pass at once in `adaptive` mode, after a time without any.
         unknown_burst: u32 = 200,
-        /// Resets sent to clients per second and CPU; beyond it segments are dropped.
+        /// TCP resets that each CPU sends to clients per second; beyond it, their segments are dropped.
         resets_per_second: u32 = 10_000,
-        /// How long a name user space has denied is rejected without asking again, at most `domains.deny_ttl`; absent, as long as that.
+        /// How long the guard rejects a name that user space has denied, at most `domains.deny_ttl`; absent, as long as that.
         denial_ttl: Option<Span> = None => "\"5s\"",
     }
 }
@@ -191,67 +201,71 @@ section! {
 section! {
     /// Connections to targets.
     pub struct UpstreamConfig {
-        /// Establishing a connection, TLS included.
+        /// How long connecting to a target may take, TLS included; beyond it, 504.
         connect_timeout: Span = Span::secs(5),
-        /// From the end of the request to the head of the response.
+        /// Time from the end of a request to the header section of the target's response; beyond it, 504.
         response_timeout: Span = Span::secs(60),
-        /// A connection unused for so long is closed.
+        /// How long a connection to a target is kept unused before it is closed.
         idle: Span = Span::secs(60),
-        /// Requests that may be with targets at once; fewer where descriptors or memory are fewer. Beyond it: 503.
+        /// Concurrent requests to all targets; less where file descriptors or memory are fewer. Beyond it, 503.
         connections: usize = 20_000,
-        /// Requests that may be with one target at once, and never more than are left to others.
+        /// Concurrent requests to one target, and at most as many as are free for others; beyond it, 503.
         connections_per_target: usize = 4_096,
-        /// Requests of one client (IPv4 /32, IPv6 /64) that may be with targets at once, and never more than are left to others.
+        /// Concurrent requests to targets from one client address (IPv4 /32, IPv6 /64), and at most as many as are free for others;
+        /// beyond it, 503.
         connections_per_source: usize = 256,
-        /// Unused connections kept per target and worker.
+        /// Unused connections kept open per target and worker; further ones are closed.
         idle_per_target: usize = 64,
-        /// PEM file of further roots for `https://` targets.
+        /// PEM file of root certificates for `https://` targets, in addition to the system's.
         roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
-        /// Loopback, link-local and metadata networks that targets may lie in all the same.
+        /// Networks that targets may be in although they are loopback, link-local, metadata or forbidden addresses.
         permitted_networks: Vec<IpNet> = Vec::new() => "[\"127.0.0.0/8\"]",
-        /// Networks in which targets of domain entries must not lie, such as the private ones of the operator; `permitted_networks` goes before.
+        /// Networks that targets of domain entries must not be in, such as your private ones; `upstream.permitted_networks` overrides
+        /// it.
         forbidden_networks: Vec<IpNet> = Vec::new() => "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\"]",
-        /// Public addresses of the fleet, as those of its accelerator: a request whose target lies there is answered by 508.
+        /// Public addresses of the fleet, such as its accelerator's; requests whose target is there are answered with 508.
         edge_addresses: Vec<IpNet> = Vec::new() => "[\"192.0.2.10/32\", \"192.0.2.20/32\"]",
-        /// Names of the fleet, to which customers point theirs: a request whose target has such a name is answered by 508.
+        /// Names of the fleet to which customers point theirs; requests whose target has such a name are answered with 508.
         edge_names: Vec<Pattern> = Vec::new() => "[\"edge.example.com\"]",
-        /// The name of the fleet in `CDN-Loop`, by which it knows requests that it has sent out itself and answers them by 508. Absent, each process knows its own.
+        /// The fleet's name in the `CDN-Loop` field. Requests that already carry it are answered with 508. Absent, each process uses a
+        /// name of its own.
         loop_id: Option<LoopId> = None => "\"edge.example.com\"",
     }
 }
 
 section! {
-    /// What a client may take.
+    /// What clients may use. Limits per source count by client address (IPv4 /32, IPv6 /64).
     pub struct LimitsConfig {
-        /// Open connections in total.
+        /// Open connections in total; beyond it, new ones are closed at once.
         connections: usize = 100_000,
-        /// Open connections from one address (IPv4 /32, IPv6 /64).
+        /// Open connections from one client address (IPv4 /32, IPv6 /64); beyond it, new ones are closed at once.
         connections_per_source: usize = 2_000,
-        /// Memory of the process, of which nine tenths end the taking of new connections; absent, the `memory.max` of its cgroup alone.
+        /// Memory that this process may use; absent, `memory.max` of its cgroup alone. From three quarters of it on, streams that hold
+        /// most are ended; from nine tenths on, connections are refused.
         memory: Option<ByteSize> = None => "\"384MiB\"",
-        /// Answers held in memory for clients that have not taken them; beyond it, 8 KiB for each request.
+        /// Memory for response data that clients have not read yet; beyond it, each request may hold 8 KiB.
         response_buffers: ByteSize = ByteSize::kib(64 * 1024),
-        /// From the connection to the whole ClientHello.
+        /// Time from the start of a connection to its complete ClientHello; beyond it, the connection is closed.
         hello_timeout: Span = Span::secs(5),
-        /// The handshake's flights, without the wait for a certificate.
+        /// How long the rest of the handshake may take, the wait for a certificate not counted; beyond it, the connection is closed.
         handshake_timeout: Span = Span::secs(5),
-        /// Reading a request's head.
+        /// How long a request's header section may take to arrive; beyond it, the connection is closed.
         header_timeout: Span = Span::secs(10),
-        /// A request's head.
+        /// Size of a request's header section; beyond it, 431.
         header_size: ByteSize = ByteSize::kib(32),
-        /// Fields in a request's head.
+        /// Number of fields in a request's header section; beyond it, 431.
         header_fields: usize = 128,
-        /// A connection without a request, or a body without progress.
+        /// How long a connection may have no request, or a body no progress; beyond it, it is ended.
         idle: Span = Span::secs(60),
-        /// Slowest body, bytes per second averaged over `idle`.
+        /// Slowest rate of a body in either direction, in bytes per second averaged over `limits.idle`; a slower request is ended.
         minimum_rate: u64 = 240,
-        /// Concurrent streams of an HTTP/2 connection.
+        /// Concurrent streams of an HTTP/2 connection; beyond it, new streams are refused.
         http2_streams: u32 = 100,
-        /// Resets an HTTP/2 connection may cause before it is closed.
+        /// Stream resets that an HTTP/2 connection may cause; beyond it, it is closed.
         http2_resets: usize = 500,
-        /// HTTP/2 flow-control window of a stream.
+        /// HTTP/2 flow-control window of a stream: body bytes that a client may send ahead.
         http2_stream_window: ByteSize = ByteSize::kib(64),
-        /// HTTP/2 flow-control window of a connection.
+        /// HTTP/2 flow-control window of a connection: body bytes that a client may send ahead on all its streams.
         http2_connection_window: ByteSize = ByteSize::kib(1024),
     }
 }
@@ -259,22 +273,22 @@ section! {
 section! {
     /// Metrics and the control socket.
     pub struct ControlConfig {
-        /// Where Prometheus scrapes `/metrics`; absent, nowhere.
+        /// Address of the HTTP server for Prometheus (`/metrics`).
         metrics: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
-        /// The Unix socket of `gatehouse status` and its kin; absent, `control.sock` in the state directory.
+        /// Path of the Unix socket for `gatehouse status` and other commands; absent, `control.sock` in the state directory.
         socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",
     }
 }
 
 section! {
-    /// Logs, to stderr.
+    /// Logs, written to stderr.
     pub struct LogConfig {
-        /// Filter, like `info` or `info,gatehouse::certificates=debug`. Whatever it says, the AWS SDK writes nothing below `info` and other
-        /// libraries nothing below `debug`: bodies and keys are among it.
+        /// Log filter, like `info` or `info,gatehouse::certificates=debug`. To keep bodies and keys out of the log, the AWS SDK never
+        /// logs below `info`, and other libraries never below `debug`.
         filter: String = "info".into(),
-        /// `text` or `json`.
+        /// Log format: `text` or `json`.
         format: LogFormat = LogFormat::Text,
-        /// One line per request.
+        /// Whether to write one line per request.
         access: bool = true,
     }
 }
@@ -294,9 +308,9 @@ pub struct StaticDomain {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
-    /// URL of its directory.
+    /// URL of its ACME directory.
     pub directory: String,
-    /// Contact of the account.
+    /// Contact address of the ACME account.
     pub email: String,
     /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! The known key that an unknown one was probably meant to be.
 
-/// The candidate nearest to `written`, if one is near enough to be a slip of the pen.
+/// The candidate nearest to `written`, if it is near enough for a typing error.
 pub(super) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let tolerance = (written.len() / 3).clamp(1, 4);
     candidates

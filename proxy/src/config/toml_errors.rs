@@ -1,4 +1,4 @@
-//! What a deserialiser says of a value, in the words of whoever wrote the value.
+//! Errors of the TOML deserialiser in terms of the settings file.
 
 /// Types of Rust are named by what is written in TOML for them.
 pub(super) fn plain(message: &str) -> String {

@@ -1,4 +1,4 @@
-//! Settings that are each well formed and yet cannot be meant: contradictions, collisions, limits of zero.
+//! Settings that are each well formed but wrong together: contradictions, collisions, limits of zero.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use crate::{
     target::{Target, TargetHost},
 };
 
-/// All that is wrong with `config`, as far as it can be seen without looking at anything else.
+/// All errors in `config` that can be found without looking at anything else.
 pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     for check in
@@ -33,7 +33,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
     findings.0
 }
 
-/// Files that are named and not there.
+/// Files that are named but do not exist.
 pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     let issuers = config.certificates.issuers.iter().enumerate();
@@ -128,7 +128,7 @@ fn static_names(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// A target that leads back to a listener of ours would be served by asking itself.
+/// A target that is one of our listeners would make the proxy ask itself.
 fn loops(config: &Config, findings: &mut Findings) {
     let entries = config.domains.r#static.iter().enumerate();
     let targets = entries.map(|(i, entry)| (format!("domains.static[{i}].target"), &entry.target));
@@ -346,7 +346,7 @@ fn is_url(text: &str, schemes: &[&str]) -> bool {
     })
 }
 
-/// Settings whose zero says something else than `nothing`.
+/// Settings in which zero has a meaning of its own.
 const ZERO_IS_MEANT: &[&str] = &[
     "worker.threads",
     "worker.drain_deadline",
@@ -355,11 +355,11 @@ const ZERO_IS_MEANT: &[&str] = &[
     "guard.unknown_burst",
     "domains.stale_ttl",
 ];
-/// hyper reads heads into no less.
+/// The smallest buffer in which hyper reads header sections.
 const SMALLEST_HEAD: u64 = 8 << 10;
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
-/// A lease is renewed at a third of its life, and that call may take its whole time.
+/// A lease is renewed after a third of its time, and that call may use all of its time-out.
 const LEASE_CALLS: u32 = 3;
 /// `BatchGetItem` takes 100 keys: six for each issuer, and the record.
 pub(crate) const MAX_ISSUERS: usize = 16;

@@ -60,7 +60,7 @@ impl Door for UnixListener {
     }
 }
 
-/// Answers requests at `door` until it is dropped.
+/// Answers requests at the listener `door` until it is dropped.
 pub(super) async fn serve<D, F, Fut>(door: D, answer: F)
 where
     D: Door,

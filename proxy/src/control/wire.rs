@@ -177,7 +177,7 @@ pub struct ReindexReport {
     pub malformed: Vec<String>,
 }
 
-/// What became of a wish to order a name's certificate without waiting for its back-off.
+/// The outcome of a request to order a name's certificate without waiting for its back-off.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Retried {
     /// The name.

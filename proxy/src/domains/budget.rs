@@ -7,9 +7,9 @@ use proxy_common::budget::BudgetRate;
 use super::Caller;
 use crate::keyed_counts::network;
 
-/// Budgets of look-ups. What is spent of one is kept as [`BudgetRate::take`] keeps it, on a clock that begins with the budgets.
+/// Budgets of look-ups. What is spent is stored as by [`BudgetRate::take`], on a clock that begins with the budgets.
 ///
-/// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them strangers share one (`sources_are_bounded_and_strangers_share`).
+/// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them new sources share one (`sources_are_bounded_and_strangers_share`).
 #[derive(Debug)]
 pub(super) struct Budgets {
     start: Instant,
@@ -109,7 +109,7 @@ impl Budgets {
         }
     }
 
-    /// Forgets sources whose budget is full again; not at every stranger's hello, since that is a loop over all of them.
+    /// Forgets sources whose budget is full again; not at every new source's ClientHello, since that is a loop over all of them.
     fn make_room(&mut self, caller: Caller, now: u64) {
         let is_due = now.saturating_sub(self.swept_at) >= SWEEP_PERIOD_NS;
         if is_due && matches!(self.account(caller).0, Account::Strangers) {

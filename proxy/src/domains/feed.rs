@@ -123,7 +123,7 @@ impl FeedFollower {
     }
 
     async fn turn(&mut self, now: ReadingStart) -> Option<Result<(), StoreError>> {
-        // Names the ask endpoint allowed are told on the same beat, table or no table.
+        // Names that the ask endpoint allowed are published at the same interval, with or without the table.
         self.inner.registry.publish_remembered(now.at);
         let store = self.table.clone()?;
         if self.full.is_empty() && (self.is_relisted() || self.course.is_full_due(now.at)) {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl DomainsInner {
-    /// What memory says. A withdrawn name is denied from memory too, but only once the guard was told of it.
+    /// What memory says. A withdrawn name is denied from memory too, but only once the guard has it.
     pub(super) fn known(&self, name: &ServerName, now: Instant) -> Option<(Permission, Freshness)> {
         let remembered = || self.answers.get(name, now);
         match self.registry.find(name) {

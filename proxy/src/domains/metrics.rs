@@ -1,4 +1,4 @@
-//! What is counted of permission.
+//! Metrics of permissions.
 
 use prometheus::{IntGauge, Registry};
 

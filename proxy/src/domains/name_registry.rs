@@ -36,7 +36,7 @@ struct RegistryState {
     lists: Lists,
     /// What the snapshot serves and what is remembered.
     names: Patterns,
-    /// Names that no list holds and a source allowed, until when the guard is told of them.
+    /// Names that no list holds and a source allowed, and until when the guard has them.
     remembered: HashMap<Pattern, Instant>,
     /// Whether `remembered` changed since it was published.
     unpublished: bool,
@@ -118,7 +118,7 @@ impl NameRegistry {
         }
     }
 
-    /// A source allowed `pattern`, which no list holds: the guard is told with the next [`NameRegistry::publish_remembered`].
+    /// A source allowed `pattern`, which no list holds: the guard gets it with the next [`NameRegistry::publish_remembered`].
     pub(super) fn remember(&self, pattern: Pattern, now: Instant) {
         let mut state = self.lock();
         if state.remembered.len() >= MAX_REMEMBERED && !state.remembered.contains_key(&pattern) {

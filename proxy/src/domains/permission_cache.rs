@@ -1,4 +1,4 @@
-//! Answers of the sources that are in no snapshot, each believed for a while.
+//! Answers of the sources that are in no snapshot, each used for a limited time.
 
 use std::{
     sync::Arc,

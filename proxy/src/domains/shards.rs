@@ -1,6 +1,6 @@
-//! A map in parts: a change copies the part it falls in, and shares the others with whoever holds the map as it was.
-//! Not here: what is kept in it (`snapshot`, `patterns`).
-//! Invariants: two maps have a key in the same part, so what changed between them is found by comparing parts
+//! A map in shards: a change copies the shard it falls in, and shares the others with earlier clones.
+//! Not here: what is stored in it (`snapshot`, `patterns`).
+//! Invariants: two maps have a key in the same shard, so that differences are found by comparing shards
 //! (`what_differs_is_found_whatever_was_done_between`); a clone never changes (`a_clone_stays_as_it_was`).
 
 use std::{

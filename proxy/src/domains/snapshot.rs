@@ -39,7 +39,7 @@ pub(super) enum Withdrawal {
     Removed,
 }
 
-/// Whether an entry that was told changed anything.
+/// Whether an entry that was reported changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
     Changed,

@@ -1,4 +1,4 @@
-//! What the instance's Auto Scaling group wants of it: asked again and again, and believed until something else is heard.
+//! The lifecycle state that the Auto Scaling group targets for this instance: polled, and used until a different one is read.
 //!
 //! "Retrieve the target lifecycle state through instance metadata" of the Auto Scaling user guide: the state an instance is in
 //! transition to, `InService` while it serves, absent outside a group.
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{IdentitySource, InstanceMetadata, MetadataSilence};
 
-/// What is to be done with the instance.
+/// What the group intends for the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleTarget {
     /// It serves.
@@ -22,14 +22,14 @@ pub enum LifecycleTarget {
     Leave,
 }
 
-/// What an answer changes, each told once.
+/// What an answer changes, each logged once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum News {
     State { state: Option<String>, target_state: LifecycleTarget },
     Silent(MetadataSilence),
 }
 
-/// What was heard so far.
+/// What was read so far.
 #[derive(Debug)]
 struct LifecycleState {
     state: Option<String>,
@@ -40,7 +40,7 @@ struct LifecycleState {
 pub async fn follow(source: IdentitySource, every: Duration, target_state: watch::Sender<LifecycleTarget>) {
     match source {
         IdentitySource::Ask(metadata) => poll(metadata, every, &target_state).await,
-        // The sender is kept: what follows the wish must not see its end.
+        // The sender stays: receivers must not see the channel close.
         IdentitySource::Off | IdentitySource::Elsewhere => std::future::pending().await,
     }
 }
@@ -65,7 +65,7 @@ async fn poll(metadata: InstanceMetadata, every: Duration, target_state: &watch:
 }
 
 impl LifecycleState {
-    /// An instance serves until told otherwise.
+    /// An instance serves until the group says otherwise.
     fn new() -> Self {
         Self { state: Some(IN_SERVICE.to_owned()), silent: false }
     }

@@ -1,4 +1,4 @@
-//! Questions to the instance's metadata service, by `IMDSv2` alone: the SDK's client fetches its token first and knows no other way.
+//! Calls to the metadata service, by `IMDSv2` only: the SDK's client fetches a token first and knows no other way.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use http::Uri;
 use super::InstanceIdentity;
 use crate::aws::{bounded, in_cleartext};
 
-/// The way to the metadata service; cheap to clone. Its token is kept until it is about to expire.
+/// A client of the metadata service; cheap to clone. It uses its token until just before the token expires.
 #[derive(Debug, Clone)]
 pub struct InstanceMetadata(Client);
 
-/// Why it gave no answer, or none of use.
+/// Why there was no answer, or no usable one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataSilence {
     /// No token, or no answer in time.

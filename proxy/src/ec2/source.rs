@@ -1,4 +1,4 @@
-//! Whether there is an endpoint to ask, decided without asking one.
+//! Whether there is a metadata service to ask, decided without a call.
 
 use std::{fs::File, io::Read};
 
@@ -7,7 +7,7 @@ use http::Uri;
 use super::InstanceMetadata;
 use crate::config;
 
-/// Where the instance's metadata are to be had.
+/// Where the metadata service is.
 #[derive(Debug, Clone)]
 pub enum IdentitySource {
     /// The settings or `AWS_EC2_METADATA_DISABLED` forbid to ask.
@@ -18,7 +18,7 @@ pub enum IdentitySource {
     Ask(InstanceMetadata),
 }
 
-/// What the machine says of itself, and what the SDK's own variables say.
+/// What the firmware says, and what the SDK's own variables say.
 #[derive(Debug, Default)]
 struct Signs {
     /// `AWS_EC2_METADATA_DISABLED`.

@@ -1,4 +1,4 @@
-//! What must be true of a request's head before anything else looks at it.
+//! Admission: the rules that a request's header section must meet before anything else looks at it.
 
 use http::{
     HeaderName, Method, Version, header, header::HeaderMap, request::Parts, status::StatusCode, uri::Scheme,
@@ -75,7 +75,7 @@ impl RequestViolation {
     }
 }
 
-/// Judges a head of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
+/// Checks a header section of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
 pub(super) fn admit(
     head: &Parts,
     server_name: &ServerName,
@@ -90,7 +90,7 @@ pub(super) fn admit(
     if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
 }
 
-/// What holds whatever host is named: one target, one framing, no field that could be taken for another.
+/// The rules for any host: one target, one framing, no field that could be taken for another.
 pub(crate) fn message(head: &Parts) -> Result<(), RequestViolation> {
     target(head)?;
     transfer_encoding(head)?;
@@ -98,7 +98,7 @@ pub(crate) fn message(head: &Parts) -> Result<(), RequestViolation> {
     fields(&head.headers)
 }
 
-/// The one host a head names over `scheme`.
+/// The one host that a header section names over `scheme`.
 pub(crate) fn host(head: &Parts, scheme: &Scheme) -> Result<Authority, RequestViolation> {
     if head.uri.scheme().is_some_and(|named| named != scheme) {
         return Err(RequestViolation::TargetScheme);
@@ -131,7 +131,7 @@ fn target(head: &Parts) -> Result<(), RequestViolation> {
     }
     match head.uri.path() {
         path if path.starts_with('/') => Ok(()),
-        // RFC 9112 §3.2.4: the asterisk is for OPTIONS of the server as a whole.
+        // RFC 9112 §3.2.4: the asterisk is for OPTIONS of the whole server.
         "*" if head.method == Method::OPTIONS => Ok(()),
         _ => Err(RequestViolation::TargetForm),
     }
@@ -185,14 +185,14 @@ fn fields(headers: &HeaderMap) -> Result<(), RequestViolation> {
     Ok(())
 }
 
-/// Whether some upstream would take `name` for a field that decides where a message ends or whom it is for: gateways of the
-/// CGI kind (RFC 3875 §4.1.18) do not tell `_` from `-`, others drop what they do not know.
+/// Whether some upstream would read `name` as a field that decides where a message ends or which site it is for: gateways of the
+/// CGI kind (RFC 3875 §4.1.18) treat `_` and `-` alike, others drop what they do not know.
 fn shadows(name: &HeaderName) -> bool {
     !GUARDED.contains(name)
         && GUARDED.iter().any(|guarded| letters(name.as_str()).eq(letters(guarded.as_str())))
 }
 
-/// What is left of a field name when punctuation is not told apart.
+/// A field name without its punctuation.
 pub(super) fn letters(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(u8::is_ascii_alphanumeric)
 }

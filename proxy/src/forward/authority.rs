@@ -1,4 +1,4 @@
-//! The host a request names.
+//! The host that a request names.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! Bodies on their way through: one frame at a time, each side at the pace of the other.
-//! Invariants: an answer that breaks off upstream breaks off downstream (`a_truncated_answer_is_not_made_whole`); a client
-//! that is gone takes its upstream connection with it (`a_client_that_leaves_ends_the_request_upstream`).
+//! Bodies in transit: one frame at a time, so that neither side is read faster than the other takes.
+//! Invariants: a response that breaks off upstream breaks off downstream (`a_truncated_answer_is_not_made_whole`); when a client goes
+//! away, its upstream connection is closed (`a_client_that_leaves_ends_the_request_upstream`).
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use super::{
     upstream::{Demand, PooledConnection},
 };
 
-/// What a client is answered with.
+/// The body of a response to a client.
 pub struct Body(BodySource);
 
 enum BodySource {
@@ -27,7 +27,7 @@ enum BodySource {
     Relay(Box<RelayedBody>),
 }
 
-/// An upstream's answer; dropped before its end it takes the upstream connection with it.
+/// An upstream's response body; dropped before its end, it closes the upstream connection.
 struct RelayedBody {
     incoming: Incoming,
     demand: Demand,
@@ -174,5 +174,5 @@ impl HttpBody for Body {
     }
 }
 
-/// What is asked for at once of an answer of which nothing is known yet.
+/// How much is requested at first of a response whose size is unknown.
 const PIECE: usize = 16 * 1024;

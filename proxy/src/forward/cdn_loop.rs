@@ -1,10 +1,10 @@
-//! Requests that have come through this fleet before: `CDN-Loop` (RFC 8586), read from the client's side and written towards upstreams.
+//! Loop detection by `CDN-Loop` (RFC 8586): read from requests, and written towards upstreams.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::LoopId;
 
-/// How this fleet, or this process, is named in `CDN-Loop`.
+/// The name of this fleet, or of this process, in `CDN-Loop`.
 #[derive(Debug, Clone)]
 pub(super) struct CdnLoop {
     cdn_id: Box<str>,
@@ -68,7 +68,7 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// A pseudonym (RFC 8586 §2) shared with every other fleet of this product.
 const PSEUDONYM: &str = "gatehouse";
-/// More fleets of this product than stand behind one another on purpose.
+/// More fleets of this product than anybody chains on purpose.
 const MOST_HOPS: u32 = 8;
 
 #[cfg(test)]

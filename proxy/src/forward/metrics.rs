@@ -1,4 +1,4 @@
-//! What requests are counted under.
+//! Metrics of requests.
 
 use prometheus::{Histogram, Registry};
 
@@ -9,9 +9,9 @@ use crate::{
 };
 
 label! {
-    /// What became of a request. Each is counted under exactly one of these, when its last byte was given or it ended early.
+    /// The outcome of a request. Each is counted under exactly one of these, when its last byte was passed on or it ended early.
     pub enum RequestOutcome["outcome"] {
-        /// The upstream's answer was passed on whole.
+        /// The upstream's response was passed on completely.
         Forward = "forwarded",
         /// It broke a rule of admission.
         RefuseOffence = "refused",
@@ -19,27 +19,27 @@ label! {
         RefuseName = "name_refused",
         /// Its name's entry could not be read, nor was one known from before.
         EntryUnknown = "entry_unknown",
-        /// It has been here before, or its target is this fleet itself.
+        /// It has passed this fleet before, or its target is this fleet itself.
         Loop = "loop",
         /// It was sent to HTTPS.
         Redirect = "redirected",
-        /// A load balancer asked how we are.
+        /// A health check.
         Health = "health",
         /// An http-01 validation, answered.
         AnswerChallenge = "challenge_answered",
-        /// An http-01 validation of which nothing is known.
+        /// An http-01 validation for an unknown challenge.
         RefuseChallenge = "challenge_unknown",
         /// Its domain has no target, nor is there a default.
         NoTarget = "no_target",
-        /// As many requests were with targets as may be.
+        /// The limit of concurrent requests was reached.
         Full = "upstream_full",
-        /// As many requests were with its target as may be.
+        /// The limit of concurrent requests to its target was reached.
         TargetFull = "upstream_target_full",
-        /// As many requests of its client were with targets as may be.
+        /// The limit of concurrent requests of its client was reached.
         ClientFull = "upstream_source_full",
         /// The target's name could not be resolved.
         Unresolved = "upstream_unresolved",
-        /// The target lies where targets must not lie.
+        /// The target's address is forbidden.
         Forbidden = "upstream_forbidden",
         /// No connection to the target.
         Unreachable = "upstream_unreachable",
@@ -53,9 +53,9 @@ label! {
         ResponseTimeout = "upstream_timeout",
         /// What the target answered is not HTTP.
         Invalid = "upstream_invalid",
-        /// The answer broke off; so did ours.
+        /// The upstream's response broke off; so did ours.
         Truncated = "upstream_truncated",
-        /// The answer stood still; ours was broken off.
+        /// The upstream's response made no progress; ours was cut off.
         Stalled = "upstream_stalled",
         /// The client's body came too slowly.
         ClientSlow = "client_slow",
@@ -67,13 +67,13 @@ label! {
 }
 
 label! {
-    /// How a request came to its upstream connection.
+    /// Where a request's upstream connection came from.
     pub(super) enum ConnectionOrigin["connection"] {
-        /// A kept one was used.
+        /// A pooled one was used.
         Reuse = "reused",
         /// One was opened.
         Open = "opened",
-        /// A kept one had been closed meanwhile, and the request went out again on one opened for it.
+        /// A pooled one had been closed meanwhile, and the request was sent again on a new one.
         Retry = "retried",
         /// None could be opened.
         Fail = "failed",

@@ -1,4 +1,4 @@
-//! Whether a body still comes, or is taken, fast enough.
+//! Whether a body is sent or read at the minimum rate.
 
 use std::{
     future::Future,
@@ -87,7 +87,7 @@ impl ProgressTimer {
     }
 }
 
-/// The shell's clock.
+/// The clock of the I/O code; decisions get `now` as an argument.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,4 +1,4 @@
-//! Answers of our own, in the place of the site's.
+//! Responses of our own, in place of the upstream's.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -31,7 +31,7 @@ impl RequestRecord {
     }
 }
 
-/// An answer of our own; it holds for this moment only (RFC 9111 §5.2.2.5).
+/// A response of our own; it must not be cached (RFC 9111 §5.2.2.5).
 pub(crate) fn own_response(
     status: StatusCode,
     body: Bytes,
@@ -44,7 +44,7 @@ pub(crate) fn own_response(
     response
 }
 
-/// RFC 9110 §9.3.2: HEAD is told of a body and sent none. hyper sees to that in HTTP/1.1 only.
+/// RFC 9110 §9.3.2: the response to HEAD describes a body but has none. hyper ensures that in HTTP/1.1 only.
 pub(crate) fn fitting(mut answer: Response<Body>, method: &Method) -> Response<Body> {
     if *method == Method::HEAD {
         let length = answer.body().size_hint().lower();

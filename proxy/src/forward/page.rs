@@ -1,4 +1,4 @@
-//! What a person sees when there is no answer from the site itself: one page, nothing to load.
+//! The error page: one document that loads nothing else.
 
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ pub(super) struct Notice {
     pub(super) turn: &'static str,
 }
 
-/// By what the operator finds the request in the log.
+/// The id by which the operator finds the request in the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reference {
     pub(super) id: RequestId,

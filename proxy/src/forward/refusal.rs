@@ -1,4 +1,4 @@
-//! Why a request gets an answer of our own instead of its site's.
+//! Why a request gets a response of our own instead of the upstream's.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     upstream::{UpstreamFailure, UpstreamFault},
 };
 
-/// What stands in the way of a request.
+/// Why a request is not forwarded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestRefusal {
     #[error("request refused at admission")]
@@ -133,9 +133,9 @@ fn of(failure: &UpstreamFailure) -> Notice {
     }
 }
 
-/// Places come free with each request that ends.
+/// A permit becomes free with each request that ends.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
-/// Sources that did not answer are asked again within a second, and a spent budget is whole again within two.
+/// Sources that did not answer are asked again within a second, and a spent budget is full again within two.
 const SOURCE_RETRY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

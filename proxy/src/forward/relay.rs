@@ -1,4 +1,4 @@
-//! The way of an admitted request: rewritten, sent to its upstream, its answer streamed back.
+//! Relays an admitted request: rewritten, sent to its upstream, and the response streamed back.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
     transport::Transport,
 };
 
-/// One worker's upstreams, and what every passage needs.
+/// One worker's upstreams, and what every request needs.
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: Reloadable<config::LimitsConfig>,
@@ -87,7 +87,7 @@ impl<T: Transport> Relay<T> {
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         let mut request = Request::from_parts(head, upload);
         self.upstreams.await_body(request.body_mut(), client).await?;
-        // Boxed, so that a request that waits for its body, and an answer that waits for its client, have no room for it.
+        // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         Ok(Box::pin(self.upstreams.fetch(route, request, client)).await?)
     }
 

@@ -1,4 +1,4 @@
-//! What is remembered of a request, and written when it ends, however it ends.
+//! The record of a request, written when it ends, however it ends.
 
 use std::{
     cell::Cell,
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Numbers for one worker's requests: each another, and those of two workers or two starts only by a chance of 2^-64 alike.
+/// Ids for one worker's requests: all different; those of two workers or two starts are equal only by a chance of 2^-64.
 struct RequestIds(Cell<u64>);
 
 impl RequestIds {
@@ -55,7 +55,7 @@ impl RequestLog {
         Self { metrics, access_log, ids: RequestIds::new() }
     }
 
-    /// Begins the record of a request whose head was there `at`.
+    /// Begins the record of a request whose header section was complete `at`.
     pub(crate) fn record(
         self: &Rc<Self>,
         head: &Parts,
@@ -67,7 +67,7 @@ impl RequestLog {
     }
 }
 
-/// One request. Dropping it writes it; until told otherwise, its client went away.
+/// The record of one request. Dropping it writes it; unless another outcome was set, its client went away.
 pub(crate) struct RequestRecord {
     request_log: Rc<RequestLog>,
     id: RequestId,
@@ -125,7 +125,7 @@ impl RequestRecord {
         &self.method
     }
 
-    /// What a person is told to ask for help with.
+    /// The id that the error page shows.
     pub(super) fn reference(&self) -> Reference {
         Reference { id: self.id, at: self.wall }
     }
@@ -139,7 +139,7 @@ impl RequestRecord {
         (self.outcome, self.status, self.sent_bytes) = (outcome, status, bytes);
     }
 
-    /// The head of the upstream's answer is there.
+    /// The header section of the upstream's response is there.
     pub(super) fn answered(&mut self, status: StatusCode) {
         let duration = now() - self.at;
         self.status = status;
@@ -152,7 +152,7 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         let duration = now().saturating_duration_since(self.at);
         self.request_log.metrics.requests.bump(self.outcome);
-        // A load balancer asks every few seconds, for ever: what it is told is a count, and no request's latency.
+        // A load balancer asks every few seconds: health checks are counted, but not in the latency.
         if self.outcome == RequestOutcome::Health {
             return;
         }
@@ -184,10 +184,10 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Odd, so that every number comes before one comes again; far apart, so that neighbours are not taken for each other.
+/// Odd, so that no number repeats before all have come; large, so that consecutive ids look different.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// What is logged where no status was ever sent; nginx's number for the same.
+/// Logged when no status was sent; nginx uses the same number.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,

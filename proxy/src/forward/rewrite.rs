@@ -1,4 +1,4 @@
-//! What a message looks like on the other side of the proxy.
+//! Messages as the other side of the proxy sees them.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use hyper::body::Body;
 use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop};
 use crate::target::Target;
 
-/// What a request is told about its way.
+/// What the upstream is told about a request's origin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ForwardContext<'a> {
     pub(super) host: &'a Authority,
@@ -24,7 +24,7 @@ pub(super) struct ForwardContext<'a> {
     pub(super) cdn_loop: &'a CdnLoop,
 }
 
-/// How the end of a request's body is told to the upstream. It follows from the body alone, never from the client's fields.
+/// How the end of a request's body is marked for the upstream. It follows from the body alone, never from the client's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Empty,
@@ -42,7 +42,7 @@ impl Framing {
     }
 }
 
-/// The head sent to the upstream for an admitted `head`.
+/// The header section sent to the upstream for an admitted `head`.
 pub(super) fn request(
     mut head: request::Parts,
     forward_context: &ForwardContext<'_>,
@@ -60,7 +60,7 @@ pub(super) fn request(
     Ok(head)
 }
 
-/// The head sent to the client for the upstream's `head`.
+/// The header section sent to the client for the upstream's `head`.
 pub(super) fn response(mut head: response::Parts, method: &Method) -> response::Parts {
     head.version = Version::HTTP_11;
     head.extensions.clear();
@@ -72,7 +72,7 @@ pub(super) fn response(mut head: response::Parts, method: &Method) -> response::
     head
 }
 
-/// Removes what concerned one connection only (RFC 9110 §7.6.1).
+/// Removes the hop-by-hop fields (RFC 9110 §7.6.1).
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking through the few fields there are costs less than looking up each that might be.
     let mut leaving = nominated(headers);
@@ -89,7 +89,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
 }
 
-/// Removes what only a proxy may say of a request, in any spelling an upstream would read alike.
+/// Removes fields that only a proxy may set, in any spelling that an upstream would read as the same.
 fn strip_forwarded_headers(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> =
         headers.keys().filter(|name| claims_passage(name.as_str())).cloned().collect();
@@ -103,7 +103,7 @@ fn claims_passage(name: &str) -> bool {
     begins("xforwarded") || CLAIMS.iter().any(|claim| letters(name).eq(claim.bytes()))
 }
 
-/// RFC 9113 §8.2.3: the crumbs of HTTP/2 are one field in HTTP/1.1.
+/// RFC 9113 §8.2.3: HTTP/2 may split Cookie; in HTTP/1.1 it is one field.
 fn join_cookies(headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
     let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1 {
@@ -131,7 +131,7 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
     }
 }
 
-/// Whom the request is for, and by which way it came. All are replaced, so that an upstream can believe them.
+/// Which site the request is for, and how it came. All are replaced, so that an upstream can trust them.
 fn set_forwarded_headers(
     headers: &mut HeaderMap,
     forward_context: &ForwardContext<'_>,
@@ -157,7 +157,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// By their letters; those that begin with `xforwarded` are claims as well.
+/// Without punctuation; names that begin with `xforwarded` are removed as well.
 const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
 
 static HOP_BY_HOP: [HeaderName; 11] = [

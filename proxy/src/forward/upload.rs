@@ -24,7 +24,7 @@ pub(super) struct Upload {
     progress: Rc<UploadProgress>,
 }
 
-/// What is known of an upload while hyper has it.
+/// The state of an upload while hyper owns the body.
 #[derive(Debug)]
 pub(super) struct UploadProgress {
     bytes: Cell<u64>,
@@ -38,13 +38,13 @@ pub(super) enum UploadState {
     Awaited,
     /// All that came was given to the upstream.
     Given { since: Instant },
-    /// The whole body was given to the upstream.
+    /// The complete body was sent to the upstream.
     Complete { since: Instant },
-    /// The client gave no whole body.
+    /// The client sent no complete body.
     Broken(UploadEnd),
 }
 
-/// How an upload ended before its time.
+/// How an upload ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UploadEnd {
     /// The client did not keep up the rate.
@@ -148,7 +148,7 @@ impl Upload {
         let Some(body) = incoming else { return Poll::Ready(None) };
         loop {
             match Pin::new(&mut *body).poll_frame(cx) {
-                // RFC 9110 §6.5.1: trailers may be discarded; a field in them must never pass for one of the head's.
+                // RFC 9110 §6.5.1: trailers may be discarded; a field in them must never be taken for one of the header section.
                 Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
                 Poll::Ready(Some(Ok(frame))) => {
                     let (data, since) = (frame.into_data().unwrap_or_default(), now());

@@ -1,5 +1,5 @@
-//! One worker's way to its upstreams: a kept connection, or a new one to wherever the target lies.
-//! Invariants: a request goes out twice only if it was never sent, or is idempotent and has no body, and only once more
+//! One worker's connections to upstreams: a pooled one, or a new one to the target's address.
+//! Invariants: a request is sent again only if it was never sent, or is idempotent and has no body, and only once
 //! (`a_connection_closed_while_idle_is_replaced`); no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod address_policy;
@@ -227,7 +227,7 @@ struct UpstreamResponse {
     upload: Rc<UploadProgress>,
 }
 
-/// SNI and the name verified: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
+/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
 fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
     match host {
         TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),

@@ -1,7 +1,7 @@
-//! The program into the kernel, and onto each interface by a pinned link.
-//! Invariants: a link that is there is updated, never removed and made again, since the first attachment resets some
-//! network cards; an attachment that is no link is undone (`a_second_start_adopts_maps_link_names_and_counters`); nothing is
-//! asked of the kernel by id or by listing, which takes `CAP_SYS_ADMIN` (`the_capabilities_of_the_unit_are_enough`).
+//! Loads the program into the kernel, and attaches it to each interface by a pinned link.
+//! Invariants: an existing link is updated, never removed and made again, since the first attachment resets some network cards; an
+//! attachment without a link is undone (`a_second_start_adopts_maps_link_names_and_counters`); nothing in the kernel is looked up by id
+//! or by listing, which needs `CAP_SYS_ADMIN` (`the_capabilities_of_the_unit_are_enough`).
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! What has to change in the kernel's map of names, computed from what it holds and what it should hold.
-//! Invariant: a hash stays while any pattern has it, so that of two that share one the other is not rejected
+//! The changes that bring the kernel's map of names to the wanted state, computed from both.
+//! Invariant: a hash stays while any pattern has it, so that of two names with one hash the other is not rejected
 //! (`a_hash_goes_with_the_last_pattern_that_has_it`).
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! Whether the guard enforces, and until when: decided anew each second.
-//! Invariant: whatever stops who decides, the last instant that was written passes within [`LEASE`]
+//! Whether the guard enforces, and until when: decided again each second.
+//! Invariant: whatever stops this decision, the time written last passes within [`LEASE`]
 //! (`what_is_written_never_outlives_the_lease`).
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The thread that enforces: of its own, so that a runtime that hangs ends enforcement instead of prolonging it.
+//! The enforcement thread: separate, so that a runtime that hangs ends enforcement instead of prolonging it.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use super::{
     rejections::Rejections,
 };
 
-/// What other modules' threads tell the enforcing one.
+/// What threads of other modules send to the enforcement thread.
 #[derive(Debug)]
 struct EnforcementInputs {
     names: AtomicU8,

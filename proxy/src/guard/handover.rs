@@ -1,6 +1,6 @@
-//! From whatever is pinned to a program of ours on every interface: maps adopted or built, then the links updated.
-//! Invariant: the old program decides by its old maps until the new one and its maps are whole; one update of the link
-//! swaps both (`another_size_builds_new_maps_behind_the_same_link`).
+//! From whatever is pinned to our program on every interface: maps adopted or built, then the links updated.
+//! Invariant: the old program uses its old maps until the new one and its maps are complete; one update of the link switches both
+//! (`another_size_builds_new_maps_behind_the_same_link`).
 
 use std::{
     path::{Path, PathBuf},
@@ -47,7 +47,7 @@ pub(super) struct AttachedState {
     pub(super) policy: Arc<Mutex<Policy>>,
 }
 
-/// An attached program, and the maps by which it is told what to do.
+/// An attached program, and the maps that control it.
 pub(super) struct Attached {
     pub(super) state: AttachedState,
     pub(super) names: NameTable,

@@ -1,11 +1,11 @@
-//! Signs of life of the workers, without which the guard stops enforcing.
+//! Heartbeats of the workers, without which the guard stops enforcing.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// When each worker last turned its loop.
+/// When each worker's event loop last turned.
 #[derive(Debug)]
 pub struct Heartbeat {
     epoch: Instant,

@@ -1,4 +1,4 @@
-//! An interface to guard, and what its refusal of the program means.
+//! An interface to guard, and what it means when it refuses the program.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
 //! The pinned maps as typed handles: opened, compared, filled.
-//! Not here: which folder they lie in (`pins`), what keeps the names in step (`names`).
+//! Not here: in which folder they are (`pins`), what updates the names (`names`).
 
 use std::{net::SocketAddr, path::Path};
 
@@ -115,7 +115,7 @@ impl Policy {
     }
 }
 
-/// Names that a predecessor left may lack some that were added since. Those are let through within the budget of unknown
+/// The names of a predecessor may lack some that were added since. Those pass within the budget of unknown
 /// names until the lists were read, also where the settings are strict.
 fn in_force(configured: GuardSettings, names: Names) -> GuardSettings {
     match names {

@@ -1,7 +1,7 @@
-//! Keeps the kernel's map of allowed names in step with the domain set, and its map of denials with what was denied.
+//! Keeps the kernel's map of allowed names equal to the domain set, and its map of denials equal to the recent denials.
 //! Not here: which names are allowed (`domains`); what follows when they do not fit (`enforcement`).
-//! Invariants: the revision is published only after the kernel holds its names, or enforcement is told to end
-//! (`a_name_is_in_the_kernel_when_its_revision_is_held`); a change costs about what changed, not what is held.
+//! Invariants: the revision is published only after the kernel holds its names, or enforcement is ended
+//! (`a_name_is_in_the_kernel_when_its_revision_is_held`); the cost of a change depends on its size, not on the size of the map.
 
 use std::{
     future,
@@ -51,7 +51,7 @@ pub(super) struct NameTable {
 }
 
 impl NameTable {
-    /// Reads what a predecessor left, if anything; `state` says whether that was a whole set of names.
+    /// Reads what a predecessor left, if anything; `state` says whether that was a complete set of names.
     pub(super) fn open(
         key: &Array<MapData, NameKey>,
         names: HashMap<MapData, u64, NameEntry>,
@@ -177,8 +177,8 @@ impl NamesFollower {
     /// Runs until the domain set ends.
     ///
     /// # Cancel safety
-    /// Dropped, it lets a difference that is being written finish on its own thread; the map then holds some revision in
-    /// whole, and nothing is published.
+    /// Dropped, it lets a difference that is being written finish on its own thread; the map then holds one complete
+    /// revision, and nothing is published.
     pub(super) async fn follow(mut self, mut table: NameTable) {
         let mut told = true;
         loop {

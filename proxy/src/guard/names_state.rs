@@ -1,8 +1,8 @@
-//! How far the kernel's map of names is from the domain set, and how that is left to a successor.
+//! How far the kernel's map of names is behind the domain set, and how a successor learns of it.
 
 use serde::{Deserialize, Serialize};
 
-/// Where the guard's maps are from.
+/// Where the guard's maps come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MapsOrigin {
@@ -24,7 +24,7 @@ pub(super) enum Names {
     Full = 2,
     /// The kernel refused an entry.
     Failed = 3,
-    /// The domain set has not been read yet, and the map holds the whole one that a predecessor left.
+    /// The domain set has not been read yet, and the map holds a predecessor's complete one.
     Inherited = 4,
 }
 

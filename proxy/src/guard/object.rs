@@ -1,4 +1,4 @@
-//! The guard's program as it lies in this binary.
+//! The guard's program, embedded in this binary.
 
 /// The object that `cargo xtask build-ebpf` made, if it had when this binary was built.
 pub(crate) fn object() -> Option<&'static [u8]> {

@@ -1,8 +1,8 @@
-//! Where links and maps are pinned, and how a folder of maps takes the place of another.
+//! Where links and maps are pinned, and how one folder of maps replaces another.
 //!
 //! `link-<ifindex>` is an interface's link (`link-<ifindex>-generic` when attached so: a link cannot change its mode), and
-//! `maps-v<ABI>/` holds the maps and the program that uses them. New maps are made in `maps-v<ABI>-next/`, which takes the other's name once a program
-//! that uses them is attached. The kernel reserves dots in names on a bpffs.
+//! `maps-v<ABI>/` holds the maps and the program that uses them. New maps are made in `maps-v<ABI>-next/`, which is renamed to the other
+//! once a program that uses them is attached. The kernel reserves dots in names on a bpffs.
 //! Invariant: at each moment the maps of the attached program are pinned, so that a start after a crash finds them.
 
 use std::{
@@ -134,7 +134,7 @@ pub(super) fn remove_pin(path: &Path) -> Result<Removal, GuardError> {
     }
 }
 
-/// What became of a link that was to go.
+/// The outcome of removing a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removal {
     /// The interface is about to be free.
@@ -161,7 +161,7 @@ fn line_is_ours(line: &str, path: &Path) -> bool {
         && filesystem.next() == Some(SOURCE)
 }
 
-/// By which a bpffs of ours is known from the system's.
+/// The source name that distinguishes our bpffs from the system's.
 const SOURCE: &str = "gatehouse";
 
 #[cfg(test)]

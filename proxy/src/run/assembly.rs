@@ -1,4 +1,4 @@
-//! The order of a start: what each part needs is there before it.
+//! The order of a start: what a part needs is started before it.
 
 use std::{
     fs::DirBuilder,
@@ -47,7 +47,7 @@ pub(super) struct Assembly<'a> {
     pub(super) watchdog: Option<Duration>,
 }
 
-/// What is there before a socket listens.
+/// What is started before a socket listens.
 struct PreparedState {
     store: Store,
     domains: Domains,
@@ -255,11 +255,11 @@ impl Assembly<'_> {
     }
 }
 
-/// Private keys will lie in it.
+/// It will hold private keys.
 fn make_directory(path: &Path) -> Result<(), RunError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| RunError::StateDirectory { path: path.to_path_buf(), source })
 }
 
-/// How long a start waits for the table before it goes on with what it knows.
+/// How long a start waits for the table before it continues with what is known.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);

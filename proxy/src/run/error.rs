@@ -1,4 +1,4 @@
-//! Why an instance does not start, or not end as it should.
+//! Why an instance does not start, or does not end as it should.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{
     transport::{RingRefused, socket::BindError},
 };
 
-/// Why an instance does not start, or not end as it should.
+/// Why an instance does not start, or does not end as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Metrics and logs.

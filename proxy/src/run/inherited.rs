@@ -1,7 +1,7 @@
-//! Listening sockets that a predecessor opened and the service manager kept, or that the manager opened itself.
+//! Listening sockets that a predecessor opened and the service manager stored, or that the manager opened itself.
 //!
-//! A listening socket that lives on loses no connection: those that wait in its queue are taken by whoever holds it next. So
-//! none is closed here that serves a configured address, however the number of workers has changed.
+//! A listening socket that stays open loses no connection: those in its queue are accepted by its next owner. So no socket for a
+//! configured address is closed here, whatever the number of workers.
 
 use std::{
     net::{SocketAddr, TcpListener},

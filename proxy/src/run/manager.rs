@@ -1,8 +1,8 @@
-//! The service manager: systemd, or another that speaks `sd_notify(3)`. It is told how the instance is, and given the listening
-//! sockets to keep over a restart.
-//! Not here: what it hands over at a start (`inherited`).
-//! Invariants: without a manager nothing is said and nothing fails; a process whose workers are silent does not pat its
-//! watchdog (`a_silent_worker_stops_the_watchdog`).
+//! The service manager: systemd, or another that speaks `sd_notify(3)`. It is sent the instance's status, and the listening sockets to
+//! store over a restart.
+//! Not here: what it passes at a start (`inherited`).
+//! Invariants: without a manager nothing is sent and nothing fails; when workers hang, the watchdog is not notified
+//! (`a_silent_worker_stops_the_watchdog`).
 
 use std::{
     ffi::{OsStr, OsString},
@@ -28,7 +28,7 @@ use crate::{
     phase::{Phase, PhaseWatch},
 };
 
-/// What a manager says in the environment of a process that it starts.
+/// What a manager passes in the environment of a process that it starts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Environment {
     notify_socket: Option<OsString>,
@@ -57,7 +57,7 @@ impl Environment {
     }
 }
 
-/// What it is told.
+/// A message to the manager.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum NotifyMessage<'a> {
     Ready,
@@ -81,7 +81,7 @@ impl fmt::Display for NotifyMessage<'_> {
     }
 }
 
-/// The way to the manager, if there is one; cheap to clone.
+/// The connection to the manager, if there is one; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Manager(Option<Arc<UnixDatagram>>);
 
@@ -171,7 +171,7 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Whether every worker turns its loop: one that hangs swallows its share of all connections.
+/// Whether every worker's event loop turns: a worker that hangs swallows its share of all connections.
 fn is_well(heartbeat: &Heartbeat, now: Instant, period: Duration) -> bool {
     heartbeat.is_whole(now, period)
 }

@@ -1,10 +1,9 @@
-//! Whether memory runs out: looked at ten times a second by the control plane, heeded by the workers as atomics.
+//! Whether memory is short: measured ten times a second by the control plane, read by the workers as atomics.
 //!
-//! A process that meets its cgroup's `memory.max` is killed with all its connections. From three quarters of it on workers free
-//! what they hold for clients that do not take it (`worker::relief`). Where that is not enough, new connections to TLS ports are
-//! refused from nine tenths on: those of sources that have
-//! as many as others or more, and from 95 % on all of them. The cleartext port stays open, since health is asked there; it says 503 when the shortage lasts,
-//! so that a load balancer looks elsewhere.
+//! A process that reaches its cgroup's `memory.max` is killed with all its connections. From three quarters of it on, workers free what
+//! they hold for clients that do not read (`worker::relief`). If that is not enough, new connections to TLS ports are refused: from nine
+//! tenths on those of sources with at least as many connections as others, from 95 % on all. The cleartext port stays open for health
+//! checks; it answers 503 when the shortage lasts, so that a load balancer sends its traffic elsewhere.
 
 use std::{
     fs,
@@ -77,7 +76,7 @@ pub(super) fn limit(limits: &config::LimitsConfig) -> Option<u64> {
     set.into_iter().chain(cgroup.map(|memory| memory.limit)).min()
 }
 
-/// What is used of what may be.
+/// Memory in use, and the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
     used: u64,
@@ -96,7 +95,7 @@ impl Use {
     }
 }
 
-/// Since when it has been short: it begins at nine tenths, and ends only when there is some room again.
+/// Since when memory has been short: from nine tenths on, and until it has fallen clearly below.
 fn begun(since: Option<Instant>, uses: impl Iterator<Item = Use>, now: Instant) -> Option<Instant> {
     let bound = if since.is_some() { ENDS_BELOW } else { BEGINS_AT };
     let short = uses.into_iter().any(|memory| memory.is_above(bound));

@@ -1,4 +1,4 @@
-//! Whether the instance serves, as far as its source of names, its memory and its Auto Scaling group decide it.
+//! Whether the instance serves, decided by its source of names, its memory and its Auto Scaling group.
 
 use tokio::sync::watch;
 
@@ -9,7 +9,7 @@ use crate::{
     phase::Phase,
 };
 
-/// Keeps `phase` in step with what is known of the names, with memory and with the group's wish, until the end of any.
+/// Updates `phase` by the state of the names, of memory and of the Auto Scaling group, until one of these ends.
 pub(super) async fn follow(
     domains: Domains,
     mut shortage: watch::Receiver<Shortage>,
@@ -40,7 +40,7 @@ pub(super) async fn follow(
     }
 }
 
-/// What decides on the phase.
+/// The inputs that decide the phase.
 #[derive(Debug, Clone, Copy)]
 struct Circumstances {
     progress: ListingProgress,

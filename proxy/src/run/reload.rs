@@ -1,6 +1,6 @@
-//! Settings read anew while the instance runs: all judged first, then what can be changed under way is.
-//! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); what is not in force is
-//! named, at every further reload, too (`what_waits_for_a_restart_is_named_again`).
+//! Reads the settings again while the instance runs: all are checked first, then those that can change are applied.
+//! Invariants: wrong settings change nothing (`wrong_settings_change_nothing`, in `proxy/tests/process`); settings that are not in force
+//! are named, at every further reload too (`what_waits_for_a_restart_is_named_again`).
 
 use std::pin::Pin;
 
@@ -21,7 +21,7 @@ use crate::{
 /// Reads the settings again, from the places they were first read from.
 pub type ReloadFn<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loaded, ConfigError>>>>;
 
-/// What follows settings while it runs.
+/// What can be changed while it runs.
 pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
     pub(super) guard: GuardHandle,
@@ -31,7 +31,7 @@ pub(super) struct ReloadTargets {
     pub(super) live: RuntimeSettings,
 }
 
-/// Settings that are looked at each time they are needed.
+/// Settings that are read each time they are needed.
 #[derive(Clone)]
 pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
@@ -49,7 +49,7 @@ impl RuntimeSettings {
     }
 }
 
-/// The settings in force, and the way to others.
+/// The settings in force, and how to read new ones.
 pub(super) struct Reloader<'a> {
     pub(super) again: ReloadFn<'a>,
     pub(super) in_force: Config,
@@ -57,7 +57,7 @@ pub(super) struct Reloader<'a> {
     pub(super) telemetry: &'a Telemetry,
 }
 
-/// Why the settings in force stay so.
+/// Why the settings in force stay.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
     #[error(transparent)]
@@ -71,7 +71,7 @@ pub(super) enum ReloadError {
 }
 
 impl Reloader<'_> {
-    /// Reads, judges and applies; the log is told as well.
+    /// Reads, checks and applies; logs the result as well.
     ///
     /// # Cancel safety
     /// Nothing is applied before everything was read.

@@ -30,7 +30,7 @@ pub(super) struct Listeners {
     pub(super) bound: config::ListenConfig,
 }
 
-/// What is spoken at an address.
+/// The protocol of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Https,
@@ -184,7 +184,7 @@ fn adopted(socket: &Inherited) -> Result<TcpListener, RunError> {
     adopted.map_err(|source| RunError::Inherited { address: socket.address, source })
 }
 
-/// Closes sockets that serve no address any more, here and at the manager; names that others are kept under stay.
+/// Closes sockets of addresses that are no longer configured, here and at the manager; names with other sockets stay.
 fn release(left: &[Inherited], used: &[String], manager: &Manager) {
     for socket in left {
         info!(address = %socket.address, "an inherited socket serves no address of the settings; it is closed");
@@ -268,7 +268,7 @@ fn lacks_family(error: &BindError) -> bool {
 }
 
 const HTTPS: u16 = 443;
-/// Memory for a request at a target whose answer is not taken: 64 KiB in the kernel, and what it costs here, four times over.
+/// Memory for a request whose response is not read: 64 KiB in the kernel and its cost in this process, times four.
 const UPSTREAM_CONNECTION: u64 = 256 * 1024;
 /// Descriptors for listeners, health checks, the store, certificate authorities, logs and maps.
 const RESERVED: usize = 512;

@@ -1,4 +1,4 @@
-//! What an instance says when it has started: a short screen for people, one event for machines.
+//! What an instance prints when it has started: a few lines for people, one event for machines.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What the Systems Manager answers, told apart by what is to be done.
+//! Answers of Systems Manager, distinguished by what must be done.
 
 use serde::Deserialize;
 
@@ -29,7 +29,7 @@ struct Parameter {
     value: String,
 }
 
-/// Some services write `message`, some `Message`, and some that speak like them both.
+/// Some services write `message`, some `Message`, some compatible ones both.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "__type")]

@@ -1,4 +1,4 @@
-//! The call as it is sent, without sending it.
+//! The request, built without sending it.
 
 use std::time::SystemTime;
 

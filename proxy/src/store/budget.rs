@@ -1,4 +1,4 @@
-//! What the fleet may do per hour: `budget#<kind>#<scope>`/`<hour>` in the state table, each a counter that is never passed.
+//! What the fleet may do per hour: `budget#<kind>#<scope>`/`<hour>` in the state table, each a counter that never passes its limit.
 //! Not here: which limits there are (`certificates` knows the CA's).
 
 use std::time::{Duration, SystemTime};

@@ -158,7 +158,7 @@ fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50))
 }
 
-/// One attempt may take half of the whole, so that a lost packet leaves time for another.
+/// One attempt may take half of the time-out, so that a lost packet leaves time for another.
 fn timeouts(config: &crate::config::StoreConfig) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(*config.timeout / 2)

@@ -1,4 +1,4 @@
-//! What is counted of calls to the store, one attempt at a time, where the SDK itself tells of them.
+//! Metrics of calls to the store, each attempt counted, as the SDK reports them.
 
 use std::{
     sync::{Arc, OnceLock},

@@ -1,6 +1,6 @@
-//! What the whole fleet leaves alone for a while: `issuer#<issuer>`/`pause` in the state table.
+//! What the fleet does not ask for a while: `issuer#<issuer>`/`pause` in the state table.
 //! Not here: how long a pause is and what causes one (`certificates`).
-//! Invariants: of all who find a pause ended one tries (`one_of_many_tries_after_a_pause`); failures of one moment count once
+//! Invariants: of all that find a pause ended, one tries (`one_of_many_tries_after_a_pause`); failures at one moment count once
 //! (`failures_at_once_count_once`).
 
 use std::{

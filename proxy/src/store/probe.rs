@@ -20,7 +20,7 @@ pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<(), Tables
             DomainsTableUse::Unused => Ok(()),
         }
     };
-    // All are asked at once, and told of in this order.
+    // All are asked at once, and reported in this order.
     let (certificates, domains, state) = tokio::join!(certificates, domains, state);
     certificates.and(domains).and(state)
 }

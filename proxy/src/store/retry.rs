@@ -1,4 +1,4 @@
-//! Retrying what the SDK leaves to its user: a write that met a transaction in flight.
+//! Retries that the SDK leaves to its user: of a write that met a transaction in progress.
 
 use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,

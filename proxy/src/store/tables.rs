@@ -1,4 +1,4 @@
-//! The three tables: what they look like, making them, and telling when an existing one looks otherwise.
+//! The three tables: their form, creating them, and checking existing ones.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ async fn make(store: &Store, name: &str, shape: &TableShape) -> Result<(), Store
         .send()
         .await;
     match made {
-        // Another instance was quicker: what it made is checked like any other.
+        // Another instance created it first: it is checked like any other.
         Err(error) if error.code() == Some("ResourceInUseException") => Ok(()),
         made => made.map(drop).map_err(StoreError::from),
     }

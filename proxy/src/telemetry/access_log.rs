@@ -30,11 +30,11 @@ impl fmt::Display for RequestId {
 pub struct AccessEntry<'a> {
     /// Its number.
     pub id: RequestId,
-    /// When its head was read.
+    /// When its header section was read.
     pub at: SystemTime,
     /// Who sent it.
     pub client: SocketAddr,
-    /// The host it was for; what a stranger wrote is escaped when written.
+    /// The host it was for; untrusted text, escaped when written.
     pub server_name: &'a str,
     /// `http` or `https`.
     pub scheme: &'static str,
@@ -50,9 +50,9 @@ pub struct AccessEntry<'a> {
     pub received_bytes: u64,
     /// Body bytes sent.
     pub sent_bytes: u64,
-    /// From the head to the last byte of the answer.
+    /// From the request's header section to the last byte of the response.
     pub duration: Duration,
-    /// From the head to the head of the upstream's answer, if it came to that.
+    /// From the request's header section to the upstream's, if there was one.
     pub upstream_duration: Option<Duration>,
     /// What ended it, as the metric of requests names it.
     pub outcome: &'static str,
@@ -158,7 +158,7 @@ impl AccessEntry<'_> {
     }
 }
 
-/// What a stranger wrote: ASCII that prints stays, all else is escaped, and no more than [`LONGEST`] characters are kept.
+/// Untrusted text: printable ASCII stays, all else is escaped, and it is cut after [`LONGEST`] characters.
 struct Stranger<'a>(&'a str);
 
 impl fmt::Display for Stranger<'_> {

@@ -52,7 +52,7 @@ pub(super) fn filter(log: &LogConfig) -> Result<EnvFilter, LogsError> {
     EnvFilter::try_new(&log.filter).map_err(|source| LogsError::Filter { value: log.filter.clone(), source })
 }
 
-/// What no filter can ask for. The SDK of AWS traces requests and answers whole, private keys among them, and signatures; HTTP and TLS
+/// What no filter can ask for. The AWS SDK traces complete requests and answers, with private keys and signatures; HTTP and TLS
 /// libraries trace header fields and handshake messages. Nothing of theirs is written below `debug`, of the SDK below `info`
 /// (`no_filter_prints_a_private_key`).
 fn without_bodies() -> Targets {

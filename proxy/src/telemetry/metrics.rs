@@ -1,5 +1,5 @@
-//! Metrics declared once, where their room is, with labels that come from enums only.
-//! Invariant: a label's values are known when the program is compiled, so no stranger can make a series
+//! Metrics declared once, in the module they belong to, with labels that come from enums only.
+//! Invariant: a label's values are known when the program is compiled, so that no client can create a series
 //! (`every_variant_has_its_series_from_the_start`).
 
 use prometheus::{

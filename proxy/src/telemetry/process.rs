@@ -1,4 +1,4 @@
-//! What every process is asked: which build it is, since when it runs, what it holds.
+//! Metrics of the process: its build, its start time, its resources.
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! hyper on one side, rustls in memory, ciphertext buffers on the other.
 //!
-//! Reading pulls: ciphertext is received only when no plaintext is left, so a reader that stops stops the peer.
-//! Writing pushes: plaintext is encrypted at once, and refused while the transport has its limit of ciphertext on the way.
+//! Reading pulls: ciphertext is received only when no plaintext is left, so a reader that stops also stops the peer.
+//! Writing pushes: plaintext is encrypted at once, and refused while the transport holds its limit of unsent ciphertext.
 
 use std::{
     future::poll_fn,
@@ -43,8 +43,8 @@ impl<S: Stream> TlsStream<S> {
         self.stream.outgoing()
     }
 
-    /// Completes the handshake within `limit`, all flights together: a peer that trickles gains nothing by it. A peer
-    /// that breaks the rules is told which before the error is returned.
+    /// Completes the handshake within `limit` for all its messages together, so that a peer that trickles gains nothing. A peer
+    /// that breaks the protocol gets an alert before the error is returned.
     pub(super) async fn handshake(&mut self, limit: Duration) -> io::Result<()> {
         let shaken = tokio::time::timeout(limit, self.exchange_flights()).await;
         let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -58,7 +58,7 @@ impl<S: Stream> TlsStream<S> {
         while self.tls.is_handshaking() {
             poll_fn(|cx| self.poll_flight(cx)).await?;
         }
-        // What the last flight leaves to say: Finished, tickets.
+        // What remains to be sent: Finished, tickets.
         self.encrypted_to_queue()?;
         poll_fn(|cx| self.stream.poll_flush(cx)).await
     }
@@ -130,7 +130,7 @@ impl<S: Stream> TlsStream<S> {
                 plaintext.split_at_checked(buffer.remaining()).map_or(plaintext, |(fitting, _)| fitting)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            // RFC 8446 §6.1: an end without close_notify may be an attacker's; hyper is told so.
+            // RFC 8446 §6.1: an end without close_notify may be an attacker's; hyper gets an error.
             Err(error) => return Some(Err(error)),
         };
         buffer.put_slice(lent);

@@ -1,4 +1,4 @@
-//! The ClientHello, and the ways a connection can end on it.
+//! Reads the ClientHello, and the ways a connection can end there.
 
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use crate::{
 /// What a ClientHello asks for, copied out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HelloFacts {
-    /// The name; absent when the client sent none, or none a certificate could be had for (RFC 6066 §3).
+    /// The name; absent when the client sent none, or one for which no certificate is possible (RFC 6066 §3).
     pub server_name: Option<ServerName>,
     /// Whether this is a tls-alpn-01 validation (RFC 8737 §3: its ALPN list holds `acme-tls/1` and nothing else).
     pub acme_challenge: bool,
 }
 
-/// A connection that has told its ClientHello and waits for our answer.
+/// A connection whose ClientHello was read, and which waits for our answer.
 pub struct Pending<S> {
     stream: S,
     accepted: Accepted,
     undigested: Option<Chunk>,
 }
 
-/// Alerts we choose ourselves (RFC 8446 §6).
+/// Alerts that we send ourselves (RFC 8446 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Alert {
-    /// The certificate could not be had in time.
+    /// The certificate could not be obtained in time.
     InternalError = 80,
     /// The name is not served here (RFC 6066 §3).
     UnrecognizedName = 112,

@@ -1,4 +1,4 @@
-//! Server configurations around certificates.
+//! Server configurations for certificates.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl ServerConfigs {
     }
 }
 
-/// The name was judged before the configuration was chosen: there is one answer left.
+/// The name was checked before the configuration was chosen: only one certificate is left.
 #[derive(Debug)]
 struct Presents(Arc<CertifiedKey>);
 

@@ -1,4 +1,4 @@
-//! What both back ends must do: each case runs over each, against a peer that uses tokio's sockets.
+//! What both back ends must do: each case runs on each, against a peer that uses tokio's sockets.
 
 use std::{
     future::{Future, poll_fn},

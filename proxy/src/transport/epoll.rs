@@ -128,7 +128,7 @@ impl Stream for EpollStream {
     }
 
     fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize {
-        // What fails is told by the next write of the same bytes, which are queued then.
+        // A failure is reported by the next write of the same bytes, which are queued then.
         if self.queue.bytes() > 0 {
             return 0;
         }

@@ -1,4 +1,4 @@
-//! hyper's `Read` and `Write` over a plain stream, and a bound on what hyper reads at once.
+//! hyper's `Read` and `Write` for a plain stream, with a limit on what hyper reads at once.
 
 use std::{
     io::{self, IoSlice},

@@ -1,10 +1,10 @@
-//! What waits to be sent on one stream, in order.
+//! The unsent data of one stream, in order.
 
 use std::collections::VecDeque;
 
 use super::{Outgoing, chunk::Chunk};
 
-/// Chunks on their way, and how many bytes they are.
+/// Chunks to be sent, and their size in bytes.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     chunks: VecDeque<Chunk>,
@@ -135,7 +135,7 @@ mod tests {
         assert!(queue.front().count() <= 4, "{} buffers", queue.front().count());
     }
 
-    /// A chunk without room behind it.
+    /// A chunk without free space at its end.
     fn whole(bytes: &[u8]) -> Chunk {
         Chunk::of(bytes.to_vec())
     }

@@ -20,7 +20,7 @@ pub fn bind_listener(address: SocketAddr, awaits: Awaits) -> Result<TcpListener,
     Ok(socket.into())
 }
 
-/// What a listener hands over.
+/// When a listener hands over a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaits {
     /// A connection as soon as it is there.
@@ -35,13 +35,13 @@ pub fn await_data(listener: &TcpListener) -> io::Result<()> {
     defer_accept(listener)
 }
 
-/// tcp(7), `TCP_NOTSENT_LOWAT`: accepted sockets inherit it. Without it the kernel takes megabytes for a peer that does not read,
+/// tcp(7), `TCP_NOTSENT_LOWAT`: accepted sockets inherit it. Without it the kernel buffers megabytes for a peer that does not read,
 /// from us and from the memory of the process's cgroup, and all of it looks taken.
 fn bound_unsent(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 
-/// A listening socket could not be had.
+/// A listening socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "listen: `{address}` cannot be bound; free the port, choose another, or grant CAP_NET_BIND_SERVICE below 1024"
@@ -61,7 +61,7 @@ pub(super) fn unacknowledged(socket: &impl AsRawFd) -> u64 {
     if code == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
 }
 
-/// Has the runtime of this thread say when a connection waits on `socket`.
+/// Lets the runtime of this thread report when a connection waits on `socket`.
 #[expect(
     unsafe_code,
     reason = "the runtime's own listener registers each connection it accepts with epoll, too"

@@ -1,16 +1,15 @@
 //! The back end over `io_uring`.
 //!
-//! The ring waits and sends; what is there is received at once, by a system call of its own. A receive in the ring would be
-//! a second turn of the loop (after the poll that waits without a buffer), or, with buffers the kernel picks from, a third
-//! submission (the buffer's replacement).
+//! The ring waits and sends; available data is received by a system call. A receive in the ring would be a second turn of the loop
+//! (after the poll that waits without a buffer) or, with buffers that the kernel picks from, a third submission (the buffer's
+//! replacement).
 //!
-//! What the ring asks for, and tokio-uring leaves to its user:
-//! an operation owns its buffer until its completion, and dropping its future cancels nothing. So a stream stores the one
-//! poll and the one send it has in flight, and its drop shuts the socket down both ways, upon which the kernel completes
-//! both; the driver holds socket and buffers until then, and the last holder closes it.
-//! Accepting and connecting go by readiness (the ring's runtime is tokio's, with epoll): an accept that is dropped in the ring
-//! takes one more connection and leaks it, and it could be stopped only by shutting the listening socket down, for a
-//! successor who holds a copy of the descriptor, too.
+//! The ring's rules, which tokio-uring leaves to its user: an operation owns its buffer until its completion, and dropping its future
+//! cancels nothing. So a stream stores its one poll and its one send in flight, and its drop shuts the socket down in both directions,
+//! upon which the kernel completes both; the driver holds socket and buffers until then, and the last owner closes the socket.
+//! Accepting and connecting use readiness (the ring's runtime is tokio's, with epoll): an accept that is dropped in the ring takes one
+//! more connection and leaks it, and only shutting down the listening socket would stop it, also for a successor that holds a copy of
+//! the descriptor.
 //! Streams are in blocking mode: on a non-blocking socket the ring answers EAGAIN instead of waiting.
 
 mod operation;
@@ -172,7 +171,7 @@ impl Stream for UringStream {
     }
 
     fn send_now(&mut self, slices: &[IoSlice<'_>]) -> usize {
-        // What fails is told by the operation that the same bytes are queued for.
+        // A failure is reported by the operation that the same bytes are queued for.
         if self.queue.bytes() > 0 {
             return 0;
         }

@@ -1,7 +1,7 @@
 //! What a connection is doing, and until when it may.
 //!
-//! hyper has one timer for a request's head, and starts it while the connection is still idle. Idle and head have limits
-//! of their own here.
+//! hyper has one timer for a request's header section, and starts it while the connection is still idle. Here, idle time and header
+//! section have limits of their own.
 
 use std::{
     cell::Cell,
@@ -22,7 +22,7 @@ struct ActivityInner {
     limits: IdleLimits,
 }
 
-/// How long a connection may be without a request, and how long a head may take.
+/// How long a connection may be without a request, and how long a header section may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IdleLimits {
     pub(super) idle: Duration,
@@ -63,7 +63,7 @@ impl Activity {
         }
     }
 
-    /// A head was complete.
+    /// A header section was complete.
     pub(super) fn begin(&self) -> InProgress {
         self.0.served.set(true);
         self.0.state.set(match self.0.state.get() {
@@ -149,7 +149,7 @@ impl Drop for InProgress {
     }
 }
 
-/// The shell's clock.
+/// The clock of the I/O code; decisions get `now` as an argument.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

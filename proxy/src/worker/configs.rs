@@ -1,4 +1,4 @@
-//! The certificates this worker has presented, with the configurations made around them.
+//! The certificates that this worker has presented, with their TLS configurations.
 
 use std::{
     cell::RefCell,
@@ -15,7 +15,7 @@ use crate::{
     tls::ServerConfigs,
 };
 
-/// A bounded cache, first in first out: what falls out is one look-up in the process's cache away.
+/// A bounded cache, first in first out: a dropped entry costs one look-up in the process's cache.
 #[derive(Default)]
 pub(super) struct Configs(RefCell<Entries>);
 

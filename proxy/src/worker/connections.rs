@@ -1,4 +1,4 @@
-//! How many connections are open, in total and from one source.
+//! The number of open connections, in total and per source.
 
 use std::{
     net::IpAddr,
@@ -24,7 +24,7 @@ struct Counts {
     shedding: AtomicU8,
 }
 
-/// Which connections to come are refused for want of memory.
+/// Which new connections are refused because memory is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shedding {
     /// None.
@@ -42,7 +42,7 @@ pub(super) enum ConnectionsFull {
     Source,
 }
 
-/// One open connection; dropping it makes room.
+/// One open connection; dropping it releases its place.
 pub(super) struct ConnectionPermit(ConnectionSource);
 
 /// Where an open connection comes from.

@@ -1,4 +1,4 @@
-//! HTTP on one connection: hyper with this instance's limits, a watchdog beside it, and an orderly end when draining.
+//! HTTP on one connection: hyper with this instance's limits, a watchdog, and an orderly end when draining.
 
 mod stream_monitor;
 #[cfg(test)]
@@ -147,7 +147,7 @@ struct Watch<'a, O> {
     metrics: &'a WorkerMetrics,
 }
 
-/// A connection, and whether it has been told to end.
+/// A connection, and whether its end was requested.
 struct ClosableConnection<'a, C> {
     connection: Pin<&'a mut C>,
     ending: bool,
@@ -173,7 +173,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
     let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
     let mut patience = pin!(tokio::time::sleep(RECONSIDER));
     poll_fn(|cx| {
-        // Before the connection, so that an answer given in the same turn says `Connection: close` already.
+        // Before the connection, so that a response in the same turn of the loop already says `Connection: close`.
         if !closable.ending && may_end.as_mut().poll(cx).is_ready() {
             closable.shut_down();
         }
@@ -210,7 +210,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
     .await
 }
 
-/// Ready when connections are to end and this one can be told without losing a request: an HTTP/1.1 client that has just
+/// Ready when connections are to end and this one can end without losing a request: an HTTP/1.1 client that has just
 /// connected has one on its way, and hyper would close under it. Leaving may take minutes, in which HTTP/2 clients connect anew:
 /// each is to get one answer, too, before it hears GOAWAY.
 async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool) {
@@ -232,7 +232,7 @@ fn http1(limits: &config::LimitsConfig) -> http1::Builder {
     builder
         // Of a request's header section, and of an answer that waits to be sent.
         .max_buf_size(header_size.max(LEAST_BUFFER))
-        // `Activity` is stricter, and needs no timer for each head.
+        // `Activity` is stricter, and needs no timer for each header section.
         .header_read_timeout(None)
         .max_header_size(header_size)
         .max_headers(limits.header_fields);

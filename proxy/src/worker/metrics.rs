@@ -1,4 +1,4 @@
-//! What workers count.
+//! Metrics of workers.
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
@@ -9,17 +9,17 @@ use crate::{
 };
 
 label! {
-    /// What became of a connection to a TLS port. Each is counted under exactly one of these.
+    /// The outcome of a connection to a TLS port. Each is counted under exactly one of these.
     pub enum ConnectionOutcome["outcome"] {
         /// Its handshake was completed and requests were served.
         Serve = "served",
-        /// All connections were taken.
+        /// The limit of open connections was reached.
         RefuseFull = "refused_full",
-        /// Its source had as many as one may have.
+        /// The limit of its source was reached.
         RefuseSource = "refused_source",
         /// Memory was nearly used up.
         RefuseMemory = "refused_memory",
-        /// No whole ClientHello in time.
+        /// No complete ClientHello in time.
         EndHelloTimeout = "hello_timeout",
         /// The peer closed first.
         EndClosed = "closed",
@@ -27,21 +27,21 @@ label! {
         RefusePlainHttp = "plain_http",
         /// Not TLS, or a ClientHello that breaks the rules.
         RefuseMalformed = "malformed",
-        /// The peer broke the handshake off.
+        /// The peer ended the handshake.
         EndHandshakeFailed = "handshake_failed",
-        /// The handshake's flights took too long.
+        /// The handshake messages took too long.
         EndHandshakeTimeout = "handshake_timeout",
         /// No server name, or an address.
         RefuseNoName = "no_server_name",
         /// A name that is not served here.
         RefuseForeign = "foreign_name",
-        /// A name of which nothing can be said now, and no certificate is there.
+        /// A name for which no source answers, and without a certificate.
         RefuseUnknown = "unknown_name",
         /// No certificate in time.
         RefuseNoCertificate = "no_certificate",
         /// A tls-alpn-01 validation, answered.
         AnswerChallenge = "challenge_answered",
-        /// A tls-alpn-01 validation of which nothing is known.
+        /// A tls-alpn-01 validation for an unknown challenge.
         RefuseChallenge = "challenge_unknown",
     }
 }
@@ -51,9 +51,9 @@ label! {
     pub enum LimitReached["limit"] {
         /// No request for `limits.idle`.
         Idle = "idle",
-        /// No whole head within `limits.header_timeout`.
+        /// No complete header section within `limits.header_timeout`.
         Head = "header_timeout",
-        /// Its peer took less than `limits.minimum_rate` of what it was sent.
+        /// Its peer read more slowly than `limits.minimum_rate`.
         NotReading = "not_reading",
         /// The client left a stream without a window.
         StreamNotReading = "stream_not_reading",
@@ -65,7 +65,7 @@ label! {
 }
 
 label! {
-    /// How a handshake came to its certificate.
+    /// Where a handshake's certificate was found.
     pub(super) enum CertificateOrigin["certificate"] {
         /// This worker had it.
         Worker = "worker_cache",

@@ -1,10 +1,9 @@
-//! What ends when memory is short, so that connections to come need not be refused: the streams that hold most for clients that
-//! do not take it, then the connections that go on holding it. One that holds nothing is left alone: what uses the memory then is
-//! not the clients, and cutting them would free little of it.
+//! What ends when memory is short, so that new connections need not be refused: first the streams that hold most for clients that do not
+//! read, then the connections that still hold it. A connection that holds nothing is left alone: then clients are not what uses the
+//! memory, and ending them would free little.
 //!
-//! Weights are multiplied by how many connections the same source has: who holds little, a thousand times, is a peer like any
-//! other that holds much. Invariant: a stream whose client reads is not cut while others are enough
-//! (`streams_that_stand_still_are_cut_first`).
+//! Weights are multiplied by the number of connections of the same source: a source that holds little on each of a thousand counts like
+//! one that holds much. Invariant: a stream whose client reads is not ended while others are enough (`streams_that_stand_still_are_cut_first`).
 
 use std::{
     cmp::Reverse,
@@ -52,13 +51,13 @@ impl Excess {
     }
 }
 
-/// Frees this worker's share whenever there is an excess, and releases what a peak has left.
+/// Frees this worker's share whenever memory is short, and releases unused memory after a peak.
 pub(super) async fn keep(registry: Rc<Registry>, shared: Arc<Shared>) {
     let (mut ticks, mut seen) = (tokio::time::interval(PERIOD), 0);
     let (mut peak, mut relieved) = (Peak { most: 0, looked_at: now() }, false);
     loop {
         ticks.tick().await;
-        // What was cut in the turn before has been dropped by its tasks since.
+        // What was ended in the last turn has been dropped by its tasks since.
         if peak.is_over(registry.weight(), now()) || relieved {
             release_freed();
         }
@@ -77,7 +76,7 @@ struct Peak {
 }
 
 impl Peak {
-    /// Whether a fair part of the most that was held has been freed; asked once a second at most, since giving back takes
+    /// Whether a fair part of the most that was held has been freed; asked once a second at most, since a release takes
     /// milliseconds.
     fn is_over(&mut self, held: usize, now: Instant) -> bool {
         self.most = self.most.max(held);
@@ -93,7 +92,7 @@ impl Peak {
     }
 }
 
-/// Cuts what frees about `excess` bytes.
+/// Ends streams and connections that hold about `excess` bytes.
 fn relieve(connections: &[Rc<ConnectionBuffer>], excess: usize, now: Instant) {
     let loads: Vec<Load> = connections.iter().map(|connection| Load::of(connection, now)).collect();
     for cut in choose(&loads, excess) {
@@ -114,7 +113,7 @@ fn relieve(connections: &[Rc<ConnectionBuffer>], excess: usize, now: Instant) {
     }
 }
 
-/// A connection as it is weighed.
+/// A connection with its weight.
 #[derive(Debug, Clone)]
 struct Load {
     /// Open connections of its source.
@@ -186,7 +185,7 @@ fn connections(loads: &[Load]) -> Vec<(Cut, usize)> {
     all.into_iter().map(|(index, load)| (Cut::Connection(index), load.bytes())).collect()
 }
 
-/// What is worth giving back.
+/// The smallest amount worth releasing.
 const GIVE_BACK: usize = 2 * 1024 * 1024;
 const GIVE_BACK_PERIOD: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_millis(50);

@@ -1,10 +1,9 @@
-//! What is held in memory of answers that clients have not taken: bounded for a stream, for a connection and for the process.
+//! Response data in memory that clients have not read: bounded per stream, per connection and for the process.
 //!
-//! A stream's window begins small and grows with what its client takes, so that a fast client has large pieces and one that
-//! does not read costs little. Where its connection or the process holds too much, each stream has the least.
-//! Invariants: what is held is counted exactly, from the piece's making to its drop (`pieces_are_counted_until_they_are_dropped`);
-//! a stream of which nothing is held may always hold one piece, so that no other stream's client stops it
-//! (`a_stream_never_waits_for_another`).
+//! A stream's window starts small and grows with what its client reads, so that a fast client gets large pieces and one that does not
+//! read costs little. Where its connection or the process holds too much, each stream has the minimum.
+//! Invariants: held data is counted exactly, from a piece's creation to its drop (`pieces_are_counted_until_they_are_dropped`); a stream
+//! that holds nothing may always hold one piece, so that no other stream's client stops it (`a_stream_never_waits_for_another`).
 
 use std::{
     cell::{Cell, RefCell},
@@ -111,7 +110,7 @@ impl Registry {
     }
 }
 
-/// What one connection holds.
+/// Response data that one connection holds.
 pub(super) struct ConnectionBuffer {
     id: u64,
     registry: Rc<Registry>,
@@ -185,7 +184,7 @@ impl ConnectionBuffer {
     }
 }
 
-/// What one stream holds.
+/// Response data that one stream holds.
 pub(super) struct StreamBuffer {
     connection: Rc<ConnectionBuffer>,
     held: Cell<usize>,

@@ -1,7 +1,7 @@
-//! Whether a peer takes what it is sent, at the rate that `limits.minimum_rate` asks of a body that comes in.
+//! Whether a peer reads what it is sent at `limits.minimum_rate`, the rate that also applies to bodies it sends.
 //!
-//! The kernel's buffer holds megabytes, and says that there is room in it only when a third is free: what a slow peer has
-//! taken is known from its acknowledgements alone. They are looked at once in a window.
+//! The kernel's buffer holds megabytes, and reports room only when a third is free: only the acknowledgements show what a slow peer has
+//! read. They are checked once per window.
 
 use std::{
     cell::Cell,
@@ -18,21 +18,21 @@ pub(super) struct SlowReader {
     mark: Cell<Option<Mark>>,
 }
 
-/// How things stood at the start of a window.
+/// The state at the start of a window.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     since: Instant,
     then: Outgoing,
 }
 
-/// How things stand.
+/// The state now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Everything was taken.
+    /// Everything was acknowledged.
     Done,
-    /// Something is on its way.
+    /// Data is unacknowledged, but moving.
     Moving,
-    /// Something was on its way for a whole window, and too little of it arrived.
+    /// Data was unacknowledged for a whole window, and too little of it arrived.
     Stuck,
 }
 

@@ -1,7 +1,7 @@
-//! The streams of an HTTP/2 connection, each a task of this worker and each held to the pace of bodies.
+//! The streams of an HTTP/2 connection, each a task of this worker and each held to the minimum rate of bodies.
 //!
-//! Flow control lets a client starve one stream, and whatever it holds upstream, while its connection is as lively as can be
-//! (RFC 9113 §10.5). What is held of a stream's answer is held for its client: the time until it is taken is the client's.
+//! Flow control lets a client stall one stream, and what it holds upstream, while its connection looks busy (RFC 9113 §10.5). The time
+//! that a stream's response data waits to be read counts as the client's.
 
 use std::{
     future::{Future, poll_fn},

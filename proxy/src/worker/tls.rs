@@ -22,7 +22,7 @@ use crate::{
     transport::Transport,
 };
 
-/// Serves one connection to its end and counts what became of it.
+/// Serves one connection to its end and counts its outcome.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
     let place = match worker.shared.connections.admit(peer.ip()) {
         Ok(place) => place,
@@ -52,7 +52,7 @@ impl From<ConnectionsFull> for ConnectionOutcome {
     }
 }
 
-/// What the server makes of a ClientHello.
+/// The server's answer to a ClientHello.
 enum HelloResponse {
     Serve { name: ServerName, config: Arc<ServerConfig>, found: CertificateOrigin },
     Validate { config: Arc<ServerConfig> },

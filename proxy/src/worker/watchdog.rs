@@ -1,4 +1,4 @@
-//! When a connection's time is up, and what is to be done then.
+//! When a connection's time is up, and what happens then.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::transport::Outgoing;
 
-/// The limits of one connection in time.
+/// The time limits of one connection.
 #[derive(Debug)]
 pub(super) struct Watchdog<'a> {
     pub(super) activity: &'a Activity,

@@ -1,4 +1,4 @@
-//! The fleet's account with a CA: its key is the first that was put into the table, and whoever comes registers that one.
+//! The fleet's account with a CA. The first key written to the table is the account's; every instance registers with that key.
 
 use std::time::SystemTime;
 

@@ -1,8 +1,8 @@
-//! Whose fault a failed order is. A CA that is down must not lock names out, and a name that the CA refuses must not stop the CA.
+//! Whose fault a failed order is: a CA that is down must not block names, and a name that the CA refuses must not pause the CA.
 
 use super::OrderError;
 
-/// Who is at fault.
+/// Whose fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::certificates) enum AcmeFault {
     /// The name: the CA has judged it.

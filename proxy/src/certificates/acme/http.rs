@@ -1,4 +1,4 @@
-//! The client under the ACME protocol: roots from a file, time-outs, a bound on bodies, our name, and `Retry-After` kept.
+//! The HTTP client for ACME: roots from a file, time-outs, a limit on bodies, our user agent, and `Retry-After` passed on.
 
 use std::{
     cell::Cell,
@@ -82,7 +82,7 @@ pub(super) fn is_validating() -> bool {
     VALIDATING.try_with(Cell::get).unwrap_or_default()
 }
 
-/// Says whether it is.
+/// Sets whether it is.
 pub(super) fn set_validating(is_validating: bool) {
     let _ = VALIDATING.try_with(|validating| validating.set(is_validating));
 }

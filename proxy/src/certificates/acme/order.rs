@@ -21,7 +21,7 @@ use crate::{
     store::certificate_table,
 };
 
-/// RFC 8555 §6.5: what is refused for its nonce is sent again. The library does so twice in a call, which is no more than a
+/// RFC 8555 §6.5: a request refused for its nonce is sent again. The library does so twice in a call, which is no more than a
 /// chance where several servers of a CA hand out nonces that the others do not know.
 ///
 /// A macro, since the future of an async closure over these borrows is not known to be `Send`.
@@ -121,7 +121,7 @@ impl Acme {
     }
 }
 
-/// An order that says what it replaces; none when the CA does not take that from us, and then it is not said again.
+/// An order that names the certificate it replaces; `None` when the CA refuses that, and then it is not named again.
 async fn replace(
     account: &Account,
     identifiers: &[Identifier],
@@ -156,7 +156,7 @@ fn select(offered: &[ChallengeType], prefer: Prefer) -> Option<(ChallengeType, &
     preferred.into_iter().find(|(kind, _)| offered.contains(kind))
 }
 
-/// Asks until the order has one of `wanted`; the caller's deadline ends it.
+/// Polls until the order has one of the states `wanted`; the caller's deadline ends it.
 async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), OrderError> {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -172,7 +172,7 @@ async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), O
     }
 }
 
-/// RFC 8555 §7.5.1: the server's Retry-After, within reason, else ours.
+/// RFC 8555 §7.5.1: the server's Retry-After, within limits, else ours.
 fn pause_until(retry_after: Option<SystemTime>, ours: Duration, now: SystemTime) -> Duration {
     match retry_after.and_then(|at| at.duration_since(now).ok()) {
         Some(theirs) => theirs.clamp(FIRST_PAUSE, MOST_PAUSE),
@@ -180,7 +180,7 @@ fn pause_until(retry_after: Option<SystemTime>, ours: Duration, now: SystemTime)
     }
 }
 
-/// What an order failed of: its own error, or that of the challenge.
+/// Why an order failed: its own error, or that of the challenge.
 async fn problem(order: &mut Order) -> String {
     if let Some(error) = &order.state().error {
         return error.to_string();
@@ -196,7 +196,7 @@ async fn problem(order: &mut Order) -> String {
     "it gives no reason".to_owned()
 }
 
-/// Of the library, in addition to the first.
+/// Retries by the library, in addition to the first try.
 const CALLS: u8 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);

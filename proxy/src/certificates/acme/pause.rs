@@ -1,4 +1,4 @@
-//! Leaving a CA alone: one that is down, overloaded or limits the account is not asked by anybody in the fleet for a while.
+//! Pauses of a CA: one that is down, overloaded or limits the account is not asked by any instance for a while.
 
 use std::{sync::atomic::Ordering, time::SystemTime};
 
@@ -60,7 +60,7 @@ impl Acme {
         }
     }
 
-    /// Failures of one moment count once, but the latest of their dates is kept.
+    /// Failures at one moment count once, with the latest of their dates.
     async fn keep_later(&self, pause: Pause, before: Option<Pause>) -> Result<SystemTime, StoreError> {
         let subject = self.issuer.as_str();
         let mut before = before;

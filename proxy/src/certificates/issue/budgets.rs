@@ -1,5 +1,5 @@
-//! What an order draws on: first what a stranger can spend, the wildcard entry's budget and the client address's, then the fleet's.
-//! Renewals have a budget of their own, so that neither new names nor their number under one parent let certificates expire.
+//! The budgets of an order. First those that an untrusted client can use up, the wildcard entry's and the client address's, then the
+//! fleet's. Renewals have their own, so that neither new names nor many names under one parent let certificates expire.
 
 use std::{
     net::IpAddr,
@@ -92,7 +92,7 @@ impl CertificatesInner {
     }
 }
 
-/// Takes one out of each, in this order; the first that is spent. Longer limits are looked at before anything is taken.
+/// Takes one from each, in this order, and returns the first that is spent. Longer limits are checked before anything is taken.
 async fn spend<'a>(
     store: &Store,
     limits: &'a [Limit],
@@ -131,7 +131,7 @@ fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
     limits
 }
 
-/// The entry of a name that may be ordered.
+/// The entry of a name for which orders are allowed.
 pub(super) fn site_of(standing: Option<&PermissionStanding>) -> Option<&DomainEntry> {
     match standing {
         Some(PermissionStanding::Allow(site)) => Some(&**site),

@@ -1,4 +1,4 @@
-//! Placing an order under the lease, keeping what came of it.
+//! Places an order under the lease, and commits its result.
 
 use std::{
     error::Error as _,
@@ -120,7 +120,7 @@ impl Run<'_> {
         is_held
     }
 
-    /// RFC 9773 §5: what is renewed, told to the directory and the account that issued it and to nobody else.
+    /// RFC 9773 §5: the certificate to replace, sent only to the directory and account that issued it.
     fn replaces(&self, issuer: &Issuer) -> Option<Replaced> {
         let held = self.seen.reading.as_ref()?.certificate.as_ref()?;
         let record = self.stored_certificates.record.as_ref()?;
@@ -153,7 +153,7 @@ impl Run<'_> {
         }
     }
 
-    /// In the place of what was read under the lease, unknown metadata kept.
+    /// Replaces what was read under the lease; unknown metadata stays.
     async fn put(&self, obtained: &Obtained) -> Result<(), StoreError> {
         let (name, issued) = (&self.goal.name, &obtained.issued);
         let key = &obtained.candidate.issuer;
@@ -269,7 +269,7 @@ async fn issue(
     Ok((obtained, pair))
 }
 
-/// Never ends: it goes with the order.
+/// Never ends: it is dropped with the order.
 async fn keep_lease(inner: &CertificatesInner, lock: &Lock) -> std::convert::Infallible {
     let life = *inner.config.lease;
     let mut is_held = true;
@@ -292,7 +292,7 @@ fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
     }
 }
 
-/// A certificate that was paid for is not given up at the first failure of the table.
+/// An issued certificate is not given up at the first failure of the table.
 async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Result<(), StoreError> {
     let mut pause = COMMIT_PAUSE;
     for _ in 1..COMMIT_ATTEMPTS {

@@ -1,4 +1,4 @@
-//! Where a target may lie: a name or a tenant must not lead the proxy to itself, to its host or to its cloud's secrets.
+//! Addresses that targets may have: no name and no tenant may lead the proxy to itself, to its host or to its cloud's secrets.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -21,7 +21,7 @@ pub(in crate::forward) enum ChosenBy {
     Resolution,
 }
 
-/// Where targets may lie: what is permitted and forbidden beyond the rule, and which addresses are our own.
+/// Where targets may lie: networks permitted and forbidden by settings, and our own addresses.
 #[derive(Debug, Default)]
 pub struct AddressPolicy {
     pub(super) permitted: Vec<IpNet>,
@@ -33,12 +33,12 @@ pub struct AddressPolicy {
     pub(super) own: ArcSwap<Vec<IpAddr>>,
 }
 
-/// Whether a target may lie at an address.
+/// Whether a target may have an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placement {
     Permitted,
     Forbidden,
-    /// Whoever is asked there is asked by us again.
+    /// A request there would come back to us.
     Edge,
 }
 
@@ -65,7 +65,7 @@ impl AddressPolicy {
         self.own.store(Arc::new(own_addresses()));
     }
 
-    /// Whether a target may lie at `address`.
+    /// Whether a target may have `address`.
     pub(super) fn place(&self, address: IpAddr, chosen_by: ChosenBy) -> Placement {
         if contains(&self.permitted, address) {
             return Placement::Permitted;
@@ -76,7 +76,7 @@ impl AddressPolicy {
         }
         match chosen_by {
             ChosenBy::Configuration => Placement::Permitted,
-            // Who writes an entry and who answers for a name may be unknown to the operator.
+            // The author of an entry, and the owner of a name's DNS, may be untrusted.
             ChosenBy::Entry | ChosenBy::Resolution if meant.iter().all(|meant| self.is_harmless(*meant)) => {
                 Placement::Permitted
             }
@@ -136,7 +136,7 @@ fn v4_of(high: u16, low: u16) -> IpAddr {
     Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into()
 }
 
-/// Neither a host nor anybody's service: unspecified, link-local, multicast, or a cloud's metadata.
+/// Not an ordinary host: unspecified, link-local, multicast, or a cloud's metadata service.
 fn is_secret(address: IpAddr) -> bool {
     let nowhere = match address {
         // RFC 1122 §3.2.1.3: all of 0.0.0.0/8 is "this host".

@@ -31,7 +31,7 @@ impl Drop for Connection {
     }
 }
 
-/// An exchange that came to no answer.
+/// An exchange without a response.
 pub(super) struct Unanswered {
     pub(super) failure: UpstreamFailure,
     /// The request once more, when it may be sent again.
@@ -60,7 +60,7 @@ impl Connection {
         let stream = OnDemand::new(stream, demand.clone());
         let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamFailure::Closed)?;
         let driver = tokio::task::spawn_local(async move {
-            // How it ended is told to whoever waits for an answer.
+            // Whoever waits for the response learns how it ended.
             let _ = connection.await;
         });
         Ok(Self { sender, driver, demand })
@@ -71,7 +71,7 @@ impl Connection {
         self.sender.is_ready() && !self.sender.is_closed()
     }
 
-    /// Sends `request` and waits for the head of its answer.
+    /// Sends `request` and waits for the header section of its response.
     ///
     /// # Cancel safety
     /// A dropped future drops the upload; the connection is unusable then, and closed by its own drop.
@@ -102,7 +102,7 @@ impl Connection {
     }
 }
 
-/// RFC 9110 §9.2.2: a proxy repeats by itself only what is idempotent; a body that went out cannot be had again.
+/// RFC 9110 §9.2.2: a proxy repeats only idempotent requests on its own; a body that was sent is no longer there.
 fn repeated(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
     if !IDEMPOTENT.contains(request.method()) {
         return None;
@@ -128,7 +128,7 @@ fn blame(error: hyper::Error, upload: UploadState) -> UpstreamFailure {
     }
 }
 
-/// The upstream had its time.
+/// The upstream's time was up.
 struct UpstreamLate;
 
 /// Waits for `answer`; the upstream's time runs only while it has all that the client has sent.
@@ -157,7 +157,7 @@ async fn within<F: Future>(
 
 const IDEMPOTENT: &[Method] =
     &[Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
-/// Fields an upstream's head may have.
+/// Fields that an upstream's header section may have.
 const RESPONSE_FIELDS: usize = 256;
-/// The largest head of an upstream, and what is read of its body at once.
+/// The largest header section of an upstream, and how much of its body is read at once.
 const READ_BUFFER: usize = 128 * 1024;

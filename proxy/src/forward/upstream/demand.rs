@@ -1,8 +1,8 @@
-//! An upstream's answer is read only while its client can take more of it.
+//! An upstream's response is read only while its client can take more of it.
 //!
-//! hyper reads the next piece of a body as soon as the one before was taken, and grows its buffer while pieces keep coming: a
-//! client that does not read would have two large pieces held for it, on every stream. So a connection is read from only when
-//! somebody waits for what comes, and no further than they ask.
+//! hyper reads the next piece of a body as soon as the last was taken, and grows its buffer while pieces keep coming: for a client that
+//! does not read, two large pieces would be buffered on every stream. So a connection is read from only when somebody waits for data, and
+//! only as much as they ask for.
 
 use std::{
     cell::{Cell, RefCell},
@@ -117,7 +117,7 @@ impl<S: hyper::rt::Write + Unpin> hyper::rt::Write for OnDemand<S> {
     }
 }
 
-/// What is read at once of a header section; what of its body comes with it is held.
+/// How much of a header section is read at once; body bytes that come with it are held.
 const HEAD: usize = 8 * 1024 - 1;
 
 #[cfg(test)]

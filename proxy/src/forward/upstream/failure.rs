@@ -1,4 +1,4 @@
-//! What can go wrong between a request and its upstream's answer.
+//! What can fail between a request and its upstream's response.
 
 use std::{io, net::IpAddr};
 
@@ -11,7 +11,7 @@ use crate::{
     target::Target,
 };
 
-/// Why there is no answer of the upstream's.
+/// Why there is no response from the upstream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamFailure {
     #[error("the domain has no target; give it one, or set `domains.default_target`")]
@@ -99,7 +99,7 @@ impl UpstreamFailure {
 
     pub(super) fn retry(&self) -> Retry {
         match self {
-            // RFC 9112 §9.3.1: a kept connection may be closed at any time, also under a request on its way.
+            // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
             Self::Closed(_) => Retry::OnFreshConnection,
             Self::NoTarget
             | Self::Full(_)

@@ -1,9 +1,8 @@
-//! How many requests may be with targets at once, in total, at one target and for one client; and how many may wait for a body
-//! that has been announced.
+//! How many requests may be at targets at once, in total, per target and per client; and how many may wait for an announced body.
 //!
-//! A target or a client may have at most as many places as are left free: whoever takes all that are to be had leaves as many
-//! to others, and two of them a third. (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-//! switches", IEEE/ACM Transactions on Networking 6(2), with a factor of one.)
+//! A target or a client may have at most as many permits as are still free: if one takes all it can get, as many are left for the others;
+//! if two do, a third. (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions
+//! on Networking 6(2), with a factor of one.)
 
 use std::{
     net::IpAddr,
@@ -18,7 +17,7 @@ use crate::{
     target::Target,
 };
 
-/// The places of one process.
+/// The permits of one process.
 #[derive(Clone)]
 pub(super) struct UpstreamPermits(Arc<PermitState>);
 
@@ -31,7 +30,7 @@ struct PermitState {
     waiting_clients: KeyedCounts,
 }
 
-/// How many places there are.
+/// How many permits there are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PermitLimits {
     pub(super) total: usize,
@@ -39,7 +38,7 @@ pub(super) struct PermitLimits {
     pub(super) per_client: usize,
 }
 
-/// Why there is no place.
+/// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPermit {
     #[error("as many requests are with targets as may be (`upstream.connections`)")]
@@ -50,14 +49,14 @@ pub(crate) enum NoPermit {
     Client,
 }
 
-/// One request's place; dropping it makes room.
+/// One request's permit; dropping it releases it.
 pub(super) struct UpstreamPermit {
     inner: Arc<PermitState>,
     target: CountSlot,
     client: CountSlot,
 }
 
-/// A request that waits for its body, and has no place yet; dropping it ends that.
+/// A request that waits for its body, and has no permit yet; dropping it ends the wait.
 pub(super) struct Waiting {
     inner: Arc<PermitState>,
     client: CountSlot,

@@ -1,4 +1,4 @@
-//! A connection in use, and its way back to the pool.
+//! A connection in use, which returns to the pool.
 
 use std::{rc::Rc, time::Instant};
 

@@ -1,4 +1,4 @@
-//! Names of targets to addresses, asked on the control plane's runtime: getaddrinfo(3) blocks a thread.
+//! Addresses of targets' names, resolved on the control plane's runtime: getaddrinfo(3) blocks a thread.
 
 use std::{
     cell::RefCell,
@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::OnceCell};
 
 use crate::name::ServerName;
 
-/// One worker's view of names. Answers are kept for [`FRESH`]; while a name cannot be asked, its last answer stands.
+/// One worker's resolver. Answers are cached for [`FRESH`]; while a name cannot be resolved, its last answer is used.
 pub(super) struct Resolver {
     control: Handle,
     answers: RefCell<HashMap<ServerName, Resolution>>,
@@ -73,9 +73,9 @@ impl Resolver {
     }
 }
 
-/// getaddrinfo(3) tells no time to live; long enough to spare the resolver, short enough to follow a failover.
+/// getaddrinfo(3) returns no time to live; long enough to spare the resolver, short enough to follow a failover.
 const FRESH: Duration = Duration::from_secs(10);
-/// Targets are the operator's, yet a bound there is.
+/// Targets are the operator's, but the cache is bounded all the same.
 const NAMES: usize = 1024;
 const ADDRESSES: usize = 8;
 

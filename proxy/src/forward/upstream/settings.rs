@@ -1,4 +1,4 @@
-//! What of the configuration concerns upstreams, made ready once per process.
+//! The settings for upstreams, prepared once per process.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{config, forward::cdn_loop::CdnLoop};
 
-/// Connections to targets: limits, trust, and where targets may lie.
+/// Settings for connections to targets: limits, roots, and permitted addresses.
 pub struct UpstreamSettings {
     pub(super) limits: config::UpstreamConfig,
     pub(super) address_policy: Arc<AddressPolicy>,

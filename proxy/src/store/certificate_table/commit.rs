@@ -16,7 +16,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// A certificate to be kept.
+/// A certificate to be stored.
 pub struct Commit<'a> {
     /// Who issued it.
     pub issuer: &'a IssuerKey,

@@ -170,7 +170,7 @@ pub async fn put_record(store: &Store, record: &OrderRecord) -> Result<(), Store
 }
 
 /// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of a later certificate, or
-/// one whose attributes are malformed, keeps all else and is told of the back-off.
+/// one whose attributes are malformed, keeps all else and gets the back-off.
 pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
     let (condition, values) = not_later(record.not_after);
     let whole = failure_update(store, record, &record.write(), &FAILURE_AND_TIMES);

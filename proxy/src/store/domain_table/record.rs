@@ -94,7 +94,7 @@ impl DomainRecord {
         })
     }
 
-    /// Every attribute it is kept as beside its key; absent ones are removed.
+    /// Every attribute it is stored as beside its key; absent ones are removed.
     pub(super) fn attributes(&self) -> [(&'static str, Option<AttributeValue>); 8] {
         let text = |text: String| Some(AttributeValue::S(text));
         let number = |n: u64| Some(AttributeValue::N(n.to_string()));

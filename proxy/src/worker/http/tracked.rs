@@ -1,4 +1,4 @@
-//! An answer's body as hyper takes it: its end is the end of its request, and what it gives is held until it is sent.
+//! A response's body as hyper takes it: its end is the end of its request, and its data counts as held until it is sent.
 
 use std::{
     io,
