@@ -28,7 +28,8 @@ use crate::{
     control::error_chain,
     ec2::IdentitySource,
     guard::Guard,
-    run, ssm,
+    parameter,
+    run::{self, RunError},
     store::{Store, tables},
 };
 
@@ -70,6 +71,9 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Papers { directory } => man_pages::papers(directory),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
+        Command::Config(ConfigCommand::Metrics) => {
+            write(&run::metric_reference().map_err(RunError::Metrics)?)
+        }
     }
 }
 

@@ -22,7 +22,7 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
-pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint};
+pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use parameter::{ParameterName, ParameterReference};
 pub use quantity::{ByteSize, Span};

@@ -11,7 +11,7 @@ mod handover;
 pub mod heartbeat;
 mod interface;
 mod maps;
-mod metrics;
+pub(crate) mod metrics;
 mod names;
 mod object;
 mod pins;

@@ -150,6 +150,8 @@ pub(super) enum ConfigCommand {
     Example,
     /// All settings as a Markdown table.
     Reference,
+    /// All metrics as a Markdown table.
+    Metrics,
 }
 
 /// How the answer is written.

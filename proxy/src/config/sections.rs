@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint},
+    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
     parameter::ParameterName,
     quantity::{ByteSize, Span},
 };
@@ -248,8 +248,8 @@ section! {
 section! {
     /// Metrics and the control socket.
     pub struct ControlConfig {
-        /// Where Prometheus scrapes `/metrics`; absent, nowhere.
-        metrics: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        /// Where Prometheus scrapes `/metrics`; `off`, nowhere.
+        metrics: Scrape = Scrape::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         /// The Unix socket of `gatehouse status` and its kin; absent, `control.sock` in the state directory.
         socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",
     }

@@ -13,7 +13,7 @@ use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
 use super::{
     Downstream,
     body::UploadProgress,
-    metrics::{RequestMetrics, RequestOutcome},
+    metrics::{Class, Direction, Protocol, RequestMetrics, RequestOutcome, Verb},
     min_rate::now,
     page::Reference,
 };
@@ -132,31 +132,28 @@ impl Drop for RequestRecord {
         if self.outcome == RequestOutcome::Health {
             return;
         }
-        self.request_log.metrics.seconds.observe(duration.as_secs_f64());
+        let metrics = &self.request_log.metrics;
+        metrics.seconds.observe(duration.as_secs_f64());
+        metrics.responses.bump(Class::of(self.status), Verb::of(&self.method), Protocol::of(self.version));
+        let received_bytes = self.received.as_ref().map_or(0, |progress| progress.bytes());
+        metrics.body_bytes.add(Direction::In, received_bytes);
+        metrics.body_bytes.add(Direction::Out, self.sent_bytes);
         self.request_log.access_log.record(&AccessEntry {
             id: self.id,
             at: self.wall,
             client: self.client,
             server_name: self.server_name.as_ref().map_or("", ServerName::as_str),
             scheme: self.scheme,
-            protocol: protocol(self.version),
+            protocol: Protocol::of(self.version).as_str(),
             method: self.method.as_str(),
             path: self.uri.path(),
             status: self.status.as_u16(),
-            received_bytes: self.received.as_ref().map_or(0, |progress| progress.bytes()),
+            received_bytes,
             sent_bytes: self.sent_bytes,
             duration,
             upstream_duration: self.upstream_duration,
             outcome: self.outcome.as_str(),
         });
-    }
-}
-
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2.0",
-        _ => "HTTP/1.1",
     }
 }
 
