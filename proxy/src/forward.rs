@@ -84,6 +84,8 @@ pub struct Downstream {
     pub peer: SocketAddr,
     /// The name its handshake was for; absent in cleartext.
     pub server_name: Option<ServerName>,
+    /// The TLS version it speaks, as logs call it; absent in cleartext.
+    pub tls: Option<&'static str>,
 }
 
 /// In a response's extensions: the connection it goes out on is to end with it. HTTP/1.1 is told by `Connection: close`
@@ -97,6 +99,14 @@ pub struct Forwarder<T: Transport>(Rc<Inner<T>>);
 struct Inner<T: Transport> {
     service: Arc<Service>,
     relay: Relay<T>,
+}
+
+impl Service {
+    /// Writes a request down that hyper answered by itself with `status`, since it could not be read: nothing is known of it but its
+    /// connection.
+    pub fn record_unparsed(&self, downstream: &Downstream, status: u16) {
+        request_log::unparsed(&self.access_log, downstream, status);
+    }
 }
 
 impl<T: Transport> Clone for Forwarder<T> {

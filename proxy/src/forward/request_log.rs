@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::Scheme};
 
 use super::{
     Downstream,
@@ -64,6 +64,9 @@ pub(super) struct RequestRecord {
     pub(super) received: Option<Rc<UploadProgress>>,
     pub(super) sent_bytes: u64,
     upstream_duration: Option<Duration>,
+    upstream: Option<SocketAddr>,
+    tls: Option<&'static str>,
+    user_agent: Option<HeaderValue>,
 }
 
 impl RequestRecord {
@@ -90,6 +93,9 @@ impl RequestRecord {
             received: None,
             sent_bytes: 0,
             upstream_duration: None,
+            upstream: None,
+            tls: downstream.tls,
+            user_agent: head.headers.get(header::USER_AGENT).cloned(),
         }
     }
 
@@ -115,10 +121,10 @@ impl RequestRecord {
         (self.outcome, self.status, self.sent_bytes) = (outcome, status, bytes);
     }
 
-    /// The head of the upstream's answer is there.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    /// The head of the answer of the upstream at `upstream` is there.
+    pub(super) fn answered(&mut self, status: StatusCode, upstream: SocketAddr) {
         let duration = now() - self.at;
-        self.status = status;
+        (self.status, self.upstream) = (status, Some(upstream));
         self.upstream_duration = Some(duration);
         self.request_log.metrics.upstream_seconds.observe(duration.as_secs_f64());
     }
@@ -138,6 +144,10 @@ impl Drop for RequestRecord {
         let received_bytes = self.received.as_ref().map_or(0, |progress| progress.bytes());
         metrics.body_bytes.add(Direction::In, received_bytes);
         metrics.body_bytes.add(Direction::Out, self.sent_bytes);
+        let user_agent = self.user_agent.as_ref().map(|field| {
+            let bytes = field.as_bytes();
+            String::from_utf8_lossy(bytes.get(..LONGEST_USER_AGENT).unwrap_or(bytes))
+        });
         self.request_log.access_log.record(&AccessEntry {
             id: self.id,
             at: self.wall,
@@ -153,10 +163,38 @@ impl Drop for RequestRecord {
             duration,
             upstream_duration: self.upstream_duration,
             outcome: self.outcome.as_str(),
+            tls: self.tls,
+            upstream: self.upstream,
+            user_agent: user_agent.as_deref(),
         });
     }
 }
 
+/// A request of which nothing could be read.
+pub(super) fn unparsed(access_log: &AccessLog, downstream: &Downstream, status: u16) {
+    access_log.record(&AccessEntry {
+        id: RequestIds::new().next(),
+        at: SystemTime::now(),
+        client: downstream.peer,
+        server_name: downstream.server_name.as_ref().map_or("", ServerName::as_str),
+        scheme: if downstream.tls.is_some() { "https" } else { "http" },
+        protocol: Protocol::Http11.as_str(),
+        method: "-",
+        path: "",
+        status,
+        received_bytes: 0,
+        sent_bytes: 0,
+        duration: Duration::ZERO,
+        upstream_duration: None,
+        outcome: "unparsed",
+        tls: downstream.tls,
+        upstream: None,
+        user_agent: None,
+    });
+}
+
+/// Names of browsers are shorter; what is longer is cut.
+const LONGEST_USER_AGENT: usize = 256;
 /// Odd, so that every number comes before one comes again; far apart, so that neighbours are not taken for each other.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 

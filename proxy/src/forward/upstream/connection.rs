@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection to an upstream, and the task that drives it.
 
 use std::{
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
@@ -30,6 +31,7 @@ pub(super) struct Connection {
     sender: SendRequest<Upload>,
     driver: JoinHandle<()>,
     demand: Demand,
+    peer: SocketAddr,
 }
 
 impl Drop for Connection {
@@ -56,8 +58,8 @@ impl Unanswered {
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 over `stream`.
-    pub(super) async fn open<S>(stream: S) -> Result<Self, UpstreamFailure>
+    /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
+    pub(super) async fn open<S>(stream: S, peer: SocketAddr) -> Result<Self, UpstreamFailure>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
     {
@@ -70,7 +72,7 @@ impl Connection {
             // How it ended is told to whoever waits for an answer.
             let _ = connection.await;
         });
-        Ok(Self { sender, driver, demand })
+        Ok(Self { sender, driver, demand, peer })
     }
 
     /// Whether a request can go out at once.
@@ -119,6 +121,11 @@ pub(in crate::forward) struct PooledConnection {
 }
 
 impl PooledConnection {
+    /// Whom the answer is from.
+    pub(in crate::forward) fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
     /// How far the connection is read from.
     pub(in crate::forward) fn demand(&self) -> Demand {
         self.connection.demand.clone()
