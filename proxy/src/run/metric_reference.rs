@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use prometheus::{
     Registry,
-    proto::{MetricFamily, MetricType},
+    proto::{LabelPair, Metric, MetricFamily, MetricType},
 };
 
 use crate::{certificates, domains, forward, guard, store, telemetry, transport::Backend, worker};
@@ -37,11 +37,11 @@ fn declared() -> Result<Registry, prometheus::Error> {
 
 /// Each label with its values, as far as they are few; they are known when the program is compiled.
 fn labels(family: &MetricFamily) -> String {
-    let pairs = || family.get_metric().iter().flat_map(|metric| metric.get_label());
-    let names: BTreeSet<&str> = pairs().map(|pair| pair.name()).collect();
+    let pairs = || family.get_metric().iter().flat_map(Metric::get_label);
+    let names: BTreeSet<&str> = pairs().map(LabelPair::name).collect();
     let of = |name: &&str| {
         let values: BTreeSet<&str> =
-            pairs().filter(|pair| pair.name() == *name).map(|pair| pair.value()).collect();
+            pairs().filter(|pair| pair.name() == *name).map(LabelPair::value).collect();
         let values: Vec<_> = values.into_iter().map(|value| format!("`{value}`")).collect();
         format!("`{name}`: {}", values.join(", "))
     };
