@@ -58,7 +58,7 @@ use cache::Cache;
 use challenges::Challenges;
 use hourly::Hourly;
 use internal::Internal;
-use metrics::{CertificateMetrics, WaitEnd};
+use metrics::{CertificateMetrics, OrderBudget, WaitEnd};
 use step::Purpose;
 
 /// Why there is no certificate for a name.
@@ -141,6 +141,11 @@ enum Issuer {
 /// Tasks that run until the last clone is dropped.
 struct Tasks(Vec<JoinHandle<()>>);
 
+/// Registers this room's metrics for a list of all.
+pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Error> {
+    CertificateMetrics::register(registry).map(drop)
+}
+
 impl Certificates {
     /// Prepares the issuers and begins to renew, on `control`. Loads no certificate.
     pub fn start(
@@ -154,6 +159,12 @@ impl Certificates {
         let (issuers, root) = issuers(certificates, store, &config.state_directory)?;
         let issuer_keys = listing::issuer_keys(certificates);
         let metrics = CertificateMetrics::register(registry)?;
+        for (budget, most) in [
+            (OrderBudget::Orders, certificates.orders_per_hour),
+            (OrderBudget::Renewals, certificates.renewals_per_hour),
+        ] {
+            metrics.budget_left.set(budget, i64::try_from(most).unwrap_or(i64::MAX));
+        }
         let inner = Arc::new(CertificatesInner {
             store: store.clone(),
             domains: domains.clone(),

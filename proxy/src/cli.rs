@@ -29,7 +29,8 @@ use crate::{
     config::{self, Config, ConfigError, Loaded},
     ec2::IdentitySource,
     guard::Guard,
-    run, ssm,
+    run::{self, RunError},
+    ssm,
     store::{Store, tables},
     telemetry::error_chain,
 };
@@ -99,6 +100,9 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
         Command::Config(ConfigCommand::Schema) => write(&config::schema()),
+        Command::Config(ConfigCommand::Metrics) => {
+            write(&run::metric_reference().map_err(RunError::Metrics)?)
+        }
     }
 }
 

@@ -215,6 +215,11 @@ struct DomainsInner {
     metrics: DomainMetrics,
 }
 
+/// Registers this room's metrics for a list of all.
+pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Error> {
+    DomainMetrics::register(registry).map(drop)
+}
+
 impl Domains {
     /// Serves the static list at once and reads the table in the background, on `control`.
     pub fn start(

@@ -75,6 +75,8 @@ pub struct Downstream {
     pub peer: SocketAddr,
     /// The name its handshake was for; absent in cleartext.
     pub server_name: Option<ServerName>,
+    /// The TLS version it speaks, as logs call it; absent in cleartext.
+    pub tls: Option<&'static str>,
 }
 
 /// What a request is answered with, and what becomes of its connection.

@@ -13,7 +13,7 @@ pub mod heartbeat;
 mod interface;
 mod kernel_time;
 mod maps;
-mod metrics;
+pub(crate) mod metrics;
 mod names;
 mod names_state;
 mod object;

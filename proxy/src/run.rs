@@ -10,6 +10,7 @@ mod error;
 mod inherited;
 mod manager;
 mod memory;
+mod metric_reference;
 mod phase;
 pub(crate) mod ports;
 mod reload;
@@ -27,6 +28,7 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use error::RunError;
+pub use metric_reference::metric_reference;
 pub use reload::ReloadFn;
 
 use self::{

@@ -32,6 +32,7 @@ pub use genuine::NotDynamoDb;
 
 use connect::Keep;
 use metrics::Meter;
+pub(crate) use metrics::declare as declare_metrics;
 
 /// The client and the names of the tables; cheap to clone.
 #[derive(Clone)]

@@ -91,6 +91,12 @@ impl Drop for Telemetry {
     }
 }
 
+/// Registers the metrics of the process for a list of all.
+pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(lines::dropped()?))?;
+    measure_process(registry)
+}
+
 /// Waits until what was logged is written: before the process ends otherwise than by returning from `main`.
 pub fn flush() {
     if let Some(lines) = LINES.get() {

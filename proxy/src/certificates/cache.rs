@@ -130,6 +130,12 @@ impl Cache {
             .collect()
     }
 
+    /// When each certificate that is held ends.
+    pub(super) fn ends(&self) -> Vec<SystemTime> {
+        let current = self.0.iter().filter_map(|(_, entry)| entry.slot.current.load_full());
+        current.map(|certificate| certificate.not_after).collect()
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.0.run_pending_tasks();
         self.0.entry_count()

@@ -54,10 +54,9 @@ pub(super) async fn run(
     let ended = run.drive().await;
     if let LeaseState::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
+        && let Some(left_out) = admit_line("lease_kept", "")
     {
-        if let Some(left_out) = admit_line("lease_kept", "") {
-            warn!(server_name = %name, %error, left_out, "lease was not given up; it ends by itself");
-        }
+        warn!(server_name = %name, %error, left_out, "lease was not given up; it ends by itself");
     }
     ended
 }
@@ -214,10 +213,10 @@ impl Run<'_> {
         };
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
-            if let Err(error) = certificate_table::put_record(&store, &record).await {
-                if let Some(left_out) = admit_line("renewal_unrecorded", "") {
-                    warn!(server_name = %record.name, %error, left_out, "certificate's renewal was not recorded; its next loading tries again");
-                }
+            if let Err(error) = certificate_table::put_record(&store, &record).await
+                && let Some(left_out) = admit_line("renewal_unrecorded", "")
+            {
+                warn!(server_name = %record.name, %error, left_out, "certificate's renewal was not recorded; its next loading tries again");
             }
         });
     }

@@ -1,11 +1,13 @@
 //! Metrics of certificates.
 
+use std::time::{Duration, SystemTime};
+
 use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
 use super::CertificateRefusal;
 use crate::{
     label,
-    telemetry::metrics::{Counters, Histograms, counter, gauge, histogram},
+    telemetry::metrics::{Counters, Gauges, Histograms, Label, counter, gauge, histogram},
 };
 
 label! {
@@ -82,6 +84,37 @@ label! {
     }
 }
 
+label! {
+    /// Whole days that a certificate in memory has left.
+    pub(super) enum DaysLeft["left"] {
+        Expired = "expired",
+        UnderOne = "under_1d",
+        UnderSeven = "under_7d",
+        UnderThirty = "under_30d",
+        More = "over_30d",
+    }
+}
+
+label! {
+    /// Whose budget of orders.
+    pub(super) enum OrderBudget["budget"] {
+        Orders = "orders",
+        Renewals = "renewals",
+    }
+}
+
+impl DaysLeft {
+    fn of(left: Option<Duration>) -> Self {
+        let Some(left) = left else { return Self::Expired };
+        match left.as_secs() / DAY_SECONDS {
+            0 => Self::UnderOne,
+            1..7 => Self::UnderSeven,
+            7..30 => Self::UnderThirty,
+            _ => Self::More,
+        }
+    }
+}
+
 pub(super) struct CertificateMetrics {
     pub(super) orders: Counters<Ordered>,
     pub(super) order_seconds: Histograms<IssuerKind>,
@@ -97,6 +130,9 @@ pub(super) struct CertificateMetrics {
     pub(super) stopped: IntCounter,
     pub(super) deferred: Counters<Drawn>,
     pub(super) paused: IntGauge,
+    by_days_left: Gauges<DaysLeft>,
+    next_expiry: IntGauge,
+    pub(super) budget_left: Gauges<OrderBudget>,
 }
 
 impl CertificateMetrics {
@@ -165,12 +201,46 @@ impl CertificateMetrics {
                 "gatehouse_certificate_issuers_paused",
                 "Issuers that are left alone after a failure of theirs.",
             )?,
+            by_days_left: Gauges::register(
+                registry,
+                "gatehouse_certificates_left",
+                "Certificates in memory by the time they have left; measured once a renewal period.",
+            )?,
+            next_expiry: next_expiry(registry)?,
+            budget_left: Gauges::register(
+                registry,
+                "gatehouse_certificate_budget_left",
+                "Orders that the fleet may still place within the hour, at the issuer with the fewest.",
+            )?,
             stopped: counter(
                 registry,
                 "gatehouse_certificate_names_stopped_total",
                 "Names whose orders ended after 30 days of failures.",
             )?,
         })
+    }
+}
+
+fn next_expiry(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
+    let help =
+        "Seconds until the first certificate in memory expires, negative afterwards; without any, ten years.";
+    let gauge = gauge(registry, "gatehouse_certificate_next_expiry_seconds", help)?;
+    gauge.set(NO_EXPIRY_SECONDS);
+    Ok(gauge)
+}
+
+impl CertificateMetrics {
+    /// Measures certificates that end at these times.
+    pub(super) fn measure_expiry(&self, ends: &[SystemTime], now: SystemTime) {
+        for days in DaysLeft::ALL {
+            let count = ends.iter().filter(|end| DaysLeft::of(end.duration_since(now).ok()) == *days).count();
+            self.by_days_left.set(*days, i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let seconds = ends.iter().min().map_or(NO_EXPIRY_SECONDS, |end| match end.duration_since(now) {
+            Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            Err(ago) => -i64::try_from(ago.duration().as_secs()).unwrap_or(i64::MAX),
+        });
+        self.next_expiry.set(seconds);
     }
 }
 
@@ -188,4 +258,37 @@ impl WaitEnd {
     }
 }
 
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+/// Far enough to alarm nobody: a gauge cannot be absent.
+const NO_EXPIRY_SECONDS: i64 = 10 * 365 * 24 * 60 * 60;
 const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_that_ends_first_and_how_many_have_how_long_are_measured() {
+        let registry = Registry::new();
+        let metrics = CertificateMetrics::register(&registry).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let day = Duration::from_secs(DAY_SECONDS);
+        let told = || prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(told().contains("gatehouse_certificate_next_expiry_seconds 315360000"));
+        let ends = [now + day / 2, now + 2 * day, now + 6 * day, now + 20 * day, now + 60 * day];
+        metrics.measure_expiry(&ends, now);
+        for line in [
+            "gatehouse_certificate_next_expiry_seconds 43200",
+            "gatehouse_certificates_left{left=\"under_1d\"} 1",
+            "gatehouse_certificates_left{left=\"under_7d\"} 2",
+            "gatehouse_certificates_left{left=\"under_30d\"} 1",
+            "gatehouse_certificates_left{left=\"over_30d\"} 1",
+            "gatehouse_certificates_left{left=\"expired\"} 0",
+        ] {
+            assert!(told().contains(line), "{line} in {}", told());
+        }
+        metrics.measure_expiry(&[now - day], now);
+        assert!(told().contains("gatehouse_certificate_next_expiry_seconds -86400"));
+        assert!(told().contains("gatehouse_certificates_left{left=\"expired\"} 1"));
+    }
+}

@@ -35,6 +35,8 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     loop {
         ticks.tick().await;
         inner.measure();
+        inner.metrics.measure_expiry(&inner.cache.ends(), SystemTime::now());
+        inner.measure_budgets(SystemTime::now()).await;
         refresh(&inner).await;
         match renew_due(&inner).await {
             Ok(()) => {

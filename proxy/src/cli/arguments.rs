@@ -180,6 +180,8 @@ pub(super) enum ConfigCommand {
     Reference,
     /// A JSON Schema of the settings, for editors that check and complete TOML.
     Schema,
+    /// All metrics as a Markdown table.
+    Metrics,
 }
 
 /// How the answer is written.

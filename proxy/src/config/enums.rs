@@ -1,6 +1,6 @@
 //! Settings whose value is one of a few words.
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,44 @@ impl fmt::Display for Endpoint {
             Self::Aws => "aws",
             Self::Url(url) => url,
         })
+    }
+}
+
+/// Where metrics are scraped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Scrape {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+}
+
+impl Scrape {
+    /// The address, if there is one.
+    #[must_use]
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl TryFrom<String> for Scrape {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match (text.as_str(), text.parse()) {
+            ("off", _) => Ok(Self::Off),
+            (_, Ok(address)) => Ok(Self::At(address)),
+            _ => Err(format!("`{text}` is no address; write `127.0.0.1:9464`, or `off`")),
+        }
+    }
+}
+
+impl From<Scrape> for String {
+    fn from(scrape: Scrape) -> String {
+        scrape.address().map_or_else(|| "off".to_owned(), |address| address.to_string())
     }
 }
 

@@ -9,7 +9,7 @@ use toml::Table;
 
 use super::{
     Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, ParameterName, Section, Span, StaticDomain, json_schema::JsonSchema,
+    MetadataEndpoint, ParameterName, Scrape, Section, Span, StaticDomain, json_schema::JsonSchema,
     reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -90,6 +90,12 @@ impl JsonSchema for Target {
 impl JsonSchema for Endpoint {
     fn json_schema() -> Value {
         json!({ "type": "string", "anyOf": [{ "enum": [Self::Embedded, Self::Aws] }, { "pattern": "^https?://" }] })
+    }
+}
+
+impl JsonSchema for Scrape {
+    fn json_schema() -> Value {
+        json!({ "type": "string", "anyOf": [{ "enum": [Self::Off] }, { "pattern": ":[0-9]+$" }] })
     }
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint},
+    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
     loop_id::LoopId,
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
@@ -273,8 +273,8 @@ section! {
 section! {
     /// Metrics and the control socket.
     pub struct ControlConfig {
-        /// Address of the HTTP server for Prometheus (`/metrics`).
-        metrics: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        /// Address of the HTTP server for Prometheus (`/metrics`); `off`: there is none.
+        metrics: Scrape = Scrape::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         /// Path of the Unix socket for `gatehouse status` and other commands; absent, `control.sock` in the state directory.
         socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",
     }

@@ -71,7 +71,9 @@ fn addresses(config: &Config, findings: &mut Findings) {
     let mut sockets: Vec<(&str, SocketAddr)> = Vec::new();
     let wanted = listen.https.iter().map(|address| ("listen.https", *address));
     let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
-    for (field, address) in wanted.chain(config.control.metrics.map(|address| ("control.metrics", address))) {
+    for (field, address) in
+        wanted.chain(config.control.metrics.address().map(|address| ("control.metrics", address)))
+    {
         if let Some((other, taken)) = sockets.iter().find(|(_, taken)| collide(*taken, address)) {
             let fault = format!("`{address}` is taken by {other} = `{taken}`");
             findings.add(field, fault, "give each an address and port of its own");

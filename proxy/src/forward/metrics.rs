@@ -1,11 +1,12 @@
 //! Metrics of requests.
 
+use http::{Method, StatusCode, Version};
 use prometheus::{Histogram, Registry};
 
 use super::admit::RequestViolation;
 use crate::{
     label,
-    telemetry::metrics::{Counters, histogram},
+    telemetry::metrics::{Counters, Counters3, Label, histogram},
 };
 
 label! {
@@ -80,10 +81,88 @@ label! {
     }
 }
 
+label! {
+    /// First digit of an answer's status.
+    pub(super) enum Class["class"] {
+        Informational = "1xx",
+        Success = "2xx",
+        Redirect = "3xx",
+        ClientError = "4xx",
+        ServerError = "5xx",
+        /// The client went away before there was one.
+        Nothing = "none",
+    }
+}
+
+label! {
+    /// RFC 9110 §9.3 and RFC 5789; a stranger can write any other.
+    pub(super) enum Verb["method"] {
+        Get = "GET",
+        Head = "HEAD",
+        Post = "POST",
+        Put = "PUT",
+        Delete = "DELETE",
+        Options = "OPTIONS",
+        Patch = "PATCH",
+        Connect = "CONNECT",
+        Trace = "TRACE",
+        Other = "other",
+    }
+}
+
+label! {
+    /// As ALPN chose it, or the request line says.
+    pub(super) enum Protocol["protocol"] {
+        Http10 = "HTTP/1.0",
+        Http11 = "HTTP/1.1",
+        Http2 = "HTTP/2.0",
+    }
+}
+
+label! {
+    /// Of a body, as seen from here.
+    pub(super) enum Direction["direction"] {
+        In = "received",
+        Out = "sent",
+    }
+}
+
+impl Class {
+    pub(super) fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            100..200 => Self::Informational,
+            200..300 => Self::Success,
+            300..400 => Self::Redirect,
+            499 => Self::Nothing,
+            400..500 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+impl Verb {
+    pub(super) fn of(method: &Method) -> Self {
+        let known = Self::ALL.iter().copied().find(|verb| verb.as_str() == method.as_str());
+        known.unwrap_or(Self::Other)
+    }
+}
+
+impl Protocol {
+    pub(super) fn of(version: Version) -> Self {
+        match version {
+            Version::HTTP_10 => Self::Http10,
+            Version::HTTP_2 => Self::Http2,
+            _ => Self::Http11,
+        }
+    }
+}
+
 /// Metrics of requests.
 #[derive(Clone)]
 pub struct RequestMetrics {
     pub(super) requests: Counters<RequestOutcome>,
+    pub(super) responses: Counters3<Class, Verb, Protocol>,
+    pub(super) body_bytes: Counters<Direction>,
     pub(super) violations: Counters<RequestViolation>,
     pub(super) connections: Counters<ConnectionOrigin>,
     pub(super) seconds: Histogram,
@@ -98,6 +177,16 @@ impl RequestMetrics {
                 registry,
                 "gatehouse_requests_total",
                 "Requests by what became of them.",
+            )?,
+            responses: Counters3::register(
+                registry,
+                "gatehouse_responses_total",
+                "Answers by the class of their status, method and protocol; health checks are not among them.",
+            )?,
+            body_bytes: Counters::register(
+                registry,
+                "gatehouse_body_bytes_total",
+                "Bytes of requests' bodies received and of answers' bodies sent.",
             )?,
             violations: Counters::register(
                 registry,
@@ -127,3 +216,26 @@ impl RequestMetrics {
 
 const BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_write_makes_no_series() {
+        for (method, verb) in
+            [("GET", Verb::Get), ("get", Verb::Other), ("BREW", Verb::Other), ("other", Verb::Other)]
+        {
+            assert_eq!(Verb::of(&Method::from_bytes(method.as_bytes()).unwrap()), verb, "{method}");
+        }
+        for (status, class) in [
+            (200, Class::Success),
+            (308, Class::Redirect),
+            (421, Class::ClientError),
+            (499, Class::Nothing),
+            (502, Class::ServerError),
+        ] {
+            assert_eq!(Class::of(StatusCode::from_u16(status).unwrap()), class, "{status}");
+        }
+    }
+}

@@ -99,7 +99,7 @@ impl<T: Transport> Relay<T> {
     ) -> Response<Body> {
         let (head, incoming) = answer.into_parts();
         let head = rewrite::response(head, record.method());
-        record.answered(head.status);
+        record.answered(head.status, lease.peer());
         let min_rate = MinRate::new(*self.limits.load().idle, 0);
         Response::from_parts(head, Body::relay(incoming, lease, min_rate, record))
     }

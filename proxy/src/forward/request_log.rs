@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, StatusCode, Uri, Version, request::Parts, uri::Scheme};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::Scheme};
 
 use super::{
     Downstream,
     admit::RequestViolation,
-    metrics::{RequestMetrics, RequestOutcome},
+    metrics::{Class, Direction, Protocol, RequestMetrics, RequestOutcome, Verb},
     min_rate::now,
     page::Reference,
     upload::UploadProgress,
@@ -65,6 +65,30 @@ impl RequestLog {
     ) -> RequestRecord {
         RequestRecord::new(Rc::clone(self), head, downstream, scheme, at)
     }
+
+    /// Logs a request that hyper answered by itself with `status`, since it could not be read: nothing is known of it but its
+    /// connection.
+    pub(crate) fn record_unparsed(&self, downstream: &Downstream, status: u16) {
+        self.access_log.record(&AccessEntry {
+            id: self.ids.next(),
+            at: SystemTime::now(),
+            client: downstream.peer,
+            server_name: downstream.server_name.as_ref().map_or("", ServerName::as_str),
+            scheme: if downstream.tls.is_some() { "https" } else { "http" },
+            protocol: Protocol::Http11.as_str(),
+            method: "-",
+            path: "",
+            status,
+            received_bytes: 0,
+            sent_bytes: 0,
+            duration: Duration::ZERO,
+            upstream_duration: None,
+            outcome: "unparsed",
+            tls: downstream.tls,
+            upstream: None,
+            user_agent: None,
+        });
+    }
 }
 
 /// The record of one request. Dropping it writes it; unless another outcome was set, its client went away.
@@ -84,6 +108,9 @@ pub(crate) struct RequestRecord {
     pub(super) received: Option<Rc<UploadProgress>>,
     pub(super) sent_bytes: u64,
     upstream_duration: Option<Duration>,
+    upstream: Option<SocketAddr>,
+    tls: Option<&'static str>,
+    user_agent: Option<HeaderValue>,
 }
 
 impl RequestRecord {
@@ -110,6 +137,9 @@ impl RequestRecord {
             received: None,
             sent_bytes: 0,
             upstream_duration: None,
+            upstream: None,
+            tls: downstream.tls,
+            user_agent: head.headers.get(header::USER_AGENT).cloned(),
         }
     }
 
@@ -139,10 +169,10 @@ impl RequestRecord {
         (self.outcome, self.status, self.sent_bytes) = (outcome, status, bytes);
     }
 
-    /// The header section of the upstream's response is there.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    /// The header section of the response of the upstream at `upstream` is there.
+    pub(super) fn answered(&mut self, status: StatusCode, upstream: SocketAddr) {
         let duration = now() - self.at;
-        self.status = status;
+        (self.status, self.upstream) = (status, Some(upstream));
         self.upstream_duration = Some(duration);
         self.request_log.metrics.upstream_seconds.observe(duration.as_secs_f64());
     }
@@ -156,34 +186,40 @@ impl Drop for RequestRecord {
         if self.outcome == RequestOutcome::Health {
             return;
         }
-        self.request_log.metrics.seconds.observe(duration.as_secs_f64());
+        let metrics = &self.request_log.metrics;
+        metrics.seconds.observe(duration.as_secs_f64());
+        metrics.responses.bump(Class::of(self.status), Verb::of(&self.method), Protocol::of(self.version));
+        let received_bytes = self.received.as_ref().map_or(0, |progress| progress.bytes());
+        metrics.body_bytes.add(Direction::In, received_bytes);
+        metrics.body_bytes.add(Direction::Out, self.sent_bytes);
+        let user_agent = self.user_agent.as_ref().map(|field| {
+            let bytes = field.as_bytes();
+            String::from_utf8_lossy(bytes.get(..LONGEST_USER_AGENT).unwrap_or(bytes))
+        });
         self.request_log.access_log.record(&AccessEntry {
             id: self.id,
             at: self.wall,
             client: self.client,
             server_name: self.server_name.as_ref().map_or("", ServerName::as_str),
             scheme: self.scheme,
-            protocol: protocol(self.version),
+            protocol: Protocol::of(self.version).as_str(),
             method: self.method.as_str(),
             path: self.uri.path(),
             status: self.status.as_u16(),
-            received_bytes: self.received.as_ref().map_or(0, |progress| progress.bytes()),
+            received_bytes,
             sent_bytes: self.sent_bytes,
             duration,
             upstream_duration: self.upstream_duration,
             outcome: self.outcome.as_str(),
+            tls: self.tls,
+            upstream: self.upstream,
+            user_agent: user_agent.as_deref(),
         });
     }
 }
 
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2.0",
-        _ => "HTTP/1.1",
-    }
-}
-
+/// Names of browsers are shorter; what is longer is cut.
+const LONGEST_USER_AGENT: usize = 256;
 /// Odd, so that no number repeats before all have come; large, so that consecutive ids look different.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 

@@ -12,7 +12,13 @@ mod pooled;
 mod resolver;
 mod settings;
 
-use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
@@ -153,16 +159,16 @@ impl<T: Transport> Upstreams<T> {
         let limit = *self.settings.limits.connect_timeout;
         let connecting = async {
             let addresses = self.addresses(route).await?;
-            let stream = self.dial(&addresses, route.target.port, limit).await?;
+            let (stream, peer) = self.dial(&addresses, route.target.port, limit).await?;
             match route.target.scheme {
-                Scheme::Http => Connection::open(HyperIo::new(stream)).await,
+                Scheme::Http => Connection::open(HyperIo::new(stream), peer).await,
                 Scheme::Https => {
                     let config = self.tls.clone().ok_or(UpstreamFailure::NoRoots)?;
                     let name = tls_name(&route.target.host)?;
                     let stream = tls::connect(stream, name, config, limit)
                         .await
                         .map_err(UpstreamFailure::Untrusted)?;
-                    Connection::open(stream).await
+                    Connection::open(stream, peer).await
                 }
             }
         };
@@ -204,13 +210,14 @@ impl<T: Transport> Upstreams<T> {
         addresses: &[IpAddr],
         port: u16,
         limit: Duration,
-    ) -> Result<T::Stream, UpstreamFailure> {
+    ) -> Result<(T::Stream, SocketAddr), UpstreamFailure> {
         let deadline = now() + limit;
         let mut last = io::Error::other("the target has no address");
         for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
             let share = deadline.saturating_duration_since(now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            match tokio::time::timeout(share, self.transport.connect((*address, port).into())).await {
-                Ok(Ok(stream)) => return Ok(stream),
+            let peer = SocketAddr::new(*address, port);
+            match tokio::time::timeout(share, self.transport.connect(peer)).await {
+                Ok(Ok(stream)) => return Ok((stream, peer)),
                 Ok(Err(error)) => last = error,
                 Err(_) if left == 1 => return Err(UpstreamFailure::ConnectTimeout),
                 Err(_) => last = io::ErrorKind::TimedOut.into(),

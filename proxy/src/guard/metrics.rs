@@ -39,6 +39,10 @@ pub(super) struct GuardMetrics {
 impl GuardMetrics {
     pub(super) fn register(registry: &Registry, verdicts: Arc<Verdicts>) -> Result<Self, prometheus::Error> {
         registry.register(Box::new(VerdictCollector::new(verdicts)?))?;
+        Self::gauges(registry)
+    }
+
+    fn gauges(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             enforcing: gauge(registry, "gatehouse_guard_enforcing", "Whether foreign names are rejected.")?,
             enforcement: Gauges::register(
@@ -85,6 +89,17 @@ impl GuardMetrics {
             self.enforcement.set(*state, i64::from(*state == now));
         }
     }
+}
+
+/// Registers the guard's metrics for a list of all, with no kernel behind them.
+pub(crate) fn declare(registry: &Registry) -> Result<(), prometheus::Error> {
+    for family in families()? {
+        for verdict in Verdict::ALL {
+            family.with_label_values(&[verdict.as_str()]);
+        }
+        registry.register(Box::new(family))?;
+    }
+    GuardMetrics::gauges(registry).map(drop)
 }
 
 fn gauged(number: usize) -> i64 {

@@ -132,7 +132,7 @@ impl Assembly<'_> {
     }
 
     async fn bind_metrics(&self) -> Result<Option<TcpListener>, RunError> {
-        match self.config.control.metrics {
+        match self.config.control.metrics.address() {
             Some(address) => Ok(Some(control::bind_metrics(address).await?)),
             None => Ok(None),
         }

@@ -153,10 +153,10 @@ mod tests {
 
     #[test]
     fn a_wildcard_of_both_families_holds_that_of_one() {
-        let (_held, address) = listen("[::]:0", true, false);
+        let (held, address) = listen("[::]:0", true, false);
         let of_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
         assert_eq!(probe(of_v4).unwrap(), Port::Shared);
-        drop(_held);
+        drop(held);
         let (_held, address) = listen("[::]:0", true, true);
         let of_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
         assert_eq!(probe(of_v4).unwrap(), Port::Free, "one for IPv6 alone leaves IPv4");

@@ -64,10 +64,9 @@ struct Registered {
     up: IntGauge,
 }
 
-impl Store {
-    /// Counts calls of all clones into `registry` from now on.
-    pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let registered = Registered {
+impl Registered {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let registered = Self {
             calls: Counters::register(
                 registry,
                 "gatehouse_store_calls_total",
@@ -87,6 +86,19 @@ impl Store {
             up: gauge(registry, "gatehouse_store_up", "1 while the last call to the store was answered.")?,
         };
         registered.up.set(1);
+        Ok(registered)
+    }
+}
+
+/// Registers the store's metrics for a list of all, with nothing that counts.
+pub(crate) fn declare(registry: &Registry) -> Result<(), prometheus::Error> {
+    Registered::register(registry).map(drop)
+}
+
+impl Store {
+    /// Counts calls of all clones into `registry` from now on.
+    pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let registered = Registered::register(registry)?;
         // A second registry is refused by the first registration of a name already taken, not here.
         self.meter.0.set(registered).map_err(|_| prometheus::Error::AlreadyReg)
     }

@@ -48,11 +48,10 @@ impl Call {
     /// What a policy must allow. "Using IAM with DynamoDB transactions": a transaction has no action of its own, ours puts.
     fn action(self) -> &'static str {
         match self {
-            Self::TransactWriteItems => "dynamodb:PutItem",
             Self::GetItem => "dynamodb:GetItem",
             Self::BatchGetItem => "dynamodb:BatchGetItem",
             Self::Query | Self::QueryIndex(_) => "dynamodb:Query",
-            Self::PutItem => "dynamodb:PutItem",
+            Self::PutItem | Self::TransactWriteItems => "dynamodb:PutItem",
             Self::UpdateItem => "dynamodb:UpdateItem",
             Self::DeleteItem => "dynamodb:DeleteItem",
         }
@@ -100,9 +99,9 @@ pub async fn probe(store: &Store, table: &str) -> Vec<(Call, Outcome)> {
             (place, call, outcome(attempt(&store, used, call).await))
         });
     }
-    let mut probed = probes.join_all().await;
-    probed.sort_by_key(|(place, ..)| *place);
-    probed.into_iter().map(|(_, call, outcome)| (call, outcome)).collect()
+    let mut made = probes.join_all().await;
+    made.sort_by_key(|(place, ..)| *place);
+    made.into_iter().map(|(_, call, outcome)| (call, outcome)).collect()
 }
 
 /// A policy that allows `missing` calls to tables, as IAM's console takes it.
@@ -172,7 +171,7 @@ async fn attempt(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreEr
     let (exists, first) = ("attribute_exists(#key)", used.first());
     match call {
         Call::GetItem => {
-            client.get_item().table_name(table).set_key(Some(used.nobody())).send().await.map(drop)?
+            client.get_item().table_name(table).set_key(Some(used.nobody())).send().await.map(drop)?;
         }
         Call::BatchGetItem => {
             let keys = KeysAndAttributes::builder().keys(used.nobody()).build().map_err(refused)?;

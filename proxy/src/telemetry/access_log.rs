@@ -56,6 +56,12 @@ pub struct AccessEntry<'a> {
     pub upstream_duration: Option<Duration>,
     /// What ended it, as the metric of requests names it.
     pub outcome: &'static str,
+    /// `TLSv1.3` and so on; none in cleartext.
+    pub tls: Option<&'static str>,
+    /// Where the upstream that answered is.
+    pub upstream: Option<SocketAddr>,
+    /// What the client calls itself (RFC 9110 §10.1.5), as far as it is kept.
+    pub user_agent: Option<&'a str>,
 }
 
 /// Where entries go; cheap to clone.
@@ -131,6 +137,15 @@ impl AccessEntry<'_> {
         if let Some(upstream) = self.upstream_duration {
             let _ = write!(line, " upstream_seconds={:.6}", upstream.as_secs_f64());
         }
+        if let Some(upstream) = self.upstream {
+            let _ = write!(line, " upstream={upstream}");
+        }
+        if let Some(tls) = self.tls {
+            let _ = write!(line, " tls={tls}");
+        }
+        if let Some(user_agent) = self.user_agent {
+            let _ = write!(line, " user_agent=\"{}\"", Stranger(user_agent));
+        }
         line.push('\n');
         line
     }
@@ -153,6 +168,9 @@ impl AccessEntry<'_> {
             "sent_bytes": self.sent_bytes,
             "seconds": self.duration.as_secs_f64(),
             "upstream_seconds": self.upstream_duration.map(|upstream| upstream.as_secs_f64()),
+            "upstream": self.upstream,
+            "tls": self.tls,
+            "user_agent": self.user_agent.map(|user_agent| Stranger(user_agent).to_string()),
         });
         format!("{line}\n")
     }
@@ -203,6 +221,9 @@ mod tests {
             duration: Duration::from_micros(12_345),
             upstream_duration: Some(Duration::from_millis(10)),
             outcome: "served",
+            tls: Some("TLSv1.3"),
+            upstream: Some(([10, 0, 0, 5], 8080).into()),
+            user_agent: Some("curl/8 \"x\"\n"),
         }
     }
 
@@ -219,7 +240,8 @@ mod tests {
         assert_eq!(
             recorded(LogFormat::Text, &entry("GET", "/a")),
             "2026-11-24T02:28:14.123000Z request [2001:db8::1]:5123 \"GET https://www.example.com/a HTTP/2.0\" 200 served \
-             id=00000000000000ab received=0 sent=1234 seconds=0.012345 upstream_seconds=0.010000\n"
+             id=00000000000000ab received=0 sent=1234 seconds=0.012345 upstream_seconds=0.010000 \
+             upstream=10.0.0.5:8080 tls=TLSv1.3 user_agent=\"curl/8\\u{20}\\\"x\\\"\\u{a}\"\n"
         );
         let json: serde_json::Value =
             serde_json::from_str(&recorded(LogFormat::Json, &entry("GET", "/a"))).unwrap();
@@ -227,6 +249,8 @@ mod tests {
             (&json["path"], &json["status"], &json["outcome"], &json["id"]),
             (&"/a".into(), &200.into(), &"served".into(), &"00000000000000ab".into())
         );
+        assert_eq!((&json["tls"], &json["upstream"]), (&"TLSv1.3".into(), &"10.0.0.5:8080".into()));
+        assert_eq!(json["user_agent"], r#"curl/8\u{20}\"x\"\u{a}"#);
     }
 
     #[test]

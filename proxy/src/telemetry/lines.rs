@@ -27,8 +27,7 @@ enum LogMessage {
 impl Lines {
     /// Starts the thread that writes to `out`; it ends with the last clone.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let dropped = IntCounter::new(DROPPED, "Log lines dropped because stderr was not read fast enough.")
-            .map_err(io::Error::other)?;
+        let dropped = dropped().map_err(io::Error::other)?;
         let (queue, lines) = sync_channel(CAPACITY);
         thread::Builder::new().name("log".to_owned()).spawn(move || write(&lines, out))?;
         Ok(Self { queue, dropped })
@@ -63,6 +62,11 @@ impl Lines {
             thread::park_timeout(RETRY);
         }
     }
+}
+
+/// The counter of lost lines.
+pub(super) fn dropped() -> Result<IntCounter, prometheus::Error> {
+    IntCounter::new(DROPPED, "Log lines dropped because stderr was not read fast enough.")
 }
 
 /// One event of `tracing`, which writes it in one piece.

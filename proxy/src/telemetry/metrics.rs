@@ -75,6 +75,35 @@ impl<L: Label> Counters<L> {
     }
 }
 
+/// Counters of one name by three labels, one for each combination; all exist from the start.
+#[derive(Clone)]
+pub struct Counters3<A, B, C>(Box<[IntCounter]>, std::marker::PhantomData<(A, B, C)>);
+
+impl<A: Label, B: Label, C: Label> Counters3<A, B, C> {
+    /// Registers `name`, which ends in `_total`.
+    pub fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let labels = [A::NAME, B::NAME, C::NAME];
+        let family = registered(registry, IntCounterVec::new(Opts::new(name, help), &labels)?)?;
+        let mut children = Vec::with_capacity(A::ALL.len() * B::ALL.len() * C::ALL.len());
+        for a in A::ALL {
+            for b in B::ALL {
+                for c in C::ALL {
+                    children.push(family.with_label_values(&[a.as_str(), b.as_str(), c.as_str()]));
+                }
+            }
+        }
+        Ok(Self(children.into(), std::marker::PhantomData))
+    }
+
+    /// Counts one more.
+    pub fn bump(&self, a: A, b: B, c: C) {
+        let place = (a.index() * B::ALL.len() + b.index()) * C::ALL.len() + c.index();
+        if let Some(counter) = self.0.get(place) {
+            counter.inc();
+        }
+    }
+}
+
 /// Gauges of one name, one per variant of `L`.
 #[derive(Clone)]
 pub struct Gauges<L>(Box<[IntGauge]>, std::marker::PhantomData<L>);
@@ -157,6 +186,41 @@ mod tests {
         enum Colour["colour"] {
             Red = "red",
             Green = "green",
+        }
+    }
+
+    label! {
+        enum Size["size"] {
+            Small = "small",
+            Large = "large",
+        }
+    }
+
+    #[test]
+    fn each_combination_of_three_labels_is_a_series_of_its_own() {
+        let registry = Registry::new();
+        let all = Counters3::<Colour, Size, Colour2>::register(&registry, "things_total", "Things.").unwrap();
+        for (n, colour) in Colour::ALL.iter().enumerate() {
+            for (m, size) in Size::ALL.iter().enumerate() {
+                for (o, other) in Colour2::ALL.iter().enumerate() {
+                    (0..n * 4 + m * 2 + o).for_each(|_| all.bump(*colour, *size, *other));
+                }
+            }
+        }
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for line in [
+            "things_total{colour=\"red\",other=\"a\",size=\"small\"} 0",
+            "things_total{colour=\"red\",other=\"b\",size=\"large\"} 3",
+            "things_total{colour=\"green\",other=\"b\",size=\"large\"} 7",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    label! {
+        enum Colour2["other"] {
+            A = "a",
+            B = "b",
         }
     }
 

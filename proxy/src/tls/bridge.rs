@@ -12,7 +12,7 @@ use std::{
 };
 
 use hyper::rt::ReadBufCursor;
-use rustls::Connection;
+use rustls::{Connection, ProtocolVersion};
 
 use super::lingering_close::lingering_close;
 use crate::transport::{Chunk, Outgoing, Stream};
@@ -36,6 +36,16 @@ impl<S: Stream> TlsStream<S> {
     #[must_use]
     pub fn is_http2(&self) -> bool {
         self.tls.alpn_protocol() == Some(b"h2")
+    }
+
+    /// The version of TLS, as OpenSSL writes it.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        match self.tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "unknown",
+        }
     }
 
     /// How far the ciphertext has come; see [`Stream::outgoing`].

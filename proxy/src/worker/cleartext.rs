@@ -17,7 +17,9 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
     let Ok(place) = worker.shared.connections.admit(peer.ip()) else { return };
     let shared = Arc::clone(&worker.shared);
     let limits = shared.limits.load_full();
-    let (downstream, buffers) = (Rc::new(Downstream { peer, server_name: None }), Rc::clone(&worker.buffers));
+    let from = Downstream { peer, server_name: None, tls: None };
+    let (downstream, buffers) = (Rc::new(from.clone()), Rc::clone(&worker.buffers));
+    let request_log = Rc::clone(&worker.request_log);
     let terms = ConnectionContext {
         version: Version::Http1,
         limits: &limits,
@@ -25,6 +27,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         metrics: &shared.metrics,
         buffers: &buffers,
         source: place.source(),
+        unparsed: &|status| request_log.record_unparsed(&from, status),
     };
     let answer = move |request| {
         let (cleartext, downstream) = (worker.cleartext.clone(), Rc::clone(&downstream));

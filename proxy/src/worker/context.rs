@@ -8,13 +8,19 @@ use std::{
 };
 
 use super::{QUIET, Shared, activity::now, configs::Configs, response_buffer::Registry};
-use crate::{cleartext::Cleartext, forward::Forwarder, phase::Phase, transport::Transport};
+use crate::{
+    cleartext::Cleartext,
+    forward::{Forwarder, RequestLog},
+    phase::Phase,
+    transport::Transport,
+};
 
 /// What one worker's tasks share.
 pub(super) struct Worker<T: Transport> {
     pub(super) shared: Arc<Shared>,
     pub(super) forwarder: Forwarder<T>,
     pub(super) cleartext: Cleartext,
+    pub(super) request_log: Rc<RequestLog>,
     pub(super) configs: Configs,
     pub(super) buffers: Rc<Registry>,
     pub(super) open: Cell<usize>,

@@ -46,6 +46,8 @@ pub(super) struct ConnectionContext<'a> {
     pub(super) metrics: &'a WorkerMetrics,
     pub(super) buffers: &'a Rc<Registry>,
     pub(super) source: ConnectionSource,
+    /// Told of a request that hyper could not read, with the status that it was answered.
+    pub(super) unparsed: &'a dyn Fn(u16),
 }
 
 /// A byte stream to a client, with or without TLS.
@@ -73,7 +75,7 @@ where
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
-    let ConnectionContext { version, limits, phase, metrics, buffers, source } = terms;
+    let ConnectionContext { version, limits, phase, metrics, buffers, source, unparsed } = terms;
     let buffer = buffers.connection(source);
     let own = buffer.stream(None);
     let head = (version == Version::Http1).then_some(*limits.header_timeout);
@@ -95,7 +97,10 @@ where
             // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
             builder.keep_alive(!phase.borrow().ends_connections());
             let ended = drive(builder.serve_connection(observed, service), watch, phase).await;
-            count_unparsed(ended.as_ref(), metrics);
+            if let Some(status) = unparsed_status(ended.as_ref()) {
+                metrics.unparsed.inc();
+                unparsed(status);
+            }
             if let Some(Ok(())) = ended {
                 conclude(&stream).await;
             }
@@ -109,11 +114,12 @@ where
 }
 
 /// hyper answers what it cannot read by itself, and calls no service.
-fn count_unparsed(ended: Option<&hyper::Result<()>>, metrics: &WorkerMetrics) {
-    if let Some(Err(error)) = ended
-        && error.is_parse()
-    {
-        metrics.unparsed.inc();
+fn unparsed_status(ended: Option<&hyper::Result<()>>) -> Option<u16> {
+    match ended {
+        // RFC 6585 §5.
+        Some(Err(error)) if error.is_parse_too_large() => Some(431),
+        Some(Err(error)) if error.is_parse() => Some(400),
+        _ => None,
     }
 }
 

@@ -83,7 +83,8 @@ async fn work<T: Transport>(
     let request_log = Rc::new(RequestLog::new(shared.requests.clone(), shared.access_log.clone()));
     let worker = Rc::new(Worker {
         forwarder: Forwarder::new(transport.clone(), Arc::clone(&shared.service), &request_log),
-        cleartext: Cleartext::new(Arc::clone(&shared.cleartext), request_log),
+        cleartext: Cleartext::new(Arc::clone(&shared.cleartext), Rc::clone(&request_log)),
+        request_log,
         buffers: Registry::new(shared.held.clone()),
         shared: Arc::clone(&shared),
         configs: Configs::default(),

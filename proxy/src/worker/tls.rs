@@ -89,14 +89,16 @@ async fn answer_requests<T: Transport>(
 ) {
     let ClientConnection { peer, source } = client;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
-    let downstream = Rc::new(Downstream { peer, server_name: Some(name) });
-    let forwarder = worker.forwarder.clone();
+    let tls = stream.version();
+    let downstream = Rc::new(Downstream { peer, server_name: Some(name), tls: Some(tls) });
+    let (forwarder, from) = (worker.forwarder.clone(), Rc::clone(&downstream));
     let answer = move |request| {
         let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));
         async move { forwarder.serve_https(request, &downstream, now()).await }
     };
     let shared = &worker.shared;
     let limits = shared.limits.load_full();
+    let request_log = &worker.request_log;
     let terms = ConnectionContext {
         version,
         limits: &limits,
@@ -104,6 +106,7 @@ async fn answer_requests<T: Transport>(
         metrics: &shared.metrics,
         buffers: &worker.buffers,
         source,
+        unparsed: &|status| request_log.record_unparsed(&from, status),
     };
     http::serve(stream, terms, answer).await;
 }

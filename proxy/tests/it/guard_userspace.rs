@@ -335,8 +335,8 @@ fn another_size_builds_new_maps_behind_the_same_link() {
         assert_ne!(instance.map_id("NAMES"), names);
         assert_eq!(second.report().names_capacity, 128);
         instance.assert_kernel_holds(&["a.example"]);
-        for folder in ["maps-v0", "maps-v1-next"] {
-            assert!(!instance.pin(folder).exists(), "{folder}");
+        for folder in ["maps-v0".to_owned(), format!("maps-v{ABI}-next")] {
+            assert!(!instance.pin(&folder).exists(), "{folder}");
         }
     });
 }
@@ -348,15 +348,16 @@ fn what_a_crash_left_is_finished_or_undone() {
         drop(instance.started());
         let names = instance.map_id("NAMES");
         // Between the update of the link and the folder's new name: the program uses the new maps.
-        fs::rename(instance.pin("maps-v1"), instance.pin("maps-v1-next")).unwrap();
+        fs::rename(instance.pin(&format!("maps-v{ABI}")), instance.pin(&format!("maps-v{ABI}-next")))
+            .unwrap();
         let finished = instance.started();
         assert_eq!((finished.report().maps, instance.map_id("NAMES")), (MapsOrigin::Adopted, names));
         drop(finished);
         // Before it: nobody uses them.
-        fs::create_dir(instance.pin("maps-v1-next")).unwrap();
+        fs::create_dir(instance.pin(&format!("maps-v{ABI}-next"))).unwrap();
         let undone = instance.started();
         assert_eq!((undone.report().maps, instance.map_id("NAMES")), (MapsOrigin::Adopted, names));
-        assert!(!instance.pin("maps-v1-next").exists());
+        assert!(!instance.pin(&format!("maps-v{ABI}-next")).exists());
     });
 }
 
@@ -391,8 +392,8 @@ fn a_refused_start_says_why_and_leaves_nothing() {
             let text = second.start().err().expect("a refusal").to_string();
             assert!(text.contains(remedy), "{interfaces:?}: {text}");
             assert_detached("edge1");
-            for folder in ["maps-v1", "maps-v1-next"] {
-                assert!(!second.pin(folder).exists(), "{folder}");
+            for folder in [format!("maps-v{ABI}"), format!("maps-v{ABI}-next")] {
+                assert!(!second.pin(&folder).exists(), "{folder}");
             }
         }
         Guard::detach(&pins.join("second")).unwrap();

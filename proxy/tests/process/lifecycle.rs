@@ -133,6 +133,13 @@ pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
     pub(crate) fn ask(place: &Place, path: &str) -> Self {
+        let mut client = Self::connect(place);
+        client.send(&format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        client
+    }
+
+    /// One that has not asked yet.
+    pub(crate) fn connect(place: &Place) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         let root = place.path().join("state/internal-root.pem");
@@ -142,9 +149,11 @@ impl Client {
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::try_from("a.example").unwrap();
         let session = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut stream = StreamOwned::new(session, TcpStream::connect(place.https()).unwrap());
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
-        Self(stream)
+        Self(StreamOwned::new(session, TcpStream::connect(place.https()).unwrap()))
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).unwrap();
     }
 
     /// All that comes until the other side closes.

@@ -166,6 +166,77 @@ fn ask_cleartext(place: &Place, host: &str) -> String {
 }
 
 #[test]
+fn every_metric_that_is_scraped_is_in_the_reference() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write(&one_name("http://127.0.0.1:9"));
+    let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    assert!(Client::ask(&place, "/").answer().starts_with("HTTP/1.1 502"));
+    let page = eventually("the request on the page", || {
+        let page = metrics(&place);
+        let counted = "gatehouse_responses_total{class=\"5xx\",method=\"GET\",protocol=\"HTTP/1.1\"} 1\n";
+        page.contains(counted).then_some(page)
+    });
+    let reference = place.run("config metrics");
+    assert_eq!(reference.code, Some(0), "{reference:?}");
+    let scraped: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(scraped.len() > 40, "{scraped:?}");
+    for line in scraped {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let row = format!("| `{name}` | {kind} | ");
+        assert!(reference.out.contains(&row), "{row} is not in the reference");
+    }
+}
+
+#[test]
+fn metrics_can_be_turned_off() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("[worker]\nthreads = 1");
+    let file = place.path().join("gatehouse.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let address = format!("{}:9464", place.http().ip());
+    std::fs::write(&file, settings.replace(&address, "off")).unwrap();
+    let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("READY=1");
+    assert!(std::net::TcpStream::connect(&address).is_err(), "nobody listens there");
+    assert!(std::net::TcpStream::connect("127.0.0.1:9464").is_err(), "nor at the default");
+    let status = place.run("status").out;
+    assert!(status.lines().any(|line| line.split_whitespace().eq(["metrics", "off"])), "{status}");
+}
+
+#[test]
+fn the_access_log_says_who_asked_over_what_and_who_answered() {
+    let (place, manager) = (Place::new(), Manager::new());
+    let upstream = Server::start(|_| Answer::of(200, "hello"));
+    place.write(&one_name(&upstream.url()));
+    let instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    let agent = format!("Robot/1 \"{}", "x".repeat(500));
+    let mut client = Client::connect(&place);
+    client.send(&format!("GET /a HTTP/1.1\r\nHost: a.example\r\nUser-Agent: {agent}\r\n\r\n"));
+    assert!(client.answer().starts_with("HTTP/1.1 200"));
+    drop(client);
+    let told = eventually("the request's line", || {
+        lines(&instance.log(), "request\"").into_iter().find(|line| line["path"] == "/a")
+    });
+    assert_eq!(told["tls"], "TLSv1.3");
+    assert_eq!(format!("http://{}", told["upstream"].as_str().unwrap()), upstream.url());
+    let user_agent = told["user_agent"].as_str().unwrap();
+    assert!(user_agent.starts_with(r#"Robot/1\u{20}\"xxx"#) && user_agent.len() < 300, "{user_agent}");
+
+    let mut stream = std::net::TcpStream::connect(place.http()).unwrap();
+    stream.write_all(b"this is no HTTP\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let told = eventually("the line of what is no request", || {
+        lines(&instance.log(), "request\"").into_iter().find(|line| line["outcome"] == "unparsed")
+    });
+    assert_eq!((&told["status"], &told["scheme"]), (&400.into(), &"http".into()));
+    assert!(told["client"].as_str().unwrap().starts_with("127."), "{told}");
+}
+
+#[test]
 fn a_ring_that_may_be_made_and_not_entered_is_epoll_with_the_reason_or_the_end_of_the_start() {
     let place = Place::new();
     place.write("[worker]\nthreads = 1\nio = \"uring\"");

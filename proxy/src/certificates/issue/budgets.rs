@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::{
     certificates::{
         CertificatesInner,
-        metrics::Drawn,
+        metrics::{Drawn, OrderBudget},
         step::{PermissionStanding, Purpose},
     },
     config,
@@ -81,6 +81,22 @@ impl CertificatesInner {
             }
         }
         Ok(spent.is_none())
+    }
+
+    /// Measures what is left of the hour's budgets; what cannot be read stays as it was.
+    pub(in crate::certificates) async fn measure_budgets(&self, now: SystemTime) {
+        for (of, kind, most) in [
+            (OrderBudget::Orders, Drawn::Orders, self.config.orders_per_hour),
+            (OrderBudget::Renewals, Drawn::Renewals, self.config.renewals_per_hour),
+        ] {
+            let mut least = most;
+            for issuer in &self.issuers {
+                let limit = Limit { of: kind, scope: issuer.name().to_owned(), most, hours: 1 };
+                let Ok(spent) = limit.budget().spent_within(&self.store, 1, now).await else { return };
+                least = least.min(most.saturating_sub(spent));
+            }
+            self.metrics.budget_left.set(of, i64::try_from(least).unwrap_or(i64::MAX));
+        }
     }
 
     /// Whether what the name's entry or the client may spend is known to be spent: then no lease is taken either.

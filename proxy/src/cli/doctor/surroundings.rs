@@ -28,7 +28,7 @@ pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
     let listen = &config.listen;
     let wanted = listen.https.iter().map(|address| ("listen.https", *address));
     let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
-    let wanted = wanted.chain(config.control.metrics.map(|address| ("control.metrics", address)));
+    let wanted = wanted.chain(config.control.metrics.address().map(|address| ("control.metrics", address)));
     wanted
         .map(|(field, address)| {
             judge_port(field, address, &ours, ports::probe(address), ports::holder(address).as_ref())

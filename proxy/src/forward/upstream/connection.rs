@@ -1,6 +1,6 @@
 //! One HTTP/1.1 connection to an upstream, and the task that drives it.
 
-use std::{pin::pin, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::{
@@ -23,6 +23,7 @@ pub(super) struct Connection {
     sender: SendRequest<Upload>,
     driver: JoinHandle<()>,
     pub(super) demand: Demand,
+    pub(super) peer: SocketAddr,
 }
 
 impl Drop for Connection {
@@ -49,8 +50,8 @@ impl Unanswered {
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 over `stream`.
-    pub(super) async fn open<S>(stream: S) -> Result<Self, UpstreamFailure>
+    /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
+    pub(super) async fn open<S>(stream: S, peer: SocketAddr) -> Result<Self, UpstreamFailure>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
     {
@@ -63,7 +64,7 @@ impl Connection {
             // Whoever waits for the response learns how it ended.
             let _ = connection.await;
         });
-        Ok(Self { sender, driver, demand })
+        Ok(Self { sender, driver, demand, peer })
     }
 
     /// Whether a request can go out at once.

@@ -1,6 +1,6 @@
 //! A connection in use, which returns to the pool.
 
-use std::{rc::Rc, time::Instant};
+use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use super::{Route, connection::Connection, demand::Demand, permits::UpstreamPermit, pool::ConnectionPool};
 use crate::forward::upload::{UploadProgress, UploadState};
@@ -15,6 +15,11 @@ pub(in crate::forward) struct PooledConnection {
 }
 
 impl PooledConnection {
+    /// Whom the response is from.
+    pub(in crate::forward) fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
     /// How far the connection is read from.
     pub(in crate::forward) fn demand(&self) -> Demand {
         self.connection.demand.clone()

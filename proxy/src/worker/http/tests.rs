@@ -273,6 +273,7 @@ impl Edge {
                 metrics: &counted,
                 buffers: &Registry::new(HeldBytes::new(usize::MAX)),
                 source: place.source(),
+                unparsed: &|_| (),
             };
             serve(HyperIo::new(stream), terms, answer).await;
         });
