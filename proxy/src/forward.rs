@@ -29,6 +29,7 @@ use hyper::{
     body::{Body as _, Incoming},
 };
 
+pub(crate) use self::cleartext::is_health;
 pub use self::{
     admit::RequestViolation,
     body::Body,

@@ -1,7 +1,8 @@
 //! One core: accept, TLS, HTTP; and how all cores start, drain and end together.
 //! Not here: what a request becomes (`forward`), which sockets there are (`main` makes them).
 //! Invariants: a worker that is lost ends the process, since a dead member of a reuseport group swallows its share of all
-//! connections; draining goes on accepting until it has been quiet for [`QUIET`]; what a peer does not take in time ends its
+//! connections; draining goes on accepting until it has been quiet for [`QUIET`], and no longer where nobody is connected
+//! (`an_instance_that_nobody_uses_ends_at_once`); what a peer does not take in time ends its
 //! connection (`a_client_that_does_not_read_is_cut`), or its stream and no other
 //! (`a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on`).
 

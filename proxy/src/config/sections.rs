@@ -57,7 +57,8 @@ section! {
         threads: usize = 0,
         /// How workers reach the kernel: `auto` proves `io_uring` and else takes epoll, `uring` insists, `epoll` does not try.
         io: Io = Io::Auto,
-        /// How long requests in flight may take after SIGTERM.
+        /// How long requests in flight may take after SIGTERM. New connections are taken until no client came for two seconds, for two
+        /// thirds of this at most; where nobody is connected, it ends at once.
         drain_deadline: Span = Span::secs(30),
     }
 }

@@ -1,6 +1,6 @@
 //! What a request on the cleartext port is for: health, a validation, or the way to HTTPS.
 
-use http::{HeaderValue, request::Parts, uri::Scheme};
+use http::{HeaderValue, Uri, request::Parts, uri::Scheme};
 
 use super::{
     admit::{self, RequestViolation},
@@ -22,7 +22,7 @@ pub(super) enum Plan {
 /// Decides by the head alone; permission is asked afterwards.
 pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
     admit::message(head)?;
-    if head.uri.path() == HEALTH {
+    if is_health(&head.uri) {
         return Ok(Plan::Health);
     }
     let host = admit::host(head, &Scheme::HTTP)?;
@@ -30,6 +30,11 @@ pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
         Some(token) => Ok(Plan::Challenge { name: host.name, token: read_token(token) }),
         None => Ok(Plan::Redirect { host }),
     }
+}
+
+/// Whether a request on the cleartext port asks for health.
+pub(crate) fn is_health(uri: &Uri) -> bool {
+    uri.path() == HEALTH
 }
 
 /// Where HTTPS has what `head` asks for.

@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
+use hyper::{Request, body::Incoming};
+
 use super::{
     activity::now,
     http::{self, ConnectionContext, Version},
     thread::Worker,
 };
 use crate::{
-    forward::Downstream,
+    forward::{Downstream, is_health},
     transport::{HyperIo, Transport},
 };
 
@@ -26,7 +28,11 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         buffers: &buffers,
         source: place.source(),
     };
-    let answer = move |request| {
+    let answer = move |request: Request<Incoming>| {
+        // A load balancer asks until the end, and would have this instance listen for as long as it may.
+        if !is_health(request.uri()) {
+            worker.note_client();
+        }
         let (forwarder, downstream) = (worker.forwarder.clone(), Rc::clone(&downstream));
         async move { forwarder.serve_http(request, &downstream, now()).await }
     };
