@@ -54,9 +54,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if wants_json() {
-                Failure::of(&error).report()
+                Failure::of(&error).report();
             } else {
-                error.report()
+                error.report();
             }
             if let Command::Run = arguments.command {
                 run::last_words(&error_chain(&error));

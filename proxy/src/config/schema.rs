@@ -3,13 +3,12 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
     Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, MetadataEndpoint,
-    ParameterName, Section, Span, StaticDomain, reference::defaults,
+    Network, ParameterName, Section, Span, StaticDomain, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
 
@@ -21,8 +20,8 @@ pub fn schema() -> String {
     for section in Config::SECTIONS {
         let values = defaults.get(section.name).and_then(toml::Value::as_table).cloned();
         let inner = table(section.help, section.fields, &values.unwrap_or_default());
-        if let Some(properties) = root.get_mut("properties") {
-            properties[section.name] = Value::Object(inner);
+        if let Some(Value::Object(properties)) = root.get_mut("properties") {
+            properties.insert(section.name.to_owned(), Value::Object(inner));
         }
     }
     root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
@@ -44,9 +43,9 @@ fn table(help: &[&str], fields: &[Field], defaults: &Table) -> Map<String, Value
 
 fn property(field: &Field, defaults: &Table) -> Value {
     let mut schema = (field.form)();
-    schema["description"] = json!(text(field.help));
-    if let Some(default) = defaults.get(field.name) {
-        schema["default"] = json!(default);
+    if let Value::Object(keys) = &mut schema {
+        keys.insert("description".to_owned(), json!(text(field.help)));
+        keys.extend(defaults.get(field.name).map(|default| ("default".to_owned(), json!(default))));
     }
     schema
 }
@@ -100,7 +99,7 @@ macro_rules! texts {
         }
     )+};
 }
-texts!(String, PathBuf, SocketAddr, IpNet, ParameterName, Pattern);
+texts!(String, PathBuf, SocketAddr, ParameterName, Pattern);
 
 impl Form for Span {
     fn form() -> Value {
@@ -111,6 +110,12 @@ impl Form for Span {
 impl Form for ByteSize {
     fn form() -> Value {
         json!({ "type": "string", "pattern": Self::pattern() })
+    }
+}
+
+impl Form for Network {
+    fn form() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$" })
     }
 }
 

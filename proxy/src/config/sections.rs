@@ -5,11 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
     enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint},
+    network::Network,
     parameter::ParameterName,
     quantity::{ByteSize, Span},
 };
@@ -206,7 +206,7 @@ section! {
         /// PEM file of further roots for `https://` targets.
         roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
         /// Loopback, link-local and metadata networks that targets may lie in all the same.
-        permitted_networks: Vec<IpNet> = Vec::new() => "[\"127.0.0.0/8\"]",
+        permitted_networks: Vec<Network> = Vec::new() => "[\"127.0.0.0/8\"]",
     }
 }
 

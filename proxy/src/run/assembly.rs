@@ -21,7 +21,7 @@ use super::{
     startup_banner::StartupBanner,
 };
 use crate::{
-    certificates::{Certificates, listing::issuer_keys},
+    certificates::{self, Certificates, listing::issuer_keys},
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::{Domains, admin::Issuance},
@@ -54,30 +54,32 @@ struct PreparedState {
 }
 
 impl Assembly<'_> {
-    /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory.
+    /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory, and that only if nothing was found
+    /// wrong with the settings, the machine and the tables of a store elsewhere.
     pub(super) async fn start(
         &self,
         inherited: Vec<Inherited>,
     ) -> Result<(Running, ReloadTargets, ReloadRequests), RunError> {
         let begun = Instant::now();
         let config = self.config;
-        make_directory(&config.state_directory)?;
-        let socket = ControlSocket::bind(&config.control_socket())?;
+        self.probe(&inherited)?;
         let metrics = self.bind_metrics().await?;
+        let threads = worker_count(&config.worker)?;
+        let capacity = Capacity::claim(config, threads);
+        let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
         self.backend.register(&self.telemetry.registry)?;
         let source = IdentitySource::of(&config.instance);
         let seen = source.see().await;
-        let known = self.know(&source).await?;
-        let threads = worker_count(&config.worker)?;
-        let capacity = Capacity::claim(config, threads);
+        let (known, socket) = self.know(&source).await?;
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
         let live = RuntimeSettings::of(config);
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &heartbeat)?;
+        let service = Arc::new(self.service(&known, &listeners, watched.clone(), &live, upstream)?);
         let shared = Arc::new(self.share(
             &known,
-            &listeners,
+            service,
             Arc::clone(&heartbeat),
             watched.clone(),
             &live,
@@ -129,6 +131,22 @@ impl Assembly<'_> {
         Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
     }
 
+    /// What can be found wrong without making anything.
+    fn probe(&self, inherited: &[Inherited]) -> Result<(), RunError> {
+        let config = self.config;
+        ControlSocket::probe(&config.control_socket())?;
+        Listeners::probe(&config.listen, inherited)?;
+        GuardHandle::probe(&config.guard)?;
+        certificates::probe(&config.certificates).map_err(certificates::CertificatesStartError::from)?;
+        Ok(())
+    }
+
+    /// Makes what is kept on this machine.
+    fn settle(&self) -> Result<ControlSocket, RunError> {
+        make_directory(&self.config.state_directory)?;
+        Ok(ControlSocket::bind(&self.config.control_socket())?)
+    }
+
     async fn bind_metrics(&self) -> Result<Option<TcpListener>, RunError> {
         match self.config.control.metrics {
             Some(address) => Ok(Some(control::bind_metrics(address).await?)),
@@ -136,17 +154,18 @@ impl Assembly<'_> {
         }
     }
 
-    /// Store, names and certificates. A store that does not answer may stay away: what is served then is the phase's matter. One
-    /// that lacks a table, or refuses us, ends the start.
-    async fn know(&self, source: &IdentitySource) -> Result<PreparedState, RunError> {
+    /// Store, names and certificates, and the control socket. A store that does not answer may stay away: what is served then is
+    /// the phase's matter. One that lacks a table, or refuses us, ends the start; where it is elsewhere, before anything is made here.
+    async fn know(&self, source: &IdentitySource) -> Result<(PreparedState, ControlSocket), RunError> {
         let Self { config, telemetry, control, .. } = *self;
+        let is_embedded = config.store.endpoint == Endpoint::Embedded;
+        let early = if is_embedded { Some(self.settle()?) } else { None };
         let store = Store::connect(&config.store, source, &config.state_directory).await?;
         store.register_metrics(&telemetry.registry)?;
-        if config.store.endpoint == Endpoint::Embedded {
+        if is_embedded {
             tables::create(&store).await?;
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
-        let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         let needed = if config.domains.table {
             probe::DomainsTableUse::Needed
         } else {
@@ -154,7 +173,9 @@ impl Assembly<'_> {
         };
         let (reached, _) = tokio::join!(probe::reach(&store, needed), domains.settled(NAMES_PATIENCE));
         reached?;
-        Ok(PreparedState { store, domains, certificates })
+        let socket = early.map_or_else(|| self.settle(), Ok)?;
+        let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
+        Ok((PreparedState { store, domains, certificates }, socket))
     }
 
     fn guard(
@@ -177,7 +198,7 @@ impl Assembly<'_> {
     fn share(
         &self,
         known: &PreparedState,
-        listeners: &Listeners,
+        service: Arc<Service>,
         heartbeat: Arc<Heartbeat>,
         phase: PhaseWatch,
         live: &RuntimeSettings,
@@ -188,7 +209,7 @@ impl Assembly<'_> {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new()?,
-            service: Arc::new(self.service(known, listeners, phase.clone(), live, capacity)?),
+            service,
             limits: live.limits.clone(),
             connections: Connections::new(capacity.clients, config.limits.connections_per_source),
             held: HeldBytes::new(response_buffers(&config.limits)),
@@ -206,16 +227,14 @@ impl Assembly<'_> {
         listeners: &Listeners,
         phase: PhaseWatch,
         live: &RuntimeSettings,
-        capacity: Capacity,
+        upstream: Arc<UpstreamSettings>,
     ) -> Result<Service, RunError> {
-        let config = self.config;
-        let upstream = UpstreamSettings::new(&config.upstream, capacity.targets)?;
         Ok(Service {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             limits: live.limits.clone(),
             default_target: live.default_target.clone(),
-            upstream: Arc::new(upstream),
+            upstream,
             phase,
             access_log: self.telemetry.access_log.clone(),
             metrics: forward::RequestMetrics::register(&self.telemetry.registry)?,

@@ -28,7 +28,10 @@ impl Whereabouts {
     /// By the settings, and this host's addresses as they are now.
     #[must_use]
     pub fn of(limits: &config::UpstreamConfig) -> Self {
-        Self { permitted: limits.permitted_networks.clone(), own: own_addresses() }
+        Self {
+            permitted: limits.permitted_networks.iter().map(|network| **network).collect(),
+            own: own_addresses(),
+        }
     }
 
     /// Whether a domain entry may lead to `address`.
