@@ -103,16 +103,7 @@ impl Assembly<'_> {
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
-        let (short, shortage) = watch::channel(Shortage::None);
-        self.control.spawn(watch_over(
-            live.limits.clone(),
-            shared.connections.clone(),
-            shared.excess.clone(),
-            short,
-        ));
-        let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
-        self.control.spawn(ec2::follow(source, *config.instance.lifecycle_poll, target_states));
-        self.control.spawn(follow(known.domains.clone(), shortage, target_state, phase.clone()));
+        self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
@@ -129,6 +120,23 @@ impl Assembly<'_> {
             live,
         };
         Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
+    }
+
+    /// Keeps `phase` in step with memory, the group's wish and the names.
+    fn decide_phase(
+        &self,
+        source: IdentitySource,
+        domains: &Domains,
+        shared: &Shared,
+        live: &RuntimeSettings,
+        phase: watch::Sender<Phase>,
+    ) {
+        let (short, shortage) = watch::channel(Shortage::None);
+        let (connections, excess) = (shared.connections.clone(), shared.excess.clone());
+        self.control.spawn(watch_over(live.limits.clone(), connections, excess, short));
+        let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
+        self.control.spawn(ec2::follow(source, *self.config.instance.lifecycle_poll, target_states));
+        self.control.spawn(follow(domains.clone(), shortage, target_state, phase));
     }
 
     /// What can be found wrong without making anything.
