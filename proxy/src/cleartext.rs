@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, u
 use hyper::body::{Body as _, Incoming};
 
 use self::plan::Plan;
+pub(crate) use self::plan::is_health;
 use crate::{
     certificates::{Certificates, ChallengeToken},
     domains::{Caller, Domains, Permission},

@@ -10,6 +10,7 @@ mod error;
 mod json_schema;
 mod layer;
 mod loop_id;
+mod network;
 mod parameter;
 mod parameter_name;
 mod quantity;
@@ -30,6 +31,7 @@ pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Sc
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
+pub use network::{Network, NetworkError};
 pub use parameter::ParameterReference;
 pub use parameter_name::ParameterName;
 pub use quantity::{ByteSize, Span};

@@ -19,6 +19,7 @@ use std::{net::SocketAddr, sync::Arc};
 use prometheus::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use crate::transport::socket::bind_remedy;
 pub use client::{ClientError, ControlClient};
 pub use context::{ControlContext, RunFacts};
 pub use reload::{Asked, Reload, ReloadRequests};
@@ -59,11 +60,18 @@ impl Drop for Control {
 
 /// The metrics' address is not to be had.
 #[derive(Debug, thiserror::Error)]
-#[error("control.metrics: `{address}` cannot be bound; free the port, or choose another address")]
+#[error("control.metrics: `{address}` cannot be bound; {}", bind_remedy(.source, *.address))]
 pub struct MetricsError {
     address: SocketAddr,
-    #[source]
     source: std::io::Error,
+}
+
+impl MetricsError {
+    /// Whether the settings name an address that this machine has not.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        self.source.kind() == std::io::ErrorKind::AddrNotAvailable
+    }
 }
 
 /// Binds the address of the metrics. Call it on the control runtime.

@@ -118,6 +118,18 @@ impl GuardHandle {
         Guard::start(config, ports, around).map(Arc::new).map(Self::On)
     }
 
+    /// Whether a guard by `config` can be thought of here: its interfaces are there, and its program is in this binary.
+    /// Changes nothing.
+    pub fn probe(config: &config::GuardConfig) -> Result<(), GuardError> {
+        for name in &config.interfaces {
+            Interface::find(name)?;
+        }
+        match object::object() {
+            None if !config.interfaces.is_empty() => Err(GuardError::NoProgram),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until no name allowed at `revision` is rejected in the kernel, and none withdrawn by then passes as allowed.
     pub async fn holds(&self, revision: u64) -> Result<(), NamesLate> {
         match self {

@@ -35,7 +35,9 @@ impl Place {
     }
 
     fn run_with(&self, line: &str, environment: &[(&str, &str)]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
+        // A start that should have failed would go on for ever; 124 tells it.
+        let output = Command::new("/usr/bin/timeout")
+            .args(["20", env!("CARGO_BIN_EXE_gatehouse")])
             .args(["--config", "gatehouse.toml"])
             .args(line.split_whitespace())
             .env_clear()
@@ -125,8 +127,81 @@ fn a_store_at_aws_without_a_region_is_refused_with_the_places_to_say_it() {
     let wanted = "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`";
     for command in ["run", "tables create"] {
         let said = place.run(command);
-        assert!(said.code == Some(1) && said.err.contains(wanted), "{command}: {said:?}");
+        assert!(said.code == Some(2) && said.err.contains(wanted), "{command}: {said:?}");
     }
+    assert!(!place.path().join("gatehouse-state").exists());
+}
+
+#[test]
+fn a_start_that_fails_names_the_remedy_and_leaves_nothing_behind() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_at = taken.local_addr().unwrap();
+    let listen = |https: &str, metrics: &str| {
+        format!("[listen]\nhttps = [\"{https}\"]\nhttp = []\n[control]\nmetrics = \"{metrics}\"\n")
+    };
+    let here = listen("127.0.0.1:0", "127.0.0.1:0");
+    let busy = format!("listen: `{taken_at}` cannot be bound; free the port, or choose another");
+    let busy_metrics =
+        format!("control.metrics: `{taken_at}` cannot be bound; free the port, or choose another");
+    let url = "https://ca.example.com/directory";
+    let roots = format!(
+        "{here}[[certificates.issuers]]\ndirectory = \"{url}\"\nemail = \"a@b.example\"\nroots = \"gatehouse.toml\"\n"
+    );
+    let socket = here.replace("[control]\n", "[control]\nsocket = \"gatehouse.toml\"\n");
+    for (settings, code, told) in [
+        (
+            listen("192.0.2.77:8443", "127.0.0.1:0"),
+            2,
+            "listen: `192.0.2.77:8443` cannot be bound; 192.0.2.77 is not an address of this machine; `ip address`",
+        ),
+        (
+            listen("127.0.0.1:0", "192.0.2.77:9464"),
+            2,
+            "control.metrics: `192.0.2.77:9464` cannot be bound; 192.0.2.77 is not an address of this machine",
+        ),
+        (listen(&taken_at.to_string(), "127.0.0.1:0"), 1, &busy),
+        (listen("127.0.0.1:0", &taken_at.to_string()), 1, &busy_metrics),
+        (
+            format!("{here}[guard]\ninterfaces = [\"nosuch0\"]\n"),
+            2,
+            "guard.interfaces: `nosuch0` is not an interface",
+        ),
+        (format!("{here}[upstream]\nroots = \"gatehouse.toml\"\n"), 2, "upstream.roots"),
+        (roots, 2, "certificates.issuers.roots: `gatehouse.toml` holds no certificates in PEM"),
+        (socket, 2, "control.socket: `gatehouse.toml` is there and is no socket"),
+        (format!("state_directory = \"gatehouse.toml/state\"\n{here}"), 2, "gatehouse.toml/state"),
+    ] {
+        let place = Place::new(&settings);
+        let said = place.run("run");
+        assert_eq!(said.code, Some(code), "{settings}: {said:?}");
+        assert!(said.err.contains(told) && said.out.is_empty(), "{settings}: {said:?}");
+        let left: Vec<_> =
+            std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["gatehouse.toml"], "{settings}");
+    }
+    let place = Place::new(&here);
+    let said = place.run_with("run", &[("GATEHOUSE_STORE_FAULTS", "rain=5")]);
+    assert!(said.code == Some(2) && said.err.contains("`rain=5` is no fault"), "{said:?}");
+}
+
+#[test]
+fn a_network_is_refused_with_what_is_wrong_in_it() {
+    for (network, told) in [
+        ("127.0.0.0/33", "`33` is not the length of a prefix; write 0 to 32 for an IPv4 address"),
+        ("10.1.2.3/8", "`10.1.2.3/8` has host bits set; write the network that it lies in, `10.0.0.0/8`"),
+    ] {
+        let said = Place::new(&format!("[upstream]\npermitted_networks = [\"{network}\"]\n")).run("validate");
+        assert!(said.code == Some(2) && said.err.contains(told), "{network}: {said:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_sets_two_settings_is_named_once() {
+    let said =
+        Place::new("").run_with("validate", &[("TABLE_REGION", "eu-south-2"), ("TABLE_NAME", "caddy")]);
+    let mut told = said.out.split(['(', ')', ',']).map(str::trim);
+    assert_eq!(told.clone().filter(|place| *place == "TABLE_REGION").count(), 1, "{said:?}");
+    assert!(said.code == Some(0) && told.any(|place| place == "TABLE_NAME"), "{said:?}");
 }
 
 #[test]
@@ -339,7 +414,7 @@ fn without_an_instance_nothing_is_changed_that_nobody_would_read() {
     );
     for command in ["add", "remove", "suspend", "resume"] {
         let said = place.run(&format!("domain {command} a.example"));
-        assert!(said.code == Some(1) && said.out.is_empty(), "{command}: {said:?}");
+        assert!(said.code == Some(2) && said.out.is_empty(), "{command}: {said:?}");
         assert!(
             said.err.contains("domains.table: `false`") && said.err.contains("set it to `true`"),
             "{said:?}"
@@ -381,7 +456,7 @@ fn without_an_instance_what_cannot_be_served_is_refused_all_the_same() {
         ("domain add *.github.io --target http://10.0.0.1", "`github.io` is a public suffix"),
     ] {
         let said = place.run(line);
-        assert!(said.code == Some(1) && said.err.contains(told) && said.out.is_empty(), "{line}: {said:?}");
+        assert!(said.code == Some(2) && said.err.contains(told) && said.out.is_empty(), "{line}: {said:?}");
     }
     let said = place.run("domain add a.example --target https://b.example#top");
     assert!(said.code == Some(2) && said.err.contains("a fragment never leaves the client"), "{said:?}");

@@ -156,6 +156,7 @@ const END_TO_END: &[&str] = &[
     "trouble",
     "administration",
     "answers",
+    "ending",
     "lifecycle",
     "manager",
     "parameter",

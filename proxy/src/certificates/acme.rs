@@ -153,6 +153,11 @@ pub enum AcmeError {
     Verifier(#[source] rustls::Error),
 }
 
+/// Whether every issuer of `config` could be spoken to, as far as its roots decide. Makes nothing.
+pub fn probe(config: &config::CertificatesConfig) -> Result<(), AcmeError> {
+    config.issuers.iter().try_for_each(|issuer| http::Http::new(issuer.roots.as_deref()).map(drop))
+}
+
 impl Acme {
     pub(super) fn new(
         issuer: &config::IssuerConfig,

@@ -1,6 +1,6 @@
 //! What a request on the cleartext port gets: health, a validation's answer, or a redirect to HTTPS.
 
-use http::{HeaderValue, request::Parts, uri::Scheme};
+use http::{HeaderValue, Uri, request::Parts, uri::Scheme};
 
 use crate::{
     certificates::ChallengeToken,
@@ -22,7 +22,7 @@ pub(super) enum Plan {
 /// Decides by the header section alone; permission is asked afterwards.
 pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
     forward::message(head)?;
-    if head.uri.path() == HEALTH {
+    if is_health(&head.uri) {
         return Ok(Plan::Health);
     }
     let host = forward::host(head, &Scheme::HTTP)?;
@@ -30,6 +30,11 @@ pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
         Some(token) => Ok(Plan::Challenge { name: host.name, token: ChallengeToken::parse(token) }),
         None => Ok(Plan::Redirect { host }),
     }
+}
+
+/// Whether a request on the cleartext port asks for health.
+pub(crate) fn is_health(uri: &Uri) -> bool {
+    uri.path() == HEALTH
 }
 
 /// The HTTPS address of what `head` asks for.

@@ -99,12 +99,18 @@ pub(super) enum CommandError {
 }
 
 impl CommandError {
-    /// 2 for settings, 1 for everything else.
+    /// 2 for usage and settings, 1 for everything else.
     pub(super) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Config(_) | Self::NotReloaded { .. } => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
-        }
+        let is_of_caller = match self {
+            Self::Config(_)
+            | Self::NotReloaded { .. }
+            | Self::Connect(ConnectError::Region | ConnectError::Faults(_)) => true,
+            Self::Run(error) => error.is_of_settings(),
+            Self::Change(ChangeError::Refused(refusal)) => refusal.is_of_request(),
+            Self::Client(ClientError::Refused(problem)) => problem.is_of_request(),
+            _ => false,
+        };
+        if is_of_caller { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 
     /// Writes the error, one line each, to stderr.

@@ -64,7 +64,10 @@ impl Gathered {
         let mut layers = self.layers;
         layers.extend(variables);
         let config = accepted(table, &layers)?;
-        Ok(Loaded { config, places: layers.into_iter().map(|layer| layer.place).collect() })
+        // One variable of the older deployment makes two layers.
+        let mut places: Vec<_> = layers.into_iter().map(|layer| layer.place).collect();
+        places.dedup();
+        Ok(Loaded { config, places })
     }
 
     /// All layers over each other, and those that the environment makes.

@@ -3,13 +3,12 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
     Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, ParameterName, Scrape, Section, Span, StaticDomain, json_schema::JsonSchema,
+    MetadataEndpoint, Network, ParameterName, Scrape, Section, Span, StaticDomain, json_schema::JsonSchema,
     reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -22,7 +21,7 @@ pub fn schema() -> String {
     for section in Config::SECTIONS {
         let values = defaults.get(section.name).and_then(toml::Value::as_table).cloned();
         let inner = table(section.help, section.fields, &values.unwrap_or_default());
-        if let Some(properties) = root.get_mut("properties").and_then(Value::as_object_mut) {
+        if let Some(Value::Object(properties)) = root.get_mut("properties") {
             properties.insert(section.name.to_owned(), Value::Object(inner));
         }
     }
@@ -45,11 +44,9 @@ fn table(help: &[&str], fields: &[Field], defaults: &Table) -> Map<String, Value
 
 fn property(field: &Field, defaults: &Table) -> Value {
     let mut schema = (field.json_schema)();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("description".to_owned(), json!(text(field.help)));
-        if let Some(default) = defaults.get(field.name) {
-            schema.insert("default".to_owned(), json!(default));
-        }
+    if let Value::Object(keys) = &mut schema {
+        keys.insert("description".to_owned(), json!(text(field.help)));
+        keys.extend(defaults.get(field.name).map(|default| ("default".to_owned(), json!(default))));
     }
     schema
 }
@@ -67,7 +64,7 @@ macro_rules! texts {
         }
     )+};
 }
-texts!(String, PathBuf, SocketAddr, IpNet, LoopId, ParameterName, Pattern);
+texts!(String, PathBuf, SocketAddr, LoopId, ParameterName, Pattern);
 
 impl JsonSchema for Span {
     fn json_schema() -> Value {
@@ -78,6 +75,12 @@ impl JsonSchema for Span {
 impl JsonSchema for ByteSize {
     fn json_schema() -> Value {
         json!({ "type": "string", "pattern": Self::pattern() })
+    }
+}
+
+impl JsonSchema for Network {
+    fn json_schema() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$" })
     }
 }
 

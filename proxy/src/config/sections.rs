@@ -5,12 +5,12 @@ use std::{
     path::PathBuf,
 };
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
     enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
     loop_id::LoopId,
+    network::Network,
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
 };
@@ -60,7 +60,8 @@ section! {
         /// How workers do network I/O: `auto` uses `io_uring` if a test at the start succeeds, else epoll; `uring` fails without the
         /// ring; `epoll` never tries it.
         io: Io = Io::Auto,
-        /// How long requests in flight may continue after SIGTERM; then they are cut off.
+        /// How long requests in flight may continue after SIGTERM; then they are cut off. New connections are accepted until no client
+        /// has come for two seconds, for two thirds of this time at most; an instance without connections ends at once.
         drain_deadline: Span = Span::secs(30),
     }
 }
@@ -219,12 +220,12 @@ section! {
         /// PEM file of root certificates for `https://` targets, in addition to the system's.
         roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
         /// Networks that targets may be in although they are loopback, link-local, metadata or forbidden addresses.
-        permitted_networks: Vec<IpNet> = Vec::new() => "[\"127.0.0.0/8\"]",
+        permitted_networks: Vec<Network> = Vec::new() => "[\"127.0.0.0/8\"]",
         /// Networks that targets of domain entries must not be in, such as your private ones; `upstream.permitted_networks` overrides
         /// it.
-        forbidden_networks: Vec<IpNet> = Vec::new() => "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\"]",
+        forbidden_networks: Vec<Network> = Vec::new() => "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\"]",
         /// Public addresses of the fleet, such as its accelerator's; requests whose target is there are answered with 508.
-        edge_addresses: Vec<IpNet> = Vec::new() => "[\"192.0.2.10/32\", \"192.0.2.20/32\"]",
+        edge_addresses: Vec<Network> = Vec::new() => "[\"192.0.2.10/32\", \"192.0.2.20/32\"]",
         /// Names of the fleet to which customers point theirs; requests whose target has such a name are answered with 508.
         edge_names: Vec<Pattern> = Vec::new() => "[\"edge.example.com\"]",
         /// The fleet's name in the `CDN-Loop` field. Requests that already carry it are answered with 508. Absent, each process uses a

@@ -131,16 +131,8 @@ impl From<ChangeError> for WireProblem {
 fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Absent(_) => StatusCode::NOT_FOUND,
-        Refusal::Static(_)
-        | Refusal::TableOff
-        | Refusal::Exists { .. }
-        | Refusal::Suspended(_)
-        | Refusal::Pending(_) => StatusCode::CONFLICT,
-        Refusal::NoTarget(_)
-        | Refusal::Address { .. }
-        | Refusal::OwnListener { .. }
-        | Refusal::PublicSuffix { .. }
-        | Refusal::Underscore(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        refusal if refusal.is_of_request() => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::CONFLICT,
     }
 }
 

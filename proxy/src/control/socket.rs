@@ -58,6 +58,11 @@ impl ControlSocket {
         Ok(Self { path: path.to_path_buf(), listener })
     }
 
+    /// Whether [`ControlSocket::bind`] would find `path` taken or no socket; makes and removes nothing.
+    pub fn probe(path: &Path) -> Result<(), SocketError> {
+        is_left_over(path).map(drop)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -88,11 +93,19 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn clear(path: &Path) -> Result<(), SocketError> {
+    if is_left_over(path)? {
+        fs::remove_file(path).map_err(|source| SocketError::Refused { path: path.to_path_buf(), source })?;
+    }
+    Ok(())
+}
+
+/// Whether a dead instance has left its socket at `path`; otherwise nothing is there.
+fn is_left_over(path: &Path) -> Result<bool, SocketError> {
     let path_buf = || path.to_path_buf();
     let refused = |source| SocketError::Refused { path: path_buf(), source };
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(refused(error)),
     };
     if !there.file_type().is_socket() {
@@ -100,9 +113,7 @@ fn clear(path: &Path) -> Result<(), SocketError> {
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(SocketError::Taken { path: path_buf() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(refused)
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
         Err(error) => Err(refused(error)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, str::FromStr};
 
+use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 pub use crate::store::domain_table::{NoTenant, Tenant};
@@ -196,6 +197,15 @@ pub struct WireProblem {
     /// What it is wrong with, where that is known.
     #[serde(flatten)]
     pub fault: Fault,
+}
+
+impl WireProblem {
+    /// Whether the request or the settings are wrong, and not what is there.
+    #[must_use]
+    pub fn is_of_request(&self) -> bool {
+        // A malformed item of the table has this status, too, and names no argument.
+        self.status == StatusCode::UNPROCESSABLE_ENTITY && self.fault.field.is_some()
+    }
 }
 
 /// What a request or a setting is wrong in.

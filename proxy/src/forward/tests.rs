@@ -504,7 +504,7 @@ fn a_request_that_comes_back_is_refused() {
 #[test]
 fn a_target_that_is_the_fleet_itself_is_not_asked() {
     let addresses = config::UpstreamConfig {
-        edge_addresses: vec!["127.0.0.0/8".parse().unwrap()],
+        edge_addresses: vec!["127.0.0.0/8".to_owned().try_into().unwrap()],
         ..config::UpstreamConfig::default()
     };
     let names = config::UpstreamConfig {

@@ -21,7 +21,7 @@ use super::{
     startup_banner::StartupBanner,
 };
 use crate::{
-    certificates::{Certificates, listing::issuer_keys},
+    certificates::{self, Certificates, listing::issuer_keys},
     cleartext::CleartextService,
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
@@ -55,30 +55,32 @@ struct PreparedState {
 }
 
 impl Assembly<'_> {
-    /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory.
+    /// Starts everything. Dropped or failed, it leaves nothing behind but the state directory, and that only if nothing was found
+    /// wrong with the settings, the machine and the tables of a store elsewhere.
     pub(super) async fn start(
         &self,
         inherited: Vec<Inherited>,
     ) -> Result<(Running, ReloadTargets, ReloadRequests), RunError> {
         let begun = Instant::now();
         let config = self.config;
-        make_directory(&config.state_directory)?;
-        let socket = ControlSocket::bind(&config.control_socket())?;
+        self.probe(&inherited)?;
         let metrics = self.bind_metrics().await?;
+        let threads = worker_count(&config.worker)?;
+        let capacity = Capacity::claim(config, threads);
+        let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
         self.backend.register(&self.telemetry.registry)?;
         let source = IdentitySource::of(&config.instance);
         let seen = source.see().await;
-        let known = self.know(&source).await?;
-        let threads = worker_count(&config.worker)?;
-        let capacity = Capacity::claim(config, threads);
+        let (known, socket) = self.know(&source).await?;
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
         let (phase, watched) = watch::channel(Phase::Starting);
         let live = RuntimeSettings::of(config);
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &heartbeat)?;
+        let service = Arc::new(self.service(&known, &listeners, &live, upstream));
         let shared = Arc::new(self.share(
             &known,
-            &listeners,
+            service,
             Arc::clone(&heartbeat),
             watched.clone(),
             &live,
@@ -102,17 +104,8 @@ impl Assembly<'_> {
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
-        let (short, shortage) = watch::channel(Shortage::None);
-        self.control.spawn(watch_over(
-            live.limits.clone(),
-            shared.connections.clone(),
-            shared.excess.clone(),
-            short,
-        ));
         self.control.spawn(telemetry::tell_left_out());
-        let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
-        self.control.spawn(ec2::follow(source, *config.instance.lifecycle_poll, target_states));
-        self.control.spawn(follow(known.domains.clone(), shortage, target_state, phase.clone()));
+        self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
@@ -131,6 +124,39 @@ impl Assembly<'_> {
         Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
     }
 
+    /// Keeps `phase` in step with memory, the group's wish and the names.
+    fn decide_phase(
+        &self,
+        source: IdentitySource,
+        domains: &Domains,
+        shared: &Shared,
+        live: &RuntimeSettings,
+        phase: watch::Sender<Phase>,
+    ) {
+        let (short, shortage) = watch::channel(Shortage::None);
+        let (connections, excess) = (shared.connections.clone(), shared.excess.clone());
+        self.control.spawn(watch_over(live.limits.clone(), connections, excess, short));
+        let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
+        self.control.spawn(ec2::follow(source, *self.config.instance.lifecycle_poll, target_states));
+        self.control.spawn(follow(domains.clone(), shortage, target_state, phase));
+    }
+
+    /// What can be found wrong without making anything.
+    fn probe(&self, inherited: &[Inherited]) -> Result<(), RunError> {
+        let config = self.config;
+        ControlSocket::probe(&config.control_socket())?;
+        Listeners::probe(&config.listen, inherited)?;
+        GuardHandle::probe(&config.guard)?;
+        certificates::probe(&config.certificates).map_err(certificates::CertificatesStartError::from)?;
+        Ok(())
+    }
+
+    /// Makes what is kept on this machine.
+    fn settle(&self) -> Result<ControlSocket, RunError> {
+        make_directory(&self.config.state_directory)?;
+        Ok(ControlSocket::bind(&self.config.control_socket())?)
+    }
+
     async fn bind_metrics(&self) -> Result<Option<TcpListener>, RunError> {
         match self.config.control.metrics.address() {
             Some(address) => Ok(Some(control::bind_metrics(address).await?)),
@@ -138,17 +164,18 @@ impl Assembly<'_> {
         }
     }
 
-    /// Store, names and certificates. A store that does not answer may stay away: what is served then is the phase's matter. One
-    /// that lacks a table, or refuses us, ends the start.
-    async fn know(&self, source: &IdentitySource) -> Result<PreparedState, RunError> {
+    /// Store, names and certificates, and the control socket. A store that does not answer may stay away: what is served then is
+    /// the phase's matter. One that lacks a table, or refuses us, ends the start; where it is elsewhere, before anything is made here.
+    async fn know(&self, source: &IdentitySource) -> Result<(PreparedState, ControlSocket), RunError> {
         let Self { config, telemetry, control, .. } = *self;
+        let is_embedded = config.store.endpoint == Endpoint::Embedded;
+        let early = if is_embedded { Some(self.settle()?) } else { None };
         let store = Store::connect(&config.store, source, &config.state_directory).await?;
         store.register_metrics(&telemetry.registry)?;
-        if config.store.endpoint == Endpoint::Embedded {
+        if is_embedded {
             tables::create(&store).await?;
         }
         let domains = Domains::start(&config.domains, &store, control, &telemetry.registry)?;
-        let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
         let needed = if config.domains.table {
             probe::DomainsTableUse::Needed
         } else {
@@ -156,7 +183,9 @@ impl Assembly<'_> {
         };
         let (reached, _) = tokio::join!(probe::reach(&store, needed), domains.settled(NAMES_PATIENCE));
         reached?;
-        Ok(PreparedState { store, domains, certificates })
+        let socket = early.map_or_else(|| self.settle(), Ok)?;
+        let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
+        Ok((PreparedState { store, domains, certificates }, socket))
     }
 
     fn guard(
@@ -180,7 +209,7 @@ impl Assembly<'_> {
     fn share(
         &self,
         known: &PreparedState,
-        listeners: &Listeners,
+        service: Arc<Service>,
         heartbeat: Arc<Heartbeat>,
         phase: PhaseWatch,
         live: &RuntimeSettings,
@@ -191,13 +220,13 @@ impl Assembly<'_> {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new()?,
-            service: Arc::new(self.service(known, listeners, live, capacity)?),
             cleartext: Arc::new(CleartextService {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),
                 phase: phase.clone(),
-                public_https_port: listeners.public_https_port(),
+                public_https_port: service.public_https_port,
             }),
+            service,
             requests: forward::RequestMetrics::register(&self.telemetry.registry)?,
             access_log: self.telemetry.access_log.clone(),
             limits: live.limits.clone(),
@@ -216,20 +245,18 @@ impl Assembly<'_> {
         known: &PreparedState,
         listeners: &Listeners,
         live: &RuntimeSettings,
-        capacity: Capacity,
-    ) -> Result<Service, RunError> {
-        let config = self.config;
-        let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
+        upstream: Arc<UpstreamSettings>,
+    ) -> Service {
         let followed = Arc::clone(&upstream);
         self.control.spawn(async move { followed.follow_own_addresses().await });
-        Ok(Service {
+        Service {
             domains: known.domains.clone(),
             limits: live.limits.clone(),
             default_target: live.default_target.clone(),
             upstream,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
-        })
+        }
     }
 
     fn identity(

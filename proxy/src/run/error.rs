@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
-    certificates,
+    certificates::{self, AcmeError},
     control::{MetricsError, SocketError},
     domains, forward,
     guard::GuardError,
@@ -11,6 +11,28 @@ use crate::{
     telemetry,
     transport::{RingRefused, socket::BindError},
 };
+
+impl RunError {
+    /// Whether the settings ask for what this machine has not, whatever else runs on it: nothing but other settings helps.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Telemetry(telemetry::TelemetryStartError::Logs(_))
+            | Self::Socket(SocketError::Foreign { .. })
+            | Self::Connect(ConnectError::Region | ConnectError::Faults(_))
+            | Self::Domains(domains::DomainsStartError::Ask(_))
+            | Self::Certificates(certificates::CertificatesStartError::Acme(AcmeError::Roots { .. }))
+            | Self::Upstreams(_)
+            | Self::Guard(GuardError::NoInterface { .. }) => true,
+            Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {
+                source.kind() == io::ErrorKind::NotADirectory
+            }
+            Self::MetricsAddress(error) => error.is_of_settings(),
+            Self::Bind(error) => error.is_of_settings(),
+            _ => false,
+        }
+    }
+}
 
 /// Why an instance does not start, or does not end as it should.
 #[derive(Debug, thiserror::Error)]

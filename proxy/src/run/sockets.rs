@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::{self, Config},
     forward::UNUSED_UPSTREAM_CONNECTIONS,
-    transport::socket::{Awaits, BindError, await_data, bind_listener},
+    transport::socket::{Awaits, BindError, await_data, bind_listener, probe},
     worker::{Sockets, own_core_count},
 };
 
@@ -71,6 +71,22 @@ impl Listeners {
         }
         release(&inherited, &used, manager);
         Ok(listeners)
+    }
+
+    /// Whether every address that no socket is `inherited` for could be opened. Makes nothing.
+    pub(super) fn probe(listen: &config::ListenConfig, inherited: &[Inherited]) -> Result<(), RunError> {
+        for address in listen.https.iter().chain(&listen.http) {
+            match probe(*address) {
+                Err(error)
+                    if !lacks_family(&error)
+                        && !inherited.iter().any(|socket| socket.address == *address) =>
+                {
+                    return Err(error.into());
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn workers(&self) -> usize {

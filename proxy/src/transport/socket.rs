@@ -13,11 +13,18 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// Binds `address` and listens: `SO_REUSEPORT` (one socket per worker), IPv6 apart from IPv4, the backlog the kernel's
 /// own limit, no TCP Fast Open.
 pub fn bind_listener(address: SocketAddr, awaits: Awaits) -> Result<TcpListener, BindError> {
+    let socket = bound(address, awaits)?;
+    // The kernel caps the backlog at net.core.somaxconn.
+    socket.listen(i32::MAX).map_err(|cause| BindError { address, cause })?;
+    Ok(socket.into())
+}
+
+fn bound(address: SocketAddr, awaits: Awaits) -> Result<Socket, BindError> {
     let refuse = |cause| BindError { address, cause };
     let socket =
         Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(refuse)?;
     prepare(&socket, address, awaits).map_err(refuse)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// When a listener hands over a connection.
@@ -43,13 +50,38 @@ fn bound_unsent(socket: &Socket) -> io::Result<()> {
 
 /// A listening socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "listen: `{address}` cannot be bound; free the port, choose another, or grant CAP_NET_BIND_SERVICE below 1024"
-)]
+#[error("listen: `{address}` cannot be bound; {}", bind_remedy(.cause, *.address))]
 pub struct BindError {
     address: SocketAddr,
     #[source]
     cause: io::Error,
+}
+
+impl BindError {
+    /// Whether no other process and no right would help: the settings name an address that this machine has not.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::AddrNotAvailable
+    }
+}
+
+/// What to do about an `address` that cannot be bound.
+pub(crate) fn bind_remedy(cause: &io::Error, address: SocketAddr) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{} is not an address of this machine; `ip address` shows those that are", address.ip())
+        }
+        io::ErrorKind::PermissionDenied => {
+            "grant CAP_NET_BIND_SERVICE, which ports below 1024 need, or choose another port".to_owned()
+        }
+        _ => "free the port, or choose another".to_owned(),
+    }
+}
+
+/// Binds `address` as [`bind_listener`] does, and lets go of it: what is wrong with it is known before anything is made, and
+/// no client is let wait at it.
+pub fn probe(address: SocketAddr) -> Result<(), BindError> {
+    bound(address, Awaits::Connection).map(drop)
 }
 
 /// Bytes written to `socket` that its peer has not acknowledged (tcp(7), SIOCOUTQ); 0 where the kernel does not say.
@@ -95,9 +127,7 @@ fn prepare(socket: &Socket, address: SocketAddr, awaits: Awaits) -> io::Result<(
     if awaits == Awaits::Data {
         defer_accept(socket)?;
     }
-    socket.bind(&address.into())?;
-    // The kernel caps the backlog at net.core.somaxconn.
-    socket.listen(i32::MAX)
+    socket.bind(&address.into())
 }
 
 /// One second, and not more: longer makes the kernel drop the final ACK of slow clients.

@@ -2,12 +2,15 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
+use hyper::{Request, body::Incoming};
+
 use super::{
     activity::now,
     context::Worker,
     http::{self, ConnectionContext, Version},
 };
 use crate::{
+    cleartext::is_health,
     forward::Downstream,
     transport::{HyperIo, Transport},
 };
@@ -29,7 +32,11 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         source: place.source(),
         unparsed: &|status| request_log.record_unparsed(&from, status),
     };
-    let answer = move |request| {
+    let answer = move |request: Request<Incoming>| {
+        // A load balancer asks until the end, and would have this instance listen for as long as it may.
+        if !is_health(request.uri()) {
+            worker.note_client();
+        }
         let (cleartext, downstream) = (worker.cleartext.clone(), Rc::clone(&downstream));
         async move { cleartext.serve(request, &downstream, now()).await }
     };

@@ -89,11 +89,15 @@ async fn work<T: Transport>(
         shared: Arc::clone(&shared),
         configs: Configs::default(),
         open: Cell::new(0),
-        last_accept: Cell::new(now()),
+        last_accept: Cell::new(None),
     });
     let mut accepting = Vec::new();
     for listener in listen(&transport, sockets.https)? {
-        accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, tls::serve)));
+        let serve = |worker: Rc<Worker<T>>, stream, peer| {
+            worker.note_client();
+            tls::serve(worker, stream, peer)
+        };
+        accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, serve)));
     }
     for listener in listen(&transport, sockets.http)? {
         accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, cleartext::serve)));
@@ -120,7 +124,6 @@ where
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
             Ok((stream, peer)) => {
-                worker.last_accept.set(now());
                 let connection = serve(Rc::clone(&worker), stream, peer);
                 let open = Open::new(&worker);
                 tokio::task::spawn_local(async move {

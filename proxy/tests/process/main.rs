@@ -12,6 +12,7 @@ mod server;
 
 mod administration;
 mod answers;
+mod ending;
 mod lifecycle;
 mod manager;
 mod parameter;

@@ -85,7 +85,7 @@ fn a_start_that_fails_tells_the_manager_what_to_do() {
         ),
         (
             "[store]\nendpoint = \"aws\"\n[instance]\nmetadata = \"off\"".to_owned(),
-            1,
+            2,
             "store.region: not set, and neither",
         ),
         (at(&empty.url), 1, "table `gatehouse-certificates`: not there; make it: `gatehouse tables create`"),
@@ -94,11 +94,12 @@ fn a_start_that_fails_tells_the_manager_what_to_do() {
             1,
             "table `gatehouse-certificates`: the store refuses these credentials; check the role's policy",
         ),
-        ("[guard]\ninterfaces = [\"no-such\"]".to_owned(), 1, "guard.interfaces: "),
+        ("[guard]\ninterfaces = [\"no-such\"]".to_owned(), 2, "guard.interfaces: "),
     ] {
         let (place, manager) = (Place::new(), Manager::new());
         place.write(&settings);
         fails(&place, &manager, code, told);
+        assert!(!place.path().join("state").exists(), "{told}: a state directory was made");
     }
 }
 

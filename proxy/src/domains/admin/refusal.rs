@@ -68,6 +68,24 @@ pub struct Explained {
 }
 
 impl Refusal {
+    /// Whether the request or the settings are wrong, whatever entry is there.
+    #[must_use]
+    pub fn is_of_request(&self) -> bool {
+        match self {
+            Self::Absent(_)
+            | Self::Static(_)
+            | Self::Exists { .. }
+            | Self::Suspended(_)
+            | Self::Pending(_) => false,
+            Self::TableOff
+            | Self::NoTarget(_)
+            | Self::Address { .. }
+            | Self::OwnListener { .. }
+            | Self::PublicSuffix { .. }
+            | Self::Underscore(_) => true,
+        }
+    }
+
     /// Its parts.
     #[must_use]
     pub fn explain(&self) -> Explained {

@@ -89,6 +89,16 @@ fn each_change_is_told_from_what_to_what() {
             present(b, "", Replace),
             "target https://a.example -> https://b.example [suspended]",
         ),
+    ] {
+        assert_eq!(line(wish.clone(), there.as_ref()), told, "{wish:?} on {there:?}");
+    }
+}
+
+#[test]
+fn each_end_and_return_is_told_from_what_to_what() {
+    use DomainStatus::{Active, Failing, Suspended};
+    let a = "https://a.example";
+    for (there, wish, told) in [
         (
             Some(record(a, Active, "acme")),
             Wanted::Absent,

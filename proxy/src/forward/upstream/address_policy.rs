@@ -47,9 +47,9 @@ impl AddressPolicy {
     #[must_use]
     pub fn of(limits: &config::UpstreamConfig) -> Self {
         Self {
-            permitted: limits.permitted_networks.clone(),
-            forbidden: limits.forbidden_networks.clone(),
-            edge: limits.edge_addresses.clone(),
+            permitted: networks(&limits.permitted_networks),
+            forbidden: networks(&limits.forbidden_networks),
+            edge: networks(&limits.edge_addresses),
             own: ArcSwap::from_pointee(own_addresses()),
         }
     }
@@ -89,6 +89,10 @@ impl AddressPolicy {
         let is_refused = is_here || is_secret(address) || contains(&self.forbidden, address);
         contains(&self.permitted, address) || !is_refused
     }
+}
+
+fn networks(configured: &[config::Network]) -> Vec<IpNet> {
+    configured.iter().map(|network| **network).collect()
 }
 
 fn contains(networks: &[IpNet], address: IpAddr) -> bool {

@@ -103,9 +103,11 @@ fn client_config(limits: &config::UpstreamConfig) -> Result<Option<ClientConfig>
 
 fn extra_roots(limits: &config::UpstreamConfig) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
     let Some(path) = &limits.roots else { return Ok(Vec::new()) };
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|cause| UpstreamError::Roots { path: path.clone(), cause })
+    let roots: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    // A file without any would be as good as none, and each target that needs it refused.
+    let roots =
+        roots.and_then(|roots| if roots.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(roots) });
+    roots.map_err(|cause| UpstreamError::Roots { path: path.clone(), cause })
 }
 
 const OWN_ADDRESSES_PERIOD: Duration = Duration::from_secs(30);

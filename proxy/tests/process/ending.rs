@@ -1,0 +1,86 @@
+//! How long an instance takes to end, by what it has to do.
+
+use std::{
+    io::Write,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::fixture::{Instance, Manager, Place, eventually, health};
+
+#[test]
+fn an_instance_that_nobody_uses_ends_at_once() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("[worker]\nthreads = 2");
+    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    let took = end(&mut instance);
+    // 0.2 s by itself; a machine that builds beside it may take a while to let it run.
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+#[test]
+fn checks_of_health_do_not_keep_an_instance_listening() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("[worker]\nthreads = 1\ndrain_deadline = \"60s\"");
+    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    let (address, ended) = (place.http(), Arc::new(AtomicBool::new(false)));
+    let has_ended = Arc::clone(&ended);
+    let checks = thread::spawn(move || {
+        let mut answers = Vec::new();
+        while !has_ended.load(Ordering::Relaxed)
+            && let Ok(status) = health(address)
+        {
+            answers.push(status);
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        answers
+    });
+    let took = end(&mut instance);
+    ended.store(true, Ordering::Relaxed);
+    let answers = checks.join().unwrap();
+    assert!(took < Duration::from_secs(20), "two thirds of the deadline are 40 s: {took:?}");
+    assert!(answers.contains(&503), "{answers:?}");
+}
+
+#[test]
+fn a_connection_that_only_trickles_ends_with_the_drain_deadline() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write("[worker]\nthreads = 1\ndrain_deadline = \"3s\"");
+    let mut instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("STATUS=Serving");
+    let mut client = TcpStream::connect(place.http()).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nx-slow: ").unwrap();
+    eventually("the connection to be counted", || {
+        place.run("status").out.contains("connections 1\n").then_some(())
+    });
+    let trickle = thread::spawn(move || {
+        while client.write_all(b"a").is_ok() {
+            thread::park_timeout(Duration::from_millis(50));
+        }
+    });
+    let took = end(&mut instance);
+    trickle.join().unwrap();
+    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
+    assert!(
+        instance.log().contains("drain deadline reached; open connections are cut"),
+        "{}",
+        instance.log()
+    );
+}
+
+/// How long it takes from SIGTERM to the end of the process.
+fn end(instance: &mut Instance) -> Duration {
+    let told = Instant::now();
+    instance.signal(Signal::SIGTERM);
+    assert!(instance.end().success());
+    told.elapsed()
+}
