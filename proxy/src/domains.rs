@@ -423,27 +423,6 @@ impl Domains {
     }
 }
 
-impl ListingProgress {
-    /// A first reading failed; later failures take nothing away that was read.
-    fn fail(&mut self) -> bool {
-        let loading = *self == Self::Loading;
-        if loading {
-            *self = Self::SourceDown;
-        }
-        loading
-    }
-
-    /// Once the lists were read, whether an outage of the table lasts decides.
-    fn follow(&mut self, lasts: bool) -> bool {
-        let next = match *self {
-            Self::Loaded | Self::Degraded if lasts => Self::Degraded,
-            Self::Loaded | Self::Degraded => Self::Loaded,
-            Self::Loading | Self::SourceDown => *self,
-        };
-        std::mem::replace(self, next) != next
-    }
-}
-
 /// Denials a slow listener may lag behind by; beyond it the oldest are lost, and told again when asked again.
 const DENIALS_HELD: usize = 1024;
 /// Stale answers asked for at once; beyond it the others wait for their next hello.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::ListingProgress;
+
 /// Failures in a row. Pure: `now` is an argument.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
@@ -30,6 +32,27 @@ impl Outage {
         let lasts =
             |since: Option<Instant>| since.is_some_and(|since| now.saturating_duration_since(since) >= GRACE);
         lasts(self.feed) || lasts(self.lookups)
+    }
+}
+
+impl ListingProgress {
+    /// A first reading failed; later failures take nothing away that was read.
+    pub(super) fn fail(&mut self) -> bool {
+        let loading = *self == Self::Loading;
+        if loading {
+            *self = Self::SourceDown;
+        }
+        loading
+    }
+
+    /// Once the lists were read, whether an outage of the table lasts decides.
+    pub(super) fn follow(&mut self, lasts: bool) -> bool {
+        let next = match *self {
+            Self::Loaded | Self::Degraded if lasts => Self::Degraded,
+            Self::Loaded | Self::Degraded => Self::Loaded,
+            Self::Loading | Self::SourceDown => *self,
+        };
+        std::mem::replace(self, next) != next
     }
 }
 
