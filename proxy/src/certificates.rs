@@ -68,7 +68,7 @@ pub enum CertificateRefusal {
     #[error("the name is not allowed")]
     Denied,
     /// Permission is unknown and the table holds no valid certificate.
-    #[error("whether the name is allowed cannot be said now")]
+    #[error("it is not known now whether the name is allowed")]
     Unknown,
     /// Too many handshakes wait already.
     #[error("too many handshakes wait for certificates")]

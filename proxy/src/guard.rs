@@ -105,7 +105,7 @@ impl GuardHandle {
     ) -> Result<Self, GuardError> {
         if config.interfaces.is_empty() {
             info!(
-                "guard off: `guard.interfaces` names none, so foreign names are refused by the TLS handshake"
+                "guard off: `guard.interfaces` names none, so unknown names are refused in the TLS handshake"
             );
             return Ok(Self::Off);
         }

@@ -130,7 +130,7 @@ impl Running {
         tokio::select! {
             joined = workers => joined.map_err(|_| RunError::Workers),
             () = signals.told() => {
-                warn!("told again: open connections are cut");
+                warn!("second signal: open connections are closed");
                 Ok(())
             }
         }

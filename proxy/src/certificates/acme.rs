@@ -93,14 +93,14 @@ pub(super) enum OrderError {
     Refused(AcmeProblem),
     /// Nonce after nonce (RFC 8555 §6.5).
     #[error(
-        "the CA takes none of its own nonces; it may have lost its state, or several share a name without sharing one"
+        "the CA refuses its own nonces; it may have lost its state, or several servers behind its name do not share theirs"
     )]
     BadNonce,
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
     Invalid { problem: String },
     /// It offers neither http-01 nor tls-alpn-01.
-    #[error("the CA offers no challenge that can be met")]
+    #[error("the CA offers no challenge that Gatehouse can answer (http-01, tls-alpn-01)")]
     NoChallenge,
     /// It took longer than `certificates.order_deadline`.
     #[error("the order did not end in time")]

@@ -100,7 +100,7 @@ fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
             (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned())
         }
         KeyedChainError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
-        KeyedChainError::Key => (ItemKind::Key, "holds no private key in PEM that can sign".to_owned()),
+        KeyedChainError::Key => (ItemKind::Key, "holds no private key in PEM form that can sign".to_owned()),
         KeyedChainError::Mismatch => {
             (ItemKind::Key, "holds the private key of another certificate".to_owned())
         }
@@ -214,7 +214,7 @@ mod tests {
                 Stored { chain: read("chain"), ..good() },
                 &["crt holds no certificate in PEM that can be read"],
             ),
-            (Stored { key: read("key"), ..good() }, &["key holds no private key in PEM that can sign"]),
+            (Stored { key: read("key"), ..good() }, &["key holds no private key in PEM form that can sign"]),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
             (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),
             (Stored { chain: None, ..good() }, &["crt is not there, and its key is"]),

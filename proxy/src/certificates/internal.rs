@@ -54,7 +54,7 @@ pub enum InternalError {
         source: io::Error,
     },
     /// A file is not what was written.
-    #[error("`{}` is damaged; remove it together with `{ROOT}` and a new root is made", file.display())]
+    #[error("`{}` is damaged; remove it together with `{ROOT}`, and a new root is created", file.display())]
     Damaged {
         /// Which.
         file: PathBuf,
@@ -63,7 +63,7 @@ pub enum InternalError {
         source: KeyError,
     },
     /// No key, or no root.
-    #[error("the root of the internal issuer could not be made")]
+    #[error("the root of the internal issuer could not be created")]
     Making(#[from] KeyError),
 }
 

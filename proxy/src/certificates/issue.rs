@@ -54,7 +54,7 @@ pub(super) async fn run(
     if let LeaseState::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
     {
-        warn!(server_name = %name, %error, "lease was not given up; it ends by itself");
+        warn!(server_name = %name, %error, "lease was not released; it ends by itself");
     }
     ended
 }
@@ -206,7 +206,7 @@ impl Run<'_> {
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
             if let Err(error) = certificate_table::put_record(&store, &record).await {
-                warn!(server_name = %record.name, %error, "certificate's renewal was not recorded; its next loading tries again");
+                warn!(server_name = %record.name, %error, "certificate's renewal date was not recorded; tried again when it is next loaded");
             }
         });
     }

@@ -133,7 +133,7 @@ async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
     match certificate_table::forget(&inner.store, name).await {
         Ok(()) => Renewed::Forget,
         Err(error) => {
-            warn!(server_name = %name, %error, "renewal of a name no longer allowed could not be ended");
+            warn!(server_name = %name, %error, "the renewal record of a name that is no longer allowed could not be removed");
             Renewed::Postpone
         }
     }

@@ -102,7 +102,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Value(Box<WrongValue>),
     /// A variable that is not UTF-8.
-    #[error("{name}: its value is not UTF-8; set it anew")]
+    #[error("{name}: its value is not UTF-8; set it again")]
     NotText {
         /// Its name.
         name: String,

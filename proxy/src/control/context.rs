@@ -44,7 +44,7 @@ pub struct ControlContext {
     pub phase: PhaseWatch,
     /// Open connections.
     pub connections: Connections,
-    /// Its settings read anew.
+    /// How its settings are reloaded.
     pub reload: Reload,
 }
 

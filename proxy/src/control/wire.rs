@@ -112,7 +112,7 @@ pub struct Tenant(String);
 
 /// A text names no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tenant: `{0}` cannot be asked for; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
+#[error("tenant: `{0}` is not a tenant; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
 pub struct NoTenant(String);
 
 impl Tenant {
@@ -147,7 +147,9 @@ pub struct Bookmark(pub Listed);
 
 /// A text is no bookmark.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write it as the part before gave it, like `www.example.com,2026-11-24T02:15:08.123456Z`")]
+#[error(
+    "write it as the previous part of the list returned it, like `www.example.com,2026-11-24T02:15:08.123456Z`"
+)]
 pub struct NoBookmark;
 
 /// What a new or replaced entry says.

@@ -70,7 +70,7 @@ struct Warnings {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Not a URL that can be asked.
-    #[error("domains.ask: `{0}` is no endpoint; write it like `https://domains.example.com/check`")]
+    #[error("domains.ask: `{0}` is not an endpoint; write it like `https://domains.example.com/check`")]
     Url(String),
     /// No TLS for it.
     #[error("domains.ask: no TLS client could be made; install the package `ca-certificates`")]
@@ -129,7 +129,7 @@ impl Ask {
             ?silence,
             error,
             questions,
-            "the ask endpoint does not say whether names may be served: names it allowed go on, new ones wait; check `domains.ask`"
+            "the ask endpoint does not answer whether names may be served: names that it allowed are still served, new ones are refused; check `domains.ask`"
         );
     }
 

@@ -19,13 +19,13 @@ pub enum ChangeError {
     #[error("domain `{0}` is not in the table; `gatehouse domain list` shows what is")]
     Absent(Pattern),
     /// The configuration decides on it.
-    #[error("domain `{0}` stands in the configuration; change `domains.static` there")]
+    #[error("domain `{0}` is set in the configuration; change `domains.static` there")]
     Static(Pattern),
     /// Nothing would read the change.
     #[error("domains.table: `false`, so the table is not read; set it to `true`")]
     TableOff,
     /// Others change the same entry all the time.
-    #[error("domain `{0}` is being changed by others; try again")]
+    #[error("domain `{0}` is being changed at the same time by somebody else; try again")]
     Contended(Pattern),
     /// The table.
     #[error("the domains table cannot be changed now")]

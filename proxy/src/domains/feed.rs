@@ -173,7 +173,7 @@ impl FeedFollower {
                 self.inner.progress.send_if_modified(ListingProgress::fail);
                 if !was_down {
                     let error: &dyn std::error::Error = &error;
-                    warn!(error, "the domains table cannot be read; names that are known go on being served");
+                    warn!(error, "the domains table cannot be read; known names are still served");
                 }
             }
             Ok(()) if was_down => info!("the domains table can be read again"),

@@ -67,7 +67,7 @@ impl DomainMetrics {
             said: Counters::register(
                 registry,
                 "gatehouse_permission_total",
-                "Answers to hellos whose name memory did not know.",
+                "Answers to ClientHellos whose name was not in memory.",
             )?,
             looked: Counters::register(
                 registry,
@@ -77,12 +77,12 @@ impl DomainMetrics {
             readings: Counters::register(
                 registry,
                 "gatehouse_domains_feed_reads_total",
-                "Readings of the domains table's feed.",
+                "Reads of the domains table's feed.",
             )?,
             malformed: crate::telemetry::metrics::counter(
                 registry,
                 "gatehouse_domains_misshapen_total",
-                "Items of the domains table that could not be understood.",
+                "Malformed items of the domains table.",
             )?,
             known: gauge(registry, "gatehouse_domains_known", "Names and wildcards that are served.")?,
             ask_up: ask_up(registry)?,
@@ -90,7 +90,7 @@ impl DomainMetrics {
             lag_seconds: gauge(
                 registry,
                 "gatehouse_domains_feed_lag_seconds",
-                "Seconds since the feed was last read whole.",
+                "Seconds since the feed was last read completely.",
             )?,
         })
     }

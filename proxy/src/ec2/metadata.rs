@@ -20,12 +20,12 @@ pub struct InstanceMetadata(Client);
 pub enum MetadataSilence {
     /// No token, or no answer in time.
     #[error(
-        "the instance's metadata service does not answer; see that its options allow IMDSv2, or set instance.metadata to `off`"
+        "the instance's metadata service does not answer; check that the instance's metadata options allow IMDSv2, or set instance.metadata to `off`"
     )]
     Silent,
     /// It says no.
     #[error(
-        "the instance's metadata service answers {status} for `{path}`; see the instance's metadata options"
+        "the instance's metadata service answers {status} for `{path}`; check the instance's metadata options"
     )]
     Refused {
         /// What was asked for.
@@ -35,7 +35,7 @@ pub enum MetadataSilence {
     },
     /// It says what nobody can use.
     #[error(
-        "the instance's metadata service gives for `{path}` what is none; see what answers at its address"
+        "the instance's metadata service gives an invalid value for `{path}`; check what answers at its address"
     )]
     Misshapen {
         /// What was asked for.

@@ -94,11 +94,7 @@ impl RequestMetrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            requests: Counters::register(
-                registry,
-                "gatehouse_requests_total",
-                "Requests by what became of them.",
-            )?,
+            requests: Counters::register(registry, "gatehouse_requests_total", "Requests, by outcome.")?,
             violations: Counters::register(
                 registry,
                 "gatehouse_requests_refused_total",
@@ -107,18 +103,18 @@ impl RequestMetrics {
             connections: Counters::register(
                 registry,
                 "gatehouse_upstream_requests_total",
-                "Requests sent to upstreams, by how their connection was come by.",
+                "Requests sent to upstreams, by the origin of their connection.",
             )?,
             seconds: histogram(
                 registry,
                 "gatehouse_request_seconds",
-                "From a request's head to the last byte of its answer.",
+                "Time from a request's header section to the last byte of its response.",
                 BUCKETS,
             )?,
             upstream_seconds: histogram(
                 registry,
                 "gatehouse_upstream_response_seconds",
-                "From a request's head to the head of its upstream's answer.",
+                "Time from a request's header section to that of its upstream's response.",
                 BUCKETS,
             )?,
         })

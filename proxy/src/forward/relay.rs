@@ -114,9 +114,9 @@ fn log(refusal: &RequestRefusal, host: &Authority, route: &Route) {
         return tracing::debug!(%server_name, %target, %error, "request refused");
     }
     match blame {
-        UpstreamFault::Client => tracing::debug!(%server_name, %target, %error, cause, "request broke off"),
+        UpstreamFault::Client => tracing::debug!(%server_name, %target, %error, cause, "request ended early"),
         UpstreamFault::Upstream | UpstreamFault::Operator => {
-            tracing::warn!(%server_name, %target, ?blame, %error, cause, "request not answered by its target");
+            tracing::warn!(%server_name, %target, ?blame, %error, cause, "request failed at its target");
         }
     }
 }

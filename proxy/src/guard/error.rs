@@ -130,7 +130,7 @@ pub enum GuardError {
         source: Errno,
     },
     /// The operating system gave no thread.
-    #[error("guard: no thread could be made; raise the limit of processes")]
+    #[error("guard: no thread could be started; raise the limit of processes")]
     Thread(#[source] io::Error),
     /// The operating system gave no random numbers.
     #[error("guard: no random numbers for the key of the name hash; `getrandom(2)` must be permitted")]

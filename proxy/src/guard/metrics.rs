@@ -40,7 +40,7 @@ impl GuardMetrics {
     pub(super) fn register(registry: &Registry, verdicts: Arc<Verdicts>) -> Result<Self, prometheus::Error> {
         registry.register(Box::new(VerdictCollector::new(verdicts)?))?;
         Ok(Self {
-            enforcing: gauge(registry, "gatehouse_guard_enforcing", "Whether foreign names are rejected.")?,
+            enforcing: gauge(registry, "gatehouse_guard_enforcing", "Whether unknown names are rejected.")?,
             enforcement: Gauges::register(
                 registry,
                 "gatehouse_guard_enforcement",

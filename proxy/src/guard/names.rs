@@ -221,7 +221,7 @@ impl NamesFollower {
         if let Err(error) =
             table.deny(&denied.name, now, self.denial_ttl.map_or(denied.ttl, |ttl| ttl.min(denied.ttl)))
         {
-            warn!(error = &error as &dyn std::error::Error, "a denial could not be entered");
+            warn!(error = &error as &dyn std::error::Error, "a denial could not be written");
         }
     }
 }

@@ -91,7 +91,7 @@ impl Manager {
         match environment.notify_socket.as_deref().map(connect).transpose() {
             Ok(socket) => Self(socket.map(Arc::new)),
             Err(error) => {
-                warn!(%error, "NOTIFY_SOCKET: the service manager cannot be told anything");
+                warn!(%error, "NOTIFY_SOCKET: the service manager cannot be reached");
                 Self(None)
             }
         }
@@ -125,7 +125,7 @@ impl Manager {
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
         let text = [IoSlice::new(text.as_bytes())];
         if let Err(error) = sendmsg::<()>(manager.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, None) {
-            warn!(%error, "the service manager could not be told something");
+            warn!(%error, "a message to the service manager could not be sent");
         }
     }
 }

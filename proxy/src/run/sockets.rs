@@ -141,7 +141,7 @@ fn fresh(address: SocketAddr, handed: &[Inherited]) -> Result<Option<TcpListener
         (Ok(listener), _) => Ok(Some(listener)),
         // socket(7), SO_REUSEPORT: those of one address have one owner, and a manager's own socket belongs to another user.
         (Err(error), Some(socket)) => {
-            warn!(%address, %error, "no socket can be bound beside the inherited one; workers share that");
+            warn!(%address, %error, "no further socket can be bound beside the inherited one; workers share it");
             adopted(socket).map(Some)
         }
         (Err(error), None) if lacks_family(&error) => Ok(None),

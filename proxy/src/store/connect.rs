@@ -30,7 +30,7 @@ pub enum ConnectError {
     Engine(#[from] EngineError),
     /// Nobody says where the tables are.
     #[error(
-        "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`"
+        "store.region: not set, and neither AWS_REGION, the AWS profile nor the instance gives it; write it like `eu-central-1`"
     )]
     Region,
     /// The environment asks for faults that there are not.

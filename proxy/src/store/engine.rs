@@ -35,7 +35,7 @@ pub struct Engine {
 pub enum EngineError {
     /// Another process has it.
     #[error(
-        "{}: another process holds this store; stop it, talk to it through its control socket, or choose another `state_directory`",
+        "{}: another process holds this store; stop it, use its control socket, or choose another `state_directory`",
         .0.display()
     )]
     Held(PathBuf),

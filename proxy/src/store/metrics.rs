@@ -76,7 +76,7 @@ impl Store {
             attempts: Counters::register(
                 registry,
                 "gatehouse_store_outcomes_total",
-                "What became of calls to the store, retries included.",
+                "Calls to the store, retries included, by outcome.",
             )?,
             seconds: Histograms::register(
                 registry,

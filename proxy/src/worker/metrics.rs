@@ -106,23 +106,23 @@ impl WorkerMetrics {
             connections: Counters::register(
                 registry,
                 "gatehouse_tls_connections_total",
-                "Connections to TLS ports by what became of them.",
+                "Connections to TLS ports, by outcome.",
             )?,
             ended: Counters::register(
                 registry,
                 "gatehouse_connections_ended_total",
-                "Connections, TLS and cleartext, that a limit ended, by that limit.",
+                "Connections (TLS and cleartext) and HTTP/2 streams that a limit ended, by limit.",
             )?,
             unparsed: counter(
                 registry,
                 "gatehouse_requests_unparsed_total",
-                "Requests that are not HTTP/1, or framed so that their end cannot be told; answered 400.",
+                "Requests that are not HTTP/1, or whose end is ambiguous; answered with 400.",
             )?,
             open: gauge(registry, "gatehouse_connections_open", "Connections open now, TLS and cleartext.")?,
             handshakes: Histograms::register(
                 registry,
                 "gatehouse_tls_handshake_seconds",
-                "From the ClientHello to the completed handshake, by where the certificate was found.",
+                "Time from the ClientHello to the completed handshake, by where the certificate was found.",
                 HANDSHAKE_BUCKETS,
             )?,
         })

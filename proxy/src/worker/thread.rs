@@ -66,7 +66,7 @@ struct LostWorker;
 impl Drop for LostWorker {
     fn drop(&mut self) {
         tracing::error!(
-            "a worker was lost; the process ends, since its share of connections would be swallowed"
+            "a worker was lost; the process ends, since the worker's connections would never be accepted"
         );
         crate::telemetry::flush();
         std::process::abort();

@@ -41,7 +41,7 @@ impl Acme {
         if let Some(account) = held.as_ref().filter(|account| account.id() != forgotten.id()) {
             return Ok(account.clone());
         }
-        warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered anew");
+        warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered again");
         let (_, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
         let key = match pem {
             Some(pem) => self.account_key(&pem)?,

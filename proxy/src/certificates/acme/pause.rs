@@ -50,11 +50,11 @@ impl Acme {
             Ok(until) => {
                 self.remember(until);
                 let for_seconds = until.duration_since(now).unwrap_or_default().as_secs();
-                warn!(directory = %self.directory, problem = %error, for_seconds, failures, "no orders go to this CA for a while");
+                warn!(directory = %self.directory, problem = %error, for_seconds, failures, "this CA is paused");
                 until
             }
             Err(failed) => {
-                warn!(directory = %self.directory, error = %failed, "that the CA is left alone is known to this instance only");
+                warn!(directory = %self.directory, error = %failed, "the pause of the CA is not recorded; only this instance knows it");
                 until
             }
         }

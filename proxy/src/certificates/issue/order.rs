@@ -201,17 +201,13 @@ impl Run<'_> {
         let record = failure::after(&before, failure, now);
         if let Some(at) = record.retry_at {
             let retry_in = at.duration_since(now).unwrap_or_default();
-            warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer gave a certificate");
+            warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer issued a certificate");
         } else {
             self.inner.metrics.stopped.inc();
-            warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` begins anew");
+            warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` starts again");
         }
         if let Err(error) = certificate_table::put_failure(&self.inner.store, &record).await {
-            warn_of(
-                name,
-                &error,
-                "the failure was not recorded; this instance alone waits with the next order",
-            );
+            warn_of(name, &error, "the failure was not recorded; only this instance backs off");
             let at = record.retry_at.unwrap_or(now + UNRECORDED);
             self.inner.unrecorded.insert(name.clone(), at);
         }

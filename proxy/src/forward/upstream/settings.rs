@@ -112,7 +112,7 @@ fn extra_roots(limits: &config::UpstreamConfig) -> Result<Vec<CertificateDer<'st
 /// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
 fn own_addresses() -> Vec<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
-        tracing::warn!(%error, "own addresses are unknown; targets may lie on this host");
+        tracing::warn!(%error, "this host's addresses cannot be read; targets on them are not refused");
     });
     let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
     addresses
