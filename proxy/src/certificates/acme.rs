@@ -140,7 +140,7 @@ pub(super) struct AcmeProblem {
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
     /// The file of roots.
-    #[error("certificates.issuers.roots: `{}` holds no certificates in PEM", file.display())]
+    #[error("certificates.issuers.roots: `{}` contains no certificates in PEM form", file.display())]
     Roots {
         /// Which.
         file: PathBuf,

@@ -97,7 +97,7 @@ impl Challenges {
         match answer(name, &challenge.key_authorization) {
             Ok(answer) => Some(answer),
             Err(error) => {
-                warn!(server_name = %name, %error, "challenge certificate could not be made");
+                warn!(server_name = %name, %error, "challenge certificate could not be created");
                 None
             }
         }

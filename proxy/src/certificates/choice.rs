@@ -97,10 +97,10 @@ fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
 fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
     match error {
         KeyedChainError::Chain => {
-            (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned())
+            (ItemKind::Chain, "holds no readable certificate in PEM form".to_owned())
         }
         KeyedChainError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
-        KeyedChainError::Key => (ItemKind::Key, "holds no private key in PEM form that can sign".to_owned()),
+        KeyedChainError::Key => (ItemKind::Key, "holds no usable private key in PEM form".to_owned()),
         KeyedChainError::Mismatch => {
             (ItemKind::Key, "holds the private key of another certificate".to_owned())
         }
@@ -212,9 +212,9 @@ mod tests {
             (Stored { key: Some(Err(Encoding)), ..good() }, &["key has `Contents` that are not base64"]),
             (
                 Stored { chain: read("chain"), ..good() },
-                &["crt holds no certificate in PEM that can be read"],
+                &["crt holds no readable certificate in PEM form"],
             ),
-            (Stored { key: read("key"), ..good() }, &["key holds no private key in PEM form that can sign"]),
+            (Stored { key: read("key"), ..good() }, &["key holds no usable private key in PEM form"]),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
             (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),
             (Stored { chain: None, ..good() }, &["crt is not there, and its key is"]),

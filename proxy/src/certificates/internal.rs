@@ -43,7 +43,7 @@ pub struct Root {
 #[derive(Debug, thiserror::Error)]
 pub enum InternalError {
     /// A file of the state directory.
-    #[error("state_directory: `{}` cannot be {what}; make it writable or set another directory", file.display())]
+    #[error("state_directory: `{}` cannot be {what}; make it writable, or name another directory", file.display())]
     File {
         /// Which.
         file: PathBuf,
@@ -79,7 +79,7 @@ impl Internal {
             load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?
         } else {
             let key = key::generate()?;
-            fs::create_dir_all(directory).map_err(|source| fault(directory, "made", source))?;
+            fs::create_dir_all(directory).map_err(|source| fault(directory, "created", source))?;
             write(&key_file, key::sec1_pem(key.serialized_der())?.as_bytes(), 0o600)?;
             key
         };

@@ -113,7 +113,7 @@ fn static_names(config: &Config, findings: &mut Findings) {
             let remedy = "keep one of the two";
             findings.add(
                 &format!("domains.static[{i}].name"),
-                format!("`{}` stands here twice", entry.name),
+                format!("`{}` is listed twice", entry.name),
                 remedy,
             );
         }
@@ -226,7 +226,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
         if !seen.insert(&issuer.directory) {
             findings.add(
                 &field("directory"),
-                format!("`{}` stands here twice", issuer.directory),
+                format!("`{}` is listed twice", issuer.directory),
                 "keep one",
             );
         }
@@ -306,7 +306,7 @@ fn guard(config: &Config, findings: &mut Findings) {
             );
         }
         if !seen.insert(interface) {
-            findings.add(&field, format!("`{interface}` stands here twice"), "keep one of the two");
+            findings.add(&field, format!("`{interface}` is listed twice"), "keep one of the two");
         }
     }
 }

@@ -73,7 +73,7 @@ pub enum AskError {
     #[error("domains.ask: `{0}` is not an endpoint; write it like `https://domains.example.com/check`")]
     Url(String),
     /// No TLS for it.
-    #[error("domains.ask: no TLS client could be made; install the package `ca-certificates`")]
+    #[error("domains.ask: no TLS client could be created; install the package `ca-certificates`")]
     Tls(#[from] rustls::Error),
 }
 

@@ -86,7 +86,7 @@ impl DomainMetrics {
             )?,
             known: gauge(registry, "gatehouse_domains_known", "Names and wildcards that are served.")?,
             ask_up: ask_up(registry)?,
-            loaded: gauge(registry, "gatehouse_domains_loaded", "1 once every list was read whole.")?,
+            loaded: gauge(registry, "gatehouse_domains_loaded", "1 once every list was read completely.")?,
             lag_seconds: gauge(
                 registry,
                 "gatehouse_domains_feed_lag_seconds",

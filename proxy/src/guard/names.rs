@@ -126,7 +126,7 @@ impl NameTable {
     fn fail(&mut self, error: &MapError) -> Names {
         if errno(error) == Some(Errno::E2BIG) {
             let (names, capacity) = (self.held.len(), self.capacity);
-            error!(names, capacity, "more names than the guard holds; raise `guard.names`");
+            error!(names, capacity, "more names than the guard can hold; raise `guard.names`");
             return Names::Full;
         }
         error!(error = error as &dyn std::error::Error, "the kernel refused a name");

@@ -186,7 +186,7 @@ pub(super) fn status(phase: Phase) -> &'static str {
         }
         Phase::Overloaded => "Overloaded: memory is nearly used up; health says 503",
         Phase::Leaving => {
-            "Leaving: the Auto Scaling group wants this instance gone; requests are served, health says 503"
+            "Leaving: the Auto Scaling group takes this instance out of service; requests are served, health says 503"
         }
         Phase::Draining => "Draining: requests in flight finish; health says 503",
     }

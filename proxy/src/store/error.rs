@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The network, a time-out or throttling, after retries: it may work later.
-    #[error("the store does not answer now; if it goes on, check `store.endpoint` and the network")]
+    #[error("the store does not answer now; if this goes on, check `store.endpoint` and the network")]
     Unavailable(#[source] ErrorSource),
     /// A condition did not hold: somebody else wrote first.
     #[error("the item was changed by somebody else")]
