@@ -6,7 +6,7 @@
 use core::mem::size_of;
 
 /// Version of everything in this module; pins lie in `maps-v<ABI>/`.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
@@ -100,15 +100,13 @@ pub struct DenialEntry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct PortEntry {
-    /// [`PortEntry::HELLO`] and [`PortEntry::FLOOD`].
+    /// [`PortEntry::HELLO`], or 0: packets to the port are counted and pass.
     pub flags: u32,
 }
 
 impl PortEntry {
     /// ClientHellos to this port are judged.
     pub const HELLO: u32 = 1;
-    /// SYNs to this port draw on the budget of their source.
-    pub const FLOOD: u32 = 2;
 }
 
 /// A token bucket of unknown names, refilled by the program.

@@ -123,10 +123,14 @@ impl Cleartext {
     }
 }
 
-/// The response to a load balancer (Global Accelerator takes an instance out of service on anything but 200).
+/// The response to a load balancer. Global Accelerator takes an instance out of service on anything but 200; a degraded one stays, since
+/// all instances would leave it together for a table that is down.
 fn health(phase: Phase) -> Response<Body> {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
+        Phase::Degraded => {
+            plain(StatusCode::OK, "degraded: names that are not in memory cannot be read\n".into())
+        }
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),
         Phase::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n".into()),

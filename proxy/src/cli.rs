@@ -1,7 +1,8 @@
 //! Commands: what is asked on the command line, who answers it, and how the answer is written.
 //! Not here: the answers themselves (`control`), a running instance (`run`).
 //! Invariants: exit codes are stable: 0 done, 1 failed, 2 wrong usage or settings, with nothing started
-//! (`proxy/tests/cli.rs`); results go to stdout, all else to stderr.
+//! (`proxy/tests/cli.rs`); results go to stdout, all else to stderr, errors under `--json` as JSON of one shape
+//! (`an_error_under_json_is_json_of_one_shape`).
 
 mod access;
 mod arguments;
@@ -10,6 +11,7 @@ mod columns;
 mod doctor;
 mod domain;
 mod error;
+mod failure;
 mod man_pages;
 mod reload;
 mod status;
@@ -25,29 +27,54 @@ use clap::Parser;
 
 use crate::{
     config::{self, Config, ConfigError, Loaded},
-    control::error_chain,
     ec2::IdentitySource,
     guard::Guard,
     run, ssm,
     store::{Store, tables},
+    telemetry::error_chain,
 };
 
 use arguments::{Arguments, Command, ConfigCommand, Form, GuardCommand, TablesCommand};
 use error::CommandError;
+use failure::Failure;
 
 /// Parses the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && wants_json() => {
+            Failure::of_usage(&error).report();
+            return ExitCode::from(2);
+        }
+        // Help and version are told this way, too.
+        Err(error) => error.exit(),
+    };
     match execute(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error.report();
+            if wants_json() {
+                Failure::of(&error).report();
+            } else {
+                error.report();
+            }
             if let Command::Run = arguments.command {
                 run::last_words(&error_chain(&error));
             }
             error.exit_code()
         }
+    }
+}
+
+/// Whether the answer is to be JSON, and so an error too, be it that the command line is not understood.
+fn wants_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
+}
+
+/// Tells people on stderr what they should know beside the answer; programs get the answer alone.
+fn notice(text: &str) {
+    if !wants_json() {
+        eprintln!("gatehouse: {text}");
     }
 }
 
@@ -67,9 +94,11 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))
         }
-        Command::Papers { directory } => man_pages::papers(directory),
+        Command::Completion { shell } => man_pages::completion(*shell),
+        Command::Man { directory } => man_pages::man(directory.as_deref()),
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
+        Command::Config(ConfigCommand::Schema) => write(&config::schema()),
     }
 }
 
@@ -82,7 +111,7 @@ fn load(arguments: &Arguments) -> Result<Loaded, CommandError> {
 fn find(arguments: &Arguments) -> Result<Loaded, CommandError> {
     let (loaded, unread) = without_parameter(arguments, load(arguments))?;
     if let Some(error) = unread {
-        eprintln!("gatehouse: {}; going on without it", error_chain(&error));
+        notice(&format!("{}; going on without it", error_chain(&error)));
     }
     Ok(loaded)
 }
@@ -150,7 +179,15 @@ fn validate(loaded: &Loaded) -> Result<(), CommandError> {
 async fn create_tables(config: &Config) -> Result<(), CommandError> {
     let store =
         Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory).await?;
-    tables::create(&store).await?;
+    eprintln!("gatehouse: asking {} for the tables", config.store.endpoint);
+    let print = |wait: &tables::Wait<'_>| {
+        let (waited, limit) = (wait.waited.as_secs(), wait.limit.as_secs());
+        eprintln!(
+            "gatehouse: table `{}` is {}; waiting until it is active ({waited} s of {limit} s)",
+            wait.table, wait.status
+        );
+    };
+    tables::create_telling(&store, &print).await?;
     let names = store.tables();
     let tables = format!("{}, {}, {}", names.certificates, names.domains, names.state);
     write(&format!("tables are active at {}: {tables}\n", config.store.endpoint))

@@ -7,6 +7,7 @@
 mod difference;
 mod environment;
 mod error;
+mod json_schema;
 mod layer;
 mod loop_id;
 mod parameter;
@@ -15,6 +16,7 @@ mod quantity;
 mod read;
 mod reference;
 mod reloadable;
+mod schema;
 mod suggest;
 mod toml_errors;
 #[macro_use]
@@ -26,6 +28,7 @@ mod validate;
 pub use difference::{difference, merge};
 pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
+pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
 pub use parameter::ParameterReference;
 pub use parameter_name::ParameterName;
@@ -33,9 +36,10 @@ pub use quantity::{ByteSize, Span};
 pub use read::{Gathered, Loaded, gather};
 pub use reference::{reference, sample};
 pub use reloadable::Reloadable;
+pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
     LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, UpstreamConfig, WorkerConfig,
 };
-pub(crate) use validate::MAX_ISSUERS;
+pub(crate) use validate::{MAX_ISSUERS, leads_to};

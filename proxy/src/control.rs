@@ -19,7 +19,6 @@ use std::{net::SocketAddr, sync::Arc};
 use prometheus::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-pub(crate) use api::error_chain;
 pub use client::{ClientError, ControlClient};
 pub use context::{ControlContext, RunFacts};
 pub use reload::{Asked, Reload, ReloadRequests};
@@ -38,13 +37,14 @@ impl Control {
         metrics: Option<TcpListener>,
         registry: &Registry,
     ) -> std::io::Result<Self> {
-        let api =
-            server::serve(socket.listener()?, move |request| api::answer(Arc::clone(&instance), request));
+        let api = server::serve(socket.listener()?, move |caller, request| {
+            api::answer(Arc::clone(&instance), caller, request)
+        });
         let mut tasks = vec![tokio::spawn(api)];
         if let Some(listener) = metrics {
             let registry = registry.clone();
             let metrics =
-                server::serve(listener, move |request| exposition::answer(registry.clone(), request));
+                server::serve(listener, move |_, request| exposition::answer(registry.clone(), request));
             tasks.push(tokio::spawn(metrics));
         }
         Ok(Self { tasks })

@@ -6,16 +6,20 @@
 //! (`a_table_that_is_down_denies_nothing`), and its names keep their last entries
 //! (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
+pub mod admin;
 mod ask;
 mod budget;
 pub mod change;
 mod feed;
 mod last_known;
+mod last_use;
 mod lookup;
 mod metrics;
 mod name_registry;
+mod outage;
 mod patterns;
 mod permission_cache;
+mod refused;
 mod shards;
 mod snapshot;
 
@@ -35,15 +39,16 @@ use tokio::{
     sync::{Semaphore, broadcast, watch},
 };
 
-pub use ask::{AskError, AskState};
+pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
 pub use change::ChangeError;
+pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
 
 use crate::{
     config,
     name::{Pattern, ServerName},
     single_flight::SingleFlight,
-    store::{Store, StoreError, domain_table::DomainRecord},
+    store::{Store, StoreError},
     target::Target,
 };
 use ask::Ask;
@@ -52,6 +57,7 @@ use feed::Feed;
 use last_known::LastKnown;
 use metrics::{DomainMetrics, PermissionResult};
 use name_registry::{Lists, NameRegistry};
+use outage::Outage;
 use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
 use snapshot::{Snapshot, SnapshotMatch};
 
@@ -163,6 +169,8 @@ pub enum ListingProgress {
     Loading,
     /// Every list was read completely.
     Loaded,
+    /// Every list was read whole, and the table has not answered for a while: what memory holds is served, other names are unknown.
+    Degraded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
 }
@@ -197,11 +205,13 @@ struct DomainsInner {
     registry: NameRegistry,
     answers: PermissionCache,
     last_known: LastKnown,
+    last_use: LastUse,
     lookups: Arc<SingleFlight<ServerName, Permission>>,
     revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<ListingProgress>,
+    outage: Mutex<Outage>,
     metrics: DomainMetrics,
 }
 
@@ -231,6 +241,7 @@ impl Domains {
                 deny: *config.deny_ttl,
             }),
             last_known: LastKnown::new(),
+            last_use: LastUse::begin(Instant::now()),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
             relisted: AtomicBool::new(false),
             config: config.clone(),
@@ -243,6 +254,7 @@ impl Domains {
             budgets: Mutex::new(budgets),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
+            outage: Mutex::default(),
             metrics,
         });
         let feed = Feed::follow(Arc::clone(&inner), table);
@@ -266,11 +278,18 @@ impl Domains {
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
     pub async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
-        match self.known(name) {
+        if let Caller::Client(_) = caller {
+            self.inner.last_use.mark(Instant::now());
+        }
+        let permission = match self.known(name) {
             Some(known) => known,
             // Boxed: seldom needed, and else a part of the future of each connection.
             None => Box::pin(self.look_up(name, caller)).await,
+        };
+        if let (Permission::Deny(_), Caller::Client(client)) = (&permission, caller) {
+            self.tell_refused(name, &permission, client);
         }
+        permission
     }
 
     async fn look_up(&self, name: &ServerName, caller: Caller) -> Permission {
@@ -313,6 +332,12 @@ impl Domains {
         self.inner.has_lookup_left(caller, Instant::now())
     }
 
+    /// When somebody last wanted a name here; whoever sees another sign of it marks it.
+    #[must_use]
+    pub fn last_use(&self) -> LastUse {
+        self.inner.last_use.clone()
+    }
+
     /// How the ask endpoint fares.
     #[must_use]
     pub fn ask_state(&self) -> AskState {
@@ -351,22 +376,27 @@ impl Domains {
         }
     }
 
-    /// Adds or replaces an entry of the table; returns the revision whose [`NameSet`] holds it.
+    /// Does what `request` asks for; returns what was done, and the revision whose [`NameSet`] holds it.
     ///
     /// # Cancel safety
     /// The change goes on.
-    pub async fn add(&self, pattern: Pattern, target: Option<Target>) -> Result<u64, ChangeError> {
-        let store = self.changeable(&pattern)?;
-        self.apply(async move { change::add(&store, &pattern, target.as_ref()).await }).await
-    }
-
-    /// Removes an entry of the table (a tombstone); returns the revision whose [`NameSet`] lacks it.
-    ///
-    /// # Cancel safety
-    /// The change goes on.
-    pub async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
-        let (store, pattern) = (self.changeable(pattern)?, pattern.clone());
-        self.apply(async move { change::remove(&store, &pattern).await }).await
+    pub async fn administer(
+        &self,
+        request: admin::Request,
+        rules: admin::Rules,
+    ) -> Result<(admin::Report, u64), ChangeError> {
+        let inner = Arc::clone(&self.inner);
+        let changed = self.inner.control.spawn(async move {
+            let listed = inner.listed.load_full();
+            let table = if inner.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
+            let sources = admin::Sources { listed: &listed, table };
+            sources.leave_to_the_table(&request.pattern)?;
+            let store = inner.table.as_ref().ok_or(admin::Refusal::TableOff)?;
+            let decision = change::administer(store, &request, sources, &rules).await?;
+            let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
+            Ok((decision.report, revision))
+        });
+        changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
     }
 
     /// The entries of the configuration.
@@ -386,35 +416,26 @@ impl Domains {
         }
         Ok(())
     }
-
-    fn changeable(&self, pattern: &Pattern) -> Result<Store, ChangeError> {
-        if self.inner.registry.snapshot().is_static(pattern) {
-            return Err(ChangeError::Static(pattern.clone()));
-        }
-        self.inner.table.clone().ok_or(ChangeError::TableOff)
-    }
-
-    async fn apply(
-        &self,
-        change: impl Future<Output = Result<DomainRecord, ChangeError>> + Send + 'static,
-    ) -> Result<u64, ChangeError> {
-        let inner = Arc::clone(&self.inner);
-        let changed = self.inner.control.spawn(async move {
-            let record = change.await?;
-            Ok(inner.registry.apply(std::slice::from_ref(&record)))
-        });
-        changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
-    }
 }
 
 impl ListingProgress {
-    /// A first reading failed; later failures take nothing away.
+    /// A first reading failed; later failures take nothing away that was read.
     fn fail(&mut self) -> bool {
         let loading = *self == Self::Loading;
         if loading {
             *self = Self::SourceDown;
         }
         loading
+    }
+
+    /// Once the lists were read, whether an outage of the table lasts decides.
+    fn follow(&mut self, lasts: bool) -> bool {
+        let next = match *self {
+            Self::Loaded | Self::Degraded if lasts => Self::Degraded,
+            Self::Loaded | Self::Degraded => Self::Loaded,
+            Self::Loading | Self::SourceDown => *self,
+        };
+        std::mem::replace(self, next) != next
     }
 }
 

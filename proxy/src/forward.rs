@@ -31,7 +31,7 @@ pub use self::{
     admit::RequestViolation,
     body::Body,
     metrics::{RequestMetrics, RequestOutcome},
-    upstream::{UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
+    upstream::{AddressPolicy, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 pub(crate) use self::{
     admit::{host, message},

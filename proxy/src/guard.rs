@@ -18,6 +18,7 @@ mod names;
 mod names_state;
 mod object;
 mod pins;
+mod rejections;
 mod status;
 
 use std::{
@@ -53,10 +54,11 @@ use self::{
     metrics::GuardMetrics,
     names::NamesFollower,
     pins::Pins,
+    rejections::Rejections,
 };
 use crate::{
     config::{self, Reloadable},
-    domains::{Denied, NameSet},
+    domains::{Denied, LastUse, NameSet},
     telemetry::metrics::Label,
 };
 
@@ -66,6 +68,8 @@ pub struct GuardContext<'a> {
     pub names: watch::Receiver<NameSet>,
     /// Denials as they happen.
     pub denials: broadcast::Receiver<Denied>,
+    /// Marked when a name is rejected: it may have been added meanwhile.
+    pub last_use: LastUse,
     /// Signs of life of the workers.
     pub heartbeat: Arc<Heartbeat>,
     /// Where metrics are registered.
@@ -181,7 +185,9 @@ impl Guard {
         let metrics = GuardMetrics::register(around.registry, Arc::clone(&state.verdicts))
             .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
-        let enforcer = Arc::new(Enforcer::start(table.state(), until, around.heartbeat, metrics.clone())?);
+        let rejections = Rejections::new(Arc::clone(&state.verdicts), around.last_use);
+        let enforcer = Enforcer::start(table.state(), until, around.heartbeat, metrics.clone(), rejections)?;
+        let enforcer = Arc::new(enforcer);
         let (sender, held) = watch::channel(0);
         let follower = NamesFollower {
             names: around.names,

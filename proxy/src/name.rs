@@ -4,6 +4,7 @@
 
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use serde::{Deserialize, Serialize};
 
 /// A DNS name as guard and tables compare it: A-labels, lower case, no trailing dot, at most 253 bytes (RFC 1035 §2.3.4).
@@ -19,11 +20,11 @@ impl ServerName {
         if text.parse::<IpAddr>().is_ok() || text.starts_with('[') {
             return Err(refuse(Reason::Address));
         }
-        let ascii = if text.is_ascii() {
-            text.to_ascii_lowercase()
-        } else {
-            idna::domain_to_ascii_strict(text).map_err(|_| refuse(Reason::Unicode))?
-        };
+        // A character of a name is at most four bytes, and takes at least one in its A-label.
+        if text.len() > MAX_NAME * 4 {
+            return Err(refuse(Reason::Length));
+        }
+        let ascii = a_labels(text).map_err(refuse)?;
         match shape(&ascii) {
             Ok(()) => Ok(Self(ascii.into())),
             Err(reason) => Err(refuse(reason)),
@@ -115,8 +116,29 @@ enum Reason {
     Address,
     #[error("this Unicode name has no A-label form (RFC 5891)")]
     Unicode,
+    #[error("a label begins with `xn--` and is no A-label (RFC 5890); write the name as it is read")]
+    NoALabel,
     #[error("a wildcard needs at least two labels behind `*.`, like `*.example.com`")]
     WildcardTooWide,
+}
+
+/// `text` with its U-labels as A-labels, in lower case. What is ASCII already has to be what a U-label becomes (RFC 5890 §2.3.2.1),
+/// or two names would look alike. Which ASCII is permitted beside that, is the [`shape`]'s matter, whatever stands in the other labels.
+fn a_labels(text: &str) -> Result<String, Reason> {
+    let lower = text.to_ascii_lowercase();
+    let reason = match (text.is_ascii(), lower.split('.').any(|label| label.starts_with("xn--"))) {
+        (true, false) => return Ok(lower),
+        (true, true) => Reason::NoALabel,
+        (false, _) => Reason::Unicode,
+    };
+    // RFC 5891 §4.2.3.1 asks for no `--` in third place; names of servers have it, and as ASCII they are served.
+    let ascii = Uts46::new().to_ascii(
+        text.as_bytes(),
+        AsciiDenyList::EMPTY,
+        Hyphens::CheckFirstLast,
+        DnsLength::Ignore,
+    );
+    ascii.map(std::borrow::Cow::into_owned).map_err(|_| reason)
 }
 
 fn shape(ascii: &str) -> Result<(), Reason> {
@@ -241,6 +263,49 @@ mod tests {
             &long_name,
         ] {
             assert!(ServerName::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_and_its_a_label_form_are_treated_alike() {
+        for (unicode, ascii) in [
+            ("bücher.example", Some("xn--bcher-kva.example")),
+            ("_x.bücher.example", Some("_x.xn--bcher-kva.example")),
+            ("_dmarc.BÜCHER.example.", Some("_dmarc.xn--bcher-kva.example")),
+            ("faß.example", Some("xn--fa-hia.example")),
+            ("☃.example", Some("xn--n3h.example")),
+            ("r3---sn-a.bücher.example", Some("r3---sn-a.xn--bcher-kva.example")),
+            ("-bücher.example", None),
+            ("bücher-.example", None),
+            ("b ü.example", None),
+            ("a／ü.example", None),
+        ] {
+            let parsed = ServerName::parse(unicode).ok();
+            assert_eq!(parsed.as_ref().map(ServerName::as_str), ascii, "{unicode}");
+            let Some(ascii) = ascii else { continue };
+            for form in [ascii.to_owned(), ascii.to_uppercase(), format!("{ascii}.")] {
+                assert_eq!(name(&form).as_str(), ascii, "{form}");
+            }
+            let wildcard = Pattern::parse(&format!("*.{unicode}")).unwrap();
+            assert_eq!(wildcard, Pattern::parse(&format!("*.{ascii}")).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_looks_like_an_a_label_and_is_none_is_refused() {
+        for text in [
+            "xn--a",
+            "xn--a.example",
+            "XN--A.example",
+            "www.xn--.example",
+            "xn---.example",
+            // The A-labels of `abc`, which is no U-label, and of upper case `Ü`, which its own mapping changes.
+            "xn--abc-.example",
+            "xn--bcher-2pa.example",
+            "xn--0000000000000000000000.example",
+        ] {
+            let refused = ServerName::parse(text).unwrap_err().to_string();
+            assert!(refused.contains("begins with `xn--` and is no A-label"), "{refused}");
         }
     }
 

@@ -10,6 +10,9 @@ pub enum Phase {
     Starting,
     /// Serving: health says 200.
     Serving,
+    /// Serving what memory and the settings hold, while other names cannot be looked up: health says 200 and `degraded`. A table that
+    /// is down is down for the whole fleet, which must not leave the load balancer for it.
+    Degraded,
     /// Running, and unable to serve names it does not know: health says 503.
     Unable,
     /// Short of memory for longer than a moment: health says 503, new connections are refused.
@@ -25,7 +28,7 @@ impl Phase {
     #[must_use]
     pub fn ends_connections(self) -> bool {
         match self {
-            Self::Starting | Self::Serving | Self::Unable | Self::Overloaded => false,
+            Self::Starting | Self::Serving | Self::Degraded | Self::Unable | Self::Overloaded => false,
             Self::Leaving | Self::Draining => true,
         }
     }

@@ -11,6 +11,7 @@ mod inherited;
 mod manager;
 mod memory;
 mod phase;
+pub(crate) mod ports;
 mod reload;
 mod sockets;
 mod startup_banner;

@@ -11,11 +11,13 @@ pub mod domain_table;
 mod engine;
 mod error;
 mod fault_injection;
+mod genuine;
 pub mod instant;
 pub mod lease;
 mod metrics;
 mod partition;
 pub mod pause;
+pub mod permissions;
 pub mod probe;
 mod retry;
 pub mod tables;
@@ -26,6 +28,7 @@ pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::{ErrorSource, StoreError};
 pub use fault_injection::{FaultPlan, Faults, PlanError};
+pub use genuine::NotDynamoDb;
 
 use connect::Keep;
 use metrics::Meter;
@@ -35,6 +38,7 @@ use metrics::Meter;
 pub struct Store {
     client: aws_sdk_dynamodb::Client,
     tables: Arc<Tables>,
+    endpoint: Arc<str>,
     meter: Meter,
     _keep: Arc<Keep>,
 }
@@ -60,6 +64,12 @@ impl Store {
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         self.client.config().region().map(AsRef::as_ref)
+    }
+
+    /// Where it points, as the settings say it.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Names of the tables.

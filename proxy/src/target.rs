@@ -44,6 +44,10 @@ impl Target {
     /// Reads `http[s]://host[:port]`; one final `/` is accepted.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let refuse = |reason| TargetError { value: text.to_owned(), reason };
+        // RFC 3986 §3.5: `http::Uri` drops what stands behind it.
+        if text.contains('#') {
+            return Err(refuse(TargetReason::Fragment));
+        }
         let uri: http::Uri = text.parse().map_err(|_| refuse(TargetReason::Uri))?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
@@ -115,6 +119,8 @@ enum TargetReason {
     Scheme,
     #[error("user information is not supported")]
     UserInfo,
+    #[error("a fragment never leaves the client")]
+    Fragment,
     #[error("a path or query is not supported, requests keep their own")]
     Path,
     #[error("the host is neither a domain name nor an IP address")]
@@ -215,6 +221,9 @@ mod tests {
             "https://u:p@a.example",
             "https://a.example/x",
             "https://a.example/?q",
+            "https://a.example#f",
+            "https://a.example/#",
+            "https://a.example:8443/#/x",
             "https://a.example:0",
             "https://a.example:99999",
             "https://a_-.example-",

@@ -4,21 +4,29 @@
 //! line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
 
 pub mod access_log;
+mod error_chain;
 mod lines;
 mod logs;
 pub mod metrics;
 mod process;
+mod repeats;
 
-use std::{io, sync::OnceLock, time::Duration};
+use std::{
+    io,
+    sync::{LazyLock, OnceLock},
+    time::{Duration, Instant},
+};
 
 use prometheus::Registry;
 
+pub(crate) use error_chain::error_chain;
 pub use lines::Lines;
 pub use logs::LogsError;
 
 pub use process::{measure as measure_process, resident_bytes};
 
 use access_log::{AccessLog, AccessLogging};
+use repeats::Repeats;
 
 use crate::config::LogConfig;
 
@@ -90,6 +98,28 @@ pub fn flush() {
     }
 }
 
+/// Whether a log line is due now for `cause` at `subject`: the first at once, then one a minute. The number of those left out
+/// since the last belongs into the line.
+#[must_use]
+pub fn admit_line(cause: &'static str, subject: &str) -> Option<u64> {
+    REPEATS.admit(cause, subject, Instant::now())
+}
+
+/// Tells for ever of lines that were left out and whose cause has ended.
+pub async fn tell_left_out() {
+    let mut ticks = tokio::time::interval(LEFT_OUT_PERIOD);
+    loop {
+        ticks.tick().await;
+        for left_out in REPEATS.ended(Instant::now()) {
+            let (cause, subject) = (left_out.cause, &*left_out.subject);
+            tracing::info!(cause, subject, left_out = left_out.count, "lines of this kind were left out");
+        }
+    }
+}
+
 static LINES: OnceLock<Lines> = OnceLock::new();
+/// One for the process, as is the log.
+static REPEATS: LazyLock<Repeats> = LazyLock::new(Repeats::default);
 
 const LAST_WORDS: Duration = Duration::from_secs(1);
+const LEFT_OUT_PERIOD: Duration = Duration::from_secs(10);

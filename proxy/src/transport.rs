@@ -161,7 +161,7 @@ impl Backend {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "worker.io: `uring` cannot be used here; set `io = \"auto\"` or `\"epoll\"`, or allow io_uring \
-     (sysctl kernel.io_uring_disabled=0, a seccomp profile that permits io_uring_setup)"
+     (sysctl kernel.io_uring_disabled=0, a seccomp profile that permits io_uring_setup, io_uring_enter and io_uring_register)"
 )]
 pub struct RingRefused {
     #[source]

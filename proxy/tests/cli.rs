@@ -18,6 +18,13 @@ impl Place {
         Self(directory)
     }
 
+    /// One with an embedded store.
+    fn with_store(settings: &str) -> Self {
+        let place = Self::new(settings);
+        assert_eq!(place.run("tables create").code, Some(0));
+        place
+    }
+
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -66,6 +73,11 @@ fn help_teaches_every_command() {
         ("tables create --help", "waits until they are active"),
         ("doctor --help", "any fail ends it with 1"),
         ("reload --help", "SIGHUP does the same"),
+        ("help", "gatehouse domain add www.example.com --target"),
+        ("help doctor", "any fail ends it with 1"),
+        ("help domain add", "--target <URL>"),
+        ("--help", "completion"),
+        ("help man", "gatehouse man | man --local-file -"),
     ] {
         let said = place.run(line);
         assert!(said.code == Some(0) && said.out.contains(taught), "{line}: {said:?}");
@@ -156,19 +168,71 @@ fn doctor_names_tables_and_cas_that_do_not_answer() {
 }
 
 #[test]
-fn papers_are_written_for_every_command() {
+fn an_error_under_json_is_json_of_one_shape() {
+    let place = Place::new("[domains]\ndefault_target = \"http://10.0.0.1\"\n");
+    let broken = Place::new("[limits]\nidel = \"1s\"\n");
+    let wrong = Place::new("[limits]\nidle = 3\n");
+    let refused = Place::new("[limits]\nconnections = 0\n");
+    for (place, line, code, field, value, remedy) in [
+        (&place, "domain list --json", 1, None, None, Some("gatehouse run")),
+        (&place, "status --json", 1, None, None, Some("gatehouse run")),
+        (&place, "domain list --limit 0 --json", 2, Some("--limit"), Some("0"), Some("gatehouse help")),
+        (&place, "domain add a.example --target ftp://b --json", 2, Some("--target"), Some("ftp://b"), None),
+        (&place, "domain lsit --json", 2, Some("lsit"), None, Some("did you mean `list`?")),
+        (&place, "domain list --jsn --json", 2, Some("--jsn"), None, Some("did you mean `--json`?")),
+        (&broken, "status --json", 2, Some("limits.idel"), None, Some("did you mean `limits.idle`?")),
+        (&wrong, "status --json", 2, Some("limits.idle"), Some("3"), Some("write it like")),
+        (&refused, "domain list --json", 2, Some("limits.connections"), None, Some("at most")),
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(code) && said.out.is_empty(), "{line}: {said:?}");
+        let error: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+        let body = error["error"].as_object().unwrap();
+        assert!(error.as_object().unwrap().len() == 1 && body["causes"].is_array(), "{line}: {error}");
+        assert!(body["message"].as_str().is_some_and(|message| !message.starts_with("error")), "{error}");
+        let text = |key: &str| body.get(key).map(|value| value.as_str().unwrap());
+        assert_eq!((text("field"), text("value")), (field, value), "{line}: {error}");
+        assert!(remedy.is_none_or(|part| text("remedy").unwrap().contains(part)), "{line}: {error}");
+        let strange = body.keys().find(|key| !SHAPE.contains(&key.as_str()));
+        assert_eq!(strange, None, "{line}: {error}");
+    }
+    let stored = Place::with_store("");
+    let said = stored.run("domain add co.uk --target http://10.0.0.1 --json");
+    let error: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+    assert_eq!((&error["error"]["field"], &error["error"]["value"]), (&"domain".into(), &"co.uk".into()));
+    assert_eq!(stored.run("domain list --json").err, "", "people alone are told that no instance runs");
+}
+
+const SHAPE: [&str; 5] = ["message", "field", "value", "remedy", "causes"];
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
     let place = Place::new("");
-    assert_eq!(place.run("papers papers").code, Some(0));
-    for (paper, said) in [
+    assert_eq!(place.run("man pages").code, Some(0));
+    for (page, said) in [
         ("gatehouse.1", "doctor"),
         ("gatehouse-domain-add.1", "default_target"),
-        ("gatehouse.bash", "--target"),
-        ("_gatehouse", "--target"),
-        ("gatehouse.fish", "target"),
+        ("gatehouse-completion.1", "bash_completion"),
     ] {
-        let text = std::fs::read_to_string(place.path().join("papers").join(paper)).unwrap();
-        assert!(text.contains(said), "{said} in {paper}");
+        let text = std::fs::read_to_string(place.path().join("pages").join(page)).unwrap();
+        assert!(text.contains(said), "{said} in {page}");
     }
+    assert!(!place.path().join("pages/gatehouse-help.1").exists());
+    let page = place.run("man");
+    assert!(page.code == Some(0) && page.out.contains(".TH gatehouse 1"), "{page:?}");
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    let place = Place::new("");
+    for (shell, said) in
+        [("bash", "complete -F"), ("zsh", "#compdef gatehouse"), ("fish", "complete -c gatehouse")]
+    {
+        let script = place.run(&format!("completion {shell}"));
+        assert!(script.code == Some(0) && script.out.contains(said), "{shell}: {script:?}");
+        assert!(script.out.contains("tenant"), "{shell}: {script:?}");
+    }
+    assert_eq!(place.run("completion tcsh").code, Some(2));
 }
 
 #[test]
@@ -192,6 +256,8 @@ fn the_sample_is_valid_and_the_reference_names_every_setting() {
     assert_eq!(said.code, Some(0), "{said:?}");
     let reference = Place::new("").run("config reference").out;
     assert!(reference.contains("| `limits.idle` | `\"1m\"` |"), "{reference}");
+    let schema: serde_json::Value = serde_json::from_str(&Place::new("").run("config schema").out).unwrap();
+    assert_eq!(schema["properties"]["limits"]["properties"]["idle"]["default"], "1m");
 }
 
 #[test]
@@ -203,13 +269,17 @@ fn without_an_instance_status_fails_and_names_the_remedy() {
 
 #[test]
 fn without_an_instance_domains_are_changed_in_the_table_itself() {
-    let place = Place::new(
+    let place = Place::with_store(
         "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"fixed.example\" }]\n",
     );
     let added = place.run("domain add A.Example. --target http://10.0.0.2:80");
     assert_eq!(
         (added.code, added.out.as_str()),
-        (Some(0), "a.example: the table is changed; instances elsewhere follow within seconds\n")
+        (
+            Some(0),
+            "a.example: added with target http://10.0.0.2, tenant default\n\
+             the table is changed; instances elsewhere follow within seconds\n"
+        )
     );
     assert!(added.err.contains("no instance runs here"), "{added:?}");
     place.run("domain add *.b.example");
@@ -237,9 +307,13 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
 
 #[test]
 fn without_an_instance_certificates_are_read_from_the_table_itself() {
-    let place = Place::new("");
+    let place = Place::with_store("");
     let listed = place.run("certificate list");
-    assert_eq!((listed.code, listed.out.as_str()), (Some(0), "NAME  RENEWED FROM\n"), "{listed:?}");
+    assert_eq!(
+        (listed.code, listed.out.as_str()),
+        (Some(0), "NAME  EXPIRES  RENEWED FROM  ISSUER\n"),
+        "{listed:?}"
+    );
     let said = place.run("certificate show a.example");
     assert!(said.code == Some(1) && said.err.contains("in its first handshake"), "{said:?}");
 }
@@ -253,6 +327,61 @@ fn names_of_the_settings_are_not_changed_in_the_table() {
         let said = place.run(line);
         assert!(said.code == Some(1) && said.err.contains("is set in the configuration"), "{line}: {said:?}");
     }
+}
+
+#[test]
+fn without_an_instance_nothing_is_changed_that_nobody_would_read() {
+    let place = Place::with_store(
+        "[domains]\ndefault_target = \"http://10.0.0.1\"\ntable = false\nstatic = [{ name = \"fixed.example\" }]\n",
+    );
+    for command in ["add", "remove", "suspend", "resume"] {
+        let said = place.run(&format!("domain {command} a.example"));
+        assert!(said.code == Some(1) && said.out.is_empty(), "{command}: {said:?}");
+        assert!(
+            said.err.contains("domains.table: `false`") && said.err.contains("set it to `true`"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn without_an_instance_no_command_makes_a_store() {
+    let place = Place::new("[domains]\ndefault_target = \"http://10.0.0.1\"\n");
+    for line in [
+        "domain add a.example",
+        "domain remove a.example",
+        "domain suspend a.example",
+        "domain resume a.example",
+        "domain list",
+        "domain show a.example",
+        "domain reindex",
+        "certificate list",
+        "certificate show a.example",
+        "certificate retry a.example",
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(1) && said.out.is_empty(), "{line}: {said:?}");
+        for part in ["no embedded store in `gatehouse-state`", "`gatehouse run`", "`--config`"] {
+            assert!(said.err.contains(part), "{line}: {part} in {said:?}");
+        }
+        assert!(!place.path().join("gatehouse-state").exists(), "{line} has made a store");
+    }
+}
+
+#[test]
+fn without_an_instance_what_cannot_be_served_is_refused_all_the_same() {
+    let place = Place::with_store("[listen]\nhttps = [\"0.0.0.0:8443\"]\n");
+    for (line, told) in [
+        ("domain add a.example", "there is no `domains.default_target`"),
+        ("domain add a.example --target http://169.254.169.254", "an address that is nobody's server"),
+        ("domain add a.example --target https://127.0.0.1:8443", "this proxy's own listener"),
+        ("domain add *.github.io --target http://10.0.0.1", "`github.io` is a public suffix"),
+    ] {
+        let said = place.run(line);
+        assert!(said.code == Some(1) && said.err.contains(told) && said.out.is_empty(), "{line}: {said:?}");
+    }
+    let said = place.run("domain add a.example --target https://b.example#top");
+    assert!(said.code == Some(2) && said.err.contains("a fragment never leaves the client"), "{said:?}");
 }
 
 #[test]

@@ -153,6 +153,8 @@ const END_TO_END: &[&str] = &[
     "slow_clients",
     "standalone",
     "tenants",
+    "trouble",
+    "administration",
     "answers",
     "lifecycle",
     "manager",

@@ -37,8 +37,8 @@ impl Default for Filled {
             now_ns: NOW,
             enforce_until_ns: NOW + 1,
             ports: HashMap::from([
-                (443, PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }),
-                (80, PortEntry { flags: PortEntry::FLOOD }),
+                (443, PortEntry { flags: PortEntry::HELLO }),
+                (80, PortEntry { flags: 0 }),
             ]),
             names: vec![exact(&KEY, b"shop.example.com"), wildcard(&KEY, b"example.net")],
             denials: HashMap::from([(exact(&KEY, b"denied.example"), NOW + 1)]),

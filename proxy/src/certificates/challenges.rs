@@ -22,7 +22,7 @@ use crate::{
         Store, StoreError,
         certificate_table::{Challenge, IssuerKey, find_challenges, put_challenge, remove_challenge},
     },
-    telemetry::metrics::Counters,
+    telemetry::{admit_line, metrics::Counters},
 };
 
 /// Pending challenges: those of this process in memory, the fleet's in the table.
@@ -68,7 +68,9 @@ impl Challenges {
         self.seen.invalidate(name).await;
         if let Err(error) = remove_challenge(&self.store, issuer, name).await {
             // The next order of the name replaces it; what it answers is of no use to anybody else.
-            warn!(server_name = %name, %error, "challenge was left in the table");
+            if let Some(left_out) = admit_line("challenge_left", "") {
+                warn!(server_name = %name, %error, left_out, "challenge was left in the table");
+            }
         }
     }
 
@@ -97,7 +99,9 @@ impl Challenges {
         match answer(name, &challenge.key_authorization) {
             Ok(answer) => Some(answer),
             Err(error) => {
-                warn!(server_name = %name, %error, "challenge certificate could not be created");
+                if let Some(left_out) = admit_line("challenge_certificate_failed", "") {
+                    warn!(server_name = %name, %error, left_out, "challenge certificate could not be created");
+                }
                 None
             }
         }
@@ -128,7 +132,9 @@ impl Challenges {
         match find_challenges(&self.store, &self.issuers, name).await {
             Ok(challenges) => challenges.into(),
             Err(error) => {
-                warn!(server_name = %name, %error, "challenges could not be read");
+                if let Some(left_out) = admit_line("challenges_unread", "") {
+                    warn!(server_name = %name, %error, left_out, "challenges could not be read");
+                }
                 Arc::default()
             }
         }

@@ -96,9 +96,7 @@ fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
 
 fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
     match error {
-        KeyedChainError::Chain => {
-            (ItemKind::Chain, "holds no readable certificate in PEM form".to_owned())
-        }
+        KeyedChainError::Chain => (ItemKind::Chain, "holds no readable certificate in PEM form".to_owned()),
         KeyedChainError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
         KeyedChainError::Key => (ItemKind::Key, "holds no usable private key in PEM form".to_owned()),
         KeyedChainError::Mismatch => {
@@ -210,10 +208,7 @@ mod tests {
                 &["crt has `Contents` of type B, not of type S"],
             ),
             (Stored { key: Some(Err(Encoding)), ..good() }, &["key has `Contents` that are not base64"]),
-            (
-                Stored { chain: read("chain"), ..good() },
-                &["crt holds no readable certificate in PEM form"],
-            ),
+            (Stored { chain: read("chain"), ..good() }, &["crt holds no readable certificate in PEM form"]),
             (Stored { key: read("key"), ..good() }, &["key holds no usable private key in PEM form"]),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
             (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),

@@ -26,6 +26,7 @@ use crate::{
         StoreError,
         certificate_table::{self, Lock, LockOutcome, OrderRecord, StoredCertificates},
     },
+    telemetry::admit_line,
 };
 
 /// Obtains, loads or renews the certificate of `name`; `from` is the client whose ClientHello asked for it.
@@ -54,7 +55,9 @@ pub(super) async fn run(
     if let LeaseState::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
     {
-        warn!(server_name = %name, %error, "lease was not released; it ends by itself");
+        if let Some(left_out) = admit_line("lease_kept", "") {
+            warn!(server_name = %name, %error, left_out, "lease was not released; it ends by itself");
+        }
     }
     ended
 }
@@ -82,11 +85,17 @@ impl Run<'_> {
                 step => self.take(step).await,
             };
             if let Err(error) = taken {
-                let error = &error as &dyn std::error::Error;
-                warn!(server_name = %self.goal.name, error, "the table failed while a certificate was obtained");
+                self.warn_of_table(&error);
                 return Err(CertificateRefusal::Failed);
             }
         }
+    }
+
+    /// A table that is down fails every handshake that needs it.
+    fn warn_of_table(&self, error: &StoreError) {
+        let Some(left_out) = admit_line("certificate_table_failed", "") else { return };
+        let error = error as &dyn std::error::Error;
+        warn!(server_name = %self.goal.name, error, left_out, "the table failed while a certificate was obtained");
     }
 
     async fn take(&mut self, step: Step) -> Result<(), StoreError> {
@@ -206,7 +215,9 @@ impl Run<'_> {
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
             if let Err(error) = certificate_table::put_record(&store, &record).await {
-                warn!(server_name = %record.name, %error, "certificate's renewal date was not recorded; tried again when it is next loaded");
+                if let Some(left_out) = admit_line("renewal_unrecorded", "") {
+                    warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");
+                }
             }
         });
     }

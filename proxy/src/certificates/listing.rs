@@ -23,6 +23,20 @@ pub struct Listed {
     pub due_at: Micros,
 }
 
+/// A name with a certificate, and what operators ask of that first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The name, and when it is to be renewed.
+    #[serde(flatten)]
+    pub listed: Listed,
+    /// Who issued the certificate, as its items' keys name the CA; absent, none was obtained yet.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// End of its life.
+    #[serde(default)]
+    pub not_after: Option<Micros>,
+}
+
 /// What the table holds for a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -66,7 +80,19 @@ pub struct CertificateSummary {
 
 /// Up to `limit` names with certificates, by when they are to be renewed within eight partitions; those behind `after`.
 /// Reads an index, so a change may show a moment later.
-pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
+pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Row>, StoreError> {
+    let found = names(store, after, limit).await?;
+    let names: Vec<_> = found.iter().map(|listed| listed.server_name.clone()).collect();
+    let mut records = certificate_table::read_records(store, &names).await?;
+    let rows = found.into_iter().map(|listed| {
+        let record = records.remove(&listed.server_name).filter(|record| record.not_after.is_some());
+        let (issuer, not_after) = record.map(|record| (record.issuer, record.not_after)).unzip();
+        Row { listed, issuer, not_after: not_after.flatten().map(Micros::of) }
+    });
+    Ok(rows.collect())
+}
+
+async fn names(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
     let mut after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
     let first = after.as_ref().map_or(0, |after| certificate_table::shard(&after.name));
     let mut found = Vec::new();

@@ -25,6 +25,7 @@ use crate::{
         certificate_table::{self, Due, SHARDS},
         instant::epoch_millis,
     },
+    telemetry::admit_line,
 };
 
 /// Looks for due renewals each period.
@@ -40,7 +41,12 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
                 let seconds = epoch_millis(SystemTime::now()) / 1000;
                 inner.metrics.renewed_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
             }
-            Err(error) => warn!(%error, "due renewals could not be read; they are tried again"),
+            Err(error) => {
+                if let Some(left_out) = admit_line("renewals_unread", "") {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, left_out, "due renewals could not be read; they are tried again");
+                }
+            }
         }
     }
 }
@@ -133,7 +139,9 @@ async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
     match certificate_table::forget(&inner.store, name).await {
         Ok(()) => Renewed::Forget,
         Err(error) => {
-            warn!(server_name = %name, %error, "the renewal record of a name that is no longer allowed could not be removed");
+            if let Some(left_out) = admit_line("renewal_not_ended", "") {
+                warn!(server_name = %name, %error, left_out, "the renewal record of a name that is no longer allowed could not be removed");
+            }
             Renewed::Postpone
         }
     }

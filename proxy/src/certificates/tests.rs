@@ -269,8 +269,13 @@ async fn certificates_are_listed_in_pages_and_shown() {
     loop {
         let page = listing::list(&instance.store, after.as_ref(), 5).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = Some(last.clone());
-        found.extend(page.into_iter().map(|listed| listed.server_name.to_string()));
+        after = Some(last.listed.clone());
+        for row in page {
+            let name = row.listed.server_name.to_string();
+            let shown = instance.shown(&name).await.unwrap().certificate.unwrap();
+            assert_eq!((row.issuer, row.not_after), (Some(shown.issuer), Some(shown.not_after)), "{name}");
+            found.insert(name);
+        }
     }
     assert_eq!(found, wanted);
     let shown = instance.shown("n3.served.example").await.unwrap();

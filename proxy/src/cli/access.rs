@@ -1,46 +1,62 @@
 //! Whom a command asks: the running instance, or the tables themselves when none runs here.
 
+use std::sync::Arc;
+
 use crate::{
-    certificates::listing::{self, Listed, Summary},
+    certificates::listing::{self, Row, Summary},
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
         table::{self, NoCertificate, NoDomain},
         wire::{Bookmark, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried, Tenant},
     },
-    domains::{ChangeError, change},
-    ec2::IdentitySource,
+    domains::{
+        ChangeError,
+        admin::{self, Issuance, Sources, Wanted},
+        change,
+    },
+    ec2,
+    forward::AddressPolicy,
     name::{Pattern, ServerName},
-    store::{Store, certificate_table::IssuerKey, tables},
-    target::Target,
+    store::{Engine, Store, certificate_table::IssuerKey},
 };
 
-use super::error::CommandError;
+use super::{error::CommandError, notice};
 
 /// Who answers.
 pub(super) enum Access {
     /// The instance of this machine.
     Instance(ControlClient),
     /// Nobody; the tables are read and written by this process.
-    Tables { store: Store, listed: Vec<StaticDomain>, issuer_keys: Vec<IssuerKey> },
+    Tables(Box<Tables>),
+}
+
+/// Tables without an instance, and what the settings say of their entries.
+pub(super) struct Tables {
+    store: Store,
+    listed: Vec<StaticDomain>,
+    table: admin::Table,
+    rules: admin::Rules,
+    issuer_keys: Vec<IssuerKey>,
 }
 
 impl Access {
-    /// Finds the instance, or else connects to the store, which it says on stderr.
+    /// Finds the instance, or else connects to the store, which it says on stderr. It makes no store.
     pub(super) async fn open(config: &Config) -> Result<Self, CommandError> {
-        let socket = config.control_socket();
-        if let Some(client) = ControlClient::find(&socket).await? {
+        match ControlClient::find(&config.control_socket()).await? {
+            Some(client) => Ok(Self::Instance(client)),
+            None => Tables::open(config).await,
+        }
+    }
+
+    /// As [`Access::open`], to change the entry of `name`: where no instance runs and none would read the change, no store is opened.
+    pub(super) async fn open_to_change(config: &Config, name: &Pattern) -> Result<Self, CommandError> {
+        if let Some(client) = ControlClient::find(&config.control_socket()).await? {
             return Ok(Self::Instance(client));
         }
-        eprintln!("gatehouse: no instance runs here (`{}`); asking the tables themselves", socket.display());
-        let store =
-            Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory)
-                .await?;
-        if config.store.endpoint == Endpoint::Embedded {
-            tables::create(&store).await?;
-        }
-        let issuer_keys = listing::issuer_keys(&config.certificates);
-        Ok(Self::Tables { store, listed: config.domains.r#static.clone(), issuer_keys })
+        let sources = Sources { listed: &config.domains.r#static, table: table_of(config) };
+        sources.leave_to_the_table(name).map_err(ChangeError::from)?;
+        Tables::open(config).await
     }
 
     pub(super) async fn domains(
@@ -51,8 +67,8 @@ impl Access {
     ) -> Result<EntryPage<Domain>, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.domains(tenant, after, limit).await?),
-            Self::Tables { store, listed, .. } => {
-                Ok(table::domains(store, listed, tenant, after, limit).await?)
+            Self::Tables(tables) => {
+                Ok(table::domains(&tables.store, &tables.listed, tenant, after, limit).await?)
             }
         }
     }
@@ -60,33 +76,17 @@ impl Access {
     pub(super) async fn domain(&self, name: &Pattern) -> Result<Domain, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.domain(name).await?),
-            Self::Tables { store, listed, .. } => {
-                let found = table::domain(store, listed, name).await?;
+            Self::Tables(tables) => {
+                let found = table::domain(&tables.store, &tables.listed, name).await?;
                 Ok(found.ok_or_else(|| NoDomain(name.clone()))?)
             }
         }
     }
 
-    pub(super) async fn add(&self, name: &Pattern, target: Option<Target>) -> Result<Changed, CommandError> {
+    pub(super) async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
         match self {
-            Self::Instance(client) => Ok(client.add(name, target).await?),
-            Self::Tables { store, listed, .. } => {
-                in_settings(listed, name)?;
-                change::add(store, name, target.as_ref()).await?;
-                table::retry_added(store, name).await;
-                Ok(in_table(name))
-            }
-        }
-    }
-
-    pub(super) async fn remove(&self, name: &Pattern) -> Result<Changed, CommandError> {
-        match self {
-            Self::Instance(client) => Ok(client.remove(name).await?),
-            Self::Tables { store, listed, .. } => {
-                in_settings(listed, name)?;
-                change::remove(store, name).await?;
-                Ok(in_table(name))
-            }
+            Self::Instance(client) => Ok(client.administer(request).await?),
+            Self::Tables(tables) => tables.administer(request).await,
         }
     }
 
@@ -94,25 +94,25 @@ impl Access {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Listed>, CommandError> {
+    ) -> Result<EntryPage<Row>, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
-            Self::Tables { store, .. } => Ok(table::certificates(store, after, limit).await?),
+            Self::Tables(tables) => Ok(table::certificates(&tables.store, after, limit).await?),
         }
     }
 
     pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.retry(name).await?),
-            Self::Tables { store, .. } => Ok(table::retry(store, name).await?),
+            Self::Tables(tables) => Ok(table::retry(&tables.store, name).await?),
         }
     }
 
     pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificate(name).await?),
-            Self::Tables { store, issuer_keys, .. } => {
-                let found = listing::show(store, issuer_keys, name).await?;
+            Self::Tables(tables) => {
+                let found = listing::show(&tables.store, &tables.issuer_keys, name).await?;
                 Ok(found.ok_or_else(|| NoCertificate(name.clone()))?)
             }
         }
@@ -121,17 +121,51 @@ impl Access {
     pub(super) async fn reindex(&self) -> Result<ReindexReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.reindex().await?),
-            Self::Tables { store, .. } => Ok(table::reindex(store).await?),
+            Self::Tables(tables) => Ok(table::reindex(&tables.store).await?),
         }
     }
 }
 
-/// As an instance refuses it: the settings decide on what stands in them.
-fn in_settings(listed: &[StaticDomain], name: &Pattern) -> Result<(), ChangeError> {
-    let decided = listed.iter().any(|entry| entry.name == *name);
-    if decided { Err(ChangeError::Static(name.clone())) } else { Ok(()) }
+impl Tables {
+    async fn open(config: &Config) -> Result<Access, CommandError> {
+        let socket = config.control_socket();
+        let (embedded, directory) = (config.store.endpoint == Endpoint::Embedded, &config.state_directory);
+        if embedded && !Engine::is_in(directory) {
+            return Err(CommandError::NoStore { socket, directory: directory.clone() });
+        }
+        notice(&format!("no instance runs here (`{}`); asking the tables themselves", socket.display()));
+        let store =
+            Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?;
+        Ok(Access::Tables(Box::new(Self {
+            store,
+            listed: config.domains.r#static.clone(),
+            table: table_of(config),
+            rules: rules_of(config),
+            issuer_keys: listing::issuer_keys(&config.certificates),
+        })))
+    }
+
+    async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
+        let sources = Sources { listed: &self.listed, table: self.table };
+        let decision = change::administer(&self.store, request, sources, &self.rules).await?;
+        if matches!(request.wish, Wanted::Present { .. } | Wanted::Resumed) {
+            table::retry_added(&self.store, &request.pattern).await;
+        }
+        Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })
+    }
 }
 
-fn in_table(name: &Pattern) -> Changed {
-    Changed { domain: name.clone(), reach: ChangeReach::Table }
+fn table_of(config: &Config) -> admin::Table {
+    if config.domains.table { admin::Table::Read } else { admin::Table::Unread }
+}
+
+/// As an instance with these settings would decide.
+fn rules_of(config: &Config) -> admin::Rules {
+    let address_policy = AddressPolicy::of(&config.upstream);
+    admin::Rules {
+        default_target: config.domains.default_target.clone(),
+        listeners: config.listen.https.iter().chain(&config.listen.http).copied().collect(),
+        issuance: Issuance::of(&config.certificates),
+        permits: Arc::new(move |address| address_policy.permits_entry(address)),
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
     control::wire::{Bookmark, Tenant},
@@ -12,7 +13,7 @@ use crate::{
 
 /// A TLS reverse proxy for customers' own domains, guarded in the kernel.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110, after_help = FIRST_STEPS, disable_help_subcommand = true)]
+#[command(version, max_term_width = 110, after_help = FIRST_STEPS)]
 pub(super) struct Arguments {
     /// Settings; absent, /etc/gatehouse/gatehouse.toml if there is one.
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_CONFIG", hide_env_values = true, global = true)]
@@ -51,11 +52,18 @@ pub(super) enum Command {
     /// Prints what there is to set.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Writes manual pages and completions for bash, zsh and fish.
-    #[command(hide = true)]
-    Papers {
-        /// Where to; it is made.
-        directory: PathBuf,
+    /// Prints what completes commands and options in a shell.
+    #[command(after_help = COMPLETION)]
+    Completion {
+        /// Which shell's.
+        shell: Shell,
+    },
+    /// Prints the manual page, or writes one for each command.
+    #[command(after_help = MAN)]
+    Man {
+        /// Where to write the pages of all commands; it is made. Absent, the page of `gatehouse` goes to stdout.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
 }
 
@@ -68,6 +76,26 @@ pub(super) enum DomainCommand {
         /// Where its requests go; absent, `domains.default_target`.
         #[arg(long, value_name = "URL")]
         target: Option<Target>,
+        /// Whose it is; absent, as it was, and of the tenant `default` where it is new.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Tenant>,
+        /// Replaces an entry that has another target or tenant, which is refused without it.
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Keeps NAME and serves it no longer until it is resumed.
+    Suspend {
+        /// As it was added.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Serves NAME again after it was suspended.
+    Resume {
+        /// As it was added.
+        name: Pattern,
         #[command(flatten)]
         form: Form,
     },
@@ -88,9 +116,9 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Shows one entry.
+    /// Shows the entry of NAME, or of the wildcard that covers it.
     Show {
-        /// As it was added.
+        /// As it was added, or a name below a wildcard.
         name: Pattern,
         #[command(flatten)]
         form: Form,
@@ -101,7 +129,7 @@ pub(super) enum DomainCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CertificateCommand {
-    /// Lists names with certificates, and when each is to be renewed.
+    /// Lists names with certificates: who issued each, when it ends, and when it is to be renewed.
     List {
         /// Begins where another list ended, as that one said.
         #[arg(long, value_name = "PLACE")]
@@ -150,6 +178,8 @@ pub(super) enum ConfigCommand {
     Example,
     /// All settings as a Markdown table.
     Reference,
+    /// A JSON Schema of the settings, for editors that check and complete TOML.
+    Schema,
 }
 
 /// How the answer is written.
@@ -200,10 +230,24 @@ It looks at the kernel, its types, the ring, guarded interfaces, limits, the clo
 names and CAs, at most ten seconds for each and all at once. A line begins with ok, warn (it works, less well than it
 could) or fail (what the settings ask for will not work); any fail ends it with 1.";
 
+const COMPLETION: &str = "\
+Examples:
+  gatehouse completion bash > /etc/bash_completion.d/gatehouse
+  gatehouse completion zsh > \"${fpath[1]}/_gatehouse\"
+  gatehouse completion fish > ~/.config/fish/completions/gatehouse.fish
+The Debian package has them already.";
+
+const MAN: &str = "\
+Examples:
+  gatehouse man | man --local-file -
+  gatehouse man /usr/local/share/man/man1";
+
 const DOMAINS: &str = "\
 Examples:
   gatehouse domain add shop.customer.example --target https://shops.example.com
-  gatehouse domain add '*.customers.example'
+  gatehouse domain add '*.customers.example' --tenant customers
+  gatehouse domain add shop.customer.example --target https://new.example.com --replace
+  gatehouse domain suspend shop.customer.example
   gatehouse domain list --json --limit 1000 --after shop.customer.example
   gatehouse domain remove shop.customer.example
 
@@ -234,6 +278,10 @@ mod tests {
             ("gatehouse certificate retry a.example --json", true),
             ("gatehouse certificate retry", false),
             ("gatehouse certificate list --after a.example", false),
+            ("gatehouse completion zsh", true),
+            ("gatehouse completion tcsh", false),
+            ("gatehouse man", true),
+            ("gatehouse papers out", false),
             ("gatehouse", false),
         ] {
             assert_eq!(Arguments::try_parse_from(line.split(' ')).is_ok(), fits, "{line}");

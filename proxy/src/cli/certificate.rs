@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    certificates::listing::{Listed, Summary},
+    certificates::listing::{Row, Summary},
     config::Config,
     control::wire::{EntryPage, Retried},
 };
@@ -22,10 +22,12 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
     }
 }
 
-fn listed(page: &EntryPage<Listed>) -> String {
-    let mut columns = Columns::new(["NAME", "RENEWED FROM"]);
-    for listed in &page.items {
-        columns.row([listed.server_name.to_string(), listed.due_at.to_string()]);
+fn listed(page: &EntryPage<Row>) -> String {
+    let mut columns = Columns::new(["NAME", "EXPIRES", "RENEWED FROM", "ISSUER"]);
+    for Row { listed, issuer, not_after } in &page.items {
+        let expires = not_after.map_or_else(String::new, |at| at.to_string());
+        let issuer = issuer.clone().unwrap_or_default();
+        columns.row([listed.server_name.to_string(), expires, listed.due_at.to_string(), issuer]);
     }
     let more = page.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
     format!("{}{more}", columns.text())
@@ -77,4 +79,37 @@ fn shown(summary: &Summary) -> String {
         let _ = writeln!(text, "retry at    {retry_at}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_tells_when_certificates_end_and_who_issued_them() {
+        let row = |name: &str, more: &str| {
+            let due = "\"due_at\": \"2026-11-24T02:15:08.123456Z\"";
+            serde_json::from_str(&format!("{{\"server_name\": \"{name}\", {due}{more}}}")).unwrap()
+        };
+        let issued =
+            ", \"issuer\": \"acme.example-directory\", \"not_after\": \"2027-01-24T02:15:08.000000Z\"";
+        let page = EntryPage {
+            items: vec![row("a.example", issued), row("of-another-release.example", "")],
+            next: None,
+            malformed: Vec::new(),
+        };
+        let text = listed(&page);
+        let lines: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["NAME", "EXPIRES", "RENEWED", "FROM", "ISSUER"]);
+        assert_eq!(
+            lines[1],
+            [
+                "a.example",
+                "2027-01-24T02:15:08.000000Z",
+                "2026-11-24T02:15:08.123456Z",
+                "acme.example-directory"
+            ]
+        );
+        assert_eq!(lines[2], ["of-another-release.example", "-", "2026-11-24T02:15:08.123456Z", "-"]);
+    }
 }

@@ -17,7 +17,7 @@ use self::finding::{Finding, Severity};
 use super::{arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
     config::{Config, ConfigError, Loaded, SettingOrigin},
-    control::error_chain,
+    telemetry::error_chain,
 };
 
 /// Looks, and writes what was found.
@@ -69,6 +69,9 @@ fn checks(config: &Arc<Config>) -> Vec<Check> {
         remote("ports", surroundings::ports(Arc::clone(config))),
         remote("tables", surroundings::tables(Arc::clone(config))),
     ];
+    if let Some(url) = config.domains.ask.clone() {
+        checks.push(remote("ask", network::ask(url, *config.domains.ask_timeout)));
+    }
     checks.extend(
         network::hosts(config).into_iter().map(|name| remote(format!("dns {name}"), network::resolve(name))),
     );
@@ -114,7 +117,10 @@ fn shown(findings: &[Finding]) -> String {
             remedy,
         ]);
     }
-    columns.text()
+    let policies = findings.iter().filter_map(|finding| finding.policy.as_ref());
+    policies.fold(columns.text(), |text, policy| {
+        format!("{text}\nto add to the policy of the role:\n{policy:#}\n")
+    })
 }
 
 /// Longer than DNS and TLS take on a bad day, short enough for a person to wait.

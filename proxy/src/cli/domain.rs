@@ -5,6 +5,8 @@ use std::fmt::Write;
 use crate::{
     config::Config,
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
+    domains::admin::{Action, Existing, Report, Request, Wanted},
+    name::Pattern,
 };
 
 use super::{
@@ -17,36 +19,63 @@ use super::{
 
 /// Asks, and writes the answer.
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
-    let access = Access::open(config).await?;
     match command {
-        DomainCommand::Add { name, target, form } => {
-            print(*form, &access.add(name, target.clone()).await?, |changed| sentence("is served", changed))
+        DomainCommand::Add { name, target, tenant, replace, form } => {
+            let existing = if *replace { Existing::Replace } else { Existing::Keep };
+            let (target, tenant) = (target.clone(), tenant.clone());
+            change(config, name, Wanted::Present { target, tenant, existing }, *form).await
         }
-        DomainCommand::Remove { name, form } => {
-            print(*form, &access.remove(name).await?, |changed| sentence("is served no longer", changed))
-        }
+        DomainCommand::Remove { name, form } => change(config, name, Wanted::Absent, *form).await,
+        DomainCommand::Suspend { name, form } => change(config, name, Wanted::Suspended, *form).await,
+        DomainCommand::Resume { name, form } => change(config, name, Wanted::Resumed, *form).await,
         DomainCommand::List { tenant, page, form } => {
+            let access = Access::open(config).await?;
             let part = access.domains(tenant.as_ref(), page.after.as_ref(), page.limit).await?;
             print(*form, &part, listed)
         }
-        DomainCommand::Show { name, form } => print(*form, &access.domain(name).await?, shown),
-        DomainCommand::Reindex(form) => reindexed(*form, &access.reindex().await?),
+        DomainCommand::Show { name, form } => {
+            let found = Access::open(config).await?.domain(name).await?;
+            print(*form, &found, |found| shown(name, found))
+        }
+        DomainCommand::Reindex(form) => reindexed(*form, &Access::open(config).await?.reindex().await?),
     }
 }
 
-fn sentence(what: &str, changed: &Changed) -> String {
-    let name = &changed.domain;
-    match changed.reach {
-        ChangeReach::Guard => format!("{name} {what}: store, snapshot and guard hold it\n"),
-        ChangeReach::Snapshot => format!("{name} {what}: store and snapshot hold it; the guard is off\n"),
+async fn change(config: &Config, name: &Pattern, wish: Wanted, form: Form) -> Result<(), CommandError> {
+    let access = Access::open_to_change(config, name).await?;
+    let request = Request { pattern: name.clone(), wish };
+    print(form, &access.administer(&request).await?, changed)
+}
+
+fn changed(changed: &Changed) -> String {
+    let Changed { domain, report, reach } = changed;
+    let mut text = format!("{domain}: {report}\n");
+    let _ = writeln!(text, "{}", outcome(report, *reach));
+    for warning in &report.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+/// Whether the name is served now, and by whom it is known.
+fn outcome(report: &Report, reach: ChangeReach) -> String {
+    let known = match reach {
+        ChangeReach::Guard => "store, snapshot and guard know it",
+        ChangeReach::Snapshot => "store and snapshot know it; the guard is off",
         ChangeReach::GuardLate => {
-            format!(
-                "{name} {what}: store and snapshot hold it; the guard has not confirmed it yet, see `gatehouse status`\n"
-            )
+            "store and snapshot know it; the guard has not confirmed it yet, see `gatehouse status`"
         }
+        ChangeReach::Table if report.action == Action::Keep => return "the table is as it was".to_owned(),
         ChangeReach::Table => {
-            format!("{name}: the table is changed; instances elsewhere follow within seconds\n")
+            return "the table is changed; instances elsewhere follow within seconds".to_owned();
         }
+    };
+    match (report.is_active, report.action) {
+        (true, Action::Add) => {
+            format!("it is served, with a certificate from its first handshake on: {known}")
+        }
+        (true, _) => format!("it is served: {known}"),
+        (false, _) => format!("it is not served: {known}"),
     }
 }
 
@@ -72,11 +101,12 @@ fn listed(page: &EntryPage<Domain>) -> String {
     text
 }
 
-fn shown(domain: &Domain) -> String {
+fn shown(asked: &Pattern, domain: &Domain) -> String {
     let target = domain.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string);
     let changed = domain.changed_at.as_deref().unwrap_or("-");
+    let covers = if domain.domain == *asked { String::new() } else { format!(" (covers {asked})") };
     format!(
-        "domain   {}\ntarget   {target}\nstatus   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
+        "domain   {}{covers}\ntarget   {target}\nstatus   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
         domain.domain, domain.status, domain.source, domain.tenant
     )
 }

@@ -53,6 +53,18 @@ pub(super) enum CommandError {
         /// Its control socket.
         path: PathBuf,
     },
+    /// Neither an instance nor a store to ask instead.
+    #[error(
+        "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, name the settings of the one that is meant with `--config`, or make a store with `gatehouse tables create`",
+        socket.display(),
+        directory.display()
+    )]
+    NoStore {
+        /// The control socket that nobody answers on.
+        socket: PathBuf,
+        /// The state directory.
+        directory: PathBuf,
+    },
     /// The instance finds its settings wrong.
     #[error("{wrong}\nnothing was changed: the old settings stay in force")]
     NotReloaded {
@@ -65,7 +77,7 @@ pub(super) enum CommandError {
         /// How many findings.
         failed: usize,
     },
-    /// Manual pages and completions.
+    /// Manual pages.
     #[error("`{}`: manual pages cannot be written here; name a directory that this user may write to", directory.display())]
     Papers {
         /// Where to.
@@ -95,7 +107,7 @@ impl CommandError {
 
     /// Writes the error, one line each, to stderr.
     pub(super) fn report(&self) {
-        for line in crate::control::error_chain(self).lines() {
+        for line in crate::telemetry::error_chain(self).lines() {
             eprintln!("gatehouse: {line}");
         }
     }

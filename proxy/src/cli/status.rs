@@ -98,6 +98,9 @@ fn phase(phase: PhaseWord) -> &'static str {
     match phase {
         PhaseWord::Starting => "starting",
         PhaseWord::Serving => "serving",
+        PhaseWord::Degraded => {
+            "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` looks why"
+        }
         PhaseWord::Unable => "unable to serve: the source of names is down; `gatehouse doctor` looks why",
         PhaseWord::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
         PhaseWord::Leaving => "leaving: its Auto Scaling group takes it out of service; requests are served",

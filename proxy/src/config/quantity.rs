@@ -51,6 +51,20 @@ impl ByteSize {
     }
 }
 
+impl Span {
+    /// A regular expression of the texts that are read.
+    pub(super) fn pattern() -> String {
+        pattern(SPAN_UNITS)
+    }
+}
+
+impl ByteSize {
+    /// A regular expression of the texts that are read.
+    pub(super) fn pattern() -> String {
+        pattern(SIZE_UNITS)
+    }
+}
+
 impl Deref for Span {
     type Target = Duration;
     fn deref(&self) -> &Duration {
@@ -110,6 +124,11 @@ macro_rules! text_forms {
 }
 text_forms!(Span, ByteSize);
 
+fn pattern(units: &[(&str, u64)]) -> String {
+    let units: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    format!("^[0-9]+\\s*({})$", units.join("|"))
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -141,6 +160,12 @@ mod tests {
         for text in ["0B", "512B", "32KiB", "64MiB", "1GiB", "1536B"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn patterns_name_every_unit() {
+        assert_eq!(Span::pattern(), r"^[0-9]+\s*(ms|s|m|h|d)$");
+        assert_eq!(ByteSize::pattern(), r"^[0-9]+\s*(B|KiB|MiB|GiB)$");
     }
 
     #[test]

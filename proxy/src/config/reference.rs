@@ -97,7 +97,7 @@ fn shown(field: &Field, values: &Table) -> String {
     }
 }
 
-fn defaults() -> Table {
+pub(super) fn defaults() -> Table {
     // A section serialises to a table by construction; `every_example_is_read` would see it if one did not.
     Table::try_from(Config::default()).unwrap_or_default()
 }

@@ -9,6 +9,8 @@ pub struct Field {
     pub help: &'static [&'static str],
     /// A value to show, as TOML, where the default shows nothing of the form.
     pub example: Option<&'static str>,
+    /// The JSON Schema of its values.
+    pub json_schema: fn() -> serde_json::Value,
 }
 
 /// A table of settings within a section.
@@ -72,6 +74,7 @@ macro_rules! section {
                 name: $crate::config::section::key(stringify!($field)),
                 help: &[$($help),+],
                 example: section!(@example $($example)?),
+                json_schema: <$type as $crate::config::JsonSchema>::json_schema,
             },)+];
             const SECTIONS: &'static [$crate::config::Subsection] = &[$($($crate::config::Subsection {
                 name: $crate::config::section::key(stringify!($section)),

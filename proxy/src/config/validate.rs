@@ -144,7 +144,8 @@ fn loops(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn leads_to(target: &Target, own: SocketAddr) -> bool {
+/// Whether `target` is the listener `own`.
+pub(crate) fn leads_to(target: &Target, own: SocketAddr) -> bool {
     let here = match &target.host {
         TargetHost::Address(ip) if own.ip().is_unspecified() => ip.is_loopback() || ip.is_unspecified(),
         TargetHost::Address(ip) => *ip == own.ip(),
@@ -224,11 +225,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
             findings.add(&field("directory"), format!("`{}` is not an https URL", issuer.directory), remedy);
         }
         if !seen.insert(&issuer.directory) {
-            findings.add(
-                &field("directory"),
-                format!("`{}` is listed twice", issuer.directory),
-                "keep one",
-            );
+            findings.add(&field("directory"), format!("`{}` is listed twice", issuer.directory), "keep one");
         }
         if !issuer.email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')) {
             let fault = format!("`{}` is not a mail address", issuer.email);

@@ -1,6 +1,6 @@
 //! Requests over the control socket answered.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode, body::Incoming};
@@ -10,16 +10,28 @@ use super::{
     context::ControlContext,
     exposition::with,
     route::{ControlRoute, problem},
-    server::ControlResponse,
+    server::{Caller, ControlResponse},
     wire::{NewDomain, WireProblem},
 };
-use crate::{domains::ChangeError, store::StoreError};
+use crate::{
+    domains::{
+        ChangeError,
+        admin::{self, Existing, Refusal, Wanted},
+    },
+    name::Pattern,
+    store::StoreError,
+    telemetry::error_chain,
+};
 
 /// Answers one request.
-pub(super) async fn answer(instance: Arc<ControlContext>, request: Request<Incoming>) -> ControlResponse {
+pub(super) async fn answer(
+    instance: Arc<ControlContext>,
+    caller: Caller,
+    request: Request<Incoming>,
+) -> ControlResponse {
     let (head, body) = request.into_parts();
     let outcome = match ControlRoute::of(&head.method, head.uri.path(), head.uri.query()) {
-        Ok(route) => act(&instance, route, body).await,
+        Ok(route) => act(&instance, caller, route, body).await,
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| refused(&refusal))
@@ -27,6 +39,7 @@ pub(super) async fn answer(instance: Arc<ControlContext>, request: Request<Incom
 
 async fn act(
     instance: &ControlContext,
+    caller: Caller,
     route: ControlRoute,
     body: Incoming,
 ) -> Result<ControlResponse, WireProblem> {
@@ -37,10 +50,17 @@ async fn act(
         }
         ControlRoute::ShowDomain(name) => respond(&instance.domain(&name).await?),
         ControlRoute::AddDomain(name) => {
-            let NewDomain { target } = read(body).await?;
-            respond(&instance.add(name, target).await?)
+            respond(&instance.administer(addition(name, read(body).await?), caller).await?)
         }
-        ControlRoute::RemoveDomain(name) => respond(&instance.remove(name).await?),
+        ControlRoute::RemoveDomain(name) => {
+            respond(&instance.administer(wish(name, Wanted::Absent), caller).await?)
+        }
+        ControlRoute::SuspendDomain(name) => {
+            respond(&instance.administer(wish(name, Wanted::Suspended), caller).await?)
+        }
+        ControlRoute::ResumeDomain(name) => {
+            respond(&instance.administer(wish(name, Wanted::Resumed), caller).await?)
+        }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::ListCertificates(part) => {
@@ -49,6 +69,16 @@ async fn act(
         ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
         ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
     }
+}
+
+fn wish(pattern: Pattern, wish: Wanted) -> admin::Request {
+    admin::Request { pattern, wish }
+}
+
+fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
+    let NewDomain { target, tenant, replace } = new;
+    let existing = if replace { Existing::Replace } else { Existing::Keep };
+    wish(pattern, Wanted::Present { target, tenant, existing })
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {
@@ -72,10 +102,13 @@ impl From<StoreError> for WireProblem {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::Conflict => StatusCode::CONFLICT,
-            StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Denied(_) | StoreError::NoTable(_) | StoreError::Refused(_) => {
-                StatusCode::BAD_GATEWAY
+            StoreError::Unavailable(_) | StoreError::NoCredentials | StoreError::DiskFull(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
+            StoreError::Foreign(_)
+            | StoreError::Denied(_)
+            | StoreError::NoTable(_)
+            | StoreError::Refused(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
         problem(status, error_chain(&error))
@@ -86,19 +119,29 @@ impl From<ChangeError> for WireProblem {
     fn from(error: ChangeError) -> Self {
         let detail = error_chain(&error);
         match error {
-            ChangeError::Absent(_) => problem(StatusCode::NOT_FOUND, detail),
-            ChangeError::Static(_) | ChangeError::TableOff | ChangeError::Contended(_) => {
-                problem(StatusCode::CONFLICT, detail)
+            ChangeError::Refused(refusal) => {
+                WireProblem { fault: refusal.explain().into(), ..problem(status(&refusal), detail) }
             }
+            ChangeError::Contended(_) => problem(StatusCode::CONFLICT, detail),
             ChangeError::Store(error) => error.into(),
         }
     }
 }
 
-/// An error with its causes.
-pub(crate) fn error_chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Absent(_) => StatusCode::NOT_FOUND,
+        Refusal::Static(_)
+        | Refusal::TableOff
+        | Refusal::Exists { .. }
+        | Refusal::Suspended(_)
+        | Refusal::Pending(_) => StatusCode::CONFLICT,
+        Refusal::NoTarget(_)
+        | Refusal::Address { .. }
+        | Refusal::OwnListener { .. }
+        | Refusal::PublicSuffix { .. }
+        | Refusal::Underscore(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    }
 }
 
 const LONGEST_BODY: usize = 16 * 1024;

@@ -21,9 +21,9 @@ use super::{
     },
 };
 use crate::{
-    certificates::listing::{Listed, Summary},
+    certificates::listing::{Row, Summary},
+    domains::admin::{self, Existing, Wanted},
     name::{Pattern, ServerName},
-    target::Target,
 };
 
 /// A running instance of this machine.
@@ -98,14 +98,19 @@ impl ControlClient {
         self.get(&format!("domains/{name}")).await
     }
 
-    /// Adds or replaces a name.
-    pub async fn add(&self, name: &Pattern, target: Option<Target>) -> Result<Changed, ClientError> {
-        self.call(Method::PUT, &format!("domains/{name}"), Some(&NewDomain { target })).await
-    }
-
-    /// Removes a name.
-    pub async fn remove(&self, name: &Pattern) -> Result<Changed, ClientError> {
-        self.call(Method::DELETE, &format!("domains/{name}"), None).await
+    /// Has it do what `request` asks for.
+    pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
+        let path = format!("domains/{}", request.pattern);
+        match &request.wish {
+            Wanted::Present { target, tenant, existing } => {
+                let (target, tenant) = (target.clone(), tenant.clone());
+                let new = NewDomain { target, tenant, replace: *existing == Existing::Replace };
+                self.call(Method::PUT, &path, Some(&new)).await
+            }
+            Wanted::Absent => self.call(Method::DELETE, &path, None).await,
+            Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), None).await,
+            Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), None).await,
+        }
     }
 
     /// Repairs the table.
@@ -123,7 +128,7 @@ impl ControlClient {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Listed>, ClientError> {
+    ) -> Result<EntryPage<Row>, ClientError> {
         self.get(&part("certificates", after, limit)).await
     }
 

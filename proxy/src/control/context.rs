@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use super::{
     reload::Reload,
     route::problem,
+    server::Caller,
     table,
     wire::{
         Bookmark, ChangeReach, Changed, Domain, EntryPage, InstanceStatus, ReindexReport, Retried, Tenant,
@@ -14,16 +15,20 @@ use super::{
     },
 };
 use crate::{
-    certificates::listing::{self, Listed, Summary},
-    config::StaticDomain,
-    domains::Domains,
+    certificates::listing::{self, Row, Summary},
+    config::{Reloadable, StaticDomain},
+    domains::{
+        Domains,
+        admin::{self, Action, Issuance},
+    },
     ec2,
+    forward::AddressPolicy,
     guard::GuardHandle,
     name::{Pattern, ServerName},
     phase::PhaseWatch,
     store::{Store, certificate_table::IssuerKey},
     target::Target,
-    telemetry::metrics::Label,
+    telemetry::{admit_line, metrics::Label},
     transport::Backend,
     worker::Connections,
 };
@@ -46,6 +51,12 @@ pub struct ControlContext {
     pub connections: Connections,
     /// How its settings are reloaded.
     pub reload: Reload,
+    /// Where requests go whose entry names no target.
+    pub default_target: Reloadable<Option<Target>>,
+    /// Where entries may lead.
+    pub address_policy: Arc<AddressPolicy>,
+    /// Who issues certificates.
+    pub issuance: Issuance,
 }
 
 /// What does not change while an instance runs.
@@ -111,15 +122,32 @@ impl ControlContext {
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoDomain(name.clone()).to_string()))
     }
 
-    pub(super) async fn add(&self, name: Pattern, target: Option<Target>) -> Result<Changed, WireProblem> {
-        let revision = self.domains.add(name.clone(), target).await?;
-        table::retry_added(&self.store, &name).await;
-        Ok(Changed { domain: name, reach: self.reach(revision).await })
+    /// Does what `request` asks for; the log tells who asked.
+    pub(super) async fn administer(
+        &self,
+        request: admin::Request,
+        caller: Caller,
+    ) -> Result<Changed, WireProblem> {
+        let pattern = request.pattern.clone();
+        let (report, revision) = self.domains.administer(request, self.rules()).await?;
+        if report.action != Action::Keep {
+            let (action, from, to) = (report.action.as_str(), report.from(), report.to());
+            tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
+        }
+        if matches!(report.action, Action::Add | Action::Replace | Action::Resume | Action::Keep) {
+            table::retry_added(&self.store, &pattern).await;
+        }
+        Ok(Changed { domain: pattern, report, reach: self.reach(revision).await })
     }
 
-    pub(super) async fn remove(&self, name: Pattern) -> Result<Changed, WireProblem> {
-        let revision = self.domains.remove(&name).await?;
-        Ok(Changed { domain: name, reach: self.reach(revision).await })
+    fn rules(&self) -> admin::Rules {
+        let (identity, address_policy) = (&self.identity, Arc::clone(&self.address_policy));
+        admin::Rules {
+            default_target: self.default_target.load_full().as_ref().clone(),
+            listeners: identity.https.iter().chain(&identity.http).copied().collect(),
+            issuance: self.issuance,
+            permits: Arc::new(move |address| address_policy.permits_entry(address)),
+        }
     }
 
     pub(super) async fn reindex(&self) -> Result<ReindexReport, WireProblem> {
@@ -130,7 +158,7 @@ impl ControlContext {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Listed>, WireProblem> {
+    ) -> Result<EntryPage<Row>, WireProblem> {
         Ok(table::certificates(&self.store, after, limit).await?)
     }
 
@@ -153,7 +181,9 @@ impl ControlContext {
             (GuardHandle::Off, _) => ChangeReach::Snapshot,
             (GuardHandle::On(_), Ok(())) => ChangeReach::Guard,
             (GuardHandle::On(_), Err(late)) => {
-                tracing::warn!(error = %late, "a change of the domains has not reached the guard in time");
+                if let Some(left_out) = admit_line("guard_late", "") {
+                    tracing::warn!(error = %late, left_out, "a change of the domains has not reached the guard in time");
+                }
                 ChangeReach::GuardLate
             }
         }

@@ -4,7 +4,7 @@ use std::{error::Error, str::FromStr};
 
 use hyper::{Method, StatusCode};
 
-use super::wire::{Bookmark, Tenant, WireProblem};
+use super::wire::{Bookmark, Fault, Tenant, WireProblem};
 use crate::name::{Pattern, ServerName};
 
 /// A request understood.
@@ -15,6 +15,8 @@ pub(super) enum ControlRoute {
     ShowDomain(Pattern),
     AddDomain(Pattern),
     RemoveDomain(Pattern),
+    SuspendDomain(Pattern),
+    ResumeDomain(Pattern),
     ReindexDomains,
     Reload,
     ListCertificates(ListPage<Bookmark>),
@@ -42,6 +44,8 @@ impl ControlRoute {
             ("GET", ("domains", Some(name), None)) => Self::ShowDomain(read(name)?),
             ("PUT", ("domains", Some(name), None)) => Self::AddDomain(read(name)?),
             ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(read(name)?),
+            ("POST", ("domains", Some(name), Some("suspend"))) => Self::SuspendDomain(read(name)?),
+            ("POST", ("domains", Some(name), Some("resume"))) => Self::ResumeDomain(read(name)?),
             ("POST", ("reindex", None, None)) => Self::ReindexDomains,
             ("POST", ("reload", None, None)) => Self::Reload,
             ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
@@ -56,7 +60,7 @@ impl ControlRoute {
 
 /// A refusal.
 pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> WireProblem {
-    WireProblem { status: status.as_u16(), detail: detail.into() }
+    WireProblem { status: status.as_u16(), detail: detail.into(), fault: Fault::default() }
 }
 
 fn read<N: FromStr<Err: Error>>(text: &str) -> Result<N, WireProblem> {
@@ -126,6 +130,9 @@ mod tests {
             ("GET /v1/domains/*.a.example", Ok(ControlRoute::ShowDomain(name("*.a.example")))),
             ("PUT /v1/domains/A.example.", Ok(ControlRoute::AddDomain(name("a.example")))),
             ("DELETE /v1/domains/a.example", Ok(ControlRoute::RemoveDomain(name("a.example")))),
+            ("POST /v1/domains/*.a.example/suspend", Ok(ControlRoute::SuspendDomain(name("*.a.example")))),
+            ("POST /v1/domains/a.example/resume", Ok(ControlRoute::ResumeDomain(name("a.example")))),
+            ("POST /v1/domains/a.example/remove", Err(404)),
             ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
             ("POST /v1/reload", Ok(ControlRoute::Reload)),
             (

@@ -1,6 +1,6 @@
 //! HTTP/1.1 for few and trusted clients, bounded all the same.
 
-use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,28 +12,51 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
+use crate::telemetry::admit_line;
+
 /// What an answer carries.
 pub(super) type ControlResponse = Response<Full<Bytes>>;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A process of this machine, by its user.
+    Uid(u32),
+    /// Whoever reaches the port, or a process that the kernel does not name.
+    Unknown,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
 
 /// A listening socket of either family.
 pub(super) trait Door: Send + 'static {
     /// Its connections.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// The next one.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+    /// The next one, and whose it is.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Io, Caller)>> + Send;
 }
 
 impl Door for TcpListener {
     type Io = tokio::net::TcpStream;
-    async fn accept(&self) -> io::Result<Self::Io> {
-        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(Self::Io, Caller)> {
+        TcpListener::accept(self).await.map(|(stream, _)| (stream, Caller::Unknown))
     }
 }
 
 impl Door for UnixListener {
     type Io = tokio::net::UnixStream;
-    async fn accept(&self) -> io::Result<Self::Io> {
-        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(Self::Io, Caller)> {
+        let (stream, _) = UnixListener::accept(self).await?;
+        // unix(7), SO_PEERCRED: as it was at connect.
+        let caller = stream.peer_cred().map_or(Caller::Unknown, |peer| Caller::Uid(peer.uid()));
+        Ok((stream, caller))
     }
 }
 
@@ -41,15 +64,17 @@ impl Door for UnixListener {
 pub(super) async fn serve<D, F, Fut>(door: D, answer: F)
 where
     D: Door,
-    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Caller, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ControlResponse> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match door.accept().await {
-            Ok(io) => drop(tokio::spawn(converse(io, answer.clone(), place))),
+            Ok((io, caller)) => drop(tokio::spawn(converse(io, caller, answer.clone(), place))),
             Err(error) => {
-                tracing::warn!(%error, "control connection could not be accepted");
+                if let Some(left_out) = admit_line("control_accept_failed", &error.kind().to_string()) {
+                    tracing::warn!(%error, left_out, "control connection could not be accepted");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -58,14 +83,15 @@ where
 
 async fn converse<F, Fut>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    caller: Caller,
     answer: F,
     _place: OwnedSemaphorePermit,
 ) where
-    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Caller, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ControlResponse> + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let answer = answer(request);
+        let answer = answer(caller, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = http1::Builder::new();

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::wire::{Bookmark, Domain, EntryPage, ReindexReport, Retried, Tenant};
 use crate::{
-    certificates::listing::{self, Listed},
+    certificates::listing::{self, Row},
     config::StaticDomain,
     name::{Pattern, ServerName},
     store::{
@@ -45,17 +45,26 @@ pub async fn domains(
     })
 }
 
-/// The entry of `pattern`.
+/// The entry of `pattern`, or of the wildcard that covers it.
 pub async fn domain(
     store: &Store,
     listed: &[StaticDomain],
     pattern: &Pattern,
 ) -> Result<Option<Domain>, StoreError> {
-    if let Some(entry) = listed.iter().find(|entry| entry.name == *pattern) {
-        return Ok(Some(entry.into()));
+    let wildcard = match pattern {
+        Pattern::Exact(name) => name.wildcard(),
+        Pattern::Wildcard(_) => None,
+    };
+    for pattern in [Some(pattern), wildcard.as_ref()].into_iter().flatten() {
+        if let Some(entry) = listed.iter().find(|entry| entry.name == *pattern) {
+            return Ok(Some(entry.into()));
+        }
+        let record = domain_table::get(store, pattern).await?;
+        if let Some(record) = record.filter(|record| record.status != DomainStatus::Removed) {
+            return Ok(Some((&record).into()));
+        }
     }
-    let record = domain_table::get(store, pattern).await?;
-    Ok(record.as_ref().filter(|record| record.status != DomainStatus::Removed).map(Domain::from))
+    Ok(None)
 }
 
 /// Part of the list of certificates, by when they are to be renewed.
@@ -63,10 +72,10 @@ pub async fn certificates(
     store: &Store,
     after: Option<&Bookmark>,
     limit: u16,
-) -> Result<EntryPage<Listed>, StoreError> {
+) -> Result<EntryPage<Row>, StoreError> {
     let items = listing::list(store, after.map(|after| &after.0), limit).await?;
     let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
-    Ok(EntryPage { next: next.map(|last| Bookmark(last).to_string()), items, malformed: Vec::new() })
+    Ok(EntryPage { next: next.map(|last| Bookmark(last.listed).to_string()), items, malformed: Vec::new() })
 }
 
 /// Ends the back-off of a name whose orders have failed.

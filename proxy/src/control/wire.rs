@@ -4,9 +4,10 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
     certificates::listing::Listed,
-    domains::AskState,
+    domains::{AskState, admin},
     ec2,
     guard::GuardStatus,
     name::{Pattern, ServerName},
@@ -67,6 +68,8 @@ pub enum PhaseWord {
     Starting,
     /// Serving.
     Serving,
+    /// Serving the names it knows, and unable to look others up.
+    Degraded,
     /// Unable to serve names it does not know.
     Unable,
     /// Short of memory.
@@ -106,41 +109,6 @@ pub struct EntryPage<T> {
     pub malformed: Vec<String>,
 }
 
-/// Whose domains are asked for: up to 128 letters, digits and `-_.@:`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tenant(String);
-
-/// A text names no tenant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tenant: `{0}` is not a tenant; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
-pub struct NoTenant(String);
-
-impl Tenant {
-    /// As the table has it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Tenant {
-    type Err = NoTenant;
-    fn from_str(text: &str) -> Result<Self, NoTenant> {
-        // It travels in a query as it is (RFC 3986 §3.4).
-        let permitted = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
-        if text.is_empty() || text.len() > 128 || !text.bytes().all(permitted) {
-            return Err(NoTenant(text.chars().take(140).collect()));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Tenant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Where a part of the list of certificates ended: its last name, and when that is to be renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bookmark(pub Listed);
@@ -159,13 +127,22 @@ pub struct NewDomain {
     /// Its own target; absent, the default.
     #[serde(default)]
     pub target: Option<Target>,
+    /// Whose it is; absent, as it was.
+    #[serde(default)]
+    pub tenant: Option<Tenant>,
+    /// Whether an entry that says something else is replaced.
+    #[serde(default)]
+    pub replace: bool,
 }
 
-/// A change of the table that has been made.
+/// A change of the table that has been made, or that nothing had to be changed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Changed {
     /// What was changed.
     pub domain: Pattern,
+    /// What was done, from what to what.
+    #[serde(flatten)]
+    pub report: admin::Report,
     /// How far it has come.
     pub reach: ChangeReach,
 }
@@ -218,6 +195,30 @@ pub struct WireProblem {
     pub status: u16,
     /// What is wrong, and what to do.
     pub detail: String,
+    /// What it is wrong with, where that is known.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// What a request or a setting is wrong in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Which argument or setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// As given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What to do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl From<admin::Explained> for Fault {
+    fn from(explained: admin::Explained) -> Self {
+        let admin::Explained { field, value, remedy, .. } = explained;
+        Self { field: Some(field.to_owned()), value: Some(value), remedy: Some(remedy) }
+    }
 }
 
 impl fmt::Display for Bookmark {
@@ -240,6 +241,7 @@ impl From<Phase> for PhaseWord {
         match phase {
             Phase::Starting => Self::Starting,
             Phase::Serving => Self::Serving,
+            Phase::Degraded => Self::Degraded,
             Phase::Unable => Self::Unable,
             Phase::Overloaded => Self::Overloaded,
             Phase::Leaving => Self::Leaving,

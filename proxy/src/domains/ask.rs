@@ -1,9 +1,6 @@
 //! The ask endpoint: `GET <url>?domain=NAME`, as Caddy's `on_demand_tls.ask` does it.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -16,14 +13,13 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::name::ServerName;
+use crate::{name::ServerName, telemetry::admit_line};
 
 /// A client of one endpoint. Redirects are never followed: where one leads was not chosen by the operator.
 pub(super) struct Ask {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     url: String,
     timeout: Duration,
-    warnings: Mutex<Warnings>,
 }
 
 /// What the endpoint says.
@@ -37,13 +33,26 @@ pub(super) enum Reply {
 
 /// Why the endpoint says nothing of a name: never a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Silence {
+pub enum Silence {
     /// It sends us elsewhere.
     Redirected,
     /// It says that it cannot answer now.
     Unavailable,
+    /// It did not answer in time.
     TimedOut,
+    /// No connection, or none that lasted.
     Unreachable,
+}
+
+impl Silence {
+    fn cause(self) -> &'static str {
+        match self {
+            Self::Redirected => "ask_redirected",
+            Self::Unavailable => "ask_unavailable",
+            Self::TimedOut => "ask_timed_out",
+            Self::Unreachable => "ask_unreachable",
+        }
+    }
 }
 
 /// How the endpoint fares.
@@ -59,13 +68,6 @@ pub enum AskState {
     Silent,
 }
 
-/// When failures were last logged, and how many were not. Pure: `now` is an argument.
-#[derive(Debug, Default)]
-struct Warnings {
-    told_at: Option<Instant>,
-    untold: u64,
-}
-
 /// Why the endpoint cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -75,6 +77,40 @@ pub enum AskError {
     /// No TLS for it.
     #[error("domains.ask: no TLS client could be created; install the package `ca-certificates`")]
     Tls(#[from] rustls::Error),
+}
+
+/// What an endpoint makes of a name that nobody has.
+#[derive(Debug)]
+pub enum Probed {
+    /// It denies it, as it should.
+    Denies,
+    /// It allows it.
+    Allows,
+    /// It says nothing of it: a redirect, an error of its own, or no answer; with what it said instead.
+    Silent {
+        /// Which of them.
+        why: Silence,
+        /// Its status, or how it failed.
+        said: String,
+    },
+}
+
+/// Asks the endpoint at `url` once, for a name that nobody has (RFC 6761 §6.4).
+///
+/// # Cancel safety
+/// As [`Ask::ask`].
+pub async fn probe(url: &str, timeout: Duration) -> Result<Probed, AskError> {
+    let ask = Ask::new(url, timeout)?;
+    let Ok(nobody) = ServerName::parse("gatehouse-doctor.invalid") else { return Ok(Probed::Denies) };
+    let (reply, cause) = ask.reply(&nobody).await;
+    Ok(match reply {
+        Reply::Allow => Probed::Allows,
+        Reply::Deny => Probed::Denies,
+        Reply::Silence(why) => {
+            let said = cause.map_or_else(String::new, |cause| crate::telemetry::error_chain(&*cause));
+            Probed::Silent { why, said }
+        }
+    })
 }
 
 impl Ask {
@@ -92,7 +128,7 @@ impl Ask {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
-        Ok(Self { client, url: url.to_owned(), timeout, warnings: Mutex::default() })
+        Ok(Self { client, url: url.to_owned(), timeout })
     }
 
     /// Asks for `name`.
@@ -102,7 +138,7 @@ impl Ask {
     pub(super) async fn ask(&self, name: &ServerName) -> Reply {
         let (reply, cause) = self.reply(name).await;
         if let Reply::Silence(silence) = reply {
-            self.warn(silence, cause.as_ref(), Instant::now());
+            self.warn(silence, cause.as_ref());
         }
         reply
     }
@@ -119,16 +155,15 @@ impl Ask {
     }
 
     /// The URL's query may hold a secret and is left out.
-    fn warn(&self, silence: Silence, cause: Option<&ErrorSource>, now: Instant) {
-        let told = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).told(now);
-        let Some(questions) = told else { return };
+    fn warn(&self, silence: Silence, cause: Option<&ErrorSource>) {
         let endpoint = self.url.split(['?', '#']).next().unwrap_or_default();
+        let Some(left_out) = admit_line(silence.cause(), endpoint) else { return };
         let error = cause.map(|cause| &**cause as &(dyn std::error::Error + 'static));
         warn!(
             endpoint,
             ?silence,
             error,
-            questions,
+            left_out,
             "the ask endpoint does not answer whether names may be served: names that it allowed are still served, new ones are refused; check `domains.ask`"
         );
     }
@@ -160,21 +195,8 @@ fn meaning(status: http::StatusCode) -> Reply {
     }
 }
 
-impl Warnings {
-    /// How many failures a warning tells of now, this one among them; none while the last warning is young.
-    fn told(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        let is_due = self.told_at.is_none_or(|at| now.saturating_duration_since(at) >= WARNING_PERIOD);
-        is_due.then(|| {
-            self.told_at = Some(now);
-            std::mem::take(&mut self.untold)
-        })
-    }
-}
-
 type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
 
-const WARNING_PERIOD: Duration = Duration::from_mins(1);
 const IDLE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 64 << 10;
 
@@ -212,14 +234,6 @@ mod tests {
             (502, Reply::Silence(Silence::Unavailable)),
         ] {
             assert_eq!(meaning(http::StatusCode::from_u16(status).unwrap()), reply, "{status}");
-        }
-    }
-
-    #[test]
-    fn failures_are_told_once_a_minute_with_their_number() {
-        let (mut warnings, start) = (Warnings::default(), Instant::now());
-        for (at, told) in [(0, Some(1)), (1, None), (59, None), (60, Some(3)), (61, None), (600, Some(2))] {
-            assert_eq!(warnings.told(start + Duration::from_secs(at)), told, "{at} s");
         }
     }
 

@@ -1,7 +1,9 @@
-//! Adding and removing entries of the table: what the new entry is, decided purely, and the write that holds only if nobody was quicker.
+//! Changing entries of the table: what the new entry is, and the write that holds only if nobody was quicker.
+//! Not here: whether a change is to be made (`admin`).
 
 use std::time::{Duration, SystemTime};
 
+use super::admin::{self, Decision, Refusal, Request, Rules, Sources};
 use crate::{
     name::Pattern,
     store::{
@@ -15,15 +17,9 @@ use crate::{
 /// Why a change of the table failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// No such entry.
-    #[error("domain `{0}` is not in the table; `gatehouse domain list` shows what is")]
-    Absent(Pattern),
-    /// The configuration decides on it.
-    #[error("domain `{0}` is set in the configuration; change `domains.static` there")]
-    Static(Pattern),
-    /// Nothing would read the change.
-    #[error("domains.table: `false`, so the table is not read; set it to `true`")]
-    TableOff,
+    /// It is not to be made.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Others change the same entry all the time.
     #[error("domain `{0}` is being changed at the same time by somebody else; try again")]
     Contended(Pattern),
@@ -32,35 +28,33 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// Adds the entry of `pattern`, or gives it another target; it is active then, whatever it was.
-pub async fn add(
+/// Does what `request` asks for, unless the entry that is there, `sources` or `rules` forbid it.
+pub async fn administer(
     store: &Store,
-    pattern: &Pattern,
-    target: Option<&Target>,
-) -> Result<DomainRecord, ChangeError> {
-    change(store, pattern, |old, now| Some(added(old, pattern, target, now))).await
-}
-
-/// Withdraws the entry of `pattern`: a tombstone, which the table forgets after a week.
-pub async fn remove(store: &Store, pattern: &Pattern) -> Result<DomainRecord, ChangeError> {
-    change(store, pattern, removed).await
+    request: &Request,
+    sources: Sources<'_>,
+    rules: &Rules,
+) -> Result<Decision, ChangeError> {
+    change(store, &request.pattern, |old, now| admin::decide(request, old, sources, rules, now)).await
 }
 
 async fn change(
     store: &Store,
     pattern: &Pattern,
-    decide: impl Fn(Option<&DomainRecord>, Micros) -> Option<DomainRecord>,
-) -> Result<DomainRecord, ChangeError> {
-    let mut tried = None;
+    decide: impl Fn(Option<&DomainRecord>, Micros) -> Result<Decision, Refusal>,
+) -> Result<Decision, ChangeError> {
+    let mut tried: Option<Decision> = None;
     for _ in 0..MAX_TRIES {
         let old = domain_table::get(store, pattern).await?;
         // The SDK may have written it, lost the answer, and met its own write when it tried again.
-        if let Some(written) = old.as_ref().filter(|old| tried.as_ref() == Some(*old)) {
-            return Ok(written.clone());
+        if let Some(written) = tried.take_if(|tried| old.as_ref() == Some(&tried.record)) {
+            return Ok(written);
         }
-        let new = decide(old.as_ref(), Micros::of(SystemTime::now()))
-            .ok_or_else(|| ChangeError::Absent(pattern.clone()))?;
-        match domain_table::put(store, &new, old.map_or(0, |old| old.version)).await {
+        let new = decide(old.as_ref(), Micros::of(SystemTime::now()))?;
+        if !new.is_change() {
+            return Ok(new);
+        }
+        match domain_table::put(store, &new.record, old.map_or(0, |old| old.version)).await {
             Ok(()) => return Ok(new),
             Err(StoreError::Conflict) => tried = Some(new),
             Err(error) => return Err(error.into()),
@@ -69,18 +63,23 @@ async fn change(
     Err(ChangeError::Contended(pattern.clone()))
 }
 
-fn added(
+/// The entry of `pattern` as it is when it is added over `old`: active, of `tenant` or else of whose it was. A tombstone
+/// says nothing of a tenant.
+pub(super) fn added(
     old: Option<&DomainRecord>,
     pattern: &Pattern,
     target: Option<&Target>,
+    tenant: Option<&str>,
     now: Micros,
 ) -> DomainRecord {
     let changed_at = changed(old, now);
+    let living = old.filter(|old| old.status != DomainStatus::Removed);
+    let tenant = tenant.or(living.map(|old| old.tenant.as_str())).unwrap_or(DEFAULT_TENANT);
     DomainRecord {
         pattern: pattern.clone(),
         target: target.cloned(),
         status: DomainStatus::Active,
-        tenant: old.map_or_else(|| DEFAULT_TENANT.to_owned(), |old| old.tenant.clone()),
+        tenant: tenant.to_owned(),
         version: old.map_or(0, |old| old.version).saturating_add(1),
         created_at: old.and_then(|old| old.created_at).or(Some(changed_at)),
         changed_at: Some(changed_at),
@@ -88,16 +87,17 @@ fn added(
     }
 }
 
-fn removed(old: Option<&DomainRecord>, now: Micros) -> Option<DomainRecord> {
-    let old = old.filter(|old| old.status != DomainStatus::Removed)?;
-    let changed_at = changed(Some(old), now);
-    Some(DomainRecord {
-        status: DomainStatus::Removed,
-        version: old.version.saturating_add(1),
-        changed_at: Some(changed_at),
-        expires_at: Some(changed_at.since_epoch() / 1_000_000 + TOMBSTONE_LIFE.as_secs()),
-        ..old.clone()
-    })
+/// A tombstone, which the table forgets after a week.
+pub(super) fn removed(old: &DomainRecord, now: Micros) -> DomainRecord {
+    let new = with_status(old, DomainStatus::Removed, now);
+    let expires_at = new.changed_at.map(|at| at.since_epoch() / 1_000_000 + TOMBSTONE_LIFE.as_secs());
+    DomainRecord { expires_at, ..new }
+}
+
+/// The entry with another status.
+pub(super) fn with_status(old: &DomainRecord, status: DomainStatus, now: Micros) -> DomainRecord {
+    let version = old.version.saturating_add(1);
+    DomainRecord { status, version, changed_at: Some(changed(Some(old), now)), ..old.clone() }
 }
 
 /// Later than before, also when this clock is behind the one that wrote last.
@@ -114,19 +114,45 @@ pub(super) mod tests {
 
     /// An active entry, changed in 1970.
     pub(in crate::domains) fn record(name: &str) -> DomainRecord {
-        added(None, &Pattern::parse(name).unwrap(), None, Micros::from_epoch(1))
+        added(None, &Pattern::parse(name).unwrap(), None, None, Micros::from_epoch(1))
     }
 
     fn pattern() -> Pattern {
         Pattern::parse("a.example").unwrap()
     }
 
+    const TABLE: Sources<'static> = Sources { listed: &[], table: admin::Table::Read };
+
+    /// Rules that nothing stands in the way of.
+    pub(in crate::domains) fn lenient() -> Rules {
+        Rules {
+            default_target: Target::parse("http://10.0.0.9").ok(),
+            listeners: Vec::new(),
+            issuance: admin::Issuance::Internal,
+            permits: std::sync::Arc::new(|_| true),
+        }
+    }
+
+    pub(in crate::domains) fn addition(pattern: &Pattern, target: Option<Target>) -> Request {
+        let wish = admin::Wanted::Present { target, tenant: None, existing: admin::Existing::Replace };
+        Request { pattern: pattern.clone(), wish }
+    }
+
+    pub(in crate::domains) async fn add(store: &Store, pattern: &Pattern, target: Option<&Target>) {
+        administer(store, &addition(pattern, target.cloned()), TABLE, &lenient()).await.unwrap();
+    }
+
+    pub(in crate::domains) async fn remove(store: &Store, pattern: &Pattern) {
+        let request = Request { pattern: pattern.clone(), wish: admin::Wanted::Absent };
+        administer(store, &request, TABLE, &lenient()).await.unwrap();
+    }
+
     #[test]
     fn each_change_is_later_than_the_last_whatever_the_clock_says() {
         let at = Micros::from_epoch;
-        let mut record = added(None, &pattern(), None, at(100));
+        let mut record = added(None, &pattern(), None, None, at(100));
         for (now, changed_at) in [(200, 200), (150, 201), (201, 202)] {
-            record = added(Some(&record), &pattern(), None, at(now));
+            record = added(Some(&record), &pattern(), None, None, at(now));
             assert_eq!(record.changed_at, Some(at(changed_at)), "clock {now}");
         }
         assert_eq!((record.version, record.created_at), (4, Some(at(100))));
@@ -135,13 +161,13 @@ pub(super) mod tests {
     #[test]
     fn a_removal_leaves_a_tombstone_for_a_week_and_adding_lifts_it() {
         let target = Target::parse("http://10.0.0.1").unwrap();
-        let record = added(None, &pattern(), Some(&target), Micros::from_epoch(5_000_000));
-        let tombstone = removed(Some(&record), Micros::from_epoch(6_000_000)).unwrap();
+        let at = Micros::from_epoch;
+        let record = added(None, &pattern(), Some(&target), Some("acme"), at(5_000_000));
+        let tombstone = removed(&record, at(6_000_000));
         assert_eq!((tombstone.status, tombstone.version), (DomainStatus::Removed, 2));
         assert_eq!(tombstone.expires_at, Some(6 + 7 * 24 * 3600));
-        assert_eq!(removed(Some(&tombstone), Micros::from_epoch(7_000_000)), None);
-        assert_eq!(removed(None, Micros::from_epoch(7_000_000)), None);
-        let again = added(Some(&tombstone), &pattern(), None, Micros::from_epoch(8_000_000));
+        let again = added(Some(&tombstone), &pattern(), None, None, at(8_000_000));
         assert_eq!((again.status, again.version, again.expires_at), (DomainStatus::Active, 3, None));
+        assert_eq!(again.tenant, DEFAULT_TENANT, "whose it was before is nobody's business");
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         domain_table::{self, DomainRecord, SHARDS, Shard},
         instant::Micros,
     },
+    telemetry::admit_line,
 };
 
 /// The task that follows the feed; it ends with its last owner.
@@ -113,8 +114,11 @@ impl FeedFollower {
                 _ = ticks.tick() => self.turn(ReadingStart { at: Instant::now(), clock: Micros::of(SystemTime::now()) }).await,
             };
             self.heed(outcome);
-            let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
-            self.inner.metrics.lag_seconds.set(lag);
+            self.follow_outage().await;
+            if self.table.is_some() {
+                let lag = i64::try_from(self.read_at.elapsed().as_secs()).unwrap_or(i64::MAX);
+                self.inner.metrics.lag_seconds.set(lag);
+            }
         }
     }
 
@@ -127,7 +131,9 @@ impl FeedFollower {
         }
         // Until the first full reading nothing says where changes begin.
         self.course.full_at?;
-        Some(self.read_changes(&store, now).await)
+        let since_read = now.at.saturating_duration_since(self.read_at);
+        let is_due = is_due(self.inner.last_use.since(now.at), since_read, *self.inner.config.idle_poll);
+        if is_due { Some(self.read_changes(&store, now).await) } else { None }
     }
 
     /// The table's entries of names that left the configuration's list are known to the table only.
@@ -163,17 +169,31 @@ impl FeedFollower {
         Ok(())
     }
 
-    /// Says once that the table is out of reach, and once that it is back.
+    /// Looks whether look-ups that failed work again, and says how the table fares.
+    async fn follow_outage(&self) {
+        if let (Some(store), Ok(nobody)) = (&self.table, Pattern::parse(NOBODY))
+            && self.inner.with_outage(|outage| outage.lookups_alone_fail())
+        {
+            let found = domain_table::find(store, &[nobody]).await;
+            self.inner.with_outage(|outage| outage.looked_up(found.is_err(), Instant::now()));
+        }
+        let lasts = self.inner.with_outage(|outage| outage.lasts(Instant::now()));
+        self.inner.metrics.readable.set(i64::from(!lasts));
+        self.inner.progress.send_if_modified(|progress| progress.follow(lasts));
+    }
+
+    /// Says at once and then each minute that the table is out of reach, and once that it is back.
     fn heed(&mut self, outcome: Option<Result<(), StoreError>>) {
         let Some(outcome) = outcome else { return };
         let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());
+        self.inner.with_outage(|outage| outage.feed_read(outcome.is_err(), Instant::now()));
         match outcome {
             Err(error) => {
                 self.inner.metrics.readings.bump(FeedReading::Failed);
                 self.inner.progress.send_if_modified(ListingProgress::fail);
-                if !was_down {
+                if let Some(left_out) = admit_line("domains_table_unread", "") {
                     let error: &dyn std::error::Error = &error;
-                    warn!(error, "the domains table cannot be read; known names are still served");
+                    warn!(error, left_out, "the domains table cannot be read; known names are still served");
                 }
             }
             Ok(()) if was_down => info!("the domains table can be read again"),
@@ -191,6 +211,12 @@ impl FeedFollower {
             }
         }
     }
+}
+
+/// Whether changes are to be read: at each turn while the instance is in use, seldom when nobody comes to it. The first who comes
+/// is a sign, and what changed meanwhile is there with the next turn.
+fn is_due(since_use: Duration, since_read: Duration, idle_poll: Duration) -> bool {
+    since_use < IN_USE || since_read >= idle_poll
 }
 
 /// Reads the feed from its beginning and takes it over; on a thread of its own, since a million entries are compared.
@@ -237,6 +263,9 @@ fn pattern_of(fault: &StoreError) -> Option<Pattern> {
     match fault {
         StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
         StoreError::Unavailable(_)
+        | StoreError::Foreign(_)
+        | StoreError::NoCredentials
+        | StoreError::DiskFull(_)
         | StoreError::Conflict
         | StoreError::Denied(_)
         | StoreError::NoTable(_)
@@ -266,9 +295,13 @@ async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<ShardC
     Ok(contents)
 }
 
+/// A name that nobody has (RFC 6761 §6.4).
+const NOBODY: &str = "gatehouse-reach.invalid";
 const FULL_PERIOD: Duration = Duration::from_hours(1);
 const FULL_RETRY: Duration = Duration::from_mins(1);
 /// Beyond so many, somebody fills the table with something else.
+/// How long after its last use an instance counts as used.
+const IN_USE: Duration = Duration::from_mins(1);
 const MAX_REPORTED: usize = 1000;
 const OVERLAP: Duration = Duration::from_secs(15);
 /// Clocks of the fleet differ by less: AWS refuses requests dated five minutes off ("Signature Version 4 signing process").
@@ -313,6 +346,22 @@ mod tests {
         ] {
             course.advance([at(latest); SHARDS.len()], at(now));
             assert_eq!(course.from(), [at(from); SHARDS.len()], "{what}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_used_reads_seldom_and_the_first_client_ends_that() {
+        let seconds = Duration::from_secs;
+        for (since_use, since_read, due) in [
+            (0, 1, true),
+            (59, 1, true),
+            (60, 1, false),
+            (3_600, 29, false),
+            (3_600, 30, true),
+            (0, 30, true),
+        ] {
+            let found = is_due(seconds(since_use), seconds(since_read), seconds(30));
+            assert_eq!(found, due, "used {since_use} s ago, read {since_read} s ago");
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     ask::Reply,
     budget::Admission,
     metrics::LookupResult,
+    outage::Outage,
     permission_cache::{CachedPermission, Freshness},
     snapshot::{Snapshot, SnapshotMatch},
 };
@@ -102,10 +103,16 @@ impl DomainsInner {
         }
     }
 
+    pub(super) fn with_outage<T>(&self, f: impl FnOnce(&mut Outage) -> T) -> T {
+        f(&mut self.outage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn look_in_table(&self, name: &ServerName) -> Table {
         let Some(store) = &self.table else { return Table::Nothing };
         let patterns: Vec<_> = name.patterns().collect();
-        let records = match domain_table::find(store, &patterns).await {
+        let found = domain_table::find(store, &patterns).await;
+        self.with_outage(|outage| outage.looked_up(found.is_err(), Instant::now()));
+        let records = match found {
             Ok(records) => records,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;

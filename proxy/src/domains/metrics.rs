@@ -58,6 +58,7 @@ pub(super) struct DomainMetrics {
     pub(super) known: IntGauge,
     pub(super) loaded: IntGauge,
     pub(super) ask_up: IntGauge,
+    pub(super) readable: IntGauge,
     pub(super) lag_seconds: IntGauge,
 }
 
@@ -86,6 +87,7 @@ impl DomainMetrics {
             )?,
             known: gauge(registry, "gatehouse_domains_known", "Names and wildcards that are served.")?,
             ask_up: ask_up(registry)?,
+            readable: readable(registry)?,
             loaded: gauge(registry, "gatehouse_domains_loaded", "1 once every list was read completely.")?,
             lag_seconds: gauge(
                 registry,
@@ -94,6 +96,13 @@ impl DomainMetrics {
             )?,
         })
     }
+}
+
+fn readable(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
+    let help = "0 while the domains table has not answered for ten seconds: names that memory does not hold are unknown.";
+    let readable = gauge(registry, "gatehouse_domains_readable", help)?;
+    readable.set(1);
+    Ok(readable)
 }
 
 /// It is up until it fails to answer, so that nobody is alarmed before the first question.

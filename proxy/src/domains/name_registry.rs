@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     NameSet,
     patterns::Patterns,
-    snapshot::{Applied, Snapshot, SnapshotMatch},
+    snapshot::{Applied, Snapshot, SnapshotMatch, Withdrawal},
 };
 use crate::{
     config::StaticDomain,
@@ -64,12 +64,13 @@ impl NameRegistry {
         registry
     }
 
-    pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
-        self.snapshot.load()
-    }
-
     pub(super) fn find(&self, name: &ServerName) -> SnapshotMatch {
         self.snapshot.load().find(name)
+    }
+
+    /// How the entry of `name` came to deny it, if there is one.
+    pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
+        self.snapshot.load().withdrawal(name)
     }
 
     pub(super) fn names(&self) -> watch::Receiver<NameSet> {

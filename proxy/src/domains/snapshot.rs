@@ -30,6 +30,15 @@ pub(super) enum SnapshotMatch {
     Nothing,
 }
 
+/// By what kind of entry a name is withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Withdrawal {
+    /// Suspended, or pending.
+    Suspended,
+    /// A tombstone.
+    Removed,
+}
+
 /// Whether an entry that was reported changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -98,6 +107,17 @@ impl Snapshot {
         if removed { SnapshotMatch::Withdrawn } else { SnapshotMatch::Nothing }
     }
 
+    /// Which entry withdraws `name`, where one does.
+    pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
+        let wildcard = name.parent().and_then(|parent| self.wildcard.get(parent));
+        let of = |entry: &SnapshotEntry| match entry.standing {
+            EntryStanding::Served => None,
+            EntryStanding::Suspended => Some(Withdrawal::Suspended),
+            EntryStanding::Removed => Some(Withdrawal::Removed),
+        };
+        [self.exact.get(name), wildcard].into_iter().flatten().find_map(of)
+    }
+
     /// Takes over `record` if it says something new: a later change, or the same one with other contents, as a hand leaves it
     /// that edits an item in a console. What an index shows late is neither; what the configuration says stays.
     pub(super) fn apply(&mut self, record: &DomainRecord) -> Applied {
@@ -136,11 +156,6 @@ impl Snapshot {
             };
         }
         gone
-    }
-
-    /// Whether the configuration holds an entry of exactly this pattern.
-    pub(super) fn is_static(&self, pattern: &Pattern) -> bool {
-        self.entry(pattern).is_some_and(|entry| entry.domain_entry.source == PermissionSource::Static)
     }
 
     /// Whether the entry of exactly this pattern is served.

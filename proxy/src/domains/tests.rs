@@ -6,7 +6,10 @@ use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 
-use super::*;
+use super::{
+    change::tests::{add, addition, lenient, remove},
+    *,
+};
 use crate::{
     config::{Span, StaticDomain},
     store::{Engine, FaultPlan, Faults, tables},
@@ -59,6 +62,15 @@ impl Fleet {
 }
 
 impl Instance {
+    async fn add(&self, pattern: Pattern, target: Option<Target>) -> Result<u64, ChangeError> {
+        self.domains.administer(addition(&pattern, target), lenient()).await.map(|(_, revision)| revision)
+    }
+
+    async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
+        let request = admin::Request { pattern: pattern.clone(), wish: admin::Wanted::Absent };
+        self.domains.administer(request, lenient()).await.map(|(_, revision)| revision)
+    }
+
     async fn says(&self, text: &str) -> String {
         match self.domains.permission(&name(text), Caller::Client(CLIENT)).await {
             Permission::Allow(domain_entry) => {
@@ -116,8 +128,8 @@ fn without_feed() -> config::DomainsConfig {
 async fn a_name_the_feed_has_not_shown_is_found_on_its_first_hello() {
     let fleet = Fleet::new().await;
     let instance = fleet.loaded(&without_feed()).await;
-    change::add(&fleet.sound, &pattern("a.example"), None).await.unwrap();
-    change::add(&fleet.sound, &pattern("*.b.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("a.example"), None).await;
+    add(&fleet.sound, &pattern("*.b.example"), None).await;
     assert!(instance.domains.known(&name("a.example")).is_none());
     for (text, answer) in [
         ("a.example", "a.example of Table"),
@@ -141,7 +153,7 @@ async fn instances_on_one_table_see_each_others_changes() {
     }
     assert_eq!(there.says("a.example").await, "Foreign");
     let target = Target::parse("http://10.0.0.1:8080").unwrap();
-    let revision = here.domains.add(pattern("a.example"), Some(target.clone())).await.unwrap();
+    let revision = here.add(pattern("a.example"), Some(target.clone())).await.unwrap();
     let names = here.domains.names().borrow().clone();
     assert!(names.revision >= revision && names.patterns.contains(&pattern("a.example")));
     assert_eq!(here.says("a.example").await, "a.example of Table");
@@ -152,22 +164,22 @@ async fn instances_on_one_table_see_each_others_changes() {
     };
     assert_eq!((domain_entry.target.as_ref(), domain_entry.version), (Some(&target), 1));
 
-    let revision = here.domains.remove(&pattern("a.example")).await.unwrap();
+    let revision = here.remove(&pattern("a.example")).await.unwrap();
     assert!(here.domains.names().borrow().revision >= revision);
     assert_eq!(here.says("a.example").await, "Withdrawn");
     there.await_names("removed", |names| !names.patterns.contains(&pattern("a.example"))).await;
     assert_eq!(there.says("a.example").await, "Withdrawn");
-    let again = here.domains.remove(&pattern("a.example")).await;
-    assert!(matches!(again, Err(ChangeError::Absent(_))), "{again:?}");
+    let again = here.remove(&pattern("a.example")).await;
+    assert!(matches!(again, Err(ChangeError::Refused(admin::Refusal::Absent(_)))), "{again:?}");
 }
 
 #[tokio::test]
 async fn an_instance_that_starts_later_reads_the_whole_feed() {
     let fleet = Fleet::new().await;
     for n in 0..50 {
-        change::add(&fleet.sound, &pattern(&format!("n{n}.example")), None).await.unwrap();
+        add(&fleet.sound, &pattern(&format!("n{n}.example")), None).await;
     }
-    change::remove(&fleet.sound, &pattern("n7.example")).await.unwrap();
+    remove(&fleet.sound, &pattern("n7.example")).await;
     let instance = fleet.loaded(&without_feed()).await;
     assert_eq!(instance.domains.names().borrow().patterns.len(), 49);
     assert!(instance.domains.known(&name("n8.example")).is_some());
@@ -217,7 +229,7 @@ async fn a_flood_of_names_costs_the_budget_and_no_more() {
 #[tokio::test]
 async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing() {
     let fleet = Fleet::new().await;
-    change::add(&fleet.sound, &pattern("odd.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("odd.example"), None).await;
     let edit = fleet.sound.client().update_item().table_name(&fleet.sound.tables().domains);
     let edit =
         edit.key("domain", AttributeValue::S("odd.example".into())).update_expression("SET target = :target");
@@ -306,18 +318,18 @@ async fn an_item_made_by_hand_is_served_and_the_guard_told() {
 #[tokio::test]
 async fn a_table_that_is_down_denies_nothing() {
     let fleet = Fleet::new().await;
-    change::add(&fleet.sound, &pattern("known.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("known.example"), None).await;
     let instance = fleet.loaded(&without_feed()).await;
     let mut denials = instance.domains.denials();
     instance.faults.set_outage(true);
     assert_eq!(instance.says("known.example").await, "known.example of Table");
     assert_eq!(instance.says("new.example").await, "SourceDown");
-    assert!(instance.domains.add(pattern("new.example"), None).await.is_err());
+    assert!(instance.add(pattern("new.example"), None).await.is_err());
     assert!(denials.try_recv().is_err(), "a doubt is no denial");
     assert_eq!(instance.metric("gatehouse_store_up"), 0);
 
     instance.faults.set_outage(false);
-    change::add(&fleet.sound, &pattern("new.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("new.example"), None).await;
     let deadline = Instant::now() + LIMIT;
     while instance.says("new.example").await == "SourceDown" && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -328,7 +340,7 @@ async fn a_table_that_is_down_denies_nothing() {
 #[tokio::test]
 async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
     let fleet = Fleet::new().await;
-    change::add(&fleet.sound, &pattern("late.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("late.example"), None).await;
     let list = vec![StaticDomain { name: pattern("fixed.example"), target: None }];
     let config = config::DomainsConfig { r#static: list, ..ample() };
     let directory = tempfile::tempdir().unwrap();
@@ -350,15 +362,45 @@ async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
 }
 
 #[tokio::test]
+async fn an_outage_that_lasts_degrades_and_the_first_answer_mends() {
+    let fleet = Fleet::new().await;
+    add(&fleet.sound, &pattern("known.example"), None).await;
+    // The feed goes on being read: only what memory does not hold fails.
+    let instance = fleet.loaded(&ample()).await;
+    let becomes = async |wanted: ListingProgress| {
+        let mut progress = instance.domains.progress();
+        let reached = progress.wait_for(|progress| *progress == wanted);
+        assert!(tokio::time::timeout(3 * LIMIT, reached).await.is_ok(), "{wanted:?}");
+    };
+    for (cold, forbidden) in
+        [("one.example", &["BatchGetItem"][..]), ("two.example", &["BatchGetItem", "Query"])]
+    {
+        instance.faults.forbid(forbidden);
+        assert_eq!(instance.says(cold).await, "SourceDown");
+        assert_eq!(
+            *instance.domains.progress().borrow(),
+            ListingProgress::Loaded,
+            "not for a moment's failure"
+        );
+        becomes(ListingProgress::Degraded).await;
+        assert_eq!(instance.metric("gatehouse_domains_readable"), 0);
+        assert_eq!(instance.says("known.example").await, "known.example of Table");
+        instance.faults.forbid(&[]);
+        becomes(ListingProgress::Loaded).await;
+    }
+    assert_eq!(instance.metric("gatehouse_domains_readable"), 1);
+}
+
+#[tokio::test]
 async fn each_denial_is_told_to_the_guard_and_an_entry_lifts_it_at_once() {
     let fleet = Fleet::new().await;
     let instance = fleet.loaded(&without_feed()).await;
     let mut denials = instance.domains.denials();
     assert_eq!(instance.says("new.example").await, "Foreign");
     assert_eq!(denials.try_recv().unwrap().name, name("new.example"));
-    instance.domains.add(pattern("new.example"), None).await.unwrap();
+    instance.add(pattern("new.example"), None).await.unwrap();
     assert!(matches!(instance.domains.known(&name("new.example")), Some(Permission::Allow(_))));
-    instance.domains.remove(&pattern("new.example")).await.unwrap();
+    instance.remove(&pattern("new.example")).await.unwrap();
     assert!(
         instance.domains.known(&name("new.example")).is_none_or(|known| matches!(known, Permission::Deny(_)))
     );
@@ -369,18 +411,18 @@ async fn the_configurations_entries_are_not_changed_in_the_table() {
     let fleet = Fleet::new().await;
     let list = vec![StaticDomain { name: pattern("fixed.example"), target: None }];
     let instance = fleet.loaded(&config::DomainsConfig { r#static: list, ..ample() }).await;
-    let changed = instance.domains.add(pattern("fixed.example"), None).await;
-    assert!(matches!(changed, Err(ChangeError::Static(_))), "{changed:?}");
+    let changed = instance.add(pattern("fixed.example"), None).await;
+    assert!(matches!(changed, Err(ChangeError::Refused(admin::Refusal::Static(_)))), "{changed:?}");
     let without = fleet.loaded(&config::DomainsConfig { table: false, ..ample() }).await;
     assert_eq!(without.says("any.example").await, "Foreign");
-    let changed = without.domains.add(pattern("a.example"), None).await;
-    assert!(matches!(changed, Err(ChangeError::TableOff)), "{changed:?}");
+    let changed = without.add(pattern("a.example"), None).await;
+    assert!(matches!(changed, Err(ChangeError::Refused(admin::Refusal::TableOff))), "{changed:?}");
 }
 
 #[tokio::test]
 async fn the_guard_follows_the_list_of_the_settings_and_the_table_what_left_it() {
     let fleet = Fleet::new().await;
-    change::add(&fleet.sound, &pattern("both.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("both.example"), None).await;
     let list = |names: &[&str]| {
         let list = names.iter().map(|name| StaticDomain { name: pattern(name), target: None });
         config::DomainsConfig { r#static: list.collect(), ..ample() }
@@ -463,9 +505,9 @@ async fn answer(
 #[tokio::test]
 async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
     let (fleet, endpoint) = (Fleet::new().await, Endpoint::start().await);
-    change::add(&fleet.sound, &pattern("removed.example"), None).await.unwrap();
-    change::remove(&fleet.sound, &pattern("removed.example")).await.unwrap();
-    change::add(&fleet.sound, &pattern("allowed.listed.example"), None).await.unwrap();
+    add(&fleet.sound, &pattern("removed.example"), None).await;
+    remove(&fleet.sound, &pattern("removed.example")).await;
+    add(&fleet.sound, &pattern("allowed.listed.example"), None).await;
     let config = config::DomainsConfig {
         ask: Some(endpoint.url.clone()),
         ask_timeout: Span::millis(200),

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     config::{self, Reloadable},
+    telemetry::{access_log::RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
 
@@ -58,7 +59,7 @@ impl<T: Transport> Relay<T> {
         match self.fetch(head, body, host, route, &mut record).await {
             Ok((answer, lease)) => self.pass_back(answer, lease, record),
             Err(refusal) => {
-                log(&refusal, host, route);
+                log(&refusal, host, route, record.reference().id);
                 record.refuse(&refusal)
             }
         }
@@ -104,19 +105,25 @@ impl<T: Transport> Relay<T> {
     }
 }
 
-fn log(refusal: &RequestRefusal, host: &Authority, route: &Route) {
+/// A target that is down fails every request to it: one line for each target and kind of failure a minute.
+fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: RequestId) {
     let RequestRefusal::Failure(failure) = refusal else { return };
-    let (server_name, target, blame) = (&host.name, &route.target, failure.blame());
+    // Not `target`: that is where a line comes from, in every line of the log.
+    let (server_name, upstream, blame) = (&host.name, &route.target, failure.blame());
     let error: &dyn std::error::Error = failure;
     let cause = error.source().map(tracing::field::display);
     if let UpstreamFailure::Full(_) = failure {
         // A flood must not flood the log, too; it is counted by its outcome.
-        return tracing::debug!(%server_name, %target, %error, "request refused");
+        return tracing::debug!(%id, %server_name, %upstream, %error, "request refused");
     }
     match blame {
-        UpstreamFault::Client => tracing::debug!(%server_name, %target, %error, cause, "request ended early"),
+        UpstreamFault::Client => {
+            tracing::debug!(%id, %server_name, %upstream, %error, cause, "request ended early")
+        }
         UpstreamFault::Upstream | UpstreamFault::Operator => {
-            tracing::warn!(%server_name, %target, ?blame, %error, cause, "request failed at its target");
+            let admitted = admit_line(refusal.outcome().as_str(), &upstream.to_string());
+            let Some(left_out) = admitted else { return };
+            tracing::warn!(%id, %server_name, %upstream, ?blame, %error, cause, left_out, "request failed at its target");
         }
     }
 }

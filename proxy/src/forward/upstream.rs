@@ -19,6 +19,11 @@ use hyper::body::{Body as _, Incoming};
 use rustls::{ClientConfig, client::Resumption, pki_types};
 use tokio::{runtime::Handle, task::JoinHandle};
 
+pub use self::{
+    address_policy::AddressPolicy,
+    pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
+    settings::{UpstreamError, UpstreamSettings},
+};
 pub(super) use self::{
     address_policy::ChosenBy,
     demand::Demand,
@@ -28,10 +33,6 @@ pub(super) use self::{
 use self::{
     address_policy::Placement, connection::Connection, permits::UpstreamPermit, pool::ConnectionPool,
     resolver::Resolver,
-};
-pub use self::{
-    pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
-    settings::{UpstreamError, UpstreamSettings},
 };
 use super::{
     metrics::{ConnectionOrigin, RequestMetrics},

@@ -19,6 +19,7 @@ use super::{
     maps::EnforceUntil,
     metrics::GuardMetrics,
     names_state::Names,
+    rejections::Rejections,
 };
 
 /// What threads of other modules send to the enforcement thread.
@@ -82,12 +83,13 @@ impl Enforcer {
         until: EnforceUntil,
         heartbeat: Arc<Heartbeat>,
         metrics: GuardMetrics,
+        rejections: Rejections,
     ) -> Result<Self, GuardError> {
         let board = Arc::new(EnforcementInputs::new(names));
         let turning = Arc::clone(&board);
         let thread = thread::Builder::new()
             .name("guard-enforce".into())
-            .spawn(move || run(&turning, until, &heartbeat, &metrics))
+            .spawn(move || run(&turning, until, &heartbeat, &metrics, rejections))
             .map_err(GuardError::Thread)?;
         let waker = thread.thread().clone();
         Ok(Self { board, thread: Mutex::new(Some(thread)), waker })
@@ -136,7 +138,13 @@ impl Drop for Enforcer {
     }
 }
 
-fn run(board: &EnforcementInputs, mut until: EnforceUntil, heartbeat: &Heartbeat, metrics: &GuardMetrics) {
+fn run(
+    board: &EnforcementInputs,
+    mut until: EnforceUntil,
+    heartbeat: &Heartbeat,
+    metrics: &GuardMetrics,
+    mut rejections: Rejections,
+) {
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
@@ -153,6 +161,7 @@ fn run(board: &EnforcementInputs, mut until: EnforceUntil, heartbeat: &Heartbeat
         if ended {
             return;
         }
+        rejections.turn(Instant::now());
         thread::park_timeout(PERIOD);
     }
 }

@@ -38,7 +38,9 @@ pub enum GuardError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The folder of pins could not be made, mounted or written.
-    #[error("guard.pin_path: `{path}` cannot hold pins; name a folder that can be created, or one in a bpffs")]
+    #[error(
+        "guard.pin_path: `{path}` cannot hold pins; name a folder that can be created, or one in a bpffs"
+    )]
     PinPath {
         /// The folder or file.
         path: PathBuf,

@@ -157,22 +157,22 @@ impl Verdicts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ports {
     hello: Vec<u16>,
-    flood: Vec<u16>,
+    cleartext: Vec<u16>,
 }
 
 impl Ports {
-    /// From the settings: hellos are judged on `guard.hello_ports`, else on the ports of `listen.https`; SYNs are counted there
-    /// and on the ports of `listen.http`.
+    /// From the settings: hellos are judged on `guard.hello_ports`, else on the ports of `listen.https`; packets are counted
+    /// there and on the ports of `listen.http`.
     #[must_use]
     pub fn of(guard: &config::GuardConfig, listen: &config::ListenConfig) -> Self {
         let ports = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect::<Vec<_>>();
         let hello =
             if guard.hello_ports.is_empty() { ports(&listen.https) } else { guard.hello_ports.clone() };
-        Self { hello, flood: ports(&listen.http) }
+        Self { hello, cleartext: ports(&listen.http) }
     }
 
     fn entries(&self) -> Vec<(u16, PortEntry)> {
-        let all = || self.hello.iter().chain(&self.flood).copied();
+        let all = || self.hello.iter().chain(&self.cleartext).copied();
         let mut entries: Vec<(u16, PortEntry)> = all().map(|port| (port, self.entry(port))).collect();
         entries.sort_unstable_by_key(|(port, _)| *port);
         entries.dedup();
@@ -180,8 +180,7 @@ impl Ports {
     }
 
     fn entry(&self, port: u16) -> PortEntry {
-        let hello = if self.hello.contains(&port) { PortEntry::HELLO } else { 0 };
-        PortEntry { flags: hello | PortEntry::FLOOD }
+        PortEntry { flags: if self.hello.contains(&port) { PortEntry::HELLO } else { 0 } }
     }
 }
 
@@ -271,12 +270,11 @@ mod tests {
 
     #[test]
     fn hello_ports_follow_the_listeners_unless_they_are_given() {
-        let (hello, flood) =
-            (PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }, PortEntry { flags: PortEntry::FLOOD });
+        let (hello, counted) = (PortEntry { flags: PortEntry::HELLO }, PortEntry { flags: 0 });
         let listen = config::ListenConfig::default();
         for (given, expected) in [
-            (vec![], vec![(8080, flood), (8443, hello)]),
-            (vec![443], vec![(443, hello), (8080, flood)]),
+            (vec![], vec![(8080, counted), (8443, hello)]),
+            (vec![443], vec![(443, hello), (8080, counted)]),
             (vec![8080, 443], vec![(443, hello), (8080, hello)]),
         ] {
             let guard = config::GuardConfig { hello_ports: given.clone(), ..config::GuardConfig::default() };

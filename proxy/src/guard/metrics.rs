@@ -47,7 +47,11 @@ impl GuardMetrics {
                 "1 for the state enforcement is in: on, or why it is off.",
             )?,
             names: gauge(registry, "gatehouse_guard_names", "Names in the kernel's map.")?,
-            capacity: gauge(registry, "gatehouse_guard_names_capacity", "Names that the kernel's map can hold.")?,
+            capacity: gauge(
+                registry,
+                "gatehouse_guard_names_capacity",
+                "Names that the kernel's map can hold.",
+            )?,
             full: gauge(
                 registry,
                 "gatehouse_guard_names_full",

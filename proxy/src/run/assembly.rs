@@ -25,13 +25,13 @@ use crate::{
     cleartext::CleartextService,
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
-    domains::Domains,
+    domains::{Domains, admin::Issuance},
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
-    telemetry::Telemetry,
+    telemetry::{self, Telemetry},
     tls::ServerConfigs,
     transport::Backend,
     worker::{self, Connections, Excess, HeldBytes, Shared},
@@ -94,6 +94,9 @@ impl Assembly<'_> {
             phase: watched,
             connections: shared.connections.clone(),
             reload,
+            default_target: live.default_target.clone(),
+            address_policy: shared.service.upstream.address_policy(),
+            issuance: Issuance::of(&config.certificates),
         };
         let root = known.certificates.internal_root();
         let screen = StartupBanner::of(config, &instance, &seen, root);
@@ -106,6 +109,7 @@ impl Assembly<'_> {
             shared.excess.clone(),
             short,
         ));
+        self.control.spawn(telemetry::tell_left_out());
         let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
         self.control.spawn(ec2::follow(source, *config.instance.lifecycle_poll, target_states));
         self.control.spawn(follow(known.domains.clone(), shortage, target_state, phase.clone()));
@@ -164,6 +168,7 @@ impl Assembly<'_> {
         let around = GuardContext {
             names: domains.names(),
             denials: domains.denials(),
+            last_use: domains.last_use(),
             heartbeat: Arc::clone(heartbeat),
             registry: &self.telemetry.registry,
             control: self.control,

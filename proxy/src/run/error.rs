@@ -68,6 +68,20 @@ pub enum RunError {
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A listener's port is somebody else's.
+    #[error(
+        "{field}: `{address}` is listened on already{}; end that (`ss -ltnp sport = :{}`), or choose another port: sharing it, each would have a part of the connections",
+        .holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default(),
+        .address.port()
+    )]
+    Taken {
+        /// Which setting.
+        field: &'static str,
+        /// As configured.
+        address: SocketAddr,
+        /// Whose it is, where that can be seen.
+        holder: Option<String>,
+    },
     /// A listener of a predecessor.
     #[error(
         "the inherited socket of `{address}` cannot be used; restart without it: `systemctl stop`, then `start`"

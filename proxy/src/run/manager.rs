@@ -181,6 +181,9 @@ pub(super) fn status(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting => "Starting: reading the names; health says 503",
         Phase::Serving => "Serving",
+        Phase::Degraded => {
+            "Degraded: the domains table cannot be read, `gatehouse doctor` looks why; known names are served, health says 200"
+        }
         Phase::Unable => {
             "Unable to serve: the source of names is down, `gatehouse doctor` looks why; health says 503"
         }

@@ -57,7 +57,8 @@ fn next(phase: Phase, now: Circumstances) -> Phase {
         _ if now.target_state == LifecycleTarget::Leave => Phase::Leaving,
         _ if now.memory == Shortage::Lasting => Phase::Overloaded,
         (_, ListingProgress::Loaded) => Phase::Serving,
-        (_, ListingProgress::SourceDown) if now.listed > 0 => Phase::Serving,
+        (_, ListingProgress::Degraded) => Phase::Degraded,
+        (_, ListingProgress::SourceDown) if now.listed > 0 => Phase::Degraded,
         (_, ListingProgress::SourceDown) => Phase::Unable,
         (_, ListingProgress::Loading) => Phase::Starting,
     }
@@ -67,8 +68,12 @@ fn next(phase: Phase, now: Circumstances) -> Phase {
 mod tests {
     use super::*;
 
-    const PROGRESS: [ListingProgress; 3] =
-        [ListingProgress::Loading, ListingProgress::Loaded, ListingProgress::SourceDown];
+    const PROGRESS: [ListingProgress; 4] = [
+        ListingProgress::Loading,
+        ListingProgress::Loaded,
+        ListingProgress::Degraded,
+        ListingProgress::SourceDown,
+    ];
 
     #[test]
     fn names_and_memory_decide_whether_we_serve() {
@@ -76,10 +81,12 @@ mod tests {
             (ListingProgress::Loading, 0, Phase::Starting),
             (ListingProgress::Loading, 3, Phase::Starting),
             (ListingProgress::Loaded, 0, Phase::Serving),
-            (ListingProgress::SourceDown, 3, Phase::Serving),
+            (ListingProgress::Degraded, 0, Phase::Degraded),
+            (ListingProgress::Degraded, 3, Phase::Degraded),
+            (ListingProgress::SourceDown, 3, Phase::Degraded),
             (ListingProgress::SourceDown, 0, Phase::Unable),
         ] {
-            for before in [Phase::Starting, Phase::Serving, Phase::Unable, Phase::Leaving] {
+            for before in [Phase::Starting, Phase::Serving, Phase::Degraded, Phase::Unable, Phase::Leaving] {
                 let after = |memory| {
                     next(
                         before,

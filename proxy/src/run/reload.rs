@@ -9,10 +9,11 @@ use tracing::{error, info};
 use super::sockets::Capacity;
 use crate::{
     config::{self, Config, ConfigError, Loaded, Reloadable, difference, merge},
-    control::{error_chain, wire::Reloaded},
+    control::wire::Reloaded,
     domains::{AskError, Domains},
     guard::{GuardError, GuardHandle},
     target::Target,
+    telemetry::error_chain,
     telemetry::{LogsError, Telemetry},
     worker::{Connections, HeldBytes},
 };

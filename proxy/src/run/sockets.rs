@@ -14,6 +14,7 @@ use super::{
     inherited::{Inherited, SocketOrigin, allot, group},
     manager::Manager,
     memory,
+    ports::{self, Port},
 };
 use crate::{
     config::{self, Config},
@@ -50,6 +51,13 @@ impl Listeners {
             sockets: std::iter::repeat_with(Sockets::default).take(workers).collect(),
             bound: config::ListenConfig { https: Vec::new(), http: Vec::new(), ..listen.clone() },
         };
+        // Before any is opened: the settings may name an address and its wildcard.
+        for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
+            let ours = |port| inherited.iter().any(|socket| socket.address.port() == port);
+            for address in addresses.iter().filter(|address| address.port() != 0 && !ours(address.port())) {
+                refuse_shared(kind, *address)?;
+            }
+        }
         let mut used = Vec::new();
         for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
             for address in addresses {
@@ -125,6 +133,13 @@ impl Kind {
         }
     }
 
+    fn field(self) -> &'static str {
+        match self {
+            Self::Https => "listen.https",
+            Self::Http => "listen.http",
+        }
+    }
+
     /// `sd_notify(3)`, FDNAME: letters, digits and marks, but no colon.
     fn kept_as(self, address: SocketAddr) -> String {
         let kind = match self {
@@ -133,6 +148,20 @@ impl Kind {
         };
         format!("{kind}.{address}").replace(':', "-")
     }
+}
+
+/// Refuses an address at which others listen and would share it with us. Whatever else ails it is told when it is bound.
+fn refuse_shared(kind: Kind, address: SocketAddr) -> Result<(), RunError> {
+    let is_taken = match ports::probe(address) {
+        Ok(Port::Shared) => true,
+        Ok(Port::Free) => false,
+        Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+    };
+    if !is_taken {
+        return Ok(());
+    }
+    let holder = ports::holder(address).map(|holder| holder.to_string());
+    Err(RunError::Taken { field: kind.field(), address, holder })
 }
 
 /// A socket of `address` beside the `handed` ones; none where the machine lacks its family.

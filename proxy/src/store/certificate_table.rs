@@ -14,6 +14,7 @@ mod keys;
 mod lock;
 mod read;
 mod record;
+mod records;
 
 pub use account::{Account, find_account, put_account, share_account_key};
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use keys::IssuerKey;
 pub use lock::{Lock, LockOutcome};
 pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, read, read_chains};
 pub use record::{Due, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard};
+pub use records::read_records;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, fault_injection::FaultyClient,
-    metrics::Meter, retry::RetryConflicts,
+    genuine::genuine, metrics::Meter, retry::RetryConflicts,
 };
 use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
 
@@ -65,11 +65,11 @@ impl Store {
             Endpoint::Aws => {
                 let region = instance.region(config.region.as_deref()).await.ok_or(ConnectError::Region)?;
                 let sdk = loader(config).region(region).load().await;
-                Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
+                Ok(Self::over(Builder::from(&sdk), genuine(over_the_network()), config, faults, None))
             }
             Endpoint::Url(url) => {
                 let sdk = elsewhere(url, config, instance).await?;
-                Ok(Self::over(Builder::from(&sdk), over_the_network(), config, faults, None))
+                Ok(Self::over(Builder::from(&sdk), genuine(over_the_network()), config, faults, None))
             }
         }
     }
@@ -114,6 +114,7 @@ impl Store {
         Self {
             client: Client::from_conf(builder.build()),
             tables: Arc::new(Tables::from(config)),
+            endpoint: config.endpoint.to_string().into(),
             meter,
             _keep: Arc::new(Keep { sweeper }),
         }
@@ -209,7 +210,8 @@ mod tests {
         let Endpoint::Url(url) = &config.endpoint else { panic!("a URL was given") };
         let sdk = elsewhere(url, &config, &IdentitySource::Off).await.unwrap();
         let faults = Faults::new(FaultPlan::parse("stale=1h,seed=2,unprocessed=500").unwrap());
-        let lagging = Store::over(Builder::from(&sdk), over_the_network(), &config, Some(faults), None);
+        let lagging =
+            Store::over(Builder::from(&sdk), genuine(over_the_network()), &config, Some(faults), None);
         let table = &config.state_table;
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let put = lagging.client().put_item().table_name(table).item("pk", text("a"));
@@ -220,6 +222,77 @@ mod tests {
         };
         assert!(read(true).await.unwrap().item.is_some());
         assert!(read(false).await.unwrap().item.is_none());
+    }
+
+    /// Answers every request the same.
+    async fn web_server(answer: &'static str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 16 << 10]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn what_is_no_dynamodb_ends_a_start_and_takes_no_write() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        ] {
+            let url = web_server(answer).await;
+            let config =
+                crate::config::StoreConfig { endpoint: Endpoint::Url(url.clone()), ..Default::default() };
+            let store = Store::connect(&config, &IdentitySource::Off, Path::new("unused")).await.unwrap();
+            let reached =
+                crate::store::probe::reach(&store, crate::store::probe::DomainsTableUse::Needed).await;
+            let made = tokio::time::timeout(Duration::from_secs(30), tables::create(&store)).await.unwrap();
+            let name = crate::name::Pattern::parse("a.example").unwrap();
+            let written = crate::store::domain_table::get(&store, &name).await.map(drop);
+            for said in [
+                crate::telemetry::error_chain(&reached.unwrap_err()),
+                crate::telemetry::error_chain(&made.unwrap_err()),
+                crate::telemetry::error_chain(&written.unwrap_err()),
+            ] {
+                let named = format!("store.endpoint: `{url}` answers HTTP");
+                assert!(said.contains(&named) && said.contains("correct the address"), "{said}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_the_right_type_that_describes_no_table_is_none_of_dynamodbs() {
+        let url = web_server(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+        )
+        .await;
+        let config = crate::config::StoreConfig { endpoint: Endpoint::Url(url), ..Default::default() };
+        let store = Store::connect(&config, &IdentitySource::Off, Path::new("unused")).await.unwrap();
+        let said = crate::telemetry::error_chain(&tables::create(&store).await.unwrap_err());
+        assert!(said.contains("describes no table"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_are_told_as_that_in_one_short_line() {
+        let config = crate::config::StoreConfig::default();
+        let nobody = aws_config::profile::ProfileFileCredentialsProvider::builder()
+            .profile_name("a-profile-that-nobody-has")
+            .build();
+        let builder = Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("local"))
+            .credentials_provider(nobody)
+            .endpoint_url("http://127.0.0.1:9");
+        let store = Store::over(builder, over_the_network(), &config, None, None);
+        let error = store.client().describe_table().table_name("any").send().await.unwrap_err();
+        let said = crate::telemetry::error_chain(&crate::store::StoreError::from(error));
+        assert!(said.starts_with("no credentials for the store; give the instance a role"), "{said}");
+        assert!(said.len() < 200 && !said.contains('\n'), "{said}");
     }
 
     #[tokio::test]

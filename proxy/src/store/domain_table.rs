@@ -5,6 +5,7 @@
 
 mod record;
 mod reindex;
+mod tenant;
 
 use std::collections::HashMap;
 
@@ -15,6 +16,7 @@ use aws_sdk_dynamodb::{
 
 pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
+pub use tenant::{NoTenant, Tenant};
 
 use super::{Store, StoreError, instant::Micros};
 use crate::name::Pattern;

@@ -48,6 +48,9 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+    /// The disk has no room.
+    #[error("{}: no space is left for the embedded store; free some, and leave the store as it is", .0.display())]
+    Full(PathBuf),
     /// The engine says no.
     #[error("{}: the embedded store cannot be opened; restore it from a copy or remove it", path.display())]
     Engine {
@@ -64,7 +67,10 @@ impl Engine {
     pub fn open(directory: &Path) -> Result<Self, EngineError> {
         let refuse = |path: &Path| {
             let path = path.to_owned();
-            move |source| EngineError::File { path, source }
+            move |source: io::Error| match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => EngineError::Full(path),
+                _ => EngineError::File { path, source },
+            }
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(refuse(directory))?;
         let lock_path = directory.join(LOCK_FILE);
@@ -78,8 +84,17 @@ impl Engine {
         // SQLite gives `-wal` and `-shm` the mode of the file they belong to.
         private(&path).map_err(refuse(&path))?;
         let database = path.to_str().ok_or_else(|| refuse(&path)(io::ErrorKind::InvalidFilename.into()))?;
-        let database = Database::new(database).map_err(|source| EngineError::Engine { path, source })?;
+        let database = Database::new(database).map_err(|source| {
+            let is_full = says_disk_full(&source.to_string()) || is_full(directory);
+            if is_full { EngineError::Full(path) } else { EngineError::Engine { path, source } }
+        })?;
         Ok(Self { database, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// Whether there is a store in `directory`.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(STORE_FILE).is_file()
     }
 
     /// One that is gone when its last clone is: for tests and trials.
@@ -93,6 +108,17 @@ impl Engine {
     pub(super) fn sweep(&self) -> Result<usize, DynoxideError> {
         self.database.sweep_ttl()
     }
+}
+
+/// Less than `SQLite` needs to open a database: then it may say anything, an error of input and output among them.
+fn is_full(directory: &Path) -> bool {
+    let left = nix::sys::statvfs::statvfs(directory).map(|of| of.blocks_available() * of.fragment_size());
+    left.is_ok_and(|bytes| bytes < LEAST_SPACE_BYTES)
+}
+
+/// Whether the engine failed for want of room: `SQLite`'s words for `SQLITE_FULL`.
+pub(super) fn says_disk_full(message: &str) -> bool {
+    message.contains("disk is full")
 }
 
 fn private(path: &Path) -> io::Result<File> {
@@ -178,6 +204,7 @@ fn write<T: Serialize>(answer: &T) -> Result<Vec<u8>, DynoxideError> {
 
 const STORE_FILE: &str = "store.db";
 const LOCK_FILE: &str = "store.lock";
+const LEAST_SPACE_BYTES: u64 = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -195,6 +222,56 @@ mod tests {
         assert!(matches!(Engine::open(directory.path()), Err(EngineError::Held(_))));
         drop(first);
         Engine::open(directory.path()).unwrap();
+    }
+
+    /// A file system of one megabyte, gone with its value.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        fn mount() -> Self {
+            use nix::mount::{MsFlags, mount};
+            let place = tempfile::tempdir().unwrap();
+            mount(Some("tmpfs"), place.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m")).unwrap();
+            Self(place)
+        }
+
+        fn fill(&self) {
+            let mut file = File::create(self.0.path().join("filler")).unwrap();
+            while io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_at_the_start_is_no_reason_to_remove_the_store() {
+        let disk = Small::mount();
+        let state = disk.0.path().join("state");
+        drop(Engine::open(&state).unwrap());
+        disk.fill();
+        let error = Engine::open(&state).map(drop).unwrap_err().to_string();
+        assert!(error.contains("no space is left") && !error.contains("remove"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fills_up_is_named_by_the_write_that_fails() {
+        let disk = Small::mount();
+        let store = Store::on(
+            Engine::open(&disk.0.path().join("state")).unwrap(),
+            &crate::config::StoreConfig::default(),
+        );
+        tables::create(&store).await.unwrap();
+        disk.fill();
+        let put = store.client().put_item().table_name(&store.tables().state);
+        let put = put.item("pk", AttributeValue::S("a".into())).item("sk", AttributeValue::S("-".into()));
+        let put = put.item("much", AttributeValue::S("x".repeat(300 << 10)));
+        let error = crate::store::StoreError::from(put.send().await.unwrap_err());
+        assert!(matches!(error, crate::store::StoreError::DiskFull(_)), "{error:?}");
+        assert!(error.to_string().contains("free space under `state_directory`"), "{error}");
     }
 
     #[test]

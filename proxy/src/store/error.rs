@@ -2,7 +2,12 @@
 
 use std::error::Error;
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::{
+    config::{ProvideCredentials, SharedCredentialsProvider},
+    error::{ProvideErrorMetadata, SdkError},
+};
+
+use super::{NotDynamoDb, engine};
 
 /// Why a call to a table failed.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +15,21 @@ pub enum StoreError {
     /// The network, a time-out or throttling, after retries: it may work later.
     #[error("the store does not answer now; if this goes on, check `store.endpoint` and the network")]
     Unavailable(#[source] ErrorSource),
+    /// What answers is something else.
+    #[error(
+        "store.endpoint: {0}: that is no DynamoDB; correct the address, or leave it out for AWS (nothing was stored)"
+    )]
+    Foreign(NotDynamoDb),
+    /// Nobody says who asks.
+    #[error(
+        "no credentials for the store; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )]
+    NoCredentials,
+    /// The embedded store's disk has no room.
+    #[error(
+        "the disk of the embedded store is full; free space under `state_directory`, the store itself is whole"
+    )]
+    DiskFull(#[source] ErrorSource),
     /// A condition did not hold: somebody else wrote first.
     #[error("the item was changed by somebody else")]
     Conflict,
@@ -50,7 +70,11 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     fn from(error: SdkError<E>) -> Self {
+        if let Some(foreign) = NotDynamoDb::within(&error) {
+            return Self::Foreign(foreign.clone());
+        }
         let fault = match &error {
+            error if lacks_credentials(error) => StoreFault::NoCredentials,
             SdkError::ServiceError(service) => fault_of(
                 service.err().code().unwrap_or_default(),
                 service.err().message().unwrap_or_default(),
@@ -61,6 +85,8 @@ where
         };
         match fault {
             StoreFault::Unavailable => Self::Unavailable(error.into()),
+            StoreFault::NoCredentials => Self::NoCredentials,
+            StoreFault::DiskFull => Self::DiskFull(said(error)),
             StoreFault::Conflict => Self::Conflict,
             StoreFault::Denied => Self::Denied(said(error)),
             StoreFault::NoTable => Self::NoTable(said(error)),
@@ -79,9 +105,22 @@ where
     words.map_or_else(|| error.into(), ErrorSource::from)
 }
 
+/// Whether the SDK found nobody to sign for. Its type is not exported; the provider's own trait leads to it.
+fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
+    fn among<T, E: Error + 'static, F: Future<Output = Result<T, E>>>(
+        error: &(dyn Error + 'static),
+        _: fn(&'static SharedCredentialsProvider) -> F,
+    ) -> bool {
+        std::iter::successors(Some(error), |error| (*error).source()).any(<dyn Error>::is::<E>)
+    }
+    among(error, SharedCredentialsProvider::provide_credentials)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StoreFault {
     Unavailable,
+    NoCredentials,
+    DiskFull,
     Conflict,
     Denied,
     NoTable,
@@ -108,6 +147,7 @@ fn fault_of(code: &str, message: &str) -> StoreFault {
         | "IdempotentParameterMismatchException"
         | "ItemCollectionSizeLimitExceededException"
         | "ResourceInUseException" => StoreFault::Refused,
+        "InternalServerError" if engine::says_disk_full(message) => StoreFault::DiskFull,
         // Throttling, conflicts of transactions, internal errors, and codes not yet invented.
         _ => StoreFault::Unavailable,
     }
@@ -132,6 +172,7 @@ mod tests {
             ("ResourceNotFoundException", "", StoreFault::NoTable),
             ("ValidationException", "", StoreFault::Refused),
             ("", "", StoreFault::Unavailable),
+            ("InternalServerError", "SQLite error: database or disk is full", StoreFault::DiskFull),
         ] {
             assert_eq!(fault_of(code, message), fault, "{code} {message}");
         }

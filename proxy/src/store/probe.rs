@@ -38,7 +38,8 @@ pub enum DomainsTableUse {
 async fn probe(store: &Store, table: &str, key: &[&str]) -> Result<(), TablesError> {
     let table = table.to_owned();
     match ask(store, &table, key).await {
-        Ok(()) | Err(StoreError::Unavailable(_)) => Ok(()),
+        // Credentials may come late, as does the network.
+        Ok(()) | Err(StoreError::Unavailable(_) | StoreError::NoCredentials) => Ok(()),
         Err(StoreError::NoTable(_)) => Err(TablesError::Absent { table }),
         Err(source) => Err(TablesError::Store { table, source }),
     }
@@ -63,7 +64,7 @@ mod tests {
     async fn what_is_absent_or_of_another_key_is_named_and_silence_is_no_fault() {
         let mut config = crate::config::StoreConfig::default();
         let engine = Engine::in_memory().unwrap();
-        let said = |error: TablesError| crate::control::error_chain(&error);
+        let said = |error: TablesError| crate::telemetry::error_chain(&error);
         let store = Store::on(engine.clone(), &config);
         let absent = said(reach(&store, DomainsTableUse::Needed).await.unwrap_err());
         assert!(absent.contains("`: not there; make it: `gatehouse tables create`"), "{absent}");

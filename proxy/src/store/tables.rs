@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
 };
 use tokio::time::Instant;
 
-use super::{Store, StoreError};
+use super::{NotDynamoDb, Store, StoreError};
 
 /// Why the tables are not as they must be.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,24 @@ pub enum TablesError {
 
 /// Makes what is missing, waits until all are active, and checks what is there. Idempotent.
 pub async fn create(store: &Store) -> Result<(), TablesError> {
+    create_telling(store, &|_: &Wait<'_>| ()).await
+}
+
+/// What [`create_telling`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait<'a> {
+    /// Which table.
+    pub table: &'a str,
+    /// Its status as the API names it; `absent` while it is not there yet.
+    pub status: &'a str,
+    /// Since when.
+    pub waited: Duration,
+    /// How long in all.
+    pub limit: Duration,
+}
+
+/// [`create`], with `tell` called when a wait begins and every ten seconds.
+pub async fn create_telling(store: &Store, tell: &(dyn Fn(&Wait<'_>) + Sync)) -> Result<(), TablesError> {
     let names = store.tables();
     for (name, shape) in
         [(&names.certificates, &CERTIFICATES), (&names.domains, &DOMAINS), (&names.state, &STATE)]
@@ -68,7 +86,7 @@ pub async fn create(store: &Store) -> Result<(), TablesError> {
         if describe(store, name).await.map_err(in_table)?.is_none() {
             make(store, name, shape).await.map_err(in_table)?;
         }
-        let description = await_active(store, name).await?;
+        let description = await_active(store, name, tell).await?;
         shape.verify(name, &description)?;
         expire_by(store, name, shape).await?;
     }
@@ -98,7 +116,15 @@ async fn check_one(store: &Store, name: &str, shape: &TableShape) -> Result<(), 
 
 async fn describe(store: &Store, name: &str) -> Result<Option<TableDescription>, StoreError> {
     match store.client().describe_table().table_name(name).send().await {
-        Ok(answer) => Ok(answer.table),
+        Ok(answer) => match answer.table {
+            Some(table) => Ok(Some(table)),
+            // The API describes a table or says that there is none.
+            None => Err(StoreError::Foreign(NotDynamoDb {
+                endpoint: store.endpoint().to_owned(),
+                status: 200,
+                fault: super::genuine::StoreFault::Description,
+            })),
+        },
         Err(error) => match StoreError::from(error) {
             StoreError::NoTable(_) => Ok(None),
             other => Err(other),
@@ -124,23 +150,32 @@ async fn make(store: &Store, name: &str, shape: &TableShape) -> Result<(), Store
     }
 }
 
-async fn await_active(store: &Store, name: &str) -> Result<TableDescription, TablesError> {
-    let deadline = Instant::now() + CREATION_DEADLINE;
+async fn await_active(
+    store: &Store,
+    name: &str,
+    tell: &(dyn Fn(&Wait<'_>) + Sync),
+) -> Result<TableDescription, TablesError> {
+    let begun = Instant::now();
+    let mut told: Option<Instant> = None;
     loop {
         let description = describe(store, name)
             .await
             .map_err(|source| TablesError::Store { table: name.to_owned(), source })?;
-        match description {
+        let other = match description {
             Some(table) if is_active(&table) => return Ok(table),
-            other if Instant::now() >= deadline => {
-                let status = other.and_then(|table| table.table_status).map(|status| status.to_string());
-                return Err(TablesError::Slow {
-                    table: name.to_owned(),
-                    status: status.unwrap_or_else(|| "absent".to_owned()),
-                });
-            }
-            _ => tokio::time::sleep(CREATION_POLL).await,
+            other => other,
+        };
+        let status = other.and_then(|table| table.table_status).map(|status| status.to_string());
+        let status = status.unwrap_or_else(|| "absent".to_owned());
+        let waited = begun.elapsed();
+        if waited >= CREATION_DEADLINE {
+            return Err(TablesError::Slow { table: name.to_owned(), status });
         }
+        if told.is_none_or(|at| at.elapsed() >= TELL_PERIOD) {
+            told = Some(Instant::now());
+            tell(&Wait { table: name, status: &status, waited, limit: CREATION_DEADLINE });
+        }
+        tokio::time::sleep(CREATION_POLL).await;
     }
 }
 
@@ -353,6 +388,7 @@ fn projection_text(projection: Option<&Projection>) -> String {
 
 const CREATION_DEADLINE: Duration = Duration::from_mins(5);
 const CREATION_POLL: Duration = Duration::from_millis(250);
+const TELL_PERIOD: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

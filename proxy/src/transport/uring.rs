@@ -22,6 +22,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::unix::AsyncFd;
@@ -203,12 +204,30 @@ impl Drop for UringStream {
 }
 
 /// Proves the ring: a send and a receive on an `AF_UNIX` pair.
+///
+/// It has a deadline: what the kernel refuses of a ring that could be made, the runtime retries for ever. The thread is left behind
+/// then, since nothing ends a loop in a foreign runtime.
 pub(super) fn prove() -> io::Result<()> {
-    // On a thread of its own, since the caller may be inside a runtime.
-    std::thread::spawn(send_and_receive).join().unwrap_or_else(|_| Err(io::Error::other("the ring failed")))
+    within(PROBE_DEADLINE, send_and_receive)
+}
+
+/// What `probe` says, or that it said nothing by `deadline`; on a thread of its own, since the caller may be inside a runtime.
+fn within(deadline: Duration, probe: fn() -> io::Result<()>) -> io::Result<()> {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name("ring-probe".to_owned()).spawn(move || {
+        let outcome = std::panic::catch_unwind(probe);
+        // Nobody listens after the deadline.
+        let _ = tell.send(outcome.unwrap_or_else(|_| Err(io::Error::other("the ring failed"))));
+    })?;
+    told.recv_timeout(deadline).unwrap_or_else(|_| {
+        let what = format!("nothing went through the ring within {} ms", deadline.as_millis());
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
+    })
 }
 
 fn send_and_receive() -> io::Result<()> {
+    // Entered by hand first: a refusal is an error here, and an endless loop in the runtime.
+    io_uring::IoUring::new(8)?.submit()?;
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
     Uring::run(|_| async move {
         let near = tokio_uring::net::UnixStream::from_std(near);
@@ -222,7 +241,27 @@ fn send_and_receive() -> io::Result<()> {
     })?
 }
 
+/// Far longer than the probe takes on a busy machine.
+const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 /// Submissions a worker can batch before it has to enter the kernel.
 const RING_ENTRIES: u32 = 1024;
 /// Receives in a row before other tasks have their turn.
 const EAGER: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_hangs_or_panics_is_a_refusal() {
+        assert!(within(PROBE_DEADLINE, || Ok(())).is_ok());
+        let hung = within(Duration::from_millis(20), || {
+            loop {
+                std::thread::park();
+            }
+        });
+        assert_eq!(hung.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let failed = within(PROBE_DEADLINE, || Err(io::Error::from_raw_os_error(libc::EPERM)));
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+}

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     cleartext::Cleartext,
     forward::{Forwarder, RequestLog},
+    telemetry::admit_line,
     transport::{Backend, Epoll, Listener, Transport, Uring},
 };
 
@@ -128,7 +129,9 @@ where
             }
             Err(error) => {
                 // accept(2): what ails one connection is over with it; a lack of descriptors or memory needs a moment.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(left_out) = admit_line("accept_failed", &error.kind().to_string()) {
+                    tracing::warn!(%error, left_out, "a connection could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

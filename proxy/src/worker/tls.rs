@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use rustls::ServerConfig;
+use tracing::info;
 
 use super::{
     activity::now,
@@ -16,6 +17,7 @@ use crate::{
     domains::{Caller, Permission},
     forward::Downstream,
     name::ServerName,
+    telemetry::admit_line,
     tls::{Alert, HelloFacts, TlsStream, read_hello},
     transport::Transport,
 };
@@ -131,13 +133,33 @@ async fn certificate<T: Transport>(
     let cached = shared.certificates.cached(&name).filter(|slot| slot.current(SystemTime::now()).is_some());
     let (slot, found) = match cached {
         Some(slot) => (slot, CertificateOrigin::Process),
-        None => {
-            (shared.certificates.obtain(&name, permission, peer.ip()).await?, CertificateOrigin::Obtained)
-        }
+        None => match shared.certificates.obtain(&name, permission, peer.ip()).await {
+            Ok(slot) => (slot, CertificateOrigin::Obtained),
+            Err(refusal) => {
+                tell_without_certificate(worker, &name, permission, refusal, peer);
+                return Err(refusal.into());
+            }
+        },
     };
     let config = worker.configs.insert(&name, slot, SystemTime::now(), &shared.server_configs);
     let config = config.ok_or(Refuse(Alert::InternalError, ConnectionOutcome::RefuseNoCertificate))?;
     Ok(HelloResponse::Serve { name, config, found })
+}
+
+/// A name that may be served, and is not.
+fn tell_without_certificate<T: Transport>(
+    worker: &Worker<T>,
+    name: &ServerName,
+    permission: &Permission,
+    refusal: CertificateRefusal,
+    client: SocketAddr,
+) {
+    if let CertificateRefusal::Denied | CertificateRefusal::Unknown = refusal {
+        return worker.shared.domains.tell_refused(name, permission, client.ip());
+    }
+    if let Some(left_out) = admit_line("no_certificate", name.as_str()) {
+        info!(server_name = %name, reason = ?refusal, %client, left_out, "there is no certificate for a name; `gatehouse certificate show` says why");
+    }
 }
 
 impl From<CertificateRefusal> for Refuse {

@@ -15,7 +15,7 @@ use anyhow::ensure;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use gatehouse::{
     config,
-    domains::{Denied, NameSet},
+    domains::{Denied, LastUse, NameSet},
     guard::{
         Guard, GuardContext, GuardError, GuardHandle, GuardReport, GuardStatus, Heartbeat, MapsOrigin, Ports,
     },
@@ -23,7 +23,7 @@ use gatehouse::{
 };
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
-    maps::{DenialEntry, GuardSettings, Mode, NameEntry, NameKey},
+    maps::{ABI, DenialEntry, GuardSettings, Mode, NameEntry, NameKey},
     name_hash,
 };
 use testbed::{
@@ -67,6 +67,7 @@ impl Instance {
         let around = GuardContext {
             names: self.names.subscribe(),
             denials: self.denials.subscribe(),
+            last_use: LastUse::begin(self.epoch),
             heartbeat: Arc::clone(&self.heartbeat),
             registry: &registry,
             control: self.runtime.handle(),
@@ -91,12 +92,12 @@ impl Instance {
     }
 
     fn map<T: TryFrom<Map, Error = aya::maps::MapError>>(&self, name: &str) -> T {
-        let data = MapData::from_pin(self.pin("maps-v1").join(name)).unwrap();
+        let data = MapData::from_pin(self.pin(&format!("maps-v{ABI}")).join(name)).unwrap();
         Map::from_map_data(data).and_then(T::try_from).unwrap()
     }
 
     fn map_id(&self, name: &str) -> u32 {
-        MapInfo::from_pin(self.pin("maps-v1").join(name)).unwrap().id()
+        MapInfo::from_pin(self.pin(&format!("maps-v{ABI}")).join(name)).unwrap().id()
     }
 
     fn key(&self) -> NameKey {

@@ -84,16 +84,17 @@ impl Place {
 
     /// The same with variables.
     pub(crate) fn run_with(&self, settings: &str, line: &str, variables: &[(&str, &str)]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
-            .args(["--config", settings])
-            .args(line.split_whitespace())
-            .env_clear()
-            .envs(variables.iter().copied())
-            .current_dir(self.path())
-            .output()
-            .unwrap();
+        let output = self.command(settings, line).envs(variables.iter().copied()).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// `gatehouse --config settings` with the arguments of `line`, not started yet.
+    pub(crate) fn command(&self, settings: &str, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+        command.args(["--config", settings]).args(line.split_whitespace()).env_clear();
+        command.current_dir(self.path());
+        command
     }
 }
 

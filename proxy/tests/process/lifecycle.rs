@@ -129,10 +129,10 @@ fn holding(tell: mpsc::Sender<()>, released: mpsc::Receiver<()>) -> Server {
 }
 
 /// A request on a connection of its own that could carry more.
-struct Client(StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
-    fn ask(place: &Place, path: &str) -> Self {
+    pub(crate) fn ask(place: &Place, path: &str) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         let root = place.path().join("state/internal-root.pem");
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// All that comes until the other side closes.
-    fn answer(&mut self) -> String {
+    pub(crate) fn answer(&mut self) -> String {
         let mut text = Vec::new();
         let mut piece = [0; 4096];
         while let Ok(count @ 1..) = self.0.read(&mut piece) {

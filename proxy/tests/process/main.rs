@@ -10,8 +10,10 @@
 mod fixture;
 mod server;
 
+mod administration;
 mod answers;
 mod lifecycle;
 mod manager;
 mod parameter;
 mod reload;
+mod trouble;

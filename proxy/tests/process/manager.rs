@@ -107,7 +107,7 @@ fn a_broken_fragment_and_a_taken_port_are_told_with_their_place() {
     let (place, manager) = (Place::new(), Manager::new());
     place.write("");
     let taken = TcpListener::bind(place.http()).unwrap();
-    fails(&place, &manager, 1, &format!("listen: `{}` cannot be bound; free the port", place.http()));
+    fails(&place, &manager, 1, &format!("listen.http: `{}` is listened on already by ", place.http()));
     drop(taken);
     place.write_fragment("50-fleet.toml", "[limits]\nidle = 7s\n");
     fails(&place, &manager, 2, "conf.d/50-fleet.toml:2: not TOML");

@@ -88,7 +88,7 @@ fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     put(guard, map_names::ENFORCE_UNTIL, u64::MAX)?;
     put(guard, map_names::NAME_KEY, KEY)?;
     let mut ports: HashMap<_, u16, PortEntry> = map(guard, map_names::PORTS)?.try_into()?;
-    ports.insert(443, PortEntry { flags: PortEntry::HELLO | PortEntry::FLOOD }, 0)?;
+    ports.insert(443, PortEntry { flags: PortEntry::HELLO }, 0)?;
     let mut names: HashMap<_, u64, NameEntry> = map(guard, map_names::NAMES)?.try_into()?;
     names.insert(name_hash::exact(&KEY, b"shop.example.com"), NameEntry::default(), 0)?;
     names.insert(name_hash::wildcard(&KEY, b"example.net"), NameEntry::default(), 0)?;

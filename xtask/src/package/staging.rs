@@ -47,17 +47,16 @@ fn papers(
 ) -> anyhow::Result<Vec<PathBuf>> {
     let folder = shell.create_temp_dir()?;
     let written = folder.path();
-    architecture
-        .start(shell, binary)
-        .arg("papers")
-        .arg(written)
-        .quiet()
-        .run()
-        .context("it does not start")?;
+    let start = || architecture.start(shell, binary);
+    start().arg("man").arg(written).quiet().run().context("it does not start")?;
+    for (kind, name) in COMPLETIONS {
+        let script = start().args(["completion", kind]).quiet().output().context("it does not start")?;
+        fs::write(written.join(name), script.stdout)?;
+    }
     let mut manuals = Vec::new();
     for file in files_below(written)? {
         let name = file.file_name().and_then(|name| name.to_str()).context("a paper's name is not UTF-8")?;
-        let Some(place) = place(name) else { bail!("`gatehouse papers` wrote {name}, which has no place") };
+        let Some(place) = place(name) else { bail!("`gatehouse man` wrote {name}, which has no place") };
         let to = parts.join(&place);
         shell.create_dir(to.parent().context("a paper lies in no folder")?)?;
         fs::copy(&file, &to)?;
@@ -127,6 +126,9 @@ fn iso(shell: &Shell, Workspace { epoch, .. }: &Workspace) -> anyhow::Result<Str
     Ok(cmd!(shell, "date --utc --date=@{epoch} +%Y-%m-%dT%H:%M:%SZ").quiet().read()?)
 }
 
+/// Shells, and what the file of each is called.
+const COMPLETIONS: [(&str, &str); 3] =
+    [("bash", "gatehouse.bash"), ("zsh", "_gatehouse"), ("fish", "gatehouse.fish")];
 /// As in `package.metadata.deb`.
 const MAINTAINER: &str = "The Gatehouse contributors <gatehouse@example.com>";
 

@@ -31,6 +31,7 @@ use crate::{
         certificate_table::{self, CertificateMetadata, Commit, Lock, OrderRecord},
         instant::Micros,
     },
+    telemetry::admit_line,
 };
 
 impl Run<'_> {
@@ -282,7 +283,9 @@ async fn keep_lease(inner: &CertificatesInner, lock: &Lock) -> std::convert::Inf
 }
 
 fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
-    warn!(server_name = %name, error = error as &dyn std::error::Error, "{what}");
+    if let Some(left_out) = admit_line(what, "") {
+        warn!(server_name = %name, error = error as &dyn std::error::Error, left_out, "{what}");
+    }
 }
 
 /// An issued certificate is not given up at the first failure of the table.

@@ -12,6 +12,9 @@ pub(super) struct Finding {
     pub(super) found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<String>,
+    /// What to paste into the policy of the role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<serde_json::Value>,
 }
 
 /// How bad it is.
@@ -37,12 +40,12 @@ impl Severity {
 
 impl Finding {
     pub(super) fn ok(what: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { verdict: Severity::Ok, what: what.into(), found: found.into(), remedy: None }
+        Self { verdict: Severity::Ok, what: what.into(), found: found.into(), remedy: None, policy: None }
     }
 
     pub(super) fn warn(what: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = Some(remedy.into());
-        Self { verdict: Severity::Warn, what: what.into(), found: found.into(), remedy }
+        Self { verdict: Severity::Warn, what: what.into(), found: found.into(), remedy, policy: None }
     }
 
     pub(super) fn fail(what: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Self {

@@ -54,7 +54,7 @@ pub(super) fn ring(config: &Config) -> Finding {
         Ok(_) => Finding::ok("io_uring", "a send and a receive went through it"),
         Err(error) => {
             let remedy = "sysctl kernel.io_uring_disabled=0, and permit io_uring_setup in seccomp profiles; epoll works meanwhile";
-            Finding::fail("io_uring", crate::control::error_chain(&error), remedy)
+            Finding::fail("io_uring", crate::telemetry::error_chain(&error), remedy)
                 .unless(config.worker.io == Io::Auto)
         }
     }

@@ -1,6 +1,6 @@
 //! Names that must resolve, and CAs that must answer.
 
-use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Uri;
@@ -18,8 +18,9 @@ use serde::Deserialize;
 use super::finding::Finding;
 use crate::{
     config::{Config, IssuerConfig},
-    control::error_chain,
+    domains::{AskProbed, AskSilence, probe_ask},
     target::{Target, TargetHost},
+    telemetry::error_chain,
 };
 
 /// Whether `name` has an address.
@@ -51,6 +52,43 @@ fn judge_name(name: &str, resolved: io::Result<Option<SocketAddr>>) -> Finding {
         Ok(Some(address)) => Finding::ok(what, address.ip().to_string()),
         Ok(None) => Finding::fail(what, "no address", "correct the name, or its records"),
         Err(error) => Finding::fail(what, error.to_string(), "see /etc/resolv.conf, and the name's records"),
+    }
+}
+
+/// Whether the ask endpoint says of a name that nobody has whether it may be served. The URL's query may hold a secret.
+pub(super) async fn ask(url: String, timeout: Duration) -> Vec<Finding> {
+    let what = format!("ask {}", url.split(['?', '#']).next().unwrap_or_default());
+    let found = match probe_ask(&url, timeout).await {
+        Ok(probed) => judge_ask(what, probed, timeout),
+        Err(error) => Finding::fail(what, error_chain(&error), "correct domains.ask"),
+    };
+    vec![found]
+}
+
+fn judge_ask(what: String, probed: AskProbed, timeout: Duration) -> Finding {
+    match probed {
+        AskProbed::Denies => Finding::ok(what, "denies a name that nobody has"),
+        AskProbed::Allows => Finding::warn(
+            what,
+            "allows a name that nobody has: whoever points a name here gets a certificate",
+            "see that it answers 404 for names that are not customers'",
+        ),
+        AskProbed::Silent { why: AskSilence::Redirected, said } => Finding::fail(
+            what,
+            format!("redirects ({said}); redirects are not followed, and say nothing of the name"),
+            "name in domains.ask the address that answers itself, without a login in front",
+        ),
+        AskProbed::Silent { why: AskSilence::Unavailable, said } => {
+            Finding::fail(what, format!("fails ({said})"), "see the log of the endpoint")
+        }
+        AskProbed::Silent { why: AskSilence::TimedOut, .. } => Finding::fail(
+            what,
+            format!("no answer within {} ms", timeout.as_millis()),
+            "see that the endpoint is quick, or raise domains.ask_timeout",
+        ),
+        AskProbed::Silent { why: AskSilence::Unreachable, said } => {
+            Finding::fail(what, said, "see the URL, that the endpoint runs, and its certificate")
+        }
     }
 }
 
@@ -122,6 +160,45 @@ mod tests {
             config.domains.r#static.push(StaticDomain { name, target });
         }
         assert_eq!(hosts(&config).into_iter().collect::<Vec<_>>(), ["ask.example", "origin.example"]);
+    }
+
+    /// Answers each connection the same; what is `None` never answers.
+    async fn endpoint(answer: Option<&'static str>) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/check?key=secret", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                if let Some(status) = answer {
+                    let text = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    let _ = stream.write_all(text.as_bytes()).await;
+                }
+                open.push(stream);
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_ask_endpoint_that_says_nothing_of_a_name_fails_with_its_way_to_be_silent() {
+        for (answer, verdict, words) in [
+            (Some("404 Not Found"), Severity::Ok, "denies"),
+            (Some("403 Forbidden"), Severity::Ok, "denies"),
+            (Some("200 OK"), Severity::Warn, "allows a name that nobody has"),
+            (Some("302 Found\r\nlocation: /login"), Severity::Fail, "redirects (302 Found)"),
+            (Some("503 Service Unavailable"), Severity::Fail, "fails (503 Service Unavailable)"),
+            (None, Severity::Fail, "no answer within 300 ms"),
+        ] {
+            let found = ask(endpoint(answer).await, Duration::from_millis(300)).await.remove(0);
+            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert!(found.found.contains(words), "{found:?}");
+            assert!(!found.what.contains("secret"), "{found:?}");
+        }
+        let nobody = ask("http://127.0.0.1:9/".to_owned(), Duration::from_secs(1)).await.remove(0);
+        assert_eq!(nobody.verdict, Severity::Fail, "{nobody:?}");
+        assert!(nobody.found.contains("refused"), "{nobody:?}");
     }
 
     #[test]

@@ -2,14 +2,18 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use socket2::{Domain, Socket, Type};
-
-use super::finding::Finding;
+use super::finding::{Finding, Severity};
 use crate::{
     config::{Config, Endpoint},
-    control::{ControlClient, error_chain},
+    control::ControlClient,
     ec2::IdentitySource,
-    store::{Store, tables},
+    run::ports::{self, Holder, Port},
+    store::{
+        Store, StoreError,
+        permissions::{self, Call, Outcome, is_missing_permission},
+        tables::{self, TablesError},
+    },
+    telemetry::error_chain,
 };
 
 /// Each address: free, or taken by the instance that answers on the control socket.
@@ -25,57 +29,38 @@ pub(super) async fn ports(config: Arc<Config>) -> Vec<Finding> {
     let wanted = listen.https.iter().map(|address| ("listen.https", *address));
     let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
     let wanted = wanted.chain(config.control.metrics.map(|address| ("control.metrics", address)));
-    wanted.map(|(field, address)| judge_port(field, address, &ours, probe(address))).collect()
+    wanted
+        .map(|(field, address)| {
+            judge_port(field, address, &ours, ports::probe(address), ports::holder(address).as_ref())
+        })
+        .collect()
 }
 
-/// An address that may be had.
-enum Port {
-    Free,
-    /// Sockets of this user listen there and share it.
-    Shared,
-}
-
-fn probe(address: SocketAddr) -> io::Result<Port> {
-    let socket = unbound(address)?;
-    socket.set_reuse_address(true)?;
-    // Two sockets with SO_REUSEADDR may be bound to one port; only one may listen.
-    let alone = socket.bind(&address.into()).and_then(|()| socket.listen(1));
-    drop(socket);
-    match alone {
-        Ok(()) => Ok(Port::Free),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let socket = unbound(address)?;
-            socket.set_reuse_port(true)?;
-            // Bound only: as one that listens it would be given connections.
-            socket.bind(&address.into()).map(|()| Port::Shared)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn unbound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
-
-fn judge_port(field: &str, address: SocketAddr, ours: &[SocketAddr], probe: io::Result<Port>) -> Finding {
+fn judge_port(
+    field: &str,
+    address: SocketAddr,
+    ours: &[SocketAddr],
+    probe: io::Result<Port>,
+    holder: Option<&Holder>,
+) -> Finding {
     let what = format!("port {address}");
     if ours.contains(&address) {
         return Finding::ok(what, "held by the running instance");
     }
+    let taken = |what| {
+        let by = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
+        let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
+        Finding::fail(what, format!("taken by {by}"), remedy)
+    };
     match probe {
         Ok(Port::Free) => Finding::ok(what, "free"),
-        Ok(Port::Shared) => {
-            Finding::ok(what, "kept for the next start, or held by another of this user's instances")
+        // Whom this user cannot see is the manager: processes of its own it could see.
+        Ok(Port::Shared) if holder.is_none_or(Holder::is_manager) => {
+            Finding::ok(what, "kept by the service manager for the next start")
         }
+        Ok(Port::Shared) => taken(what),
         Err(error) => match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
-                Finding::fail(what, "taken by another process", remedy)
-            }
+            io::ErrorKind::AddrInUse => taken(what),
             io::ErrorKind::PermissionDenied => Finding::fail(
                 what,
                 "not permitted to this user",
@@ -100,24 +85,75 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
                 return vec![Finding::fail("tables", error_chain(&error), "see the settings under [store]")];
             }
         };
-    let checked = tables::check(&store).await.into_iter().map(|(table, checked)| {
-        let what = format!("table {table}");
-        match checked {
-            Ok(()) => Finding::ok(what, format!("active at {}", config.store.endpoint)),
-            Err(error) => Finding::fail(what, error_chain(&error), remedy(&error)),
-        }
-    });
-    checked.collect()
+    examine(&store, config.domains.table).await
 }
 
-fn remedy(error: &tables::TablesError) -> &'static str {
-    match error {
-        tables::TablesError::Absent { .. } => "gatehouse tables create",
-        tables::TablesError::Store { .. } => {
-            "see region, endpoint and credentials; the role needs dynamodb:DescribeTable and item access"
+/// The tables that serving needs; `with_domains` says whether that table is one of them.
+async fn examine(store: &Store, with_domains: bool) -> Vec<Finding> {
+    let (mut findings, mut missing) = (Vec::new(), Vec::new());
+    let unused = |table: &String| !with_domains && *table == store.tables().domains;
+    for (table, checked) in tables::check(store).await.into_iter().filter(|(table, _)| !unused(table)) {
+        let what = format!("table {table}");
+        let form = judge_form(&what, store, checked);
+        // What is not there, or is another table, tells nothing of permissions.
+        let is_there = form.verdict != Severity::Fail;
+        findings.push(form);
+        if is_there {
+            for (call, outcome) in permissions::probe(store, &table).await {
+                findings.extend(judge_call(&what, call, &outcome));
+                missing.extend(matches!(outcome, Outcome::Missing(_)).then(|| (table.clone(), call)));
+            }
         }
-        tables::TablesError::Differs { .. } => "name another table in [store]",
-        tables::TablesError::Slow { .. } => "wait until it is active",
+    }
+    if !missing.is_empty() {
+        let found = format!("{} calls that serving makes are denied", missing.len());
+        let policy = Some(permissions::policy(store, &missing));
+        findings.push(Finding {
+            policy,
+            ..Finding::fail("permissions", found, "add the policy below to the role")
+        });
+    }
+    findings
+}
+
+fn judge_form(what: &str, store: &Store, checked: Result<(), TablesError>) -> Finding {
+    match checked {
+        Ok(()) => Finding::ok(what, format!("active at {}", store.endpoint())),
+        Err(TablesError::Store { source: StoreError::Denied(said), .. })
+            if is_missing_permission(&said.to_string()) =>
+        {
+            Finding::warn(
+                what,
+                "dynamodb:DescribeTable is denied: serving does not need it, its form is not known here",
+                "allow dynamodb:DescribeTable where `tables create` and `doctor` are run",
+            )
+        }
+        Err(error) => Finding::fail(what, error_chain(&error), remedy(&error)),
+    }
+}
+
+fn judge_call(what: &str, call: Call, outcome: &Outcome) -> Option<Finding> {
+    match outcome {
+        Outcome::Permitted => None,
+        Outcome::Missing(said) => {
+            Some(Finding::fail(what, format!("{call} is denied ({said})"), "see the policy below"))
+        }
+        Outcome::Failed(error) => Some(Finding::fail(
+            what,
+            format!("{call} fails: {}", error_chain(error)),
+            "see region, endpoint and credentials",
+        )),
+    }
+}
+
+fn remedy(error: &TablesError) -> &'static str {
+    match error {
+        TablesError::Absent { .. } => "gatehouse tables create",
+        TablesError::Store { source: StoreError::Foreign(_), .. } => "correct store.endpoint",
+        TablesError::Store { source: StoreError::NoCredentials, .. } => "give the instance a role",
+        TablesError::Store { .. } => "see region, endpoint and credentials",
+        TablesError::Differs { .. } => "name another table in [store]",
+        TablesError::Slow { .. } => "wait until it is active",
     }
 }
 
@@ -126,15 +162,18 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::cli::doctor::finding::Severity;
+    use crate::store::{Engine, FaultPlan, Faults};
 
     #[test]
-    fn a_port_is_free_or_ours_or_named_with_who_to_ask() {
+    fn a_port_is_free_or_ours_or_named_with_its_holder() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let judged = |ours: &[SocketAddr]| judge_port("listen.https", address, ours, probe(address));
+        let judged = |ours: &[SocketAddr]| {
+            judge_port("listen.https", address, ours, ports::probe(address), ports::holder(address).as_ref())
+        };
         let other = judged(&[]);
         assert_eq!(other.verdict, Severity::Fail);
+        assert!(other.found.contains(&format!("(process {})", std::process::id())), "{}", other.found);
         assert!(other.remedy.unwrap().contains("change listen.https"));
         assert_eq!(judged(&[address]).found, "held by the running instance");
         drop(taken);
@@ -142,13 +181,43 @@ mod tests {
     }
 
     #[test]
-    fn a_port_kept_over_a_restart_is_nobody_elses() {
-        let kept = unbound("127.0.0.1:0".parse().unwrap()).unwrap();
-        kept.set_reuse_port(true).unwrap();
-        kept.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        kept.listen(1).unwrap();
-        let address = kept.local_addr().unwrap().as_socket().unwrap();
-        let found = judge_port("listen.https", address, &[], probe(address));
-        assert_eq!(found.verdict, Severity::Ok, "{}", found.found);
+    fn a_port_that_would_be_shared_is_the_managers_or_taken() {
+        let holder = |pid, command: &str| Some(Holder { pid, command: command.to_owned() });
+        for (holder, verdict) in [
+            (holder(1, "systemd"), Severity::Ok),
+            (holder(812, "systemd"), Severity::Ok),
+            (None, Severity::Ok),
+            (holder(77, "gatehouse"), Severity::Fail),
+        ] {
+            let address = "127.0.0.1:443".parse().unwrap();
+            let found = judge_port("listen.https", address, &[], Ok(Port::Shared), holder.as_ref());
+            assert_eq!(found.verdict, verdict, "{holder:?}: {}", found.found);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_role_lacks_is_named_with_its_table_and_printed_as_a_policy() {
+        let faults = Faults::new(FaultPlan::default());
+        let engine = Engine::in_memory().unwrap();
+        let store = Store::on_faulty(engine, &crate::config::StoreConfig::default(), Arc::clone(&faults));
+        tables::create(&store).await.unwrap();
+        let verdicts = |findings: &[Finding]| findings.iter().map(|found| found.verdict).collect::<Vec<_>>();
+        assert_eq!(verdicts(&examine(&store, true).await), [Severity::Ok; 3]);
+
+        faults.forbid(&["DescribeTable"]);
+        assert_eq!(verdicts(&examine(&store, true).await), [Severity::Warn; 3]);
+
+        faults.forbid(&["DeleteItem"]);
+        let findings = examine(&store, true).await;
+        let failed: Vec<_> = findings.iter().filter(|found| found.verdict == Severity::Fail).collect();
+        assert_eq!(failed.len(), 2, "{failed:?}");
+        assert!(failed[0].what.ends_with(&store.tables().certificates), "{failed:?}");
+        assert!(failed[0].found.starts_with("DeleteItem is denied"), "{failed:?}");
+        let policy = failed[1].policy.as_ref().unwrap();
+        assert_eq!(policy["Statement"][0]["Action"], serde_json::json!(["dynamodb:DeleteItem"]));
+
+        faults.forbid(&["UpdateItem"]);
+        let unneeded = examine(&store, false).await;
+        assert!(!unneeded.iter().any(|found| found.what.ends_with("domains")), "{unneeded:?}");
     }
 }

@@ -197,7 +197,7 @@ fn what_is_wrong_in_a_parameter_is_named_with_its_line() {
 fn a_parameter_that_cannot_be_read_is_told_with_the_place_that_names_it() {
     let gathered = gather(Some(&Files::new(&format!("\n{NAMED}")).main()), environment(&[])).unwrap();
     let error = gathered.wanted().unwrap().unwrap().unreadable(io::Error::other("access is denied"));
-    let told = crate::control::error_chain(&error);
+    let told = crate::telemetry::error_chain(&error);
     assert!(
         told.ends_with(
             "gatehouse.toml:2: settings_parameter: `/gatehouse/fleet` cannot be read: access is denied"

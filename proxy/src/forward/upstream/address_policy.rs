@@ -1,9 +1,14 @@
 //! Addresses that targets may have: no name and no tenant may lead the proxy to itself, to its host or to its cloud's secrets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+
+use crate::config;
 
 /// Who chose an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,9 +21,9 @@ pub(in crate::forward) enum ChosenBy {
     Resolution,
 }
 
-/// Networks permitted and forbidden by settings, and our own addresses.
+/// Where targets may lie: networks permitted and forbidden by settings, and our own addresses.
 #[derive(Debug, Default)]
-pub(super) struct AddressPolicy {
+pub struct AddressPolicy {
     pub(super) permitted: Vec<IpNet>,
     /// For targets of entries.
     pub(super) forbidden: Vec<IpNet>,
@@ -38,6 +43,28 @@ pub(super) enum Placement {
 }
 
 impl AddressPolicy {
+    /// By the settings, and this host's addresses as they are now.
+    #[must_use]
+    pub fn of(limits: &config::UpstreamConfig) -> Self {
+        Self {
+            permitted: limits.permitted_networks.clone(),
+            forbidden: limits.forbidden_networks.clone(),
+            edge: limits.edge_addresses.clone(),
+            own: ArcSwap::from_pointee(own_addresses()),
+        }
+    }
+
+    /// Whether a domain entry may lead to `address`.
+    #[must_use]
+    pub fn permits_entry(&self, address: IpAddr) -> bool {
+        self.place(address, ChosenBy::Entry) == Placement::Permitted
+    }
+
+    /// Looks again which addresses are our own.
+    pub(super) fn refresh(&self) {
+        self.own.store(Arc::new(own_addresses()));
+    }
+
     /// Whether a target may have `address`.
     pub(super) fn place(&self, address: IpAddr, chosen_by: ChosenBy) -> Placement {
         if contains(&self.permitted, address) {
@@ -66,6 +93,20 @@ impl AddressPolicy {
 
 fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
+}
+
+/// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
+        tracing::warn!(%error, "this host's addresses cannot be read; targets on them are not refused");
+    });
+    let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
+    addresses
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|socket| IpAddr::V4(socket.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|socket| IpAddr::V6(socket.ip())))
+        })
+        .collect()
 }
 
 /// The IPv4 address that an IPv6 address stands for, where it does: mapped (RFC 4291 §2.5.5.2), and NAT64 (RFC 6052 §2.1).

@@ -2,13 +2,11 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use rustls::{
     ClientConfig,
     crypto::aws_lc_rs,
@@ -28,7 +26,7 @@ use crate::{config, forward::cdn_loop::CdnLoop};
 /// Settings for connections to targets: limits, roots, and permitted addresses.
 pub struct UpstreamSettings {
     pub(super) limits: config::UpstreamConfig,
-    pub(super) address_policy: AddressPolicy,
+    pub(super) address_policy: Arc<AddressPolicy>,
     pub(super) places: UpstreamPermits,
     /// By what requests are known that were here before.
     pub(in crate::forward) cdn_loop: CdnLoop,
@@ -61,14 +59,15 @@ impl UpstreamSettings {
             per_target: limits.connections_per_target,
             per_client: limits.connections_per_source,
         });
-        let address_policy = AddressPolicy {
-            permitted: limits.permitted_networks.clone(),
-            forbidden: limits.forbidden_networks.clone(),
-            edge: limits.edge_addresses.clone(),
-            own: ArcSwap::from_pointee(own_addresses()),
-        };
+        let address_policy = Arc::new(AddressPolicy::of(limits));
         let cdn_loop = CdnLoop::new(limits.loop_id.as_ref(), RandomState::new().hash_one(0));
         Ok(Self { cdn_loop, address_policy, places, tls: client_config(limits)?, limits: limits.clone() })
+    }
+
+    /// Where targets may lie.
+    #[must_use]
+    pub fn address_policy(&self) -> Arc<AddressPolicy> {
+        Arc::clone(&self.address_policy)
     }
 
     /// Follows this host's addresses, which a machine gets and loses while it runs. Does not end.
@@ -76,7 +75,7 @@ impl UpstreamSettings {
         let mut ticks = tokio::time::interval(OWN_ADDRESSES_PERIOD);
         loop {
             ticks.tick().await;
-            self.address_policy.own.store(Arc::new(own_addresses()));
+            self.address_policy.refresh();
         }
     }
 }
@@ -107,20 +106,6 @@ fn extra_roots(limits: &config::UpstreamConfig) -> Result<Vec<CertificateDer<'st
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|cause| UpstreamError::Roots { path: path.clone(), cause })
-}
-
-/// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
-fn own_addresses() -> Vec<IpAddr> {
-    let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
-        tracing::warn!(%error, "this host's addresses cannot be read; targets on them are not refused");
-    });
-    let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
-    addresses
-        .filter_map(|address| {
-            let v4 = address.as_sockaddr_in().map(|socket| IpAddr::V4(socket.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|socket| IpAddr::V6(socket.ip())))
-        })
-        .collect()
 }
 
 const OWN_ADDRESSES_PERIOD: Duration = Duration::from_secs(30);

@@ -103,11 +103,7 @@ impl Kernel {
             let denial = DenialEntry { until_ns: until(seconds) };
             self.insert(map_names::DENIALS, name_hash::exact(&KEY, name.as_bytes()), denial);
         }
-        for (port, flags) in [
-            (443, PortEntry::HELLO),
-            (UNCONNECTED, PortEntry::HELLO | PortEntry::FLOOD),
-            (80, PortEntry::FLOOD),
-        ] {
+        for (port, flags) in [(443, PortEntry::HELLO), (UNCONNECTED, PortEntry::HELLO), (80, 0)] {
             self.insert::<u16, _>(map_names::PORTS, port, PortEntry { flags });
         }
     }

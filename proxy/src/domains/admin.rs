@@ -1,0 +1,234 @@
+//! Administration of the table's entries: what a request changes, or why it is refused, decided from values only.
+//! Not here: who asks (`control`, `cli`), how an entry is kept (`store`).
+//! Invariants: an entry that says something else is never replaced silently (`what_is_there_is_not_replaced_silently`); nothing is
+//! added or resumed that cannot be served here (`what_cannot_be_served_is_refused_with_its_remedy`); each change says what it changed
+//! from what to what (`each_change_is_told_from_what_to_what`).
+
+mod refusal;
+mod report;
+mod servable;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+pub use refusal::{Explained, Refusal};
+pub use report::{Action, Change, Report};
+pub use servable::Warning;
+
+use super::change::{added, removed, with_status};
+use crate::{
+    config::{CertificatesConfig, StaticDomain},
+    name::Pattern,
+    store::{
+        domain_table::{DomainRecord, DomainStatus, Tenant},
+        instant::Micros,
+    },
+    target::Target,
+};
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Which entry.
+    pub pattern: Pattern,
+    /// What is to become of it.
+    pub wish: Wanted,
+}
+
+/// What is to become of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is there and says this.
+    Present {
+        /// Its own target; absent, the default.
+        target: Option<Target>,
+        /// Whose it is; absent, as it was, and of the default tenant where there was none.
+        tenant: Option<Tenant>,
+        /// What becomes of an entry that says something else.
+        existing: Existing,
+    },
+    /// It is gone.
+    Absent,
+    /// It is kept and not served.
+    Suspended,
+    /// It is served again.
+    Resumed,
+}
+
+/// What becomes of an entry that says something else than the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and the request is refused.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
+/// What decides beside the table: the settings in force.
+#[derive(Clone)]
+pub struct Rules {
+    /// Where requests go whose entry names no target.
+    pub default_target: Option<Target>,
+    /// Addresses of this proxy.
+    pub listeners: Vec<SocketAddr>,
+    /// Who issues certificates.
+    pub issuance: Issuance,
+    /// Whether an entry may lead to an address.
+    pub permits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+}
+
+/// Where names come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// Entries of the settings.
+    pub listed: &'a [StaticDomain],
+    /// Whether the table is read.
+    pub table: Table,
+}
+
+/// Whether names of the table are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// They are.
+    Read,
+    /// `domains.table` is `false`.
+    Unread,
+}
+
+/// Who issues certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issuance {
+    /// The internal issuer, which takes any name.
+    Internal,
+    /// ACME issuers.
+    Acme,
+}
+
+/// A request decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The entry as it is to be; for [`Action::Keep`] as it is.
+    pub record: DomainRecord,
+    /// What to say of it.
+    pub report: Report,
+}
+
+impl Decision {
+    /// Whether the entry has to be written.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.report.action != Action::Keep
+    }
+}
+
+impl Issuance {
+    /// Who issues by `config`.
+    #[must_use]
+    pub fn of(config: &CertificatesConfig) -> Self {
+        if config.issuers.is_empty() { Self::Internal } else { Self::Acme }
+    }
+}
+
+impl Sources<'_> {
+    /// Whether the table decides on `pattern`.
+    pub fn leave_to_the_table(self, pattern: &Pattern) -> Result<(), Refusal> {
+        if self.listed.iter().any(|entry| entry.name == *pattern) {
+            return Err(Refusal::Static(pattern.clone()));
+        }
+        match self.table {
+            Table::Read => Ok(()),
+            Table::Unread => Err(Refusal::TableOff),
+        }
+    }
+}
+
+/// What `request` makes of the entry that is `there`.
+pub fn decide(
+    request: &Request,
+    there: Option<&DomainRecord>,
+    sources: Sources<'_>,
+    rules: &Rules,
+    now: Micros,
+) -> Result<Decision, Refusal> {
+    let pattern = &request.pattern;
+    sources.leave_to_the_table(pattern)?;
+    // A tombstone is as nothing, save for its version.
+    let entry = there.filter(|there| there.status != DomainStatus::Removed);
+    match (&request.wish, entry) {
+        (Wanted::Present { target, tenant, existing }, entry) => {
+            let warnings = servable::check(pattern, target.as_ref(), rules)?;
+            let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);
+            match entry {
+                None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
+                Some(entry) => present(entry, new, *existing, warnings),
+            }
+        }
+        (_, None) => Err(Refusal::Absent(pattern.clone())),
+        (Wanted::Absent, Some(entry)) => {
+            let new = removed(entry, now);
+            Ok(Decision { report: Report::of(Action::Remove, Some(entry), &new, &[]), record: new })
+        }
+        (Wanted::Suspended, Some(entry)) => Ok(match entry.status {
+            DomainStatus::Suspended => keep(entry, &[]),
+            DomainStatus::Pending | DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => {
+                standing(Action::Suspend, entry, DomainStatus::Suspended, &[], now)
+            }
+        }),
+        (Wanted::Resumed, Some(entry)) => resume(entry, rules, now),
+    }
+}
+
+/// An addition where there is an entry. One that waits for its verification, or fails it, is active then; a suspension is ended by
+/// nothing but its own command.
+fn present(
+    entry: &DomainRecord,
+    new: DomainRecord,
+    existing: Existing,
+    mut warnings: Vec<Warning>,
+) -> Result<Decision, Refusal> {
+    let status =
+        if entry.status == DomainStatus::Suspended { DomainStatus::Suspended } else { DomainStatus::Active };
+    let new = DomainRecord { status, ..new };
+    let differs = entry.target != new.target || entry.tenant != new.tenant;
+    if differs && existing == Existing::Keep {
+        return Err(Refusal::Exists { there: Box::new(entry.clone()), wanted: Box::new(new) });
+    }
+    if status == DomainStatus::Suspended {
+        if !differs {
+            return Err(Refusal::Suspended(entry.pattern.clone()));
+        }
+        warnings.push(Warning::Suspended);
+    }
+    if !differs && entry.status == status {
+        return Ok(keep(entry, &warnings));
+    }
+    Ok(Decision { report: Report::of(Action::Replace, Some(entry), &new, &warnings), record: new })
+}
+
+fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
+    let warnings = servable::check(&entry.pattern, entry.target.as_ref(), rules)?;
+    match entry.status {
+        DomainStatus::Suspended => Ok(standing(Action::Resume, entry, DomainStatus::Active, &warnings, now)),
+        DomainStatus::Active | DomainStatus::Failing => Ok(keep(entry, &warnings)),
+        DomainStatus::Pending | DomainStatus::Removed => Err(Refusal::Pending(entry.pattern.clone())),
+    }
+}
+
+fn standing(
+    action: Action,
+    entry: &DomainRecord,
+    status: DomainStatus,
+    warnings: &[Warning],
+    now: Micros,
+) -> Decision {
+    let new = with_status(entry, status, now);
+    Decision { report: Report::of(action, Some(entry), &new, warnings), record: new }
+}
+
+fn keep(entry: &DomainRecord, warnings: &[Warning]) -> Decision {
+    Decision { report: Report::of(Action::Keep, Some(entry), entry, warnings), record: entry.clone() }
+}

@@ -1,0 +1,166 @@
+//! Why a request is refused, and what to do instead.
+
+use std::fmt;
+
+use psl::Type;
+
+use super::report::target;
+use crate::{name::Pattern, store::domain_table::DomainRecord, target::Target};
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such entry.
+    Absent(Pattern),
+    /// The configuration decides on it.
+    Static(Pattern),
+    /// Nothing would read the change.
+    TableOff,
+    /// It is there and says something else.
+    Exists {
+        /// As it is.
+        there: Box<DomainRecord>,
+        /// As it would be.
+        wanted: Box<DomainRecord>,
+    },
+    /// It is there, and suspended.
+    Suspended(Pattern),
+    /// It was never verified.
+    Pending(Pattern),
+    /// Neither a target of its own nor a default one.
+    NoTarget(Pattern),
+    /// Its target lies where none may.
+    Address {
+        /// Whose.
+        pattern: Pattern,
+        /// Which.
+        target: Target,
+    },
+    /// Its target is this proxy.
+    OwnListener {
+        /// Whose.
+        pattern: Pattern,
+        /// Which.
+        target: Target,
+    },
+    /// Names below belong to many owners.
+    PublicSuffix {
+        /// As asked for.
+        pattern: Pattern,
+        /// In which part of the list it stands.
+        kind: Type,
+    },
+    /// No public CA issues for it.
+    Underscore(Pattern),
+}
+
+/// A refusal in its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// `domain`, `target` or a setting.
+    pub field: &'static str,
+    /// As given.
+    pub value: String,
+    /// What is wrong with it.
+    pub fault: String,
+    /// What to do instead.
+    pub remedy: String,
+}
+
+impl Refusal {
+    /// Its parts.
+    #[must_use]
+    pub fn explain(&self) -> Explained {
+        match self {
+            Self::Absent(name) => {
+                let remedy = "`gatehouse domain list` shows what is";
+                of_domain(name, format!("domain `{name}` is not in the table"), remedy)
+            }
+            Self::Static(name) => {
+                let fault = format!("domain `{name}` is set in the configuration");
+                of_domain(name, fault, "change `domains.static` there")
+            }
+            Self::TableOff => Explained {
+                field: "domains.table",
+                value: "false".to_owned(),
+                fault: "domains.table: `false`, so the table is not read".to_owned(),
+                remedy: "set it to `true`, or give the name in `domains.static`".to_owned(),
+            },
+            Self::Exists { there, wanted } => exists(there, wanted),
+            Self::Suspended(name) => {
+                let remedy = format!("`gatehouse domain resume {name}` serves it again");
+                of_domain(name, format!("domain `{name}` is there, and suspended"), remedy)
+            }
+            Self::Pending(name) => {
+                let remedy = format!("`gatehouse domain add {name}` serves it without verification");
+                of_domain(name, format!("domain `{name}` is not verified yet, and so not suspended"), remedy)
+            }
+            Self::NoTarget(name) => Explained {
+                field: "target",
+                value: String::new(),
+                fault: format!(
+                    "domain `{name}` would have no target: it names none, and there is no `domains.default_target`"
+                ),
+                remedy: "give it one like `--target http://10.0.0.5:8080`, or set the default".to_owned(),
+            },
+            Self::Address { target, .. } => of_target(
+                target,
+                format!("target: `{target}` lies on this host, or at an address that is nobody's server"),
+                "name the server behind it, or list its network in `upstream.permitted_networks`",
+            ),
+            Self::OwnListener { target, .. } => of_target(
+                target,
+                format!("target: `{target}` is this proxy's own listener"),
+                "name the server behind it",
+            ),
+            Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
+            Self::Underscore(name) => {
+                let fault =
+                    format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");
+                of_domain(name, fault, "take a name of letters, digits and `-`")
+            }
+        }
+    }
+}
+
+fn exists(there: &DomainRecord, wanted: &DomainRecord) -> Explained {
+    let name = &there.pattern;
+    let (what, is, would) = if there.target == wanted.target {
+        ("tenant", there.tenant.clone(), wanted.tenant.clone())
+    } else {
+        ("target", target(there), target(wanted))
+    };
+    of_domain(
+        name,
+        format!("domain `{name}` is there with {what} `{is}`, not `{would}`"),
+        "`--replace` replaces it",
+    )
+}
+
+fn public_suffix(pattern: &Pattern, kind: Type) -> Explained {
+    let (Pattern::Exact(suffix) | Pattern::Wildcard(suffix)) = pattern;
+    let fault =
+        format!("domain `{pattern}`: `{suffix}` is a public suffix, and the names below it have many owners");
+    let remedy = match kind {
+        Type::Icann => "add the names one by one",
+        Type::Private => "add the names one by one; if all of them are yours, give it in `domains.static`",
+    };
+    of_domain(pattern, fault, remedy)
+}
+
+fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explained {
+    Explained { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
+}
+
+fn of_target(target: &Target, fault: String, remedy: impl Into<String>) -> Explained {
+    Explained { field: "target", value: target.to_string(), fault, remedy: remedy.into() }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explained { fault, remedy, .. } = self.explain();
+        write!(f, "{fault}; {remedy}")
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,99 @@
+//! What stands in the way of serving a name, as far as name, target and settings tell it: no network is asked.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use psl::{Psl, Type};
+
+use super::{Issuance, Refusal, Rules};
+use crate::{
+    config::leads_to,
+    name::{Pattern, ServerName},
+    target::{Target, TargetHost},
+};
+
+/// What may not be meant, yet is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// It is suspended.
+    #[error("it is still suspended and not served; `gatehouse domain resume` ends that")]
+    Suspended,
+    /// A label with `_`.
+    #[error("its name has a `_`: public CAs will refuse it, the internal issuer does not")]
+    Underscore,
+    /// One label.
+    #[error("its name is a single label: public CAs will refuse it")]
+    SingleLabel,
+    /// It goes to itself.
+    #[error(
+        "its target is a name that it covers: unless that resolves elsewhere here, requests come back for ever"
+    )]
+    TargetsItself,
+}
+
+/// Whether requests for `pattern` can reach `target`, or else the default, under a certificate.
+pub(super) fn check(
+    pattern: &Pattern,
+    target: Option<&Target>,
+    rules: &Rules,
+) -> Result<Vec<Warning>, Refusal> {
+    let mut warnings = Vec::new();
+    warnings.extend(certifiable(pattern, rules.issuance)?);
+    match target {
+        Some(target) => warnings.extend(reachable(pattern, target, rules)?),
+        None if rules.default_target.is_none() => return Err(Refusal::NoTarget(pattern.clone())),
+        None => {}
+    }
+    Ok(warnings)
+}
+
+/// Whether a CA may issue for what `pattern` covers.
+fn certifiable(pattern: &Pattern, issuance: Issuance) -> Result<Option<Warning>, Refusal> {
+    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
+    if let Some(kind) = public_suffix(name) {
+        let is_refused = match kind {
+            // Its operator may have a site there, and CAs issue for it.
+            Type::Private => matches!(pattern, Pattern::Wildcard(_)),
+            Type::Icann => true,
+        };
+        if is_refused {
+            return Err(Refusal::PublicSuffix { pattern: pattern.clone(), kind });
+        }
+    }
+    // CA/Browser Forum, Baseline Requirements §7.1.2.7.12: no underscore in a dNSName.
+    match (name.as_str().contains('_'), issuance) {
+        (true, Issuance::Acme) => return Err(Refusal::Underscore(pattern.clone())),
+        (true, Issuance::Internal) => return Ok(Some(Warning::Underscore)),
+        (false, _) => {}
+    }
+    let is_single = name.parent().is_none() && issuance == Issuance::Acme;
+    Ok(is_single.then_some(Warning::SingleLabel))
+}
+
+/// Of which part of the Public Suffix List `name` is an entry, if it is one.
+fn public_suffix(name: &ServerName) -> Option<Type> {
+    let suffix = psl::List.suffix(name.as_str().as_bytes())?;
+    suffix.typ().filter(|_| suffix.as_bytes() == name.as_str().as_bytes())
+}
+
+fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option<Warning>, Refusal> {
+    let refuse = |refusal: fn(Pattern, Target) -> Refusal| Err(refusal(pattern.clone(), target.clone()));
+    if rules.listeners.iter().any(|own| leads_to(target, *own)) {
+        return refuse(|pattern, target| Refusal::OwnListener { pattern, target });
+    }
+    if literal(&target.host).is_some_and(|address| !(rules.permits)(address)) {
+        return refuse(|pattern, target| Refusal::Address { pattern, target });
+    }
+    let is_itself = matches!(&target.host, TargetHost::Name(name) if pattern.covers(name));
+    Ok(is_itself.then_some(Warning::TargetsItself))
+}
+
+/// The address that a host is known to have without asking anybody; RFC 6761 §6.3: `localhost` is loopback.
+fn literal(host: &TargetHost) -> Option<IpAddr> {
+    match host {
+        TargetHost::Address(address) => Some(*address),
+        TargetHost::Name(name) => {
+            let is_local = name.as_str() == "localhost" || name.as_str().ends_with(".localhost");
+            is_local.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        }
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+use crate::domains::change::tests::lenient;
+
+const TABLE: Sources<'static> = Sources { listed: &[], table: Table::Read };
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+fn target(text: &str) -> Option<Target> {
+    (!text.is_empty()).then(|| Target::parse(text).unwrap())
+}
+
+fn at(micros: u64) -> Micros {
+    Micros::from_epoch(micros)
+}
+
+fn record(target_text: &str, status: DomainStatus, tenant: &str) -> DomainRecord {
+    let new = added(None, &pattern("shop.example"), target(target_text).as_ref(), Some(tenant), at(1));
+    DomainRecord { status, ..new }
+}
+
+fn present(target_text: &str, tenant: &str, existing: Existing) -> Wanted {
+    let tenant = (!tenant.is_empty()).then(|| tenant.parse().unwrap());
+    Wanted::Present { target: target(target_text), tenant, existing }
+}
+
+fn decided(
+    name: &str,
+    wish: Wanted,
+    there: Option<&DomainRecord>,
+    rules: &Rules,
+) -> Result<Decision, Refusal> {
+    decide(&Request { pattern: pattern(name), wish }, there, TABLE, rules, at(9))
+}
+
+/// The decision as a line: what is told, and the status the entry has then; or the refusal.
+fn line(wish: Wanted, there: Option<&DomainRecord>) -> String {
+    match decided("shop.example", wish, there, &lenient()) {
+        Ok(Decision { report, record }) => format!("{report} [{}]", record.status.as_str()),
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+#[test]
+fn each_change_is_told_from_what_to_what() {
+    use DomainStatus::{Active, Failing, Pending, Removed, Suspended};
+    use Existing::Replace;
+    let (a, b) = ("https://a.example", "https://b.example");
+    for (there, wish, told) in [
+        (
+            None,
+            present(a, "", Existing::Keep),
+            "added with target https://a.example, tenant default [active]",
+        ),
+        (None, present("", "acme", Existing::Keep), "added with target (default), tenant acme [active]"),
+        (
+            Some(record(a, Removed, "acme")),
+            present(b, "", Existing::Keep),
+            "added with target https://b.example, tenant default [active]",
+        ),
+        (
+            Some(record(a, Active, "acme")),
+            present(b, "", Replace),
+            "target https://a.example -> https://b.example [active]",
+        ),
+        (
+            Some(record(a, Active, "acme")),
+            present("", "zeta", Replace),
+            "target https://a.example -> (default), tenant acme -> zeta [active]",
+        ),
+        (
+            Some(record(a, Active, "acme")),
+            present(a, "", Existing::Keep),
+            "unchanged; it has target https://a.example, tenant acme [active]",
+        ),
+        (
+            Some(record(a, Pending, "acme")),
+            present(a, "", Existing::Keep),
+            "status pending -> active [active]",
+        ),
+        (
+            Some(record(a, Failing, "acme")),
+            present(a, "", Existing::Keep),
+            "status failing -> active [active]",
+        ),
+        (
+            Some(record(a, Suspended, "acme")),
+            present(b, "", Replace),
+            "target https://a.example -> https://b.example [suspended]",
+        ),
+        (
+            Some(record(a, Active, "acme")),
+            Wanted::Absent,
+            "removed; it had target https://a.example, tenant acme [removed]",
+        ),
+        (Some(record(a, Failing, "acme")), Wanted::Suspended, "status failing -> suspended [suspended]"),
+        (
+            Some(record(a, Suspended, "acme")),
+            Wanted::Suspended,
+            "unchanged; it has target https://a.example, tenant acme, status suspended [suspended]",
+        ),
+        (Some(record(a, Suspended, "acme")), Wanted::Resumed, "status suspended -> active [active]"),
+        (
+            Some(record(a, Active, "acme")),
+            Wanted::Resumed,
+            "unchanged; it has target https://a.example, tenant acme [active]",
+        ),
+    ] {
+        assert_eq!(line(wish.clone(), there.as_ref()), told, "{wish:?} on {there:?}");
+    }
+}
+
+#[test]
+fn what_is_there_is_not_replaced_silently() {
+    let (a, b) = ("https://a.example", "https://b.example");
+    for (there, wish, told) in [
+        (
+            record(a, DomainStatus::Active, "acme"),
+            present(b, "", Existing::Keep),
+            "domain `shop.example` is there with target `https://a.example`, not `https://b.example`; `--replace` replaces it",
+        ),
+        (
+            record(a, DomainStatus::Active, "acme"),
+            present("", "", Existing::Keep),
+            "domain `shop.example` is there with target `https://a.example`, not `(default)`; `--replace` replaces it",
+        ),
+        (
+            record(a, DomainStatus::Active, "acme"),
+            present(a, "zeta", Existing::Keep),
+            "domain `shop.example` is there with tenant `acme`, not `zeta`; `--replace` replaces it",
+        ),
+        (
+            record(a, DomainStatus::Suspended, "acme"),
+            present(a, "", Existing::Replace),
+            "domain `shop.example` is there, and suspended; `gatehouse domain resume shop.example` serves it again",
+        ),
+        (
+            record(a, DomainStatus::Pending, "acme"),
+            Wanted::Resumed,
+            "domain `shop.example` is not verified yet, and so not suspended; `gatehouse domain add shop.example` serves it without verification",
+        ),
+    ] {
+        assert_eq!(line(wish, Some(&there)), told);
+    }
+    for wish in [Wanted::Absent, Wanted::Suspended, Wanted::Resumed] {
+        let gone = record(a, DomainStatus::Removed, "acme");
+        for there in [None, Some(&gone)] {
+            let told = line(wish.clone(), there);
+            assert!(told.contains("is not in the table; `gatehouse domain list`"), "{wish:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_the_table_does_not_decide_is_refused() {
+    let listed = [StaticDomain { name: pattern("fixed.example"), target: None }];
+    for (name, table, told) in [
+        ("fixed.example", Table::Read, "is set in the configuration; change `domains.static`"),
+        ("fixed.example", Table::Unread, "is set in the configuration; change `domains.static`"),
+        (
+            "other.example",
+            Table::Unread,
+            "domains.table: `false`, so the table is not read; set it to `true`",
+        ),
+    ] {
+        for wish in [present("", "", Existing::Replace), Wanted::Absent, Wanted::Suspended, Wanted::Resumed] {
+            let request = Request { pattern: pattern(name), wish };
+            let refused = decide(&request, None, Sources { listed: &listed, table }, &lenient(), at(1));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(told), "{name} {table:?}: {refused}");
+        }
+    }
+}
+
+/// Rules under which targets are judged as in a running instance.
+fn strict(issuance: Issuance) -> Rules {
+    Rules {
+        default_target: None,
+        listeners: vec!["0.0.0.0:443".parse().unwrap(), "192.0.2.9:8080".parse().unwrap()],
+        issuance,
+        permits: Arc::new(|address| !address.is_loopback() && address != IpAddr::from([169, 254, 169, 254])),
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_remedy() {
+    let origin = "https://origin.example.com";
+    for (name, target_text, field, told) in [
+        (
+            "shop.example",
+            "",
+            "target",
+            "would have no target: it names none, and there is no `domains.default_target`; give it one",
+        ),
+        (
+            "shop.example",
+            "http://169.254.169.254",
+            "target",
+            "an address that is nobody's server; name the server",
+        ),
+        (
+            "shop.example",
+            "http://127.0.0.1:3000",
+            "target",
+            "list its network in `upstream.permitted_networks`",
+        ),
+        ("shop.example", "http://localhost:3000", "target", "`http://localhost:3000` lies on this host"),
+        ("shop.example", "http://api.localhost", "target", "lies on this host"),
+        ("shop.example", "https://127.0.0.1", "target", "this proxy's own listener"),
+        ("shop.example", "http://192.0.2.9:8080", "target", "this proxy's own listener"),
+        (
+            "com",
+            origin,
+            "domain",
+            "`com` is a public suffix, and the names below it have many owners; add the names one by one",
+        ),
+        ("co.uk", origin, "domain", "`co.uk` is a public suffix"),
+        ("*.co.uk", origin, "domain", "`co.uk` is a public suffix"),
+        ("*.github.io", origin, "domain", "if all of them are yours, give it in `domains.static`"),
+        ("foo_bar.example", origin, "domain", "CAs issue no certificate for such a name"),
+        ("*.foo_bar.example", origin, "domain", "CAs issue no certificate for such a name"),
+    ] {
+        let wish = present(target_text, "", Existing::Keep);
+        let refused = decided(name, wish, None, &strict(Issuance::Acme)).unwrap_err();
+        assert_eq!(refused.explain().field, field, "{name} {target_text}");
+        assert!(refused.to_string().contains(told), "{name} {target_text}: {refused}");
+    }
+}
+
+#[test]
+fn what_was_suspended_is_not_resumed_where_it_cannot_be_served() {
+    let there = record("", DomainStatus::Suspended, "default");
+    let refused = decided("shop.example", Wanted::Resumed, Some(&there), &strict(Issuance::Acme));
+    assert_eq!(refused.unwrap_err(), Refusal::NoTarget(pattern("shop.example")));
+}
+
+#[test]
+fn what_may_not_be_meant_is_done_with_a_warning() {
+    let origin = "https://origin.example.com";
+    for (name, target_text, issuance, warnings) in [
+        ("shop.example", origin, Issuance::Acme, 0),
+        ("*.customers.example", origin, Issuance::Acme, 0),
+        ("github.io", origin, Issuance::Acme, 0),
+        ("someone.github.io", origin, Issuance::Acme, 0),
+        ("foo_bar.example", origin, Issuance::Internal, 1),
+        ("intranet", origin, Issuance::Internal, 0),
+        ("intranet", origin, Issuance::Acme, 1),
+        ("shop.example", "https://shop.example", Issuance::Acme, 1),
+        ("*.shop.example", "https://www.shop.example", Issuance::Acme, 1),
+        ("*.shop.example", "https://shop.example", Issuance::Acme, 0),
+    ] {
+        let decision =
+            decided(name, present(target_text, "", Existing::Keep), None, &strict(issuance)).unwrap();
+        assert_eq!(decision.report.warnings.len(), warnings, "{name} {target_text}: {:?}", decision.report);
+        assert!(decision.report.is_active);
+    }
+}

@@ -1,0 +1,80 @@
+//! Our records of many names: for lists that operators read, never part of serving.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+
+use super::{
+    item::Item,
+    record::{self, OrderRecord},
+};
+use crate::{
+    name::ServerName,
+    store::{Store, StoreError},
+};
+
+/// The records of `names` that are there. Not consistent, as the index that `names` come from.
+pub async fn read_records(
+    store: &Store,
+    names: &[ServerName],
+) -> Result<HashMap<ServerName, OrderRecord>, StoreError> {
+    let mut found = HashMap::new();
+    for names in names.chunks(KEYS) {
+        let keys: Vec<Item> = names.iter().map(record::key).collect();
+        for item in batch(store, keys).await? {
+            let name = item.get("pk").and_then(|pk| pk.as_s().ok()?.strip_prefix("name#"));
+            let name = name.and_then(|name| ServerName::parse(name).ok());
+            if let Some(record) = name.and_then(|name| OrderRecord::read(&name, &item)) {
+                found.insert(record.name.clone(), record);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn batch(store: &Store, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+    let table = &store.tables().state;
+    let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build();
+    let wanted = wanted.map_err(|error| StoreError::Refused(error.into()))?;
+    let (mut wanted, mut found) = (Some(HashMap::from([(table.clone(), wanted)])), Vec::new());
+    for round in 0..MAX_ROUNDS {
+        if round > 0 {
+            tokio::time::sleep(UNPROCESSED_PAUSE * round).await;
+        }
+        let answer = store.client().batch_get_item().set_request_items(wanted.take()).send().await?;
+        found.extend(answer.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default());
+        wanted = answer.unprocessed_keys.filter(|rest| !rest.is_empty());
+        if wanted.is_none() {
+            return Ok(found);
+        }
+    }
+    Err(StoreError::Unavailable("keys of a batch are still unprocessed".into()))
+}
+
+/// Keys of one `BatchGetItem`.
+const KEYS: usize = 100;
+const MAX_ROUNDS: u32 = 6;
+const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::store::{Engine, certificate_table::put_record, tables};
+
+    #[tokio::test]
+    async fn more_records_than_one_call_takes_are_read() {
+        let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        let names: Vec<_> =
+            (0..130).map(|n| ServerName::parse(&format!("n{n}.example.com")).unwrap()).collect();
+        for name in &names[1..] {
+            let record = OrderRecord { not_after: Some(SystemTime::UNIX_EPOCH), ..OrderRecord::new(name) };
+            put_record(&store, &record).await.unwrap();
+        }
+        let found = read_records(&store, &names).await.unwrap();
+        assert!(names[1..].iter().all(|name| found[name].name == *name));
+        assert_eq!((found.len(), found.get(&names[0])), (129, None), "one was never written");
+    }
+}

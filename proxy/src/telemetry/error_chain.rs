@@ -1,0 +1,9 @@
+//! An error with its causes, as one text.
+
+use std::error::Error;
+
+/// An error with its causes.
+pub(crate) fn error_chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
