@@ -108,7 +108,7 @@ fn what_is_wrong_with_a_parameter_is_told_before_and_at_a_start() {
     for (value, told) in [
         (
             None,
-            "conf.d/50-fleet.toml:1: settings_parameter: `/gatehouse/fleet` cannot be read: it does not exist in eu-south-2; make it",
+            "conf.d/50-fleet.toml:1: settings_parameter: `/gatehouse/fleet` cannot be read: it does not exist in eu-south-2; create it",
         ),
         (Some(long.as_str()), "its value has 8194 bytes; settings have 8192 at most"),
         (Some("[limits]\nidle = 7s"), "/gatehouse/fleet:2: not TOML"),
