@@ -64,9 +64,9 @@ use snapshot::{Snapshot, SnapshotMatch};
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
 pub enum Permission {
-    /// It may.
+    /// It may be served.
     Allow(Arc<DomainEntry>),
-    /// It may not.
+    /// It must not be served.
     Deny(Denial),
     /// Its source is down or the budget of look-ups is spent: a valid certificate may be served, nothing ordered.
     Unknown(UnknownReason),
@@ -103,7 +103,7 @@ pub struct DomainEntry {
     pub pattern: Pattern,
     /// Its own target; absent, the default.
     pub target: Option<Target>,
-    /// Whose it is.
+    /// The tenant.
     pub tenant: Arc<str>,
     /// Where it is from.
     pub source: PermissionSource,
@@ -169,7 +169,7 @@ pub enum ListingProgress {
     Loading,
     /// Every list was read completely.
     Loaded,
-    /// Every list was read whole, and the table has not answered for a while: what memory holds is served, other names are unknown.
+    /// Every list was read completely, and the table has not answered for a while: names in memory are served, others are unknown.
     Degraded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
@@ -181,7 +181,7 @@ pub enum DomainsStartError {
     /// The ask endpoint.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// A metric of ours is there already.
+    /// A metric is registered already.
     #[error("metrics of `domains` cannot be registered")]
     Metrics(#[from] prometheus::Error),
 }
@@ -261,7 +261,7 @@ impl Domains {
         Ok(Self { inner, _feed: Some(Arc::new(feed)) })
     }
 
-    /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`]. What is stale is used
+    /// The answer in memory for `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`]. What is stale is used
     /// once more and asked for again in the background.
     #[must_use]
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
@@ -273,7 +273,7 @@ impl Domains {
         Some(permission)
     }
 
-    /// What memory or else the sources say, within the budgets. The look-up runs on the control runtime.
+    /// The answer in memory, else of the sources, within the budgets. The look-up runs on the control runtime.
     ///
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
@@ -304,7 +304,7 @@ impl Domains {
     }
 
     /// By which entry a name is served while [`Permission::Unknown`] is all that can be said of it: the one that last allowed it.
-    /// `None` where nothing tells whose it is; then it must reach nobody's target.
+    /// `None` where no entry is known; then its requests must not reach any target.
     #[must_use]
     pub fn last_known(&self, name: &ServerName, unknown_reason: UnknownReason) -> Option<Arc<DomainEntry>> {
         match (self.inner.registry.find(name), unknown_reason) {
@@ -332,13 +332,13 @@ impl Domains {
         self.inner.has_lookup_left(caller, Instant::now())
     }
 
-    /// When somebody last wanted a name here; whoever sees another sign of it marks it.
+    /// When a client last asked for a name here; whoever notices a client updates it.
     #[must_use]
     pub fn last_use(&self) -> LastUse {
         self.inner.last_use.clone()
     }
 
-    /// How the ask endpoint fares.
+    /// The state of the ask endpoint.
     #[must_use]
     pub fn ask_state(&self) -> AskState {
         match (self.inner.ask.load().is_some(), self.inner.metrics.ask_up.get()) {

@@ -25,12 +25,12 @@ use crate::{
 /// Why a parameter cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
-    /// Nobody says where it is.
+    /// No region is known.
     #[error(
         "no region is known, neither from the AWS profile nor from the instance; set store.region or AWS_REGION, or write the parameter's ARN"
     )]
     Region,
-    /// Nobody says who asks.
+    /// There are no credentials.
     #[error("there are no credentials; give the instance a role with ssm:GetParameter")]
     Credentials(#[source] ErrorSource),
     /// There is none of that name.
@@ -52,7 +52,7 @@ pub enum ParameterError {
     /// The service finds another fault.
     #[error("{endpoint} refuses: {said}; check that this is the address of Systems Manager")]
     Refused {
-        /// Whom was asked.
+        /// Which endpoint was asked.
         endpoint: String,
         /// What it says.
         said: String,
@@ -62,7 +62,7 @@ pub enum ParameterError {
         "{endpoint} does not answer; check that outgoing connections to port 443 are allowed, or that there is a VPC endpoint for ssm"
     )]
     Silent {
-        /// Whom was asked.
+        /// Which endpoint was asked.
         endpoint: String,
         /// How it failed.
         #[source]
@@ -71,7 +71,7 @@ pub enum ParameterError {
     /// All together took too long.
     #[error("no answer within {} s; check the network, and that the instance has its role", PATIENCE.as_secs())]
     Slow,
-    /// Its value is more than settings can be.
+    /// Its value is larger than settings can be.
     #[error("its value has {bytes} bytes; settings have {} at most", answer::LONGEST_VALUE)]
     TooLong {
         /// So many.

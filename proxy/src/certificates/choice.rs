@@ -40,7 +40,7 @@ pub(super) fn choose(stored_certificates: &StoredCertificates, now: SystemTime) 
                 best = Some(candidate);
             }
             Err(KeyedChainError::Mismatch) => torn = true,
-            // What is broken for good must not stand in the way of another, nor of a new one.
+            // A permanently broken one must not block another, nor a new one.
             Ok(_) | Err(KeyedChainError::Chain | KeyedChainError::Key | KeyedChainError::Names) => {}
         }
     }

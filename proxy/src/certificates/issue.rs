@@ -67,7 +67,7 @@ struct Run<'a> {
     inner: &'a CertificatesInner,
     goal: Goal,
     seen: OrderFacts,
-    /// The last reading, whole.
+    /// The result of the last complete read.
     stored_certificates: StoredCertificates,
     /// Whether the table holds what is presented.
     is_written: bool,
@@ -160,7 +160,7 @@ impl Run<'_> {
         }
     }
 
-    /// Labels under a wildcard are made up as easily as unknown names: one that has no certificate is charged as a look-up of one,
+    /// Names under a wildcard are made up as easily as unknown ones: one without a certificate is charged as a look-up,
     /// and goes no further while its entry's or its sender's orders are spent.
     fn is_beyond_budget(&mut self) -> bool {
         let site = budgets::site_of(self.seen.standing.as_ref());

@@ -27,16 +27,16 @@ pub(super) struct Ask {
 pub(super) enum Reply {
     Allow,
     Deny,
-    /// Nothing of the name.
+    /// No answer about the name.
     Silence(Silence),
 }
 
 /// Why the endpoint says nothing of a name: never a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// It sends us elsewhere.
+    /// A redirect.
     Redirected,
-    /// It says that it cannot answer now.
+    /// It reports that it cannot answer now.
     Unavailable,
     /// It did not answer in time.
     TimedOut,

@@ -169,7 +169,7 @@ impl FeedFollower {
         Ok(())
     }
 
-    /// Looks whether look-ups that failed work again, and says how the table fares.
+    /// Checks whether look-ups that failed work again, and reports the state of the table.
     async fn follow_outage(&self) {
         if let (Some(store), Ok(nobody)) = (&self.table, Pattern::parse(NOBODY))
             && self.inner.with_outage(|outage| outage.lookups_alone_fail())
@@ -182,7 +182,7 @@ impl FeedFollower {
         self.inner.progress.send_if_modified(|progress| progress.follow(lasts));
     }
 
-    /// Says at once and then each minute that the table is out of reach, and once that it is back.
+    /// Logs at once and then each minute that the table cannot be read, and once that it can again.
     fn heed(&mut self, outcome: Option<Result<(), StoreError>>) {
         let Some(outcome) = outcome else { return };
         let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());

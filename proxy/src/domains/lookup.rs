@@ -151,7 +151,7 @@ impl DomainsInner {
         }
     }
 
-    /// Remembers `answer`; the guard hears of names allowed and denied, never of those in doubt.
+    /// Remembers `answer`; the guard gets allowed and denied names, never unknown ones.
     fn settle(&self, name: &ServerName, answer: CachedPermission) -> Permission {
         let now = Instant::now();
         match &answer {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 label! {
-    /// Answers that memory did not have at once.
+    /// Answers that were not in memory.
     pub(super) enum PermissionResult["answer"] {
         AllowStatic = "allow_static",
         AllowTable = "allow_table",

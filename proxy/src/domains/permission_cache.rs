@@ -61,7 +61,7 @@ impl PermissionCache {
         Some((held.answer, age))
     }
 
-    /// A doubt does not replace what was allowed and may still be used: it is asked for again a little later.
+    /// An unknown answer does not replace an allowed one that may still be used: it is asked for again a little later.
     pub(super) fn remember(&self, name: ServerName, answer: CachedPermission, now: Instant) {
         let is_doubt = matches!(answer, CachedPermission::SourceDown | CachedPermission::AskDown);
         let fresh = CachedAnswer::of(answer, self.lives, now);

@@ -38,7 +38,7 @@ impl RequestRefusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Offence(violation) => violation.status(),
-            // RFC 9110 §15.5.20: no answer in this name's stead can be had over this connection.
+            // RFC 9110 §15.5.20: this connection cannot answer for this name.
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::Foreign => StatusCode::NOT_FOUND,
             Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
@@ -58,8 +58,8 @@ impl RequestRefusal {
         }
     }
 
-    /// Whether the connection has to end with the answer: where the next request begins may be in doubt, and a name that is not
-    /// served any more has no use for it.
+    /// Whether the connection must end with the response: the beginning of the next request may be ambiguous, and a name that is no
+    /// longer served does not need it.
     pub(super) fn closes(&self) -> bool {
         match self {
             Self::Offence(violation) => *violation != RequestViolation::HostUnlikeServerName,
@@ -69,7 +69,7 @@ impl RequestRefusal {
         }
     }
 
-    /// After how long the same request may be answered otherwise.
+    /// After how long the same request may succeed.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),

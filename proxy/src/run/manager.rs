@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Environment {
     notify_socket: Option<OsString>,
-    /// How often it wants to hear that the process is well.
+    /// How often it must be notified that the process is alive.
     pub(super) watchdog: Option<Duration>,
     /// The names of the descriptors from 3 on that are meant for this process.
     pub(super) descriptors: Vec<String>,
@@ -42,7 +42,7 @@ impl Environment {
     /// Reads the variables of `sd_notify(3)`, `sd_watchdog_enabled(3)` and `sd_listen_fds(3)` for the process `pid`.
     pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Self {
         let text = |name| variable(name).and_then(|value| value.into_string().ok());
-        // A child inherits variables that are its parent's business.
+        // A child inherits variables that are meant for its parent.
         let meant = |name| text(name).is_none_or(|value| value.parse() == Ok(pid));
         let period = text("WATCHDOG_USEC").and_then(|value| value.parse().ok()).filter(|usec| *usec > 0);
         let count = text("LISTEN_FDS").and_then(|value| value.parse().ok()).unwrap_or(0);

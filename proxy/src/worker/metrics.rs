@@ -55,7 +55,7 @@ label! {
         Head = "header_timeout",
         /// Its peer read more slowly than `limits.minimum_rate`.
         NotReading = "not_reading",
-        /// The client left a stream without a window.
+        /// The client opened no window for a stream.
         StreamNotReading = "stream_not_reading",
         /// Memory was short, and the stream's answer held much of it.
         StreamMemory = "stream_memory",
@@ -67,9 +67,9 @@ label! {
 label! {
     /// Where a handshake's certificate was found.
     pub(super) enum CertificateOrigin["certificate"] {
-        /// This worker had it.
+        /// In this worker's cache.
         Worker = "worker_cache",
-        /// The process had it.
+        /// In the process's cache.
         Process = "process_cache",
         /// It was read or ordered.
         Obtained = "obtained",

@@ -118,7 +118,7 @@ fn relieve(connections: &[Rc<ConnectionBuffer>], excess: usize, now: Instant) {
 struct Load {
     /// Open connections of its source.
     crowd: usize,
-    /// Bytes of answers, those of streams that were cut among them.
+    /// Bytes of responses, including those of streams that were ended.
     held: usize,
     streams: Vec<StreamLoad>,
 }
@@ -140,7 +140,7 @@ impl Load {
     fn of(connection: &ConnectionBuffer, now: Instant) -> Self {
         let streams = connection.streams();
         let streams = streams.iter().map(|stream| StreamLoad {
-            // What was cut before may yet be held by the connection, and goes with that alone.
+            // Data of ended streams may still be held by the connection, and is freed only with it.
             held: if stream.is_cut() { 0 } else { stream.held() },
             stands_still: now.saturating_duration_since(stream.taken_at()) >= STILL,
         });

@@ -35,7 +35,7 @@ impl Acme {
         Ok(account)
     }
 
-    /// The account anew, after the CA said that it does not know `forgotten`.
+    /// Registers the account again, after the CA said that it does not know `forgotten`.
     pub(super) async fn account_instead_of(&self, forgotten: &Account) -> Result<Account, OrderError> {
         let mut held = self.account.lock().await;
         if let Some(account) = held.as_ref().filter(|account| account.id() != forgotten.id()) {
@@ -52,7 +52,7 @@ impl Acme {
         Ok(account)
     }
 
-    /// Says at the start what every order would fail of.
+    /// Logs at the start what would make every order fail.
     pub(in crate::certificates) async fn check_account_key(&self) {
         let found = certificate_table::find_account(&self.store, &self.issuer, &self.email).await;
         if let Ok((_, Some(pem))) = found

@@ -35,7 +35,7 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// Whether the issuer may be asked: it is not left alone, and the fleet's budgets leave an order.
+    /// Whether the issuer may be asked: it is not paused, and the fleet's budgets allow an order.
     pub(super) async fn spend(&mut self, issuer: usize) -> Result<(), StoreError> {
         let Some(Issuer::Acme(acme)) = self.inner.issuers.get(issuer) else {
             self.seen.grant = Some(Grant::default());
@@ -63,7 +63,7 @@ impl Run<'_> {
         Draw { purpose: self.goal.purpose, name: &self.goal.name, site, from: self.from, issuer }
     }
 
-    /// The lease is renewed while the order goes on. One that was lost does not end it: the commit tells.
+    /// The lease is renewed while the order goes on. Losing it does not end the order: the commit decides.
     pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = Instant::now();
@@ -257,7 +257,7 @@ async fn issue(
         KeyedChain::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
     let unusable = |error: KeyedChainError| OrderError::Unusable { problem: error.to_string() };
     let pair = pair.map_err(unusable)?;
-    // Else each hello would find it expired, and order the next.
+    // Otherwise each ClientHello would find it expired, and order the next.
     if !pair.is_valid(SystemTime::now()) {
         let problem = "it has expired by this machine's clock; see whether that is right".to_owned();
         return Err(OrderError::Unusable { problem });

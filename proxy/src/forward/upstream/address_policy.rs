@@ -43,7 +43,7 @@ pub(super) enum Placement {
 }
 
 impl AddressPolicy {
-    /// By the settings, and this host's addresses as they are now.
+    /// From the settings and this host's present addresses.
     #[must_use]
     pub fn of(limits: &config::UpstreamConfig) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl AddressPolicy {
         self.place(address, ChosenBy::Entry) == Placement::Permitted
     }
 
-    /// Looks again which addresses are our own.
+    /// Reads our own addresses again.
     pub(super) fn refresh(&self) {
         self.own.store(Arc::new(own_addresses()));
     }

@@ -74,7 +74,7 @@ impl UpstreamPermits {
         }))
     }
 
-    /// As many requests may wait as may be with targets, and as many of one client.
+    /// As many requests may wait as may be at targets, in total and per client.
     pub(super) fn wait(&self, client: IpAddr) -> Result<Waiting, NoPermit> {
         let PermitState { limits, waiting, waiting_clients, .. } = &*self.0;
         let place = Waiting { inner: Arc::clone(&self.0), client: waiting_clients.slot(&network(client)) };
