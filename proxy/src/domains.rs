@@ -109,7 +109,8 @@ pub struct DomainEntry {
     pub source: PermissionSource,
     /// The table's optimistic lock; 0 for other sources.
     pub version: u64,
-    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for other sources.
+    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for
+    /// other sources.
     pub changed_at_micros: u64,
 }
 

@@ -3,7 +3,8 @@
 //! memory, and ending them would free little.
 //!
 //! Weights are multiplied by the number of connections of the same source: a source that holds little on each of a thousand counts like
-//! one that holds much. Invariant: a stream whose client reads is not ended while others are enough (`streams_that_stand_still_are_cut_first`).
+//! one that holds much. Invariant: a stream whose client reads is not ended while others are enough
+//! (`streams_that_stand_still_are_cut_first`).
 
 use std::{
     cmp::Reverse,
