@@ -321,7 +321,7 @@ impl Domains {
         }
     }
 
-    /// Charges a look-up that another module makes for a name in doubt to the same budgets; whether it may be made.
+    /// Charges another module's look-up for an unknown name to the same budgets; returns whether it may be made.
     #[must_use]
     pub fn admits_lookup(&self, caller: Caller) -> bool {
         self.inner.admit(caller, Instant::now()).is_ok()

@@ -118,7 +118,7 @@ impl ControlClient {
         self.call(Method::POST, "reindex", None).await
     }
 
-    /// Has it read its settings anew.
+    /// Makes it reload its settings.
     pub async fn reload(&self) -> Result<Reloaded, ClientError> {
         self.call(Method::POST, "reload", None).await
     }

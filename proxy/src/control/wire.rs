@@ -161,7 +161,7 @@ pub enum ChangeReach {
     GuardLate,
 }
 
-/// What became of settings that were read anew.
+/// The outcome of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// Settings that changed and are in force.

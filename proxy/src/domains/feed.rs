@@ -1,5 +1,5 @@
 //! Following the table's feed of changes: at first and every hour all of it, and each second what came since.
-//! Invariant: a full reading stands in the way of no change, since it is a task of its own.
+//! Invariant: a full read delays no change, since it is a task of its own.
 
 use std::{
     collections::HashSet,

@@ -16,7 +16,7 @@ pub(super) struct PermissionCache {
     lives: CacheLifetimes,
 }
 
-/// How long answers are believed.
+/// How long answers are used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CacheLifetimes {
     pub(super) allow: Duration,

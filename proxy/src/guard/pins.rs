@@ -26,7 +26,7 @@ use crate::config::Attach;
 pub(super) struct Pins(PathBuf);
 
 impl Pins {
-    /// Makes the folder and mounts a bpffs there unless it lies in one.
+    /// Creates the folder and mounts a bpffs there unless it is in one.
     pub(super) fn prepare(root: &Path) -> Result<Self, GuardError> {
         let failed = |source| GuardError::PinPath { path: root.to_owned(), source };
         fs::create_dir_all(root).map_err(failed)?;

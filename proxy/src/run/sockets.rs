@@ -150,7 +150,7 @@ impl Kind {
     }
 }
 
-/// Refuses an address at which others listen and would share it with us. Whatever else ails it is told when it is bound.
+/// Refuses an address on which others listen and would share it with us. Other errors show when it is bound.
 fn refuse_shared(kind: Kind, address: SocketAddr) -> Result<(), RunError> {
     let is_taken = match ports::probe(address) {
         Ok(Port::Shared) => true,

@@ -113,7 +113,7 @@ impl Activity {
         }
     }
 
-    /// Its last answer is still being read: idle begins anew.
+    /// Its last response is still being read: idle time starts again.
     pub(super) fn still_sending(&self, now: Instant) {
         if let ActivityState::Idle { .. } = self.0.state.get() {
             self.0.state.set(ActivityState::Idle { since: now });

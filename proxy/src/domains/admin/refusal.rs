@@ -29,7 +29,7 @@ pub enum Refusal {
     Pending(Pattern),
     /// Neither a target of its own nor a default one.
     NoTarget(Pattern),
-    /// Its target lies where none may.
+    /// Its target's address is forbidden.
     Address {
         /// Whose.
         pattern: Pattern,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-/// What Caddy keeps beside a certificate: `sans`, `issuer_data`. Without it Caddy orders anew.
+/// What Caddy keeps beside a certificate: `sans`, `issuer_data`. Without it Caddy orders again.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateMetadata(Document);
 

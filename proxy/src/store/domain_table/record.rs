@@ -42,7 +42,7 @@ pub enum DomainStatus {
     Pending,
     /// Served. An item without a status is active.
     Active,
-    /// Its verification fails of late; still served.
+    /// Its verification has failed recently; still served.
     Failing,
     /// Not served until its owner says so.
     Suspended,
