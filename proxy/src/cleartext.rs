@@ -15,7 +15,8 @@ use crate::{
     certificates::{Certificates, ChallengeToken},
     domains::{Caller, Domains, Permission},
     forward::{
-        Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, fitting, own_response,
+        self, Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, fitting,
+        own_response,
     },
     name::ServerName,
     phase::{Phase, PhaseWatch},
@@ -41,7 +42,7 @@ pub struct Cleartext {
 }
 
 /// A response, and the outcome it is counted as.
-type Answer = Result<(RequestOutcome, Response<Body>), RequestRefusal>;
+type Counted = Result<(RequestOutcome, Response<Body>), RequestRefusal>;
 
 impl Cleartext {
     /// For one worker.
@@ -56,7 +57,7 @@ impl Cleartext {
         request: Request<Incoming>,
         downstream: &Downstream,
         at: Instant,
-    ) -> Response<Body> {
+    ) -> forward::Answer {
         let (head, _) = request.into_parts();
         let mut record = self.request_log.record(&head, downstream, &Scheme::HTTP, at);
         let answer = match plan::plan(&head) {
@@ -67,7 +68,7 @@ impl Cleartext {
             Ok((outcome, answer)) => {
                 let answer = fitting(answer, &head.method);
                 record.ours(outcome, answer.status(), answer.body().size_hint().lower());
-                answer
+                answer.into()
             }
             Err(refusal) => record.refuse(&refusal),
         }
@@ -79,7 +80,7 @@ impl Cleartext {
         head: &Parts,
         downstream: &Downstream,
         record: &mut RequestRecord,
-    ) -> Answer {
+    ) -> Counted {
         let name = match &plan {
             Plan::Health => return Ok((RequestOutcome::Health, health(*self.service.phase.borrow()))),
             Plan::Challenge { name, .. } => name,

@@ -77,10 +77,29 @@ pub struct Downstream {
     pub server_name: Option<ServerName>,
 }
 
-/// In a response's extensions: its connection must end with it. HTTP/1.1 signals that by `Connection: close`
-/// as well (RFC 9112 §9.6); in HTTP/2 only the connection's owner can send GOAWAY (RFC 9113 §6.8).
-#[derive(Debug, Clone, Copy)]
-pub struct Closes;
+/// What a request is answered with, and what becomes of its connection.
+pub struct Answer {
+    /// The response.
+    pub response: Response<Body>,
+    /// Once the response was sent.
+    pub then: Then,
+}
+
+/// What becomes of a connection after a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It may carry another request.
+    KeepAlive,
+    /// It ends. An HTTP/1.1 client reads `Connection: close` as well (RFC 9112 §9.6); in HTTP/2 only the connection's owner can send
+    /// GOAWAY (RFC 9113 §6.8).
+    Close,
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        Self { response, then: Then::KeepAlive }
+    }
+}
 
 /// One worker's: its transport and its upstream connections. Cheap to clone.
 pub struct Forwarder<T: Transport>(Rc<Inner<T>>);
@@ -119,7 +138,7 @@ impl<T: Transport> Forwarder<T> {
         request: Request<Incoming>,
         downstream: &Downstream,
         at: Instant,
-    ) -> Response<Body> {
+    ) -> Answer {
         let (head, body) = request.into_parts();
         let relay = &self.0.relay;
         let record = relay.request_log.record(&head, downstream, &Scheme::HTTPS, at);

@@ -10,6 +10,7 @@ mod cleartext;
 mod configs;
 mod connections;
 mod context;
+mod handshake;
 mod http;
 mod metrics;
 mod relief;

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::body::Body as _;
 
-use super::{Body, Closes, page::page, refusal::RequestRefusal, request_log::RequestRecord};
+use super::{Answer, Body, Then, page::page, refusal::RequestRefusal, request_log::RequestRecord};
 
 impl RequestRecord {
     /// Answers in place of the site.
-    pub(crate) fn refuse(mut self, refusal: &RequestRefusal) -> Response<Body> {
+    pub(crate) fn refuse(mut self, refusal: &RequestRefusal) -> Answer {
         if let RequestRefusal::Offence(violation) = refusal {
             self.count_violation(*violation);
         }
@@ -20,14 +20,14 @@ impl RequestRecord {
             // RFC 9110 §10.2.3: when it makes sense to try again.
             response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
         }
-        if refusal.closes() {
-            response.extensions_mut().insert(Closes);
+        let then = if refusal.closes() { Then::Close } else { Then::KeepAlive };
+        if then == Then::Close {
             // RFC 9113 §8.2.2: HTTP/2 has no such field.
             if self.version() != Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        response
+        Answer { response, then }
     }
 }
 

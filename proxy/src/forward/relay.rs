@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::{
-    Body, UpstreamSettings,
+    Answer, Body, UpstreamSettings,
     admit::RequestViolation,
     authority::Authority,
     cdn_loop::CdnLoop,
@@ -55,9 +55,9 @@ impl<T: Transport> Relay<T> {
         host: &Authority,
         route: &Route,
         mut record: RequestRecord,
-    ) -> Response<Body> {
+    ) -> Answer {
         match self.fetch(head, body, host, route, &mut record).await {
-            Ok((answer, lease)) => self.pass_back(answer, lease, record),
+            Ok((answer, lease)) => self.pass_back(answer, lease, record).into(),
             Err(refusal) => {
                 log(&refusal, host, route, record.reference().id);
                 record.refuse(&refusal)

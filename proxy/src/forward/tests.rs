@@ -120,10 +120,11 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
             async move {
                 let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
-                Ok::<_, std::convert::Infallible>(match admit::admit(&head, &server_name, 128) {
+                let answer = match admit::admit(&head, &server_name, 128) {
                     Ok(host) => relay.pass(head, body, &host, &route, record).await,
                     Err(violation) => record.refuse(&violation.into()),
-                })
+                };
+                Ok::<_, std::convert::Infallible>(answer.response)
             }
         });
         tokio::task::spawn_local(async move {

@@ -71,7 +71,7 @@ pub(super) async fn serve<S, F, Fut>(stream: S, terms: ConnectionContext<'_>, an
 where
     S: ClientStream,
     F: Fn(Request<Incoming>) -> Fut + 'static,
-    Fut: Future<Output = Response<forward::Body>> + 'static,
+    Fut: Future<Output = forward::Answer> + 'static,
 {
     let ConnectionContext { version, limits, phase, metrics, buffers, source } = terms;
     let buffer = buffers.connection(source);
@@ -296,16 +296,17 @@ fn service<F, Fut>(
 >
 where
     F: Fn(Request<Incoming>) -> Fut + 'static,
-    Fut: Future<Output = Response<forward::Body>> + 'static,
+    Fut: Future<Output = forward::Answer> + 'static,
 {
     let answer = Rc::new(answer);
     hyper::service::service_fn(move |request| {
         let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
         let own = Rc::clone(&own);
         async move {
-            let response = answer(request).await;
-            if response.extensions().get::<forward::Closes>().is_some() {
-                in_progress.close_after();
+            let forward::Answer { response, then } = answer(request).await;
+            match then {
+                forward::Then::KeepAlive => {}
+                forward::Then::Close => in_progress.close_after(),
             }
             let buffer = streams::current().unwrap_or(own);
             Ok(response.map(|body| Tracked::new(body, buffer, in_progress)))

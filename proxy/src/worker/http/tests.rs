@@ -255,15 +255,14 @@ impl Edge {
                             tell.notify_one();
                             wait.notified().await;
                         }
-                        "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())),
+                        "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())).into(),
                         "/closes" => {
-                            let mut response = Response::new(Body::whole("done".into()));
-                            response.extensions_mut().insert(forward::Closes);
-                            return response;
+                            let response = Response::new(Body::whole("done".into()));
+                            return forward::Answer { response, then: forward::Then::Close };
                         }
                         _ => {}
                     }
-                    Response::new(Body::whole("done".into()))
+                    Response::new(Body::whole("done".into())).into()
                 }
             };
             let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
