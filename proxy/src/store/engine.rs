@@ -39,7 +39,7 @@ pub enum EngineError {
         .0.display()
     )]
     Held(PathBuf),
-    /// The file system says no.
+    /// The file system refuses.
     #[error("{}: cannot be used as the embedded store; check `state_directory` and its owner", path.display())]
     File {
         /// What was opened.
@@ -51,7 +51,7 @@ pub enum EngineError {
     /// The disk has no room.
     #[error("{}: no space is left for the embedded store; free some, and leave the store as it is", .0.display())]
     Full(PathBuf),
-    /// The engine says no.
+    /// The engine refuses.
     #[error("{}: the embedded store cannot be opened; restore it from a copy or remove it", path.display())]
     Engine {
         /// Its file.

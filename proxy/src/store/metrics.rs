@@ -43,7 +43,7 @@ label! {
 }
 
 label! {
-    /// What became of an attempt.
+    /// The outcome of an attempt.
     pub(super) enum Attempt["outcome"] {
         Answer = "answered",
         Conflict = "conflict",
