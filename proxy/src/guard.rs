@@ -18,6 +18,8 @@ mod names;
 mod names_state;
 mod object;
 mod pins;
+mod policy;
+mod ports;
 mod rejections;
 mod status;
 
@@ -43,8 +45,8 @@ pub use self::{
     error::GuardError,
     handover::Program,
     heartbeat::Heartbeat,
-    maps::Ports,
     names_state::MapsOrigin,
+    ports::Ports,
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
@@ -186,7 +188,7 @@ impl Guard {
             .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
         let rejections = Rejections::new(Arc::clone(&state.verdicts), around.last_use);
-        let enforcer = Enforcer::start(table.state(), until, around.heartbeat, metrics.clone(), rejections)?;
+        let enforcer = Enforcer::start(table.cell(), until, around.heartbeat, metrics.clone(), rejections)?;
         let enforcer = Arc::new(enforcer);
         let (sender, held) = watch::channel(0);
         let follower = NamesFollower {

@@ -18,23 +18,23 @@ use super::{
     kernel_time::KernelTime,
     maps::EnforceUntil,
     metrics::GuardMetrics,
-    names_state::Names,
+    names_state::{Names, NamesCell},
     rejections::Rejections,
 };
 
 /// What threads of other modules send to the enforcement thread.
 #[derive(Debug)]
 struct EnforcementInputs {
-    names: AtomicU8,
+    names: NamesCell,
     draining: AtomicBool,
     ended: AtomicBool,
     enforcement: AtomicU8,
 }
 
 impl EnforcementInputs {
-    fn new(names: Names) -> Self {
+    fn new(names: NamesCell) -> Self {
         Self {
-            names: AtomicU8::new(names as u8),
+            names,
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             enforcement: AtomicU8::new(Enforcement::NamesUnread as u8),
@@ -51,19 +51,9 @@ impl EnforcementInputs {
         self.draining.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire)
     }
 
-    fn names(&self) -> Names {
-        match self.names.load(Ordering::Acquire) {
-            1 => Names::Held,
-            2 => Names::Full,
-            3 => Names::Failed,
-            4 => Names::Inherited,
-            _ => Names::Unread,
-        }
-    }
-
     fn conditions(&self, heartbeat: &Heartbeat, now: Instant) -> Conditions {
         Conditions {
-            names: self.names(),
+            names: self.names.get(),
             worker_alive: heartbeat.is_alive(now, SILENCE),
             draining: self.draining(),
         }
@@ -79,7 +69,7 @@ pub(super) struct Enforcer {
 
 impl Enforcer {
     pub(super) fn start(
-        names: Names,
+        names: NamesCell,
         until: EnforceUntil,
         heartbeat: Arc<Heartbeat>,
         metrics: GuardMetrics,
@@ -95,9 +85,9 @@ impl Enforcer {
         Ok(Self { board, thread: Mutex::new(Some(thread)), waker })
     }
 
-    /// Says how far the map of names is; takes effect at once.
-    pub(super) fn names(&self, names: Names) {
-        self.board.names.store(names as u8, Ordering::Release);
+    /// The names can be followed no longer; takes effect at once.
+    pub(super) fn fail_names(&self) {
+        self.board.names.set(Names::Failed);
         self.wake();
     }
 
@@ -127,7 +117,8 @@ impl Enforcer {
         }
     }
 
-    fn wake(&self) {
+    /// Looks at once whether anything has changed.
+    pub(super) fn wake(&self) {
         self.waker.unpark();
     }
 }
@@ -213,8 +204,9 @@ mod tests {
     fn a_silent_worker_is_seen_after_five_seconds() {
         let epoch = Instant::now();
         let at = |seconds| epoch + Duration::from_secs(seconds);
-        let (board, heartbeat) = (EnforcementInputs::new(Names::Unread), Heartbeat::new(1, epoch));
-        board.names.store(Names::Held as u8, Ordering::Release);
+        let (board, heartbeat) =
+            (EnforcementInputs::new(NamesCell::new(Names::Unread)), Heartbeat::new(1, epoch));
+        board.names.set(Names::Held);
         heartbeat.beat(0, at(1));
         for (now, expected) in [(1, Enforcement::On), (6, Enforcement::On), (7, Enforcement::WorkersSilent)] {
             assert_eq!(board.conditions(&heartbeat, at(now)).enforcement(), expected, "{now} s");

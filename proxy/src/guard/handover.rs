@@ -20,10 +20,12 @@ use super::{
     attach::{attach_all, load, pin_failed, verify},
     error::GuardError,
     interface::Interface,
-    maps::{EnforceUntil, GuardMaps, Policy, Ports, Verdicts, same_shapes},
+    maps::{EnforceUntil, GuardMaps, Verdicts, same_shapes},
     names::NameTable,
-    names_state::{MapsOrigin, Names},
+    names_state::{MapsOrigin, Names, NamesCell},
     pins::{Pins, program as program_of, remove_folder, remove_pin},
+    policy::Policy,
+    ports::Ports,
 };
 use crate::config;
 
@@ -81,14 +83,14 @@ fn advance(
 ) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
     let program = verify(&mut ebpf)?;
-    let mut maps = GuardMaps::open(&folder(pins, origin), config)?;
+    let mut maps = GuardMaps::open(&folder(pins, origin))?;
     if origin == MapsOrigin::Built {
         maps.draw_key()?;
     }
     maps.guard(ports)?;
-    let state = Names::left_by(origin, maps.until.read()?);
-    let GuardMaps { policy, key, names, denials, capacity, until, verdicts, .. } = maps;
-    let policy = Arc::new(Mutex::new(policy));
+    let state = NamesCell::new(Names::left_by(origin, maps.until.read()?));
+    let GuardMaps { settings, key, names, denials, capacity, until, verdicts, .. } = maps;
+    let policy = Arc::new(Mutex::new(Policy::new(settings, config, state.clone())));
     let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
     fill(&mut names);
     pin_program(program, &program_of(&folder(pins, origin)))?;

@@ -1,18 +1,17 @@
-//! The pinned maps as typed handles: opened, compared, filled.
+//! The pinned maps as typed handles: opened, compared.
 //! Not here: in which folder they are (`pins`), what updates the names (`names`).
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use aya::{
     Pod,
     maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray},
 };
 use proxy_common::maps::{
-    DenialEntry, GuardSettings, Mode, NameEntry, NameKey, PortEntry, Tally, Verdict, map_names,
+    DenialEntry, GuardSettings, NameEntry, NameKey, PortEntry, Tally, Verdict, map_names,
 };
 
-use super::{error::GuardError, names_state::Names};
-use crate::config::{self, GuardMode};
+use super::{error::GuardError, ports::Ports};
 
 /// Every map user space reads or writes, and so pins.
 pub(super) const PINNED: [&str; 8] = [
@@ -28,7 +27,7 @@ pub(super) const PINNED: [&str; 8] = [
 
 /// The maps of one folder.
 pub(super) struct GuardMaps {
-    pub(super) policy: Policy,
+    pub(super) settings: Array<MapData, GuardSettings>,
     pub(super) until: EnforceUntil,
     pub(super) key: Array<MapData, NameKey>,
     pub(super) names: HashMap<MapData, u64, NameEntry>,
@@ -40,15 +39,10 @@ pub(super) struct GuardMaps {
 }
 
 impl GuardMaps {
-    pub(super) fn open(folder: &Path, config: &config::GuardConfig) -> Result<Self, GuardError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, GuardError> {
         let capacity = shape(folder, map_names::NAMES)?.max_entries;
         Ok(Self {
-            policy: Policy {
-                map: open(folder, map_names::SETTINGS)?,
-                configured: settings(config),
-                names: Names::Unread,
-                written: None,
-            },
+            settings: open(folder, map_names::SETTINGS)?,
             until: EnforceUntil(open(folder, map_names::ENFORCE_UNTIL)?),
             key: open(folder, map_names::NAME_KEY)?,
             names: open(folder, map_names::NAMES)?,
@@ -84,48 +78,6 @@ impl GuardMaps {
     }
 }
 
-/// `SETTINGS`.
-pub(super) struct Policy {
-    map: Array<MapData, GuardSettings>,
-    configured: GuardSettings,
-    names: Names,
-    written: Option<GuardSettings>,
-}
-
-impl Policy {
-    /// Follows the settings from the next packet on.
-    pub(super) fn configure(&mut self, config: &config::GuardConfig) -> Result<(), GuardError> {
-        self.configured = settings(config);
-        self.write().map_err(failed(map_names::SETTINGS, "writing"))
-    }
-
-    /// Follows how far the kernel's names are from the domain set.
-    pub(super) fn fit(&mut self, names: Names) -> Result<(), MapError> {
-        self.names = names;
-        self.write()
-    }
-
-    fn write(&mut self) -> Result<(), MapError> {
-        let settings = in_force(self.configured, self.names);
-        if self.written != Some(settings) {
-            self.map.set(0, settings, 0)?;
-            self.written = Some(settings);
-        }
-        Ok(())
-    }
-}
-
-/// The names of a predecessor may lack some that were added since. Those pass within the budget of unknown
-/// names until the lists were read, also where the settings are strict.
-fn in_force(configured: GuardSettings, names: Names) -> GuardSettings {
-    match names {
-        Names::Inherited if configured.mode == Mode::Strict as u32 => {
-            GuardSettings { mode: Mode::Adaptive as u32, ..configured }
-        }
-        Names::Unread | Names::Inherited | Names::Held | Names::Full | Names::Failed => configured,
-    }
-}
-
 /// `ENFORCE_UNTIL`.
 pub(super) struct EnforceUntil(Array<MapData, u64>);
 
@@ -150,37 +102,6 @@ impl Verdicts {
             packets: sum.packets.wrapping_add(one.packets),
             bytes: sum.bytes.wrapping_add(one.bytes),
         }))
-    }
-}
-
-/// Which ports are guarded, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ports {
-    hello: Vec<u16>,
-    cleartext: Vec<u16>,
-}
-
-impl Ports {
-    /// From the settings: hellos are judged on `guard.hello_ports`, else on the ports of `listen.https`; packets are counted
-    /// there and on the ports of `listen.http`.
-    #[must_use]
-    pub fn of(guard: &config::GuardConfig, listen: &config::ListenConfig) -> Self {
-        let ports = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect::<Vec<_>>();
-        let hello =
-            if guard.hello_ports.is_empty() { ports(&listen.https) } else { guard.hello_ports.clone() };
-        Self { hello, cleartext: ports(&listen.http) }
-    }
-
-    fn entries(&self) -> Vec<(u16, PortEntry)> {
-        let all = || self.hello.iter().chain(&self.cleartext).copied();
-        let mut entries: Vec<(u16, PortEntry)> = all().map(|port| (port, self.entry(port))).collect();
-        entries.sort_unstable_by_key(|(port, _)| *port);
-        entries.dedup();
-        entries
-    }
-
-    fn entry(&self, port: u16) -> PortEntry {
-        PortEntry { flags: if self.hello.contains(&port) { PortEntry::HELLO } else { 0 } }
     }
 }
 
@@ -234,51 +155,4 @@ pub(super) fn keys<K: Pod, V: Pod>(
     capacity: usize,
 ) -> Result<Vec<K>, MapError> {
     map.keys().take(capacity.saturating_mul(2)).collect()
-}
-
-fn settings(config: &config::GuardConfig) -> GuardSettings {
-    let mode = match config.mode {
-        GuardMode::Observe => Mode::Observe,
-        GuardMode::Adaptive => Mode::Adaptive,
-        GuardMode::Strict => Mode::Strict,
-    };
-    GuardSettings {
-        mode: mode as u32,
-        unknown_per_second: config.unknown_per_second,
-        unknown_burst: config.unknown_burst,
-        resets_per_second: config.resets_per_second,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_a_predecessor_are_enforced_as_adaptive_at_most() {
-        for (mode, names, expected) in [
-            (GuardMode::Strict, Names::Inherited, Mode::Adaptive),
-            (GuardMode::Strict, Names::Held, Mode::Strict),
-            (GuardMode::Adaptive, Names::Inherited, Mode::Adaptive),
-            (GuardMode::Observe, Names::Inherited, Mode::Observe),
-        ] {
-            let configured = settings(&config::GuardConfig { mode, ..config::GuardConfig::default() });
-            let expected = GuardSettings { mode: expected as u32, ..configured };
-            assert_eq!(in_force(configured, names), expected, "{mode:?} {names:?}");
-        }
-    }
-
-    #[test]
-    fn hello_ports_follow_the_listeners_unless_they_are_given() {
-        let (hello, counted) = (PortEntry { flags: PortEntry::HELLO }, PortEntry { flags: 0 });
-        let listen = config::ListenConfig::default();
-        for (given, expected) in [
-            (vec![], vec![(8080, counted), (8443, hello)]),
-            (vec![443], vec![(443, hello), (8080, counted)]),
-            (vec![8080, 443], vec![(443, hello), (8080, hello)]),
-        ] {
-            let guard = config::GuardConfig { hello_ports: given.clone(), ..config::GuardConfig::default() };
-            assert_eq!(Ports::of(&guard, &listen).entries(), expected, "hello_ports = {given:?}");
-        }
-    }
 }

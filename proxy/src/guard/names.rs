@@ -27,9 +27,10 @@ use super::{
     enforcer::Enforcer,
     error::{GuardError, errno},
     kernel_time::KernelTime,
-    maps::{Policy, failed, keys},
+    maps::{failed, keys},
     metrics::GuardMetrics,
-    names_state::Names,
+    names_state::{Names, NamesCell},
+    policy::Policy,
 };
 use crate::{
     domains::{Denied, NameSet, Patterns},
@@ -43,7 +44,7 @@ pub(super) struct NameTable {
     denials: HashMap<MapData, u64, DenialEntry>,
     policy: Arc<Mutex<Policy>>,
     capacity: usize,
-    state: Names,
+    state: NamesCell,
     /// Invariant: the keys of `names`, unless `state` is [`Names::Full`] or [`Names::Failed`].
     held: Hashes,
     /// The set whose hashes `held` counts; none before the first, and after a failure.
@@ -58,7 +59,7 @@ impl NameTable {
         denials: HashMap<MapData, u64, DenialEntry>,
         policy: Arc<Mutex<Policy>>,
         capacity: usize,
-        state: Names,
+        state: NamesCell,
     ) -> Result<Self, GuardError> {
         let key = key.get(&0, 0).map_err(failed(map_names::NAME_KEY, "reading"))?;
         let held = keys(&names, capacity).map_err(failed(map_names::NAMES, "reading"))?;
@@ -78,18 +79,25 @@ impl NameTable {
 
     /// How far it is from the domain set.
     pub(super) fn state(&self) -> Names {
-        self.state
+        self.state.get()
+    }
+
+    /// The same, as it changes.
+    pub(super) fn cell(&self) -> NamesCell {
+        self.state.clone()
     }
 
     /// Makes the kernel hold `set`, as far as it fits; before the lists are read, in addition to a predecessor's names.
     pub(super) fn follow(&mut self, set: &NameSet) {
-        let followed = match (set.revision, self.state) {
+        let followed = match (set.revision, self.state()) {
             (0, Names::Inherited) => self.inherit(&set.patterns).map(|()| Names::Inherited),
             (0, state) => Ok(state),
             _ => self.apply(&set.patterns).map(|()| Names::Held),
         };
-        let settled = followed.and_then(|state| self.fit_policy(state).map(|()| state));
-        self.state = settled.unwrap_or_else(|error| self.fail(&error));
+        if let Err(error) = followed.and_then(|state| self.fit_policy(state)) {
+            let failed = self.fail(&error);
+            self.state.set(failed);
+        }
     }
 
     fn fit_policy(&self, state: Names) -> Result<(), MapError> {
@@ -186,7 +194,7 @@ impl NamesFollower {
             let set = self.names.borrow_and_update().clone();
             if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
                 let Some(followed) = follow(table, set.clone()).await else {
-                    self.enforcer.names(Names::Failed);
+                    self.enforcer.fail_names();
                     return;
                 };
                 table = followed;
@@ -210,7 +218,7 @@ impl NamesFollower {
 
     /// Informs enforcement, then those that wait for the revision.
     pub(super) fn publish(&self, table: &NameTable, revision: u64) {
-        self.enforcer.names(table.state());
+        self.enforcer.wake();
         self.metrics.names(table.len(), table.state());
         self.held.send_replace(revision);
     }

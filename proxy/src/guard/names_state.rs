@@ -1,5 +1,10 @@
 //! How far the kernel's map of names is behind the domain set, and how a successor learns of it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
 use serde::{Deserialize, Serialize};
 
 /// Where the guard's maps come from.
@@ -46,6 +51,30 @@ impl Names {
     }
 }
 
+/// The state of the kernel's names, kept once: the table of names writes it, policy and enforcement read it. Clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct NamesCell(Arc<AtomicU8>);
+
+impl NamesCell {
+    pub(super) fn new(names: Names) -> Self {
+        Self(Arc::new(AtomicU8::new(names as u8)))
+    }
+
+    pub(super) fn set(&self, names: Names) {
+        self.0.store(names as u8, Ordering::Release);
+    }
+
+    pub(super) fn get(&self) -> Names {
+        match self.0.load(Ordering::Acquire) {
+            1 => Names::Held,
+            2 => Names::Full,
+            3 => Names::Failed,
+            4 => Names::Inherited,
+            _ => Names::Unread,
+        }
+    }
+}
+
 /// Nobody enforces, and the map lacks names: a successor must not enforce by it.
 pub(super) const NOT_WHOLE: u64 = 0;
 /// Nobody enforces, since long ago by any clock, and the map holds all names there were.
@@ -64,6 +93,15 @@ mod tests {
             (MapsOrigin::Built, RESTING, Names::Unread),
         ] {
             assert_eq!(Names::left_by(origin, until), expected, "{origin:?} {until}");
+        }
+    }
+
+    #[test]
+    fn a_cell_gives_back_what_was_set() {
+        let cell = NamesCell::new(Names::Unread);
+        for names in [Names::Held, Names::Full, Names::Failed, Names::Inherited, Names::Unread] {
+            cell.clone().set(names);
+            assert_eq!(cell.get(), names);
         }
     }
 }

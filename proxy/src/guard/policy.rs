@@ -1,0 +1,95 @@
+//! What the kernel does with names it does not know: by the configuration, and by how complete its names are.
+
+use aya::maps::{Array, MapData, MapError};
+use proxy_common::maps::{GuardSettings, Mode, map_names};
+
+use super::{
+    error::GuardError,
+    maps::failed,
+    names_state::{Names, NamesCell},
+};
+use crate::config::{self, GuardMode};
+
+/// The map `SETTINGS`, kept in step with the configuration and the state of the names.
+pub(super) struct Policy {
+    map: Array<MapData, GuardSettings>,
+    configured: GuardSettings,
+    names: NamesCell,
+    written: Option<GuardSettings>,
+}
+
+impl Policy {
+    pub(super) fn new(
+        map: Array<MapData, GuardSettings>,
+        config: &config::GuardConfig,
+        names: NamesCell,
+    ) -> Self {
+        Self { map, configured: settings(config), names, written: None }
+    }
+
+    /// Follows the settings from the next packet on.
+    pub(super) fn configure(&mut self, config: &config::GuardConfig) -> Result<(), GuardError> {
+        self.configured = settings(config);
+        self.write(self.names.get()).map_err(failed(map_names::SETTINGS, "writing"))
+    }
+
+    /// Follows how far the kernel's names are from the domain set.
+    pub(super) fn fit(&mut self, names: Names) -> Result<(), MapError> {
+        self.write(names)?;
+        self.names.set(names);
+        Ok(())
+    }
+
+    fn write(&mut self, names: Names) -> Result<(), MapError> {
+        let settings = in_force(self.configured, names);
+        if self.written != Some(settings) {
+            self.map.set(0, settings, 0)?;
+            self.written = Some(settings);
+        }
+        Ok(())
+    }
+}
+
+/// The names of a predecessor may lack some that were added since. Those pass within the budget of unknown
+/// names until the lists were read, also where the settings are strict.
+fn in_force(configured: GuardSettings, names: Names) -> GuardSettings {
+    match names {
+        Names::Inherited if configured.mode == Mode::Strict as u32 => {
+            GuardSettings { mode: Mode::Adaptive as u32, ..configured }
+        }
+        Names::Unread | Names::Inherited | Names::Held | Names::Full | Names::Failed => configured,
+    }
+}
+
+fn settings(config: &config::GuardConfig) -> GuardSettings {
+    let mode = match config.mode {
+        GuardMode::Observe => Mode::Observe,
+        GuardMode::Adaptive => Mode::Adaptive,
+        GuardMode::Strict => Mode::Strict,
+    };
+    GuardSettings {
+        mode: mode as u32,
+        unknown_per_second: config.unknown_per_second,
+        unknown_burst: config.unknown_burst,
+        resets_per_second: config.resets_per_second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_predecessor_are_enforced_as_adaptive_at_most() {
+        for (mode, names, expected) in [
+            (GuardMode::Strict, Names::Inherited, Mode::Adaptive),
+            (GuardMode::Strict, Names::Held, Mode::Strict),
+            (GuardMode::Adaptive, Names::Inherited, Mode::Adaptive),
+            (GuardMode::Observe, Names::Inherited, Mode::Observe),
+        ] {
+            let configured = settings(&config::GuardConfig { mode, ..config::GuardConfig::default() });
+            let expected = GuardSettings { mode: expected as u32, ..configured };
+            assert_eq!(in_force(configured, names), expected, "{mode:?} {names:?}");
+        }
+    }
+}
