@@ -68,7 +68,7 @@ pub enum CertificateRefusal {
     #[error("the name is not allowed")]
     Denied,
     /// Permission is unknown and the table holds no valid certificate.
-    #[error("whether the name is allowed cannot be said now")]
+    #[error("it is not known now whether the name is allowed")]
     Unknown,
     /// Too many handshakes wait already.
     #[error("too many handshakes wait for certificates")]
@@ -93,7 +93,7 @@ pub enum CertificatesStartError {
     /// The internal issuer.
     #[error(transparent)]
     Internal(#[from] InternalError),
-    /// A metric of ours is there already.
+    /// A metric is registered already.
     #[error("metrics of `certificates` cannot be registered")]
     Metrics(#[from] prometheus::Error),
 }
@@ -119,10 +119,10 @@ struct CertificatesInner {
     issuer_keys: Vec<IssuerKey>,
     root: Option<Root>,
     cache: Cache,
-    /// Orders and table reads under way.
+    /// Orders and table reads in progress.
     in_flight: Arc<SingleFlight<Call, Outcome>>,
     challenges: Challenges,
-    /// Refusals a moment old, so that those who come again at once cost nothing.
+    /// Recent refusals, so that clients that come again at once cost nothing.
     refusals: moka::sync::Cache<Call, CertificateRefusal>,
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
@@ -198,11 +198,11 @@ impl Certificates {
         self.inner.cache.find(name, SystemTime::now())
     }
 
-    /// Cache, then table, then an order, as `permission` lets. Bounded by `certificates.wait`; `from` is the client, on whose
-    /// budget the table is read while permission is in doubt.
+    /// Cache, then table, then an order, as far as `permission` allows. Bounded by `certificates.wait`; `from` is the client on whose
+    /// budget the table is read while permission is unknown.
     ///
     /// # Cancel safety
-    /// The order goes on when the handshake that began it is gone.
+    /// The order continues when the handshake that started it has ended.
     pub async fn obtain(
         &self,
         name: &ServerName,
@@ -223,13 +223,13 @@ impl Certificates {
         if !permission.allows_reads() {
             return Err(CertificateRefusal::Unknown);
         }
-        // Below a wildcard anybody makes up labels, each a read of the table: not beyond the budget of look-ups.
+        // Under a wildcard, clients can make up names, each a read of the table: not beyond the budget of look-ups.
         if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(Caller::Client(from)) {
             return Err(CertificateRefusal::Unknown);
         }
         let began = Instant::now();
         let outcome = self.inner.wait(name, purpose, from).await;
-        // Another purpose may have brought one meanwhile: what can be presented is.
+        // A call for another purpose may have obtained one meanwhile; then it is presented.
         let outcome = match outcome {
             Err(refusal) if refusal != CertificateRefusal::Denied => self.cached(name).ok_or(refusal),
             outcome => outcome,
@@ -239,11 +239,11 @@ impl Certificates {
         outcome
     }
 
-    /// What memory holds and nobody has asked for of late: the table is asked whether it is still there, but not for long.
+    /// For a certificate that nobody has asked for recently: the table is asked whether it still holds it, for a limited time.
     async fn confirmed(&self, name: &ServerName) -> Option<Arc<Slot>> {
         let now = SystemTime::now();
         let held = self.inner.cache.unconfirmed_of(name, now)?;
-        // Others present it meanwhile, and everybody does if the table does not answer.
+        // Other handshakes present it meanwhile, and all do if the table does not answer.
         held.slot.confirm(now);
         let inner = Arc::clone(&self.inner);
         let asked = self.inner.control.spawn(async move { follow::confirm(&inner, &[held], now).await });
@@ -251,7 +251,7 @@ impl Certificates {
         self.cached(name)
     }
 
-    /// Presents the certificate of `pattern` no longer: permission was withdrawn.
+    /// Stops presenting the certificate of `pattern`: permission was withdrawn.
     pub fn withdraw(&self, pattern: &Pattern) {
         let _ = self.inner.cache.withdraw(pattern);
     }
@@ -337,7 +337,7 @@ impl CertificatesInner {
         self.in_flight.join(&call, admit, begin).map_err(|_| CertificateRefusal::Busy)
     }
 
-    /// What an operator may change at any moment (permission) or a moment later (a lease) is asked again.
+    /// What may have changed meanwhile (permission, lease) is asked again.
     fn remember(&self, call: &Call, refusal: Option<CertificateRefusal>) {
         match refusal {
             Some(

@@ -29,7 +29,7 @@ pub struct CleartextService {
     pub domains: Domains,
     /// Answers to http-01 validations.
     pub certificates: Certificates,
-    /// What `/health` says.
+    /// The state that `/health` reports.
     pub phase: PhaseWatch,
     /// Where redirects point.
     pub public_https_port: u16,

@@ -64,9 +64,9 @@ use snapshot::{Snapshot, SnapshotMatch};
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
 pub enum Permission {
-    /// It may.
+    /// It may be served.
     Allow(Arc<DomainEntry>),
-    /// It may not.
+    /// It must not be served.
     Deny(Denial),
     /// Its source is down or the budget of look-ups is spent: a valid certificate may be served, nothing ordered.
     Unknown(UnknownReason),
@@ -103,13 +103,14 @@ pub struct DomainEntry {
     pub pattern: Pattern,
     /// Its own target; absent, the default.
     pub target: Option<Target>,
-    /// Whose it is.
+    /// The tenant.
     pub tenant: Arc<str>,
     /// Where it is from.
     pub source: PermissionSource,
     /// The table's optimistic lock; 0 for other sources.
     pub version: u64,
-    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for other sources.
+    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for
+    /// other sources.
     pub changed_at_micros: u64,
 }
 
@@ -169,7 +170,7 @@ pub enum ListingProgress {
     Loading,
     /// Every list was read completely.
     Loaded,
-    /// Every list was read whole, and the table has not answered for a while: what memory holds is served, other names are unknown.
+    /// Every list was read completely, and the table has not answered for a while: names in memory are served, others are unknown.
     Degraded,
     /// The table could not be read yet: the static list is served, other names are unknown; it is tried again all the time.
     SourceDown,
@@ -181,7 +182,7 @@ pub enum DomainsStartError {
     /// The ask endpoint.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// A metric of ours is there already.
+    /// A metric is registered already.
     #[error("metrics of `domains` cannot be registered")]
     Metrics(#[from] prometheus::Error),
 }
@@ -266,7 +267,7 @@ impl Domains {
         Ok(Self { inner, _feed: Some(Arc::new(feed)) })
     }
 
-    /// What memory says of `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`]. What is stale is used
+    /// The answer in memory for `name` (snapshot, then answer cache); `None` asks for [`Domains::permission`]. What is stale is used
     /// once more and asked for again in the background.
     #[must_use]
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
@@ -278,7 +279,7 @@ impl Domains {
         Some(permission)
     }
 
-    /// What memory or else the sources say, within the budgets. The look-up runs on the control runtime.
+    /// The answer in memory, else of the sources, within the budgets. The look-up runs on the control runtime.
     ///
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
@@ -309,7 +310,7 @@ impl Domains {
     }
 
     /// By which entry a name is served while [`Permission::Unknown`] is all that can be said of it: the one that last allowed it.
-    /// `None` where nothing tells whose it is; then it must reach nobody's target.
+    /// `None` where no entry is known; then its requests must not reach any target.
     #[must_use]
     pub fn last_known(&self, name: &ServerName, unknown_reason: UnknownReason) -> Option<Arc<DomainEntry>> {
         match (self.inner.registry.find(name), unknown_reason) {
@@ -325,7 +326,7 @@ impl Domains {
         }
     }
 
-    /// Charges a look-up that another module makes for a name in doubt to the same budgets; whether it may be made.
+    /// Charges another module's look-up for an unknown name to the same budgets; returns whether it may be made.
     #[must_use]
     pub fn admits_lookup(&self, caller: Caller) -> bool {
         self.inner.admit(caller, Instant::now()).is_ok()
@@ -337,13 +338,13 @@ impl Domains {
         self.inner.has_lookup_left(caller, Instant::now())
     }
 
-    /// When somebody last wanted a name here; whoever sees another sign of it marks it.
+    /// When a client last asked for a name here; whoever notices a client updates it.
     #[must_use]
     pub fn last_use(&self) -> LastUse {
         self.inner.last_use.clone()
     }
 
-    /// How the ask endpoint fares.
+    /// The state of the ask endpoint.
     #[must_use]
     pub fn ask_state(&self) -> AskState {
         match (self.inner.ask.load().is_some(), self.inner.metrics.ask_up.get()) {

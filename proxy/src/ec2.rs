@@ -39,16 +39,16 @@ pub struct InstanceIdentity {
 pub enum Ec2Facts {
     /// The settings forbid to ask.
     Off,
-    /// The machine is none of EC2's.
+    /// The machine is not an EC2 instance.
     Elsewhere,
     /// The endpoint did not answer; why.
     Silent(String),
-    /// It did.
+    /// It answered.
     Known(InstanceIdentity),
 }
 
 impl IdentitySource {
-    /// Asks who the instance is.
+    /// Reads the identity of the instance.
     pub async fn see(&self) -> Ec2Facts {
         match self {
             Self::Off => Ec2Facts::Off,

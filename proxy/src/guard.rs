@@ -70,7 +70,7 @@ pub struct GuardContext<'a> {
     pub names: watch::Receiver<NameSet>,
     /// Denials as they happen.
     pub denials: broadcast::Receiver<Denied>,
-    /// Marked when a name is rejected: it may have been added meanwhile.
+    /// Set when a name is rejected: it may have been added meanwhile.
     pub last_use: LastUse,
     /// Signs of life of the workers.
     pub heartbeat: Arc<Heartbeat>,
@@ -111,7 +111,7 @@ impl GuardHandle {
     ) -> Result<Self, GuardError> {
         if config.interfaces.is_empty() {
             info!(
-                "guard off: `guard.interfaces` names none, so foreign names are refused by the TLS handshake"
+                "guard off: `guard.interfaces` names none, so unknown names are refused in the TLS handshake"
             );
             return Ok(Self::Off);
         }
@@ -145,7 +145,7 @@ impl GuardHandle {
         }
     }
 
-    /// Follows `config` in its mode and budgets from the next packet on.
+    /// Applies mode and budgets of `config` from the next packet on.
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         match self {
             Self::Off => Ok(()),
@@ -241,7 +241,7 @@ impl Guard {
         self.follower.abort();
     }
 
-    /// Removes every link and map pinned in `pin_path`, and the bpffs there if the guard mounted it; says what went.
+    /// Removes every link and map pinned in `pin_path`, and the bpffs there if the guard mounted it; returns what was removed.
     pub fn detach(pin_path: &Path) -> Result<Vec<PathBuf>, GuardError> {
         Pins::existing(pin_path).map_or_else(|| Ok(Vec::new()), Pins::remove_all)
     }

@@ -123,7 +123,7 @@ enum Reason {
 }
 
 /// `text` with its U-labels as A-labels, in lower case. What is ASCII already has to be what a U-label becomes (RFC 5890 §2.3.2.1),
-/// or two names would look alike. Which ASCII is permitted beside that, is the [`shape`]'s matter, whatever stands in the other labels.
+/// or two names would look alike. Which other ASCII is permitted is decided by the [`shape`], whatever the other labels contain.
 fn a_labels(text: &str) -> Result<String, Reason> {
     let lower = text.to_ascii_lowercase();
     let reason = match (text.is_ascii(), lower.split('.').any(|label| label.starts_with("xn--"))) {

@@ -17,7 +17,7 @@ pub enum Phase {
     Unable,
     /// Short of memory for longer than a moment: health says 503, new connections are refused.
     Overloaded,
-    /// The instance's Auto Scaling group wants it gone: health says 503, connections end softly, new ones are served.
+    /// The Auto Scaling group takes the instance out of service: health says 503, open connections end in order, new ones are served.
     Leaving,
     /// Ending: health says 503, requests in flight finish.
     Draining,

@@ -91,7 +91,7 @@ struct Start<'a> {
 impl Start<'_> {
     fn serve(self, runtime: &Runtime) -> Result<(), RunError> {
         let Self { config, telemetry, manager, watchdog, inherited, again } = self;
-        // The ring is proved on a runtime of its own, and so outside this one.
+        // The ring is tested on a runtime of its own, so not inside this one.
         let backend = Backend::choose(config.worker.io)?;
         let assembly =
             Assembly { config, telemetry, control: runtime.handle(), backend, manager: &manager, watchdog };
@@ -133,7 +133,7 @@ impl Running {
         tokio::select! {
             joined = workers => joined.map_err(|_| RunError::Workers),
             () = signals.told() => {
-                warn!("told again: open connections are cut");
+                warn!("second signal: open connections are closed");
                 Ok(())
             }
         }

@@ -25,17 +25,17 @@ use crate::{
 /// Why a parameter cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
-    /// Nobody says where it is.
+    /// No region is known.
     #[error(
-        "no region is known; set store.region or AWS_REGION, or write the parameter's ARN (neither the profile nor the instance says it)"
+        "no region is known, neither from the AWS profile nor from the instance; set store.region or AWS_REGION, or write the parameter's ARN"
     )]
     Region,
-    /// Nobody says who asks.
-    #[error("there are no credentials; give the instance a role that may ssm:GetParameter")]
+    /// There are no credentials.
+    #[error("there are no credentials; give the instance a role with ssm:GetParameter")]
     Credentials(#[source] ErrorSource),
     /// There is none of that name.
     #[error(
-        "there is none in {region}; make it (`aws ssm put-parameter`), or correct its name or the region"
+        "it does not exist in {region}; create it (`aws ssm put-parameter`), or correct its name or the region"
     )]
     Absent {
         /// Where it was looked for.
@@ -50,28 +50,28 @@ pub enum ParameterError {
         said: String,
     },
     /// The service finds another fault.
-    #[error("{endpoint} refuses: {said}; see that it is the Systems Manager's address")]
+    #[error("{endpoint} refuses: {said}; check that this is the address of Systems Manager")]
     Refused {
-        /// Whom was asked.
+        /// Which endpoint was asked.
         endpoint: String,
         /// What it says.
         said: String,
     },
     /// No answer, or none that could be used.
     #[error(
-        "{endpoint} does not answer; see that port 443 is open outwards, or that there is a VPC endpoint for ssm"
+        "{endpoint} does not answer; check that outgoing connections to port 443 are allowed, or that there is a VPC endpoint for ssm"
     )]
     Silent {
-        /// Whom was asked.
+        /// Which endpoint was asked.
         endpoint: String,
         /// How it failed.
         #[source]
         source: ErrorSource,
     },
     /// All together took too long.
-    #[error("no answer within {} s; see the network, and that the instance's role can be had", PATIENCE.as_secs())]
+    #[error("no answer within {} s; check the network, and that the instance has its role", PATIENCE.as_secs())]
     Slow,
-    /// Its value is more than settings can be.
+    /// Its value is larger than settings can be.
     #[error("its value has {bytes} bytes; settings have {} at most", answer::LONGEST_VALUE)]
     TooLong {
         /// So many.

@@ -113,11 +113,11 @@ pub struct TargetError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum TargetReason {
-    #[error("it is no URL with a host")]
+    #[error("it is not a URL with a host")]
     Uri,
     #[error("the scheme must be http or https")]
     Scheme,
-    #[error("user information does not belong here")]
+    #[error("user information is not supported")]
     UserInfo,
     #[error("a fragment never leaves the client")]
     Fragment,

@@ -48,7 +48,7 @@ fn wanted(log: &LogConfig) -> AccessLogging {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryStartError {
     /// The writing thread.
-    #[error("the log's thread could not be started; raise the limit of processes")]
+    #[error("the log thread could not be started; raise the limit of processes")]
     Thread(#[from] io::Error),
     /// Tracing.
     #[error(transparent)]

@@ -124,7 +124,7 @@ fn a_store_at_aws_without_a_region_is_refused_with_the_places_to_say_it() {
     let place = Place::new(
         "[store]\nendpoint = \"aws\"\n[instance]\nmetadata = \"off\"\n[control]\nmetrics = \"127.0.0.1:0\"\n",
     );
-    let wanted = "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`";
+    let wanted = "store.region: not set, and neither AWS_REGION, the AWS profile nor the instance gives it; write it like `eu-central-1`";
     for command in ["run", "tables create"] {
         let said = place.run(command);
         assert!(said.code == Some(2) && said.err.contains(wanted), "{command}: {said:?}");
@@ -393,7 +393,7 @@ fn without_an_instance_certificates_are_read_from_the_table_itself() {
         "{listed:?}"
     );
     let said = place.run("certificate show a.example");
-    assert!(said.code == Some(1) && said.err.contains("with its first handshake"), "{said:?}");
+    assert!(said.code == Some(1) && said.err.contains("in its first handshake"), "{said:?}");
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn names_of_the_settings_are_not_changed_in_the_table() {
     );
     for line in ["domain add fixed.example", "domain remove fixed.example"] {
         let said = place.run(line);
-        assert!(said.code == Some(1) && said.err.contains("stands in the configuration"), "{line}: {said:?}");
+        assert!(said.code == Some(1) && said.err.contains("is set in the configuration"), "{line}: {said:?}");
     }
 }
 

@@ -111,7 +111,7 @@ impl fmt::Display for Summary {
         for (suite, Count { passed, failed, ignored }) in Suite::ALL.into_iter().zip(&self.suites) {
             write!(f, "{:12} {passed:5} passed {failed:3} failed", suite.name())?;
             if *ignored > 0 {
-                write!(f, " {ignored} ignored, which the house does not allow")?;
+                write!(f, " {ignored} ignored, which this project does not allow")?;
             }
             if passed + failed == 0 {
                 write!(f, " (none ran, and that is a failure)")?;

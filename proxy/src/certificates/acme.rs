@@ -37,7 +37,7 @@ pub(super) struct Acme {
     deadline: Duration,
     /// The account once it was loaded; one task at a time loads or registers it.
     account: Mutex<Option<Account>>,
-    /// Until when the fleet leaves it alone, in milliseconds since the epoch.
+    /// Until when the fleet does not ask it, in milliseconds since the epoch.
     paused_until_millis: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Replaced {
 /// Why an order failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
-    /// Nothing sensible came back.
+    /// No valid response.
     #[error("the CA does not answer")]
     Unreachable {
         #[source]
@@ -91,16 +91,16 @@ pub(super) enum OrderError {
     /// A problem document (RFC 8555 §6.7).
     #[error("the CA refuses: {}", .0.problem)]
     Refused(AcmeProblem),
-    /// Nonce after nonce (RFC 8555 §6.5).
+    /// It refuses every nonce (RFC 8555 §6.5).
     #[error(
-        "the CA takes none of its own nonces; it may have lost its state, or several share a name without sharing one"
+        "the CA refuses its own nonces; it may have lost its state, or several servers behind its name do not share theirs"
     )]
     BadNonce,
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
     Invalid { problem: String },
     /// It offers neither http-01 nor tls-alpn-01.
-    #[error("the CA offers no challenge that can be met")]
+    #[error("the CA offers no challenge that Gatehouse can answer (http-01, tls-alpn-01)")]
     NoChallenge,
     /// It took longer than `certificates.order_deadline`.
     #[error("the order did not end in time")]
@@ -108,7 +108,7 @@ pub(super) enum OrderError {
         /// Whether the CA was validating the name.
         validating: bool,
     },
-    /// What the CA gave cannot be presented.
+    /// The CA's certificate cannot be presented.
     #[error("the CA's certificate cannot be used: {problem}")]
     Unusable { problem: String },
     /// The account or the challenge could not be stored.
@@ -140,7 +140,7 @@ pub(super) struct AcmeProblem {
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
     /// The file of roots.
-    #[error("certificates.issuers.roots: `{}` holds no certificates in PEM", file.display())]
+    #[error("certificates.issuers.roots: `{}` contains no certificates in PEM form", file.display())]
     Roots {
         /// Which.
         file: PathBuf,

@@ -40,7 +40,7 @@ impl Cache {
         Self(Bounded::new(capacity))
     }
 
-    /// A valid one: of the exact name, else of the wildcard that covers it. An expired one shadows nothing.
+    /// A valid one: of the exact name, else of the wildcard that covers it. An expired one does not hide the other.
     pub(super) fn find(&self, name: &ServerName, now: SystemTime) -> Option<Arc<Slot>> {
         self.held(name, now).map(|held| held.slot).filter(|slot| slot.current(now).is_some())
     }
@@ -88,13 +88,13 @@ impl Cache {
         found
     }
 
-    /// Presents `candidate` whatever was presented before: the table holds it in that one's place.
+    /// Presents `candidate`, whatever was presented before: the table now holds it instead.
     pub(super) fn replace(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) {
         let slot = self.keep(candidate, stale_at, now);
         slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
     }
 
-    /// Keeps `candidate`; whoever holds the slot of an older one finds it there from now on.
+    /// Stores `candidate`; holders of an older one's slot find it there from now on.
     pub(super) fn keep(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) -> Arc<Slot> {
         let fresh = || CacheEntry { slot: Arc::default(), issuer: candidate.issuer.clone(), stale_at };
         let mut entry = self.0.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
@@ -111,7 +111,7 @@ impl Cache {
         entry.slot
     }
 
-    /// Empties the slot, so that workers that hold it present it no longer; whether there was one.
+    /// Empties the slot, so that workers stop presenting the certificate; returns whether there was one.
     pub(super) fn withdraw(&self, pattern: &Pattern) -> bool {
         let entry = self.0.remove(pattern);
         entry.inspect(|entry| entry.slot.current.store(None)).is_some()

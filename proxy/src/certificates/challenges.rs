@@ -47,7 +47,7 @@ impl Challenges {
         }
     }
 
-    /// Shows `challenge` to the fleet; it is there when this returns.
+    /// Publishes `challenge` to the fleet; it is in the table when this returns.
     pub(super) async fn open(
         &self,
         issuer: &IssuerKey,
@@ -60,7 +60,7 @@ impl Challenges {
         Ok(())
     }
 
-    /// Takes the challenge of `name` away, if there is one of ours.
+    /// Removes our challenge of `name`, if there is one.
     pub(super) async fn close(&self, issuer: &IssuerKey, name: &ServerName) {
         if self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_none() {
             return;
@@ -100,7 +100,7 @@ impl Challenges {
             Ok(answer) => Some(answer),
             Err(error) => {
                 if let Some(left_out) = admit_line("challenge_certificate_failed", "") {
-                    warn!(server_name = %name, %error, left_out, "challenge certificate could not be made");
+                    warn!(server_name = %name, %error, left_out, "challenge certificate could not be created");
                 }
                 None
             }

@@ -40,7 +40,7 @@ pub(super) fn choose(stored_certificates: &StoredCertificates, now: SystemTime) 
                 best = Some(candidate);
             }
             Err(KeyedChainError::Mismatch) => torn = true,
-            // What is broken for good must not stand in the way of another, nor of a new one.
+            // A permanently broken one must not block another, nor a new one.
             Ok(_) | Err(KeyedChainError::Chain | KeyedChainError::Key | KeyedChainError::Names) => {}
         }
     }
@@ -96,11 +96,9 @@ fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
 
 fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
     match error {
-        KeyedChainError::Chain => {
-            (ItemKind::Chain, "holds no certificate in PEM that can be read".to_owned())
-        }
+        KeyedChainError::Chain => (ItemKind::Chain, "holds no readable certificate in PEM form".to_owned()),
         KeyedChainError::Names => (ItemKind::Chain, "holds a certificate for other names".to_owned()),
-        KeyedChainError::Key => (ItemKind::Key, "holds no private key in PEM that can sign".to_owned()),
+        KeyedChainError::Key => (ItemKind::Key, "holds no usable private key in PEM form".to_owned()),
         KeyedChainError::Mismatch => {
             (ItemKind::Key, "holds the private key of another certificate".to_owned())
         }
@@ -210,11 +208,8 @@ mod tests {
                 &["crt has `Contents` of type B, not of type S"],
             ),
             (Stored { key: Some(Err(Encoding)), ..good() }, &["key has `Contents` that are not base64"]),
-            (
-                Stored { chain: read("chain"), ..good() },
-                &["crt holds no certificate in PEM that can be read"],
-            ),
-            (Stored { key: read("key"), ..good() }, &["key holds no private key in PEM that can sign"]),
+            (Stored { chain: read("chain"), ..good() }, &["crt holds no readable certificate in PEM form"]),
+            (Stored { key: read("key"), ..good() }, &["key holds no usable private key in PEM form"]),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
             (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),
             (Stored { chain: None, ..good() }, &["crt is not there, and its key is"]),

@@ -14,9 +14,9 @@ pub(super) struct OrderFailure {
 /// Whose fault a failed order is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OrderFault {
-    /// The CA found that the name is not ours to certify, or never will be: it counts, and after [`STOP_AFTER`] nothing is tried.
+    /// The CA found a fault with the name: it counts, and after [`STOP_AFTER`] nothing is tried.
     Name,
-    /// Nobody's that is known: the name backs off, and it does not count.
+    /// Unknown: the name backs off, and it does not count.
     Nobody,
     /// The CA limits the name or its registered domain, until then.
     Limit(SystemTime),

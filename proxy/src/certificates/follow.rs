@@ -41,7 +41,10 @@ pub(super) async fn round(inner: &CertificatesInner, now: SystemTime) {
         if let Err(error) = confirm(inner, batch, now).await {
             // A call may use all of its time-out: a table that does not answer is not asked again in this round.
             let error: &dyn std::error::Error = &error;
-            debug!(error, "what is presented could not be looked for; it is presented on");
+            debug!(
+                error,
+                "the table could not be asked for presented certificates; they are still presented"
+            );
             for held in &presented {
                 held.slot.confirm(now);
             }
@@ -110,7 +113,7 @@ async fn adopt(
     let is_there = found.stored.iter().any(|stored| stored.pattern == held.pattern && stored.chain.is_some());
     let is_unwritten = held.slot.is_unwritten.load(std::sync::atomic::Ordering::Relaxed);
     if !is_replaced && !is_there && !is_unwritten && inner.cache.withdraw(&held.pattern) {
-        info!(pattern = %held.pattern, "certificate was deleted from the table, and is presented no longer");
+        info!(pattern = %held.pattern, "certificate was deleted from the table, and is no longer presented");
     }
     Ok(())
 }

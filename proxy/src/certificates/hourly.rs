@@ -18,7 +18,7 @@ use crate::store::certificate_table::StoredCertificates;
 pub(super) struct Hourly(Mutex<HashMap<String, Instant>>);
 
 impl Hourly {
-    /// Says what of what was `found` cannot be used, once an hour of an item.
+    /// Logs the unusable items among `found`, each once an hour.
     pub(super) fn warn_of_unusable(&self, found: &StoredCertificates, now: Instant) {
         for Unusable { item, problem } in unusable(found) {
             if self.is_due(&item, now) {

@@ -43,7 +43,7 @@ pub struct Root {
 #[derive(Debug, thiserror::Error)]
 pub enum InternalError {
     /// A file of the state directory.
-    #[error("state_directory: `{}` cannot be {what}; make it writable or set another directory", file.display())]
+    #[error("state_directory: `{}` cannot be {what}; make it writable, or name another directory", file.display())]
     File {
         /// Which.
         file: PathBuf,
@@ -54,7 +54,7 @@ pub enum InternalError {
         source: io::Error,
     },
     /// A file is not what was written.
-    #[error("`{}` is damaged; remove it together with `{ROOT}` and a new root is made", file.display())]
+    #[error("`{}` is damaged; remove it together with `{ROOT}`, and a new root is created", file.display())]
     Damaged {
         /// Which.
         file: PathBuf,
@@ -63,7 +63,7 @@ pub enum InternalError {
         source: KeyError,
     },
     /// No key, or no root.
-    #[error("the root of the internal issuer could not be made")]
+    #[error("the root of the internal issuer could not be created")]
     Making(#[from] KeyError),
 }
 
@@ -79,7 +79,7 @@ impl Internal {
             load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?
         } else {
             let key = key::generate()?;
-            fs::create_dir_all(directory).map_err(|source| fault(directory, "made", source))?;
+            fs::create_dir_all(directory).map_err(|source| fault(directory, "created", source))?;
             write(&key_file, key::sec1_pem(key.serialized_der())?.as_bytes(), 0o600)?;
             key
         };

@@ -56,7 +56,7 @@ pub(super) async fn run(
         && let Err(error) = lock.release(&inner.store).await
         && let Some(left_out) = admit_line("lease_kept", "")
     {
-        warn!(server_name = %name, %error, left_out, "lease was not given up; it ends by itself");
+        warn!(server_name = %name, %error, left_out, "lease was not released; it ends by itself");
     }
     ended
 }
@@ -66,7 +66,7 @@ struct Run<'a> {
     inner: &'a CertificatesInner,
     goal: Goal,
     seen: OrderFacts,
-    /// The last reading, whole.
+    /// The result of the last complete read.
     stored_certificates: StoredCertificates,
     /// Whether the table holds what is presented.
     is_written: bool,
@@ -159,7 +159,7 @@ impl Run<'_> {
         }
     }
 
-    /// Labels under a wildcard are made up as easily as unknown names: one that has no certificate is charged as a look-up of one,
+    /// Names under a wildcard are made up as easily as unknown ones: one without a certificate is charged as a look-up,
     /// and goes no further while its entry's or its sender's orders are spent.
     fn is_beyond_budget(&mut self) -> bool {
         let site = budgets::site_of(self.seen.standing.as_ref());
@@ -216,7 +216,7 @@ impl Run<'_> {
             if let Err(error) = certificate_table::put_record(&store, &record).await
                 && let Some(left_out) = admit_line("renewal_unrecorded", "")
             {
-                warn!(server_name = %record.name, %error, left_out, "certificate's renewal was not recorded; its next loading tries again");
+                warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");
             }
         });
     }

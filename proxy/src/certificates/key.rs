@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// No PEM of a key.
-    #[error("no private key in PEM")]
+    #[error("no private key in PEM form")]
     Pem(#[source] rustls::pki_types::pem::Error),
     /// Another kind of key than ours.
-    #[error("no P-256 key")]
+    #[error("not a P-256 key")]
     Kind,
     /// The machine gives no randomness, or the library fails.
-    #[error("no key could be made")]
+    #[error("no key could be generated")]
     Generation(#[from] rcgen::Error),
 }
 

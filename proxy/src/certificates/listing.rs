@@ -48,7 +48,7 @@ pub struct Summary {
     pub failures: u32,
     /// No order before this.
     pub retry_at: Option<Micros>,
-    /// What the last failed order failed of.
+    /// Why the last failed order failed.
     pub problem: String,
     /// Since when the CA has found nothing but fault with the name.
     #[serde(default)]

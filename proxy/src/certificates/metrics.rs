@@ -141,7 +141,7 @@ impl CertificateMetrics {
             orders: Counters::register(
                 registry,
                 "gatehouse_certificate_orders_total",
-                "What became of orders placed with issuers.",
+                "Orders placed with issuers, by outcome.",
             )?,
             order_seconds: Histograms::register(
                 registry,
@@ -152,7 +152,7 @@ impl CertificateMetrics {
             obtained: Counters::register(
                 registry,
                 "gatehouse_certificates_obtained_total",
-                "What handshakes that had to wait for a certificate were answered.",
+                "Handshakes that had to wait for a certificate, by outcome.",
             )?,
             obtain_seconds: histogram(
                 registry,
@@ -163,7 +163,7 @@ impl CertificateMetrics {
             in_flight: gauge(
                 registry,
                 "gatehouse_certificate_flights",
-                "Names whose certificate is being obtained.",
+                "Names whose certificates are being obtained.",
             )?,
             waiters: gauge(
                 registry,
@@ -174,32 +174,32 @@ impl CertificateMetrics {
             leases: Counters::register(
                 registry,
                 "gatehouse_certificate_leases_total",
-                "What became of the fleet's leases on orders.",
+                "Attempts to take the lease on a name's order, by outcome.",
             )?,
             renewals: Counters::register(
                 registry,
                 "gatehouse_certificate_renewals_total",
-                "What became of due renewals.",
+                "Due renewals, by outcome.",
             )?,
             renewed_at: gauge(
                 registry,
                 "gatehouse_certificate_renewal_timestamp_seconds",
-                "When due renewals were last looked through to the end.",
+                "When the last search for due renewals was completed, in seconds since the epoch.",
             )?,
             reads: Counters::register(
                 registry,
                 "gatehouse_certificate_reads_total",
-                "Reads of the certificate table.",
+                "Reads of the certificate table, by purpose.",
             )?,
             deferred: Counters::register(
                 registry,
                 "gatehouse_certificate_orders_deferred_total",
-                "Orders that were not placed because a budget was spent.",
+                "Orders that were not placed because a budget was spent, by budget.",
             )?,
             paused: gauge(
                 registry,
                 "gatehouse_certificate_issuers_paused",
-                "Issuers that are left alone after a failure of theirs.",
+                "Issuers that are paused after a failure of their own.",
             )?,
             by_days_left: Gauges::register(
                 registry,

@@ -142,7 +142,7 @@ async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
         Ok(()) => Renewed::Forget,
         Err(error) => {
             if let Some(left_out) = admit_line("renewal_not_ended", "") {
-                warn!(server_name = %name, %error, left_out, "renewal of a name no longer allowed could not be ended");
+                warn!(server_name = %name, %error, left_out, "the renewal record of a name that is no longer allowed could not be removed");
             }
             Renewed::Postpone
         }

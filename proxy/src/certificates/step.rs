@@ -18,7 +18,7 @@ use crate::{
 pub(super) enum Purpose {
     /// To be presented: any valid one will do.
     Obtain,
-    /// The same, but nothing may be ordered: permission is in doubt.
+    /// The same, but nothing may be ordered: permission is unknown.
     Load,
     /// To replace one before it ends.
     Renew,
@@ -190,7 +190,7 @@ impl Goal {
         }
         match &seen.progress {
             OrderProgress::Obtained(obtained, 1..) => Step::Commit(Arc::clone(obtained)),
-            // It is good, and was paid for: what could not be written is presented from memory.
+            // It is valid, and was issued: if it could not be written, it is presented from memory.
             OrderProgress::Obtained(obtained, 0) => {
                 Step::RecordFailure(OrderFailure::not_kept(), Some(obtained.candidate.clone()))
             }
@@ -227,7 +227,7 @@ impl Goal {
         let lock = match &seen.lease {
             LeaseState::Unasked => return Step::TakeLease,
             LeaseState::Elsewhere if now >= self.give_up_at => {
-                // Else the next hello would order at once what has failed here.
+                // Otherwise the next ClientHello would order again at once.
                 let failed = failure.map(|failure| Step::RecordFailure(failure.clone(), None));
                 return failed.unwrap_or(Step::Refuse(CertificateRefusal::Slow));
             }

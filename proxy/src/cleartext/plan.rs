@@ -11,11 +11,11 @@ use crate::{
 /// What to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// Say how this instance is, whatever host was named: load balancers name an address or nothing.
+    /// Report the state of this instance, whatever host was named: load balancers name an address or nothing.
     Health,
     /// Answer an http-01 validation (RFC 8555 §8.3), never redirected.
     Challenge { name: ServerName, token: Option<ChallengeToken> },
-    /// Send the client to HTTPS.
+    /// Redirect the client to HTTPS.
     Redirect { host: Authority },
 }
 

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, after_help = FIRST_STEPS)]
 pub(super) struct Arguments {
-    /// Settings; absent, /etc/gatehouse/gatehouse.toml if there is one.
+    /// Settings file; absent, /etc/gatehouse/gatehouse.toml if it exists.
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_CONFIG", hide_env_values = true, global = true)]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
@@ -27,14 +27,14 @@ pub(super) enum Command {
     /// Serves until SIGTERM or SIGINT.
     #[command(after_help = RUN)]
     Run,
-    /// Judges the settings, starts nothing.
+    /// Checks the settings without starting anything.
     Validate,
     /// Shows what the running instance does.
     Status(Form),
-    /// Puts changed settings in force, or names those that need a restart.
+    /// Applies changed settings, and names those that need a restart.
     #[command(after_help = RELOAD)]
     Reload(Form),
-    /// Looks for what will not work here, with the remedy; changes nothing.
+    /// Tests whether the settings will work here, and names remedies; changes nothing.
     #[command(after_help = DOCTOR)]
     Doctor(Form),
     /// Lists and changes the names that are served.
@@ -43,25 +43,25 @@ pub(super) enum Command {
     /// Shows certificates in the table.
     #[command(subcommand)]
     Certificate(CertificateCommand),
-    /// Makes the tables.
+    /// Creates the tables.
     #[command(subcommand)]
     Tables(TablesCommand),
     /// Controls the XDP program.
     #[command(subcommand)]
     Guard(GuardCommand),
-    /// Prints what there is to set.
+    /// Prints the settings as an example, a table or a schema.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Prints what completes commands and options in a shell.
+    /// Prints completions of commands and options for a shell.
     #[command(after_help = COMPLETION)]
     Completion {
-        /// Which shell's.
+        /// The shell.
         shell: Shell,
     },
     /// Prints the manual page, or writes one for each command.
     #[command(after_help = MAN)]
     Man {
-        /// Where to write the pages of all commands; it is made. Absent, the page of `gatehouse` goes to stdout.
+        /// Directory for the pages of all commands; it is created. Absent, the page of `gatehouse` goes to stdout.
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
@@ -69,46 +69,46 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DomainCommand {
-    /// Serves NAME from now on; returns when store, snapshot and guard hold it.
+    /// Serves NAME from now on; returns when it is in store, snapshot and guard.
     Add {
         /// A name like `www.example.com`, or `*.example.com` for every name one label below.
         name: Pattern,
-        /// Where its requests go; absent, `domains.default_target`.
+        /// Target of its requests; absent, `domains.default_target`.
         #[arg(long, value_name = "URL")]
         target: Option<Target>,
-        /// Whose it is; absent, as it was, and of the tenant `default` where it is new.
+        /// Its tenant; absent, the tenant of the existing entry, or `default` for a new one.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Tenant>,
-        /// Replaces an entry that has another target or tenant, which is refused without it.
+        /// Replaces the target or tenant of an existing entry; refused without this option.
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
         form: Form,
     },
-    /// Keeps NAME and serves it no longer until it is resumed.
+    /// Stops serving NAME until it is resumed; its entry stays.
     Suspend {
-        /// As it was added.
+        /// The name, as it was added.
         name: Pattern,
         #[command(flatten)]
         form: Form,
     },
     /// Serves NAME again after it was suspended.
     Resume {
-        /// As it was added.
+        /// The name, as it was added.
         name: Pattern,
         #[command(flatten)]
         form: Form,
     },
-    /// Serves NAME no longer; returns when store, snapshot and guard have let go of it.
+    /// Stops serving NAME; returns when it is gone from store, snapshot and guard.
     Remove {
-        /// As it was added.
+        /// The name, as it was added.
         name: Pattern,
         #[command(flatten)]
         form: Form,
     },
-    /// Lists the names there are.
+    /// Lists names.
     List {
-        /// Those of one tenant, in their order; absent, all in the table's.
+        /// Only the names of this tenant, sorted; absent, all, in the table's order.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Tenant>,
         #[command(flatten)]
@@ -118,12 +118,12 @@ pub(super) enum DomainCommand {
     },
     /// Shows the entry of NAME, or of the wildcard that covers it.
     Show {
-        /// As it was added, or a name below a wildcard.
+        /// The name, as it was added, or a name under a wildcard.
         name: Pattern,
         #[command(flatten)]
         form: Form,
     },
-    /// Repairs items that were made by hand, so that every instance hears of them; reads the whole table.
+    /// Repairs items that were made by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
 }
 
@@ -131,23 +131,23 @@ pub(super) enum DomainCommand {
 pub(super) enum CertificateCommand {
     /// Lists names with certificates: who issued each, when it ends, and when it is to be renewed.
     List {
-        /// Begins where another list ended, as that one said.
+        /// Continues a list: the value that the previous part printed at its end.
         #[arg(long, value_name = "PLACE")]
         after: Option<Bookmark>,
-        /// How many at most.
+        /// Largest number of rows.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
         #[command(flatten)]
         form: Form,
     },
-    /// Shows the certificate that the table holds for NAME, which instances present within a minute, and what became of its last order.
+    /// Shows the certificate in the table for NAME, which instances present within a minute, and the result of its last order.
     Show {
         /// A name like `www.example.com`.
         name: ServerName,
         #[command(flatten)]
         form: Form,
     },
-    /// Forgets that orders for NAME have failed, so that its next handshake or renewal places one at once.
+    /// Forgets failed orders for NAME, so that its next handshake or renewal orders at once.
     Retry {
         /// A name like `www.example.com`.
         name: ServerName,
@@ -158,15 +158,15 @@ pub(super) enum CertificateCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TablesCommand {
-    /// Makes the three tables with their indexes and waits until they are active; those that are there are compared.
+    /// Creates the three tables with their indexes and waits until they are active; existing ones are checked.
     Create,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum GuardCommand {
-    /// Takes the XDP program and its maps out of the kernel, whether an instance runs or not.
+    /// Removes the XDP program and its maps from the kernel, whether an instance runs or not.
     Detach {
-        /// Where they are pinned; absent, `guard.pin_path`.
+        /// Directory in which they are pinned; absent, `guard.pin_path`.
         #[arg(long, value_name = "DIRECTORY")]
         pin_path: Option<PathBuf>,
     },
@@ -174,11 +174,11 @@ pub(super) enum GuardCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// A settings file with everything in it, commented out.
+    /// A settings file with every setting, commented out.
     Example,
     /// All settings as a Markdown table.
     Reference,
-    /// A JSON Schema of the settings, for editors that check and complete TOML.
+    /// A JSON Schema of the settings, for editors that check and complete TOML files.
     Schema,
     /// All metrics as a Markdown table.
     Metrics,
@@ -195,23 +195,23 @@ pub(super) struct Form {
 /// Which part of a list.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PageArguments {
-    /// Begins behind this name, as the part before said.
+    /// Continues a list behind this name, which the previous part printed at its end.
     #[arg(long, value_name = "NAME")]
     pub(super) after: Option<Pattern>,
-    /// How many at most.
+    /// Largest number of rows.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) limit: u16,
 }
 
 const FIRST_STEPS: &str = "\
 First steps:
-  gatehouse run                  # on :8443 and :8080; its store and CA lie in ./gatehouse-state
+  gatehouse run                  # on :8443 and :8080; its store and CA are in ./gatehouse-state
   gatehouse domain add www.example.com --target http://10.0.0.5:3000
   curl --cacert gatehouse-state/internal-root.pem \\
        --resolve www.example.com:8443:127.0.0.1 https://www.example.com:8443/
   gatehouse status
 
-A target on this host has to be permitted: `upstream.permitted_networks`.
+A target on this host must be permitted: `upstream.permitted_networks`.
 
 When something does not work: `gatehouse doctor`.
 Settings: `gatehouse config example > gatehouse.toml`.
@@ -223,14 +223,14 @@ Without settings it listens on :8443 and :8080, keeps its store and its own CA i
 guard off: no AWS, no root. SIGTERM and SIGINT let requests in flight finish.";
 
 const RELOAD: &str = "\
-All settings are read and judged first: when anything is wrong with them, it is told, what was in force stays so, and the
-command ends with 2. Limits, targets, names of the settings, the ask endpoint, the guard's mode and the log's filter come
-into force at once; connections that are open keep the limits they began with. SIGHUP does the same.";
+All settings are read and checked first: if anything is wrong, it is reported, the old settings stay in force, and the
+command ends with 2. Limits, targets, names of the settings, the ask endpoint, the guard's mode and the log filter take
+effect at once; open connections keep the limits they started with. SIGHUP does the same.";
 
 const DOCTOR: &str = "\
-It looks at the kernel, its types, the ring, guarded interfaces, limits, the clock, the state directory, ports, tables,
-names and CAs, at most ten seconds for each and all at once. A line begins with ok, warn (it works, less well than it
-could) or fail (what the settings ask for will not work); any fail ends it with 1.";
+It tests the kernel, its types, the ring, guarded interfaces, limits, the clock, the state directory, ports, tables,
+names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
+could) or fail (the settings will not work); any fail ends it with 1.";
 
 const COMPLETION: &str = "\
 Examples:
@@ -254,7 +254,7 @@ Examples:
   gatehouse domain remove shop.customer.example
 
 The running instance is asked over its control socket; when none runs here, the table itself is changed, and instances
-elsewhere hear of it within seconds.";
+elsewhere learn of it within seconds.";
 
 #[cfg(test)]
 mod tests {

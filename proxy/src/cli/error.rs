@@ -66,21 +66,19 @@ pub(super) enum CommandError {
         directory: PathBuf,
     },
     /// The instance finds its settings wrong.
-    #[error("{wrong}\nnothing was changed: the settings that were in force stay so")]
+    #[error("{wrong}\nnothing was changed: the old settings stay in force")]
     NotReloaded {
         /// Line by line.
         wrong: String,
     },
     /// `doctor` found what will not work.
-    #[error(
-        "{failed} of what the settings ask for will not work here; the lines that begin with `fail` say what to do"
-    )]
+    #[error("{failed} checks failed; the lines that begin with `fail` say what to do")]
     Unwell {
         /// How many findings.
         failed: usize,
     },
     /// Manual pages.
-    #[error("`{}`: manual pages cannot be written here; name a directory this user may write", directory.display())]
+    #[error("`{}`: manual pages cannot be written here; name a directory that this user may write to", directory.display())]
     Papers {
         /// Where to.
         directory: PathBuf,

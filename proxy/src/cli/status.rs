@@ -103,7 +103,7 @@ fn phase(phase: PhaseWord) -> &'static str {
         }
         PhaseWord::Unable => "unable to serve: the source of names is down; `gatehouse doctor` looks why",
         PhaseWord::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
-        PhaseWord::Leaving => "leaving: its Auto Scaling group wants it gone; requests are served",
+        PhaseWord::Leaving => "leaving: its Auto Scaling group takes it out of service; requests are served",
         PhaseWord::Draining => "draining",
     }
 }

@@ -26,7 +26,7 @@ macro_rules! words {
 }
 
 words! {
-    /// How workers reach the kernel.
+    /// How workers do network I/O.
     pub enum Io {
         /// `io_uring` where it works, else epoll.
         Auto,

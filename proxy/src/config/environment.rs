@@ -35,7 +35,7 @@ pub(super) fn layers(
 }
 
 /// Variables that name a table of DynamoDB although the store is in this process. Each instance would then have a store of its
-/// own and order a certificate for every name anew.
+/// own and order a certificate for every name again.
 pub(super) fn contradictions(config: &Config, layers: &[Layer]) -> Vec<SettingsProblem> {
     if config.store.endpoint != Endpoint::Embedded {
         return Vec::new();

@@ -48,7 +48,7 @@ pub struct WrongValue {
     pub value: String,
     /// Why not.
     pub message: String,
-    /// A line that would do.
+    /// A line that is valid.
     pub example: String,
 }
 
@@ -98,16 +98,16 @@ pub enum ConfigError {
         /// What was probably meant.
         nearest: Option<String>,
     },
-    /// A value that is not of the setting's form.
+    /// A value that the setting does not accept.
     #[error(transparent)]
     Value(Box<WrongValue>),
     /// A variable that is not UTF-8.
-    #[error("{name}: its value is not UTF-8; set it anew")]
+    #[error("{name}: its value is not UTF-8; set it again")]
     NotText {
         /// Its name.
         name: String,
     },
-    /// Settings that contradict each other, or ask for what cannot be.
+    /// Settings that contradict each other, or ask for something impossible.
     #[error("{}", lines(.0))]
     Refused(Vec<SettingsProblem>),
 }

@@ -15,7 +15,7 @@ pub struct ParameterReference {
     pub name: ParameterName,
     /// `store.region`.
     pub region: Option<String>,
-    /// Whom to ask for a region at last.
+    /// The last source to ask for a region.
     pub instance: InstanceConfig,
     pub(super) at: At,
 }

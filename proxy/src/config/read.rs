@@ -70,7 +70,7 @@ impl Gathered {
         Ok(Loaded { config, places })
     }
 
-    /// All layers over each other, and those that the environment makes.
+    /// All layers merged, and those from the environment.
     fn laid(&self) -> Result<(Table, Vec<Layer>), ConfigError> {
         let mut table = Table::new();
         for layer in &self.layers {

@@ -81,9 +81,10 @@ section! {
         ask: Option<String> = None => "\"http://127.0.0.1:9000/check\"",
         /// How long the ask endpoint may take to answer; beyond it, the answer is unknown.
         ask_timeout: Span = Span::secs(2),
-        /// Time between two reads of the domains table's changes while clients come; four calls each time.
+        /// Time between two reads of the domains table's changes while clients connect; each read is four calls.
         poll: Span = Span::secs(1),
-        /// The same for an instance to which no client has come for a minute. The first client, also one that the guard rejects, brings `domains.poll` back.
+        /// Time between two reads of the domains table's changes when no client has connected for a minute; the first client, even one that the
+        /// guard rejects, starts `domains.poll` again.
         idle_poll: Span = Span::secs(30),
         /// How long a permission from the ask endpoint, or from a table entry outside the feed, is used before its source is asked
         /// again.

@@ -115,7 +115,7 @@ fn static_names(config: &Config, findings: &mut Findings) {
             let remedy = "keep one of the two";
             findings.add(
                 &format!("domains.static[{i}].name"),
-                format!("`{}` stands here twice", entry.name),
+                format!("`{}` is listed twice", entry.name),
                 remedy,
             );
         }
@@ -227,11 +227,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
             findings.add(&field("directory"), format!("`{}` is not an https URL", issuer.directory), remedy);
         }
         if !seen.insert(&issuer.directory) {
-            findings.add(
-                &field("directory"),
-                format!("`{}` stands here twice", issuer.directory),
-                "keep one",
-            );
+            findings.add(&field("directory"), format!("`{}` is listed twice", issuer.directory), "keep one");
         }
         if !issuer.email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')) {
             let fault = format!("`{}` is not a mail address", issuer.email);
@@ -309,7 +305,7 @@ fn guard(config: &Config, findings: &mut Findings) {
             );
         }
         if !seen.insert(interface) {
-            findings.add(&field, format!("`{interface}` stands here twice"), "keep one of the two");
+            findings.add(&field, format!("`{interface}` is listed twice"), "keep one of the two");
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct ControlClient {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The socket is another user's.
-    #[error("`{path}` is another user's; run the command as the user who runs the instance")]
+    #[error("`{path}` belongs to another user; run the command as the user of the instance")]
     Forbidden {
         /// The socket.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke.
-    #[error("the instance broke the connection off; its log may say why")]
+    #[error("the instance closed the connection; its log may say why")]
     Broken(#[source] hyper::Error),
     /// No answer in time.
     #[error("the instance did not answer within {} s; its log may say why", PATIENCE.as_secs())]
@@ -59,7 +59,9 @@ pub enum ClientError {
     #[error("{}", .0.detail)]
     Refused(WireProblem),
     /// The answer is not what this release expects.
-    #[error("the instance gives an answer this command does not understand; is it of another release?")]
+    #[error(
+        "this command does not understand the instance's answer; use the command of the instance's release"
+    )]
     Strange(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -116,7 +118,7 @@ impl ControlClient {
         self.call(Method::POST, "reindex", None).await
     }
 
-    /// Has it read its settings anew.
+    /// Makes it reload its settings.
     pub async fn reload(&self) -> Result<Reloaded, ClientError> {
         self.call(Method::POST, "reload", None).await
     }

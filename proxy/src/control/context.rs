@@ -49,7 +49,7 @@ pub struct ControlContext {
     pub phase: PhaseWatch,
     /// Open connections.
     pub connections: Connections,
-    /// Its settings read anew.
+    /// How its settings are reloaded.
     pub reload: Reload,
     /// Where requests go whose entry names no target.
     pub default_target: Reloadable<Option<Target>>,

@@ -1,4 +1,4 @@
-//! The way from the control socket to whoever holds the settings.
+//! The channel from the control socket to the owner of the settings.
 
 use hyper::StatusCode;
 use tokio::sync::{mpsc, oneshot};
@@ -8,7 +8,7 @@ use super::{
     wire::{Reloaded, WireProblem},
 };
 
-/// Asks for the settings to be read anew; one at a time.
+/// Asks for a reload of the settings; one at a time.
 #[derive(Debug, Clone)]
 pub struct Reload(mpsc::Sender<Asked>);
 

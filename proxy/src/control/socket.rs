@@ -27,20 +27,22 @@ pub struct ControlSocket {
 pub enum SocketError {
     /// Somebody answers on it.
     #[error(
-        "control.socket: an instance answers on `{path}` already; end it, or give this one a state directory of its own"
+        "control.socket: an instance answers on `{path}` already; stop it, or give this one its own `state_directory`"
     )]
     Taken {
         /// Its path.
         path: PathBuf,
     },
     /// Something else is there.
-    #[error("control.socket: `{path}` is there and is no socket; name another path")]
+    #[error("control.socket: `{path}` exists and is not a socket; name another path")]
     Foreign {
         /// Its path.
         path: PathBuf,
     },
     /// The file system or the kernel refuses.
-    #[error("control.socket: `{path}` cannot be made; name a path in a directory this user may write")]
+    #[error(
+        "control.socket: `{path}` cannot be created; name a path in a directory that this user may write to"
+    )]
     Refused {
         /// Its path.
         path: PathBuf,

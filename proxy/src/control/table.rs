@@ -16,12 +16,12 @@ use crate::{
 
 /// No such entry.
 #[derive(Debug, thiserror::Error)]
-#[error("domain `{0}` is not there; `gatehouse domain list` shows what is")]
+#[error("domain `{0}` does not exist; `gatehouse domain list` shows those that do")]
 pub struct NoDomain(pub Pattern);
 
 /// No such certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no certificate for `{0}`; an allowed name gets one with its first handshake")]
+#[error("there is no certificate for `{0}`; an allowed name gets one in its first handshake")]
 pub struct NoCertificate(pub ServerName);
 
 /// Part of the list of names, of all tenants or one: those of the configuration with the first part, then the table's behind

@@ -116,7 +116,9 @@ pub struct Bookmark(pub Listed);
 
 /// A text is no bookmark.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write it as the part before gave it, like `www.example.com,2026-11-24T02:15:08.123456Z`")]
+#[error(
+    "write it as the previous part of the list returned it, like `www.example.com,2026-11-24T02:15:08.123456Z`"
+)]
 pub struct NoBookmark;
 
 /// What a new or replaced entry says.
@@ -160,7 +162,7 @@ pub enum ChangeReach {
     GuardLate,
 }
 
-/// What became of settings that were read anew.
+/// The outcome of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// Settings that changed and are in force.

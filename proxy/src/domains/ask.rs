@@ -27,16 +27,16 @@ pub(super) struct Ask {
 pub(super) enum Reply {
     Allow,
     Deny,
-    /// Nothing of the name.
+    /// No answer about the name.
     Silence(Silence),
 }
 
 /// Why the endpoint says nothing of a name: never a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// It sends us elsewhere.
+    /// A redirect.
     Redirected,
-    /// It says that it cannot answer now.
+    /// It reports that it cannot answer now.
     Unavailable,
     /// It did not answer in time.
     TimedOut,
@@ -72,10 +72,10 @@ pub enum AskState {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Not a URL that can be asked.
-    #[error("domains.ask: `{0}` is no endpoint; write it like `https://domains.example.com/check`")]
+    #[error("domains.ask: `{0}` is not an endpoint; write it like `https://domains.example.com/check`")]
     Url(String),
     /// No TLS for it.
-    #[error("domains.ask: no TLS client could be made; install the package `ca-certificates`")]
+    #[error("domains.ask: no TLS client could be created; install the package `ca-certificates`")]
     Tls(#[from] rustls::Error),
 }
 
@@ -164,7 +164,7 @@ impl Ask {
             ?silence,
             error,
             left_out,
-            "the ask endpoint does not say whether names may be served: names it allowed go on, new ones wait; check `domains.ask`"
+            "the ask endpoint does not answer whether names may be served: names that it allowed are still served, new ones are refused; check `domains.ask`"
         );
     }
 

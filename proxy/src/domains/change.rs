@@ -21,7 +21,7 @@ pub enum ChangeError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Others change the same entry all the time.
-    #[error("domain `{0}` is being changed by others; try again")]
+    #[error("domain `{0}` is being changed at the same time by somebody else; try again")]
     Contended(Pattern),
     /// The table.
     #[error("the domains table cannot be changed now")]

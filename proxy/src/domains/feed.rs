@@ -1,5 +1,5 @@
 //! Following the table's feed of changes: at first and every hour all of it, and each second what came since.
-//! Invariant: a full reading stands in the way of no change, since it is a task of its own.
+//! Invariant: a full read delays no change, since it is a task of its own.
 
 use std::{
     collections::HashSet,
@@ -169,7 +169,7 @@ impl FeedFollower {
         Ok(())
     }
 
-    /// Looks whether look-ups that failed work again, and says how the table fares.
+    /// Checks whether look-ups that failed work again, and reports the state of the table.
     async fn follow_outage(&self) {
         if let (Some(store), Ok(nobody)) = (&self.table, Pattern::parse(NOBODY))
             && self.inner.with_outage(|outage| outage.lookups_alone_fail())
@@ -182,7 +182,7 @@ impl FeedFollower {
         self.inner.progress.send_if_modified(|progress| progress.follow(lasts));
     }
 
-    /// Says at once and then each minute that the table is out of reach, and once that it is back.
+    /// Logs at once and then each minute that the table cannot be read, and once that it can again.
     fn heed(&mut self, outcome: Option<Result<(), StoreError>>) {
         let Some(outcome) = outcome else { return };
         let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());
@@ -193,10 +193,7 @@ impl FeedFollower {
                 self.inner.progress.send_if_modified(ListingProgress::fail);
                 if let Some(left_out) = admit_line("domains_table_unread", "") {
                     let error: &dyn std::error::Error = &error;
-                    warn!(
-                        error,
-                        left_out, "the domains table cannot be read; names that are known go on being served"
-                    );
+                    warn!(error, left_out, "the domains table cannot be read; known names are still served");
                 }
             }
             Ok(()) if was_down => info!("the domains table can be read again"),

@@ -26,7 +26,7 @@ impl LastKnown {
         self.0.insert(domain_entry.pattern.clone(), Arc::clone(domain_entry));
     }
 
-    /// A source denied `name`. The wildcard goes too: it may be what was withdrawn, and is learnt again with its next name.
+    /// A source denied `name`. The wildcard goes too: it may be what was withdrawn, and is read again with its next name.
     pub(super) fn forget(&self, name: &ServerName) {
         self.0.invalidate(&Pattern::Exact(name.clone()));
         if let Some(wildcard) = name.wildcard() {

@@ -1,4 +1,4 @@
-//! When somebody last wanted a name of this instance: an instance that nobody comes to need not hear of changes within a second.
+//! When a client last asked this instance for a name: an instance without clients need not learn of changes within a second.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ impl LastUse {
         Self(Arc::new(Marks { start, last: AtomicU64::new(0) }))
     }
 
-    /// Somebody wants a name, or was refused one in the kernel.
+    /// A client asks for a name, or was rejected in the kernel.
     pub fn mark(&self, now: Instant) {
         let now = self.millis(now);
         // Read by all workers, and written once in a while: a line of the cache that all write would be slow.

@@ -121,7 +121,7 @@ impl DomainsInner {
                 return Table::Down;
             }
         };
-        // What is in the feed stays; what was made by hand is believed for a while.
+        // An entry in the feed stays; one made by hand is used for a while.
         let (listed, by_hand): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|record| record.version > 0 && record.changed_at.is_some());
         self.registry.apply(&listed);
@@ -151,7 +151,7 @@ impl DomainsInner {
         }
     }
 
-    /// Remembers `answer`; the guard hears of names allowed and denied, never of those in doubt.
+    /// Remembers `answer`; the guard gets allowed and denied names, never unknown ones.
     fn settle(&self, name: &ServerName, answer: CachedPermission) -> Permission {
         let now = Instant::now();
         match &answer {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 label! {
-    /// Answers that memory did not have at once.
+    /// Answers that were not in memory.
     pub(super) enum PermissionResult["answer"] {
         AllowStatic = "allow_static",
         AllowTable = "allow_table",
@@ -68,7 +68,7 @@ impl DomainMetrics {
             said: Counters::register(
                 registry,
                 "gatehouse_permission_total",
-                "Answers to hellos whose name memory did not know.",
+                "Answers to ClientHellos whose name was not in memory.",
             )?,
             looked: Counters::register(
                 registry,
@@ -78,21 +78,21 @@ impl DomainMetrics {
             readings: Counters::register(
                 registry,
                 "gatehouse_domains_feed_reads_total",
-                "Readings of the domains table's feed.",
+                "Reads of the domains table's feed.",
             )?,
             malformed: crate::telemetry::metrics::counter(
                 registry,
                 "gatehouse_domains_misshapen_total",
-                "Items of the domains table that could not be understood.",
+                "Malformed items of the domains table.",
             )?,
             known: gauge(registry, "gatehouse_domains_known", "Names and wildcards that are served.")?,
             ask_up: ask_up(registry)?,
             readable: readable(registry)?,
-            loaded: gauge(registry, "gatehouse_domains_loaded", "1 once every list was read whole.")?,
+            loaded: gauge(registry, "gatehouse_domains_loaded", "1 once every list was read completely.")?,
             lag_seconds: gauge(
                 registry,
                 "gatehouse_domains_feed_lag_seconds",
-                "Seconds since the feed was last read whole.",
+                "Seconds since the feed was last read completely.",
             )?,
         })
     }

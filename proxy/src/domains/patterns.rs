@@ -10,9 +10,9 @@ pub struct Patterns(Shards<Pattern, ()>);
 /// What has to be done to one set to make it another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Patterns that came.
+    /// Patterns that were added.
     pub added: Vec<Pattern>,
-    /// Patterns that went.
+    /// Patterns that were removed.
     pub removed: Vec<Pattern>,
 }
 
@@ -40,7 +40,7 @@ impl Patterns {
         self.0.iter().map(|(pattern, ())| pattern)
     }
 
-    /// What happened since `older`; costs about what changed.
+    /// The changes since `older`; the cost depends on their number.
     #[must_use]
     pub fn since(&self, older: &Self) -> Delta {
         let mut delta = Delta::default();

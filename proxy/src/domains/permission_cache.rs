@@ -16,7 +16,7 @@ pub(super) struct PermissionCache {
     lives: CacheLifetimes,
 }
 
-/// How long answers are believed.
+/// How long answers are used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CacheLifetimes {
     pub(super) allow: Duration,
@@ -61,7 +61,7 @@ impl PermissionCache {
         Some((held.answer, age))
     }
 
-    /// A doubt does not replace what was allowed and may still be used: it is asked for again a little later.
+    /// An unknown answer does not replace an allowed one that may still be used: it is asked for again a little later.
     pub(super) fn remember(&self, name: ServerName, answer: CachedPermission, now: Instant) {
         let is_doubt = matches!(answer, CachedPermission::SourceDown | CachedPermission::AskDown);
         let fresh = CachedAnswer::of(answer, self.lives, now);

@@ -9,7 +9,7 @@ use super::{Denial, Domains, DomainsInner, Permission, UnknownReason, snapshot::
 use crate::{name::ServerName, telemetry::admit_line};
 
 impl Domains {
-    /// Tells that `client` was refused `name`, unless that is allowed.
+    /// Logs that `client` was refused `name`, unless the name is allowed.
     pub fn tell_refused(&self, name: &ServerName, permission: &Permission, client: IpAddr) {
         let Some(reason) = self.inner.reason(name, permission) else { return };
         let Some(left_out) = admit_line("name_refused", name.as_str()) else { return };

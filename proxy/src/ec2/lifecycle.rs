@@ -18,7 +18,7 @@ use super::{IdentitySource, InstanceMetadata, MetadataSilence};
 pub enum LifecycleTarget {
     /// It serves.
     Serve,
-    /// It goes, or waits in a warm pool, or is set aside: no load balancer is to send to it.
+    /// It is being terminated, waits in a warm pool, or is in standby: no load balancer should send to it.
     Leave,
 }
 

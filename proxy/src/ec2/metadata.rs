@@ -20,12 +20,12 @@ pub struct InstanceMetadata(Client);
 pub enum MetadataSilence {
     /// No token, or no answer in time.
     #[error(
-        "the instance's metadata service does not answer; see that its options allow IMDSv2, or set instance.metadata to `off`"
+        "the instance's metadata service does not answer; check that the instance's metadata options allow IMDSv2, or set instance.metadata to `off`"
     )]
     Silent,
-    /// It says no.
+    /// It refuses.
     #[error(
-        "the instance's metadata service answers {status} for `{path}`; see the instance's metadata options"
+        "the instance's metadata service answers {status} for `{path}`; check the instance's metadata options"
     )]
     Refused {
         /// What was asked for.
@@ -33,9 +33,9 @@ pub enum MetadataSilence {
         /// Its status.
         status: u16,
     },
-    /// It says what nobody can use.
+    /// Its value is invalid.
     #[error(
-        "the instance's metadata service gives for `{path}` what is none; see what answers at its address"
+        "the instance's metadata service gives an invalid value for `{path}`; check what answers at its address"
     )]
     Misshapen {
         /// What was asked for.
@@ -66,7 +66,7 @@ impl InstanceMetadata {
         Self(builder.operation_attempt_timeout(PATIENCE * 2).operation_timeout(PATIENCE * 4).build())
     }
 
-    /// Who the instance is.
+    /// The identity of the instance.
     pub async fn identity(&self) -> Result<InstanceIdentity, MetadataSilence> {
         Ok(InstanceIdentity {
             id: self.must("instance-id").await?,
@@ -90,7 +90,7 @@ impl InstanceMetadata {
         self.may(path).await?.ok_or(MetadataSilence::Refused { path, status: 404 })
     }
 
-    /// None where the instance has no such datum.
+    /// `None` where the instance has no such value.
     async fn may(&self, path: &'static str) -> Result<Option<String>, MetadataSilence> {
         match self.0.get(format!("/latest/meta-data/{path}")).await {
             Ok(value) if is_word(value.as_ref()) => Ok(Some(value.into())),

@@ -12,7 +12,7 @@ use crate::config;
 pub enum IdentitySource {
     /// The settings or `AWS_EC2_METADATA_DISABLED` forbid to ask.
     Off,
-    /// The machine is none of EC2's.
+    /// The machine is not an EC2 instance.
     Elsewhere,
     /// From here.
     Ask(InstanceMetadata),

@@ -8,7 +8,7 @@ use super::authority::Authority;
 use crate::{label, name::ServerName};
 
 label! {
-    /// How a request broke the rules.
+    /// Which rule a request broke.
     pub enum RequestViolation["offence"] {
         /// CONNECT: there are no tunnels here.
         Connect = "connect",
@@ -48,7 +48,7 @@ label! {
 }
 
 impl RequestViolation {
-    /// What it is answered with.
+    /// The status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {

@@ -31,7 +31,7 @@ enum BodySource {
 struct RelayedBody {
     incoming: Incoming,
     demand: Demand,
-    /// How much is asked for at once.
+    /// How much is requested at once.
     request: usize,
     progress_timer: ProgressTimer,
     lease: Option<PooledConnection>,
@@ -73,7 +73,7 @@ impl Body {
         }
     }
 
-    /// It is about to be dropped because its client takes too little of it.
+    /// It is about to be dropped because its client reads too slowly.
     pub(crate) fn not_taken(&mut self) {
         if let BodySource::Relay(relay) = &mut self.0
             && let Some(record) = &mut relay.record

@@ -173,20 +173,16 @@ impl RequestMetrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            requests: Counters::register(
-                registry,
-                "gatehouse_requests_total",
-                "Requests by what became of them.",
-            )?,
+            requests: Counters::register(registry, "gatehouse_requests_total", "Requests, by outcome.")?,
             responses: Counters3::register(
                 registry,
                 "gatehouse_responses_total",
-                "Answers by the class of their status, method and protocol; health checks are not among them.",
+                "Responses by class of status, method and protocol; health checks are not counted.",
             )?,
             body_bytes: Counters::register(
                 registry,
                 "gatehouse_body_bytes_total",
-                "Bytes of requests' bodies received and of answers' bodies sent.",
+                "Bytes of request bodies received and of response bodies sent.",
             )?,
             violations: Counters::register(
                 registry,
@@ -196,18 +192,18 @@ impl RequestMetrics {
             connections: Counters::register(
                 registry,
                 "gatehouse_upstream_requests_total",
-                "Requests sent to upstreams, by how their connection was come by.",
+                "Requests sent to upstreams, by the origin of their connection.",
             )?,
             seconds: histogram(
                 registry,
                 "gatehouse_request_seconds",
-                "From a request's head to the last byte of its answer.",
+                "Time from a request's header section to the last byte of its response.",
                 BUCKETS,
             )?,
             upstream_seconds: histogram(
                 registry,
                 "gatehouse_upstream_response_seconds",
-                "From a request's head to the head of its upstream's answer.",
+                "Time from a request's header section to that of its upstream's response.",
                 BUCKETS,
             )?,
         })

@@ -7,7 +7,7 @@ use hyper::body::Body as _;
 use super::{Answer, Body, Then, page::page, refusal::RequestRefusal, request_log::RequestRecord};
 
 impl RequestRecord {
-    /// Answers in the site's stead.
+    /// Answers in place of the site.
     pub(crate) fn refuse(mut self, refusal: &RequestRefusal) -> Answer {
         if let RequestRefusal::Offence(violation) = refusal {
             self.count_violation(*violation);
@@ -17,7 +17,7 @@ impl RequestRecord {
         let mut response = fitting(own_response(status, page, &PAGE_FIELDS), self.method());
         self.ours(refusal.outcome(), status, response.body().size_hint().lower());
         if let Some(after) = refusal.retry_after() {
-            // RFC 9110 §10.2.3: when it may be worth to come again.
+            // RFC 9110 §10.2.3: when it makes sense to try again.
             response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
         }
         let then = if refusal.closes() { Then::Close } else { Then::KeepAlive };

@@ -8,7 +8,7 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 use crate::telemetry::access_log::RequestId;
 
-/// What happened, and whose turn it is: each a sentence of ours, never a stranger's words or an error's.
+/// What happened, and who can do something about it: our own fixed texts, never untrusted input or an error's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Notice {
     pub(super) what: &'static str,
@@ -32,7 +32,7 @@ pub(super) fn page(status: StatusCode, notice: Notice, reference: Reference) -> 
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"robots\" content=\"noindex\">\n<title>{what}</title>\n<style>{STYLE}</style>\n</head>\n\
          <body>\n<main>\n<p class=\"code\">{code} {reason}</p>\n<h1>{what}</h1>\n<p>{turn}</p>\n\
-         <p class=\"reference\">Whoever you ask for help will want to know this:<br>\n\
+         <p class=\"reference\">If you ask for help, please give this reference:<br>\n\
          <code>{id}</code> at {at}</p>\n</main>\n</body>\n</html>\n"
     )
     .into()
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn shown() -> String {
-        let notice = Notice { what: "The site did not answer properly", turn: "It is the site's turn." };
+        let notice = Notice { what: "The site did not answer correctly", turn: "Please try again." };
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_487_294);
         let page = page(StatusCode::BAD_GATEWAY, notice, Reference { id: RequestId(0xab), at });
         String::from_utf8(page.to_vec()).unwrap()
@@ -68,8 +68,8 @@ mod tests {
         let text = shown();
         for part in [
             "502 Bad Gateway",
-            "<h1>The site did not answer properly</h1>",
-            "<p>It is the site's turn.</p>",
+            "<h1>The site did not answer correctly</h1>",
+            "<p>Please try again.</p>",
             "<code>00000000000000ab</code> at 2026-11-24 02:28:14 UTC",
         ] {
             assert!(text.contains(part), "{part} in {text}");

@@ -16,13 +16,13 @@ use super::{
 pub(crate) enum RequestRefusal {
     #[error("request refused at admission")]
     Offence(RequestViolation),
-    #[error("the name of the connection is not served any more")]
+    #[error("the connection's name is no longer served")]
     Withdrawn,
     #[error("the name is not served here")]
     Foreign,
-    #[error("the name's entry cannot be read now, and none is known from before")]
+    #[error("the name's entry cannot be read now, and no earlier one is known")]
     EntryUnknown,
-    #[error("the request has come through this fleet before: its target leads back here")]
+    #[error("the request has passed this fleet before: its target leads back here")]
     Loop,
     #[error(transparent)]
     Failure(#[from] UpstreamFailure),
@@ -38,7 +38,7 @@ impl RequestRefusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Offence(violation) => violation.status(),
-            // RFC 9110 §15.5.20: no answer in this name's stead can be had over this connection.
+            // RFC 9110 §15.5.20: this connection cannot answer for this name.
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::Foreign => StatusCode::NOT_FOUND,
             Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
@@ -58,8 +58,8 @@ impl RequestRefusal {
         }
     }
 
-    /// Whether the connection has to end with the answer: where the next request begins may be in doubt, and a name that is not
-    /// served any more has no use for it.
+    /// Whether the connection must end with the response: the beginning of the next request may be ambiguous, and a name that is no
+    /// longer served does not need it.
     pub(super) fn closes(&self) -> bool {
         match self {
             Self::Offence(violation) => *violation != RequestViolation::HostUnlikeServerName,
@@ -69,7 +69,7 @@ impl RequestRefusal {
         }
     }
 
-    /// After how long the same request may be answered otherwise.
+    /// After how long the same request may succeed.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),
@@ -78,28 +78,28 @@ impl RequestRefusal {
         }
     }
 
-    /// What a person is told: what happened, and whose turn it is.
+    /// What the error page says: what happened, and who can do something about it.
     pub(super) fn notice(&self) -> Notice {
         match self {
             Self::Offence(RequestViolation::HostUnlikeServerName) => Notice {
                 what: "This connection belongs to another site",
-                turn: "It is your turn: open the address again, in a new window if need be.",
+                turn: "Please open the address again, in a new window if needed.",
             },
             Self::Offence(_) => Notice {
-                what: "The request could not be understood",
-                turn: "It is your browser's or program's turn: what it sent was refused, and not passed on to the site.",
+                what: "The request was not valid",
+                turn: "Your browser or program sent a request that breaks the rules of HTTP. It was not passed on to the site.",
             },
             Self::Withdrawn | Self::Foreign => Notice {
                 what: "There is no site under this name",
-                turn: "It is your turn: check the address; if the site is yours, add its name where you manage it.",
+                turn: "Please check the address. If the site is yours, add its name where you manage it.",
             },
             Self::EntryUnknown => Notice {
-                what: "It cannot be told now where this site is served from",
-                turn: "It is the operator's turn: your side is in order, so please try again in a moment.",
+                what: "The site cannot be reached now",
+                turn: "Your request is fine. Please try again in a moment; if this goes on, the operator of this service has to act.",
             },
             Self::Loop => Notice {
                 what: "The site leads back to itself",
-                turn: "The operator of the site has to act: its domain must point to the server that has its content.",
+                turn: "The owner of the site has to act: its domain must point to the server that has its content.",
             },
             Self::Failure(failure) => of(failure),
         }
@@ -108,31 +108,26 @@ impl RequestRefusal {
 
 fn of(failure: &UpstreamFailure) -> Notice {
     if let UpstreamFailure::Full(_) = failure {
-        return Notice {
-            what: "The site is asked for too much at once",
-            turn: "It is the site's turn: your side is in order, so please try again in a moment.",
-        };
+        return Notice { what: "The site has too many requests at once", turn: TRY_AGAIN };
     }
     match (failure.blame(), failure.status()) {
         (UpstreamFault::Client, _) => Notice {
             what: "The request did not arrive completely",
-            turn: "It is your turn: send it once more, over a better connection if there is one.",
+            turn: "Please send it again, over a better connection if possible.",
         },
-        (UpstreamFault::Upstream, StatusCode::GATEWAY_TIMEOUT) => Notice {
-            what: "The site did not answer in time",
-            turn: "It is the site's turn: your side is in order, so please try again in a moment.",
-        },
-        (UpstreamFault::Upstream, _) => Notice {
-            what: "The site did not answer properly",
-            turn: "It is the site's turn: your side is in order, so please try again in a moment.",
-        },
+        (UpstreamFault::Upstream, StatusCode::GATEWAY_TIMEOUT) => {
+            Notice { what: "The site did not answer in time", turn: TRY_AGAIN }
+        }
+        (UpstreamFault::Upstream, _) => Notice { what: "The site did not answer correctly", turn: TRY_AGAIN },
         (UpstreamFault::Operator, _) => Notice {
             what: "The site is not set up completely",
-            turn: "It is the operator's turn: your side is in order, so please try again later.",
+            turn: "Your request is fine. The operator of this service has to act; please try again later.",
         },
     }
 }
 
+const TRY_AGAIN: &str =
+    "Your request is fine. Please try again in a moment; if this goes on, the owner of the site has to act.";
 /// A permit becomes free with each request that ends.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
 /// Sources that did not answer are asked again within a second, and a spent budget is full again within two.
@@ -147,21 +142,28 @@ mod tests {
 
     #[test]
     fn every_page_says_whose_turn_it_is() {
-        for (refusal, turn) in [
-            (RequestRefusal::Offence(RequestViolation::HostUnlikeServerName), "your turn"),
-            (RequestRefusal::Offence(RequestViolation::ShadowField), "your browser's or program's turn"),
-            (RequestRefusal::Withdrawn, "your turn"),
-            (RequestRefusal::Foreign, "your turn"),
-            (RequestRefusal::EntryUnknown, "the operator's turn"),
-            (UpstreamFailure::ClientSlow.into(), "your turn"),
-            (UpstreamFailure::ResponseTimeout.into(), "the site's turn"),
-            (UpstreamFailure::Full(NoPermit::Total).into(), "the site's turn"),
-            (UpstreamFailure::Unreachable(io::ErrorKind::ConnectionRefused.into()).into(), "the site's turn"),
-            (UpstreamFailure::NoTarget.into(), "the operator's turn"),
+        for (refusal, who) in [
+            (RequestRefusal::Offence(RequestViolation::HostUnlikeServerName), "Please open"),
+            (RequestRefusal::Offence(RequestViolation::ShadowField), "Your browser or program"),
+            (RequestRefusal::Withdrawn, "Please check the address"),
+            (RequestRefusal::Foreign, "Please check the address"),
+            (RequestRefusal::EntryUnknown, "the operator of this service has to act"),
+            (RequestRefusal::Loop, "The owner of the site has to act"),
+            (UpstreamFailure::ClientSlow.into(), "Please send it again"),
+            (UpstreamFailure::ResponseTimeout.into(), "the owner of the site has to act"),
+            (UpstreamFailure::Full(NoPermit::Total).into(), "Please try again"),
+            (
+                UpstreamFailure::Unreachable(io::ErrorKind::ConnectionRefused.into()).into(),
+                "the owner of the site has to act",
+            ),
+            (UpstreamFailure::NoTarget.into(), "The operator of this service has to act"),
         ] {
             let notice = refusal.notice();
-            assert!(notice.turn.starts_with(&format!("It is {turn}: ")), "{refusal:?}: {notice:?}");
-            assert_eq!(notice.turn.matches(". ").count(), 0, "one sentence: {notice:?}");
+            assert!(notice.turn.contains(who), "{refusal:?}: {notice:?}");
+            assert!(
+                notice.turn.ends_with('.') && !notice.what.ends_with('.'),
+                "sentence and heading: {notice:?}"
+            );
         }
     }
 }

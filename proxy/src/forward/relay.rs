@@ -118,12 +118,12 @@ fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: RequestId)
     }
     match blame {
         UpstreamFault::Client => {
-            tracing::debug!(%id, %server_name, %upstream, %error, cause, "request broke off")
+            tracing::debug!(%id, %server_name, %upstream, %error, cause, "request ended early");
         }
         UpstreamFault::Upstream | UpstreamFault::Operator => {
             let admitted = admit_line(refusal.outcome().as_str(), &upstream.to_string());
             let Some(left_out) = admitted else { return };
-            tracing::warn!(%id, %server_name, %upstream, ?blame, %error, cause, left_out, "request not answered by its target");
+            tracing::warn!(%id, %server_name, %upstream, ?blame, %error, cause, left_out, "request failed at its target");
         }
     }
 }

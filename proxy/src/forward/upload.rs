@@ -18,7 +18,7 @@ use super::min_rate::{MinRate, ProgressTimer, now};
 /// A request's body on its way to the upstream; its client must keep up a rate.
 pub(super) struct Upload {
     incoming: Option<Incoming>,
-    /// What came before the upstream was asked.
+    /// Data that came before the upstream was asked.
     first: Option<Bytes>,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
@@ -34,7 +34,7 @@ pub(super) struct UploadProgress {
 /// Where an upload stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UploadState {
-    /// The client is to send more.
+    /// The client has more to send.
     Awaited,
     /// All that came was given to the upstream.
     Given { since: Instant },
@@ -65,7 +65,7 @@ impl Upload {
         Self { incoming, first: None, progress_timer: ProgressTimer::new(min_rate), progress }
     }
 
-    /// Waits for the body's first bytes, and keeps them for the upstream.
+    /// Waits for the body's first bytes, and stores them for the upstream.
     pub(super) async fn begin(&mut self) -> Result<(), UploadEnd> {
         match poll_fn(|cx| self.poll_next(cx)).await.transpose() {
             Ok(first) => {
@@ -85,7 +85,7 @@ impl Upload {
         Rc::clone(&self.progress)
     }
 
-    /// The same once more, which can only be had of nothing.
+    /// A copy, which is possible only for an empty body.
     pub(super) fn again(&self) -> Option<Self> {
         if self.incoming.is_some() || self.first.is_some() {
             return None;

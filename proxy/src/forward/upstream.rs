@@ -93,7 +93,7 @@ impl<T: Transport> Upstreams<T> {
         Self { transport, settings, tls, metrics, resolver: Resolver::new(control), pool, sweeper }
     }
 
-    /// Waits for the first bytes of a body that `client` has announced: one that sends nothing is to cost no target anything.
+    /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything.
     pub(super) async fn await_body(
         &self,
         upload: &mut Upload,
@@ -175,7 +175,7 @@ impl<T: Transport> Upstreams<T> {
         tokio::time::timeout(limit, connecting).await.map_err(|_| UpstreamFailure::ConnectTimeout)?
     }
 
-    /// Where the target lies, less where it must not.
+    /// The target's addresses, without the forbidden ones.
     async fn addresses(&self, route: &Route) -> Result<Vec<IpAddr>, UpstreamFailure> {
         let (found, chosen_by) = match &route.target.host {
             TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
@@ -204,7 +204,7 @@ impl<T: Transport> Upstreams<T> {
         }
     }
 
-    /// Tries one address after the other, each with its share of the time left.
+    /// Tries one address after another, each with its share of the remaining time.
     async fn dial(
         &self,
         addresses: &[IpAddr],

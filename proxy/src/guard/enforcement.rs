@@ -20,13 +20,13 @@ pub(super) struct Conditions {
 crate::label! {
     /// Whether the guard enforces, and if not, why.
     pub enum Enforcement["state"] {
-        /// It does.
+        /// It enforces.
         On = "on",
-        /// It does, by the names a predecessor left: the lists could not be read yet.
+        /// It enforces by its predecessor's names: the lists could not be read yet.
         Inherited = "inherited",
         /// This process drains.
         Draining = "draining",
-        /// No worker turned its loop lately.
+        /// No worker's event loop has turned recently.
         WorkersSilent = "workers_silent",
         /// The names are not in the map yet.
         NamesUnread = "names_unread",

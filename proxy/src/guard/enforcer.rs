@@ -177,14 +177,14 @@ impl Last {
             }
             (Enforcement::On, true) => info!("the guard enforces"),
             (Enforcement::Inherited, true) => {
-                warn!("the guard enforces by the names that were left here, until the lists can be read");
+                warn!("the guard enforces by its predecessor's names until the lists are read");
             }
             (Enforcement::WorkersSilent, true) if !self.enforced => info!("the guard waits for the workers"),
             (Enforcement::Draining | Enforcement::NamesUnread, true) => {
-                info!(?enforcement, "the guard lets foreign names pass");
+                info!(?enforcement, "the guard lets unknown names pass");
             }
             (Enforcement::WorkersSilent | Enforcement::NamesFull | Enforcement::NamesFailed, true) => {
-                warn!(?enforcement, "the guard lets foreign names pass");
+                warn!(?enforcement, "the guard lets unknown names pass");
             }
         }
         self.enforced |= enforcement.is_on();

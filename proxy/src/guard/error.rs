@@ -38,7 +38,9 @@ pub enum GuardError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The folder of pins could not be made, mounted or written.
-    #[error("guard.pin_path: `{path}` cannot hold pins; name a folder that can be made, or one in a bpffs")]
+    #[error(
+        "guard.pin_path: `{path}` cannot hold pins; name a folder that can be created, or one in a bpffs"
+    )]
     PinPath {
         /// The folder or file.
         path: PathBuf,
@@ -130,7 +132,7 @@ pub enum GuardError {
         source: Errno,
     },
     /// The operating system gave no thread.
-    #[error("guard: no thread could be made; raise the limit of processes")]
+    #[error("guard: no thread could be started; raise the limit of processes")]
     Thread(#[source] io::Error),
     /// The operating system gave no random numbers.
     #[error("guard: no random numbers for the key of the name hash; `getrandom(2)` must be permitted")]

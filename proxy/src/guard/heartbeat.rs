@@ -13,7 +13,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// For so many workers, none of which has beaten yet.
+    /// For `workers` workers, none of which has reported yet.
     #[must_use]
     pub fn new(workers: usize, epoch: Instant) -> Self {
         Self { epoch, beats: (0..workers).map(|_| AtomicU64::new(0)).collect() }
@@ -25,7 +25,7 @@ impl Heartbeat {
         self.beats.len()
     }
 
-    /// Worker `index` turned its loop at `now`; called at least once a second.
+    /// The loop of worker `index` turned at `now`; called at least once a second.
     pub fn beat(&self, index: usize, now: Instant) {
         let millis = now.saturating_duration_since(self.epoch).as_millis();
         if let Some(beat) = self.beats.get(index) {

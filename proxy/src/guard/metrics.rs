@@ -44,18 +44,22 @@ impl GuardMetrics {
 
     fn gauges(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            enforcing: gauge(registry, "gatehouse_guard_enforcing", "Whether foreign names are rejected.")?,
+            enforcing: gauge(registry, "gatehouse_guard_enforcing", "Whether unknown names are rejected.")?,
             enforcement: Gauges::register(
                 registry,
                 "gatehouse_guard_enforcement",
                 "1 for the state enforcement is in: on, or why it is off.",
             )?,
-            names: gauge(registry, "gatehouse_guard_names", "Names the kernel holds.")?,
-            capacity: gauge(registry, "gatehouse_guard_names_capacity", "Names the kernel can hold.")?,
+            names: gauge(registry, "gatehouse_guard_names", "Names in the kernel's map.")?,
+            capacity: gauge(
+                registry,
+                "gatehouse_guard_names_capacity",
+                "Names that the kernel's map can hold.",
+            )?,
             full: gauge(
                 registry,
                 "gatehouse_guard_names_full",
-                "Whether there are more names than the kernel can hold, which ends enforcement.",
+                "Whether there are more names than the kernel's map can hold, which ends enforcement.",
             )?,
             interfaces: Gauges::register(
                 registry,

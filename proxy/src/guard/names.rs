@@ -87,7 +87,7 @@ impl NameTable {
         self.state.clone()
     }
 
-    /// Makes the kernel hold `set`, as far as it fits; before the lists were read only beside what a predecessor left.
+    /// Makes the kernel hold `set`, as far as it fits; before the lists are read, in addition to a predecessor's names.
     pub(super) fn follow(&mut self, set: &NameSet) {
         let followed = match (set.revision, self.state()) {
             (0, Names::Inherited) => self.inherit(&set.patterns).map(|()| Names::Inherited),
@@ -119,7 +119,7 @@ impl NameTable {
         Ok(())
     }
 
-    /// Adds what is known already, and takes nothing away.
+    /// Adds what is known already, and removes nothing.
     fn inherit(&mut self, known: &Patterns) -> Result<(), MapError> {
         let news =
             known.iter().map(|pattern| hash(&self.key, pattern)).filter(|hash| !self.held.contains(*hash));
@@ -134,7 +134,7 @@ impl NameTable {
     fn fail(&mut self, error: &MapError) -> Names {
         if errno(error) == Some(Errno::E2BIG) {
             let (names, capacity) = (self.held.len(), self.capacity);
-            error!(names, capacity, "more names than the guard holds; raise `guard.names`");
+            error!(names, capacity, "more names than the guard can hold; raise `guard.names`");
             return Names::Full;
         }
         error!(error = error as &dyn std::error::Error, "the kernel refused a name");
@@ -152,7 +152,7 @@ impl NameTable {
         Ok(())
     }
 
-    /// Has the kernel reject `name` for `ttl`, unless it is allowed.
+    /// Makes the kernel reject `name` for `ttl`, unless it is allowed.
     fn deny(&mut self, name: &ServerName, now: KernelTime, ttl: Duration) -> Result<(), MapError> {
         let name = name_hash::exact(&self.key, name.as_str().as_bytes());
         if self.held.contains(name) {
@@ -173,7 +173,7 @@ fn absent_is_removed(removal: Result<(), MapError>) -> Result<(), MapError> {
 pub(super) struct NamesFollower {
     pub(super) names: watch::Receiver<NameSet>,
     pub(super) denials: broadcast::Receiver<Denied>,
-    /// Absent, as long as user space believes it.
+    /// Absent, as long as user space uses the denial.
     pub(super) denial_ttl: Option<Duration>,
     pub(super) enforcer: Arc<Enforcer>,
     pub(super) metrics: GuardMetrics,
@@ -216,20 +216,20 @@ impl NamesFollower {
         }
     }
 
-    /// Tells enforcement, then whoever waits for the revision.
+    /// Informs enforcement, then those that wait for the revision.
     pub(super) fn publish(&self, table: &NameTable, revision: u64) {
         self.enforcer.wake();
         self.metrics.names(table.len(), table.state());
         self.held.send_replace(revision);
     }
 
-    /// Not for longer than user space believes it itself.
+    /// Not for longer than user space uses the denial itself.
     fn deny(&self, table: &mut NameTable, denied: &Denied) {
         let Ok(now) = KernelTime::now() else { return };
         if let Err(error) =
             table.deny(&denied.name, now, self.denial_ttl.map_or(denied.ttl, |ttl| ttl.min(denied.ttl)))
         {
-            warn!(error = &error as &dyn std::error::Error, "a denial could not be entered");
+            warn!(error = &error as &dyn std::error::Error, "a denial could not be written");
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::config::Attach;
 pub(super) struct Pins(PathBuf);
 
 impl Pins {
-    /// Makes the folder and mounts a bpffs there unless it lies in one.
+    /// Creates the folder and mounts a bpffs there unless it is in one.
     pub(super) fn prepare(root: &Path) -> Result<Self, GuardError> {
         let failed = |source| GuardError::PinPath { path: root.to_owned(), source };
         fs::create_dir_all(root).map_err(failed)?;
@@ -68,7 +68,7 @@ impl Pins {
         self.entries("link-")
     }
 
-    /// Gives the new maps the place of the old, and removes those of every other version.
+    /// Puts the new maps in place of the old, and removes those of every other version.
     pub(super) fn promote(&self) -> Result<(), GuardError> {
         let next = self.next_maps();
         for folder in self.entries("maps-v")?.into_iter().filter(|folder| *folder != next) {
@@ -83,7 +83,7 @@ impl Pins {
         self.entries("maps-v")?.iter().filter(|folder| **folder != current).try_for_each(|f| remove_folder(f))
     }
 
-    /// Removes every pin, and the bpffs if [`Pins::prepare`] mounted it; says what went.
+    /// Removes every pin, and the bpffs if [`Pins::prepare`] mounted it; returns what was removed.
     pub(super) fn remove_all(self) -> Result<Vec<PathBuf>, GuardError> {
         let links = self.links()?;
         links.iter().try_for_each(|link| remove_pin(link).map(drop))?;

@@ -32,7 +32,7 @@ pub struct GuardReport {
     pub maps: MapsOrigin,
     /// Where maps and links are pinned.
     pub pin_path: std::path::PathBuf,
-    /// Names the kernel holds.
+    /// Names in the kernel's map.
     pub names: usize,
     /// Names it can hold.
     pub names_capacity: usize,

@@ -109,7 +109,7 @@ impl Assembly<'_> {
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
-        // Ready is who accepts and says on /health how things are, be it that nothing can be served.
+        // Ready means accepting connections and answering /health, even if nothing can be served.
         let attend = manager::attend(self.manager.clone(), phase.subscribe(), heartbeat, self.watchdog);
         self.manager.tell(&[NotifyMessage::Ready, NotifyMessage::Status(manager::status(*phase.borrow()))]);
         self.control.spawn(attend);
@@ -164,8 +164,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// Store, names and certificates, and the control socket. A store that does not answer may stay away: what is served then is
-    /// the phase's matter. One that lacks a table, or refuses us, ends the start; where it is elsewhere, before anything is made here.
+    /// Store, names and certificates, and the control socket. A store that does not answer does not end the start: the phase decides
+    /// what is served. One that lacks a table, or refuses us, ends the start; where it is elsewhere, before anything is made here.
     async fn know(&self, source: &IdentitySource) -> Result<(PreparedState, ControlSocket), RunError> {
         let Self { config, telemetry, control, .. } = *self;
         let is_embedded = config.store.endpoint == Endpoint::Embedded;

@@ -50,7 +50,7 @@ pub enum RunError {
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
     /// The state directory.
-    #[error("state_directory: `{path}` cannot be made; name a directory this user may write")]
+    #[error("state_directory: `{path}` cannot be created; name a directory that this user may write to")]
     StateDirectory {
         /// As configured.
         path: PathBuf,
@@ -121,6 +121,6 @@ pub enum RunError {
     #[error("worker.threads: the workers could not be started; lower it, or raise the limit of processes")]
     Spawn(#[source] io::Error),
     /// Waiting for them.
-    #[error("the workers' end could not be awaited")]
+    #[error("waiting for the workers' end failed")]
     Workers,
 }

@@ -42,7 +42,7 @@ pub(super) fn take(names: &[String]) -> Vec<Inherited> {
 fn claim(number: RawFd) -> Option<OwnedFd> {
     let held = Path::new("/proc/self/fd").join(number.to_string()).read_link();
     if !held.is_ok_and(|held| held.to_string_lossy().starts_with("socket:")) {
-        warn!(descriptor = number, "LISTEN_FDS: no socket was handed over under this number");
+        warn!(descriptor = number, "LISTEN_FDS: there is no descriptor of this number");
         return None;
     }
     // SAFETY: the descriptor is open, as was just seen; the manager says that it is this process's (sd_listen_fds(3)), and
@@ -55,7 +55,7 @@ fn adopt(descriptor: OwnedFd, number: RawFd, name: String) -> Option<Inherited> 
     let listens = socket.is_listener().unwrap_or(false) && socket.r#type().ok() == Some(Type::STREAM);
     let Some(address) = socket.local_addr().ok().and_then(|bound| bound.as_socket()).filter(|_| listens)
     else {
-        warn!(descriptor = number, name, "LISTEN_FDS: what was handed over is no listening TCP socket");
+        warn!(descriptor = number, name, "LISTEN_FDS: the descriptor is not a listening TCP socket");
         return None;
     };
     let group = if socket.reuse_port().unwrap_or(false) { Group::Shared } else { Group::Single };

@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Environment {
     notify_socket: Option<OsString>,
-    /// How often it wants to hear that the process is well.
+    /// How often it must be notified that the process is alive.
     pub(super) watchdog: Option<Duration>,
     /// The names of the descriptors from 3 on that are meant for this process.
     pub(super) descriptors: Vec<String>,
@@ -42,7 +42,7 @@ impl Environment {
     /// Reads the variables of `sd_notify(3)`, `sd_watchdog_enabled(3)` and `sd_listen_fds(3)` for the process `pid`.
     pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Self {
         let text = |name| variable(name).and_then(|value| value.into_string().ok());
-        // A child inherits variables that are its parent's business.
+        // A child inherits variables that are meant for its parent.
         let meant = |name| text(name).is_none_or(|value| value.parse() == Ok(pid));
         let period = text("WATCHDOG_USEC").and_then(|value| value.parse().ok()).filter(|usec| *usec > 0);
         let count = text("LISTEN_FDS").and_then(|value| value.parse().ok()).unwrap_or(0);
@@ -91,7 +91,7 @@ impl Manager {
         match environment.notify_socket.as_deref().map(connect).transpose() {
             Ok(socket) => Self(socket.map(Arc::new)),
             Err(error) => {
-                warn!(%error, "NOTIFY_SOCKET: the service manager cannot be told anything");
+                warn!(%error, "NOTIFY_SOCKET: the service manager cannot be reached");
                 Self(None)
             }
         }
@@ -125,7 +125,7 @@ impl Manager {
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
         let text = [IoSlice::new(text.as_bytes())];
         if let Err(error) = sendmsg::<()>(manager.as_raw_fd(), &text, rights, MsgFlags::MSG_NOSIGNAL, None) {
-            warn!(%error, "the service manager could not be told something");
+            warn!(%error, "a message to the service manager could not be sent");
         }
     }
 }
@@ -189,7 +189,7 @@ pub(super) fn status(phase: Phase) -> &'static str {
         }
         Phase::Overloaded => "Overloaded: memory is nearly used up; health says 503",
         Phase::Leaving => {
-            "Leaving: the Auto Scaling group wants this instance gone; requests are served, health says 503"
+            "Leaving: the Auto Scaling group takes this instance out of service; requests are served, health says 503"
         }
         Phase::Draining => "Draining: requests in flight finish; health says 503",
     }

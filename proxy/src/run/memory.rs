@@ -26,7 +26,7 @@ pub(super) enum Shortage {
     None,
     /// New connections are refused.
     Begun,
-    /// For so long that health says it.
+    /// The same, for so long that health answers 503.
     Lasting,
 }
 
@@ -84,7 +84,7 @@ struct Use {
 }
 
 impl Use {
-    /// What has to be freed, once three quarters are used, for a third to be free: a flood grows while it is being met.
+    /// What has to be freed, once three quarters are used, so that a third is free: a flood grows while memory is being freed.
     fn excess(self) -> u64 {
         let target = self.limit / 100 * RELIEVES_TO;
         if self.is_above(RELIEVES_AT) { self.used.saturating_sub(target) } else { 0 }

@@ -65,6 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn metrics_page_is_the_declaration() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let page = std::fs::read_to_string(path).expect("docs/metrics.md lies under the root");
+        let table = page.split_once("<!-- metrics:begin -->\n").map(|(_, rest)| rest);
+        let table = table.and_then(|rest| rest.split_once("<!-- metrics:end -->")).map(|(table, _)| table);
+        let table = table.expect("docs/metrics.md has both markers around its table");
+        assert_eq!(
+            table.trim(),
+            metric_reference().unwrap().trim(),
+            "write it anew: `cargo run -- config metrics`"
+        );
+    }
+
+    #[test]
     fn each_metric_is_a_row_with_its_type_labels_and_meaning() {
         let text = metric_reference().unwrap();
         for row in [

@@ -44,7 +44,7 @@ pub(super) async fn follow(
 #[derive(Debug, Clone, Copy)]
 struct Circumstances {
     progress: ListingProgress,
-    /// So many names stand in the configuration, and are served whatever ails the table.
+    /// The number of names in the settings, which are served whatever the state of the table.
     listed: usize,
     memory: Shortage,
     target_state: LifecycleTarget,
@@ -53,7 +53,7 @@ struct Circumstances {
 fn next(phase: Phase, now: Circumstances) -> Phase {
     match (phase, now.progress) {
         (Phase::Draining, _) => Phase::Draining,
-        // Before all else: who goes should lose its connections softly, whatever else ails it.
+        // First of all: an instance that leaves should end its connections in order, whatever else is wrong.
         _ if now.target_state == LifecycleTarget::Leave => Phase::Leaving,
         _ if now.memory == Shortage::Lasting => Phase::Overloaded,
         (_, ListingProgress::Loaded) => Phase::Serving,

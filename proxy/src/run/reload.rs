@@ -79,10 +79,10 @@ impl Reloader<'_> {
         let reloaded = self.read_and_apply().await;
         match &reloaded {
             Ok(Reloaded { applied, needs_restart }) => {
-                info!(?applied, ?needs_restart, "settings read anew");
+                info!(?applied, ?needs_restart, "settings reloaded");
             }
             Err(wrong) => {
-                error!(error = error_chain(wrong), "the settings are wrong; what was in force stays so");
+                error!(error = error_chain(wrong), "the settings are wrong; the old ones stay in force");
             }
         }
         reloaded.map_err(|wrong| error_chain(&wrong))

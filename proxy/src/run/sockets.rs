@@ -166,7 +166,7 @@ impl Kind {
     }
 }
 
-/// Refuses an address at which others listen and would share it with us. Whatever else ails it is told when it is bound.
+/// Refuses an address on which others listen and would share it with us. Other errors show when it is bound.
 fn refuse_shared(kind: Kind, address: SocketAddr) -> Result<(), RunError> {
     let is_taken = match ports::probe(address) {
         Ok(Port::Shared) => true,
@@ -186,7 +186,7 @@ fn fresh(address: SocketAddr, handed: &[Inherited]) -> Result<Option<TcpListener
         (Ok(listener), _) => Ok(Some(listener)),
         // socket(7), SO_REUSEPORT: those of one address have one owner, and a manager's own socket belongs to another user.
         (Err(error), Some(socket)) => {
-            warn!(%address, %error, "no socket can be bound beside the inherited one; workers share that");
+            warn!(%address, %error, "no further socket can be bound beside the inherited one; workers share it");
             adopted(socket).map(Some)
         }
         (Err(error), None) if lacks_family(&error) => Ok(None),

@@ -78,7 +78,9 @@ fn store(config: &Config, instance: &ControlContext) -> String {
 
 fn issuers(identity: &RunFacts, root: Option<&Root>) -> String {
     match root {
-        Some(root) => format!("internal; its root: {} (SHA-256 {})", root.file.display(), root.fingerprint),
+        Some(root) => {
+            format!("internal; root certificate: {} (SHA-256 {})", root.file.display(), root.fingerprint)
+        }
         None => identity.issuers.join(" "),
     }
 }

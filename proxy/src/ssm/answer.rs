@@ -9,11 +9,11 @@ pub(super) enum ParameterResponse {
     /// More bytes than settings have.
     TooLong(usize),
     Absent,
-    /// With the service's words.
+    /// With the service's message.
     Denied(String),
-    /// It may do better soon; with its words.
+    /// It may succeed soon; with its message.
     Again(String),
-    /// Nothing that asking again would change; with its words.
+    /// Asking again would not help; with its message.
     Refused(String),
 }
 

@@ -18,7 +18,7 @@ pub struct Budget<'a> {
     pub per_hour: u64,
 }
 
-/// Whether there was something left.
+/// The outcome of taking from a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spend {
     /// One was taken.

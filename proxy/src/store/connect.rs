@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
 
-/// What lives as long as the last clone of a [`Store`].
+/// What exists as long as the last clone of a [`Store`].
 pub(super) struct Keep {
     sweeper: Option<JoinHandle<()>>,
 }
@@ -28,12 +28,12 @@ pub enum ConnectError {
     /// The embedded engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Nobody says where the tables are.
+    /// The region of the tables is unknown.
     #[error(
-        "store.region: not set, and neither AWS_REGION, the profile nor the instance says it; write it like `eu-central-1`"
+        "store.region: not set, and neither AWS_REGION, the AWS profile nor the instance gives it; write it like `eu-central-1`"
     )]
     Region,
-    /// The environment asks for faults that there are not.
+    /// The environment names unknown faults.
     #[error(transparent)]
     Faults(#[from] PlanError),
 }

@@ -95,7 +95,7 @@ fn written(update: UpdateItemFluentBuilder, record: &DomainRecord, replaced: u64
         .expression_attribute_values(":null", AttributeValue::S("NULL".to_owned()))
 }
 
-/// Tells `each` of the changes in `shard` after `after`, oldest first. Index reads are eventually consistent: read again from before the end.
+/// Calls `each` for the changes in `shard` after `after`, oldest first. Index reads are eventually consistent: read again from before the end.
 pub async fn read_feed(
     store: &Store,
     shard: Shard,

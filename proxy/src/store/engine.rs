@@ -35,11 +35,11 @@ pub struct Engine {
 pub enum EngineError {
     /// Another process has it.
     #[error(
-        "{}: another process holds this store; stop it, talk to it through its control socket, or choose another `state_directory`",
+        "{}: another process holds this store; stop it, use its control socket, or choose another `state_directory`",
         .0.display()
     )]
     Held(PathBuf),
-    /// The file system says no.
+    /// The file system refuses.
     #[error("{}: cannot be used as the embedded store; check `state_directory` and its owner", path.display())]
     File {
         /// What was opened.
@@ -51,7 +51,7 @@ pub enum EngineError {
     /// The disk has no room.
     #[error("{}: no space is left for the embedded store; free some, and leave the store as it is", .0.display())]
     Full(PathBuf),
-    /// The engine says no.
+    /// The engine refuses.
     #[error("{}: the embedded store cannot be opened; restore it from a copy or remove it", path.display())]
     Engine {
         /// Its file.

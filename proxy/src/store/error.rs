@@ -13,14 +13,14 @@ use super::{NotDynamoDb, engine};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The network, a time-out or throttling, after retries: it may work later.
-    #[error("the store does not answer now; if it goes on, check `store.endpoint` and the network")]
+    #[error("the store does not answer now; if this goes on, check `store.endpoint` and the network")]
     Unavailable(#[source] ErrorSource),
-    /// What answers is something else.
+    /// Something other than DynamoDB answers.
     #[error(
         "store.endpoint: {0}: that is no DynamoDB; correct the address, or leave it out for AWS (nothing was stored)"
     )]
     Foreign(NotDynamoDb),
-    /// Nobody says who asks.
+    /// There are no credentials.
     #[error(
         "no credentials for the store; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     )]

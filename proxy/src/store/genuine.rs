@@ -26,11 +26,11 @@ pub struct NotDynamoDb {
     pub endpoint: String,
     /// What it answered.
     pub status: u16,
-    /// What gives it away.
+    /// How it is recognised.
     pub fault: StoreFault,
 }
 
-/// What gives another server away.
+/// How another server is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
     /// Neither the type of an AWS answer nor the number of its request.

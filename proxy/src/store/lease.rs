@@ -1,7 +1,7 @@
 //! One holder at a time in the fleet for a job: `lease#<job>` in the state table.
 //! Not here: what is done under a lease, and undoing what a late holder does (the job's own conditional writes must).
 //! Invariants: a lease that has not ended has one holder (`of_many_takers_one_gets_the_lease`); nobody but its holder ends it early;
-//! each taking raises its fence, so a late holder can be told from the present one.
+//! each taking raises its fence, so that a late holder can be distinguished from the present one.
 
 use std::time::{Duration, SystemTime};
 

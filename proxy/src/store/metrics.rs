@@ -43,7 +43,7 @@ label! {
 }
 
 label! {
-    /// What became of an attempt.
+    /// The outcome of an attempt.
     pub(super) enum Attempt["outcome"] {
         Answer = "answered",
         Conflict = "conflict",
@@ -75,7 +75,7 @@ impl Registered {
             attempts: Counters::register(
                 registry,
                 "gatehouse_store_outcomes_total",
-                "What became of calls to the store, retries included.",
+                "Calls to the store, retries included, by outcome.",
             )?,
             seconds: Histograms::register(
                 registry,

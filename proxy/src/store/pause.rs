@@ -22,7 +22,7 @@ pub struct Pause {
     pub failures: u32,
     /// Until when nobody tries.
     pub until: SystemTime,
-    /// What the last failed of.
+    /// Why the last one failed.
     pub problem: String,
 }
 

@@ -67,12 +67,12 @@ impl std::fmt::Display for Call {
     }
 }
 
-/// What became of a probe.
+/// The outcome of a probe.
 #[derive(Debug)]
 pub enum Outcome {
     /// It may be made.
     Permitted,
-    /// The role lacks it; in the service's words.
+    /// The role lacks it; with the service's message.
     Missing(String),
     /// It failed otherwise.
     Failed(StoreError),

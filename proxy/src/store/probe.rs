@@ -1,6 +1,6 @@
 //! Whether the tables that a start needs are there and open to this process.
 //!
-//! A table that is absent or closed stays so until somebody acts; serving without it would be half an instance. One that does not
+//! A table that is absent or forbidden stays so until somebody acts; without it an instance would serve only in part. One that does not
 //! answer now may answer soon: that is no reason not to start.
 
 use std::collections::HashMap;

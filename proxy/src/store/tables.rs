@@ -58,7 +58,7 @@ pub enum TablesError {
     },
 }
 
-/// Makes what is missing, waits until all are active, and checks what is there. Idempotent.
+/// Creates what is missing, waits until all are active, and checks existing ones. Idempotent.
 pub async fn create(store: &Store) -> Result<(), TablesError> {
     create_telling(store, &|_: &Wait<'_>| ()).await
 }
@@ -356,7 +356,7 @@ impl Index {
             .map_err(|error| StoreError::Refused(error.into()))
     }
 
-    /// Projecting everything is dearer, and does.
+    /// Projecting everything costs more, and works.
     fn admits(&self, text: &str, projection: Option<&Projection>) -> bool {
         let all = projection.and_then(Projection::projection_type) == Some(&ProjectionType::All);
         text == self.text() || (all && text.starts_with(&self.key.text()))

@@ -22,8 +22,11 @@ pub fn measure(registry: &Registry) -> Result<(), prometheus::Error> {
     let build = IntGauge::with_opts(build)?;
     build.set(1);
     registry.register(Box::new(build))?;
-    let started =
-        super::metrics::gauge(registry, "process_start_time_seconds", "Start, seconds since the epoch.")?;
+    let started = super::metrics::gauge(
+        registry,
+        "process_start_time_seconds",
+        "Start time, in seconds since the epoch.",
+    )?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     started.set(i64::try_from(now).unwrap_or(i64::MAX));
     registry.register(Box::new(ProcessCollector::new()?))

@@ -1,7 +1,7 @@
-//! Log lines that a stranger's requests or a dependency that is down can cause without end: one for each cause and subject a minute,
+//! Log lines that untrusted requests, or a dependency that is down, can repeat without end: one per cause and subject a minute,
 //! with the number of those left out.
 //! Not here: what is said, and at which level (the caller's).
-//! Invariants: what is remembered is bounded, whatever strangers name (`strangers_cannot_fill_memory_nor_the_log`); each occurrence
+//! Invariants: memory is bounded, whatever names clients send (`strangers_cannot_fill_memory_nor_the_log`); each occurrence
 //! is told of once, by a line of its own or in a number (`every_occurrence_is_in_a_line_or_in_a_number`).
 
 use std::{

@@ -27,7 +27,7 @@ pub struct TlsStream<S> {
 }
 
 impl<S: Stream> TlsStream<S> {
-    /// Around a connection whose handshake is to come; `undigested` is ciphertext received before.
+    /// For a connection before its handshake; `undigested` is ciphertext received before.
     pub(super) fn new(stream: S, tls: Connection, undigested: Option<Chunk>) -> Self {
         Self { stream, tls, undigested, closing: false }
     }
@@ -82,7 +82,7 @@ impl<S: Stream> TlsStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Receives some ciphertext and has rustls digest it.
+    /// Receives some ciphertext and passes it to rustls.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut chunk = match self.undigested.take() {
             Some(chunk) => chunk,
@@ -118,7 +118,7 @@ impl<S: Stream> TlsStream<S> {
         }
     }
 
-    /// The alert rustls chose is worth one try; the connection is over either way.
+    /// The alert that rustls chose is sent once; the connection is over either way.
     fn send_alert(&mut self, cx: &mut Context<'_>) {
         if self.encrypted_to_queue().is_ok() {
             let _ = self.stream.poll_flush(cx);

@@ -32,7 +32,7 @@ impl SendQueue {
         self.given += count as u64;
     }
 
-    /// Forgets everything: the stream has failed, and nothing of it can be sent any more.
+    /// Drops everything: the stream has failed, and nothing more can be sent.
     pub(super) fn clear(&mut self) {
         *self = Self { given: self.given, ..Self::default() };
     }

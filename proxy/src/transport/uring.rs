@@ -117,7 +117,7 @@ impl UringStream {
         received
     }
 
-    /// Sends until at most `limit` bytes are on their way.
+    /// Sends until at most `limit` bytes are unsent.
     fn poll_send(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
         while self.queue.bytes() > limit {
             let Self { socket, queue, sending, .. } = self;
@@ -196,7 +196,7 @@ impl Stream for UringStream {
 
 impl Drop for UringStream {
     fn drop(&mut self) {
-        // Only what is in flight needs it; without, closing the descriptor says the same.
+        // Needed only for operations in flight; without them, closing the descriptor does the same.
         if self.readable.is_some() || self.sending.is_some() {
             let _ = self.socket.shutdown(Shutdown::Both);
         }

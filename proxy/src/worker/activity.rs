@@ -94,7 +94,7 @@ impl Activity {
         self.0.closing.get()
     }
 
-    /// When the connection's time is up, as things stand; a request in progress has limits of its own.
+    /// When the connection's time is up, as of now; a request in progress has limits of its own.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.0.state.get() {
             ActivityState::Idle { since } => Some(since + self.0.limits.idle),
@@ -113,14 +113,14 @@ impl Activity {
         }
     }
 
-    /// Its last answer is still being read: idle begins anew.
+    /// Its last response is still being read: idle time starts again.
     pub(super) fn still_sending(&self, now: Instant) {
         if let ActivityState::Idle { .. } = self.0.state.get() {
             self.0.state.set(ActivityState::Idle { since: now });
         }
     }
 
-    /// Its peer takes too little: it is about to be dropped.
+    /// Its peer reads too slowly: it is about to be dropped.
     pub(super) fn cut(&self) {
         self.0.cut.set(true);
     }
@@ -137,7 +137,7 @@ impl InProgress {
         self.0.0.closing.set(true);
     }
 
-    /// Whether its connection is dropped for taking too little.
+    /// Whether its connection is dropped because its peer reads too slowly.
     pub(super) fn is_cut(&self) -> bool {
         self.0.is_cut()
     }

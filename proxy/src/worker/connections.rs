@@ -79,13 +79,13 @@ impl Connections {
         }))
     }
 
-    /// Changes the limits for connections to come; those that are open stay.
+    /// Changes the limits for new connections; open ones stay.
     pub fn limit(&self, limit: usize, source_limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
         self.0.source_limit.store(source_limit, Ordering::Relaxed);
     }
 
-    /// Refuses some of those to come, or takes them again.
+    /// Refuses some new connections, or accepts them again.
     pub fn shed(&self, which: Shedding) {
         self.0.shedding.store(which as u8, Ordering::Relaxed);
     }

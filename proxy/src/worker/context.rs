@@ -49,7 +49,10 @@ impl<T: Transport> Worker<T> {
         stop_accepting();
         until(deadline, || self.open.get() == 0).await;
         if self.open.get() > 0 {
-            tracing::warn!(connections = self.open.get(), "drain deadline reached; open connections are cut");
+            tracing::warn!(
+                connections = self.open.get(),
+                "drain deadline reached; open connections are closed"
+            );
         }
     }
 }

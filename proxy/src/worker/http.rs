@@ -217,7 +217,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
 }
 
 /// Ready when connections are to end and this one can end without losing a request: an HTTP/1.1 client that has just
-/// connected has one on its way, and hyper would close under it. Leaving may take minutes, in which HTTP/2 clients connect anew:
+/// connected has one on its way, and hyper would close under it. Leaving may take minutes, in which HTTP/2 clients connect again:
 /// each is to get one answer, too, before it hears GOAWAY.
 async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool) {
     loop {

@@ -55,7 +55,7 @@ label! {
         Head = "header_timeout",
         /// Its peer read more slowly than `limits.minimum_rate`.
         NotReading = "not_reading",
-        /// The client left a stream without a window.
+        /// The client opened no window for a stream.
         StreamNotReading = "stream_not_reading",
         /// Memory was short, and the stream's answer held much of it.
         StreamMemory = "stream_memory",
@@ -67,9 +67,9 @@ label! {
 label! {
     /// Where a handshake's certificate was found.
     pub(super) enum CertificateOrigin["certificate"] {
-        /// This worker had it.
+        /// In this worker's cache.
         Worker = "worker_cache",
-        /// The process had it.
+        /// In the process's cache.
         Process = "process_cache",
         /// It was read or ordered.
         Obtained = "obtained",
@@ -106,23 +106,23 @@ impl WorkerMetrics {
             connections: Counters::register(
                 registry,
                 "gatehouse_tls_connections_total",
-                "Connections to TLS ports by what became of them.",
+                "Connections to TLS ports, by outcome.",
             )?,
             ended: Counters::register(
                 registry,
                 "gatehouse_connections_ended_total",
-                "Connections, TLS and cleartext, that a limit ended, by that limit.",
+                "Connections (TLS and cleartext) and HTTP/2 streams that a limit ended, by limit.",
             )?,
             unparsed: counter(
                 registry,
                 "gatehouse_requests_unparsed_total",
-                "Requests that are not HTTP/1, or framed so that their end cannot be told; answered 400.",
+                "Requests that are not HTTP/1, or whose end is ambiguous; answered with 400.",
             )?,
             open: gauge(registry, "gatehouse_connections_open", "Connections open now, TLS and cleartext.")?,
             handshakes: Histograms::register(
                 registry,
                 "gatehouse_tls_handshake_seconds",
-                "From the ClientHello to the completed handshake, by where the certificate was found.",
+                "Time from the ClientHello to the completed handshake, by where the certificate was found.",
                 HANDSHAKE_BUCKETS,
             )?,
         })

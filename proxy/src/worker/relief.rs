@@ -3,7 +3,8 @@
 //! memory, and ending them would free little.
 //!
 //! Weights are multiplied by the number of connections of the same source: a source that holds little on each of a thousand counts like
-//! one that holds much. Invariant: a stream whose client reads is not ended while others are enough (`streams_that_stand_still_are_cut_first`).
+//! one that holds much. Invariant: a stream whose client reads is not ended while others are enough
+//! (`streams_that_stand_still_are_cut_first`).
 
 use std::{
     cmp::Reverse,
@@ -118,7 +119,7 @@ fn relieve(connections: &[Rc<ConnectionBuffer>], excess: usize, now: Instant) {
 struct Load {
     /// Open connections of its source.
     crowd: usize,
-    /// Bytes of answers, those of streams that were cut among them.
+    /// Bytes of responses, including those of streams that were ended.
     held: usize,
     streams: Vec<StreamLoad>,
 }
@@ -140,7 +141,7 @@ impl Load {
     fn of(connection: &ConnectionBuffer, now: Instant) -> Self {
         let streams = connection.streams();
         let streams = streams.iter().map(|stream| StreamLoad {
-            // What was cut before may yet be held by the connection, and goes with that alone.
+            // Data of ended streams may still be held by the connection, and is freed only with it.
             held: if stream.is_cut() { 0 } else { stream.held() },
             stands_still: now.saturating_duration_since(stream.taken_at()) >= STILL,
         });

@@ -162,7 +162,7 @@ impl ConnectionBuffer {
         self.source.connections()
     }
 
-    /// Has the connection's driver drop it.
+    /// Makes the connection's driver drop it.
     pub(super) fn cut(&self, why: LimitReached) {
         self.cut.set(Some(why));
         if let Some(driver) = self.driver.borrow_mut().take() {
@@ -213,7 +213,7 @@ impl StreamBuffer {
         Poll::Pending
     }
 
-    /// Ready when so little is held that the stream's task may end: what is left then is nobody's to time or to reset.
+    /// Ready when so little is held that the stream's task may end: the rest is neither timed nor reset.
     pub(super) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.may_finish() {
             return Poll::Ready(());
@@ -246,7 +246,7 @@ impl StreamBuffer {
         self.held.get()
     }
 
-    /// When its client took something last, or there was something to take.
+    /// When its client last read something, or there was something to read.
     pub(super) fn taken_at(&self) -> Instant {
         self.taken_at.get()
     }
@@ -262,7 +262,7 @@ impl StreamBuffer {
         }
     }
 
-    /// Whether it was dropped for what its client did not take.
+    /// Whether it was dropped because its client did not read.
     pub(super) fn is_cut(&self) -> bool {
         self.ended.get().is_some() || self.connection.cut.get().is_some()
     }

@@ -49,12 +49,12 @@ impl SlowReader {
         }
     }
 
-    /// When to look again.
+    /// When to check again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.mark.get().map(|mark| mark.since + self.window)
     }
 
-    /// Looks; a window that is over is followed by another as long as something is on its way.
+    /// Checks; a window is followed by another as long as data is unacknowledged.
     pub(super) fn judge(&self, now: Instant, outgoing: Outgoing) -> Flow {
         let flow = if outgoing.acknowledged >= outgoing.given { Flow::Done } else { Flow::Moving };
         let Some(mark) = self.mark.get().filter(|mark| now >= mark.since + self.window) else { return flow };

@@ -67,7 +67,7 @@ struct LostWorker;
 impl Drop for LostWorker {
     fn drop(&mut self) {
         tracing::error!(
-            "a worker was lost; the process ends, since its share of connections would be swallowed"
+            "a worker was lost; the process ends, since the worker's connections would never be accepted"
         );
         crate::telemetry::flush();
         std::process::abort();
@@ -132,7 +132,7 @@ where
                 });
             }
             Err(error) => {
-                // accept(2): what ails one connection is over with it; a lack of descriptors or memory needs a moment.
+                // accept(2): an error of one connection ends with it; a lack of descriptors or memory needs a moment.
                 if let Some(left_out) = admit_line("accept_failed", &error.kind().to_string()) {
                     tracing::warn!(%error, left_out, "a connection could not be accepted");
                 }

@@ -20,14 +20,14 @@ pub(super) struct Watchdog<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WatchdogVerdict {
     GoOn,
-    /// It may say goodbye.
+    /// It is closed in order.
     Close(LimitReached),
     /// It is dropped as it is.
     Cut(LimitReached),
 }
 
 impl Watchdog<'_> {
-    /// When to judge, as things stand.
+    /// When to check again, as of now.
     pub(super) fn deadline(&self) -> Option<Instant> {
         [self.activity.deadline(), self.slow_reader.deadline()].into_iter().flatten().min()
     }
@@ -40,7 +40,7 @@ impl Watchdog<'_> {
         }
         match self.activity.overdue(now) {
             None => WatchdogVerdict::GoOn,
-            // hyper is done with an answer long before its reader: idle is who has taken everything and asks for nothing.
+            // hyper finishes a response long before its client has read it: idle means that everything was read and nothing is asked.
             Some(IdleKind::Idle) if flow == Flow::Moving => {
                 self.activity.still_sending(now);
                 WatchdogVerdict::GoOn

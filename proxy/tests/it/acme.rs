@@ -1,4 +1,4 @@
-//! Whole orders against a real CA, without workers and guard between: what the room `certificates` does by itself.
+//! Whole orders against a real CA, without workers and guard: what the module `certificates` does by itself.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -36,7 +36,7 @@ struct World {
     folder: tempfile::TempDir,
 }
 
-/// The room on a runtime inside the edge, with a listener that answers http-01.
+/// The module on a runtime inside the edge, with a listener that answers http-01.
 struct Instance {
     certificates: Certificates,
     store: Store,

@@ -46,7 +46,7 @@ fn who_is_to_leave_says_so_and_serves_on_until_it_may_stay() {
     metadata.set_target_state("Terminated");
     manager.hear_until("STATUS=Leaving");
     becomes(&place, 503);
-    assert!(place.run("status").out.contains("leaving: its Auto Scaling group wants it gone"));
+    assert!(place.run("status").out.contains("leaving: its Auto Scaling group takes it out of service"));
     let new = Client::ask(&place, "/new").answer();
     assert!(new.starts_with("HTTP/1.1 200") && new.contains("connection: close"), "{new}");
     release.send(()).unwrap();

@@ -88,7 +88,7 @@ fn a_parameter_that_is_gone_or_wrong_changes_nothing_in_a_running_instance() {
     let _instance = machine.start();
     machine.manager.hear_until("READY=1");
     for (value, told) in [
-        (None, "there is none in eu-south-2"),
+        (None, "it does not exist in eu-south-2"),
         (Some("[limits]\nidel = \"7s\""), "/gatehouse/fleet:2: `limits.idel`: no such setting"),
     ] {
         machine.parameters.set(value);
@@ -108,7 +108,7 @@ fn what_is_wrong_with_a_parameter_is_told_before_and_at_a_start() {
     for (value, told) in [
         (
             None,
-            "conf.d/50-fleet.toml:1: settings_parameter: `/gatehouse/fleet` cannot be read: there is none in eu-south-2; make it",
+            "conf.d/50-fleet.toml:1: settings_parameter: `/gatehouse/fleet` cannot be read: it does not exist in eu-south-2; create it",
         ),
         (Some(long.as_str()), "its value has 8194 bytes; settings have 8192 at most"),
         (Some("[limits]\nidle = 7s"), "/gatehouse/fleet:2: not TOML"),
@@ -137,11 +137,11 @@ fn doctor_tells_of_the_parameter_and_of_the_rest_without_it() {
     machine.parameters.set(None);
     let said = machine.run("doctor");
     assert!(
-        line(&said).starts_with("fail  parameter") && line(&said).contains("there is none in eu-south-2"),
+        line(&said).starts_with("fail  parameter") && line(&said).contains("it does not exist in eu-south-2"),
         "{said:?}"
     );
     assert!(said.code == Some(1) && said.out.contains("tables"), "{said:?}");
-    assert!(machine.run("validate").err.contains("there is none"), "{}", machine.metadata.url());
+    assert!(machine.run("validate").err.contains("it does not exist in"), "{}", machine.metadata.url());
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn an_upstream_that_is_down_is_one_line_that_names_it_and_the_request() {
         assert!(Client::ask(&place, "/").answer().starts_with("HTTP/1.1 502"));
     }
     eventually("the requests' lines", || (lines(&instance.log(), "request\"").len() >= 50).then_some(()));
-    let told = lines(&instance.log(), "request not answered by its target");
+    let told = lines(&instance.log(), "request failed at its target");
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["upstream"], "http://127.0.0.1:9");
     let id = told[0]["id"].as_str().unwrap();

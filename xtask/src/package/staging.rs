@@ -107,7 +107,7 @@ fn copyright(root: &Path) -> anyhow::Result<String> {
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
          Upstream-Name: Gatehouse\n\
          Comment: Libraries are linked in statically. Their licences with all texts stand in\n \
-         /usr/share/doc/gatehouse/dependencies.txt.gz, and as a parts list in sbom.cdx.json.gz beside it.\n\n\
+         /usr/share/doc/gatehouse/dependencies.txt.gz, and as an SBOM in sbom.cdx.json.gz beside it.\n\n\
          Files: *\nCopyright: {holder}\nLicense: Expat or Apache-2.0\n\n\
          License: Expat\n{terms}\n\n\
          License: Apache-2.0\n On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.\n"

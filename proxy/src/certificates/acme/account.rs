@@ -35,13 +35,13 @@ impl Acme {
         Ok(account)
     }
 
-    /// The account anew, after the CA said that it does not know `forgotten`.
+    /// Registers the account again, after the CA said that it does not know `forgotten`.
     pub(super) async fn account_instead_of(&self, forgotten: &Account) -> Result<Account, OrderError> {
         let mut held = self.account.lock().await;
         if let Some(account) = held.as_ref().filter(|account| account.id() != forgotten.id()) {
             return Ok(account.clone());
         }
-        warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered anew");
+        warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered again");
         let (_, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
         let key = match pem {
             Some(pem) => self.account_key(&pem)?,
@@ -52,7 +52,7 @@ impl Acme {
         Ok(account)
     }
 
-    /// Says at the start what every order would fail of.
+    /// Logs at the start what would make every order fail.
     pub(in crate::certificates) async fn check_account_key(&self) {
         let found = certificate_table::find_account(&self.store, &self.issuer, &self.email).await;
         if let Ok((_, Some(pem))) = found

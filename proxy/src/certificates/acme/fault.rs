@@ -7,9 +7,9 @@ use super::OrderError;
 pub(in crate::certificates) enum AcmeFault {
     /// The name: the CA has judged it.
     Name,
-    /// Nobody that is known.
+    /// Unknown.
     Nobody,
-    /// Nobody; the CA limits what it issues for the name or its registered domain.
+    /// Nobody's; the CA limits certificates for the name or its registered domain.
     Limit,
     /// The CA, or our account with it: every name would fail.
     Issuer,
@@ -26,7 +26,7 @@ impl OrderError {
                 &refusal.problem,
                 registered_domain,
             ),
-            // A name server that is slow to answer the CA is the customer's: it must not stop the CA for everybody.
+            // A name server that answers the CA slowly is the customer's: it must not pause the CA for everybody.
             Self::Slow { validating: true }
             | Self::NoChallenge
             | Self::Unusable { .. }

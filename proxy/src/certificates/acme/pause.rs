@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Acme {
-    /// Until when the CA is left alone, as far as this process knows.
+    /// Until when the CA is paused, as far as this process knows.
     pub(in crate::certificates) fn paused_until(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH
             + std::time::Duration::from_millis(self.paused_until_millis.load(Ordering::Relaxed))
@@ -24,7 +24,7 @@ impl Acme {
         Ok(pause)
     }
 
-    /// Whether the caller is the one who tries the CA after `ended`; the others wait for what becomes of it.
+    /// Whether the caller is the one that tries the CA after `ended`; the others wait for its result.
     pub(in crate::certificates) async fn try_after(
         &self,
         ended: &Pause,
@@ -35,7 +35,7 @@ impl Acme {
         Ok(is_ours.then_some(trial))
     }
 
-    /// Has the fleet leave the CA alone after `error`; until when. `before` is the pause in which it was tried.
+    /// Pauses the CA for the fleet after `error`; returns until when. `before` is the pause in which it was tried.
     pub(in crate::certificates) async fn begin_pause(
         &self,
         before: Option<Pause>,
@@ -50,11 +50,11 @@ impl Acme {
             Ok(until) => {
                 self.remember(until);
                 let for_seconds = until.duration_since(now).unwrap_or_default().as_secs();
-                warn!(directory = %self.directory, problem = %error, for_seconds, failures, "no orders go to this CA for a while");
+                warn!(directory = %self.directory, problem = %error, for_seconds, failures, "this CA is paused");
                 until
             }
             Err(failed) => {
-                warn!(directory = %self.directory, error = %failed, "that the CA is left alone is known to this instance only");
+                warn!(directory = %self.directory, error = %failed, "the pause of the CA is not recorded; only this instance knows it");
                 until
             }
         }

@@ -30,7 +30,7 @@ pub(super) struct Draw<'a> {
     pub(super) purpose: Purpose,
     pub(super) name: &'a ServerName,
     pub(super) site: Option<&'a DomainEntry>,
-    /// The client whose hello asked for it.
+    /// The client whose ClientHello asked for it.
     pub(super) from: Option<IpAddr>,
     /// As keys name it.
     pub(super) issuer: &'a str,
@@ -57,7 +57,7 @@ impl Limit {
         Budget { kind, scope: &self.scope, per_hour: self.most }
     }
 
-    /// What warnings and the memory of spent budgets know it by.
+    /// Its name in warnings and in the record of spent budgets.
     fn key(&self) -> String {
         format!("{:?} {}", self.of, self.scope)
     }
@@ -134,7 +134,7 @@ fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
         return vec![limit(Drawn::Renewals, draw.issuer.to_owned(), config.renewals_per_hour)];
     }
     let mut limits = Vec::new();
-    // Whoever sends hellos chooses the label, so the label costs its sender and its entry.
+    // Whoever sends ClientHellos chooses the name, so the name is charged to its sender and its entry.
     if let Some(pattern @ Pattern::Wildcard(_)) = draw.site.map(|site| &site.pattern) {
         let source = draw.from.map(|from| network(from).to_string());
         limits.extend(source.map(|source| limit(Drawn::Source, source, config.orders_per_source)));

@@ -35,7 +35,7 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// Whether the issuer may be asked: it is not left alone, and the fleet's budgets leave an order.
+    /// Whether the issuer may be asked: it is not paused, and the fleet's budgets allow an order.
     pub(super) async fn spend(&mut self, issuer: usize) -> Result<(), StoreError> {
         let Some(Issuer::Acme(acme)) = self.inner.issuers.get(issuer) else {
             self.seen.grant = Some(Grant::default());
@@ -63,7 +63,7 @@ impl Run<'_> {
         Draw { purpose: self.goal.purpose, name: &self.goal.name, site, from: self.from, issuer }
     }
 
-    /// The lease is renewed while the order goes on. One that was lost does not end it: the commit tells.
+    /// The lease is renewed while the order goes on. Losing it does not end the order: the commit decides.
     pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = Instant::now();
@@ -202,17 +202,13 @@ impl Run<'_> {
         let record = failure::after(&before, failure, now);
         if let Some(at) = record.retry_at {
             let retry_in = at.duration_since(now).unwrap_or_default();
-            warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer gave a certificate");
+            warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer issued a certificate");
         } else {
             self.inner.metrics.stopped.inc();
-            warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` begins anew");
+            warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` starts again");
         }
         if let Err(error) = certificate_table::put_failure(&self.inner.store, &record).await {
-            warn_of(
-                name,
-                &error,
-                "the failure was not recorded; this instance alone waits with the next order",
-            );
+            warn_of(name, &error, "the failure was not recorded; only this instance backs off");
             let at = record.retry_at.unwrap_or(now + UNRECORDED);
             self.inner.unrecorded.insert(name.clone(), at);
         }
@@ -261,7 +257,7 @@ async fn issue(
         KeyedChain::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
     let unusable = |error: KeyedChainError| OrderError::Unusable { problem: error.to_string() };
     let pair = pair.map_err(unusable)?;
-    // Else each hello would find it expired, and order the next.
+    // Otherwise each ClientHello would find it expired, and order the next.
     if !pair.is_valid(SystemTime::now()) {
         let problem = "it has expired by this machine's clock; see whether that is right".to_owned();
         return Err(OrderError::Unusable { problem });

@@ -306,7 +306,7 @@ const WRONG: &[Wrong] = &[
     (
         "[domains]\ndefault_target = \"http://10.0.0.1\"\nstatic = [{ name = \"a.example\" }, { name = \"A.example.\" }]",
         &[],
-        "domains.static[1].name: `a.example` stands here twice",
+        "domains.static[1].name: `a.example` is listed twice",
     ),
     (
         "[domains]\ndefault_target = \"https://127.0.0.1:8443\"",
@@ -352,7 +352,7 @@ const WRONG: &[Wrong] = &[
         &[],
         "guard.interfaces[0]: `an-interface-too-long`",
     ),
-    ("[guard]\ninterfaces = [\"eth0\", \"eth0\"]", &[], "guard.interfaces[1]: `eth0` stands here twice"),
+    ("[guard]\ninterfaces = [\"eth0\", \"eth0\"]", &[], "guard.interfaces[1]: `eth0` is listed twice"),
     ("[log]\nfilter = \"gatehouse=loud\"", &[], "log.filter: `gatehouse=loud` is not a filter"),
     ("state_directory = \"\"", &[], "state_directory: `` is no path"),
 ];

@@ -29,7 +29,7 @@ pub enum Refusal {
     Pending(Pattern),
     /// Neither a target of its own nor a default one.
     NoTarget(Pattern),
-    /// Its target lies where none may.
+    /// Its target's address is forbidden.
     Address {
         /// Whose.
         pattern: Pattern,
@@ -95,7 +95,7 @@ impl Refusal {
                 of_domain(name, format!("domain `{name}` is not in the table"), remedy)
             }
             Self::Static(name) => {
-                let fault = format!("domain `{name}` stands in the configuration");
+                let fault = format!("domain `{name}` is set in the configuration");
                 of_domain(name, fault, "change `domains.static` there")
             }
             Self::TableOff => Explained {

@@ -1,4 +1,4 @@
-//! What a change was, for whoever asked for it and for the log.
+//! The report of a change, for the caller and for the log.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What stands in the way of serving a name, as far as name, target and settings tell it: no network is asked.
+//! Why a name cannot be served, as far as name, target and settings show it: no network is asked.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -166,8 +166,8 @@ fn what_is_there_is_not_replaced_silently() {
 fn what_the_table_does_not_decide_is_refused() {
     let listed = [StaticDomain { name: pattern("fixed.example"), target: None }];
     for (name, table, told) in [
-        ("fixed.example", Table::Read, "stands in the configuration; change `domains.static`"),
-        ("fixed.example", Table::Unread, "stands in the configuration; change `domains.static`"),
+        ("fixed.example", Table::Read, "is set in the configuration; change `domains.static`"),
+        ("fixed.example", Table::Unread, "is set in the configuration; change `domains.static`"),
         (
             "other.example",
             Table::Unread,

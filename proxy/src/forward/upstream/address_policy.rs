@@ -43,7 +43,7 @@ pub(super) enum Placement {
 }
 
 impl AddressPolicy {
-    /// By the settings, and this host's addresses as they are now.
+    /// From the settings and this host's present addresses.
     #[must_use]
     pub fn of(limits: &config::UpstreamConfig) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl AddressPolicy {
         self.place(address, ChosenBy::Entry) == Placement::Permitted
     }
 
-    /// Looks again which addresses are our own.
+    /// Reads our own addresses again.
     pub(super) fn refresh(&self) {
         self.own.store(Arc::new(own_addresses()));
     }
@@ -102,7 +102,7 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 /// The addresses of this host's interfaces now; without them the rule against ourselves is the listed networks' alone.
 fn own_addresses() -> Vec<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().map_err(|error| {
-        tracing::warn!(%error, "own addresses are unknown; targets may lie on this host");
+        tracing::warn!(%error, "this host's addresses cannot be read; targets on them are not refused");
     });
     let addresses = interfaces.into_iter().flatten().filter_map(|interface| interface.address);
     addresses

@@ -35,12 +35,12 @@ impl Drop for Connection {
 /// An exchange without a response.
 pub(super) struct Unanswered {
     pub(super) failure: UpstreamFailure,
-    /// The request once more, when it may be sent again.
+    /// The request, if it may be sent again.
     pub(super) request: Option<Box<Request<Upload>>>,
 }
 
 impl Unanswered {
-    /// The request, if it may go out once more.
+    /// The request, if it may be sent once more.
     pub(super) fn retry(self) -> Result<Request<Upload>, UpstreamFailure> {
         match (self.failure.retry(), self.request) {
             (Retry::OnFreshConnection, Some(request)) => Ok(*request),

@@ -24,7 +24,9 @@ pub(crate) enum UpstreamFailure {
         #[source]
         cause: io::Error,
     },
-    #[error("target address {address} is not for targets; list its network in `upstream.permitted_networks`")]
+    #[error(
+        "target address {address} is forbidden; if it is meant, list its network in `upstream.permitted_networks`"
+    )]
     Forbidden { address: IpAddr },
     #[error(
         "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); give the domain its origin"
@@ -40,15 +42,15 @@ pub(crate) enum UpstreamFailure {
     Untrusted(#[source] io::Error),
     #[error("the target closed the connection before it answered")]
     Closed(#[source] hyper::Error),
-    #[error("no answer of the target within `upstream.response_timeout`")]
+    #[error("no response from the target within `upstream.response_timeout`")]
     ResponseTimeout,
-    #[error("the target's answer is not HTTP")]
+    #[error("the target's response is not HTTP")]
     Invalid(#[source] hyper::Error),
     #[error("the target switched protocols without being asked")]
     Switched,
-    #[error("the client's body came slower than `limits.minimum_rate`")]
+    #[error("the client sent its body more slowly than `limits.minimum_rate`")]
     ClientSlow,
-    #[error("the client went away while it was sending")]
+    #[error("the client went away before its request was complete")]
     ClientGone,
 }
 

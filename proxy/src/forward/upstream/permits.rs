@@ -41,11 +41,11 @@ pub(super) struct PermitLimits {
 /// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPermit {
-    #[error("as many requests are with targets as may be (`upstream.connections`)")]
+    #[error("too many concurrent requests to all targets (`upstream.connections`)")]
     Total,
-    #[error("as many requests are with this target as may be (`upstream.connections_per_target`)")]
+    #[error("too many concurrent requests to this target (`upstream.connections_per_target`)")]
     Target,
-    #[error("as many requests of this client are with targets as may be (`upstream.connections_per_source`)")]
+    #[error("too many concurrent requests from this client (`upstream.connections_per_source`)")]
     Client,
 }
 
@@ -74,7 +74,7 @@ impl UpstreamPermits {
         }))
     }
 
-    /// As many requests may wait as may be with targets, and as many of one client.
+    /// As many requests may wait as may be at targets, in total and per client.
     pub(super) fn wait(&self, client: IpAddr) -> Result<Waiting, NoPermit> {
         let PermitState { limits, waiting, waiting_clients, .. } = &*self.0;
         let place = Waiting { inner: Arc::clone(&self.0), client: waiting_clients.slot(&network(client)) };

@@ -28,7 +28,7 @@ pub struct UpstreamSettings {
     pub(super) limits: config::UpstreamConfig,
     pub(super) address_policy: Arc<AddressPolicy>,
     pub(super) places: UpstreamPermits,
-    /// By what requests are known that were here before.
+    /// The name by which repeated requests are recognised.
     pub(in crate::forward) cdn_loop: CdnLoop,
     /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
     pub(super) tls: Option<ClientConfig>,
@@ -42,7 +42,7 @@ pub enum UpstreamError {
     Roots {
         /// The file.
         path: PathBuf,
-        /// What ails it.
+        /// What is wrong with it.
         #[source]
         cause: pem::Error,
     },
@@ -70,7 +70,7 @@ impl UpstreamSettings {
         Arc::clone(&self.address_policy)
     }
 
-    /// Follows this host's addresses, which a machine gets and loses while it runs. Does not end.
+    /// Follows this host's addresses, which can change while it runs. Does not end.
     pub async fn follow_own_addresses(&self) {
         let mut ticks = tokio::time::interval(OWN_ADDRESSES_PERIOD);
         loop {

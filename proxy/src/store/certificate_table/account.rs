@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{Store, StoreError};
 
-/// What Caddy keeps of an account: RFC 8555 §7.1.2 with the account's URL as `location`.
+/// What Caddy stores of an account: RFC 8555 §7.1.2 with the account's URL as `location`.
 #[derive(Debug, Clone, Default)]
 pub struct Account(Document);
 
@@ -55,7 +55,7 @@ pub async fn find_account(
     Ok((contents(&keys.account).and_then(|text| Account::read(&text)), contents(&keys.key)))
 }
 
-/// Keeps `pem` as the fleet's account key unless there is one; [`StoreError::Conflict`] when there is.
+/// Stores `pem` as the fleet's account key unless there is one; [`StoreError::Conflict`] when there is.
 pub async fn share_account_key(
     store: &Store,
     issuer: &IssuerKey,
@@ -70,7 +70,7 @@ pub async fn share_account_key(
     Ok(())
 }
 
-/// Keeps what the CA said of the account.
+/// Stores the CA's answer about the account.
 pub async fn put_account(
     store: &Store,
     issuer: &IssuerKey,

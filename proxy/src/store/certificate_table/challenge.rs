@@ -1,4 +1,4 @@
-//! Challenges under way, as Caddy keeps them: any instance, and Caddy too, can answer the CA.
+//! Pending challenges, as Caddy stores them: any instance, and Caddy too, can answer the CA.
 
 use std::time::SystemTime;
 
@@ -60,7 +60,7 @@ impl Identifier {
     }
 }
 
-/// Shows `challenge` to the fleet.
+/// Publishes `challenge` to the fleet.
 pub async fn put_challenge(
     store: &Store,
     issuer: &IssuerKey,
@@ -73,7 +73,7 @@ pub async fn put_challenge(
     Ok(())
 }
 
-/// Takes the challenge of `name` away.
+/// Removes the challenge of `name`.
 pub async fn remove_challenge(
     store: &Store,
     issuer: &IssuerKey,

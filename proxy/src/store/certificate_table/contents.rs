@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::item::{CONTENTS, Item, PRIMARY};
 
-/// The bytes of an item. Some are private keys, so `{:?}` tells how many there are and no more (`no_key_is_shown`).
+/// The bytes of an item. Some are private keys, so `{:?}` shows their number only (`no_key_is_shown`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ItemContents(Zeroizing<Vec<u8>>);
 

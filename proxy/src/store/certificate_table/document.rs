@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-/// What Caddy keeps beside a certificate: `sans`, `issuer_data`. Without it Caddy orders anew.
+/// What Caddy stores with a certificate: `sans`, `issuer_data`. Without it Caddy orders again.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateMetadata(Document);
 
@@ -14,7 +14,7 @@ pub struct CertificateMetadata(Document);
 pub(super) struct Document(Vec<(String, Box<RawValue>)>);
 
 impl CertificateMetadata {
-    /// Reads an item; one that is broken counts as none, since it must not stand in the way of its certificate.
+    /// Reads an item; a broken one counts as none, since it must not block its certificate.
     #[must_use]
     pub fn read(text: &[u8]) -> Self {
         Self(Document::read(text).unwrap_or_default())

@@ -53,7 +53,7 @@ pub(super) fn parse_instant(text: &str) -> Option<SystemTime> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Consistency {
     Strong,
-    /// Half the price; what was written a moment ago may be missed.
+    /// Half the price; a very recent write may be missed.
     Eventual,
 }
 

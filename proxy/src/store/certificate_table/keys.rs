@@ -8,7 +8,7 @@ use crate::name::{Pattern, ServerName};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IssuerKey(Arc<str>);
 
-/// Where the three items of a certificate lie.
+/// The keys of the three items of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SiteKeys {
     pub(super) chain: String,
@@ -16,7 +16,7 @@ pub(super) struct SiteKeys {
     pub(super) metadata: String,
 }
 
-/// Where an account lies.
+/// The keys of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AccountKeys {
     pub(super) account: String,

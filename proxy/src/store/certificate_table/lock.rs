@@ -1,4 +1,4 @@
-//! The fleet's lease on a name's order: Caddy's lock item, taken and given up by conditional writes.
+//! The fleet's lease on a name's order: Caddy's lock item, taken and released by conditional writes.
 //!
 //! It saves orders; it is no mutual exclusion, since Caddy puts and deletes its locks blindly. Safety is the commit.
 
@@ -23,7 +23,7 @@ pub struct Lock {
     holder: Holder,
 }
 
-/// What became of taking a lock.
+/// The outcome of taking a lock.
 #[derive(Debug, Clone)]
 pub enum LockOutcome {
     /// It is ours.

@@ -15,7 +15,7 @@ use crate::{
 /// What the table holds for a name.
 #[derive(Debug, Default)]
 pub struct StoredCertificates {
-    /// A place per issuer and pattern where something lies.
+    /// An entry per issuer and pattern that has items.
     pub stored: Vec<Stored>,
     /// Our record of the name; a broken one counts as none.
     pub record: Option<OrderRecord>,

@@ -38,7 +38,7 @@ pub struct OrderRecord {
     pub failures: u32,
     /// No order before this.
     pub retry_at: Option<SystemTime>,
-    /// What the last failed order failed of.
+    /// Why the last failed order failed.
     pub problem: String,
     /// Since when the CA has found nothing but fault with the name.
     pub failing_since: Option<SystemTime>,
@@ -139,7 +139,7 @@ impl OrderRecord {
     }
 
     /// What has a certificate is due when it is to be renewed, and after a failure not before the next attempt. What has none
-    /// waits for its next hello, and is forgotten when none comes.
+    /// waits for its next ClientHello, and is forgotten when none comes.
     fn write_due(&self, item: &mut Item) {
         // What has stopped is shown for long: it would be tried again as soon as it is forgotten.
         let shown = self.stopped_at.map(|at| at + STOPPED_KEPT);
@@ -223,7 +223,7 @@ fn not_later(not_after: Option<SystemTime>) -> (&'static str, Option<(String, At
     }
 }
 
-/// Takes `name` out of the renewals, until a hello brings it back.
+/// Takes `name` out of the renewals, until a ClientHello brings it back.
 pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
     let update =

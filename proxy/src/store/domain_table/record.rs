@@ -42,7 +42,7 @@ pub enum DomainStatus {
     Pending,
     /// Served. An item without a status is active.
     Active,
-    /// Its verification fails of late; still served.
+    /// Its verification has failed recently; still served.
     Failing,
     /// Not served until its owner says so.
     Suspended,
@@ -57,7 +57,7 @@ pub struct Shard(u8);
 /// All partitions of the feed.
 pub const SHARDS: [Shard; 4] = [Shard(0), Shard(1), Shard(2), Shard(3)];
 
-/// Whose an entry is that does not say it.
+/// The tenant of an entry without one.
 pub const DEFAULT_TENANT: &str = "default";
 
 impl Shard {
@@ -75,7 +75,7 @@ impl fmt::Display for Shard {
 }
 
 impl DomainRecord {
-    /// Reads what we, an operator or anybody else wrote; what cannot be understood is named, never guessed.
+    /// Reads an item, whoever wrote it; malformed attributes are named, never guessed.
     pub(super) fn read(item: &Item) -> Result<Self, StoreError> {
         let reader = Reader { item, key: text_of(item, "domain").unwrap_or_default() };
         let pattern = Pattern::parse(&reader.key).map_err(|error| reader.fault("domain", &error))?;

@@ -1,4 +1,4 @@
-//! Giving items made by hand what feed and listings need. Scans the table: an operator's command, never part of serving.
+//! Adds to items made by hand what feed and listings need. Scans the table: an operator's command, never part of serving.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -63,5 +63,5 @@ async fn repair(
     Ok(())
 }
 
-/// Beyond so many, somebody fills the table with something else.
+/// With more than this, something else writes to the table.
 const MAX_TOLD: usize = 1000;

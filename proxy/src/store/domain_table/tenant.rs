@@ -1,4 +1,4 @@
-//! Whose a domain is.
+//! The tenant of a domain.
 
 use std::{fmt, str::FromStr};
 

@@ -24,7 +24,7 @@ pub struct FaultPlan {
 /// Why a text is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "GATEHOUSE_STORE_FAULTS: `{0}` is no fault; write them like `seed=7,stale=2s,throttle=50,conflict=50,unprocessed=100,outage=/run/out`"
+    "GATEHOUSE_STORE_FAULTS: `{0}` is not a fault; write them like `seed=7,stale=2s,throttle=50,conflict=50,unprocessed=100,outage=/run/out`"
 )]
 pub struct PlanError(String);
 
