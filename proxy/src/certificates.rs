@@ -106,9 +106,9 @@ pub struct Certificates {
 }
 
 /// The name whose certificate is wanted, and the purpose.
-type Call = (ServerName, Purpose);
+type CertificateCall = (ServerName, Purpose);
 /// The outcome of a call for a certificate.
-type Outcome = Result<Arc<Slot>, CertificateRefusal>;
+type CallOutcome = Result<Arc<Slot>, CertificateRefusal>;
 
 struct CertificatesInner {
     config: config::CertificatesConfig,
@@ -120,10 +120,10 @@ struct CertificatesInner {
     root: Option<Root>,
     cache: Cache,
     /// Orders and table reads in progress.
-    in_flight: Arc<SingleFlight<Call, Outcome>>,
+    in_flight: Arc<SingleFlight<CertificateCall, CallOutcome>>,
     challenges: Challenges,
     /// Recent refusals, so that clients that come again at once cost nothing.
-    refusals: moka::sync::Cache<Call, CertificateRefusal>,
+    refusals: moka::sync::Cache<CertificateCall, CertificateRefusal>,
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
     warned: Hourly,
@@ -320,9 +320,9 @@ impl CertificatesInner {
         name: &ServerName,
         purpose: Purpose,
         from: Option<IpAddr>,
-    ) -> Result<Waiter<Call, Outcome>, CertificateRefusal> {
+    ) -> Result<Waiter<CertificateCall, CallOutcome>, CertificateRefusal> {
         let call = (name.clone(), purpose);
-        let begin = |completion: Completion<Call, Outcome>| {
+        let begin = |completion: Completion<CertificateCall, CallOutcome>| {
             let (inner, call) = (Arc::clone(self), call.clone());
             self.control.spawn(async move {
                 inner.metrics.in_flight.inc();
@@ -338,7 +338,7 @@ impl CertificatesInner {
     }
 
     /// What may have changed meanwhile (permission, lease) is asked again.
-    fn remember(&self, call: &Call, refusal: Option<CertificateRefusal>) {
+    fn remember(&self, call: &CertificateCall, refusal: Option<CertificateRefusal>) {
         match refusal {
             Some(
                 refusal @ (CertificateRefusal::BackingOff

@@ -154,8 +154,8 @@ impl Reloads<'_> {
         loop {
             let asked = tokio::select! {
                 told = signals.next() => match told {
-                    Told::End => return,
-                    Told::Reload => None,
+                    SignalRequest::End => return,
+                    SignalRequest::Reload => None,
                 },
                 Some(asked) = self.asks.recv() => Some(asked),
             };
@@ -192,7 +192,7 @@ struct Signals {
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum SignalRequest {
     End,
     Reload,
 }
@@ -211,11 +211,11 @@ impl Signals {
     ///
     /// # Cancel safety
     /// Safe: a signal that nobody awaited goes to the next who does.
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Told::End,
-            _ = self.interrupt.recv() => Told::End,
-            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => SignalRequest::End,
+            _ = self.interrupt.recv() => SignalRequest::End,
+            _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }
 
@@ -232,7 +232,7 @@ impl Signals {
 
     /// The next that ends; to reload is too late or too early.
     async fn told(&mut self) {
-        while self.next().await != Told::End {}
+        while self.next().await != SignalRequest::End {}
     }
 }
 

@@ -32,7 +32,7 @@ pub enum ParameterError {
     Region,
     /// There are no credentials.
     #[error("there are no credentials; give the instance a role with ssm:GetParameter")]
-    Credentials(#[source] ErrorSource),
+    Credentials(#[source] BoxedError),
     /// There is none of that name.
     #[error(
         "it does not exist in {region}; create it (`aws ssm put-parameter`), or correct its name or the region"
@@ -66,7 +66,7 @@ pub enum ParameterError {
         endpoint: String,
         /// How it failed.
         #[source]
-        source: ErrorSource,
+        source: BoxedError,
     },
     /// All together took too long.
     #[error("no answer within {} s; check the network, and that the instance has its role", PATIENCE.as_secs())]
@@ -79,7 +79,7 @@ pub enum ParameterError {
     },
 }
 
-type ErrorSource = Box<dyn Error + Send + Sync>;
+type BoxedError = Box<dyn Error + Send + Sync>;
 
 /// The value of `wanted`, decrypted.
 ///
@@ -113,7 +113,7 @@ async fn ask(wanted: &ParameterReference) -> Result<String, ParameterError> {
     Err(ParameterError::Silent { endpoint: endpoint.clone(), source })
 }
 
-async fn call(question: Question<'_>, credentials: &Credentials) -> Result<ParameterResponse, ErrorSource> {
+async fn call(question: Question<'_>, credentials: &Credentials) -> Result<ParameterResponse, BoxedError> {
     let request = request::signed(question, credentials, SystemTime::now())?;
     let answer = connector(CONNECT, ATTEMPT).call(HttpRequest::try_from(request)?).await?;
     let answer = read_bounded(answer, LONGEST_ANSWER).await?;

@@ -28,11 +28,11 @@ pub(super) enum Access {
     /// The instance of this machine.
     Instance(ControlClient),
     /// Nobody; the tables are read and written by this process.
-    Tables(Box<Tables>),
+    Tables(Box<OfflineTables>),
 }
 
 /// Tables without an instance, and what the settings say of their entries.
-pub(super) struct Tables {
+pub(super) struct OfflineTables {
     store: Store,
     listed: Vec<StaticDomain>,
     table: admin::Table,
@@ -45,7 +45,7 @@ impl Access {
     pub(super) async fn open(config: &Config) -> Result<Self, CommandError> {
         match ControlClient::find(&config.control_socket()).await? {
             Some(client) => Ok(Self::Instance(client)),
-            None => Tables::open(config).await,
+            None => OfflineTables::open(config).await,
         }
     }
 
@@ -56,7 +56,7 @@ impl Access {
         }
         let sources = Sources { listed: &config.domains.r#static, table: table_of(config) };
         sources.leave_to_the_table(name).map_err(ChangeError::from)?;
-        Tables::open(config).await
+        OfflineTables::open(config).await
     }
 
     pub(super) async fn domains(
@@ -126,7 +126,7 @@ impl Access {
     }
 }
 
-impl Tables {
+impl OfflineTables {
     async fn open(config: &Config) -> Result<Access, CommandError> {
         let socket = config.control_socket();
         let (embedded, directory) = (config.store.endpoint == Endpoint::Embedded, &config.state_directory);

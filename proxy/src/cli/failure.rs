@@ -15,11 +15,11 @@ use crate::{
 /// Why a command failed: `{"error": {"message", "field"?, "value"?, "remedy"?, "causes": []}}`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Failure {
-    error: Body,
+    error: ErrorJson,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Body {
+struct ErrorJson {
     /// What text would say, without the causes.
     message: String,
     /// Which argument or setting is wrong, what it says, and what to write instead, where these are known.
@@ -34,7 +34,7 @@ impl Failure {
     pub(super) fn of(error: &CommandError) -> Self {
         let causes = successors(error.source(), |cause| (*cause).source());
         let causes = causes.map(ToString::to_string).collect();
-        Self { error: Body { message: error.to_string(), fault: fault(error), causes } }
+        Self { error: ErrorJson { message: error.to_string(), fault: fault(error), causes } }
     }
 
     /// Of a command line that was not.
@@ -59,7 +59,7 @@ impl Failure {
             value: named(&[ContextKind::InvalidValue]),
             remedy: Some(remedy),
         };
-        Self { error: Body { message, fault, causes: Vec::new() } }
+        Self { error: ErrorJson { message, fault, causes: Vec::new() } }
     }
 
     /// Writes it to stderr.

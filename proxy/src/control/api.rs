@@ -10,7 +10,7 @@ use super::{
     context::ControlContext,
     exposition::with,
     route::{ControlRoute, problem},
-    server::{Caller, ControlResponse},
+    server::{ControlResponse, SocketPeer},
     wire::{NewDomain, WireProblem},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 /// Answers one request.
 pub(super) async fn answer(
     instance: Arc<ControlContext>,
-    caller: Caller,
+    caller: SocketPeer,
     request: Request<Incoming>,
 ) -> ControlResponse {
     let (head, body) = request.into_parts();
@@ -39,7 +39,7 @@ pub(super) async fn answer(
 
 async fn act(
     instance: &ControlContext,
-    caller: Caller,
+    caller: SocketPeer,
     route: ControlRoute,
     body: Incoming,
 ) -> Result<ControlResponse, WireProblem> {

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::{
     reload::Reload,
     route::problem,
-    server::Caller,
+    server::SocketPeer,
     table,
     wire::{
         Bookmark, ChangeReach, Changed, Domain, EntryPage, InstanceStatus, ReindexReport, Retried, Tenant,
@@ -126,7 +126,7 @@ impl ControlContext {
     pub(super) async fn administer(
         &self,
         request: admin::Request,
-        caller: Caller,
+        caller: SocketPeer,
     ) -> Result<Changed, WireProblem> {
         let pattern = request.pattern.clone();
         let (report, revision) = self.domains.administer(request, self.rules()).await?;

@@ -19,14 +19,14 @@ pub(super) type ControlResponse = Response<Full<Bytes>>;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caller {
+pub(super) enum SocketPeer {
     /// A process of this machine, by its user.
     Uid(u32),
     /// Whoever reaches the port, or a process that the kernel does not name.
     Unknown,
 }
 
-impl fmt::Display for Caller {
+impl fmt::Display for SocketPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uid(uid) => write!(f, "uid {uid}"),
@@ -40,22 +40,22 @@ pub(super) trait Door: Send + 'static {
     /// Its connections.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// The next one, and whose it is.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Io, Caller)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Io, SocketPeer)>> + Send;
 }
 
 impl Door for TcpListener {
     type Io = tokio::net::TcpStream;
-    async fn accept(&self) -> io::Result<(Self::Io, Caller)> {
-        TcpListener::accept(self).await.map(|(stream, _)| (stream, Caller::Unknown))
+    async fn accept(&self) -> io::Result<(Self::Io, SocketPeer)> {
+        TcpListener::accept(self).await.map(|(stream, _)| (stream, SocketPeer::Unknown))
     }
 }
 
 impl Door for UnixListener {
     type Io = tokio::net::UnixStream;
-    async fn accept(&self) -> io::Result<(Self::Io, Caller)> {
+    async fn accept(&self) -> io::Result<(Self::Io, SocketPeer)> {
         let (stream, _) = UnixListener::accept(self).await?;
         // unix(7), SO_PEERCRED: as it was at connect.
-        let caller = stream.peer_cred().map_or(Caller::Unknown, |peer| Caller::Uid(peer.uid()));
+        let caller = stream.peer_cred().map_or(SocketPeer::Unknown, |peer| SocketPeer::Uid(peer.uid()));
         Ok((stream, caller))
     }
 }
@@ -64,7 +64,7 @@ impl Door for UnixListener {
 pub(super) async fn serve<D, F, Fut>(door: D, answer: F)
 where
     D: Door,
-    F: Fn(Caller, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(SocketPeer, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ControlResponse> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -83,11 +83,11 @@ where
 
 async fn converse<F, Fut>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    caller: Caller,
+    caller: SocketPeer,
     answer: F,
     _place: OwnedSemaphorePermit,
 ) where
-    F: Fn(Caller, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(SocketPeer, Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ControlResponse> + Send + 'static,
 {
     let service = service_fn(move |request| {

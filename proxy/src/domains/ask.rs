@@ -143,7 +143,7 @@ impl Ask {
         reply
     }
 
-    async fn reply(&self, name: &ServerName) -> (Reply, Option<ErrorSource>) {
+    async fn reply(&self, name: &ServerName) -> (Reply, Option<BoxedError>) {
         let Ok(uri) = question(&self.url, name).parse::<http::Uri>() else {
             return (Reply::Silence(Silence::Unreachable), None);
         };
@@ -155,7 +155,7 @@ impl Ask {
     }
 
     /// The URL's query may hold a secret and is left out.
-    fn warn(&self, silence: Silence, cause: Option<&ErrorSource>) {
+    fn warn(&self, silence: Silence, cause: Option<&BoxedError>) {
         let endpoint = self.url.split(['?', '#']).next().unwrap_or_default();
         let Some(left_out) = admit_line(silence.cause(), endpoint) else { return };
         let error = cause.map(|cause| &**cause as &(dyn std::error::Error + 'static));
@@ -195,7 +195,7 @@ fn meaning(status: http::StatusCode) -> Reply {
     }
 }
 
-type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 const IDLE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 64 << 10;

@@ -31,7 +31,7 @@ pub(super) enum Admission {
 
 /// Where a look-up is charged beside the total.
 #[derive(Debug, Clone, Copy)]
-enum Account {
+enum LookupAccount {
     Source(IpAddr),
     /// Of those for whom there is no room.
     Strangers,
@@ -40,7 +40,7 @@ enum Account {
 
 /// What the budgets are once a look-up was charged.
 struct Charge {
-    account: Account,
+    account: LookupAccount,
     account_spent: u64,
     total_spent: u64,
 }
@@ -71,11 +71,11 @@ impl Budgets {
         };
         self.total_spent = total_spent;
         match account {
-            Account::Source(source) => {
+            LookupAccount::Source(source) => {
                 self.sources.insert(source, account_spent);
             }
-            Account::Strangers => self.strangers_spent = account_spent,
-            Account::None => {}
+            LookupAccount::Strangers => self.strangers_spent = account_spent,
+            LookupAccount::None => {}
         }
         Admission::Admit
     }
@@ -88,8 +88,8 @@ impl Budgets {
     fn charge(&self, caller: Caller, now: u64) -> Result<Charge, Admission> {
         let (account, spent) = self.account(caller);
         let account_spent = match account {
-            Account::None => 0,
-            Account::Source(_) | Account::Strangers => {
+            LookupAccount::None => 0,
+            LookupAccount::Source(_) | LookupAccount::Strangers => {
                 self.each.take(spent, now).ok_or(Admission::SourceSpent)?
             }
         };
@@ -97,22 +97,22 @@ impl Budgets {
         Ok(Charge { account, account_spent, total_spent })
     }
 
-    fn account(&self, caller: Caller) -> (Account, u64) {
+    fn account(&self, caller: Caller) -> (LookupAccount, u64) {
         let source = match caller {
             Caller::Client(from) => network(from),
-            Caller::Internal => return (Account::None, 0),
+            Caller::Internal => return (LookupAccount::None, 0),
         };
         match self.sources.get(&source) {
-            Some(spent) => (Account::Source(source), *spent),
-            None if self.sources.len() < MAX_SOURCES => (Account::Source(source), 0),
-            None => (Account::Strangers, self.strangers_spent),
+            Some(spent) => (LookupAccount::Source(source), *spent),
+            None if self.sources.len() < MAX_SOURCES => (LookupAccount::Source(source), 0),
+            None => (LookupAccount::Strangers, self.strangers_spent),
         }
     }
 
     /// Forgets sources whose budget is full again; not at every new source's ClientHello, since that is a loop over all of them.
     fn make_room(&mut self, caller: Caller, now: u64) {
         let is_due = now.saturating_sub(self.swept_at) >= SWEEP_PERIOD_NS;
-        if is_due && matches!(self.account(caller).0, Account::Strangers) {
+        if is_due && matches!(self.account(caller).0, LookupAccount::Strangers) {
             self.sources.retain(|_, spent| *spent > now);
             self.swept_at = now;
         }

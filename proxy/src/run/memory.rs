@@ -40,7 +40,7 @@ pub(super) async fn watch_over(
     let cgroup = Cgroup::own();
     let uses = || {
         let set = limits.load().memory.map(config::ByteSize::bytes);
-        let process = set.and_then(|limit| Some(Use { used: resident_bytes()?, limit }));
+        let process = set.and_then(|limit| Some(MemoryUse { used: resident_bytes()?, limit }));
         process.into_iter().chain(cgroup.as_ref().and_then(Cgroup::usage)).collect::<Vec<_>>()
     };
     let (mut since, mut published) = (None, None);
@@ -78,12 +78,12 @@ pub(super) fn limit(limits: &config::LimitsConfig) -> Option<u64> {
 
 /// Memory in use, and the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Use {
+struct MemoryUse {
     used: u64,
     limit: u64,
 }
 
-impl Use {
+impl MemoryUse {
     /// What has to be freed, once three quarters are used, so that a third is free: a flood grows while memory is being freed.
     fn excess(self) -> u64 {
         let target = self.limit / 100 * RELIEVES_TO;
@@ -96,7 +96,7 @@ impl Use {
 }
 
 /// Since when memory has been short: from nine tenths on, and until it has fallen clearly below.
-fn begun(since: Option<Instant>, uses: impl Iterator<Item = Use>, now: Instant) -> Option<Instant> {
+fn begun(since: Option<Instant>, uses: impl Iterator<Item = MemoryUse>, now: Instant) -> Option<Instant> {
     let bound = if since.is_some() { ENDS_BELOW } else { BEGINS_AT };
     let short = uses.into_iter().any(|memory| memory.is_above(bound));
     short.then(|| since.unwrap_or(now))
@@ -122,7 +122,7 @@ impl Cgroup {
 
     /// None where there is no bound. Pages of files are left out, since the kernel takes them back before it kills; but not
     /// those that are mapped: the program itself is among them, and lives on if it is taken, too slowly for the watchdog.
-    fn usage(&self) -> Option<Use> {
+    fn usage(&self) -> Option<MemoryUse> {
         let read = |file: &str| fs::read_to_string(self.0.join(file)).ok();
         let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
         let (limit, current) = (number("memory.max")?, number("memory.current")?);
@@ -133,7 +133,7 @@ impl Cgroup {
         };
         let files = field("inactive_file").saturating_add(field("active_file"));
         let spare = files.saturating_sub(field("file_mapped"));
-        Some(Use { used: current.saturating_sub(spare), limit })
+        Some(MemoryUse { used: current.saturating_sub(spare), limit })
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
             (12, 84, Shortage::None),
             (13, 89, Shortage::None),
         ] {
-            since = begun(since, [Use { used, limit: 100 }].into_iter(), at(second));
+            since = begun(since, [MemoryUse { used, limit: 100 }].into_iter(), at(second));
             assert_eq!(judge(since, at(second)), wanted, "{used} % at {second} s");
         }
         assert_eq!(begun(None, std::iter::empty(), start), None, "nothing bounds it");
@@ -181,6 +181,6 @@ mod tests {
         let cgroup = Cgroup(folder.path().to_owned());
         assert_eq!(cgroup.usage(), None);
         write("memory.max", "2000\n");
-        assert_eq!(cgroup.usage(), Some(Use { used: 650, limit: 2000 }));
+        assert_eq!(cgroup.usage(), Some(MemoryUse { used: 650, limit: 2000 }));
     }
 }

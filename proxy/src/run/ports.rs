@@ -21,20 +21,20 @@ pub(crate) enum Port {
 
 /// Who listens at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Holder {
+pub(crate) struct PortHolder {
     pub(crate) pid: u32,
     /// `/proc/pid/comm`.
     pub(crate) command: String,
 }
 
-impl Holder {
+impl PortHolder {
     /// Whether it is the service manager, which keeps sockets over a restart.
     pub(crate) fn is_manager(&self) -> bool {
         self.pid == 1 || self.command == "systemd"
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` (process {})", self.command.escape_default(), self.pid)
     }
@@ -66,13 +66,13 @@ pub(super) fn unbound(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Who listens at `address`, as far as this user may see it.
-pub(crate) fn holder(address: SocketAddr) -> Option<Holder> {
+pub(crate) fn holder(address: SocketAddr) -> Option<PortHolder> {
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let inodes: Vec<_> = tables.iter().flat_map(|table| listening(table, address)).collect();
     processes().find(|pid| holds(*pid, &inodes)).map(|pid| {
         let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        Holder { pid, command: command.trim().to_owned() }
+        PortHolder { pid, command: command.trim().to_owned() }
     })
 }
 

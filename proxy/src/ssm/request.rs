@@ -11,7 +11,7 @@ use aws_smithy_types::body::SdkBody;
 use http::{HeaderName, Request, header::CONTENT_TYPE};
 use serde_json::json;
 
-use super::ErrorSource;
+use super::BoxedError;
 
 /// What is asked, and where.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ pub(super) fn signed(
     question: Question<'_>,
     credentials: &Credentials,
     at: SystemTime,
-) -> Result<Request<SdkBody>, ErrorSource> {
+) -> Result<Request<SdkBody>, BoxedError> {
     let body = json!({ "Name": question.name, "WithDecryption": true }).to_string();
     let fields =
         [(CONTENT_TYPE.as_str(), "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.GetParameter")];

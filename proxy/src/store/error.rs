@@ -14,7 +14,7 @@ use super::{NotDynamoDb, engine};
 pub enum StoreError {
     /// The network, a time-out or throttling, after retries: it may work later.
     #[error("the store does not answer now; if this goes on, check `store.endpoint` and the network")]
-    Unavailable(#[source] ErrorSource),
+    Unavailable(#[source] BoxedError),
     /// Something other than DynamoDB answers.
     #[error(
         "store.endpoint: {0}: that is no DynamoDB; correct the address, or leave it out for AWS (nothing was stored)"
@@ -29,19 +29,19 @@ pub enum StoreError {
     #[error(
         "the disk of the embedded store is full; free space under `state_directory`, the store itself is whole"
     )]
-    DiskFull(#[source] ErrorSource),
+    DiskFull(#[source] BoxedError),
     /// A condition did not hold: somebody else wrote first.
     #[error("the item was changed by somebody else")]
     Conflict,
     /// The credentials do not permit the call.
     #[error("the store refuses these credentials; check the role's policy and `store.region`")]
-    Denied(#[source] ErrorSource),
+    Denied(#[source] BoxedError),
     /// The table or an index of it is not there.
     #[error("a table of the store is missing; run `gatehouse tables create`")]
-    NoTable(#[source] ErrorSource),
+    NoTable(#[source] BoxedError),
     /// The store finds fault with the request itself.
     #[error("the store refuses the request")]
-    Refused(#[source] ErrorSource),
+    Refused(#[source] BoxedError),
     /// An item is not what its table holds.
     #[error("item `{key}`: {attribute} {fault}")]
     Misshapen {
@@ -55,7 +55,7 @@ pub enum StoreError {
 }
 
 /// What the SDK reports.
-pub type ErrorSource = Box<dyn Error + Send + Sync>;
+pub type BoxedError = Box<dyn Error + Send + Sync>;
 
 impl StoreError {
     /// Whether the same call may succeed later without anybody's doing.
@@ -96,13 +96,13 @@ where
 }
 
 /// The service's own words, which name user, action and resource: in the SDK's they come last.
-fn said<E>(error: SdkError<E>) -> ErrorSource
+fn said<E>(error: SdkError<E>) -> BoxedError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let words =
         error.as_service_error().and_then(|error| Some(format!("{}: {}", error.code()?, error.message()?)));
-    words.map_or_else(|| error.into(), ErrorSource::from)
+    words.map_or_else(|| error.into(), BoxedError::from)
 }
 
 /// Whether the SDK found nobody to sign for. Its type is not exported; the provider's own trait leads to it.

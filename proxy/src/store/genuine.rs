@@ -27,12 +27,12 @@ pub struct NotDynamoDb {
     /// What it answered.
     pub status: u16,
     /// How it is recognised.
-    pub fault: StoreFault,
+    pub fault: Evidence,
 }
 
 /// How another server is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreFault {
+pub enum Evidence {
     /// Neither the type of an AWS answer nor the number of its request.
     #[error("as `{}`, without the type `application/x-amz-json-1.0` and without `x-amzn-RequestId`", .0.as_deref().unwrap_or("-"))]
     Origin(Option<String>),
@@ -97,7 +97,7 @@ fn endpoint_of(uri: &str) -> String {
 
 /// "DynamoDB low-level API" of the developer guide: an answer is `application/x-amz-json-1.0` and has `x-amzn-RequestId`, a refusal
 /// names its `__type`. Engines that speak the same API have at least one of them.
-fn fault_of(answer: &HttpResponse) -> Option<StoreFault> {
+fn fault_of(answer: &HttpResponse) -> Option<Evidence> {
     let (status, headers) = (answer.status().as_u16(), answer.headers());
     if status >= 500 {
         return None;
@@ -108,12 +108,12 @@ fn fault_of(answer: &HttpResponse) -> Option<StoreFault> {
     let is_refusal = (300..500).contains(&status);
     let names_type = is_refusal && body.windows(TYPE.len()).any(|window| window == TYPE);
     if !is_of_aws && !names_type && headers.get("x-amzn-requestid").is_none() {
-        return Some(StoreFault::Origin(kind.map(|kind| kind.chars().take(LONGEST_KIND).collect())));
+        return Some(Evidence::Origin(kind.map(|kind| kind.chars().take(LONGEST_KIND).collect())));
     }
     if !(body.starts_with(b"{") && body.ends_with(b"}")) {
-        return Some(StoreFault::Body);
+        return Some(Evidence::Body);
     }
-    (is_refusal && !names_type).then_some(StoreFault::Error)
+    (is_refusal && !names_type).then_some(Evidence::Error)
 }
 
 const TYPE: &[u8] = b"\"__type\"";
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_web_server_is_told_from_dynamodb() {
         let html = ("content-type", "text/html");
-        let origin = |kind: Option<&str>| Some(StoreFault::Origin(kind.map(str::to_owned)));
+        let origin = |kind: Option<&str>| Some(Evidence::Origin(kind.map(str::to_owned)));
         for (status, headers, body, fault) in [
             (200, &[AWS][..], "{}", None),
             (200, &[("content-type", "application/json"), ("x-amzn-requestid", "A")], " {} ", None),
@@ -151,9 +151,9 @@ mod tests {
             (200, &[("content-type", "application/json")], "{}", origin(Some("application/json"))),
             (404, &[html], "not found", origin(Some("text/html"))),
             (301, &[], "", origin(None)),
-            (200, &[AWS], "", Some(StoreFault::Body)),
-            (200, &[AWS], "[]", Some(StoreFault::Body)),
-            (403, &[AWS], r#"{"message":"no"}"#, Some(StoreFault::Error)),
+            (200, &[AWS], "", Some(Evidence::Body)),
+            (200, &[AWS], "[]", Some(Evidence::Body)),
+            (403, &[AWS], r#"{"message":"no"}"#, Some(Evidence::Error)),
         ] {
             assert_eq!(fault_of(&answer(status, headers, body)), fault, "{status} {headers:?} {body}");
         }

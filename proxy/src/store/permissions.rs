@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 
 /// A call that serving makes to one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Call {
+pub enum ApiCall {
     /// One item.
     GetItem,
     /// Several.
@@ -30,7 +30,7 @@ pub enum Call {
     TransactWriteItems,
 }
 
-impl Call {
+impl ApiCall {
     /// As the API names it.
     #[must_use]
     pub fn operation(self) -> &'static str {
@@ -58,7 +58,7 @@ impl Call {
     }
 }
 
-impl std::fmt::Display for Call {
+impl std::fmt::Display for ApiCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::QueryIndex(index) => write!(f, "Query of index `{index}`"),
@@ -69,7 +69,7 @@ impl std::fmt::Display for Call {
 
 /// The outcome of a probe.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// It may be made.
     Permitted,
     /// The role lacks it; with the service's message.
@@ -80,22 +80,22 @@ pub enum Outcome {
 
 /// A table and the calls made to it.
 #[derive(Debug, Clone, Copy)]
-struct Use<'a> {
+struct TableUse<'a> {
     table: &'a str,
     key: &'static [&'static str],
-    calls: &'static [Call],
+    calls: &'static [ApiCall],
     /// The key attribute of each index that is queried.
     indexes: &'static [(&'static str, &'static str)],
 }
 
 /// Makes each call that serving makes to `table`, one of the store's, all at once.
-pub async fn probe(store: &Store, table: &str) -> Vec<(Call, Outcome)> {
+pub async fn probe(store: &Store, table: &str) -> Vec<(ApiCall, ProbeOutcome)> {
     let Some(used) = uses(store).into_iter().find(|used| used.table == table) else { return Vec::new() };
     let mut probes = tokio::task::JoinSet::new();
     for (place, call) in used.calls.iter().copied().enumerate() {
         let (store, table, key, indexes) = (store.clone(), used.table.to_owned(), used.key, used.indexes);
         probes.spawn(async move {
-            let used = Use { table: &table, key, calls: &[], indexes };
+            let used = TableUse { table: &table, key, calls: &[], indexes };
             (place, call, outcome(attempt(&store, used, call).await))
         });
     }
@@ -106,7 +106,7 @@ pub async fn probe(store: &Store, table: &str) -> Vec<(Call, Outcome)> {
 
 /// A policy that allows `missing` calls to tables, as IAM's console takes it.
 #[must_use]
-pub fn policy(store: &Store, missing: &[(String, Call)]) -> serde_json::Value {
+pub fn policy(store: &Store, missing: &[(String, ApiCall)]) -> serde_json::Value {
     let mut actions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (table, call) in missing {
         actions.entry(table).or_default().insert(call.action());
@@ -121,25 +121,25 @@ pub fn policy(store: &Store, missing: &[(String, Call)]) -> serde_json::Value {
 }
 
 /// What serving does with each table.
-fn uses(store: &Store) -> [Use<'_>; 3] {
-    use Call::{
+fn uses(store: &Store) -> [TableUse<'_>; 3] {
+    use ApiCall::{
         BatchGetItem, DeleteItem, GetItem, PutItem, Query, QueryIndex, TransactWriteItems, UpdateItem,
     };
     let names = store.tables();
     [
-        Use {
+        TableUse {
             table: &names.certificates,
             key: &["PrimaryKey"],
             calls: &[GetItem, BatchGetItem, PutItem, DeleteItem, TransactWriteItems],
             indexes: &[],
         },
-        Use {
+        TableUse {
             table: &names.domains,
             key: &["domain"],
             calls: &[GetItem, BatchGetItem, QueryIndex("feed"), QueryIndex("tenant"), UpdateItem],
             indexes: &[("feed", "feed"), ("tenant", "tenant")],
         },
-        Use {
+        TableUse {
             table: &names.state,
             key: &["pk", "sk"],
             calls: &[BatchGetItem, Query, QueryIndex("due"), PutItem, UpdateItem, TransactWriteItems],
@@ -148,14 +148,14 @@ fn uses(store: &Store) -> [Use<'_>; 3] {
     ]
 }
 
-fn outcome(made: Result<(), StoreError>) -> Outcome {
+fn outcome(made: Result<(), StoreError>) -> ProbeOutcome {
     match made {
         // A write whose condition failed was permitted.
-        Ok(()) | Err(StoreError::Conflict) => Outcome::Permitted,
+        Ok(()) | Err(StoreError::Conflict) => ProbeOutcome::Permitted,
         Err(StoreError::Denied(said)) if is_missing_permission(&said.to_string()) => {
-            Outcome::Missing(said.to_string())
+            ProbeOutcome::Missing(said.to_string())
         }
-        Err(error) => Outcome::Failed(error),
+        Err(error) => ProbeOutcome::Failed(error),
     }
 }
 
@@ -165,20 +165,20 @@ pub fn is_missing_permission(said: &str) -> bool {
     said.starts_with("AccessDenied")
 }
 
-async fn attempt(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreError> {
+async fn attempt(store: &Store, used: TableUse<'_>, call: ApiCall) -> Result<(), StoreError> {
     let (client, table) = (store.client(), used.table);
     // `domain` is a reserved word.
     let (exists, first) = ("attribute_exists(#key)", used.first());
     match call {
-        Call::GetItem => {
+        ApiCall::GetItem => {
             client.get_item().table_name(table).set_key(Some(used.nobody())).send().await.map(drop)?;
         }
-        Call::BatchGetItem => {
+        ApiCall::BatchGetItem => {
             let keys = KeysAndAttributes::builder().keys(used.nobody()).build().map_err(refused)?;
             client.batch_get_item().request_items(table, keys).send().await.map(drop)?;
         }
-        Call::Query | Call::QueryIndex(_) => query(store, used, call).await?,
-        Call::PutItem => {
+        ApiCall::Query | ApiCall::QueryIndex(_) => query(store, used, call).await?,
+        ApiCall::PutItem => {
             let put = client.put_item().table_name(table).set_item(Some(used.nobody()));
             put.condition_expression(exists)
                 .expression_attribute_names("#key", first)
@@ -186,7 +186,7 @@ async fn attempt(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreEr
                 .await
                 .map(drop)?;
         }
-        Call::UpdateItem => {
+        ApiCall::UpdateItem => {
             let update = client.update_item().table_name(table).set_key(Some(used.nobody()));
             let update = update.update_expression("SET probe = :probe");
             let update = update.expression_attribute_values(":probe", AttributeValue::Bool(true));
@@ -197,7 +197,7 @@ async fn attempt(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreEr
                 .await
                 .map(drop)?;
         }
-        Call::DeleteItem => {
+        ApiCall::DeleteItem => {
             let delete = client.delete_item().table_name(table).set_key(Some(used.nobody()));
             delete
                 .condition_expression(exists)
@@ -206,7 +206,7 @@ async fn attempt(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreEr
                 .await
                 .map(drop)?;
         }
-        Call::TransactWriteItems => {
+        ApiCall::TransactWriteItems => {
             let put = Put::builder().table_name(table).set_item(Some(used.nobody()));
             let put = put
                 .condition_expression(exists)
@@ -220,8 +220,8 @@ async fn attempt(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreEr
     Ok(())
 }
 
-async fn query(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreError> {
-    let index = if let Call::QueryIndex(index) = call { Some(index) } else { None };
+async fn query(store: &Store, used: TableUse<'_>, call: ApiCall) -> Result<(), StoreError> {
+    let index = if let ApiCall::QueryIndex(index) = call { Some(index) } else { None };
     let of_index = used.indexes.iter().find(|(name, _)| Some(*name) == index);
     let query = store.client().query().table_name(used.table).limit(1);
     query
@@ -234,7 +234,7 @@ async fn query(store: &Store, used: Use<'_>, call: Call) -> Result<(), StoreErro
     Ok(())
 }
 
-impl Use<'_> {
+impl TableUse<'_> {
     fn first(&self) -> &'static str {
         self.key.first().copied().unwrap_or_default()
     }
@@ -266,14 +266,14 @@ mod tests {
         (store, faults)
     }
 
-    async fn missing(store: &Store) -> Vec<(String, Call)> {
+    async fn missing(store: &Store) -> Vec<(String, ApiCall)> {
         let mut missing = Vec::new();
         for used in uses(store) {
             for (call, outcome) in probe(store, used.table).await {
                 match outcome {
-                    Outcome::Permitted => {}
-                    Outcome::Missing(_) => missing.push((used.table.to_owned(), call)),
-                    Outcome::Failed(error) => panic!("{call}: {error:?}"),
+                    ProbeOutcome::Permitted => {}
+                    ProbeOutcome::Missing(_) => missing.push((used.table.to_owned(), call)),
+                    ProbeOutcome::Failed(error) => panic!("{call}: {error:?}"),
                 }
             }
         }
@@ -320,9 +320,9 @@ mod tests {
     async fn a_policy_names_actions_tables_and_indexes() {
         let (store, _) = store().await;
         let missing = [
-            ("t".to_owned(), Call::TransactWriteItems),
-            ("t".to_owned(), Call::PutItem),
-            ("u".to_owned(), Call::QueryIndex("feed")),
+            ("t".to_owned(), ApiCall::TransactWriteItems),
+            ("t".to_owned(), ApiCall::PutItem),
+            ("u".to_owned(), ApiCall::QueryIndex("feed")),
         ];
         let wanted = serde_json::json!({
             "Version": "2012-10-17",

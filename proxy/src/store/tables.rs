@@ -122,7 +122,7 @@ async fn describe(store: &Store, name: &str) -> Result<Option<TableDescription>,
             None => Err(StoreError::Foreign(NotDynamoDb {
                 endpoint: store.endpoint().to_owned(),
                 status: 200,
-                fault: super::genuine::StoreFault::Description,
+                fault: super::genuine::Evidence::Description,
             })),
         },
         Err(error) => match StoreError::from(error) {

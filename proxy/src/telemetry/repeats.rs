@@ -27,10 +27,10 @@ pub(super) struct LeftOut {
 
 /// The decision; `now` is an argument.
 #[derive(Debug, Default)]
-struct Recent(HashMap<&'static str, HashMap<Box<str>, Told>>);
+struct Recent(HashMap<&'static str, HashMap<Box<str>, LastLine>>);
 
 #[derive(Debug)]
-struct Told {
+struct LastLine {
     at: Instant,
     left_out: u64,
 }
@@ -60,9 +60,9 @@ impl Recent {
                 told.left_out = told.left_out.saturating_add(1);
                 None
             }
-            Some(told) => Some(std::mem::replace(told, Told { at: now, left_out: 0 }).left_out),
+            Some(told) => Some(std::mem::replace(told, LastLine { at: now, left_out: 0 }).left_out),
             None => {
-                subjects.insert(subject.into(), Told { at: now, left_out: 0 });
+                subjects.insert(subject.into(), LastLine { at: now, left_out: 0 });
                 Some(0)
             }
         }

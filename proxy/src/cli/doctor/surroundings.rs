@@ -7,10 +7,10 @@ use crate::{
     config::{Config, Endpoint},
     control::ControlClient,
     ec2::IdentitySource,
-    run::ports::{self, Holder, Port},
+    run::ports::{self, Port, PortHolder},
     store::{
         Store, StoreError,
-        permissions::{self, Call, Outcome, is_missing_permission},
+        permissions::{self, ApiCall, ProbeOutcome, is_missing_permission},
         tables::{self, TablesError},
     },
     telemetry::error_chain,
@@ -41,7 +41,7 @@ fn judge_port(
     address: SocketAddr,
     ours: &[SocketAddr],
     probe: io::Result<Port>,
-    holder: Option<&Holder>,
+    holder: Option<&PortHolder>,
 ) -> Finding {
     let what = format!("port {address}");
     if ours.contains(&address) {
@@ -55,7 +55,7 @@ fn judge_port(
     match probe {
         Ok(Port::Free) => Finding::ok(what, "free"),
         // Whom this user cannot see is the manager: processes of its own it could see.
-        Ok(Port::Shared) if holder.is_none_or(Holder::is_manager) => {
+        Ok(Port::Shared) if holder.is_none_or(PortHolder::is_manager) => {
             Finding::ok(what, "kept by the service manager for the next start")
         }
         Ok(Port::Shared) => taken(what),
@@ -101,7 +101,7 @@ async fn examine(store: &Store, with_domains: bool) -> Vec<Finding> {
         if is_there {
             for (call, outcome) in permissions::probe(store, &table).await {
                 findings.extend(judge_call(&what, call, &outcome));
-                missing.extend(matches!(outcome, Outcome::Missing(_)).then(|| (table.clone(), call)));
+                missing.extend(matches!(outcome, ProbeOutcome::Missing(_)).then(|| (table.clone(), call)));
             }
         }
     }
@@ -132,13 +132,13 @@ fn judge_form(what: &str, store: &Store, checked: Result<(), TablesError>) -> Fi
     }
 }
 
-fn judge_call(what: &str, call: Call, outcome: &Outcome) -> Option<Finding> {
+fn judge_call(what: &str, call: ApiCall, outcome: &ProbeOutcome) -> Option<Finding> {
     match outcome {
-        Outcome::Permitted => None,
-        Outcome::Missing(said) => {
+        ProbeOutcome::Permitted => None,
+        ProbeOutcome::Missing(said) => {
             Some(Finding::fail(what, format!("{call} is denied ({said})"), "see the policy below"))
         }
-        Outcome::Failed(error) => Some(Finding::fail(
+        ProbeOutcome::Failed(error) => Some(Finding::fail(
             what,
             format!("{call} fails: {}", error_chain(error)),
             "see region, endpoint and credentials",
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_port_that_would_be_shared_is_the_managers_or_taken() {
-        let holder = |pid, command: &str| Some(Holder { pid, command: command.to_owned() });
+        let holder = |pid, command: &str| Some(PortHolder { pid, command: command.to_owned() });
         for (holder, verdict) in [
             (holder(1, "systemd"), Severity::Ok),
             (holder(812, "systemd"), Severity::Ok),
