@@ -164,13 +164,12 @@ pub async fn retry(store: &Store, name: &ServerName) -> Result<bool, StoreError>
     Ok(is_backing_off)
 }
 
-/// The keys under which `config`'s issuers keep their certificates.
+/// The keys under which certificates are looked for: of the issuers that `config` orders from, and of those that are only read.
 #[must_use]
 pub fn issuer_keys(config: &crate::config::CertificatesConfig) -> Vec<IssuerKey> {
-    if config.issuers.is_empty() {
-        return vec![IssuerKey::internal()];
-    }
-    config.issuers.iter().map(|issuer| IssuerKey::of_directory(&issuer.directory)).collect()
+    let internal = config.issuers.is_empty().then(IssuerKey::internal);
+    let directories = config.issuers.iter().map(|issuer| &issuer.directory).chain(&config.also_read);
+    internal.into_iter().chain(directories.map(|directory| IssuerKey::of_directory(directory))).collect()
 }
 
 /// Later than any certificate ends: the year 2500.

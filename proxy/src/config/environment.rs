@@ -91,7 +91,7 @@ impl CaddyEnvironment {
             Self::TableRegion => Ok(region(name, value, files)),
             Self::TableName => one("store.certificates_table", value),
             Self::DomainServiceEndpoint => one("domains.ask", value),
-            Self::LetsencryptEmailAddress => Ok(vec![letsencrypt(name, value)]),
+            Self::LetsencryptEmailAddress => Ok(letsencrypt(name, value)),
             Self::TargetDomain if value.contains("://") => one("domains.default_target", value),
             Self::TargetDomain => one("domains.default_target", &format!("https://{value}")),
         }
@@ -107,12 +107,16 @@ fn region(name: &str, value: &str, files: &Table) -> Vec<Layer> {
     layers
 }
 
-fn letsencrypt(name: &str, email: &str) -> Layer {
+/// A Caddyfile's `tls EMAIL` means Let's Encrypt, then ZeroSSL, which wants an account of its own: what it has issued is presented.
+fn letsencrypt(name: &str, email: &str) -> Vec<Layer> {
     let issuer = Table::from_iter([
         ("directory".to_owned(), Value::from(LETSENCRYPT)),
         ("email".to_owned(), Value::from(email)),
     ]);
-    Layer::set(name, "certificates.issuers", Value::Array(vec![Value::Table(issuer)]))
+    vec![
+        Layer::set(name, "certificates.issuers", Value::Array(vec![Value::Table(issuer)])),
+        Layer::set(name, "certificates.also_read", Value::Array(vec![Value::from(ZEROSSL)])),
+    ]
 }
 
 fn is_ours(name: &str) -> bool {
@@ -132,5 +136,6 @@ fn setting(name: &str) -> Result<String, ConfigError> {
 
 const PREFIX: &str = "GATEHOUSE_";
 const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+const ZEROSSL: &str = "https://acme.zerossl.com/v2/DV90";
 /// Read elsewhere: the command line's `--config`, and the store's seam for tests.
 const RESERVED: &[&str] = &["GATEHOUSE_CONFIG", "GATEHOUSE_STORE_FAULTS"];

@@ -108,6 +108,9 @@ section! {
         /// `roots`. Empty means the internal issuer, for trials.
         issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
+        /// URLs of ACME directories from which nothing is ordered, and whose certificates in the table are presented all the same: those that
+        /// another program of the fleet orders from. Variables of a Caddy fleet add ZeroSSL, Caddy's second issuer.
+        also_read: Vec<String> = Vec::new() => "[\"https://acme.zerossl.com/v2/DV90\"]",
         /// How long a handshake waits for a certificate that is being obtained; beyond it, alert 80.
         wait: Span = Span::secs(25),
         /// Handshakes that may wait for the certificate of one name; beyond it, alert 80.

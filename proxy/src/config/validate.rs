@@ -214,9 +214,9 @@ fn bounds(config: &Config, findings: &mut Findings) {
 fn issuers(config: &Config, findings: &mut Findings) {
     let certificates = &config.certificates;
     let mut seen = HashSet::new();
-    if certificates.issuers.len() > MAX_ISSUERS {
-        let fault =
-            format!("{} issuers are more than one read of the table covers", certificates.issuers.len());
+    let count = certificates.issuers.len() + certificates.also_read.len();
+    if count > MAX_ISSUERS {
+        let fault = format!("{count} issuers, with `also_read`, are more than one read of the table covers");
         findings.add("certificates.issuers", fault, format!("take at most {MAX_ISSUERS}"));
     }
     for (i, issuer) in certificates.issuers.iter().enumerate() {
@@ -232,6 +232,16 @@ fn issuers(config: &Config, findings: &mut Findings) {
         if !issuer.email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')) {
             let fault = format!("`{}` is not a mail address", issuer.email);
             findings.add(&field("email"), fault, "write it like `operator@example.com`");
+        }
+    }
+    for (i, directory) in certificates.also_read.iter().enumerate() {
+        let field = format!("certificates.also_read[{i}]");
+        if !is_url(directory, &["https"]) {
+            let remedy = "write it like `https://acme.zerossl.com/v2/DV90`";
+            findings.add(&field, format!("`{directory}` is not an https URL"), remedy);
+        }
+        if !seen.insert(directory) {
+            findings.add(&field, format!("`{directory}` is listed twice"), "keep one");
         }
     }
     let least = *config.store.timeout * LEASE_CALLS;

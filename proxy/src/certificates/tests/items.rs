@@ -128,6 +128,25 @@ async fn what_caddy_reads_is_served_and_costs_no_order() {
     }
 }
 
+/// Caddy orders from a second issuer when its first fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_issuer_that_is_only_read_has_issued_is_served_and_costs_no_order() {
+    let (chain, key) = valid(&[SITE]);
+    for (also_read, orders) in [(vec!["https://acme.zerossl.com/v2/DV90".to_owned()], 0), (Vec::new(), 1)] {
+        let mut fleet = Fleet::new(None).await;
+        fleet.config.certificates.also_read = also_read;
+        let instance = fleet.instance();
+        for (kind, pem) in [("crt", &chain), ("key", &key)] {
+            let mut item = item(kind, Some(encoded(pem)));
+            let key = format!("certificates/acme.zerossl.com-v2-dv90/{SITE}/{SITE}.{kind}");
+            item.insert("PrimaryKey".to_owned(), text(key));
+            put(&instance.store, item).await;
+        }
+        instance.obtain(SITE).await.unwrap();
+        assert_eq!(instance.orders(), orders, "{:?}", fleet.config.certificates.also_read);
+    }
+}
+
 /// Another writer keeps changing the chain to something that cannot be used, so that no commit's condition holds for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_takes_no_commit_costs_no_third_order() {

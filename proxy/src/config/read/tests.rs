@@ -105,6 +105,7 @@ fn the_older_deployments_variables_are_understood() {
     assert_eq!(config.domains.default_target.unwrap().to_string(), "https://app.example.com");
     let issuers: Vec<_> = config.certificates.issuers.iter().map(|issuer| issuer.email.as_str()).collect();
     assert_eq!(issuers, ["operator@example.com"]);
+    assert_eq!(config.certificates.also_read, ["https://acme.zerossl.com/v2/DV90"], "Caddy's second issuer");
 
     let elsewhere = read("[store]\nendpoint = \"http://127.0.0.1:8000\"", &variables);
     assert_eq!(
