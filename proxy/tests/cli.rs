@@ -140,7 +140,7 @@ fn a_start_that_fails_names_the_remedy_and_leaves_nothing_behind() {
         format!("[listen]\nhttps = [\"{https}\"]\nhttp = []\n[control]\nmetrics = \"{metrics}\"\n")
     };
     let here = listen("127.0.0.1:0", "127.0.0.1:0");
-    let busy = format!("listen: `{taken_at}` cannot be bound; free the port, or choose another");
+    let busy = format!("listen.https: `{taken_at}` is listened on already by ");
     let busy_metrics =
         format!("control.metrics: `{taken_at}` cannot be bound; free the port, or choose another");
     let url = "https://ca.example.com/directory";
@@ -167,7 +167,7 @@ fn a_start_that_fails_names_the_remedy_and_leaves_nothing_behind() {
             "guard.interfaces: `nosuch0` is not an interface",
         ),
         (format!("{here}[upstream]\nroots = \"gatehouse.toml\"\n"), 2, "upstream.roots"),
-        (roots, 2, "certificates.issuers.roots: `gatehouse.toml` holds no certificates in PEM"),
+        (roots, 2, "certificates.issuers.roots: `gatehouse.toml` contains no certificates in PEM"),
         (socket, 2, "control.socket: `gatehouse.toml` is there and is no socket"),
         (format!("state_directory = \"gatehouse.toml/state\"\n{here}"), 2, "gatehouse.toml/state"),
     ] {

@@ -107,7 +107,7 @@ fn region(name: &str, value: &str, files: &Table) -> Vec<Layer> {
     layers
 }
 
-/// A Caddyfile's `tls EMAIL` means Let's Encrypt, then ZeroSSL, which wants an account of its own: what it has issued is presented.
+/// A Caddyfile's `tls EMAIL` means Let's Encrypt, then `ZeroSSL`, which wants an account of its own: what it has issued is presented.
 fn letsencrypt(name: &str, email: &str) -> Vec<Layer> {
     let issuer = Table::from_iter([
         ("directory".to_owned(), Value::from(LETSENCRYPT)),

@@ -49,6 +49,9 @@ section! {
         http: Vec<SocketAddr> = both_families(8080),
         /// The port in redirects to HTTPS; absent, the port of the first `listen.https` address.
         public_https_port: Option<u16> = None => "443",
+        /// Whether another process may listen at the same addresses and have a part of the connections, as when a successor is started while
+        /// an instance drains. Under systemd it is not needed: sockets are handed over.
+        share_ports: bool = false,
     }
 }
 
@@ -109,7 +112,7 @@ section! {
         issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
         /// URLs of ACME directories from which nothing is ordered, and whose certificates in the table are presented all the same: those that
-        /// another program of the fleet orders from. Variables of a Caddy fleet add ZeroSSL, Caddy's second issuer.
+        /// another program of the fleet orders from. Variables of a Caddy fleet add `ZeroSSL`, Caddy's second issuer.
         also_read: Vec<String> = Vec::new() => "[\"https://acme.zerossl.com/v2/DV90\"]",
         /// How long a handshake waits for a certificate that is being obtained; beyond it, alert 80.
         wait: Span = Span::secs(25),

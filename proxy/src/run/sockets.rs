@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::{self, Config},
     forward::UNUSED_UPSTREAM_CONNECTIONS,
-    transport::socket::{Awaits, BindError, await_data, bind_listener, probe},
+    transport::socket::{Awaits, BindError, await_data, bind_listener},
     worker::{Sockets, own_core_count},
 };
 
@@ -51,13 +51,6 @@ impl Listeners {
             sockets: std::iter::repeat_with(Sockets::default).take(workers).collect(),
             bound: config::ListenConfig { https: Vec::new(), http: Vec::new(), ..listen.clone() },
         };
-        // Before any is opened: the settings may name an address and its wildcard.
-        for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
-            let ours = |port| inherited.iter().any(|socket| socket.address.port() == port);
-            for address in addresses.iter().filter(|address| address.port() != 0 && !ours(address.port())) {
-                refuse_shared(kind, *address)?;
-            }
-        }
         let mut used = Vec::new();
         for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
             for address in addresses {
@@ -73,17 +66,17 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Whether every address that no socket is `inherited` for could be opened. Makes nothing.
+    /// Whether every address that no socket is `inherited` for could be opened, and is nobody else's. Makes nothing.
     pub(super) fn probe(listen: &config::ListenConfig, inherited: &[Inherited]) -> Result<(), RunError> {
-        for address in listen.https.iter().chain(&listen.http) {
-            match probe(*address) {
-                Err(error)
-                    if !lacks_family(&error)
-                        && !inherited.iter().any(|socket| socket.address == *address) =>
-                {
-                    return Err(error.into());
-                }
-                Ok(()) | Err(_) => {}
+        for (kind, addresses) in [(Kind::Https, &listen.https), (Kind::Http, &listen.http)] {
+            for address in
+                addresses.iter().filter(|address| !inherited.iter().any(|own| own.address == **address))
+            {
+                // A wildcard's port that was handed over is a predecessor's at other addresses, too.
+                let is_handed = inherited.iter().any(|own| own.address.port() == address.port());
+                let sharing =
+                    if is_handed || listen.share_ports { Sharing::Permitted } else { Sharing::Refused };
+                probe(kind, *address, sharing)?;
             }
         }
         Ok(())
@@ -166,18 +159,27 @@ impl Kind {
     }
 }
 
-/// Refuses an address on which others listen and would share it with us. Other errors show when it is bound.
-fn refuse_shared(kind: Kind, address: SocketAddr) -> Result<(), RunError> {
-    let is_taken = match ports::probe(address) {
-        Ok(Port::Shared) => true,
-        Ok(Port::Free) => false,
-        Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+/// Whether a port may be another process's, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Permitted,
+    Refused,
+}
+
+fn probe(kind: Kind, address: SocketAddr, sharing: Sharing) -> Result<(), RunError> {
+    let taken = || {
+        let holder = ports::holder(address).map(|holder| holder.to_string());
+        RunError::Taken { field: kind.field(), address, holder }
     };
-    if !is_taken {
-        return Ok(());
+    match (ports::probe(address), sharing) {
+        (Ok(Port::Free), _) | (Ok(Port::Shared), Sharing::Permitted) => Ok(()),
+        (Ok(Port::Shared), Sharing::Refused) => Err(taken()),
+        (Err(error), _) if error.kind() == io::ErrorKind::AddrInUse => Err(taken()),
+        (Err(error), _) => {
+            let error = BindError::new(address, error);
+            if lacks_family(&error) { Ok(()) } else { Err(error.into()) }
+        }
     }
-    let holder = ports::holder(address).map(|holder| holder.to_string());
-    Err(RunError::Taken { field: kind.field(), address, holder })
 }
 
 /// A socket of `address` beside the `handed` ones; none where the machine lacks its family.
@@ -313,6 +315,7 @@ mod tests {
 
     fn listen(https: &str, http: &str) -> config::ListenConfig {
         config::ListenConfig {
+            share_ports: false,
             https: vec![https.parse().unwrap()],
             http: vec![http.parse().unwrap()],
             public_https_port: None,

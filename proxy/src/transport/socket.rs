@@ -58,6 +58,12 @@ pub struct BindError {
 }
 
 impl BindError {
+    /// `address` cannot be bound because of `cause`.
+    #[must_use]
+    pub fn new(address: SocketAddr, cause: io::Error) -> Self {
+        Self { address, cause }
+    }
+
     /// Whether no other process and no right would help: the settings name an address that this machine has not.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
@@ -76,12 +82,6 @@ pub(crate) fn bind_remedy(cause: &io::Error, address: SocketAddr) -> String {
         }
         _ => "free the port, or choose another".to_owned(),
     }
-}
-
-/// Binds `address` as [`bind_listener`] does, and lets go of it: what is wrong with it is known before anything is made, and
-/// no client is let wait at it.
-pub fn probe(address: SocketAddr) -> Result<(), BindError> {
-    bound(address, Awaits::Connection).map(drop)
 }
 
 /// Bytes written to `socket` that its peer has not acknowledged (tcp(7), SIOCOUTQ); 0 where the kernel does not say.

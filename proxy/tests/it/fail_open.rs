@@ -217,6 +217,9 @@ fn pins_below(folder: &Path) -> Vec<PathBuf> {
 fn strict(edge: &Edge, place: Place, io: &str) -> Gatehouse {
     let mut settings = edge.shared_settings(place, io);
     settings.domain(SHOP).text("worker", "drain_deadline", "9s");
+    if place == Place::Successor {
+        settings.raw("listen", "share_ports", "true");
+    }
     edge.guard(&mut settings, "strict").unwrap();
     let gatehouse = start(edge, settings);
     scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);

@@ -71,7 +71,7 @@ fn a_connection_that_only_trickles_ends_with_the_drain_deadline() {
     trickle.join().unwrap();
     assert!(took > Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
     assert!(
-        instance.log().contains("drain deadline reached; open connections are cut"),
+        instance.log().contains("drain deadline reached; open connections are closed"),
         "{}",
         instance.log()
     );
