@@ -168,7 +168,7 @@ fn a_start_that_fails_names_the_remedy_and_leaves_nothing_behind() {
         ),
         (format!("{here}[upstream]\nroots = \"gatehouse.toml\"\n"), 2, "upstream.roots"),
         (roots, 2, "certificates.issuers.roots: `gatehouse.toml` contains no certificates in PEM"),
-        (socket, 2, "control.socket: `gatehouse.toml` is there and is no socket"),
+        (socket, 2, "control.socket: `gatehouse.toml` exists and is not a socket"),
         (format!("state_directory = \"gatehouse.toml/state\"\n{here}"), 2, "gatehouse.toml/state"),
     ] {
         let place = Place::new(&settings);
