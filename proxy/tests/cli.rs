@@ -181,7 +181,7 @@ fn a_start_that_fails_names_the_remedy_and_leaves_nothing_behind() {
     }
     let place = Place::new(&here);
     let said = place.run_with("run", &[("GATEHOUSE_STORE_FAULTS", "rain=5")]);
-    assert!(said.code == Some(2) && said.err.contains("`rain=5` is no fault"), "{said:?}");
+    assert!(said.code == Some(2) && said.err.contains("`rain=5` is not a fault"), "{said:?}");
 }
 
 #[test]
