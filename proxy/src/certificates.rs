@@ -34,7 +34,7 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use prometheus::Registry;
@@ -47,7 +47,7 @@ pub use internal::{InternalError, Root};
 pub use slot::{Certificate, Slot};
 
 use crate::{
-    config,
+    clock, config,
     domains::{Caller, Domains, Permission},
     name::{Pattern, ServerName},
     single_flight::{Completion, SingleFlight, Waiter},
@@ -195,7 +195,7 @@ impl Certificates {
     /// What the process cache holds for `name`: exact, else the wildcard that covers it; only what is valid. Never waits.
     #[must_use]
     pub fn cached(&self, name: &ServerName) -> Option<Arc<Slot>> {
-        self.inner.cache.find(name, SystemTime::now())
+        self.inner.cache.find(name, clock::wall())
     }
 
     /// Cache, then table, then an order, as far as `permission` allows. Bounded by `certificates.wait`; `from` is the client on whose
@@ -227,7 +227,7 @@ impl Certificates {
         if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(Caller::Client(from)) {
             return Err(CertificateRefusal::Unknown);
         }
-        let began = Instant::now();
+        let began = clock::now();
         let outcome = self.inner.wait(name, purpose, from).await;
         // A call for another purpose may have obtained one meanwhile; then it is presented.
         let outcome = match outcome {
@@ -241,7 +241,7 @@ impl Certificates {
 
     /// For a certificate that nobody has asked for recently: the table is asked whether it still holds it, for a limited time.
     async fn confirmed(&self, name: &ServerName) -> Option<Arc<Slot>> {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let held = self.inner.cache.unconfirmed_of(name, now)?;
         // Other handshakes present it meanwhile, and all do if the table does not answer.
         held.slot.confirm(now);
@@ -353,7 +353,7 @@ impl CertificatesInner {
     }
 
     fn measure(&self) {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let paused =
             self.issuers.iter().filter(|issuer| failure::is_ahead(issuer.paused_until(), now)).count();
         self.metrics.paused.set(i64::try_from(paused).unwrap_or(i64::MAX));
@@ -418,7 +418,7 @@ fn issuers(
     state_directory: &Path,
 ) -> Result<(Vec<Issuer>, Option<Root>), CertificatesStartError> {
     if config.issuers.is_empty() {
-        let (internal, root) = Internal::open(state_directory, *config.internal_life, SystemTime::now())?;
+        let (internal, root) = Internal::open(state_directory, *config.internal_life, clock::wall())?;
         return Ok((vec![Issuer::Internal(Box::new(internal))], Some(root)));
     }
     let issuers = config.issuers.iter().map(|issuer| Acme::new(issuer, config, store).map(Issuer::Acme));

@@ -29,7 +29,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -45,7 +45,7 @@ pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
 
 use crate::{
-    config,
+    clock, config,
     name::{Pattern, ServerName},
     single_flight::SingleFlight,
     store::{Store, StoreError},
@@ -238,7 +238,7 @@ impl Domains {
         metrics.loaded.set(i64::from(progress == ListingProgress::Loaded));
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
         let budgets =
-            Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second, Instant::now());
+            Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second, clock::now());
         let inner = Arc::new(DomainsInner {
             registry: NameRegistry::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
             answers: PermissionCache::new(CacheLifetimes {
@@ -247,7 +247,7 @@ impl Domains {
                 deny: *config.deny_ttl,
             }),
             last_known: LastKnown::new(),
-            last_use: LastUse::begin(Instant::now()),
+            last_use: LastUse::begin(clock::now()),
             listed: ArcSwap::from_pointee(config.r#static.clone()),
             relisted: AtomicBool::new(false),
             config: config.clone(),
@@ -271,7 +271,7 @@ impl Domains {
     /// once more and asked for again in the background.
     #[must_use]
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
-        let now = Instant::now();
+        let now = clock::now();
         let (permission, age) = self.inner.known(name, now)?;
         if age == Freshness::Stale {
             self.inner.revalidate(name, now);
@@ -285,7 +285,7 @@ impl Domains {
     /// The look-up goes on, and its answer is remembered.
     pub async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
         if let Caller::Client(_) = caller {
-            self.inner.last_use.mark(Instant::now());
+            self.inner.last_use.mark(clock::now());
         }
         let permission = match self.known(name) {
             Some(known) => known,
@@ -329,13 +329,13 @@ impl Domains {
     /// Charges another module's look-up for an unknown name to the same budgets; returns whether it may be made.
     #[must_use]
     pub fn admits_lookup(&self, caller: Caller) -> bool {
-        self.inner.admit(caller, Instant::now()).is_ok()
+        self.inner.admit(caller, clock::now()).is_ok()
     }
 
     /// Whether a look-up for `caller` would be admitted now; nothing is charged.
     #[must_use]
     pub fn has_lookup_left(&self, caller: Caller) -> bool {
-        self.inner.has_lookup_left(caller, Instant::now())
+        self.inner.has_lookup_left(caller, clock::now())
     }
 
     /// When a client last asked for a name here; whoever notices a client updates it.

@@ -5,6 +5,7 @@ mod aws;
 pub mod certificates;
 pub mod cleartext;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod control;
 pub mod domains;

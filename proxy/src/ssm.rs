@@ -6,10 +6,7 @@
 mod answer;
 mod request;
 
-use std::{
-    error::Error,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, time::Duration};
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials};
@@ -18,6 +15,7 @@ use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequ
 use self::{answer::ParameterResponse, request::Question};
 use crate::{
     aws::{connector, read_bounded},
+    clock,
     config::ParameterReference,
     ec2::IdentitySource,
 };
@@ -114,7 +112,7 @@ async fn ask(wanted: &ParameterReference) -> Result<String, ParameterError> {
 }
 
 async fn call(question: Question<'_>, credentials: &Credentials) -> Result<ParameterResponse, BoxedError> {
-    let request = request::signed(question, credentials, SystemTime::now())?;
+    let request = request::signed(question, credentials, clock::wall())?;
     let answer = connector(CONNECT, ATTEMPT).call(HttpRequest::try_from(request)?).await?;
     let answer = read_bounded(answer, LONGEST_ANSWER).await?;
     Ok(ParameterResponse::of(answer.status().as_u16(), answer.body().bytes().unwrap_or_default()))

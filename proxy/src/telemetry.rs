@@ -14,7 +14,7 @@ mod repeats;
 use std::{
     io,
     sync::{LazyLock, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use prometheus::Registry;
@@ -28,6 +28,7 @@ pub use process::{measure as measure_process, resident_bytes};
 use access_log::{AccessLog, AccessLogging};
 use repeats::Repeats;
 
+use crate::clock;
 use crate::config::LogConfig;
 
 /// Metrics and logs of the process; dropped last, it waits until the last line is written.
@@ -108,7 +109,7 @@ pub fn flush() {
 /// since the last belongs into the line.
 #[must_use]
 pub fn admit_line(cause: &'static str, subject: &str) -> Option<u64> {
-    REPEATS.admit(cause, subject, Instant::now())
+    REPEATS.admit(cause, subject, clock::now())
 }
 
 /// Tells for ever of lines that were left out and whose cause has ended.
@@ -116,7 +117,7 @@ pub async fn tell_left_out() {
     let mut ticks = tokio::time::interval(LEFT_OUT_PERIOD);
     loop {
         ticks.tick().await;
-        for left_out in REPEATS.ended(Instant::now()) {
+        for left_out in REPEATS.ended(clock::now()) {
             let (cause, subject) = (left_out.cause, &*left_out.subject);
             tracing::info!(cause, subject, left_out = left_out.count, "lines of this kind were left out");
         }

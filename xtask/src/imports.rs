@@ -1,6 +1,6 @@
 //! Who imports whom in `proxy/src`: modules depend downwards in the order of ARCHITECTURE.md's code map, and siblings in no circle.
 //!
-//! Reads `use` declarations and paths as text; what a parent defines itself and what tests import is left out.
+//! And which clock they read. Reads `use` declarations and paths as text; what a parent defines itself and what tests import is left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -225,6 +225,27 @@ fn no_modules_import_each_other() {
         let found = circles(graph.clone());
         let edges: Vec<_> = found.iter().map(|module| (module, graph.get(module))).collect();
         assert!(found.is_empty(), "modules of `{parent}` import each other: {edges:?}");
+    }
+}
+
+/// Clippy's list of methods knows no difference between tests, which may read any clock, and what they test.
+#[test]
+fn no_clock_is_read_but_in_its_module() {
+    let root = workspace().join("proxy/src");
+    for file in files(&root) {
+        let name = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let is_test = ["tests", "conformance", "clock.rs"].iter().any(|part| name.contains(part));
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code = code.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap();
+        let reads = ["Instant::now()", "SystemTime::now()", "now_utc()"]
+            .into_iter()
+            .filter(|read| code.contains(read));
+        let reads: Vec<_> = reads.filter(|_| !is_test).collect();
+        assert!(
+            reads.is_empty(),
+            "proxy/src/{name} reads {reads:?}; take `now` as an argument, or ask `clock`"
+        );
     }
 }
 

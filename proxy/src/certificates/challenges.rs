@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use moka::future::Cache;
@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::metrics::Sought;
 use crate::{
+    clock,
     name::ServerName,
     store::{
         Store, StoreError,
@@ -54,7 +55,7 @@ impl Challenges {
         name: &ServerName,
         challenge: Challenge,
     ) -> Result<(), StoreError> {
-        put_challenge(&self.store, issuer, name, &challenge, SystemTime::now()).await?;
+        put_challenge(&self.store, issuer, name, &challenge, clock::wall()).await?;
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), challenge);
         self.seen.invalidate(name).await;
         Ok(())
@@ -243,7 +244,7 @@ mod tests {
         let challenges = Challenges::new(&store, std::slice::from_ref(&issuer), reads.clone());
         let name = ServerName::parse("a.example").unwrap();
         // Another instance's, so not in this one's memory.
-        put_challenge(&store, &issuer, &name, &challenge_for_tests(&name, HTTP), SystemTime::now())
+        put_challenge(&store, &issuer, &name, &challenge_for_tests(&name, HTTP), clock::wall())
             .await
             .unwrap();
         assert_eq!(challenges.http_answer(&name, "token", || false).await, None);

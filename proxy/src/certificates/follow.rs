@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::MissedTickBehavior;
@@ -17,6 +17,7 @@ use super::{
     metrics::Sought,
 };
 use crate::{
+    clock,
     name::{Pattern, ServerName},
     store::{
         StoreError,
@@ -30,7 +31,7 @@ pub(super) async fn follow(inner: Arc<CertificatesInner>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        round(&inner, SystemTime::now()).await;
+        round(&inner, clock::wall()).await;
     }
 }
 
@@ -101,7 +102,7 @@ async fn adopt(
     let Some(name) = name_of(&held.pattern) else { return Ok(()) };
     inner.metrics.reads.bump(Sought::Follow);
     let found = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await?;
-    inner.warned.warn_of_unusable(&found, Instant::now());
+    inner.warned.warn_of_unusable(&found, clock::now());
     let mut is_replaced = false;
     if let CertificateChoice::Take(best) = choose(&found, now)
         && best.pair.is_valid(now)

@@ -6,7 +6,7 @@ mod order;
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use tracing::warn;
@@ -20,6 +20,7 @@ use super::{
     step::{BackOff, Goal, LeaseState, OrderFacts, PermissionStanding, Purpose, Step, TableReading},
 };
 use crate::{
+    clock,
     domains::{Caller, Permission},
     name::{Pattern, ServerName},
     store::{
@@ -40,7 +41,7 @@ pub(super) async fn run(
         name: name.clone(),
         purpose,
         issuers: inner.issuers.len(),
-        give_up_at: SystemTime::now() + *inner.config.order_deadline,
+        give_up_at: clock::wall() + *inner.config.order_deadline,
     };
     let mut run = Run {
         inner,
@@ -78,7 +79,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn drive(&mut self) -> Result<Arc<Slot>, CertificateRefusal> {
         loop {
-            let taken = match self.goal.next(SystemTime::now(), &self.seen) {
+            let taken = match self.goal.next(clock::wall(), &self.seen) {
                 Step::Serve(candidate) => return Ok(self.serve(&candidate)),
                 Step::Refuse(refusal) => return Err(refusal),
                 step => self.take(step).await,
@@ -116,7 +117,7 @@ impl Run<'_> {
     }
 
     async fn read(&mut self) -> Result<(), StoreError> {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let mut certificate = None;
         for attempt in 1..=TORN_READS {
             self.inner.metrics.reads.bump(self.sought());
@@ -131,7 +132,7 @@ impl Run<'_> {
                 CertificateChoice::Nothing | CertificateChoice::Torn => break,
             }
         }
-        self.inner.warned.warn_of_unusable(&self.stored_certificates, Instant::now());
+        self.inner.warned.warn_of_unusable(&self.stored_certificates, clock::now());
         self.seen.reading = Some(TableReading {
             certificate,
             back_off: self.inner.back_off(&self.goal.name, self.stored_certificates.record.as_ref(), now),
@@ -173,7 +174,7 @@ impl Run<'_> {
     }
 
     async fn take_lease(&mut self) -> Result<(), StoreError> {
-        let (inner, now) = (self.inner, SystemTime::now());
+        let (inner, now) = (self.inner, clock::wall());
         match Lock::take(&inner.store, &self.goal.name, *inner.config.lease, now).await? {
             LockOutcome::Hold(lock) => {
                 inner.metrics.leases.bump(Leased::Hold);
@@ -194,7 +195,7 @@ impl Run<'_> {
         if is_exact && is_read && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial) {
             self.adopt(best);
         }
-        let slot = self.inner.cache.keep(best, renew_at, SystemTime::now());
+        let slot = self.inner.cache.keep(best, renew_at, clock::wall());
         slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
         slot
     }

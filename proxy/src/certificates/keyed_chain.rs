@@ -155,7 +155,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::certificates::key;
+    use crate::{certificates::key, clock};
 
     fn pattern(text: &str) -> Pattern {
         Pattern::parse(text).unwrap()
@@ -176,7 +176,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_pair_is_taken_for_the_names_it_covers_and_only_with_its_own_key() {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let (chain, key) = pems(&["a.example.com", "*.b.example.com"], now, Duration::from_hours(1));
         let (_, other) = pems(&["a.example.com"], now, Duration::from_hours(1));
         for (chain, key, name, expected) in [
@@ -197,7 +197,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_key_is_shown() {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let (chain, key) = pems(&["a.example.com"], now, Duration::from_hours(1));
         let pair = KeyedChain::read(chain.as_bytes(), key.as_bytes(), &pattern("a.example.com")).unwrap();
         let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::{CertificateChoice, choose, unusable};
 use crate::{
+    clock,
     name::ServerName,
     store::{
         Store, StoreError,
@@ -121,7 +122,7 @@ pub async fn show(
     name: &ServerName,
 ) -> Result<Option<Summary>, StoreError> {
     let stored_certificates = certificate_table::read(store, issuers, name).await?;
-    let certificate = match choose(&stored_certificates, SystemTime::now()) {
+    let certificate = match choose(&stored_certificates, clock::wall()) {
         CertificateChoice::Take(best) => Some(CertificateSummary {
             pattern: best.pattern,
             issuer: best.issuer.as_str().to_owned(),

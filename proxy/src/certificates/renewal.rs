@@ -1,11 +1,7 @@
 //! Renewal: certificates that the index `due` shows, by the instance that gets the lease, never in the way of serving. Also notices
 //! what other instances have renewed, and what must no longer be served.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -18,6 +14,7 @@ use super::{
     step::Purpose,
 };
 use crate::{
+    clock,
     domains::{Caller, Delta, Patterns, Permission},
     name::{Pattern, ServerName},
     store::{
@@ -35,12 +32,12 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     loop {
         ticks.tick().await;
         inner.measure();
-        inner.metrics.measure_expiry(&inner.cache.ends(), SystemTime::now());
-        inner.measure_budgets(SystemTime::now()).await;
+        inner.metrics.measure_expiry(&inner.cache.ends(), clock::wall());
+        inner.measure_budgets(clock::wall()).await;
         refresh(&inner).await;
         match renew_due(&inner).await {
             Ok(()) => {
-                let seconds = epoch_millis(SystemTime::now()) / 1000;
+                let seconds = epoch_millis(clock::wall()) / 1000;
                 inner.metrics.renewed_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
             }
             Err(error) => {
@@ -98,7 +95,7 @@ async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
         let mut after: Option<Due> = None;
         loop {
             let page =
-                certificate_table::due(&inner.store, shard, SystemTime::now(), after.as_ref(), PAGE).await?;
+                certificate_table::due(&inner.store, shard, clock::wall(), after.as_ref(), PAGE).await?;
             for few in page.chunks(AT_ONCE) {
                 let renewals: Vec<_> = few
                     .iter()
@@ -151,15 +148,15 @@ async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
 
 /// Reads again what another instance may have renewed.
 async fn refresh(inner: &CertificatesInner) {
-    for pattern in inner.cache.stale(SystemTime::now()) {
+    for pattern in inner.cache.stale(clock::wall()) {
         let Some(name) = name_of(&pattern) else { continue };
         inner.metrics.reads.bump(Sought::Renewal);
-        let now = SystemTime::now();
+        let now = clock::wall();
         let Ok(stored_certificates) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await
         else {
             return;
         };
-        inner.warned.warn_of_unusable(&stored_certificates, Instant::now());
+        inner.warned.warn_of_unusable(&stored_certificates, clock::now());
         if let CertificateChoice::Take(best) = choose(&stored_certificates, now) {
             // One that nobody renewed is looked at again, but not in every round.
             let stale_at = best.pair.life.renew_at(&name).max(now + *inner.config.renewal_period * 5);

@@ -1,10 +1,9 @@
 //! Answers that need the tables only: the same whether an instance gives them or the command line itself.
 
-use std::time::SystemTime;
-
 use super::wire::{Bookmark, Domain, EntryPage, ReindexReport, Retried, Tenant};
 use crate::{
     certificates::listing::{self, Row},
+    clock,
     config::StaticDomain,
     name::{Pattern, ServerName},
     store::{
@@ -95,7 +94,7 @@ pub async fn retry_added(store: &Store, pattern: &Pattern) {
 
 /// Repairs items made by hand.
 pub async fn reindex(store: &Store) -> Result<ReindexReport, StoreError> {
-    let done = domain_table::reindex(store, Micros::of(SystemTime::now())).await?;
+    let done = domain_table::reindex(store, Micros::of(clock::wall())).await?;
     let malformed = done.malformed.iter().map(ToString::to_string).collect();
     Ok(ReindexReport { repaired: done.repaired, malformed })
 }
@@ -111,8 +110,7 @@ mod tests {
         tables::create(&store).await.unwrap();
         let name = ServerName::parse("a.example.com").unwrap();
         let mut record = certificate_table::OrderRecord::new(&name);
-        (record.failures, record.retry_at) =
-            (4, Some(SystemTime::now() + std::time::Duration::from_hours(24)));
+        (record.failures, record.retry_at) = (4, Some(clock::wall() + std::time::Duration::from_hours(24)));
         let failures =
             async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
         certificate_table::put_failure(&store, &record).await.unwrap();

@@ -1,10 +1,11 @@
 //! Changing entries of the table: what the new entry is, and the write that holds only if nobody was quicker.
 //! Not here: whether a change is to be made (`admin`).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::admin::{self, Decision, Refusal, Request, Rules, Sources};
 use crate::{
+    clock,
     name::Pattern,
     store::{
         Store, StoreError,
@@ -50,7 +51,7 @@ async fn change(
         if let Some(written) = tried.take_if(|tried| old.as_ref() == Some(&tried.record)) {
             return Ok(written);
         }
-        let new = decide(old.as_ref(), Micros::of(SystemTime::now()))?;
+        let new = decide(old.as_ref(), Micros::of(clock::wall()))?;
         if !new.is_change() {
             return Ok(new);
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::{DomainsInner, ListingProgress, metrics::FeedReading};
 use crate::{
+    clock,
     name::Pattern,
     store::{
         Store, StoreError,
@@ -102,7 +103,7 @@ impl FeedPosition {
 impl FeedFollower {
     fn new(inner: Arc<DomainsInner>, table: Option<Store>) -> Self {
         let (course, full, reported) = (FeedPosition::default(), JoinSet::new(), HashSet::new());
-        Self { inner, table, course, full, read_at: Instant::now(), is_down: false, reported }
+        Self { inner, table, course, full, read_at: clock::now(), is_down: false, reported }
     }
 
     async fn run(mut self) {
@@ -111,7 +112,7 @@ impl FeedFollower {
         loop {
             let outcome = tokio::select! {
                 Some(full) = self.full.join_next() => Some(self.take_full(full)),
-                _ = ticks.tick() => self.turn(ReadingStart { at: Instant::now(), clock: Micros::of(SystemTime::now()) }).await,
+                _ = ticks.tick() => self.turn(ReadingStart { at: clock::now(), clock: Micros::of(clock::wall()) }).await,
             };
             self.heed(outcome);
             self.follow_outage().await;
@@ -175,9 +176,9 @@ impl FeedFollower {
             && self.inner.with_outage(|outage| outage.lookups_alone_fail())
         {
             let found = domain_table::find(store, &[nobody]).await;
-            self.inner.with_outage(|outage| outage.looked_up(found.is_err(), Instant::now()));
+            self.inner.with_outage(|outage| outage.looked_up(found.is_err(), clock::now()));
         }
-        let lasts = self.inner.with_outage(|outage| outage.lasts(Instant::now()));
+        let lasts = self.inner.with_outage(|outage| outage.lasts(clock::now()));
         self.inner.metrics.readable.set(i64::from(!lasts));
         self.inner.progress.send_if_modified(|progress| progress.follow(lasts));
     }
@@ -186,7 +187,7 @@ impl FeedFollower {
     fn heed(&mut self, outcome: Option<Result<(), StoreError>>) {
         let Some(outcome) = outcome else { return };
         let was_down = std::mem::replace(&mut self.is_down, outcome.is_err());
-        self.inner.with_outage(|outage| outage.feed_read(outcome.is_err(), Instant::now()));
+        self.inner.with_outage(|outage| outage.feed_read(outcome.is_err(), clock::now()));
         match outcome {
             Err(error) => {
                 self.inner.metrics.readings.bump(FeedReading::Failed);

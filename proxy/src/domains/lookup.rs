@@ -18,6 +18,7 @@ use super::{
     snapshot::{Snapshot, SnapshotMatch},
 };
 use crate::{
+    clock,
     name::{Pattern, ServerName},
     store::domain_table::{self, DEFAULT_TENANT, DomainRecord},
 };
@@ -61,7 +62,7 @@ impl DomainsInner {
             return self.settle(name, CachedPermission::Deny(Denial::Foreign));
         }
         let mut begun = None;
-        let admit = || self.admit(caller, Instant::now());
+        let admit = || self.admit(caller, clock::now());
         let Ok(waiter) = self.lookups.join(name, admit, |completion| begun = Some(completion)) else {
             return Permission::Unknown(UnknownReason::BudgetSpent);
         };
@@ -69,7 +70,7 @@ impl DomainsInner {
             return waiter.outcome().await.unwrap_or(Permission::Unknown(UnknownReason::SourceDown));
         };
         // The last look-up may have ended between memory's answer and the start of this one.
-        let permission = match self.known(name, Instant::now()) {
+        let permission = match self.known(name, clock::now()) {
             Some((known, _)) => known,
             None => self.look_up(name).await,
         };
@@ -111,7 +112,7 @@ impl DomainsInner {
         let Some(store) = &self.table else { return Table::Nothing };
         let patterns: Vec<_> = name.patterns().collect();
         let found = domain_table::find(store, &patterns).await;
-        self.with_outage(|outage| outage.looked_up(found.is_err(), Instant::now()));
+        self.with_outage(|outage| outage.looked_up(found.is_err(), clock::now()));
         let records = match found {
             Ok(records) => records,
             Err(error) => {
@@ -153,7 +154,7 @@ impl DomainsInner {
 
     /// Remembers `answer`; the guard gets allowed and denied names, never unknown ones.
     fn settle(&self, name: &ServerName, answer: CachedPermission) -> Permission {
-        let now = Instant::now();
+        let now = clock::now();
         match &answer {
             CachedPermission::Allow(domain_entry) => {
                 self.last_known.keep(domain_entry);

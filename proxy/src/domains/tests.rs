@@ -207,7 +207,7 @@ async fn a_flood_of_names_costs_the_budget_and_no_more() {
     let fleet = Fleet::new().await;
     let config = config::DomainsConfig { poll: Span::secs(3600), ..config::DomainsConfig::default() };
     let instance = fleet.loaded(&config).await;
-    let began = Instant::now();
+    let began = clock::now();
     let mut answers = HashMap::<String, usize>::new();
     for n in 0..10_000_u32 {
         let from = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n / 3));
@@ -237,9 +237,9 @@ async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing()
     edit.send().await.unwrap();
     let instance = fleet.loaded(&ample()).await;
     assert_eq!(instance.says("odd.example").await, "SourceDown");
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     while instance.metric("gatehouse_domains_feed_reads_total{outcome=\"changes\"}") < 3 {
-        assert!(Instant::now() < deadline, "the feed is not read on");
+        assert!(clock::now() < deadline, "the feed is not read on");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 1);
@@ -278,13 +278,13 @@ async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
 }
 
 async fn until_says(instance: &Instance, text: &str, answer: &str) {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     loop {
         let said = instance.says(text).await;
         if said == answer {
             return;
         }
-        assert!(Instant::now() < deadline, "{text}: {said}, not {answer}");
+        assert!(clock::now() < deadline, "{text}: {said}, not {answer}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -330,8 +330,8 @@ async fn a_table_that_is_down_denies_nothing() {
 
     instance.faults.set_outage(false);
     add(&fleet.sound, &pattern("new.example"), None).await;
-    let deadline = Instant::now() + LIMIT;
-    while instance.says("new.example").await == "SourceDown" && Instant::now() < deadline {
+    let deadline = clock::now() + LIMIT;
+    while instance.says("new.example").await == "SourceDown" && clock::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(instance.says("new.example").await, "new.example of Table", "asked again later");
@@ -573,9 +573,9 @@ async fn a_name_that_was_allowed_never_waits_for_the_ask_endpoint_again() {
         let known = instance.domains.known(&name("allowed.example"));
         assert!(matches!(known, Some(Permission::Allow(_))), "{known:?}");
     }
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     while endpoint.asked().len() < 2 {
-        assert!(Instant::now() < deadline, "it is not asked again");
+        assert!(clock::now() < deadline, "it is not asked again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(endpoint.asked().len(), 2, "one question at a time");

@@ -13,11 +13,12 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::{
     metrics::RequestOutcome,
-    min_rate::{MinRate, ProgressTimer, now},
+    min_rate::{MinRate, ProgressTimer},
     request_log::RequestRecord,
     upload::length,
     upstream::{Demand, PooledConnection},
 };
+use crate::clock::now;
 
 /// The body of a response to a client.
 pub struct Body(BodySource);

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::clock::now;
+
 use tokio::time::Sleep;
 
 /// A window of waiting in which at least some bytes must come. Only time spent waiting for the sender counts: a receiver that
@@ -85,11 +87,6 @@ impl ProgressTimer {
             self.timer = None;
         }
     }
-}
-
-/// The clock of the I/O code; decisions get `now` as an argument.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

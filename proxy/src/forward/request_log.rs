@@ -14,11 +14,11 @@ use super::{
     Downstream,
     admit::RequestViolation,
     metrics::{Class, Direction, Protocol, RequestMetrics, RequestOutcome, Verb},
-    min_rate::now,
     page::Reference,
     upload::UploadProgress,
 };
 use crate::{
+    clock::{self, now},
     name::ServerName,
     telemetry::{
         access_log::{AccessEntry, AccessLog, RequestId},
@@ -71,7 +71,7 @@ impl RequestLog {
     pub(crate) fn record_unparsed(&self, downstream: &Downstream, status: u16) {
         self.access_log.record(&AccessEntry {
             id: self.ids.next(),
-            at: SystemTime::now(),
+            at: clock::wall(),
             client: downstream.peer,
             server_name: downstream.server_name.as_ref().map_or("", ServerName::as_str),
             scheme: if downstream.tls.is_some() { "https" } else { "http" },
@@ -125,7 +125,7 @@ impl RequestRecord {
             id: request_log.ids.next(),
             request_log,
             at,
-            wall: SystemTime::now(),
+            wall: clock::wall(),
             client: downstream.peer,
             scheme: if *scheme == Scheme::HTTPS { "https" } else { "http" },
             version: head.version,

@@ -15,8 +15,9 @@ use tokio::{
     runtime::Handle,
 };
 
-use super::{metrics::ConnectionOrigin, min_rate::now, *};
+use super::{metrics::ConnectionOrigin, *};
 use crate::{
+    clock::now,
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
     transport::{Epoll, HyperIo, Listener, Uring},

@@ -13,7 +13,8 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::min_rate::{MinRate, ProgressTimer, now};
+use super::min_rate::{MinRate, ProgressTimer};
+use crate::clock::now;
 
 /// A request's body on its way to the upstream; its client must keep up a rate.
 pub(super) struct Upload {

@@ -42,10 +42,10 @@ use self::{
 };
 use super::{
     metrics::{ConnectionOrigin, RequestMetrics},
-    min_rate::now,
     upload::{Upload, UploadProgress},
 };
 use crate::{
+    clock::now,
     target::{Scheme, Target, TargetHost},
     tls,
     transport::{HyperIo, Transport},

@@ -27,6 +27,7 @@ use super::{
     maps::PINNED,
     pins::{Pins, Removal, remove_pin},
 };
+use crate::clock;
 use crate::config::Attach;
 
 /// Reads the object; its maps are those pinned in `folder`, or new ones pinned there.
@@ -105,7 +106,7 @@ fn attach(
             done => return done.map(|()| None),
         }
     }
-    let deadline = Instant::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
+    let deadline = clock::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
     let link = create_by(deadline, program, interface, mode)?;
     link.pin(&path).map_err(|error| pin_failed(&path, &error))?;
     Ok(Some(path))
@@ -127,7 +128,7 @@ fn create_by(
 ) -> Result<FdLink, GuardError> {
     loop {
         match create(program, interface, mode) {
-            Err(GuardError::Occupied { .. }) if Instant::now() < deadline => thread::park_timeout(PAUSE),
+            Err(GuardError::Occupied { .. }) if clock::now() < deadline => thread::park_timeout(PAUSE),
             done => return done,
         }
     }

@@ -21,6 +21,7 @@ use super::{
     names_state::{Names, NamesCell},
     rejections::Rejections,
 };
+use crate::clock;
 
 /// What threads of other modules send to the enforcement thread.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ fn run(
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
-        let conditions = board.conditions(heartbeat, Instant::now());
+        let conditions = board.conditions(heartbeat, clock::now());
         let enforcement = conditions.enforcement();
         board.enforcement.store(enforcement as u8, Ordering::Relaxed);
         metrics.enforcement(enforcement);
@@ -152,7 +153,7 @@ fn run(
         if ended {
             return;
         }
-        rejections.turn(Instant::now());
+        rejections.turn(clock::now());
         thread::park_timeout(PERIOD);
     }
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     certificates::{self, Certificates, listing::issuer_keys},
     cleartext::CleartextService,
+    clock,
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::{Domains, admin::Issuance},
@@ -61,7 +62,7 @@ impl Assembly<'_> {
         &self,
         inherited: Vec<Inherited>,
     ) -> Result<(Running, ReloadTargets, ReloadRequests), RunError> {
-        let begun = Instant::now();
+        let begun = clock::now();
         let config = self.config;
         self.probe(&inherited)?;
         let metrics = self.bind_metrics().await?;

@@ -24,6 +24,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tracing::warn;
 
 use crate::{
+    clock::now,
     guard::Heartbeat,
     phase::{Phase, PhaseWatch},
 };
@@ -165,10 +166,6 @@ pub(super) async fn attend(
             }
         }
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// Whether every worker's event loop turns: a worker that hangs swallows its share of all connections.

@@ -6,12 +6,9 @@ mod plan;
 mod rng;
 mod staleness;
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use aws_smithy_runtime_api::client::{
@@ -27,6 +24,7 @@ use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use serde_json::{Map, Value, json};
 
 use super::engine::response;
+use crate::clock;
 pub use plan::{FaultPlan, PlanError};
 use rng::Rng;
 use staleness::Staleness;
@@ -169,7 +167,7 @@ impl FaultyConnector {
         }
         let answer = self.inner.call(request).await?;
         if answer.status().is_success() {
-            let now = Instant::now();
+            let now = clock::now();
             self.faults.with_lag(|lag, dice| {
                 for (table, key, item) in before {
                     lag.remember(&table, &key, item, now, dice);
@@ -188,7 +186,7 @@ impl FaultyConnector {
             }
         }
         let (status, mut answer) = parsed(self.inner.call(request).await?).await?;
-        let now = Instant::now();
+        let now = clock::now();
         self.faults.with_lag(|lag, _| {
             for (table, names) in &keys {
                 lag.age(&mut answer, body, table, names, now);

@@ -21,7 +21,7 @@ use prometheus::{IntGauge, Registry};
 
 use super::Store;
 use crate::{
-    label,
+    clock, label,
     telemetry::metrics::{Counters, Histograms, Label, gauge},
 };
 
@@ -158,7 +158,7 @@ impl Intercept for Meter {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        bag.interceptor_state().store_put(CallStart(Instant::now()));
+        bag.interceptor_state().store_put(CallStart(clock::now()));
         Ok(())
     }
 

@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::{
         TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
-use tokio::time::Instant;
 
 use super::{NotDynamoDb, Store, StoreError};
+use crate::clock;
 
 /// Why the tables are not as they must be.
 #[derive(Debug, thiserror::Error)]
@@ -155,8 +155,8 @@ async fn await_active(
     name: &str,
     tell: &(dyn Fn(&Wait<'_>) + Sync),
 ) -> Result<TableDescription, TablesError> {
-    let begun = Instant::now();
-    let mut told: Option<Instant> = None;
+    let begun = clock::now();
+    let mut told: Option<std::time::Instant> = None;
     loop {
         let description = describe(store, name)
             .await
@@ -167,12 +167,12 @@ async fn await_active(
         };
         let status = other.and_then(|table| table.table_status).map(|status| status.to_string());
         let status = status.unwrap_or_else(|| "absent".to_owned());
-        let waited = begun.elapsed();
+        let waited = clock::now().saturating_duration_since(begun);
         if waited >= CREATION_DEADLINE {
             return Err(TablesError::Slow { table: name.to_owned(), status });
         }
-        if told.is_none_or(|at| at.elapsed() >= TELL_PERIOD) {
-            told = Some(Instant::now());
+        if told.is_none_or(|at| clock::now().saturating_duration_since(at) >= TELL_PERIOD) {
+            told = Some(clock::now());
             tell(&Wait { table: name, status: &status, waited, limit: CREATION_DEADLINE });
         }
         tokio::time::sleep(CREATION_POLL).await;

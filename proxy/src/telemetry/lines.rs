@@ -5,8 +5,10 @@ use std::{
     io::{self, Write},
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use crate::clock;
 
 use prometheus::{IntCounter, Registry};
 use tracing_subscriber::fmt::MakeWriter;
@@ -47,13 +49,13 @@ impl Lines {
 
     /// Waits until all that was pushed before is written, at most for `limit`.
     pub fn flush(&self, limit: Duration) {
-        let until = Instant::now() + limit;
+        let until = clock::now() + limit;
         let (done, finished) = sync_channel(0);
         let mut message = LogMessage::Flush(done);
-        while Instant::now() < until {
+        while clock::now() < until {
             match self.queue.try_send(message) {
                 Ok(()) => {
-                    let _ = finished.recv_timeout(until.saturating_duration_since(Instant::now()));
+                    let _ = finished.recv_timeout(until.saturating_duration_since(clock::now()));
                     return;
                 }
                 Err(TrySendError::Full(back)) => message = back,

@@ -2,8 +2,10 @@
 
 use std::{
     fs,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
+
+use crate::clock;
 
 use nix::sys::{
     resource::{Resource, UsageWho, getrlimit, getrusage},
@@ -27,7 +29,7 @@ pub fn measure(registry: &Registry) -> Result<(), prometheus::Error> {
         "process_start_time_seconds",
         "Start time, in seconds since the epoch.",
     )?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     started.set(i64::try_from(now).unwrap_or(i64::MAX));
     registry.register(Box::new(ProcessCollector::new()?))
 }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::clock::now;
+
 /// Shared by a connection's stream, its service and its watchdog.
 #[derive(Debug, Clone)]
 pub(super) struct Activity(Rc<ActivityInner>);
@@ -147,11 +149,6 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.end(now());
     }
-}
-
-/// The clock of the I/O code; decisions get `now` as an argument.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use hyper::{Request, body::Incoming};
 
 use super::{
-    activity::now,
     context::Worker,
     http::{self, ConnectionContext, Version},
 };
 use crate::{
     cleartext::is_health,
+    clock::now,
     forward::Downstream,
     transport::{HyperIo, Transport},
 };

@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{QUIET, Shared, activity::now, configs::Configs, response_buffer::Registry};
+use super::{QUIET, Shared, configs::Configs, response_buffer::Registry};
 use crate::{
     cleartext::Cleartext,
+    clock::now,
     forward::{Forwarder, RequestLog},
     phase::Phase,
     transport::Transport,

@@ -1,7 +1,7 @@
 //! The answer to a ClientHello: permission, a validation's certificate, or the name's own.
 //! Not here: the bytes of the handshake (`tls`), and so what carries them.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc};
 
 use rustls::ServerConfig;
 use tracing::info;
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     certificates::CertificateRefusal,
+    clock,
     domains::{Caller, Permission},
     name::ServerName,
     telemetry::admit_line,
@@ -72,12 +73,11 @@ impl Handshakes<'_> {
         permission: &Permission,
         peer: SocketAddr,
     ) -> Result<HelloResponse, Refuse> {
-        if let Some(config) = self.configs.get(&name, SystemTime::now()) {
+        if let Some(config) = self.configs.get(&name, clock::wall()) {
             return Ok(HelloResponse::Serve { name, config, found: CertificateOrigin::Worker });
         }
         let shared = self.shared;
-        let cached =
-            shared.certificates.cached(&name).filter(|slot| slot.current(SystemTime::now()).is_some());
+        let cached = shared.certificates.cached(&name).filter(|slot| slot.current(clock::wall()).is_some());
         let (slot, found) = match cached {
             Some(slot) => (slot, CertificateOrigin::Process),
             None => match shared.certificates.obtain(&name, permission, peer.ip()).await {
@@ -88,7 +88,7 @@ impl Handshakes<'_> {
                 }
             },
         };
-        let config = self.configs.insert(&name, slot, SystemTime::now(), &shared.server_configs);
+        let config = self.configs.insert(&name, slot, clock::wall(), &shared.server_configs);
         let config = config.ok_or(Refuse(Alert::InternalError, ConnectionOutcome::RefuseNoCertificate))?;
         Ok(HelloResponse::Serve { name, config, found })
     }

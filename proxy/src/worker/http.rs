@@ -23,7 +23,7 @@ use hyper_util::rt::TokioTimer;
 
 use self::{stream_monitor::StreamMonitor, tracked::Tracked};
 use super::{
-    activity::{Activity, IdleLimits, now},
+    activity::{Activity, IdleLimits},
     connections::ConnectionSource,
     metrics::WorkerMetrics,
     response_buffer::{ConnectionBuffer, Registry, StreamBuffer},
@@ -32,6 +32,7 @@ use super::{
     watchdog::{Watchdog, WatchdogVerdict},
 };
 use crate::{
+    clock::now,
     config, forward,
     phase::{Phase, PhaseWatch},
     tls::TlsStream,

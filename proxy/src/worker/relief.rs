@@ -18,11 +18,11 @@ use std::{
 
 use super::{
     Shared,
-    activity::now,
     metrics::LimitReached,
     response_buffer::{ConnectionBuffer, Registry, STREAM_COST, weight},
 };
 use crate::allocator::release_freed;
+use crate::clock::now;
 
 /// How much memory has to be freed; written by whoever watches it, read by all workers.
 #[derive(Debug, Clone, Default)]

@@ -19,7 +19,8 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use super::{activity::now, connections::ConnectionSource, metrics::LimitReached};
+use super::{connections::ConnectionSource, metrics::LimitReached};
+use crate::clock::now;
 use crate::forward::min_rate::{MinRate, ProgressTimer};
 
 /// Bytes of answers that the process holds, and how many it may hold before each stream is held to the least.

@@ -14,11 +14,11 @@ use std::{
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{
-    Shared, Sockets, activity::now, cleartext, configs::Configs, context::Worker, relief,
-    response_buffer::Registry, tls,
+    Shared, Sockets, cleartext, configs::Configs, context::Worker, relief, response_buffer::Registry, tls,
 };
 use crate::{
     cleartext::Cleartext,
+    clock::now,
     forward::{Forwarder, RequestLog},
     telemetry::admit_line,
     transport::{Backend, Epoll, Listener, Transport, Uring},

@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, rc::Rc};
 
 use super::{
-    activity::now,
     connections::{ConnectionSource, ConnectionsFull},
     context::Worker,
     handshake::{Handshakes, HelloResponse, Refuse},
@@ -11,6 +10,7 @@ use super::{
     metrics::ConnectionOutcome,
 };
 use crate::{
+    clock::now,
     forward::Downstream,
     name::ServerName,
     tls::{TlsStream, read_hello},

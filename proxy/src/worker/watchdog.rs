@@ -56,7 +56,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::worker::activity::{IdleLimits, now};
+    use crate::{clock::now, worker::activity::IdleLimits};
 
     const WINDOW: Duration = Duration::from_mins(1);
 

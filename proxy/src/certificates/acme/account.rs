@@ -1,7 +1,5 @@
 //! The fleet's account with a CA. The first key written to the table is the account's; every instance registers with that key.
 
-use std::time::SystemTime;
-
 use instant_acme::{Account, Error, Key};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::{info, warn};
@@ -9,6 +7,7 @@ use tracing::{info, warn};
 use super::{Acme, OrderError};
 use crate::{
     certificates::key,
+    clock,
     store::{StoreError, certificate_table},
 };
 
@@ -75,7 +74,7 @@ impl Acme {
     async fn share_key(&self) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
         let fresh = key::generate()?;
         let pem = key::sec1_pem(fresh.serialized_der())?;
-        let now = SystemTime::now();
+        let now = clock::wall();
         let shared =
             certificate_table::share_account_key(&self.store, &self.issuer, &self.email, pem.as_bytes(), now)
                 .await;
@@ -101,8 +100,7 @@ impl Acme {
             account.update_contacts(&[&format!("mailto:{}", self.email)]).await?;
         }
         let kept = certificate_table::Account::new(&self.email, account.id());
-        certificate_table::put_account(&self.store, &self.issuer, &self.email, &kept, SystemTime::now())
-            .await?;
+        certificate_table::put_account(&self.store, &self.issuer, &self.email, &kept, clock::wall()).await?;
         info!(directory = %self.directory, account = %account.id(), "account registered");
         Ok(account)
     }

@@ -27,6 +27,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use super::AcmeError;
+use crate::clock;
 
 /// Cheap to clone; connections are shared.
 #[derive(Clone)]
@@ -93,7 +94,7 @@ pub(super) fn retry_after() -> Option<SystemTime> {
 }
 
 fn remember(value: Option<&HeaderValue>) {
-    let at = value.and_then(|value| parse_retry_after(value.to_str().ok()?, SystemTime::now()));
+    let at = value.and_then(|value| parse_retry_after(value.to_str().ok()?, clock::wall()));
     // Outside of an order nobody asks.
     let _ = LAST_RETRY_AFTER.try_with(|last| last.set(at));
 }

@@ -17,6 +17,7 @@ use crate::{
         challenges::{Challenges, HTTP, TLS_ALPN},
         key::{self, KeyError},
     },
+    clock,
     name::ServerName,
     store::certificate_table,
 };
@@ -166,7 +167,7 @@ async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), O
         if order.state().status == OrderStatus::Invalid {
             return Err(OrderError::Invalid { problem: problem(order).await });
         }
-        tokio::time::sleep(pause_until(retry_after(), pause, SystemTime::now())).await;
+        tokio::time::sleep(pause_until(retry_after(), pause, clock::wall())).await;
         pause = (pause * 3 / 2).min(LAST_PAUSE);
         despite_nonces!(order.refresh().await.map(drop).map_err(OrderError::from))?;
     }

@@ -1,10 +1,7 @@
 //! The budgets of an order. First those that an untrusted client can use up, the wildcard entry's and the client address's, then the
 //! fleet's. Renewals have their own, so that neither new names nor many names under one parent let certificates expire.
 
-use std::{
-    net::IpAddr,
-    time::{Instant, SystemTime},
-};
+use std::{net::IpAddr, time::SystemTime};
 
 use tracing::warn;
 
@@ -14,7 +11,7 @@ use crate::{
         metrics::{Drawn, OrderBudget},
         step::{PermissionStanding, Purpose},
     },
-    config,
+    clock, config,
     domains::DomainEntry,
     keyed_counts::network,
     name::{Pattern, ServerName},
@@ -74,7 +71,7 @@ impl CertificatesInner {
         if let Some(spent) = spent {
             self.metrics.deferred.bump(spent.of);
             self.spent.insert(spent.key(), ());
-            if self.warned.is_due(&spent.key(), Instant::now()) {
+            if self.warned.is_due(&spent.key(), clock::now()) {
                 let (budget, scope, most, hours) =
                     (spent.budget().kind, &spent.scope, spent.most, spent.hours);
                 warn!(server_name = %draw.name, budget, scope, most, hours, "an order waits: its budget is spent");

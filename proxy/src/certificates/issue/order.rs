@@ -1,10 +1,6 @@
 //! Places an order under the lease, and commits its result.
 
-use std::{
-    error::Error as _,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
@@ -24,6 +20,7 @@ use crate::{
         metrics::{Leased, Ordered},
         step::{Grant, Obtained, OrderProgress, Purpose},
     },
+    clock,
     domains::{DomainEntry, PermissionSource},
     name::{Pattern, ServerName},
     store::{
@@ -41,7 +38,7 @@ impl Run<'_> {
             self.seen.grant = Some(Grant::default());
             return Ok(());
         };
-        let now = SystemTime::now();
+        let now = clock::wall();
         let pause = acme.find_pause().await?;
         let is_left_alone = pause.as_ref().is_some_and(|pause| failure::is_ahead(pause.until, now));
         if is_left_alone || !self.inner.grants(&self.draw(acme.issuer.as_str()), now).await? {
@@ -66,7 +63,7 @@ impl Run<'_> {
     /// The lease is renewed while the order goes on. Losing it does not end the order: the commit decides.
     pub(super) async fn order(&mut self, index: usize, lock: &Lock, grant: Grant) {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
-        let began = Instant::now();
+        let began = clock::now();
         let outcome = {
             let order_request = OrderRequest { prefer: self.prefer(), replaces: self.replaces(issuer) };
             let order = issue(self.inner, issuer, &self.goal.name, order_request);
@@ -98,7 +95,7 @@ impl Run<'_> {
     }
 
     async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> OrderFault {
-        let now = SystemTime::now();
+        let now = clock::wall();
         match (error.blame(registered_domain(&self.goal.name)), issuer) {
             (AcmeFault::Name, _) => OrderFault::Name,
             (AcmeFault::Limit, _) => OrderFault::Limit(failure::limited_until(now, error.retry_after())),
@@ -112,7 +109,7 @@ impl Run<'_> {
     /// Caddy takes locks blindly, and an order that fails because it did is followed by its certificate. A store that does not
     /// answer takes no lease away.
     async fn is_held(&self, lock: &Lock) -> bool {
-        let renewed = lock.renew(&self.inner.store, *self.inner.config.lease, SystemTime::now()).await;
+        let renewed = lock.renew(&self.inner.store, *self.inner.config.lease, clock::wall()).await;
         let is_held = !matches!(renewed, Ok(false));
         if !is_held {
             self.inner.metrics.leases.bump(Leased::Lost);
@@ -130,7 +127,7 @@ impl Run<'_> {
     fn prefer(&self) -> Prefer {
         let failures = self.stored_certificates.record.as_ref().map_or(0, |record| record.failures);
         let site = site_of(self.seen.standing.as_ref());
-        prefer(failures, site, Micros::of(SystemTime::now()))
+        prefer(failures, site, Micros::of(clock::wall()))
     }
 
     pub(super) async fn commit(&mut self, obtained: Arc<Obtained>) {
@@ -197,7 +194,7 @@ impl Run<'_> {
 
     /// In the table, else in memory: whatever the table holds or takes, the next order waits.
     async fn remember_failure(&self, failure: &OrderFailure) {
-        let (name, now) = (&self.goal.name, SystemTime::now());
+        let (name, now) = (&self.goal.name, clock::wall());
         let before = self.stored_certificates.record.clone().unwrap_or_else(|| OrderRecord::new(name));
         let record = failure::after(&before, failure, now);
         if let Some(at) = record.retry_at {
@@ -251,14 +248,14 @@ async fn issue(
 ) -> Result<(Issued, KeyedChain), OrderError> {
     let obtained = match issuer {
         Issuer::Acme(acme) => Box::pin(acme.issue(name, &order_request, &inner.challenges)).await?,
-        Issuer::Internal(internal) => internal.issue(name, SystemTime::now())?,
+        Issuer::Internal(internal) => internal.issue(name, clock::wall())?,
     };
     let pair =
         KeyedChain::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
     let unusable = |error: KeyedChainError| OrderError::Unusable { problem: error.to_string() };
     let pair = pair.map_err(unusable)?;
     // Otherwise each ClientHello would find it expired, and order the next.
-    if !pair.is_valid(SystemTime::now()) {
+    if !pair.is_valid(clock::wall()) {
         let problem = "it has expired by this machine's clock; see whether that is right".to_owned();
         return Err(OrderError::Unusable { problem });
     }
@@ -275,7 +272,7 @@ async fn keep_lease(inner: &CertificatesInner, lock: &Lock) -> std::convert::Inf
             continue;
         }
         // A store that does not answer now may answer before the lease ends.
-        if let Ok(false) = lock.renew(&inner.store, life, SystemTime::now()).await {
+        if let Ok(false) = lock.renew(&inner.store, life, clock::wall()).await {
             is_held = false;
             inner.metrics.leases.bump(Leased::Lost);
         }
@@ -292,13 +289,13 @@ fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
 async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Result<(), StoreError> {
     let mut pause = COMMIT_PAUSE;
     for _ in 1..COMMIT_ATTEMPTS {
-        match certificate_table::commit(&inner.store, commit, SystemTime::now()).await {
+        match certificate_table::commit(&inner.store, commit, clock::wall()).await {
             Err(StoreError::Unavailable(_)) => tokio::time::sleep(pause).await,
             ended => return ended,
         }
         pause *= 2;
     }
-    certificate_table::commit(&inner.store, commit, SystemTime::now()).await
+    certificate_table::commit(&inner.store, commit, clock::wall()).await
 }
 
 fn outcome_of(error: &OrderError) -> Ordered {

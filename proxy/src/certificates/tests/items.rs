@@ -35,7 +35,7 @@ async fn put(store: &Store, item: Item) {
 }
 
 fn valid(names: &[&str]) -> (String, String) {
-    pems(names, SystemTime::now() - Duration::from_mins(1), Duration::from_hours(24))
+    pems(names, clock::wall() - Duration::from_mins(1), Duration::from_hours(24))
 }
 
 /// Every unusable kind that was tried beside a real Caddy, and their kin.
@@ -123,7 +123,7 @@ async fn what_caddy_reads_is_served_and_costs_no_order() {
         put(&instance.store, item("key", Some(key_value))).await;
         let slot = instance.obtain(SITE).await.unwrap_or_else(|refusal| panic!("{case}: {refusal}"));
         assert_eq!(instance.orders(), 0, "{case}");
-        let presented = slot.current(SystemTime::now()).unwrap();
+        let presented = slot.current(clock::wall()).unwrap();
         assert_eq!(presented.key.cert.len(), length, "{case}");
     }
 }
@@ -185,7 +185,7 @@ async fn a_malformed_record_does_not_hide_the_back_off() {
         ("expires_at", text("never")),
     ] {
         let fleet = Fleet::new(None).await;
-        let (store, site, now) = (fleet.store(), name(SITE), SystemTime::now());
+        let (store, site, now) = (fleet.store(), name(SITE), clock::wall());
         let mut record = Item::from([
             ("pk".to_owned(), text(format!("name#{SITE}"))),
             ("sk".to_owned(), text("certificate")),
@@ -241,7 +241,7 @@ async fn an_item_that_cannot_be_used_is_told_of_with_what_is_wrong() {
         instance.obtain(SITE).await.unwrap();
         for told in &shown.unusable {
             let item = told.split('`').nth(1).unwrap();
-            let is_due = instance.certificates.inner.warned.is_due(item, Instant::now());
+            let is_due = instance.certificates.inner.warned.is_due(item, clock::now());
             assert!(!is_due, "{case}: nothing was said of {told}");
         }
         assert!(instance.shown(SITE).await.unwrap().unusable.is_empty(), "{case}: replaced");
@@ -262,7 +262,7 @@ async fn a_certificate_that_the_role_may_not_write_is_presented_and_costs_no_sec
         }
         let orders = instances[0].orders() + instances[1].orders();
         assert!(orders <= most, "{forbidden:?}: {orders} orders");
-        let later = SystemTime::now() + Duration::from_secs(21);
+        let later = clock::wall() + Duration::from_secs(21);
         follow::round(&instances[0].certificates.inner, later).await;
         assert!(slot.current(later).is_some(), "it never lay in the table, so it was not deleted from it");
     }

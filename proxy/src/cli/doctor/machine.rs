@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use super::finding::Finding;
 use crate::{
+    clock,
     config::{Config, Io},
     transport::Backend,
 };
@@ -94,7 +95,7 @@ fn judge_memlock(limit: u64) -> Finding {
 
 /// Certificates and leases are judged by it.
 pub(super) fn clock() -> Vec<Finding> {
-    vec![judge_clock(SystemTime::now()), judge_synchronisation(kernel_clock())]
+    vec![judge_clock(clock::wall()), judge_synchronisation(kernel_clock())]
 }
 
 fn judge_clock(now: SystemTime) -> Finding {

@@ -13,10 +13,8 @@ use super::{
     demand::{Demand, OnDemand},
     failure::{Retry, UpstreamFailure},
 };
-use crate::forward::{
-    min_rate::now,
-    upload::{Upload, UploadProgress, UploadState},
-};
+use crate::clock::now;
+use crate::forward::upload::{Upload, UploadProgress, UploadState};
 
 /// An open connection. Dropping it closes it, whatever is in flight.
 pub(super) struct Connection {

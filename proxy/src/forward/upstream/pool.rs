@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Route, connection::Connection};
-use crate::forward::min_rate::now;
+use crate::clock::now;
 
 /// Connections that wait for a request: at most so many per target and [`TOTAL`], each for a limited time.
 pub(super) struct ConnectionPool {

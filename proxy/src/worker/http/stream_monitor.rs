@@ -11,10 +11,8 @@ use std::{
 use hyper::rt::ReadBufCursor;
 
 use super::ClientStream;
-use crate::worker::{
-    activity::{Activity, now},
-    slow_reader::SlowReader,
-};
+use crate::clock::now;
+use crate::worker::{activity::Activity, slow_reader::SlowReader};
 
 /// Shares its stream with whoever looks at how far the stream has come.
 pub(super) struct StreamMonitor<S> {
