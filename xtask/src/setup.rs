@@ -213,6 +213,8 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Tests, "pebble", "pebble", "Let's Encrypt's test CA and the DNS it validates by"),
     Package::new(Group::Tests, "curl", "curl", "the client of the end-to-end cases"),
     Package::new(Group::Tests, "openssl", "openssl", "a second TLS client, for alerts and old versions"),
+    Package::new(Group::Tests, "caddy", "caddy", "the server that Gatehouse replaces, beside it")
+        .with_service("caddy"),
     Package::new(Group::Tests, "iproute2", "ip", "namespaces, veth pairs and socket listings"),
     Package::new(Group::Tests, "ethtool", "ethtool", "checksum offload, which XDP must not meet on veth"),
     Package::new(Group::Tests, "prometheus", "promtool", "checks the metrics' format")

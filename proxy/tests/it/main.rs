@@ -11,6 +11,7 @@
 mod fixture;
 
 mod acme;
+mod caddy;
 mod challenges;
 mod domain_changes;
 mod drain;
