@@ -86,7 +86,7 @@ section! {
         ask_timeout: Span = Span::secs(2),
         /// Time between two reads of the domains table's changes while clients connect; each read is four calls.
         poll: Span = Span::secs(1),
-        /// Time between two reads of the domains table's changes when no client has connected for a minute; the first client, even one that the
+        /// Time between two reads of the domains table's changes when no client has connected for twice as long; the first client, even one that the
         /// guard rejects, starts `domains.poll` again.
         idle_poll: Span = Span::secs(30),
         /// How long a permission from the ask endpoint, or from a table entry outside the feed, is used before its source is asked

@@ -217,7 +217,7 @@ impl FeedFollower {
 /// Whether changes are to be read: at each turn while the instance is in use, seldom when nobody comes to it. The first who comes
 /// is a sign, and what changed meanwhile is there with the next turn.
 fn is_due(since_use: Duration, since_read: Duration, idle_poll: Duration) -> bool {
-    since_use < IN_USE || since_read >= idle_poll
+    since_use < idle_poll * 2 || since_read >= idle_poll
 }
 
 /// Reads the feed from its beginning and takes it over; on a thread of its own, since a million entries are compared.
@@ -301,8 +301,6 @@ const NOBODY: &str = "gatehouse-reach.invalid";
 const FULL_PERIOD: Duration = Duration::from_hours(1);
 const FULL_RETRY: Duration = Duration::from_mins(1);
 /// Beyond so many, somebody fills the table with something else.
-/// How long after its last use an instance counts as used.
-const IN_USE: Duration = Duration::from_mins(1);
 const MAX_REPORTED: usize = 1000;
 const OVERLAP: Duration = Duration::from_secs(15);
 /// Clocks of the fleet differ by less: AWS refuses requests dated five minutes off ("Signature Version 4 signing process").

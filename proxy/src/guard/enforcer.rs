@@ -193,7 +193,7 @@ impl Last {
 }
 
 /// How often the lease is renewed.
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_millis(250);
 /// How long the workers may be silent.
 const SILENCE: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,9 @@
 //! Names that are added and removed while Gatehouse runs.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use testbed::{
@@ -8,12 +11,13 @@ use testbed::{
     gatehouse::{Gatehouse, Place},
     hello::Ending,
     keep_alive_client::Kept,
+    metrics::Metrics,
     wait,
 };
 
 use crate::fixture::{
-    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet_until, is_enforcing, scrape_until,
-    send_client_hello, start,
+    FLEET_DELAY, SHOP, assert_served, edge, faulty_settings, get, greet_until, is_enforcing, report,
+    scrape_until, send_client_hello, start,
 };
 
 #[test]
@@ -50,6 +54,32 @@ fn a_removed_name_is_refused_at_the_other_instance_within_five_seconds() {
     .unwrap();
     assert_eq!(kept.get("/").unwrap(), 421, "on the kept connection");
     drop(b);
+}
+
+/// Nobody comes to A, so that it reads changes seldom; the first hello for a new name is rejected in the kernel, and is the sign.
+#[test]
+fn an_instance_that_nobody_used_follows_within_seconds_of_the_first_hello() {
+    let edge = edge();
+    let mut settings = edge.shared_settings(Place::A, "auto");
+    settings.text("domains", "idle_poll", "15s");
+    edge.guard(&mut settings, "strict").unwrap();
+    let a = start(&edge, settings);
+    let b = instance(&edge, Place::B, None);
+    scrape_until(&a, "the guard to enforce", Duration::from_secs(5), is_enforcing);
+    let lag = |metrics: &Metrics| metrics.sum("gatehouse_domains_feed_lag_seconds", &[]);
+    scrape_until(&a, "changes to be read seldom", Duration::from_secs(60), |metrics| lag(metrics) > 4.5);
+    let metrics =
+        scrape_until(&a, "the next of those readings", Duration::from_secs(20), |metrics| lag(metrics) < 2.5);
+    let reads = metrics.sum("gatehouse_domains_feed_reads_total", &[]);
+    b.command(&["domain", "add", SHOP]).unwrap();
+    assert_eq!(send_client_hello(&edge, Place::A, SHOP).ending, Ending::Reset);
+    let since = Instant::now();
+    greet_until(&edge, SHOP, &Ending::Answered, Duration::from_secs(5));
+    report(&format!(
+        "a name added elsewhere was let in {:.1} s after the first hello for it",
+        since.elapsed().as_secs_f64()
+    ));
+    assert!(a.metrics().unwrap().sum("gatehouse_domains_feed_reads_total", &[]) > reads, "it was not read");
 }
 
 #[test]
