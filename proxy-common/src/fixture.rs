@@ -1,6 +1,8 @@
 //! Frames and hellos as tests and benchmarks send them, byte by byte, so that they can also be wrong.
 //! Not here: what they ought to lead to.
 
+pub mod fuzz;
+
 extern crate alloc;
 
 use alloc::vec;
