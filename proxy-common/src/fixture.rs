@@ -1,6 +1,9 @@
 //! Frames and hellos as tests and benchmarks send them, byte by byte, so that they can also be wrong.
 //! Not here: what they ought to lead to.
 
+#[expect(clippy::panic, clippy::indexing_slicing, reason = "for tests alone, which fail by a panic")]
+pub mod fuzz;
+
 extern crate alloc;
 
 use alloc::vec;

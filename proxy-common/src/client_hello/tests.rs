@@ -381,4 +381,16 @@ mod properties {
             prop_assert!(agree(&bytes).is_ok(), "{:?}", agree(&bytes));
         }
     }
+
+    #[test]
+    fn a_mutated_corpus_has_one_answer_however_it_is_cut() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/client_hello");
+        crate::fixture::fuzz::Corpus::read(corpus).run(|bytes| {
+            let whole = walk([bytes]);
+            for size in [1, 7, 100] {
+                assert_eq!(walk(bytes.chunks(size)), whole, "pieces of {size}");
+            }
+            assert!(whole.1.len() <= 253, "RFC 1035 §2.3.4");
+        });
+    }
 }

@@ -207,4 +207,18 @@ mod properties {
             let _ = decide(bytes.as_slice(), &Filled::default(), &mut Scratch::new());
         }
     }
+
+    #[test]
+    fn a_mutated_corpus_leads_to_payloads_within_the_frame_and_one_decision() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/frame");
+        let mut used = Scratch::new();
+        crate::fixture::fuzz::Corpus::read(corpus).run(|bytes| {
+            if let Ok(segment) = Segment::find(bytes) {
+                let end = u64::from(segment.payload_offset) + u64::from(segment.payload_bytes);
+                assert!(end <= bytes.len() as u64, "{segment:?}");
+            }
+            let fresh = decide(bytes, &Filled::default(), &mut Scratch::new());
+            assert_eq!(decide(bytes, &Filled::default(), &mut used), fresh);
+        });
+    }
 }
