@@ -155,11 +155,17 @@ async fn permission_decides_between_order_table_and_nothing() {
 #[tokio::test]
 async fn permission_withdrawn_after_the_hello_orders_nothing() {
     let fleet = Fleet::new(None).await;
-    let instance = fleet.instance();
-    let site = instance.certificates.inner.domains.known(&name("a.served.example")).unwrap();
-    let outcome = instance.certificates.obtain(&name("foreign.example"), &site, CLIENT).await;
-    assert!(outcome.is_err());
+    let (instance, site) = (fleet.instance(), name("withdrawn.served.example"));
+    let domains = &instance.certificates.inner.domains;
+    let at_hello = domains.known(&site).unwrap();
+    assert!(matches!(at_hello, Permission::Allow(_)), "{at_hello:?}");
+    domains
+        .reconfigure(&config::DomainsConfig { r#static: Vec::new(), ..fleet.config.domains.clone() })
+        .unwrap();
+    let outcome = instance.certificates.obtain(&site, &at_hello, CLIENT).await;
+    assert_eq!(outcome.err(), Some(CertificateRefusal::Denied));
     assert_eq!(instance.orders(), 0);
+    assert!(instance.shown(site.as_str()).await.is_none(), "nothing was written either");
 }
 
 #[tokio::test]

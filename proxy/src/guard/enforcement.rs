@@ -1,4 +1,4 @@
-//! Whether the guard enforces, and until when: decided again each second.
+//! Whether the guard enforces, and until when: decided again four times a second.
 //! Invariant: whatever stops this decision, the time written last passes within [`LEASE`]
 //! (`what_is_written_never_outlives_the_lease`).
 

@@ -67,7 +67,7 @@ fn an_instance_that_nobody_used_follows_within_seconds_of_the_first_hello() {
     let b = instance(&edge, Place::B, None);
     scrape_until(&a, "the guard to enforce", Duration::from_secs(5), is_enforcing);
     let lag = |metrics: &Metrics| metrics.sum("gatehouse_domains_feed_lag_seconds", &[]);
-    scrape_until(&a, "changes to be read seldom", Duration::from_secs(60), |metrics| lag(metrics) > 4.5);
+    scrape_until(&a, "changes to be read seldom", Duration::from_mins(1), |metrics| lag(metrics) > 4.5);
     let metrics =
         scrape_until(&a, "the next of those readings", Duration::from_secs(20), |metrics| lag(metrics) < 2.5);
     let reads = metrics.sum("gatehouse_domains_feed_reads_total", &[]);
