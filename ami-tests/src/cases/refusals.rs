@@ -35,7 +35,7 @@ pub(super) fn port_taken(world: &World, guest: &mut Guest) -> anyhow::Result<Str
         .run("systemctl stop gatehouse && systemd-run --quiet --unit=squatter python3 -m http.server 443")?;
     guest.run("until ss --no-header --listening --tcp --numeric | grep --quiet :443; do sleep 1; done")?;
     guest.run("systemctl start --no-block gatehouse")?;
-    guest.await_console(from, &["Not running", "0.0.0.0:443", "free the port"])?;
+    guest.await_console(from, &["Not running", "0.0.0.0:443", "listened on already"])?;
     closed(world, guest)?;
     guest.run("systemctl stop squatter")?;
     world.await_health(guest.place, 200)?;
