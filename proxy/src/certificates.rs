@@ -239,6 +239,13 @@ impl Certificates {
         outcome
     }
 
+    /// Serial number, hexadecimal, of what is presented for `name` from memory.
+    #[must_use]
+    pub fn presented_serial(&self, name: &ServerName) -> Option<String> {
+        let certificate = self.cached(name)?.current(clock::wall())?;
+        keyed_chain::serial(certificate.key.cert.first()?)
+    }
+
     /// For a certificate that nobody has asked for recently: the table is asked whether it still holds it, for a limited time.
     async fn confirmed(&self, name: &ServerName) -> Option<Arc<Slot>> {
         let now = clock::wall();

@@ -140,6 +140,12 @@ fn fraction(name: &ServerName) -> f64 {
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// The serial number of a leaf as operators read it.
+pub(super) fn serial(leaf: &CertificateDer<'_>) -> Option<String> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
+    Some(hexadecimal(leaf.tbs_certificate.raw_serial()))
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -43,8 +43,12 @@ pub struct Row {
 pub struct Summary {
     /// The name.
     pub server_name: ServerName,
-    /// Of what would be presented; absent when nothing can be.
+    /// The one of the table that is presented where the table was read just now; absent when none can be.
     pub certificate: Option<CertificateSummary>,
+    /// Serial number of what the instance that was asked presents, which follows the table within a minute; absent where it has none in
+    /// memory, and where no instance was asked.
+    #[serde(default)]
+    pub presented: Option<String>,
     /// Orders failed in a row.
     pub failures: u32,
     /// No order before this.
@@ -144,6 +148,7 @@ pub async fn show(
     Ok(Some(Summary {
         server_name: name.clone(),
         certificate,
+        presented: None,
         failures: record.failures,
         retry_at: record.retry_at.map(Micros::of),
         problem: record.problem,

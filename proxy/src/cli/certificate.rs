@@ -59,6 +59,17 @@ fn shown(summary: &Summary) -> String {
             }
         }
     }
+    let of_table = summary.certificate.as_ref().map(|certificate| &certificate.serial);
+    match &summary.presented {
+        Some(serial) if Some(serial) != of_table => {
+            let _ = writeln!(
+                text,
+                "presented   {serial} by this instance, which follows the table within a minute"
+            );
+        }
+        Some(_) => text.push_str("presented   by this instance\n"),
+        None => {}
+    }
     match (summary.failures, summary.problem.as_str()) {
         (0, "") => {}
         (0, problem) => drop(writeln!(text, "problem     {problem}")),

@@ -15,7 +15,10 @@ use super::{
     },
 };
 use crate::{
-    certificates::listing::{self, Row, Summary},
+    certificates::{
+        Certificates,
+        listing::{self, Row, Summary},
+    },
     config::{Reloadable, StaticDomain},
     domains::{
         Domains,
@@ -41,6 +44,8 @@ pub struct ControlContext {
     pub domains: Domains,
     /// The tables.
     pub store: Store,
+    /// Certificates in memory.
+    pub certificates: Certificates,
     /// Under which issuers' keys certificates lie in them.
     pub issuer_keys: Vec<IssuerKey>,
     /// The guard.
@@ -164,6 +169,8 @@ impl ControlContext {
 
     pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, WireProblem> {
         let found = listing::show(&self.store, &self.issuer_keys, name).await?;
+        let presented = self.certificates.presented_serial(name);
+        let found = found.map(|summary| Summary { presented, ..summary });
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
     }
 

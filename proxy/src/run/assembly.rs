@@ -92,6 +92,7 @@ impl Assembly<'_> {
             identity: self.identity(begun, &listeners, metrics.as_ref(), &seen),
             domains: known.domains.clone(),
             store: known.store,
+            certificates: known.certificates.clone(),
             issuer_keys: issuer_keys(&config.certificates),
             guard: guard.clone(),
             phase: watched,

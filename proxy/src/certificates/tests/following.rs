@@ -63,7 +63,11 @@ async fn a_certificate_replaced_in_the_table_is_presented_within_a_minute() {
         }
         let new = replace(&fleet.store(), SITE, now - ago).await;
         for (instance, slot) in instances.iter().zip(&slots) {
+            let of_table =
+                instance.shown(SITE).await.unwrap().certificate.map(|certificate| certificate.serial);
+            assert_ne!(instance.certificates.presented_serial(&name(SITE)), of_table, "not yet");
             follow::round(&instance.certificates.inner, now + SECOND * 21).await;
+            assert_eq!(instance.certificates.presented_serial(&name(SITE)), of_table);
             assert!(presented(slot, now + SECOND * 22).as_ref() == Some(&new), "began {ago:?} ago");
         }
     }
