@@ -3,25 +3,22 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::{
-    cleartext,
     edge::Edge,
     gatehouse::Place,
     keep_alive_client::Kept,
-    network::LOOPBACK,
     process::{self, Process},
 };
 
-use crate::fixture::{SHOP, assert_served, edge, start};
+use crate::fixture::{SHOP, assert_served, edge, start, table};
 
 #[test]
 fn what_caddy_obtained_is_served_without_an_order() {
@@ -138,19 +135,4 @@ fn kept_files(folder: &Path) -> Vec<String> {
         }
     }
     found
-}
-
-fn table(edge: &Edge, operation: &str, body: &Value) -> Value {
-    let body = body.to_string();
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: table\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential=testbed/20260101/eu-central-1/dynamodb/aws4_request, \
-         SignedHeaders=host, Signature=00\r\nX-Amz-Date: 20260101T000000Z\r\n\
-         Content-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let table: SocketAddr = (LOOPBACK, 8_000).into();
-    let answer = cleartext::send(&edge.network.edge, table, request).unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
-    serde_json::from_str(&answer.body).context("the table's answer").unwrap()
 }

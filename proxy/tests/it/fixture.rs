@@ -1,14 +1,22 @@
 //! What every case begins with.
 
-use std::{io::Write as _, net::IpAddr, path::Path, time::Duration};
+use std::{
+    io::Write as _,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use testbed::{
+    cleartext,
     curl::Reply,
     edge::Edge,
     gatehouse::{Gatehouse, Place, Settings},
     hello::{Attempt, Ending, Hello, KeyShare, attempt},
     metrics::Metrics,
+    network::LOOPBACK,
     wait,
 };
 
@@ -119,6 +127,22 @@ pub(crate) fn is_enforcing(metrics: &Metrics) -> bool {
 /// Connections to the TLS port that reached user space, however they ended.
 pub(crate) fn connections(metrics: &Metrics) -> f64 {
     metrics.sum("gatehouse_tls_connections_total", &[])
+}
+
+/// What the table answers to `operation`. The engine looks at no signature, but wants one.
+pub(crate) fn table(edge: &Edge, operation: &str, body: &Value) -> Value {
+    let body = body.to_string();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: table\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.{operation}\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=testbed/20260101/eu-central-1/dynamodb/aws4_request, \
+         SignedHeaders=host, Signature=00\r\nX-Amz-Date: 20260101T000000Z\r\n\
+         Content-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let table: SocketAddr = (LOOPBACK, 8_000).into();
+    let answer = cleartext::send(&edge.network.edge, table, request).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    serde_json::from_str(&answer.body).context("the table's answer").unwrap()
 }
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");

@@ -1,21 +1,17 @@
 //! Requests of one tenant's name never reach another tenant's origin, whatever its entry's source is up to.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use testbed::{
-    cleartext,
     edge::Edge,
     gatehouse::Place,
     hello::{Ending, Hello, KeyShare, exchange},
     keep_alive_client::Kept,
-    network::LOOPBACK,
     relay::{Place as RelayPlace, Relay},
 };
 
-use crate::fixture::{assert_served, edge, start};
+use crate::fixture::{assert_served, edge, start, table};
 
 /// The entry is made by hand, so that it is believed for a second and then read again; the default target is another tenant's origin.
 #[test]
@@ -80,21 +76,10 @@ fn origin(edge: &Edge) -> Relay {
     Relay::start(&edge.network.edge, place, |_, _| vec!["request".to_owned()]).unwrap()
 }
 
-/// An item as a person makes it in a console: the key and the target alone. The engine looks at no signature, but wants one.
+/// An item as a person makes it in a console: the key and the target alone.
 fn put_by_hand(edge: &Edge, name: &str, target: &str) {
-    let item = format!(
-        r#"{{"TableName":"gatehouse-domains","Item":{{"domain":{{"S":"{name}"}},"target":{{"S":"{target}"}}}}}}"#
-    );
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: table\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.PutItem\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential=testbed/20260101/eu-central-1/dynamodb/aws4_request, \
-         SignedHeaders=host, Signature=00\r\nX-Amz-Date: 20260101T000000Z\r\n\
-         Content-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{item}",
-        item.len()
-    );
-    let table: SocketAddr = (LOOPBACK, 8_000).into();
-    let answer = cleartext::send(&edge.network.edge, table, request).unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let item = json!({ "domain": { "S": name }, "target": { "S": target } });
+    table(edge, "PutItem", &json!({ "TableName": "gatehouse-domains", "Item": item }));
 }
 
 const ONE: &str = "one.customer.test";

@@ -43,44 +43,37 @@ async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
     let _ = certificate_table::commit(store, &commit, SystemTime::now()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_order_refuses_nobody_while_a_good_certificate_lies_in_the_table() {
+/// Obtains [`SITE`] of a CA that breaks every order off, while `rival` acts.
+async fn assert_served_although_the_order_fails<R: Future<Output = ()> + Send + 'static>(
+    rival: impl Fn(Store, IssuerKey) -> R + Send + 'static,
+) {
     let mut fleet = Fleet::new(None).await;
     let (store, key) = (fleet.store(), Arc::new(std::sync::OnceLock::<IssuerKey>::new()));
     let known = Arc::clone(&key);
-    let (issuer, accepting) = breaking_off(move || {
-        let (store, known) = (store.clone(), Arc::clone(&known));
-        async move { obtain_elsewhere(&store, known.get().unwrap()).await }
-    })
-    .await;
+    let (issuer, accepting) = breaking_off(move || rival(store.clone(), known.get().unwrap().clone())).await;
     key.set(IssuerKey::of_directory(&issuer.directory)).unwrap();
     fleet.config.certificates.issuers = vec![issuer];
     let instance = fleet.instance();
     let outcome = instance.obtain(SITE).await;
     assert!(outcome.is_ok(), "{outcome:?}");
     accepting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_order_refuses_nobody_while_a_good_certificate_lies_in_the_table() {
+    assert_served_although_the_order_fails(
+        |store, issuer| async move { obtain_elsewhere(&store, &issuer).await },
+    )
+    .await;
 }
 
 /// Caddy puts its lock over ours, ends the challenge that both share, and writes its certificate a moment after our order failed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_loses_the_lease_waits_for_the_certificate_of_its_taker() {
-    let mut fleet = Fleet::new(None).await;
-    let (store, key) = (fleet.store(), Arc::new(std::sync::OnceLock::<IssuerKey>::new()));
-    let known = Arc::clone(&key);
-    let (issuer, accepting) = breaking_off(move || {
-        let (store, known) = (store.clone(), Arc::clone(&known));
-        async move { take_over(&store, known.get().unwrap().clone()).await }
-    })
-    .await;
-    key.set(IssuerKey::of_directory(&issuer.directory)).unwrap();
-    fleet.config.certificates.issuers = vec![issuer];
-    let instance = fleet.instance();
-    let outcome = instance.obtain(SITE).await;
-    assert!(outcome.is_ok(), "{outcome:?}");
-    accepting.abort();
+    assert_served_although_the_order_fails(take_over).await;
 }
 
-async fn take_over(store: &Store, issuer: IssuerKey) {
+async fn take_over(store: Store, issuer: IssuerKey) {
     use aws_sdk_dynamodb::types::AttributeValue;
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let text = |text: String| AttributeValue::S(text);
@@ -89,7 +82,6 @@ async fn take_over(store: &Store, issuer: IssuerKey) {
     let put = store.client().put_item().table_name(&store.tables().certificates);
     let put = put.item("PrimaryKey", text(lock.clone())).item("LastUpdated", text(until.clone()));
     put.item("Contents", text(STANDARD.encode(until))).send().await.unwrap();
-    let store = store.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(700)).await;
         obtain_elsewhere(&store, &issuer).await;
