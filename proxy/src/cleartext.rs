@@ -82,28 +82,33 @@ impl Cleartext {
         downstream: &Downstream,
         record: &mut RequestRecord,
     ) -> Counted {
-        let name = match &plan {
-            Plan::Health => return Ok((RequestOutcome::Health, health(*self.service.phase.borrow()))),
-            Plan::Challenge { name, .. } => name,
-            Plan::Redirect { host } => &host.name,
-        };
-        record.server_name = Some(name.clone());
-        // Permission first: a made-up name or token must not cost a look-up in the table.
-        let caller = Caller::Client(downstream.peer.ip());
-        let permission = self.service.domains.permission(name, caller).await;
-        if let Permission::Deny(_) = permission {
-            return Err(RequestRefusal::Foreign);
-        }
         match plan {
             Plan::Health => Ok((RequestOutcome::Health, health(*self.service.phase.borrow()))),
             Plan::Challenge { name, token } => {
+                let permission = self.admit(&name, downstream, record).await?;
                 let token = token.filter(|_| permission.allows_reads());
                 Ok(self.challenge(&name, token, downstream).await)
             }
             Plan::Redirect { host } => {
+                self.admit(&host.name, downstream, record).await?;
                 let location = plan::location(head, &host, self.service.public_https_port)?;
                 Ok((RequestOutcome::Redirect, redirect(location)))
             }
+        }
+    }
+
+    /// Permission comes first: a made-up name or token must not cost a look-up in the table.
+    async fn admit(
+        &self,
+        name: &ServerName,
+        downstream: &Downstream,
+        record: &mut RequestRecord,
+    ) -> Result<Permission, RequestRefusal> {
+        record.server_name = Some(name.clone());
+        let caller = Caller::Client(downstream.peer.ip());
+        match self.service.domains.permission(name, caller).await {
+            Permission::Deny(_) => Err(RequestRefusal::Foreign),
+            permission @ (Permission::Allow(_) | Permission::Unknown(_)) => Ok(permission),
         }
     }
 

@@ -20,12 +20,10 @@ impl RequestRecord {
             // RFC 9110 §10.2.3: when it makes sense to try again.
             response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
         }
-        let then = if refusal.closes() { Then::Close } else { Then::KeepAlive };
-        if then == Then::Close {
-            // RFC 9113 §8.2.2: HTTP/2 has no such field.
-            if self.version() != Version::HTTP_2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
+        let then = refusal.then();
+        // RFC 9113 §8.2.2: HTTP/2 has no such field.
+        if then == Then::Close && self.version() != Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Answer { response, then }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{
+    Then,
     admit::RequestViolation,
     metrics::RequestOutcome,
     page::Notice,
@@ -58,14 +59,18 @@ impl RequestRefusal {
         }
     }
 
-    /// Whether the connection must end with the response: the beginning of the next request may be ambiguous, and a name that is no
-    /// longer served does not need it.
-    pub(super) fn closes(&self) -> bool {
+    /// What becomes of the connection. It ends with the response where the beginning of the next request may be ambiguous, and where its
+    /// name is no longer served.
+    pub(super) fn then(&self) -> Then {
         match self {
-            Self::Offence(violation) => *violation != RequestViolation::HostUnlikeServerName,
-            Self::Withdrawn | Self::Foreign => true,
-            Self::EntryUnknown | Self::Loop => false,
-            Self::Failure(failure) => failure.blame() == UpstreamFault::Client,
+            Self::Offence(RequestViolation::HostUnlikeServerName) | Self::EntryUnknown | Self::Loop => {
+                Then::KeepAlive
+            }
+            Self::Offence(_) | Self::Withdrawn | Self::Foreign => Then::Close,
+            Self::Failure(failure) => match failure.blame() {
+                UpstreamFault::Client => Then::Close,
+                UpstreamFault::Upstream | UpstreamFault::Operator => Then::KeepAlive,
+            },
         }
     }
 

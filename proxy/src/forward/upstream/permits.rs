@@ -80,11 +80,7 @@ impl UpstreamPermits {
         let place = Waiting { inner: Arc::clone(&self.0), client: waiting_clients.slot(&network(client)) };
         let free = limits.total.saturating_sub(waiting.fetch_add(1, Ordering::Relaxed));
         let of_client = waiting_clients.add(place.client);
-        match () {
-            () if free == 0 => Err(NoPermit::Total),
-            () if of_client >= limits.per_client.min(free) => Err(NoPermit::Client),
-            () => Ok(place),
-        }
+        judge(free, &[(of_client, limits.per_client, NoPermit::Client)]).map(|()| place)
     }
 
     pub(super) fn take(&self, target: &Target, client: IpAddr) -> Result<UpstreamPermit, NoPermit> {
@@ -98,12 +94,23 @@ impl UpstreamPermits {
         let taken = total.fetch_add(1, Ordering::Relaxed);
         let (of_target, of_client) = (targets.add(place.target), clients.add(place.client));
         let free = limits.total.saturating_sub(taken);
-        match () {
-            () if free == 0 => Err(NoPermit::Total),
-            () if of_target >= limits.per_target.min(free) => Err(NoPermit::Target),
-            () if of_client >= limits.per_client.min(free) => Err(NoPermit::Client),
-            () => Ok(place),
-        }
+        let shares = [
+            (of_target, limits.per_target, NoPermit::Target),
+            (of_client, limits.per_client, NoPermit::Client),
+        ];
+        judge(free, &shares).map(|()| place)
+    }
+}
+
+/// Whether there is room for one more: some are free, and each share (what it has, its limit, what to say of it) stays within its limit
+/// and what is free.
+fn judge(free: usize, shares: &[(usize, usize, NoPermit)]) -> Result<(), NoPermit> {
+    if free == 0 {
+        return Err(NoPermit::Total);
+    }
+    match shares.iter().find(|(taken, limit, _)| *taken >= free.min(*limit)) {
+        Some((_, _, full)) => Err(*full),
+        None => Ok(()),
     }
 }
 
