@@ -29,7 +29,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -271,7 +271,10 @@ impl Domains {
     /// once more and asked for again in the background.
     #[must_use]
     pub fn known(&self, name: &ServerName) -> Option<Permission> {
-        let now = clock::now();
+        self.known_at(name, clock::now())
+    }
+
+    fn known_at(&self, name: &ServerName, now: Instant) -> Option<Permission> {
         let (permission, age) = self.inner.known(name, now)?;
         if age == Freshness::Stale {
             self.inner.revalidate(name, now);
@@ -284,10 +287,11 @@ impl Domains {
     /// # Cancel safety
     /// The look-up goes on, and its answer is remembered.
     pub async fn permission(&self, name: &ServerName, caller: Caller) -> Permission {
+        let now = clock::now();
         if let Caller::Client(_) = caller {
-            self.inner.last_use.mark(clock::now());
+            self.inner.last_use.mark(now);
         }
-        let permission = match self.known(name) {
+        let permission = match self.known_at(name, now) {
             Some(known) => known,
             // Boxed: seldom needed, and else a part of the future of each connection.
             None => Box::pin(self.look_up(name, caller)).await,

@@ -6,7 +6,7 @@
 mod answer;
 mod request;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials};
@@ -18,6 +18,7 @@ use crate::{
     clock,
     config::ParameterReference,
     ec2::IdentitySource,
+    telemetry::BoxedError,
 };
 
 /// Why a parameter cannot be read.
@@ -76,8 +77,6 @@ pub enum ParameterError {
         bytes: usize,
     },
 }
-
-type BoxedError = Box<dyn Error + Send + Sync>;
 
 /// The value of `wanted`, decrypted.
 ///

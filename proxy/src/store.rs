@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
-pub use error::{BoxedError, StoreError};
+pub use error::StoreError;
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;
 

@@ -19,6 +19,7 @@ use std::{
 
 use prometheus::Registry;
 
+pub use error_chain::BoxedError;
 pub(crate) use error_chain::error_chain;
 pub use lines::Lines;
 pub use logs::LogsError;

@@ -148,7 +148,7 @@ impl OfflineTables {
     async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
         let sources = Sources { listed: &self.listed, table: self.table };
         let decision = change::administer(&self.store, request, sources, &self.rules).await?;
-        if matches!(request.wish, Wanted::Present { .. } | Wanted::Resumed) {
+        if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
             table::retry_added(&self.store, &request.pattern).await;
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })

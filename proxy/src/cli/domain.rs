@@ -41,9 +41,9 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
     }
 }
 
-async fn change(config: &Config, name: &Pattern, wish: Wanted, form: Form) -> Result<(), CommandError> {
+async fn change(config: &Config, name: &Pattern, wanted: Wanted, form: Form) -> Result<(), CommandError> {
     let access = Access::open_to_change(config, name).await?;
-    let request = Request { pattern: name.clone(), wish };
+    let request = Request { pattern: name.clone(), wanted };
     print(form, &access.administer(&request).await?, changed)
 }
 

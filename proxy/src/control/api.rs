@@ -53,13 +53,13 @@ async fn act(
             respond(&instance.administer(addition(name, read(body).await?), caller).await?)
         }
         ControlRoute::RemoveDomain(name) => {
-            respond(&instance.administer(wish(name, Wanted::Absent), caller).await?)
+            respond(&instance.administer(change(name, Wanted::Absent), caller).await?)
         }
         ControlRoute::SuspendDomain(name) => {
-            respond(&instance.administer(wish(name, Wanted::Suspended), caller).await?)
+            respond(&instance.administer(change(name, Wanted::Suspended), caller).await?)
         }
         ControlRoute::ResumeDomain(name) => {
-            respond(&instance.administer(wish(name, Wanted::Resumed), caller).await?)
+            respond(&instance.administer(change(name, Wanted::Resumed), caller).await?)
         }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
@@ -71,14 +71,14 @@ async fn act(
     }
 }
 
-fn wish(pattern: Pattern, wish: Wanted) -> admin::Request {
-    admin::Request { pattern, wish }
+fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
+    admin::Request { pattern, wanted }
 }
 
 fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
     let NewDomain { target, tenant, replace } = new;
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    wish(pattern, Wanted::Present { target, tenant, existing })
+    change(pattern, Wanted::Present { target, tenant, existing })
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {

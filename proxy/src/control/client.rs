@@ -101,7 +101,7 @@ impl ControlClient {
     /// Has it do what `request` asks for.
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
-        match &request.wish {
+        match &request.wanted {
             Wanted::Present { target, tenant, existing } => {
                 let (target, tenant) = (target.clone(), tenant.clone());
                 let new = NewDomain { target, tenant, replace: *existing == Existing::Replace };

@@ -36,7 +36,7 @@ pub struct Request {
     /// Which entry.
     pub pattern: Pattern,
     /// What is to become of it.
-    pub wish: Wanted,
+    pub wanted: Wanted,
 }
 
 /// What is to become of an entry.
@@ -158,7 +158,7 @@ pub fn decide(
     sources.leave_to_the_table(pattern)?;
     // A tombstone is as nothing, save for its version.
     let entry = there.filter(|there| there.status != DomainStatus::Removed);
-    match (&request.wish, entry) {
+    match (&request.wanted, entry) {
         (Wanted::Present { target, tenant, existing }, entry) => {
             let warnings = servable::check(pattern, target.as_ref(), rules)?;
             let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);

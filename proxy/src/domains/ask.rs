@@ -13,7 +13,10 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::{name::ServerName, telemetry::admit_line};
+use crate::{
+    name::ServerName,
+    telemetry::{BoxedError, admit_line},
+};
 
 /// A client of one endpoint. Redirects are never followed: where one leads was not chosen by the operator.
 pub(super) struct Ask {
@@ -194,8 +197,6 @@ fn meaning(status: http::StatusCode) -> Reply {
         _ => Reply::Deny,
     }
 }
-
-type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 const IDLE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 64 << 10;

@@ -21,12 +21,11 @@ pub(super) struct Budgets {
     strangers_spent: u64,
 }
 
-/// Whether a look-up may be made.
+/// Which budget has no room for a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
-    Admit,
-    SourceSpent,
-    TotalSpent,
+pub(super) enum Spent {
+    Source,
+    Total,
 }
 
 /// Where a look-up is charged beside the total.
@@ -62,13 +61,10 @@ impl Budgets {
     }
 
     /// Charges a look-up: nothing is charged unless both budgets have room.
-    pub(super) fn admit(&mut self, caller: Caller, now: Instant) -> Admission {
+    pub(super) fn admit(&mut self, caller: Caller, now: Instant) -> Result<(), Spent> {
         let now = self.clock(now);
         self.make_room(caller, now);
-        let Charge { account, account_spent, total_spent } = match self.charge(caller, now) {
-            Ok(charge) => charge,
-            Err(spent) => return spent,
-        };
+        let Charge { account, account_spent, total_spent } = self.charge(caller, now)?;
         self.total_spent = total_spent;
         match account {
             LookupAccount::Source(source) => {
@@ -77,7 +73,7 @@ impl Budgets {
             LookupAccount::Strangers => self.strangers_spent = account_spent,
             LookupAccount::None => {}
         }
-        Admission::Admit
+        Ok(())
     }
 
     /// What [`Budgets::admit`] would say, without charging anything.
@@ -85,15 +81,15 @@ impl Budgets {
         self.charge(caller, self.clock(now)).is_ok()
     }
 
-    fn charge(&self, caller: Caller, now: u64) -> Result<Charge, Admission> {
+    fn charge(&self, caller: Caller, now: u64) -> Result<Charge, Spent> {
         let (account, spent) = self.account(caller);
         let account_spent = match account {
             LookupAccount::None => 0,
             LookupAccount::Source(_) | LookupAccount::Strangers => {
-                self.each.take(spent, now).ok_or(Admission::SourceSpent)?
+                self.each.take(spent, now).ok_or(Spent::Source)?
             }
         };
-        let total_spent = self.total.take(self.total_spent, now).ok_or(Admission::TotalSpent)?;
+        let total_spent = self.total.take(self.total_spent, now).ok_or(Spent::Total)?;
         Ok(Charge { account, account_spent, total_spent })
     }
 
@@ -147,7 +143,7 @@ mod tests {
 
     fn admitted(budgets: &mut Budgets, from: &str, times: usize, now: Instant) -> usize {
         let from = client(from);
-        (0..times).filter(|_| budgets.admit(from, now) == Admission::Admit).count()
+        (0..times).filter(|_| budgets.admit(from, now).is_ok()).count()
     }
 
     #[test]
@@ -165,7 +161,7 @@ mod tests {
         let from = client("192.0.2.1");
         for left in (1..=20).rev() {
             assert!(budgets.would_admit(from, now), "{left} left");
-            assert_eq!(budgets.admit(from, now), Admission::Admit);
+            assert_eq!(budgets.admit(from, now), Ok(()));
         }
         assert!(!budgets.would_admit(from, now));
         assert!(budgets.would_admit(client("192.0.2.2"), now), "another source");
@@ -179,15 +175,15 @@ mod tests {
         let (mut budgets, now) = budgets(50, 10);
         let all: usize = (0..100).map(|n| admitted(&mut budgets, &format!("192.0.2.{n}"), 5, now)).sum();
         assert_eq!(all, 100);
-        assert_eq!(budgets.admit(Caller::Client(Ipv4Addr::LOCALHOST.into()), now), Admission::TotalSpent);
+        assert_eq!(budgets.admit(Caller::Client(Ipv4Addr::LOCALHOST.into()), now), Err(Spent::Total));
     }
 
     #[test]
     fn own_look_ups_draw_on_the_total_alone() {
         let (mut budgets, now) = budgets(50, 1);
-        let own = (0..1000).filter(|_| budgets.admit(Caller::Internal, now) == Admission::Admit).count();
+        let own = (0..1000).filter(|_| budgets.admit(Caller::Internal, now).is_ok()).count();
         assert_eq!(own, 100);
-        assert_eq!(budgets.admit(client("192.0.2.1"), now), Admission::TotalSpent);
+        assert_eq!(budgets.admit(client("192.0.2.1"), now), Err(Spent::Total));
     }
 
     #[test]
@@ -195,12 +191,12 @@ mod tests {
         let (mut budgets, now) = budgets(u32::MAX, 10);
         let address = |n: u32| Caller::Client(IpAddr::from(Ipv4Addr::from_bits(n)));
         for n in 0..200_000 {
-            budgets.admit(address(n), now);
+            let _ = budgets.admit(address(n), now);
         }
         assert_eq!(budgets.sources.len(), MAX_SOURCES);
-        assert_eq!(budgets.admit(address(300_000), now), Admission::SourceSpent);
+        assert_eq!(budgets.admit(address(300_000), now), Err(Spent::Source));
         let later = now + Duration::from_secs(3);
-        assert_eq!(budgets.admit(address(300_001), later), Admission::Admit);
+        assert_eq!(budgets.admit(address(300_001), later), Ok(()));
         assert!(budgets.sources.len() < MAX_SOURCES, "sources within their rate are forgotten");
     }
 

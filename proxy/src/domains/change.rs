@@ -135,8 +135,8 @@ pub(super) mod tests {
     }
 
     pub(in crate::domains) fn addition(pattern: &Pattern, target: Option<Target>) -> Request {
-        let wish = admin::Wanted::Present { target, tenant: None, existing: admin::Existing::Replace };
-        Request { pattern: pattern.clone(), wish }
+        let wanted = admin::Wanted::Present { target, tenant: None, existing: admin::Existing::Replace };
+        Request { pattern: pattern.clone(), wanted }
     }
 
     pub(in crate::domains) async fn add(store: &Store, pattern: &Pattern, target: Option<&Target>) {
@@ -144,7 +144,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::domains) async fn remove(store: &Store, pattern: &Pattern) {
-        let request = Request { pattern: pattern.clone(), wish: admin::Wanted::Absent };
+        let request = Request { pattern: pattern.clone(), wanted: admin::Wanted::Absent };
         administer(store, &request, TABLE, &lenient()).await.unwrap();
     }
 

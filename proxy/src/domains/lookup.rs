@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{
     Caller, Denial, Denied, DomainEntry, DomainsInner, Permission, PermissionSource, UnknownReason,
     ask::Reply,
-    budget::Admission,
+    budget::Spent,
     metrics::LookupResult,
     outage::Outage,
     permission_cache::{CachedPermission, Freshness},
@@ -79,11 +79,8 @@ impl DomainsInner {
     }
 
     /// Charges one look-up to the budgets.
-    pub(super) fn admit(&self, caller: Caller, now: Instant) -> Result<(), Admission> {
-        match self.budgets.lock().unwrap_or_else(PoisonError::into_inner).admit(caller, now) {
-            Admission::Admit => Ok(()),
-            spent @ (Admission::SourceSpent | Admission::TotalSpent) => Err(spent),
-        }
+    pub(super) fn admit(&self, caller: Caller, now: Instant) -> Result<(), Spent> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).admit(caller, now)
     }
 
     /// Whether a look-up would be admitted.

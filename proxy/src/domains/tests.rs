@@ -67,7 +67,7 @@ impl Instance {
     }
 
     async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
-        let request = admin::Request { pattern: pattern.clone(), wish: admin::Wanted::Absent };
+        let request = admin::Request { pattern: pattern.clone(), wanted: admin::Wanted::Absent };
         self.domains.administer(request, lenient()).await.map(|(_, revision)| revision)
     }
 

@@ -126,7 +126,7 @@ impl Assembly<'_> {
         Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
     }
 
-    /// Keeps `phase` in step with memory, the group's wish and the names.
+    /// Keeps `phase` in step with memory, the Auto Scaling group and the names.
     fn decide_phase(
         &self,
         source: IdentitySource,

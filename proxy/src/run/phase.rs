@@ -19,9 +19,9 @@ pub(super) async fn follow(
     let mut progress = domains.progress();
     loop {
         let (now, listed) = (*progress.borrow_and_update(), domains.static_entries().len());
-        let (memory, wish_now) = (*shortage.borrow_and_update(), *target_state.borrow_and_update());
+        let (memory, lifecycle) = (*shortage.borrow_and_update(), *target_state.borrow_and_update());
         phase.send_if_modified(|phase| {
-            let next = next(*phase, Circumstances { progress: now, listed, memory, target_state: wish_now });
+            let next = next(*phase, Circumstances { progress: now, listed, memory, target_state: lifecycle });
             let changed = *phase != next;
             if changed {
                 tracing::info!(phase = ?next, "phase changed");

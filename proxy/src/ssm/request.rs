@@ -11,7 +11,7 @@ use aws_smithy_types::body::SdkBody;
 use http::{HeaderName, Request, header::CONTENT_TYPE};
 use serde_json::json;
 
-use super::BoxedError;
+use crate::telemetry::BoxedError;
 
 /// What is asked, and where.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{NotDynamoDb, engine};
+use crate::telemetry::BoxedError;
 
 /// Why a call to a table failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +54,6 @@ pub enum StoreError {
         fault: String,
     },
 }
-
-/// What the SDK reports.
-pub type BoxedError = Box<dyn Error + Send + Sync>;
 
 impl StoreError {
     /// Whether the same call may succeed later without anybody's doing.

@@ -27,16 +27,16 @@ fn present(target_text: &str, tenant: &str, existing: Existing) -> Wanted {
 
 fn decided(
     name: &str,
-    wish: Wanted,
+    wanted: Wanted,
     there: Option<&DomainRecord>,
     rules: &Rules,
 ) -> Result<Decision, Refusal> {
-    decide(&Request { pattern: pattern(name), wish }, there, TABLE, rules, at(9))
+    decide(&Request { pattern: pattern(name), wanted }, there, TABLE, rules, at(9))
 }
 
 /// The decision as a line: what is told, and the status the entry has then; or the refusal.
-fn line(wish: Wanted, there: Option<&DomainRecord>) -> String {
-    match decided("shop.example", wish, there, &lenient()) {
+fn line(wanted: Wanted, there: Option<&DomainRecord>) -> String {
+    match decided("shop.example", wanted, there, &lenient()) {
         Ok(Decision { report, record }) => format!("{report} [{}]", record.status.as_str()),
         Err(refusal) => refusal.to_string(),
     }
@@ -47,7 +47,7 @@ fn each_change_is_told_from_what_to_what() {
     use DomainStatus::{Active, Failing, Pending, Removed, Suspended};
     use Existing::Replace;
     let (a, b) = ("https://a.example", "https://b.example");
-    for (there, wish, told) in [
+    for (there, wanted, told) in [
         (
             None,
             present(a, "", Existing::Keep),
@@ -90,7 +90,7 @@ fn each_change_is_told_from_what_to_what() {
             "target https://a.example -> https://b.example [suspended]",
         ),
     ] {
-        assert_eq!(line(wish.clone(), there.as_ref()), told, "{wish:?} on {there:?}");
+        assert_eq!(line(wanted.clone(), there.as_ref()), told, "{wanted:?} on {there:?}");
     }
 }
 
@@ -98,7 +98,7 @@ fn each_change_is_told_from_what_to_what() {
 fn each_end_and_return_is_told_from_what_to_what() {
     use DomainStatus::{Active, Failing, Suspended};
     let a = "https://a.example";
-    for (there, wish, told) in [
+    for (there, wanted, told) in [
         (
             Some(record(a, Active, "acme")),
             Wanted::Absent,
@@ -117,14 +117,14 @@ fn each_end_and_return_is_told_from_what_to_what() {
             "unchanged; it has target https://a.example, tenant acme [active]",
         ),
     ] {
-        assert_eq!(line(wish.clone(), there.as_ref()), told, "{wish:?} on {there:?}");
+        assert_eq!(line(wanted.clone(), there.as_ref()), told, "{wanted:?} on {there:?}");
     }
 }
 
 #[test]
 fn what_is_there_is_not_replaced_silently() {
     let (a, b) = ("https://a.example", "https://b.example");
-    for (there, wish, told) in [
+    for (there, wanted, told) in [
         (
             record(a, DomainStatus::Active, "acme"),
             present(b, "", Existing::Keep),
@@ -151,13 +151,13 @@ fn what_is_there_is_not_replaced_silently() {
             "domain `shop.example` is not verified yet, and so not suspended; `gatehouse domain add shop.example` serves it without verification",
         ),
     ] {
-        assert_eq!(line(wish, Some(&there)), told);
+        assert_eq!(line(wanted, Some(&there)), told);
     }
-    for wish in [Wanted::Absent, Wanted::Suspended, Wanted::Resumed] {
+    for wanted in [Wanted::Absent, Wanted::Suspended, Wanted::Resumed] {
         let gone = record(a, DomainStatus::Removed, "acme");
         for there in [None, Some(&gone)] {
-            let told = line(wish.clone(), there);
-            assert!(told.contains("is not in the table; `gatehouse domain list`"), "{wish:?}: {told}");
+            let told = line(wanted.clone(), there);
+            assert!(told.contains("is not in the table; `gatehouse domain list`"), "{wanted:?}: {told}");
         }
     }
 }
@@ -174,8 +174,9 @@ fn what_the_table_does_not_decide_is_refused() {
             "domains.table: `false`, so the table is not read; set it to `true`",
         ),
     ] {
-        for wish in [present("", "", Existing::Replace), Wanted::Absent, Wanted::Suspended, Wanted::Resumed] {
-            let request = Request { pattern: pattern(name), wish };
+        for wanted in [present("", "", Existing::Replace), Wanted::Absent, Wanted::Suspended, Wanted::Resumed]
+        {
+            let request = Request { pattern: pattern(name), wanted };
             let refused = decide(&request, None, Sources { listed: &listed, table }, &lenient(), at(1));
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(told), "{name} {table:?}: {refused}");
@@ -231,8 +232,8 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
         ("foo_bar.example", origin, "domain", "CAs issue no certificate for such a name"),
         ("*.foo_bar.example", origin, "domain", "CAs issue no certificate for such a name"),
     ] {
-        let wish = present(target_text, "", Existing::Keep);
-        let refused = decided(name, wish, None, &strict(Issuance::Acme)).unwrap_err();
+        let wanted = present(target_text, "", Existing::Keep);
+        let refused = decided(name, wanted, None, &strict(Issuance::Acme)).unwrap_err();
         assert_eq!(refused.explain().field, field, "{name} {target_text}");
         assert!(refused.to_string().contains(told), "{name} {target_text}: {refused}");
     }
