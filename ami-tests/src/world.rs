@@ -53,8 +53,8 @@ impl World {
         namespace::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&unpacked))?;
         let config = edge.folder().join("operator.toml");
         let folder = edge.folder().join("operator");
-        let store = store_settings(&edge);
-        fs::write(&config, format!("state_directory = \"{}\"\n{store}", folder.display()))?;
+        let (store, domains) = (store_settings(&edge), domains_settings(&edge));
+        fs::write(&config, format!("state_directory = \"{}\"\n{store}{domains}", folder.display()))?;
         let operator = Operator { binary: unpacked.join("usr/bin/gatehouse"), config };
         let image = image.canonicalize().context("--image")?;
         let hardware = Hardware { accelerator: accelerator.clone(), memory_mib: *memory };
@@ -79,10 +79,10 @@ impl World {
 
     /// Settings of a machine of the fleet.
     pub(crate) fn fleet_settings(&self) -> String {
-        let (store, target) = (store_settings(&self.edge), self.edge.upstream.target());
+        let (store, domains) = (store_settings(&self.edge), domains_settings(&self.edge));
         let directory = self.edge.ca.directory();
         format!(
-            "{store}\n[domains]\ndefault_target = {target:?}\n\n[guard]\nmode = \"strict\"\n\n\
+            "{store}{domains}\n[guard]\nmode = \"strict\"\n\n\
              [control]\nmetrics = \"0.0.0.0:{METRICS}\"\n\n\
              [[certificates.issuers]]\ndirectory = {directory:?}\nemail = \"operator@example.com\"\nroots = {ROOTS:?}\n"
         )
@@ -183,3 +183,7 @@ pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_mins(
 const METRICS: u16 = 9464;
 /// Where a machine keeps the root that signs Pebble's own certificate.
 const ROOTS: &str = "/etc/gatehouse/testbed-root.pem";
+
+fn domains_settings(edge: &Edge) -> String {
+    format!("\n[domains]\ndefault_target = {:?}\n", edge.upstream.target())
+}
