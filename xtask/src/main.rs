@@ -7,6 +7,8 @@ mod check;
 mod image;
 #[cfg(test)]
 mod imports;
+#[cfg(test)]
+mod links;
 mod package;
 mod path_remap;
 mod run;
