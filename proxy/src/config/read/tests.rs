@@ -318,7 +318,7 @@ const WRONG: &[Wrong] = &[
     ("[store]\nendpoint = \"aws\"\nregion = \"\"", &[], "gatehouse.toml:3: store.region: ``|eu-central-1"),
     ("limits = 3", &[], "limits = 3|expected a table of settings|write it like `[limits]`"),
     ("[limits]\nmemory = 400", &[], "limits.memory = 400|expected a text in quotes|memory = \"384MiB\""),
-    ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write what it may be at most"),
+    ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write a limit"),
     ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `0ms`"),
     ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
     ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|take 8192B"),

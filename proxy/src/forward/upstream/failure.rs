@@ -29,7 +29,7 @@ pub(crate) enum UpstreamFailure {
     )]
     Forbidden { address: IpAddr },
     #[error(
-        "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); give the domain its origin"
+        "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); set the domain's target to its origin"
     )]
     Edge { target: Target },
     #[error("no connection to the target")]
