@@ -1,4 +1,4 @@
-//! Ports and tables: whether they are to be had.
+//! Ports and tables: whether they can be used.
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -59,7 +59,7 @@ impl Connection {
         let stream = OnDemand::new(stream, demand.clone());
         let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamFailure::Closed)?;
         let driver = tokio::task::spawn_local(async move {
-            // Whoever waits for the response learns how it ended.
+            // The task that waits for the response learns how it ended.
             let _ = connection.await;
         });
         Ok(Self { sender, driver, demand, peer })
