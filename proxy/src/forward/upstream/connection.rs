@@ -82,6 +82,7 @@ impl Connection {
         let (progress, copy) = (request.body().progress(), repeated(&request));
         let sending = self.sender.try_send_request(request);
         match within(limit, &progress, sending).await {
+            // RFC 9110 §7.8: a server must not switch to a protocol that was not asked for; Upgrade is never forwarded.
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Unanswered { failure: UpstreamFailure::Switched, request: None })
             }
