@@ -126,7 +126,8 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
         Framing::Length(length) => {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        // RFC 9112 §6.3: a body has a length or is chunked. Without the field hyper leaves out the body of a GET whose length is unknown.
+        // RFC 9112 §6.3: a body has a length or is chunked. Without the field hyper leaves out the body of a GET whose length is
+        // unknown.
         Framing::Chunked => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
