@@ -202,7 +202,7 @@ fn bounds(config: &Config, findings: &mut Findings) {
     }
     if limits.http2_connection_window < limits.http2_stream_window {
         let fault = format!("`{}` is less than one stream's", limits.http2_connection_window);
-        let remedy = format!("take at least `{}`", limits.http2_stream_window);
+        let remedy = format!("write at least `{}`", limits.http2_stream_window);
         findings.add("limits.http2_connection_window", fault, remedy);
     }
     if config.worker.threads > MAX_WORKERS {
@@ -247,7 +247,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
     let least = *config.store.timeout * LEASE_CALLS;
     if *certificates.lease < least {
         let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
-        findings.add("certificates.lease", fault, format!("take at least {} s", least.as_secs()));
+        findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
     }
     if !certificates.shared_with_caddy {
         let fault = "`false` would promise encryption that does not exist: private keys are not encrypted in the table";
@@ -259,7 +259,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
     }
     if *certificates.internal_life < SHORTEST_LIFE {
         let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
-        findings.add("certificates.internal_life", fault, "take at least `1h`");
+        findings.add("certificates.internal_life", fault, "write at least `1h`");
     }
 }
 
