@@ -14,7 +14,7 @@ use crate::{guest::Guest, world::World};
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) start: Start,
-    /// What it saw, for whoever reads the run.
+    /// What it saw, for the output of the run.
     pub(crate) run: fn(&World, &mut Guest) -> anyhow::Result<String>,
 }
 

@@ -36,7 +36,7 @@ impl Metadata {
         format!("http://{METADATA}")
     }
 
-    /// What the instance's group has in mind.
+    /// The target lifecycle state that the instance's group wants.
     pub(crate) fn set_target_state(&self, state: &'static str) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }

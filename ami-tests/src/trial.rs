@@ -50,7 +50,7 @@ fn perform(case: &Case, world: &World, guest: &mut Guest) -> anyhow::Result<Stri
     (case.run)(world, guest).map_err(|error| anyhow!("{error:#}\n{}", guest.testimony()))
 }
 
-/// What came of the cases so far.
+/// Outcomes of the cases so far.
 #[derive(Default)]
 struct Record {
     held: usize,
@@ -73,7 +73,7 @@ impl Record {
     }
 
     fn end(self) -> anyhow::Result<()> {
-        println!("image: {} held, {} failed", self.held, self.failed);
+        println!("image: {} passed, {} failed", self.held, self.failed);
         ensure!(self.failed == 0, "{} of {} failed", self.failed, self.held + self.failed);
         Ok(())
     }

@@ -13,6 +13,6 @@ pub const ALLOCATOR: Allocator = mimalloc::MiMalloc;
 /// Has the calling thread release what it has freed.
 #[expect(unsafe_code, reason = "the allocator's own function, which its crate only declares")]
 pub(crate) fn release_freed() {
-    // SAFETY: `mi_collect` may be called at any time by any thread, whoever made the memory; it touches free memory only.
+    // SAFETY: `mi_collect` may be called at any time by any thread, for memory of any thread; it touches free memory only.
     unsafe { libmimalloc_sys::mi_collect(true) };
 }

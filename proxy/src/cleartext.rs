@@ -136,7 +136,7 @@ fn health(phase: Phase) -> Response<Body> {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
         Phase::Degraded => {
-            plain(StatusCode::OK, "degraded: names that are not in memory cannot be read\n".into())
+            plain(StatusCode::OK, "degraded: names that are not in memory cannot be looked up\n".into())
         }
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Phase::Unable => plain(StatusCode::SERVICE_UNAVAILABLE, "unable\n".into()),

@@ -168,7 +168,7 @@ fn print<T: serde::Serialize>(
 fn write(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads (`| head`) has enough.
+        // The reader (`| head`) has enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.map_err(CommandError::Output),
     }

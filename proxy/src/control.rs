@@ -58,7 +58,7 @@ impl Drop for Control {
     }
 }
 
-/// The metrics' address is not to be had.
+/// The metrics' address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("control.metrics: `{address}` cannot be bound; {}", bind_remedy(.source, *.address))]
 pub struct MetricsError {

@@ -342,7 +342,7 @@ impl Domains {
         self.inner.has_lookup_left(caller, clock::now())
     }
 
-    /// When a client last asked for a name here; whoever notices a client updates it.
+    /// When a client last asked for a name here; updated wherever a client is noticed.
     #[must_use]
     pub fn last_use(&self) -> LastUse {
         self.inner.last_use.clone()

@@ -90,7 +90,7 @@ impl fmt::Display for Ec2Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("not asked: instance.metadata is off"),
-            Self::Elsewhere => f.write_str("none of EC2's"),
+            Self::Elsewhere => f.write_str("not on EC2"),
             Self::Silent(why) => write!(f, "unknown: {why}"),
             Self::Known(identity) => identity.fmt(f),
         }

@@ -111,7 +111,7 @@ impl GuardHandle {
     ) -> Result<Self, GuardError> {
         if config.interfaces.is_empty() {
             info!(
-                "guard off: `guard.interfaces` names none, so unknown names are refused in the TLS handshake"
+                "guard off: `guard.interfaces` is empty, so unknown names are refused in the TLS handshake"
             );
             return Ok(Self::Off);
         }

@@ -116,7 +116,7 @@ enum Reason {
     Address,
     #[error("this Unicode name has no A-label form (RFC 5891)")]
     Unicode,
-    #[error("a label begins with `xn--` and is no A-label (RFC 5890); write the name as it is read")]
+    #[error("a label begins with `xn--` and is not an A-label (RFC 5890); write the name in Unicode")]
     NoALabel,
     #[error("a wildcard needs at least two labels behind `*.`, like `*.example.com`")]
     WildcardTooWide,
@@ -305,7 +305,7 @@ mod tests {
             "xn--0000000000000000000000.example",
         ] {
             let refused = ServerName::parse(text).unwrap_err().to_string();
-            assert!(refused.contains("begins with `xn--` and is no A-label"), "{refused}");
+            assert!(refused.contains("begins with `xn--` and is not an A-label"), "{refused}");
         }
     }
 

@@ -164,7 +164,7 @@ impl Reloads<'_> {
                 // A parameter may take seconds to be read; the end does not wait for it.
                 () = signals.end() => return,
             };
-            // Whoever asked may be gone.
+            // The task that asked may have ended.
             let _ = asked.map(|asked| asked.send(reloaded));
         }
     }

@@ -1,6 +1,6 @@
 //! What Gatehouse reports about itself: metrics, the access log, tracing.
 //! Not here: what is counted (each module declares its metrics), serving them (`control`).
-//! Invariants: whoever writes a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); untrusted text cannot end a
+//! Invariants: the writer of a line never waits for stderr (`a_reader_that_lags_costs_lines_and_no_time`); untrusted text cannot end a
 //! line or colour a terminal (`what_a_stranger_writes_stays_inside_its_field`).
 
 pub mod access_log;

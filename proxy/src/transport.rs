@@ -157,7 +157,7 @@ impl Backend {
     }
 }
 
-/// The ring was asked for and is not to be had.
+/// The ring was asked for and cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "worker.io: `uring` cannot be used here; set `io = \"auto\"` or `\"epoll\"`, or allow io_uring \

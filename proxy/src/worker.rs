@@ -1,8 +1,8 @@
 //! One core: accept, TLS, HTTP; and how all workers start, drain and end together.
 //! Not here: how a request is forwarded (`forward`), which sockets there are (`run` makes them).
 //! Invariants: a lost worker ends the process, since a dead member of a reuseport group swallows its share of all connections; draining
-//! continues to accept until no connection has come for [`QUIET`], and ends at once where nobody is connected
-//! (`an_instance_that_nobody_uses_ends_at_once`); a peer that does not read in time loses its connection
+//! continues to accept until no client has come for [`QUIET`], at most for two thirds of the deadline, and ends almost at once where nobody
+//! is connected (`an_instance_that_nobody_uses_ends_at_once`); a peer that does not read in time loses its connection
 //! (`a_client_that_does_not_read_is_cut`), or its stream and no other
 //! (`a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on`).
 
@@ -86,6 +86,6 @@ pub struct Sockets {
     pub http: Vec<TcpListener>,
 }
 
-/// After this long without a new connection, a draining worker closes its listeners: a load balancer goes on sending connections for
+/// After this long without a new client, a draining worker closes its listeners: a load balancer goes on sending connections for
 /// a while after health has turned.
 pub const QUIET: Duration = Duration::from_secs(2);

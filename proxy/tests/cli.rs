@@ -450,8 +450,8 @@ fn without_an_instance_no_command_makes_a_store() {
 fn without_an_instance_what_cannot_be_served_is_refused_all_the_same() {
     let place = Place::with_store("[listen]\nhttps = [\"0.0.0.0:8443\"]\n");
     for (line, told) in [
-        ("domain add a.example", "there is no `domains.default_target`"),
-        ("domain add a.example --target http://169.254.169.254", "an address that is nobody's server"),
+        ("domain add a.example", "`domains.default_target` is not set"),
+        ("domain add a.example --target http://169.254.169.254", "an address that no target may have"),
         ("domain add a.example --target https://127.0.0.1:8443", "this proxy's own listener"),
         ("domain add *.github.io --target http://10.0.0.1", "`github.io` is a public suffix"),
     ] {

@@ -17,7 +17,7 @@ use testbed::{
     wait,
 };
 
-/// Brings everything up with `binary`; then waits for Ctrl-C, or performs the requests of the screen itself.
+/// Brings everything up with `binary`; then waits for Ctrl-C, or makes the requests itself that it would print.
 pub(crate) fn run(binary: &Path, check: bool) -> anyhow::Result<()> {
     let interrupt = interrupts()?;
     let started = Instant::now();

@@ -42,7 +42,7 @@ pub enum Ending {
     Closed,
     /// RST.
     Reset,
-    /// Nothing until patience ended.
+    /// Nothing within the time limit.
     Silence,
 }
 

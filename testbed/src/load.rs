@@ -1,4 +1,4 @@
-//! A load client that behaves as HTTP asks: it heeds GOAWAY and `Connection: close`, and sends a request again on a fresh
+//! A load client that behaves as HTTP asks: it follows GOAWAY and `Connection: close`, and sends a request again on a fresh
 //! connection when the one it was given to had been closed while idle (RFC 9112 §9.3.1, RFC 9113 §8.7).
 
 use std::{

@@ -37,7 +37,7 @@ struct Arguments {
 enum Command {
     /// Bring up the whole system and show how to use it
     Run {
-        /// Use it, print each outcome, tear down; exit 0 only if all were as they must be
+        /// Use it, print each outcome, tear down; exit 0 only if all are as expected
         #[arg(long)]
         check: bool,
         /// The gatehouse binary

@@ -21,7 +21,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{authority, namespace::Namespace};
 
-/// What a client asks for before it falls silent.
+/// What a client asks for before it stops reading.
 #[derive(Debug, Clone)]
 pub enum Ask {
     /// One GET over HTTP/1.1.

@@ -1,4 +1,4 @@
-//! The upstream: echoes requests, streams, dawdles, breaks off.
+//! The upstream: echoes requests, streams, answers slowly, breaks off.
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -1,5 +1,5 @@
-//! `cargo xtask build-ebpf`: the guard's object and the stub, by whichever toolchain is there, into `target/ebpf`.
-//! Not here: what the kernel makes of them (`verify-object` of `proxy-common`), installing anything (`setup`).
+//! `cargo xtask build-ebpf`: the guard's object and the stub, by the toolchain that is installed, into `target/ebpf`.
+//! Not here: whether the kernel accepts them (`verify-object` of `proxy-common`), installing anything (`setup`).
 
 use std::{
     fs,
@@ -104,7 +104,7 @@ fn publish(from: &Path, to: &Path) -> anyhow::Result<bool> {
 
 fn verify(shell: &Shell, folder: &Path, verified: &Path) -> anyhow::Result<()> {
     if quietly(cmd!(shell, "id -u")).as_deref() != Some("0") {
-        println!("guard: not shown to this kernel, which takes root");
+        println!("guard: not verified by this kernel, which needs root");
         return Ok(());
     }
     let objects: Vec<PathBuf> = OBJECTS.iter().map(|name| folder.join(name)).collect();

@@ -21,7 +21,7 @@ use xshell::Cmd;
 
 use crate::{setup, shell};
 
-/// Which part of the image's making.
+/// A step of the image's build.
 #[derive(Clone, clap::Subcommand)]
 pub(crate) enum Step {
     /// Make the bootable Debian that stands for AWS's cloud image here; kept until its inputs change
@@ -85,7 +85,7 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
     }
 }
 
-/// Packer with its scratch files below `FOLDER`, and without asking its maker for news.
+/// Packer with its scratch files below `FOLDER`, and without its check for updates.
 fn contained(packer: Cmd<'_>) -> Cmd<'_> {
     packer.env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache")).env("CHECKPOINT_DISABLE", "1")
 }

@@ -7,6 +7,8 @@ mod check;
 mod image;
 #[cfg(test)]
 mod imports;
+#[cfg(test)]
+mod links;
 mod package;
 mod path_remap;
 mod run;
@@ -69,7 +71,7 @@ struct Arguments {
 enum Command {
     /// Bring up Gatehouse with a CA, a table, an upstream and clients in namespaces of its own
     Run {
-        /// Use it, print each outcome, tear down; succeeds only if all were as they must be
+        /// Use it, print each outcome, tear down; succeeds only if all are as expected
         #[arg(long)]
         check: bool,
     },
@@ -87,7 +89,7 @@ enum Command {
         #[arg(value_enum)]
         name: bench::Name,
     },
-    /// Build the Debian package with its papers, SBOM and checksums, in target/package
+    /// Build the Debian package with its manual pages, SBOM and checksums, in target/package
     Package {
         /// For which machines
         #[arg(long, value_enum, default_value_t = package::Architecture::Amd64)]

@@ -1,4 +1,4 @@
-//! `cargo xtask package`: the Debian package, with papers, licences and SBOM, into `target/package`.
+//! `cargo xtask package`: the Debian package, with manual pages, licences and SBOM, into `target/package`.
 //! Not here: what lies in the package (`packer/package`, and `package.metadata.deb` of `proxy/Cargo.toml`).
 //! Invariants: the package is a function of the sources and the compiler (`cargo xtask package reproduce` builds twice and
 //! compares); nothing is linked whose licence is not known and permitted
@@ -78,7 +78,7 @@ impl Workspace {
         let epoch = match committed {
             Ok(epoch) if !epoch.is_empty() => epoch,
             _ => {
-                println!("package: no history here; time stamps are that of the change log");
+                println!("package: no git history; time stamps are those of the change log");
                 cmd!(shell, "stat --format=%Y CHANGELOG.md").quiet().read()?
             }
         };

@@ -76,7 +76,7 @@ fn shell(line: &str, folder: &Path) -> anyhow::Result<String> {
     Ok(namespace::run(Command::new("sh").args(["-c", line]).current_dir(folder))?.trim().to_owned())
 }
 
-/// Keys, identities, histories, caches, leftovers of the making, and a way in.
+/// Keys, identities, histories, caches, leftovers of the build, and access for a person.
 const FORBIDDEN: [&str; 15] = [
     "etc/ssh/ssh_host_*",
     "root/.ssh home/*/.ssh",

@@ -20,7 +20,7 @@ pub(super) fn alone(world: &World, guest: &mut Guest) -> anyhow::Result<String> 
     let status = guest.run("gatehouse status")?;
     let log = guest
         .run("journalctl --unit=gatehouse --no-pager --output=cat | grep 'embedded store' | tail -n 1")?;
-    ensure!(!log.is_empty(), "the log does not say whose store it is: {status}");
+    ensure!(!log.is_empty(), "the log does not say which store it is: {status}");
     guest.await_console(from, &["Serving"])?;
     Ok(log)
 }
@@ -50,7 +50,7 @@ fn corrected(world: &World, second: &mut Guest) -> anyhow::Result<()> {
     world.await_health(Place::B, 200)
 }
 
-/// As an Auto Scaling group takes an instance out: its wish first, and the end by and by.
+/// As an Auto Scaling group takes an instance out: first the target state, then the end.
 pub(super) fn scale_in(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
     let metadata = Metadata::start(&world.edge.network.edge)?;
     ensure_served(world, guest)?;
@@ -70,7 +70,7 @@ pub(super) fn scale_in(world: &World, guest: &mut Guest) -> anyhow::Result<Strin
     metadata.set_target_state("Terminated");
     world.await_health(guest.place, 503)?;
     let late = world.served(guest.place, SHOP)?;
-    ensure!(late.status == 200, "a balancer's late connection: {late:?}");
+    ensure!(late.status == 200, "a load balancer's late connection: {late:?}");
     guest.await_console(from, &["Leaving"])?;
     guest.run("systemctl stop gatehouse")?;
     let slow = slow.reply()?;

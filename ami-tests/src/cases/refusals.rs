@@ -56,11 +56,11 @@ impl Spoilt {
     }
 }
 
-/// Spoilt, the instance does not serve and says `texts`; mended, it serves by itself.
+/// With the fault the instance does not serve and says `texts`; without it, it serves by itself.
 fn refused(world: &World, guest: &mut Guest, spoilt: &Spoilt, texts: &[&str]) -> anyhow::Result<String> {
     let from = guest.console().len();
     guest.run(&format!("{} && systemctl restart --no-block gatehouse", spoilt.how))?;
-    guest.await_console(from, &["Not running", "next: mend"])?;
+    guest.await_console(from, &["Not running", "next: correct"])?;
     guest.await_console(from, texts)?;
     closed(world, guest)?;
     let log = guest.run("journalctl --unit=gatehouse --lines=20 --no-pager --output=cat")?;

@@ -36,7 +36,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Ends QEMU where it stands: for the machine inside it is the power that goes.
+    /// Ends QEMU at once: for the machine inside, the power fails.
     pub(super) fn quit(&mut self) -> anyhow::Result<()> {
         self.execute("quit", &json!({})).map(drop)
     }

@@ -1,4 +1,4 @@
-//! Answers to a CA's validations, on whichever instance they arrive.
+//! Answers to a CA's validations, on any instance at which they arrive.
 
 use std::{
     collections::HashMap,

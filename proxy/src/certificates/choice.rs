@@ -82,14 +82,14 @@ fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
         (Some(Ok(chain)), Some(Ok(key))) => {
             problems.extend(KeyedChain::read(chain, key, &stored.pattern).err().map(of_pair));
         }
-        (Some(_), None) => problems.push((ItemKind::Key, "is not there, and its chain is".to_owned())),
-        (None, Some(_)) => problems.push((ItemKind::Chain, "is not there, and its key is".to_owned())),
+        (Some(_), None) => problems.push((ItemKind::Key, "is missing, but its chain is there".to_owned())),
+        (None, Some(_)) => problems.push((ItemKind::Chain, "is missing, but its key is there".to_owned())),
         (Some(_), Some(_)) | (None, None) => {}
     }
     if let Some(Ok(metadata)) = &stored.metadata
         && !CertificateMetadata::is_whole(metadata)
     {
-        problems.push((ItemKind::Metadata, "is no JSON object".to_owned()));
+        problems.push((ItemKind::Metadata, "is not a JSON object".to_owned()));
     }
     problems
 }
@@ -211,9 +211,9 @@ mod tests {
             (Stored { chain: read("chain"), ..good() }, &["crt holds no readable certificate in PEM form"]),
             (Stored { key: read("key"), ..good() }, &["key holds no usable private key in PEM form"]),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
-            (Stored { key: None, ..good() }, &["key is not there, and its chain is"]),
-            (Stored { chain: None, ..good() }, &["crt is not there, and its key is"]),
-            (Stored { metadata: read("{"), ..good() }, &["json is no JSON object"]),
+            (Stored { key: None, ..good() }, &["key is missing, but its chain is there"]),
+            (Stored { chain: None, ..good() }, &["crt is missing, but its key is there"]),
+            (Stored { metadata: read("{"), ..good() }, &["json is not a JSON object"]),
             (Stored { metadata: read("{}"), ..good() }, &[]),
             (
                 Stored { chain: Some(Err(Encoding)), metadata: Some(Err(Type("N"))), ..good() },

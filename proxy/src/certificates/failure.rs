@@ -38,7 +38,7 @@ impl OrderFault {
 impl OrderFailure {
     /// A certificate was issued and could not be written.
     pub(super) fn not_kept() -> Self {
-        let problem = "the certificate was issued, and the certificate table did not take it".to_owned();
+        let problem = "the certificate was issued, but could not be written to the table".to_owned();
         Self { fault: OrderFault::Nobody, problem }
     }
 

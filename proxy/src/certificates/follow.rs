@@ -44,7 +44,7 @@ pub(super) async fn round(inner: &CertificatesInner, now: SystemTime) {
             let error: &dyn std::error::Error = &error;
             debug!(
                 error,
-                "the table could not be asked for presented certificates; they are still presented"
+                "presented certificates could not be compared with the table; they are still presented"
             );
             for held in &presented {
                 held.slot.confirm(now);

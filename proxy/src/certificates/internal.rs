@@ -91,7 +91,7 @@ impl Internal {
             Zeroizing::new(root)
         };
         let fingerprint = fingerprint(&root);
-        info!(file = %root_file.display(), %fingerprint, "internal issuer: trust this root to reach names without a CA");
+        info!(file = %root_file.display(), %fingerprint, "internal issuer: clients must trust this root");
         let issuer = rcgen::Issuer::new(params(now), key);
         Ok((
             Self { issuer, root: root.to_string(), life, key: IssuerKey::internal() },

@@ -57,7 +57,7 @@ pub(super) async fn run(
         && let Err(error) = lock.release(&inner.store).await
         && let Some(left_out) = admit_line("lease_kept", "")
     {
-        warn!(server_name = %name, %error, left_out, "lease was not released; it ends by itself");
+        warn!(server_name = %name, %error, left_out, "lease was not released; it expires");
     }
     ended
 }

@@ -45,7 +45,7 @@ pub(super) fn location(
 ) -> Result<HeaderValue, RequestViolation> {
     let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    // `OPTIONS *` has no address, but the site has.
+    // RFC 9112 §3.2.4: `OPTIONS *` has no address, but the site has.
     let path = if path == "*" { "/" } else { path };
     HeaderValue::try_from(format!("https://{}{port}{path}", host.name))
         .map_err(|_| RequestViolation::TargetForm)

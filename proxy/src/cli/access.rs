@@ -133,7 +133,7 @@ impl OfflineTables {
         if embedded && !Engine::is_in(directory) {
             return Err(CommandError::NoStore { socket, directory: directory.clone() });
         }
-        notice(&format!("no instance runs here (`{}`); asking the tables themselves", socket.display()));
+        notice(&format!("no instance runs here (`{}`); using the tables directly", socket.display()));
         let store =
             Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?;
         Ok(Access::Tables(Box::new(Self {

@@ -40,7 +40,7 @@ pub(super) enum Command {
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
-    /// Shows certificates in the table.
+    /// Shows certificates, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
     /// Creates the tables.
@@ -69,7 +69,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DomainCommand {
-    /// Serves NAME from now on; returns when it is in store, snapshot and guard.
+    /// Serves NAME from now on; returns when table, instance and guard have the change.
     Add {
         /// A name like `www.example.com`, or `*.example.com` for every name one label below.
         name: Pattern,
@@ -99,7 +99,7 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Stops serving NAME; returns when it is gone from store, snapshot and guard.
+    /// Stops serving NAME and removes its entry; returns when table, instance and guard have the change.
     Remove {
         /// The name, as it was added.
         name: Pattern,
@@ -123,7 +123,7 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Repairs items that were made by hand, so that every instance learns of them; reads the whole table.
+    /// Completes items that were written by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
 }
 
@@ -140,7 +140,7 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Shows the certificate in the table for NAME, which instances present within a minute, and the result of its last order.
+    /// Shows the certificate in the table for NAME, what the instance here presents, and the result of the last order.
     Show {
         /// A name like `www.example.com`.
         name: ServerName,
@@ -195,7 +195,7 @@ pub(super) struct Form {
 /// Which part of a list.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PageArguments {
-    /// Continues a list behind this name, which the previous part printed at its end.
+    /// Continues a list after this name, which the previous part printed at its end.
     #[arg(long, value_name = "NAME")]
     pub(super) after: Option<Pattern>,
     /// Largest number of rows.
@@ -228,7 +228,7 @@ command ends with 2. Limits, targets, names of the settings, the ask endpoint, t
 effect at once; open connections keep the limits they started with. SIGHUP does the same.";
 
 const DOCTOR: &str = "\
-It tests the kernel, its types, the ring, guarded interfaces, limits, the clock, the state directory, ports, tables,
+It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, the state directory, ports, tables,
 names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
 could) or fail (the settings will not work); any fail ends it with 1.";
 

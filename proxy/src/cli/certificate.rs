@@ -38,14 +38,14 @@ fn retried(retried: &Retried) -> String {
     if retried.had_failed {
         format!("{name}: its failures are forgotten; the next handshake or renewal orders a certificate\n")
     } else {
-        format!("{name}: no order has failed; nothing stood in the way of one\n")
+        format!("{name}: no order has failed, so there is nothing to forget\n")
     }
 }
 
 fn shown(summary: &Summary) -> String {
     let mut text = format!("name        {}\n", summary.server_name);
     match &summary.certificate {
-        None => text.push_str("presented   nothing: the table holds no valid certificate\n"),
+        None => text.push_str("in table    no valid certificate\n"),
         Some(certificate) => {
             for (what, value) in [
                 ("kept under", certificate.pattern.to_string()),
@@ -122,5 +122,23 @@ mod tests {
             ]
         );
         assert_eq!(lines[2], ["of-another-release.example", "-", "2026-11-24T02:15:08.123456Z", "-"]);
+    }
+
+    #[test]
+    fn what_the_table_lacks_and_what_is_presented_are_told_apart() {
+        for (presented, told) in [
+            ("null", "name        a.example\nin table    no valid certificate\n"),
+            (
+                "\"ab12\"",
+                "name        a.example\nin table    no valid certificate\n\
+                 presented   ab12 by this instance, which follows the table within a minute\n",
+            ),
+        ] {
+            let summary = format!(
+                "{{\"server_name\": \"a.example\", \"certificate\": null, \"presented\": {presented}, \
+                 \"failures\": 0, \"retry_at\": null, \"problem\": \"\"}}"
+            );
+            assert_eq!(shown(&serde_json::from_str(&summary).unwrap()), told, "{presented}");
+        }
     }
 }

@@ -44,7 +44,7 @@ fn parameter(places: &[SettingOrigin], unread: Option<&ConfigError>) -> Option<F
         SettingOrigin::File(_) | SettingOrigin::Variable(_) | SettingOrigin::Default => None,
     });
     read.or_else(|| {
-        let remedy = "as it says; the lines below are told without its settings";
+        let remedy = "see the error; the lines below are without its settings";
         Some(Finding::fail("parameter", error_chain(unread?), remedy))
     })
 }

@@ -60,12 +60,12 @@ fn changed(changed: &Changed) -> String {
 /// Whether the name is served now, and by whom it is known.
 fn outcome(report: &Report, reach: ChangeReach) -> String {
     let known = match reach {
-        ChangeReach::Guard => "store, snapshot and guard know it",
-        ChangeReach::Snapshot => "store and snapshot know it; the guard is off",
+        ChangeReach::Guard => "table, instance and guard have the change",
+        ChangeReach::Snapshot => "table and instance have the change; the guard is off",
         ChangeReach::GuardLate => {
-            "store and snapshot know it; the guard has not confirmed it yet, see `gatehouse status`"
+            "table and instance have the change; the guard has not confirmed it yet, see `gatehouse status`"
         }
-        ChangeReach::Table if report.action == Action::Keep => return "the table is as it was".to_owned(),
+        ChangeReach::Table if report.action == Action::Keep => return "the table is unchanged".to_owned(),
         ChangeReach::Table => {
             return "the table is changed; instances elsewhere follow within seconds".to_owned();
         }
@@ -115,7 +115,7 @@ fn reindexed(form: Form, done: &ReindexReport) -> Result<(), CommandError> {
     print(form, done, |done| {
         let mut text = format!("{} repaired\n", done.repaired);
         for fault in &done.malformed {
-            let _ = writeln!(text, "left as it is: {fault}");
+            let _ = writeln!(text, "not changed: {fault}");
         }
         text
     })

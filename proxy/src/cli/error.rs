@@ -55,7 +55,7 @@ pub(super) enum CommandError {
     },
     /// Neither an instance nor a store to ask instead.
     #[error(
-        "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, name the settings of the one that is meant with `--config`, or make a store with `gatehouse tables create`",
+        "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",
         socket.display(),
         directory.display()
     )]

@@ -76,7 +76,7 @@ fn fault(error: &CommandError) -> Fault {
         CommandError::Change(ChangeError::Refused(refusal)) => refusal.explain().into(),
         CommandError::NotRunning { .. } => remedy("start one with `gatehouse run`"),
         CommandError::NoStore { .. } => remedy(
-            "start an instance with `gatehouse run`, name the settings of the one that is meant with `--config`, or make a store with `gatehouse tables create`",
+            "start an instance with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",
         ),
         CommandError::NotReloaded { .. } => remedy("correct the settings, and reload again"),
         CommandError::NoDomain(_) => remedy("`gatehouse domain list` shows what is there"),

@@ -41,10 +41,7 @@ fn shown(status: &InstanceStatus) -> String {
         ("ask", ask(status.ask).to_owned()),
         (
             "instance",
-            status
-                .instance
-                .as_ref()
-                .map_or_else(|| "not known to be one of EC2's".to_owned(), ToString::to_string),
+            status.instance.as_ref().map_or_else(|| "not known to be on EC2".to_owned(), ToString::to_string),
         ),
         ("store", status.store.clone()),
         ("issuers", listed(&status.issuers)),
@@ -53,7 +50,7 @@ fn shown(status: &InstanceStatus) -> String {
         let _ = writeln!(text, "{what:<12}{value}");
     }
     match &status.guard {
-        GuardStatus::Off => text.push_str("guard       off: `guard.interfaces` names none\n"),
+        GuardStatus::Off => text.push_str("guard       off: `guard.interfaces` is empty\n"),
         GuardStatus::On(report) => guard(&mut text, report),
     }
     text
@@ -68,9 +65,9 @@ fn names(status: &InstanceStatus) -> String {
 
 fn ask(state: AskState) -> &'static str {
     match state {
-        AskState::Off => "off: `domains.ask` names no endpoint",
+        AskState::Off => "off: `domains.ask` is not set",
         AskState::Answers => "answers",
-        AskState::Silent => "does not say which names may be served; the log says why",
+        AskState::Silent => "does not answer; the log says why",
     }
 }
 
@@ -99,9 +96,11 @@ fn phase(phase: PhaseWord) -> &'static str {
         PhaseWord::Starting => "starting",
         PhaseWord::Serving => "serving",
         PhaseWord::Degraded => {
-            "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` looks why"
+            "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` finds the cause"
         }
-        PhaseWord::Unable => "unable to serve: the source of names is down; `gatehouse doctor` looks why",
+        PhaseWord::Unable => {
+            "unable to serve: the source of names is down; `gatehouse doctor` finds the cause"
+        }
         PhaseWord::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
         PhaseWord::Leaving => "leaving: its Auto Scaling group takes it out of service; requests are served",
         PhaseWord::Draining => "draining",

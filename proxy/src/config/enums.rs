@@ -138,7 +138,7 @@ impl TryFrom<String> for Scrape {
         match (text.as_str(), text.parse()) {
             ("off", _) => Ok(Self::Off),
             (_, Ok(address)) => Ok(Self::At(address)),
-            _ => Err(format!("`{text}` is no address; write `127.0.0.1:9464`, or `off`")),
+            _ => Err(format!("`{text}` is not an address; write `127.0.0.1:9464`, or `off`")),
         }
     }
 }
@@ -169,7 +169,7 @@ impl TryFrom<String> for MetadataEndpoint {
             ("off", _) => Ok(Self::Off),
             (_, Ok(uri)) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Self::Url(uri)),
             _ => Err(format!(
-                "`{text}` is not a place to ask; write `auto`, `off` or a URL like `http://169.254.169.254`"
+                "`{text}` is not an endpoint; write `auto`, `off` or a URL like `http://169.254.169.254`"
             )),
         }
     }

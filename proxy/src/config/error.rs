@@ -139,10 +139,10 @@ fn or_example(message: &str, example: &str) -> String {
 
 fn unreadable(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::PermissionDenied => "give this user the right to",
+        io::ErrorKind::PermissionDenied => "give this user the right to read it",
         io::ErrorKind::InvalidData => "save it as UTF-8",
         io::ErrorKind::IsADirectory => "name a file",
-        _ => "mend it, or move it away",
+        _ => "correct it, or move it away",
     }
 }
 

@@ -49,8 +49,8 @@ section! {
         http: Vec<SocketAddr> = both_families(8080),
         /// The port in redirects to HTTPS; absent, the port of the first `listen.https` address.
         public_https_port: Option<u16> = None => "443",
-        /// Whether another process may listen at the same addresses and have a part of the connections, as when a successor is started while
-        /// an instance drains. Under systemd it is not needed: sockets are handed over.
+        /// Whether another process may listen at the same addresses and accept part of the connections, for instance a successor
+        /// that is started while this instance drains. Under systemd it is not needed: sockets are handed over.
         share_ports: bool = false,
     }
 }
@@ -111,7 +111,7 @@ section! {
         /// `roots`. Empty means the internal issuer, for trials.
         issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
-        /// URLs of ACME directories from which nothing is ordered, and whose certificates in the table are presented all the same: those that
+        /// URLs of ACME directories whose certificates in the table are presented, and from which nothing is ordered: those that
         /// another program of the fleet orders from. Variables of a Caddy fleet add `ZeroSSL`, Caddy's second issuer.
         also_read: Vec<String> = Vec::new() => "[\"https://acme.zerossl.com/v2/DV90\"]",
         /// How long a handshake waits for a certificate that is being obtained; beyond it, alert 80.
@@ -217,9 +217,9 @@ section! {
         idle: Span = Span::secs(60),
         /// Concurrent requests to all targets; less where file descriptors or memory are fewer. Beyond it, 503.
         connections: usize = 20_000,
-        /// Concurrent requests to one target, and at most as many as are free for others; beyond it, 503.
+        /// Concurrent requests to one target, and never more than are left for all others; beyond it, 503.
         connections_per_target: usize = 4_096,
-        /// Concurrent requests to targets from one client address (IPv4 /32, IPv6 /64), and at most as many as are free for others;
+        /// Concurrent requests to targets from one client address (IPv4 /32, IPv6 /64), and never more than are left for all others;
         /// beyond it, 503.
         connections_per_source: usize = 256,
         /// Unused connections kept open per target and worker; further ones are closed.
@@ -281,7 +281,7 @@ section! {
 section! {
     /// Metrics and the control socket.
     pub struct ControlConfig {
-        /// Address of the HTTP server for Prometheus (`/metrics`); `off`: there is none.
+        /// Address of the HTTP server for Prometheus (`/metrics`); `off` opens no port.
         metrics: Scrape = Scrape::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         /// Path of the Unix socket for `gatehouse status` and other commands; absent, `control.sock` in the state directory.
         socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",

@@ -3,7 +3,7 @@
 /// Types of Rust are named by what is written in TOML for them.
 pub(super) fn plain(message: &str) -> String {
     let Some((found, expected)) = message.split_once(", expected ") else { return message.to_owned() };
-    let found = found.replace("floating point", "number with a point");
+    let found = found.replace("floating point", "number with a decimal point");
     format!("{found}, expected {}", expected_in_toml(expected))
 }
 

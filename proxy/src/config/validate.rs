@@ -98,7 +98,7 @@ fn sources(config: &Config, findings: &mut Findings) {
         let remedy = "write it like `https://origin.example.com`";
         findings.add(
             "domains.default_target",
-            "absent, and names that `domains.ask` allows bring no target",
+            "absent, and names that `domains.ask` allows have no target of their own",
             remedy,
         );
     }
@@ -141,7 +141,7 @@ fn loops(config: &Config, findings: &mut Findings) {
         let Some(target) = target else { continue };
         if let Some(own) = listeners.into_iter().find(|own| leads_to(target, **own)) {
             let fault = format!("`{target}` is this proxy's own listener `{own}`");
-            findings.add(&field, fault, "name the server behind it");
+            findings.add(&field, fault, "give the address of the server behind it");
         }
     }
 }
@@ -170,7 +170,7 @@ fn zeros(config: &Config, findings: &mut Findings) {
         for (key, value) in values.as_table().into_iter().flatten() {
             let field = format!("{section}.{key}");
             if is_zero(value) && !ZERO_IS_MEANT.contains(&field.as_str()) {
-                let remedy = "write what it may be at most; there is no setting for `without bound`";
+                let remedy = "write a limit; there is no value for `unlimited`";
                 let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 findings.add(&field, format!("`{shown}` would let nothing through"), remedy);
             }
@@ -197,17 +197,17 @@ fn bounds(config: &Config, findings: &mut Findings) {
     ];
     for (field, size, least, most) in sizes {
         if size.bytes() != 0 && !(least..=most).contains(&size.bytes()) {
-            findings.add(field, format!("`{size}` is out of bounds"), format!("take {least}B to {most}B"));
+            findings.add(field, format!("`{size}` is out of bounds"), format!("write {least}B to {most}B"));
         }
     }
     if limits.http2_connection_window < limits.http2_stream_window {
         let fault = format!("`{}` is less than one stream's", limits.http2_connection_window);
-        let remedy = format!("take at least `{}`", limits.http2_stream_window);
+        let remedy = format!("write at least `{}`", limits.http2_stream_window);
         findings.add("limits.http2_connection_window", fault, remedy);
     }
     if config.worker.threads > MAX_WORKERS {
-        let fault = format!("`{}` is more than any machine has use for", config.worker.threads);
-        findings.add("worker.threads", fault, "0 is one for each core");
+        let fault = format!("`{}` is more than any machine can use", config.worker.threads);
+        findings.add("worker.threads", fault, "0 means one for each core");
     }
 }
 
@@ -217,7 +217,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
     let count = certificates.issuers.len() + certificates.also_read.len();
     if count > MAX_ISSUERS {
         let fault = format!("{count} issuers, with `also_read`, are more than one read of the table covers");
-        findings.add("certificates.issuers", fault, format!("take at most {MAX_ISSUERS}"));
+        findings.add("certificates.issuers", fault, format!("list at most {MAX_ISSUERS}"));
     }
     for (i, issuer) in certificates.issuers.iter().enumerate() {
         let field = |key| format!("certificates.issuers[{i}].{key}");
@@ -247,10 +247,10 @@ fn issuers(config: &Config, findings: &mut Findings) {
     let least = *config.store.timeout * LEASE_CALLS;
     if *certificates.lease < least {
         let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
-        findings.add("certificates.lease", fault, format!("take at least {} s", least.as_secs()));
+        findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
     }
     if !certificates.shared_with_caddy {
-        let fault = "`false` would promise what is not there: private keys are not encrypted in the table";
+        let fault = "`false` would promise encryption that does not exist: private keys are not encrypted in the table";
         findings.add(
             "certificates.shared_with_caddy",
             fault,
@@ -259,7 +259,7 @@ fn issuers(config: &Config, findings: &mut Findings) {
     }
     if *certificates.internal_life < SHORTEST_LIFE {
         let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
-        findings.add("certificates.internal_life", fault, "take at least `1h`");
+        findings.add("certificates.internal_life", fault, "write at least `1h`");
     }
 }
 
@@ -277,7 +277,7 @@ fn tables(config: &Config, findings: &mut Findings) {
         // API page `CreateTable`, TableName.
         let permitted = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if !(3..=255).contains(&name.len()) || !name.bytes().all(permitted) {
-            let remedy = "take 3 to 255 letters, digits, `_`, `.` or `-`";
+            let remedy = "write 3 to 255 letters, digits, `_`, `.` or `-`";
             findings.add(field, format!("`{name}` cannot name a table"), remedy);
         }
         if !seen.insert(name) {
@@ -296,12 +296,12 @@ fn guard(config: &Config, findings: &mut Findings) {
     if guard.mode == GuardMode::Strict && domains.ask.is_some() && !listed {
         let fault =
             "`strict` with `domains.ask` and no list would reject every name before it could be asked for";
-        findings.add("guard.mode", fault, "take `adaptive`, or list names in the table or `domains.static`");
+        findings.add("guard.mode", fault, "set `adaptive`, or list names in the table or `domains.static`");
     }
     if let Some(ttl) = guard.denial_ttl.filter(|ttl| **ttl > *domains.deny_ttl) {
         let fault =
             format!("`{ttl}` is longer than `domains.deny_ttl`, after which the name is asked for again");
-        let remedy = format!("take at most `{}`, or leave it out", domains.deny_ttl);
+        let remedy = format!("write at most `{}`, or leave it out", domains.deny_ttl);
         findings.add("guard.denial_ttl", fault, remedy);
     }
     let mut seen = HashSet::new();

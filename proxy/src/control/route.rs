@@ -84,7 +84,7 @@ fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<ListPage<N>, Wire
 
 fn bounded(text: &str) -> Result<u16, WireProblem> {
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| problem(StatusCode::BAD_REQUEST, format!("limit: take 1 to {MAX_LIMIT}")))
+    limit.ok_or_else(|| problem(StatusCode::BAD_REQUEST, format!("limit: write 1 to {MAX_LIMIT}")))
 }
 
 /// The first path of everything, so that a later form can stand beside this one.

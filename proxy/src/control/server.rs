@@ -22,7 +22,7 @@ pub(super) type ControlResponse = Response<Full<Bytes>>;
 pub(super) enum SocketPeer {
     /// A process of this machine, by its user.
     Uid(u32),
-    /// Whoever reaches the port, or a process that the kernel does not name.
+    /// A client of the port, or a process that the kernel does not name.
     Unknown,
 }
 

@@ -83,7 +83,7 @@ pub async fn retry(store: &Store, name: &ServerName) -> Result<Retried, StoreErr
     Ok(Retried { server_name: name.clone(), had_failed })
 }
 
-/// Who adds a name has often just mended what its orders failed of. The addition itself does not fail with it.
+/// Who adds a name has often just corrected what its orders failed of. The addition itself does not fail with it.
 pub async fn retry_added(store: &Store, pattern: &Pattern) {
     let Pattern::Exact(name) = pattern else { return };
     if let Err(error) = listing::retry(store, name).await {

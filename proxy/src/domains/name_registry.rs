@@ -137,7 +137,7 @@ impl NameRegistry {
         }
     }
 
-    /// Publishes what was remembered and forgotten: together, since each set of names wakes whoever follows it.
+    /// Publishes what was remembered and forgotten: together, since each set of names wakes its followers.
     pub(super) fn publish_remembered(&self, now: Instant) {
         let mut state = self.lock();
         let gone: Vec<_> =

@@ -87,6 +87,7 @@ pub(super) fn admit(
     }
     message(head)?;
     let host = host(head, &Scheme::HTTPS)?;
+    // RFC 6066 §3: a client should not ask for another name than that of the handshake.
     if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
 }
 
@@ -144,6 +145,7 @@ fn transfer_encoding(head: &Parts) -> Result<(), RequestViolation> {
     if head.version != Version::HTTP_11 {
         return Err(RequestViolation::TransferVersion);
     }
+    // RFC 9110 §5.3: several lines are one list, and no list of codings but `chunked` alone is implemented here.
     if codings.next().is_some() {
         return Err(RequestViolation::TransferRepeated);
     }
@@ -161,6 +163,7 @@ fn transfer_encoding(head: &Parts) -> Result<(), RequestViolation> {
 fn content_length(headers: &HeaderMap) -> Result<(), RequestViolation> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else { return Ok(()) };
+    // RFC 9110 §8.6: one value repeated may be rejected, or merged; an upstream might do otherwise than we.
     if lengths.next().is_some() {
         return Err(RequestViolation::LengthRepeated);
     }

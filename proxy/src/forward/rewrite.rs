@@ -49,6 +49,7 @@ pub(super) fn request(
 ) -> Result<request::Parts, InvalidHeaderValue> {
     let path = head.uri.path_and_query().cloned();
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    // RFC 9112 §2.3: an intermediary sends its own version.
     head.version = Version::HTTP_11;
     head.extensions.clear();
     remove_hop_by_hop(&mut head.headers);
@@ -89,7 +90,8 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
 }
 
-/// Removes fields that only a proxy may set, in any spelling that an upstream would read as the same.
+/// Removes fields that only a proxy may set, in any spelling that an upstream would read as the same (RFC 7239 §8.1: what a client
+/// wrote there cannot be trusted).
 fn strip_forwarded_headers(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> =
         headers.keys().filter(|name| claims_passage(name.as_str())).cloned().collect();
@@ -124,7 +126,8 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
         Framing::Length(length) => {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        // Without it hyper leaves out the body of a GET whose length is unknown.
+        // RFC 9112 §6.3: a body has a length or is chunked. Without the field hyper leaves out the body of a GET whose length is
+        // unknown.
         Framing::Chunked => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -162,11 +165,14 @@ const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
 
 static HOP_BY_HOP: [HeaderName; 11] = [
     header::CONNECTION,
+    // RFC 9110 §10.1.4: what the next recipient may send; trailers are discarded.
     header::TE,
     header::TRANSFER_ENCODING,
+    // RFC 9110 §7.8: for one connection; upgrades are not supported.
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    // RFC 7540 §3.2.1: belongs to an upgrade to HTTP/2.
     HeaderName::from_static("http2-settings"),
     // RFC 9110 §11.7: between a client and a proxy it chose.
     header::PROXY_AUTHENTICATE,

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 pub enum GuardError {
     /// The binary was built without the program.
     #[error(
-        "guard.interfaces: this binary holds no XDP program; run `cargo xtask build-ebpf` and build again, \
+        "guard.interfaces: this binary contains no XDP program; run `cargo xtask build-ebpf` and build again, \
          or write `interfaces = []`"
     )]
     NoProgram,
@@ -70,7 +70,7 @@ pub enum GuardError {
     /// Another program holds the interface.
     #[error(
         "guard.interfaces: another XDP program is attached to `{interface}`; `bpftool net` shows which, \
-         `ip link set dev {interface} xdp off` or whoever pinned its link removes it"
+         `ip link set dev {interface} xdp off` or remove the pin of its link"
     )]
     Occupied {
         /// The interface.
@@ -89,7 +89,7 @@ pub enum GuardError {
     },
     /// Packets are larger than the driver's XDP takes.
     #[error(
-        "guard.interfaces: `{interface}` has MTU {mtu}, more than the XDP of its driver `{driver}` takes; \
+        "guard.interfaces: `{interface}` has MTU {mtu}, more than its driver `{driver}` supports with XDP; \
          `ip link set dev {interface} mtu {limit}`, or write `attach = \"generic\"`"
     )]
     MtuTooLarge {
@@ -115,8 +115,8 @@ pub enum GuardError {
     },
     /// The kernel offers no link that can be pinned.
     #[error(
-        "guard.interfaces: the kernel refuses a BPF link on `{interface}` and takes only an attachment that ends enforcement \
-         with nobody; write `attach = \"generic\"`, or use Linux 6.1 or later"
+        "guard.interfaces: the kernel refuses a BPF link on `{interface}` and offers only an attachment that would stay after the \
+         process has ended; write `attach = \"generic\"`, or use Linux 6.1 or later"
     )]
     NoLink {
         /// The interface.

@@ -92,7 +92,7 @@ pub enum RunError {
     Bind(#[from] BindError),
     /// A listener's port is somebody else's.
     #[error(
-        "{field}: `{address}` is listened on already{}; end that (`ss -ltnp sport = :{}`), choose another port, or set `listen.share_ports`: each would have a part of the connections",
+        "{field}: `{address}` is listened on already{}; end that process (`ss -ltnp sport = :{}`), choose another port, or set `listen.share_ports` so that both accept connections",
         .holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default(),
         .address.port()
     )]

@@ -179,10 +179,10 @@ pub(super) fn status(phase: Phase) -> &'static str {
         Phase::Starting => "Starting: reading the names; health says 503",
         Phase::Serving => "Serving",
         Phase::Degraded => {
-            "Degraded: the domains table cannot be read, `gatehouse doctor` looks why; known names are served, health says 200"
+            "Degraded: the domains table cannot be read, `gatehouse doctor` finds the cause; known names are served, health says 200"
         }
         Phase::Unable => {
-            "Unable to serve: the source of names is down, `gatehouse doctor` looks why; health says 503"
+            "Unable to serve: the source of names is down, `gatehouse doctor` finds the cause; health says 503"
         }
         Phase::Overloaded => "Overloaded: memory is nearly used up; health says 503",
         Phase::Leaving => {

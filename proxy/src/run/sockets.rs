@@ -273,7 +273,7 @@ fn raise_descriptor_limit(wanted: Capacity, workers: usize) -> Capacity {
             descriptors,
             connections = capacity.clients,
             upstream_connections = capacity.targets,
-            "fewer descriptors than `limits.connections` and `upstream.connections` ask for, which are taken for less; raise \
+            "fewer descriptors than `limits.connections` and `upstream.connections` need, so both are reduced; raise \
              LimitNOFILE, or lower them"
         );
     }

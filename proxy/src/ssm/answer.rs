@@ -47,7 +47,7 @@ impl ParameterResponse {
                 Self::TooLong(parameter.value.len())
             }
             (200, Ok(ParameterFound { parameter })) => Self::Value(parameter.value),
-            (200, Err(error)) => Self::Refused(format!("its answer is no parameter ({error})")),
+            (200, Err(error)) => Self::Refused(format!("its answer is not a parameter ({error})")),
             (500.., _) => Self::Again(format!("status {status}")),
             _ => Self::fault(status, body),
         }

@@ -1,7 +1,7 @@
 //! Caddy's table of certificates, accounts, challenges and locks, and our own record of each name's orders.
 //! Not here: which of several certificates is presented, when one is ordered and by which instance (`certificates`).
 //! Invariants: what Caddy reads is written as Caddy writes it, byte for byte (`caddys_own_items_are_rewritten_byte_for_byte`); a commit
-//! is complete or absent, and never replaces a chain it has not seen (`a_late_holder_cannot_overwrite`); no item, whoever wrote it,
+//! is complete or absent, and never replaces a chain it has not seen (`a_late_holder_cannot_overwrite`); no item, of any writer,
 //! causes a panic (`no_item_panics`).
 
 mod account;

@@ -49,7 +49,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// The disk has no room.
-    #[error("{}: no space is left for the embedded store; free some, and leave the store as it is", .0.display())]
+    #[error("{}: no disk space is left for the embedded store; free some, the store itself is intact", .0.display())]
     Full(PathBuf),
     /// The engine refuses.
     #[error("{}: the embedded store cannot be opened; restore it from a copy or remove it", path.display())]
@@ -254,7 +254,7 @@ mod tests {
         drop(Engine::open(&state).unwrap());
         disk.fill();
         let error = Engine::open(&state).map(drop).unwrap_err().to_string();
-        assert!(error.contains("no space is left") && !error.contains("remove"), "{error}");
+        assert!(error.contains("no disk space is left") && !error.contains("remove"), "{error}");
     }
 
     #[tokio::test]

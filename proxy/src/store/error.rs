@@ -18,7 +18,7 @@ pub enum StoreError {
     Unavailable(#[source] BoxedError),
     /// Something other than DynamoDB answers.
     #[error(
-        "store.endpoint: {0}: that is no DynamoDB; correct the address, or leave it out for AWS (nothing was stored)"
+        "store.endpoint: {0}: that is not DynamoDB; correct the address, or leave it out for AWS (nothing was stored)"
     )]
     Foreign(NotDynamoDb),
     /// There are no credentials.
@@ -28,7 +28,7 @@ pub enum StoreError {
     NoCredentials,
     /// The embedded store's disk has no room.
     #[error(
-        "the disk of the embedded store is full; free space under `state_directory`, the store itself is whole"
+        "the disk of the embedded store is full; free space under `state_directory`, the store itself is intact"
     )]
     DiskFull(#[source] BoxedError),
     /// A condition did not hold: somebody else wrote first.

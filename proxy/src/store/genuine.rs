@@ -37,7 +37,7 @@ pub enum Evidence {
     #[error("as `{}`, without the type `application/x-amz-json-1.0` and without `x-amzn-RequestId`", .0.as_deref().unwrap_or("-"))]
     Origin(Option<String>),
     /// Its body is not what the API's answers are.
-    #[error("with a body that is no JSON object")]
+    #[error("with a body that is not a JSON object")]
     Body,
     /// A refusal without its `__type`.
     #[error("with an error that has no `__type`")]

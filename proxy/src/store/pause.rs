@@ -63,7 +63,7 @@ impl Pause {
             None => update
                 .condition_expression("attribute_not_exists(pk) OR #until = :before")
                 .expression_attribute_values(":before", ended()),
-            // A date that cannot be read is nobody's.
+            // A date that cannot be read pauses nothing.
             Some(before) if before.until == SystemTime::UNIX_EPOCH => update,
             Some(before) => update
                 .condition_expression("#until = :before")

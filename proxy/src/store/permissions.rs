@@ -335,4 +335,36 @@ mod tests {
         });
         assert_eq!(policy(&store, &missing), wanted);
     }
+
+    #[tokio::test]
+    async fn the_policy_in_the_documentation_allows_what_serving_calls_and_no_more() {
+        let (store, _) = store().await;
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, policy) = page.split_once("```json\n").unwrap();
+        let (policy, _) = policy.split_once("\n```").unwrap();
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        let written: BTreeSet<_> = statements
+            .map(|statement| (texts(&statement["Action"]), texts(&statement["Resource"])))
+            .collect();
+        let called: BTreeSet<_> = uses(&store).iter().map(actions_and_resources).collect();
+        assert_eq!(written, called);
+    }
+
+    /// A list of strings, or one.
+    fn texts(value: &serde_json::Value) -> BTreeSet<String> {
+        let one = std::slice::from_ref(value);
+        let list = value.as_array().map_or(one, Vec::as_slice);
+        list.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn actions_and_resources(used: &TableUse<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
+        let table = format!("arn:aws:dynamodb:eu-central-1:111122223333:table/{}", used.table);
+        let indexes = used.calls.iter().filter_map(|call| {
+            if let ApiCall::QueryIndex(index) = call { Some(format!("{table}/index/{index}")) } else { None }
+        });
+        let resources = indexes.chain([table.clone()]).collect();
+        (used.calls.iter().map(|call| call.action().to_owned()).collect(), resources)
+    }
 }

@@ -1,4 +1,4 @@
-//! The one way to stderr: a bounded queue and a thread that empties it, so that no worker waits for whoever reads.
+//! The one way to stderr: a bounded queue and a thread that empties it, so that no worker waits for the reader.
 //! Invariant: a full queue drops the line and counts it (`a_reader_that_lags_costs_lines_and_no_time`).
 
 use std::{

@@ -10,7 +10,8 @@ use rustls::{
 };
 
 /// Builds server configurations: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, tickets that any of them accepts for the same
-/// server name (rustls keeps the name in the ticket and compares it). One per process; cheap per certificate.
+/// server name (RFC 6066 §3: a session is not resumed under another; rustls keeps the name in the ticket and compares it).
+/// One per process; cheap per certificate.
 pub struct ServerConfigs {
     provider: Arc<CryptoProvider>,
     tickets: Arc<dyn ProducesTickets>,
@@ -25,9 +26,11 @@ impl ServerConfigs {
     /// The configuration that presents `certificate`.
     pub fn serving(&self, certificate: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = self.presenting(certificate)?;
+        // RFC 7301 §3.2: the server chooses, by its own preference.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Arc::clone(&self.tickets);
-        // One ticket, not two: the second is for clients that open connections in parallel, and costs each handshake.
+        // RFC 8446 §4.6.1 leaves the number free. One ticket, not two: the second is for clients that open connections in
+        // parallel, and costs each handshake.
         config.send_tls13_tickets = 1;
         Ok(Arc::new(config))
     }

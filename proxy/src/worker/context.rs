@@ -59,7 +59,7 @@ impl<T: Transport> Worker<T> {
 }
 
 /// Whether nobody is likely to connect any more, when the last client came at `last` and `open` connections are there in the
-/// process. Where there was nobody to begin with, a moment is enough: for whoever is on the way.
+/// process. Where nobody was connected, a moment is enough, for connections on their way.
 fn is_quiet(now: Instant, begun: Instant, last: Option<Instant>, open: i64) -> bool {
     let was_unused = open == 0 && last.is_none_or(|last| last + QUIET <= begun);
     now >= last.unwrap_or(begun).max(begun) + if was_unused { LAST_MOMENT } else { QUIET }

@@ -38,6 +38,7 @@ pub(super) struct Handshakes<'a> {
 impl Handshakes<'_> {
     /// Asks for permission first, then for what the handshake goes on with.
     pub(super) async fn judge(&self, hello: HelloFacts, peer: SocketAddr) -> Result<HelloResponse, Refuse> {
+        // RFC 6066 §3. For a hello without a name RFC 8446 §9.2 recommends `missing_extension`; both cases get one alert here.
         let name =
             hello.server_name.ok_or(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseNoName))?;
         let domains = &self.shared.domains;
@@ -45,6 +46,7 @@ impl Handshakes<'_> {
         if let Permission::Deny(_) = permission {
             return Err(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseForeign));
         }
+        // RFC 8737 §3: a validation gets the challenge's certificate and nothing else.
         if hello.acme_challenge {
             return self.validate(&name, &permission, peer).await;
         }

@@ -128,7 +128,7 @@ fn unparsed_status(ended: Option<&hyper::Result<()>>) -> Option<u16> {
 /// a stream that is dropped now would take it along.
 async fn conclude<S: ClientStream>(stream: &RefCell<S>) {
     let shutdown = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
-    // Whoever does not take it in time goes without.
+    // A client that does not take it in time gets none.
     let _ = tokio::time::timeout(LAST_WORD, shutdown).await;
 }
 

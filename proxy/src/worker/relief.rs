@@ -24,7 +24,7 @@ use super::{
 use crate::allocator::release_freed;
 use crate::clock::now;
 
-/// How much memory has to be freed; written by whoever watches it, read by all workers.
+/// How much memory has to be freed; written by the thread that watches memory, read by all workers.
 #[derive(Debug, Clone, Default)]
 pub struct Excess(Arc<ExcessState>);
 

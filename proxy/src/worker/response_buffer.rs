@@ -64,7 +64,7 @@ impl HeldBytes {
     }
 }
 
-/// The connections of one worker, for whoever has to choose among them when memory is short.
+/// The connections of one worker, from which some are chosen when memory is short.
 pub(super) struct Registry {
     process: HeldBytes,
     connections: RefCell<BTreeMap<u64, Weak<ConnectionBuffer>>>,

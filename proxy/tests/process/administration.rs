@@ -9,7 +9,7 @@ fn a_change_says_what_it_changed_and_its_log_who_made_it() {
     let instance = Instance::start(&place, &manager, Vec::new(), &[]);
     manager.hear_until("READY=1");
     let added = "shop.example: added with target http://10.0.0.2, tenant acme\n\
-                 it is served, with a certificate from its first handshake on: store and snapshot know it; the guard is off\n";
+                 it is served, with a certificate from its first handshake on: table and instance have the change; the guard is off\n";
     assert_eq!(tell(&place, "domain add shop.example --target http://10.0.0.2 --tenant acme").out, added);
     let unchanged = tell(&place, "domain add shop.example --target http://10.0.0.2");
     assert!(
@@ -86,11 +86,11 @@ fn a_running_instance_refuses_what_it_could_not_serve() {
     manager.hear_until("READY=1");
     let own = format!("domain add shop.example --target https://{}", place.https());
     for (line, code, told) in [
-        ("domain add shop.example", 2, "and there is no `domains.default_target`; give it one like"),
-        ("domain add shop.example --target http://169.254.169.254", 2, "an address that is nobody's server"),
-        (&own, 2, "is this proxy's own listener; name the server behind it"),
+        ("domain add shop.example", 2, "`domains.default_target` is not set; give one like"),
+        ("domain add shop.example --target http://169.254.169.254", 2, "an address that no target may have"),
+        (&own, 2, "is this proxy's own listener; give the address of the server behind it"),
         ("domain add co.uk --target http://10.0.0.1", 2, "`co.uk` is a public suffix"),
-        ("domain suspend shop.example", 1, "`gatehouse domain list` shows what is"),
+        ("domain suspend shop.example", 1, "`gatehouse domain list` shows those that are"),
     ] {
         let said = place.run(line);
         assert!(

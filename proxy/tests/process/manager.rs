@@ -81,7 +81,7 @@ fn a_start_that_fails_tells_the_manager_what_to_do() {
         (
             "[limits]\nconnections = 0\nheader_fields = 0".to_owned(),
             2,
-            "at most; there is no setting for `without bound`; gatehouse.toml",
+            "there is no value for `unlimited`; gatehouse.toml",
         ),
         (
             "[store]\nendpoint = \"aws\"\n[instance]\nmetadata = \"off\"".to_owned(),

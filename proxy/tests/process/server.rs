@@ -110,7 +110,7 @@ impl Metadata {
         self.server.url()
     }
 
-    /// What the instance's group has in mind.
+    /// The target lifecycle state that the instance's group wants.
     pub(crate) fn set_target_state(&self, state: &'static str) {
         *self.state.lock().unwrap() = Some(state);
     }

@@ -116,7 +116,10 @@ impl Front {
         let mut late = self.late.lock().await;
         while let Some(write) = late.pop_front_if(|write| write.due <= now) {
             let answer = self.call(PORT_SECOND, write.head, write.body).await?;
-            anyhow::ensure!(answer.status().is_success(), "the second engine went another way: {answer:?}");
+            anyhow::ensure!(
+                answer.status().is_success(),
+                "the second engine answered differently: {answer:?}"
+            );
         }
         Ok(())
     }

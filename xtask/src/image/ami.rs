@@ -26,7 +26,7 @@ pub(crate) struct Options {
     packer: Vec<String>,
 }
 
-/// Bakes with the account that the surroundings name.
+/// Bakes with the AWS account of the environment.
 pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     let package = package(shell, options.package.as_deref(), options.architecture)?;
     let output = shell.current_dir().join(FOLDER).join(format!("ami-{}", options.architecture.name()));
@@ -39,7 +39,7 @@ pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     )
 }
 
-/// The package that was given, called as where this command was; else today's.
+/// The package that was given, relative to where this command was called; else a new one.
 pub(super) fn package(
     shell: &Shell,
     given: Option<&Path>,
@@ -60,7 +60,7 @@ pub(super) fn package(
 pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[String]) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let variable = |name: &str, value: &str| ["-var".to_owned(), format!("{name}={value}")];
-    // On this signal, which the kernel sends when this program is ended, Packer takes away what it had begun.
+    // On this signal, which the kernel sends when this program is ended, Packer removes what it had created.
     contained(cmd!(shell, "setpriv --pdeathsig TERM packer build -color=false -only=amazon-ebs.ami"))
         .args(variable("package", &package.display().to_string()))
         .args(variable("version", version))
@@ -72,7 +72,7 @@ pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[Strin
         .run()
         .with_context(|| {
             format!(
-                "Packer failed; where all it lacked was to publish, repeat that: cargo xtask image publish {}.manifest.json",
+                "Packer failed; if only publishing failed, repeat that: cargo xtask image publish {}.manifest.json",
                 output.display()
             )
         })

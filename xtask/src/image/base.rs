@@ -1,4 +1,4 @@
-//! The base disk: the Debian that an appliance is made of, where AWS's is not at hand.
+//! The base disk: the Debian that an appliance is made of, where AWS's image is not available.
 
 use std::{fs, path::PathBuf};
 

@@ -7,7 +7,7 @@ use std::{
 
 use xshell::{Shell, cmd};
 
-/// `<stem>-<key of inputs>`; if it is not there, made by `make` under another name first, so that a half is never kept.
+/// `<stem>-<key of inputs>`; if it is not there, made by `make` under another name first, so that an unfinished one is never kept.
 pub(super) fn kept(
     shell: &Shell,
     stem: &Path,

@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 
 use super::{bake, disk};
 
-/// What is looked at, and by whose knowledge.
+/// The image to check, and where the known vulnerabilities come from.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Options {
     /// A baked disk that is there already; else it is built
@@ -46,7 +46,7 @@ pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     );
     let tracker = &options.tracker;
     let ask = cmd!(shell, "debsecan --suite bookworm --status {status} --source {tracker}").quiet();
-    let known = ask.read().with_context(|| format!("the tracker is not to be had; --tracker {tracker}"))?;
+    let known = ask.read().with_context(|| format!("the tracker cannot be read; --tracker {tracker}"))?;
     println!("{known}");
     println!("{}", judge(&known)?);
     Ok(())

@@ -27,13 +27,13 @@ pub(crate) struct Options {
     /// Parameters are `<prefix>/<version>/<architecture>` and `<prefix>/latest/<architecture>`
     #[arg(long, default_value = "/gatehouse/images")]
     prefix: String,
-    /// Days from the bake until EC2 no longer offers the image to who looks for one; running instances do not notice
+    /// Days from the bake until EC2 no longer lists the image; running instances are not affected
     #[arg(long, default_value_t = 730)]
     deprecate_after_days: u32,
     /// An organization, by its ARN, that may launch the image; once for each
     #[arg(long = "organization", value_name = "ARN")]
     organizations: Vec<String>,
-    /// URL of another AWS, as the rehearsal has it
+    /// URL of an API in the place of AWS's, as in the rehearsal
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask image rehearse-ami`: the bake of the AMI from its first call to the published parameters, without AWS.
 //! Packer speaks to moto, the instance that it starts there is a guest in QEMU, and the scripts that provision it are the
-//! template's. What comes of it is asked of moto by AWS's own client.
+//! template's. AWS's own client reads the result from moto.
 //! Not here: whether EC2 starts such an image, which only EC2 can say.
 //! Invariants: a wrong image, copy, name or call is named (`what_is_wrong_with_an_image_is_named`,
 //! `a_call_that_was_not_made_is_named`); nothing of it outlives the command (`Process`).
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     package: Option<PathBuf>,
 }
 
-/// Bakes, publishes, looks, and publishes once more, which must change nothing.
+/// Bakes, publishes, checks, and publishes once more, which must change nothing.
 pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     let package = ami::package(shell, options.package.as_deref(), Architecture::Amd64)?;
     let base = base::disk(shell)?;

@@ -19,5 +19,5 @@ pub(super) fn run(shell: &Shell, filter: Option<&str>) -> anyhow::Result<()> {
         .args(filter)
         .quiet()
         .run()
-        .context("the image is not as it must be")
+        .context("a test of the image failed")
 }

@@ -17,7 +17,7 @@ pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
 
 fn templates(shell: &Shell) -> anyhow::Result<()> {
     cmd!(shell, "packer fmt -check -diff packer").quiet().run().context("run `packer fmt packer`")?;
-    // Packer looks whether the files are there that a build would have made.
+    // Packer checks that the files exist that a build would have made.
     let folder = shell.create_temp_dir()?;
     let (package, key) = (folder.path().join("package"), folder.path().join("key"));
     shell.write_file(&package, "")?;
@@ -60,7 +60,7 @@ fn scripts(shell: &Shell) -> anyhow::Result<()> {
     }
     let count = scripts.len();
     cmd!(shell, "shellcheck --").args(scripts).quiet().run().context("shellcheck objects")?;
-    println!("scripts: {count} heed shellcheck");
+    println!("scripts: {count} pass shellcheck");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! The machines a package is for, and how it is built for them here.
-//! Invariant: what is built here for another machine is started once before it is packed (`parts`, which has it write its
+//! Invariant: what is built here for another machine is started once before it is packed (`staging`, which has it write its
 //! own manual pages).
 
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Architecture {
         }
     }
 
-    /// Where cargo builds. Two compilers in one folder would each undo what the other did.
+    /// Where cargo builds. Two compilers in one folder would rebuild each other's output.
     pub(super) fn folder(self, workspace: &Workspace) -> PathBuf {
         let target = workspace.root.join("target");
         match self {

@@ -16,7 +16,7 @@ pub(crate) struct Archive {
     pub(crate) path: PathBuf,
 }
 
-/// Packs what has been built and laid; writes the SBOM and SHA256SUMS beside it.
+/// Packs what has been built and staged; writes the SBOM and SHA256SUMS beside it.
 pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archive> {
     let folder = workspace.root.join(FOLDER);
     let architecture = workspace.architecture;

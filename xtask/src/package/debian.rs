@@ -1,4 +1,4 @@
-//! A Debian in a folder, with nothing running in it: what a package or a script makes of it can be looked at.
+//! A Debian in a folder, with nothing running in it: the effect of a package or a script can be examined.
 //! Not here: how it was made, and what is expected of it.
 
 use std::{
@@ -48,7 +48,7 @@ impl<'a> Debian<'a> {
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
-    /// A path inside as it is called from outside.
+    /// The path outside of a path inside.
     pub(super) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside.trim_start_matches('/'))
     }

@@ -1,4 +1,4 @@
-//! What goes into the package beside what `packer/package` holds: made from the tree, laid as it will lie on the machine.
+//! What goes into the package beside what `packer/package` holds: made from the tree, in the layout of the machine.
 
 use std::{
     collections::BTreeSet,
@@ -55,10 +55,11 @@ fn papers(
     }
     let mut manuals = Vec::new();
     for file in files_below(written)? {
-        let name = file.file_name().and_then(|name| name.to_str()).context("a paper's name is not UTF-8")?;
-        let Some(place) = place(name) else { bail!("`gatehouse man` wrote {name}, which has no place") };
+        let name =
+            file.file_name().and_then(|name| name.to_str()).context("the name of a page is not UTF-8")?;
+        let Some(place) = place(name) else { bail!("`gatehouse man` wrote {name}, which is not packaged") };
         let to = parts.join(&place);
-        shell.create_dir(to.parent().context("a paper lies in no folder")?)?;
+        shell.create_dir(to.parent().context("a page lies in no folder")?)?;
         fs::copy(&file, &to)?;
         if place.starts_with("usr/share/man") {
             manuals.push(to);

@@ -13,7 +13,7 @@ use xshell::{Shell, cmd};
 use super::{Archive, FOLDER, archive, debian::Debian};
 use crate::units;
 
-/// Runs the whole life, and says of each step what was seen.
+/// Runs all steps, and prints what was seen in each.
 pub(super) fn run(shell: &Shell, archive: &Archive) -> anyhow::Result<()> {
     let path = &archive.path;
     cmd!(shell, "lintian --fail-on error --tag-display-limit 0 {path}")
@@ -64,7 +64,7 @@ impl<'a> Machine<'a> {
         )?;
         let said = self.inside("systemd-analyze security --offline=true gatehouse.service")?;
         let exposure = units::exposure(&said)?;
-        println!("install: user, folders and settings are there; units hold, exposure {exposure}");
+        println!("install: user, folders and settings are there; units are valid, exposure {exposure}");
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl<'a> Machine<'a> {
         let now = self.inside("dpkg-query --show --showformat=${Version} gatehouse")?;
         ensure!(now == later, "after the upgrade the version is {now} and not {later}");
         let settings = fs::read_to_string(self.path("/etc/gatehouse/gatehouse.toml"))?;
-        ensure!(settings.trim() == EDITED, "the upgrade took the operator's settings: {settings}");
+        ensure!(settings.trim() == EDITED, "the upgrade changed the operator's settings: {settings}");
         self.expect(&[ENABLED, "/var/lib/gatehouse/store.db"])?;
         println!("upgrade: to {later}, settings and state as they were");
         Ok(())
@@ -106,7 +106,7 @@ impl<'a> Machine<'a> {
         let left: Vec<_> = after.difference(before).collect();
         ensure!(left.is_empty(), "purging left {left:?}");
         let lost: Vec<_> = before.difference(&after).collect();
-        ensure!(lost.is_empty(), "purging took what was there before: {lost:?}");
+        ensure!(lost.is_empty(), "purging removed what was there before: {lost:?}");
         println!("purge: nothing is left but the user");
         Ok(())
     }
@@ -134,7 +134,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Every path that a package may have made: dpkg's and systemd's own books are left out, and so is the user.
+    /// Every path that a package may have made: dpkg's and systemd's own records are left out, and so is the user.
     fn files(&self) -> anyhow::Result<BTreeSet<String>> {
         let found = self.0.files()?;
         let counted = found.into_iter().filter(|path| !BOOKS.iter().any(|book| path.starts_with(book)));

@@ -61,7 +61,7 @@ impl Acme {
         }
     }
 
-    /// The protocol library signs with P-256 alone.
+    /// The protocol library signs with P-256 alone, which every CA takes (RFC 8555 §6.2).
     fn account_key(&self, pem: &[u8]) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
         key::pkcs8(pem).map_err(|error| self.unusable_key(error.to_string()))
     }
@@ -96,6 +96,7 @@ impl Acme {
         let pair = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
+        // RFC 8555 §7.3.2: contacts of an account that was there may be others.
         if !self.email.is_empty() {
             account.update_contacts(&[&format!("mailto:{}", self.email)]).await?;
         }

@@ -58,6 +58,7 @@ impl Acme {
         let request = params.serialize_request(&key).map_err(KeyError::from)?;
         despite_nonces!(order.finalize_csr(request.der()).await.map_err(OrderError::from))?;
         await_status(&mut order, &[OrderStatus::Valid]).await?;
+        // RFC 8555 §7.4.2: the chain in PEM, the certificate first.
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
         let chain = chain.ok_or(OrderError::Slow { validating: false })?;
@@ -116,6 +117,7 @@ impl Acme {
                 identifier: certificate_table::Identifier::dns(name),
             };
             challenges.open(&self.issuer, name, shown).await?;
+            // RFC 8555 §7.5.1: the CA may validate from now on, so every instance can answer already.
             challenge.set_ready().await?;
         }
         Ok(())
@@ -181,7 +183,7 @@ fn pause_until(retry_after: Option<SystemTime>, ours: Duration, now: SystemTime)
     }
 }
 
-/// Why an order failed: its own error, or that of the challenge.
+/// Why an order failed: its own error (RFC 8555 §7.1.3), or that of the challenge (§8).
 async fn problem(order: &mut Order) -> String {
     if let Some(error) = &order.state().error {
         return error.to_string();

@@ -131,7 +131,7 @@ fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
         return vec![limit(Drawn::Renewals, draw.issuer.to_owned(), config.renewals_per_hour)];
     }
     let mut limits = Vec::new();
-    // Whoever sends ClientHellos chooses the name, so the name is charged to its sender and its entry.
+    // The sender of a ClientHello chooses the name, so the name is charged to its sender and its entry.
     if let Some(pattern @ Pattern::Wildcard(_)) = draw.site.map(|site| &site.pattern) {
         let source = draw.from.map(|from| network(from).to_string());
         limits.extend(source.map(|source| limit(Drawn::Source, source, config.orders_per_source)));

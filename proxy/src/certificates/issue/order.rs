@@ -141,7 +141,7 @@ impl Run<'_> {
                 warn_of(
                     &self.goal.name,
                     &error,
-                    "the table did not take the certificate; it is presented from memory",
+                    "the certificate could not be written to the table; it is presented from memory",
                 );
                 self.seen.progress = OrderProgress::Done(obtained.candidate.clone());
                 self.is_written = false;
@@ -256,7 +256,7 @@ async fn issue(
     let pair = pair.map_err(unusable)?;
     // Otherwise each ClientHello would find it expired, and order the next.
     if !pair.is_valid(clock::wall()) {
-        let problem = "it has expired by this machine's clock; see whether that is right".to_owned();
+        let problem = "it has expired by this machine's clock; check the clock".to_owned();
         return Err(OrderError::Unusable { problem });
     }
     Ok((obtained, pair))

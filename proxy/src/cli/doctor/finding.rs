@@ -64,5 +64,5 @@ impl Finding {
 /// A check that did not end.
 pub(super) fn late(what: &str, deadline: Duration) -> Finding {
     let found = format!("no answer within {} s", deadline.as_secs());
-    Finding::fail(what, found, "look at what it depends on, and ask again")
+    Finding::fail(what, found, "check what it depends on, and run `gatehouse doctor` again")
 }

@@ -8,7 +8,7 @@ use crate::config::{Attach, Config};
 /// Each of `guard.interfaces`.
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     if config.guard.interfaces.is_empty() {
-        return vec![Finding::ok("guard", "off: guard.interfaces names none")];
+        return vec![Finding::ok("guard", "off: guard.interfaces is empty")];
     }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let judged =

@@ -32,7 +32,11 @@ fn judge_kernel(release: &str) -> Finding {
             Finding::ok("kernel", release)
         }
         (Some(Ok(_)), Some(Ok(_))) => Finding::fail("kernel", release, "run Linux 6.1 or newer"),
-        _ => Finding::warn("kernel", format!("`{release}` is no release"), "see that it is 6.1 or newer"),
+        _ => Finding::warn(
+            "kernel",
+            format!("`{release}` is not a release of Linux"),
+            "check that it is 6.1 or newer",
+        ),
     }
 }
 
@@ -103,7 +107,7 @@ fn judge_clock(now: SystemTime) -> Finding {
     if now < UNIX_EPOCH + BUILT {
         return Finding::fail(
             "clock",
-            format!("{shown}: before this program was made"),
+            format!("{shown}: earlier than the build of this program"),
             "set the clock: start chrony",
         );
     }
@@ -137,7 +141,7 @@ pub(super) fn state_directory(config: &Config) -> Finding {
     let path = &config.state_directory;
     let nearest = path.ancestors().map(|path| if path == Path::new("") { Path::new(".") } else { path });
     let Some(there) = nearest.into_iter().find(|path| path.exists()) else {
-        return Finding::fail("state", path.display().to_string(), "name a directory that can be made");
+        return Finding::fail("state", path.display().to_string(), "name a directory that can be created");
     };
     let shown = if there == path {
         format!("{}", path.display())
@@ -147,7 +151,7 @@ pub(super) fn state_directory(config: &Config) -> Finding {
     match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) if there.is_dir() => Finding::ok("state", shown),
         Ok(()) => {
-            Finding::fail("state", format!("`{}` is no directory", there.display()), "set state_directory")
+            Finding::fail("state", format!("`{}` is not a directory", there.display()), "set state_directory")
         }
         Err(error) => {
             let found = format!("`{}` cannot be written ({error})", there.display());

@@ -51,7 +51,9 @@ fn judge_name(name: &str, resolved: io::Result<Option<SocketAddr>>) -> Finding {
     match resolved {
         Ok(Some(address)) => Finding::ok(what, address.ip().to_string()),
         Ok(None) => Finding::fail(what, "no address", "correct the name, or its records"),
-        Err(error) => Finding::fail(what, error.to_string(), "see /etc/resolv.conf, and the name's records"),
+        Err(error) => {
+            Finding::fail(what, error.to_string(), "check /etc/resolv.conf, and the name's records")
+        }
     }
 }
 
@@ -67,27 +69,27 @@ pub(super) async fn ask(url: String, timeout: Duration) -> Vec<Finding> {
 
 fn judge_ask(what: String, probed: AskProbed, timeout: Duration) -> Finding {
     match probed {
-        AskProbed::Denies => Finding::ok(what, "denies a name that nobody has"),
+        AskProbed::Denies => Finding::ok(what, "denies a name that does not exist"),
         AskProbed::Allows => Finding::warn(
             what,
-            "allows a name that nobody has: whoever points a name here gets a certificate",
-            "see that it answers 404 for names that are not customers'",
+            "allows a name that does not exist: anybody who points a name here gets a certificate",
+            "make it answer 404 for names that are not customers'",
         ),
         AskProbed::Silent { why: AskSilence::Redirected, said } => Finding::fail(
             what,
             format!("redirects ({said}); redirects are not followed, and say nothing of the name"),
-            "name in domains.ask the address that answers itself, without a login in front",
+            "set domains.ask to the URL that answers without a redirect or a login",
         ),
         AskProbed::Silent { why: AskSilence::Unavailable, said } => {
-            Finding::fail(what, format!("fails ({said})"), "see the log of the endpoint")
+            Finding::fail(what, format!("fails ({said})"), "read the log of the endpoint")
         }
         AskProbed::Silent { why: AskSilence::TimedOut, .. } => Finding::fail(
             what,
             format!("no answer within {} ms", timeout.as_millis()),
-            "see that the endpoint is quick, or raise domains.ask_timeout",
+            "make the endpoint faster, or raise domains.ask_timeout",
         ),
         AskProbed::Silent { why: AskSilence::Unreachable, said } => {
-            Finding::fail(what, said, "see the URL, that the endpoint runs, and its certificate")
+            Finding::fail(what, said, "check the URL, that the endpoint runs, and its certificate")
         }
     }
 }
@@ -98,7 +100,7 @@ pub(super) async fn directory(issuer: IssuerConfig) -> Vec<Finding> {
     vec![match fetch(&issuer).await {
         Ok(()) => Finding::ok(what, "its directory offers accounts and orders"),
         Err(error) => {
-            let remedy = "see that its port is open outwards, the URL, and `roots` for a CA of your own";
+            let remedy = "check that outgoing connections to its port are allowed, the URL, and `roots` for a CA of your own";
             Finding::fail(what, error_chain(&*error), remedy)
         }
     }]
@@ -126,7 +128,7 @@ async fn fetch(issuer: &IssuerConfig) -> Result<(), Box<dyn Error + Send + Sync>
     }
     let body = Limited::new(response.into_body(), LONGEST_DIRECTORY).collect().await?.to_bytes();
     serde_json::from_slice::<Directory>(&body)
-        .map_err(|error| format!("it is no ACME directory: {error}"))?;
+        .map_err(|error| format!("it is not an ACME directory: {error}"))?;
     Ok(())
 }
 
@@ -186,7 +188,7 @@ mod tests {
         for (answer, verdict, words) in [
             (Some("404 Not Found"), Severity::Ok, "denies"),
             (Some("403 Forbidden"), Severity::Ok, "denies"),
-            (Some("200 OK"), Severity::Warn, "allows a name that nobody has"),
+            (Some("200 OK"), Severity::Warn, "allows a name that does not exist"),
             (Some("302 Found\r\nlocation: /login"), Severity::Fail, "redirects (302 Found)"),
             (Some("503 Service Unavailable"), Severity::Fail, "fails (503 Service Unavailable)"),
             (None, Severity::Fail, "no answer within 300 ms"),

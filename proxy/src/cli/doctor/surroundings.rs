@@ -1,4 +1,4 @@
-//! Ports and tables: whether they are to be had.
+//! Ports and tables: whether they can be used.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -74,7 +74,7 @@ fn judge_port(
 /// Each table: there, and of the right form. The embedded store makes its own.
 pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
     if config.store.endpoint == Endpoint::Embedded {
-        return vec![Finding::ok("tables", "embedded: made at the first start")];
+        return vec![Finding::ok("tables", "embedded: created at the first start")];
     }
     let store =
         match Store::connect(&config.store, &IdentitySource::of(&config.instance), &config.state_directory)
@@ -82,7 +82,11 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
         {
             Ok(store) => store,
             Err(error) => {
-                return vec![Finding::fail("tables", error_chain(&error), "see the settings under [store]")];
+                return vec![Finding::fail(
+                    "tables",
+                    error_chain(&error),
+                    "check the settings under [store]",
+                )];
             }
         };
     examine(&store, config.domains.table).await
@@ -124,7 +128,7 @@ fn judge_form(what: &str, store: &Store, checked: Result<(), TablesError>) -> Fi
         {
             Finding::warn(
                 what,
-                "dynamodb:DescribeTable is denied: serving does not need it, its form is not known here",
+                "dynamodb:DescribeTable is denied, so keys and indexes cannot be checked; serving does not need it",
                 "allow dynamodb:DescribeTable where `tables create` and `doctor` are run",
             )
         }
@@ -141,7 +145,7 @@ fn judge_call(what: &str, call: ApiCall, outcome: &ProbeOutcome) -> Option<Findi
         ProbeOutcome::Failed(error) => Some(Finding::fail(
             what,
             format!("{call} fails: {}", error_chain(error)),
-            "see region, endpoint and credentials",
+            "check region, endpoint and credentials",
         )),
     }
 }
@@ -151,7 +155,7 @@ fn remedy(error: &TablesError) -> &'static str {
         TablesError::Absent { .. } => "gatehouse tables create",
         TablesError::Store { source: StoreError::Foreign(_), .. } => "correct store.endpoint",
         TablesError::Store { source: StoreError::NoCredentials, .. } => "give the instance a role",
-        TablesError::Store { .. } => "see region, endpoint and credentials",
+        TablesError::Store { .. } => "check region, endpoint and credentials",
         TablesError::Differs { .. } => "name another table in [store]",
         TablesError::Slow { .. } => "wait until it is active",
     }

@@ -252,7 +252,7 @@ const WRONG: &[Wrong] = &[
     (
         "[guard]\ndenial_ttl = \"11s\"",
         &[],
-        "gatehouse.toml:2|guard.denial_ttl|`11s` is longer than `domains.deny_ttl`|take at most `10s`",
+        "gatehouse.toml:2|guard.denial_ttl|`11s` is longer than `domains.deny_ttl`|write at most `10s`",
     ),
     ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
     ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),
@@ -318,10 +318,10 @@ const WRONG: &[Wrong] = &[
     ("[store]\nendpoint = \"aws\"\nregion = \"\"", &[], "gatehouse.toml:3: store.region: ``|eu-central-1"),
     ("limits = 3", &[], "limits = 3|expected a table of settings|write it like `[limits]`"),
     ("[limits]\nmemory = 400", &[], "limits.memory = 400|expected a text in quotes|memory = \"384MiB\""),
-    ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write what it may be at most"),
+    ("[limits]\nconnections = 0", &[], "limits.connections: `0`|write a limit"),
     ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `0ms`"),
     ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
-    ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|take 8192B"),
+    ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|write 8192B"),
     ("[limits]\nhttp2_stream_window = \"2MiB\"", &[], "limits.http2_connection_window: `1MiB` is less than"),
     ("[worker]\nthreads = 5000", &[], "worker.threads: `5000`"),
     (
@@ -346,7 +346,7 @@ const WRONG: &[Wrong] = &[
     (
         "[domains]\ntable = false\nask = \"http://127.0.0.1:9/\"\ndefault_target = \"http://10.0.0.1\"\n[guard]\nmode = \"strict\"",
         &[],
-        "guard.mode: `strict` with `domains.ask` and no list|take `adaptive`",
+        "guard.mode: `strict` with `domains.ask` and no list|set `adaptive`",
     ),
     (
         "[guard]\ninterfaces = [\"an-interface-too-long\"]",

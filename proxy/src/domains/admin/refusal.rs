@@ -91,7 +91,7 @@ impl Refusal {
     pub fn explain(&self) -> Explained {
         match self {
             Self::Absent(name) => {
-                let remedy = "`gatehouse domain list` shows what is";
+                let remedy = "`gatehouse domain list` shows those that are";
                 of_domain(name, format!("domain `{name}` is not in the table"), remedy)
             }
             Self::Static(name) => {
@@ -107,35 +107,40 @@ impl Refusal {
             Self::Exists { there, wanted } => exists(there, wanted),
             Self::Suspended(name) => {
                 let remedy = format!("`gatehouse domain resume {name}` serves it again");
-                of_domain(name, format!("domain `{name}` is there, and suspended"), remedy)
+                of_domain(name, format!("domain `{name}` exists and is suspended"), remedy)
             }
             Self::Pending(name) => {
                 let remedy = format!("`gatehouse domain add {name}` serves it without verification");
-                of_domain(name, format!("domain `{name}` is not verified yet, and so not suspended"), remedy)
+                of_domain(
+                    name,
+                    format!("domain `{name}` is not verified yet, so it is not suspended"),
+                    remedy,
+                )
             }
             Self::NoTarget(name) => Explained {
                 field: "target",
                 value: String::new(),
                 fault: format!(
-                    "domain `{name}` would have no target: it names none, and there is no `domains.default_target`"
+                    "domain `{name}` has no target: none is given, and `domains.default_target` is not set"
                 ),
-                remedy: "give it one like `--target http://10.0.0.5:8080`, or set the default".to_owned(),
+                remedy: "give one like `--target http://10.0.0.5:8080`, or set `domains.default_target`"
+                    .to_owned(),
             },
             Self::Address { target, .. } => of_target(
                 target,
-                format!("target: `{target}` lies on this host, or at an address that is nobody's server"),
-                "name the server behind it, or list its network in `upstream.permitted_networks`",
+                format!("target: `{target}` is on this host, or at an address that no target may have"),
+                "give the address of the server behind it, or list its network in `upstream.permitted_networks`",
             ),
             Self::OwnListener { target, .. } => of_target(
                 target,
                 format!("target: `{target}` is this proxy's own listener"),
-                "name the server behind it",
+                "give the address of the server behind it",
             ),
             Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
             Self::Underscore(name) => {
                 let fault =
                     format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");
-                of_domain(name, fault, "take a name of letters, digits and `-`")
+                of_domain(name, fault, "use a name of letters, digits and `-`")
             }
         }
     }
@@ -150,8 +155,8 @@ fn exists(there: &DomainRecord, wanted: &DomainRecord) -> Explained {
     };
     of_domain(
         name,
-        format!("domain `{name}` is there with {what} `{is}`, not `{would}`"),
-        "`--replace` replaces it",
+        format!("domain `{name}` exists with {what} `{is}`, not `{would}`"),
+        "to change it, add `--replace`",
     )
 }
 

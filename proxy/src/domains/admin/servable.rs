@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// It is suspended.
-    #[error("it is still suspended and not served; `gatehouse domain resume` ends that")]
+    #[error("it is still suspended and not served; `gatehouse domain resume` serves it again")]
     Suspended,
     /// A label with `_`.
     #[error("its name has a `_`: public CAs will refuse it, the internal issuer does not")]
@@ -25,7 +25,7 @@ pub enum Warning {
     SingleLabel,
     /// It goes to itself.
     #[error(
-        "its target is a name that it covers: unless that resolves elsewhere here, requests come back for ever"
+        "its target is a name that it covers: unless this host resolves it to another server, requests return here endlessly"
     )]
     TargetsItself,
 }

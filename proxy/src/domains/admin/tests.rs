@@ -128,27 +128,27 @@ fn what_is_there_is_not_replaced_silently() {
         (
             record(a, DomainStatus::Active, "acme"),
             present(b, "", Existing::Keep),
-            "domain `shop.example` is there with target `https://a.example`, not `https://b.example`; `--replace` replaces it",
+            "domain `shop.example` exists with target `https://a.example`, not `https://b.example`; to change it, add `--replace`",
         ),
         (
             record(a, DomainStatus::Active, "acme"),
             present("", "", Existing::Keep),
-            "domain `shop.example` is there with target `https://a.example`, not `(default)`; `--replace` replaces it",
+            "domain `shop.example` exists with target `https://a.example`, not `(default)`; to change it, add `--replace`",
         ),
         (
             record(a, DomainStatus::Active, "acme"),
             present(a, "zeta", Existing::Keep),
-            "domain `shop.example` is there with tenant `acme`, not `zeta`; `--replace` replaces it",
+            "domain `shop.example` exists with tenant `acme`, not `zeta`; to change it, add `--replace`",
         ),
         (
             record(a, DomainStatus::Suspended, "acme"),
             present(a, "", Existing::Replace),
-            "domain `shop.example` is there, and suspended; `gatehouse domain resume shop.example` serves it again",
+            "domain `shop.example` exists and is suspended; `gatehouse domain resume shop.example` serves it again",
         ),
         (
             record(a, DomainStatus::Pending, "acme"),
             Wanted::Resumed,
-            "domain `shop.example` is not verified yet, and so not suspended; `gatehouse domain add shop.example` serves it without verification",
+            "domain `shop.example` is not verified yet, so it is not suspended; `gatehouse domain add shop.example` serves it without verification",
         ),
     ] {
         assert_eq!(line(wanted, Some(&there)), told);
@@ -202,13 +202,13 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
             "shop.example",
             "",
             "target",
-            "would have no target: it names none, and there is no `domains.default_target`; give it one",
+            "has no target: none is given, and `domains.default_target` is not set; give one",
         ),
         (
             "shop.example",
             "http://169.254.169.254",
             "target",
-            "an address that is nobody's server; name the server",
+            "an address that no target may have; give the address of the server",
         ),
         (
             "shop.example",
@@ -216,8 +216,8 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
             "target",
             "list its network in `upstream.permitted_networks`",
         ),
-        ("shop.example", "http://localhost:3000", "target", "`http://localhost:3000` lies on this host"),
-        ("shop.example", "http://api.localhost", "target", "lies on this host"),
+        ("shop.example", "http://localhost:3000", "target", "`http://localhost:3000` is on this host"),
+        ("shop.example", "http://api.localhost", "target", "is on this host"),
         ("shop.example", "https://127.0.0.1", "target", "this proxy's own listener"),
         ("shop.example", "http://192.0.2.9:8080", "target", "this proxy's own listener"),
         (

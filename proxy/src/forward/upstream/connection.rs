@@ -59,7 +59,7 @@ impl Connection {
         let stream = OnDemand::new(stream, demand.clone());
         let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamFailure::Closed)?;
         let driver = tokio::task::spawn_local(async move {
-            // Whoever waits for the response learns how it ended.
+            // The task that waits for the response learns how it ended.
             let _ = connection.await;
         });
         Ok(Self { sender, driver, demand, peer })
@@ -82,6 +82,7 @@ impl Connection {
         let (progress, copy) = (request.body().progress(), repeated(&request));
         let sending = self.sender.try_send_request(request);
         match within(limit, &progress, sending).await {
+            // RFC 9110 §7.8: a server must not switch to a protocol that was not asked for; Upgrade is never forwarded.
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Unanswered { failure: UpstreamFailure::Switched, request: None })
             }

@@ -29,7 +29,7 @@ pub(crate) enum UpstreamFailure {
     )]
     Forbidden { address: IpAddr },
     #[error(
-        "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); give the domain its origin"
+        "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); set the domain's target to its origin"
     )]
     Edge { target: Target },
     #[error("no connection to the target")]
@@ -122,12 +122,16 @@ impl UpstreamFailure {
 
     pub(in crate::forward) fn status(&self) -> StatusCode {
         match self {
+            // RFC 9110 §15.6.4: nothing is wrong with the request, and it may succeed later.
             Self::NoTarget | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+            // RFC 9110 §15.6.5.
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            // RFC 9110 §15.5.9: no complete request within the time that the server waits.
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::BAD_REQUEST,
             // RFC 5842 §7.2, the status of a loop.
             Self::Edge { .. } => StatusCode::LOOP_DETECTED,
+            // RFC 9110 §15.6.3: an invalid response, or none, from the server behind a gateway.
             Self::Unresolved { .. }
             | Self::Forbidden { .. }
             | Self::Unreachable(_)

@@ -75,7 +75,7 @@ impl fmt::Display for Shard {
 }
 
 impl DomainRecord {
-    /// Reads an item, whoever wrote it; malformed attributes are named, never guessed.
+    /// Reads an item of any writer; malformed attributes are named, never guessed.
     pub(super) fn read(item: &Item) -> Result<Self, StoreError> {
         let reader = Reader { item, key: text_of(item, "domain").unwrap_or_default() };
         let pattern = Pattern::parse(&reader.key).map_err(|error| reader.fault("domain", &error))?;

@@ -11,7 +11,7 @@ pub struct Tenant(String);
 
 /// A text names no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tenant: `{0}` names none; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
+#[error("tenant: `{0}` is not a tenant; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
 pub struct NoTenant(String);
 
 impl Tenant {

@@ -14,7 +14,7 @@ use super::ClientStream;
 use crate::clock::now;
 use crate::worker::{activity::Activity, slow_reader::SlowReader};
 
-/// Shares its stream with whoever looks at how far the stream has come.
+/// Shares its stream with the task that watches its progress.
 pub(super) struct StreamMonitor<S> {
     pub(super) stream: Rc<RefCell<S>>,
     pub(super) activity: Activity,

@@ -18,7 +18,7 @@ impl<'a> Aws<'a> {
         Self { shell, endpoint }
     }
 
-    /// What is answered to a question.
+    /// The answer to a call that reads.
     pub(crate) fn read(&self, region: &str, arguments: &[&str]) -> anyhow::Result<Value> {
         let question = arguments.iter().take(2).copied().collect::<Vec<_>>().join(" ");
         let answer = self.command(region).args(arguments).read();
@@ -26,7 +26,7 @@ impl<'a> Aws<'a> {
         serde_json::from_str(&answer).with_context(|| format!("{region}: {question} answered `{answer}`"))
     }
 
-    /// Has something done.
+    /// Makes a call that changes something.
     pub(crate) fn call(&self, region: &str, arguments: &[String]) -> anyhow::Result<()> {
         Ok(self.command(region).args(arguments).ignore_stdout().run()?)
     }

@@ -25,7 +25,7 @@ pub(crate) struct Bake {
 }
 
 impl Bake {
-    /// The last run that `file` knows of.
+    /// The last run in `file`.
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
         let text = fs::read_to_string(file).with_context(|| {
@@ -76,7 +76,7 @@ fn last(manifest: &Value) -> anyhow::Result<&Value> {
             && build.get("builder_type").and_then(Value::as_str) == Some(BUILDER)
     });
     let build = ours.next().context("its last run made no AMI; bake with `cargo xtask image ami`")?;
-    ensure!(ours.next().is_none(), "its last run made two AMIs, and one name cannot be both");
+    ensure!(ours.next().is_none(), "its last run made two AMIs, and a name can stand for one only");
     Ok(build)
 }
 

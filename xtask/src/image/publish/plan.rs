@@ -26,12 +26,12 @@ impl Wanted {
     ) -> anyhow::Result<Self> {
         ensure!(
             prefix.starts_with('/') && !prefix.ends_with('/'),
-            "--prefix: `{prefix}` is no path of parameters; write it like `/gatehouse/images`"
+            "--prefix: `{prefix}` is not a path of parameters; write it like `/gatehouse/images`"
         );
         for arn in organizations {
             ensure!(
                 arn.starts_with("arn:") && arn.contains(":organizations:"),
-                "--organization: `{arn}` is no organization's ARN; `aws organizations describe-organization` shows it"
+                "--organization: `{arn}` is not the ARN of an organization; `aws organizations describe-organization` shows it"
             );
         }
         let name = |version: &str| format!("{prefix}/{version}/{}", bake.architecture);

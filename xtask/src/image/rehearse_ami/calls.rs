@@ -1,4 +1,4 @@
-//! What AWS was asked: the calls that moto received, and what they had to say for what moto does not keep.
+//! What AWS was asked: the calls that moto received, and the parameters they must have had where moto keeps no state.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,17 +28,17 @@ impl Calls {
         text.lines().map(Call::parse).collect::<anyhow::Result<_>>().map(Self)
     }
 
-    /// How many were not mere questions.
+    /// How many changed something.
     pub(super) fn changes(&self) -> usize {
         let asks = |action: &str| ["Describe", "Get"].iter().any(|verb| action.starts_with(verb));
         self.0.iter().filter(|call| !asks(&call.action)).count()
     }
 
-    /// An error with all that was not said, or not said every time.
+    /// An error with all parameters that no call, or not every call, had.
     pub(super) fn judge(&self) -> anyhow::Result<()> {
         let unsaid: Vec<String> =
             SAID.iter().filter(|said| !self.always(said)).map(ToString::to_string).collect();
-        ensure!(unsaid.is_empty(), "not every call, or none, said: {}", unsaid.join("; "));
+        ensure!(unsaid.is_empty(), "missing in all or some calls: {}", unsaid.join("; "));
         let copies = self.0.iter().filter(|call| call.action == "CopyImage");
         for Call { region, parameters, .. } in copies {
             let key = parameters.get("KmsKeyId").and_then(Value::as_str).unwrap_or("none");
@@ -66,7 +66,7 @@ impl Call {
     }
 }
 
-/// Who asked what, and where.
+/// Which client made which call in which region.
 impl fmt::Display for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kinds: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();

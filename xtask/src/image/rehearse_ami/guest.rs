@@ -55,7 +55,7 @@ fn write_seed(shell: &Shell, folder: &Path, seed: &Path, key: &Path) -> anyhow::
     Ok(())
 }
 
-/// Of 127.0.0.1. One that QEMU chose itself it would tell only in its monitor's prose.
+/// A free port of 127.0.0.1. A port that QEMU chose itself could only be read from the text of its monitor.
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -11,7 +11,7 @@ use super::{
     Cloud, ELSEWHERE, FRIEND, HOME, ORGANIZATION,
 };
 
-/// As AWS's client tells it.
+/// As AWS's client prints it.
 pub(super) struct Outcome {
     bake: Bake,
     deprecation: String,

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 
-/// Started, and heard by its standard output; what it complains of is in a file.
+/// Its standard output is read line by line; its standard error goes to a file.
 pub(super) struct Process {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -33,7 +33,7 @@ impl Process {
         Ok(Self { child, output, name: program.to_owned(), complaints: complaints.to_owned() })
     }
 
-    /// The next line it says; an error with its complaints when it has ended.
+    /// The next line it says; an error with its standard error when it has ended.
     pub(super) fn hear(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
