@@ -10,14 +10,13 @@ mod boot;
 mod build_cache;
 mod cves;
 mod disk;
+mod moto;
 mod publish;
 mod rehearse_ami;
 mod trial;
 mod validate;
 
-use std::path::Path;
-
-use xshell::Cmd;
+use std::path::{Path, PathBuf};
 
 use crate::{setup, shell};
 
@@ -85,9 +84,9 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
     }
 }
 
-/// Packer with its scratch files below `FOLDER`, and without asking its maker for news.
-fn contained(packer: Cmd<'_>) -> Cmd<'_> {
-    packer.env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache")).env("CHECKPOINT_DISABLE", "1")
+/// For Packer, called in the workspace's root: its scratch files below `FOLDER`, and no asking its maker for news.
+fn packer_environment() -> [(&'static str, PathBuf); 2] {
+    [("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache")), ("CHECKPOINT_DISABLE", "1".into())]
 }
 
 /// Everything of images, below the workspace.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, contained};
+use super::{FOLDER, packer_environment};
 use crate::{
     package::{self, Architecture},
     setup,
@@ -61,7 +61,8 @@ pub(super) fn packer(shell: &Shell, package: &Path, output: &Path, more: &[Strin
     let version = env!("CARGO_PKG_VERSION");
     let variable = |name: &str, value: &str| ["-var".to_owned(), format!("{name}={value}")];
     // On this signal, which the kernel sends when this program is ended, Packer takes away what it had begun.
-    contained(cmd!(shell, "setpriv --pdeathsig TERM packer build -color=false -only=amazon-ebs.ami"))
+    cmd!(shell, "setpriv --pdeathsig TERM packer build -color=false -only=amazon-ebs.ami")
+        .envs(packer_environment())
         .args(variable("package", &package.display().to_string()))
         .args(variable("version", version))
         .args(variable("output", &output.display().to_string()))

@@ -17,7 +17,7 @@ use anyhow::ensure;
 use xshell::{Shell, cmd};
 
 use self::{calls::Calls, cloud::Cloud, guest::Guest, outcome::Outcome};
-use super::{ami, base};
+use super::{ami, bake, base, moto};
 use crate::package::Architecture;
 
 /// What is rehearsed with.
@@ -32,12 +32,13 @@ pub(crate) struct Options {
 pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     let package = ami::package(shell, options.package.as_deref(), Architecture::Amd64)?;
     let base = base::disk(shell)?;
+    let python = moto::python(shell)?;
     let folder = shell.create_temp_dir()?;
     let key = folder.path().join("key");
     // Of the kind that EC2 makes for Packer.
     cmd!(shell, "ssh-keygen -q -t rsa -b 3072 -N '' -f {key}").quiet().run()?;
-    let cloud = Cloud::start(shell, folder.path())?;
-    let guest = Guest::boot(shell, folder.path(), &base, &key)?;
+    let cloud = Cloud::start(shell, folder.path(), &python)?;
+    let guest = Guest::boot(shell, folder.path(), &base, &key, bake::accelerator())?;
     let _account = cloud::strangers_account(shell, folder.path())?;
 
     println!("rehearsal: Packer bakes; minutes pass until the guest answers");
