@@ -3,16 +3,14 @@
 //! Invariant: a disk is made again only when something that goes into it has changed
 //! (`another_input_is_another_key`).
 
-mod ami;
 mod bake;
 mod base;
 mod boot;
 mod build_cache;
 mod cves;
 mod disk;
+mod fleet;
 mod moto;
-mod publish;
-mod rehearse_ami;
 mod trial;
 mod validate;
 
@@ -35,11 +33,12 @@ pub(crate) enum Step {
     /// List the known vulnerabilities of Debian's packages in the image; fails where a fix is lacking
     Cves(cves::Options),
     /// Bake the AMI at AWS, copy it to other regions and publish it
-    Ami(ami::Options),
+    Ami(fleet::Ami),
     /// Publish what `ami` baked; harmless to repeat
-    Publish(publish::Options),
+    #[command(disable_help_flag = true)]
+    Publish(fleet::Publish),
     /// Bake and publish the AMI without AWS: calls go to moto, provisioning to a guest in QEMU
-    RehearseAmi(rehearse_ami::Options),
+    RehearseAmi(fleet::RehearseAmi),
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -47,8 +46,11 @@ pub(crate) enum Step {
 /// Does one step.
 pub(crate) fn run(step: Step) -> anyhow::Result<()> {
     let shell = shell()?;
-    let baking = !matches!(step, Step::Publish(_));
-    setup::run(&shell, if baking { setup::Purpose::Image } else { setup::Purpose::Aws })?;
+    match &step {
+        Step::Publish(options) if options.asks_for_help() => {}
+        Step::Publish(_) => setup::run(&shell, setup::Purpose::Aws)?,
+        _ => setup::run(&shell, setup::Purpose::Image)?,
+    }
     match step {
         Step::Base => {
             setup::require_root(&shell, "image base")?;
@@ -72,13 +74,13 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
         }
         Step::Ami(options) => {
             setup::run(&shell, setup::Purpose::Aws)?;
-            ami::run(&shell, &options)
+            options.run(&shell)
         }
-        Step::Publish(options) => publish::run(&shell, &options),
+        Step::Publish(options) => options.run(&shell),
         Step::RehearseAmi(options) => {
             setup::require_root(&shell, "image rehearse-ami")?;
             setup::run(&shell, setup::Purpose::Aws)?;
-            rehearse_ami::run(&shell, &options)
+            options.run(&shell)
         }
         Step::Validate => validate::run(&shell),
     }

@@ -67,6 +67,6 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 /// The user that Debian's cloud image has, with the key that EC2 would hand over.
-const USER_DATA: &str = include_str!("../../../../packer/base/user-data");
+const USER_DATA: &str = include_str!("../../../packer/base/user-data");
 /// Emulated, a plain processor is quicker than one with every extension.
 const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand";
