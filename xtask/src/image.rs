@@ -3,21 +3,18 @@
 //! Invariant: a disk is made again only when something that goes into it has changed
 //! (`another_input_is_another_key`).
 
-mod ami;
 mod bake;
 mod base;
 mod boot;
 mod build_cache;
 mod cves;
 mod disk;
-mod publish;
-mod rehearse_ami;
+mod fleet;
+mod moto;
 mod trial;
 mod validate;
 
-use std::path::Path;
-
-use xshell::Cmd;
+use std::path::{Path, PathBuf};
 
 use crate::{setup, shell};
 
@@ -36,11 +33,12 @@ pub(crate) enum Step {
     /// List the known vulnerabilities of Debian's packages in the image; fails where a fix is lacking
     Cves(cves::Options),
     /// Bake the AMI at AWS, copy it to other regions and publish it
-    Ami(ami::Options),
+    Ami(fleet::Ami),
     /// Publish what `ami` baked; harmless to repeat
-    Publish(publish::Options),
+    #[command(disable_help_flag = true)]
+    Publish(fleet::Publish),
     /// Bake and publish the AMI without AWS: calls go to moto, provisioning to a guest in QEMU
-    RehearseAmi(rehearse_ami::Options),
+    RehearseAmi(fleet::RehearseAmi),
     /// Check the templates, the units and the scripts; no build, no boot, no network
     Validate,
 }
@@ -48,8 +46,11 @@ pub(crate) enum Step {
 /// Does one step.
 pub(crate) fn run(step: Step) -> anyhow::Result<()> {
     let shell = shell()?;
-    let baking = !matches!(step, Step::Publish(_));
-    setup::run(&shell, if baking { setup::Purpose::Image } else { setup::Purpose::Aws })?;
+    match &step {
+        Step::Publish(options) if options.asks_for_help() => {}
+        Step::Publish(_) => setup::run(&shell, setup::Purpose::Aws)?,
+        _ => setup::run(&shell, setup::Purpose::Image)?,
+    }
     match step {
         Step::Base => {
             setup::require_root(&shell, "image base")?;
@@ -73,21 +74,21 @@ pub(crate) fn run(step: Step) -> anyhow::Result<()> {
         }
         Step::Ami(options) => {
             setup::run(&shell, setup::Purpose::Aws)?;
-            ami::run(&shell, &options)
+            options.run(&shell)
         }
-        Step::Publish(options) => publish::run(&shell, &options),
+        Step::Publish(options) => options.run(&shell),
         Step::RehearseAmi(options) => {
             setup::require_root(&shell, "image rehearse-ami")?;
             setup::run(&shell, setup::Purpose::Aws)?;
-            rehearse_ami::run(&shell, &options)
+            options.run(&shell)
         }
         Step::Validate => validate::run(&shell),
     }
 }
 
-/// Packer with its scratch files below `FOLDER`, and without its check for updates.
-fn contained(packer: Cmd<'_>) -> Cmd<'_> {
-    packer.env("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache")).env("CHECKPOINT_DISABLE", "1")
+/// For Packer, called in the workspace's root: its scratch files below `FOLDER`, and no check for updates.
+fn packer_environment() -> [(&'static str, PathBuf); 2] {
+    [("PACKER_CACHE_DIR", Path::new(FOLDER).join("cache")), ("CHECKPOINT_DISABLE", "1".into())]
 }
 
 /// Everything of images, below the workspace.

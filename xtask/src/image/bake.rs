@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use super::{FOLDER, base, build_cache::kept, contained};
+use super::{FOLDER, base, build_cache::kept, packer_environment};
 use crate::package::{self, Architecture};
 
 /// What `image build` leaves.
@@ -39,7 +39,8 @@ fn bake(shell: &Shell, package: &Path, base: &Path, disk: &Path) -> anyhow::Resu
     let accelerator = accelerator();
     println!("image: baking with Packer ({accelerator}; minutes without KVM)");
     let version = env!("CARGO_PKG_VERSION");
-    contained(cmd!(shell, "packer build -color=false -only=qemu.disk"))
+    cmd!(shell, "packer build -color=false -only=qemu.disk")
+        .envs(packer_environment())
         .args(["-var".to_owned(), format!("package={}", package.display())])
         .args(["-var".to_owned(), format!("base={}", base.display())])
         .args(["-var".to_owned(), format!("output={}", output.display())])
@@ -60,17 +61,9 @@ fn seed(shell: &Shell) -> anyhow::Result<()> {
     shell.remove_path(key.with_extension("pub"))?;
     cmd!(shell, "ssh-keygen -q -t ed25519 -N '' -C packer -f {key}").quiet().run()?;
     let public = shell.read_file(key.with_extension("pub"))?;
-    shell.write_file(folder.join("user-data"), user_data(public.trim()))?;
+    shell.write_file(folder.join("user-data"), USER_DATA.replace("{key}", public.trim()))?;
     shell.write_file(folder.join("meta-data"), "instance-id: packer\n")?;
     Ok(())
-}
-
-/// The user that Debian's cloud image has, with the key that EC2 would hand over.
-pub(super) fn user_data(key: &str) -> String {
-    format!(
-        "#cloud-config\nusers:\n  - name: admin\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    shell: /bin/bash\n    \
-         ssh_authorized_keys: [\"{key}\"]\n"
-    )
 }
 
 /// What QEMU runs guests on. Inside most virtual machines KVM's device is there and runs none.
@@ -79,6 +72,8 @@ pub(super) fn accelerator() -> &'static str {
     if Path::new("/dev/kvm").exists() && !nested { "kvm" } else { "tcg" }
 }
 
+/// The user that Debian's cloud image has, with the key that EC2 would hand over.
+const USER_DATA: &str = include_str!("../../../packer/base/user-data");
 const TEMPLATE: &str = "packer/image.pkr.hcl";
 const STEPS: &str = "packer/provision";
 

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::contained;
+use super::packer_environment;
 use crate::units;
 
 /// Checks everything under `packer`.
@@ -24,7 +24,8 @@ fn templates(shell: &Shell) -> anyhow::Result<()> {
     cmd!(shell, "ssh-keygen -q -t ed25519 -N '' -f {key}").quiet().run()?;
     // The file alone: Packer before 1.7 refuses the `required_plugins` of its neighbour.
     for architecture in ["amd64", "arm64"] {
-        contained(cmd!(shell, "packer validate -var architecture={architecture}"))
+        cmd!(shell, "packer validate -var architecture={architecture}")
+            .envs(packer_environment())
             .args(["-var".to_owned(), format!("package={}", package.display())])
             .args(["-var".to_owned(), format!("ssh_key={}", key.display())])
             .arg("packer/image.pkr.hcl")

@@ -17,32 +17,39 @@ use anyhow::ensure;
 use xshell::{Shell, cmd};
 
 use self::{calls::Calls, cloud::Cloud, guest::Guest, outcome::Outcome};
-use super::{ami, base};
-use crate::package::Architecture;
+use crate::ami;
 
 /// What is rehearsed with.
-#[derive(Clone, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A package that is there already; else it is built
+    /// The Debian package that is installed
     #[arg(long, value_name = "FILE")]
-    package: Option<PathBuf>,
+    package: PathBuf,
+    /// The disk that the guest starts from
+    #[arg(long, value_name = "FILE")]
+    base: PathBuf,
+    /// Python with moto
+    #[arg(long, value_name = "FILE")]
+    python: PathBuf,
+    /// What QEMU runs the guest on: `tcg` works everywhere, `kvm` is as quick as the machine
+    #[arg(long)]
+    accelerator: String,
 }
 
 /// Bakes, publishes, checks, and publishes once more, which must change nothing.
-pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
-    let package = ami::package(shell, options.package.as_deref(), Architecture::Amd64)?;
-    let base = base::disk(shell)?;
+pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
+    let Options { package, base, python, accelerator } = options;
     let folder = shell.create_temp_dir()?;
     let key = folder.path().join("key");
     // Of the kind that EC2 makes for Packer.
     cmd!(shell, "ssh-keygen -q -t rsa -b 3072 -N '' -f {key}").quiet().run()?;
-    let cloud = Cloud::start(shell, folder.path())?;
-    let guest = Guest::boot(shell, folder.path(), &base, &key)?;
+    let cloud = Cloud::start(shell, folder.path(), python)?;
+    let guest = Guest::boot(shell, folder.path(), base, &key, accelerator)?;
     let _account = cloud::strangers_account(shell, folder.path())?;
 
     println!("rehearsal: Packer bakes; minutes pass until the guest answers");
     let output = folder.path().join("ami");
-    ami::packer(shell, &package, &output, &variables(&cloud, &guest, &key)?)?;
+    ami::packer(shell, package, &output, &variables(&cloud, &guest, &key))?;
 
     let manifest = folder.path().join("ami.manifest.json");
     let outcome = Outcome::read(shell, &cloud, &manifest)?;
@@ -56,12 +63,9 @@ pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
 }
 
 /// What leads Packer to moto and to the guest; all else is as on AWS.
-fn variables(cloud: &Cloud, guest: &Guest, key: &Path) -> anyhow::Result<Vec<String>> {
-    let publish = format!(
-        "{} image publish --endpoint-url {} --organization {ORGANIZATION}",
-        std::env::current_exe()?.display(),
-        cloud.url()
-    );
+fn variables(cloud: &Cloud, guest: &Guest, key: &Path) -> Vec<String> {
+    let publish =
+        format!("cargo xtask image publish --endpoint-url {} --organization {ORGANIZATION}", cloud.url());
     let keys: Vec<_> =
         [HOME].iter().chain(&ELSEWHERE).map(|region| format!("\"{region}\"=\"alias/{region}\"")).collect();
     let variables = [
@@ -75,14 +79,13 @@ fn variables(cloud: &Cloud, guest: &Guest, key: &Path) -> anyhow::Result<Vec<Str
         format!("ami_ssh_key={}", key.display()),
         format!("publish={publish}"),
     ];
-    Ok(variables.into_iter().flat_map(|variable| ["-var".to_owned(), variable]).collect())
+    variables.into_iter().flat_map(|variable| ["-var".to_owned(), variable]).collect()
 }
 
 fn once_more(shell: &Shell, cloud: &Cloud, manifest: &Path) -> anyhow::Result<()> {
     let before = Calls::read(cloud.calls())?.changes();
-    let binary = std::env::current_exe()?;
     let url = cloud.url();
-    cmd!(shell, "{binary} image publish --endpoint-url {url} --organization {ORGANIZATION} {manifest}")
+    cmd!(shell, "cargo xtask image publish --endpoint-url {url} --organization {ORGANIZATION} {manifest}")
         .quiet()
         .run()?;
     let after = Calls::read(cloud.calls())?.changes();

@@ -6,10 +6,8 @@ use anyhow::ensure;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use super::{
-    super::publish::{Aws, Bake, Image},
-    Cloud, ELSEWHERE, FRIEND, HOME, ORGANIZATION,
-};
+use super::{Cloud, ELSEWHERE, FRIEND, HOME, ORGANIZATION};
+use crate::publish::{Aws, Bake, Image};
 
 /// As AWS's client prints it.
 pub(super) struct Outcome {

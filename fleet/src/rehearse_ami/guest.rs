@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, path::Path};
 
 use xshell::{Shell, cmd};
 
-use super::{super::bake, process::Process};
+use super::process::Process;
 
 /// Booting, or running; its SSH daemon is reached at a port of 127.0.0.1.
 pub(super) struct Guest {
@@ -14,7 +14,13 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Returns as soon as QEMU runs. That the guest answers is what Packer waits for.
-    pub(super) fn boot(shell: &Shell, folder: &Path, base: &Path, key: &Path) -> anyhow::Result<Self> {
+    pub(super) fn boot(
+        shell: &Shell,
+        folder: &Path,
+        base: &Path,
+        key: &Path,
+        accelerator: &str,
+    ) -> anyhow::Result<Self> {
         let (layer, seed) = (folder.join("layer"), folder.join("seed"));
         cmd!(shell, "qemu-img create -q -f qcow2 -F qcow2 -b {base} {layer} 4G").quiet().run()?;
         write_seed(shell, folder, &seed, key)?;
@@ -22,7 +28,7 @@ impl Guest {
         let port = free_port()?;
         let mut process = Process::start("qemu-system-x86_64", &folder.join("qemu.log"), |command| {
             command
-                .args(["-accel", bake::accelerator(), "-cpu", CPU])
+                .args(["-accel", accelerator, "-cpu", CPU])
                 .args("-smp 2 -m 1024 -display none -qmp stdio".split(' '))
                 .arg("-serial")
                 .arg(format!("file:{}", folder.join("console").display()))
@@ -47,7 +53,7 @@ impl Guest {
 fn write_seed(shell: &Shell, folder: &Path, seed: &Path, key: &Path) -> anyhow::Result<()> {
     let public = fs::read_to_string(key.with_extension("pub"))?;
     let (user, meta) = (folder.join("user-data"), folder.join("meta-data"));
-    fs::write(&user, bake::user_data(public.trim()))?;
+    fs::write(&user, USER_DATA.replace("{key}", public.trim()))?;
     fs::write(&meta, "instance-id: rehearsal\n")?;
     fs::File::create(seed)?.set_len(1 << 20)?;
     cmd!(shell, "mkfs.vfat -n CIDATA {seed}").quiet().ignore_stdout().run()?;
@@ -60,5 +66,7 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// The user that Debian's cloud image has, with the key that EC2 would hand over.
+const USER_DATA: &str = include_str!("../../../packer/base/user-data");
 /// Emulated, a plain processor is quicker than one with every extension.
 const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand";

@@ -7,12 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
-use xshell::{PushEnv, Shell, cmd};
+use xshell::{PushEnv, Shell};
 
-use super::{
-    super::{FOLDER, build_cache::kept},
-    process::Process,
-};
+use super::process::Process;
 
 /// An AWS on this machine, with Debian's images in every region and no other.
 pub(super) struct Cloud {
@@ -22,9 +19,8 @@ pub(super) struct Cloud {
 }
 
 impl Cloud {
-    /// Listens once it returns.
-    pub(super) fn start(shell: &Shell, folder: &Path) -> anyhow::Result<Self> {
-        let python = moto(shell)?.join("bin/python");
+    /// Listens once it returns; `python` has moto.
+    pub(super) fn start(shell: &Shell, folder: &Path, python: &Path) -> anyhow::Result<Self> {
         let python = python.to_str().context("the workspace's path is not UTF-8")?;
         let calls = folder.join("calls");
         let root = shell.current_dir();
@@ -46,21 +42,6 @@ impl Cloud {
     }
 }
 
-/// A Python environment with moto; kept until what it is made of changes.
-fn moto(shell: &Shell) -> anyhow::Result<PathBuf> {
-    let folder = shell.current_dir().join(FOLDER);
-    shell.create_dir(&folder)?;
-    kept(shell, &folder.join("moto"), &[REQUIREMENTS.into()], |environment| {
-        println!("rehearsal: installing moto from PyPI (a minute)");
-        cmd!(shell, "/usr/bin/python3 -m venv {environment}").quiet().run()?;
-        let pip = environment.join("bin/pip");
-        cmd!(shell, "{pip} install --quiet --disable-pip-version-check --requirement {REQUIREMENTS}")
-            .quiet()
-            .run()
-            .context("moto cannot be installed; is PyPI reachable?")
-    })
-}
-
 /// Credentials that are worth nothing at AWS, should a call ever go astray; nothing of the user's own settings.
 pub(super) fn strangers_account<'a>(shell: &'a Shell, folder: &Path) -> anyhow::Result<Vec<PushEnv<'a>>> {
     let settings = folder.join("settings");
@@ -80,4 +61,3 @@ pub(super) fn strangers_account<'a>(shell: &'a Shell, folder: &Path) -> anyhow::
 
 const SERVER: &str = "packer/rehearsal/aws.py";
 const IMAGES: &str = "packer/rehearsal/images.json";
-const REQUIREMENTS: &str = "packer/rehearsal/requirements.txt";

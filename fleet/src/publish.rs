@@ -14,13 +14,13 @@ use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use self::plan::{Call, Seen, Wanted};
-pub(super) use self::{
+pub(crate) use self::{
     aws::Aws,
     manifest::{Bake, Image},
 };
 
 /// What is published, and how.
-#[derive(Clone, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
     /// What Packer wrote of the bake: `<output>.manifest.json`
     manifest: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 }
 
 /// Publishes the last bake of the manifest.
-pub(super) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     let bake = Bake::read(&options.manifest)?;
     let wanted =
         Wanted::of(&bake, &options.prefix, deprecation(shell, &bake, options)?, &options.organizations)?;
