@@ -4,7 +4,6 @@
 //! process; no serving path scans (only `domain_table::reindex` and a list of all domains do, operators' commands); one process at a
 //! time has an embedded store open (`a_second_opening_of_the_same_file_is_refused`).
 
-pub mod budget;
 pub mod certificate_table;
 mod connect;
 pub mod domain_table;
@@ -13,13 +12,12 @@ mod error;
 mod fault_injection;
 mod genuine;
 pub mod instant;
-pub mod lease;
 mod metrics;
 mod partition;
-pub mod pause;
 pub mod permissions;
 pub mod probe;
 mod retry;
+pub mod state_table;
 pub mod tables;
 
 use std::sync::Arc;
@@ -33,6 +31,9 @@ pub use genuine::NotDynamoDb;
 use connect::Keep;
 use metrics::Meter;
 pub(crate) use metrics::declare as declare_metrics;
+
+/// An item as the SDK gives it.
+type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
 
 /// The client and the names of the tables; cheap to clone.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::store::certificate_table::OrderRecord;
+use crate::store::state_table::OrderRecord;
 
 /// Why no certificate was obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]

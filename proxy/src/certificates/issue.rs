@@ -25,7 +25,8 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, Lock, LockOutcome, OrderRecord, StoredCertificates},
+        certificate_table::{self, Lock, LockOutcome, StoredCertificates},
+        state_table::{self, OrderRecord},
     },
     telemetry::admit_line,
 };
@@ -214,7 +215,7 @@ impl Run<'_> {
         };
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
-            if let Err(error) = certificate_table::put_record(&store, &record).await
+            if let Err(error) = state_table::put_record(&store, &record).await
                 && let Some(left_out) = admit_line("renewal_unrecorded", "")
             {
                 warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");

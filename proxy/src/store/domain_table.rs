@@ -18,11 +18,8 @@ pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 pub use tenant::{NoTenant, Tenant};
 
-use super::{Store, StoreError, instant::Micros};
+use super::{Item, Store, StoreError, instant::Micros};
 use crate::name::Pattern;
-
-/// An item as the SDK gives it.
-type Item = HashMap<String, AttributeValue>;
 
 /// The entries of `patterns` that are there, read consistently in one call; at most 100.
 pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecord>, StoreError> {

@@ -84,7 +84,8 @@ mod tests {
         name::ServerName,
         store::{
             Engine, Store,
-            certificate_table::{self, CertificateMetadata, Commit, IssuerKey, OrderRecord},
+            certificate_table::{self, CertificateMetadata, Commit, IssuerKey},
+            state_table::OrderRecord,
             tables,
         },
     };

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{Acme, OrderError};
 use crate::{
     certificates::failure::paused_until,
-    store::{StoreError, instant::epoch_millis, pause::Pause},
+    store::{StoreError, instant::epoch_millis, state_table::pause::Pause},
 };
 
 impl Acme {

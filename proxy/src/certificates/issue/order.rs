@@ -25,8 +25,9 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, CertificateMetadata, Commit, Lock, OrderRecord},
+        certificate_table::{self, CertificateMetadata, Commit, Lock},
         instant::Micros,
+        state_table::{self, OrderRecord},
     },
     telemetry::admit_line,
 };
@@ -204,7 +205,7 @@ impl Run<'_> {
             self.inner.metrics.stopped.inc();
             warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` starts again");
         }
-        if let Err(error) = certificate_table::put_failure(&self.inner.store, &record).await {
+        if let Err(error) = state_table::put_failure(&self.inner.store, &record).await {
             warn_of(name, &error, "the failure was not recorded; only this instance backs off");
             let at = record.retry_at.unwrap_or(now + UNRECORDED);
             self.inner.unrecorded.insert(name.clone(), at);

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
-    store::certificate_table::{CertificateMetadata, Commit, OrderRecord},
+    store::{
+        certificate_table::{CertificateMetadata, Commit},
+        state_table::OrderRecord,
+    },
 };
 
 const SITE: &str = "a.served.example";

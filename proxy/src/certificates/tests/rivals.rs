@@ -7,7 +7,10 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
-    store::certificate_table::{CertificateMetadata, Commit, OrderRecord},
+    store::{
+        certificate_table::{CertificateMetadata, Commit},
+        state_table::OrderRecord,
+    },
 };
 
 const SITE: &str = "a.served.example";

@@ -4,16 +4,10 @@ use std::time::SystemTime;
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
-use super::{
-    contents::Version,
-    document::CertificateMetadata,
-    item::{self, Item},
-    keys::IssuerKey,
-    record::OrderRecord,
-};
+use super::{contents::Version, document::CertificateMetadata, item, keys::IssuerKey};
 use crate::{
     name::Pattern,
-    store::{Store, StoreError},
+    store::{Item, Store, StoreError, state_table::OrderRecord},
 };
 
 /// A certificate to be stored.

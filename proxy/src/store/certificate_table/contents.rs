@@ -9,7 +9,8 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::item::{CONTENTS, Item, PRIMARY};
+use super::item::{CONTENTS, PRIMARY};
+use crate::store::Item;
 
 /// The bytes of an item. Some are private keys, so `{:?}` shows their number only (`no_key_is_shown`).
 #[derive(Clone, PartialEq, Eq)]

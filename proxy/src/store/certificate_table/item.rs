@@ -9,10 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::store::{Store, StoreError};
-
-/// An item as the SDK gives it.
-pub(super) type Item = HashMap<String, AttributeValue>;
+use crate::store::{Item, Store, StoreError};
 
 /// Items by their `PrimaryKey`, and our record of the name if it was asked for.
 #[derive(Default)]

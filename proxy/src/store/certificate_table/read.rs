@@ -4,12 +4,14 @@ use super::{
     contents::{ContentsError, ItemContents, Version},
     item::{self, Consistency, FoundItems},
     keys::IssuerKey,
-    record::{self, OrderRecord},
 };
 use crate::{
     config::MAX_ISSUERS,
     name::{Pattern, ServerName},
-    store::{Store, StoreError},
+    store::{
+        Store, StoreError,
+        state_table::{self, OrderRecord},
+    },
 };
 
 /// What the table holds for a name.
@@ -78,7 +80,7 @@ pub async fn read(
         .flat_map(|issuer| patterns.iter().map(move |pattern| (issuer, pattern, issuer.site(pattern))))
         .collect();
     let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
-    let found = item::find(store, keys, Some(record::key(name))).await?;
+    let found = item::find(store, keys, Some(state_table::key(name))).await?;
     let record = found.record.as_ref().and_then(|item| OrderRecord::read(name, item));
     let stored = places.into_iter().filter_map(|(issuer, pattern, keys)| {
         let stored = Stored {

@@ -3,10 +3,10 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_dynamodb::types::AttributeValue;
 use proptest::prelude::*;
 
-use super::{document::Document, item::Item, *};
+use super::{document::Document, *};
 use crate::{
     name::{Pattern, ServerName},
-    store::{Engine, FaultPlan, Faults, Store, StoreError, tables},
+    store::{Engine, FaultPlan, Faults, Item, Store, StoreError, state_table::OrderRecord, tables},
 };
 
 const LIFE: Duration = Duration::from_mins(1);
@@ -238,43 +238,6 @@ async fn two_spellings_of_a_directory_are_read_at_once() {
     assert!(found.is_ok(), "{found:?}");
     let read = read(&store, &both, &site).await;
     assert!(read.is_ok(), "{read:?}");
-}
-
-#[tokio::test]
-async fn due_names_are_found_in_pages_and_forgotten_on_request() {
-    let (store, many) = (store().await, 40_u64);
-    for n in 1..=many {
-        put_record(&store, &record(&name(&format!("n{n}.example")), n)).await.unwrap();
-    }
-    let all = |until: u64| {
-        let store = store.clone();
-        async move {
-            let until = SystemTime::UNIX_EPOCH + Duration::from_secs(until);
-            let mut found = Vec::new();
-            for shard in 0..SHARDS {
-                let mut after = None;
-                loop {
-                    let page = due(&store, shard, until, after.as_ref(), 3).await.unwrap();
-                    let Some(last) = page.last() else { break };
-                    after = Some(last.clone());
-                    found.extend(page);
-                }
-            }
-            found.len()
-        }
-    };
-    // The index may lag behind by as much as the fault plan says.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while (all(20).await, all(1_000).await) != (10, 40) {
-        assert!(tokio::time::Instant::now() < deadline, "{:?}", (all(20).await, all(1_000).await));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    forget(&store, &name("n1.example")).await.unwrap();
-    forget(&store, &name("never.example")).await.unwrap();
-    while all(1_000).await != 39 {
-        assert!(tokio::time::Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]

@@ -7,11 +7,10 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::item::Item;
 use crate::{
     name::ServerName,
     store::{
-        Store, StoreError,
+        Item, Store, StoreError,
         instant::{Micros, epoch_millis},
         partition::partition,
     },
@@ -83,7 +82,7 @@ impl OrderRecord {
     }
 
     /// Reads an item; attributes that are not what they should be count as absent.
-    pub(super) fn read(name: &ServerName, item: &Item) -> Option<Self> {
+    pub(in crate::store) fn read(name: &ServerName, item: &Item) -> Option<Self> {
         item.get("pk")?;
         let text = |attribute: &str| {
             item.get(attribute).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
@@ -109,7 +108,7 @@ impl OrderRecord {
         })
     }
 
-    pub(super) fn write(&self) -> Item {
+    pub(in crate::store) fn write(&self) -> Item {
         let mut item = key(&self.name);
         for (attribute, text) in [
             ("issuer", &self.issuer),
@@ -269,7 +268,7 @@ fn start_key(shard: u8, after: &Due) -> Item {
     start
 }
 
-pub(super) fn key(name: &ServerName) -> Item {
+pub(in crate::store) fn key(name: &ServerName) -> Item {
     HashMap::from([
         ("pk".to_owned(), AttributeValue::S(format!("name#{name}"))),
         ("sk".to_owned(), AttributeValue::S("certificate".to_owned())),

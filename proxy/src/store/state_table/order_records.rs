@@ -4,13 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
-use super::{
-    item::Item,
-    record::{self, OrderRecord},
-};
+use super::order_record::{self, OrderRecord};
 use crate::{
     name::ServerName,
-    store::{Store, StoreError},
+    store::{Item, Store, StoreError},
 };
 
 /// The records of `names` that are there. Not consistent, as the index that `names` come from.
@@ -20,7 +17,7 @@ pub async fn read_records(
 ) -> Result<HashMap<ServerName, OrderRecord>, StoreError> {
     let mut found = HashMap::new();
     for names in names.chunks(KEYS) {
-        let keys: Vec<Item> = names.iter().map(record::key).collect();
+        let keys: Vec<Item> = names.iter().map(order_record::key).collect();
         for item in batch(store, keys).await? {
             let name = item.get("pk").and_then(|pk| pk.as_s().ok()?.strip_prefix("name#"));
             let name = name.and_then(|name| ServerName::parse(name).ok());
@@ -61,7 +58,7 @@ mod tests {
     use super::*;
     use crate::{
         clock,
-        store::{Engine, certificate_table::put_record, tables},
+        store::{Engine, state_table::put_record, tables},
     };
 
     #[tokio::test]
