@@ -49,8 +49,8 @@ pub(super) struct Issued {
     pub(super) key: Zeroizing<String>,
     /// Where the CA offers the chain.
     pub(super) url: Option<String>,
-    /// The account's URL.
-    pub(super) account: String,
+    /// The account's URL; the internal issuer has no accounts.
+    pub(super) account: Option<String>,
 }
 
 /// Which challenge to answer, if the CA offers a choice.

@@ -52,7 +52,7 @@ impl OrderFailure {
 /// `record` after `failure` at `now`.
 pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTime) -> OrderRecord {
     let mut record = record.clone();
-    record.problem = failure.problem.chars().take(MAX_PROBLEM).collect();
+    record.problem = Some(failure.problem.chars().take(MAX_PROBLEM).collect());
     record.retry_at = Some(match failure.fault {
         OrderFault::Name | OrderFault::Nobody => {
             record.failures = record.failures.saturating_add(1);
@@ -139,7 +139,7 @@ mod tests {
             let after = after(&record, &failure(fault), now());
             let seen = (after.failures, after.retry_at, after.failing_since.is_some(), after.stopped_at);
             assert_eq!(seen, (failures, Some(retry_at), counts, None), "{fault:?}");
-            assert_eq!(after.problem, "why");
+            assert_eq!(after.problem.as_deref(), Some("why"));
         }
     }
 

@@ -206,7 +206,7 @@ impl Run<'_> {
     fn adopt(&self, best: &Candidate) {
         let issuer = self.inner.issuers.iter().find(|issuer| *issuer.key() == best.issuer);
         let made = OrderRecord {
-            directory: issuer.map(Issuer::directory).unwrap_or_default().to_owned(),
+            directory: issuer.and_then(Issuer::directory).map(ToOwned::to_owned),
             ..record_of(&self.goal.name, best.issuer.as_str(), &best.pair)
         };
         let record = match &self.stored_certificates.record {
@@ -240,7 +240,7 @@ impl CertificatesInner {
 
 /// Whether the renewal of the certificate with `serial` is found.
 fn is_recorded(record: Option<&OrderRecord>, serial: &str) -> bool {
-    record.is_some_and(|record| record.serial == serial && record.renew_at.is_some())
+    record.is_some_and(|record| record.serial.as_deref() == Some(serial) && record.renew_at.is_some())
 }
 
 /// Short, so that a handshake that waits for another instance's order waits little longer; spread by name.
@@ -251,8 +251,8 @@ fn poll_pause(name: &ServerName) -> Duration {
 
 fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
     OrderRecord {
-        issuer: issuer.to_owned(),
-        serial: pair.serial.clone(),
+        issuer: Some(issuer.to_owned()),
+        serial: Some(pair.serial.clone()),
         not_after: Some(pair.life.not_after),
         renew_at: Some(pair.life.renew_at(name)),
         ..OrderRecord::new(name)
@@ -278,10 +278,11 @@ impl Issuer {
         }
     }
 
-    fn directory(&self) -> &str {
+    /// The CA's directory; the internal issuer has none.
+    fn directory(&self) -> Option<&str> {
         match self {
-            Self::Acme(acme) => &acme.directory,
-            Self::Internal(_) => "",
+            Self::Acme(acme) => Some(&acme.directory),
+            Self::Internal(_) => None,
         }
     }
 }

@@ -92,8 +92,8 @@ pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<V
     let mut records = state_table::read_records(store, &names).await?;
     let rows = found.into_iter().map(|listed| {
         let record = records.remove(&listed.server_name).filter(|record| record.not_after.is_some());
-        let (issuer, not_after) = record.map(|record| (record.issuer, record.not_after)).unzip();
-        Row { listed, issuer, not_after: not_after.flatten().map(Micros::of) }
+        let (issuer, not_after) = record.map_or((None, None), |record| (record.issuer, record.not_after));
+        Row { listed, issuer, not_after: not_after.map(Micros::of) }
     });
     Ok(rows.collect())
 }
@@ -147,7 +147,7 @@ pub async fn show(
         presented: None,
         failures: record.failures,
         retry_at: record.retry_at.map(Micros::of),
-        problem: record.problem,
+        problem: record.problem.unwrap_or_default(),
         failing_since: record.failing_since.map(Micros::of),
         stopped_at: record.stopped_at.map(Micros::of),
         unusable,

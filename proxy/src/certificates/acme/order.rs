@@ -62,7 +62,7 @@ impl Acme {
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
         let chain = chain.ok_or(OrderError::Slow { validating: false })?;
         let key = key::sec1_pem(key.serialized_der())?;
-        Ok(Issued { chain, key, url, account: account.id().to_owned() })
+        Ok(Issued { chain, key, url, account: Some(account.id().to_owned()) })
     }
 
     async fn begin(

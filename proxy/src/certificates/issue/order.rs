@@ -164,9 +164,9 @@ impl Run<'_> {
         let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
         let metadata =
             metadata.map_or_else(CertificateMetadata::default, |text| CertificateMetadata::read(text));
-        let directory = self.inner.issuers.get(obtained.issuer).map(Issuer::directory).unwrap_or_default();
+        let directory = self.inner.issuers.get(obtained.issuer).and_then(Issuer::directory);
         let record = OrderRecord {
-            directory: directory.to_owned(),
+            directory: directory.map(ToOwned::to_owned),
             account: issued.account.clone(),
             ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
@@ -231,14 +231,11 @@ fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
 fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
     let is_its = purpose == Purpose::Renew
         && held.issuer == *issuer.key()
-        && record.serial == held.pair.serial
-        && record.directory == issuer.directory()
-        && !record.account.is_empty();
-    let leaf = held.pair.certificate.key.cert.first().filter(|_| is_its)?;
-    Some(Replaced {
-        certificate: CertificateIdentifier::try_from(leaf).ok()?,
-        account: record.account.clone(),
-    })
+        && record.serial.as_ref() == Some(&held.pair.serial)
+        && record.directory.as_deref() == issuer.directory();
+    let account = record.account.clone().filter(|_| is_its)?;
+    let leaf = held.pair.certificate.key.cert.first()?;
+    Some(Replaced { certificate: CertificateIdentifier::try_from(leaf).ok()?, account })
 }
 
 async fn issue(

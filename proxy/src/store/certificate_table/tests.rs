@@ -110,7 +110,7 @@ async fn a_certificate_of_caddys_is_found_under_its_keys() {
 fn record(site: &ServerName, seconds: u64) -> OrderRecord {
     let at = |n: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(n));
     OrderRecord {
-        serial: "01".into(),
+        serial: Some("01".into()),
         not_after: at(seconds * 3),
         renew_at: at(seconds * 2),
         ..OrderRecord::new(site)
