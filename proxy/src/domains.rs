@@ -20,6 +20,7 @@ mod outage;
 mod patterns;
 mod permission_cache;
 mod refused;
+pub mod revision;
 mod shards;
 mod snapshot;
 
@@ -43,6 +44,7 @@ pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, pr
 pub use change::ChangeError;
 pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
+pub use revision::Revision;
 
 use crate::{
     clock, config,
@@ -148,8 +150,8 @@ pub enum UnknownReason {
 /// All names allowed at one moment, for the guard.
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
-    /// Grows with each change; 0 until every list was read completely: until then there is nothing to enforce.
-    pub revision: u64,
+    /// Grows with each change; none until every list was read completely: until then there is nothing to enforce.
+    pub revision: Option<Revision>,
     /// Static, table and remembered ask names.
     pub patterns: Patterns,
 }
@@ -394,7 +396,7 @@ impl Domains {
         &self,
         request: admin::Request,
         rules: admin::Rules,
-    ) -> Result<(admin::Report, u64), ChangeError> {
+    ) -> Result<(admin::Report, Revision), ChangeError> {
         let inner = Arc::clone(&self.inner);
         let changed = self.inner.control.spawn(async move {
             let listed = inner.listed.load_full();
