@@ -5,6 +5,7 @@
 
 mod attach;
 mod difference;
+mod enforce_until;
 mod enforcement;
 mod enforcer;
 mod error;

@@ -158,7 +158,7 @@ impl NameTable {
         if self.held.contains(name) {
             return Ok(());
         }
-        self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl) }, 0)
+        self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl).0 }, 0)
     }
 }
 
