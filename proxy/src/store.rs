@@ -28,6 +28,7 @@ pub use error::StoreError;
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;
 
+use certificate_table::KeySealer;
 use connect::Keep;
 use metrics::Meter;
 pub(crate) use metrics::declare as declare_metrics;
@@ -42,6 +43,7 @@ pub struct Store {
     tables: Arc<Tables>,
     endpoint: Arc<str>,
     meter: Meter,
+    sealer: KeySealer,
     _keep: Arc<Keep>,
 }
 

@@ -12,6 +12,7 @@ mod document;
 mod item;
 mod keys;
 mod lock;
+mod private_key;
 mod read;
 
 pub use account::{Account, find_account, put_account, share_account_key};
@@ -23,7 +24,9 @@ pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
 pub use keys::IssuerKey;
 pub use lock::{Lock, LockOutcome};
-pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, read, read_chains};
+pub(super) use private_key::KeySealer;
+pub use private_key::PrivateKeyPem;
+pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains};
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{
-    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, fault_injection::FaultyClient,
-    genuine::genuine, metrics::Meter, retry::RetryConflicts,
+    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, certificate_table::KeySealer,
+    fault_injection::FaultyClient, genuine::genuine, metrics::Meter, retry::RetryConflicts,
 };
 use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
 
@@ -116,6 +116,7 @@ impl Store {
             tables: Arc::new(Tables::from(config)),
             endpoint: config.endpoint.to_string().into(),
             meter,
+            sealer: KeySealer::Plain,
             _keep: Arc::new(Keep { sweeper }),
         }
     }

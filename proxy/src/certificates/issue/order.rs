@@ -173,7 +173,7 @@ impl Run<'_> {
         let commit = Commit {
             issuer: key,
             chain: issued.chain.as_bytes(),
-            key: issued.key.as_bytes(),
+            key: &issued.key,
             metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()),
             replaced: place.and_then(|place| place.seen.as_ref()),
             record: &record,

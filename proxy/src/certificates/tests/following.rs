@@ -24,7 +24,7 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
     let commit = Commit {
         issuer: &key(),
         chain: chain.as_bytes(),
-        key: private.as_bytes(),
+        key: &private.into_bytes().into(),
         metadata: &CertificateMetadata::default(),
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
         record: &OrderRecord::new(&name(site)),

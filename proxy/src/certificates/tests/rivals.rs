@@ -37,7 +37,7 @@ async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
     let commit = Commit {
         issuer,
         chain: chain.as_bytes(),
-        key: key.as_bytes(),
+        key: &key.into_bytes().into(),
         metadata: &CertificateMetadata::default(),
         replaced: None,
         record: &record,
