@@ -9,6 +9,7 @@ mod connect;
 pub mod domain_table;
 mod engine;
 mod error;
+#[cfg(feature = "fault-injection")]
 mod fault_injection;
 mod genuine;
 pub mod instant;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::StoreError;
+#[cfg(feature = "fault-injection")]
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;
 
