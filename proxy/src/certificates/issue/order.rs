@@ -11,6 +11,7 @@ use super::{
     record_of,
 };
 use crate::{
+    backoff::Backoff,
     certificates::{
         CertificatesInner, Issuer,
         acme::{AcmeFault, Issued, OrderError, OrderRequest, Prefer, Replaced},
@@ -285,13 +286,11 @@ fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
 
 /// An issued certificate is not given up at the first failure of the table.
 async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Result<(), StoreError> {
-    let mut pause = COMMIT_PAUSE;
-    for _ in 1..COMMIT_ATTEMPTS {
+    for attempt in 1..COMMIT_ATTEMPTS {
         match certificate_table::commit(&inner.store, commit, clock::wall()).await {
-            Err(StoreError::Unavailable(_)) => tokio::time::sleep(pause).await,
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(COMMIT_PAUSES.after(attempt)).await,
             ended => return ended,
         }
-        pause *= 2;
     }
     certificate_table::commit(&inner.store, commit, clock::wall()).await
 }
@@ -312,7 +311,7 @@ fn outcome_of(error: &OrderError) -> Ordered {
 /// How long a change may take to reach every instance.
 const FEED_DELAY: Duration = Duration::from_secs(15);
 const COMMIT_ATTEMPTS: u32 = 5;
-const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+const COMMIT_PAUSES: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(4));
 /// How long this instance alone remembers that a name's orders have stopped.
 const UNRECORDED: Duration = Duration::from_hours(24);
 
