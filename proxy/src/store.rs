@@ -4,6 +4,7 @@
 //! process; no serving path scans (only `domain_table::reindex` and a list of all domains do, operators' commands); one process at a
 //! time has an embedded store open (`a_second_opening_of_the_same_file_is_refused`).
 
+mod batch;
 pub mod certificate_table;
 mod connect;
 pub mod domain_table;

@@ -2,7 +2,7 @@
 
 use super::{
     contents::{ContentsError, ItemContents, Version},
-    item::{self, Consistency, FoundItems},
+    item::{self, FoundItems},
     keys::IssuerKey,
     private_key::{PrivateKeyPem, SealedKey},
 };
@@ -11,6 +11,7 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         Store, StoreError,
+        batch::{self, Consistency},
         state_table::{self, OrderRecord},
     },
 };
@@ -113,8 +114,8 @@ pub async fn read_chains(
     Ok(keys.iter().map(|key| part(&found, key)).collect())
 }
 
-/// Keys of one `BatchGetItem`.
-pub const CHAINS: usize = 100;
+/// Chains of one call.
+pub const CHAINS: usize = batch::KEYS;
 
 fn part(found: &FoundItems, key: &str) -> StoredItem {
     found.items.get(key).map(ItemContents::of)
