@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     config::{Span, StaticDomain},
+    name::Pattern,
     store::{Engine, FaultPlan, Faults, tables},
+    target::Target,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
