@@ -12,11 +12,12 @@ use std::{
 use tracing::warn;
 
 use super::{
-    CertificateRefusal, CertificatesInner, Issuer, Slot,
+    CertificateRefusal, CertificatesInner, Slot,
     choice::{Candidate, CertificateChoice, choose},
     failure,
+    issuer::Issuer,
     keyed_chain::KeyedChain,
-    metrics::{IssuerKind, Leased, Sought},
+    metrics::{Leased, Sought},
     step::{BackOff, Goal, LeaseState, OrderFacts, PermissionStanding, Purpose, Step, TableReading},
 };
 use crate::{
@@ -256,34 +257,6 @@ fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord 
         not_after: Some(pair.life.not_after),
         renew_at: Some(pair.life.renew_at(name)),
         ..OrderRecord::new(name)
-    }
-}
-
-impl Issuer {
-    fn kind(&self) -> IssuerKind {
-        match self {
-            Self::Acme(_) => IssuerKind::Acme,
-            Self::Internal(_) => IssuerKind::Internal,
-        }
-    }
-
-    fn name(&self) -> &str {
-        self.key().as_str()
-    }
-
-    pub(super) fn paused_until(&self) -> SystemTime {
-        match self {
-            Self::Acme(acme) => acme.paused_until(),
-            Self::Internal(_) => SystemTime::UNIX_EPOCH,
-        }
-    }
-
-    /// The CA's directory; the internal issuer has none.
-    fn directory(&self) -> Option<&str> {
-        match self {
-            Self::Acme(acme) => Some(&acme.directory),
-            Self::Internal(_) => None,
-        }
     }
 }
 

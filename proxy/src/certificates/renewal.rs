@@ -32,7 +32,7 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     loop {
         ticks.tick().await;
         inner.measure();
-        inner.metrics.measure_expiry(&inner.cache.ends(), clock::wall());
+        inner.metrics.held.measure_expiry(&inner.cache.ends(), clock::wall());
         inner.measure_budgets(clock::wall()).await;
         refresh(&inner).await;
         match renew_due(&inner).await {

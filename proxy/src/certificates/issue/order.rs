@@ -13,10 +13,11 @@ use super::{
 use crate::{
     backoff::Backoff,
     certificates::{
-        CertificatesInner, Issuer,
+        CertificatesInner,
         acme::{AcmeFault, Issued, OrderError, OrderRequest, Prefer, Replaced},
         choice::Candidate,
         failure::{self, OrderFailure, OrderFault},
+        issuer::Issuer,
         keyed_chain::{KeyedChain, KeyedChainError},
         metrics::{Leased, Ordered},
         step::{Grant, Obtained, OrderProgress, Purpose},
