@@ -4,7 +4,8 @@
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use super::{
-    CallOutcome, CertificateCall, CertificateRefusal, CertificatesInner, Slot, failure, issue, step::Purpose,
+    CallOutcome, CertificateCall, CertificateRefusal, CertificatesInner, Slot, failure, issue,
+    issuer::Issuer, step::Purpose,
 };
 use crate::{
     clock,
@@ -77,8 +78,9 @@ impl CertificatesInner {
 
     pub(super) fn measure(&self) {
         let now = clock::wall();
-        let paused =
-            self.issuers.iter().filter(|issuer| failure::is_ahead(issuer.paused_until(), now)).count();
+        let is_paused =
+            |issuer: &&Issuer| issuer.paused_until().is_some_and(|until| failure::is_ahead(until, now));
+        let paused = self.issuers.iter().filter(is_paused).count();
         self.metrics.paused.set(i64::try_from(paused).unwrap_or(i64::MAX));
         self.metrics.held.cached.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
         self.measure_waiters();

@@ -232,7 +232,8 @@ impl CertificatesInner {
             return BackOff::Stopped;
         }
         let recorded = record.and_then(|record| record.retry_at);
-        let paused = self.issuers.iter().map(Issuer::paused_until).min();
+        // None as soon as one of them is not paused.
+        let paused = self.issuers.iter().map(Issuer::paused_until).min().flatten();
         let dates = [recorded, self.unrecorded.get(name), paused].into_iter().flatten();
         let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
         latest.map_or(BackOff::None, BackOff::Until)

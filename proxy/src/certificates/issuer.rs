@@ -59,10 +59,10 @@ impl Issuer {
         self.key().as_str()
     }
 
-    pub(super) fn paused_until(&self) -> SystemTime {
+    pub(super) fn paused_until(&self) -> Option<SystemTime> {
         match self {
             Self::Acme(acme) => acme.paused_until(),
-            Self::Internal(_) => SystemTime::UNIX_EPOCH,
+            Self::Internal(_) => None,
         }
     }
 
