@@ -14,6 +14,7 @@
 
 mod acme;
 mod cache;
+mod call;
 mod challenges;
 mod choice;
 mod failure;
@@ -21,6 +22,7 @@ mod follow;
 mod hourly;
 mod internal;
 mod issue;
+mod issuer;
 mod key;
 mod keyed_chain;
 pub mod listing;
@@ -30,9 +32,7 @@ mod slot;
 mod step;
 
 use std::{
-    convert::Infallible,
     net::IpAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -50,14 +50,13 @@ use crate::{
     clock, config,
     domains::{Caller, Domains, Permission},
     name::{Pattern, ServerName},
-    single_flight::{Completion, SingleFlight, Waiter},
+    single_flight::SingleFlight,
     store::{Store, certificate_table::IssuerKey},
 };
-use acme::Acme;
 use cache::Cache;
 use challenges::Challenges;
 use hourly::Hourly;
-use internal::Internal;
+use issuer::{Issuer, issuers};
 use metrics::{CertificateMetrics, OrderBudget, WaitEnd};
 use step::Purpose;
 
@@ -130,12 +129,6 @@ struct CertificatesInner {
     /// Budgets of orders that were found spent a moment ago.
     spent: moka::sync::Cache<String, ()>,
     metrics: CertificateMetrics,
-}
-
-/// Who issues certificates, in order of preference.
-enum Issuer {
-    Acme(Arc<Acme>),
-    Internal(Box<Internal>),
 }
 
 /// Tasks that run until the last clone is dropped.
@@ -234,8 +227,8 @@ impl Certificates {
             Err(refusal) if refusal != CertificateRefusal::Denied => self.cached(name).ok_or(refusal),
             outcome => outcome,
         };
-        self.inner.metrics.obtain_seconds.observe(began.elapsed().as_secs_f64());
-        self.inner.metrics.obtained.bump(WaitEnd::of(&outcome));
+        self.inner.metrics.calls.obtain_seconds.observe(began.elapsed().as_secs_f64());
+        self.inner.metrics.calls.obtained.bump(WaitEnd::of(&outcome));
         outcome
     }
 
@@ -297,98 +290,6 @@ impl Certificates {
     }
 }
 
-impl CertificatesInner {
-    async fn wait(
-        self: &Arc<Self>,
-        name: &ServerName,
-        purpose: Purpose,
-        from: IpAddr,
-    ) -> Result<Arc<Slot>, CertificateRefusal> {
-        if let Some(refusal) = self.refusals.get(&(name.clone(), purpose)) {
-            return Err(refusal);
-        }
-        // For an unknown name only the table has an answer, and untrusted clients must not choose how often it is asked.
-        if purpose == Purpose::Load && !self.domains.admits_lookup(Caller::Client(from)) {
-            return Err(CertificateRefusal::Unknown);
-        }
-        let waiter = self.join_or_start(name, purpose, Some(from))?;
-        self.measure_waiters();
-        let outcome = tokio::time::timeout(*self.config.wait, waiter.outcome()).await;
-        self.measure_waiters();
-        // A call is lost when its task panics or the runtime ends.
-        outcome.map_or(Err(CertificateRefusal::Slow), |outcome| {
-            outcome.unwrap_or(Err(CertificateRefusal::Failed))
-        })
-    }
-
-    /// Waits for the call that is in flight for `name`, or for one that begins on the control runtime.
-    fn join_or_start(
-        self: &Arc<Self>,
-        name: &ServerName,
-        purpose: Purpose,
-        from: Option<IpAddr>,
-    ) -> Result<Waiter<CertificateCall, CallOutcome>, CertificateRefusal> {
-        let call = (name.clone(), purpose);
-        let begin = |completion: Completion<CertificateCall, CallOutcome>| {
-            let (inner, call) = (Arc::clone(self), call.clone());
-            self.control.spawn(async move {
-                inner.metrics.in_flight.inc();
-                let outcome = issue::run(&inner, &call.0, purpose, from).await;
-                inner.metrics.in_flight.dec();
-                inner.remember(&call, outcome.as_ref().err().copied());
-                inner.measure();
-                completion.complete(outcome);
-            });
-        };
-        let admit = || Ok::<(), Infallible>(());
-        self.in_flight.join(&call, admit, begin).map_err(|_| CertificateRefusal::Busy)
-    }
-
-    /// What may have changed meanwhile (permission, lease) is asked again.
-    fn remember(&self, call: &CertificateCall, refusal: Option<CertificateRefusal>) {
-        match refusal {
-            Some(
-                refusal @ (CertificateRefusal::BackingOff
-                | CertificateRefusal::Failed
-                | CertificateRefusal::Unknown),
-            ) => {
-                self.refusals.insert(call.clone(), refusal);
-            }
-            None | Some(CertificateRefusal::Denied | CertificateRefusal::Busy | CertificateRefusal::Slow) => {
-            }
-        }
-    }
-
-    fn measure(&self) {
-        let now = clock::wall();
-        let paused =
-            self.issuers.iter().filter(|issuer| failure::is_ahead(issuer.paused_until(), now)).count();
-        self.metrics.paused.set(i64::try_from(paused).unwrap_or(i64::MAX));
-        self.metrics.cached.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
-        self.measure_waiters();
-    }
-
-    fn measure_waiters(&self) {
-        self.metrics.waiters.set(i64::try_from(self.in_flight.waiters()).unwrap_or(i64::MAX));
-    }
-}
-
-impl Issuer {
-    fn acme(&self) -> Option<&Arc<Acme>> {
-        match self {
-            Self::Acme(acme) => Some(acme),
-            Self::Internal(_) => None,
-        }
-    }
-
-    fn key(&self) -> &IssuerKey {
-        match self {
-            Self::Acme(acme) => &acme.issuer,
-            Self::Internal(internal) => &internal.key,
-        }
-    }
-}
-
 impl Tasks {
     fn spawn(inner: &Arc<CertificatesInner>) -> Self {
         let issuers = inner.issuers.iter().filter_map(Issuer::acme).cloned();
@@ -417,19 +318,6 @@ impl Drop for Tasks {
             task.abort();
         }
     }
-}
-
-fn issuers(
-    config: &config::CertificatesConfig,
-    store: &Store,
-    state_directory: &Path,
-) -> Result<(Vec<Issuer>, Option<Root>), CertificatesStartError> {
-    if config.issuers.is_empty() {
-        let (internal, root) = Internal::open(state_directory, *config.internal_life, clock::wall())?;
-        return Ok((vec![Issuer::Internal(Box::new(internal))], Some(root)));
-    }
-    let issuers = config.issuers.iter().map(|issuer| Acme::new(issuer, config, store).map(Issuer::Acme));
-    Ok((issuers.collect::<Result<_, _>>()?, None))
 }
 
 /// How long a handshake waits for the table to confirm what is in memory.

@@ -18,8 +18,10 @@ mod metrics;
 mod name_registry;
 mod outage;
 mod patterns;
+mod permission;
 mod permission_cache;
 mod refused;
+pub mod revision;
 mod shards;
 mod snapshot;
 
@@ -43,13 +45,14 @@ pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, pr
 pub use change::ChangeError;
 pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
+pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};
+pub use revision::Revision;
 
 use crate::{
     clock, config,
-    name::{Pattern, ServerName},
+    name::ServerName,
     single_flight::SingleFlight,
     store::{Store, StoreError},
-    target::Target,
 };
 use ask::Ask;
 use budget::Budgets;
@@ -61,32 +64,6 @@ use outage::Outage;
 use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
 use snapshot::{Snapshot, SnapshotMatch};
 
-/// Whether a name may be served.
-#[derive(Debug, Clone)]
-pub enum Permission {
-    /// It may be served.
-    Allow(Arc<DomainEntry>),
-    /// It must not be served.
-    Deny(Denial),
-    /// Its source is down or the budget of look-ups is spent: a valid certificate may be served, nothing ordered.
-    Unknown(UnknownReason),
-}
-
-impl Permission {
-    /// Whether tables may be read for the name. The budget of look-ups is one for all of them: a flood of made-up names
-    /// that has spent it must not begin to spend another at the next table.
-    #[must_use]
-    pub fn allows_reads(&self) -> bool {
-        !matches!(self, Self::Deny(_) | Self::Unknown(UnknownReason::BudgetSpent))
-    }
-
-    /// Whether a wildcard allows the name, and so any label beside it.
-    #[must_use]
-    pub fn is_of_wildcard(&self) -> bool {
-        matches!(self, Self::Allow(domain_entry) if matches!(domain_entry.pattern, Pattern::Wildcard(_)))
-    }
-}
-
 /// On whose account a look-up is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
@@ -96,60 +73,11 @@ pub enum Caller {
     Internal,
 }
 
-/// A domain entry as the data plane needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DomainEntry {
-    /// What it covers.
-    pub pattern: Pattern,
-    /// Its own target; absent, the default.
-    pub target: Option<Target>,
-    /// The tenant.
-    pub tenant: Arc<str>,
-    /// Where it is from.
-    pub source: PermissionSource,
-    /// The table's optimistic lock; 0 for other sources.
-    pub version: u64,
-    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for
-    /// other sources.
-    pub changed_at_micros: u64,
-}
-
-/// Sources of permission in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PermissionSource {
-    /// The configuration.
-    Static,
-    /// The domains table.
-    Table,
-    /// The ask endpoint.
-    Ask,
-}
-
-/// Why a name is denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
-    /// No source knows it.
-    Foreign,
-    /// Its entry is pending, suspended or removed.
-    Withdrawn,
-}
-
-/// Why nothing can be said of a name now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownReason {
-    /// The table did not answer, or its item cannot be understood.
-    SourceDown,
-    /// No list holds the name, and the ask endpoint did not answer.
-    AskDown,
-    /// Too many unknown names at once.
-    BudgetSpent,
-}
-
 /// All names allowed at one moment, for the guard.
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
-    /// Grows with each change; 0 until every list was read completely: until then there is nothing to enforce.
-    pub revision: u64,
+    /// Grows with each change; none until every list was read completely: until then there is nothing to enforce.
+    pub revision: Option<Revision>,
     /// Static, table and remembered ask names.
     pub patterns: Patterns,
 }
@@ -394,7 +322,7 @@ impl Domains {
         &self,
         request: admin::Request,
         rules: admin::Rules,
-    ) -> Result<(admin::Report, u64), ChangeError> {
+    ) -> Result<(admin::Report, Revision), ChangeError> {
         let inner = Arc::clone(&self.inner);
         let changed = self.inner.control.spawn(async move {
             let listed = inner.listed.load_full();

@@ -5,6 +5,7 @@
 
 mod attach;
 mod difference;
+mod enforce_until;
 mod enforcement;
 mod enforcer;
 mod error;
@@ -60,13 +61,13 @@ use self::{
 };
 use crate::{
     config::{self, Reloadable},
-    domains::{Denied, LastUse, NameSet},
+    domains::{Denied, LastUse, NameSet, Revision},
     telemetry::metrics::Label,
 };
 
 /// What the guard depends on.
 pub struct GuardContext<'a> {
-    /// The allowed names; revision 0 means that they have not been read yet.
+    /// The allowed names; without a revision they have not been read yet.
     pub names: watch::Receiver<NameSet>,
     /// Denials as they happen.
     pub denials: broadcast::Receiver<Denied>,
@@ -98,7 +99,7 @@ pub struct Guard {
     capacity: usize,
     metrics: GuardMetrics,
     enforcer: Arc<Enforcer>,
-    held: watch::Receiver<u64>,
+    held: watch::Receiver<Option<Revision>>,
     follower: JoinHandle<()>,
 }
 
@@ -131,7 +132,7 @@ impl GuardHandle {
     }
 
     /// Waits until no name allowed at `revision` is rejected in the kernel, and none withdrawn by then passes as allowed.
-    pub async fn holds(&self, revision: u64) -> Result<(), NamesLate> {
+    pub async fn holds(&self, revision: Revision) -> Result<(), NamesLate> {
         match self {
             Self::Off => Ok(()),
             Self::On(guard) => guard.holds(revision).await,
@@ -165,10 +166,14 @@ impl GuardHandle {
 
 /// The kernel's map of names lags behind the domain set.
 #[derive(Debug, thiserror::Error)]
-#[error("the guard holds revision {held} of the domain set, not yet {wanted}; `gatehouse status` shows why")]
+#[error("the guard holds {} of the domain set, not yet revision {wanted}; `gatehouse status` shows why", revision_or_none(*.held))]
 pub struct NamesLate {
-    wanted: u64,
-    held: u64,
+    wanted: Revision,
+    held: Option<Revision>,
+}
+
+fn revision_or_none(held: Option<Revision>) -> String {
+    held.map_or_else(|| "no revision".to_owned(), |held| format!("revision {held}"))
 }
 
 impl Guard {
@@ -192,7 +197,7 @@ impl Guard {
         config: config::GuardConfig,
         interfaces: Vec<Interface>,
         Attached { state, names: table, until }: Attached,
-        revision: u64,
+        revision: Option<Revision>,
         around: GuardContext<'_>,
     ) -> Result<Self, GuardError> {
         let capacity = table.capacity();
@@ -202,7 +207,7 @@ impl Guard {
         let rejections = Rejections::new(Arc::clone(&state.verdicts), around.last_use);
         let enforcer = Enforcer::start(table.cell(), until, around.heartbeat, metrics.clone(), rejections)?;
         let enforcer = Arc::new(enforcer);
-        let (sender, held) = watch::channel(0);
+        let (sender, held) = watch::channel(None);
         let follower = NamesFollower {
             names: around.names,
             denials: around.denials,
@@ -222,12 +227,12 @@ impl Guard {
     ///
     /// # Cancel safety
     /// Dropped, it leaves nothing behind.
-    pub async fn holds(&self, revision: u64) -> Result<(), NamesLate> {
+    pub async fn holds(&self, revision: Revision) -> Result<(), NamesLate> {
         if self.enforcer.draining() {
             return Ok(());
         }
         let mut held = self.held.clone();
-        let waited = timeout(PATIENCE, held.wait_for(|held| *held >= revision)).await;
+        let waited = timeout(PATIENCE, held.wait_for(|held| *held >= Some(revision))).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(NamesLate { wanted: revision, held: *self.held.borrow() }),

@@ -2,6 +2,7 @@
 
 pub mod allocator;
 mod aws;
+mod backoff;
 pub mod certificates;
 pub mod cleartext;
 pub mod cli;

@@ -4,22 +4,22 @@
 //! process; no serving path scans (only `domain_table::reindex` and a list of all domains do, operators' commands); one process at a
 //! time has an embedded store open (`a_second_opening_of_the_same_file_is_refused`).
 
-pub mod budget;
+mod batch;
 pub mod certificate_table;
 mod connect;
 pub mod domain_table;
 mod engine;
 mod error;
+#[cfg(feature = "fault-injection")]
 mod fault_injection;
 mod genuine;
 pub mod instant;
-pub mod lease;
 mod metrics;
 mod partition;
-pub mod pause;
 pub mod permissions;
 pub mod probe;
 mod retry;
+pub mod state_table;
 pub mod tables;
 
 use std::sync::Arc;
@@ -27,12 +27,17 @@ use std::sync::Arc;
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::StoreError;
+#[cfg(feature = "fault-injection")]
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;
 
+use certificate_table::KeySealer;
 use connect::Keep;
 use metrics::Meter;
 pub(crate) use metrics::declare as declare_metrics;
+
+/// An item as the SDK gives it.
+type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
 
 /// The client and the names of the tables; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +46,7 @@ pub struct Store {
     tables: Arc<Tables>,
     endpoint: Arc<str>,
     meter: Meter,
+    sealer: KeySealer,
     _keep: Arc<Keep>,
 }
 

@@ -13,7 +13,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let lints = cmd!(shell, "cargo clippy --quiet --workspace --exclude proxy-ebpf --all-targets");
     lints.args(["--", "--deny", "warnings"]).quiet().run()?;
     // Features only add: each crate that has one builds without it, too.
-    cmd!(shell, "cargo check --quiet --package proxy-common --no-default-features").quiet().run()?;
+    for package in ["proxy-common", "gatehouse"] {
+        cmd!(shell, "cargo check --quiet --package {package} --no-default-features").quiet().run()?;
+    }
     println!("unit tests");
     cmd!(shell, "cargo test --quiet --workspace --exclude proxy-ebpf --lib --bins").quiet().run()?;
     Ok(())

@@ -18,13 +18,15 @@ use std::{
 pub(super) use fault::AcmeFault;
 use instant_acme::{Account, CertificateIdentifier};
 use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
 use super::{challenges::Challenges, key::KeyError};
 use crate::{
     config,
     name::ServerName,
-    store::{Store, StoreError, certificate_table::IssuerKey},
+    store::{
+        Store, StoreError,
+        certificate_table::{IssuerKey, PrivateKeyPem},
+    },
 };
 
 /// A CA.
@@ -45,12 +47,12 @@ pub(super) struct Acme {
 pub(super) struct Issued {
     /// PEM, the leaf first.
     pub(super) chain: String,
-    /// SEC1 PEM.
-    pub(super) key: Zeroizing<String>,
+    /// The chain's, in SEC1.
+    pub(super) key: PrivateKeyPem,
     /// Where the CA offers the chain.
     pub(super) url: Option<String>,
-    /// The account's URL.
-    pub(super) account: String,
+    /// The account's URL; the internal issuer has no accounts.
+    pub(super) account: Option<String>,
 }
 
 /// Which challenge to answer, if the CA offers a choice.

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use super::keyed_chain::{KeyedChain, KeyedChainError};
 use crate::{
     name::Pattern,
-    store::certificate_table::{CertificateMetadata, IssuerKey, ItemKind, Stored, StoredCertificates},
+    store::certificate_table::{
+        CertificateMetadata, ContentsError, IssuerKey, ItemKind, Stored, StoredCertificates,
+    },
 };
 
 /// A certificate from the table.
@@ -69,18 +71,16 @@ pub(super) fn unusable(stored_certificates: &StoredCertificates) -> Vec<Unusable
 }
 
 fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
-    let parts = [
-        (ItemKind::Chain, &stored.chain),
-        (ItemKind::Key, &stored.key),
-        (ItemKind::Metadata, &stored.metadata),
+    let faults = [
+        (ItemKind::Chain, fault(stored.chain.as_ref())),
+        (ItemKind::Key, fault(stored.key.as_ref())),
+        (ItemKind::Metadata, fault(stored.metadata.as_ref())),
     ];
-    let mut problems: Vec<_> = parts
-        .into_iter()
-        .filter_map(|(kind, part)| Some((kind, part.as_ref()?.as_ref().err()?.to_string())))
-        .collect();
+    let mut problems: Vec<_> =
+        faults.into_iter().filter_map(|(kind, fault)| Some((kind, fault?.to_string()))).collect();
     match (&stored.chain, &stored.key) {
         (Some(Ok(chain)), Some(Ok(key))) => {
-            problems.extend(KeyedChain::read(chain, key, &stored.pattern).err().map(of_pair));
+            problems.extend(KeyedChain::read(chain, key.as_bytes(), &stored.pattern).err().map(of_pair));
         }
         (Some(_), None) => problems.push((ItemKind::Key, "is missing, but its chain is there".to_owned())),
         (None, Some(_)) => problems.push((ItemKind::Chain, "is missing, but its key is there".to_owned())),
@@ -92,6 +92,10 @@ fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
         problems.push((ItemKind::Metadata, "is not a JSON object".to_owned()));
     }
     problems
+}
+
+fn fault<T>(item: Option<&Result<T, ContentsError>>) -> Option<&ContentsError> {
+    item?.as_ref().err()
 }
 
 fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
@@ -107,7 +111,7 @@ fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
 
 fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChainError> {
     let (Some(Ok(chain)), Some(Ok(key))) = (&stored.chain, &stored.key) else { return Ok(None) };
-    let pair = KeyedChain::read(chain, key, &stored.pattern)?;
+    let pair = KeyedChain::read(chain, key.as_bytes(), &stored.pattern)?;
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
 
@@ -209,7 +213,10 @@ mod tests {
             ),
             (Stored { key: Some(Err(Encoding)), ..good() }, &["key has `Contents` that are not base64"]),
             (Stored { chain: read("chain"), ..good() }, &["crt holds no readable certificate in PEM form"]),
-            (Stored { key: read("key"), ..good() }, &["key holds no usable private key in PEM form"]),
+            (
+                Stored { key: Some(Ok(b"key".to_vec().into())), ..good() },
+                &["key holds no usable private key in PEM form"],
+            ),
             (Stored { key: other().key, ..good() }, &["key holds the private key of another certificate"]),
             (Stored { key: None, ..good() }, &["key is missing, but its chain is there"]),
             (Stored { chain: None, ..good() }, &["crt is missing, but its key is there"]),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::store::certificate_table::OrderRecord;
+use crate::{backoff::Backoff, store::state_table::OrderRecord};
 
 /// Why no certificate was obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl OrderFailure {
 /// `record` after `failure` at `now`.
 pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTime) -> OrderRecord {
     let mut record = record.clone();
-    record.problem = failure.problem.chars().take(MAX_PROBLEM).collect();
+    record.problem = Some(failure.problem.chars().take(MAX_PROBLEM).collect());
     record.retry_at = Some(match failure.fault {
         OrderFault::Name | OrderFault::Nobody => {
             record.failures = record.failures.saturating_add(1);
@@ -83,8 +83,7 @@ fn retry_at(now: SystemTime, failures: u32) -> SystemTime {
 /// Until when an issuer is not asked after `failures` in a row. If its last answer named a date, that one is used in
 /// full (RFC 8555 §6.6), but for no longer than the longest limit of a CA, since clocks can be years off.
 pub(super) fn paused_until(now: SystemTime, failures: u32, retry_after: Option<SystemTime>) -> SystemTime {
-    let doublings = failures.saturating_sub(1).min(16);
-    let ours = now + FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let ours = now + PAUSES.after(failures.max(1));
     retry_after.map_or(ours, |theirs| theirs.clamp(ours, now + LONGEST_LIMIT))
 }
 
@@ -101,8 +100,7 @@ pub(super) fn limited_until(now: SystemTime, retry_after: Option<SystemTime>) ->
 
 /// A name that has failed for this long is tried again only on request: Let's Encrypt pauses clients that go on.
 pub(super) const STOP_AFTER: Duration = Duration::from_hours(30 * 24);
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+const PAUSES: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_mins(10));
 /// Let's Encrypt's limits are over seven days at most.
 const LONGEST_LIMIT: Duration = Duration::from_hours(8 * 24);
 const UNDATED_LIMIT: Duration = Duration::from_hours(1);
@@ -139,7 +137,7 @@ mod tests {
             let after = after(&record, &failure(fault), now());
             let seen = (after.failures, after.retry_at, after.failing_since.is_some(), after.stopped_at);
             assert_eq!(seen, (failures, Some(retry_at), counts, None), "{fault:?}");
-            assert_eq!(after.problem, "why");
+            assert_eq!(after.problem.as_deref(), Some("why"));
         }
     }
 

@@ -112,7 +112,7 @@ impl Internal {
             chain: format!("{}{}", leaf.pem(), self.root),
             key: key::sec1_pem(key.serialized_der())?,
             url: None,
-            account: String::new(),
+            account: None,
         })
     }
 }

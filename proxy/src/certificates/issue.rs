@@ -12,11 +12,12 @@ use std::{
 use tracing::warn;
 
 use super::{
-    CertificateRefusal, CertificatesInner, Issuer, Slot,
+    CertificateRefusal, CertificatesInner, Slot,
     choice::{Candidate, CertificateChoice, choose},
     failure,
+    issuer::Issuer,
     keyed_chain::KeyedChain,
-    metrics::{IssuerKind, Leased, Sought},
+    metrics::{Leased, Sought},
     step::{BackOff, Goal, LeaseState, OrderFacts, PermissionStanding, Purpose, Step, TableReading},
 };
 use crate::{
@@ -25,7 +26,8 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, Lock, LockOutcome, OrderRecord, StoredCertificates},
+        certificate_table::{self, Lock, LockOutcome, StoredCertificates},
+        state_table::{self, OrderRecord},
     },
     telemetry::admit_line,
 };
@@ -205,7 +207,7 @@ impl Run<'_> {
     fn adopt(&self, best: &Candidate) {
         let issuer = self.inner.issuers.iter().find(|issuer| *issuer.key() == best.issuer);
         let made = OrderRecord {
-            directory: issuer.map(Issuer::directory).unwrap_or_default().to_owned(),
+            directory: issuer.and_then(Issuer::directory).map(ToOwned::to_owned),
             ..record_of(&self.goal.name, best.issuer.as_str(), &best.pair)
         };
         let record = match &self.stored_certificates.record {
@@ -214,7 +216,7 @@ impl Run<'_> {
         };
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
-            if let Err(error) = certificate_table::put_record(&store, &record).await
+            if let Err(error) = state_table::put_record(&store, &record).await
                 && let Some(left_out) = admit_line("renewal_unrecorded", "")
             {
                 warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");
@@ -230,7 +232,8 @@ impl CertificatesInner {
             return BackOff::Stopped;
         }
         let recorded = record.and_then(|record| record.retry_at);
-        let paused = self.issuers.iter().map(Issuer::paused_until).min();
+        // None as soon as one of them is not paused.
+        let paused = self.issuers.iter().map(Issuer::paused_until).min().flatten();
         let dates = [recorded, self.unrecorded.get(name), paused].into_iter().flatten();
         let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
         latest.map_or(BackOff::None, BackOff::Until)
@@ -239,7 +242,7 @@ impl CertificatesInner {
 
 /// Whether the renewal of the certificate with `serial` is found.
 fn is_recorded(record: Option<&OrderRecord>, serial: &str) -> bool {
-    record.is_some_and(|record| record.serial == serial && record.renew_at.is_some())
+    record.is_some_and(|record| record.serial.as_deref() == Some(serial) && record.renew_at.is_some())
 }
 
 /// Short, so that a handshake that waits for another instance's order waits little longer; spread by name.
@@ -250,38 +253,11 @@ fn poll_pause(name: &ServerName) -> Duration {
 
 fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
     OrderRecord {
-        issuer: issuer.to_owned(),
-        serial: pair.serial.clone(),
+        issuer: Some(issuer.to_owned()),
+        serial: Some(pair.serial.clone()),
         not_after: Some(pair.life.not_after),
         renew_at: Some(pair.life.renew_at(name)),
         ..OrderRecord::new(name)
-    }
-}
-
-impl Issuer {
-    fn kind(&self) -> IssuerKind {
-        match self {
-            Self::Acme(_) => IssuerKind::Acme,
-            Self::Internal(_) => IssuerKind::Internal,
-        }
-    }
-
-    fn name(&self) -> &str {
-        self.key().as_str()
-    }
-
-    pub(super) fn paused_until(&self) -> SystemTime {
-        match self {
-            Self::Acme(acme) => acme.paused_until(),
-            Self::Internal(_) => SystemTime::UNIX_EPOCH,
-        }
-    }
-
-    fn directory(&self) -> &str {
-        match self {
-            Self::Acme(acme) => &acme.directory,
-            Self::Internal(_) => "",
-        }
     }
 }
 

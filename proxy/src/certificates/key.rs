@@ -8,6 +8,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
+use crate::store::certificate_table::PrivateKeyPem;
+
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -28,7 +30,7 @@ pub(super) fn generate() -> Result<rcgen::KeyPair, KeyError> {
 }
 
 /// A key as SEC1 PEM.
-pub(super) fn sec1_pem(pkcs8: &[u8]) -> Result<Zeroizing<String>, KeyError> {
+pub(super) fn sec1_pem(pkcs8: &[u8]) -> Result<PrivateKeyPem, KeyError> {
     let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8);
     let pair = pair.map_err(|_| KeyError::Kind)?;
     let der: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().map_err(|_| KeyError::Kind)?;
@@ -44,7 +46,7 @@ pub(super) fn sec1_pem(pkcs8: &[u8]) -> Result<Zeroizing<String>, KeyError> {
         rest = behind;
     }
     pem.push_str("-----END EC PRIVATE KEY-----\n");
-    Ok(pem)
+    Ok(pem.into())
 }
 
 /// A P-256 key in SEC1 or PKCS#8 PEM as PKCS#8: Caddy keeps the former, ACME and certificate libraries take the latter.
@@ -63,8 +65,9 @@ mod tests {
     fn a_key_survives_both_forms() {
         let pair = generate().unwrap();
         let sec1 = sec1_pem(pair.serialized_der()).unwrap();
-        assert!(sec1.starts_with("-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE"), "{}", sec1.len());
-        assert!(sec1.lines().all(|line| line.len() <= 64));
+        let text = std::str::from_utf8(sec1.as_bytes()).unwrap();
+        assert!(text.starts_with("-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE"), "{}", text.len());
+        assert!(text.lines().all(|line| line.len() <= 64));
         for pem in [sec1.as_bytes(), pair.serialize_pem().as_bytes()] {
             let again = pkcs8(pem).unwrap();
             assert_eq!(sec1_pem(again.secret_pkcs8_der()).unwrap(), sec1);

@@ -177,7 +177,10 @@ pub(super) mod tests {
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         (params.not_before, params.not_after) = (begins.into(), (begins + life).into());
         let pair = key::generate().unwrap();
-        (params.self_signed(&pair).unwrap().pem(), key::sec1_pem(pair.serialized_der()).unwrap().to_string())
+        (
+            params.self_signed(&pair).unwrap().pem(),
+            String::from_utf8(key::sec1_pem(pair.serialized_der()).unwrap().as_bytes().to_vec()).unwrap(),
+        )
     }
 
     #[test]

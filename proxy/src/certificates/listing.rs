@@ -10,8 +10,9 @@ use crate::{
     name::ServerName,
     store::{
         Store, StoreError,
-        certificate_table::{self, Due, IssuerKey, SHARDS},
+        certificate_table::{self, IssuerKey},
         instant::Micros,
+        state_table::{self, Due, SHARDS},
     },
 };
 
@@ -88,32 +89,27 @@ pub struct CertificateSummary {
 pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Row>, StoreError> {
     let found = names(store, after, limit).await?;
     let names: Vec<_> = found.iter().map(|listed| listed.server_name.clone()).collect();
-    let mut records = certificate_table::read_records(store, &names).await?;
+    let mut records = state_table::read_records(store, &names).await?;
     let rows = found.into_iter().map(|listed| {
         let record = records.remove(&listed.server_name).filter(|record| record.not_after.is_some());
-        let (issuer, not_after) = record.map(|record| (record.issuer, record.not_after)).unzip();
-        Row { listed, issuer, not_after: not_after.flatten().map(Micros::of) }
+        let (issuer, not_after) = record.map_or((None, None), |record| (record.issuer, record.not_after));
+        Row { listed, issuer, not_after: not_after.map(Micros::of) }
     });
     Ok(rows.collect())
 }
 
 async fn names(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
     let mut after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
-    let first = after.as_ref().map_or(0, |after| certificate_table::shard(&after.name));
+    let first = after.as_ref().map_or(0, |after| state_table::shard(&after.name));
     let mut found = Vec::new();
     for shard in first..SHARDS {
         let rest = limit.saturating_sub(u16::try_from(found.len()).unwrap_or(u16::MAX));
         if rest == 0 {
             break;
         }
-        let page = certificate_table::due(
-            store,
-            shard,
-            SystemTime::UNIX_EPOCH + END_OF_TIME,
-            after.take().as_ref(),
-            rest,
-        )
-        .await?;
+        let page =
+            state_table::due(store, shard, SystemTime::UNIX_EPOCH + END_OF_TIME, after.take().as_ref(), rest)
+                .await?;
         found.extend(page.into_iter().map(|due| Listed { server_name: due.name, due_at: due.at }));
     }
     Ok(found)
@@ -144,14 +140,14 @@ pub async fn show(
     if certificate.is_none() && stored_certificates.record.is_none() && unusable.is_empty() {
         return Ok(None);
     }
-    let record = stored_certificates.record.unwrap_or_else(|| certificate_table::OrderRecord::new(name));
+    let record = stored_certificates.record.unwrap_or_else(|| state_table::OrderRecord::new(name));
     Ok(Some(Summary {
         server_name: name.clone(),
         certificate,
         presented: None,
         failures: record.failures,
         retry_at: record.retry_at.map(Micros::of),
-        problem: record.problem,
+        problem: record.problem.unwrap_or_default(),
         failing_since: record.failing_since.map(Micros::of),
         stopped_at: record.stopped_at.map(Micros::of),
         unusable,
@@ -165,7 +161,7 @@ pub async fn retry(store: &Store, name: &ServerName) -> Result<bool, StoreError>
     let Some(record) = certificate_table::read(store, &[], name).await?.record else { return Ok(false) };
     let is_backing_off = record.failures > 0 || record.retry_at.is_some() || record.stopped_at.is_some();
     if is_backing_off {
-        certificate_table::put_failure(store, &record.without_failures()).await?;
+        state_table::put_failure(store, &record.without_failures()).await?;
     }
     Ok(is_backing_off)
 }

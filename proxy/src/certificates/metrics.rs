@@ -1,13 +1,16 @@
-//! Metrics of certificates.
+//! Metrics of certificates: what is waited for, what is held, and how orders and renewals end.
 
-use std::time::{Duration, SystemTime};
+mod calls;
+mod held;
 
-use prometheus::{Histogram, IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, Registry};
 
-use super::CertificateRefusal;
+pub(super) use calls::{CallMetrics, WaitEnd};
+pub(super) use held::HeldMetrics;
+
 use crate::{
     label,
-    telemetry::metrics::{Counters, Gauges, Histograms, Label, counter, gauge, histogram},
+    telemetry::metrics::{Counters, Gauges, Histograms, counter, gauge},
 };
 
 label! {
@@ -28,19 +31,6 @@ label! {
     pub(super) enum IssuerKind["issuer"] {
         Acme = "acme",
         Internal = "internal",
-    }
-}
-
-label! {
-    /// The outcome of a wait for a certificate.
-    pub(super) enum WaitEnd["outcome"] {
-        Serve = "served",
-        Deny = "denied",
-        Unknown = "unknown",
-        Busy = "busy",
-        Slow = "slow",
-        BackOff = "backing_off",
-        Fail = "failed",
     }
 }
 
@@ -85,17 +75,6 @@ label! {
 }
 
 label! {
-    /// Whole days that a certificate in memory has left.
-    pub(super) enum DaysLeft["left"] {
-        Expired = "expired",
-        UnderOne = "under_1d",
-        UnderSeven = "under_7d",
-        UnderThirty = "under_30d",
-        More = "over_30d",
-    }
-}
-
-label! {
     /// Whose budget of orders.
     pub(super) enum OrderBudget["budget"] {
         Orders = "orders",
@@ -103,26 +82,11 @@ label! {
     }
 }
 
-impl DaysLeft {
-    fn of(left: Option<Duration>) -> Self {
-        let Some(left) = left else { return Self::Expired };
-        match left.as_secs() / DAY_SECONDS {
-            0 => Self::UnderOne,
-            1..7 => Self::UnderSeven,
-            7..30 => Self::UnderThirty,
-            _ => Self::More,
-        }
-    }
-}
-
 pub(super) struct CertificateMetrics {
+    pub(super) calls: CallMetrics,
+    pub(super) held: HeldMetrics,
     pub(super) orders: Counters<Ordered>,
     pub(super) order_seconds: Histograms<IssuerKind>,
-    pub(super) obtained: Counters<WaitEnd>,
-    pub(super) obtain_seconds: Histogram,
-    pub(super) in_flight: IntGauge,
-    pub(super) waiters: IntGauge,
-    pub(super) cached: IntGauge,
     pub(super) leases: Counters<Leased>,
     pub(super) renewals: Counters<Renewed>,
     pub(super) renewed_at: IntGauge,
@@ -130,14 +94,14 @@ pub(super) struct CertificateMetrics {
     pub(super) stopped: IntCounter,
     pub(super) deferred: Counters<Drawn>,
     pub(super) paused: IntGauge,
-    by_days_left: Gauges<DaysLeft>,
-    next_expiry: IntGauge,
     pub(super) budget_left: Gauges<OrderBudget>,
 }
 
 impl CertificateMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
+            calls: CallMetrics::register(registry)?,
+            held: HeldMetrics::register(registry)?,
             orders: Counters::register(
                 registry,
                 "gatehouse_certificate_orders_total",
@@ -149,28 +113,6 @@ impl CertificateMetrics {
                 "Duration of orders, from the first request to the chain.",
                 SECONDS,
             )?,
-            obtained: Counters::register(
-                registry,
-                "gatehouse_certificates_obtained_total",
-                "Handshakes that had to wait for a certificate, by outcome.",
-            )?,
-            obtain_seconds: histogram(
-                registry,
-                "gatehouse_certificate_obtain_seconds",
-                "How long handshakes waited for a certificate that was not in memory.",
-                SECONDS,
-            )?,
-            in_flight: gauge(
-                registry,
-                "gatehouse_certificate_flights",
-                "Names whose certificates are being obtained.",
-            )?,
-            waiters: gauge(
-                registry,
-                "gatehouse_certificate_waiters",
-                "Handshakes that wait for a certificate.",
-            )?,
-            cached: gauge(registry, "gatehouse_certificates_cached", "Certificates in memory.")?,
             leases: Counters::register(
                 registry,
                 "gatehouse_certificate_leases_total",
@@ -201,12 +143,6 @@ impl CertificateMetrics {
                 "gatehouse_certificate_issuers_paused",
                 "Issuers that are paused after a failure of their own.",
             )?,
-            by_days_left: Gauges::register(
-                registry,
-                "gatehouse_certificates_left",
-                "Certificates in memory by the time they have left; measured once a renewal period.",
-            )?,
-            next_expiry: next_expiry(registry)?,
             budget_left: Gauges::register(
                 registry,
                 "gatehouse_certificate_budget_left",
@@ -221,74 +157,5 @@ impl CertificateMetrics {
     }
 }
 
-fn next_expiry(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
-    let help =
-        "Seconds until the first certificate in memory expires, negative afterwards; without any, ten years.";
-    let gauge = gauge(registry, "gatehouse_certificate_next_expiry_seconds", help)?;
-    gauge.set(NO_EXPIRY_SECONDS);
-    Ok(gauge)
-}
-
-impl CertificateMetrics {
-    /// Measures certificates that end at these times.
-    pub(super) fn measure_expiry(&self, ends: &[SystemTime], now: SystemTime) {
-        for days in DaysLeft::ALL {
-            let count = ends.iter().filter(|end| DaysLeft::of(end.duration_since(now).ok()) == *days).count();
-            self.by_days_left.set(*days, i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        let seconds = ends.iter().min().map_or(NO_EXPIRY_SECONDS, |end| match end.duration_since(now) {
-            Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            Err(ago) => -i64::try_from(ago.duration().as_secs()).unwrap_or(i64::MAX),
-        });
-        self.next_expiry.set(seconds);
-    }
-}
-
-impl WaitEnd {
-    pub(super) fn of<T>(outcome: &Result<T, CertificateRefusal>) -> Self {
-        match outcome {
-            Ok(_) => Self::Serve,
-            Err(CertificateRefusal::Denied) => Self::Deny,
-            Err(CertificateRefusal::Unknown) => Self::Unknown,
-            Err(CertificateRefusal::Busy) => Self::Busy,
-            Err(CertificateRefusal::Slow) => Self::Slow,
-            Err(CertificateRefusal::BackingOff) => Self::BackOff,
-            Err(CertificateRefusal::Failed) => Self::Fail,
-        }
-    }
-}
-
-const DAY_SECONDS: u64 = 24 * 60 * 60;
-/// Far enough to alarm nobody: a gauge cannot be absent.
-const NO_EXPIRY_SECONDS: i64 = 10 * 365 * 24 * 60 * 60;
+/// Bounds of histograms of orders and of waits for them.
 const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_certificate_that_ends_first_and_how_many_have_how_long_are_measured() {
-        let registry = Registry::new();
-        let metrics = CertificateMetrics::register(&registry).unwrap();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
-        let day = Duration::from_secs(DAY_SECONDS);
-        let told = || prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert!(told().contains("gatehouse_certificate_next_expiry_seconds 315360000"));
-        let ends = [now + day / 2, now + 2 * day, now + 6 * day, now + 20 * day, now + 60 * day];
-        metrics.measure_expiry(&ends, now);
-        for line in [
-            "gatehouse_certificate_next_expiry_seconds 43200",
-            "gatehouse_certificates_left{left=\"under_1d\"} 1",
-            "gatehouse_certificates_left{left=\"under_7d\"} 2",
-            "gatehouse_certificates_left{left=\"under_30d\"} 1",
-            "gatehouse_certificates_left{left=\"over_30d\"} 1",
-            "gatehouse_certificates_left{left=\"expired\"} 0",
-        ] {
-            assert!(told().contains(line), "{line} in {}", told());
-        }
-        metrics.measure_expiry(&[now - day], now);
-        assert!(told().contains("gatehouse_certificate_next_expiry_seconds -86400"));
-        assert!(told().contains("gatehouse_certificates_left{left=\"expired\"} 1"));
-    }
-}

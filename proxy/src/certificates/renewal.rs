@@ -18,9 +18,9 @@ use crate::{
     domains::{Caller, Delta, Patterns, Permission},
     name::{Pattern, ServerName},
     store::{
-        StoreError,
-        certificate_table::{self, Due, SHARDS},
+        StoreError, certificate_table,
         instant::epoch_millis,
+        state_table::{self, Due, SHARDS},
     },
     telemetry::admit_line,
 };
@@ -32,7 +32,7 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     loop {
         ticks.tick().await;
         inner.measure();
-        inner.metrics.measure_expiry(&inner.cache.ends(), clock::wall());
+        inner.metrics.held.measure_expiry(&inner.cache.ends(), clock::wall());
         inner.measure_budgets(clock::wall()).await;
         refresh(&inner).await;
         match renew_due(&inner).await {
@@ -94,8 +94,7 @@ async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
     for shard in 0..SHARDS {
         let mut after: Option<Due> = None;
         loop {
-            let page =
-                certificate_table::due(&inner.store, shard, clock::wall(), after.as_ref(), PAGE).await?;
+            let page = state_table::due(&inner.store, shard, clock::wall(), after.as_ref(), PAGE).await?;
             for few in page.chunks(AT_ONCE) {
                 let renewals: Vec<_> = few
                     .iter()
@@ -135,7 +134,7 @@ async fn renew_name(inner: Arc<CertificatesInner>, name: ServerName) -> Renewed 
 }
 
 async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
-    match certificate_table::forget(&inner.store, name).await {
+    match state_table::forget(&inner.store, name).await {
         Ok(()) => Renewed::Forget,
         Err(error) => {
             if let Some(left_out) = admit_line("renewal_not_ended", "") {

@@ -10,7 +10,7 @@ use super::{CertificateRefusal, acme::Issued, choice::Candidate, failure::OrderF
 use crate::{
     domains::DomainEntry,
     name::ServerName,
-    store::{certificate_table::Lock, pause::Pause},
+    store::{certificate_table::Lock, state_table::pause::Pause},
 };
 
 /// What a certificate is wanted for.

@@ -7,7 +7,7 @@ use std::{collections::HashSet, path::PathBuf};
 use super::*;
 use crate::{
     config::{Config, Span, StaticDomain},
-    store::{Engine, FaultPlan, Faults, certificate_table, tables},
+    store::{Engine, FaultPlan, Faults, certificate_table, state_table, tables},
 };
 
 /// An instance of a fleet, with a state directory of its own.
@@ -236,11 +236,11 @@ async fn a_name_that_has_stopped_is_not_tried_until_somebody_asks_for_it() {
     let failure =
         failure::OrderFailure { fault: failure::OrderFault::Name, problem: "no such host".to_owned() };
     let (mut record, long_ago) =
-        (certificate_table::OrderRecord::new(&site), SystemTime::now() - failure::STOP_AFTER);
+        (state_table::OrderRecord::new(&site), SystemTime::now() - failure::STOP_AFTER);
     for at in [long_ago, SystemTime::now()] {
         record = failure::after(&record, &failure, at);
     }
-    certificate_table::put_failure(&instance.store, &record).await.unwrap();
+    state_table::put_failure(&instance.store, &record).await.unwrap();
     assert_eq!(instance.obtain(site.as_str()).await.err(), Some(CertificateRefusal::BackingOff));
     let shown = instance.shown(site.as_str()).await.unwrap();
     assert!(shown.stopped_at.is_some() && shown.failing_since.is_some(), "{shown:?}");

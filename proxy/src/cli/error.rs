@@ -100,9 +100,8 @@ impl CommandError {
     /// 2 for usage and settings, 1 for everything else.
     pub(super) fn exit_code(&self) -> ExitCode {
         let is_of_caller = match self {
-            Self::Config(_)
-            | Self::NotReloaded { .. }
-            | Self::Connect(ConnectError::Region | ConnectError::Faults(_)) => true,
+            Self::Config(_) | Self::NotReloaded { .. } => true,
+            Self::Connect(error) => error.is_of_settings(),
             Self::Run(error) => error.is_of_settings(),
             Self::Change(ChangeError::Refused(refusal)) => refusal.is_of_request(),
             Self::Client(ClientError::Refused(problem)) => problem.is_of_request(),

@@ -8,7 +8,7 @@ use crate::{
         ControlClient,
         wire::{InstanceStatus, PhaseWord},
     },
-    domains::AskState,
+    domains::{AskState, Revision},
     guard::{GuardReport, GuardStatus},
 };
 
@@ -59,8 +59,12 @@ fn shown(status: &InstanceStatus) -> String {
 fn names(status: &InstanceStatus) -> String {
     match status.names {
         0 => "0; add one: `gatehouse domain add NAME --target URL`".to_owned(),
-        names => format!("{names} (revision {})", status.revision),
+        names => format!("{names} ({})", revision(status.revision)),
     }
+}
+
+fn revision(revision: Option<Revision>) -> String {
+    revision.map_or_else(|| "not all lists were read yet".to_owned(), |number| format!("revision {number}"))
 }
 
 fn ask(state: AskState) -> &'static str {
@@ -81,8 +85,10 @@ fn guard(text: &mut String, report: &GuardReport) {
     let _ = writeln!(text, "  program   {} {} {}", program.id, program.name, program.tag);
     let _ = writeln!(
         text,
-        "  names     {} of {} (revision {})\n",
-        report.names, report.names_capacity, report.revision
+        "  names     {} of {} ({})\n",
+        report.names,
+        report.names_capacity,
+        revision(report.revision)
     );
     let mut columns = Columns::new(["  VERDICT", "PACKETS", "BYTES"]);
     for row in report.verdicts.iter().filter(|row| row.packets > 0) {

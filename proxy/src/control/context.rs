@@ -21,7 +21,7 @@ use crate::{
     },
     config::{Reloadable, StaticDomain},
     domains::{
-        Domains,
+        Domains, Revision,
         admin::{self, Action, Issuance},
     },
     ec2,
@@ -183,7 +183,7 @@ impl ControlContext {
     }
 
     /// Waits for the guard, which bounds the wait itself.
-    async fn reach(&self, revision: u64) -> ChangeReach {
+    async fn reach(&self, revision: Revision) -> ChangeReach {
         match (&self.guard, self.guard.holds(revision).await) {
             (GuardHandle::Off, _) => ChangeReach::Snapshot,
             (GuardHandle::On(_), Ok(())) => ChangeReach::Guard,

@@ -102,18 +102,18 @@ pub async fn reindex(store: &Store) -> Result<ReindexReport, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Engine, certificate_table, tables};
+    use crate::store::{Engine, certificate_table, state_table, tables};
 
     #[tokio::test]
     async fn who_is_added_is_ordered_at_once_whatever_failed_before() {
         let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
         tables::create(&store).await.unwrap();
         let name = ServerName::parse("a.example.com").unwrap();
-        let mut record = certificate_table::OrderRecord::new(&name);
+        let mut record = state_table::OrderRecord::new(&name);
         (record.failures, record.retry_at) = (4, Some(clock::wall() + std::time::Duration::from_hours(24)));
         let failures =
             async || certificate_table::read(&store, &[], &name).await.unwrap().record.unwrap().failures;
-        certificate_table::put_failure(&store, &record).await.unwrap();
+        state_table::put_failure(&store, &record).await.unwrap();
         for (added, expected) in [("*.example.com", 4), ("b.example.com", 4), ("a.example.com", 0)] {
             retry_added(&store, &Pattern::parse(added).unwrap()).await;
             assert_eq!(failures().await, expected, "{added}");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
     certificates::listing::Listed,
-    domains::{AskState, admin},
+    domains::{AskState, Revision, admin, revision},
     ec2,
     guard::GuardStatus,
     name::{Pattern, ServerName},
@@ -50,8 +50,9 @@ pub struct InstanceStatus {
     pub issuers: Vec<String>,
     /// Names in the snapshot.
     pub names: usize,
-    /// The snapshot's revision.
-    pub revision: u64,
+    /// The snapshot's revision; none, not all lists were read.
+    #[serde(with = "revision::or_zero")]
+    pub revision: Option<Revision>,
     /// How the ask endpoint fares.
     #[serde(default)]
     pub ask: AskState,

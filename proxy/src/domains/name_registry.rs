@@ -1,5 +1,5 @@
 //! The one writer of the snapshot and of the names the guard is given.
-//! Invariant: a set of names has a revision above 0 only once every list was read whole, so that a guard that enforces rejects no name
+//! Invariant: a set of names has a revision only once every list was read whole, so that a guard that enforces rejects no name
 //! for want of reading (`names_have_no_revision_until_all_lists_were_read`).
 
 use std::{
@@ -13,7 +13,7 @@ use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::{
-    NameSet,
+    NameSet, Revision,
     patterns::Patterns,
     snapshot::{Applied, Snapshot, SnapshotMatch, Withdrawal},
 };
@@ -32,7 +32,7 @@ pub(super) struct NameRegistry {
 }
 
 struct RegistryState {
-    revision: u64,
+    revision: Revision,
     lists: Lists,
     /// What the snapshot serves and what is remembered.
     names: Patterns,
@@ -52,15 +52,20 @@ pub(super) enum Lists {
 impl NameRegistry {
     pub(super) fn new(snapshot: Snapshot, lists: Lists, known: IntGauge) -> Self {
         let names = snapshot.served().cloned().collect();
-        let state =
-            RegistryState { revision: 0, lists, names, remembered: HashMap::new(), unpublished: false };
+        let state = RegistryState {
+            revision: Revision::FIRST,
+            lists,
+            names,
+            remembered: HashMap::new(),
+            unpublished: false,
+        };
         let registry = Self {
             snapshot: ArcSwap::from_pointee(snapshot),
-            names: watch::Sender::new(NameSet::default()),
+            names: watch::Sender::new(state.published()),
             state: Mutex::new(state),
             known,
         };
-        registry.publish(&mut registry.lock());
+        registry.count(&registry.lock());
         registry
     }
 
@@ -78,7 +83,7 @@ impl NameRegistry {
     }
 
     /// Takes over what is new in `records`; returns the revision that holds them.
-    pub(super) fn apply(&self, records: &[DomainRecord]) -> u64 {
+    pub(super) fn apply(&self, records: &[DomainRecord]) -> Revision {
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         if state.take_over(&mut snapshot, records) == Applied::Known {
@@ -150,16 +155,16 @@ impl NameRegistry {
         }
     }
 
-    fn publish(&self, state: &mut RegistryState) -> u64 {
-        state.revision += 1;
+    fn publish(&self, state: &mut RegistryState) -> Revision {
+        state.revision = state.revision.next();
         state.unpublished = false;
-        self.known.set(i64::try_from(state.names.len()).unwrap_or(i64::MAX));
-        let revision = match state.lists {
-            Lists::Partial => 0,
-            Lists::Whole => state.revision,
-        };
-        self.names.send_replace(NameSet { revision, patterns: state.names.clone() });
+        self.count(state);
+        self.names.send_replace(state.published());
         state.revision
+    }
+
+    fn count(&self, state: &RegistryState) {
+        self.known.set(i64::try_from(state.names.len()).unwrap_or(i64::MAX));
     }
 
     fn lock(&self) -> MutexGuard<'_, RegistryState> {
@@ -168,6 +173,14 @@ impl NameRegistry {
 }
 
 impl RegistryState {
+    fn published(&self) -> NameSet {
+        let revision = match self.lists {
+            Lists::Partial => None,
+            Lists::Whole => Some(self.revision),
+        };
+        NameSet { revision, patterns: self.names.clone() }
+    }
+
     /// A list that speaks of a pattern ends what was remembered of it.
     fn take_over(&mut self, snapshot: &mut Snapshot, records: &[DomainRecord]) -> Applied {
         let mut applied = Applied::Known;
@@ -215,9 +228,9 @@ mod tests {
         let registry = registry(Lists::Partial);
         let names = registry.names();
         let promised = registry.apply(&[record("a.example")]);
-        assert_eq!((names.borrow().revision, names.borrow().patterns.len()), (0, 1));
+        assert_eq!((names.borrow().revision, names.borrow().patterns.len()), (None, 1));
         registry.reconcile(&[record("a.example"), record("b.example")], &[], Micros::from_epoch(0));
-        assert!(names.borrow().revision >= promised);
+        assert!(names.borrow().revision >= Some(promised));
         assert_eq!(names.borrow().patterns.len(), 2);
     }
 
@@ -270,7 +283,7 @@ mod tests {
         assert_eq!(registry.apply(&[record("a.example")]), first);
         registry.reconcile(&[record("a.example")], &[], Micros::from_epoch(0));
         registry.publish_remembered(Instant::now());
-        assert_eq!(registry.names().borrow().revision, first);
+        assert_eq!(registry.names().borrow().revision, Some(first));
     }
 
     #[test]
@@ -288,14 +301,14 @@ mod tests {
     fn remembered_names_come_together_and_go_after_a_day() {
         let (registry, now) = (registry(Lists::Whole), Instant::now());
         let pattern = |n: usize| Pattern::parse(&format!("n{n}.example")).unwrap();
-        let before = registry.names().borrow().revision;
+        let before = registry.names().borrow().revision.unwrap();
         for n in 0..MAX_REMEMBERED + 10 {
             registry.remember(pattern(n), now);
         }
         registry.forget(&pattern(0));
         registry.publish_remembered(now);
         let published = registry.names().borrow().clone();
-        assert_eq!((published.revision, published.patterns.len()), (before + 1, MAX_REMEMBERED - 1));
+        assert_eq!((published.revision, published.patterns.len()), (Some(before.next()), MAX_REMEMBERED - 1));
         registry.publish_remembered(now + REMEMBERED_LIFE);
         assert_eq!(registry.names().borrow().patterns.len(), 0);
     }

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     config::{Span, StaticDomain},
+    name::Pattern,
     store::{Engine, FaultPlan, Faults, tables},
+    target::Target,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -62,11 +64,11 @@ impl Fleet {
 }
 
 impl Instance {
-    async fn add(&self, pattern: Pattern, target: Option<Target>) -> Result<u64, ChangeError> {
+    async fn add(&self, pattern: Pattern, target: Option<Target>) -> Result<Revision, ChangeError> {
         self.domains.administer(addition(&pattern, target), lenient()).await.map(|(_, revision)| revision)
     }
 
-    async fn remove(&self, pattern: &Pattern) -> Result<u64, ChangeError> {
+    async fn remove(&self, pattern: &Pattern) -> Result<Revision, ChangeError> {
         let request = admin::Request { pattern: pattern.clone(), wanted: admin::Wanted::Absent };
         self.domains.administer(request, lenient()).await.map(|(_, revision)| revision)
     }
@@ -149,13 +151,13 @@ async fn instances_on_one_table_see_each_others_changes() {
     let plan = "seed=4,stale=2s,throttle=5,conflict=5,unprocessed=200";
     let (here, there) = (fleet.start(&ample(), plan), fleet.start(&ample(), plan));
     for instance in [&here, &there] {
-        instance.await_names("loaded", |names| names.revision > 0).await;
+        instance.await_names("loaded", |names| names.revision.is_some()).await;
     }
     assert_eq!(there.says("a.example").await, "Foreign");
     let target = Target::parse("http://10.0.0.1:8080").unwrap();
     let revision = here.add(pattern("a.example"), Some(target.clone())).await.unwrap();
     let names = here.domains.names().borrow().clone();
-    assert!(names.revision >= revision && names.patterns.contains(&pattern("a.example")));
+    assert!(names.revision >= Some(revision) && names.patterns.contains(&pattern("a.example")));
     assert_eq!(here.says("a.example").await, "a.example of Table");
 
     there.await_names("added", |names| names.patterns.contains(&pattern("a.example"))).await;
@@ -165,7 +167,7 @@ async fn instances_on_one_table_see_each_others_changes() {
     assert_eq!((domain_entry.target.as_ref(), domain_entry.version), (Some(&target), 1));
 
     let revision = here.remove(&pattern("a.example")).await.unwrap();
-    assert!(here.domains.names().borrow().revision >= revision);
+    assert!(here.domains.names().borrow().revision >= Some(revision));
     assert_eq!(here.says("a.example").await, "Withdrawn");
     there.await_names("removed", |names| !names.patterns.contains(&pattern("a.example"))).await;
     assert_eq!(there.says("a.example").await, "Withdrawn");
@@ -351,10 +353,10 @@ async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
     assert_eq!(instance.says("fixed.example").await, "fixed.example of Static");
     assert_eq!(instance.says("late.example").await, "SourceDown");
     let names = instance.domains.names().borrow().clone();
-    assert_eq!((names.revision, names.patterns.len()), (0, 1), "nothing to enforce by yet");
+    assert_eq!((names.revision, names.patterns.len()), (None, 1), "nothing to enforce by yet");
 
     std::fs::remove_file(&switch).unwrap();
-    instance.await_names("read", |names| names.revision > 0 && names.patterns.len() == 2).await;
+    instance.await_names("read", |names| names.revision.is_some() && names.patterns.len() == 2).await;
     assert_eq!(instance.says("late.example").await, "late.example of Table");
     let mut progress = instance.domains.progress();
     let loaded = progress.wait_for(|progress| *progress == ListingProgress::Loaded);

@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use super::{
-    kernel_time::KernelTime,
-    names_state::{NOT_WHOLE, Names, RESTING},
-};
+use super::{enforce_until::EnforceUntil, kernel_time::KernelTime, names_state::Names};
 
 /// What enforcement depends on at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +47,12 @@ impl Conditions {
         }
     }
 
-    /// The value of `ENFORCE_UNTIL`: a lease from `now`, or how the names are left.
-    pub(super) fn enforce_until(self, now: KernelTime) -> u64 {
+    /// A lease from `now`, or how the names are left.
+    pub(super) fn enforce_until(self, now: KernelTime) -> EnforceUntil {
         match self.enforcement() {
-            enforcement if enforcement.is_on() => now.plus(LEASE),
-            _ if self.names.are_whole() => RESTING,
-            _ => NOT_WHOLE,
+            enforcement if enforcement.is_on() => EnforceUntil::At(now.plus(LEASE)),
+            _ if self.names.are_whole() => EnforceUntil::Ended,
+            _ => EnforceUntil::NamesIncomplete,
         }
     }
 }
@@ -83,17 +80,17 @@ mod tests {
 
     #[test]
     fn the_guard_enforces_only_while_all_is_well() {
-        let lease = KernelTime(5).plus(LEASE);
+        let lease = EnforceUntil::At(KernelTime(5).plus(LEASE));
         for (names, worker_alive, draining, expected, until) in [
             (Names::Held, true, false, Enforcement::On, lease),
             (Names::Inherited, true, false, Enforcement::Inherited, lease),
-            (Names::Held, true, true, Enforcement::Draining, RESTING),
-            (Names::Inherited, true, true, Enforcement::Draining, RESTING),
-            (Names::Full, true, true, Enforcement::Draining, NOT_WHOLE),
-            (Names::Held, false, false, Enforcement::WorkersSilent, RESTING),
-            (Names::Unread, true, false, Enforcement::NamesUnread, NOT_WHOLE),
-            (Names::Full, true, false, Enforcement::NamesFull, NOT_WHOLE),
-            (Names::Failed, true, false, Enforcement::NamesFailed, NOT_WHOLE),
+            (Names::Held, true, true, Enforcement::Draining, EnforceUntil::Ended),
+            (Names::Inherited, true, true, Enforcement::Draining, EnforceUntil::Ended),
+            (Names::Full, true, true, Enforcement::Draining, EnforceUntil::NamesIncomplete),
+            (Names::Held, false, false, Enforcement::WorkersSilent, EnforceUntil::Ended),
+            (Names::Unread, true, false, Enforcement::NamesUnread, EnforceUntil::NamesIncomplete),
+            (Names::Full, true, false, Enforcement::NamesFull, EnforceUntil::NamesIncomplete),
+            (Names::Failed, true, false, Enforcement::NamesFailed, EnforceUntil::NamesIncomplete),
         ] {
             let conditions = Conditions { names, worker_alive, draining };
             assert_eq!(conditions.enforcement(), expected, "{conditions:?}");
@@ -105,7 +102,11 @@ mod tests {
     fn what_is_written_never_outlives_the_lease() {
         for (now, until) in [(0, 10_000_000_000), (5, 10_000_000_005), (u64::MAX, u64::MAX)] {
             let conditions = Conditions { names: Names::Held, worker_alive: true, draining: false };
-            assert_eq!(conditions.enforce_until(KernelTime(now)), until, "at {now}");
+            assert_eq!(
+                conditions.enforce_until(KernelTime(now)),
+                EnforceUntil::At(KernelTime(until)),
+                "at {now}"
+            );
         }
     }
 }

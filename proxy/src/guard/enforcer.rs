@@ -16,7 +16,7 @@ use super::{
     error::GuardError,
     heartbeat::Heartbeat,
     kernel_time::KernelTime,
-    maps::EnforceUntil,
+    maps::EnforceUntilMap,
     metrics::GuardMetrics,
     names_state::{Names, NamesCell},
     rejections::Rejections,
@@ -71,7 +71,7 @@ pub(super) struct Enforcer {
 impl Enforcer {
     pub(super) fn start(
         names: NamesCell,
-        until: EnforceUntil,
+        until: EnforceUntilMap,
         heartbeat: Arc<Heartbeat>,
         metrics: GuardMetrics,
         rejections: Rejections,
@@ -132,7 +132,7 @@ impl Drop for Enforcer {
 
 fn run(
     board: &EnforcementInputs,
-    mut until: EnforceUntil,
+    mut until: EnforceUntilMap,
     heartbeat: &Heartbeat,
     metrics: &GuardMetrics,
     mut rejections: Rejections,

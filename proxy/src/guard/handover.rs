@@ -20,7 +20,7 @@ use super::{
     attach::{attach_all, load, pin_failed, verify},
     error::GuardError,
     interface::Interface,
-    maps::{EnforceUntil, GuardMaps, Verdicts, same_shapes},
+    maps::{EnforceUntilMap, GuardMaps, Verdicts, same_shapes},
     names::NameTable,
     names_state::{MapsOrigin, Names, NamesCell},
     pins::{Pins, program as program_of, remove_folder, remove_pin},
@@ -53,7 +53,7 @@ pub(super) struct AttachedState {
 pub(super) struct Attached {
     pub(super) state: AttachedState,
     pub(super) names: NameTable,
-    pub(super) until: EnforceUntil,
+    pub(super) until: EnforceUntilMap,
 }
 
 /// Attaches `object` to `interfaces`; `fill` writes the names known by now before the program can see a packet.

@@ -14,8 +14,8 @@ impl KernelTime {
         Ok(Self(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Nanoseconds at `after` this instant.
-    pub(super) fn plus(self, after: Duration) -> u64 {
-        self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))
+    /// The instant `after` this one.
+    pub(super) fn plus(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
     }
 }

@@ -11,7 +11,7 @@ use proxy_common::maps::{
     DenialEntry, GuardSettings, NameEntry, NameKey, PortEntry, Tally, Verdict, map_names,
 };
 
-use super::{error::GuardError, ports::Ports};
+use super::{enforce_until::EnforceUntil, error::GuardError, ports::Ports};
 
 /// Every map user space reads or writes, and so pins.
 pub(super) const PINNED: [&str; 8] = [
@@ -28,7 +28,7 @@ pub(super) const PINNED: [&str; 8] = [
 /// The maps of one folder.
 pub(super) struct GuardMaps {
     pub(super) settings: Array<MapData, GuardSettings>,
-    pub(super) until: EnforceUntil,
+    pub(super) until: EnforceUntilMap,
     pub(super) key: Array<MapData, NameKey>,
     pub(super) names: HashMap<MapData, u64, NameEntry>,
     pub(super) denials: HashMap<MapData, u64, DenialEntry>,
@@ -43,7 +43,7 @@ impl GuardMaps {
         let capacity = shape(folder, map_names::NAMES)?.max_entries;
         Ok(Self {
             settings: open(folder, map_names::SETTINGS)?,
-            until: EnforceUntil(open(folder, map_names::ENFORCE_UNTIL)?),
+            until: EnforceUntilMap(open(folder, map_names::ENFORCE_UNTIL)?),
             key: open(folder, map_names::NAME_KEY)?,
             names: open(folder, map_names::NAMES)?,
             denials: open(folder, map_names::DENIALS)?,
@@ -79,15 +79,16 @@ impl GuardMaps {
 }
 
 /// `ENFORCE_UNTIL`.
-pub(super) struct EnforceUntil(Array<MapData, u64>);
+pub(super) struct EnforceUntilMap(Array<MapData, u64>);
 
-impl EnforceUntil {
-    pub(super) fn read(&self) -> Result<u64, GuardError> {
-        self.0.get(&0, 0).map_err(failed(map_names::ENFORCE_UNTIL, "reading"))
+impl EnforceUntilMap {
+    pub(super) fn read(&self) -> Result<EnforceUntil, GuardError> {
+        let value = self.0.get(&0, 0).map_err(failed(map_names::ENFORCE_UNTIL, "reading"))?;
+        Ok(EnforceUntil::decode(value))
     }
 
-    pub(super) fn write(&mut self, nanoseconds: u64) -> Result<(), MapError> {
-        self.0.set(0, nanoseconds, 0)
+    pub(super) fn write(&mut self, until: EnforceUntil) -> Result<(), MapError> {
+        self.0.set(0, until.encode(), 0)
     }
 }
 

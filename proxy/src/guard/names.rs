@@ -33,7 +33,7 @@ use super::{
     policy::Policy,
 };
 use crate::{
-    domains::{Denied, NameSet, Patterns},
+    domains::{Denied, NameSet, Patterns, Revision},
     name::ServerName,
 };
 
@@ -90,9 +90,9 @@ impl NameTable {
     /// Makes the kernel hold `set`, as far as it fits; before the lists are read, in addition to a predecessor's names.
     pub(super) fn follow(&mut self, set: &NameSet) {
         let followed = match (set.revision, self.state()) {
-            (0, Names::Inherited) => self.inherit(&set.patterns).map(|()| Names::Inherited),
-            (0, state) => Ok(state),
-            _ => self.apply(&set.patterns).map(|()| Names::Held),
+            (None, Names::Inherited) => self.inherit(&set.patterns).map(|()| Names::Inherited),
+            (None, state) => Ok(state),
+            (Some(_), _) => self.apply(&set.patterns).map(|()| Names::Held),
         };
         if let Err(error) = followed.and_then(|state| self.fit_policy(state)) {
             let failed = self.fail(&error);
@@ -158,7 +158,7 @@ impl NameTable {
         if self.held.contains(name) {
             return Ok(());
         }
-        self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl) }, 0)
+        self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl).0 }, 0)
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) struct NamesFollower {
     pub(super) enforcer: Arc<Enforcer>,
     pub(super) metrics: GuardMetrics,
     /// The revision the kernel holds.
-    pub(super) held: watch::Sender<u64>,
+    pub(super) held: watch::Sender<Option<Revision>>,
 }
 
 impl NamesFollower {
@@ -217,7 +217,7 @@ impl NamesFollower {
     }
 
     /// Informs enforcement, then those that wait for the revision.
-    pub(super) fn publish(&self, table: &NameTable, revision: u64) {
+    pub(super) fn publish(&self, table: &NameTable, revision: Option<Revision>) {
         self.enforcer.wake();
         self.metrics.names(table.len(), table.state());
         self.held.send_replace(revision);

@@ -7,6 +7,8 @@ use std::sync::{
 
 use serde::{Deserialize, Serialize};
 
+use super::enforce_until::EnforceUntil;
+
 /// Where the guard's maps come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,10 +37,13 @@ pub(super) enum Names {
 
 impl Names {
     /// What is known of names found in the kernel, by where their maps are from and what `ENFORCE_UNTIL` said.
-    pub(super) fn left_by(origin: MapsOrigin, until: u64) -> Self {
+    pub(super) fn left_by(origin: MapsOrigin, until: EnforceUntil) -> Self {
         match origin {
-            MapsOrigin::Adopted if until != NOT_WHOLE => Self::Inherited,
-            MapsOrigin::Adopted | MapsOrigin::Built => Self::Unread,
+            MapsOrigin::Built => Self::Unread,
+            MapsOrigin::Adopted => match until {
+                EnforceUntil::NamesIncomplete => Self::Unread,
+                EnforceUntil::Ended | EnforceUntil::At(_) => Self::Inherited,
+            },
         }
     }
 
@@ -75,24 +80,20 @@ impl NamesCell {
     }
 }
 
-/// Nobody enforces, and the map lacks names: a successor must not enforce by it.
-pub(super) const NOT_WHOLE: u64 = 0;
-/// Nobody enforces, since long ago by any clock, and the map holds all names there were.
-pub(super) const RESTING: u64 = 1;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::kernel_time::KernelTime;
 
     #[test]
     fn names_are_inherited_only_from_a_whole_map() {
         for (origin, until, expected) in [
-            (MapsOrigin::Adopted, RESTING, Names::Inherited),
-            (MapsOrigin::Adopted, 77_000_000_000, Names::Inherited),
-            (MapsOrigin::Adopted, NOT_WHOLE, Names::Unread),
-            (MapsOrigin::Built, RESTING, Names::Unread),
+            (MapsOrigin::Adopted, EnforceUntil::Ended, Names::Inherited),
+            (MapsOrigin::Adopted, EnforceUntil::At(KernelTime(77_000_000_000)), Names::Inherited),
+            (MapsOrigin::Adopted, EnforceUntil::NamesIncomplete, Names::Unread),
+            (MapsOrigin::Built, EnforceUntil::Ended, Names::Unread),
         ] {
-            assert_eq!(Names::left_by(origin, until), expected, "{origin:?} {until}");
+            assert_eq!(Names::left_by(origin, until), expected, "{origin:?} {until:?}");
         }
     }
 

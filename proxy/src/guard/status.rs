@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{handover::Program, names_state::MapsOrigin};
-use crate::config::{Attach, GuardMode};
+use crate::{
+    config::{Attach, GuardMode},
+    domains::{Revision, revision},
+};
 
 /// The guard's state at one moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,8 +39,9 @@ pub struct GuardReport {
     pub names: usize,
     /// Names it can hold.
     pub names_capacity: usize,
-    /// The revision of the domain set it holds.
-    pub revision: u64,
+    /// The revision of the domain set it holds; none, not all lists were read.
+    #[serde(with = "revision::or_zero")]
+    pub revision: Option<Revision>,
     /// What was counted, verdict by verdict.
     pub verdicts: Vec<VerdictRow>,
 }

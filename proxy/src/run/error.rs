@@ -19,7 +19,6 @@ impl RunError {
         match self {
             Self::Telemetry(telemetry::TelemetryStartError::Logs(_))
             | Self::Socket(SocketError::Foreign { .. })
-            | Self::Connect(ConnectError::Region | ConnectError::Faults(_))
             | Self::Domains(domains::DomainsStartError::Ask(_))
             | Self::Certificates(certificates::CertificatesStartError::Acme(AcmeError::Roots { .. }))
             | Self::Upstreams(_)
@@ -27,6 +26,7 @@ impl RunError {
             Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {
                 source.kind() == io::ErrorKind::NotADirectory
             }
+            Self::Connect(error) => error.is_of_settings(),
             Self::MetricsAddress(error) => error.is_of_settings(),
             Self::Bind(error) => error.is_of_settings(),
             _ => false,

@@ -1,4 +1,4 @@
-//! Caddy's table of certificates, accounts, challenges and locks, and our own record of each name's orders.
+//! Caddy's table of certificates, accounts, challenges and locks.
 //! Not here: which of several certificates is presented, when one is ordered and by which instance (`certificates`).
 //! Invariants: what Caddy reads is written as Caddy writes it, byte for byte (`caddys_own_items_are_rewritten_byte_for_byte`); a commit
 //! is complete or absent, and never replaces a chain it has not seen (`a_late_holder_cannot_overwrite`); no item, of any writer,
@@ -12,9 +12,8 @@ mod document;
 mod item;
 mod keys;
 mod lock;
+mod private_key;
 mod read;
-mod record;
-mod records;
 
 pub use account::{Account, find_account, put_account, share_account_key};
 #[cfg(test)]
@@ -25,9 +24,9 @@ pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
 pub use keys::IssuerKey;
 pub use lock::{Lock, LockOutcome};
-pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, read, read_chains};
-pub use record::{Due, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard};
-pub use records::read_records;
+pub(super) use private_key::KeySealer;
+pub use private_key::PrivateKeyPem;
+pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains};
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{
-    Engine, EngineError, FaultPlan, Faults, PlanError, Store, Tables, fault_injection::FaultyClient,
-    genuine::genuine, metrics::Meter, retry::RetryConflicts,
+    Engine, EngineError, Store, Tables, certificate_table::KeySealer, genuine::genuine, metrics::Meter,
+    retry::RetryConflicts,
 };
 use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
 
@@ -34,25 +34,32 @@ pub enum ConnectError {
     )]
     Region,
     /// The environment names unknown faults.
+    #[cfg(feature = "fault-injection")]
     #[error(transparent)]
-    Faults(#[from] PlanError),
+    Faults(#[from] super::PlanError),
+}
+
+impl ConnectError {
+    /// Whether nothing but other settings helps.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Engine(_) => false,
+            Self::Region => true,
+            #[cfg(feature = "fault-injection")]
+            Self::Faults(_) => true,
+        }
+    }
 }
 
 impl Store {
     /// Points the SDK where `config` says, in the region of `instance` when nothing else says one; the embedded engine keeps its
     /// file in `state_directory`. Call it on the control runtime.
-    ///
-    /// `GATEHOUSE_STORE_FAULTS` in the environment injects faults: a seam for tests, which says so in the log.
     pub async fn connect(
         config: &crate::config::StoreConfig,
         instance: &IdentitySource,
         state_directory: &Path,
     ) -> Result<Self, ConnectError> {
-        let faults = FaultPlan::from_environment()?;
-        if let Some(plan) = &faults {
-            warn!(?plan, "faults are injected into the store: this is for tests only");
-        }
-        let faults = faults.map(Faults::new);
         match &config.endpoint {
             Endpoint::Embedded => {
                 let engine = Engine::open(state_directory)?;
@@ -60,16 +67,16 @@ impl Store {
                     directory = %state_directory.display(),
                     "embedded store: a development engine for a single instance, not a replacement for DynamoDB"
                 );
-                Ok(Self::in_process(engine, config, faults))
+                Ok(Self::in_process(engine.clone(), interposed(SharedHttpClient::new(engine))?, config))
             }
             Endpoint::Aws => {
                 let region = instance.region(config.region.as_deref()).await.ok_or(ConnectError::Region)?;
                 let sdk = loader(config).region(region).load().await;
-                Ok(Self::over(Builder::from(&sdk), genuine(over_the_network()), config, faults, None))
+                Ok(Self::over(Builder::from(&sdk), interposed(genuine(over_the_network()))?, config, None))
             }
             Endpoint::Url(url) => {
                 let sdk = elsewhere(url, config, instance).await?;
-                Ok(Self::over(Builder::from(&sdk), genuine(over_the_network()), config, faults, None))
+                Ok(Self::over(Builder::from(&sdk), interposed(genuine(over_the_network()))?, config, None))
             }
         }
     }
@@ -77,16 +84,15 @@ impl Store {
     /// A store on `engine`; several on clones of one engine are instances of one fleet. Call it on the control runtime.
     #[must_use]
     pub fn on(engine: Engine, config: &crate::config::StoreConfig) -> Self {
-        Self::in_process(engine, config, None)
+        Self::in_process(engine.clone(), SharedHttpClient::new(engine), config)
     }
 
-    /// As [`Store::on`], with `faults` between.
-    #[must_use]
-    pub fn on_faulty(engine: Engine, config: &crate::config::StoreConfig, faults: Arc<Faults>) -> Self {
-        Self::in_process(engine, config, Some(faults))
-    }
-
-    fn in_process(engine: Engine, config: &crate::config::StoreConfig, faults: Option<Arc<Faults>>) -> Self {
+    /// `http` leads to `engine`, which is swept of what has expired.
+    pub(super) fn in_process(
+        engine: Engine,
+        http: SharedHttpClient,
+        config: &crate::config::StoreConfig,
+    ) -> Self {
         let builder = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("local"))
@@ -94,21 +100,16 @@ impl Store {
             .endpoint_url("http://embedded.invalid")
             .retry_config(retries())
             .timeout_config(timeouts(config));
-        let sweeper = tokio::spawn(sweep(engine.clone()));
-        Self::over(builder, SharedHttpClient::new(engine), config, faults, Some(sweeper))
+        let sweeper = tokio::spawn(sweep(engine));
+        Self::over(builder, http, config, Some(sweeper))
     }
 
     fn over(
         builder: Builder,
         http: SharedHttpClient,
         config: &crate::config::StoreConfig,
-        faults: Option<Arc<Faults>>,
         sweeper: Option<JoinHandle<()>>,
     ) -> Self {
-        let http = match faults {
-            Some(faults) => SharedHttpClient::new(FaultyClient::new(http, faults)),
-            None => http,
-        };
         let meter = Meter::default();
         let builder = builder.http_client(http).retry_classifier(RetryConflicts).interceptor(meter.clone());
         Self {
@@ -116,6 +117,7 @@ impl Store {
             tables: Arc::new(Tables::from(config)),
             endpoint: config.endpoint.to_string().into(),
             meter,
+            sealer: KeySealer::Plain,
             _keep: Arc::new(Keep { sweeper }),
         }
     }
@@ -127,6 +129,18 @@ impl Drop for Keep {
             sweeper.abort();
         }
     }
+}
+
+/// `http`, behind the faults that the environment asks for.
+#[cfg(feature = "fault-injection")]
+fn interposed(http: SharedHttpClient) -> Result<SharedHttpClient, ConnectError> {
+    Ok(super::fault_injection::from_environment(http)?)
+}
+
+#[cfg(not(feature = "fault-injection"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
+fn interposed(http: SharedHttpClient) -> Result<SharedHttpClient, ConnectError> {
+    Ok(http)
 }
 
 fn loader(config: &crate::config::StoreConfig) -> aws_config::ConfigLoader {
@@ -190,7 +204,7 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
 
     use super::*;
-    use crate::store::tables;
+    use crate::store::{FaultPlan, Faults, tables};
 
     /// The engine's own HTTP server.
     async fn serve() -> String {
@@ -210,8 +224,8 @@ mod tests {
         let Endpoint::Url(url) = &config.endpoint else { panic!("a URL was given") };
         let sdk = elsewhere(url, &config, &IdentitySource::Off).await.unwrap();
         let faults = Faults::new(FaultPlan::parse("stale=1h,seed=2,unprocessed=500").unwrap());
-        let lagging =
-            Store::over(Builder::from(&sdk), genuine(over_the_network()), &config, Some(faults), None);
+        let http = faults.between(genuine(over_the_network()));
+        let lagging = Store::over(Builder::from(&sdk), http, &config, None);
         let table = &config.state_table;
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let put = lagging.client().put_item().table_name(table).item("pk", text("a"));
@@ -288,7 +302,7 @@ mod tests {
             .region(Region::new("local"))
             .credentials_provider(nobody)
             .endpoint_url("http://127.0.0.1:9");
-        let store = Store::over(builder, over_the_network(), &config, None, None);
+        let store = Store::over(builder, over_the_network(), &config, None);
         let error = store.client().describe_table().table_name("any").send().await.unwrap_err();
         let said = crate::telemetry::error_chain(&crate::store::StoreError::from(error));
         assert!(said.starts_with("no credentials for the store; give the instance a role"), "{said}");

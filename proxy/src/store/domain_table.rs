@@ -7,46 +7,26 @@ mod record;
 mod reindex;
 mod tenant;
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::{
-    operation::update_item::builders::UpdateItemFluentBuilder,
-    types::{AttributeValue, KeysAndAttributes},
-};
+use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 
 pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 pub use tenant::{NoTenant, Tenant};
 
-use super::{Store, StoreError, instant::Micros};
+use super::{
+    Item, Store, StoreError,
+    batch::{BatchGet, Consistency},
+    instant::Micros,
+};
 use crate::name::Pattern;
-
-/// An item as the SDK gives it.
-type Item = HashMap<String, AttributeValue>;
 
 /// The entries of `patterns` that are there, read consistently in one call; at most 100.
 pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecord>, StoreError> {
     let table = &store.tables().domains;
     let keys = patterns.iter().map(key).collect();
-    let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-    let wanted = wanted.map_err(|error| StoreError::Refused(error.into()))?;
-    let mut wanted = Some(HashMap::from([(table.clone(), wanted)]));
-    let mut found = Vec::new();
-    for round in 0..MAX_ROUNDS {
-        if round > 0 {
-            tokio::time::sleep(UNPROCESSED_PAUSE * round).await;
-        }
-        let answer = store.client().batch_get_item().set_request_items(wanted.take()).send().await?;
-        let items = answer.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default();
-        for item in &items {
-            found.push(DomainRecord::read(item)?);
-        }
-        wanted = answer.unprocessed_keys.filter(|rest| !rest.is_empty());
-        if wanted.is_none() {
-            return Ok(found);
-        }
-    }
-    Err(StoreError::Unavailable("keys of a batch are still unprocessed".into()))
+    let batch = BatchGet::default().with(table, keys, Consistency::Strong)?;
+    let items = batch.read(store).await?.remove(table).unwrap_or_default();
+    items.iter().map(DomainRecord::read).collect()
 }
 
 /// The entry of `pattern`, read consistently.
@@ -205,9 +185,6 @@ impl RecordPage {
 fn key(pattern: &Pattern) -> Item {
     Item::from([("domain".to_owned(), AttributeValue::S(pattern.to_string()))])
 }
-
-const MAX_ROUNDS: u32 = 6;
-const UNPROCESSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! A seam for tests: faults of the real store that the engines here do not have, injected between the SDK and any endpoint
-//! (reads up to two seconds old, throttles, conflicts, unprocessed keys, outages, permissions that a role lacks). In the binary only `GATEHOUSE_STORE_FAULTS` turns it on.
+//! (reads up to two seconds old, throttles, conflicts, unprocessed keys, outages, permissions that a role lacks). Compiled by the
+//! feature `fault-injection` alone, and in the binary turned on by `GATEHOUSE_STORE_FAULTS`.
 //! Not here: what a fault leads to; the code above must not know this exists.
 
 mod plan;
@@ -22,9 +23,10 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use serde_json::{Map, Value, json};
+use tracing::warn;
 
-use super::engine::response;
-use crate::clock;
+use super::{Engine, Store, engine::response};
+use crate::{clock, config::StoreConfig};
 pub use plan::{FaultPlan, PlanError};
 use rng::Rng;
 use staleness::Staleness;
@@ -46,6 +48,11 @@ impl Faults {
         let dice = Mutex::new(Rng::new(plan.seed));
         let lag = Mutex::new(Staleness::new(plan.stale));
         Arc::new(Self { plan, out: AtomicBool::new(false), forbidden: Mutex::default(), dice, lag })
+    }
+
+    /// `http` behind these faults.
+    pub(super) fn between(self: Arc<Self>, http: SharedHttpClient) -> SharedHttpClient {
+        SharedHttpClient::new(FaultyClient { inner: http, faults: self })
     }
 
     /// From now on the role lacks the permission for these operations, and for no others.
@@ -76,17 +83,27 @@ impl Faults {
     }
 }
 
-/// Wraps a client of any endpoint.
-#[derive(Debug)]
-pub(super) struct FaultyClient {
-    inner: SharedHttpClient,
-    faults: Arc<Faults>,
+impl Store {
+    /// As [`Store::on`], with `faults` between.
+    #[must_use]
+    pub fn on_faulty(engine: Engine, config: &StoreConfig, faults: Arc<Faults>) -> Self {
+        let http = faults.between(SharedHttpClient::new(engine.clone()));
+        Self::in_process(engine, http, config)
+    }
 }
 
-impl FaultyClient {
-    pub(super) fn new(inner: SharedHttpClient, faults: Arc<Faults>) -> Self {
-        Self { inner, faults }
-    }
+/// `http`, behind the faults that `GATEHOUSE_STORE_FAULTS` asks for.
+pub(super) fn from_environment(http: SharedHttpClient) -> Result<SharedHttpClient, PlanError> {
+    let Some(plan) = FaultPlan::from_environment()? else { return Ok(http) };
+    warn!(?plan, "faults are injected into the store: this is for tests only");
+    Ok(Faults::new(plan).between(http))
+}
+
+/// Wraps a client of any endpoint.
+#[derive(Debug)]
+struct FaultyClient {
+    inner: SharedHttpClient,
+    faults: Arc<Faults>,
 }
 
 impl HttpClient for FaultyClient {

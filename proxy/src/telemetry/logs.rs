@@ -84,7 +84,8 @@ mod tests {
         name::ServerName,
         store::{
             Engine, Store,
-            certificate_table::{self, CertificateMetadata, Commit, IssuerKey, OrderRecord},
+            certificate_table::{self, CertificateMetadata, Commit, IssuerKey},
+            state_table::OrderRecord,
             tables,
         },
     };
@@ -111,19 +112,18 @@ mod tests {
         let store = Store::on(Engine::in_memory().unwrap(), &Settings::default());
         tables::create(&store).await.unwrap();
         let (issuer, site) = (IssuerKey::internal(), ServerName::parse("a.example").unwrap());
+        let key = KEY.as_bytes().to_vec().into();
         let commit = Commit {
             issuer: &issuer,
             chain: b"chain",
-            key: KEY.as_bytes(),
+            key: &key,
             metadata: &CertificateMetadata::default(),
             replaced: None,
             record: &OrderRecord::new(&site),
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();
-        certificate_table::share_account_key(&store, &issuer, "a@example.com", KEY.as_bytes(), now)
-            .await
-            .unwrap();
+        certificate_table::share_account_key(&store, &issuer, "a@example.com", &key, now).await.unwrap();
         let stored_certificates =
             certificate_table::read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
         let account = certificate_table::find_account(&store, &issuer, "a@example.com").await.unwrap();

@@ -15,7 +15,7 @@ use anyhow::ensure;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use gatehouse::{
     config,
-    domains::{Denied, LastUse, NameSet},
+    domains::{Denied, LastUse, NameSet, Revision},
     guard::{
         Guard, GuardContext, GuardError, GuardHandle, GuardReport, GuardStatus, Heartbeat, MapsOrigin, Ports,
     },
@@ -84,7 +84,7 @@ impl Instance {
     /// Changes the domain set and waits until the kernel holds it.
     fn hold(&self, running: &Running, revision: u64, names: &[&str]) {
         self.names.send_replace(set(revision, names));
-        self.runtime.block_on(running.guard.holds(revision)).unwrap();
+        self.runtime.block_on(running.guard.holds(Revision::new(revision).unwrap())).unwrap();
     }
 
     fn pin(&self, path: &str) -> PathBuf {
@@ -159,7 +159,10 @@ impl Running {
 }
 
 fn set(revision: u64, names: &[&str]) -> NameSet {
-    NameSet { revision, patterns: names.iter().map(|text| Pattern::parse(text).unwrap()).collect() }
+    NameSet {
+        revision: Revision::new(revision),
+        patterns: names.iter().map(|text| Pattern::parse(text).unwrap()).collect(),
+    }
 }
 
 fn hash(key: &NameKey, pattern: &str) -> u64 {
@@ -221,7 +224,7 @@ fn a_start_loads_attaches_and_pins() {
         assert!(attached("edge0") && !attached("edge1"));
         let report = running.report();
         assert_eq!(report.maps, MapsOrigin::Built);
-        assert_eq!((report.names, report.names_capacity, report.revision), (2, 64, 1));
+        assert_eq!((report.names, report.names_capacity, report.revision), (2, 64, Revision::new(1)));
         assert_eq!(report.interfaces.first().unwrap().program, Some(report.program.id));
         instance.assert_kernel_holds(&["a.example", "*.b.example"]);
         running.wait_for_enforcement("on");
@@ -490,7 +493,10 @@ fn enforcement_ends_with_the_workers_and_with_draining() {
         })
         .unwrap();
         assert!(attached("edge0"));
-        instance.runtime.block_on(running.guard.holds(99)).expect("nothing is rejected any more");
+        instance
+            .runtime
+            .block_on(running.guard.holds(Revision::new(99).unwrap()))
+            .expect("nothing is rejected any more");
     });
 }
 
@@ -523,7 +529,7 @@ fn without_interfaces_the_guard_is_off_and_holds_everything() {
     let mut instance = Instance::new(Path::new("/nonexistent"), &[]);
     instance.config.interfaces.clear();
     let running = instance.started();
-    instance.runtime.block_on(running.guard.holds(u64::MAX)).unwrap();
+    instance.runtime.block_on(running.guard.holds(Revision::new(u64::MAX).unwrap())).unwrap();
     assert!(matches!(running.guard.status(), GuardStatus::Off));
 }
 

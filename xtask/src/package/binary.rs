@@ -1,8 +1,8 @@
 //! The binary as it is shipped: optimised, stripped, and the same wherever it was built.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
 use super::Workspace;
@@ -30,5 +30,29 @@ pub(super) fn build(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Path
     .quiet()
     .run()
     .context("the binary does not build")?;
-    Ok(folder.join(target).join("release/gatehouse"))
+    let binary = folder.join(target).join("release/gatehouse");
+    ensure!(
+        !knows_faults(&fs::read(&binary)?),
+        "{} is built with the feature `fault-injection`, which is for tests",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// Whether a binary reads the variable that injects faults into the store. One that does not refuses it as an unknown setting.
+fn knows_faults(binary: &[u8]) -> bool {
+    binary.windows(FAULTS.len()).any(|text| text == FAULTS)
+}
+
+const FAULTS: &[u8] = b"GATEHOUSE_STORE_FAULTS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binary_of_the_tests_is_not_shipped() {
+        assert!(knows_faults(b"\x7fELF..GATEHOUSE_CONFIGGATEHOUSE_STORE_FAULTS=.."));
+        assert!(!knows_faults(b"\x7fELF..GATEHOUSE_CONFIG.."));
+    }
 }

@@ -8,7 +8,10 @@ use super::{Acme, OrderError};
 use crate::{
     certificates::key,
     clock,
-    store::{StoreError, certificate_table},
+    store::{
+        StoreError,
+        certificate_table::{self, PrivateKeyPem},
+    },
 };
 
 impl Acme {
@@ -62,8 +65,8 @@ impl Acme {
     }
 
     /// The protocol library signs with P-256 alone, which every CA takes (RFC 8555 §6.2).
-    fn account_key(&self, pem: &[u8]) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
-        key::pkcs8(pem).map_err(|error| self.unusable_key(error.to_string()))
+    fn account_key(&self, pem: &PrivateKeyPem) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
+        key::pkcs8(pem.as_bytes()).map_err(|error| self.unusable_key(error.to_string()))
     }
 
     fn unusable_key(&self, problem: String) -> OrderError {
@@ -76,8 +79,7 @@ impl Acme {
         let pem = key::sec1_pem(fresh.serialized_der())?;
         let now = clock::wall();
         let shared =
-            certificate_table::share_account_key(&self.store, &self.issuer, &self.email, pem.as_bytes(), now)
-                .await;
+            certificate_table::share_account_key(&self.store, &self.issuer, &self.email, &pem, now).await;
         match shared {
             Ok(()) => Ok(key::pkcs8(pem.as_bytes())?),
             Err(StoreError::Conflict) => {

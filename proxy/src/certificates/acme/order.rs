@@ -13,6 +13,7 @@ use super::{
     http::{retry_after, set_validating},
 };
 use crate::{
+    backoff::Backoff,
     certificates::{
         challenges::{Challenges, HTTP, TLS_ALPN},
         key::{self, KeyError},
@@ -63,7 +64,7 @@ impl Acme {
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
         let chain = chain.ok_or(OrderError::Slow { validating: false })?;
         let key = key::sec1_pem(key.serialized_der())?;
-        Ok(Issued { chain, key, url, account: account.id().to_owned() })
+        Ok(Issued { chain, key, url, account: Some(account.id().to_owned()) })
     }
 
     async fn begin(
@@ -161,7 +162,7 @@ fn select(offered: &[ChallengeType], prefer: Prefer) -> Option<(ChallengeType, &
 
 /// Polls until the order has one of the states `wanted`; the caller's deadline ends it.
 async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), OrderError> {
-    let mut pause = FIRST_PAUSE;
+    let mut polls = 0_u32;
     loop {
         if wanted.contains(&order.state().status) {
             return Ok(());
@@ -169,8 +170,8 @@ async fn await_status(order: &mut Order, wanted: &[OrderStatus]) -> Result<(), O
         if order.state().status == OrderStatus::Invalid {
             return Err(OrderError::Invalid { problem: problem(order).await });
         }
-        tokio::time::sleep(pause_until(retry_after(), pause, clock::wall())).await;
-        pause = (pause * 3 / 2).min(LAST_PAUSE);
+        polls = polls.saturating_add(1);
+        tokio::time::sleep(pause_until(retry_after(), POLLS.after(polls), clock::wall())).await;
         despite_nonces!(order.refresh().await.map(drop).map_err(OrderError::from))?;
     }
 }
@@ -202,7 +203,7 @@ async fn problem(order: &mut Order) -> String {
 /// Retries by the library, in addition to the first try.
 const CALLS: u8 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+const POLLS: Backoff = Backoff::polling(FIRST_PAUSE, Duration::from_secs(2));
 const MOST_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,26 +1,29 @@
 //! Pauses of a CA: one that is down, overloaded or limits the account is not asked by any instance for a while.
 
-use std::{sync::atomic::Ordering, time::SystemTime};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
 
 use tracing::{info, warn};
 
 use super::{Acme, OrderError};
 use crate::{
     certificates::failure::paused_until,
-    store::{StoreError, instant::epoch_millis, pause::Pause},
+    store::{StoreError, instant::epoch_millis, state_table::pause::Pause},
 };
 
 impl Acme {
-    /// Until when the CA is paused, as far as this process knows.
-    pub(in crate::certificates) fn paused_until(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-            + std::time::Duration::from_millis(self.paused_until_millis.load(Ordering::Relaxed))
+    /// Until when the CA is paused, as far as this process knows; that may be past.
+    pub(in crate::certificates) fn paused_until(&self) -> Option<SystemTime> {
+        let millis = self.paused_until_millis.load(Ordering::Relaxed);
+        (millis != NO_PAUSE).then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 
     /// The fleet's pause, which may have ended.
     pub(in crate::certificates) async fn find_pause(&self) -> Result<Option<Pause>, StoreError> {
         let pause = Pause::find(&self.store, self.issuer.as_str()).await?;
-        self.remember(pause.as_ref().map_or(SystemTime::UNIX_EPOCH, |pause| pause.until));
+        self.remember(pause.as_ref().map(|pause| pause.until));
         Ok(pause)
     }
 
@@ -45,10 +48,10 @@ impl Acme {
         let failures = before.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
         let until = paused_until(now, failures, error.retry_after());
         let pause = Pause { failures, until, problem: error.to_string() };
-        self.remember(until);
+        self.remember(Some(until));
         match self.keep_later(pause, before).await {
             Ok(until) => {
-                self.remember(until);
+                self.remember(Some(until));
                 let for_seconds = until.duration_since(now).unwrap_or_default().as_secs();
                 warn!(directory = %self.directory, problem = %error, for_seconds, failures, "this CA is paused");
                 until
@@ -78,7 +81,7 @@ impl Acme {
 
     /// The CA has issued again.
     pub(in crate::certificates) async fn end_pause(&self) {
-        self.remember(SystemTime::UNIX_EPOCH);
+        self.remember(None);
         match Pause::end(&self.store, self.issuer.as_str()).await {
             Ok(()) => info!(directory = %self.directory, "the CA issues again"),
             Err(error) => {
@@ -87,16 +90,18 @@ impl Acme {
         }
     }
 
-    fn remember(&self, until: SystemTime) {
-        self.paused_until_millis.store(epoch_millis(until), Ordering::Relaxed);
+    fn remember(&self, until: Option<SystemTime>) {
+        self.paused_until_millis.store(until.map_or(NO_PAUSE, epoch_millis), Ordering::Relaxed);
     }
 }
 
+/// In the atomic, which holds no option.
+const NO_PAUSE: u64 = 0;
 const ATTEMPTS: u32 = 3;
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
     use super::*;
     use crate::{
@@ -129,7 +134,7 @@ mod tests {
         first.begin_pause(None, &limited(until), now).await;
         let paused = second.begin_pause(None, &OrderError::BadNonce, now).await;
         let found = first.find_pause().await.unwrap().unwrap();
-        for at in [found.until, paused, second.paused_until()] {
+        for at in [found.until, paused, second.paused_until().unwrap()] {
             let missing = until.duration_since(at).unwrap_or_default();
             assert!(missing < Duration::from_millis(2), "{missing:?}");
         }
@@ -145,6 +150,6 @@ mod tests {
         assert_eq!(tries.iter().filter(|tried| tried.as_ref().unwrap().is_some()).count(), 1);
         first.end_pause().await;
         assert_eq!(second.find_pause().await.unwrap(), None);
-        assert_eq!(second.paused_until(), SystemTime::UNIX_EPOCH);
+        assert_eq!(second.paused_until(), None);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         Store, StoreError,
-        budget::{Budget, Spend},
+        state_table::budget::{Budget, Spend},
     },
 };
 

@@ -11,11 +11,13 @@ use super::{
     record_of,
 };
 use crate::{
+    backoff::Backoff,
     certificates::{
-        CertificatesInner, Issuer,
+        CertificatesInner,
         acme::{AcmeFault, Issued, OrderError, OrderRequest, Prefer, Replaced},
         choice::Candidate,
         failure::{self, OrderFailure, OrderFault},
+        issuer::Issuer,
         keyed_chain::{KeyedChain, KeyedChainError},
         metrics::{Leased, Ordered},
         step::{Grant, Obtained, OrderProgress, Purpose},
@@ -25,8 +27,9 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, CertificateMetadata, Commit, Lock, OrderRecord},
+        certificate_table::{self, CertificateMetadata, Commit, Lock},
         instant::Micros,
+        state_table::{self, OrderRecord},
     },
     telemetry::admit_line,
 };
@@ -163,16 +166,16 @@ impl Run<'_> {
         let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
         let metadata =
             metadata.map_or_else(CertificateMetadata::default, |text| CertificateMetadata::read(text));
-        let directory = self.inner.issuers.get(obtained.issuer).map(Issuer::directory).unwrap_or_default();
+        let directory = self.inner.issuers.get(obtained.issuer).and_then(Issuer::directory);
         let record = OrderRecord {
-            directory: directory.to_owned(),
+            directory: directory.map(ToOwned::to_owned),
             account: issued.account.clone(),
             ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
         let commit = Commit {
             issuer: key,
             chain: issued.chain.as_bytes(),
-            key: issued.key.as_bytes(),
+            key: &issued.key,
             metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()),
             replaced: place.and_then(|place| place.seen.as_ref()),
             record: &record,
@@ -204,7 +207,7 @@ impl Run<'_> {
             self.inner.metrics.stopped.inc();
             warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` starts again");
         }
-        if let Err(error) = certificate_table::put_failure(&self.inner.store, &record).await {
+        if let Err(error) = state_table::put_failure(&self.inner.store, &record).await {
             warn_of(name, &error, "the failure was not recorded; only this instance backs off");
             let at = record.retry_at.unwrap_or(now + UNRECORDED);
             self.inner.unrecorded.insert(name.clone(), at);
@@ -230,14 +233,11 @@ fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
 fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
     let is_its = purpose == Purpose::Renew
         && held.issuer == *issuer.key()
-        && record.serial == held.pair.serial
-        && record.directory == issuer.directory()
-        && !record.account.is_empty();
-    let leaf = held.pair.certificate.key.cert.first().filter(|_| is_its)?;
-    Some(Replaced {
-        certificate: CertificateIdentifier::try_from(leaf).ok()?,
-        account: record.account.clone(),
-    })
+        && record.serial.as_ref() == Some(&held.pair.serial)
+        && record.directory.as_deref() == issuer.directory();
+    let account = record.account.clone().filter(|_| is_its)?;
+    let leaf = held.pair.certificate.key.cert.first()?;
+    Some(Replaced { certificate: CertificateIdentifier::try_from(leaf).ok()?, account })
 }
 
 async fn issue(
@@ -287,13 +287,11 @@ fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
 
 /// An issued certificate is not given up at the first failure of the table.
 async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Result<(), StoreError> {
-    let mut pause = COMMIT_PAUSE;
-    for _ in 1..COMMIT_ATTEMPTS {
+    for attempt in 1..COMMIT_ATTEMPTS {
         match certificate_table::commit(&inner.store, commit, clock::wall()).await {
-            Err(StoreError::Unavailable(_)) => tokio::time::sleep(pause).await,
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(COMMIT_PAUSES.after(attempt)).await,
             ended => return ended,
         }
-        pause *= 2;
     }
     certificate_table::commit(&inner.store, commit, clock::wall()).await
 }
@@ -314,7 +312,7 @@ fn outcome_of(error: &OrderError) -> Ordered {
 /// How long a change may take to reach every instance.
 const FEED_DELAY: Duration = Duration::from_secs(15);
 const COMMIT_ATTEMPTS: u32 = 5;
-const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+const COMMIT_PAUSES: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(4));
 /// How long this instance alone remembers that a name's orders have stopped.
 const UNRECORDED: Duration = Duration::from_hours(24);
 

@@ -66,8 +66,7 @@ fn ready() -> OrderFacts {
 }
 
 fn obtained() -> Obtained {
-    let issued =
-        Issued { chain: String::new(), key: String::new().into(), url: None, account: String::new() };
+    let issued = Issued { chain: String::new(), key: Vec::new().into(), url: None, account: None };
     Obtained { issuer: 0, issued, candidate: lasting(1, 9) }
 }
 

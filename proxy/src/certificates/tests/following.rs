@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
-    store::certificate_table::{CertificateMetadata, Commit, OrderRecord},
+    store::{
+        certificate_table::{CertificateMetadata, Commit},
+        state_table::OrderRecord,
+    },
 };
 
 const SITE: &str = "a.served.example";
@@ -21,7 +24,7 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
     let commit = Commit {
         issuer: &key(),
         chain: chain.as_bytes(),
-        key: private.as_bytes(),
+        key: &private.into_bytes().into(),
         metadata: &CertificateMetadata::default(),
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
         record: &OrderRecord::new(&name(site)),

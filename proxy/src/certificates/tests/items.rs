@@ -197,10 +197,14 @@ async fn a_malformed_record_does_not_hide_the_back_off() {
         let before = read().await.record.unwrap();
         let failure = failure::OrderFailure { fault: failure::OrderFault::Name, problem: "why".to_owned() };
         let failed = failure::after(&before, &failure, now);
-        certificate_table::put_failure(&store, &failed).await.unwrap();
+        state_table::put_failure(&store, &failed).await.unwrap();
         let record = read().await.record.unwrap();
         assert!(record.retry_at.is_some_and(|at| at > now), "{attribute} {value:?}: {record:?}");
-        assert_eq!((record.problem.as_str(), record.failures), ("why", failed.failures), "{attribute}");
+        assert_eq!(
+            (record.problem.as_deref(), record.failures),
+            (Some("why"), failed.failures),
+            "{attribute}"
+        );
     }
 }
 

@@ -7,7 +7,10 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
-    store::certificate_table::{CertificateMetadata, Commit, OrderRecord},
+    store::{
+        certificate_table::{CertificateMetadata, Commit},
+        state_table::OrderRecord,
+    },
 };
 
 const SITE: &str = "a.served.example";
@@ -34,7 +37,7 @@ async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
     let commit = Commit {
         issuer,
         chain: chain.as_bytes(),
-        key: key.as_bytes(),
+        key: &key.into_bytes().into(),
         metadata: &CertificateMetadata::default(),
         replaced: None,
         record: &record,

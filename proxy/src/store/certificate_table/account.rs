@@ -7,6 +7,7 @@ use super::{
     document::{Document, list, quoted},
     item::{self, PRIMARY},
     keys::IssuerKey,
+    private_key::{PrivateKeyPem, SealedKey},
 };
 use crate::store::{Store, StoreError};
 
@@ -43,28 +44,30 @@ impl Account {
     }
 }
 
-/// The account and its key in PEM, as far as they are there.
+/// The account and its key, as far as they are there.
 pub async fn find_account(
     store: &Store,
     issuer: &IssuerKey,
     email: &str,
-) -> Result<(Option<Account>, Option<ItemContents>), StoreError> {
+) -> Result<(Option<Account>, Option<PrivateKeyPem>), StoreError> {
     let keys = issuer.account(email);
     let found = item::find(store, [keys.account.clone(), keys.key.clone()], None).await?;
     let contents = |key: &str| found.items.get(key).and_then(|item| ItemContents::of(item).ok());
-    Ok((contents(&keys.account).and_then(|text| Account::read(&text)), contents(&keys.key)))
+    let key = contents(&keys.key).map(|contents| store.sealer.open(SealedKey::read(contents)));
+    Ok((contents(&keys.account).and_then(|text| Account::read(&text)), key))
 }
 
-/// Stores `pem` as the fleet's account key unless there is one; [`StoreError::Conflict`] when there is.
+/// Stores `key` as the fleet's account key unless there is one; [`StoreError::Conflict`] when there is.
 pub async fn share_account_key(
     store: &Store,
     issuer: &IssuerKey,
     email: &str,
-    pem: &[u8],
+    key: &PrivateKeyPem,
     now: SystemTime,
 ) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().certificates);
-    let put = put.set_item(Some(item::item(&issuer.account(email).key, pem, now)));
+    let put =
+        put.set_item(Some(item::item(&issuer.account(email).key, store.sealer.seal(key).contents(), now)));
     let absent = format!("attribute_not_exists({PRIMARY})");
     put.condition_expression(absent).send().await?;
     Ok(())

@@ -5,15 +5,11 @@ use std::time::SystemTime;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
 use super::{
-    contents::Version,
-    document::CertificateMetadata,
-    item::{self, Item},
-    keys::IssuerKey,
-    record::OrderRecord,
+    contents::Version, document::CertificateMetadata, item, keys::IssuerKey, private_key::PrivateKeyPem,
 };
 use crate::{
     name::Pattern,
-    store::{Store, StoreError},
+    store::{Item, Store, StoreError, state_table::OrderRecord},
 };
 
 /// A certificate to be stored.
@@ -22,8 +18,8 @@ pub struct Commit<'a> {
     pub issuer: &'a IssuerKey,
     /// PEM, the leaf first.
     pub chain: &'a [u8],
-    /// SEC1 PEM.
-    pub key: &'a [u8],
+    /// The chain's.
+    pub key: &'a PrivateKeyPem,
     /// Caddy's metadata.
     pub metadata: &'a CertificateMetadata,
     /// The chain's item as read after the lease was taken; `None` when there was none.
@@ -40,7 +36,7 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     let chain = put(&tables.certificates, item::item(&keys.chain, commit.chain, now));
     let puts = [
         chain.condition_expression(unchanged).set_expression_attribute_values(values),
-        put(&tables.certificates, item::item(&keys.key, commit.key, now)),
+        put(&tables.certificates, item::item(&keys.key, store.sealer.seal(commit.key).contents(), now)),
         put(&tables.certificates, item::item(&keys.metadata, &commit.metadata.write(), now)),
         put(&tables.state, commit.record.write()),
     ];

@@ -9,9 +9,10 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::item::{CONTENTS, Item, PRIMARY};
+use super::item::{CONTENTS, PRIMARY};
+use crate::store::Item;
 
-/// The bytes of an item. Some are private keys, so `{:?}` shows their number only (`no_key_is_shown`).
+/// The bytes of an item. Some are private keys, so they are wiped, and `{:?}` shows their number only (`no_key_is_shown`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ItemContents(Zeroizing<Vec<u8>>);
 
@@ -42,6 +43,12 @@ impl ItemContents {
             Zeroizing::new(text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect());
         let bytes = AS_GO_READS.decode(text.as_slice()).map_err(|_| ContentsError::Encoding)?;
         Ok(Self(Zeroizing::new(bytes)))
+    }
+}
+
+impl ItemContents {
+    pub(super) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+        self.0
     }
 }
 

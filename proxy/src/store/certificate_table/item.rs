@@ -5,14 +5,14 @@ use std::{
     time::SystemTime,
 };
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::store::{Store, StoreError};
-
-/// An item as the SDK gives it.
-pub(super) type Item = HashMap<String, AttributeValue>;
+use crate::store::{
+    Item, Store, StoreError,
+    batch::{BatchGet, Consistency},
+};
 
 /// Items by their `PrimaryKey`, and our record of the name if it was asked for.
 #[derive(Default)]
@@ -49,14 +49,6 @@ pub(super) fn parse_instant(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
-/// How fresh a reading is ("Read consistency" of the developer guide).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Consistency {
-    Strong,
-    /// Half the price; a very recent write may be missed.
-    Eventual,
-}
-
 /// Consistent reads of `keys`, and of `record` in the state table, in one call while nothing is left unprocessed.
 pub(super) async fn find(
     store: &Store,
@@ -74,50 +66,33 @@ pub(super) async fn find_with(
     consistency: Consistency,
 ) -> Result<FoundItems, StoreError> {
     let tables = store.tables();
-    let mut wanted = HashMap::new();
     // DynamoDB refuses a batch that names a key twice, and two spellings of a directory (`/dir`, `/dir/`) have the same keys.
     let keys: BTreeSet<String> = keys.into_iter().collect();
-    let certificates: Vec<_> = keys.iter().map(|primary| key(primary)).collect();
-    for (table, keys) in [(&tables.certificates, certificates), (&tables.state, Vec::from_iter(record))] {
-        if keys.is_empty() {
-            continue;
-        }
-        let is_strong = consistency == Consistency::Strong;
-        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(is_strong).build();
-        wanted.insert(table.clone(), keys.map_err(|error| StoreError::Refused(error.into()))?);
-    }
-    let mut found = FoundItems::default();
-    for round in 0..ROUNDS {
-        if wanted.is_empty() {
-            return Ok(found);
-        }
-        tokio::time::sleep(UNPROCESSED_PAUSE * round).await;
-        let answer = store.client().batch_get_item().set_request_items(Some(wanted)).send().await?;
-        found.take(answer.responses.unwrap_or_default(), &tables.state);
-        wanted = answer.unprocessed_keys.unwrap_or_default();
-    }
-    if wanted.is_empty() {
-        return Ok(found);
-    }
-    Err(StoreError::Unavailable("keys of a batch are still unprocessed".into()))
+    let certificates = keys.iter().map(|primary| key(primary)).collect();
+    let batch = BatchGet::default().with(&tables.certificates, certificates, consistency)?.with(
+        &tables.state,
+        Vec::from_iter(record),
+        consistency,
+    )?;
+    Ok(FoundItems::of(batch.read(store).await?, &tables.state))
 }
 
 impl FoundItems {
-    fn take(&mut self, answer: HashMap<String, Vec<Item>>, state: &str) {
+    fn of(answer: HashMap<String, Vec<Item>>, state: &str) -> Self {
+        let mut found = Self::default();
         for (table, items) in answer {
             for item in items {
                 if table == state {
-                    self.record = Some(item);
+                    found.record = Some(item);
                 } else if let Some(primary) = item.get(PRIMARY).and_then(|primary| primary.as_s().ok()) {
-                    self.items.insert(primary.clone(), item);
+                    found.items.insert(primary.clone(), item);
                 }
             }
         }
+        found
     }
 }
 
 pub(super) const PRIMARY: &str = "PrimaryKey";
 pub(super) const CONTENTS: &str = "Contents";
 const UPDATED: &str = "LastUpdated";
-const ROUNDS: u32 = 5;
-const UNPROCESSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);

@@ -8,12 +8,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
     contents::{ItemContents, Version},
-    item::{self, Item},
-    keys,
+    item, keys,
 };
 use crate::{
     name::ServerName,
-    store::{Store, StoreError, lease::Holder},
+    store::{Item, Store, StoreError, state_table::lease::Holder},
 };
 
 /// A lock that was held when it was taken.

@@ -2,14 +2,18 @@
 
 use super::{
     contents::{ContentsError, ItemContents, Version},
-    item::{self, Consistency, FoundItems},
+    item::{self, FoundItems},
     keys::IssuerKey,
-    record::{self, OrderRecord},
+    private_key::{PrivateKeyPem, SealedKey},
 };
 use crate::{
     config::MAX_ISSUERS,
     name::{Pattern, ServerName},
-    store::{Store, StoreError},
+    store::{
+        Store, StoreError,
+        batch::{self, Consistency},
+        state_table::{self, OrderRecord},
+    },
 };
 
 /// What the table holds for a name.
@@ -30,8 +34,8 @@ pub struct Stored {
     pub pattern: Pattern,
     /// PEM, the leaf first.
     pub chain: StoredItem,
-    /// PEM.
-    pub key: StoredItem,
+    /// The chain's.
+    pub key: StoredKey,
     /// Caddy's metadata.
     pub metadata: StoredItem,
     /// The chain's item as it stands in the table, usable or not: what a commit replaces.
@@ -65,6 +69,9 @@ impl Stored {
 /// One item of a certificate; none when it is not there.
 pub type StoredItem = Option<Result<ItemContents, ContentsError>>;
 
+/// The private key of a certificate; none when it is not there.
+pub type StoredKey = Option<Result<PrivateKeyPem, ContentsError>>;
+
 /// Reads what `issuers` have issued for `name` and for the wildcard that covers it, and our record of it. Consistent.
 pub async fn read(
     store: &Store,
@@ -78,14 +85,15 @@ pub async fn read(
         .flat_map(|issuer| patterns.iter().map(move |pattern| (issuer, pattern, issuer.site(pattern))))
         .collect();
     let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
-    let found = item::find(store, keys, Some(record::key(name))).await?;
+    let found = item::find(store, keys, Some(state_table::key(name))).await?;
+    let open = |contents| store.sealer.open(SealedKey::read(contents));
     let record = found.record.as_ref().and_then(|item| OrderRecord::read(name, item));
     let stored = places.into_iter().filter_map(|(issuer, pattern, keys)| {
         let stored = Stored {
             issuer: issuer.clone(),
             pattern: pattern.clone(),
             chain: part(&found, &keys.chain),
-            key: part(&found, &keys.key),
+            key: part(&found, &keys.key).map(|key| key.map(open)),
             metadata: part(&found, &keys.metadata),
             seen: found.items.get(&keys.chain).map(Version::of),
         };
@@ -106,8 +114,8 @@ pub async fn read_chains(
     Ok(keys.iter().map(|key| part(&found, key)).collect())
 }
 
-/// Keys of one `BatchGetItem`.
-pub const CHAINS: usize = 100;
+/// Chains of one call.
+pub const CHAINS: usize = batch::KEYS;
 
 fn part(found: &FoundItems, key: &str) -> StoredItem {
     found.items.get(key).map(ItemContents::of)

@@ -6,7 +6,7 @@ use super::*;
 use crate::store::{Engine, Store, StoreError, tables};
 
 async fn stores(plan: FaultPlan) -> (Store, Store, Arc<Faults>) {
-    let (engine, config) = (Engine::in_memory().unwrap(), crate::config::StoreConfig::default());
+    let (engine, config) = (Engine::in_memory().unwrap(), StoreConfig::default());
     let sound = Store::on(engine.clone(), &config);
     tables::create(&sound).await.unwrap();
     let faults = Faults::new(plan);

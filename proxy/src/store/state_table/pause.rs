@@ -10,7 +10,7 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{
+use crate::store::{
     Store, StoreError,
     instant::{Micros, epoch_millis},
 };

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
-use super::{Store, StoreError, instant::epoch_millis};
+use crate::store::{Store, StoreError, instant::epoch_millis};
 
 /// Who takes leases: one per process start, so that a restarted instance is somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]

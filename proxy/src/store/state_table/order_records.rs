@@ -1,16 +1,14 @@
 //! Our records of many names: for lists that operators read, never part of serving.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
-
-use super::{
-    item::Item,
-    record::{self, OrderRecord},
-};
+use super::order_record::{self, OrderRecord};
 use crate::{
     name::ServerName,
-    store::{Store, StoreError},
+    store::{
+        Item, Store, StoreError,
+        batch::{self, BatchGet, Consistency},
+    },
 };
 
 /// The records of `names` that are there. Not consistent, as the index that `names` come from.
@@ -19,9 +17,11 @@ pub async fn read_records(
     names: &[ServerName],
 ) -> Result<HashMap<ServerName, OrderRecord>, StoreError> {
     let mut found = HashMap::new();
-    for names in names.chunks(KEYS) {
-        let keys: Vec<Item> = names.iter().map(record::key).collect();
-        for item in batch(store, keys).await? {
+    for names in names.chunks(batch::KEYS) {
+        let keys: Vec<Item> = names.iter().map(order_record::key).collect();
+        let table = &store.tables().state;
+        let batch = BatchGet::default().with(table, keys, Consistency::Eventual)?;
+        for item in batch.read(store).await?.remove(table).unwrap_or_default() {
             let name = item.get("pk").and_then(|pk| pk.as_s().ok()?.strip_prefix("name#"));
             let name = name.and_then(|name| ServerName::parse(name).ok());
             if let Some(record) = name.and_then(|name| OrderRecord::read(&name, &item)) {
@@ -32,36 +32,14 @@ pub async fn read_records(
     Ok(found)
 }
 
-async fn batch(store: &Store, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-    let table = &store.tables().state;
-    let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build();
-    let wanted = wanted.map_err(|error| StoreError::Refused(error.into()))?;
-    let (mut wanted, mut found) = (Some(HashMap::from([(table.clone(), wanted)])), Vec::new());
-    for round in 0..MAX_ROUNDS {
-        if round > 0 {
-            tokio::time::sleep(UNPROCESSED_PAUSE * round).await;
-        }
-        let answer = store.client().batch_get_item().set_request_items(wanted.take()).send().await?;
-        found.extend(answer.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default());
-        wanted = answer.unprocessed_keys.filter(|rest| !rest.is_empty());
-        if wanted.is_none() {
-            return Ok(found);
-        }
-    }
-    Err(StoreError::Unavailable("keys of a batch are still unprocessed".into()))
-}
-
-/// Keys of one `BatchGetItem`.
-const KEYS: usize = 100;
-const MAX_ROUNDS: u32 = 6;
-const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         clock,
-        store::{Engine, certificate_table::put_record, tables},
+        store::{Engine, state_table::put_record, tables},
     };
 
     #[tokio::test]

@@ -7,11 +7,10 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::item::Item;
 use crate::{
     name::ServerName,
     store::{
-        Store, StoreError,
+        Item, Store, StoreError,
         instant::{Micros, epoch_millis},
         partition::partition,
     },
@@ -22,14 +21,14 @@ use crate::{
 pub struct OrderRecord {
     /// The name.
     pub name: ServerName,
-    /// Who issued the certificate, as keys name it; empty while there is none.
-    pub issuer: String,
-    /// The issuer's directory; empty for the internal issuer.
-    pub directory: String,
-    /// The account's URL; empty when unknown.
-    pub account: String,
-    /// The certificate's serial number in hexadecimal; empty while there is none.
-    pub serial: String,
+    /// Who issued the certificate, as keys name it; none while there is none.
+    pub issuer: Option<String>,
+    /// The issuer's directory; none for the internal issuer, and for one that is only read.
+    pub directory: Option<String>,
+    /// The URL of the account that ordered it; none when unknown.
+    pub account: Option<String>,
+    /// The certificate's serial number in hexadecimal; none while there is none.
+    pub serial: Option<String>,
     /// End of the certificate's life.
     pub not_after: Option<SystemTime>,
     /// When it is to be renewed; none once the name was taken out of the renewals.
@@ -39,7 +38,7 @@ pub struct OrderRecord {
     /// No order before this.
     pub retry_at: Option<SystemTime>,
     /// Why the last failed order failed.
-    pub problem: String,
+    pub problem: Option<String>,
     /// Since when the CA has found nothing but fault with the name.
     pub failing_since: Option<SystemTime>,
     /// When that had lasted so long that nothing is ordered any more.
@@ -61,15 +60,15 @@ impl OrderRecord {
     pub fn new(name: &ServerName) -> Self {
         Self {
             name: name.clone(),
-            issuer: String::new(),
-            directory: String::new(),
-            account: String::new(),
-            serial: String::new(),
+            issuer: None,
+            directory: None,
+            account: None,
+            serial: None,
             not_after: None,
             renew_at: None,
             failures: 0,
             retry_at: None,
-            problem: String::new(),
+            problem: None,
             failing_since: None,
             stopped_at: None,
         }
@@ -78,16 +77,14 @@ impl OrderRecord {
     /// As if no order had failed.
     #[must_use]
     pub fn without_failures(self) -> Self {
-        let problem = String::new();
-        Self { failures: 0, retry_at: None, problem, failing_since: None, stopped_at: None, ..self }
+        Self { failures: 0, retry_at: None, problem: None, failing_since: None, stopped_at: None, ..self }
     }
 
-    /// Reads an item; attributes that are not what they should be count as absent.
-    pub(super) fn read(name: &ServerName, item: &Item) -> Option<Self> {
+    /// Reads an item; attributes that are not what they should be count as absent, and so do empty texts.
+    pub(in crate::store) fn read(name: &ServerName, item: &Item) -> Option<Self> {
         item.get("pk")?;
-        let text = |attribute: &str| {
-            item.get(attribute).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
-        };
+        let text =
+            |attribute: &str| item.get(attribute)?.as_s().ok().filter(|text| !text.is_empty()).cloned();
         let instant = |attribute: &str| {
             let micros = item.get(attribute)?.as_s().ok().and_then(|text| Micros::parse(text))?;
             Some(SystemTime::UNIX_EPOCH + Duration::from_micros(micros.since_epoch()))
@@ -109,7 +106,7 @@ impl OrderRecord {
         })
     }
 
-    pub(super) fn write(&self) -> Item {
+    pub(in crate::store) fn write(&self) -> Item {
         let mut item = key(&self.name);
         for (attribute, text) in [
             ("issuer", &self.issuer),
@@ -118,7 +115,7 @@ impl OrderRecord {
             ("serial", &self.serial),
             ("problem", &self.problem),
         ] {
-            if !text.is_empty() {
+            if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
                 item.insert(attribute.to_owned(), AttributeValue::S(text.clone()));
             }
         }
@@ -269,7 +266,7 @@ fn start_key(shard: u8, after: &Due) -> Item {
     start
 }
 
-pub(super) fn key(name: &ServerName) -> Item {
+pub(in crate::store) fn key(name: &ServerName) -> Item {
     HashMap::from([
         ("pk".to_owned(), AttributeValue::S(format!("name#{name}"))),
         ("sk".to_owned(), AttributeValue::S("certificate".to_owned())),
@@ -303,13 +300,58 @@ mod tests {
 
     use super::*;
 
+    fn text(text: &str) -> AttributeValue {
+        AttributeValue::S(text.to_owned())
+    }
+
+    /// Items that instances of other releases wrote: read, and written again without a change.
+    #[test]
+    fn an_items_form_stays_as_it_was() {
+        let name = ServerName::parse("a.example").unwrap();
+        let bare = [
+            ("pk", text("name#a.example")),
+            ("sk", text("certificate")),
+            ("failures", AttributeValue::N("0".into())),
+        ];
+        let internal = [
+            ("issuer", text("gatehouse-internal")),
+            ("serial", text("01")),
+            ("not_after", text("2026-11-24T02:15:08.000000Z")),
+            ("expires_at", AttributeValue::N("1796091308".into())),
+        ];
+        let failed = [
+            ("failures", AttributeValue::N("2".into())),
+            ("problem", text("why")),
+            ("retry_at", text("2026-11-24T02:15:08.000000Z")),
+            ("expires_at", AttributeValue::N("1796091308".into())),
+        ];
+        for more in [&[][..], &internal, &failed] {
+            let item: Item =
+                bare.iter().chain(more).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            assert_eq!(OrderRecord::read(&name, &item).unwrap().write(), item);
+        }
+    }
+
+    #[test]
+    fn an_empty_text_is_none_and_is_not_written() {
+        let name = ServerName::parse("a.example").unwrap();
+        let empty = Some(String::new());
+        let record = OrderRecord { issuer: empty.clone(), problem: empty, ..OrderRecord::new(&name) };
+        assert_eq!(record.write(), OrderRecord::new(&name).write());
+        let mut item = key(&name);
+        item.extend(
+            ["issuer", "directory", "account", "serial", "problem"].map(|name| (name.to_owned(), text(""))),
+        );
+        assert_eq!(OrderRecord::read(&name, &item), Some(OrderRecord::new(&name)));
+    }
+
     mod properties {
         use super::*;
 
         proptest! {
             #[test]
             fn records_read_back_as_they_were_written(
-                texts in proptest::collection::vec("\\PC{0,20}", 5),
+                texts in proptest::collection::vec(proptest::option::of("\\PC{1,20}"), 5),
                 seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 5),
                 failures: u32,
             ) {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{Store, StoreError, instant::epoch_millis};
+use crate::store::{Store, StoreError, instant::epoch_millis};
 
 /// Something the fleet does a limited number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,72 @@
+//! Metrics of calls for certificates, and of the handshakes that wait for them.
+
+use prometheus::{Histogram, IntGauge, Registry};
+
+use super::SECONDS;
+use crate::{
+    certificates::CertificateRefusal,
+    label,
+    telemetry::metrics::{Counters, gauge, histogram},
+};
+
+label! {
+    /// The outcome of a wait for a certificate.
+    pub(in crate::certificates) enum WaitEnd["outcome"] {
+        Serve = "served",
+        Deny = "denied",
+        Unknown = "unknown",
+        Busy = "busy",
+        Slow = "slow",
+        BackOff = "backing_off",
+        Fail = "failed",
+    }
+}
+
+pub(in crate::certificates) struct CallMetrics {
+    pub(in crate::certificates) obtained: Counters<WaitEnd>,
+    pub(in crate::certificates) obtain_seconds: Histogram,
+    pub(in crate::certificates) in_flight: IntGauge,
+    pub(in crate::certificates) waiters: IntGauge,
+}
+
+impl CallMetrics {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            obtained: Counters::register(
+                registry,
+                "gatehouse_certificates_obtained_total",
+                "Handshakes that had to wait for a certificate, by outcome.",
+            )?,
+            obtain_seconds: histogram(
+                registry,
+                "gatehouse_certificate_obtain_seconds",
+                "How long handshakes waited for a certificate that was not in memory.",
+                SECONDS,
+            )?,
+            in_flight: gauge(
+                registry,
+                "gatehouse_certificate_flights",
+                "Names whose certificates are being obtained.",
+            )?,
+            waiters: gauge(
+                registry,
+                "gatehouse_certificate_waiters",
+                "Handshakes that wait for a certificate.",
+            )?,
+        })
+    }
+}
+
+impl WaitEnd {
+    pub(in crate::certificates) fn of<T>(outcome: &Result<T, CertificateRefusal>) -> Self {
+        match outcome {
+            Ok(_) => Self::Serve,
+            Err(CertificateRefusal::Denied) => Self::Deny,
+            Err(CertificateRefusal::Unknown) => Self::Unknown,
+            Err(CertificateRefusal::Busy) => Self::Busy,
+            Err(CertificateRefusal::Slow) => Self::Slow,
+            Err(CertificateRefusal::BackingOff) => Self::BackOff,
+            Err(CertificateRefusal::Failed) => Self::Fail,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The answer to whether a name may be served, and the entry that it is served by.
+
+use std::sync::Arc;
+
+use crate::{name::Pattern, target::Target};
+
+/// Whether a name may be served.
+#[derive(Debug, Clone)]
+pub enum Permission {
+    /// It may be served.
+    Allow(Arc<DomainEntry>),
+    /// It must not be served.
+    Deny(Denial),
+    /// Its source is down or the budget of look-ups is spent: a valid certificate may be served, nothing ordered.
+    Unknown(UnknownReason),
+}
+
+impl Permission {
+    /// Whether tables may be read for the name. The budget of look-ups is one for all of them: a flood of made-up names
+    /// that has spent it must not begin to spend another at the next table.
+    #[must_use]
+    pub fn allows_reads(&self) -> bool {
+        !matches!(self, Self::Deny(_) | Self::Unknown(UnknownReason::BudgetSpent))
+    }
+
+    /// Whether a wildcard allows the name, and so any label beside it.
+    #[must_use]
+    pub fn is_of_wildcard(&self) -> bool {
+        matches!(self, Self::Allow(domain_entry) if matches!(domain_entry.pattern, Pattern::Wildcard(_)))
+    }
+}
+
+/// A domain entry as the data plane needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainEntry {
+    /// What it covers.
+    pub pattern: Pattern,
+    /// Its own target; absent, the default.
+    pub target: Option<Target>,
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// Where it is from.
+    pub source: PermissionSource,
+    /// The table's optimistic lock; 0 for other sources.
+    pub version: u64,
+    /// `changed_at` of its item, microseconds since the epoch, which distinguishes a name new to the fleet from an old one; 0 for
+    /// other sources.
+    pub changed_at_micros: u64,
+}
+
+/// Sources of permission in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PermissionSource {
+    /// The configuration.
+    Static,
+    /// The domains table.
+    Table,
+    /// The ask endpoint.
+    Ask,
+}
+
+/// Why a name is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// No source knows it.
+    Foreign,
+    /// Its entry is pending, suspended or removed.
+    Withdrawn,
+}
+
+/// Why nothing can be said of a name now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownReason {
+    /// The table did not answer, or its item cannot be understood.
+    SourceDown,
+    /// No list holds the name, and the ask endpoint did not answer.
+    AskDown,
+    /// Too many unknown names at once.
+    BudgetSpent,
+}

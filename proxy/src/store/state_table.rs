@@ -1,0 +1,18 @@
+//! Our own table: the record of each name's orders, budgets, pauses and leases.
+//! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
+//! Invariants: a back-off is written whatever its item holds (`put_failure`); instances together never pass an hour's budget
+//! (`instances_together_never_pass_an_hours_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
+
+pub mod budget;
+pub mod lease;
+mod order_record;
+mod order_records;
+pub mod pause;
+
+pub use order_record::{Due, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard};
+pub use order_records::read_records;
+
+pub(super) use order_record::key;
+
+#[cfg(test)]
+mod tests;
