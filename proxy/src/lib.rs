@@ -13,6 +13,7 @@ pub mod domains;
 pub mod ec2;
 pub mod forward;
 pub mod guard;
+mod http1;
 mod keyed_counts;
 pub mod name;
 pub mod phase;

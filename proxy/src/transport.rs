@@ -5,6 +5,7 @@
 //! (`drop_with_operations_in_flight_closes_the_socket`); a dropped listener does not stop a copy of it that a successor holds
 //! (`a_dropped_listener_leaves_a_successors_copy_listening`).
 
+mod byte_stream;
 mod chunk;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -24,12 +25,7 @@ use std::{
 
 use prometheus::Registry;
 
-pub use self::{
-    chunk::Chunk,
-    epoll::Epoll,
-    hyper_io::{HyperIo, poll_read_at_most},
-    uring::Uring,
-};
+pub use self::{byte_stream::ByteStream, chunk::Chunk, epoll::Epoll, hyper_io::HyperIo, uring::Uring};
 use crate::{config::Io, label, telemetry::metrics::Gauges};
 
 /// One of the two ways to reach the kernel; a worker's modules are generic over it.
@@ -108,6 +104,9 @@ pub trait Stream: Unpin + 'static {
 
     /// How far what was sent has come; one system call.
     fn outgoing(&self) -> Outgoing;
+
+    /// Whether the kernel has neither bytes for us nor the stream's end, nor an error; one system call.
+    fn is_silent(&self) -> bool;
 
     /// Flushes, then ends our direction (FIN, RFC 9293 §3.6); the peer's stays open.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;

@@ -5,20 +5,23 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     metrics::RequestOutcome,
     min_rate::{MinRate, ProgressTimer},
     request_log::RequestRecord,
     upload::length,
-    upstream::{Demand, PooledConnection},
+    upstream::PooledConnection,
 };
-use crate::clock::now;
+use crate::{
+    clock::now,
+    http1::{BodyEnd, BodyFraming, BodyPart, BodyReader},
+};
 
 /// The body of a response to a client.
 pub struct Body(BodySource);
@@ -30,12 +33,11 @@ enum BodySource {
 
 /// An upstream's response body; dropped before its end, it closes the upstream connection.
 struct RelayedBody {
-    incoming: Incoming,
-    demand: Demand,
-    /// How much is requested at once.
-    request: usize,
+    reader: BodyReader,
+    /// How much is read at once.
+    piece: usize,
     progress_timer: ProgressTimer,
-    lease: Option<PooledConnection>,
+    connection: Option<PooledConnection>,
     record: Option<RequestRecord>,
 }
 
@@ -45,19 +47,18 @@ impl Body {
         Self(BodySource::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// An upstream's answer, which may be silent as long as `min_rate` lets it.
+    /// An upstream's response, which may be silent as long as `min_rate` lets it.
     pub(super) fn relay(
-        incoming: Incoming,
-        lease: PooledConnection,
+        framing: BodyFraming,
+        connection: PooledConnection,
         min_rate: MinRate,
         record: RequestRecord,
     ) -> Self {
         let mut relay = RelayedBody {
-            incoming,
-            demand: lease.demand(),
-            request: PIECE,
+            reader: BodyReader::new(framing),
+            piece: PIECE,
             progress_timer: ProgressTimer::new(min_rate),
-            lease: Some(lease),
+            connection: Some(connection),
             record: Some(record),
         };
         // hyper never polls a body that says it is over, as those of HEAD, 204 and 304 do (RFC 9110 §6.4.1).
@@ -70,7 +71,7 @@ impl Body {
     /// Pieces to come are of about `bytes`.
     pub(crate) fn request(&mut self, bytes: usize) {
         if let BodySource::Relay(relay) = &mut self.0 {
-            relay.request = bytes;
+            relay.piece = bytes;
         }
     }
 
@@ -85,60 +86,51 @@ impl Body {
 }
 
 impl RelayedBody {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.demand.close();
-                let bytes = frame.data_ref().map_or(0, length);
-                self.progress_timer.min_rate.arrived(bytes, now());
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        match connection.poll_body(cx, &mut self.reader, self.piece) {
+            Poll::Ready(Ok(BodyPart::Data(data))) => {
+                self.progress_timer.min_rate.arrived(length(&data), now());
                 if let Some(record) = &mut self.record {
-                    record.sent_bytes += bytes;
+                    record.sent_bytes += length(&data);
                 }
                 self.end_if_over();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(data)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.break_off(RequestOutcome::Truncated, io::Error::other(error))
-            }
-            Poll::Ready(None) => {
-                self.end();
+            Poll::Ready(Ok(BodyPart::End(end))) => {
+                self.end(end);
                 Poll::Ready(None)
             }
-            Poll::Pending => match self.progress_timer.poll_lost(cx) {
-                Poll::Pending => {
-                    self.demand.open(self.request);
-                    Poll::Pending
-                }
-                Poll::Ready(_) => self.break_off(RequestOutcome::Stalled, io::ErrorKind::TimedOut.into()),
-            },
+            Poll::Ready(Ok(BodyPart::Incomplete)) => Poll::Pending,
+            Poll::Ready(Err(error)) => self.break_off(RequestOutcome::Truncated, error),
+            Poll::Pending => {
+                ready!(self.progress_timer.poll_lost(cx));
+                self.break_off(RequestOutcome::Stalled, io::ErrorKind::TimedOut.into())
+            }
         }
     }
 
     fn end_if_over(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.end();
+        if let Some(end) = self.reader.end() {
+            self.end(end);
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, end: BodyEnd) {
         if let Some(mut record) = self.record.take() {
             record.outcome = RequestOutcome::Forward;
         }
-        if let Some(lease) = self.lease.take() {
-            lease.release(now());
+        if let Some(connection) = self.connection.take() {
+            connection.release(end, now());
         }
     }
 
     /// RFC 9112 §8: what is incomplete must be seen to be; hyper closes the connection or resets the stream upon an error.
-    fn break_off(
-        &mut self,
-        outcome: RequestOutcome,
-        error: io::Error,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn break_off(&mut self, outcome: RequestOutcome, error: io::Error) -> Poll<Option<io::Result<Bytes>>> {
         if let Some(mut record) = self.record.take() {
             record.outcome = outcome;
         }
-        self.lease = None;
+        self.connection = None;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -150,30 +142,24 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
             BodySource::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            BodySource::Relay(relay) => loop {
-                match std::task::ready!(relay.poll_frame(cx)) {
-                    // RFC 9110 §6.5.1: trailers may be discarded.
-                    Some(Ok(frame)) if frame.is_trailers() => {}
-                    other => return Poll::Ready(other),
-                }
-            },
+            BodySource::Relay(relay) => relay.poll_data(cx).map_ok(Frame::data),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             BodySource::Whole(bytes) => bytes.is_none(),
-            BodySource::Relay(relay) => relay.incoming.is_end_stream(),
+            BodySource::Relay(relay) => relay.reader.end().is_some(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
-            BodySource::Relay(relay) => relay.incoming.size_hint(),
+            BodySource::Relay(relay) => relay.reader.left().map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
 }
 
-/// How much is requested at first of a response whose size is unknown.
+/// How much is read at once of a response before its reader says how much it takes.
 const PIECE: usize = 16 * 1024;

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{Request, Response, request::Parts};
+use http::{Response, request::Parts};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
@@ -14,12 +14,13 @@ use super::{
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
-    rewrite::{self, ForwardContext, Framing},
+    rewrite::{self, ForwardContext},
     upload::Upload,
-    upstream::{PooledConnection, Route, UpstreamFailure, UpstreamFault, Upstreams},
+    upstream::{PooledConnection, RequestWriter, Route, UpstreamFailure, UpstreamFault, Upstreams},
 };
 use crate::{
     config::{self, Reloadable},
+    http1::ResponseHead,
     telemetry::{access_log::RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
@@ -57,7 +58,7 @@ impl<T: Transport> Relay<T> {
         mut record: RequestRecord,
     ) -> Answer {
         match self.fetch(head, body, host, route, &mut record).await {
-            Ok((answer, lease)) => self.pass_back(answer, lease, record).into(),
+            Ok((head, connection)) => self.pass_back(head, connection, record).into(),
             Err(refusal) => {
                 log(&refusal, host, route, record.reference().id);
                 record.refuse(&refusal)
@@ -72,36 +73,39 @@ impl<T: Transport> Relay<T> {
         host: &Authority,
         route: &Route,
         record: &mut RequestRecord,
-    ) -> Result<(Response<Incoming>, PooledConnection), RequestRefusal> {
+    ) -> Result<(ResponseHead, PooledConnection), RequestRefusal> {
         let limits = self.limits.load_full();
-        let upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
+        let mut upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
         let client = record.client_address();
         record.received = Some(upload.progress());
         let cdn_loop = &self.cdn_loop;
         if cdn_loop.has_seen(&head.headers) {
             return Err(RequestRefusal::Loop);
         }
-        let framing = Framing::of(&upload);
+        let framing = upload.framing();
         let (target, public_port) = (&route.target, self.public_port);
         let forward_context = ForwardContext { host, client, public_port, target, framing, cdn_loop };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
-        let mut request = Request::from_parts(head, upload);
-        self.upstreams.await_body(request.body_mut(), client).await?;
+        self.upstreams.await_body(&mut upload, client).await?;
+        let request = RequestWriter::new(&head, framing, upload);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         Ok(Box::pin(self.upstreams.fetch(route, request, client)).await?)
     }
 
     fn pass_back(
         &self,
-        answer: Response<Incoming>,
-        lease: PooledConnection,
+        head: ResponseHead,
+        connection: PooledConnection,
         mut record: RequestRecord,
     ) -> Response<Body> {
-        let (head, incoming) = answer.into_parts();
-        let head = rewrite::response(head, record.method());
-        record.answered(head.status, lease.peer());
+        let ResponseHead { status, headers, framing, .. } = head;
+        record.answered(status, connection.peer());
         let min_rate = MinRate::new(*self.limits.load().idle, 0);
-        Response::from_parts(head, Body::relay(incoming, lease, min_rate, record))
+        let headers = rewrite::response(status, headers, record.method());
+        let mut response = Response::new(Body::relay(framing, connection, min_rate, record));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
     }
 }
 

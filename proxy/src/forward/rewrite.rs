@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{self, InvalidHeaderValue},
-    request, response,
+    request,
     uri::PathAndQuery,
 };
-use hyper::body::Body;
 
 use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop};
 use crate::target::Target;
@@ -24,22 +23,12 @@ pub(super) struct ForwardContext<'a> {
     pub(super) cdn_loop: &'a CdnLoop,
 }
 
-/// How the end of a request's body is marked for the upstream. It follows from the body alone, never from the client's fields.
+/// How the end of a request's body is marked for the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Empty,
     Length(u64),
     Chunked,
-}
-
-impl Framing {
-    pub(super) fn of(body: &impl Body) -> Self {
-        match body.size_hint().exact() {
-            _ if body.is_end_stream() => Self::Empty,
-            Some(length) => Self::Length(length),
-            None => Self::Chunked,
-        }
-    }
 }
 
 /// The header section sent to the upstream for an admitted `head`.
@@ -61,16 +50,14 @@ pub(super) fn request(
     Ok(head)
 }
 
-/// The header section sent to the client for the upstream's `head`.
-pub(super) fn response(mut head: response::Parts, method: &Method) -> response::Parts {
-    head.version = Version::HTTP_11;
-    head.extensions.clear();
-    remove_hop_by_hop(&mut head.headers);
+/// The fields sent to the client for the upstream's.
+pub(super) fn response(status: StatusCode, mut headers: HeaderMap, method: &Method) -> HeaderMap {
+    remove_hop_by_hop(&mut headers);
     // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else hyper writes the length of what is.
-    if *method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED {
-        head.headers.remove(header::CONTENT_LENGTH);
+    if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
+        headers.remove(header::CONTENT_LENGTH);
     }
-    head
+    headers
 }
 
 /// Removes the hop-by-hop fields (RFC 9110 §7.6.1).
@@ -126,8 +113,7 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
         Framing::Length(length) => {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        // RFC 9112 §6.3: a body has a length or is chunked. Without the field hyper leaves out the body of a GET whose length is
-        // unknown.
+        // RFC 9112 §6.3: a body has a length or is chunked.
         Framing::Chunked => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -287,7 +273,6 @@ mod tests {
     #[test]
     fn responses_keep_what_is_meant_for_the_client() {
         let answer = http::Response::builder()
-            .version(Version::HTTP_10)
             .header("connection", "close, x-hop")
             .header("x-hop", "1")
             .header("keep-alive", "timeout=5")
@@ -295,13 +280,10 @@ mod tests {
             .header("date", "Tue, 24 Nov 2026 00:00:00 GMT")
             .header("set-cookie", "a=1")
             .header("set-cookie", "b=2");
-        let head = answer.body(()).unwrap().into_parts().0;
-        let to_get = response(head.clone(), &Method::GET);
+        let headers = answer.body(()).unwrap().into_parts().0.headers;
+        let to_get = response(StatusCode::OK, headers.clone(), &Method::GET);
         let kept = ["date: Tue, 24 Nov 2026 00:00:00 GMT", "set-cookie: a=1", "set-cookie: b=2"];
-        assert_eq!(
-            (text(&to_get.headers), to_get.version),
-            (kept.map(str::to_owned).into(), Version::HTTP_11)
-        );
-        assert!(response(head, &Method::HEAD).headers.contains_key("content-length"));
+        assert_eq!(text(&to_get), kept.map(str::to_owned));
+        assert!(response(StatusCode::OK, headers, &Method::HEAD).contains_key("content-length"));
     }
 }

@@ -278,6 +278,65 @@ fn a_connection_closed_while_idle_is_replaced() {
 }
 
 #[test]
+fn a_connection_that_speaks_unasked_is_not_used_again() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        // With the response, and after it: either would be read as the response to the next request.
+        for (with, after) in [(OK, ""), ("", OK)] {
+            say(&mut client, GET).await;
+            let mut upstream = edge.accept().await;
+            head_of(&mut upstream).await;
+            say(&mut upstream, &format!("{OK}{with}")).await;
+            head_of(&mut client).await;
+            exactly(&mut client, "ok").await;
+            say(&mut upstream, after).await;
+        }
+        say(&mut client, GET).await;
+        let mut third = edge.accept().await;
+        head_of(&mut third).await;
+        say(&mut third, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Open), 3);
+    });
+}
+
+/// Neither direction waits for the other: the client does not read, and its request goes on; it is complete, and the connection is used
+/// again.
+#[test]
+fn a_response_that_comes_early_leaves_the_request_going() {
+    const MORE: usize = 4 << 20;
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        let length = MORE + 4;
+        say(
+            &mut client,
+            &format!("POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {length}\r\n\r\nmore"),
+        )
+        .await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        exactly(&mut upstream, "more").await;
+        say(&mut upstream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n").await;
+        head_of(&mut client).await;
+        exactly(&mut client, "2\r\nok\r\n").await;
+        let (more, mut taken) = (vec![b'x'; MORE], vec![0; MORE]);
+        let (sent, read) = tokio::join!(client.write_all(&more), upstream.read_exact(&mut taken));
+        sent.unwrap();
+        read.unwrap();
+        say(&mut upstream, "0\r\n\r\n").await;
+        exactly(&mut client, "0\r\n\r\n").await;
+        edge.counted(RequestOutcome::Forward, 1).await;
+        say(&mut client, GET).await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Reuse), 1);
+    });
+}
+
+#[test]
 fn an_upstream_that_is_down_is_answered_with_a_page() {
     on_both(&Setting::default(), async |edge| {
         let mut client = edge.client().await;

@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -11,9 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Incoming};
 
-use super::min_rate::{MinRate, ProgressTimer};
+use super::{
+    min_rate::{MinRate, ProgressTimer},
+    rewrite::Framing,
+};
 use crate::clock::now;
 
 /// A request's body on its way to the upstream; its client must keep up a rate.
@@ -68,36 +70,26 @@ impl Upload {
 
     /// Waits for the body's first bytes, and stores them for the upstream.
     pub(super) async fn begin(&mut self) -> Result<(), UploadEnd> {
-        match poll_fn(|cx| self.poll_next(cx)).await.transpose() {
-            Ok(first) => {
-                self.first = first;
-                Ok(())
-            }
-            Err(_) => match self.progress.state() {
-                UploadState::Broken(end) => Err(end),
-                UploadState::Awaited | UploadState::Given { .. } | UploadState::Complete { .. } => {
-                    Err(UploadEnd::Gone)
-                }
-            },
-        }
+        self.first = poll_fn(|cx| self.poll_next(cx)).await.transpose()?;
+        Ok(())
     }
 
     pub(super) fn progress(&self) -> Rc<UploadProgress> {
         Rc::clone(&self.progress)
     }
 
-    /// A copy, which is possible only for an empty body.
-    pub(super) fn again(&self) -> Option<Self> {
-        if self.incoming.is_some() || self.first.is_some() {
-            return None;
+    /// How the end of the body is to be marked. It follows from the body alone, never from the client's fields.
+    pub(super) fn framing(&self) -> Framing {
+        match self.incoming.as_ref().map(|incoming| incoming.size_hint().exact()) {
+            None => Framing::Empty,
+            Some(Some(length)) => Framing::Length(length),
+            Some(None) => Framing::Chunked,
         }
-        let progress = self.progress();
-        Some(Self {
-            incoming: None,
-            first: None,
-            progress_timer: ProgressTimer::new(MinRate::new(std::time::Duration::MAX, 0)),
-            progress,
-        })
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_over(&self) -> bool {
+        self.first.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 }
 
@@ -113,38 +105,19 @@ impl UploadProgress {
     fn set(&self, state: UploadState) {
         self.state.set(state);
     }
-}
 
-impl HttpBody for Upload {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        self.poll_next(cx).map_ok(Frame::data)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint);
-        let first = self.first.as_ref().map_or(0, length);
-        let mut whole = SizeHint::new();
-        whole.set_lower(rest.lower().saturating_add(first));
-        if let Some(upper) = rest.upper() {
-            whole.set_upper(upper.saturating_add(first));
-        }
-        whole
+    fn end(&self, end: UploadEnd) -> UploadEnd {
+        self.set(UploadState::Broken(end));
+        end
     }
 }
 
 impl Upload {
-    /// The next bytes of the client's.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// The next data of the body.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadEnd>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         let Self { incoming, progress_timer, progress, .. } = self;
         let Some(body) = incoming else { return Poll::Ready(None) };
         loop {
@@ -164,10 +137,7 @@ impl Upload {
                     });
                     return Poll::Ready(Some(Ok(data)));
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    progress.set(UploadState::Broken(UploadEnd::Gone));
-                    return Poll::Ready(Some(Err(io::Error::other(error))));
-                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(progress.end(UploadEnd::Gone)))),
                 Poll::Ready(None) => {
                     progress.set(UploadState::Complete { since: now() });
                     return Poll::Ready(None);
@@ -175,8 +145,7 @@ impl Upload {
                 Poll::Pending => {
                     progress.set(UploadState::Awaited);
                     std::task::ready!(progress_timer.poll_lost(cx));
-                    progress.set(UploadState::Broken(UploadEnd::Slow));
-                    return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+                    return Poll::Ready(Some(Err(progress.end(UploadEnd::Slow))));
                 }
             }
         }

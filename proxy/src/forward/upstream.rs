@@ -4,11 +4,11 @@
 
 mod address_policy;
 mod connection;
-mod demand;
 mod failure;
 pub(super) mod permits;
 mod pool;
 mod pooled;
+mod request_writer;
 mod resolver;
 mod settings;
 
@@ -20,8 +20,6 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
-use hyper::body::{Body as _, Incoming};
 use rustls::{ClientConfig, client::Resumption, pki_types};
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -32,23 +30,24 @@ pub use self::{
 };
 pub(super) use self::{
     address_policy::ChosenBy,
-    demand::Demand,
     failure::{UpstreamFailure, UpstreamFault},
     pooled::PooledConnection,
+    request_writer::RequestWriter,
 };
 use self::{
-    address_policy::Placement, connection::Connection, permits::UpstreamPermit, pool::ConnectionPool,
+    address_policy::Placement, connection::Connection, failure::Retry, pool::ConnectionPool,
     resolver::Resolver,
 };
 use super::{
     metrics::{ConnectionOrigin, RequestMetrics},
-    upload::{Upload, UploadProgress},
+    upload::Upload,
 };
 use crate::{
     clock::now,
+    http1::ResponseHead,
     target::{Scheme, Target, TargetHost},
     tls,
-    transport::{HyperIo, Transport},
+    transport::Transport,
 };
 
 /// Where a request goes.
@@ -99,60 +98,61 @@ impl<T: Transport> Upstreams<T> {
         upload: &mut Upload,
         client: IpAddr,
     ) -> Result<(), UpstreamFailure> {
-        if upload.is_end_stream() {
+        if upload.is_over() {
             return Ok(());
         }
         let _waiting = self.settings.places.wait(client)?;
         Ok(upload.begin().await?)
     }
 
-    /// Sends `request` of `client` along `route`; the lease goes with the body of the answer.
+    /// Sends `request` of `client` along `route`; the connection goes with the body of the response.
     ///
     /// # Cancel safety
     /// A dropped future closes the connection it used.
     pub(super) async fn fetch(
         &self,
         route: &Route,
-        request: Request<Upload>,
+        mut request: RequestWriter,
         client: IpAddr,
-    ) -> Result<(Response<Incoming>, PooledConnection), UpstreamFailure> {
-        let place = self.settings.places.take(&route.target, client)?;
-        let (request, reach) = match self.pool.take(route, now()) {
-            None => (request, ConnectionOrigin::Open),
-            Some(connection) => match self.exchange(connection, request).await {
-                Ok(answer) => {
+    ) -> Result<(ResponseHead, PooledConnection), UpstreamFailure> {
+        let permit = self.settings.places.take(&route.target, client)?;
+        let limit = *self.settings.limits.response_timeout;
+        let mut origin = ConnectionOrigin::Open;
+        let mut answered = None;
+        if let Some(mut connection) = self.pool.take(route, now()) {
+            match connection.exchange(&mut request, limit).await {
+                Ok(head) => {
                     self.metrics.connections.bump(ConnectionOrigin::Reuse);
-                    return Ok(self.lend(route, answer, place));
+                    answered = Some((head, connection));
                 }
-                Err(unanswered) => (unanswered.retry()?, ConnectionOrigin::Retry),
-            },
+                Err(failure) if failure.retry() == Retry::OnFreshConnection && request.rewind() => {
+                    origin = ConnectionOrigin::Retry;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        let (head, connection) = match answered {
+            Some(answered) => answered,
+            // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
+            None => Box::pin(self.exchange_anew(route, &mut request, origin)).await?,
         };
-        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its answer.
-        let connection = Box::pin(self.connect(route)).await;
-        self.metrics.connections.bump(if connection.is_ok() { reach } else { ConnectionOrigin::Fail });
-        let answer = self.exchange(connection?, request).await.map_err(|unanswered| unanswered.failure)?;
-        Ok(self.lend(route, answer, place))
+        let home = (Rc::clone(&self.pool), route.clone());
+        let pooled = PooledConnection::new(connection, request, head.is_persistent, home, permit);
+        Ok((head, pooled))
     }
 
-    async fn exchange(
-        &self,
-        mut connection: Connection,
-        request: Request<Upload>,
-    ) -> Result<UpstreamResponse, connection::Unanswered> {
-        let upload = request.body().progress();
-        let response = connection.exchange(request, *self.settings.limits.response_timeout).await?;
-        Ok(UpstreamResponse { response, connection, upload })
-    }
-
-    fn lend(
+    /// Sends `request` over a new connection.
+    async fn exchange_anew(
         &self,
         route: &Route,
-        answer: UpstreamResponse,
-        place: UpstreamPermit,
-    ) -> (Response<Incoming>, PooledConnection) {
-        let (pool, route) = (Rc::clone(&self.pool), route.clone());
-        let UpstreamResponse { response, connection, upload } = answer;
-        (response, PooledConnection { connection, pool, route, upload, _place: place })
+        request: &mut RequestWriter,
+        origin: ConnectionOrigin,
+    ) -> Result<(ResponseHead, Connection), UpstreamFailure> {
+        let connection = self.connect(route).await;
+        self.metrics.connections.bump(if connection.is_ok() { origin } else { ConnectionOrigin::Fail });
+        let mut connection = connection?;
+        let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
+        Ok((head, connection))
     }
 
     async fn connect(&self, route: &Route) -> Result<Connection, UpstreamFailure> {
@@ -161,14 +161,14 @@ impl<T: Transport> Upstreams<T> {
             let addresses = self.addresses(route).await?;
             let (stream, peer) = self.dial(&addresses, route.target.port, limit).await?;
             match route.target.scheme {
-                Scheme::Http => Connection::open(HyperIo::new(stream), peer).await,
+                Scheme::Http => Ok(Connection::new(stream, peer)),
                 Scheme::Https => {
                     let config = self.tls.clone().ok_or(UpstreamFailure::NoRoots)?;
                     let name = tls_name(&route.target.host)?;
                     let stream = tls::connect(stream, name, config, limit)
                         .await
                         .map_err(UpstreamFailure::Untrusted)?;
-                    Connection::open(stream, peer).await
+                    Ok(Connection::new(stream, peer))
                 }
             }
         };
@@ -225,13 +225,6 @@ impl<T: Transport> Upstreams<T> {
         }
         Err(UpstreamFailure::Unreachable(last))
     }
-}
-
-/// A header section, and the connection its body will come over.
-struct UpstreamResponse {
-    response: Response<Incoming>,
-    connection: Connection,
-    upload: Rc<UploadProgress>,
 }
 
 /// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).

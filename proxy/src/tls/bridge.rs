@@ -1,4 +1,4 @@
-//! hyper on one side, rustls in memory, ciphertext buffers on the other.
+//! Plaintext on one side, rustls in memory, ciphertext buffers on the other.
 //!
 //! Reading pulls: ciphertext is received only when no plaintext is left, so a reader that stops also stops the peer.
 //! Writing pushes: plaintext is encrypted at once, and refused while the transport holds its limit of unsent ciphertext.
@@ -6,16 +6,16 @@
 use std::{
     future::poll_fn,
     io::{self, BufRead, IoSlice, Write},
-    pin::Pin,
+    mem::MaybeUninit,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use hyper::rt::ReadBufCursor;
 use rustls::{Connection, ProtocolVersion};
+use tokio::io::ReadBuf;
 
 use super::lingering_close::lingering_close;
-use crate::transport::{Chunk, Outgoing, Stream};
+use crate::transport::{ByteStream, Chunk, Outgoing, Stream};
 
 /// Plaintext over TLS over a transport stream, on the server's and the client's side.
 #[derive(Debug)]
@@ -46,11 +46,6 @@ impl<S: Stream> TlsStream<S> {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "unknown",
         }
-    }
-
-    /// How far the ciphertext has come; see [`Stream::outgoing`].
-    pub fn outgoing(&self) -> Outgoing {
-        self.stream.outgoing()
     }
 
     /// Completes the handshake within `limit` for all its messages together, so that a peer that trickles gains nothing. A peer
@@ -132,70 +127,61 @@ impl<S: Stream> TlsStream<S> {
         Ok(())
     }
 
-    /// Plaintext that is there already; `None` asks for more ciphertext.
-    fn lend_plaintext(&mut self, buffer: &mut ReadBufCursor<'_>) -> Option<io::Result<()>> {
+    /// Plaintext that is there already, into `place`; `None` asks for more ciphertext.
+    fn read_plaintext(&mut self, place: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
         let mut reader = self.tls.reader();
-        let lent = match reader.fill_buf() {
-            Ok(plaintext) => {
-                plaintext.split_at_checked(buffer.remaining()).map_or(plaintext, |(fitting, _)| fitting)
-            }
+        let plaintext = match reader.fill_buf() {
+            Ok(plaintext) => plaintext,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            // RFC 8446 §6.1: an end without close_notify may be an attacker's; hyper gets an error.
+            // RFC 8446 §6.1: an end without close_notify may be an attacker's; the reader gets an error.
             Err(error) => return Some(Err(error)),
         };
-        buffer.put_slice(lent);
-        let count = lent.len();
+        let fitting = plaintext.split_at_checked(place.len()).map_or(plaintext, |(fitting, _)| fitting);
+        ReadBuf::uninit(place).put_slice(fitting);
+        let count = fitting.len();
         reader.consume(count);
-        Some(Ok(()))
+        Some(Ok(count))
     }
 }
 
-impl<S: Stream> hyper::rt::Read for TlsStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+impl<S: Stream> ByteStream for TlsStream<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, place: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
         loop {
-            if let Some(lent) = self.lend_plaintext(&mut buffer) {
-                return Poll::Ready(lent);
+            if let Some(read) = self.read_plaintext(place) {
+                return Poll::Ready(read);
             }
             ready!(self.poll_receive(cx))?;
         }
     }
-}
 
-impl<S: Stream> hyper::rt::Write for TlsStream<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         ready!(self.stream.poll_send_ready(cx))?;
         let count = self.tls.writer().write_vectored(slices)?;
         self.encrypted_to_queue()?;
         Poll::Ready(Ok(count))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closing {
             self.closing = true;
             self.tls.send_close_notify();
             self.encrypted_to_queue()?;
         }
         self.stream.poll_shutdown(cx)
+    }
+
+    fn outgoing(&self) -> Outgoing {
+        self.stream.outgoing()
+    }
+
+    fn is_silent(&mut self) -> bool {
+        let waiting =
+            self.tls.reader().fill_buf().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        waiting && self.undigested.is_none() && self.stream.is_silent()
     }
 }
 

@@ -4,21 +4,20 @@ mod client;
 
 use std::{
     future::{Future, poll_fn},
-    io::{self, Read as _, Write as _},
+    io::{self, IoSlice, Read as _, Write as _},
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
     task::{Poll, ready},
     time::Duration,
 };
 
-use hyper::rt::{Read as _, ReadBuf, Write as _};
+use bytes::BytesMut;
 use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, version};
 
 use self::client::Authority;
 use super::*;
 use crate::transport::{
-    Chunk, SEND_LIMIT, Transport,
+    ByteStream, Chunk, SEND_LIMIT, Transport,
     conformance::{DEADLINE, accept, loopback, over_both_back_ends, pattern, recv, within_deadline},
 };
 
@@ -125,7 +124,7 @@ fn a_refusal_is_one_alert_and_the_end<T: Transport>() {
         let mut listener = transport.listen(socket).unwrap();
         let mut peer = transport.connect(address).await.unwrap();
         peer.send(Chunk::copy_of(&hello));
-        poll_fn(|cx| peer.poll_flush(cx)).await.unwrap();
+        poll_fn(|cx| Stream::poll_flush(&mut peer, cx)).await.unwrap();
         let (_, pending) = read_hello(accept(&mut listener).await, DEADLINE).await.map_err(drop).unwrap();
         tokio::join!(pending.refuse(Alert::UnrecognizedName), async {
             assert_eq!(&*recv(&mut peer).await.unwrap(), [21, 3, 3, 0, 2, 2, 112]);
@@ -198,7 +197,7 @@ fn a_handshake_that_trickles_ends_at_its_limit<T: Transport>() {
             // A handshake record that never gets whole.
             for byte in [22, 3, 3, 64, 0].into_iter().chain(std::iter::repeat(0)) {
                 peer.send(Chunk::copy_of(&[byte]));
-                if poll_fn(|cx| peer.poll_flush(cx)).await.is_err() {
+                if poll_fn(|cx| Stream::poll_flush(&mut peer, cx)).await.is_err() {
                     break;
                 }
                 ticks.tick().await;
@@ -245,7 +244,7 @@ fn sixteen_mebibytes_are_echoed<T: Transport>() {
                 }
                 write_all(&mut server, &bytes).await.unwrap();
             }
-            poll_fn(|cx| Pin::new(&mut server).poll_shutdown(cx)).await.unwrap();
+            poll_fn(|cx| server.poll_shutdown(cx)).await.unwrap();
         });
         let (sent, mut written, mut received) = (pattern(0, TOTAL), 0, Vec::new());
         poll_fn(|cx| {
@@ -265,7 +264,7 @@ fn sixteen_mebibytes_are_echoed<T: Transport>() {
         .await
         .unwrap();
         assert!(received == sent, "{} of {TOTAL} bytes", received.len());
-        poll_fn(|cx| Pin::new(&mut client).poll_shutdown(cx)).await.unwrap();
+        poll_fn(|cx| client.poll_shutdown(cx)).await.unwrap();
         assert!(read(&mut client).await.unwrap().is_empty());
         echoing.await.unwrap();
     });
@@ -279,12 +278,12 @@ fn exchange_step<S: Stream>(
     written: &mut usize,
 ) -> io::Result<bool> {
     if *written == sent.len() {
-        return match Pin::new(client).poll_flush(cx) {
+        return match client.poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(false),
         };
     }
-    match Pin::new(client).poll_write(cx, &sent[*written..]) {
+    match client.poll_write(cx, &[IoSlice::new(&sent[*written..])]) {
         Poll::Ready(count) => {
             *written += count?;
             Ok(true)
@@ -331,7 +330,7 @@ fn our_end_is_told_by_close_notify<T: Transport>() {
         async move |stream| {
             let mut tls = shake(stream, config).await.unwrap();
             write_all(&mut tls, b"good bye").await.unwrap();
-            poll_fn(|cx| Pin::new(&mut tls).poll_shutdown(cx)).await.unwrap();
+            poll_fn(|cx| tls.poll_shutdown(cx)).await.unwrap();
             // The client's own close_notify may come or not.
             let _ = read(&mut tls).await;
         },
@@ -357,7 +356,7 @@ fn a_writer_whose_peer_does_not_read_is_stopped<T: Transport>() {
         write_until_stuck(&mut server).await;
         assert!(Chunk::lent() <= 2 * SEND_LIMIT / Chunk::SIZE + 8, "{} buffers", Chunk::lent());
         drop(client);
-        let flushed = poll_fn(|cx| Pin::new(&mut server).poll_flush(cx)).await;
+        let flushed = poll_fn(|cx| server.poll_flush(cx)).await;
         assert!(flushed.is_err(), "the peer is gone");
     });
 }
@@ -471,10 +470,9 @@ fn poll_read<S: Stream>(
     tls: &mut TlsStream<S>,
     cx: &mut std::task::Context<'_>,
 ) -> Poll<io::Result<Vec<u8>>> {
-    let mut bytes = [0; 10_000];
-    let mut buffer = ReadBuf::new(&mut bytes);
-    ready!(Pin::new(tls).poll_read(cx, buffer.unfilled()))?;
-    Poll::Ready(Ok(buffer.filled().to_vec()))
+    let mut bytes = BytesMut::new();
+    ready!(tls.poll_read_buffer(cx, &mut bytes, 10_000))?;
+    Poll::Ready(Ok(bytes.to_vec()))
 }
 
 async fn read<S: Stream>(tls: &mut TlsStream<S>) -> io::Result<Vec<u8>> {
@@ -483,10 +481,10 @@ async fn read<S: Stream>(tls: &mut TlsStream<S>) -> io::Result<Vec<u8>> {
 
 async fn write_all<S: Stream>(tls: &mut TlsStream<S>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let count = poll_fn(|cx| Pin::new(&mut *tls).poll_write(cx, bytes)).await?;
+        let count = poll_fn(|cx| tls.poll_write(cx, &[IoSlice::new(bytes)])).await?;
         bytes = &bytes[count..];
     }
-    poll_fn(|cx| Pin::new(&mut *tls).poll_flush(cx)).await
+    poll_fn(|cx| tls.poll_flush(cx)).await
 }
 
 /// Writes the pattern until the bridge takes no more.
@@ -494,7 +492,7 @@ async fn write_until_stuck<S: Stream>(tls: &mut TlsStream<S>) {
     let piece = pattern(0, 251 * 64);
     let mut written = 0;
     loop {
-        let writing = poll_fn(|cx| Pin::new(&mut *tls).poll_write(cx, &piece[written % 251..]));
+        let writing = poll_fn(|cx| tls.poll_write(cx, &[IoSlice::new(&piece[written % 251..])]));
         match tokio::time::timeout(Duration::from_millis(500), writing).await {
             Ok(count) => written += count.unwrap(),
             Err(_) => return,

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     queue::{BATCH, SendQueue},
-    socket::unacknowledged,
+    socket::{is_silent, unacknowledged},
 };
 
 /// Sockets over epoll.
@@ -143,6 +143,10 @@ impl Stream for EpollStream {
 
     fn outgoing(&self) -> Outgoing {
         self.queue.outgoing(unacknowledged(&self.socket))
+    }
+
+    fn is_silent(&self) -> bool {
+        is_silent(&self.socket)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

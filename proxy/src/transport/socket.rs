@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -107,6 +107,13 @@ pub(super) fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
 /// Receives what is there, whatever the socket's mode; nothing is [`io::ErrorKind::WouldBlock`].
 pub(super) fn receive_now(socket: &TcpStream, place: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     SockRef::from(socket).recv_with_flags(place, libc::MSG_DONTWAIT)
+}
+
+/// Whether a receive from `socket` would have to wait; nothing is taken.
+pub(super) fn is_silent(socket: &impl AsFd) -> bool {
+    let mut place = [MaybeUninit::uninit()];
+    let received = SockRef::from(socket).recv_with_flags(&mut place, libc::MSG_DONTWAIT | libc::MSG_PEEK);
+    received.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Sends what the kernel takes at once, whatever the socket's mode.

@@ -32,7 +32,7 @@ use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll::ended,
     queue::SendQueue,
-    socket::{receive_now, send_now, unacknowledged, watch},
+    socket::{is_silent, receive_now, send_now, unacknowledged, watch},
 };
 
 /// Sockets over `io_uring`.
@@ -186,6 +186,10 @@ impl Stream for UringStream {
 
     fn outgoing(&self) -> Outgoing {
         self.queue.outgoing(unacknowledged(&*self.socket))
+    }
+
+    fn is_silent(&self) -> bool {
+        is_silent(&*self.socket)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

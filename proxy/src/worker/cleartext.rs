@@ -8,12 +8,7 @@ use super::{
     context::Worker,
     http::{self, ConnectionContext, Version},
 };
-use crate::{
-    cleartext::is_health,
-    clock::now,
-    forward::Downstream,
-    transport::{HyperIo, Transport},
-};
+use crate::{cleartext::is_health, clock::now, forward::Downstream, transport::Transport};
 
 /// Serves one connection to its end.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
@@ -40,5 +35,5 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         let (cleartext, downstream) = (worker.cleartext.clone(), Rc::clone(&downstream));
         async move { cleartext.serve(request, &downstream, now()).await }
     };
-    http::serve(HyperIo::new(stream), terms, answer).await;
+    http::serve(stream, terms, answer).await;
 }

@@ -35,8 +35,7 @@ use crate::{
     clock::now,
     config, forward,
     phase::{Phase, PhaseWatch},
-    tls::TlsStream,
-    transport::{HyperIo, Outgoing, Stream},
+    transport::{ByteStream, HyperIo, Outgoing},
 };
 
 /// What a connection is served by.
@@ -51,28 +50,10 @@ pub(super) struct ConnectionContext<'a> {
     pub(super) unparsed: &'a dyn Fn(u16),
 }
 
-/// A byte stream to a client, with or without TLS.
-pub(super) trait ClientStream: hyper::rt::Read + hyper::rt::Write + Unpin + 'static {
-    /// How far what was written has come.
-    fn outgoing(&self) -> Outgoing;
-}
-
-impl<S: Stream> ClientStream for HyperIo<S> {
-    fn outgoing(&self) -> Outgoing {
-        self.outgoing()
-    }
-}
-
-impl<S: Stream> ClientStream for TlsStream<S> {
-    fn outgoing(&self) -> Outgoing {
-        self.outgoing()
-    }
-}
-
 /// Serves `stream` until its end; `answer` is called for each request.
 pub(super) async fn serve<S, F, Fut>(stream: S, terms: ConnectionContext<'_>, answer: F)
 where
-    S: ClientStream,
+    S: ByteStream,
     F: Fn(Request<Incoming>) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
@@ -90,7 +71,8 @@ where
         metrics,
     };
     let (activity, slow_reader) = (activity.clone(), Rc::clone(&slow_reader));
-    let observed = StreamMonitor { stream: Rc::clone(&stream), activity: activity.clone(), slow_reader };
+    let monitor = StreamMonitor { stream: Rc::clone(&stream), activity: activity.clone(), slow_reader };
+    let observed = HyperIo::new(monitor);
     match version {
         Version::Http1 => {
             let service = service(answer, activity, own);
@@ -126,9 +108,9 @@ fn unparsed_status(ended: Option<&hyper::Result<()>>) -> Option<u16> {
 
 /// A connection whose last request asked to leave HTTP (CONNECT, Upgrade) hyper releases as it is, the refusal still on its way:
 /// a stream that is dropped now would take it along.
-async fn conclude<S: ClientStream>(stream: &RefCell<S>) {
-    let shutdown = poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
-    // A client that does not take it in time gets none.
+async fn conclude<S: ByteStream>(stream: &RefCell<S>) {
+    let shutdown = poll_fn(|cx| stream.borrow_mut().poll_shutdown(cx));
+    // Whoever does not take it in time goes without.
     let _ = tokio::time::timeout(LAST_WORD, shutdown).await;
 }
 

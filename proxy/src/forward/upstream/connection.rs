@@ -1,131 +1,181 @@
-//! One HTTP/1.1 connection to an upstream, and the task that drives it.
+//! One HTTP/1.1 connection to an upstream. It has no task of its own: whoever waits for the response drives it.
 
-use std::{net::SocketAddr, pin::pin, time::Duration};
-
-use http::{Method, Request, Response, StatusCode};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
-use tokio::task::JoinHandle;
+
+use bytes::BytesMut;
+use http::{Method, StatusCode};
 
 use super::{
-    demand::{Demand, OnDemand},
-    failure::{Retry, UpstreamFailure},
+    failure::UpstreamFailure,
+    request_writer::{RequestWriter, WriteFailure},
 };
-use crate::clock::now;
-use crate::forward::upload::{Upload, UploadProgress, UploadState};
+use crate::{
+    clock::now,
+    forward::upload::{UploadProgress, UploadState},
+    http1::{BodyPart, BodyReader, ResponseHead, ResponseReader},
+    transport::ByteStream,
+};
 
-/// An open connection. Dropping it closes it, whatever is in flight.
+/// An open connection. Dropping it closes it, whatever is in progress.
 pub(super) struct Connection {
-    sender: SendRequest<Upload>,
-    driver: JoinHandle<()>,
-    pub(super) demand: Demand,
+    stream: Box<dyn ByteStream>,
+    /// What was received and not read yet.
+    received: BytesMut,
     pub(super) peer: SocketAddr,
+    sending: Sending,
+    /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
+    writer: Option<Waker>,
+    reader: Option<Waker>,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-/// An exchange without a response.
-pub(super) struct Unanswered {
-    pub(super) failure: UpstreamFailure,
-    /// The request, if it may be sent again.
-    pub(super) request: Option<Box<Request<Upload>>>,
-}
-
-impl Unanswered {
-    /// The request, if it may be sent once more.
-    pub(super) fn retry(self) -> Result<Request<Upload>, UpstreamFailure> {
-        match (self.failure.retry(), self.request) {
-            (Retry::OnFreshConnection, Some(request)) => Ok(*request),
-            (Retry::OnFreshConnection | Retry::Never, _) => Err(self.failure),
-        }
-    }
+/// How far the last request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    Sends,
+    Sent,
+    /// The upstream takes no more of it.
+    Failed,
 }
 
 impl Connection {
     /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
-    pub(super) async fn open<S>(stream: S, peer: SocketAddr) -> Result<Self, UpstreamFailure>
-    where
-        S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-    {
-        let demand = Demand::new();
-        let mut builder = http1::Builder::new();
-        builder.max_headers(RESPONSE_FIELDS).max_buf_size(READ_BUFFER);
-        let stream = OnDemand::new(stream, demand.clone());
-        let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamFailure::Closed)?;
-        let driver = tokio::task::spawn_local(async move {
-            // The task that waits for the response learns how it ended.
-            let _ = connection.await;
-        });
-        Ok(Self { sender, driver, demand, peer })
+    pub(super) fn new(stream: impl ByteStream, peer: SocketAddr) -> Self {
+        let stream = Box::new(stream);
+        Self { stream, received: BytesMut::new(), peer, sending: Sending::Sent, writer: None, reader: None }
     }
 
-    /// Whether a request can go out at once.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready() && !self.sender.is_closed()
+    /// Whether a request can go out: the last one did, and the upstream has neither closed the connection nor said anything unasked.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.is_sent() && self.received.is_empty() && self.stream.is_silent()
     }
 
-    /// Sends `request` and waits for the header section of its response.
+    /// How far the last request has come.
+    pub(super) fn sending(&self) -> Sending {
+        self.sending
+    }
+
+    /// Whether all of the last request was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sending == Sending::Sent
+    }
+
+    /// Sends `request` and waits for the header section of its response, at most for `limit`.
     ///
     /// # Cancel safety
-    /// A dropped future drops the upload; the connection is unusable then, and closed by its own drop.
+    /// After a dropped future, the connection must be dropped, too.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<Upload>,
+        request: &mut RequestWriter,
         limit: Duration,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let (progress, copy) = (request.body().progress(), repeated(&request));
-        let sending = self.sender.try_send_request(request);
-        match within(limit, &progress, sending).await {
-            // RFC 9110 §7.8: a server must not switch to a protocol that was not asked for; Upgrade is never forwarded.
-            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Unanswered { failure: UpstreamFailure::Switched, request: None })
+    ) -> Result<ResponseHead, UpstreamFailure> {
+        let progress = request.upload().progress();
+        let mut reader = ResponseReader::default();
+        self.sending = Sending::Sends;
+        let answering = poll_fn(|cx| {
+            if self.sending == Sending::Sends
+                && let Poll::Ready(Err(WriteFailure::Client(end))) = self.poll_write(cx, request)
+            {
+                return Poll::Ready(Err(end.into()));
             }
-            Ok(Ok(response)) => {
-                self.demand.close();
-                Ok(response)
-            }
-            Ok(Err(mut error)) => {
-                let unsent = error.take_message().map(Box::new);
-                Err(Unanswered {
-                    failure: blame(error.into_error(), progress.state()),
-                    request: unsent.or(copy),
-                })
-            }
-            Err(UpstreamLate) => Err(Unanswered { failure: UpstreamFailure::ResponseTimeout, request: None }),
+            // Also behind an upstream that takes no more of the request: it may have answered it (RFC 9112 §9.5).
+            self.poll_head(cx, &mut reader, request.method())
+        });
+        let head =
+            within(limit, &progress, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)??;
+        // Nothing has asked for another protocol (RFC 9110 §15.2.2).
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(UpstreamFailure::Switched);
         }
+        Ok(head)
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut ResponseReader,
+        method: &Method,
+    ) -> Poll<Result<ResponseHead, UpstreamFailure>> {
+        loop {
+            if let Some(head) = reader.read(&mut self.received, method)? {
+                return Poll::Ready(Ok(head));
+            }
+            match ready!(self.poll_read(cx, HEAD)) {
+                Ok(0) => {
+                    return Poll::Ready(Err(UpstreamFailure::Closed(io::ErrorKind::UnexpectedEof.into())));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(UpstreamFailure::Closed(error))),
+            }
+        }
+    }
+
+    /// The next part of a response's body, of about `most` bytes; [`BodyPart::Incomplete`] never comes.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut BodyReader,
+        most: usize,
+    ) -> Poll<io::Result<BodyPart>> {
+        loop {
+            match reader.read(&mut self.received, most).map_err(io::Error::other)? {
+                BodyPart::Incomplete => {}
+                part => return Poll::Ready(Ok(part)),
+            }
+            if ready!(self.poll_read(cx, most))? == 0 {
+                let end = reader.close().map_err(io::Error::other)?;
+                return Poll::Ready(Ok(BodyPart::End(end)));
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        let Some(writer) = &self.writer else {
+            return self.stream.poll_read_buffer(cx, &mut self.received, most);
+        };
+        self.reader = Some(cx.waker().clone());
+        self.stream.poll_read_buffer(&mut Context::from_waker(writer), &mut self.received, most)
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut RequestWriter,
+    ) -> Poll<Result<(), WriteFailure>> {
+        let written = request.poll_write(cx, &mut *self.stream);
+        self.sending = match &written {
+            Poll::Pending => Sending::Sends,
+            Poll::Ready(Ok(())) => Sending::Sent,
+            Poll::Ready(Err(_)) => Sending::Failed,
+        };
+        written
+    }
+
+    /// [`Connection::poll_write`] in a task of its own.
+    fn poll_write_apart(&mut self, cx: &mut Context<'_>, request: &mut RequestWriter) -> Poll<()> {
+        let written = self.poll_write(cx, request);
+        self.writer = written.is_pending().then(|| cx.waker().clone());
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        written.map(drop)
     }
 }
 
-/// RFC 9110 §9.2.2: a proxy repeats only idempotent requests on its own; a body that was sent is no longer there.
-fn repeated(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
-    if !IDEMPOTENT.contains(request.method()) {
-        return None;
-    }
-    let mut copy = Request::new(request.body().again()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(Box::new(copy))
-}
-
-fn blame(error: hyper::Error, upload: UploadState) -> UpstreamFailure {
-    match upload {
-        UploadState::Broken(end) => end.into(),
-        UploadState::Awaited | UploadState::Given { .. } | UploadState::Complete { .. }
-            if error.is_parse() =>
-        {
-            UpstreamFailure::Invalid(error)
-        }
-        UploadState::Awaited | UploadState::Given { .. } | UploadState::Complete { .. } => {
-            UpstreamFailure::Closed(error)
-        }
-    }
+/// Sends the rest of a request whose response has begun: a client that does not take the response may still send the request.
+///
+/// # Cancel safety
+/// After a dropped future, the connection must be dropped, too.
+pub(super) async fn send_rest(connection: Rc<RefCell<Connection>>, mut request: RequestWriter) {
+    poll_fn(|cx| connection.borrow_mut().poll_write_apart(cx, &mut request)).await;
 }
 
 /// The upstream's time was up.
@@ -155,9 +205,5 @@ async fn within<F: Future>(
     }
 }
 
-const IDEMPOTENT: &[Method] =
-    &[Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
-/// Fields that an upstream's header section may have.
-const RESPONSE_FIELDS: usize = 256;
-/// The largest header section of an upstream, and how much of its body is read at once.
-const READ_BUFFER: usize = 128 * 1024;
+/// How much of a header section is read at once; body bytes that come with it are held.
+const HEAD: usize = 8 * 1024;

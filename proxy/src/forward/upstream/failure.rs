@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::permits::NoPermit;
 use crate::{
     forward::{metrics::RequestOutcome, upload::UploadEnd},
+    http1::ResponseViolation,
     name::ServerName,
     target::Target,
 };
@@ -41,11 +42,11 @@ pub(crate) enum UpstreamFailure {
     #[error("TLS with the target failed")]
     Untrusted(#[source] io::Error),
     #[error("the target closed the connection before it answered")]
-    Closed(#[source] hyper::Error),
+    Closed(#[source] io::Error),
     #[error("no response from the target within `upstream.response_timeout`")]
     ResponseTimeout,
-    #[error("the target's response is not HTTP")]
-    Invalid(#[source] hyper::Error),
+    #[error("the target's response is not valid HTTP")]
+    Invalid(#[from] ResponseViolation),
     #[error("the target switched protocols without being asked")]
     Switched,
     #[error("the client sent its body more slowly than `limits.minimum_rate`")]

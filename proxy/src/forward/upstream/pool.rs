@@ -35,9 +35,9 @@ impl ConnectionPool {
         let mut unused = self.unused.borrow_mut();
         let Unused { targets, total } = &mut *unused;
         let waiting = targets.get_mut(route)?;
-        while let Some((connection, since)) = waiting.pop_back() {
+        while let Some((mut connection, since)) = waiting.pop_back() {
             *total -= 1;
-            if connection.is_ready() && now < since + self.life {
+            if now < since + self.life && connection.is_ready() {
                 return Some(connection);
             }
         }
@@ -64,7 +64,7 @@ impl ConnectionPool {
         let mut unused = self.unused.borrow_mut();
         let Unused { targets, total } = &mut *unused;
         targets.retain(|_, waiting| {
-            waiting.retain(|(connection, since)| connection.is_ready() && now < *since + self.life);
+            waiting.retain_mut(|(connection, since)| now < *since + self.life && connection.is_ready());
             !waiting.is_empty()
         });
         *total = targets.values().map(VecDeque::len).sum();

@@ -1,35 +1,106 @@
-//! A connection in use, which returns to the pool.
+//! A connection that carries a response, and returns to the pool.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{
+    cell::RefCell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
-use super::{Route, connection::Connection, demand::Demand, permits::UpstreamPermit, pool::ConnectionPool};
-use crate::forward::upload::{UploadProgress, UploadState};
+use tokio::task::JoinHandle;
 
-/// A connection that an answer's body is read from.
+use super::{
+    Route,
+    connection::{Connection, Sending, send_rest},
+    permits::UpstreamPermit,
+    pool::ConnectionPool,
+    request_writer::RequestWriter,
+};
+use crate::http1::{BodyEnd, BodyPart, BodyReader};
+
+/// A connection that a response's body is read from.
 pub(in crate::forward) struct PooledConnection {
-    pub(super) connection: Connection,
-    pub(super) pool: Rc<ConnectionPool>,
-    pub(super) route: Route,
-    pub(super) upload: Rc<UploadProgress>,
-    pub(super) _place: UpstreamPermit,
+    carrier: Carrier,
+    peer: SocketAddr,
+    /// Whether the response says that the connection can carry another.
+    is_persistent: bool,
+    pool: Rc<ConnectionPool>,
+    route: Route,
+    _permit: UpstreamPermit,
+}
+
+enum Carrier {
+    Reader(Connection),
+    /// A task still sends the rest of the request.
+    ReaderAndWriter {
+        connection: Rc<RefCell<Connection>>,
+        _writer: Writer,
+    },
+}
+
+struct Writer(JoinHandle<()>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl PooledConnection {
+    /// Around a `connection` on which the response to `request` has begun.
+    pub(super) fn new(
+        connection: Connection,
+        request: RequestWriter,
+        is_persistent: bool,
+        (pool, route): (Rc<ConnectionPool>, Route),
+        permit: UpstreamPermit,
+    ) -> Self {
+        let peer = connection.peer;
+        let carrier = match connection.sending() {
+            Sending::Sent | Sending::Failed => Carrier::Reader(connection),
+            Sending::Sends => {
+                let shared = Rc::new(RefCell::new(connection));
+                let writer = tokio::task::spawn_local(send_rest(Rc::clone(&shared), request));
+                Carrier::ReaderAndWriter { connection: shared, _writer: Writer(writer) }
+            }
+        };
+        Self { carrier, peer, is_persistent, pool, route, _permit: permit }
+    }
+
     /// Whom the response is from.
     pub(in crate::forward) fn peer(&self) -> SocketAddr {
-        self.connection.peer
+        self.peer
     }
 
-    /// How far the connection is read from.
-    pub(in crate::forward) fn demand(&self) -> Demand {
-        self.connection.demand.clone()
+    /// The next part of the response's body, of about `most` bytes; never [`BodyPart::Incomplete`].
+    pub(in crate::forward) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut BodyReader,
+        most: usize,
+    ) -> Poll<io::Result<BodyPart>> {
+        match &mut self.carrier {
+            Carrier::Reader(connection) => connection.poll_body(cx, reader, most),
+            Carrier::ReaderAndWriter { connection, .. } => {
+                connection.borrow_mut().poll_body(cx, reader, most)
+            }
+        }
     }
 
-    /// The answer has been read to its end: the connection can carry another, unless it still carries the request.
-    pub(in crate::forward) fn release(self, now: Instant) {
-        if let UploadState::Complete { .. } = self.upload.state() {
-            self.connection.demand.reset();
-            self.pool.put(self.route, self.connection, now);
+    /// The response has been read to its `end`: the connection can carry another, unless it still carries the request.
+    pub(in crate::forward) fn release(self, end: BodyEnd, now: Instant) {
+        let connection = match self.carrier {
+            Carrier::Reader(connection) => Some(connection),
+            // Without a second owner, the writer's task has ended.
+            Carrier::ReaderAndWriter { connection, .. } => {
+                Rc::into_inner(connection).map(RefCell::into_inner)
+            }
+        };
+        let can_persist = self.is_persistent && end == BodyEnd::Marked;
+        if let Some(connection) = connection.filter(|connection| can_persist && connection.is_sent()) {
+            self.pool.put(self.route, connection, now);
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use std::{
     cell::RefCell,
-    io,
-    pin::Pin,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use hyper::rt::ReadBufCursor;
-
-use super::ClientStream;
-use crate::clock::now;
-use crate::worker::{activity::Activity, slow_reader::SlowReader};
+use crate::{
+    clock::now,
+    transport::{ByteStream, Outgoing},
+    worker::{activity::Activity, slow_reader::SlowReader},
+};
 
 /// Shares its stream with the task that watches its progress.
 pub(super) struct StreamMonitor<S> {
@@ -21,50 +21,32 @@ pub(super) struct StreamMonitor<S> {
     pub(super) slow_reader: Rc<SlowReader>,
 }
 
-impl<S: ClientStream> StreamMonitor<S> {
-    /// `count` bytes were written.
-    fn wrote(&self, count: io::Result<usize>) -> Poll<io::Result<usize>> {
-        self.slow_reader.gave(now(), || self.stream.borrow().outgoing());
-        Poll::Ready(count)
-    }
-}
-
-impl<S: ClientStream> hyper::rt::Read for StreamMonitor<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer))?;
+impl<S: ByteStream> ByteStream for StreamMonitor<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, place: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
+        let count = ready!(self.stream.borrow_mut().poll_read(cx, place))?;
         self.activity.received(now());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: ClientStream> hyper::rt::Write for StreamMonitor<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes));
-        self.wrote(written)
+        Poll::Ready(Ok(count))
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices));
-        self.wrote(written)
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.stream.borrow_mut().poll_write(cx, slices));
+        self.slow_reader.gave(now(), || self.outgoing());
+        Poll::Ready(written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.borrow().is_write_vectored()
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.borrow_mut().poll_flush(cx)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.borrow_mut().poll_shutdown(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    fn outgoing(&self) -> Outgoing {
+        self.stream.borrow().outgoing()
+    }
+
+    fn is_silent(&mut self) -> bool {
+        self.stream.borrow_mut().is_silent()
     }
 }

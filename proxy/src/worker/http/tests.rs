@@ -275,7 +275,7 @@ impl Edge {
                 source: place.source(),
                 unparsed: &|_| (),
             };
-            serve(HyperIo::new(stream), terms, answer).await;
+            serve(stream, terms, answer).await;
         });
         Self { address, metrics, phase, asked, release }
     }

@@ -1,0 +1,134 @@
+//! Bodies of responses, read from what was received.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{ResponseViolation, chunked::ChunkedReader, framing::BodyFraming};
+
+/// Where the reading of a body stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BodyReader(State);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Length { left: u64 },
+    Chunked(ChunkedReader),
+    UntilClose,
+    Ended(BodyEnd),
+}
+
+/// What of a body was in the received bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BodyPart {
+    Data(Bytes),
+    /// Nothing: more has to be received.
+    Incomplete,
+    End(BodyEnd),
+}
+
+/// What the end of a body means for its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// The body said where it ends.
+    Marked,
+    /// It ended with its connection.
+    Closed,
+}
+
+impl BodyReader {
+    pub(crate) fn new(framing: BodyFraming) -> Self {
+        Self(match framing {
+            BodyFraming::Length(0) => State::Ended(BodyEnd::Marked),
+            BodyFraming::Length(left) => State::Length { left },
+            BodyFraming::Chunked => State::Chunked(ChunkedReader::new()),
+            BodyFraming::UntilClose => State::UntilClose,
+        })
+    }
+
+    /// Takes the next part out of `received`, of at most `most` bytes of data.
+    pub(crate) fn read(
+        &mut self,
+        received: &mut BytesMut,
+        most: usize,
+    ) -> Result<BodyPart, ResponseViolation> {
+        self.skip_framing(received)?;
+        let expected = match &self.0 {
+            State::Ended(end) => return Ok(BodyPart::End(*end)),
+            State::Length { left } => *left,
+            State::UntilClose => u64::MAX,
+            State::Chunked(chunked) => chunked.data_left(),
+        };
+        let count = received.len().min(most).min(usize::try_from(expected).unwrap_or(usize::MAX));
+        if count == 0 {
+            return Ok(BodyPart::Incomplete);
+        }
+        let data = take(received, count);
+        self.took(count as u64);
+        // The end is seen with the last data, if it is there: the connection is free at once.
+        self.skip_framing(received)?;
+        Ok(BodyPart::Data(data))
+    }
+
+    fn skip_framing(&mut self, received: &mut BytesMut) -> Result<(), ResponseViolation> {
+        if let State::Chunked(chunked) = &mut self.0 {
+            let count = chunked.read(received)?;
+            received.advance(count);
+            if chunked.is_over() {
+                self.0 = State::Ended(BodyEnd::Marked);
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection has ended: whether the body has, too (RFC 9112 §8).
+    pub(crate) fn close(&mut self) -> Result<BodyEnd, Truncated> {
+        match self.0 {
+            State::UntilClose => {
+                self.0 = State::Ended(BodyEnd::Closed);
+                Ok(BodyEnd::Closed)
+            }
+            State::Ended(end) => Ok(end),
+            State::Length { .. } | State::Chunked(_) => Err(Truncated),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn end(&self) -> Option<BodyEnd> {
+        match self.0 {
+            State::Ended(end) => Some(end),
+            State::Length { .. } | State::Chunked(_) | State::UntilClose => None,
+        }
+    }
+
+    /// How many bytes of data are to come, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self.0 {
+            State::Ended(_) => Some(0),
+            State::Length { left } => Some(left),
+            State::Chunked(_) | State::UntilClose => None,
+        }
+    }
+
+    fn took(&mut self, count: u64) {
+        match &mut self.0 {
+            State::Length { left } if *left <= count => self.0 = State::Ended(BodyEnd::Marked),
+            State::Length { left } => *left -= count,
+            State::Chunked(chunked) => chunked.took(count),
+            State::UntilClose | State::Ended(_) => {}
+        }
+    }
+}
+
+/// The connection ended before the body did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection ended before the body did")]
+pub(crate) struct Truncated;
+
+/// A few bytes are copied, so that they do not keep a large buffer alive while their reader does not take them.
+fn take(received: &mut BytesMut, count: usize) -> Bytes {
+    if count.saturating_mul(2) >= received.capacity() {
+        return received.split_to(count).freeze();
+    }
+    let bytes = Bytes::copy_from_slice(received.get(..count).unwrap_or_default());
+    received.advance(count);
+    bytes
+}

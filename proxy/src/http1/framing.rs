@@ -1,0 +1,74 @@
+//! Where a response's body ends (RFC 9112 §6.3).
+
+use http::{HeaderMap, Method, StatusCode, Version, header};
+
+use super::ResponseViolation;
+
+/// How the end of a body is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    /// So many bytes.
+    Length(u64),
+    /// RFC 9112 §7.1.
+    Chunked,
+    /// By the end of the connection.
+    UntilClose,
+}
+
+impl BodyFraming {
+    /// Of the response with this header section to a request with `method`.
+    pub(super) fn of_response(
+        method: &Method,
+        status: StatusCode,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Result<Self, ResponseViolation> {
+        let encoded = headers.contains_key(header::TRANSFER_ENCODING);
+        let length = content_length(headers)?;
+        // RFC 9112 §6.1: both at once may be an attempt at response splitting, and one of HTTP/1.0 is faulty.
+        if encoded && (length.is_some() || version == Version::HTTP_10 || !is_chunked(headers)) {
+            return Err(ResponseViolation::TransferEncoding);
+        }
+        Ok(match length {
+            // RFC 9112 §6.3, first rule: whatever the fields say.
+            _ if has_no_body(method, status) => Self::Length(0),
+            _ if encoded => Self::Chunked,
+            Some(length) => Self::Length(length),
+            None => Self::UntilClose,
+        })
+    }
+}
+
+/// RFC 9110 §6.4.1.
+fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// RFC 9112 §7: the only coding that a proxy must know. No other was asked for, since requests have no TE.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let only = codings.next().filter(|_| codings.next().is_none());
+    only.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// RFC 9112 §6.3, fifth rule: the same number several times is one number.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ResponseViolation> {
+    let mut length = None;
+    let values = headers.get_all(header::CONTENT_LENGTH).iter();
+    for value in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let number = decimal(value.trim_ascii()).ok_or(ResponseViolation::ContentLength)?;
+        if length.is_some_and(|length| length != number) {
+            return Err(ResponseViolation::ContentLength);
+        }
+        length = Some(number);
+    }
+    Ok(length)
+}
+
+/// RFC 9110 §8.6: `1*DIGIT`; `str::parse` would take a sign as well.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    all.then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
+}
