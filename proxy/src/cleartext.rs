@@ -8,12 +8,13 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Scheme};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use self::plan::Plan;
 pub(crate) use self::plan::is_health;
 use crate::{
     certificates::{Certificates, ChallengeToken},
+    client_stream::RequestBody,
     domains::{Caller, Domains, Permission},
     forward::{
         self, Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, fitting,
@@ -55,7 +56,7 @@ impl Cleartext {
     /// Answers a request; `at` is when its header section was complete.
     pub async fn serve(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         downstream: &Downstream,
         at: Instant,
     ) -> forward::Answer {

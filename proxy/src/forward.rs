@@ -24,8 +24,7 @@ mod upstream;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
-use http::uri::Scheme;
-use hyper::{Request, Response, body::Incoming};
+use http::{Request, Response, uri::Scheme};
 
 pub use self::{
     admit::RequestViolation,
@@ -45,6 +44,7 @@ use self::{
     upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
+    client_stream::RequestBody,
     config::{self, Reloadable},
     domains::{Caller, DomainEntry, Domains, Permission, PermissionSource, UnknownReason},
     name::ServerName,
@@ -137,7 +137,7 @@ impl<T: Transport> Forwarder<T> {
     /// A dropped future ends the request upstream and is logged as a client that went away.
     pub async fn serve_https(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         downstream: &Downstream,
         at: Instant,
     ) -> Answer {

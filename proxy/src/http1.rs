@@ -1,32 +1,50 @@
-//! HTTP/1.1 as bytes (RFC 9112), in the client's role: request header sections and bodies are written, responses are read.
-//! Not here: sockets and clocks (`forward` has them), which fields a message gets (`forward` rewrites them).
-//! Invariants: the same bytes mean the same however they are cut (`a_response_means_the_same_however_it_is_cut`); nothing that is read
-//! takes memory or time without a bound (`what_never_ends_is_refused`); a response whose end is in doubt is refused
+//! HTTP/1.1 as bytes (RFC 9112), in both roles: requests are read and responses written for clients, requests written and responses read
+//! for upstreams.
+//! Not here: sockets and clocks (`client_stream`, `forward` and `worker` have them), which requests are served and which fields a message
+//! gets (`forward`).
+//! Invariants: the same bytes mean the same however they are cut (`a_message_means_the_same_however_it_is_cut`); nothing that is read takes
+//! memory or time without a bound (`what_never_ends_is_refused`); a message whose end is in doubt has no body that could be read
 //! (`framing_in_doubt_is_refused`).
 
 mod body;
 mod chunked;
+mod fields;
 mod framing;
-mod request;
-mod response;
+mod outgoing;
+mod request_reader;
+mod request_writer;
+mod response_reader;
+mod response_writer;
 
 pub(crate) use self::{
     body::{BodyEnd, BodyPart, BodyReader},
     framing::BodyFraming,
-    request::{BodyWriter, request_head},
-    response::{ResponseHead, ResponseReader},
+    outgoing::{BodyWriter, Outgoing, WrongLength},
+    request_reader::{RequestHead, RequestLimits, RequestReader},
+    request_writer::request_head,
+    response_reader::{ResponseHead, ResponseReader},
+    response_writer::{ResponseFraming, response_head},
 };
 
-/// How a response breaks the rules, or goes beyond our bounds.
+/// How a message breaks the rules, or goes beyond our bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ResponseViolation {
+pub(crate) enum MessageViolation {
+    /// RFC 9112 §3.
+    #[error("it does not begin with a request line")]
+    RequestLine,
+    /// RFC 9110 §15.5.15.
+    #[error("its request line is too long")]
+    RequestLineSize,
+    /// RFC 9112 §2.3.
+    #[error("its version is not HTTP/1.0 or HTTP/1.1")]
+    Version,
     /// RFC 9112 §4.
     #[error("it does not begin with a status line of HTTP/1")]
     StatusLine,
     /// RFC 9112 §5.
     #[error("its header section is malformed")]
     HeaderSection,
-    /// Beyond [`response::MAX_HEADER_SECTION`], or too many fields.
+    /// More bytes or fields than may be.
     #[error("its header section is too large")]
     HeaderSectionSize,
     /// RFC 9110 §15.2.

@@ -6,6 +6,7 @@ mod backoff;
 pub mod certificates;
 pub mod cleartext;
 pub mod cli;
+mod client_stream;
 mod clock;
 pub mod config;
 pub mod control;

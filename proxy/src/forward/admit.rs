@@ -81,7 +81,7 @@ pub(super) fn admit(
     server_name: &ServerName,
     fields: usize,
 ) -> Result<Authority, RequestViolation> {
-    // Over HTTP/1.1 hyper has counted already; over HTTP/2 it bounds their bytes alone.
+    // In HTTP/1.1 they were counted as they were read; in HTTP/2 hyper bounds their bytes alone.
     if head.headers.len() > fields {
         return Err(RequestViolation::FieldsMany);
     }

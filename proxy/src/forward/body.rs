@@ -61,7 +61,7 @@ impl Body {
             connection: Some(connection),
             record: Some(record),
         };
-        // hyper never polls a body that says it is over, as those of HEAD, 204 and 304 do (RFC 9110 §6.4.1).
+        // A body that says it is over is never polled, as those of HEAD, 204 and 304 (RFC 9110 §6.4.1).
         relay.end_if_over();
         Self(BodySource::Relay(Box::new(relay)))
     }
@@ -125,7 +125,7 @@ impl RelayedBody {
         }
     }
 
-    /// RFC 9112 §8: what is incomplete must be seen to be; hyper closes the connection or resets the stream upon an error.
+    /// RFC 9112 §8: what is incomplete must be seen to be; upon an error the connection is closed, or the stream reset.
     fn break_off(&mut self, outcome: RequestOutcome, error: io::Error) -> Poll<Option<io::Result<Bytes>>> {
         if let Some(mut record) = self.record.take() {
             record.outcome = outcome;

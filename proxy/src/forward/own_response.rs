@@ -42,7 +42,7 @@ pub(crate) fn own_response(
     response
 }
 
-/// RFC 9110 §9.3.2: the response to HEAD describes a body but has none. hyper ensures that in HTTP/1.1 only.
+/// RFC 9110 §9.3.2: the response to HEAD describes a body but has none. in HTTP/2, hyper does not see to it.
 pub(crate) fn fitting(mut answer: Response<Body>, method: &Method) -> Response<Body> {
     if *method == Method::HEAD {
         let length = answer.body().size_hint().lower();

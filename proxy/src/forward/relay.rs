@@ -3,7 +3,6 @@
 use std::{rc::Rc, sync::Arc};
 
 use http::{Response, request::Parts};
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::{
@@ -19,6 +18,7 @@ use super::{
     upstream::{PooledConnection, RequestWriter, Route, UpstreamFailure, UpstreamFault, Upstreams},
 };
 use crate::{
+    client_stream::RequestBody,
     config::{self, Reloadable},
     http1::ResponseHead,
     telemetry::{access_log::RequestId, admit_line, metrics::Label},
@@ -52,7 +52,7 @@ impl<T: Transport> Relay<T> {
     pub(super) async fn pass(
         &self,
         head: Parts,
-        body: Incoming,
+        body: RequestBody,
         host: &Authority,
         route: &Route,
         mut record: RequestRecord,
@@ -69,7 +69,7 @@ impl<T: Transport> Relay<T> {
     async fn fetch(
         &self,
         head: Parts,
-        body: Incoming,
+        body: RequestBody,
         host: &Authority,
         route: &Route,
         record: &mut RequestRecord,

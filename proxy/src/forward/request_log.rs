@@ -66,7 +66,7 @@ impl RequestLog {
         RequestRecord::new(Rc::clone(self), head, downstream, scheme, at)
     }
 
-    /// Logs a request that hyper answered by itself with `status`, since it could not be read: nothing is known of it but its
+    /// Logs what could not be read as a request, and was answered with `status`: nothing is known of it but its
     /// connection.
     pub(crate) fn record_unparsed(&self, downstream: &Downstream, status: u16) {
         self.access_log.record(&AccessEntry {

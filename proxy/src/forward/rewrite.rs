@@ -53,7 +53,7 @@ pub(super) fn request(
 /// The fields sent to the client for the upstream's.
 pub(super) fn response(status: StatusCode, mut headers: HeaderMap, method: &Method) -> HeaderMap {
     remove_hop_by_hop(&mut headers);
-    // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else hyper writes the length of what is.
+    // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else the length of what is sent is written.
     if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -165,7 +165,7 @@ static HOP_BY_HOP: [HeaderName; 11] = [
     header::PROXY_AUTHORIZATION,
     // RFC 9110 §6.5.1: trailers may be discarded, and are.
     header::TRAILER,
-    // RFC 9110 §10.1.1: hyper has met the expectation by reading the body.
+    // RFC 9110 §10.1.1: met by reading the body.
     header::EXPECT,
 ];
 

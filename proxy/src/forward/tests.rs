@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::server::conn::http1;
+use hyper::{body::Incoming, server::conn::http1};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -122,7 +122,7 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
                 let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
                 let answer = match admit::admit(&head, &server_name, 128) {
-                    Ok(host) => relay.pass(head, body, &host, &route, record).await,
+                    Ok(host) => relay.pass(head, body.into(), &host, &route, record).await,
                     Err(violation) => record.refuse(&violation.into()),
                 };
                 Ok::<_, std::convert::Infallible>(answer.response)

@@ -3,31 +3,31 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
-
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Incoming};
 
 use super::{
     min_rate::{MinRate, ProgressTimer},
     rewrite::Framing,
 };
-use crate::clock::now;
+use crate::{
+    client_stream::{Gone, RequestBody},
+    clock::now,
+};
+use bytes::Bytes;
 
 /// A request's body on its way to the upstream; its client must keep up a rate.
 pub(super) struct Upload {
-    incoming: Option<Incoming>,
+    body: RequestBody,
     /// Data that came before the upstream was asked.
     first: Option<Bytes>,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
 }
 
-/// The state of an upload while hyper owns the body.
+/// The state of an upload, for those who do not send it.
 #[derive(Debug)]
 pub(super) struct UploadProgress {
     bytes: Cell<u64>,
@@ -57,15 +57,12 @@ pub(super) enum UploadEnd {
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, min_rate: MinRate) -> Self {
-        let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
-        let state = if incoming.is_some() {
-            UploadState::Given { since: now() }
-        } else {
-            UploadState::Complete { since: now() }
-        };
+    pub(super) fn new(body: RequestBody, min_rate: MinRate) -> Self {
+        let since = now();
+        let state =
+            if body.is_over() { UploadState::Complete { since } } else { UploadState::Given { since } };
         let progress = Rc::new(UploadProgress { bytes: Cell::new(0), state: Cell::new(state) });
-        Self { incoming, first: None, progress_timer: ProgressTimer::new(min_rate), progress }
+        Self { body, first: None, progress_timer: ProgressTimer::new(min_rate), progress }
     }
 
     /// Waits for the body's first bytes, and stores them for the upstream.
@@ -80,16 +77,16 @@ impl Upload {
 
     /// How the end of the body is to be marked. It follows from the body alone, never from the client's fields.
     pub(super) fn framing(&self) -> Framing {
-        match self.incoming.as_ref().map(|incoming| incoming.size_hint().exact()) {
-            None => Framing::Empty,
-            Some(Some(length)) => Framing::Length(length),
-            Some(None) => Framing::Chunked,
+        match self.body.left() {
+            Some(0) => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
         }
     }
 
     /// Whether nothing more comes.
     pub(super) fn is_over(&self) -> bool {
-        self.first.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.first.is_none() && self.body.is_over()
     }
 }
 
@@ -118,37 +115,25 @@ impl Upload {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        let Self { incoming, progress_timer, progress, .. } = self;
-        let Some(body) = incoming else { return Poll::Ready(None) };
-        loop {
-            match Pin::new(&mut *body).poll_frame(cx) {
-                // RFC 9110 §6.5.1: trailers may be discarded; a field in them must never be taken for one of the header section.
-                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
-                Poll::Ready(Some(Ok(frame))) => {
-                    let (data, since) = (frame.into_data().unwrap_or_default(), now());
-                    progress_timer.min_rate.arrived(length(&data), since);
-                    progress.bytes.set(progress.bytes.get() + length(&data));
-                    // A body of known length is not polled beyond it.
-                    let over = body.is_end_stream() || body.size_hint().exact() == Some(0);
-                    progress.set(if over {
-                        UploadState::Complete { since }
-                    } else {
-                        UploadState::Given { since }
-                    });
-                    return Poll::Ready(Some(Ok(data)));
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(progress.end(UploadEnd::Gone)))),
-                Poll::Ready(None) => {
-                    progress.set(UploadState::Complete { since: now() });
-                    return Poll::Ready(None);
-                }
-                Poll::Pending => {
-                    progress.set(UploadState::Awaited);
-                    std::task::ready!(progress_timer.poll_lost(cx));
-                    return Poll::Ready(Some(Err(progress.end(UploadEnd::Slow))));
-                }
+        let Self { body, progress_timer, progress, .. } = self;
+        let Poll::Ready(next) = body.poll_data(cx) else {
+            progress.set(UploadState::Awaited);
+            ready!(progress_timer.poll_lost(cx));
+            return Poll::Ready(Some(Err(progress.end(UploadEnd::Slow))));
+        };
+        let since = now();
+        let is_over = match &next {
+            Some(Ok(data)) => {
+                progress_timer.min_rate.arrived(length(data), since);
+                progress.bytes.set(progress.bytes.get() + length(data));
+                // A body of known length is not read beyond it.
+                body.is_over()
             }
-        }
+            Some(Err(Gone)) => return Poll::Ready(Some(Err(progress.end(UploadEnd::Gone)))),
+            None => true,
+        };
+        progress.set(if is_over { UploadState::Complete { since } } else { UploadState::Given { since } });
+        Poll::Ready(next.map(|data| data.map_err(|Gone| UploadEnd::Gone)))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Bodies of responses, read from what was received.
+//! Bodies, read from what was received.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{ResponseViolation, chunked::ChunkedReader, framing::BodyFraming};
+use super::{MessageViolation, chunked::ChunkedReader, framing::BodyFraming};
 
 /// Where the reading of a body stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl BodyReader {
         &mut self,
         received: &mut BytesMut,
         most: usize,
-    ) -> Result<BodyPart, ResponseViolation> {
+    ) -> Result<BodyPart, MessageViolation> {
         self.skip_framing(received)?;
         let expected = match &self.0 {
             State::Ended(end) => return Ok(BodyPart::End(*end)),
@@ -68,7 +68,7 @@ impl BodyReader {
         Ok(BodyPart::Data(data))
     }
 
-    fn skip_framing(&mut self, received: &mut BytesMut) -> Result<(), ResponseViolation> {
+    fn skip_framing(&mut self, received: &mut BytesMut) -> Result<(), MessageViolation> {
         if let State::Chunked(chunked) = &mut self.0 {
             let count = chunked.read(received)?;
             received.advance(count);

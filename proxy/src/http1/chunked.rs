@@ -1,6 +1,6 @@
 //! The chunked coding, read (RFC 9112 §7.1).
 
-use super::ResponseViolation;
+use super::MessageViolation;
 
 /// What stands between the bytes of a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl ChunkedReader {
     }
 
     /// Reads what stands in front of the next data, or ends the body; how many of `bytes` that was.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, ResponseViolation> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, MessageViolation> {
         let mut count = 0;
         for byte in bytes {
             if matches!(self.state, State::Data { .. } | State::End) {
@@ -73,13 +73,13 @@ impl ChunkedReader {
         }
     }
 
-    fn after(&mut self, byte: u8) -> Result<State, ResponseViolation> {
+    fn after(&mut self, byte: u8) -> Result<State, MessageViolation> {
         Ok(match (self.state, byte) {
             (State::Size { size, digits }, _) => match char::from(byte).to_digit(16) {
                 // RFC 9112 §7.1: a recipient must not let the number overflow.
-                Some(_) if digits == MAX_DIGITS => return Err(ResponseViolation::Chunk),
+                Some(_) if digits == MAX_DIGITS => return Err(MessageViolation::Chunk),
                 Some(digit) => State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 },
-                None if digits == 0 => return Err(ResponseViolation::Chunk),
+                None if digits == 0 => return Err(MessageViolation::Chunk),
                 None => behind_size(size, byte)?,
             },
             (State::Extension { size }, b'\r') => State::SizeLineFeed { size },
@@ -94,22 +94,22 @@ impl ChunkedReader {
             }
             (State::TrailerField, b'\r') => State::TrailerLineFeed,
             (State::LastLineFeed, b'\n') => State::End,
-            _ => return Err(ResponseViolation::Chunk),
+            _ => return Err(MessageViolation::Chunk),
         })
     }
 
-    fn extra(&mut self, state: State) -> Result<State, ResponseViolation> {
+    fn extra(&mut self, state: State) -> Result<State, MessageViolation> {
         self.extras += 1;
-        if self.extras > MAX_EXTRAS { Err(ResponseViolation::ChunkExtras) } else { Ok(state) }
+        if self.extras > MAX_EXTRAS { Err(MessageViolation::ChunkExtras) } else { Ok(state) }
     }
 }
 
 /// RFC 9112 §7.1.1: the size may be followed by blanks (in practice) and by extensions, which are ignored.
-fn behind_size(size: u64, byte: u8) -> Result<State, ResponseViolation> {
+fn behind_size(size: u64, byte: u8) -> Result<State, MessageViolation> {
     match byte {
         b'\r' => Ok(State::SizeLineFeed { size }),
         b';' | b' ' | b'\t' => Ok(State::Extension { size }),
-        _ => Err(ResponseViolation::Chunk),
+        _ => Err(MessageViolation::Chunk),
     }
 }
 

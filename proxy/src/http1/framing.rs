@@ -1,8 +1,8 @@
-//! Where a response's body ends (RFC 9112 §6.3).
+//! Where a message's body ends (RFC 9112 §6.3).
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use super::ResponseViolation;
+use super::MessageViolation;
 
 /// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,31 +22,40 @@ impl BodyFraming {
         status: StatusCode,
         version: Version,
         headers: &HeaderMap,
-    ) -> Result<Self, ResponseViolation> {
-        let encoded = headers.contains_key(header::TRANSFER_ENCODING);
-        let length = content_length(headers)?;
-        // RFC 9112 §6.1: both at once may be an attempt at response splitting, and one of HTTP/1.0 is faulty.
-        if encoded && (length.is_some() || version == Version::HTTP_10 || !is_chunked(headers)) {
-            return Err(ResponseViolation::TransferEncoding);
-        }
-        Ok(match length {
-            // RFC 9112 §6.3, first rule: whatever the fields say.
-            _ if has_no_body(method, status) => Self::Length(0),
-            _ if encoded => Self::Chunked,
-            Some(length) => Self::Length(length),
-            None => Self::UntilClose,
-        })
+    ) -> Result<Self, MessageViolation> {
+        let marked = marked(version, headers)?;
+        // RFC 9112 §6.3, first rule: whatever the fields say.
+        Ok(if has_no_body(method, status) { Self::Length(0) } else { marked.unwrap_or(Self::UntilClose) })
+    }
+
+    /// Of the request with this header section.
+    pub(super) fn of_request(version: Version, headers: &HeaderMap) -> Result<Self, MessageViolation> {
+        // RFC 9112 §6.3, seventh rule.
+        Ok(marked(version, headers)?.unwrap_or(Self::Length(0)))
     }
 }
 
+/// What the fields say.
+fn marked(version: Version, headers: &HeaderMap) -> Result<Option<BodyFraming>, MessageViolation> {
+    let length = content_length(headers)?;
+    if !headers.contains_key(header::TRANSFER_ENCODING) {
+        return Ok(length.map(BodyFraming::Length));
+    }
+    // RFC 9112 §6.1: both at once may be an attempt at smuggling, and one of HTTP/1.0 is faulty.
+    if length.is_some() || version == Version::HTTP_10 || !is_chunked(headers) {
+        return Err(MessageViolation::TransferEncoding);
+    }
+    Ok(Some(BodyFraming::Chunked))
+}
+
 /// RFC 9110 §6.4.1.
-fn has_no_body(method: &Method, status: StatusCode) -> bool {
+pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
     *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// RFC 9112 §7: the only coding that a proxy must know. No other was asked for, since requests have no TE.
+/// RFC 9112 §7: the only coding that a proxy must know, and the only one that none has to ask for.
 fn is_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let only = codings.next().filter(|_| codings.next().is_none());
@@ -54,13 +63,13 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 }
 
 /// RFC 9112 §6.3, fifth rule: the same number several times is one number.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ResponseViolation> {
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, MessageViolation> {
     let mut length = None;
     let values = headers.get_all(header::CONTENT_LENGTH).iter();
     for value in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let number = decimal(value.trim_ascii()).ok_or(ResponseViolation::ContentLength)?;
+        let number = decimal(value.trim_ascii()).ok_or(MessageViolation::ContentLength)?;
         if length.is_some_and(|length| length != number) {
-            return Err(ResponseViolation::ContentLength);
+            return Err(MessageViolation::ContentLength);
         }
         length = Some(number);
     }

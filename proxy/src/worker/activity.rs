@@ -1,7 +1,6 @@
 //! What a connection is doing, and until when it may.
 //!
-//! hyper has one timer for a request's header section, and starts it while the connection is still idle. Here, idle time and header
-//! section have limits of their own.
+//! Idle time and a request's header section have limits of their own.
 
 use std::{
     cell::Cell,

@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use hyper::{Request, body::Incoming};
+use hyper::Request;
 
 use super::{
     context::Worker,
     http::{self, ConnectionContext, Version},
 };
-use crate::{cleartext::is_health, clock::now, forward::Downstream, transport::Transport};
+use crate::{
+    cleartext::is_health, client_stream::RequestBody, clock::now, forward::Downstream, transport::Transport,
+};
 
 /// Serves one connection to its end.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
@@ -27,7 +29,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         source: place.source(),
         unparsed: &|status| request_log.record_unparsed(&from, status),
     };
-    let answer = move |request: Request<Incoming>| {
+    let answer = move |request: Request<RequestBody>| {
         // A load balancer asks until the end, and would have this instance listen for as long as it may.
         if !is_health(request.uri()) {
             worker.note_client();

@@ -1,5 +1,7 @@
-//! HTTP on one connection: hyper with this instance's limits, a watchdog, and an orderly end when draining.
+//! HTTP on one connection, with this instance's limits, a watchdog, and an orderly end when draining: HTTP/1.1 of our own, HTTP/2 by hyper.
 
+mod date;
+mod http1;
 mod stream_monitor;
 #[cfg(test)]
 mod tests;
@@ -17,11 +19,15 @@ use std::{
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
-    server::conn::{http1, http2},
+    server::conn::http2,
 };
 use hyper_util::rt::TokioTimer;
 
-use self::{stream_monitor::StreamMonitor, tracked::Tracked};
+use self::{
+    http1::{Http1, Http1End},
+    stream_monitor::StreamMonitor,
+    tracked::Tracked,
+};
 use super::{
     activity::{Activity, IdleLimits},
     connections::ConnectionSource,
@@ -32,8 +38,10 @@ use super::{
     watchdog::{Watchdog, WatchdogVerdict},
 };
 use crate::{
+    client_stream::{ClientStream, RequestBody},
     clock::now,
     config, forward,
+    http1::RequestLimits,
     phase::{Phase, PhaseWatch},
     transport::{ByteStream, HyperIo, Outgoing},
 };
@@ -46,7 +54,7 @@ pub(super) struct ConnectionContext<'a> {
     pub(super) metrics: &'a WorkerMetrics,
     pub(super) buffers: &'a Rc<Registry>,
     pub(super) source: ConnectionSource,
-    /// Told of a request that hyper could not read, with the status that it was answered.
+    /// Told of a request that could not be read, with the status that it was answered.
     pub(super) unparsed: &'a dyn Fn(u16),
 }
 
@@ -54,7 +62,7 @@ pub(super) struct ConnectionContext<'a> {
 pub(super) async fn serve<S, F, Fut>(stream: S, terms: ConnectionContext<'_>, answer: F)
 where
     S: ByteStream,
-    F: Fn(Request<Incoming>) -> Fut + 'static,
+    F: Fn(Request<RequestBody>) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let ConnectionContext { version, limits, phase, metrics, buffers, source, unparsed } = terms;
@@ -72,46 +80,30 @@ where
     };
     let (activity, slow_reader) = (activity.clone(), Rc::clone(&slow_reader));
     let monitor = StreamMonitor { stream: Rc::clone(&stream), activity: activity.clone(), slow_reader };
-    let observed = HyperIo::new(monitor);
     match version {
         Version::Http1 => {
-            let service = service(answer, activity, own);
-            let mut builder = http1(limits);
-            // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
-            builder.keep_alive(!phase.borrow().ends_connections());
-            let ended = drive(builder.serve_connection(observed, service), watch, phase).await;
-            if let Some(status) = unparsed_status(ended.as_ref()) {
+            let http1 = Http1 {
+                client: ClientStream::new(monitor),
+                answer,
+                activity,
+                buffer: own,
+                limits: request_limits(limits),
+                // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
+                keeps_alive: !phase.borrow().ends_connections(),
+                is_ending: Rc::default(),
+            };
+            if let Some(Http1End::Unparsed(status)) = drive(http1.serve(), watch, phase).await {
                 metrics.unparsed.inc();
-                unparsed(status);
-            }
-            if let Some(Ok(())) = ended {
-                conclude(&stream).await;
+                unparsed(status.as_u16());
             }
         }
         Version::Http2 => {
             let service = service(answer, activity, own);
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
-            drive(http2(limits, streams).serve_connection(observed, service), watch, phase).await;
+            drive(http2(limits, streams).serve_connection(HyperIo::new(monitor), service), watch, phase)
+                .await;
         }
     }
-}
-
-/// hyper answers what it cannot read by itself, and calls no service.
-fn unparsed_status(ended: Option<&hyper::Result<()>>) -> Option<u16> {
-    match ended {
-        // RFC 6585 §5.
-        Some(Err(error)) if error.is_parse_too_large() => Some(431),
-        Some(Err(error)) if error.is_parse() => Some(400),
-        _ => None,
-    }
-}
-
-/// A connection whose last request asked to leave HTTP (CONNECT, Upgrade) hyper releases as it is, the refusal still on its way:
-/// a stream that is dropped now would take it along.
-async fn conclude<S: ByteStream>(stream: &RefCell<S>) {
-    let shutdown = poll_fn(|cx| stream.borrow_mut().poll_shutdown(cx));
-    // Whoever does not take it in time goes without.
-    let _ = tokio::time::timeout(LAST_WORD, shutdown).await;
 }
 
 /// What ALPN chose, or the port implies.
@@ -121,14 +113,14 @@ pub(super) enum Version {
     Http2,
 }
 
-/// The two kinds of hyper's connections, as far as they are alike.
-trait Connection: Future<Output = hyper::Result<()>> {
+/// Connections of both versions, as far as they are alike.
+trait Connection: Future {
     /// How a connection behaves that has not carried a request when draining begins.
     const CLOSES_UNUSED: bool;
     fn shut_down(self: Pin<&mut Self>);
 }
 
-/// Who looks after a connection while hyper drives it.
+/// Who looks after a connection while it is served.
 struct Watch<'a, O> {
     watchdog: Watchdog<'a>,
     outgoing: O,
@@ -150,12 +142,12 @@ impl<C: Connection> ClosableConnection<'_, C> {
     }
 }
 
-/// How hyper ended the connection; none when a limit did.
+/// How the connection ended by itself; none when a limit ended it.
 async fn drive<C: Connection, O: Fn() -> Outgoing>(
     connection: C,
     watch: Watch<'_, O>,
     phase: PhaseWatch,
-) -> Option<hyper::Result<()>> {
+) -> Option<C::Output> {
     let Watch { watchdog, outgoing, buffer, metrics } = watch;
     let activity = watchdog.activity;
     let mut closable = ClosableConnection { connection: pin!(connection), ending: false };
@@ -200,7 +192,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
 }
 
 /// Ready when connections are to end and this one can end without losing a request: an HTTP/1.1 client that has just
-/// connected has one on its way, and hyper would close under it. Leaving may take minutes, in which HTTP/2 clients connect again:
+/// connected has one on its way, and the connection would be closed under it. Leaving may take minutes, in which HTTP/2 clients connect again:
 /// each is to get one answer, too, before it hears GOAWAY.
 async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool) {
     loop {
@@ -215,17 +207,9 @@ async fn may_end(mut phase: PhaseWatch, activity: Activity, closes_unused: bool)
     }
 }
 
-fn http1(limits: &config::LimitsConfig) -> http1::Builder {
-    let header_size = usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX);
-    let mut builder = http1::Builder::new();
-    builder
-        // Of a request's header section, and of an answer that waits to be sent.
-        .max_buf_size(header_size.max(LEAST_BUFFER))
-        // `Activity` is stricter, and needs no timer for each header section.
-        .header_read_timeout(None)
-        .max_header_size(header_size)
-        .max_headers(limits.header_fields);
-    builder
+fn request_limits(limits: &config::LimitsConfig) -> RequestLimits {
+    let bytes = usize::try_from(limits.header_size.bytes()).unwrap_or(usize::MAX);
+    RequestLimits { bytes, fields: limits.header_fields }
 }
 
 fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Streams> {
@@ -242,20 +226,6 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
         .keep_alive_interval(*limits.idle)
         .keep_alive_timeout(*limits.header_timeout);
     builder
-}
-
-impl<S, V, B> Connection for http1::Connection<S, V>
-where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
-    V: hyper::service::HttpService<Incoming, ResBody = B>,
-    V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    const CLOSES_UNUSED: bool = true;
-    fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
 }
 
 impl<S, V, B> Connection for http2::Connection<S, V, Streams>
@@ -284,15 +254,15 @@ fn service<F, Fut>(
     Future = impl Future<Output = Result<Response<Tracked>, Infallible>> + 'static,
 >
 where
-    F: Fn(Request<Incoming>) -> Fut + 'static,
+    F: Fn(Request<RequestBody>) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let answer = Rc::new(answer);
-    hyper::service::service_fn(move |request| {
+    hyper::service::service_fn(move |request: Request<Incoming>| {
         let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
         let own = Rc::clone(&own);
         async move {
-            let forward::Answer { response, then } = answer(request).await;
+            let forward::Answer { response, then } = answer(request.map(RequestBody::from)).await;
             match then {
                 forward::Then::KeepAlive => {}
                 forward::Then::Close => in_progress.close_after(),
@@ -303,9 +273,5 @@ where
     })
 }
 
-/// For an answer that is still on its way when hyper has ended.
-const LAST_WORD: std::time::Duration = std::time::Duration::from_secs(5);
-/// hyper's own bound is 408 KiB, for each answer.
-const LEAST_BUFFER: usize = 32 * 1024;
 /// How often a connection that has not carried a request yet is looked at again while draining.
 const RECONSIDER: std::time::Duration = std::time::Duration::from_millis(50);

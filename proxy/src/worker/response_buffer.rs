@@ -307,11 +307,18 @@ impl StreamBuffer {
     }
 }
 
-/// Bytes of an answer on their way from hyper to the transport.
+/// Bytes of an answer on their way to the transport.
 pub(super) struct Piece {
     bytes: Bytes,
     length: usize,
     stream: Rc<StreamBuffer>,
+}
+
+impl Piece {
+    /// How many bytes it had at first.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
 }
 
 impl Buf for Piece {

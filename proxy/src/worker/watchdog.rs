@@ -40,7 +40,7 @@ impl Watchdog<'_> {
         }
         match self.activity.overdue(now) {
             None => WatchdogVerdict::GoOn,
-            // hyper finishes a response long before its client has read it: idle means that everything was read and nothing is asked.
+            // A response is finished long before its client has read it: idle means that everything was read and nothing is asked.
             Some(IdleKind::Idle) if flow == Flow::Moving => {
                 self.activity.still_sending(now);
                 WatchdogVerdict::GoOn

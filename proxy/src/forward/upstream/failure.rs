@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::permits::NoPermit;
 use crate::{
     forward::{metrics::RequestOutcome, upload::UploadEnd},
-    http1::ResponseViolation,
+    http1::MessageViolation,
     name::ServerName,
     target::Target,
 };
@@ -46,7 +46,7 @@ pub(crate) enum UpstreamFailure {
     #[error("no response from the target within `upstream.response_timeout`")]
     ResponseTimeout,
     #[error("the target's response is not valid HTTP")]
-    Invalid(#[from] ResponseViolation),
+    Invalid(#[from] MessageViolation),
     #[error("the target switched protocols without being asked")]
     Switched,
     #[error("the client sent its body more slowly than `limits.minimum_rate`")]

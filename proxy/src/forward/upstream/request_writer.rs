@@ -1,11 +1,8 @@
 //! A request on its way to an upstream.
 
-use std::{
-    io::IoSlice,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{Method, request};
 
 use crate::{
@@ -13,7 +10,7 @@ use crate::{
         rewrite::Framing,
         upload::{Upload, UploadEnd},
     },
-    http1::{self, BodyWriter},
+    http1::{self, BodyWriter, Outgoing, WrongLength},
     transport::ByteStream,
 };
 
@@ -24,7 +21,7 @@ pub(in crate::forward) struct RequestWriter {
     framing: Framing,
     upload: Upload,
     body: BodyWriter,
-    unsent: Unsent,
+    unsent: Outgoing<Bytes>,
     progress: Progress,
 }
 
@@ -48,7 +45,7 @@ impl RequestWriter {
     pub(in crate::forward) fn new(head: &request::Parts, framing: Framing, upload: Upload) -> Self {
         let bytes = http1::request_head(head);
         Self {
-            unsent: Unsent::new(bytes.clone()),
+            unsent: Outgoing::new(bytes.clone()),
             head: bytes,
             method: head.method.clone(),
             framing,
@@ -71,7 +68,7 @@ impl RequestWriter {
     pub(super) fn rewind(&mut self) -> bool {
         let is_repeatable = self.framing == Framing::Empty && IDEMPOTENT.contains(&self.method);
         if is_repeatable {
-            self.unsent = Unsent::new(self.head.clone());
+            self.unsent = Outgoing::new(self.head.clone());
             self.progress = Progress::Body;
         }
         is_repeatable
@@ -109,14 +106,12 @@ impl RequestWriter {
             None => (Bytes::new(), true),
         };
         // More or less than was announced: the client is at fault, and the upstream must not take the rest for another request.
-        let wrong = |_| WriteFailure::Client(UploadEnd::Gone);
-        let (before, behind) = self.body.frame(&data).map_err(wrong)?;
-        let mut end: &'static [u8] = b"";
+        let wrong = |WrongLength| WriteFailure::Client(UploadEnd::Gone);
+        let (before, behind) = self.body.frame(data.len(), is_last).map_err(wrong)?;
         if is_last {
-            end = self.body.end().map_err(wrong)?;
             self.progress = Progress::Flush;
         }
-        self.unsent.set_body([before, data, Bytes::from_static(behind), Bytes::from_static(end)]);
+        self.unsent.set_body(before, Some(data), behind);
         Poll::Ready(Ok(()))
     }
 }
@@ -129,42 +124,5 @@ fn body_writer(framing: Framing) -> BodyWriter {
     }
 }
 
-/// The pieces that are to be written next, in order: the header section, what goes in front of data, the data, what goes behind it, and
-/// what ends the body.
-struct Unsent([Bytes; PIECES]);
-
-impl Unsent {
-    fn new(head: Bytes) -> Self {
-        Self([head, Bytes::new(), Bytes::new(), Bytes::new(), Bytes::new()])
-    }
-
-    fn set_body(&mut self, body: [Bytes; PIECES - 1]) {
-        for (piece, body) in self.0.iter_mut().skip(1).zip(body) {
-            *piece = body;
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(Bytes::is_empty)
-    }
-
-    fn has_body(&self) -> bool {
-        self.0.iter().skip(1).any(|piece| !piece.is_empty())
-    }
-
-    fn slices(&self) -> [IoSlice<'_>; PIECES] {
-        self.0.each_ref().map(|piece| IoSlice::new(piece))
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        for piece in &mut self.0 {
-            let taken = count.min(piece.len());
-            piece.advance(taken);
-            count -= taken;
-        }
-    }
-}
-
-const PIECES: usize = 5;
 const IDEMPOTENT: &[Method] =
     &[Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];

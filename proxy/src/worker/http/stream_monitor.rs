@@ -1,4 +1,4 @@
-//! A stream between hyper and a client that reports when bytes come in and go out.
+//! A stream to a client that reports when bytes come in and go out.
 
 use std::{
     cell::RefCell,

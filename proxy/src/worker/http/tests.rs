@@ -4,7 +4,7 @@ use std::{future::poll_fn, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Response, body::Incoming, client::conn::http2};
+use hyper::{Request, Response, client::conn::http2};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -247,7 +247,7 @@ impl Edge {
         let counted = metrics.clone();
         tokio::task::spawn_local(async move {
             let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-            let answer = move |request: Request<Incoming>| {
+            let answer = move |request: Request<RequestBody>| {
                 let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
                 async move {
                     match request.uri().path() {

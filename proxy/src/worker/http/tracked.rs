@@ -1,4 +1,4 @@
-//! A response's body as hyper takes it: its end is the end of its request, and its data counts as held until it is sent.
+//! A response's body as it is sent: its end is the end of its request, and its data counts as held until it is sent.
 
 use std::{
     io,

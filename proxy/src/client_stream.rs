@@ -1,0 +1,256 @@
+//! The byte stream of an HTTP/1.1 connection to a client, shared by whoever answers its requests and by the request whose body is read.
+//! Not here: what is answered (`worker`, `forward`), what the bytes mean (`http1`).
+//! Invariants: a connection is read from only while somebody takes what comes (`a_client_is_read_no_further_than_somebody_takes`); while
+//! it waits for a request it holds no buffer.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::body::{Body as _, Incoming};
+
+use crate::{
+    http1::{
+        BodyFraming, BodyPart, BodyReader, MessageViolation, Outgoing, RequestHead, RequestLimits,
+        RequestReader,
+    },
+    transport::ByteStream,
+};
+
+/// A connection's stream. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ClientStream(Rc<RefCell<Inner>>);
+
+struct Inner {
+    stream: Box<dyn ByteStream>,
+    /// What was received and not read yet.
+    received: BytesMut,
+    body: BodyReader,
+    /// The client waits for an interim response before it sends the body.
+    awaits_continue: bool,
+    interim: Outgoing<Bytes>,
+}
+
+/// Why there is no further request.
+#[derive(Debug)]
+pub(crate) enum RequestEnd {
+    /// The client has ended the connection.
+    Closed,
+    /// What it sent is not a request.
+    Violation(MessageViolation),
+}
+
+impl ClientStream {
+    pub(crate) fn new(stream: impl ByteStream) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            stream: Box::new(stream),
+            received: BytesMut::new(),
+            body: BodyReader::new(BodyFraming::Length(0)),
+            awaits_continue: false,
+            interim: Outgoing::new(Bytes::new()),
+        })))
+    }
+
+    /// The next request's header section.
+    pub(crate) fn poll_request(
+        &self,
+        cx: &mut Context<'_>,
+        reader: &mut RequestReader,
+        limits: RequestLimits,
+    ) -> Poll<Result<RequestHead, RequestEnd>> {
+        let inner = &mut *self.0.borrow_mut();
+        loop {
+            if let Some(head) = reader.read(&mut inner.received, limits).map_err(RequestEnd::Violation)? {
+                return Poll::Ready(Ok(head));
+            }
+            let most = limits.bytes.saturating_sub(inner.received.len()).clamp(1, AT_ONCE);
+            if !matches!(ready!(inner.poll_read(cx, most)), Ok(1..)) {
+                return Poll::Ready(Err(RequestEnd::Closed));
+            }
+        }
+    }
+
+    /// The body of the request whose header section was read last. One whose framing is in doubt breaks off when it is read.
+    pub(crate) fn begin_body(&self, framing: Option<BodyFraming>, expects_continue: bool) -> RequestBody {
+        let inner = &mut *self.0.borrow_mut();
+        inner.body = BodyReader::new(framing.unwrap_or(BodyFraming::UntilClose));
+        inner.awaits_continue = expects_continue && inner.body.end().is_none();
+        match framing {
+            None => RequestBody(Source::InDoubt),
+            Some(_) if inner.body.end().is_some() => RequestBody(Source::Empty),
+            Some(_) => RequestBody(Source::Http1(self.clone())),
+        }
+    }
+
+    /// Whether the last request's body was read to its end.
+    pub(crate) fn is_body_over(&self) -> bool {
+        self.0.borrow().body.end().is_some()
+    }
+
+    /// Whether the last request's body will be read to its end: it has been, or is being read. What is there already of one that is given
+    /// up is read away; the rest may never come, if the client still waits for an interim response (RFC 9110 §10.1.1).
+    pub(crate) fn ends_body(&self, cx: &mut Context<'_>) -> bool {
+        if Rc::strong_count(&self.0) > 1 {
+            return true;
+        }
+        let inner = &mut *self.0.borrow_mut();
+        while inner.body.end().is_none() && !inner.awaits_continue {
+            if !matches!(inner.poll_body(cx), Poll::Ready(Some(Ok(_)) | None)) {
+                break;
+            }
+        }
+        inner.body.end().is_some()
+    }
+
+    /// Whether something of the next request is there.
+    pub(crate) fn has_received(&self) -> bool {
+        !self.0.borrow().received.is_empty()
+    }
+
+    /// Ready when the client has gone: it is looked for only behind the request's body, and while few bytes wait there.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &mut *self.0.borrow_mut();
+        while inner.body.end().is_some() && inner.received.len() < AT_ONCE {
+            if !matches!(ready!(inner.poll_read(cx, AT_ONCE)), Ok(1..)) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ready when all of `outgoing` was taken over; [`ClientStream::poll_flush`] moves it on.
+    pub(crate) fn poll_write<D: Buf>(
+        &self,
+        cx: &mut Context<'_>,
+        outgoing: &mut Outgoing<D>,
+    ) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        ready!(write_all(&mut *inner.stream, cx, &mut inner.interim))?;
+        write_all(&mut *inner.stream, cx, outgoing)
+    }
+
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().stream.poll_flush(cx)
+    }
+
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().stream.poll_shutdown(cx)
+    }
+
+    /// Reads away what the client still sends; ready with its end, with an error, or when that was too much.
+    pub(crate) fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        let inner = &mut *self.0.borrow_mut();
+        loop {
+            inner.received = BytesMut::new();
+            match ready!(inner.poll_read(cx, AT_ONCE)) {
+                Ok(count @ 1..) if count < *left => *left -= count,
+                Ok(_) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        self.stream.poll_read_buffer(cx, &mut self.received, most)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Gone>>> {
+        if std::mem::take(&mut self.awaits_continue) && self.received.is_empty() {
+            self.interim = Outgoing::new(Bytes::from_static(CONTINUE));
+        }
+        if !self.interim.is_empty() {
+            // An error shows when the body is read.
+            let _ = ready!(write_all(&mut *self.stream, cx, &mut self.interim));
+            let _ = self.stream.poll_flush(cx);
+        }
+        loop {
+            match self.body.read(&mut self.received, AT_ONCE) {
+                Ok(BodyPart::Data(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(BodyPart::End(_)) => return Poll::Ready(None),
+                Ok(BodyPart::Incomplete) => {}
+                Err(_) => return Poll::Ready(Some(Err(Gone))),
+            }
+            if !matches!(ready!(self.poll_read(cx, AT_ONCE)), Ok(1..)) {
+                return Poll::Ready(Some(Err(Gone)));
+            }
+        }
+    }
+}
+
+fn write_all<D: Buf>(
+    stream: &mut dyn ByteStream,
+    cx: &mut Context<'_>,
+    outgoing: &mut Outgoing<D>,
+) -> Poll<io::Result<()>> {
+    while !outgoing.is_empty() {
+        let count = ready!(stream.poll_write(cx, &outgoing.slices()))?;
+        outgoing.advance(count);
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// The body of a client's request.
+pub struct RequestBody(Source);
+
+enum Source {
+    Empty,
+    InDoubt,
+    Http1(ClientStream),
+    Http2(Incoming),
+}
+
+impl From<Incoming> for RequestBody {
+    fn from(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() { Self(Source::Empty) } else { Self(Source::Http2(incoming)) }
+    }
+}
+
+/// The client went away, or broke the rules, before its request was complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl RequestBody {
+    /// The next data. Trailers are discarded (RFC 9110 §6.5.1): a field in them must never be taken for one of the header section.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Gone>>> {
+        match &mut self.0 {
+            Source::Empty => Poll::Ready(None),
+            Source::InDoubt => Poll::Ready(Some(Err(Gone))),
+            Source::Http1(stream) => stream.0.borrow_mut().poll_body(cx),
+            Source::Http2(incoming) => loop {
+                match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                    Some(Ok(frame)) if frame.is_trailers() => {}
+                    Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame.into_data().unwrap_or_default()))),
+                    Some(Err(_)) => return Poll::Ready(Some(Err(Gone))),
+                    None => return Poll::Ready(None),
+                }
+            },
+        }
+    }
+
+    /// How many bytes are to come, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match &self.0 {
+            Source::Empty => Some(0),
+            Source::InDoubt => None,
+            Source::Http1(stream) => stream.0.borrow().body.left(),
+            Source::Http2(incoming) if incoming.is_end_stream() => Some(0),
+            Source::Http2(incoming) => incoming.size_hint().exact(),
+        }
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left() == Some(0)
+    }
+}
+
+/// RFC 9110 §15.2.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// How much is received at once.
+const AT_ONCE: usize = 16 * 1024;

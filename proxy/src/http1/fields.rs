@@ -1,0 +1,83 @@
+//! What header sections of requests and responses have in common (RFC 9112 §5).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+/// Looks for the end of a header section; each byte is looked at once, however the bytes come.
+#[derive(Debug, Default)]
+pub(super) struct EndSearch {
+    /// How much of what was received holds no end.
+    searched: usize,
+}
+
+impl EndSearch {
+    /// The length of the header section with its empty line, once it is there; the next search is for the next one.
+    pub(super) fn find(&mut self, received: &[u8]) -> Option<usize> {
+        let from = self.searched.saturating_sub(END.len());
+        let rest = received.get(from..)?;
+        let line_feeds = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+        for at in line_feeds {
+            let behind = rest.get(at + 1..).unwrap_or_default();
+            // RFC 9112 §2.2: a line may end in LF alone.
+            for end in [&b"\n"[..], b"\r\n"] {
+                if behind.starts_with(end) {
+                    self.searched = 0;
+                    return Some(from + at + 1 + end.len());
+                }
+            }
+        }
+        self.searched = received.len();
+        None
+    }
+}
+
+/// The parsed fields of `head`, with their values where they lie; nothing if one of them is malformed.
+pub(super) fn fields(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(parsed.len());
+    for field in parsed {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let is_folded = field.value.contains(&b'\n');
+        let value = if is_folded { unfolded(field.value) } else { head.slice_ref(field.value) };
+        headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
+    }
+    Some(headers)
+}
+
+/// RFC 9112 §5.2: each obs-fold is replaced by spaces.
+fn unfolded(value: &[u8]) -> Bytes {
+    value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}
+
+/// Writes field lines.
+pub(super) fn put_fields<'a>(
+    bytes: &mut BytesMut,
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) {
+    for (name, value) in fields {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.put_slice(part);
+        }
+    }
+}
+
+/// How many bytes [`put_fields`] writes for all of `headers`.
+pub(super) fn size_of_fields(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + b": \r\n".len()).sum()
+}
+
+/// Whether a message lets its connection carry another (RFC 9112 §9.3).
+pub(super) fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let mut persists = version != Version::HTTP_10;
+    let values = headers.get_all(header::CONNECTION).iter();
+    for option in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let option = option.trim_ascii();
+        if option.eq_ignore_ascii_case(b"close") {
+            return false;
+        }
+        persists |= option.eq_ignore_ascii_case(b"keep-alive");
+    }
+    persists
+}
+
+/// The longest end of a header section that may be cut in two: the line feed of its last line, and the empty line.
+const END: &[u8] = b"\n\r\n";

@@ -1,0 +1,105 @@
+//! Header sections of requests, read (RFC 9112 §3, §5).
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request};
+
+use super::{
+    MessageViolation,
+    fields::{EndSearch, fields, persists},
+    framing::BodyFraming,
+};
+
+/// A request's header section.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) parts: request::Parts,
+    /// None where the fields leave it in doubt: the request must be refused, and its connection end.
+    pub(crate) framing: Option<BodyFraming>,
+    /// Whether the client may send another request over the connection (RFC 9112 §9.3).
+    pub(crate) is_persistent: bool,
+    /// Whether the client may wait for an interim response before it sends the body (RFC 9110 §10.1.1).
+    pub(crate) expects_continue: bool,
+}
+
+/// What a header section may have at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestLimits {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
+}
+
+/// Reads one request's header section after the other.
+#[derive(Debug, Default)]
+pub(crate) struct RequestReader {
+    search: EndSearch,
+}
+
+impl RequestReader {
+    /// Takes the next header section out of `received`, once it is there.
+    pub(crate) fn read(
+        &mut self,
+        received: &mut BytesMut,
+        limits: RequestLimits,
+    ) -> Result<Option<RequestHead>, MessageViolation> {
+        // RFC 9112 §2.2: empty lines in front of a request line are ignored.
+        while received.starts_with(b"\r\n") {
+            received.advance(2);
+            self.search = EndSearch::default();
+        }
+        match self.search.find(received) {
+            Some(length) if length > limits.bytes => Err(MessageViolation::HeaderSectionSize),
+            Some(length) => parse(&received.split_to(length).freeze(), limits.fields).map(Some),
+            None if received.len() < limits.bytes => Ok(None),
+            None if received.contains(&b'\n') => Err(MessageViolation::HeaderSectionSize),
+            None => Err(MessageViolation::RequestLineSize),
+        }
+    }
+}
+
+fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolation> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW_FIELDS];
+    let mut many = Vec::new();
+    let place = if let Some(few) = few.get_mut(..most_fields) {
+        few
+    } else {
+        many.resize_with(most_fields, MaybeUninit::uninit);
+        &mut many
+    };
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, place) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(MessageViolation::HeaderSectionSize),
+        Err(httparse::Error::Version) => return Err(MessageViolation::Version),
+        Err(httparse::Error::Token) => return Err(MessageViolation::RequestLine),
+        Ok(_) | Err(_) => return Err(MessageViolation::HeaderSection),
+    }
+    let headers = fields(head, request.headers).ok_or(MessageViolation::HeaderSection)?;
+    let version = if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let line = method(request.method).zip(target(head, request.path));
+    let (method, uri) = line.ok_or(MessageViolation::RequestLine)?;
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let framing = BodyFraming::of_request(version, &headers).ok();
+    let is_persistent = persists(version, &headers);
+    // RFC 9110 §10.1.1: in HTTP/1.0 it is ignored.
+    let expects_continue = version == Version::HTTP_11 && expects_continue(&headers);
+    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    Ok(RequestHead { parts, framing, is_persistent, expects_continue })
+}
+
+fn method(method: Option<&str>) -> Option<Method> {
+    Method::from_bytes(method?.as_bytes()).ok()
+}
+
+fn target(head: &Bytes, target: Option<&str>) -> Option<Uri> {
+    Uri::from_maybe_shared(head.slice_ref(target?.as_bytes())).ok()
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    headers.get(header::EXPECT).is_some_and(is_continue)
+}
+
+/// So many fit on the stack.
+const FEW_FIELDS: usize = 128;

@@ -1,0 +1,90 @@
+//! Header sections of responses, written (RFC 9112 §4, §5).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+
+use super::{
+    fields::{put_fields, size_of_fields},
+    framing::has_no_body,
+    outgoing::BodyWriter,
+};
+
+/// How the end of a response's body is marked for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResponseFraming {
+    /// There is no body, whatever Content-Length says of one.
+    Empty,
+    /// So many bytes.
+    Length(u64),
+    /// RFC 9112 §7.1.
+    Chunked,
+    /// By the end of the connection: HTTP/1.0 has no other way for a length that is not known.
+    UntilClose,
+}
+
+impl ResponseFraming {
+    /// For a body of `length`, where that is known, in answer to a request of `version` with `method`.
+    pub(crate) fn new(method: &Method, version: Version, status: StatusCode, length: Option<u64>) -> Self {
+        match length {
+            _ if has_no_body(method, status) => Self::Empty,
+            Some(length) => Self::Length(length),
+            None if version == Version::HTTP_10 => Self::UntilClose,
+            None => Self::Chunked,
+        }
+    }
+
+    /// Writes such a body.
+    pub(crate) fn writer(self) -> BodyWriter {
+        match self {
+            Self::Empty => BodyWriter::Length { left: 0 },
+            Self::Length(left) => BodyWriter::Length { left },
+            Self::Chunked => BodyWriter::Chunked,
+            Self::UntilClose => BodyWriter::UntilClose,
+        }
+    }
+}
+
+/// The header section of a response. Connection and the framing are ours alone; `date` stands in for a Date that is missing (RFC 9110
+/// §6.6.1).
+pub(crate) fn response_head(
+    status: StatusCode,
+    headers: &HeaderMap,
+    framing: ResponseFraming,
+    connection: Option<&'static str>,
+    date: &HeaderValue,
+) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(size_of_fields(headers) + OURS);
+    bytes.put_slice(b"HTTP/1.1 ");
+    bytes.put_slice(status.as_str().as_bytes());
+    bytes.put_u8(b' ');
+    bytes.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    bytes.put_slice(b"\r\n");
+    let is_length_ours = framing != ResponseFraming::Empty;
+    put_fields(
+        &mut bytes,
+        headers.iter().filter(|(name, _)| {
+            let is_ours = *name == header::CONNECTION
+                || *name == header::TRANSFER_ENCODING
+                || is_length_ours && *name == header::CONTENT_LENGTH;
+            !is_ours
+        }),
+    );
+    match framing {
+        ResponseFraming::Length(length) => {
+            put_fields(&mut bytes, [(&header::CONTENT_LENGTH, &length.into())].into_iter());
+        }
+        ResponseFraming::Chunked => bytes.put_slice(b"transfer-encoding: chunked\r\n"),
+        ResponseFraming::Empty | ResponseFraming::UntilClose => {}
+    }
+    if let Some(option) = connection {
+        put_fields(&mut bytes, [(&header::CONNECTION, &HeaderValue::from_static(option))].into_iter());
+    }
+    if !headers.contains_key(header::DATE) {
+        put_fields(&mut bytes, [(&header::DATE, date)].into_iter());
+    }
+    bytes.put_slice(b"\r\n");
+    bytes.freeze()
+}
+
+/// Room for the status line, Date, Connection and the framing.
+const OURS: usize = 192;

@@ -1,0 +1,277 @@
+//! HTTP/1.1 with one client: requests one after the other, in the connection's own task.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderMap, Request, StatusCode, Version};
+use hyper::body::Body as _;
+
+use super::{Connection, date::date, tracked::Tracked};
+use crate::{
+    client_stream::{ClientStream, RequestBody, RequestEnd},
+    clock::now,
+    forward::{self, Then},
+    http1::{
+        BodyWriter, MessageViolation, Outgoing, RequestHead, RequestLimits, RequestReader, ResponseFraming,
+        response_head,
+    },
+    worker::{
+        activity::Activity,
+        response_buffer::{Piece, StreamBuffer},
+    },
+};
+
+/// What a connection is served with.
+pub(super) struct Http1<F> {
+    pub(super) client: ClientStream,
+    pub(super) answer: F,
+    pub(super) activity: Activity,
+    pub(super) buffer: Rc<StreamBuffer>,
+    pub(super) limits: RequestLimits,
+    /// Whether more than one request may be answered.
+    pub(super) keeps_alive: bool,
+    /// Set when the connection is to end once what is in progress has ended.
+    pub(super) is_ending: Rc<Cell<bool>>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Http1End {
+    Closed,
+    /// What came was no request, and was answered with this status.
+    Unparsed(StatusCode),
+}
+
+/// A connection in progress.
+pub(super) struct Http1Connection {
+    serving: Pin<Box<dyn Future<Output = Http1End>>>,
+    is_ending: Rc<Cell<bool>>,
+}
+
+impl Future for Http1Connection {
+    type Output = Http1End;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Http1End> {
+        self.serving.as_mut().poll(cx)
+    }
+}
+
+impl Connection for Http1Connection {
+    const CLOSES_UNUSED: bool = true;
+    fn shut_down(self: Pin<&mut Self>) {
+        self.is_ending.set(true);
+    }
+}
+
+impl<F, Fut> Http1<F>
+where
+    F: Fn(Request<RequestBody>) -> Fut + 'static,
+    Fut: Future<Output = forward::Answer> + 'static,
+{
+    /// Serves the connection to its end.
+    pub(super) fn serve(self) -> Http1Connection {
+        let is_ending = Rc::clone(&self.is_ending);
+        Http1Connection { serving: Box::pin(self.answer_requests()), is_ending }
+    }
+
+    async fn answer_requests(self) -> Http1End {
+        let mut reader = RequestReader::default();
+        loop {
+            let request = match poll_fn(|cx| self.poll_request(cx, &mut reader)).await {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    self.close().await;
+                    return Http1End::Closed;
+                }
+                Err(RequestEnd::Closed) => return Http1End::Closed,
+                Err(RequestEnd::Violation(violation)) => return self.refuse(violation).await,
+            };
+            match self.exchange(request).await {
+                Ok(Then::KeepAlive) => {}
+                Ok(Then::Close) => {
+                    self.close().await;
+                    return Http1End::Closed;
+                }
+                Err(ClientGone) => return Http1End::Closed,
+            }
+            if self.client.has_received() {
+                self.activity.received(now());
+            }
+        }
+    }
+
+    /// The next request; none when the connection is to end and nothing of another request has come.
+    fn poll_request(
+        &self,
+        cx: &mut Context<'_>,
+        reader: &mut RequestReader,
+    ) -> Poll<Result<Option<RequestHead>, RequestEnd>> {
+        match self.client.poll_request(cx, reader, self.limits) {
+            Poll::Pending if self.is_ending.get() && !self.client.has_received() => Poll::Ready(Ok(None)),
+            request => request.map_ok(Some),
+        }
+    }
+
+    async fn exchange(&self, request: RequestHead) -> Result<Then, ClientGone> {
+        let RequestHead { parts, framing, is_persistent, expects_continue } = request;
+        let in_progress = self.activity.begin();
+        let (method, version) = (parts.method.clone(), parts.version);
+        let body = self.client.begin_body(framing, expects_continue);
+        // Boxed: a connection that waits for a request takes no memory for an answer.
+        let answering = Box::pin((self.answer)(Request::from_parts(parts, body)));
+        let forward::Answer { response, then } = self.unless_gone(answering).await?;
+        let (head, body) = response.into_parts();
+        let ends_body = poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await;
+        let response_framing = ResponseFraming::new(&method, version, head.status, body.size_hint().exact());
+        let is_kept = is_persistent
+            && then == Then::KeepAlive
+            && framing.is_some()
+            && ends_body
+            && response_framing != ResponseFraming::UntilClose
+            && self.keeps_alive
+            && !self.is_ending.get();
+        let option = match version {
+            _ if !is_kept => Some("close"),
+            Version::HTTP_10 => Some("keep-alive"),
+            _ => None,
+        };
+        let head = response_head(head.status, &head.headers, response_framing, option, &date());
+        let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress);
+        self.write(Outgoing::new(head), response_framing, body).await?;
+        Ok(if is_kept && self.client.is_body_over() { Then::KeepAlive } else { Then::Close })
+    }
+
+    /// Waits for `answer`; a client that goes away meanwhile gives its request up.
+    async fn unless_gone<T>(
+        &self,
+        mut answering: Pin<Box<impl Future<Output = T>>>,
+    ) -> Result<T, ClientGone> {
+        poll_fn(|cx| match answering.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => self.client.poll_gone(cx).map(|()| Err(ClientGone)),
+        })
+        .await
+    }
+
+    async fn write(
+        &self,
+        outgoing: Outgoing<Piece>,
+        framing: ResponseFraming,
+        body: Tracked,
+    ) -> Result<(), ClientGone> {
+        let is_over = framing == ResponseFraming::Empty;
+        let mut writing = Writing { client: &self.client, outgoing, writer: framing.writer(), body, is_over };
+        poll_fn(|cx| writing.poll(cx)).await.map_err(|_| ClientGone)
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&self, violation: MessageViolation) -> Http1End {
+        let status = status(violation);
+        let head =
+            response_head(status, &HeaderMap::new(), ResponseFraming::Length(0), Some("close"), &date());
+        let mut outgoing: Outgoing<Piece> = Outgoing::new(head);
+        let refusing = poll_fn(|cx| self.client.poll_write(cx, &mut outgoing));
+        if let Ok(Ok(())) = tokio::time::timeout(LINGER, refusing).await {
+            self.linger().await;
+        }
+        Http1End::Unparsed(status)
+    }
+
+    async fn close(&self) {
+        if self.client.is_body_over() {
+            // A client that does not take it in time gets none.
+            let _ = tokio::time::timeout(LINGER, poll_fn(|cx| self.client.poll_shutdown(cx))).await;
+        } else {
+            self.linger().await;
+        }
+    }
+
+    /// RFC 9112 §9.6: a connection that is closed with unread bytes is reset, and a reset may overtake the last response.
+    async fn linger(&self) {
+        let _ = tokio::time::timeout(LINGER, async {
+            poll_fn(|cx| self.client.poll_shutdown(cx)).await?;
+            let mut left = LINGER_BYTES;
+            poll_fn(|cx| self.client.poll_discard(cx, &mut left)).await;
+            io::Result::Ok(())
+        })
+        .await;
+    }
+}
+
+/// A response on its way to the client.
+struct Writing<'a> {
+    client: &'a ClientStream,
+    outgoing: Outgoing<Piece>,
+    writer: BodyWriter,
+    body: Tracked,
+    /// All of the body is in `outgoing`, or was written.
+    is_over: bool,
+}
+
+impl Writing<'_> {
+    /// Ready when the kernel has all of the response.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // The first bytes of a body share the header section's send, if they are there.
+            let is_filled = self.poll_fill(cx)?;
+            ready!(self.client.poll_write(cx, &mut self.outgoing))?;
+            let flushed = self.client.poll_flush(cx)?;
+            if self.is_over {
+                return flushed.map(Ok);
+            }
+            if is_filled.is_pending() {
+                ready!(self.client.poll_gone(cx));
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Takes the next piece of the body, once the last was written. An error breaks the response off: what is incomplete must be seen to
+    /// be (RFC 9112 §8).
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_over || self.outgoing.has_body() {
+            return Poll::Ready(Ok(()));
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
+        self.is_over = frame.is_none() || self.body.is_end_stream();
+        let piece = frame.and_then(|frame| frame.into_data().ok());
+        let length = piece.as_ref().map_or(0, Piece::len);
+        let (before, behind) = self.writer.frame(length, self.is_over).map_err(io::Error::other)?;
+        self.outgoing.set_body(before, piece, behind);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The client closed the connection, or takes no more.
+#[derive(Debug)]
+struct ClientGone;
+
+fn status(violation: MessageViolation) -> StatusCode {
+    match violation {
+        MessageViolation::RequestLineSize => StatusCode::URI_TOO_LONG,
+        // RFC 6585 §5.
+        MessageViolation::HeaderSectionSize => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        MessageViolation::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        MessageViolation::RequestLine
+        | MessageViolation::StatusLine
+        | MessageViolation::HeaderSection
+        | MessageViolation::InterimResponses
+        | MessageViolation::ContentLength
+        | MessageViolation::TransferEncoding
+        | MessageViolation::Chunk
+        | MessageViolation::ChunkExtras => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// For the last response, and what its client still sends.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;
