@@ -1,6 +1,6 @@
-//! The byte stream of an HTTP/1.1 connection to a client, shared by whoever answers its requests and by the request whose body is read.
+//! The byte stream of an HTTP/1.1 connection to a client, shared by the task that answers its requests and by the request whose body is read.
 //! Not here: what is answered (`worker`, `forward`), what the bytes mean (`http1`).
-//! Invariants: a connection is read from only while somebody takes what comes (`a_client_is_read_no_further_than_somebody_takes`); while
+//! Invariants: a body is read as its own request's only (`a_body_belongs_to_its_request`); a connection is read from only while somebody takes what comes (`a_client_is_read_no_further_than_somebody_takes`); while
 //! it waits for a request it holds no buffer.
 
 use std::{
@@ -31,6 +31,8 @@ struct Inner {
     /// What was received and not read yet.
     received: BytesMut,
     body: BodyReader,
+    /// Counts requests: a body can be read only as long as its request is the last one.
+    request: u64,
     /// The client waits for an interim response before it sends the body.
     awaits_continue: bool,
     interim: Outgoing<Bytes>,
@@ -51,6 +53,7 @@ impl ClientStream {
             stream: Box::new(stream),
             received: BytesMut::new(),
             body: BodyReader::new(BodyFraming::Length(0)),
+            request: 0,
             awaits_continue: false,
             interim: Outgoing::new(Bytes::new()),
         })))
@@ -79,11 +82,12 @@ impl ClientStream {
     pub(crate) fn begin_body(&self, framing: Option<BodyFraming>, expects_continue: bool) -> RequestBody {
         let inner = &mut *self.0.borrow_mut();
         inner.body = BodyReader::new(framing.unwrap_or(BodyFraming::UntilClose));
+        inner.request = inner.request.wrapping_add(1);
         inner.awaits_continue = expects_continue && inner.body.end().is_none();
         match framing {
             None => RequestBody(Source::InDoubt),
             Some(_) if inner.body.end().is_some() => RequestBody(Source::Empty),
-            Some(_) => RequestBody(Source::Http1(self.clone())),
+            Some(_) => RequestBody(Source::Http1 { stream: self.clone(), request: inner.request }),
         }
     }
 
@@ -201,7 +205,7 @@ pub struct RequestBody(Source);
 enum Source {
     Empty,
     InDoubt,
-    Http1(ClientStream),
+    Http1 { stream: ClientStream, request: u64 },
     Http2(Incoming),
 }
 
@@ -221,7 +225,10 @@ impl RequestBody {
         match &mut self.0 {
             Source::Empty => Poll::Ready(None),
             Source::InDoubt => Poll::Ready(Some(Err(Gone))),
-            Source::Http1(stream) => stream.0.borrow_mut().poll_body(cx),
+            Source::Http1 { stream, request } => {
+                let inner = &mut *stream.0.borrow_mut();
+                if inner.request == *request { inner.poll_body(cx) } else { Poll::Ready(Some(Err(Gone))) }
+            }
             Source::Http2(incoming) => loop {
                 match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
                     Some(Ok(frame)) if frame.is_trailers() => {}
@@ -238,7 +245,10 @@ impl RequestBody {
         match &self.0 {
             Source::Empty => Some(0),
             Source::InDoubt => None,
-            Source::Http1(stream) => stream.0.borrow().body.left(),
+            Source::Http1 { stream, request } => {
+                let inner = stream.0.borrow();
+                if inner.request == *request { inner.body.left() } else { None }
+            }
             Source::Http2(incoming) if incoming.is_end_stream() => Some(0),
             Source::Http2(incoming) => incoming.size_hint().exact(),
         }
@@ -254,3 +264,73 @@ impl RequestBody {
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// How much is received at once.
 const AT_ONCE: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{io::IoSlice, mem::MaybeUninit, task::Waker};
+
+    use super::*;
+    use crate::transport::Outgoing as OnTheWay;
+
+    /// Has these bytes, and then nothing yet.
+    struct Fixed(&'static [u8]);
+
+    impl ByteStream for Fixed {
+        fn poll_read(
+            &mut self,
+            _: &mut Context<'_>,
+            place: &mut [MaybeUninit<u8>],
+        ) -> Poll<io::Result<usize>> {
+            let count = self.0.len().min(place.len());
+            let (now, later) = self.0.split_at(count);
+            tokio::io::ReadBuf::uninit(place).put_slice(now);
+            self.0 = later;
+            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn outgoing(&self) -> OnTheWay {
+            OnTheWay { given: 0, acknowledged: 0 }
+        }
+
+        fn is_silent(&mut self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    #[test]
+    fn a_body_belongs_to_its_request() {
+        let client = ClientStream::new(Fixed(
+            b"PUT /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nonePUT /b HTTP/1.1\r\nContent-Length: 3\r\n\r\ntwo",
+        ));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut reader = RequestReader::default();
+        let mut next = || {
+            let limits = RequestLimits { bytes: 1000, fields: 10 };
+            let Poll::Ready(Ok(head)) =
+                client.poll_request(&mut Context::from_waker(Waker::noop()), &mut reader, limits)
+            else {
+                panic!("there is a request");
+            };
+            client.begin_body(head.framing, head.expects_continue)
+        };
+        let mut first = next();
+        assert_eq!(first.poll_data(&mut cx), Poll::Ready(Some(Ok(Bytes::from_static(b"one")))));
+        assert!(first.is_over() && client.is_body_over());
+        let mut second = next();
+        assert_eq!(first.poll_data(&mut cx), Poll::Ready(Some(Err(Gone))), "it is not given the next one's");
+        assert_eq!((first.left(), second.left()), (None, Some(3)));
+        assert_eq!(second.poll_data(&mut cx), Poll::Ready(Some(Ok(Bytes::from_static(b"two")))));
+    }
+}

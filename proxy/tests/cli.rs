@@ -260,7 +260,7 @@ fn an_error_under_json_is_json_of_one_shape() {
         (&place, "domain list --jsn --json", 2, Some("--jsn"), None, Some("did you mean `--json`?")),
         (&broken, "status --json", 2, Some("limits.idel"), None, Some("did you mean `limits.idle`?")),
         (&wrong, "status --json", 2, Some("limits.idle"), Some("3"), Some("write it like")),
-        (&refused, "domain list --json", 2, Some("limits.connections"), None, Some("at most")),
+        (&refused, "domain list --json", 2, Some("limits.connections"), None, Some("write a limit")),
     ] {
         let said = place.run(line);
         assert!(said.code == Some(code) && said.out.is_empty(), "{line}: {said:?}");

@@ -71,8 +71,8 @@ fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolati
     match request.parse_with_uninit_headers(head, place) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(MessageViolation::HeaderSectionSize),
-        Err(httparse::Error::Version) => return Err(MessageViolation::Version),
-        Err(httparse::Error::Token) => return Err(MessageViolation::RequestLine),
+        Err(httparse::Error::Version) if names_version(head) => return Err(MessageViolation::Version),
+        Err(httparse::Error::Version | httparse::Error::Token) => return Err(MessageViolation::RequestLine),
         Ok(_) | Err(_) => return Err(MessageViolation::HeaderSection),
     }
     let headers = fields(head, request.headers).ok_or(MessageViolation::HeaderSection)?;
@@ -86,6 +86,12 @@ fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolati
     let expects_continue = version == Version::HTTP_11 && expects_continue(&headers);
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
     Ok(RequestHead { parts, framing, is_persistent, expects_continue })
+}
+
+/// Whether the request line ends as one of HTTP does, whatever its version (RFC 9112 §2.3).
+fn names_version(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.rsplit(|byte| *byte == b' ').next().is_some_and(|word| word.starts_with(b"HTTP/"))
 }
 
 fn method(method: Option<&str>) -> Option<Method> {

@@ -18,7 +18,10 @@ fn a_change_says_what_it_changed_and_its_log_who_made_it() {
 
     let refused = place.run("domain add shop.example --target http://10.0.0.3");
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.err.contains("`http://10.0.0.2`, not `http://10.0.0.3`; `--replace`"), "{refused:?}");
+    assert!(
+        refused.err.contains("`http://10.0.0.2`, not `http://10.0.0.3`; to change it, add `--replace`"),
+        "{refused:?}"
+    );
     let replaced = tell(&place, "domain add shop.example --target http://10.0.0.3 --replace --json");
     let replaced: serde_json::Value = serde_json::from_str(&replaced.out).unwrap();
     let target =

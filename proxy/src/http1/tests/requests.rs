@@ -100,6 +100,7 @@ fn what_is_no_request_is_named() {
         ("G(T / HTTP/1.1\r\n\r\n".to_owned(), RequestLine),
         ("GET /\x7f HTTP/1.1\r\n\r\n".to_owned(), RequestLine),
         ("GET / HTTP/2.0\r\n\r\n".to_owned(), Version),
+        ("this is no HTTP\r\n\r\n".to_owned(), RequestLine),
         ("GET / HTTP/1.1\r\nA : b\r\n\r\n".to_owned(), HeaderSection),
         ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n".to_owned(), HeaderSection),
         (format!("GET /{long}"), RequestLineSize),

@@ -184,7 +184,7 @@ where
     }
 
     async fn close(&self) {
-        if self.client.is_body_over() {
+        if self.client.is_body_over() && !self.client.has_received() {
             // A client that does not take it in time gets none.
             let _ = tokio::time::timeout(LINGER, poll_fn(|cx| self.client.poll_shutdown(cx))).await;
         } else {
