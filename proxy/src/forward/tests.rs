@@ -9,6 +9,7 @@ use std::{
 };
 
 use hyper::server::conn::http1;
+use testbed::wait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -20,7 +21,7 @@ use crate::{
     clock::now,
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
-    transport::{Epoll, HyperIo, Listener, Uring},
+    transport::{Epoll, HyperIo, Listener, Uring, tests::conformance::unless_stuck},
 };
 
 /// A proxy in front of an upstream that the test plays.
@@ -50,11 +51,19 @@ impl Edge {
 
     /// `times` with this outcome, and `all` with any.
     async fn counted_all(&self, outcome: RequestOutcome, times: u64, all: u64) {
-        while self.count(outcome) < times {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let counted: u64 = RequestOutcome::ALL.iter().map(|outcome| self.count(*outcome)).sum();
-        assert_eq!((self.count(outcome), counted), (times, all), "{outcome:?} of all");
+        let counted = || {
+            let each = RequestOutcome::ALL.iter().map(|outcome| (*outcome, self.count(*outcome)));
+            each.filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+        };
+        let what = format!("{times} times {outcome:?}");
+        wait::until_async(&what, Duration::from_secs(15), async || {
+            anyhow::ensure!(self.count(outcome) >= times, "{:?}", counted());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let every: u64 = counted().iter().map(|(_, count)| count).sum();
+        assert_eq!((self.count(outcome), every), (times, all), "{:?}", counted());
     }
 }
 
@@ -372,10 +381,12 @@ fn a_side_that_does_not_read_stops_the_other() {
         let mut upstream = edge.accept().await;
         head_of(&mut upstream).await;
         let mut sent = 1;
-        while let Ok(count) =
-            tokio::time::timeout(Duration::from_millis(100), client.write(&body[sent..])).await
-        {
-            sent += count.unwrap();
+        // The upstream's side is stopped first, and for good; then the client's.
+        let (to_upstream, from_client) = (edge.upstream.local_addr().unwrap(), edge.address);
+        for listener in [to_upstream, from_client] {
+            while let Some(count) = unless_stuck(listener, client.write(&body[sent..])).await {
+                sent += count.unwrap();
+            }
         }
         assert!(sent < LARGE / 2, "{sent} bytes were taken although nobody read them");
         let (mut read, mut buffer) = (0, vec![0; 1 << 16]);

@@ -5,6 +5,7 @@ use std::{future::poll_fn, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, body::Incoming, client::conn::http2};
+use testbed::wait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -16,6 +17,7 @@ use super::*;
 use crate::{
     config::{LimitsConfig, Span},
     forward::Body,
+    telemetry::metrics::Label,
     transport::{Epoll, HyperIo, Listener, Transport, Uring, socket},
     worker::{Connections, HeldBytes, metrics::LimitReached},
 };
@@ -291,14 +293,14 @@ impl Edge {
     }
 
     async fn ended(&self, limit: LimitReached) {
-        let counted = async {
-            while self.metrics.ended.count(limit) == 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, counted)
-            .await
-            .unwrap_or_else(|_| panic!("nothing ended by {limit:?}"));
+        wait::until_async(&format!("an end by {limit:?}"), PATIENCE, async || {
+            let counts = LimitReached::ALL.iter().map(|limit| (*limit, self.metrics.ended.count(*limit)));
+            let ended: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+            anyhow::ensure!(self.metrics.ended.count(limit) > 0, "{ended:?}");
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
 }
 
