@@ -1,6 +1,7 @@
 //! The bridge against rustls's own client on a blocking socket, and against itself; over both back ends.
 
 mod client;
+mod limits;
 
 use std::{
     future::{Future, poll_fn},
@@ -32,7 +33,6 @@ over_both_back_ends! {
     a_refusal_is_one_alert_and_the_end
     a_refused_peer_hears_why_although_it_goes_on_talking
     a_connection_that_says_no_hello_ends_as_what_it_was
-    a_handshake_that_trickles_ends_at_its_limit
     a_validation_is_answered_with_its_certificate_and_protocol
     sixteen_mebibytes_are_echoed
     an_end_is_told_from_a_truncation
@@ -139,11 +139,8 @@ fn a_refusal_is_one_alert_and_the_end<T: Transport>() {
 }
 
 fn a_connection_that_says_no_hello_ends_as_what_it_was<T: Transport>() {
-    let short = Duration::from_millis(50);
     for (says, then_closes, limit, end, answer) in [
-        (&b""[..], false, short, HandshakeEnd::HelloTimeout, &b""[..]),
-        (b"\x16\x03\x01\x02\x00\x01", false, short, HandshakeEnd::HelloTimeout, b""),
-        (b"", true, DEADLINE, HandshakeEnd::Closed, b""),
+        (&b""[..], true, DEADLINE, HandshakeEnd::Closed, &b""[..]),
         (b"\x16\x03\x01\x02\x00\x01", true, DEADLINE, HandshakeEnd::Closed, b""),
         (
             b"GET / HTTP/1.1\r\n\r\n",
@@ -184,35 +181,6 @@ fn a_connection_that_says_no_hello_ends_as_what_it_was<T: Transport>() {
         assert!(heard.starts_with(answer), "{says:?} is told {heard:?}");
         assert_eq!(heard.is_empty(), answer.is_empty(), "{says:?} is told {heard:?}");
     }
-}
-
-fn a_handshake_that_trickles_ends_at_its_limit<T: Transport>() {
-    let authority = Authority::new();
-    let config = authority.server("good.example");
-    let hello = authority.client(&[&version::TLS12]).hello("good.example");
-    within_deadline(|transport: T| async move {
-        let socket = loopback();
-        let address = socket.local_addr().unwrap();
-        let mut listener = transport.listen(socket).unwrap();
-        let mut peer = transport.connect(address).await.unwrap();
-        let trickle = tokio::task::spawn_local(async move {
-            peer.send(Chunk::copy_of(&hello));
-            let mut ticks = tokio::time::interval(Duration::from_millis(10));
-            // A handshake record that never gets whole.
-            for byte in [22, 3, 3, 64, 0].into_iter().chain(std::iter::repeat(0)) {
-                peer.send(Chunk::copy_of(&[byte]));
-                if poll_fn(|cx| peer.poll_flush(cx)).await.is_err() {
-                    break;
-                }
-                ticks.tick().await;
-            }
-        });
-        let stream = accept(&mut listener).await;
-        let (_, pending) = read_hello(stream, DEADLINE).await.map_err(drop).unwrap();
-        let end = pending.accept(config, Duration::from_millis(200)).await.err();
-        assert_eq!(end, Some(HandshakeEnd::HandshakeTimeout));
-        trickle.await.unwrap();
-    });
 }
 
 fn a_validation_is_answered_with_its_certificate_and_protocol<T: Transport>() {

@@ -1,6 +1,7 @@
-//! How a back end is chosen; what each must do is in `conformance`.
+//! How a back end is chosen; what each must do is in `conformance`, and a transport for tests of time limits in `memory`.
 
 pub(crate) mod conformance;
+pub(crate) mod memory;
 
 use super::*;
 
