@@ -225,10 +225,10 @@ impl ParserState {
         match self.phase {
             HelloField::MessageHeader => self.enter_message(field),
             // RFC 8446 §4.1.2: legacy_session_id<0..32>
-            HelloField::SessionId if field <= 32 => self.expect(field, HelloField::CipherSuites),
+            HelloField::SessionId if field <= 32 => self.skip_to(field, HelloField::CipherSuites),
             // RFC 8446 §4.1.2: cipher_suites<2..2^16-2>, two bytes each
             HelloField::CipherSuites if field >= 2 && field.is_multiple_of(2) => {
-                self.expect(field, HelloField::Compression)
+                self.skip_to(field, HelloField::Compression)
             }
             // RFC 8446 §4.1.2: legacy_compression_methods<1..2^8-1>
             HelloField::Compression if field >= 1 => self.leave_compression(field),
@@ -252,7 +252,7 @@ impl ParserState {
             return Break(HelloProgress::TooLong);
         }
         self.message_left = bytes;
-        self.expect(VERSION_AND_RANDOM_BYTES, HelloField::SessionId)
+        self.skip_to(VERSION_AND_RANDOM_BYTES, HelloField::SessionId)
     }
 
     #[inline]
@@ -261,7 +261,7 @@ impl ParserState {
         if u64::from(self.message_left) == methods {
             return Break(HelloProgress::NoName);
         }
-        self.expect(methods, HelloField::Extensions)
+        self.skip_to(methods, HelloField::Extensions)
     }
 
     #[inline]
@@ -297,7 +297,7 @@ impl ParserState {
         if self.message_left == bytes {
             return Break(HelloProgress::NoName);
         }
-        self.expect(u64::from(bytes), HelloField::ExtensionHeader)
+        self.skip_to(u64::from(bytes), HelloField::ExtensionHeader)
     }
 
     #[inline]
@@ -340,7 +340,7 @@ impl ParserState {
 
     /// Claims `skip` bytes to pass over and the field behind them from what is left of the message.
     #[inline]
-    fn expect(&mut self, skip: u64, phase: HelloField) -> ControlFlow<HelloProgress> {
+    fn skip_to(&mut self, skip: u64, phase: HelloField) -> ControlFlow<HelloProgress> {
         let Some(left) = u64::from(self.message_left).checked_sub(skip + u64::from(phase.width())) else {
             return Break(HelloProgress::Malformed);
         };

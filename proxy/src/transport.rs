@@ -1,14 +1,12 @@
 //! Listeners and byte streams of one worker, over `io_uring` or, where the ring is refused, epoll.
 //! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`run` passes them to `worker`).
-//! Invariants: no other module knows tokio-uring; both back ends pass the same conformance tests (`conformance`); an idle stream holds no
+//! Invariants: no other module knows tokio-uring; both back ends pass the same conformance tests (`tests::conformance`); an idle stream holds no
 //! buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation that keeps its socket open
 //! (`drop_with_operations_in_flight_closes_the_socket`); a dropped listener does not stop a copy of it that a successor holds
 //! (`a_dropped_listener_leaves_a_successors_copy_listening`).
 
 mod byte_stream;
 mod chunk;
-#[cfg(test)]
-pub(crate) mod conformance;
 mod epoll;
 mod hyper_io;
 mod queue;
@@ -174,27 +172,4 @@ const AT_ONCE: usize = 16 * 1024;
 pub const SEND_LIMIT: usize = 16 * 1024;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn auto_takes_the_ring_exactly_where_it_can_be_had() {
-        let by_itself = Backend::choose(Io::Auto).unwrap();
-        assert_eq!(by_itself == Backend::Uring, Backend::choose(Io::Uring).is_ok());
-        assert_eq!(Backend::choose(Io::Epoll).unwrap(), Backend::Epoll);
-    }
-
-    #[tokio::test]
-    async fn the_ring_can_be_proved_from_inside_a_runtime() {
-        assert!(Backend::choose(Io::Auto).is_ok());
-    }
-
-    #[test]
-    fn the_choice_is_a_metric() {
-        let registry = Registry::new();
-        Backend::Epoll.register(&registry).unwrap();
-        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert!(text.contains("gatehouse_transport_backend{backend=\"epoll\"} 1"), "{text}");
-        assert!(text.contains("gatehouse_transport_backend{backend=\"uring\"} 0"), "{text}");
-    }
-}
+pub(crate) mod tests;

@@ -125,7 +125,13 @@ fn clients_tell_a_server_that_serves_from_one_that_does_not() {
     .unwrap();
     let seen = served.stop_after(Duration::ZERO).unwrap();
     assert!(seen.failures.is_empty() && seen.connections >= 6, "{seen:?}");
-    let seen = load(closed, 3).stop_after(Duration::from_millis(100)).unwrap();
+    let refused = load(closed, 3);
+    wait::until("a refused connection", Duration::from_secs(10), || {
+        anyhow::ensure!(!refused.seen().failures.is_empty(), "{:?}", refused.seen());
+        Ok(())
+    })
+    .unwrap();
+    let seen = refused.stop_after(Duration::ZERO).unwrap();
     assert!(seen.served == 0 && !seen.failures.is_empty(), "{seen:?}");
 }
 

@@ -4,9 +4,8 @@
 mod bench;
 mod build_ebpf;
 mod check;
+mod fuzz;
 mod image;
-#[cfg(test)]
-mod imports;
 #[cfg(test)]
 mod links;
 mod package;
@@ -15,6 +14,8 @@ mod run;
 mod setup;
 mod summary;
 mod test;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::{path::Path, process::ExitCode};
@@ -39,6 +40,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Run { check } => run::run(check),
         Command::Test => test::run(),
         Command::Check => check::run(),
+        Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Bench { name } => bench::run(name),
         Command::Package { architecture, step } => package::run(architecture, step),
@@ -79,6 +81,12 @@ enum Command {
     Test,
     /// Format, lints and unit tests: the quick one, for every edit
     Check,
+    /// Mutate the corpora of all parsers, and say how many inputs each took
+    Fuzz {
+        /// For how long, all targets together
+        #[arg(long, default_value_t = 120)]
+        seconds: u32,
+    },
     /// Install what the other commands need; quick and silent when nothing is missing
     Setup,
     /// Build the guard's XDP object and have the kernel verify it

@@ -4,6 +4,9 @@ mod rivals;
 
 use std::{collections::HashSet, path::PathBuf};
 
+use anyhow::{Context as _, ensure};
+use testbed::wait;
+
 use super::*;
 use crate::{
     config::{Config, Span, StaticDomain},
@@ -90,15 +93,8 @@ fn leaf(slot: &Slot) -> Vec<u8> {
     slot.current(SystemTime::now()).unwrap().key.cert[0].to_vec()
 }
 
-async fn until<T>(what: &str, mut seen: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(seen) = seen().await {
-            return seen;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn until<T, P: Future<Output = anyhow::Result<T>>>(what: &str, look: impl FnMut() -> P) -> T {
+    wait::until_async(what, Duration::from_secs(30), look).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,7 +178,7 @@ async fn the_order_outlives_the_handshake() {
         })
         .await;
     }
-    until("the order", async || instance.certificates.cached(&name)).await;
+    until("the order", async || instance.certificates.cached(&name).context("nothing is cached")).await;
     assert_eq!(instance.certificates.inner.in_flight.waiters(), 0);
 }
 
@@ -196,8 +192,9 @@ async fn a_due_certificate_is_renewed_in_its_slot_and_noticed_elsewhere() {
     let slot = first.obtain("due.served.example").await.unwrap();
     let elsewhere = second.obtain("due.served.example").await.unwrap();
     let old = leaf(&slot);
-    until("renewal", async || (leaf(&slot) != old).then_some(())).await;
-    until("notice of it", async || (leaf(&elsewhere) != old).then_some(())).await;
+    for (what, slot) in [("renewal", &slot), ("notice of it", &elsewhere)] {
+        until(what, async || Ok(ensure!(leaf(slot) != old, "the old certificate"))).await;
+    }
 }
 
 #[tokio::test]

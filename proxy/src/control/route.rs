@@ -96,6 +96,7 @@ const MAX_PAIRS: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::wire::NewDomain;
 
     fn route(line: &str) -> Result<ControlRoute, u16> {
         let (method, target) = line.split_once(' ').unwrap();
@@ -166,5 +167,36 @@ mod tests {
         ] {
             assert_eq!(route(line), wanted, "{line}");
         }
+    }
+
+    #[test]
+    fn a_mutated_corpus_of_requests_is_understood_or_refused_in_few_words() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/control_request");
+        proxy_common::fixture::fuzz::Corpus::read(corpus).run(|input| {
+            let text = String::from_utf8_lossy(input);
+            let (line, body) = text.split_once('\n').unwrap_or((&text, ""));
+            if let Ok(new) = serde_json::from_str::<NewDomain>(body) {
+                let written = serde_json::to_string(&new).unwrap();
+                let again: NewDomain = serde_json::from_str(&written).unwrap();
+                assert_eq!(serde_json::to_string(&again).unwrap(), written);
+            }
+            let Some((method, target)) = line.split_once(' ') else { return };
+            let (Ok(method), Ok(target)) = (method.parse(), target.parse::<hyper::Uri>()) else { return };
+            match ControlRoute::of(&method, target.path(), target.query()) {
+                Ok(ControlRoute::ListDomains(ListPage { limit, .. })) => {
+                    assert!((1..=MAX_LIMIT).contains(&limit))
+                }
+                Ok(ControlRoute::ListCertificates(ListPage { after, limit, .. })) => {
+                    assert!((1..=MAX_LIMIT).contains(&limit));
+                    let again = after.as_ref().map(|after| after.to_string().parse().unwrap());
+                    assert_eq!(again, after);
+                }
+                Ok(_) => {}
+                Err(WireProblem { status, detail, .. }) => {
+                    assert!(matches!(status, 400 | 404) && !detail.is_empty(), "{status} {detail}");
+                    assert!(detail.len() <= line.len() + 300, "{} bytes: {detail}", detail.len());
+                }
+            }
+        });
     }
 }

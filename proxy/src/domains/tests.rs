@@ -1,10 +1,12 @@
 use std::{collections::HashMap, convert::Infallible, net::Ipv4Addr, sync::PoisonError};
 
+use anyhow::ensure;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use testbed::wait;
 
 use super::{
     change::tests::{add, addition, lenient, remove},
@@ -239,11 +241,13 @@ async fn an_item_that_cannot_be_understood_is_reported_once_and_denies_nothing()
     edit.send().await.unwrap();
     let instance = fleet.loaded(&ample()).await;
     assert_eq!(instance.says("odd.example").await, "SourceDown");
-    let deadline = clock::now() + LIMIT;
-    while instance.metric("gatehouse_domains_feed_reads_total{outcome=\"changes\"}") < 3 {
-        assert!(clock::now() < deadline, "the feed is not read on");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait::until_async("the feed to be read on", LIMIT, async || {
+        let reads = instance.metric("gatehouse_domains_feed_reads_total{outcome=\"changes\"}");
+        ensure!(reads >= 3, "{reads} reads");
+        Ok(())
+    })
+    .await
+    .unwrap();
     assert_eq!(instance.metric("gatehouse_domains_misshapen_total"), 1);
 }
 
@@ -280,15 +284,13 @@ async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
 }
 
 async fn until_says(instance: &Instance, text: &str, answer: &str) {
-    let deadline = clock::now() + LIMIT;
-    loop {
+    wait::until_async(&format!("{answer} of {text}"), LIMIT, async || {
         let said = instance.says(text).await;
-        if said == answer {
-            return;
-        }
-        assert!(clock::now() < deadline, "{text}: {said}, not {answer}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        ensure!(said == answer, "{said}");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -332,11 +334,7 @@ async fn a_table_that_is_down_denies_nothing() {
 
     instance.faults.set_outage(false);
     add(&fleet.sound, &pattern("new.example"), None).await;
-    let deadline = clock::now() + LIMIT;
-    while instance.says("new.example").await == "SourceDown" && clock::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(instance.says("new.example").await, "new.example of Table", "asked again later");
+    until_says(&instance, "new.example", "new.example of Table").await;
 }
 
 #[tokio::test]
@@ -568,19 +566,24 @@ async fn a_name_that_was_allowed_never_waits_for_the_ask_endpoint_again() {
     let instance = fleet.loaded(&config).await;
     assert_eq!(instance.says("allowed.example").await, "allowed.example of Ask");
     *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::Hang;
-    // Its time to live is over for certain.
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    // From when its time to live is over, a question hangs at the endpoint for as long as one is in flight.
+    wait::until_async("a second question", LIMIT, async || {
+        let _ = instance.domains.known(&name("allowed.example"));
+        ensure!(endpoint.asked().len() >= 2, "{:?}", endpoint.asked());
+        Ok(())
+    })
+    .await
+    .unwrap();
     assert_eq!(instance.domains.ask_state(), AskState::Answers);
     for _ in 0..3 {
         let known = instance.domains.known(&name("allowed.example"));
         assert!(matches!(known, Some(Permission::Allow(_))), "{known:?}");
     }
-    let deadline = clock::now() + LIMIT;
-    while endpoint.asked().len() < 2 {
-        assert!(clock::now() < deadline, "it is not asked again");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(endpoint.asked().len(), 2, "one question at a time");
+    // Whatever was asked before this is at the endpoint by now.
+    *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::AsNamed;
+    assert_eq!(instance.says("other.example").await, "Foreign");
+    let asked = ["allowed.example", "allowed.example", "other.example"];
+    assert_eq!(endpoint.asked(), asked, "one question at a time");
 }
 
 #[tokio::test]

@@ -136,6 +136,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_mutated_corpus_of_answers_leaves_words_that_a_log_and_a_console_can_hold() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/metadata_answer");
+        proxy_common::fixture::fuzz::Corpus::read(corpus).run(|input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            let is_safe = text.chars().all(|char| char.is_ascii_graphic() && !"<>&\"'`$\\".contains(char));
+            assert!(!is_word(text) || (is_safe && (1..=LONGEST_WORD).contains(&text.len())), "{text:?}");
+        });
+    }
+
     #[tokio::test]
     async fn an_endpoint_nobody_listens_at_is_silent() {
         let nowhere = InstanceMetadata::at(&Uri::from_static("http://127.0.0.1:9"));

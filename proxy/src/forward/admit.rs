@@ -214,6 +214,7 @@ static GUARDED: [HeaderName; 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::Label;
 
     fn head(version: Version, method: &str, target: &str, fields: &[(&str, &str)]) -> Parts {
         let mut request = http::Request::builder().version(version).method(method).uri(target);
@@ -309,5 +310,63 @@ mod tests {
         ] {
             assert_eq!(judged(Version::HTTP_2, "GET", target, fields), expected, "{target} {fields:?}");
         }
+    }
+
+    #[test]
+    fn each_offence_has_the_status_of_its_rfc() {
+        for violation in RequestViolation::ALL {
+            let status = match violation {
+                RequestViolation::HostUnlikeServerName => 421,
+                RequestViolation::FieldsMany => 431,
+                _ => 400,
+            };
+            assert_eq!(violation.status().as_u16(), status, "{violation:?}");
+        }
+    }
+
+    /// A method, target and version, then a field a line.
+    fn read(input: &[u8]) -> Option<Parts> {
+        let mut lines = input.split(|byte| *byte == b'\n');
+        let first = std::str::from_utf8(lines.next()?).ok()?;
+        let mut words = first.split(' ');
+        let request = http::Request::builder().method(words.next()?).uri(words.next()?);
+        let version = match words.next()? {
+            "1.0" => Version::HTTP_10,
+            "2" => Version::HTTP_2,
+            _ => Version::HTTP_11,
+        };
+        let fields = lines.filter_map(|line| {
+            let at = line.iter().position(|byte| *byte == b':')?;
+            let name = HeaderName::from_bytes(&line[..at]).ok()?;
+            Some((name, http::HeaderValue::from_bytes(&line[at + 1..]).ok()?))
+        });
+        let request =
+            fields.fold(request.version(version), |request, (name, value)| request.header(name, value));
+        Some(request.body(()).ok()?.into_parts().0)
+    }
+
+    #[test]
+    fn a_mutated_corpus_is_admitted_with_one_host_and_one_framing_or_refused_as_the_clients_fault() {
+        let server_name = ServerName::parse("shop.example").unwrap();
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/request_head");
+        proxy_common::fixture::fuzz::Corpus::read(corpus).run(|input| {
+            let Some(head) = read(input) else { return };
+            let host = match admit(&head, &server_name, MOST_FIELDS) {
+                Ok(host) => host,
+                Err(violation) => return assert!(violation.status().is_client_error(), "{violation:?}"),
+            };
+            assert_eq!(host.name, server_name);
+            assert_eq!(Authority::parse(host.to_string().as_bytes(), 443), Some(host));
+            let count = |name: &str| {
+                // As a gateway that takes `_` for `-`, or drops both, would count it.
+                let alike = |field: &&HeaderName| letters(field.as_str()).eq(letters(name));
+                head.headers.iter().filter(|(field, _)| alike(field)).count()
+            };
+            assert!(head.headers.len() <= MOST_FIELDS && count("host") <= 1);
+            assert!(count("content-length") + count("transfer-encoding") <= 1, "{:?}", head.headers);
+            assert!(head.version == Version::HTTP_11 || count("transfer-encoding") == 0);
+            assert!(head.method != Method::CONNECT);
+            assert!(head.uri.path().starts_with('/') || head.method == Method::OPTIONS, "{}", head.uri);
+        });
     }
 }

@@ -29,7 +29,7 @@ impl MinRate {
     }
 
     /// Nothing is there yet.
-    fn wait(&mut self, now: Instant) {
+    pub(crate) fn wait(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 

@@ -79,29 +79,11 @@ impl Assembly<'_> {
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &heartbeat)?;
         let service = Arc::new(self.service(&known, &listeners, &live, upstream));
-        let shared = Arc::new(self.share(
-            &known,
-            service,
-            Arc::clone(&heartbeat),
-            watched.clone(),
-            &live,
-            capacity,
-        )?);
+        let shared =
+            Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
         let (reload, asks) = Reload::channel();
-        let instance = ControlContext {
-            identity: self.identity(begun, &listeners, metrics.as_ref(), &seen),
-            domains: known.domains.clone(),
-            store: known.store,
-            certificates: known.certificates.clone(),
-            issuer_keys: issuer_keys(&config.certificates),
-            guard: guard.clone(),
-            phase: watched,
-            connections: shared.connections.clone(),
-            reload,
-            default_target: live.default_target.clone(),
-            address_policy: shared.service.upstream.address_policy(),
-            issuance: Issuance::of(&config.certificates),
-        };
+        let identity = self.identity(begun, &listeners, metrics.as_ref(), &seen);
+        let instance = self.context(identity, &known, guard.clone(), &shared, reload);
         let root = known.certificates.internal_root();
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
@@ -258,6 +240,32 @@ impl Assembly<'_> {
             upstream,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
+        }
+    }
+
+    /// What the control socket answers from.
+    fn context(
+        &self,
+        identity: RunFacts,
+        known: &PreparedState,
+        guard: GuardHandle,
+        shared: &Shared,
+        reload: Reload,
+    ) -> ControlContext {
+        let certificates = &self.config.certificates;
+        ControlContext {
+            identity,
+            domains: known.domains.clone(),
+            store: known.store.clone(),
+            certificates: known.certificates.clone(),
+            issuer_keys: issuer_keys(certificates),
+            guard,
+            phase: shared.phase.clone(),
+            connections: shared.connections.clone(),
+            reload,
+            default_target: shared.service.default_target.clone(),
+            address_policy: shared.service.upstream.address_policy(),
+            issuance: Issuance::of(certificates),
         }
     }
 

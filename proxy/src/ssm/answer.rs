@@ -47,7 +47,9 @@ impl ParameterResponse {
                 Self::TooLong(parameter.value.len())
             }
             (200, Ok(ParameterFound { parameter })) => Self::Value(parameter.value),
-            (200, Err(error)) => Self::Refused(format!("its answer is not a parameter ({error})")),
+            (200, Err(error)) => {
+                Self::Refused(shortened(&format!("its answer is not a parameter ({error})")))
+            }
             (500.., _) => Self::Again(format!("status {status}")),
             _ => Self::fault(status, body),
         }
@@ -62,11 +64,7 @@ impl ParameterResponse {
         };
         let code = code.rsplit('#').next().unwrap_or(&code);
         let message = message.or(capital).unwrap_or_default();
-        let said = format!("{code}: {message}")
-            .chars()
-            .filter(|char| !char.is_control())
-            .take(LONGEST_WORDS)
-            .collect();
+        let said = shortened(&format!("{code}: {message}"));
         match code {
             "ParameterNotFound" | "ParameterVersionNotFound" => Self::Absent,
             "AccessDeniedException" | "AccessDenied" => Self::Denied(said),
@@ -76,6 +74,11 @@ impl ParameterResponse {
             _ => Self::Refused(said),
         }
     }
+}
+
+/// What is told of an answer, which serde quotes in full where it is of another shape.
+fn shortened(said: &str) -> String {
+    said.chars().filter(|char| !char.is_control()).take(LONGEST_WORDS).collect()
 }
 
 /// An advanced parameter's value: 8 KiB ("Managing parameter tiers").
@@ -129,6 +132,36 @@ mod tests {
                 wanted
             );
         }
+    }
+
+    #[test]
+    fn a_mutated_corpus_is_told_in_few_words_without_control_characters() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/parameter_answer");
+        proxy_common::fixture::fuzz::Corpus::read(corpus).run(|input| {
+            let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+            let (status, body) = (&input[..end], input.get(end + 1..).unwrap_or_default());
+            let status =
+                std::str::from_utf8(status).ok().and_then(|status| status.parse().ok()).unwrap_or(200);
+            match ParameterResponse::of(status, body) {
+                ParameterResponse::Value(value) => {
+                    assert!(status == 200 && value.len() <= LONGEST_VALUE, "{status}, {} bytes", value.len());
+                    let body = serde_json::json!({ "Parameter": { "Value": value } }).to_string();
+                    assert_eq!(ParameterResponse::of(200, body.as_bytes()), ParameterResponse::Value(value));
+                }
+                ParameterResponse::TooLong(bytes) => assert!(bytes > LONGEST_VALUE && bytes <= body.len()),
+                ParameterResponse::Absent => assert!(body.len() >= "ParameterNotFound".len()),
+                ParameterResponse::Denied(said)
+                | ParameterResponse::Again(said)
+                | ParameterResponse::Refused(said) => {
+                    assert!(
+                        said.chars().count() <= LONGEST_WORDS,
+                        "{} characters: {said}",
+                        said.chars().count()
+                    );
+                    assert!(!said.is_empty() && !said.contains(char::is_control), "{said:?}");
+                }
+            }
+        });
     }
 
     // AWS's form of a fault by its JSON protocol 1.1.

@@ -292,11 +292,18 @@ impl StreamBuffer {
         self.taken_at.set(now);
         if let Some(patience) = self.patience.borrow_mut().as_mut() {
             patience.min_rate.arrived(bytes as u64, now);
+            // What else is held waits from now on, and not from when somebody looks again.
+            patience.min_rate.wait(now);
         }
     }
 
     fn release(&self, bytes: usize) {
         self.held.set(self.held.get().saturating_sub(bytes));
+        if self.held.get() == 0
+            && let Some(patience) = self.patience.borrow_mut().as_mut()
+        {
+            patience.min_rate.arrived(0, now());
+        }
         self.connection.held.set(self.connection.held.get().saturating_sub(bytes));
         let registry = &self.connection.registry;
         registry.held.set(registry.held.get().saturating_sub(bytes));

@@ -34,6 +34,7 @@ fn a_change_says_what_it_changed_and_its_log_who_made_it() {
     let removed = tell(&place, "domain remove shop.example");
     assert!(removed.out.starts_with("shop.example: removed; it had target http://10.0.0.3, tenant acme\n"));
 
+    instance.has_logged("action=\"remove\"");
     let log = instance.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("domain changed")).collect();
     let caller = format!("caller=uid {}", nix::unistd::getuid());

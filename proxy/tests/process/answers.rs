@@ -5,6 +5,8 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
+use anyhow::Context;
+
 use crate::fixture::{Instance, Manager, Place, eventually, health};
 
 #[test]
@@ -52,6 +54,9 @@ fn reference(page: &str) -> &str {
 impl Instance {
     /// The line of the log that holds `part`; it is written after its answer.
     fn logged(&self, part: &str) -> String {
-        eventually(part, || self.log().lines().find(|line| line.contains(part)).map(str::to_owned))
+        eventually(part, || {
+            let log = self.log();
+            log.lines().find(|line| line.contains(part)).map(str::to_owned).context(log)
+        })
     }
 }

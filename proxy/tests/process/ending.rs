@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use nix::sys::signal::Signal;
 
 use crate::fixture::{Instance, Manager, Place, eventually, health};
@@ -60,7 +61,9 @@ fn a_connection_that_only_trickles_ends_with_the_drain_deadline() {
     let mut client = TcpStream::connect(place.http()).unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nx-slow: ").unwrap();
     eventually("the connection to be counted", || {
-        place.run("status").out.contains("connections 1\n").then_some(())
+        let status = place.run("status").out;
+        ensure!(status.contains("connections 1\n"), "{status}");
+        Ok(())
     });
     let trickle = thread::spawn(move || {
         while client.write_all(b"a").is_ok() {

@@ -11,9 +11,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU8, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use anyhow::{Context, ensure};
 use nix::{
     cmsg_space,
     sys::{
@@ -23,6 +24,7 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
+use testbed::wait;
 
 /// A folder with settings, and an address that no other test has.
 pub(crate) struct Place {
@@ -153,7 +155,18 @@ impl Instance {
 
     /// Waits for its end.
     pub(crate) fn end(&mut self) -> ExitStatus {
-        eventually("the end of the instance", || self.child.try_wait().unwrap())
+        eventually("the end of the instance", || {
+            self.child.try_wait()?.with_context(|| fs::read_to_string(&self.log).unwrap_or_default())
+        })
+    }
+
+    /// Waits until `part` is in its log.
+    pub(crate) fn has_logged(&self, part: &str) {
+        eventually(part, || {
+            let log = self.log();
+            ensure!(log.contains(part), "{log}");
+            Ok(())
+        });
     }
 
     pub(crate) fn log(&self) -> String {
@@ -238,16 +251,9 @@ pub(crate) fn health(address: SocketAddr) -> std::io::Result<u16> {
     status.ok_or_else(|| std::io::Error::other(format!("no answer but {answer:?}")))
 }
 
-/// Looks until there is something.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-    panic!("{what}: not within {} s", PATIENCE.as_secs());
+/// What `look` finds at last.
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> anyhow::Result<T>) -> T {
+    wait::until(what, PATIENCE, look).unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_mins(1);

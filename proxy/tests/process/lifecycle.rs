@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, mpsc},
 };
 
+use anyhow::ensure;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     crypto::aws_lc_rs,
@@ -39,7 +40,7 @@ fn who_is_to_leave_says_so_and_serves_on_until_it_may_stay() {
     });
     assert_eq!(status["instance"], wanted);
     assert!(place.run("status").out.contains("i-0123456789abcdef0 in eu-south-2b (eu-south-2), 10.0.0.7"));
-    logged(&instance, "instance  i-0123456789abcdef0 in eu-south-2b (eu-south-2), 10.0.0.7");
+    instance.has_logged("instance  i-0123456789abcdef0 in eu-south-2b (eu-south-2), 10.0.0.7");
 
     let mut held = Client::ask(&place, "/held");
     told.recv().unwrap();
@@ -69,9 +70,7 @@ fn a_metadata_service_that_is_not_there_is_said_once_and_changes_nothing() {
     let instance = Instance::start(&place, &manager, Vec::new(), &[]);
     manager.hear_until("READY=1");
     becomes(&place, 200);
-    eventually("the warning", || {
-        instance.log().contains("the target lifecycle state is unknown").then_some(())
-    });
+    instance.has_logged("the target lifecycle state is unknown");
     becomes(&place, 200);
     let log = instance.log();
     assert!(log.contains("instance  unknown: the instance's metadata service does not answer"), "{log}");
@@ -95,7 +94,7 @@ fn the_region_of_the_instance_is_taken_when_nothing_else_says_one() {
         let environment = [&credentials[..], &nowhere[..], environment].concat();
         let instance = Instance::start(&place, &manager, Vec::new(), &environment);
         manager.hear_until("READY=1");
-        logged(&instance, &format!("store     DynamoDB {region}"));
+        instance.has_logged(&format!("store     DynamoDB {region}"));
     };
     for (setting, environment, region) in [
         ("", &[][..], "eu-south-2"),
@@ -107,12 +106,11 @@ fn the_region_of_the_instance_is_taken_when_nothing_else_says_one() {
 }
 
 fn becomes(place: &Place, wanted: u16) {
-    eventually(&format!("health {wanted}"), || (health(place.http()).ok()? == wanted).then_some(()));
-}
-
-/// Logs are written beside what they tell of.
-fn logged(instance: &Instance, wanted: &str) {
-    eventually(wanted, || instance.log().contains(wanted).then_some(()));
+    eventually(&format!("health {wanted}"), || {
+        let status = health(place.http())?;
+        ensure!(status == wanted, "{status}");
+        Ok(())
+    });
 }
 
 /// Answers `/held` when it is released, all else at once.

@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use anyhow::ensure;
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -196,7 +197,11 @@ impl Load {
     /// Waits until requests that begin now have been answered.
     fn answered_once_more(&self) {
         let wanted = self.answered.load(Ordering::Relaxed) + 20;
-        eventually("answers", || (self.answered.load(Ordering::Relaxed) >= wanted).then_some(()));
+        eventually(&format!("{wanted} answers"), || {
+            let answered = self.answered.load(Ordering::Relaxed);
+            ensure!(answered >= wanted, "{answered}");
+            Ok(())
+        });
     }
 
     fn end(self) -> (usize, Vec<String>) {

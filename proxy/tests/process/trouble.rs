@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use anyhow::{Context, ensure};
+
 use crate::{
     fixture::{Instance, Manager, Place, eventually, health},
     lifecycle::Client,
@@ -14,6 +16,15 @@ fn one_name(target: &str) -> String {
         "[worker]\nthreads = 1\n[log]\nformat = \"json\"\n[upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
          [domains]\nstatic = [{{ name = \"a.example\", target = \"{target}\" }}]"
     )
+}
+
+/// Waits for `count` such lines: they are written beside what they tell of.
+fn logged(instance: &Instance, message: &str, count: usize) {
+    eventually(&format!("{count} lines of {message}"), || {
+        let lines = lines(&instance.log(), message);
+        ensure!(lines.len() >= count, "{lines:?}");
+        Ok(())
+    });
 }
 
 /// The lines of `log` whose message begins with `message`, each as JSON with every key once.
@@ -40,7 +51,7 @@ fn an_upstream_that_is_down_is_one_line_that_names_it_and_the_request() {
     for _ in 0..50 {
         assert!(Client::ask(&place, "/").answer().starts_with("HTTP/1.1 502"));
     }
-    eventually("the requests' lines", || (lines(&instance.log(), "request\"").len() >= 50).then_some(()));
+    logged(&instance, "request\"", 50);
     let told = lines(&instance.log(), "request failed at its target");
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["upstream"], "http://127.0.0.1:9");
@@ -79,14 +90,16 @@ fn missing_credentials_are_told_once_with_their_remedy() {
     let instance = Instance::start(&place, &manager, Vec::new(), &nobody);
     manager.hear_until("STATUS=Unable");
     let cause = "no credentials for the store; give the instance a role";
-    eventually("the warning", || instance.log().contains(cause).then_some(()));
+    instance.has_logged(cause);
     // More readings of the feed than could be told of by mistake.
     eventually("ten failed readings", || {
         let page = metrics(&place);
         let failed = page
             .lines()
             .find_map(|line| line.strip_prefix("gatehouse_domains_feed_reads_total{outcome=\"failed\"} "));
-        failed.is_some_and(|failed| failed.parse::<u64>().unwrap() >= 10).then_some(())
+        let failed: u64 = failed.context("there is no such metric")?.parse()?;
+        ensure!(failed >= 10, "{failed}");
+        Ok(())
     });
     let log = instance.log();
     assert_eq!(lines(&log, "the domains table cannot be read").len(), 1, "{log}");
@@ -143,7 +156,7 @@ fn a_name_that_is_refused_is_in_the_log_with_why_and_for_whom() {
             assert!(!answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
         }
     }
-    eventually("the lines", || (lines(&instance.log(), "a name was refused").len() >= 2).then_some(()));
+    logged(&instance, "a name was refused", 2);
     let told = lines(&instance.log(), "a name was refused");
     let of = |name: &str| {
         let mut lines = told.iter().filter(|line| line["server_name"] == name);
@@ -176,7 +189,8 @@ fn every_metric_that_is_scraped_is_in_the_reference() {
     let page = eventually("the request on the page", || {
         let page = metrics(&place);
         let counted = "gatehouse_responses_total{class=\"5xx\",method=\"GET\",protocol=\"HTTP/1.1\"} 1\n";
-        page.contains(counted).then_some(page)
+        ensure!(page.contains(counted), "{page}");
+        Ok(page)
     });
     let reference = place.run("config metrics");
     assert_eq!(reference.code, Some(0), "{reference:?}");
@@ -218,7 +232,8 @@ fn the_access_log_says_who_asked_over_what_and_who_answered() {
     assert!(client.answer().starts_with("HTTP/1.1 200"));
     drop(client);
     let told = eventually("the request's line", || {
-        lines(&instance.log(), "request\"").into_iter().find(|line| line["path"] == "/a")
+        let lines = lines(&instance.log(), "request\"");
+        lines.iter().find(|line| line["path"] == "/a").cloned().with_context(|| format!("{lines:?}"))
     });
     assert_eq!(told["tls"], "TLSv1.3");
     assert_eq!(format!("http://{}", told["upstream"].as_str().unwrap()), upstream.url());
@@ -231,7 +246,8 @@ fn the_access_log_says_who_asked_over_what_and_who_answered() {
     let _ = stream.read_to_string(&mut answer);
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let told = eventually("the line of what is no request", || {
-        lines(&instance.log(), "request\"").into_iter().find(|line| line["outcome"] == "unparsed")
+        let lines = lines(&instance.log(), "request\"");
+        lines.iter().find(|line| line["outcome"] == "unparsed").cloned().with_context(|| format!("{lines:?}"))
     });
     assert_eq!((&told["status"], &told["scheme"]), (&400.into(), &"http".into()));
     assert!(told["client"].as_str().unwrap().starts_with("127."), "{told}");
@@ -255,10 +271,12 @@ fn a_ring_that_may_be_made_and_not_entered_is_epoll_with_the_reason_or_the_end_o
     let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let text = || std::fs::read_to_string(&log).unwrap_or_default();
     let status = eventually("the end of the start", || {
-        health(place.http())
-            .ok()
-            .or_else(|| child.try_wait().unwrap().map(|_| 0))
-            .filter(|status| *status != 503)
+        if child.try_wait()?.is_some() {
+            return Ok(0);
+        }
+        let status = health(place.http())?;
+        ensure!(status != 503, "{status}");
+        Ok(status)
     });
     let _ = child.kill();
     let _ = child.wait();

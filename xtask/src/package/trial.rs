@@ -58,7 +58,7 @@ impl<'a> Machine<'a> {
             said.contains("/etc/gatehouse/gatehouse.toml"),
             "the settings it came with are not used: {said}"
         );
-        self.expect(&[ENABLED, "/etc/gatehouse/conf.d", "/run/gatehouse"])?;
+        self.ensure_there(&[ENABLED, "/etc/gatehouse/conf.d", "/run/gatehouse"])?;
         self.inside(
             "systemd-analyze verify --man=no gatehouse.service run-gatehouse-bpf.mount gatehouse-nic.service gatehouse-console.service",
         )?;
@@ -87,7 +87,7 @@ impl<'a> Machine<'a> {
         ensure!(now == later, "after the upgrade the version is {now} and not {later}");
         let settings = fs::read_to_string(self.path("/etc/gatehouse/gatehouse.toml"))?;
         ensure!(settings.trim() == EDITED, "the upgrade changed the operator's settings: {settings}");
-        self.expect(&[ENABLED, "/var/lib/gatehouse/store.db"])?;
+        self.ensure_there(&[ENABLED, "/var/lib/gatehouse/store.db"])?;
         println!("upgrade: to {later}, settings and state as they were");
         Ok(())
     }
@@ -95,7 +95,7 @@ impl<'a> Machine<'a> {
     fn remove(&self) -> anyhow::Result<()> {
         self.inside("dpkg --remove gatehouse")?;
         ensure!(!self.path("/usr/bin/gatehouse").exists(), "the binary is still there");
-        self.expect(&["/var/lib/gatehouse/store.db", "/etc/gatehouse/gatehouse.toml"])?;
+        self.ensure_there(&["/var/lib/gatehouse/store.db", "/etc/gatehouse/gatehouse.toml"])?;
         println!("remove: the program is gone, settings and state are left");
         Ok(())
     }
@@ -126,7 +126,7 @@ impl<'a> Machine<'a> {
         self.0.path(inside)
     }
 
-    fn expect(&self, paths: &[&str]) -> anyhow::Result<()> {
+    fn ensure_there(&self, paths: &[&str]) -> anyhow::Result<()> {
         for path in paths {
             // A symbolic link counts, wherever it leads.
             ensure!(self.path(path).symlink_metadata().is_ok(), "{path} is missing");

@@ -11,6 +11,7 @@ use crate::{
         certificate_table::{CertificateMetadata, Commit},
         state_table::OrderRecord,
     },
+    telemetry::metrics::Counters,
 };
 
 const SITE: &str = "a.served.example";
@@ -30,8 +31,16 @@ async fn breaking_off<M: Future<Output = ()> + Send + 'static>(
     (config::IssuerConfig { directory, email: "ops@example.com".into(), roots: None }, accepting)
 }
 
+/// What somebody else works with, and what our orders have come to.
+#[derive(Clone)]
+struct Rival {
+    store: Store,
+    issuer: IssuerKey,
+    orders: Counters<metrics::Ordered>,
+}
+
 /// Writes a good certificate of [`SITE`] as another holder of the lease would.
-async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
+async fn obtain_elsewhere(Rival { store, issuer, .. }: &Rival) {
     let (chain, key) = pems(&[SITE], SystemTime::now() - Duration::from_mins(1), Duration::from_hours(24));
     let record = OrderRecord::new(&name(SITE));
     let commit = Commit {
@@ -48,15 +57,17 @@ async fn obtain_elsewhere(store: &Store, issuer: &IssuerKey) {
 
 /// Obtains [`SITE`] of a CA that breaks every order off, while `rival` acts.
 async fn assert_served_although_the_order_fails<R: Future<Output = ()> + Send + 'static>(
-    rival: impl Fn(Store, IssuerKey) -> R + Send + 'static,
+    rival: impl Fn(Rival) -> R + Send + 'static,
 ) {
     let mut fleet = Fleet::new(None).await;
-    let (store, key) = (fleet.store(), Arc::new(std::sync::OnceLock::<IssuerKey>::new()));
-    let known = Arc::clone(&key);
-    let (issuer, accepting) = breaking_off(move || rival(store.clone(), known.get().unwrap().clone())).await;
-    key.set(IssuerKey::of_directory(&issuer.directory)).unwrap();
+    let (store, known) = (fleet.store(), Arc::new(std::sync::OnceLock::<Rival>::new()));
+    let rivals = Arc::clone(&known);
+    let (issuer, accepting) = breaking_off(move || rival(rivals.get().unwrap().clone())).await;
+    let key = IssuerKey::of_directory(&issuer.directory);
     fleet.config.certificates.issuers = vec![issuer];
     let instance = fleet.instance();
+    let orders = instance.certificates.inner.metrics.orders.clone();
+    known.set(Rival { store, issuer: key, orders }).ok().unwrap();
     let outcome = instance.obtain(SITE).await;
     assert!(outcome.is_ok(), "{outcome:?}");
     accepting.abort();
@@ -64,10 +75,7 @@ async fn assert_served_although_the_order_fails<R: Future<Output = ()> + Send + 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_order_refuses_nobody_while_a_good_certificate_lies_in_the_table() {
-    assert_served_although_the_order_fails(
-        |store, issuer| async move { obtain_elsewhere(&store, &issuer).await },
-    )
-    .await;
+    assert_served_although_the_order_fails(|rival| async move { obtain_elsewhere(&rival).await }).await;
 }
 
 /// Caddy puts its lock over ours, ends the challenge that both share, and writes its certificate a moment after our order failed.
@@ -76,18 +84,21 @@ async fn who_loses_the_lease_waits_for_the_certificate_of_its_taker() {
     assert_served_although_the_order_fails(take_over).await;
 }
 
-async fn take_over(store: Store, issuer: IssuerKey) {
+async fn take_over(rival: Rival) {
     use aws_sdk_dynamodb::types::AttributeValue;
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let text = |text: String| AttributeValue::S(text);
     let lock = format!("LOCK-issue_cert_{SITE}");
-    let until = crate::store::instant::Micros::of(SystemTime::now() + Duration::from_mins(5)).to_string();
+    let ends = crate::store::instant::Micros::of(SystemTime::now() + Duration::from_mins(5)).to_string();
+    let Rival { store, .. } = &rival;
     let put = store.client().put_item().table_name(&store.tables().certificates);
-    let put = put.item("PrimaryKey", text(lock.clone())).item("LastUpdated", text(until.clone()));
-    put.item("Contents", text(STANDARD.encode(until))).send().await.unwrap();
+    let put = put.item("PrimaryKey", text(lock.clone())).item("LastUpdated", text(ends.clone()));
+    put.item("Contents", text(STANDARD.encode(ends))).send().await.unwrap();
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        obtain_elsewhere(&store, &issuer).await;
+        let failed = || rival.orders.count(metrics::Ordered::Unreachable);
+        until("our order to fail", async || Ok(ensure!(failed() > 0, "it has not failed"))).await;
+        obtain_elsewhere(&rival).await;
+        let Rival { store, .. } = &rival;
         let delete = store.client().delete_item().table_name(&store.tables().certificates);
         delete.key("PrimaryKey", text(lock)).send().await.unwrap();
     });

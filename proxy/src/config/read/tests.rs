@@ -1,3 +1,5 @@
+mod corpus;
+
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use tempfile::TempDir;

@@ -168,6 +168,48 @@ const METADATA: &[IpAddr] = &[
 mod tests {
     use super::{ChosenBy::*, *};
 
+    /// Whether a resolver, an entry and the settings may lead there.
+    const ADDRESSES: &[(&str, bool, bool, bool)] = &[
+        ("192.0.2.1", true, true, true),
+        ("10.0.0.1", true, true, true),
+        ("10.1.2.3", false, false, true),
+        ("64:ff9b::a01:203", false, false, true),
+        ("2001:db8::1", true, true, true),
+        ("127.0.0.1", false, false, true),
+        ("127.0.0.9", true, true, true),
+        ("::1", false, false, true),
+        ("::ffff:127.0.0.1", false, false, true),
+        ("::ffff:127.0.0.9", true, true, true),
+        ("198.51.100.1", false, false, true),
+        ("64:ff9b::c633:6401", false, false, true),
+        ("64:ff9b::c000:201", true, true, true),
+        ("64:ff9b:1::c000:201", false, false, true),
+        ("64:ff9b:1:ffff:ffff:ffff:c000:201", false, false, true),
+        ("64:ff9b:2::c000:201", true, true, true),
+        ("2002:7f00:1::1", false, false, true),
+        ("2002:a9fe:a9fe::", false, false, true),
+        ("2002:c000:201::1", true, true, true),
+        ("2001:0:c000:201::80ff:fffe", false, false, true),
+        ("2001:0:7f00:1::3fff:fdfe", false, false, true),
+        ("2001:0:c000:201::3fff:fdfe", true, true, true),
+        ("2001:0:c000:201::5601:5601", false, false, true),
+        ("2001:db8:7f00:1::1", true, true, true),
+        ("fd00:ec2::1", false, false, true),
+        ("fd00:ec2:ffff::254", false, false, true),
+        ("fd00:ec3::254", true, true, true),
+        ("2001:db8:5::1", false, false, true),
+        ("169.254.169.254", false, false, true),
+        ("::ffff:169.254.169.254", false, false, true),
+        ("64:ff9b::a9fe:a9fe", false, false, true),
+        ("fe80::1", false, false, true),
+        ("fd00:ec2::254", false, false, true),
+        ("168.63.129.16", false, false, true),
+        ("0.0.0.0", false, false, true),
+        ("0.1.2.3", false, false, true),
+        ("::", false, false, true),
+        ("224.0.0.1", false, false, true),
+    ];
+
     #[test]
     fn names_never_lead_to_the_host_or_its_secrets() {
         let address_policy = AddressPolicy {
@@ -179,50 +221,11 @@ mod tests {
                 "2001:db8:5::1".parse().unwrap(),
             ]),
         };
-        for (address, resolution, entry, configuration) in [
-            ("192.0.2.1", true, true, true),
-            ("10.0.0.1", true, true, true),
-            ("10.1.2.3", false, false, true),
-            ("64:ff9b::a01:203", false, false, true),
-            ("2001:db8::1", true, true, true),
-            ("127.0.0.1", false, false, true),
-            ("127.0.0.9", true, true, true),
-            ("::1", false, false, true),
-            ("::ffff:127.0.0.1", false, false, true),
-            ("::ffff:127.0.0.9", true, true, true),
-            ("198.51.100.1", false, false, true),
-            ("64:ff9b::c633:6401", false, false, true),
-            ("64:ff9b::c000:201", true, true, true),
-            ("64:ff9b:1::c000:201", false, false, true),
-            ("64:ff9b:1:ffff:ffff:ffff:c000:201", false, false, true),
-            ("64:ff9b:2::c000:201", true, true, true),
-            ("2002:7f00:1::1", false, false, true),
-            ("2002:a9fe:a9fe::", false, false, true),
-            ("2002:c000:201::1", true, true, true),
-            ("2001:0:c000:201::80ff:fffe", false, false, true),
-            ("2001:0:7f00:1::3fff:fdfe", false, false, true),
-            ("2001:0:c000:201::3fff:fdfe", true, true, true),
-            ("2001:0:c000:201::5601:5601", false, false, true),
-            ("2001:db8:7f00:1::1", true, true, true),
-            ("fd00:ec2::1", false, false, true),
-            ("fd00:ec2:ffff::254", false, false, true),
-            ("fd00:ec3::254", true, true, true),
-            ("2001:db8:5::1", false, false, true),
-            ("169.254.169.254", false, false, true),
-            ("::ffff:169.254.169.254", false, false, true),
-            ("64:ff9b::a9fe:a9fe", false, false, true),
-            ("fe80::1", false, false, true),
-            ("fd00:ec2::254", false, false, true),
-            ("168.63.129.16", false, false, true),
-            ("0.0.0.0", false, false, true),
-            ("0.1.2.3", false, false, true),
-            ("::", false, false, true),
-            ("224.0.0.1", false, false, true),
-        ] {
+        for (address, resolution, entry, configuration) in ADDRESSES {
             let placed = [Resolution, Entry, Configuration]
                 .map(|by| address_policy.place(address.parse().unwrap(), by));
             let expected = [resolution, entry, configuration]
-                .map(|may| if may { Placement::Permitted } else { Placement::Forbidden });
+                .map(|may| if *may { Placement::Permitted } else { Placement::Forbidden });
             assert_eq!(placed, expected, "{address}");
         }
         for address in ["203.0.113.7", "::ffff:203.0.113.7", "64:ff9b::cb00:7107"] {

@@ -1,3 +1,5 @@
+mod corpus;
+
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::types::AttributeValue;

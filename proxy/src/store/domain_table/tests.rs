@@ -1,3 +1,5 @@
+mod corpus;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,0 +1,132 @@
+//! The time limits of a connection, on a paused clock: each is met to the second it is set to.
+
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::transport::tests::memory::Memory;
+
+#[test]
+fn a_connection_without_a_request_is_closed_after_the_idle_time() {
+    paused(Version::Http1, limits(), async |edge, memory| {
+        let mut client = memory.dial(edge.address).unwrap();
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, "");
+        assert_eq!(began.elapsed(), IDLE);
+        edge.ended(LimitReached::Idle).await;
+    });
+}
+
+#[test]
+fn idle_time_begins_anew_with_each_answer() {
+    paused(Version::Http1, limits(), async |edge, memory| {
+        let mut client = memory.dial(edge.address).unwrap();
+        for _ in 0..3 {
+            sleep(IDLE - SECOND).await;
+            client.write_all(REQUEST).await.unwrap();
+            answer(&mut client).await;
+        }
+        let began = Instant::now();
+        assert_eq!(rest(&mut client).await, "");
+        assert_eq!(began.elapsed(), IDLE);
+    });
+}
+
+#[test]
+fn a_head_that_trickles_in_is_cut_off_at_its_limit_whatever_its_pace() {
+    for pace in [SECOND / 100, SECOND, HEADER_TIMEOUT - SECOND] {
+        paused(Version::Http1, limits(), async |edge, memory| {
+            let mut client = memory.dial(edge.address).unwrap();
+            let began = Instant::now();
+            while client.write_all(b"G").await.is_ok() {
+                sleep(pace).await;
+            }
+            let took = began.elapsed();
+            assert!((HEADER_TIMEOUT..=HEADER_TIMEOUT + pace).contains(&took), "{took:?} at {pace:?} a byte");
+            edge.ended(LimitReached::Head).await;
+        });
+    }
+}
+
+#[test]
+fn a_client_that_stops_reading_is_cut_between_one_window_and_two() {
+    paused(Version::Http1, limits(), async |edge, memory| {
+        let mut client = memory.dial(edge.address).unwrap();
+        client.write_all(LARGE_REQUEST).await.unwrap();
+        let began = Instant::now();
+        edge.ended(LimitReached::NotReading).await;
+        let took = began.elapsed();
+        assert!(took >= IDLE && took <= 2 * IDLE + SECOND, "{took:?}");
+        assert!(rest(&mut client).await.len() < LARGE, "what was given before is all there is");
+    });
+}
+
+#[test]
+fn a_slow_reader_above_the_rate_gets_everything_and_one_below_is_cut() {
+    for (bytes_per_second, whole) in [(LARGE / 600, true), (RATE * 2, true), (RATE / 2, false)] {
+        paused(Version::Http1, limits(), async |edge, memory| {
+            let mut client = memory.dial(edge.address).unwrap();
+            client.write_all(LARGE_REQUEST).await.unwrap();
+            let (mut read, mut buffer) = (0, vec![0; bytes_per_second]);
+            // Of a very slow one an hour is enough to see.
+            for _ in 0..3600 {
+                match client.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => read += count,
+                }
+                sleep(SECOND).await;
+            }
+            assert_eq!(
+                edge.metrics.ended.count(LimitReached::NotReading),
+                u64::from(!whole),
+                "{bytes_per_second} B/s"
+            );
+            assert!(!whole || read >= LARGE.min(bytes_per_second * 3600), "{read} at {bytes_per_second} B/s");
+        });
+    }
+}
+
+#[test]
+fn a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on() {
+    paused(Version::Http2, limits(), async |edge, memory| {
+        let (mut sender, _connection) = edge.connect_http2(&memory).await;
+        let starved = sender.send_request(request("/large")).await.unwrap();
+        let began = Instant::now();
+        while edge.metrics.ended.count(LimitReached::StreamNotReading) == 0 {
+            sleep(SECOND).await;
+            let answer = sender.send_request(request("/")).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "done");
+        }
+        let took = began.elapsed();
+        assert!(took >= IDLE && took <= 2 * IDLE + SECOND, "{took:?}");
+        assert!(starved.into_body().collect().await.is_err(), "a part is not taken for the whole");
+        assert_eq!(edge.metrics.ended.count(LimitReached::NotReading), 0);
+    });
+}
+
+/// Limits of which no two are near to each other.
+fn limits() -> LimitsConfig {
+    LimitsConfig {
+        idle: Span::secs(IDLE.as_secs()),
+        header_timeout: Span::secs(HEADER_TIMEOUT.as_secs()),
+        minimum_rate: RATE as u64,
+        ..LimitsConfig::default()
+    }
+}
+
+fn paused<F: Future<Output = ()>>(
+    version: Version,
+    limits: LimitsConfig,
+    case: impl FnOnce(Edge, Memory) -> F,
+) {
+    Memory::run(|memory| async move {
+        let edge = Edge::new(&memory, version, limits);
+        case(edge, memory).await;
+    })
+    .unwrap();
+}
+
+const IDLE: Duration = Duration::from_mins(1);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const RATE: usize = 240;
+const SECOND: Duration = Duration::from_secs(1);
+const LARGE_REQUEST: &[u8] = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

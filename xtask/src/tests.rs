@@ -1,0 +1,3 @@
+//! What holds of the whole tree, and no single crate can say of itself.
+
+mod imports;
