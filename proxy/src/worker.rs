@@ -17,6 +17,7 @@ mod metrics;
 mod relief;
 mod response_buffer;
 mod slow_reader;
+mod stream_window;
 mod streams;
 mod thread;
 mod tls;

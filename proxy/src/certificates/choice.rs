@@ -173,12 +173,15 @@ mod tests {
             ),
         ];
         for (case, stored, expected) in cases {
-            let choice = choose(&StoredCertificates { stored, record: None }, now);
-            let taken = match &choice {
-                CertificateChoice::Take(candidate) => Some(candidate.pattern.to_string()),
-                CertificateChoice::Torn | CertificateChoice::Nothing => None,
-            };
-            assert_eq!(taken.as_deref(), expected, "{case}");
+            let mut stored_certificates = StoredCertificates { stored, record: None };
+            for order in ["in this order", "in the other"] {
+                let taken = match choose(&stored_certificates, now) {
+                    CertificateChoice::Take(candidate) => Some(candidate.pattern.to_string()),
+                    CertificateChoice::Torn | CertificateChoice::Nothing => None,
+                };
+                assert_eq!(taken.as_deref(), expected, "{case}, {order}");
+                stored_certificates.stored.reverse();
+            }
         }
     }
 

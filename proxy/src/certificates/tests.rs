@@ -193,7 +193,11 @@ async fn a_due_certificate_is_renewed_in_its_slot_and_noticed_elsewhere() {
     let elsewhere = second.obtain("due.served.example").await.unwrap();
     let old = leaf(&slot);
     for (what, slot) in [("renewal", &slot), ("notice of it", &elsewhere)] {
-        until(what, async || Ok(ensure!(leaf(slot) != old, "the old certificate"))).await;
+        until(what, async || {
+            ensure!(leaf(slot) != old, "the old certificate");
+            Ok(())
+        })
+        .await;
     }
 }
 

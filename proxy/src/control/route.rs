@@ -184,7 +184,7 @@ mod tests {
             let (Ok(method), Ok(target)) = (method.parse(), target.parse::<hyper::Uri>()) else { return };
             match ControlRoute::of(&method, target.path(), target.query()) {
                 Ok(ControlRoute::ListDomains(ListPage { limit, .. })) => {
-                    assert!((1..=MAX_LIMIT).contains(&limit))
+                    assert!((1..=MAX_LIMIT).contains(&limit));
                 }
                 Ok(ControlRoute::ListCertificates(ListPage { after, limit, .. })) => {
                     assert!((1..=MAX_LIMIT).contains(&limit));

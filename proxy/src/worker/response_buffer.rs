@@ -19,7 +19,11 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use super::{connections::ConnectionSource, metrics::LimitReached};
+use super::{
+    connections::ConnectionSource,
+    metrics::LimitReached,
+    stream_window::{LEAST, StreamWindow},
+};
 use crate::clock::now;
 use crate::forward::min_rate::{MinRate, ProgressTimer};
 
@@ -349,38 +353,6 @@ impl Drop for Piece {
     }
 }
 
-/// How much of one stream may be held.
-#[derive(Debug, Clone, Copy)]
-struct StreamWindow {
-    size: usize,
-    /// Since it has that size.
-    taken: usize,
-}
-
-impl Default for StreamWindow {
-    fn default() -> Self {
-        Self { size: LEAST, taken: 0 }
-    }
-}
-
-impl StreamWindow {
-    /// The client took so much.
-    fn taken(&mut self, bytes: usize) {
-        self.taken = self.taken.saturating_add(bytes);
-        if self.taken >= GROWS_AFTER * self.size && self.size < LARGEST {
-            *self = Self { size: self.size * 2, taken: 0 };
-        }
-    }
-
-    /// The size of a further piece, if one may be held beside `held` bytes: half the window, so that one piece is read while
-    /// the other is sent.
-    fn piece(self, held: usize, crowded: bool) -> Option<usize> {
-        let size = if crowded { LEAST } else { self.size };
-        let piece = (size / 2).max(LEAST);
-        (held == 0 || held.saturating_add(piece) <= size).then_some(piece)
-    }
-}
-
 fn register(place: &RefCell<Option<Waker>>, cx: &mut Context<'_>) {
     let mut waker = place.borrow_mut();
     match &mut *waker {
@@ -395,12 +367,6 @@ pub(super) fn weight(connections: usize, streams: usize, held: usize) -> usize {
         .saturating_add(streams.saturating_mul(STREAM_COST))
 }
 
-/// What any stream may hold.
-pub(super) const LEAST: usize = 8 * 1024;
-/// What a stream may hold whose client is fast; half of it is the largest piece.
-const LARGEST: usize = 256 * 1024;
-/// A window doubles when its client has taken so many times its size: what the kernels on the way hold is no sign of a reader.
-const GROWS_AFTER: usize = 8;
 /// What a connection may hold before each of its streams is held to [`LEAST`].
 const CONNECTION: usize = 256 * 1024;
 
@@ -412,7 +378,10 @@ pub(super) const STREAM_COST: usize = 12 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Connections;
+    use crate::worker::{
+        Connections,
+        stream_window::{GROWS_AFTER, LARGEST},
+    };
 
     fn connection(process: HeldBytes) -> Rc<ConnectionBuffer> {
         Registry::new(process).connection(source())

@@ -96,7 +96,11 @@ async fn take_over(rival: Rival) {
     put.item("Contents", text(STANDARD.encode(ends))).send().await.unwrap();
     tokio::spawn(async move {
         let failed = || rival.orders.count(metrics::Ordered::Unreachable);
-        until("our order to fail", async || Ok(ensure!(failed() > 0, "it has not failed"))).await;
+        until("our order to fail", async || {
+            ensure!(failed() > 0, "it has not failed");
+            Ok(())
+        })
+        .await;
         obtain_elsewhere(&rival).await;
         let Rival { store, .. } = &rival;
         let delete = store.client().delete_item().table_name(&store.tables().certificates);

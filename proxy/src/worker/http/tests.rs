@@ -50,7 +50,7 @@ on_both! {
 
 fn on<T: Transport, F: Future<Output = ()>>(case: impl FnOnce(T) -> F) {
     T::run(|transport| async {
-        tokio::time::timeout(PATIENCE, case(transport)).await.expect("the case hangs")
+        tokio::time::timeout(PATIENCE, case(transport)).await.expect("the case hangs");
     })
     .unwrap();
 }
