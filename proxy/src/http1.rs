@@ -2,7 +2,7 @@
 //! for upstreams.
 //! Not here: sockets and clocks (`client_stream`, `forward` and `worker` have them), which requests are served and which fields a message
 //! gets (`forward`).
-//! Invariants: the same bytes mean the same however they are cut (`a_message_means_the_same_however_it_is_cut`); nothing that is read takes
+//! Invariants: the same bytes mean the same however they are cut (`a_mutated_corpus_means_the_same_however_it_is_cut`); nothing that is read takes
 //! memory or time without a bound (`what_never_ends_is_refused`); a message whose end is in doubt has no body that could be read
 //! (`framing_in_doubt_is_refused`).
 

@@ -263,7 +263,7 @@ section! {
         header_size: ByteSize = ByteSize::kib(32),
         /// Number of fields in a request's header section; beyond it, 431.
         header_fields: usize = 128,
-        /// How long a connection may have no request, or a body no progress; beyond it, it is ended.
+        /// How long a connection may have no request; beyond it, it is ended. A body without progress is ended within twice this time.
         idle: Span = Span::secs(60),
         /// Slowest rate of a body in either direction, in bytes per second averaged over `limits.idle`; a slower request is ended.
         minimum_rate: u64 = 240,

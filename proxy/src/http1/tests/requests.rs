@@ -125,13 +125,13 @@ fn as_many_fields_are_read_as_may_be() {
 }
 
 #[test]
-fn a_message_means_the_same_however_it_is_cut() {
+fn a_mutated_corpus_means_the_same_however_it_is_cut() {
     check_cuts("requests", read);
 }
 
 /// What both hyper's server and ours take for a request, they read alike.
 #[test]
-fn what_hyper_reads_too_is_read_alike() {
+fn a_mutated_corpus_is_read_as_hyper_reads_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut alike = 0;
     corpus("requests").run(|bytes| {

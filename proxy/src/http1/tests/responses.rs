@@ -166,7 +166,7 @@ fn what_never_ends_is_refused() {
 }
 
 #[test]
-fn a_message_means_the_same_however_it_is_cut() {
+fn a_mutated_corpus_means_the_same_however_it_is_cut() {
     check_cuts("responses", |bytes, cuts| {
         [Method::GET, Method::HEAD].map(|method| read(&method, bytes, cuts))
     });
@@ -174,7 +174,7 @@ fn a_message_means_the_same_however_it_is_cut() {
 
 /// What both hyper's client and ours take for a response, they read alike.
 #[test]
-fn what_hyper_reads_too_is_read_alike() {
+fn a_mutated_corpus_is_read_as_hyper_reads_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut alike = 0;
     corpus("responses").run(|bytes| {
