@@ -108,7 +108,7 @@ impl Cleartext {
         record.server_name = Some(name.clone());
         let caller = Caller::Client(downstream.peer.ip());
         match self.service.domains.permission(name, caller).await {
-            Permission::Deny(_) => Err(RequestRefusal::Foreign),
+            Permission::Deny(_) => Err(RequestRefusal::UnknownName),
             permission @ (Permission::Allow(_) | Permission::Unknown(_)) => Ok(permission),
         }
     }

@@ -135,7 +135,7 @@ async fn permission_decides_between_order_table_and_nothing() {
     let instance = fleet.instance();
     let (known, new) = (name("known.served.example"), name("new.served.example"));
     fleet.instance().obtain(known.as_str()).await.unwrap();
-    let denied = Permission::Deny(crate::domains::Denial::Foreign);
+    let denied = Permission::Deny(crate::domains::Denial::NoEntry);
     for (name, permission, expected) in [
         (&known, &denied, Some(CertificateRefusal::Denied)),
         (&new, &UNKNOWN, Some(CertificateRefusal::Unknown)),

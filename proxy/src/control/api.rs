@@ -105,7 +105,7 @@ impl From<StoreError> for WireProblem {
             StoreError::Unavailable(_) | StoreError::NoCredentials | StoreError::DiskFull(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            StoreError::Foreign(_)
+            StoreError::NotDynamoDb(_)
             | StoreError::Denied(_)
             | StoreError::NoTable(_)
             | StoreError::Refused(_) => StatusCode::BAD_GATEWAY,

@@ -35,7 +35,7 @@ pub enum SocketError {
     },
     /// Something else is there.
     #[error("control.socket: `{path}` exists and is not a socket; name another path")]
-    Foreign {
+    NotASocket {
         /// Its path.
         path: PathBuf,
     },
@@ -111,7 +111,7 @@ fn is_left_over(path: &Path) -> Result<bool, SocketError> {
         Err(error) => return Err(refused(error)),
     };
     if !there.file_type().is_socket() {
-        return Err(SocketError::Foreign { path: path_buf() });
+        return Err(SocketError::NotASocket { path: path_buf() });
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(SocketError::Taken { path: path_buf() }),
@@ -147,7 +147,7 @@ mod tests {
         assert!(path.exists(), "a killed process leaves its file");
         drop(ControlSocket::bind(&path).unwrap());
         fs::write(&path, "a letter").unwrap();
-        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::Foreign { .. })));
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::NotASocket { .. })));
         assert!(path.exists());
         assert!(matches!(
             ControlSocket::bind(&directory.path().join("no/x")),

@@ -112,7 +112,7 @@ impl FeedFollower {
         loop {
             let outcome = tokio::select! {
                 Some(full) = self.full.join_next() => Some(self.take_full(full)),
-                _ = ticks.tick() => self.turn(ReadingStart { at: clock::now(), clock: Micros::of(clock::wall()) }).await,
+                _ = ticks.tick() => self.read_if_due(ReadingStart { at: clock::now(), clock: Micros::of(clock::wall()) }).await,
             };
             self.heed(outcome);
             self.follow_outage().await;
@@ -123,7 +123,7 @@ impl FeedFollower {
         }
     }
 
-    async fn turn(&mut self, now: ReadingStart) -> Option<Result<(), StoreError>> {
+    async fn read_if_due(&mut self, now: ReadingStart) -> Option<Result<(), StoreError>> {
         // Names that the ask endpoint allowed are published at the same interval, with or without the table.
         self.inner.registry.publish_remembered(now.at);
         let store = self.table.clone()?;
@@ -264,7 +264,7 @@ fn pattern_of(fault: &StoreError) -> Option<Pattern> {
     match fault {
         StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
         StoreError::Unavailable(_)
-        | StoreError::Foreign(_)
+        | StoreError::NotDynamoDb(_)
         | StoreError::NoCredentials
         | StoreError::DiskFull(_)
         | StoreError::Conflict

@@ -59,7 +59,7 @@ impl DomainsInner {
             return self.settle(name, CachedPermission::Deny(Denial::Withdrawn));
         }
         if self.table.is_none() && self.ask.load().is_none() {
-            return self.settle(name, CachedPermission::Deny(Denial::Foreign));
+            return self.settle(name, CachedPermission::Deny(Denial::NoEntry));
         }
         let mut begun = None;
         let admit = || self.admit(caller, clock::now());
@@ -138,13 +138,13 @@ impl DomainsInner {
     }
 
     async fn ask_endpoint(&self, name: &ServerName) -> CachedPermission {
-        let Some(ask) = self.ask.load_full() else { return CachedPermission::Deny(Denial::Foreign) };
+        let Some(ask) = self.ask.load_full() else { return CachedPermission::Deny(Denial::NoEntry) };
         let reply = ask.ask(name).await;
         self.metrics.looked.bump(LookupResult::of(reply));
         self.metrics.ask_up.set(i64::from(!matches!(reply, Reply::Silence(_))));
         match reply {
             Reply::Allow => CachedPermission::Allow(Arc::new(asked_site(name))),
-            Reply::Deny => CachedPermission::Deny(Denial::Foreign),
+            Reply::Deny => CachedPermission::Deny(Denial::NoEntry),
             Reply::Silence(_) => CachedPermission::AskDown,
         }
     }
@@ -161,7 +161,7 @@ impl DomainsInner {
                 self.last_known.forget(name);
                 self.registry.forget(&Pattern::Exact(name.clone()));
                 // No source knows of it, so the wildcard that once allowed it is gone too.
-                if let (Denial::Foreign, Some(wildcard)) = (denial, name.wildcard()) {
+                if let (Denial::NoEntry, Some(wildcard)) = (denial, name.wildcard()) {
                     self.registry.forget(&wildcard);
                 }
                 let denied = Denied { name: name.clone(), ttl: *self.config.deny_ttl };

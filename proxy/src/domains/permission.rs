@@ -63,7 +63,7 @@ pub enum PermissionSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
     /// No source knows it.
-    Foreign,
+    NoEntry,
     /// Its entry is pending, suspended or removed.
     Withdrawn,
 }

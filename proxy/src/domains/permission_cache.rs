@@ -141,7 +141,7 @@ mod tests {
         });
         let (name, now) = (ServerName::parse("a.example").unwrap(), Instant::now());
         for (answer, life) in
-            [(CachedPermission::Deny(Denial::Foreign), 10), (CachedPermission::SourceDown, 1)]
+            [(CachedPermission::Deny(Denial::NoEntry), 10), (CachedPermission::SourceDown, 1)]
         {
             answers.remember(name.clone(), answer, now);
             assert!(answers.get(&name, now + seconds(life) * 9 / 10).is_some());
@@ -181,7 +181,7 @@ mod tests {
             assert!(seen.iter().all(|(said, _)| matches!(said, Permission::Allow(_))), "{at} s: {seen:?}");
             assert_eq!(seen.map(|(_, age)| age), expected, "{at} s");
         }
-        answers.remember(name.clone(), CachedPermission::Deny(Denial::Foreign), start + seconds(70));
+        answers.remember(name.clone(), CachedPermission::Deny(Denial::NoEntry), start + seconds(70));
         answers.postpone(&name, start + seconds(71));
         assert!(matches!(age(71), Some((Permission::Deny(_), Freshness::Fresh))), "{:?}", age(71));
     }
@@ -196,7 +196,7 @@ mod tests {
         let now = Instant::now();
         for n in 0..MAX_ANSWERS + 50_000 {
             let name = ServerName::parse(&format!("n{n}.example")).unwrap();
-            answers.remember(name, CachedPermission::Deny(Denial::Foreign), now);
+            answers.remember(name, CachedPermission::Deny(Denial::NoEntry), now);
         }
         answers.cache.run_pending_tasks();
         assert!(answers.cache.entry_count() <= MAX_ANSWERS);

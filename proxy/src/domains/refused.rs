@@ -40,9 +40,9 @@ fn denied(denial: Denial, withdrawal: Option<Withdrawal>, sources: Sources) -> &
         (_, Some(Withdrawal::Suspended)) => "its entry is suspended or pending",
         (_, Some(Withdrawal::Removed)) => "its entry was removed",
         (Denial::Withdrawn, None) => "its entry is suspended, pending or removed",
-        (Denial::Foreign, None) if sources.ask => "no entry, and the ask endpoint denies it",
-        (Denial::Foreign, None) if sources.table => "no entry in the settings or the domains table",
-        (Denial::Foreign, None) => "no entry in the settings",
+        (Denial::NoEntry, None) if sources.ask => "no entry, and the ask endpoint denies it",
+        (Denial::NoEntry, None) if sources.table => "no entry in the settings or the domains table",
+        (Denial::NoEntry, None) => "no entry in the settings",
     }
 }
 
@@ -66,9 +66,9 @@ mod tests {
             (Denial::Withdrawn, Some(Withdrawal::Suspended), ask, "suspended"),
             (Denial::Withdrawn, Some(Withdrawal::Removed), table, "removed"),
             (Denial::Withdrawn, None, table, "suspended, pending or removed"),
-            (Denial::Foreign, None, ask, "the ask endpoint denies it"),
-            (Denial::Foreign, None, table, "the domains table"),
-            (Denial::Foreign, None, alone, "no entry in the settings"),
+            (Denial::NoEntry, None, ask, "the ask endpoint denies it"),
+            (Denial::NoEntry, None, table, "the domains table"),
+            (Denial::NoEntry, None, alone, "no entry in the settings"),
         ] {
             let said = denied(denial, withdrawal, sources);
             assert!(said.contains(words), "{denial:?} {withdrawal:?} {sources:?}: {said}");

@@ -139,7 +139,7 @@ async fn a_name_the_feed_has_not_shown_is_found_on_its_first_hello() {
         ("a.example", "a.example of Table"),
         ("x.b.example", "*.b.example of Table"),
         ("y.b.example", "*.b.example of Table"),
-        ("foreign.example", "Foreign"),
+        ("foreign.example", "NoEntry"),
     ] {
         assert_eq!(instance.says(text).await, answer, "{text}");
     }
@@ -155,7 +155,7 @@ async fn instances_on_one_table_see_each_others_changes() {
     for instance in [&here, &there] {
         instance.await_names("loaded", |names| names.revision.is_some()).await;
     }
-    assert_eq!(there.says("a.example").await, "Foreign");
+    assert_eq!(there.says("a.example").await, "NoEntry");
     let target = Target::parse("http://10.0.0.1:8080").unwrap();
     let revision = here.add(pattern("a.example"), Some(target.clone())).await.unwrap();
     let names = here.domains.names().borrow().clone();
@@ -202,7 +202,7 @@ async fn what_a_hand_deleted_goes_with_a_wildcard_that_was_found_once() {
     instance.await_names("told", |names| names.patterns.contains(&pattern("*.hand.example"))).await;
     let delete = fleet.sound.client().delete_item().table_name(&fleet.sound.tables().domains);
     delete.key("domain", AttributeValue::S("*.hand.example".into())).send().await.unwrap();
-    until_says(&instance, "a.hand.example", "Foreign").await;
+    until_says(&instance, "a.hand.example", "NoEntry").await;
     instance.await_names("gone", |names| names.patterns.is_empty()).await;
 }
 
@@ -225,7 +225,7 @@ async fn a_flood_of_names_costs_the_budget_and_no_more() {
         "{} reads, budget {budget}: {answers:?}",
         instance.table_reads()
     );
-    let denied = answers["Deny(Foreign)"];
+    let denied = answers["Deny(NoEntry)"];
     assert_eq!(answers["Unknown(BudgetSpent)"] + denied, 10_000, "{answers:?}");
     assert!(instance.domains.names().borrow().patterns.is_empty());
 }
@@ -265,7 +265,7 @@ async fn the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked() {
     }
     let delete = fleet.sound.client().delete_item().table_name(&fleet.sound.tables().domains);
     delete.key("domain", AttributeValue::S("gone.example".into())).send().await.unwrap();
-    until_says(&instance, "gone.example", "Foreign").await;
+    until_says(&instance, "gone.example", "NoEntry").await;
     instance.faults.set_outage(true);
     let known = |text: &str, unknown_reason| {
         let domain_entry = instance.domains.last_known(&name(text), unknown_reason);
@@ -396,7 +396,7 @@ async fn each_denial_is_told_to_the_guard_and_an_entry_lifts_it_at_once() {
     let fleet = Fleet::new().await;
     let instance = fleet.loaded(&without_feed()).await;
     let mut denials = instance.domains.denials();
-    assert_eq!(instance.says("new.example").await, "Foreign");
+    assert_eq!(instance.says("new.example").await, "NoEntry");
     assert_eq!(denials.try_recv().unwrap().name, name("new.example"));
     instance.add(pattern("new.example"), None).await.unwrap();
     assert!(matches!(instance.domains.known(&name("new.example")), Some(Permission::Allow(_))));
@@ -414,7 +414,7 @@ async fn the_configurations_entries_are_not_changed_in_the_table() {
     let changed = instance.add(pattern("fixed.example"), None).await;
     assert!(matches!(changed, Err(ChangeError::Refused(admin::Refusal::Static(_)))), "{changed:?}");
     let without = fleet.loaded(&config::DomainsConfig { table: false, ..ample() }).await;
-    assert_eq!(without.says("any.example").await, "Foreign");
+    assert_eq!(without.says("any.example").await, "NoEntry");
     let changed = without.add(pattern("a.example"), None).await;
     assert!(matches!(changed, Err(ChangeError::Refused(admin::Refusal::TableOff))), "{changed:?}");
 }
@@ -435,7 +435,7 @@ async fn the_guard_follows_the_list_of_the_settings_and_the_table_what_left_it()
     );
     instance.await_names("the table's", |names| names.patterns.contains(&pattern("both.example"))).await;
     assert_eq!(instance.says("both.example").await, "both.example of Table");
-    assert_eq!(instance.says("old.example").await, "Foreign");
+    assert_eq!(instance.says("old.example").await, "NoEntry");
 }
 
 /// An ask endpoint: names beginning with `allowed` get 200, `slow` no answer, `down` 503, `moved` a redirect, others 404.
@@ -520,7 +520,7 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
         ("allowed.listed.example", "allowed.listed.example of Table"),
         ("removed.example", "Withdrawn"),
         ("allowed.example", "allowed.example of Ask"),
-        ("other.example", "Foreign"),
+        ("other.example", "NoEntry"),
         ("slow.example", "AskDown"),
         ("down.example", "AskDown"),
         ("moved.example", "AskDown"),
@@ -581,7 +581,7 @@ async fn a_name_that_was_allowed_never_waits_for_the_ask_endpoint_again() {
     }
     // Whatever was asked before this is at the endpoint by now.
     *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::AsNamed;
-    assert_eq!(instance.says("other.example").await, "Foreign");
+    assert_eq!(instance.says("other.example").await, "NoEntry");
     let asked = ["allowed.example", "allowed.example", "other.example"];
     assert_eq!(endpoint.asked(), asked, "one question at a time");
 }
@@ -597,7 +597,7 @@ async fn what_the_ask_endpoint_withdraws_is_denied_after_it_was_asked_again() {
     let instance = fleet.loaded(&config).await;
     assert_eq!(instance.says("allowed.example").await, "allowed.example of Ask");
     *endpoint.mood.lock().unwrap_or_else(PoisonError::into_inner) = Mood::Deny;
-    until_says(&instance, "allowed.example", "Foreign").await;
+    until_says(&instance, "allowed.example", "NoEntry").await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ label! {
         /// The upstream's response was passed on completely.
         Forward = "forwarded",
         /// It broke a rule of admission.
-        RefuseOffence = "refused",
+        RefuseViolation = "refused",
         /// Its name is not served, or not any more.
         RefuseName = "name_refused",
         /// Its name's entry could not be read, nor was one known from before.

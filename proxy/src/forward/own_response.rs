@@ -9,7 +9,7 @@ use super::{Answer, Body, Then, page::page, refusal::RequestRefusal, request_log
 impl RequestRecord {
     /// Answers in place of the site.
     pub(crate) fn refuse(mut self, refusal: &RequestRefusal) -> Answer {
-        if let RequestRefusal::Offence(violation) = refusal {
+        if let RequestRefusal::Violation(violation) = refusal {
             self.count_violation(*violation);
         }
         let status = refusal.status();

@@ -12,7 +12,7 @@ use crate::telemetry::access_log::RequestId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Notice {
     pub(super) what: &'static str,
-    pub(super) turn: &'static str,
+    pub(super) advice: &'static str,
 }
 
 /// The id by which the operator finds the request in the log.
@@ -25,13 +25,13 @@ pub(super) struct Reference {
 /// An HTML page for `status`.
 pub(super) fn page(status: StatusCode, notice: Notice, reference: Reference) -> Bytes {
     let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
-    let (Notice { what, turn }, Reference { id, at }) = (notice, reference);
+    let (Notice { what, advice }, Reference { id, at }) = (notice, reference);
     let at = OffsetDateTime::from(at).format(INSTANT).unwrap_or_default();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"robots\" content=\"noindex\">\n<title>{what}</title>\n<style>{STYLE}</style>\n</head>\n\
-         <body>\n<main>\n<p class=\"code\">{code} {reason}</p>\n<h1>{what}</h1>\n<p>{turn}</p>\n\
+         <body>\n<main>\n<p class=\"code\">{code} {reason}</p>\n<h1>{what}</h1>\n<p>{advice}</p>\n\
          <p class=\"reference\">If you ask for help, please give this reference:<br>\n\
          <code>{id}</code> at {at}</p>\n</main>\n</body>\n</html>\n"
     )
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     fn shown() -> String {
-        let notice = Notice { what: "The site did not answer correctly", turn: "Please try again." };
+        let notice = Notice { what: "The site did not answer correctly", advice: "Please try again." };
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_487_294);
         let page = page(StatusCode::BAD_GATEWAY, notice, Reference { id: RequestId(0xab), at });
         String::from_utf8(page.to_vec()).unwrap()
     }
 
     #[test]
-    fn the_page_says_what_whose_turn_and_how_to_ask() {
+    fn the_page_says_what_happened_who_can_act_and_how_to_ask() {
         let text = shown();
         for part in [
             "502 Bad Gateway",

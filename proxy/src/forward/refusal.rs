@@ -16,11 +16,11 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestRefusal {
     #[error("request refused at admission")]
-    Offence(RequestViolation),
+    Violation(RequestViolation),
     #[error("the connection's name is no longer served")]
     Withdrawn,
     #[error("the name is not served here")]
-    Foreign,
+    UnknownName,
     #[error("the name's entry cannot be read now, and no earlier one is known")]
     EntryUnknown,
     #[error("the request has passed this fleet before: its target leads back here")]
@@ -31,17 +31,17 @@ pub(crate) enum RequestRefusal {
 
 impl From<RequestViolation> for RequestRefusal {
     fn from(violation: RequestViolation) -> Self {
-        Self::Offence(violation)
+        Self::Violation(violation)
     }
 }
 
 impl RequestRefusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Offence(violation) => violation.status(),
+            Self::Violation(violation) => violation.status(),
             // RFC 9110 §15.5.20: this connection cannot answer for this name.
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
-            Self::Foreign => StatusCode::NOT_FOUND,
+            Self::UnknownName => StatusCode::NOT_FOUND,
             Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
             // RFC 5842 §7.2: what RFC 8586 is there to find.
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -51,8 +51,8 @@ impl RequestRefusal {
 
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::Offence(_) => RequestOutcome::RefuseOffence,
-            Self::Withdrawn | Self::Foreign => RequestOutcome::RefuseName,
+            Self::Violation(_) => RequestOutcome::RefuseViolation,
+            Self::Withdrawn | Self::UnknownName => RequestOutcome::RefuseName,
             Self::EntryUnknown => RequestOutcome::EntryUnknown,
             Self::Loop => RequestOutcome::Loop,
             Self::Failure(failure) => failure.outcome(),
@@ -63,11 +63,11 @@ impl RequestRefusal {
     /// name is no longer served.
     pub(super) fn then(&self) -> Then {
         match self {
-            Self::Offence(RequestViolation::HostUnlikeServerName) | Self::EntryUnknown | Self::Loop => {
+            Self::Violation(RequestViolation::HostUnlikeServerName) | Self::EntryUnknown | Self::Loop => {
                 Then::KeepAlive
             }
-            Self::Offence(_) | Self::Withdrawn | Self::Foreign => Then::Close,
-            Self::Failure(failure) => match failure.blame() {
+            Self::Violation(_) | Self::Withdrawn | Self::UnknownName => Then::Close,
+            Self::Failure(failure) => match failure.fault() {
                 UpstreamFault::Client => Then::Close,
                 UpstreamFault::Upstream | UpstreamFault::Operator => Then::KeepAlive,
             },
@@ -79,32 +79,32 @@ impl RequestRefusal {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),
             Self::Failure(UpstreamFailure::Full(_)) => Some(PLACE_RETRY),
-            Self::Offence(_) | Self::Withdrawn | Self::Foreign | Self::Loop | Self::Failure(_) => None,
+            Self::Violation(_) | Self::Withdrawn | Self::UnknownName | Self::Loop | Self::Failure(_) => None,
         }
     }
 
     /// What the error page says: what happened, and who can do something about it.
     pub(super) fn notice(&self) -> Notice {
         match self {
-            Self::Offence(RequestViolation::HostUnlikeServerName) => Notice {
+            Self::Violation(RequestViolation::HostUnlikeServerName) => Notice {
                 what: "This connection belongs to another site",
-                turn: "Please open the address again, in a new window if needed.",
+                advice: "Please open the address again, in a new window if needed.",
             },
-            Self::Offence(_) => Notice {
+            Self::Violation(_) => Notice {
                 what: "The request was not valid",
-                turn: "Your browser or program sent a request that breaks the rules of HTTP. It was not passed on to the site.",
+                advice: "Your browser or program sent a request that breaks the rules of HTTP. It was not passed on to the site.",
             },
-            Self::Withdrawn | Self::Foreign => Notice {
+            Self::Withdrawn | Self::UnknownName => Notice {
                 what: "There is no site under this name",
-                turn: "Please check the address. If the site is yours, add its name where you manage it.",
+                advice: "Please check the address. If the site is yours, add its name where you manage it.",
             },
             Self::EntryUnknown => Notice {
                 what: "The site cannot be reached now",
-                turn: "Your request is fine. Please try again in a moment; if this goes on, the operator of this service has to act.",
+                advice: "Your request is fine. Please try again in a moment; if this goes on, the operator of this service has to act.",
             },
             Self::Loop => Notice {
                 what: "The site leads back to itself",
-                turn: "The owner of the site has to act: its domain must point to the server that has its content.",
+                advice: "The owner of the site has to act: its domain must point to the server that has its content.",
             },
             Self::Failure(failure) => of(failure),
         }
@@ -113,20 +113,22 @@ impl RequestRefusal {
 
 fn of(failure: &UpstreamFailure) -> Notice {
     if let UpstreamFailure::Full(_) = failure {
-        return Notice { what: "The site has too many requests at once", turn: TRY_AGAIN };
+        return Notice { what: "The site has too many requests at once", advice: TRY_AGAIN };
     }
-    match (failure.blame(), failure.status()) {
+    match (failure.fault(), failure.status()) {
         (UpstreamFault::Client, _) => Notice {
             what: "The request did not arrive completely",
-            turn: "Please send it again, over a better connection if possible.",
+            advice: "Please send it again, over a better connection if possible.",
         },
         (UpstreamFault::Upstream, StatusCode::GATEWAY_TIMEOUT) => {
-            Notice { what: "The site did not answer in time", turn: TRY_AGAIN }
+            Notice { what: "The site did not answer in time", advice: TRY_AGAIN }
         }
-        (UpstreamFault::Upstream, _) => Notice { what: "The site did not answer correctly", turn: TRY_AGAIN },
+        (UpstreamFault::Upstream, _) => {
+            Notice { what: "The site did not answer correctly", advice: TRY_AGAIN }
+        }
         (UpstreamFault::Operator, _) => Notice {
             what: "The site is not set up completely",
-            turn: "Your request is fine. The operator of this service has to act; please try again later.",
+            advice: "Your request is fine. The operator of this service has to act; please try again later.",
         },
     }
 }
@@ -146,12 +148,12 @@ mod tests {
     use crate::forward::upstream::permits::NoPermit;
 
     #[test]
-    fn every_page_says_whose_turn_it_is() {
+    fn every_page_says_who_can_act() {
         for (refusal, who) in [
-            (RequestRefusal::Offence(RequestViolation::HostUnlikeServerName), "Please open"),
-            (RequestRefusal::Offence(RequestViolation::ShadowField), "Your browser or program"),
+            (RequestRefusal::Violation(RequestViolation::HostUnlikeServerName), "Please open"),
+            (RequestRefusal::Violation(RequestViolation::ShadowField), "Your browser or program"),
             (RequestRefusal::Withdrawn, "Please check the address"),
-            (RequestRefusal::Foreign, "Please check the address"),
+            (RequestRefusal::UnknownName, "Please check the address"),
             (RequestRefusal::EntryUnknown, "the operator of this service has to act"),
             (RequestRefusal::Loop, "The owner of the site has to act"),
             (UpstreamFailure::ClientSlow.into(), "Please send it again"),
@@ -164,9 +166,9 @@ mod tests {
             (UpstreamFailure::NoTarget.into(), "The operator of this service has to act"),
         ] {
             let notice = refusal.notice();
-            assert!(notice.turn.contains(who), "{refusal:?}: {notice:?}");
+            assert!(notice.advice.contains(who), "{refusal:?}: {notice:?}");
             assert!(
-                notice.turn.ends_with('.') && !notice.what.ends_with('.'),
+                notice.advice.ends_with('.') && !notice.what.ends_with('.'),
                 "sentence and heading: {notice:?}"
             );
         }

@@ -113,21 +113,21 @@ impl<T: Transport> Relay<T> {
 fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: RequestId) {
     let RequestRefusal::Failure(failure) = refusal else { return };
     // Not `target`: that is where a line comes from, in every line of the log.
-    let (server_name, upstream, blame) = (&host.name, &route.target, failure.blame());
+    let (server_name, upstream, fault) = (&host.name, &route.target, failure.fault());
     let error: &dyn std::error::Error = failure;
     let cause = error.source().map(tracing::field::display);
     if let UpstreamFailure::Full(_) = failure {
         // A flood must not flood the log, too; it is counted by its outcome.
         return tracing::debug!(%id, %server_name, %upstream, %error, "request refused");
     }
-    match blame {
+    match fault {
         UpstreamFault::Client => {
             tracing::debug!(%id, %server_name, %upstream, %error, cause, "request ended early");
         }
         UpstreamFault::Upstream | UpstreamFault::Operator => {
             let admitted = admit_line(refusal.outcome().as_str(), &upstream.to_string());
             let Some(left_out) = admitted else { return };
-            tracing::warn!(%id, %server_name, %upstream, ?blame, %error, cause, left_out, "request failed at its target");
+            tracing::warn!(%id, %server_name, %upstream, ?fault, %error, cause, left_out, "request failed at its target");
         }
     }
 }

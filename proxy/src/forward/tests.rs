@@ -503,7 +503,7 @@ fn every_request_is_counted_once() {
             say(&mut client, request).await;
             let head = head_of(&mut client).await;
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {head}");
-            edge.counted(RequestOutcome::RefuseOffence, n).await;
+            edge.counted(RequestOutcome::RefuseViolation, n).await;
         }
         assert_eq!(edge.metrics.violations.count(RequestViolation::HostUnlikeServerName), 1);
         assert_eq!(edge.metrics.violations.count(RequestViolation::ShadowField), 1);

@@ -153,7 +153,7 @@ fn run(
         if ended {
             return;
         }
-        rejections.turn(clock::now());
+        rejections.check(clock::now());
         thread::park_timeout(PERIOD);
     }
 }

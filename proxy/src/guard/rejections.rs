@@ -19,7 +19,7 @@ impl Rejections {
         Self { verdicts, last_use, seen: 0 }
     }
 
-    pub(super) fn turn(&mut self, now: Instant) {
+    pub(super) fn check(&mut self, now: Instant) {
         // A counter that cannot be read is no sign.
         let packets = REJECTED.iter().filter_map(|verdict| self.verdicts.tally(*verdict).ok());
         let rejected = packets.fold(0_u64, |sum, tally| sum.wrapping_add(tally.packets));

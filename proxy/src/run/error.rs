@@ -18,7 +18,7 @@ impl RunError {
     pub fn is_of_settings(&self) -> bool {
         match self {
             Self::Telemetry(telemetry::TelemetryStartError::Logs(_))
-            | Self::Socket(SocketError::Foreign { .. })
+            | Self::Socket(SocketError::NotASocket { .. })
             | Self::Domains(domains::DomainsStartError::Ask(_))
             | Self::Certificates(certificates::CertificatesStartError::Acme(AcmeError::Roots { .. }))
             | Self::Upstreams(_)

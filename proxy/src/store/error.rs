@@ -20,7 +20,7 @@ pub enum StoreError {
     #[error(
         "store.endpoint: {0}: that is not DynamoDB; correct the address, or leave it out for AWS (nothing was stored)"
     )]
-    Foreign(NotDynamoDb),
+    NotDynamoDb(NotDynamoDb),
     /// There are no credentials.
     #[error(
         "no credentials for the store; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -69,7 +69,7 @@ where
 {
     fn from(error: SdkError<E>) -> Self {
         if let Some(foreign) = NotDynamoDb::within(&error) {
-            return Self::Foreign(foreign.clone());
+            return Self::NotDynamoDb(foreign.clone());
         }
         let fault = match &error {
             error if lacks_credentials(error) => StoreFault::NoCredentials,

@@ -119,7 +119,7 @@ async fn describe(store: &Store, name: &str) -> Result<Option<TableDescription>,
         Ok(answer) => match answer.table {
             Some(table) => Ok(Some(table)),
             // The API describes a table or says that there is none.
-            None => Err(StoreError::Foreign(NotDynamoDb {
+            None => Err(StoreError::NotDynamoDb(NotDynamoDb {
                 endpoint: store.endpoint().to_owned(),
                 status: 200,
                 fault: super::genuine::Evidence::Description,

@@ -17,7 +17,7 @@ pub(in crate::certificates) enum AcmeFault {
 
 impl OrderError {
     /// Whose fault it is; `registered_domain` is the name's.
-    pub(in crate::certificates) fn blame(&self, registered_domain: &str) -> AcmeFault {
+    pub(in crate::certificates) fn fault(&self, registered_domain: &str) -> AcmeFault {
         match self {
             Self::Invalid { .. } => AcmeFault::Name,
             Self::Refused(refusal) => of_problem(
@@ -116,8 +116,8 @@ mod tests {
             ("userActionRequired", 403, "new terms", AcmeFault::Issuer),
             ("unheardOf", 400, "", AcmeFault::Nobody),
         ] {
-            let blame = of_problem(&format!("{ACME}{kind}"), status, problem, "customer.com");
-            assert_eq!(blame, expected, "{kind} {status} {problem}");
+            let fault = of_problem(&format!("{ACME}{kind}"), status, problem, "customer.com");
+            assert_eq!(fault, expected, "{kind} {status} {problem}");
         }
     }
 
@@ -131,7 +131,7 @@ mod tests {
             (OrderError::BadNonce, AcmeFault::Issuer),
             (instant_acme::Error::Timeout(None).into(), AcmeFault::Issuer),
         ] {
-            assert_eq!(error.blame("customer.com"), expected, "{error}");
+            assert_eq!(error.fault("customer.com"), expected, "{error}");
         }
     }
 }

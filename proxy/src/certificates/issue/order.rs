@@ -99,7 +99,7 @@ impl Run<'_> {
 
     async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> OrderFault {
         let now = clock::wall();
-        match (error.blame(registered_domain(&self.goal.name)), issuer) {
+        match (error.fault(registered_domain(&self.goal.name)), issuer) {
             (AcmeFault::Name, _) => OrderFault::Name,
             (AcmeFault::Limit, _) => OrderFault::Limit(failure::limited_until(now, error.retry_after())),
             (AcmeFault::Issuer, Issuer::Acme(acme)) => {

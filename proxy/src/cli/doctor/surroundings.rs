@@ -153,7 +153,7 @@ fn judge_call(what: &str, call: ApiCall, outcome: &ProbeOutcome) -> Option<Findi
 fn remedy(error: &TablesError) -> &'static str {
     match error {
         TablesError::Absent { .. } => "gatehouse tables create",
-        TablesError::Store { source: StoreError::Foreign(_), .. } => "correct store.endpoint",
+        TablesError::Store { source: StoreError::NotDynamoDb(_), .. } => "correct store.endpoint",
         TablesError::Store { source: StoreError::NoCredentials, .. } => "give the instance a role",
         TablesError::Store { .. } => "check region, endpoint and credentials",
         TablesError::Differs { .. } => "name another table in [store]",

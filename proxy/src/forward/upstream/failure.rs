@@ -80,7 +80,7 @@ pub(in crate::forward) enum Retry {
 }
 
 impl UpstreamFailure {
-    pub(in crate::forward) fn blame(&self) -> UpstreamFault {
+    pub(in crate::forward) fn fault(&self) -> UpstreamFault {
         match self {
             Self::NoTarget
             | Self::Full(NoPermit::Total | NoPermit::Client)
