@@ -74,7 +74,7 @@ impl Acme {
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
         let wanted = NewOrder::new(&identifiers);
-        let account = self.account().await?;
+        let account = despite_nonces!(self.account().await)?;
         let replaced = replaced.filter(|replaced| replaced.account == account.id());
         if let Some(order) = replace(&account, &identifiers, replaced).await? {
             return Ok((account, order));
@@ -86,7 +86,7 @@ impl Acme {
         if let Some(order) = placed? {
             return Ok((account, order));
         }
-        let account = self.account_instead_of(&account).await?;
+        let account = despite_nonces!(self.account_instead_of(&account).await)?;
         let order = despite_nonces!(account.new_order(&wanted).await.map_err(OrderError::from))?;
         Ok((account, order))
     }
