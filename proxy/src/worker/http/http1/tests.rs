@@ -208,7 +208,7 @@ impl Edge {
         let (phase, watch) = watch::channel(Phase::Serving);
         let metrics = WorkerMetrics::register(&prometheus::Registry::new()).unwrap();
         let (asked, given_up) = (Rc::<tokio::sync::Notify>::default(), Rc::<tokio::sync::Notify>::default());
-        let (counted, ask, give_up) = (metrics.clone(), Rc::clone(&asked), Rc::clone(&given_up));
+        let (counted, tell_asked, tell_ended) = (metrics.clone(), Rc::clone(&asked), Rc::clone(&given_up));
         tokio::task::spawn_local(async move {
             let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
             let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
@@ -221,7 +221,10 @@ impl Edge {
                 source: place.source(),
                 unparsed: &|_| (),
             };
-            serve(stream, terms, move |request| respond(request, Rc::clone(&ask), Rc::clone(&give_up))).await;
+            serve(stream, terms, move |request| {
+                respond(request, Rc::clone(&tell_asked), Rc::clone(&tell_ended))
+            })
+            .await;
         });
         Self { address, metrics, asked, given_up, _phase: phase }
     }
