@@ -15,10 +15,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    http1::{
-        BodyFraming, BodyPart, BodyReader, MessageViolation, Outgoing, RequestHead, RequestLimits,
-        RequestReader,
-    },
+    http1::{BodyFraming, BodyReader, MessageViolation, RequestHead, RequestLimits, RequestReader},
+    http1_stream::Http1Stream,
     transport::ByteStream,
 };
 
@@ -27,15 +25,14 @@ use crate::{
 pub(crate) struct ClientStream(Rc<RefCell<Inner>>);
 
 struct Inner {
-    stream: Box<dyn ByteStream>,
-    /// What was received and not read yet.
-    received: BytesMut,
+    stream: Http1Stream,
     body: BodyReader,
     /// Counts requests: a body can be read only as long as its request is the last one.
     request: u64,
     /// The client waits for an interim response before it sends the body.
     awaits_continue: bool,
-    interim: Outgoing<Bytes>,
+    /// What is unsent of an interim response.
+    interim: Bytes,
 }
 
 /// Why there is no further request.
@@ -50,12 +47,11 @@ pub(crate) enum RequestEnd {
 impl ClientStream {
     pub(crate) fn new(stream: impl ByteStream) -> Self {
         Self(Rc::new(RefCell::new(Inner {
-            stream: Box::new(stream),
-            received: BytesMut::new(),
+            stream: Http1Stream::new(stream),
             body: BodyReader::new(BodyFraming::Length(0)),
             request: 0,
             awaits_continue: false,
-            interim: Outgoing::new(Bytes::new()),
+            interim: Bytes::new(),
         })))
     }
 
@@ -66,15 +62,13 @@ impl ClientStream {
         reader: &mut RequestReader,
         limits: RequestLimits,
     ) -> Poll<Result<RequestHead, RequestEnd>> {
-        let inner = &mut *self.0.borrow_mut();
+        let stream = &mut self.0.borrow_mut().stream;
         loop {
-            if let Some(head) = reader.read(&mut inner.received, limits).map_err(RequestEnd::Violation)? {
+            if let Some(head) = reader.read(&mut stream.received, limits).map_err(RequestEnd::Violation)? {
                 return Poll::Ready(Ok(head));
             }
-            let most = limits.bytes.saturating_sub(inner.received.len()).clamp(1, AT_ONCE);
-            if !matches!(ready!(inner.poll_read(cx, most)), Ok(1..)) {
-                return Poll::Ready(Err(RequestEnd::Closed));
-            }
+            let most = limits.bytes.saturating_sub(stream.received.len()).clamp(1, AT_ONCE);
+            ready!(stream.poll_receive(cx, most)).map_err(|_| RequestEnd::Closed)?;
         }
     }
 
@@ -83,17 +77,17 @@ impl ClientStream {
         let inner = &mut *self.0.borrow_mut();
         inner.body = BodyReader::new(framing.unwrap_or(BodyFraming::UntilClose));
         inner.request = inner.request.wrapping_add(1);
-        inner.awaits_continue = expects_continue && inner.body.end().is_none();
+        inner.awaits_continue = expects_continue && !inner.is_body_over();
         match framing {
             None => RequestBody(Source::InDoubt),
-            Some(_) if inner.body.end().is_some() => RequestBody(Source::Empty),
+            Some(_) if inner.is_body_over() => RequestBody(Source::Empty),
             Some(_) => RequestBody(Source::Http1 { stream: self.clone(), request: inner.request }),
         }
     }
 
     /// Whether the last request's body was read to its end.
     pub(crate) fn is_body_over(&self) -> bool {
-        self.0.borrow().body.end().is_some()
+        self.0.borrow().is_body_over()
     }
 
     /// Whether the last request's body will be read to its end: it has been, or is being read. What is there already of one that is given
@@ -103,39 +97,35 @@ impl ClientStream {
             return true;
         }
         let inner = &mut *self.0.borrow_mut();
-        while inner.body.end().is_none() && !inner.awaits_continue {
-            if !matches!(inner.poll_body(cx), Poll::Ready(Some(Ok(_)) | None)) {
+        while !inner.is_body_over() && !inner.awaits_continue {
+            if !matches!(inner.poll_body(cx), Poll::Ready(Ok(_))) {
                 break;
             }
         }
-        inner.body.end().is_some()
+        inner.is_body_over()
     }
 
     /// Whether something of the next request is there.
     pub(crate) fn has_received(&self) -> bool {
-        !self.0.borrow().received.is_empty()
+        !self.0.borrow().stream.received.is_empty()
     }
 
     /// Ready when the client has gone: it is looked for only behind the request's body, and while few bytes wait there.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.0.borrow_mut();
-        while inner.body.end().is_some() && inner.received.len() < AT_ONCE {
-            if !matches!(ready!(inner.poll_read(cx, AT_ONCE)), Ok(1..)) {
+        while inner.is_body_over() && inner.stream.received.len() < AT_ONCE {
+            if ready!(inner.stream.poll_receive(cx, AT_ONCE)).is_err() {
                 return Poll::Ready(());
             }
         }
         Poll::Pending
     }
 
-    /// Ready when all of `outgoing` was taken over; [`ClientStream::poll_flush`] moves it on.
-    pub(crate) fn poll_write<D: Buf>(
-        &self,
-        cx: &mut Context<'_>,
-        outgoing: &mut Outgoing<D>,
-    ) -> Poll<io::Result<()>> {
+    /// Ready when all of `bytes` was taken over; [`ClientStream::poll_flush`] moves it on.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &mut impl Buf) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
-        ready!(write_all(&mut *inner.stream, cx, &mut inner.interim))?;
-        write_all(&mut *inner.stream, cx, outgoing)
+        ready!(inner.stream.poll_write(cx, &mut inner.interim))?;
+        inner.stream.poll_write(cx, bytes)
     }
 
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -148,55 +138,33 @@ impl ClientStream {
 
     /// Reads away what the client still sends; ready with its end, with an error, or when that was too much.
     pub(crate) fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
-        let inner = &mut *self.0.borrow_mut();
+        let stream = &mut self.0.borrow_mut().stream;
         loop {
-            inner.received = BytesMut::new();
-            match ready!(inner.poll_read(cx, AT_ONCE)) {
-                Ok(count @ 1..) if count < *left => *left -= count,
-                Ok(_) | Err(_) => return Poll::Ready(()),
+            stream.received = BytesMut::new();
+            if ready!(stream.poll_receive(cx, AT_ONCE)).is_err() || stream.received.len() >= *left {
+                return Poll::Ready(());
             }
+            *left -= stream.received.len();
         }
     }
 }
 
 impl Inner {
-    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        self.stream.poll_read_buffer(cx, &mut self.received, most)
+    fn is_body_over(&self) -> bool {
+        self.body.end().is_some()
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Gone>>> {
-        if std::mem::take(&mut self.awaits_continue) && self.received.is_empty() {
-            self.interim = Outgoing::new(Bytes::from_static(CONTINUE));
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+        if std::mem::take(&mut self.awaits_continue) && self.stream.received.is_empty() {
+            self.interim = Bytes::from_static(CONTINUE);
         }
-        if !self.interim.is_empty() {
+        if self.interim.has_remaining() {
             // An error shows when the body is read.
-            let _ = ready!(write_all(&mut *self.stream, cx, &mut self.interim));
+            let _ = ready!(self.stream.poll_write(cx, &mut self.interim));
             let _ = self.stream.poll_flush(cx);
         }
-        loop {
-            match self.body.read(&mut self.received, AT_ONCE) {
-                Ok(BodyPart::Data(data)) => return Poll::Ready(Some(Ok(data))),
-                Ok(BodyPart::End(_)) => return Poll::Ready(None),
-                Ok(BodyPart::Incomplete) => {}
-                Err(_) => return Poll::Ready(Some(Err(Gone))),
-            }
-            if !matches!(ready!(self.poll_read(cx, AT_ONCE)), Ok(1..)) {
-                return Poll::Ready(Some(Err(Gone)));
-            }
-        }
+        self.stream.poll_body(cx, &mut self.body, AT_ONCE).map_err(|_| Gone)
     }
-}
-
-fn write_all<D: Buf>(
-    stream: &mut dyn ByteStream,
-    cx: &mut Context<'_>,
-    outgoing: &mut Outgoing<D>,
-) -> Poll<io::Result<()>> {
-    while !outgoing.is_empty() {
-        let count = ready!(stream.poll_write(cx, &outgoing.slices()))?;
-        outgoing.advance(count);
-    }
-    Poll::Ready(Ok(()))
 }
 
 /// The body of a client's request.
@@ -227,7 +195,10 @@ impl RequestBody {
             Source::InDoubt => Poll::Ready(Some(Err(Gone))),
             Source::Http1 { stream, request } => {
                 let inner = &mut *stream.0.borrow_mut();
-                if inner.request == *request { inner.poll_body(cx) } else { Poll::Ready(Some(Err(Gone))) }
+                if inner.request != *request {
+                    return Poll::Ready(Some(Err(Gone)));
+                }
+                inner.poll_body(cx).map(Result::transpose)
             }
             Source::Http2(incoming) => loop {
                 match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {

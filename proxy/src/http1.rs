@@ -10,7 +10,7 @@ mod body;
 mod chunked;
 mod fields;
 mod framing;
-mod outgoing;
+mod message_writer;
 mod request_reader;
 mod request_writer;
 mod response_reader;
@@ -18,8 +18,9 @@ mod response_writer;
 
 pub(crate) use self::{
     body::{BodyEnd, BodyPart, BodyReader},
+    fields::list,
     framing::BodyFraming,
-    outgoing::{BodyWriter, Outgoing, WrongLength},
+    message_writer::{MessageWriter, OutgoingFraming, WrongLength},
     request_reader::{RequestHead, RequestLimits, RequestReader},
     request_writer::request_head,
     response_reader::{ResponseHead, ResponseReader},

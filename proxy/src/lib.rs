@@ -15,6 +15,7 @@ pub mod ec2;
 pub mod forward;
 pub mod guard;
 mod http1;
+mod http1_stream;
 mod keyed_counts;
 pub mod name;
 pub mod phase;

@@ -12,6 +12,8 @@ mod engine;
 mod error;
 #[cfg(feature = "fault-injection")]
 mod fault_injection;
+#[cfg(test)]
+mod fixture;
 mod genuine;
 pub mod instant;
 mod metrics;

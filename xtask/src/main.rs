@@ -6,8 +6,6 @@ mod build_ebpf;
 mod check;
 mod fuzz;
 mod image;
-#[cfg(test)]
-mod links;
 mod package;
 mod path_remap;
 mod run;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::now,
-    http1::{BodyEnd, BodyFraming, BodyPart, BodyReader},
+    http1::{BodyEnd, BodyFraming, BodyReader},
 };
 
 /// The body of a response to a client.
@@ -89,7 +89,7 @@ impl RelayedBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         match connection.poll_body(cx, &mut self.reader, self.piece) {
-            Poll::Ready(Ok(BodyPart::Data(data))) => {
+            Poll::Ready(Ok(Some(data))) => {
                 self.progress_timer.min_rate.arrived(length(&data), now());
                 if let Some(record) = &mut self.record {
                     record.sent_bytes += length(&data);
@@ -97,11 +97,10 @@ impl RelayedBody {
                 self.end_if_over();
                 Poll::Ready(Some(Ok(data)))
             }
-            Poll::Ready(Ok(BodyPart::End(end))) => {
-                self.end(end);
+            Poll::Ready(Ok(None)) => {
+                self.end_if_over();
                 Poll::Ready(None)
             }
-            Poll::Ready(Ok(BodyPart::Incomplete)) => Poll::Pending,
             Poll::Ready(Err(error)) => self.break_off(RequestOutcome::Truncated, error),
             Poll::Pending => {
                 ready!(self.progress_timer.poll_lost(cx));

@@ -10,7 +10,7 @@ use http::{
 };
 
 use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop};
-use crate::target::Target;
+use crate::{http1, target::Target};
 
 /// What the upstream is told about a request's origin.
 #[derive(Debug, Clone, Copy)]
@@ -72,9 +72,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// The fields that Connection names.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::CONNECTION).iter();
-    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
+    let options = http1::list(headers, &header::CONNECTION);
+    options.filter_map(|option| HeaderName::from_bytes(option).ok()).collect()
 }
 
 /// Removes fields that only a proxy may set, in any spelling that an upstream would read as the same (RFC 7239 §8.1: what a client

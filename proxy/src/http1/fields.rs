@@ -65,12 +65,21 @@ pub(super) fn size_of_fields(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + b": \r\n".len()).sum()
 }
 
+/// The elements of a list-based field, over all of its lines (RFC 9110 §5.6.1).
+pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// The version that httparse read: it takes HTTP/1.0 and HTTP/1.1 only.
+pub(super) fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
 /// Whether a message lets its connection carry another (RFC 9112 §9.3).
 pub(super) fn persists(version: Version, headers: &HeaderMap) -> bool {
     let mut persists = version != Version::HTTP_10;
-    let values = headers.get_all(header::CONNECTION).iter();
-    for option in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let option = option.trim_ascii();
+    for option in list(headers, &header::CONNECTION) {
         if option.eq_ignore_ascii_case(b"close") {
             return false;
         }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use super::MessageViolation;
+use super::{MessageViolation, fields::list};
 
 /// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +65,8 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 /// RFC 9112 §6.3, fifth rule: the same number several times is one number.
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, MessageViolation> {
     let mut length = None;
-    let values = headers.get_all(header::CONTENT_LENGTH).iter();
-    for value in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let number = decimal(value.trim_ascii()).ok_or(MessageViolation::ContentLength)?;
+    for value in list(headers, &header::CONTENT_LENGTH) {
+        let number = decimal(value).ok_or(MessageViolation::ContentLength)?;
         if length.is_some_and(|length| length != number) {
             return Err(MessageViolation::ContentLength);
         }

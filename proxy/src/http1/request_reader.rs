@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, reques
 
 use super::{
     MessageViolation,
-    fields::{EndSearch, fields, persists},
+    fields::{EndSearch, fields, persists, version},
     framing::BodyFraming,
 };
 
@@ -76,7 +76,7 @@ fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolati
         Ok(_) | Err(_) => return Err(MessageViolation::HeaderSection),
     }
     let headers = fields(head, request.headers).ok_or(MessageViolation::HeaderSection)?;
-    let version = if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let version = version(request.version);
     let line = method(request.method).zip(target(head, request.path));
     let (method, uri) = line.ok_or(MessageViolation::RequestLine)?;
     let (mut parts, ()) = Request::new(()).into_parts();

@@ -3,11 +3,11 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::{
     MessageViolation,
-    fields::{EndSearch, fields, persists},
+    fields::{EndSearch, fields, persists, version},
     framing::BodyFraming,
 };
 
@@ -74,7 +74,7 @@ fn parse(head: &Bytes, method: &Method) -> Result<ResponseHead, MessageViolation
     }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(MessageViolation::StatusLine)?;
-    let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let version = version(response.version);
     let headers = fields(head, response.headers).ok_or(MessageViolation::HeaderSection)?;
     let framing = BodyFraming::of_response(method, status, version, &headers)?;
     let is_persistent = framing != BodyFraming::UntilClose && persists(version, &headers);

@@ -1,12 +1,12 @@
 //! Header sections of responses, written (RFC 9112 §4, §5).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 
 use super::{
     fields::{put_fields, size_of_fields},
     framing::has_no_body,
-    outgoing::BodyWriter,
+    message_writer::{MessageWriter, OutgoingFraming},
 };
 
 /// How the end of a response's body is marked for a client.
@@ -33,14 +33,15 @@ impl ResponseFraming {
         }
     }
 
-    /// Writes such a body.
-    pub(crate) fn writer(self) -> BodyWriter {
-        match self {
-            Self::Empty => BodyWriter::Length { left: 0 },
-            Self::Length(left) => BodyWriter::Length { left },
-            Self::Chunked => BodyWriter::Chunked,
-            Self::UntilClose => BodyWriter::UntilClose,
-        }
+    /// A response with such a body, which begins with `head`.
+    pub(crate) fn message<D: Buf>(self, head: Bytes) -> MessageWriter<D> {
+        let framing = match self {
+            Self::Empty => return MessageWriter::without_body(head),
+            Self::Length(left) => OutgoingFraming::Length { left },
+            Self::Chunked => OutgoingFraming::Chunked,
+            Self::UntilClose => OutgoingFraming::UntilClose,
+        };
+        MessageWriter::new(head, framing)
     }
 }
 

@@ -3,7 +3,7 @@
 mod requests;
 mod responses;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use proxy_common::fixture::fuzz::Corpus;
 
 use super::*;
@@ -86,9 +86,38 @@ fn a_few_bytes_keep_no_large_buffer() {
 
 #[test]
 fn a_body_is_as_long_as_announced() {
-    let mut body = BodyWriter::Length { left: 3 };
-    assert_eq!(body.frame(2, false), Ok((Bytes::new(), &b""[..])));
-    assert_eq!(body.frame(2, false), Err(WrongLength), "one byte too many");
-    assert_eq!(BodyWriter::Length { left: 3 }.frame(2, true), Err(WrongLength), "one byte too few");
-    assert_eq!(BodyWriter::Length { left: 3 }.frame(3, true), Ok((Bytes::new(), &b""[..])));
+    let put = |pieces: &[(&'static [u8], bool)]| {
+        let mut message = MessageWriter::new(Bytes::new(), OutgoingFraming::Length { left: 3 });
+        let mut written = Vec::new();
+        for (data, is_last) in pieces {
+            message.put_body(Some(*data), *is_last)?;
+            written.extend(message.copy_to_bytes(message.remaining()));
+        }
+        Ok(written)
+    };
+    assert_eq!(put(&[(b"ab", false), (b"cd", false)]), Err(WrongLength), "one byte too many");
+    assert_eq!(put(&[(b"ab", true)]), Err(WrongLength), "one byte too few");
+    assert_eq!(put(&[(b"ab", false), (b"c", true)]), Ok(b"abc".to_vec()));
+}
+
+#[test]
+fn a_message_is_written_in_order_however_it_is_taken() {
+    for most in 1..20 {
+        let mut message = MessageWriter::new(Bytes::from_static(b"head."), OutgoingFraming::Chunked);
+        assert!(message.needs_body());
+        message.put_body(Some(&b"body"[..]), true).unwrap();
+        let mut written = Vec::<u8>::new();
+        while message.has_remaining() {
+            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            let filled = message.chunks_vectored(&mut slices);
+            let chunks = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>();
+            assert_eq!(chunks.len(), message.remaining());
+            assert!(chunks.starts_with(message.chunk()) && !message.chunk().is_empty());
+            let count = most.min(chunks.len());
+            written.extend(&chunks[..count]);
+            message.advance(count);
+        }
+        assert_eq!(written, b"head.4\r\nbody\r\n0\r\n\r\n", "{most} at once");
+        assert!(message.is_over() && !message.needs_body());
+    }
 }

@@ -68,7 +68,10 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
 
     use super::*;
-    use crate::store::{Engine, FaultPlan, Faults, tables};
+    use crate::store::{
+        fixture::{faulty, faulty_with_tables},
+        tables,
+    };
 
     fn key(n: usize) -> Item {
         ["pk", "sk"].map(|name| (name.to_owned(), AttributeValue::S(format!("{n:03}")))).into()
@@ -76,10 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_left_unprocessed_are_asked_for_again() {
-        let faults = Faults::new(FaultPlan::parse("seed=3,unprocessed=300").unwrap());
-        let store =
-            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
-        tables::create(&store).await.unwrap();
+        let store = faulty_with_tables("seed=3,unprocessed=300").await;
         let table = &store.tables().state;
         for n in 0..20 {
             store.client().put_item().table_name(table).set_item(Some(key(n))).send().await.unwrap();
@@ -92,9 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_wanted_is_no_call_and_what_is_never_processed_is_unavailable() {
-        let faults = Faults::new(FaultPlan::parse("unprocessed=1000").unwrap());
-        let store =
-            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
+        let store = faulty("unprocessed=1000");
         let table = store.tables().state.clone();
         let none = BatchGet::default().with(&table, Vec::new(), Consistency::Strong).unwrap();
         assert!(none.read(&store).await.unwrap().is_empty(), "there is not even a table");

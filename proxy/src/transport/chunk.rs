@@ -1,6 +1,6 @@
 //! Buffers of a worker's own pool.
 
-use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref};
+use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, task::Poll};
 
 /// Received bytes, or bytes to send, in a buffer of the worker's pool, to which it returns when dropped.
 pub struct Chunk {
@@ -64,6 +64,21 @@ impl Chunk {
         // SAFETY: both back ends return what the kernel, or tokio, says it has written there; that is within the capacity.
         unsafe { self.bytes.set_len(self.bytes.len() + count) };
         Ok(())
+    }
+
+    /// A buffer that `receive` has filled; while it waits, the buffer returns to the pool.
+    pub(super) fn poll_received(
+        receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<Self>> {
+        let mut chunk = Self::empty();
+        let received = chunk.receive(|place| match receive(place) {
+            Poll::Ready(received) => received,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            received => Poll::Ready(received.map(|()| chunk)),
+        }
     }
 
     /// Memory that is not the pool's.

@@ -96,15 +96,7 @@ impl EpollStream {
 impl Stream for EpollStream {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
         ready!(self.socket.poll_read_ready(cx))?;
-        let mut chunk = Chunk::empty();
-        let received = chunk.receive(|place| match self.poll_recv_into(cx, place) {
-            Poll::Ready(received) => received,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        match received {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            received => Poll::Ready(received.map(|()| chunk)),
-        }
+        Chunk::poll_received(|place| self.poll_recv_into(cx, place))
     }
 
     fn poll_recv_into(

@@ -32,7 +32,7 @@ use super::{
     activity::{Activity, IdleLimits},
     connections::ConnectionSource,
     metrics::WorkerMetrics,
-    response_buffer::{ConnectionBuffer, Registry, StreamBuffer},
+    response_buffer::{ConnectionBuffer, Registry},
     slow_reader::SlowReader,
     streams::{self, Streams},
     watchdog::{Watchdog, WatchdogVerdict},
@@ -67,7 +67,6 @@ where
 {
     let ConnectionContext { version, limits, phase, metrics, buffers, source, unparsed } = terms;
     let buffer = buffers.connection(source);
-    let own = buffer.stream(None);
     let head = (version == Version::Http1).then_some(*limits.header_timeout);
     let activity = Activity::new(IdleLimits { idle: *limits.idle, head }, now());
     let slow_reader = Rc::new(SlowReader::new(*limits.idle, limits.minimum_rate));
@@ -86,7 +85,7 @@ where
                 client: ClientStream::new(monitor),
                 answer,
                 activity,
-                buffer: own,
+                buffer: buffer.stream(None),
                 limits: request_limits(limits),
                 // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
                 keeps_alive: !phase.borrow().ends_connections(),
@@ -98,7 +97,7 @@ where
             }
         }
         Version::Http2 => {
-            let service = service(answer, activity, own);
+            let service = service(answer, activity, Rc::clone(&buffer));
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
             drive(http2(limits, streams).serve_connection(HyperIo::new(monitor), service), watch, phase)
                 .await;
@@ -246,7 +245,7 @@ where
 fn service<F, Fut>(
     answer: F,
     activity: Activity,
-    own: Rc<StreamBuffer>,
+    connection: Rc<ConnectionBuffer>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<Tracked>,
@@ -260,14 +259,14 @@ where
     let answer = Rc::new(answer);
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
-        let own = Rc::clone(&own);
+        let connection = Rc::clone(&connection);
         async move {
             let forward::Answer { response, then } = answer(request.map(RequestBody::from)).await;
             match then {
                 forward::Then::KeepAlive => {}
                 forward::Then::Close => in_progress.close_after(),
             }
-            let buffer = streams::current().unwrap_or(own);
+            let buffer = streams::current().unwrap_or_else(|| connection.stream(None));
             Ok(response.map(|body| Tracked::new(body, buffer, in_progress)))
         }
     })

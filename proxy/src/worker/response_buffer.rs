@@ -325,13 +325,6 @@ pub(super) struct Piece {
     stream: Rc<StreamBuffer>,
 }
 
-impl Piece {
-    /// How many bytes it had at first.
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-}
-
 impl Buf for Piece {
     fn remaining(&self) -> usize {
         self.bytes.remaining()

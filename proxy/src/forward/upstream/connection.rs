@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::{
@@ -21,15 +21,14 @@ use super::{
 use crate::{
     clock::now,
     forward::upload::{UploadProgress, UploadState},
-    http1::{BodyPart, BodyReader, ResponseHead, ResponseReader},
+    http1::{BodyReader, ResponseHead, ResponseReader},
+    http1_stream::Http1Stream,
     transport::ByteStream,
 };
 
 /// An open connection. Dropping it closes it, whatever is in progress.
 pub(super) struct Connection {
-    stream: Box<dyn ByteStream>,
-    /// What was received and not read yet.
-    received: BytesMut,
+    stream: Http1Stream,
     pub(super) peer: SocketAddr,
     sending: Sending,
     /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
@@ -49,13 +48,12 @@ pub(super) enum Sending {
 impl Connection {
     /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
     pub(super) fn new(stream: impl ByteStream, peer: SocketAddr) -> Self {
-        let stream = Box::new(stream);
-        Self { stream, received: BytesMut::new(), peer, sending: Sending::Sent, writer: None, reader: None }
+        Self { stream: Http1Stream::new(stream), peer, sending: Sending::Sent, writer: None, reader: None }
     }
 
     /// Whether a request can go out: the last one did, and the upstream has neither closed the connection nor said anything unasked.
     pub(super) fn is_ready(&mut self) -> bool {
-        self.is_sent() && self.received.is_empty() && self.stream.is_silent()
+        self.is_sent() && self.stream.is_silent()
     }
 
     /// How far the last request has come.
@@ -105,44 +103,23 @@ impl Connection {
         method: &Method,
     ) -> Poll<Result<ResponseHead, UpstreamFailure>> {
         loop {
-            if let Some(head) = reader.read(&mut self.received, method)? {
+            if let Some(head) = reader.read(&mut self.stream.received, method)? {
                 return Poll::Ready(Ok(head));
             }
-            match ready!(self.poll_read(cx, HEAD)) {
-                Ok(0) => {
-                    return Poll::Ready(Err(UpstreamFailure::Closed(io::ErrorKind::UnexpectedEof.into())));
-                }
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(UpstreamFailure::Closed(error))),
-            }
+            ready!(self.stream.poll_receive(cx, HEAD)).map_err(UpstreamFailure::Closed)?;
         }
     }
 
-    /// The next part of a response's body, of about `most` bytes; [`BodyPart::Incomplete`] never comes.
+    /// The next data of a response's body, at most `most` bytes; none behind its end.
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut BodyReader,
         most: usize,
-    ) -> Poll<io::Result<BodyPart>> {
-        loop {
-            match reader.read(&mut self.received, most).map_err(io::Error::other)? {
-                BodyPart::Incomplete => {}
-                part => return Poll::Ready(Ok(part)),
-            }
-            if ready!(self.poll_read(cx, most))? == 0 {
-                let end = reader.close().map_err(io::Error::other)?;
-                return Poll::Ready(Ok(BodyPart::End(end)));
-            }
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        let Some(writer) = &self.writer else {
-            return self.stream.poll_read_buffer(cx, &mut self.received, most);
-        };
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        let Some(writer) = &self.writer else { return self.stream.poll_body(cx, reader, most) };
         self.reader = Some(cx.waker().clone());
-        self.stream.poll_read_buffer(&mut Context::from_waker(writer), &mut self.received, most)
+        self.stream.poll_body(&mut Context::from_waker(writer), reader, most)
     }
 
     fn poll_write(
@@ -150,7 +127,7 @@ impl Connection {
         cx: &mut Context<'_>,
         request: &mut RequestWriter,
     ) -> Poll<Result<(), WriteFailure>> {
-        let written = request.poll_write(cx, &mut *self.stream);
+        let written = request.poll_write(cx, &mut self.stream);
         self.sending = match &written {
             Poll::Pending => Sending::Sends,
             Poll::Ready(Ok(())) => Sending::Sent,

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     pool::ConnectionPool,
     request_writer::RequestWriter,
 };
-use crate::http1::{BodyEnd, BodyPart, BodyReader};
+use crate::http1::{BodyEnd, BodyReader};
 
 /// A connection that a response's body is read from.
 pub(in crate::forward) struct PooledConnection {
@@ -74,13 +75,13 @@ impl PooledConnection {
         self.peer
     }
 
-    /// The next part of the response's body, of about `most` bytes; never [`BodyPart::Incomplete`].
+    /// The next data of the response's body, at most `most` bytes; none behind its end.
     pub(in crate::forward) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut BodyReader,
         most: usize,
-    ) -> Poll<io::Result<BodyPart>> {
+    ) -> Poll<io::Result<Option<Bytes>>> {
         match &mut self.carrier {
             Carrier::Reader(connection) => connection.poll_body(cx, reader, most),
             Carrier::ReaderAndWriter { connection, .. } => {

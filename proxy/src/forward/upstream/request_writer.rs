@@ -10,8 +10,8 @@ use crate::{
         rewrite::Framing,
         upload::{Upload, UploadEnd},
     },
-    http1::{self, BodyWriter, Outgoing, WrongLength},
-    transport::ByteStream,
+    http1::{self, MessageWriter, OutgoingFraming, WrongLength},
+    http1_stream::Http1Stream,
 };
 
 /// Writes one request: its header section, then its body as the client sends it.
@@ -20,17 +20,7 @@ pub(in crate::forward) struct RequestWriter {
     method: Method,
     framing: Framing,
     upload: Upload,
-    body: BodyWriter,
-    unsent: Outgoing<Bytes>,
-    progress: Progress,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// There is more of the body.
-    Body,
-    /// All of the request is in `unsent`, or was written.
-    Flush,
+    message: MessageWriter<Bytes>,
 }
 
 /// Why a request was not written to its end.
@@ -45,13 +35,11 @@ impl RequestWriter {
     pub(in crate::forward) fn new(head: &request::Parts, framing: Framing, upload: Upload) -> Self {
         let bytes = http1::request_head(head);
         Self {
-            unsent: Outgoing::new(bytes.clone()),
+            message: MessageWriter::new(bytes.clone(), outgoing(framing)),
             head: bytes,
             method: head.method.clone(),
             framing,
             upload,
-            body: body_writer(framing),
-            progress: Progress::Body,
         }
     }
 
@@ -68,8 +56,7 @@ impl RequestWriter {
     pub(super) fn rewind(&mut self) -> bool {
         let is_repeatable = self.framing == Framing::Empty && IDEMPOTENT.contains(&self.method);
         if is_repeatable {
-            self.unsent = Outgoing::new(self.head.clone());
-            self.progress = Progress::Body;
+            self.message = MessageWriter::new(self.head.clone(), outgoing(self.framing));
         }
         is_repeatable
     }
@@ -78,17 +65,14 @@ impl RequestWriter {
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut dyn ByteStream,
+        stream: &mut Http1Stream,
     ) -> Poll<Result<(), WriteFailure>> {
         loop {
             // The first bytes of a body share the header section's send, if they are there.
             let is_filled = self.poll_fill(cx)?;
-            while !self.unsent.is_empty() {
-                let written = ready!(stream.poll_write(cx, &self.unsent.slices()));
-                self.unsent.advance(written.map_err(|_| WriteFailure::Upstream)?);
-            }
+            ready!(stream.poll_write(cx, &mut self.message)).map_err(|_| WriteFailure::Upstream)?;
             let flushed = stream.poll_flush(cx).map_err(|_| WriteFailure::Upstream)?;
-            if self.progress == Progress::Flush {
+            if self.message.is_over() {
                 return flushed.map(Ok);
             }
             ready!(is_filled);
@@ -97,30 +81,25 @@ impl RequestWriter {
 
     /// Takes the next of the body from the client, once the last was written.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteFailure>> {
-        if self.progress == Progress::Flush || self.unsent.has_body() {
+        if !self.message.needs_body() {
             return Poll::Ready(Ok(()));
         }
         let (data, is_last) = match ready!(self.upload.poll_next(cx)) {
-            Some(Ok(data)) => (data, self.upload.is_over()),
+            Some(Ok(data)) => (Some(data), self.upload.is_over()),
             Some(Err(end)) => return Poll::Ready(Err(WriteFailure::Client(end))),
-            None => (Bytes::new(), true),
+            None => (None, true),
         };
-        // More or less than was announced: the client is at fault, and the upstream must not take the rest for another request.
-        let wrong = |WrongLength| WriteFailure::Client(UploadEnd::Gone);
-        let (before, behind) = self.body.frame(data.len(), is_last).map_err(wrong)?;
-        if is_last {
-            self.progress = Progress::Flush;
-        }
-        self.unsent.set_body(before, Some(data), behind);
-        Poll::Ready(Ok(()))
+        // The client is at fault.
+        let put = self.message.put_body(data, is_last);
+        Poll::Ready(put.map_err(|WrongLength| WriteFailure::Client(UploadEnd::Gone)))
     }
 }
 
-fn body_writer(framing: Framing) -> BodyWriter {
+fn outgoing(framing: Framing) -> OutgoingFraming {
     match framing {
-        Framing::Empty => BodyWriter::Length { left: 0 },
-        Framing::Length(left) => BodyWriter::Length { left },
-        Framing::Chunked => BodyWriter::Chunked,
+        Framing::Empty => OutgoingFraming::Length { left: 0 },
+        Framing::Length(left) => OutgoingFraming::Length { left },
+        Framing::Chunked => OutgoingFraming::Chunked,
     }
 }
 

@@ -214,13 +214,14 @@ async fn by_hyper(bytes: &[u8]) -> Option<(StatusCode, HeaderMap, Vec<u8>)> {
 #[test]
 fn a_chunked_body_reads_back() {
     for last_with_data in [true, false] {
-        let mut body = BodyWriter::Chunked;
-        let mut written = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut message = MessageWriter::new(head, OutgoingFraming::Chunked);
+        let mut written = Vec::new();
         let pieces = [(&b"a"[..], false), (b"", false), (&[b'b'; 300], last_with_data), (b"", true)];
         let end = if last_with_data { 3 } else { 4 };
         for (data, is_last) in &pieces[..end] {
-            let (before, behind) = body.frame(data.len(), *is_last).unwrap();
-            written.extend([&before, *data, behind].concat());
+            message.put_body(Some(*data), *is_last).unwrap();
+            written.extend(message.copy_to_bytes(message.remaining()));
         }
         let read = read(&Method::GET, &written, &[]).unwrap();
         assert_eq!(read.body, [&b"a"[..], &[b'b'; 300]].concat());

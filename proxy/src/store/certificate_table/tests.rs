@@ -8,18 +8,13 @@ use proptest::prelude::*;
 use super::{document::Document, *};
 use crate::{
     name::{Pattern, ServerName},
-    store::{Engine, FaultPlan, Faults, Item, Store, StoreError, state_table::OrderRecord, tables},
+    store::{Item, Store, StoreError, fixture::faulty_with_tables, state_table::OrderRecord},
 };
 
 const LIFE: Duration = Duration::from_mins(1);
 
 async fn store() -> Store {
-    let faults =
-        Faults::new(FaultPlan::parse("seed=7,stale=2s,throttle=50,conflict=50,unprocessed=50").unwrap());
-    let store =
-        Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
-    tables::create(&store).await.unwrap();
-    store
+    faulty_with_tables("seed=7,stale=2s,throttle=50,conflict=50,unprocessed=50").await
 }
 
 fn name(text: &str) -> ServerName {

@@ -102,14 +102,11 @@ const KEPT: Duration = Duration::from_hours(8 * 24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Engine, FaultPlan, Faults, tables};
+    use crate::store::fixture::faulty_with_tables;
 
     #[tokio::test]
     async fn instances_together_never_pass_an_hours_budget() {
-        let faults = Faults::new(FaultPlan::parse("seed=9,stale=2s,conflict=10").unwrap());
-        let store =
-            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
-        tables::create(&store).await.unwrap();
+        let store = faulty_with_tables("seed=9,stale=2s,conflict=10").await;
         let budget = Budget { kind: "orders", scope: "account", per_hour: 5 };
         let now = SystemTime::now();
         let spenders: Vec<_> = (0..12)

@@ -150,16 +150,12 @@ const KEPT: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Engine, FaultPlan, Faults, tables};
+    use crate::store::fixture::faulty_with_tables;
 
     const LIFE: Duration = Duration::from_mins(1);
 
     async fn store() -> Store {
-        let faults = Faults::new(FaultPlan::parse("seed=5,stale=2s,throttle=10,conflict=10").unwrap());
-        let store =
-            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
-        tables::create(&store).await.unwrap();
-        store
+        faulty_with_tables("seed=5,stale=2s,throttle=10,conflict=10").await
     }
 
     #[tokio::test]

@@ -126,14 +126,10 @@ const KEPT: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Engine, FaultPlan, Faults, tables};
+    use crate::store::fixture::faulty_with_tables;
 
     async fn store() -> Store {
-        let faults = Faults::new(FaultPlan::parse("seed=11,stale=2s,throttle=10,conflict=10").unwrap());
-        let store =
-            Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
-        tables::create(&store).await.unwrap();
-        store
+        faulty_with_tables("seed=11,stale=2s,throttle=10,conflict=10").await
     }
 
     fn pause(failures: u32, seconds: u64) -> Pause {

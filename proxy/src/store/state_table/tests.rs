@@ -6,16 +6,12 @@ use testbed::wait;
 use super::*;
 use crate::{
     name::ServerName,
-    store::{Engine, FaultPlan, Faults, Store, tables},
+    store::{Store, fixture::faulty_with_tables},
 };
 
 async fn store() -> Store {
     // Without throttling: hundreds of queries, as many as time allows, would meet one that outlasts the SDK's attempts.
-    let faults = Faults::new(FaultPlan::parse("seed=7,stale=2s,conflict=50").unwrap());
-    let store =
-        Store::on_faulty(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default(), faults);
-    tables::create(&store).await.unwrap();
-    store
+    faulty_with_tables("seed=7,stale=2s,conflict=50").await
 }
 
 fn name(text: &str) -> ServerName {

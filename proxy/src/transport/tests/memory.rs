@@ -116,15 +116,7 @@ impl MemoryStream {
 
 impl Stream for MemoryStream {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
-        let mut chunk = Chunk::empty();
-        let received = chunk.receive(|place| match self.poll_recv_into(cx, place) {
-            Poll::Ready(received) => received,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        match received {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            received => Poll::Ready(received.map(|()| chunk)),
-        }
+        Chunk::poll_received(|place| self.poll_recv_into(cx, place))
     }
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

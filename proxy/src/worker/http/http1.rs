@@ -19,7 +19,7 @@ use crate::{
     clock::now,
     forward::{self, Then},
     http1::{
-        BodyWriter, MessageViolation, Outgoing, RequestHead, RequestLimits, RequestReader, ResponseFraming,
+        MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestReader, ResponseFraming,
         response_head,
     },
     worker::{
@@ -143,7 +143,7 @@ where
         };
         let head = response_head(head.status, &head.headers, response_framing, option, &date());
         let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress);
-        self.write(Outgoing::new(head), response_framing, body).await?;
+        self.write(response_framing.message(head), body).await?;
         Ok(if is_kept && self.client.is_body_over() { Then::KeepAlive } else { Then::Close })
     }
 
@@ -159,24 +159,17 @@ where
         .await
     }
 
-    async fn write(
-        &self,
-        outgoing: Outgoing<Piece>,
-        framing: ResponseFraming,
-        body: Tracked,
-    ) -> Result<(), ClientGone> {
-        let is_over = framing == ResponseFraming::Empty;
-        let mut writing = Writing { client: &self.client, outgoing, writer: framing.writer(), body, is_over };
+    async fn write(&self, message: MessageWriter<Piece>, body: Tracked) -> Result<(), ClientGone> {
+        let mut writing = Writing { client: &self.client, message, body };
         poll_fn(|cx| writing.poll(cx)).await.map_err(|_| ClientGone)
     }
 
     /// Answers what is no request.
     async fn refuse(&self, violation: MessageViolation) -> Http1End {
         let status = status(violation);
-        let head =
+        let mut head =
             response_head(status, &HeaderMap::new(), ResponseFraming::Length(0), Some("close"), &date());
-        let mut outgoing: Outgoing<Piece> = Outgoing::new(head);
-        let refusing = poll_fn(|cx| self.client.poll_write(cx, &mut outgoing));
+        let refusing = poll_fn(|cx| self.client.poll_write(cx, &mut head));
         if let Ok(Ok(())) = tokio::time::timeout(LINGER, refusing).await {
             self.linger().await;
         }
@@ -207,11 +200,8 @@ where
 /// A response on its way to the client.
 struct Writing<'a> {
     client: &'a ClientStream,
-    outgoing: Outgoing<Piece>,
-    writer: BodyWriter,
+    message: MessageWriter<Piece>,
     body: Tracked,
-    /// All of the body is in `outgoing`, or was written.
-    is_over: bool,
 }
 
 impl Writing<'_> {
@@ -220,9 +210,9 @@ impl Writing<'_> {
         loop {
             // The first bytes of a body share the header section's send, if they are there.
             let is_filled = self.poll_fill(cx)?;
-            ready!(self.client.poll_write(cx, &mut self.outgoing))?;
+            ready!(self.client.poll_write(cx, &mut self.message))?;
             let flushed = self.client.poll_flush(cx)?;
-            if self.is_over {
+            if self.message.is_over() {
                 return flushed.map(Ok);
             }
             if is_filled.is_pending() {
@@ -235,16 +225,13 @@ impl Writing<'_> {
     /// Takes the next piece of the body, once the last was written. An error breaks the response off: what is incomplete must be seen to
     /// be (RFC 9112 §8).
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_over || self.outgoing.has_body() {
+        if !self.message.needs_body() {
             return Poll::Ready(Ok(()));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
-        self.is_over = frame.is_none() || self.body.is_end_stream();
+        let is_last = frame.is_none() || self.body.is_end_stream();
         let piece = frame.and_then(|frame| frame.into_data().ok());
-        let length = piece.as_ref().map_or(0, Piece::len);
-        let (before, behind) = self.writer.frame(length, self.is_over).map_err(io::Error::other)?;
-        self.outgoing.set_body(before, piece, behind);
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.message.put_body(piece, is_last).map_err(io::Error::other))
     }
 }
 

@@ -20,22 +20,21 @@ use crate::{
     config::{LimitsConfig, Span},
     forward::Body,
     telemetry::metrics::Label,
-    transport::{Epoll, HyperIo, Listener, Transport, Uring, socket},
+    transport::{HyperIo, Listener, Transport, socket},
     worker::{Connections, HeldBytes, metrics::LimitReached},
 };
 
 macro_rules! on_both {
     ($($case:ident,)+) => {
         mod uring {
-            use super::Uring;
-            $(#[test] fn $case() { super::on::<Uring, _>(super::$case); })+
+            $(#[test] fn $case() { $crate::worker::http::tests::on::<$crate::transport::Uring, _>(super::$case); })+
         }
         mod epoll {
-            use super::Epoll;
-            $(#[test] fn $case() { super::on::<Epoll, _>(super::$case); })+
+            $(#[test] fn $case() { $crate::worker::http::tests::on::<$crate::transport::Epoll, _>(super::$case); })+
         }
     };
 }
+pub(super) use on_both;
 
 on_both! {
     a_kept_connection_carries_requests_until_draining_ends_it,
@@ -48,7 +47,8 @@ on_both! {
     a_client_that_does_not_read_is_cut,
 }
 
-fn on<T: Transport, F: Future<Output = ()>>(case: impl FnOnce(T) -> F) {
+/// Runs `case` over one back end, within a deadline.
+pub(super) fn on<T: Transport, F: Future<Output = ()>>(case: impl FnOnce(T) -> F) {
     T::run(|transport| async {
         tokio::time::timeout(PATIENCE, case(transport)).await.expect("the case hangs");
     })
@@ -178,46 +178,27 @@ struct Edge {
 
 impl Edge {
     fn new<T: Transport>(transport: &T, version: Version, limits: LimitsConfig) -> Self {
-        let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
-        let address = socket.local_addr().unwrap();
-        let mut listener = transport.listen(socket).unwrap();
-        let (phase, watch) = watch::channel(Phase::Serving);
         let (asked, release) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
         let (tell, wait) = (Rc::clone(&asked), Rc::clone(&release));
-        let metrics = WorkerMetrics::register(&prometheus::Registry::new()).unwrap();
-        let counted = metrics.clone();
-        tokio::task::spawn_local(async move {
-            let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-            let answer = move |request: Request<RequestBody>| {
-                let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
-                async move {
-                    match request.uri().path() {
-                        "/slow" => {
-                            tell.notify_one();
-                            wait.notified().await;
-                        }
-                        "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())).into(),
-                        "/closes" => {
-                            let response = Response::new(Body::whole("done".into()));
-                            return forward::Answer { response, then: forward::Then::Close };
-                        }
-                        _ => {}
+        let answer = move |request: Request<RequestBody>| {
+            let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
+            async move {
+                match request.uri().path() {
+                    "/slow" => {
+                        tell.notify_one();
+                        wait.notified().await;
                     }
-                    Response::new(Body::whole("done".into())).into()
+                    "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())).into(),
+                    "/closes" => {
+                        let response = Response::new(Body::whole("done".into()));
+                        return forward::Answer { response, then: forward::Then::Close };
+                    }
+                    _ => {}
                 }
-            };
-            let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
-            let terms = ConnectionContext {
-                version,
-                limits: &limits,
-                phase: watch,
-                metrics: &counted,
-                buffers: &Registry::new(HeldBytes::new(usize::MAX)),
-                source: place.source(),
-                unparsed: &|_| (),
-            };
-            serve(stream, terms, answer).await;
-        });
+                Response::new(Body::whole("done".into())).into()
+            }
+        };
+        let Serving { address, metrics, phase } = serving(transport, version, limits, answer);
         Self { address, metrics, phase, asked, release }
     }
 
@@ -243,6 +224,42 @@ impl Edge {
     }
 }
 
+/// A listener whose first connection is served.
+pub(super) struct Serving {
+    pub(super) address: SocketAddr,
+    pub(super) metrics: WorkerMetrics,
+    pub(super) phase: watch::Sender<Phase>,
+}
+
+pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'static>(
+    transport: &T,
+    version: Version,
+    limits: LimitsConfig,
+    answer: impl Fn(Request<RequestBody>) -> Fut + 'static,
+) -> Serving {
+    let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut listener = transport.listen(socket).unwrap();
+    let (phase, watch) = watch::channel(Phase::Serving);
+    let metrics = WorkerMetrics::register(&prometheus::Registry::new()).unwrap();
+    let counted = metrics.clone();
+    tokio::task::spawn_local(async move {
+        let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
+        let terms = ConnectionContext {
+            version,
+            limits: &limits,
+            phase: watch,
+            metrics: &counted,
+            buffers: &Registry::new(HeldBytes::new(usize::MAX)),
+            source: place.source(),
+            unparsed: &|_| (),
+        };
+        serve(stream, terms, answer).await;
+    });
+    Serving { address, metrics, phase }
+}
+
 async fn answer(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = String::new();
     while !text.ends_with("done") {
@@ -254,7 +271,8 @@ async fn answer(client: &mut (impl AsyncRead + Unpin)) -> String {
     text
 }
 
-async fn rest(client: &mut (impl AsyncRead + Unpin)) -> String {
+/// What comes until the peer ends or resets the connection.
+pub(super) async fn rest(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = String::new();
     // A reset is an end, too.
     let _ = client.read_to_string(&mut text).await;

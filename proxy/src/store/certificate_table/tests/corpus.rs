@@ -1,13 +1,14 @@
 //! Mutated items of Caddy's table, and of our own records.
 
-use proxy_common::fixture::fuzz::{self, Corpus};
+use proxy_common::fixture::fuzz::Corpus;
 
 use super::{account::Account, challenge::Challenge, contents::ItemContents, *};
+use crate::store::fixture;
 
 #[test]
 fn a_mutated_corpus_of_contents_is_read_as_it_is_encoded() {
     Corpus::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/certificate_item")).run(|input| {
-        let read = item(input);
+        let read = fixture::item(input);
         let _ = Version::unchanged(Some(&Version::of(&read)));
         let Ok(contents) = ItemContents::of(&read) else { return };
         assert!(contents.len() <= input.len(), "{} bytes of {}", contents.len(), input.len());
@@ -48,24 +49,7 @@ fn a_mutated_corpus_of_documents_is_read_as_it_was_written() {
 fn a_mutated_corpus_of_records_is_read_as_it_was_written() {
     let name = name("a.example");
     Corpus::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/order_record")).run(|input| {
-        let Some(record) = OrderRecord::read(&name, &item(input)) else { return };
+        let Some(record) = OrderRecord::read(&name, &fixture::item(input)) else { return };
         assert_eq!(OrderRecord::read(&name, &record.write()), Some(record));
     });
-}
-
-/// As the SDK would give it.
-fn item(input: &[u8]) -> Item {
-    let attributes = fuzz::attributes(input).into_iter().map(|[name, kind, value]| {
-        let value = match kind.as_str() {
-            "N" => AttributeValue::N(value),
-            "B" => AttributeValue::B(value.into_bytes().into()),
-            "BOOL" => AttributeValue::Bool(value == "true"),
-            "NULL" => AttributeValue::Null(true),
-            "L" => AttributeValue::L(vec![AttributeValue::S(value)]),
-            // A backslash stands for the end of a line.
-            _ => AttributeValue::S(value.replace('\\', "\n")),
-        };
-        (name, value)
-    });
-    attributes.collect()
 }

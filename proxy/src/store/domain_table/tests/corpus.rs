@@ -1,9 +1,9 @@
 //! Mutated items of the domains table.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use proxy_common::fixture::fuzz::{self, Corpus};
+use proxy_common::fixture::fuzz::Corpus;
 
 use super::*;
+use crate::store::fixture::item;
 
 #[test]
 fn a_mutated_corpus_is_read_or_its_fault_is_named_and_what_is_read_is_written_alike() {
@@ -25,23 +25,6 @@ fn a_mutated_corpus_is_read_or_its_fault_is_named_and_what_is_read_is_written_al
             Err(other) => panic!("{other:?}"),
         }
     });
-}
-
-/// As the SDK would give it.
-fn item(input: &[u8]) -> Item {
-    let attributes = fuzz::attributes(input).into_iter().map(|[name, kind, value]| {
-        let value = match kind.as_str() {
-            "N" => AttributeValue::N(value),
-            "B" => AttributeValue::B(value.into_bytes().into()),
-            "BOOL" => AttributeValue::Bool(value == "true"),
-            "NULL" => AttributeValue::Null(true),
-            "L" => AttributeValue::L(vec![AttributeValue::S(value)]),
-            // A backslash stands for the end of a line.
-            _ => AttributeValue::S(value.replace('\\', "\n")),
-        };
-        (name, value)
-    });
-    attributes.collect()
 }
 
 /// A fault quotes the value at most.

@@ -1,39 +1,22 @@
 //! A client that writes bytes by hand against one connection of a worker, on both back ends.
 
-use std::{future::poll_fn, net::SocketAddr, time::Duration};
+use std::{future::poll_fn, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::watch,
 };
 
 use super::*;
 use crate::{
     config::LimitsConfig,
     forward::{Answer, Body},
-    phase::Phase,
-    transport::{Epoll, Listener, Transport, Uring, socket},
-    worker::{
-        Connections, HeldBytes,
-        http::{ConnectionContext, Version as Served, serve},
-        metrics::WorkerMetrics,
-        response_buffer::Registry,
+    transport::Transport,
+    worker::http::{
+        Version as Served,
+        tests::{Serving, on_both, rest, serving},
     },
 };
-
-macro_rules! on_both {
-    ($($case:ident,)+) => {
-        mod uring {
-            use super::{Transport as _, Uring};
-            $(#[test] fn $case() { Uring::run(super::$case).unwrap(); })+
-        }
-        mod epoll {
-            use super::{Transport as _, Epoll};
-            $(#[test] fn $case() { Epoll::run(super::$case).unwrap(); })+
-        }
-    };
-}
 
 on_both! {
     requests_sent_together_are_answered_in_order,
@@ -142,7 +125,7 @@ async fn what_is_no_request_is_answered_by_what_is_wrong_with_it<T: Transport>(t
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.40}: {answer}");
         assert!(answer.contains("connection: close") && answer.contains("content-length: 0"), "{answer}");
         // It is counted when the connection has ended, of which the client may hear before.
-        while edge.metrics.unparsed.get() == 0 {
+        while edge.serving.metrics.unparsed.get() == 0 {
             tokio::task::yield_now().await;
         }
     }
@@ -193,44 +176,22 @@ async fn a_client_is_read_no_further_than_somebody_takes<T: Transport>(transport
 
 /// A listener that answers with method, path and length of the body that was read; `/refuse` reads none, `/never` does not answer.
 struct Edge {
-    address: SocketAddr,
-    metrics: WorkerMetrics,
+    serving: Serving,
     asked: Rc<tokio::sync::Notify>,
     given_up: Rc<tokio::sync::Notify>,
-    _phase: watch::Sender<Phase>,
 }
 
 impl Edge {
     fn new<T: Transport>(transport: &T) -> Self {
-        let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
-        let address = socket.local_addr().unwrap();
-        let mut listener = transport.listen(socket).unwrap();
-        let (phase, watch) = watch::channel(Phase::Serving);
-        let metrics = WorkerMetrics::register(&prometheus::Registry::new()).unwrap();
         let (asked, given_up) = (Rc::<tokio::sync::Notify>::default(), Rc::<tokio::sync::Notify>::default());
-        let (counted, tell_asked, tell_ended) = (metrics.clone(), Rc::clone(&asked), Rc::clone(&given_up));
-        tokio::task::spawn_local(async move {
-            let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-            let place = Connections::new(9, 9).admit(peer.ip()).ok().unwrap();
-            let terms = ConnectionContext {
-                version: Served::Http1,
-                limits: &LimitsConfig::default(),
-                phase: watch,
-                metrics: &counted,
-                buffers: &Registry::new(HeldBytes::new(usize::MAX)),
-                source: place.source(),
-                unparsed: &|_| (),
-            };
-            serve(stream, terms, move |request| {
-                respond(request, Rc::clone(&tell_asked), Rc::clone(&tell_ended))
-            })
-            .await;
-        });
-        Self { address, metrics, asked, given_up, _phase: phase }
+        let (tell_asked, tell_ended) = (Rc::clone(&asked), Rc::clone(&given_up));
+        let answer = move |request| respond(request, Rc::clone(&tell_asked), Rc::clone(&tell_ended));
+        let serving = serving(transport, Served::Http1, LimitsConfig::default(), answer);
+        Self { serving, asked, given_up }
     }
 
     async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+        TcpStream::connect(self.serving.address).await.unwrap()
     }
 }
 
@@ -280,13 +241,6 @@ async fn exactly(client: &mut TcpStream, text: &str) {
     let mut read = vec![0; text.len()];
     tokio::time::timeout(PATIENCE, client.read_exact(&mut read)).await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&read), text);
-}
-
-async fn rest(client: &mut TcpStream) -> String {
-    let mut text = String::new();
-    // A reset is an end, too.
-    let _ = tokio::time::timeout(PATIENCE, client.read_to_string(&mut text)).await.unwrap();
-    text
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
