@@ -7,15 +7,18 @@ use std::{
     cell::RefCell,
     io,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    http1::{BodyFraming, BodyReader, MessageViolation, RequestHead, RequestLimits, RequestReader},
+    http1::{
+        BodyFraming, BodyReader, MessageViolation, RequestHead, RequestLimits, RequestReader, put_interim,
+    },
     http1_stream::Http1Stream,
     transport::ByteStream,
 };
@@ -31,8 +34,8 @@ struct Inner {
     request: u64,
     /// The client waits for an interim response before it sends the body.
     awaits_continue: bool,
-    /// What is unsent of an interim response.
-    interim: Bytes,
+    /// What is unsent of interim responses.
+    interim: BytesMut,
 }
 
 /// Why there is no further request.
@@ -51,7 +54,7 @@ impl ClientStream {
             body: BodyReader::new(BodyFraming::Length(0)),
             request: 0,
             awaits_continue: false,
-            interim: Bytes::new(),
+            interim: BytesMut::new(),
         })))
     }
 
@@ -72,17 +75,21 @@ impl ClientStream {
         }
     }
 
-    /// The body of the request whose header section was read last. One whose framing is in doubt breaks off when it is read.
-    pub(crate) fn begin_body(&self, framing: Option<BodyFraming>, expects_continue: bool) -> RequestBody {
+    /// The body of the request whose header section, `head`, was read last. One whose framing is in doubt breaks off when it is read.
+    pub(crate) fn begin_body(&self, head: &RequestHead) -> RequestBody {
         let inner = &mut *self.0.borrow_mut();
-        inner.body = BodyReader::new(framing.unwrap_or(BodyFraming::UntilClose));
+        inner.body = BodyReader::new(head.framing.unwrap_or(BodyFraming::UntilClose));
         inner.request = inner.request.wrapping_add(1);
-        inner.awaits_continue = expects_continue && !inner.is_body_over();
-        match framing {
-            None => RequestBody(Source::InDoubt),
-            Some(_) if inner.is_body_over() => RequestBody(Source::Empty),
-            Some(_) => RequestBody(Source::Http1 { stream: self.clone(), request: inner.request }),
-        }
+        inner.awaits_continue = head.expects_continue && !inner.is_body_over();
+        let request = inner.request;
+        let source = match head.framing {
+            None => Source::InDoubt,
+            Some(_) if inner.is_body_over() => Source::Empty,
+            Some(_) => Source::Http1 { stream: self.clone(), request },
+        };
+        // RFC 9110 §15.2: HTTP/1.0 has no interim responses.
+        let stream = (head.parts.version == Version::HTTP_11).then(|| Rc::downgrade(&self.0));
+        RequestBody { source, interim: stream.map(|stream| InterimSender { stream, request }) }
     }
 
     /// Whether the last request's body was read to its end.
@@ -110,15 +117,25 @@ impl ClientStream {
         !self.0.borrow().stream.received.is_empty()
     }
 
+    /// Whether the client has said that it sends nothing more (RFC 8446 §6.1). It may still wait for a response.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.borrow().stream.has_ended()
+    }
+
     /// Ready when the client has gone: it is looked for only behind the request's body, and while few bytes wait there.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.0.borrow_mut();
-        while inner.is_body_over() && inner.stream.received.len() < AT_ONCE {
-            if ready!(inner.stream.poll_receive(cx, AT_ONCE)).is_err() {
+        while inner.is_body_over() && !inner.stream.has_ended() && inner.stream.received.len() < AT_ONCE {
+            if ready!(inner.stream.poll_read(cx, AT_ONCE)).is_err() {
                 return Poll::Ready(());
             }
         }
         Poll::Pending
+    }
+
+    /// Moves interim responses on. An error shows when the response is written.
+    pub(crate) fn push_interim(&self, cx: &mut Context<'_>) {
+        self.0.borrow_mut().push_interim(cx);
     }
 
     /// Ready when all of `bytes` was taken over; [`ClientStream::poll_flush`] moves it on.
@@ -154,21 +171,33 @@ impl Inner {
         self.body.end().is_some()
     }
 
+    fn push_interim(&mut self, cx: &mut Context<'_>) {
+        if self.interim.has_remaining() && self.stream.poll_write(cx, &mut self.interim).is_ready() {
+            let _ = self.stream.poll_flush(cx);
+            self.interim = BytesMut::new();
+        }
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
         if std::mem::take(&mut self.awaits_continue) && self.stream.received.is_empty() {
-            self.interim = Bytes::from_static(CONTINUE);
+            put_interim(&mut self.interim, StatusCode::CONTINUE, &HeaderMap::new());
         }
-        if self.interim.has_remaining() {
-            // An error shows when the body is read.
-            let _ = ready!(self.stream.poll_write(cx, &mut self.interim));
-            let _ = self.stream.poll_flush(cx);
-        }
+        self.push_interim(cx);
         self.stream.poll_body(cx, &mut self.body, AT_ONCE).map_err(|_| Gone)
     }
 }
 
-/// The body of a client's request.
-pub struct RequestBody(Source);
+/// The body of a client's request, and the way back for what the client is told before it is answered.
+pub struct RequestBody {
+    source: Source,
+    /// None where the client's version has no interim responses, or hyper no way to send them (in HTTP/2).
+    interim: Option<InterimSender>,
+}
+
+struct InterimSender {
+    stream: Weak<RefCell<Inner>>,
+    request: u64,
+}
 
 enum Source {
     Empty,
@@ -179,7 +208,8 @@ enum Source {
 
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self(Source::Empty) } else { Self(Source::Http2(incoming)) }
+        let source = if incoming.is_end_stream() { Source::Empty } else { Source::Http2(incoming) };
+        Self { source, interim: None }
     }
 }
 
@@ -190,7 +220,7 @@ pub(crate) struct Gone;
 impl RequestBody {
     /// The next data. Trailers are discarded (RFC 9110 §6.5.1): a field in them must never be taken for one of the header section.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Gone>>> {
-        match &mut self.0 {
+        match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::InDoubt => Poll::Ready(Some(Err(Gone))),
             Source::Http1 { stream, request } => {
@@ -213,7 +243,7 @@ impl RequestBody {
 
     /// How many bytes are to come, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
-        match &self.0 {
+        match &self.source {
             Source::Empty => Some(0),
             Source::InDoubt => None,
             Source::Http1 { stream, request } => {
@@ -229,10 +259,27 @@ impl RequestBody {
     pub(crate) fn is_over(&self) -> bool {
         self.left() == Some(0)
     }
+
+    /// Whether the client sends nothing of it before it is told to (RFC 9110 §10.1.1), which it is when the body is read.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        let Source::Http1 { stream, request } = &self.source else { return false };
+        let inner = stream.0.borrow();
+        inner.request == *request && inner.awaits_continue && inner.stream.received.is_empty()
+    }
+
+    /// Sends the client an interim response, if it can be sent one: they are optional to every client (RFC 9110 §15.2).
+    pub(crate) fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        let Some(InterimSender { stream, request }) = &self.interim else { return };
+        let Some(inner) = stream.upgrade() else { return };
+        let inner = &mut *inner.borrow_mut();
+        if inner.request == *request && inner.interim.len() < MAX_INTERIM {
+            put_interim(&mut inner.interim, status, headers);
+        }
+    }
 }
 
-/// RFC 9110 §15.2.1.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Unsent bytes of interim responses, beyond which there are no further ones.
+const MAX_INTERIM: usize = 16 * 1024;
 /// How much is received at once.
 const AT_ONCE: usize = 16 * 1024;
 
@@ -294,7 +341,7 @@ mod tests {
             else {
                 panic!("there is a request");
             };
-            client.begin_body(head.framing, head.expects_continue)
+            client.begin_body(&head)
         };
         let mut first = next();
         assert_eq!(first.poll_data(&mut cx), Poll::Ready(Some(Ok(Bytes::from_static(b"one")))));

@@ -23,8 +23,8 @@ pub(crate) use self::{
     message_writer::{MessageWriter, OutgoingFraming, WrongLength},
     request_reader::{RequestHead, RequestLimits, RequestReader},
     request_writer::request_head,
-    response_reader::{ResponseHead, ResponseReader},
-    response_writer::{ResponseFraming, response_head},
+    response_reader::{InterimResponse, ResponseHead, ResponsePart, ResponseReader},
+    response_writer::{ResponseFraming, put_interim, response_head},
 };
 
 /// How a message breaks the rules, or goes beyond our bounds.

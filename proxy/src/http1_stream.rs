@@ -17,11 +17,13 @@ use crate::{
 pub(crate) struct Http1Stream {
     stream: Box<dyn ByteStream>,
     pub(crate) received: BytesMut,
+    /// The peer sends nothing more (RFC 8446 §6.1); it may still read.
+    has_ended: bool,
 }
 
 impl Http1Stream {
     pub(crate) fn new(stream: impl ByteStream) -> Self {
-        Self { stream: Box::new(stream), received: BytesMut::new() }
+        Self { stream: Box::new(stream), received: BytesMut::new(), has_ended: false }
     }
 
     /// Receives at most `most` bytes more, where the end of the stream is a fault.
@@ -52,8 +54,19 @@ impl Http1Stream {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        self.stream.poll_read_buffer(cx, &mut self.received, most)
+    /// Receives at most `most` bytes more; how many. 0 is the end of what the peer sends, also when it is asked for again.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        if self.has_ended {
+            return Poll::Ready(Ok(0));
+        }
+        let count = ready!(self.stream.poll_read_buffer(cx, &mut self.received, most))?;
+        self.has_ended = count == 0;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Whether the peer has said that it sends nothing more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Ready when all of `bytes` was taken over; [`Http1Stream::poll_flush`] moves it on.

@@ -25,6 +25,8 @@ mod watchdog;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
+#[cfg(test)]
+pub(crate) use self::http::tests::serve_http1;
 pub use self::{
     connections::{Connections, Shedding},
     metrics::{ConnectionOutcome, LimitReached, WorkerMetrics},

@@ -82,9 +82,10 @@ impl<T: Transport> Relay<T> {
         if cdn_loop.has_seen(&head.headers) {
             return Err(RequestRefusal::Loop);
         }
-        let framing = upload.framing();
+        let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
         let (target, public_port) = (&route.target, self.public_port);
-        let forward_context = ForwardContext { host, client, public_port, target, framing, cdn_loop };
+        let forward_context =
+            ForwardContext { host, client, public_port, target, framing, awaits_continue, cdn_loop };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         self.upstreams.await_body(&mut upload, client).await?;
         let request = RequestWriter::new(&head, framing, upload);

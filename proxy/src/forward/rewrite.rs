@@ -20,6 +20,8 @@ pub(super) struct ForwardContext<'a> {
     pub(super) public_port: u16,
     pub(super) target: &'a Target,
     pub(super) framing: Framing,
+    /// Whether the client waits for the upstream's word before it sends the body.
+    pub(super) awaits_continue: bool,
     pub(super) cdn_loop: &'a CdnLoop,
 }
 
@@ -45,6 +47,9 @@ pub(super) fn request(
     strip_forwarded_headers(&mut head.headers);
     join_cookies(&mut head.headers)?;
     frame(&mut head.headers, &head.method, forward_context.framing);
+    if forward_context.awaits_continue {
+        head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
     set_forwarded_headers(&mut head.headers, forward_context)?;
     forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
@@ -57,6 +62,14 @@ pub(super) fn response(status: StatusCode, mut headers: HeaderMap, method: &Meth
     if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
         headers.remove(header::CONTENT_LENGTH);
     }
+    headers
+}
+
+/// The fields sent to the client for those of an interim response.
+pub(super) fn interim(mut headers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut headers);
+    // RFC 9110 §8.6: there is no content whose length it could be.
+    headers.remove(header::CONTENT_LENGTH);
     headers
 }
 
@@ -164,7 +177,7 @@ static HOP_BY_HOP: [HeaderName; 11] = [
     header::PROXY_AUTHORIZATION,
     // RFC 9110 §6.5.1: trailers may be discarded, and are.
     header::TRAILER,
-    // RFC 9110 §10.1.1: met by reading the body.
+    // RFC 9110 §10.1.1: said anew where the client waits.
     header::EXPECT,
 ];
 
@@ -183,6 +196,7 @@ mod tests {
             public_port: 8443,
             target: &Target::parse("https://origin.example").unwrap(),
             framing,
+            awaits_continue: false,
             cdn_loop: &CdnLoop::new(None, 7),
         };
         super::request(request.body(()).unwrap().into_parts().0, &forward_context).unwrap()

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use hyper::{body::Incoming, server::conn::http1};
 use testbed::wait;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -24,7 +23,11 @@ use crate::{
     clock::now,
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
-    transport::{Epoll, HyperIo, Listener, Uring, tests::conformance::unless_stuck},
+    transport::{
+        Epoll, Listener, Uring,
+        tests::conformance::{few_turns, unless_stuck},
+    },
+    worker::serve_http1,
 };
 
 /// A proxy in front of an upstream that the test plays.
@@ -136,22 +139,19 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
         let downstream = Downstream { peer, server_name: Some(server_name.clone()), tls: Some("TLSv1.3") };
         let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answer = move |request: Request<RequestBody>| {
             let (relay, route) = (Rc::clone(&relay), route.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
-                let answer = match admit::admit(&head, &server_name, 128) {
-                    Ok(host) => relay.pass(head, body.into(), &host, &route, record).await,
+                match admit::admit(&head, &server_name, 128) {
+                    Ok(host) => relay.pass(head, body, &host, &route, record).await,
                     Err(violation) => record.refuse(&violation.into()),
-                };
-                Ok::<_, std::convert::Infallible>(answer.response)
+                }
             }
-        });
-        tokio::task::spawn_local(async move {
-            let _ = http1::Builder::new().serve_connection(HyperIo::new(stream), service).await;
-        });
+        };
+        tokio::task::spawn_local(serve_http1(stream, answer));
     }
 }
 
@@ -392,6 +392,108 @@ fn a_truncated_answer_is_not_made_whole() {
     });
 }
 
+/// Ends a connection as a process does that is killed while there is something to read.
+fn reset(client: TcpStream) {
+    client.set_zero_linger().unwrap();
+}
+
+#[test]
+fn a_client_that_sends_nothing_more_gets_its_response() {
+    on_both(&Setting::default(), async |edge| {
+        for (early, late) in [("", OK), ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "k")] {
+            let mut client = edge.client().await;
+            say(&mut client, GET).await;
+            let mut upstream = edge.accept().await;
+            head_of(&mut upstream).await;
+            say(&mut upstream, early).await;
+            client.shutdown().await.unwrap();
+            // Over loopback the end is there at once; the proxy has seen it before the response is complete.
+            few_turns().await;
+            say(&mut upstream, late).await;
+            let answer = rest(&mut client).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        }
+        edge.counted(RequestOutcome::Forward, 2).await;
+    });
+}
+
+#[test]
+fn interim_responses_reach_the_client() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n";
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, &format!("{HINTS}connection: x\r\nx: y\r\ncontent-length: 9\r\n\r\n")).await;
+        exactly(&mut client, &format!("{HINTS}\r\n")).await;
+        say(&mut upstream, &format!("{HINTS}\r\n{HINTS}\r\n{OK}")).await;
+        exactly(&mut client, &format!("{HINTS}\r\n{HINTS}\r\nHTTP/1.1 200 OK\r\n")).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        // HTTP/1.0 has none.
+        say(&mut client, "GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n").await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, &format!("{HINTS}\r\n{OK}")).await;
+        assert!(rest(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    });
+}
+
+const EXPECTING: &str =
+    "PUT / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+
+#[test]
+fn a_client_that_waits_sends_its_body_when_the_upstream_says_so() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, EXPECTING).await;
+        let mut upstream = edge.accept().await;
+        let head = head_of(&mut upstream).await;
+        assert!(
+            head.contains("expect: 100-continue\r\n") && head.contains("content-length: 4\r\n"),
+            "{head}"
+        );
+        say(&mut upstream, CONTINUE).await;
+        exactly(&mut client, CONTINUE).await;
+        say(&mut client, "body").await;
+        exactly(&mut upstream, "body").await;
+        say(&mut upstream, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        // On the same connections, an upstream that knows nothing of it.
+        say(&mut client, EXPECTING).await;
+        head_of(&mut upstream).await;
+        exactly(&mut client, CONTINUE).await;
+        say(&mut client, "body").await;
+        exactly(&mut upstream, "body").await;
+        say(&mut upstream, OK).await;
+        head_of(&mut client).await;
+        exactly(&mut client, "ok").await;
+        // A client that does not wait is not made to.
+        say(&mut client, &format!("{EXPECTING}body")).await;
+        assert!(!head_of(&mut upstream).await.contains("expect"));
+        exactly(&mut upstream, "body").await;
+        say(&mut upstream, OK).await;
+        head_of(&mut client).await;
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Reuse), 2);
+    });
+}
+
+#[test]
+fn an_upstream_that_refuses_a_body_in_advance_is_sent_none() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        say(&mut client, EXPECTING).await;
+        let mut upstream = edge.accept().await;
+        head_of(&mut upstream).await;
+        say(&mut upstream, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n").await;
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"), "{answer}");
+        assert_eq!(rest(&mut upstream).await, "", "a request without its body is the connection's last");
+    });
+}
+
 #[test]
 fn a_client_that_leaves_ends_the_request_upstream() {
     on_both(&Setting::default(), async |edge| {
@@ -399,7 +501,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
         say(&mut waiting, GET).await;
         let mut upstream = edge.accept().await;
         head_of(&mut upstream).await;
-        drop(waiting);
+        reset(waiting);
         assert_eq!(rest(&mut upstream).await, "", "before the answer");
         edge.counted(RequestOutcome::ClientGone, 1).await;
 
@@ -409,7 +511,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
         head_of(&mut upstream).await;
         say(&mut upstream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
         head_of(&mut reading).await;
-        drop(reading);
+        reset(reading);
         while upstream.write_all(b"1\r\na\r\n").await.is_ok() {
             tokio::task::yield_now().await;
         }
@@ -420,7 +522,7 @@ fn a_client_that_leaves_ends_the_request_upstream() {
         let mut upstream = edge.accept().await;
         assert!(head_of(&mut upstream).await.contains("content-length: 9\r\n"));
         exactly(&mut upstream, "half").await;
-        drop(sending);
+        reset(sending);
         assert_eq!(rest(&mut upstream).await, "", "while it was sending");
         edge.counted(RequestOutcome::ClientGone, 3).await;
     });

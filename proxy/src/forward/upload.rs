@@ -10,11 +10,12 @@ use std::{
 
 use super::{
     min_rate::{MinRate, ProgressTimer},
-    rewrite::Framing,
+    rewrite::{self, Framing},
 };
 use crate::{
     client_stream::{Gone, RequestBody},
     clock::now,
+    http1::InterimResponse,
 };
 use bytes::Bytes;
 
@@ -69,6 +70,16 @@ impl Upload {
     pub(super) async fn begin(&mut self) -> Result<(), UploadEnd> {
         self.first = poll_fn(|cx| self.poll_next(cx)).await.transpose()?;
         Ok(())
+    }
+
+    /// Whether the client sends nothing before the upstream has said so (RFC 9110 §10.1.1).
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.first.is_none() && self.body.awaits_continue()
+    }
+
+    /// Passes an interim response of the upstream on to the client.
+    pub(super) fn send_interim(&self, interim: InterimResponse) {
+        self.body.send_interim(interim.status, &rewrite::interim(interim.headers));
     }
 
     pub(super) fn progress(&self) -> Rc<UploadProgress> {

@@ -92,13 +92,14 @@ impl<T: Transport> Upstreams<T> {
         Self { transport, settings, tls, metrics, resolver: Resolver::new(control), pool, sweeper }
     }
 
-    /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything.
+    /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything. One
+    /// that waits for the target's word costs it a request, as one without a body does.
     pub(super) async fn await_body(
         &self,
         upload: &mut Upload,
         client: IpAddr,
     ) -> Result<(), UpstreamFailure> {
-        if upload.is_over() {
+        if upload.is_over() || upload.awaits_continue() {
             return Ok(());
         }
         let _waiting = self.settings.places.wait(client)?;

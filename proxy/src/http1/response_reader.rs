@@ -11,6 +11,21 @@ use super::{
     framing::BodyFraming,
 };
 
+/// What was read of a response.
+#[derive(Debug)]
+pub(crate) enum ResponsePart {
+    /// A header section in front of the final one (RFC 9110 §15.2).
+    Interim(InterimResponse),
+    Final(ResponseHead),
+}
+
+/// An interim response, which has no body.
+#[derive(Debug)]
+pub(crate) struct InterimResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
 /// A final response's header section.
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
@@ -21,7 +36,7 @@ pub(crate) struct ResponseHead {
     pub(crate) is_persistent: bool,
 }
 
-/// Reads one response's header section, and the interim responses in front of it.
+/// Reads the interim responses in front of one response, and its header section.
 #[derive(Debug, Default)]
 pub(crate) struct ResponseReader {
     search: EndSearch,
@@ -29,29 +44,27 @@ pub(crate) struct ResponseReader {
 }
 
 impl ResponseReader {
-    /// Takes the header section out of `received`, once it is there.
+    /// Takes the next header section out of `received`, once it is there.
     pub(crate) fn read(
         &mut self,
         received: &mut BytesMut,
         method: &Method,
-    ) -> Result<Option<ResponseHead>, MessageViolation> {
-        loop {
-            check_beginning(received)?;
-            let Some(length) = self.search.find(received) else {
-                let fits = received.len() < MAX_HEADER_SECTION;
-                return if fits { Ok(None) } else { Err(MessageViolation::HeaderSectionSize) };
-            };
-            let head = parse(&received.split_to(length).freeze(), method)?;
-            // RFC 9110 §15.2: a client must be able to read interim responses, and may ignore them. 101 is final: nothing of HTTP
-            // follows it.
-            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(Some(head));
-            }
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                return Err(MessageViolation::InterimResponses);
-            }
+    ) -> Result<Option<ResponsePart>, MessageViolation> {
+        check_beginning(received)?;
+        let Some(length) = self.search.find(received) else {
+            let fits = received.len() < MAX_HEADER_SECTION;
+            return if fits { Ok(None) } else { Err(MessageViolation::HeaderSectionSize) };
+        };
+        let head = parse(&received.split_to(length).freeze(), method)?;
+        // 101 is final: nothing of HTTP follows it (RFC 9110 §15.2.2).
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Some(ResponsePart::Final(head)));
         }
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(MessageViolation::InterimResponses);
+        }
+        Ok(Some(ResponsePart::Interim(InterimResponse { status: head.status, headers: head.headers })))
     }
 }
 

@@ -55,11 +55,7 @@ pub(crate) fn response_head(
     date: &HeaderValue,
 ) -> Bytes {
     let mut bytes = BytesMut::with_capacity(size_of_fields(headers) + OURS);
-    bytes.put_slice(b"HTTP/1.1 ");
-    bytes.put_slice(status.as_str().as_bytes());
-    bytes.put_u8(b' ');
-    bytes.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    bytes.put_slice(b"\r\n");
+    put_status_line(&mut bytes, status);
     let is_length_ours = framing != ResponseFraming::Empty;
     put_fields(
         &mut bytes,
@@ -85,6 +81,21 @@ pub(crate) fn response_head(
     }
     bytes.put_slice(b"\r\n");
     bytes.freeze()
+}
+
+/// An interim response (RFC 9110 §15.2).
+pub(crate) fn put_interim(bytes: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
+    put_status_line(bytes, status);
+    put_fields(bytes, headers.iter());
+    bytes.put_slice(b"\r\n");
+}
+
+fn put_status_line(bytes: &mut BytesMut, status: StatusCode) {
+    bytes.put_slice(b"HTTP/1.1 ");
+    bytes.put_slice(status.as_str().as_bytes());
+    bytes.put_u8(b' ');
+    bytes.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    bytes.put_slice(b"\r\n");
 }
 
 /// Room for the status line, Date, Connection and the framing.

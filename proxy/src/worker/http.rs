@@ -4,7 +4,7 @@ mod date;
 mod http1;
 mod stream_monitor;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod tracked;
 
 use std::{

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::now,
     forward::upload::{UploadProgress, UploadState},
-    http1::{BodyReader, ResponseHead, ResponseReader},
+    http1::{BodyReader, ResponseHead, ResponsePart, ResponseReader},
     http1_stream::Http1Stream,
     transport::ByteStream,
 };
@@ -77,18 +77,21 @@ impl Connection {
     ) -> Result<ResponseHead, UpstreamFailure> {
         let progress = request.upload().progress();
         let mut reader = ResponseReader::default();
+        let mut patience = request.awaits_continue().then(|| Box::pin(tokio::time::sleep(CONTINUE)));
         self.sending = Sending::Sends;
         let answering = poll_fn(|cx| {
-            if self.sending == Sending::Sends
-                && let Poll::Ready(Err(WriteFailure::Client(end))) = self.poll_write(cx, request)
-            {
-                return Poll::Ready(Err(end.into()));
+            if patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready()) {
+                patience = None;
+                request.proceed();
             }
-            // Also behind an upstream that takes no more of the request: it may have answered it (RFC 9112 §9.5).
-            self.poll_head(cx, &mut reader, request.method())
+            self.poll_answer(cx, &mut reader, request)
         });
         let head =
             within(limit, &progress, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)??;
+        if request.awaits_continue() {
+            // The client was never told to send its body.
+            self.sending = Sending::Failed;
+        }
         // Nothing has asked for another protocol (RFC 9110 §15.2.2).
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamFailure::Switched);
@@ -96,15 +99,36 @@ impl Connection {
         Ok(head)
     }
 
-    fn poll_head(
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut ResponseReader,
+        request: &mut RequestWriter,
+    ) -> Poll<Result<ResponseHead, UpstreamFailure>> {
+        loop {
+            if self.sending == Sending::Sends
+                && let Poll::Ready(Err(WriteFailure::Client(end))) = self.poll_write(cx, request)
+            {
+                return Poll::Ready(Err(end.into()));
+            }
+            // Also behind an upstream that takes no more of the request: it may have answered it (RFC 9112 §9.5).
+            match ready!(self.poll_part(cx, reader, request.method()))? {
+                ResponsePart::Final(head) => return Poll::Ready(Ok(head)),
+                ResponsePart::Interim(interim) if interim.status == StatusCode::CONTINUE => request.proceed(),
+                ResponsePart::Interim(interim) => request.upload().send_interim(interim),
+            }
+        }
+    }
+
+    fn poll_part(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut ResponseReader,
         method: &Method,
-    ) -> Poll<Result<ResponseHead, UpstreamFailure>> {
+    ) -> Poll<Result<ResponsePart, UpstreamFailure>> {
         loop {
-            if let Some(head) = reader.read(&mut self.stream.received, method)? {
-                return Poll::Ready(Ok(head));
+            if let Some(part) = reader.read(&mut self.stream.received, method)? {
+                return Poll::Ready(Ok(part));
             }
             ready!(self.stream.poll_receive(cx, HEAD)).map_err(UpstreamFailure::Closed)?;
         }
@@ -182,5 +206,8 @@ async fn within<F: Future>(
     }
 }
 
+/// How long an upstream is waited for before its client is told to send the body: it may know nothing of the expectation (RFC 9110
+/// §10.1.1).
+const CONTINUE: Duration = Duration::from_secs(1);
 /// How much of a header section is read at once; body bytes that come with it are held.
 const HEAD: usize = 8 * 1024;

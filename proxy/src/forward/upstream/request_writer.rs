@@ -21,6 +21,8 @@ pub(in crate::forward) struct RequestWriter {
     framing: Framing,
     upload: Upload,
     message: MessageWriter<Bytes>,
+    /// The body waits for the upstream's word, as its client does (RFC 9110 §10.1.1).
+    awaits_continue: bool,
 }
 
 /// Why a request was not written to its end.
@@ -39,8 +41,19 @@ impl RequestWriter {
             head: bytes,
             method: head.method.clone(),
             framing,
+            awaits_continue: upload.awaits_continue(),
             upload,
         }
+    }
+
+    /// Whether the body waits for [`RequestWriter::proceed`].
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+
+    /// Lets the client send its body.
+    pub(super) fn proceed(&mut self) {
+        self.awaits_continue = false;
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -83,6 +96,9 @@ impl RequestWriter {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteFailure>> {
         if !self.message.needs_body() {
             return Poll::Ready(Ok(()));
+        }
+        if self.awaits_continue {
+            return Poll::Pending;
         }
         let (data, is_last) = match ready!(self.upload.poll_next(cx)) {
             Some(Ok(data)) => (Some(data), self.upload.is_over()),

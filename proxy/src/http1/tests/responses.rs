@@ -7,6 +7,7 @@ use super::*;
 /// What a response says.
 #[derive(Debug, PartialEq, Eq)]
 struct Response {
+    interim: Vec<(StatusCode, HeaderMap)>,
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -17,16 +18,20 @@ struct Response {
 /// Reads `bytes` as the answer to `method`, received in pieces that end at `cuts`, and then the end of the connection.
 fn read(method: &Method, bytes: &[u8], cuts: &[usize]) -> Result<Response, Unread> {
     let (mut received, mut reader) = (Received::new(bytes, cuts), ResponseReader::default());
+    let mut interim = Vec::new();
     let head = loop {
         match reader.read(&mut received.buffer, method)? {
-            Some(head) => break head,
+            Some(ResponsePart::Final(head)) => break head,
+            Some(ResponsePart::Interim(InterimResponse { status, headers })) => {
+                interim.push((status, headers))
+            }
             None if received.more() => {}
             None => return Err(Unread::Truncated),
         }
     };
     let (body, end) = received.body(head.framing)?;
     let ResponseHead { status, headers, is_persistent, .. } = head;
-    Ok(Response { status, headers, body, end, is_persistent })
+    Ok(Response { interim, status, headers, body, end, is_persistent })
 }
 
 fn get(text: &str) -> Result<Response, Unread> {
@@ -73,6 +78,16 @@ fn every_framing_is_read() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     let response = read(&Method::HEAD, head, &[]).unwrap();
     assert_eq!((response.body.len(), &response.headers[header::CONTENT_LENGTH]), (0, &header_value("9")));
+}
+
+#[test]
+fn interim_responses_come_one_by_one() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+    let text = format!("HTTP/1.1 100 Continue\r\n\r\n{hints}HTTP/1.1 204 No Content\r\n\r\n");
+    let response = get(&text).unwrap();
+    let statuses: Vec<_> = response.interim.iter().map(|(status, _)| status.as_u16()).collect();
+    assert_eq!((statuses, response.status.as_u16()), (vec![100, 103], 204));
+    assert_eq!(response.interim[1].1[header::LINK], header_value("</a.css>"));
 }
 
 fn header_value(text: &'static str) -> http::HeaderValue {

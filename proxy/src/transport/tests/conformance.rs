@@ -104,16 +104,21 @@ pub(crate) async fn unless_stuck<F: Future>(listener: SocketAddr, writing: F) ->
             Ok(())
         })
         .await;
-        // What was queued goes out when the runtime first parks, and what came of it may be known only after the next turn.
-        for _ in 0..3 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        few_turns().await;
     };
     let (mut writing, mut stopped) = (pin!(writing), pin!(stopped));
     tokio::select! {
         biased;
         output = &mut writing => Some(output),
         () = &mut stopped => None,
+    }
+}
+
+/// Lets the runtime see what the kernel has done: what was queued goes out when it first parks, and what came of it may be known only
+/// after the next turn.
+pub(crate) async fn few_turns() {
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

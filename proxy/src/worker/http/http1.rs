@@ -89,7 +89,12 @@ where
                     self.close().await;
                     return Http1End::Closed;
                 }
-                Err(RequestEnd::Closed) => return Http1End::Closed,
+                Err(RequestEnd::Closed) => {
+                    if self.client.has_ended() {
+                        self.close().await;
+                    }
+                    return Http1End::Closed;
+                }
                 Err(RequestEnd::Violation(violation)) => return self.refuse(violation).await,
             };
             match self.exchange(request).await {
@@ -119,10 +124,10 @@ where
     }
 
     async fn exchange(&self, request: RequestHead) -> Result<Then, ClientGone> {
-        let RequestHead { parts, framing, is_persistent, expects_continue } = request;
+        let body = self.client.begin_body(&request);
+        let RequestHead { parts, framing, is_persistent, .. } = request;
         let in_progress = self.activity.begin();
         let (method, version) = (parts.method.clone(), parts.version);
-        let body = self.client.begin_body(framing, expects_continue);
         // Boxed: a connection that waits for a request takes no memory for an answer.
         let answering = Box::pin((self.answer)(Request::from_parts(parts, body)));
         let forward::Answer { response, then } = self.unless_gone(answering).await?;
@@ -135,7 +140,8 @@ where
             && ends_body
             && response_framing != ResponseFraming::UntilClose
             && self.keeps_alive
-            && !self.is_ending.get();
+            && !self.is_ending.get()
+            && (self.client.has_received() || !self.client.has_ended());
         let option = match version {
             _ if !is_kept => Some("close"),
             Version::HTTP_10 => Some("keep-alive"),
@@ -147,14 +153,18 @@ where
         Ok(if is_kept && self.client.is_body_over() { Then::KeepAlive } else { Then::Close })
     }
 
-    /// Waits for `answer`; a client that goes away meanwhile gives its request up.
+    /// Waits for an answer; a client that goes away meanwhile gives its request up. One that only sends nothing more gets its response
+    /// (RFC 9112 §9.6, RFC 8446 §6.1).
     async fn unless_gone<T>(
         &self,
         mut answering: Pin<Box<impl Future<Output = T>>>,
     ) -> Result<T, ClientGone> {
         poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => self.client.poll_gone(cx).map(|()| Err(ClientGone)),
+            Poll::Pending => {
+                self.client.push_interim(cx);
+                self.client.poll_gone(cx).map(|()| Err(ClientGone))
+            }
         })
         .await
     }

@@ -260,6 +260,24 @@ pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'sta
     Serving { address, metrics, phase }
 }
 
+/// Serves a connection over HTTP/1.1 within limits by default.
+pub(crate) async fn serve_http1<S: ByteStream, Fut: Future<Output = forward::Answer> + 'static>(
+    stream: S,
+    answer: impl Fn(Request<RequestBody>) -> Fut + 'static,
+) {
+    let place = Connections::new(9, 9).admit([192, 0, 2, 1].into()).ok().unwrap();
+    let terms = ConnectionContext {
+        version: Version::Http1,
+        limits: &LimitsConfig::default(),
+        phase: watch::channel(Phase::Serving).1,
+        metrics: &WorkerMetrics::register(&prometheus::Registry::new()).unwrap(),
+        buffers: &Registry::new(HeldBytes::new(usize::MAX)),
+        source: place.source(),
+        unparsed: &|_| (),
+    };
+    serve(stream, terms, answer).await;
+}
+
 async fn answer(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = String::new();
     while !text.ends_with("done") {

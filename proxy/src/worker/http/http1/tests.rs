@@ -153,6 +153,7 @@ async fn a_client_that_leaves_gives_its_request_up<T: Transport>(transport: T) {
     let mut client = edge.connect().await;
     client.write_all(b"GET /never HTTP/1.1\r\n\r\n").await.unwrap();
     edge.asked.notified().await;
+    client.set_zero_linger().unwrap();
     drop(client);
     tokio::time::timeout(PATIENCE, edge.given_up.notified()).await.expect("the request goes on");
 }
