@@ -4,7 +4,7 @@
 //! it waits for a request it holds no buffer.
 
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     io,
     pin::Pin,
     rc::{Rc, Weak},
@@ -131,6 +131,11 @@ impl ClientStream {
             }
         }
         Poll::Pending
+    }
+
+    /// The stream itself, for what is not HTTP.
+    pub(crate) fn stream(&self) -> RefMut<'_, Http1Stream> {
+        RefMut::map(self.0.borrow_mut(), |inner| &mut inner.stream)
     }
 
     /// Moves interim responses on. An error shows when the response is written.

@@ -19,6 +19,7 @@ mod request_log;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upload;
 mod upstream;
 
@@ -38,6 +39,7 @@ pub(crate) use self::{
     own_response::{fitting, own_response},
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
+    tunnel::{Tunnel, TunnelEnd},
 };
 use self::{
     relay::Relay,
@@ -88,13 +90,14 @@ pub struct Answer {
 }
 
 /// What becomes of a connection after a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// It may carry another request.
     KeepAlive,
     /// It ends. An HTTP/1.1 client reads `Connection: close` as well (RFC 9112 §9.6); in HTTP/2 only the connection's owner can send
     /// GOAWAY (RFC 9113 §6.8).
     Close,
+    /// It carries another protocol from now on (RFC 9110 §15.2.2).
+    Tunnel(Box<Tunnel>),
 }
 
 impl From<Response<Body>> for Answer {

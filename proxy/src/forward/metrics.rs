@@ -1,12 +1,12 @@
 //! Metrics of requests.
 
 use http::{Method, StatusCode, Version};
-use prometheus::{Histogram, Registry};
+use prometheus::{Histogram, IntGauge, Registry};
 
 use super::admit::RequestViolation;
 use crate::{
     label,
-    telemetry::metrics::{Counters, Counters3, Label, histogram},
+    telemetry::metrics::{Counters, Counters3, Label, gauge, histogram},
 };
 
 label! {
@@ -58,6 +58,8 @@ label! {
         Truncated = "upstream_truncated",
         /// The upstream's response made no progress; ours was cut off.
         Stalled = "upstream_stalled",
+        /// Nothing was passed through its tunnel for too long.
+        TunnelIdle = "tunnel_idle",
         /// The client's body came too slowly.
         ClientSlow = "client_slow",
         /// The client took the answer too slowly.
@@ -167,6 +169,7 @@ pub struct RequestMetrics {
     pub(super) connections: Counters<ConnectionOrigin>,
     pub(super) seconds: Histogram,
     pub(super) upstream_seconds: Histogram,
+    pub(super) tunnels: IntGauge,
 }
 
 impl RequestMetrics {
@@ -205,6 +208,11 @@ impl RequestMetrics {
                 "gatehouse_upstream_response_seconds",
                 "Time from a request's header section to that of its upstream's response.",
                 BUCKETS,
+            )?,
+            tunnels: gauge(
+                registry,
+                "gatehouse_tunnels",
+                "Connections that carry another protocol, such as WebSocket.",
             )?,
         })
     }

@@ -22,7 +22,7 @@ impl RequestRecord {
         }
         let then = refusal.then();
         // RFC 9113 §8.2.2: HTTP/2 has no such field.
-        if then == Then::Close && self.version() != Version::HTTP_2 {
+        if matches!(then, Then::Close) && self.version() != Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Answer { response, then }

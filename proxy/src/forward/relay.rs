@@ -2,11 +2,12 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{Response, request::Parts};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, request::Parts};
 use tokio::runtime::Handle;
 
 use super::{
-    Answer, Body, UpstreamSettings,
+    Answer, Body, Then, UpstreamSettings,
     admit::RequestViolation,
     authority::Authority,
     cdn_loop::CdnLoop,
@@ -14,8 +15,11 @@ use super::{
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     rewrite::{self, ForwardContext},
+    tunnel::Tunnel,
     upload::Upload,
-    upstream::{PooledConnection, RequestWriter, Route, UpstreamFailure, UpstreamFault, Upstreams},
+    upstream::{
+        PooledConnection, RequestWriter, Route, UpstreamFailure, UpstreamFault, UpstreamTunnel, Upstreams,
+    },
 };
 use crate::{
     client_stream::RequestBody,
@@ -24,6 +28,13 @@ use crate::{
     telemetry::{access_log::RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
+
+/// What an upstream has answered.
+enum Fetched {
+    Response(ResponseHead, PooledConnection),
+    /// It speaks another protocol from now on; the fields for the client.
+    Switched(HeaderMap, UpstreamTunnel),
+}
 
 /// One worker's upstreams, and what every request needs.
 pub(super) struct Relay<T: Transport> {
@@ -58,7 +69,8 @@ impl<T: Transport> Relay<T> {
         mut record: RequestRecord,
     ) -> Answer {
         match self.fetch(head, body, host, route, &mut record).await {
-            Ok((head, connection)) => self.pass_back(head, connection, record).into(),
+            Ok(Fetched::Response(head, connection)) => self.pass_back(head, connection, record).into(),
+            Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
             Err(refusal) => {
                 log(&refusal, host, route, record.reference().id);
                 record.refuse(&refusal)
@@ -73,7 +85,7 @@ impl<T: Transport> Relay<T> {
         host: &Authority,
         route: &Route,
         record: &mut RequestRecord,
-    ) -> Result<(ResponseHead, PooledConnection), RequestRefusal> {
+    ) -> Result<Fetched, RequestRefusal> {
         let limits = self.limits.load_full();
         let mut upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
         let client = record.client_address();
@@ -84,13 +96,38 @@ impl<T: Transport> Relay<T> {
         }
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
         let (target, public_port) = (&route.target, self.public_port);
-        let forward_context =
-            ForwardContext { host, client, public_port, target, framing, awaits_continue, cdn_loop };
+        let upgrade = rewrite::upgrade(&head, framing);
+        let forward_context = ForwardContext {
+            host,
+            client,
+            public_port,
+            target,
+            framing,
+            awaits_continue,
+            upgrade: upgrade.as_ref(),
+            cdn_loop,
+        };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         self.upstreams.await_body(&mut upload, client).await?;
         let request = RequestWriter::new(&head, framing, upload);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
-        Ok(Box::pin(self.upstreams.fetch(route, request, client)).await?)
+        let (head, connection) = Box::pin(self.upstreams.fetch(route, request, client)).await?;
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Fetched::Response(head, connection));
+        }
+        let headers = upgrade.and_then(|offered| rewrite::switched(head.headers, &offered));
+        let switched = headers.zip(connection.into_tunnel());
+        let (headers, upstream) = switched.ok_or(UpstreamFailure::Switched)?;
+        Ok(Fetched::Switched(headers, upstream))
+    }
+
+    fn switch(&self, headers: HeaderMap, upstream: UpstreamTunnel, mut record: RequestRecord) -> Answer {
+        record.answered(StatusCode::SWITCHING_PROTOCOLS, upstream.peer);
+        let tunnel = Tunnel::new(upstream, record, *self.limits.load().tunnel_idle);
+        let mut response = Response::new(Body::whole(Bytes::new()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        Answer { response, then: Then::Tunnel(Box::new(tunnel)) }
     }
 
     fn pass_back(

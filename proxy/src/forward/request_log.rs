@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::Scheme};
+use prometheus::IntGauge;
 
 use super::{
     Downstream,
@@ -107,6 +108,8 @@ pub(crate) struct RequestRecord {
     pub(super) outcome: RequestOutcome,
     pub(super) received: Option<Rc<UploadProgress>>,
     pub(super) sent_bytes: u64,
+    /// Received behind a request whose connection switched protocols.
+    pub(super) tunnelled_bytes: u64,
     upstream_duration: Option<Duration>,
     upstream: Option<SocketAddr>,
     tls: Option<&'static str>,
@@ -136,6 +139,7 @@ impl RequestRecord {
             outcome: RequestOutcome::ClientGone,
             received: None,
             sent_bytes: 0,
+            tunnelled_bytes: 0,
             upstream_duration: None,
             upstream: None,
             tls: downstream.tls,
@@ -158,6 +162,10 @@ impl RequestRecord {
     /// The id that the error page shows.
     pub(super) fn reference(&self) -> Reference {
         Reference { id: self.id, at: self.wall }
+    }
+
+    pub(super) fn open_tunnels(&self) -> IntGauge {
+        self.request_log.metrics.tunnels.clone()
     }
 
     pub(super) fn count_violation(&self, violation: RequestViolation) {
@@ -189,7 +197,8 @@ impl Drop for RequestRecord {
         let metrics = &self.request_log.metrics;
         metrics.seconds.observe(duration.as_secs_f64());
         metrics.responses.bump(Class::of(self.status), Verb::of(&self.method), Protocol::of(self.version));
-        let received_bytes = self.received.as_ref().map_or(0, |progress| progress.bytes());
+        let received_bytes =
+            self.received.as_ref().map_or(0, |progress| progress.bytes()) + self.tunnelled_bytes;
         metrics.body_bytes.add(Direction::In, received_bytes);
         metrics.body_bytes.add(Direction::Out, self.sent_bytes);
         let user_agent = self.user_agent.as_ref().map(|field| {

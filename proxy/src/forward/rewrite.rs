@@ -22,6 +22,8 @@ pub(super) struct ForwardContext<'a> {
     pub(super) framing: Framing,
     /// Whether the client waits for the upstream's word before it sends the body.
     pub(super) awaits_continue: bool,
+    /// The protocols that the client offers to switch to.
+    pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) cdn_loop: &'a CdnLoop,
 }
 
@@ -50,6 +52,9 @@ pub(super) fn request(
     if forward_context.awaits_continue {
         head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
+    if let Some(protocols) = forward_context.upgrade {
+        put_upgrade(&mut head.headers, protocols.clone());
+    }
     set_forwarded_headers(&mut head.headers, forward_context)?;
     forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
@@ -63,6 +68,40 @@ pub(super) fn response(status: StatusCode, mut headers: HeaderMap, method: &Meth
         headers.remove(header::CONTENT_LENGTH);
     }
     headers
+}
+
+/// The protocols that a client offers to switch to, where that is passed on (RFC 9110 §7.8): without a body, which would have to be sent
+/// before, and not to another version of HTTP, which would end our own rules (RFC 9113 §3.1: `h2c` is obsolete).
+pub(super) fn upgrade(head: &request::Parts, framing: Framing) -> Option<HeaderValue> {
+    let is_asked = head.version == Version::HTTP_11
+        && framing == Framing::Empty
+        && http1::list(&head.headers, &header::CONNECTION)
+            .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    let mut lines = head.headers.get_all(header::UPGRADE).iter();
+    let protocols = lines.next().filter(|_| is_asked && lines.next().is_none())?;
+    let is_http = |protocol: &[u8]| {
+        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+        [&b"h2c"[..], b"h2", b"HTTP"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    };
+    let is_other = !http1::list(&head.headers, &header::UPGRADE).any(is_http);
+    is_other.then(|| protocols.clone())
+}
+
+/// The fields sent to the client when the upstream has switched to one of the `offered` protocols; none if it was another.
+pub(super) fn switched(mut headers: HeaderMap, offered: &HeaderValue) -> Option<HeaderMap> {
+    let mut lines = headers.get_all(header::UPGRADE).iter();
+    let chosen = lines.next().filter(|_| lines.next().is_none())?.clone();
+    let mut offers = offered.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    // RFC 9110 §7.8: to none that was not offered.
+    offers.find(|offer| offer.eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))?;
+    headers = interim(headers);
+    headers.insert(header::UPGRADE, chosen);
+    Some(headers)
+}
+
+fn put_upgrade(headers: &mut HeaderMap, protocols: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocols);
 }
 
 /// The fields sent to the client for those of an interim response.
@@ -166,7 +205,7 @@ static HOP_BY_HOP: [HeaderName; 11] = [
     // RFC 9110 §10.1.4: what the next recipient may send; trailers are discarded.
     header::TE,
     header::TRANSFER_ENCODING,
-    // RFC 9110 §7.8: for one connection; upgrades are not supported.
+    // RFC 9110 §7.8: for one connection; said anew where a switch is passed on.
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -197,6 +236,7 @@ mod tests {
             target: &Target::parse("https://origin.example").unwrap(),
             framing,
             awaits_continue: false,
+            upgrade: None,
             cdn_loop: &CdnLoop::new(None, 7),
         };
         super::request(request.body(()).unwrap().into_parts().0, &forward_context).unwrap()
@@ -274,6 +314,39 @@ mod tests {
         ] {
             let head = rewritten(method, "/", &claimed, framing);
             assert_eq!(text(&head.headers), ours_and(line.as_slice()), "{method} {framing:?}");
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_offered_to_the_upstream_only_where_a_switch_can_be_passed_on() {
+        let offered = |version, fields: &[(&str, &str)], framing| {
+            let mut request = http::Request::builder().version(version);
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            upgrade(&request.body(()).unwrap().into_parts().0, framing)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        let (connection, websocket) = (("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"));
+        let (new, empty) = (Version::HTTP_11, Framing::Empty);
+        assert_eq!(offered(new, &[connection, websocket], empty).as_deref(), Some("websocket"));
+        assert_eq!(
+            offered(new, &[connection, ("upgrade", "a/1, b")], empty).as_deref(),
+            Some("a/1, b"),
+            "RFC 9110 §7.8"
+        );
+        for (version, fields, framing) in [
+            (Version::HTTP_10, vec![connection, websocket], empty),
+            (Version::HTTP_2, vec![connection, websocket], empty),
+            (new, vec![connection, websocket], Framing::Length(1)),
+            (new, vec![connection, websocket], Framing::Chunked),
+            (new, vec![websocket], empty),
+            (new, vec![connection], empty),
+            (new, vec![connection, websocket, websocket], empty),
+            (new, vec![connection, ("upgrade", "websocket, h2c")], empty),
+            (new, vec![connection, ("upgrade", "HTTP/2.0")], empty),
+        ] {
+            assert_eq!(offered(version, &fields, framing), None, "{version:?} {fields:?} {framing:?}");
         }
     }
 

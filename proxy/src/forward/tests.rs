@@ -2,6 +2,7 @@
 //! Time limits are in `limits`.
 
 mod limits;
+mod tunnels;
 
 use std::{
     future::poll_fn,
@@ -16,11 +17,16 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Handle,
+    sync::watch,
 };
 
-use super::{metrics::ConnectionOrigin, *};
+use super::{
+    metrics::{ConnectionOrigin, Direction},
+    *,
+};
 use crate::{
     clock::now,
+    phase::{Phase, PhaseWatch},
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
     transport::{
@@ -35,6 +41,7 @@ struct Edge {
     address: SocketAddr,
     upstream: TcpListener,
     metrics: RequestMetrics,
+    phase: watch::Sender<Phase>,
 }
 
 impl Edge {
@@ -84,6 +91,7 @@ struct Setting {
     response_timeout: config::Span,
     access_log: AccessLog,
     upstream: config::UpstreamConfig,
+    limits: config::LimitsConfig,
 }
 
 impl Default for Setting {
@@ -94,6 +102,7 @@ impl Default for Setting {
             response_timeout: config::Span::secs(20),
             access_log: AccessLog::off(),
             upstream: config::UpstreamConfig::default(),
+            limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
         }
     }
 }
@@ -108,13 +117,13 @@ async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     let listener = transport.listen(socket).unwrap();
     let relay = relay(transport, setting, metrics.clone());
     let route = Route { target, chosen_by: ChosenBy::Configuration };
-    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route));
-    Edge { address, upstream, metrics }
+    let (phase, watch) = watch::channel(Phase::Serving);
+    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route, watch));
+    Edge { address, upstream, metrics, phase }
 }
 
 fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics) -> Relay<T> {
-    let limits = config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() };
-    relay_within(transport, setting, limits, metrics)
+    relay_within(transport, setting, setting.limits.clone(), metrics)
 }
 
 fn relay_within<T: Transport>(
@@ -133,7 +142,12 @@ fn relay_within<T: Transport>(
     Relay::new(transport, settings, Reloadable::new(limits), &request_log, Handle::current(), 443)
 }
 
-async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, route: Route) {
+async fn front<T: Transport>(
+    mut listener: T::Listener,
+    relay: Rc<Relay<T>>,
+    route: Route,
+    phase: PhaseWatch,
+) {
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
@@ -151,7 +165,7 @@ async fn front<T: Transport>(mut listener: T::Listener, relay: Rc<Relay<T>>, rou
                 }
             }
         };
-        tokio::task::spawn_local(serve_http1(stream, answer));
+        tokio::task::spawn_local(serve_http1(stream, phase.clone(), answer));
     }
 }
 
@@ -361,7 +375,7 @@ fn a_response_that_comes_early_leaves_the_request_going() {
 fn an_upstream_that_is_down_is_answered_with_a_page() {
     on_both(&Setting::default(), async |edge| {
         let mut client = edge.client().await;
-        let Edge { upstream, metrics, address } = edge;
+        let Edge { upstream, metrics, address, .. } = edge;
         drop(upstream);
         say(&mut client, GET).await;
         let head = head_of(&mut client).await;

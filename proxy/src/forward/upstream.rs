@@ -31,7 +31,7 @@ pub use self::{
 pub(super) use self::{
     address_policy::ChosenBy,
     failure::{UpstreamFailure, UpstreamFault},
-    pooled::PooledConnection,
+    pooled::{PooledConnection, UpstreamTunnel},
     request_writer::RequestWriter,
 };
 use self::{

@@ -263,7 +263,8 @@ where
         async move {
             let forward::Answer { response, then } = answer(request.map(RequestBody::from)).await;
             match then {
-                forward::Then::KeepAlive => {}
+                // HTTP/2 has no Upgrade (RFC 9113 §8.6).
+                forward::Then::KeepAlive | forward::Then::Tunnel(_) => {}
                 forward::Then::Close => in_progress.close_after(),
             }
             let buffer = streams::current().unwrap_or_else(|| connection.stream(None));

@@ -133,7 +133,12 @@ fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnce(PausedEdg
         let limits = config::LimitsConfig { idle: config::Span::secs(IDLE.as_secs()), ..limits };
         let relay = relay_within(memory.clone(), setting, limits, metrics.clone());
         let route = Route { target, chosen_by: ChosenBy::Configuration };
-        tokio::task::spawn_local(front::<Memory>(listener, Rc::new(relay), route));
+        tokio::task::spawn_local(front::<Memory>(
+            listener,
+            Rc::new(relay),
+            route,
+            watch::channel(Phase::Serving).1,
+        ));
         case(PausedEdge { memory, address, upstream, metrics }).await;
     })
     .unwrap();

@@ -61,6 +61,11 @@ impl Connection {
         self.sending
     }
 
+    /// Its stream with what was received behind the last response's header section; none if the request was not sent whole.
+    pub(super) fn into_stream(self) -> Option<Http1Stream> {
+        self.is_sent().then_some(self.stream)
+    }
+
     /// Whether all of the last request was sent.
     pub(super) fn is_sent(&self) -> bool {
         self.sending == Sending::Sent
@@ -91,10 +96,6 @@ impl Connection {
         if request.awaits_continue() {
             // The client was never told to send its body.
             self.sending = Sending::Failed;
-        }
-        // Nothing has asked for another protocol (RFC 9110 §15.2.2).
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(UpstreamFailure::Switched);
         }
         Ok(head)
     }

@@ -19,7 +19,10 @@ use super::{
     pool::ConnectionPool,
     request_writer::RequestWriter,
 };
-use crate::http1::{BodyEnd, BodyReader};
+use crate::{
+    http1::{BodyEnd, BodyReader},
+    http1_stream::Http1Stream,
+};
 
 /// A connection that a response's body is read from.
 pub(in crate::forward) struct PooledConnection {
@@ -29,6 +32,13 @@ pub(in crate::forward) struct PooledConnection {
     is_persistent: bool,
     pool: Rc<ConnectionPool>,
     route: Route,
+    _permit: UpstreamPermit,
+}
+
+/// A connection that has switched to another protocol.
+pub(in crate::forward) struct UpstreamTunnel {
+    pub(in crate::forward) stream: Http1Stream,
+    pub(in crate::forward) peer: SocketAddr,
     _permit: UpstreamPermit,
 }
 
@@ -88,6 +98,13 @@ impl PooledConnection {
                 connection.borrow_mut().poll_body(cx, reader, most)
             }
         }
+    }
+
+    /// The connection without HTTP; none if the request was not sent whole.
+    pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
+        let Carrier::Reader(connection) = self.carrier else { return None };
+        let stream = connection.into_stream()?;
+        Some(UpstreamTunnel { stream, peer: self.peer, _permit: self._permit })
     }
 
     /// The response has been read to its `end`: the connection can carry another, unless it still carries the request.

@@ -17,7 +17,7 @@ use super::{Connection, date::date, tracked::Tracked};
 use crate::{
     client_stream::{ClientStream, RequestBody, RequestEnd},
     clock::now,
-    forward::{self, Then},
+    forward::{self, Then, Tunnel, TunnelEnd},
     http1::{
         MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestReader, ResponseFraming,
         response_head,
@@ -103,6 +103,10 @@ where
                     self.close().await;
                     return Http1End::Closed;
                 }
+                Ok(Then::Tunnel(tunnel)) => {
+                    self.tunnel(*tunnel).await;
+                    return Http1End::Closed;
+                }
                 Err(ClientGone) => return Http1End::Closed,
             }
             if self.client.has_received() {
@@ -135,22 +139,35 @@ where
         let ends_body = poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await;
         let response_framing = ResponseFraming::new(&method, version, head.status, body.size_hint().exact());
         let is_kept = is_persistent
-            && then == Then::KeepAlive
+            && matches!(then, Then::KeepAlive)
             && framing.is_some()
             && ends_body
             && response_framing != ResponseFraming::UntilClose
             && self.keeps_alive
             && !self.is_ending.get()
             && (self.client.has_received() || !self.client.has_ended());
-        let option = match version {
-            _ if !is_kept => Some("close"),
-            Version::HTTP_10 => Some("keep-alive"),
-            _ => None,
+        let option = match (&then, version) {
+            (Then::Tunnel(_), _) => Some("upgrade"),
+            (Then::KeepAlive | Then::Close, _) if !is_kept => Some("close"),
+            (_, Version::HTTP_10) => Some("keep-alive"),
+            (_, _) => None,
         };
         let head = response_head(head.status, &head.headers, response_framing, option, &date());
         let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress);
         self.write(response_framing.message(head), body).await?;
-        Ok(if is_kept && self.client.is_body_over() { Then::KeepAlive } else { Then::Close })
+        Ok(match then {
+            Then::Tunnel(tunnel) => Then::Tunnel(tunnel),
+            _ if is_kept && self.client.is_body_over() => Then::KeepAlive,
+            Then::KeepAlive | Then::Close => Then::Close,
+        })
+    }
+
+    async fn tunnel(&self, tunnel: Tunnel) {
+        let _in_progress = self.activity.begin();
+        match tunnel.pass(&self.client, &self.is_ending).await {
+            TunnelEnd::Ended => {}
+            TunnelEnd::Closed => self.linger().await,
+        }
     }
 
     /// Waits for an answer; a client that goes away meanwhile gives its request up. One that only sends nothing more gets its response

@@ -263,13 +263,14 @@ pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'sta
 /// Serves a connection over HTTP/1.1 within limits by default.
 pub(crate) async fn serve_http1<S: ByteStream, Fut: Future<Output = forward::Answer> + 'static>(
     stream: S,
+    phase: PhaseWatch,
     answer: impl Fn(Request<RequestBody>) -> Fut + 'static,
 ) {
     let place = Connections::new(9, 9).admit([192, 0, 2, 1].into()).ok().unwrap();
     let terms = ConnectionContext {
         version: Version::Http1,
         limits: &LimitsConfig::default(),
-        phase: watch::channel(Phase::Serving).1,
+        phase,
         metrics: &WorkerMetrics::register(&prometheus::Registry::new()).unwrap(),
         buffers: &Registry::new(HeldBytes::new(usize::MAX)),
         source: place.source(),
