@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 
 use crate::{
     http1::{
@@ -208,12 +208,13 @@ enum Source {
     Empty,
     InDoubt,
     Http1 { stream: ClientStream, request: u64 },
-    Http2(Incoming),
+    Http2 { incoming: Incoming, trailers: Option<Box<HeaderMap>> },
 }
 
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
-        let source = if incoming.is_end_stream() { Source::Empty } else { Source::Http2(incoming) };
+        let source =
+            if incoming.is_end_stream() { Source::Empty } else { Source::Http2 { incoming, trailers: None } };
         Self { source, interim: None }
     }
 }
@@ -223,7 +224,7 @@ impl From<Incoming> for RequestBody {
 pub(crate) struct Gone;
 
 impl RequestBody {
-    /// The next data. Trailers are discarded (RFC 9110 §6.5.1): a field in them must never be taken for one of the header section.
+    /// The next data; behind the last, there may be trailers.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Gone>>> {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
@@ -235,10 +236,11 @@ impl RequestBody {
                 }
                 inner.poll_body(cx).map(Result::transpose)
             }
-            Source::Http2(incoming) => loop {
-                match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                    Some(Ok(frame)) if frame.is_trailers() => {}
-                    Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame.into_data().unwrap_or_default()))),
+            Source::Http2 { incoming, trailers } => loop {
+                match ready!(Pin::new(&mut *incoming).poll_frame(cx)).map(|frame| frame.map(Frame::into_data))
+                {
+                    Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
+                    Some(Ok(Err(frame))) => *trailers = frame.into_trailers().ok().map(Box::new),
                     Some(Err(_)) => return Poll::Ready(Some(Err(Gone))),
                     None => return Poll::Ready(None),
                 }
@@ -255,14 +257,37 @@ impl RequestBody {
                 let inner = stream.0.borrow();
                 if inner.request == *request { inner.body.left() } else { None }
             }
-            Source::Http2(incoming) if incoming.is_end_stream() => Some(0),
-            Source::Http2(incoming) => incoming.size_hint().exact(),
+            Source::Http2 { incoming, .. } if incoming.is_end_stream() => Some(0),
+            Source::Http2 { incoming, .. } => incoming.size_hint().exact(),
         }
     }
 
-    /// Whether nothing more comes.
+    /// Whether nothing more comes, not even trailers.
     pub(crate) fn is_over(&self) -> bool {
-        self.left() == Some(0)
+        self.left() == Some(0) && !self.has_trailers()
+    }
+
+    fn has_trailers(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::InDoubt => false,
+            Source::Http1 { stream, request } => {
+                let inner = stream.0.borrow();
+                inner.request == *request && inner.body.has_trailers()
+            }
+            Source::Http2 { trailers, .. } => trailers.is_some(),
+        }
+    }
+
+    /// The trailer section behind the body, once.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match &mut self.source {
+            Source::Empty | Source::InDoubt => None,
+            Source::Http1 { stream, request } => {
+                let inner = &mut *stream.0.borrow_mut();
+                (inner.request == *request).then(|| inner.body.take_trailers())?
+            }
+            Source::Http2 { trailers, .. } => trailers.take().map(|trailers| *trailers),
+        }
     }
 
     /// Whether the client sends nothing of it before it is told to (RFC 9110 §10.1.1), which it is when the body is read.

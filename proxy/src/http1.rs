@@ -63,6 +63,9 @@ pub(crate) enum MessageViolation {
     /// RFC 9112 §7.1.1, §7.1.2: what a chunk may say beside its data.
     #[error("its chunk extensions or trailer section are too large")]
     ChunkExtras,
+    /// RFC 9112 §7.1.2.
+    #[error("its trailer section is malformed")]
+    TrailerSection,
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     metrics::RequestOutcome,
     min_rate::{MinRate, ProgressTimer},
     request_log::RequestRecord,
+    rewrite,
     upload::length,
     upstream::PooledConnection,
 };
@@ -109,6 +111,10 @@ impl RelayedBody {
         }
     }
 
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.reader.take_trailers().and_then(rewrite::trailers)
+    }
+
     fn end_if_over(&mut self) {
         if let Some(end) = self.reader.end() {
             self.end(end);
@@ -141,14 +147,17 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
             BodySource::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            BodySource::Relay(relay) => relay.poll_data(cx).map_ok(Frame::data),
+            BodySource::Relay(relay) => match ready!(relay.poll_data(cx)) {
+                Some(data) => Poll::Ready(Some(data.map(Frame::data))),
+                None => Poll::Ready(relay.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             BodySource::Whole(bytes) => bytes.is_none(),
-            BodySource::Relay(relay) => relay.reader.end().is_some(),
+            BodySource::Relay(relay) => relay.reader.end().is_some() && !relay.reader.has_trailers(),
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) fn request(
     mut head: request::Parts,
     forward_context: &ForwardContext<'_>,
 ) -> Result<request::Parts, InvalidHeaderValue> {
+    let takes_trailers = takes_trailers(&head.headers);
     let path = head.uri.path_and_query().cloned();
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     // RFC 9112 §2.3: an intermediary sends its own version.
@@ -52,9 +53,7 @@ pub(super) fn request(
     if forward_context.awaits_continue {
         head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
-    if let Some(protocols) = forward_context.upgrade {
-        put_upgrade(&mut head.headers, protocols.clone());
-    }
+    put_connection(&mut head.headers, forward_context.upgrade, takes_trailers);
     set_forwarded_headers(&mut head.headers, forward_context)?;
     forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
@@ -99,9 +98,42 @@ pub(super) fn switched(mut headers: HeaderMap, offered: &HeaderValue) -> Option<
     Some(headers)
 }
 
-fn put_upgrade(headers: &mut HeaderMap, protocols: HeaderValue) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, protocols);
+/// RFC 9110 §7.6.1: what is said to the next recipient alone is named in Connection.
+fn put_connection(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>, takes_trailers: bool) {
+    if let Some(protocols) = upgrade {
+        headers.insert(header::UPGRADE, protocols.clone());
+    }
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let options = match (upgrade.is_some(), takes_trailers) {
+        (true, true) => "upgrade, te",
+        (true, false) => "upgrade",
+        (false, true) => "te",
+        (false, false) => return,
+    };
+    headers.insert(header::CONNECTION, HeaderValue::from_static(options));
+}
+
+/// Whether the client keeps trailers (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    http1::list(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The trailers of a message that its next recipient may see, if any. A recipient may take them for fields of the header section, so that
+/// those are left out that decide where a message ends, whom it is for or from, or how it is to be read (RFC 9110 §6.5.1).
+pub(super) fn trailers(trailers: HeaderMap) -> Option<HeaderMap> {
+    let is_harmless = |name: &HeaderName| {
+        let name = name.as_str();
+        let is_listed = |listed: &&str| letters(name).eq(letters(listed));
+        !claims_passage(name) && !NO_TRAILERS.iter().any(is_listed)
+    };
+    let lines = trailers.iter().filter(|(name, _)| is_harmless(name));
+    let mut kept = HeaderMap::new();
+    for (name, value) in lines {
+        kept.append(name, value.clone());
+    }
+    Some(kept).filter(|kept| !kept.is_empty())
 }
 
 /// The fields sent to the client for those of an interim response.
@@ -200,9 +232,51 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 /// Without punctuation; names that begin with `xforwarded` are removed as well.
 const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
 
-static HOP_BY_HOP: [HeaderName; 11] = [
+/// However they are punctuated.
+const NO_TRAILERS: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "content-length",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "host",
+    "expect",
+    "max-forwards",
+    "range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+    "age",
+    "cache-control",
+    "date",
+    "expires",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "www-authenticate",
+    "authentication-info",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
+    "cdn-loop",
+];
+
+static HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
-    // RFC 9110 §10.1.4: what the next recipient may send; trailers are discarded.
+    // RFC 9110 §10.1.4: what the next recipient may send; said anew where trailers are welcome.
     header::TE,
     header::TRANSFER_ENCODING,
     // RFC 9110 §7.8: for one connection; said anew where a switch is passed on.
@@ -214,8 +288,6 @@ static HOP_BY_HOP: [HeaderName; 11] = [
     // RFC 9110 §11.7: between a client and a proxy it chose.
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
-    // RFC 9110 §6.5.1: trailers may be discarded, and are.
-    header::TRAILER,
     // RFC 9110 §10.1.1: said anew where the client waits.
     header::EXPECT,
 ];
@@ -275,8 +347,7 @@ mod tests {
             ("x-secret", "1"),
             ("keep-alive", "timeout=5"),
             ("proxy-connection", "keep-alive"),
-            ("te", "trailers"),
-            ("trailer", "x-sum"),
+            ("te", "gzip"),
             ("upgrade", "websocket"),
             ("expect", "100-continue"),
             ("accept", "*/*"),
@@ -348,6 +419,33 @@ mod tests {
         ] {
             assert_eq!(offered(version, &fields, framing), None, "{version:?} {fields:?} {framing:?}");
         }
+    }
+
+    #[test]
+    fn trailers_are_welcome_where_the_client_keeps_them_and_harmless() {
+        let fields = [("te", "gzip;q=0.5, Trailers"), ("trailer", "x-sum")];
+        let head = rewritten("GET", "/", &fields, Framing::Empty);
+        assert_eq!(text(&head.headers), ours_and(&["connection: te", "te: trailers", "trailer: x-sum"]));
+        let fields = [
+            "x-sum",
+            "grpc-status",
+            "Content-Length",
+            "content_length",
+            "host",
+            "x-forwarded-for",
+            "set-cookie",
+            "user_custom_domain",
+            "if-match",
+            "transfer-encoding",
+            "connection",
+            "authorization",
+        ];
+        let all = fields
+            .iter()
+            .map(|name| (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("1")));
+        assert_eq!(text(&trailers(all.collect()).unwrap()), ["grpc-status: 1", "x-sum: 1"]);
+        let one = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("1"))]);
+        assert_eq!(trailers(one), None);
     }
 
     #[test]

@@ -509,6 +509,30 @@ fn an_upstream_that_refuses_a_body_in_advance_is_sent_none() {
 }
 
 #[test]
+fn trailers_pass_both_ways() {
+    on_both(&Setting::default(), async |edge| {
+        let mut client = edge.client().await;
+        let chunks = "2\r\nok\r\n0\r\nhost: evil\r\nx-sum: 1\r\n\r\n";
+        let passed = "2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n";
+        for _ in 0..2 {
+            let fields = "Host: shop.example\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum";
+            say(&mut client, &format!("PUT / HTTP/1.1\r\n{fields}\r\n\r\n{chunks}")).await;
+        }
+        let mut upstream = edge.accept().await;
+        for _ in 0..2 {
+            let head = head_of(&mut upstream).await;
+            assert!(head.contains("te: trailers\r\n") && head.contains("trailer: x-sum\r\n"), "{head}");
+            exactly(&mut upstream, passed).await;
+            say(&mut upstream, &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"))
+                .await;
+            head_of(&mut client).await;
+            exactly(&mut client, passed).await;
+        }
+        assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Reuse), 1);
+    });
+}
+
+#[test]
 fn a_client_that_leaves_ends_the_request_upstream() {
     on_both(&Setting::default(), async |edge| {
         let mut waiting = edge.client().await;
@@ -582,7 +606,7 @@ fn framing_towards_the_upstream_is_our_own() {
         let mut client = edge.client().await;
         say(
             &mut client,
-            "GET / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nX-Trailer: 1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nHost: b\r\n\r\n",
         )
         .await;
         let mut upstream = edge.accept().await;

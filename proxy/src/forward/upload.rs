@@ -18,6 +18,7 @@ use crate::{
     http1::InterimResponse,
 };
 use bytes::Bytes;
+use http::HeaderMap;
 
 /// A request's body on its way to the upstream; its client must keep up a rate.
 pub(super) struct Upload {
@@ -93,6 +94,11 @@ impl Upload {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         }
+    }
+
+    /// The trailer section behind the body, once, as the upstream may see it.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.body.take_trailers().and_then(rewrite::trailers)
     }
 
     /// Whether nothing more comes.

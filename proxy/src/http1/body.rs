@@ -1,14 +1,18 @@
 //! Bodies, read from what was received.
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 
 use super::{MessageViolation, chunked::ChunkedReader, framing::BodyFraming};
 
 /// Where the reading of a body stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BodyReader(State);
+#[derive(Debug)]
+pub(crate) struct BodyReader {
+    state: State,
+    trailers: Option<Box<HeaderMap>>,
+}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     Length { left: u64 },
     Chunked(ChunkedReader),
@@ -36,12 +40,13 @@ pub(crate) enum BodyEnd {
 
 impl BodyReader {
     pub(crate) fn new(framing: BodyFraming) -> Self {
-        Self(match framing {
+        let state = match framing {
             BodyFraming::Length(0) => State::Ended(BodyEnd::Marked),
             BodyFraming::Length(left) => State::Length { left },
             BodyFraming::Chunked => State::Chunked(ChunkedReader::new()),
             BodyFraming::UntilClose => State::UntilClose,
-        })
+        };
+        Self { state, trailers: None }
     }
 
     /// Takes the next part out of `received`, of at most `most` bytes of data.
@@ -51,7 +56,7 @@ impl BodyReader {
         most: usize,
     ) -> Result<BodyPart, MessageViolation> {
         self.skip_framing(received)?;
-        let expected = match &self.0 {
+        let expected = match &self.state {
             State::Ended(end) => return Ok(BodyPart::End(*end)),
             State::Length { left } => *left,
             State::UntilClose => u64::MAX,
@@ -69,21 +74,32 @@ impl BodyReader {
     }
 
     fn skip_framing(&mut self, received: &mut BytesMut) -> Result<(), MessageViolation> {
-        if let State::Chunked(chunked) = &mut self.0 {
-            let count = chunked.read(received)?;
-            received.advance(count);
-            if chunked.is_over() {
-                self.0 = State::Ended(BodyEnd::Marked);
-            }
+        let State::Chunked(chunked) = &mut self.state else { return Ok(()) };
+        let count = chunked.read(received)?;
+        received.advance(count);
+        if chunked.is_over()
+            && let State::Chunked(chunked) = std::mem::replace(&mut self.state, State::Ended(BodyEnd::Marked))
+        {
+            self.trailers = chunked.trailers()?.map(Box::new);
         }
         Ok(())
     }
 
+    /// The trailer section of a body that has ended, once.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
+    }
+
+    /// Whether [`BodyReader::take_trailers`] has some.
+    pub(crate) fn has_trailers(&self) -> bool {
+        self.trailers.is_some()
+    }
+
     /// The connection has ended: whether the body has, too (RFC 9112 §8).
     pub(crate) fn close(&mut self) -> Result<BodyEnd, Truncated> {
-        match self.0 {
+        match self.state {
             State::UntilClose => {
-                self.0 = State::Ended(BodyEnd::Closed);
+                self.state = State::Ended(BodyEnd::Closed);
                 Ok(BodyEnd::Closed)
             }
             State::Ended(end) => Ok(end),
@@ -93,7 +109,7 @@ impl BodyReader {
 
     /// How it ended, if it has.
     pub(crate) fn end(&self) -> Option<BodyEnd> {
-        match self.0 {
+        match self.state {
             State::Ended(end) => Some(end),
             State::Length { .. } | State::Chunked(_) | State::UntilClose => None,
         }
@@ -101,7 +117,7 @@ impl BodyReader {
 
     /// How many bytes of data are to come, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
-        match self.0 {
+        match self.state {
             State::Ended(_) => Some(0),
             State::Length { left } => Some(left),
             State::Chunked(_) | State::UntilClose => None,
@@ -109,8 +125,8 @@ impl BodyReader {
     }
 
     fn took(&mut self, count: u64) {
-        match &mut self.0 {
-            State::Length { left } if *left <= count => self.0 = State::Ended(BodyEnd::Marked),
+        match &mut self.state {
+            State::Length { left } if *left <= count => self.state = State::Ended(BodyEnd::Marked),
             State::Length { left } => *left -= count,
             State::Chunked(chunked) => chunked.took(count),
             State::UntilClose | State::Ended(_) => {}

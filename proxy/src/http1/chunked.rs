@@ -1,13 +1,18 @@
 //! The chunked coding, read (RFC 9112 §7.1).
 
-use super::MessageViolation;
+use bytes::{BufMut, BytesMut};
+use http::HeaderMap;
+
+use super::{MessageViolation, fields::trailer_fields};
 
 /// What stands between the bytes of a chunked body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct ChunkedReader {
     state: State,
     /// Bytes of extensions and of the trailer section so far.
     extras: usize,
+    /// The lines of the trailer section so far.
+    trailers: BytesMut,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,7 @@ enum State {
 
 impl ChunkedReader {
     pub(super) fn new() -> Self {
-        Self { state: FIRST_SIZE, extras: 0 }
+        Self { state: FIRST_SIZE, extras: 0, trailers: BytesMut::new() }
     }
 
     /// Reads what stands in front of the next data, or ends the body; how many of `bytes` that was.
@@ -65,6 +70,11 @@ impl ChunkedReader {
         self.state == State::End
     }
 
+    /// The trailer section, if there is one, behind the end.
+    pub(super) fn trailers(self) -> Result<Option<HeaderMap>, MessageViolation> {
+        if self.trailers.is_empty() { Ok(None) } else { trailer_fields(self.trailers).map(Some) }
+    }
+
     /// So many bytes of data were taken.
     pub(super) fn took(&mut self, count: u64) {
         if let State::Data { left } = self.state {
@@ -84,12 +94,17 @@ impl ChunkedReader {
             },
             (State::Extension { size }, b'\r') => State::SizeLineFeed { size },
             (State::Extension { size }, byte) if byte != b'\n' => self.extra(State::Extension { size })?,
-            (State::SizeLineFeed { size: 0 } | State::TrailerLineFeed, b'\n') => State::TrailerLine,
+            (State::SizeLineFeed { size: 0 }, b'\n') => State::TrailerLine,
+            (State::TrailerLineFeed, b'\n') => {
+                self.trailers.put_slice(b"\r\n");
+                State::TrailerLine
+            }
             (State::SizeLineFeed { size }, b'\n') => State::Data { left: size },
             (State::DataCarriageReturn, b'\r') => State::DataLineFeed,
             (State::DataLineFeed, b'\n') => FIRST_SIZE,
             (State::TrailerLine, b'\r') => State::LastLineFeed,
             (State::TrailerLine | State::TrailerField, byte) if byte != b'\n' && byte != b'\r' => {
+                self.trailers.put_u8(byte);
                 self.extra(State::TrailerField)?
             }
             (State::TrailerField, b'\r') => State::TrailerLineFeed,

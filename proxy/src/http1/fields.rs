@@ -3,6 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
+use super::MessageViolation;
+
 /// Looks for the end of a header section; each byte is looked at once, however the bytes come.
 #[derive(Debug, Default)]
 pub(super) struct EndSearch {
@@ -41,6 +43,20 @@ pub(super) fn fields(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Option<He
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(headers)
+}
+
+/// The fields of a trailer section, whose last line end was read (RFC 9112 §7.1.2).
+pub(super) fn trailer_fields(mut lines: BytesMut) -> Result<HeaderMap, MessageViolation> {
+    lines.put_slice(b"\r\n");
+    let section = lines.freeze();
+    let mut place = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+    match httparse::parse_headers(&section, &mut place) {
+        Ok(httparse::Status::Complete((_, parsed))) => {
+            fields(&section, parsed).ok_or(MessageViolation::TrailerSection)
+        }
+        Err(httparse::Error::TooManyHeaders) => Err(MessageViolation::ChunkExtras),
+        Ok(httparse::Status::Partial) | Err(_) => Err(MessageViolation::TrailerSection),
+    }
 }
 
 /// RFC 9112 §5.2: each obs-fold is replaced by spaces.
@@ -88,5 +104,7 @@ pub(super) fn persists(version: Version, headers: &HeaderMap) -> bool {
     persists
 }
 
+/// Fields that a trailer section may have.
+const MAX_TRAILERS: usize = 32;
 /// The longest end of a header section that may be cut in two: the line feed of its last line, and the empty line.
 const END: &[u8] = b"\n\r\n";

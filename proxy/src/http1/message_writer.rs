@@ -3,6 +3,9 @@
 use std::io::{IoSlice, Write as _};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::fields::{put_fields, size_of_fields};
 
 /// What of a message is to be written next, in order; a [`Buf`] that is empty until the next piece of the body is put.
 #[derive(Debug)]
@@ -10,7 +13,7 @@ pub(crate) struct MessageWriter<D> {
     head: Bytes,
     before: Bytes,
     data: Option<D>,
-    behind: &'static [u8],
+    behind: Bytes,
     framing: OutgoingFraming,
     is_over: bool,
 }
@@ -29,7 +32,7 @@ pub(crate) enum OutgoingFraming {
 impl<D: Buf> MessageWriter<D> {
     /// A message that begins with `head`; its body, if only its end, is to be put.
     pub(crate) fn new(head: Bytes, framing: OutgoingFraming) -> Self {
-        Self { head, before: Bytes::new(), data: None, behind: b"", framing, is_over: false }
+        Self { head, before: Bytes::new(), data: None, behind: Bytes::new(), framing, is_over: false }
     }
 
     /// A message that ends with `head`: no body is asked for.
@@ -57,9 +60,22 @@ impl<D: Buf> MessageWriter<D> {
         Ok(())
     }
 
+    /// Puts the end of the body, with its trailer section where the coding has one (RFC 9110 §6.5.1: they may be discarded elsewhere).
+    pub(crate) fn put_end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), WrongLength> {
+        self.put_body(None, true)?;
+        if let (OutgoingFraming::Chunked, Some(trailers)) = (self.framing, trailers) {
+            let mut bytes = BytesMut::with_capacity(size_of_fields(trailers) + LAST_CHUNK.len());
+            bytes.put_slice(b"0\r\n");
+            put_fields(&mut bytes, trailers.iter());
+            bytes.put_slice(b"\r\n");
+            self.behind = bytes.freeze();
+        }
+        Ok(())
+    }
+
     fn pieces(&self) -> [&[u8]; 4] {
         let data = self.data.as_ref().map_or(&b""[..], D::chunk);
-        [&self.head, &self.before, data, self.behind]
+        [&self.head, &self.before, data, &self.behind]
     }
 }
 
@@ -99,20 +115,20 @@ fn advance(piece: &mut impl Buf, count: &mut usize) {
 
 impl OutgoingFraming {
     /// What goes out in front of so many bytes of data and behind them, and behind the last ones.
-    fn frame(&mut self, length: usize, is_last: bool) -> Result<(Bytes, &'static [u8]), WrongLength> {
+    fn frame(&mut self, length: usize, is_last: bool) -> Result<(Bytes, Bytes), WrongLength> {
         match self {
             Self::Length { left } => {
                 *left = left.checked_sub(length as u64).ok_or(WrongLength)?;
-                if is_last && *left > 0 { Err(WrongLength) } else { Ok((Bytes::new(), b"")) }
+                if is_last && *left > 0 { Err(WrongLength) } else { Ok((Bytes::new(), Bytes::new())) }
             }
             Self::Chunked => Ok(match (length, is_last) {
                 // An empty chunk would end the body.
-                (0, false) => (Bytes::new(), b""),
-                (0, true) => (Bytes::new(), LAST_CHUNK),
-                (_, false) => (chunk_size(length), LINE_END),
-                (_, true) => (chunk_size(length), LINE_END_AND_LAST_CHUNK),
+                (0, false) => (Bytes::new(), Bytes::new()),
+                (0, true) => (Bytes::new(), Bytes::from_static(LAST_CHUNK)),
+                (_, false) => (chunk_size(length), Bytes::from_static(LINE_END)),
+                (_, true) => (chunk_size(length), Bytes::from_static(LINE_END_AND_LAST_CHUNK)),
             }),
-            Self::UntilClose => Ok((Bytes::new(), b"")),
+            Self::UntilClose => Ok((Bytes::new(), Bytes::new())),
         }
     }
 }

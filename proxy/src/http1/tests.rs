@@ -4,6 +4,7 @@ mod requests;
 mod responses;
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use proxy_common::fixture::fuzz::Corpus;
 
 use super::*;
@@ -44,14 +45,16 @@ impl<'a> Received<'a> {
         self.pieces.next().map(|piece| self.buffer.extend_from_slice(piece)).is_some()
     }
 
-    fn body(&mut self, framing: BodyFraming) -> Result<(Vec<u8>, BodyEnd), Unread> {
+    fn body(&mut self, framing: BodyFraming) -> Result<(Vec<u8>, BodyEnd, Option<HeaderMap>), Unread> {
         let (mut body, mut data) = (BodyReader::new(framing), Vec::new());
         loop {
             match body.read(&mut self.buffer, usize::MAX)? {
                 BodyPart::Data(part) => data.extend(part),
-                BodyPart::End(end) => return Ok((data, end)),
+                BodyPart::End(end) => return Ok((data, end, body.take_trailers())),
                 BodyPart::Incomplete if self.more() => {}
-                BodyPart::Incomplete => return Ok((data, body.close().map_err(|_| Unread::Truncated)?)),
+                BodyPart::Incomplete => {
+                    return Ok((data, body.close().map_err(|_| Unread::Truncated)?, None));
+                }
             }
         }
     }

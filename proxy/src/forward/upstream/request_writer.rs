@@ -100,13 +100,12 @@ impl RequestWriter {
         if self.awaits_continue {
             return Poll::Pending;
         }
-        let (data, is_last) = match ready!(self.upload.poll_next(cx)) {
-            Some(Ok(data)) => (Some(data), self.upload.is_over()),
+        let put = match ready!(self.upload.poll_next(cx)) {
+            Some(Ok(data)) => self.message.put_body(Some(data), self.upload.is_over()),
             Some(Err(end)) => return Poll::Ready(Err(WriteFailure::Client(end))),
-            None => (None, true),
+            None => self.message.put_end(self.upload.take_trailers().as_ref()),
         };
         // The client is at fault.
-        let put = self.message.put_body(data, is_last);
         Poll::Ready(put.map_err(|WrongLength| WriteFailure::Client(UploadEnd::Gone)))
     }
 }

@@ -12,6 +12,7 @@ struct Parsed {
     headers: HeaderMap,
     /// None where its framing is in doubt.
     body: Option<Vec<u8>>,
+    trailers: Option<HeaderMap>,
     is_persistent: bool,
     expects_continue: bool,
 }
@@ -29,10 +30,12 @@ fn read_within(limits: RequestLimits, bytes: &[u8], cuts: &[usize]) -> Result<Pa
             None => return Err(Unread::Truncated),
         }
     };
-    let body = head.framing.map(|framing| received.body(framing)).transpose()?.map(|(body, _)| body);
+    let read = head.framing.map(|framing| received.body(framing)).transpose()?;
+    let (body, trailers) = read.map(|(body, _, trailers)| (body, trailers)).unzip();
+    let trailers = trailers.flatten();
     let RequestHead { parts, is_persistent, expects_continue, .. } = head;
     let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-    Ok(Parsed { method, uri, headers, body, is_persistent, expects_continue })
+    Ok(Parsed { method, uri, headers, body, trailers, is_persistent, expects_continue })
 }
 
 fn get(text: &str) -> Result<Parsed, Unread> {

@@ -11,6 +11,7 @@ struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+    trailers: Option<HeaderMap>,
     end: BodyEnd,
     is_persistent: bool,
 }
@@ -29,9 +30,9 @@ fn read(method: &Method, bytes: &[u8], cuts: &[usize]) -> Result<Response, Unrea
             None => return Err(Unread::Truncated),
         }
     };
-    let (body, end) = received.body(head.framing)?;
+    let (body, end, trailers) = received.body(head.framing)?;
     let ResponseHead { status, headers, is_persistent, .. } = head;
-    Ok(Response { interim, status, headers, body, end, is_persistent })
+    Ok(Response { interim, status, headers, body, trailers, end, is_persistent })
 }
 
 fn get(text: &str) -> Result<Response, Unread> {
@@ -175,6 +176,7 @@ fn what_never_ends_is_refused() {
         (format!("{chunked}1;{long}"), ChunkExtras),
         (format!("{chunked}{}", "1;a\r\nx\r\n".repeat(20_000)), ChunkExtras),
         (format!("{chunked}0\r\nA: {long}"), ChunkExtras),
+        (format!("{chunked}0\r\n{}\r\n", "A: b\r\n".repeat(1_000)), ChunkExtras),
     ] {
         assert_eq!(get(&text).unwrap_err(), violation.into(), "{violation:?}");
     }
@@ -197,13 +199,13 @@ fn a_mutated_corpus_is_read_as_hyper_reads_it() {
         else {
             return;
         };
-        assert_eq!((ours.status, ours.headers, ours.body), theirs);
+        assert_eq!((ours.status, ours.headers, ours.body, ours.trailers), theirs);
         alike += 1;
     });
     assert!(alike >= 4, "of the seeds alone, hyper reads that many: {alike}");
 }
 
-async fn by_hyper(bytes: &[u8]) -> Option<(StatusCode, HeaderMap, Vec<u8>)> {
+async fn by_hyper(bytes: &[u8]) -> Option<(StatusCode, HeaderMap, Vec<u8>, Option<HeaderMap>)> {
     use http_body_util::{BodyExt, Empty};
     use hyper::client::conn::http1;
 
@@ -213,8 +215,9 @@ async fn by_hyper(bytes: &[u8]) -> Option<(StatusCode, HeaderMap, Vec<u8>)> {
     let answering = async {
         let request = Request::builder().uri("/").header("host", "a").body(Empty::<Bytes>::new()).ok()?;
         let (head, body) = sender.send_request(request).await.ok()?.into_parts();
-        let body = body.collect().await.ok()?.to_bytes().to_vec();
-        Some((head.status, head.headers, body))
+        let body = body.collect().await.ok()?;
+        let trailers = body.trailers().cloned();
+        Some((head.status, head.headers, body.to_bytes().to_vec(), trailers))
     };
     let playing = async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -224,6 +227,30 @@ async fn by_hyper(bytes: &[u8]) -> Option<(StatusCode, HeaderMap, Vec<u8>)> {
         drop(far);
     };
     tokio::join!(answering, connection, playing).0
+}
+
+#[test]
+fn trailers_are_read_and_written() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
+    let trailers = get(&format!("{chunked}0\r\nX-Sum: 1\r\nb:\r\n\r\n")).unwrap().trailers.unwrap();
+    assert_eq!((trailers.len(), &trailers["x-sum"]), (2, &header_value("1")));
+    assert_eq!(get(&format!("{chunked}0\r\n\r\n")).unwrap().trailers, None);
+    for section in ["no colon", ": no name", "a b: c", "A: \0"] {
+        let read = get(&format!("{chunked}0\r\n{section}\r\n\r\n"));
+        assert_eq!(read.unwrap_err(), MessageViolation::TrailerSection.into(), "{section:?}");
+    }
+    let written = |framing| {
+        let mut message = MessageWriter::new(Bytes::from_static(b"head."), framing);
+        message.put_body(Some(&b"ok"[..]), false).unwrap();
+        let mut written = message.copy_to_bytes(message.remaining()).to_vec();
+        message.put_end(Some(&trailers)).unwrap();
+        assert!(message.is_over());
+        written.extend(message.copy_to_bytes(message.remaining()));
+        String::from_utf8(written).unwrap()
+    };
+    assert_eq!(written(OutgoingFraming::Chunked), "head.2\r\nok\r\n0\r\nx-sum: 1\r\nb: \r\n\r\n");
+    assert_eq!(written(OutgoingFraming::Length { left: 2 }), "head.ok");
+    assert_eq!(written(OutgoingFraming::UntilClose), "head.ok");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, StatusCode, Version};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
 
 use super::{Connection, date::date, tracked::Tracked};
 use crate::{
@@ -256,9 +256,12 @@ impl Writing<'_> {
             return Poll::Ready(Ok(()));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
-        let is_last = frame.is_none() || self.body.is_end_stream();
-        let piece = frame.and_then(|frame| frame.into_data().ok());
-        Poll::Ready(self.message.put_body(piece, is_last).map_err(io::Error::other))
+        let put = match frame.map(Frame::into_data) {
+            Some(Ok(piece)) => self.message.put_body(Some(piece), self.body.is_end_stream()),
+            Some(Err(frame)) => self.message.put_end(frame.trailers_ref()),
+            None => self.message.put_end(None),
+        };
+        Poll::Ready(put.map_err(io::Error::other))
     }
 }
 
@@ -279,7 +282,8 @@ fn status(violation: MessageViolation) -> StatusCode {
         | MessageViolation::ContentLength
         | MessageViolation::TransferEncoding
         | MessageViolation::Chunk
-        | MessageViolation::ChunkExtras => StatusCode::BAD_REQUEST,
+        | MessageViolation::ChunkExtras
+        | MessageViolation::TrailerSection => StatusCode::BAD_REQUEST,
     }
 }
 

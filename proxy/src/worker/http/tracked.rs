@@ -53,7 +53,6 @@ impl Body for Tracked {
         let piece = ready!(self.buffer.poll_piece(cx));
         self.body.request(piece);
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
-        // Trailers are discarded before (RFC 9110 §6.5.1).
         Poll::Ready(frame.map(|frame| Ok(frame.map_data(|bytes| self.buffer.hold(bytes)))))
     }
 
