@@ -26,7 +26,9 @@ mod watchdog;
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 #[cfg(test)]
-pub(crate) use self::http::tests::serve_http1;
+pub(crate) use self::http::{
+    Version as ServedVersion, tests::serve_alone, websocket::accept_of as websocket_accept,
+};
 pub use self::{
     connections::{Connections, Shedding},
     metrics::{ConnectionOutcome, LimitReached, WorkerMetrics},

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Response, StatusCode, Version, request::Parts};
 use tokio::runtime::Handle;
 
 use super::{
@@ -112,12 +112,15 @@ impl<T: Transport> Relay<T> {
         let request = RequestWriter::new(&head, framing, upload);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         let (head, connection) = Box::pin(self.upstreams.fetch(route, request, client)).await?;
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        // RFC 8441 §5: over HTTP/2, success says that the switch was made.
+        let is_mistakable =
+            record.version() == Version::HTTP_2 && upgrade.is_some() && head.status.is_success();
+        if head.status != StatusCode::SWITCHING_PROTOCOLS && !is_mistakable {
             return Ok(Fetched::Response(head, connection));
         }
         let headers = upgrade.and_then(|offered| rewrite::switched(head.headers, &offered));
         let switched = headers.zip(connection.into_tunnel());
-        let (headers, upstream) = switched.ok_or(UpstreamFailure::Switched)?;
+        let (headers, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
         Ok(Fetched::Switched(headers, upstream))
     }
 

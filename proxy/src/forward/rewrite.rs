@@ -72,7 +72,8 @@ pub(super) fn response(status: StatusCode, mut headers: HeaderMap, method: &Meth
 /// The protocols that a client offers to switch to, where that is passed on (RFC 9110 §7.8): without a body, which would have to be sent
 /// before, and not to another version of HTTP, which would end our own rules (RFC 9113 §3.1: `h2c` is obsolete).
 pub(super) fn upgrade(head: &request::Parts, framing: Framing) -> Option<HeaderValue> {
-    let is_asked = head.version == Version::HTTP_11
+    // In HTTP/2 the fields are those of a translated handshake: a client's would be malformed (RFC 9113 §8.2.2).
+    let is_asked = matches!(head.version, Version::HTTP_11 | Version::HTTP_2)
         && framing == Framing::Empty
         && http1::list(&head.headers, &header::CONNECTION)
             .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
@@ -408,7 +409,6 @@ mod tests {
         );
         for (version, fields, framing) in [
             (Version::HTTP_10, vec![connection, websocket], empty),
-            (Version::HTTP_2, vec![connection, websocket], empty),
             (new, vec![connection, websocket], Framing::Length(1)),
             (new, vec![connection, websocket], Framing::Chunked),
             (new, vec![websocket], empty),

@@ -33,7 +33,7 @@ use crate::{
         Epoll, Listener, Uring,
         tests::conformance::{few_turns, unless_stuck},
     },
-    worker::serve_http1,
+    worker::{ServedVersion, serve_alone},
 };
 
 /// A proxy in front of an upstream that the test plays.
@@ -92,6 +92,7 @@ struct Setting {
     access_log: AccessLog,
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
+    version: ServedVersion,
 }
 
 impl Default for Setting {
@@ -103,6 +104,7 @@ impl Default for Setting {
             access_log: AccessLog::off(),
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
+            version: ServedVersion::Http1,
         }
     }
 }
@@ -118,7 +120,7 @@ async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     let relay = relay(transport, setting, metrics.clone());
     let route = Route { target, chosen_by: ChosenBy::Configuration };
     let (phase, watch) = watch::channel(Phase::Serving);
-    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route, watch));
+    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route, (setting.version, watch)));
     Edge { address, upstream, metrics, phase }
 }
 
@@ -146,7 +148,7 @@ async fn front<T: Transport>(
     mut listener: T::Listener,
     relay: Rc<Relay<T>>,
     route: Route,
-    phase: PhaseWatch,
+    (version, phase): (ServedVersion, PhaseWatch),
 ) {
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
@@ -165,7 +167,7 @@ async fn front<T: Transport>(
                 }
             }
         };
-        tokio::task::spawn_local(serve_http1(stream, phase.clone(), answer));
+        tokio::task::spawn_local(serve_alone(stream, version, phase.clone(), answer));
     }
 }
 

@@ -3,11 +3,10 @@
 //! (`bytes_behind_an_upgrade_wait_for_the_switch`); a tunnel that passes nothing ends (`a_tunnel_without_traffic_ends`).
 
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use prometheus::IntGauge;
 use tokio::time::{Sleep, sleep};
 
 use super::{metrics::RequestOutcome, request_log::RequestRecord, upstream::UpstreamTunnel};
-use crate::{client_stream::ClientStream, clock::now, http1_stream::Http1Stream};
+use crate::{client_stream::ClientStream, clock::now, http1_stream::Http1Stream, phase::PhaseWatch};
 
 /// A connection to an upstream that has switched protocols, and the record of the request that asked for it.
 pub struct Tunnel {
@@ -76,9 +75,15 @@ impl Tunnel {
         Self { upstream, record, to_upstream, to_client, idle: IdleTimer::new(idle), _open: open }
     }
 
-    /// Passes bytes both ways to the end. Once `is_ending` is set, the tunnel ends within [`SPREAD`].
-    pub(crate) async fn pass(mut self, client: &ClientStream, is_ending: &Cell<bool>) -> TunnelEnd {
-        let mut notice: Option<Pin<Box<Sleep>>> = None;
+    /// Ends it because the upstream has not agreed as it should.
+    pub(crate) fn refuse(mut self) {
+        self.record.outcome = RequestOutcome::Invalid;
+    }
+
+    /// Passes bytes both ways to the end. In a phase that ends connections, the tunnel ends within [`SPREAD`].
+    pub(crate) async fn pass(mut self, client: &ClientStream, phase: PhaseWatch) -> TunnelEnd {
+        let notice = self.idle.limit.min(SPREAD).mul_f64(fraction());
+        let mut ending = pin!(ended(phase, notice));
         poll_fn(|cx| {
             if let Poll::Ready(passed) = self.poll_flows(cx, &mut client.stream()) {
                 self.record.outcome = match passed {
@@ -88,13 +93,9 @@ impl Tunnel {
                 };
                 return Poll::Ready(TunnelEnd::Ended);
             }
-            if is_ending.get() {
-                let notice = notice
-                    .get_or_insert_with(|| Box::pin(sleep(self.idle.limit.min(SPREAD).mul_f64(fraction()))));
-                if notice.as_mut().poll(cx).is_ready() {
-                    self.record.outcome = RequestOutcome::Forward;
-                    return Poll::Ready(TunnelEnd::Closed);
-                }
+            if ending.as_mut().poll(cx).is_ready() {
+                self.record.outcome = RequestOutcome::Forward;
+                return Poll::Ready(TunnelEnd::Closed);
             }
             ready!(self.idle.poll(cx));
             self.record.outcome = RequestOutcome::TunnelIdle;
@@ -165,6 +166,14 @@ impl Flow {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Ready when connections have been told to end, and `notice` has passed.
+async fn ended(mut phase: PhaseWatch, notice: Duration) {
+    if phase.wait_for(|phase| phase.ends_connections()).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    sleep(notice).await;
 }
 
 /// Ready when nothing has been passed for too long. The timer is set anew only when it rings.

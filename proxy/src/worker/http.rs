@@ -6,6 +6,7 @@ mod stream_monitor;
 #[cfg(test)]
 pub(super) mod tests;
 mod tracked;
+pub(super) mod websocket;
 
 use std::{
     cell::RefCell,
@@ -27,6 +28,7 @@ use self::{
     http1::{Http1, Http1End},
     stream_monitor::StreamMonitor,
     tracked::Tracked,
+    websocket::WebSocketOffer,
 };
 use super::{
     activity::{Activity, IdleLimits},
@@ -90,6 +92,7 @@ where
                 // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
                 keeps_alive: !phase.borrow().ends_connections(),
                 is_ending: Rc::default(),
+                phase: phase.clone(),
             };
             if let Some(Http1End::Unparsed(status)) = drive(http1.serve(), watch, phase).await {
                 metrics.unparsed.inc();
@@ -97,7 +100,7 @@ where
             }
         }
         Version::Http2 => {
-            let service = service(answer, activity, Rc::clone(&buffer));
+            let service = service(answer, activity, Rc::clone(&buffer), phase.clone());
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
             drive(http2(limits, streams).serve_connection(HyperIo::new(monitor), service), watch, phase)
                 .await;
@@ -107,7 +110,7 @@ where
 
 /// What ALPN chose, or the port implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     Http1,
     Http2,
 }
@@ -216,6 +219,8 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
+        // RFC 8441 §3.
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.http2_streams)
         .max_local_error_reset_streams(limits.http2_resets)
         .max_pending_accept_reset_streams(limits.http2_resets)
@@ -246,6 +251,7 @@ fn service<F, Fut>(
     answer: F,
     activity: Activity,
     connection: Rc<ConnectionBuffer>,
+    phase: PhaseWatch,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<Tracked>,
@@ -257,15 +263,19 @@ where
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let answer = Rc::new(answer);
-    hyper::service::service_fn(move |request: Request<Incoming>| {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
-        let connection = Rc::clone(&connection);
+        let (connection, phase, activity) = (Rc::clone(&connection), phase.clone(), activity.clone());
         async move {
-            let forward::Answer { response, then } = answer(request.map(RequestBody::from)).await;
+            let websocket = WebSocketOffer::take(&mut request);
+            let mut answer = answer(request.map(RequestBody::from)).await;
+            if let Some(websocket) = websocket {
+                answer = websocket.answer(answer, activity, phase);
+            }
+            let forward::Answer { response, then } = answer;
             match then {
-                // HTTP/2 has no Upgrade (RFC 9113 §8.6).
-                forward::Then::KeepAlive | forward::Then::Tunnel(_) => {}
                 forward::Then::Close => in_progress.close_after(),
+                forward::Then::KeepAlive | forward::Then::Tunnel(_) => {}
             }
             let buffer = streams::current().unwrap_or_else(|| connection.stream(None));
             Ok(response.map(|body| Tracked::new(body, buffer, in_progress)))

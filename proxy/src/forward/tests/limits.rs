@@ -137,7 +137,7 @@ fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnce(PausedEdg
             listener,
             Rc::new(relay),
             route,
-            watch::channel(Phase::Serving).1,
+            (setting.version, watch::channel(Phase::Serving).1),
         ));
         case(PausedEdge { memory, address, upstream, metrics }).await;
     })

@@ -1,6 +1,12 @@
 //! Connections that switch to another protocol.
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{client::conn::http2, ext::Protocol};
+use hyper_util::rt::TokioIo;
+
 use super::*;
+use crate::worker::websocket_accept;
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
@@ -144,5 +150,89 @@ fn a_side_that_is_gone_ends_the_other() {
         reset(upstream);
         assert_eq!(rest(&mut client).await, "");
         edge.counted_all(RequestOutcome::Truncated, 1, 2).await;
+    });
+}
+
+/// A client of HTTP/2 that has asked for a WebSocket (RFC 8441 §5).
+async fn asked(edge: &Edge) -> impl Future<Output = hyper::Result<Response<hyper::body::Incoming>>> + use<> {
+    let (mut sender, connection) = http2::handshake(Local, TokioIo::new(edge.client().await)).await.unwrap();
+    tokio::task::spawn_local(connection);
+    let request = || {
+        let request =
+            Request::connect("https://shop.example/chat").extension(Protocol::from_static("websocket"));
+        request.header("sec-websocket-version", "13").body(Empty::<Bytes>::new()).unwrap()
+    };
+    // Until the settings have come, it must not ask (RFC 8441 §3).
+    few_turns().await;
+    let answer = sender.send_request(request());
+    async move {
+        let answer = answer.await;
+        drop(sender);
+        answer
+    }
+}
+
+/// Runs what a client does on this thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move { drop(task.await) });
+    }
+}
+
+/// The answer to the handshake in `head`.
+fn accepting(head: &str) -> String {
+    let key = head.split("sec-websocket-key: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+    SWITCHED.replace(": a\r\n", &format!(": {}\r\n", websocket_accept(key)))
+}
+
+#[test]
+fn a_websocket_over_http_2_is_one_over_http_1_1_upstream() {
+    let setting = Setting { version: ServedVersion::Http2, ..Setting::default() };
+    on_both(&setting, async |edge| {
+        let answer = tokio::task::spawn_local(asked(&edge).await);
+        let mut upstream = edge.accept().await;
+        let head = head_of(&mut upstream).await;
+        assert!(
+            head.starts_with("GET /chat HTTP/1.1\r\n") && head.contains("upgrade: websocket\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.contains("connection: upgrade\r\n") && head.contains("sec-websocket-version: 13\r\n"),
+            "{head}"
+        );
+        say(&mut upstream, &accepting(&head)).await;
+        let response = answer.await.unwrap().unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("sec-websocket-accept"));
+        let mut client = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        say(&mut client, "ping").await;
+        exactly(&mut upstream, "ping").await;
+        say(&mut upstream, "pong").await;
+        exactly(&mut client, "pong").await;
+        assert_eq!(edge.metrics.tunnels.get(), 1);
+        client.shutdown().await.unwrap();
+        assert_eq!(rest(&mut upstream).await, "");
+        drop(upstream);
+        assert_eq!(rest(&mut client).await, "");
+        edge.counted(RequestOutcome::Forward, 1).await;
+    });
+}
+
+#[test]
+fn a_websocket_over_http_2_that_the_upstream_does_not_agree_to_is_refused() {
+    let setting = Setting { version: ServedVersion::Http2, ..Setting::default() };
+    on_both(&setting, async |edge| {
+        let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+        // With success, or with a proof that is not one, the client would take for a switch what is none.
+        for (answer, status) in [(refusal, 403), (OK, 502), (SWITCHED, 502)] {
+            let asked = tokio::task::spawn_local(asked(&edge).await);
+            let mut upstream = edge.accept().await;
+            head_of(&mut upstream).await;
+            say(&mut upstream, answer).await;
+            assert_eq!(asked.await.unwrap().unwrap().status(), status, "{answer}");
+        }
     });
 }

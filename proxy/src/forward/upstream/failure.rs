@@ -47,8 +47,8 @@ pub(crate) enum UpstreamFailure {
     ResponseTimeout,
     #[error("the target's response is not valid HTTP")]
     Invalid(#[from] MessageViolation),
-    #[error("the target switched protocols without being asked")]
-    Switched,
+    #[error("the target's answer about another protocol does not fit the request")]
+    ProtocolSwitch,
     #[error("the client sent its body more slowly than `limits.minimum_rate`")]
     ClientSlow,
     #[error("the client went away before its request was complete")]
@@ -96,7 +96,7 @@ impl UpstreamFailure {
             | Self::Closed(_)
             | Self::ResponseTimeout
             | Self::Invalid(_)
-            | Self::Switched => UpstreamFault::Upstream,
+            | Self::ProtocolSwitch => UpstreamFault::Upstream,
         }
     }
 
@@ -115,7 +115,7 @@ impl UpstreamFailure {
             | Self::Untrusted(_)
             | Self::ResponseTimeout
             | Self::Invalid(_)
-            | Self::Switched
+            | Self::ProtocolSwitch
             | Self::ClientSlow
             | Self::ClientGone => Retry::Never,
         }
@@ -140,7 +140,7 @@ impl UpstreamFailure {
             | Self::Untrusted(_)
             | Self::Closed(_)
             | Self::Invalid(_)
-            | Self::Switched => StatusCode::BAD_GATEWAY,
+            | Self::ProtocolSwitch => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -158,7 +158,7 @@ impl UpstreamFailure {
             Self::NoRoots | Self::Untrusted(_) => RequestOutcome::Untrusted,
             Self::Closed(_) => RequestOutcome::Closed,
             Self::ResponseTimeout => RequestOutcome::ResponseTimeout,
-            Self::Invalid(_) | Self::Switched => RequestOutcome::Invalid,
+            Self::Invalid(_) | Self::ProtocolSwitch => RequestOutcome::Invalid,
             Self::ClientSlow => RequestOutcome::ClientSlow,
             Self::ClientGone => RequestOutcome::ClientGone,
         }

@@ -22,6 +22,7 @@ use crate::{
         MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestReader, ResponseFraming,
         response_head,
     },
+    phase::PhaseWatch,
     worker::{
         activity::Activity,
         response_buffer::{Piece, StreamBuffer},
@@ -39,6 +40,7 @@ pub(super) struct Http1<F> {
     pub(super) keeps_alive: bool,
     /// Set when the connection is to end once what is in progress has ended.
     pub(super) is_ending: Rc<Cell<bool>>,
+    pub(super) phase: PhaseWatch,
 }
 
 /// How a connection ended.
@@ -164,7 +166,7 @@ where
 
     async fn tunnel(&self, tunnel: Tunnel) {
         let _in_progress = self.activity.begin();
-        match tunnel.pass(&self.client, &self.is_ending).await {
+        match tunnel.pass(&self.client, self.phase.clone()).await {
             TunnelEnd::Ended => {}
             TunnelEnd::Closed => self.linger().await,
         }

@@ -260,15 +260,16 @@ pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'sta
     Serving { address, metrics, phase }
 }
 
-/// Serves a connection over HTTP/1.1 within limits by default.
-pub(crate) async fn serve_http1<S: ByteStream, Fut: Future<Output = forward::Answer> + 'static>(
+/// Serves a connection within limits by default.
+pub(crate) async fn serve_alone<S: ByteStream, Fut: Future<Output = forward::Answer> + 'static>(
     stream: S,
+    version: Version,
     phase: PhaseWatch,
     answer: impl Fn(Request<RequestBody>) -> Fut + 'static,
 ) {
     let place = Connections::new(9, 9).admit([192, 0, 2, 1].into()).ok().unwrap();
     let terms = ConnectionContext {
-        version: Version::Http1,
+        version,
         limits: &LimitsConfig::default(),
         phase,
         metrics: &WorkerMetrics::register(&prometheus::Registry::new()).unwrap(),

@@ -1,0 +1,133 @@
+//! WebSocket over HTTP/2 (RFC 8441): an extended CONNECT goes on as the GET that asks for the same over HTTP/1.1 (RFC 6455 §4.1), whose
+//! handshake is ours then.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use hyper::{
+    Request,
+    body::Incoming,
+    ext::Protocol,
+    rt::{Read as _, ReadBuf, Write as _},
+    upgrade::{OnUpgrade, Upgraded},
+};
+
+use crate::{
+    client_stream::ClientStream,
+    forward::{Answer, Then, Tunnel, own_response},
+    phase::PhaseWatch,
+    transport::{ByteStream, Outgoing},
+    worker::activity::Activity,
+};
+
+/// A client that waits for a WebSocket.
+pub(super) struct WebSocketOffer {
+    upgrade: OnUpgrade,
+    /// What proves that the upstream has read the handshake (RFC 6455 §4.2.2).
+    accept: HeaderValue,
+}
+
+impl WebSocketOffer {
+    /// What `request` offers, if it does; it is made a GET. Another protocol's stays a CONNECT, which nobody answers here.
+    pub(super) fn take(request: &mut Request<Incoming>) -> Option<Self> {
+        let protocol = request.extensions().get::<Protocol>()?;
+        if request.method() != Method::CONNECT || protocol.as_str() != "websocket" {
+            return None;
+        }
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key).ok()?;
+        let key = BASE64.encode(key);
+        let accept = HeaderValue::try_from(accept_of(&key)).ok()?;
+        let key = HeaderValue::try_from(key).ok()?;
+        let upgrade = hyper::upgrade::on(&mut *request);
+        *request.method_mut() = Method::GET;
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
+        Some(Self { upgrade, accept })
+    }
+
+    /// Makes `answer` one of HTTP/2. Where the upstream has switched, a task passes what follows.
+    pub(super) fn answer(self, answer: Answer, activity: Activity, phase: PhaseWatch) -> Answer {
+        let Answer { mut response, then } = answer;
+        let tunnel = match then {
+            Then::Tunnel(tunnel) => tunnel,
+            then @ (Then::KeepAlive | Then::Close) => return Answer { response, then },
+        };
+        if response.headers().get(header::SEC_WEBSOCKET_ACCEPT) != Some(&self.accept) {
+            tunnel.refuse();
+            return own_response(StatusCode::BAD_GATEWAY, Bytes::new(), &[]).into();
+        }
+        *response.status_mut() = StatusCode::OK;
+        for name in [header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
+            response.headers_mut().remove(name);
+        }
+        tokio::task::spawn_local(pass(self.upgrade, tunnel, activity, phase));
+        response.into()
+    }
+}
+
+async fn pass(upgrade: OnUpgrade, tunnel: Box<Tunnel>, activity: Activity, phase: PhaseWatch) {
+    let _in_progress = activity.begin();
+    // An error is a client that went away before its response was sent.
+    if let Ok(upgraded) = upgrade.await {
+        tunnel.pass(&ClientStream::new(UpgradedStream(upgraded)), phase).await;
+    }
+}
+
+/// RFC 6455 §4.2.2, number 5.4.
+pub(crate) fn accept_of(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
+}
+
+/// A stream of HTTP/2 as a stream of bytes. What is written waits for the client's window (RFC 9113 §5.2).
+struct UpgradedStream(Upgraded);
+
+impl ByteStream for UpgradedStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, place: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::uninit(place);
+        ready!(Pin::new(&mut self.0).poll_read(cx, buffer.unfilled()))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    /// Its connection's transport is watched instead.
+    fn outgoing(&self) -> Outgoing {
+        Outgoing { given: 0, acknowledged: 0 }
+    }
+
+    fn is_silent(&mut self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proof_is_that_of_the_standard() {
+        // RFC 6455 §1.3.
+        assert_eq!(accept_of("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}
