@@ -1,26 +1,38 @@
-//! A domain's target: an origin (RFC 6454), parsed once.
-//! Not here: which target a domain has (`domains`), connecting to it (`forward`).
+//! A domain's target: one or several origins (RFC 6454), parsed once.
+//! Not here: which target a domain has (`domains`), which of its endpoints a request goes to (`forward`).
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
 
-/// An upstream origin: scheme, host and port, without a path.
+/// Where a domain's requests go: endpoints that serve the same, at least one.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Target {
+    endpoints: Arc<[Endpoint]>,
+}
+
+/// One origin: scheme, host and port, without a path.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
     /// How it is spoken to.
     pub scheme: Scheme,
     /// Whom to connect to, and for HTTPS whose certificate to expect.
     pub host: TargetHost,
     /// TCP port.
     pub port: u16,
-    /// Stored, since every request to the target carries it.
+    /// Its share of the requests, in proportion to the other endpoints'.
+    pub weight: Weight,
+    /// Stored, since every request to the endpoint carries it.
     authority: HeaderValue,
 }
+
+/// An endpoint's share of the requests: 1 to 256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Weight(u16);
 
 /// How an upstream is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,14 +53,45 @@ pub enum TargetHost {
 }
 
 impl Target {
-    /// Reads `http[s]://host[:port]`; one final `/` is accepted.
+    /// Reads endpoints, separated by commas.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let refuse = |reason| TargetError { value: text.to_owned(), reason };
+        let mut endpoints = Vec::<Endpoint>::new();
+        for part in text.split(',') {
+            if endpoints.len() == MAX_ENDPOINTS {
+                return Err(refuse(TargetReason::Endpoints));
+            }
+            let endpoint = Endpoint::parse(part.trim_ascii())?;
+            if endpoints.iter().any(|other| other.is_same(&endpoint)) {
+                return Err(refuse(TargetReason::Repeated));
+            }
+            endpoints.push(endpoint);
+        }
+        Ok(Self { endpoints: endpoints.into() })
+    }
+
+    /// In the order they are written.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+}
+
+impl Endpoint {
+    /// Reads `http[s]://host[:port][;weight=N]`; one final `/` is accepted.
+    fn parse(text: &str) -> Result<Self, TargetError> {
+        let refuse = |reason| TargetError { value: text.to_owned(), reason };
+        let (url, weight) = match text.split_once(';') {
+            Some((url, parameter)) => {
+                (url, Weight::parse(parameter).ok_or_else(|| refuse(TargetReason::Weight))?)
+            }
+            None => (text, Weight::default()),
+        };
         // RFC 3986 §3.5: `http::Uri` drops what stands behind it.
-        if text.contains('#') {
+        if url.contains('#') {
             return Err(refuse(TargetReason::Fragment));
         }
-        let uri: http::Uri = text.parse().map_err(|_| refuse(TargetReason::Uri))?;
+        let uri: http::Uri = url.parse().map_err(|_| refuse(TargetReason::Uri))?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
@@ -76,10 +119,14 @@ impl Target {
             };
         let spelled = spell(scheme, &host, port);
         let authority = HeaderValue::try_from(spelled).map_err(|_| refuse(TargetReason::Host))?;
-        Ok(Self { scheme, host, port, authority })
+        Ok(Self { scheme, host, port, weight, authority })
     }
 
-    /// The value of `Host` towards this target: the port only where it is not the scheme's own (RFC 9110 §7.2).
+    fn is_same(&self, other: &Self) -> bool {
+        (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
+    }
+
+    /// The value of `Host` towards this endpoint: the port only where it is not the scheme's own (RFC 9110 §7.2).
     #[must_use]
     pub fn authority(&self) -> &HeaderValue {
         &self.authority
@@ -88,6 +135,26 @@ impl Target {
 
 fn spell(scheme: Scheme, host: &TargetHost, port: u16) -> String {
     if port == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
+}
+
+impl Weight {
+    /// Reads `weight=N`.
+    fn parse(parameter: &str) -> Option<Self> {
+        let digits = parameter.trim_ascii().strip_prefix("weight=")?;
+        digits.parse().ok().filter(|weight| (1..=MAX_WEIGHT).contains(weight)).map(Self)
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl From<Weight> for u16 {
+    fn from(weight: Weight) -> Self {
+        weight.0
+    }
 }
 
 impl Scheme {
@@ -104,7 +171,7 @@ impl Scheme {
 /// Why a text is not a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{value}` is not a target: {reason}; write it like `https://origin.example.com` or `http://10.0.0.5:8080`"
+    "`{value}` is not a target: {reason}; write it like `https://origin.example.com` or `http://10.0.0.5:8080, http://10.0.0.6:8080;weight=3`"
 )]
 pub struct TargetError {
     value: String,
@@ -127,6 +194,12 @@ enum TargetReason {
     Host,
     #[error("the port must be 1 to 65535")]
     Port,
+    #[error("behind `;` there may only be `weight=` and a number from 1 to 256")]
+    Weight,
+    #[error("it has more than {MAX_ENDPOINTS} endpoints")]
+    Endpoints,
+    #[error("it names an endpoint twice")]
+    Repeated,
 }
 
 impl fmt::Display for TargetHost {
@@ -141,6 +214,20 @@ impl fmt::Display for TargetHost {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{endpoint}")?;
+            if endpoint.weight != Weight::default() {
+                write!(f, ";weight={}", endpoint.weight.0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Its URL, without its weight.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
@@ -150,6 +237,12 @@ impl fmt::Display for Target {
 }
 
 impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -175,6 +268,10 @@ impl From<Target> for String {
     }
 }
 
+/// Endpoints that a target may have.
+const MAX_ENDPOINTS: usize = 16;
+const MAX_WEIGHT: u16 = 256;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -186,7 +283,7 @@ mod tests {
 
         proptest! {
             #[test]
-            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|https?://[a-z0-9.:@/\\[\\]-]{0,40}") {
+            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|(https?://[a-z0-9.:@/\\[\\]-]{0,40}(;weight=[0-9]{1,3})?,?){1,3}") {
                 if let Ok(target) = Target::parse(&text) {
                     prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
                 }
@@ -203,8 +300,9 @@ mod tests {
             ("http://[2001:db8::1]:80", "http://[2001:db8::1]", "[2001:db8::1]"),
         ] {
             let target = Target::parse(given).unwrap();
+            let [endpoint] = target.endpoints() else { panic!("one endpoint") };
             assert_eq!(
-                (target.to_string().as_str(), target.authority().to_str().unwrap()),
+                (target.to_string().as_str(), endpoint.authority().to_str().unwrap()),
                 (kept, authority),
                 "{given}"
             );
@@ -212,7 +310,23 @@ mod tests {
     }
 
     #[test]
-    fn anything_beside_an_origin_is_refused() {
+    fn a_target_may_have_several_endpoints_of_different_weight() {
+        let target =
+            Target::parse("http://10.0.0.5:8080;weight=3,https://b.example ,http://10.0.0.5;weight=1")
+                .unwrap();
+        let spelled = "http://10.0.0.5:8080;weight=3, https://b.example, http://10.0.0.5";
+        assert_eq!(target.to_string(), spelled);
+        let weights = target.endpoints().iter().map(|endpoint| u16::from(endpoint.weight));
+        assert_eq!(weights.collect::<Vec<_>>(), [3, 1, 1]);
+        let many =
+            |count: usize| (1..=count).map(|n| format!("http://10.0.0.{n}")).collect::<Vec<_>>().join(",");
+        assert!(Target::parse(&many(MAX_ENDPOINTS)).is_ok());
+        let error = Target::parse(&many(MAX_ENDPOINTS + 1)).unwrap_err().to_string();
+        assert!(error.contains("more than 16 endpoints"), "{error}");
+    }
+
+    #[test]
+    fn anything_beside_origins_is_refused() {
         for text in [
             "",
             "origin.example.com",
@@ -227,6 +341,13 @@ mod tests {
             "https://a.example:0",
             "https://a.example:99999",
             "https://a_-.example-",
+            "https://a.example,",
+            "https://a.example,,https://b.example",
+            "https://a.example, https://A.example:443;weight=2",
+            "https://a.example;weight=0",
+            "https://a.example;weight=257",
+            "https://a.example;weight",
+            "https://a.example;x=1",
         ] {
             assert!(Target::parse(text).is_err(), "{text:?}");
         }

@@ -60,6 +60,16 @@ words! {
 }
 
 words! {
+    /// Which endpoint of a target a request goes to.
+    pub enum Balance {
+        /// Of two at random, the one with fewer requests.
+        LeastRequests,
+        /// The same for each client address.
+        ClientAddress,
+    }
+}
+
+words! {
     /// The form of log lines.
     pub enum LogFormat {
         /// For people.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
+    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
     MetadataEndpoint, Network, ParameterName, Scrape, Section, Span, StaticDomain, json_schema::JsonSchema,
     reference::defaults,
 };
@@ -86,7 +86,8 @@ impl JsonSchema for Network {
 
 impl JsonSchema for Target {
     fn json_schema() -> Value {
-        json!({ "type": "string", "pattern": "^https?://[^/?#@]+/?$" })
+        const ENDPOINT: &str = " *https?://[^/?#@,;]+/?(;weight=[0-9]{1,3})? *";
+        json!({ "type": "string", "pattern": format!("^{ENDPOINT}(,{ENDPOINT}){{0,15}}$") })
     }
 }
 
@@ -117,7 +118,7 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, GuardMode, LogFormat);
+words!(Io, Attach, Balance, GuardMode, LogFormat);
 
 impl JsonSchema for StaticDomain {
     fn json_schema() -> Value {

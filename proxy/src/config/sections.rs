@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
+    enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
     loop_id::LoopId,
     network::Network,
     parameter_name::ParameterName,
@@ -215,6 +215,11 @@ section! {
         response_timeout: Span = Span::secs(60),
         /// How long a connection to a target is kept unused before it is closed.
         idle: Span = Span::secs(60),
+        /// How long a connection to a target is used for further requests: a target that moves to other machines gets its requests there.
+        connection_life: Span = Span::secs(3600),
+        /// Which endpoint of a target a request goes to: `least-requests` (of two at random, the one with fewer requests) or
+        /// `client-address` (the same for each client address, IPv4 /32, IPv6 /64, while it answers).
+        balance: Balance = Balance::LeastRequests,
         /// Concurrent requests to all targets; less where file descriptors or memory are fewer. Beyond it, 503.
         connections: usize = 20_000,
         /// Concurrent requests to one target, and never more than are left for all others; beyond it, 503.

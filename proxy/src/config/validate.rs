@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    target::{Target, TargetHost},
+    target::{Endpoint, Target, TargetHost},
 };
 
 /// All errors in `config` that can be found without looking at anything else.
@@ -146,14 +146,18 @@ fn loops(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether `target` is the listener `own`.
+/// Whether one of `target`'s endpoints is the listener `own`.
 pub(crate) fn leads_to(target: &Target, own: SocketAddr) -> bool {
-    let here = match &target.host {
+    target.endpoints().iter().any(|endpoint| is_listener(endpoint, own))
+}
+
+fn is_listener(endpoint: &Endpoint, own: SocketAddr) -> bool {
+    let here = match &endpoint.host {
         TargetHost::Address(ip) if own.ip().is_unspecified() => ip.is_loopback() || ip.is_unspecified(),
         TargetHost::Address(ip) => *ip == own.ip(),
         TargetHost::Name(name) => is_localhost(name) && is_local(own.ip()),
     };
-    here && target.port == own.port()
+    here && endpoint.port == own.port()
 }
 
 fn is_localhost(name: &ServerName) -> bool {

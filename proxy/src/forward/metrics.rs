@@ -1,12 +1,12 @@
 //! Metrics of requests.
 
 use http::{Method, StatusCode, Version};
-use prometheus::{Histogram, IntGauge, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
 use super::admit::RequestViolation;
 use crate::{
     label,
-    telemetry::metrics::{Counters, Counters3, Label, gauge, histogram},
+    telemetry::metrics::{Counters, Counters3, Label, counter, gauge, histogram},
 };
 
 label! {
@@ -78,6 +78,8 @@ label! {
         Open = "opened",
         /// A pooled one had been closed meanwhile, and the request was sent again on a new one.
         Retry = "retried",
+        /// One was opened to another endpoint, since the one before did not answer.
+        Failover = "failed_over",
         /// None could be opened.
         Fail = "failed",
     }
@@ -170,6 +172,7 @@ pub struct RequestMetrics {
     pub(super) seconds: Histogram,
     pub(super) upstream_seconds: Histogram,
     pub(super) tunnels: IntGauge,
+    pub(super) ejections: IntCounter,
 }
 
 impl RequestMetrics {
@@ -208,6 +211,11 @@ impl RequestMetrics {
                 "gatehouse_upstream_response_seconds",
                 "Time from a request's header section to that of its upstream's response.",
                 BUCKETS,
+            )?,
+            ejections: counter(
+                registry,
+                "gatehouse_upstream_ejections_total",
+                "Times that a worker left an endpoint alone for a while, since it did not answer.",
             )?,
             tunnels: gauge(
                 registry,

@@ -95,13 +95,12 @@ impl<T: Transport> Relay<T> {
             return Err(RequestRefusal::Loop);
         }
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
-        let (target, public_port) = (&route.target, self.public_port);
+        let public_port = self.public_port;
         let upgrade = rewrite::upgrade(&head, framing);
         let forward_context = ForwardContext {
             host,
             client,
             public_port,
-            target,
             framing,
             awaits_continue,
             upgrade: upgrade.as_ref(),
@@ -109,7 +108,7 @@ impl<T: Transport> Relay<T> {
         };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         self.upstreams.await_body(&mut upload, client).await?;
-        let request = RequestWriter::new(&head, framing, upload);
+        let request = RequestWriter::new(head, framing, upload);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         let (head, connection) = Box::pin(self.upstreams.fetch(route, request, client)).await?;
         // RFC 8441 §5: over HTTP/2, success says that the switch was made.

@@ -10,7 +10,7 @@ use http::{
 };
 
 use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop};
-use crate::{http1, target::Target};
+use crate::http1;
 
 /// What the upstream is told about a request's origin.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,6 @@ pub(super) struct ForwardContext<'a> {
     pub(super) host: &'a Authority,
     pub(super) client: IpAddr,
     pub(super) public_port: u16,
-    pub(super) target: &'a Target,
     pub(super) framing: Framing,
     /// Whether the client waits for the upstream's word before it sends the body.
     pub(super) awaits_continue: bool,
@@ -35,7 +34,7 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// The header section sent to the upstream for an admitted `head`.
+/// The header section sent to the upstream for an admitted `head`, without Host, which its destination decides on.
 pub(super) fn request(
     mut head: request::Parts,
     forward_context: &ForwardContext<'_>,
@@ -47,6 +46,7 @@ pub(super) fn request(
     head.version = Version::HTTP_11;
     head.extensions.clear();
     remove_hop_by_hop(&mut head.headers);
+    head.headers.remove(header::HOST);
     strip_forwarded_headers(&mut head.headers);
     join_cookies(&mut head.headers)?;
     frame(&mut head.headers, &head.method, forward_context.framing);
@@ -210,7 +210,6 @@ fn set_forwarded_headers(
     forward_context: &ForwardContext<'_>,
 ) -> Result<(), InvalidHeaderValue> {
     let client = forward_context.client.to_canonical().to_string();
-    headers.insert(header::HOST, forward_context.target.authority().clone());
     let name = HeaderValue::from_str(forward_context.host.name.as_str())?;
     let host = match forward_context.host.port {
         Some(_) => HeaderValue::try_from(forward_context.host.to_string())?,
@@ -306,7 +305,6 @@ mod tests {
             host: &Authority::parse(b"shop.example:8443", 443).unwrap(),
             client: "::ffff:192.0.2.9".parse().unwrap(),
             public_port: 8443,
-            target: &Target::parse("https://origin.example").unwrap(),
             framing,
             awaits_continue: false,
             upgrade: None,
@@ -323,9 +321,8 @@ mod tests {
         lines
     }
 
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 6] = [
         "cdn-loop: gatehouse;process=0000000000000007",
-        "host: origin.example",
         "user-custom-domain: shop.example",
         "x-forwarded-for: 192.0.2.9",
         "x-forwarded-host: shop.example:8443",

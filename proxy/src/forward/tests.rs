@@ -1,6 +1,7 @@
 //! Real sockets on both sides, on both back ends. The upstream is played by hand, so that it can misbehave at a chosen byte.
 //! Time limits are in `limits`.
 
+mod endpoints;
 mod limits;
 mod tunnels;
 
@@ -111,9 +112,13 @@ impl Default for Setting {
 
 async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
     let port = upstream.local_addr().unwrap().port();
-    let target = Target::parse(&format!("{}:{port}", setting.origin)).unwrap();
+    edge_to(transport, setting, upstream, &format!("{}:{port}", setting.origin))
+}
+
+fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener, target: &str) -> Edge {
+    let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
+    let target = Target::parse(target).unwrap();
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let listener = transport.listen(socket).unwrap();

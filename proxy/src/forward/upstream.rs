@@ -1,23 +1,29 @@
-//! One worker's connections to upstreams: a pooled one, or a new one to the target's address.
-//! Invariants: a request is sent again only if it was never sent, or is idempotent and has no body, and only once
-//! (`a_connection_closed_while_idle_is_replaced`); no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
+//! One worker's connections to upstreams: an unused one, or a new one to one of the target's addresses.
+//! Invariants: a request is sent again only if it was never sent, or is idempotent and has no body
+//! (`a_connection_closed_while_idle_is_replaced`), and to each destination once; no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod address_policy;
+mod choice;
 mod connection;
+mod destination;
+mod destinations;
 mod failure;
+mod health;
 pub(super) mod permits;
-mod pool;
 mod pooled;
+mod random;
 mod request_writer;
 mod resolver;
+mod retry_budget;
 mod settings;
 
 use std::{
+    cell::Cell,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{ClientConfig, client::Resumption, pki_types};
@@ -25,7 +31,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use self::{
     address_policy::AddressPolicy,
-    pool::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
+    destination::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
     settings::{UpstreamError, UpstreamSettings},
 };
 pub(super) use self::{
@@ -35,8 +41,14 @@ pub(super) use self::{
     request_writer::RequestWriter,
 };
 use self::{
-    address_policy::Placement, connection::Connection, failure::Retry, pool::ConnectionPool,
-    resolver::Resolver,
+    choice::{Load, Standing, choose, rank},
+    connection::Connection,
+    destination::Destination,
+    destinations::{Candidate, Candidates, Destinations},
+    failure::Retry,
+    health::Verdict,
+    random::Random,
+    retry_budget::RetryBudget,
 };
 use super::{
     metrics::{ConnectionOrigin, RequestMetrics},
@@ -45,7 +57,9 @@ use super::{
 use crate::{
     clock::now,
     http1::ResponseHead,
+    keyed_counts::network,
     target::{Scheme, Target, TargetHost},
+    telemetry::admit_line,
     tls,
     transport::Transport,
 };
@@ -63,8 +77,9 @@ pub(super) struct Upstreams<T: Transport> {
     settings: Arc<UpstreamSettings>,
     tls: Option<Arc<ClientConfig>>,
     metrics: RequestMetrics,
-    resolver: Resolver,
-    pool: Rc<ConnectionPool>,
+    destinations: Rc<Destinations>,
+    retries: Cell<RetryBudget>,
+    random: Random,
     sweeper: JoinHandle<()>,
 }
 
@@ -82,14 +97,15 @@ impl<T: Transport> Upstreams<T> {
         metrics: RequestMetrics,
         control: Handle,
     ) -> Self {
-        let pool = ConnectionPool::new(settings.limits.idle_per_target, *settings.limits.idle);
         // Sessions are resumed within a worker, so that no lock is shared between workers.
         let tls = settings.tls.clone().map(|mut config| {
             config.resumption = Resumption::in_memory_sessions(SESSIONS);
             Arc::new(config)
         });
-        let sweeper = tokio::task::spawn_local(Rc::clone(&pool).keep_swept());
-        Self { transport, settings, tls, metrics, resolver: Resolver::new(control), pool, sweeper }
+        let destinations = Rc::new(Destinations::new(Arc::clone(&settings), control));
+        let sweeper = tokio::task::spawn_local(Rc::clone(&destinations).keep_swept());
+        let (retries, random) = (Cell::new(RetryBudget::new(now())), Random::new());
+        Self { transport, settings, tls, metrics, destinations, retries, random, sweeper }
     }
 
     /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything. One
@@ -106,7 +122,8 @@ impl<T: Transport> Upstreams<T> {
         Ok(upload.begin().await?)
     }
 
-    /// Sends `request` of `client` along `route`; the connection goes with the body of the response.
+    /// Sends `request` of `client` along `route`; the connection goes with the body of the response. What was not sent, or may be repeated,
+    /// goes on to another destination where one fails.
     ///
     /// # Cancel safety
     /// A dropped future closes the connection it used.
@@ -117,114 +134,168 @@ impl<T: Transport> Upstreams<T> {
         client: IpAddr,
     ) -> Result<(ResponseHead, PooledConnection), UpstreamFailure> {
         let permit = self.settings.places.take(&route.target, client)?;
-        let limit = *self.settings.limits.response_timeout;
-        let mut origin = ConnectionOrigin::Open;
-        let mut answered = None;
-        if let Some(mut connection) = self.pool.take(route, now()) {
-            match connection.exchange(&mut request, limit).await {
+        let candidates = self.destinations.of(route).await?;
+        self.earn_retry();
+        let mut tried = Vec::new();
+        let mut attempts = Attempts::new(*self.settings.limits.connect_timeout);
+        let mut failure = UpstreamFailure::Unreachable(io::Error::other("the target has no address"));
+        while let Some(index) = self.choose(&candidates, &tried, client) {
+            let Some(candidate) = candidates.get(index) else { break };
+            let in_flight = candidate.destination.begin();
+            attempts.left = candidates.len() - tried.len();
+            match self.attempt(&candidate.destination, &mut request, &mut attempts).await {
+                Ok((head, connection)) => {
+                    candidate.destination.answered(now());
+                    let pooled =
+                        PooledConnection::new(connection, request, head.is_persistent, in_flight, permit);
+                    return Ok((head, pooled));
+                }
+                Err(why) => failure = why,
+            }
+            if failure.fault() == UpstreamFault::Upstream {
+                self.note_failure(&candidate.destination, &failure);
+            }
+            tried.push(index);
+            let may_go_on = match failure.retry() {
+                Retry::Anywhere => true,
+                Retry::IfRepeatable => request.is_repeatable(),
+                Retry::Never => false,
+            };
+            if !may_go_on || tried.len() == candidates.len() || !self.spend_retry() {
+                return Err(failure);
+            }
+            attempts.origin = ConnectionOrigin::Failover;
+        }
+        Err(failure)
+    }
+
+    /// Sends `request` to `destination`, over an unused connection if there is one.
+    async fn attempt(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<(ResponseHead, Connection), UpstreamFailure> {
+        request.address(destination.endpoint.authority());
+        if let Some(mut connection) = destination.take(now()) {
+            match connection.exchange(request, *self.settings.limits.response_timeout).await {
                 Ok(head) => {
                     self.metrics.connections.bump(ConnectionOrigin::Reuse);
-                    answered = Some((head, connection));
+                    return Ok((head, connection));
                 }
-                Err(failure) if failure.retry() == Retry::OnFreshConnection && request.rewind() => {
-                    origin = ConnectionOrigin::Retry;
+                // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
+                Err(UpstreamFailure::Closed(_)) if request.is_repeatable() => {
+                    attempts.origin = ConnectionOrigin::Retry;
+                    request.address(destination.endpoint.authority());
                 }
                 Err(failure) => return Err(failure),
             }
         }
-        let (head, connection) = match answered {
-            Some(answered) => answered,
-            // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
-            None => Box::pin(self.exchange_anew(route, &mut request, origin)).await?,
-        };
-        let home = (Rc::clone(&self.pool), route.clone());
-        let pooled = PooledConnection::new(connection, request, head.is_persistent, home, permit);
-        Ok((head, pooled))
+        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
+        Box::pin(self.exchange_anew(destination, request, attempts)).await
     }
 
     /// Sends `request` over a new connection.
     async fn exchange_anew(
         &self,
-        route: &Route,
+        destination: &Destination,
         request: &mut RequestWriter,
-        origin: ConnectionOrigin,
+        attempts: &Attempts,
     ) -> Result<(ResponseHead, Connection), UpstreamFailure> {
-        let connection = self.connect(route).await;
-        self.metrics.connections.bump(if connection.is_ok() { origin } else { ConnectionOrigin::Fail });
+        let connection = tokio::time::timeout(attempts.share(now()), self.connect(destination)).await;
+        let connection = connection.unwrap_or(Err(UpstreamFailure::ConnectTimeout));
+        let origin = if connection.is_ok() { attempts.origin } else { ConnectionOrigin::Fail };
+        self.metrics.connections.bump(origin);
         let mut connection = connection?;
         let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
         Ok((head, connection))
     }
 
-    async fn connect(&self, route: &Route) -> Result<Connection, UpstreamFailure> {
-        let limit = *self.settings.limits.connect_timeout;
-        let connecting = async {
-            let addresses = self.addresses(route).await?;
-            let (stream, peer) = self.dial(&addresses, route.target.port, limit).await?;
-            match route.target.scheme {
-                Scheme::Http => Ok(Connection::new(stream, peer)),
-                Scheme::Https => {
-                    let config = self.tls.clone().ok_or(UpstreamFailure::NoRoots)?;
-                    let name = tls_name(&route.target.host)?;
-                    let stream = tls::connect(stream, name, config, limit)
-                        .await
-                        .map_err(UpstreamFailure::Untrusted)?;
-                    Ok(Connection::new(stream, peer))
-                }
+    async fn connect(&self, destination: &Destination) -> Result<Connection, UpstreamFailure> {
+        let peer = destination.address;
+        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
+        match destination.endpoint.scheme {
+            Scheme::Http => Ok(Connection::new(stream, peer)),
+            Scheme::Https => {
+                let config = self.tls.clone().ok_or(UpstreamFailure::NoRoots)?;
+                let name = tls_name(&destination.endpoint.host)?;
+                let limit = *self.settings.limits.connect_timeout;
+                let stream = tls::connect(stream, name, config, limit).await;
+                Ok(Connection::new(stream.map_err(UpstreamFailure::Untrusted)?, peer))
             }
-        };
-        tokio::time::timeout(limit, connecting).await.map_err(|_| UpstreamFailure::ConnectTimeout)?
-    }
-
-    /// The target's addresses, without the forbidden ones.
-    async fn addresses(&self, route: &Route) -> Result<Vec<IpAddr>, UpstreamFailure> {
-        let (found, chosen_by) = match &route.target.host {
-            TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
-            TargetHost::Name(name) => {
-                if self.settings.limits.edge_names.iter().any(|edge| edge.covers(name)) {
-                    return Err(UpstreamFailure::Edge { target: route.target.clone() });
-                }
-                let found = self.resolver.resolve(name, now()).await;
-                let found =
-                    found.map_err(|cause| UpstreamFailure::Unresolved { name: name.clone(), cause })?;
-                (found, ChosenBy::Resolution)
-            }
-        };
-        let (mut permitted, mut forbidden) = (Vec::new(), None);
-        for address in found.iter().copied() {
-            match self.settings.address_policy.place(address, chosen_by) {
-                Placement::Permitted => permitted.push(address),
-                Placement::Forbidden => forbidden = Some(address),
-                // One address of several is enough: the next try would take it.
-                Placement::Edge => return Err(UpstreamFailure::Edge { target: route.target.clone() }),
-            }
-        }
-        match forbidden {
-            Some(address) if permitted.is_empty() => Err(UpstreamFailure::Forbidden { address }),
-            Some(_) | None => Ok(permitted),
         }
     }
 
-    /// Tries one address after another, each with its share of the remaining time.
-    async fn dial(
-        &self,
-        addresses: &[IpAddr],
-        port: u16,
-        limit: Duration,
-    ) -> Result<(T::Stream, SocketAddr), UpstreamFailure> {
-        let deadline = now() + limit;
-        let mut last = io::Error::other("the target has no address");
-        for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
-            let share = deadline.saturating_duration_since(now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            let peer = SocketAddr::new(*address, port);
-            match tokio::time::timeout(share, self.transport.connect(peer)).await {
-                Ok(Ok(stream)) => return Ok((stream, peer)),
-                Ok(Err(error)) => last = error,
-                Err(_) if left == 1 => return Err(UpstreamFailure::ConnectTimeout),
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
-            }
+    /// The place among `candidates` of the next one for a request of `client` that was at those `tried`.
+    fn choose(&self, candidates: &Candidates, tried: &[usize], client: IpAddr) -> Option<usize> {
+        if candidates.len() == 1 {
+            return tried.is_empty().then_some(0);
         }
-        Err(UpstreamFailure::Unreachable(last))
+        let now = now();
+        let client = network(client);
+        let loads: Vec<Load> = candidates
+            .iter()
+            .enumerate()
+            .map(|(index, Candidate { destination, weight })| {
+                let health = destination.health();
+                let standing = match health.is_ejected(now) {
+                    _ if tried.contains(&index) => Standing::Tried,
+                    true => Standing::Ejected,
+                    false => Standing::Answers,
+                };
+                let weight = f64::from(*weight) * health.share(now);
+                Load {
+                    in_flight: destination.in_flight(),
+                    weight,
+                    standing,
+                    rank: rank(&client, &destination.address),
+                }
+            })
+            .collect();
+        choose(&loads, self.settings.limits.balance, [self.random.next(), self.random.next()])
+    }
+
+    /// A destination that fails is left alone for a while, if there are others.
+    fn note_failure(&self, destination: &Destination, failure: &UpstreamFailure) {
+        let Verdict::Ejected(pause) = destination.failed(now()) else { return };
+        self.metrics.ejections.inc();
+        let (endpoint, address) = (&destination.endpoint, destination.address);
+        let error: &dyn std::error::Error = failure;
+        let Some(left_out) = admit_line("ejected", &address.to_string()) else { return };
+        tracing::warn!(%endpoint, %address, ?pause, %error, left_out, "an endpoint does not answer; others get its requests");
+    }
+
+    fn earn_retry(&self) {
+        let mut retries = self.retries.get();
+        retries.earn();
+        self.retries.set(retries);
+    }
+
+    fn spend_retry(&self) -> bool {
+        let mut retries = self.retries.get();
+        let may_retry = retries.spend(now());
+        self.retries.set(retries);
+        may_retry
+    }
+}
+
+/// The attempts of one request.
+struct Attempts {
+    origin: ConnectionOrigin,
+    deadline: Instant,
+    /// Destinations that were not tried, the present one among them.
+    left: usize,
+}
+
+impl Attempts {
+    fn new(limit: Duration) -> Self {
+        Self { origin: ConnectionOrigin::Open, deadline: now() + limit, left: 1 }
+    }
+
+    /// How long the present one may take to connect.
+    fn share(&self, now: Instant) -> Duration {
+        let left = u32::try_from(self.left.max(1)).unwrap_or(u32::MAX);
+        self.deadline.saturating_duration_since(now) / left
     }
 }
 

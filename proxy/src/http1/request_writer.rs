@@ -1,23 +1,24 @@
 //! Header sections of requests, written (RFC 9112 §3, §5).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::request;
+use http::{HeaderValue, header, request};
 
 use super::fields::{put_fields, size_of_fields};
 
-/// The header section of a request. Its fields go out as they are: whoever made them has seen to Host and to the framing.
-pub(crate) fn request_head(head: &request::Parts) -> Bytes {
+/// The header section of a request, Host first (RFC 9110 §7.2). Its fields go out as they are: whoever made them has seen to the framing.
+pub(crate) fn request_head(head: &request::Parts, host: &HeaderValue) -> Bytes {
     let (method, target) =
         (head.method.as_str(), head.uri.path_and_query().map_or("/", |path| path.as_str()));
-    let mut bytes =
-        BytesMut::with_capacity(method.len() + target.len() + REQUEST_LINE + size_of_fields(&head.headers));
+    let ours = method.len() + target.len() + host.len() + LINES;
+    let mut bytes = BytesMut::with_capacity(ours + size_of_fields(&head.headers));
     for part in [method, " ", target, " HTTP/1.1\r\n"] {
         bytes.put_slice(part.as_bytes());
     }
+    put_fields(&mut bytes, [(&header::HOST, host)].into_iter());
     put_fields(&mut bytes, head.headers.iter());
     bytes.put_slice(b"\r\n");
     bytes.freeze()
 }
 
-/// ` HTTP/1.1` and the line ends, beside method and target.
-const REQUEST_LINE: usize = 16;
+/// What the request line and Host have beside method, target and host, and the empty line.
+const LINES: usize = 24;

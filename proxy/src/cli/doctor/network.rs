@@ -35,15 +35,15 @@ pub(super) fn hosts(config: &Config) -> BTreeSet<String> {
     let urls = urls.chain(config.domains.ask.as_deref());
     let of_urls = urls.filter_map(|url| url.parse::<Uri>().ok()?.host().map(str::to_owned));
     let targets = config.domains.r#static.iter().filter_map(|entry| entry.target.as_ref());
-    let of_targets = targets.chain(&config.domains.default_target).filter_map(named);
+    let of_targets = targets.chain(&config.domains.default_target).flat_map(named);
     of_urls.chain(of_targets).take(MOST_NAMES).collect()
 }
 
-fn named(target: &Target) -> Option<String> {
-    match &target.host {
+fn named(target: &Target) -> impl Iterator<Item = String> {
+    target.endpoints().iter().filter_map(|endpoint| match &endpoint.host {
         TargetHost::Name(name) => Some(name.to_string()),
         TargetHost::Address(_) => None,
-    }
+    })
 }
 
 fn judge_name(name: &str, resolved: io::Result<Option<SocketAddr>>) -> Finding {

@@ -80,10 +80,11 @@ fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option
     if rules.listeners.iter().any(|own| leads_to(target, *own)) {
         return refuse(|pattern, target| Refusal::OwnListener { pattern, target });
     }
-    if literal(&target.host).is_some_and(|address| !(rules.permits)(address)) {
+    let hosts = || target.endpoints().iter().map(|endpoint| &endpoint.host);
+    if hosts().filter_map(literal).any(|address| !(rules.permits)(address)) {
         return refuse(|pattern, target| Refusal::Address { pattern, target });
     }
-    let is_itself = matches!(&target.host, TargetHost::Name(name) if pattern.covers(name));
+    let is_itself = hosts().any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)));
     Ok(is_itself.then_some(Warning::TargetsItself))
 }
 

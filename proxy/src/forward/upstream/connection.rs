@@ -8,7 +8,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use crate::{
 pub(super) struct Connection {
     stream: Http1Stream,
     pub(super) peer: SocketAddr,
+    pub(super) opened_at: Instant,
     sending: Sending,
     /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
     writer: Option<Waker>,
@@ -48,7 +49,8 @@ pub(super) enum Sending {
 impl Connection {
     /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
     pub(super) fn new(stream: impl ByteStream, peer: SocketAddr) -> Self {
-        Self { stream: Http1Stream::new(stream), peer, sending: Sending::Sent, writer: None, reader: None }
+        let (stream, opened_at) = (Http1Stream::new(stream), now());
+        Self { stream, peer, opened_at, sending: Sending::Sent, writer: None, reader: None }
     }
 
     /// Whether a request can go out: the last one did, and the upstream has neither closed the connection nor said anything unasked.

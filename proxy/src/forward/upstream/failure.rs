@@ -72,10 +72,13 @@ pub(in crate::forward) enum UpstreamFault {
     Operator,
 }
 
-/// Whether the same request may be sent again.
+/// Whether the same request may be sent to another destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::forward) enum Retry {
-    OnFreshConnection,
+    /// Nothing of it was sent.
+    Anywhere,
+    /// If repeating it does no harm.
+    IfRepeatable,
     Never,
 }
 
@@ -102,17 +105,14 @@ impl UpstreamFailure {
 
     pub(super) fn retry(&self) -> Retry {
         match self {
-            // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
-            Self::Closed(_) => Retry::OnFreshConnection,
+            Self::Unreachable(_) | Self::ConnectTimeout | Self::Untrusted(_) => Retry::Anywhere,
+            Self::Closed(_) => Retry::IfRepeatable,
             Self::NoTarget
             | Self::Full(_)
             | Self::Unresolved { .. }
             | Self::Forbidden { .. }
             | Self::Edge { .. }
-            | Self::Unreachable(_)
-            | Self::ConnectTimeout
             | Self::NoRoots
-            | Self::Untrusted(_)
             | Self::ResponseTimeout
             | Self::Invalid(_)
             | Self::ProtocolSwitch

@@ -1,4 +1,4 @@
-//! A connection that carries a response, and returns to the pool.
+//! A connection that carries a response, and returns to its destination.
 
 use std::{
     cell::RefCell,
@@ -13,10 +13,9 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::{
-    Route,
     connection::{Connection, Sending, send_rest},
+    destination::InFlight,
     permits::UpstreamPermit,
-    pool::ConnectionPool,
     request_writer::RequestWriter,
 };
 use crate::{
@@ -30,8 +29,7 @@ pub(in crate::forward) struct PooledConnection {
     peer: SocketAddr,
     /// Whether the response says that the connection can carry another.
     is_persistent: bool,
-    pool: Rc<ConnectionPool>,
-    route: Route,
+    in_flight: InFlight,
     _permit: UpstreamPermit,
 }
 
@@ -39,6 +37,7 @@ pub(in crate::forward) struct PooledConnection {
 pub(in crate::forward) struct UpstreamTunnel {
     pub(in crate::forward) stream: Http1Stream,
     pub(in crate::forward) peer: SocketAddr,
+    _in_flight: InFlight,
     _permit: UpstreamPermit,
 }
 
@@ -65,7 +64,7 @@ impl PooledConnection {
         connection: Connection,
         request: RequestWriter,
         is_persistent: bool,
-        (pool, route): (Rc<ConnectionPool>, Route),
+        in_flight: InFlight,
         permit: UpstreamPermit,
     ) -> Self {
         let peer = connection.peer;
@@ -77,7 +76,7 @@ impl PooledConnection {
                 Carrier::ReaderAndWriter { connection: shared, _writer: Writer(writer) }
             }
         };
-        Self { carrier, peer, is_persistent, pool, route, _permit: permit }
+        Self { carrier, peer, is_persistent, in_flight, _permit: permit }
     }
 
     /// Whom the response is from.
@@ -104,7 +103,7 @@ impl PooledConnection {
     pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
         let Carrier::Reader(connection) = self.carrier else { return None };
         let stream = connection.into_stream()?;
-        Some(UpstreamTunnel { stream, peer: self.peer, _permit: self._permit })
+        Some(UpstreamTunnel { stream, peer: self.peer, _in_flight: self.in_flight, _permit: self._permit })
     }
 
     /// The response has been read to its `end`: the connection can carry another, unless it still carries the request.
@@ -118,7 +117,7 @@ impl PooledConnection {
         };
         let can_persist = self.is_persistent && end == BodyEnd::Marked;
         if let Some(connection) = connection.filter(|connection| can_persist && connection.is_sent()) {
-            self.pool.put(self.route, connection, now);
+            self.in_flight.destination().put(connection, now);
         }
     }
 }

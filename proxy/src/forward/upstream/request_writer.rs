@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, request};
+use http::{HeaderValue, Method, request};
 
 use crate::{
     forward::{
@@ -16,8 +16,7 @@ use crate::{
 
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
-    head: Bytes,
-    method: Method,
+    head: request::Parts,
     framing: Framing,
     upload: Upload,
     message: MessageWriter<Bytes>,
@@ -34,16 +33,15 @@ pub(super) enum WriteFailure {
 }
 
 impl RequestWriter {
-    pub(in crate::forward) fn new(head: &request::Parts, framing: Framing, upload: Upload) -> Self {
-        let bytes = http1::request_head(head);
-        Self {
-            message: MessageWriter::new(bytes.clone(), outgoing(framing)),
-            head: bytes,
-            method: head.method.clone(),
-            framing,
-            awaits_continue: upload.awaits_continue(),
-            upload,
-        }
+    /// `head` without Host, which the destination decides on.
+    pub(in crate::forward) fn new(head: request::Parts, framing: Framing, upload: Upload) -> Self {
+        let message = MessageWriter::new(Bytes::new(), outgoing(framing));
+        Self { message, head, framing, awaits_continue: upload.awaits_continue(), upload }
+    }
+
+    /// Begins to write it, to a destination whose authority is `host`.
+    pub(super) fn address(&mut self, host: &HeaderValue) {
+        self.message = MessageWriter::new(http1::request_head(&self.head, host), outgoing(self.framing));
     }
 
     /// Whether the body waits for [`RequestWriter::proceed`].
@@ -57,21 +55,17 @@ impl RequestWriter {
     }
 
     pub(super) fn method(&self) -> &Method {
-        &self.method
+        &self.head.method
     }
 
     pub(in crate::forward) fn upload(&mut self) -> &mut Upload {
         &mut self.upload
     }
 
-    /// Prepares to write the same once more, if that is safe: RFC 9110 §9.2.2, a proxy repeats only idempotent requests on its own; a body
-    /// that was written is no longer there.
-    pub(super) fn rewind(&mut self) -> bool {
-        let is_repeatable = self.framing == Framing::Empty && IDEMPOTENT.contains(&self.method);
-        if is_repeatable {
-            self.message = MessageWriter::new(self.head.clone(), outgoing(self.framing));
-        }
-        is_repeatable
+    /// Whether the same may be written once more, though some of it was sent: RFC 9110 §9.2.2, a proxy repeats only idempotent requests on its
+    /// own; a body that was written is no longer there.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.framing == Framing::Empty && IDEMPOTENT.contains(&self.head.method)
     }
 
     /// Ready when the kernel has all of the request.

@@ -1,0 +1,175 @@
+//! Which destination a request goes to. Pure.
+
+use std::hash::{Hash, Hasher};
+
+use crate::config::Balance;
+
+/// What a choice looks at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Load {
+    /// Requests that are there now.
+    pub(super) in_flight: usize,
+    /// Its share of the requests, in proportion to the others'.
+    pub(super) weight: f64,
+    pub(super) standing: Standing,
+    /// Its place among the others for one client.
+    pub(super) rank: u64,
+}
+
+/// Whether a request may go there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Answers,
+    /// Where nothing else is left: it may be our own network that fails.
+    Ejected,
+    /// This request has been there.
+    Tried,
+}
+
+/// The place in `loads` of the one to take; none if all were tried. `draws` are random.
+pub(super) fn choose(loads: &[Load], balance: Balance, draws: [f64; 2]) -> Option<usize> {
+    let standing = [Standing::Answers, Standing::Ejected]
+        .into_iter()
+        .find(|standing| loads.iter().any(|load| load.standing == *standing))?;
+    let among = || loads.iter().enumerate().filter(move |(_, load)| load.standing == standing);
+    match balance {
+        Balance::LeastRequests => {
+            // Two at random, and the less busy one: as good as the best of all, without a herd that follows it (Mitzenmacher, "The power
+            // of two choices in randomized load balancing", 2001).
+            let first = drawn(among(), draws[0])?;
+            let second = drawn(among().filter(|(index, _)| *index != first), draws[1]).unwrap_or(first);
+            let busy = |index: usize| loads.get(index).map_or(f64::MAX, Load::requests_by_weight);
+            Some(if busy(second) < busy(first) { second } else { first })
+        }
+        Balance::ClientAddress => {
+            let best = among().max_by(|(_, one), (_, other)| one.score().total_cmp(&other.score()));
+            best.map(|(index, _)| index)
+        }
+    }
+}
+
+/// One of them, each by its weight.
+fn drawn<'a>(among: impl Iterator<Item = (usize, &'a Load)> + Clone, draw: f64) -> Option<usize> {
+    let total: f64 = among.clone().map(|(_, load)| load.weight).sum();
+    let (mut left, mut last) = (draw * total, None);
+    for (index, load) in among {
+        last = Some(index);
+        left -= load.weight;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
+impl Load {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    fn requests_by_weight(&self) -> f64 {
+        self.in_flight as f64 / self.weight
+    }
+
+    /// Weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005): when one goes, only its clients
+    /// move.
+    #[expect(clippy::cast_precision_loss, reason = "of a hash, the upper bits are as good as all")]
+    fn score(&self) -> f64 {
+        let place = (self.rank as f64 + 0.5) / u64::MAX as f64;
+        -self.weight / place.min(1.0 - f64::EPSILON).ln()
+    }
+}
+
+/// Where a destination stands for one client: the same on every instance of the fleet, and after a restart.
+pub(super) fn rank(client: &impl Hash, destination: &impl Hash) -> u64 {
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    (client, destination).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// FNV-1a, mixed at the end. Who chooses the input gains nothing by a collision.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        let mixed = (self.0 ^ self.0 >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        mixed ^ mixed >> 33
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(in_flight: usize, weight: f64, standing: Standing) -> Load {
+        Load { in_flight, weight, standing, rank: 0 }
+    }
+
+    /// How often each of `loads` is chosen.
+    fn chosen(loads: &[Load], times: u32) -> Vec<u32> {
+        let mut counts = vec![0; loads.len()];
+        let side = f64::from(times).sqrt();
+        for n in 0..times {
+            let n = f64::from(n);
+            let draws = [(n / side).floor() / side, (n % side) / side];
+            counts[choose(loads, Balance::LeastRequests, draws).unwrap()] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn the_idle_are_chosen_by_weight_and_the_less_busy_before_the_busy() {
+        let answers = Standing::Answers;
+        let counts = chosen(&[load(0, 1.0, answers), load(0, 3.0, answers)], 10_000);
+        assert_eq!(counts, [2500, 7500]);
+        let counts = chosen(&[load(9, 1.0, answers), load(1, 1.0, answers), load(5, 1.0, answers)], 9_000);
+        assert!(counts[0] == 0 && counts[1] > counts[2] && counts[2] > 2_000, "{counts:?}");
+        let counts = chosen(&[load(4, 1.0, answers), load(8, 4.0, answers)], 100);
+        assert_eq!(counts[0], 0, "two by weight are less than four");
+    }
+
+    #[test]
+    fn what_was_tried_is_not_chosen_and_what_is_ejected_only_last() {
+        let (answers, ejected, tried) =
+            (load(9, 1.0, Standing::Answers), load(0, 1.0, Standing::Ejected), load(0, 1.0, Standing::Tried));
+        for balance in [Balance::LeastRequests, Balance::ClientAddress] {
+            for draw in [0.0, 0.5, 0.999_999] {
+                let chosen = |loads: &[Load]| choose(loads, balance, [draw; 2]);
+                assert_eq!(chosen(&[ejected, answers, tried]), Some(1));
+                assert_eq!(chosen(&[tried, ejected]), Some(1));
+                assert_eq!(chosen(&[tried, tried]), None);
+                assert_eq!(chosen(&[]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_keeps_its_destination_unless_that_one_goes() {
+        let weights = [1.0, 1.0, 2.0];
+        let place = |client: u32, gone: Option<usize>| {
+            let loads: Vec<Load> = (0..3)
+                .map(|n| {
+                    let standing = if gone == Some(n) { Standing::Ejected } else { Standing::Answers };
+                    Load { rank: rank(&client, &n), ..load(0, weights[n], standing) }
+                })
+                .collect();
+            choose(&loads, Balance::ClientAddress, [0.5; 2]).unwrap()
+        };
+        let mut counts = [0_i32; 3];
+        for client in 0..20_000 {
+            let at = place(client, None);
+            counts[at] += 1;
+            let moved = place(client, Some(0));
+            assert!(moved != 0 && (at == 0 || moved == at));
+        }
+        let expected = [5_000, 5_000, 10_000];
+        assert!(
+            counts.iter().zip(expected).all(|(count, expected)| (*count - expected).abs() < 400),
+            "{counts:?}"
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! One address of an endpoint: its unused connections, what is there now, and whether it answers.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    address_policy::ChosenBy,
+    connection::Connection,
+    health::{Health, Verdict},
+};
+use crate::target::{Endpoint, Scheme, TargetHost};
+
+/// Where connections go, for one worker.
+pub(super) struct Destination {
+    pub(super) endpoint: Endpoint,
+    pub(super) address: SocketAddr,
+    /// The longest unused at the front.
+    unused: RefCell<VecDeque<UnusedConnection>>,
+    in_flight: Cell<usize>,
+    health: Cell<Health>,
+    limits: Rc<UnusedLimits>,
+}
+
+/// What makes two destinations the same: a connection to one can serve the other's requests. Where a target may lie depends on who chose
+/// it: what the configuration may reach, a domain's entry may not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DestinationKey {
+    pub(super) scheme: Scheme,
+    pub(super) host: TargetHost,
+    pub(super) address: SocketAddr,
+    pub(super) chosen_by: ChosenBy,
+}
+
+/// Bounds for the unused connections of one worker, and how many there are.
+pub(super) struct UnusedLimits {
+    pub(super) per_destination: usize,
+    /// How long one may be unused.
+    pub(super) idle: Duration,
+    /// How long one may be used again.
+    pub(super) life: Duration,
+    total: Cell<usize>,
+}
+
+struct UnusedConnection {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A request that is there; it ends when this is dropped.
+pub(super) struct InFlight(Rc<Destination>);
+
+impl UnusedLimits {
+    pub(super) fn new(per_destination: usize, idle: Duration, life: Duration) -> Rc<Self> {
+        Rc::new(Self { per_destination, idle, life, total: Cell::new(0) })
+    }
+
+    fn add(&self, count: usize) {
+        self.total.set(self.total.get() + count);
+    }
+
+    fn remove(&self, count: usize) {
+        self.total.set(self.total.get().saturating_sub(count));
+    }
+}
+
+impl Destination {
+    pub(super) fn new(endpoint: Endpoint, address: SocketAddr, limits: Rc<UnusedLimits>) -> Self {
+        let (unused, in_flight, health) = (RefCell::default(), Cell::new(0), Cell::default());
+        Self { endpoint, address, unused, in_flight, health, limits }
+    }
+
+    /// The connection that was used last: the least likely to have been closed meanwhile.
+    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
+        let mut unused = self.unused.borrow_mut();
+        while let Some(mut last) = unused.pop_back() {
+            self.limits.remove(1);
+            if last.is_usable(now, &self.limits) {
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection` for another request.
+    pub(super) fn put(&self, connection: Connection, now: Instant) {
+        if self.limits.total.get() >= TOTAL || self.limits.per_destination == 0 {
+            return;
+        }
+        let mut unused = self.unused.borrow_mut();
+        if unused.len() >= self.limits.per_destination && unused.pop_front().is_some() {
+            self.limits.remove(1);
+        }
+        unused.push_back(UnusedConnection { connection, since: now });
+        self.limits.add(1);
+    }
+
+    /// Closes what has waited too long or was closed by its upstream; whether there is nothing left to remember.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
+        let mut unused = self.unused.borrow_mut();
+        let before = unused.len();
+        unused.retain_mut(|connection| connection.is_usable(now, &self.limits));
+        self.limits.remove(before - unused.len());
+        unused.is_empty() && self.in_flight.get() == 0 && self.health.get() == Health::default()
+    }
+
+    /// Counts one request more.
+    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight(Rc::clone(self))
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        self.health.get()
+    }
+
+    /// See [`Health::answered`].
+    pub(super) fn answered(&self, now: Instant) {
+        let mut health = self.health.get();
+        health.answered(now);
+        self.health.set(health);
+    }
+
+    /// See [`Health::failed`].
+    pub(super) fn failed(&self, now: Instant) -> Verdict {
+        let mut health = self.health.get();
+        let verdict = health.failed(now);
+        self.health.set(health);
+        verdict
+    }
+}
+
+impl UnusedConnection {
+    fn is_usable(&mut self, now: Instant, limits: &UnusedLimits) -> bool {
+        let is_young = now < self.since + limits.idle && now < self.connection.opened_at + limits.life;
+        is_young && self.connection.is_ready()
+    }
+}
+
+impl InFlight {
+    pub(super) fn destination(&self) -> &Rc<Destination> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
+}
+
+/// Unused connections of one worker; beyond it, they are closed after use.
+pub const TOTAL: usize = 1024;

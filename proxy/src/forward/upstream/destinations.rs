@@ -1,0 +1,163 @@
+//! Which destinations a target has: the addresses of its endpoints, as far as they are permitted, each once for a worker.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    Route, UpstreamFailure, UpstreamSettings,
+    address_policy::{ChosenBy, Placement},
+    destination::{Destination, DestinationKey, UnusedLimits},
+    resolver::Resolver,
+};
+use crate::{
+    clock::now,
+    target::{Endpoint, TargetHost},
+};
+
+/// One worker's.
+pub(super) struct Destinations {
+    settings: Arc<UpstreamSettings>,
+    resolver: Resolver,
+    known: RefCell<HashMap<DestinationKey, Rc<Destination>>>,
+    routes: RefCell<HashMap<Route, Found>>,
+    unused: Rc<UnusedLimits>,
+}
+
+/// Where requests along a route may go, at least one.
+pub(super) type Candidates = Rc<[Candidate]>;
+
+/// A destination, and its share of a target's requests.
+pub(super) struct Candidate {
+    pub(super) destination: Rc<Destination>,
+    pub(super) weight: u16,
+}
+
+struct Found {
+    candidates: Candidates,
+    since: Instant,
+}
+
+impl Destinations {
+    pub(super) fn new(settings: Arc<UpstreamSettings>, control: Handle) -> Self {
+        let limits = &settings.limits;
+        let unused = UnusedLimits::new(limits.idle_per_target, *limits.idle, *limits.connection_life);
+        let (known, routes) = (RefCell::default(), RefCell::default());
+        Self { unused, settings, resolver: Resolver::new(control), known, routes }
+    }
+
+    /// Where requests along `route` may go now. Addresses are looked at again every [`FRESH`]: names and our own addresses change.
+    pub(super) async fn of(&self, route: &Route) -> Result<Candidates, UpstreamFailure> {
+        let now = now();
+        if let Some(found) = self.routes.borrow().get(route)
+            && now < found.since + FRESH
+        {
+            return Ok(Rc::clone(&found.candidates));
+        }
+        // Boxed: seldom, and larger than all that a request needs else.
+        let finding = Box::pin(tokio::time::timeout(*self.settings.limits.connect_timeout, self.find(route)));
+        let candidates = finding.await.map_err(|_| UpstreamFailure::ConnectTimeout)??;
+        let mut routes = self.routes.borrow_mut();
+        if routes.len() >= ROUTES {
+            routes.clear();
+        }
+        routes.insert(route.clone(), Found { candidates: Rc::clone(&candidates), since: now });
+        Ok(candidates)
+    }
+
+    async fn find(&self, route: &Route) -> Result<Candidates, UpstreamFailure> {
+        let (mut candidates, mut failure) = (Vec::new(), None);
+        for endpoint in route.target.endpoints() {
+            match self.permitted(route, endpoint).await {
+                Ok((addresses, chosen_by)) => candidates.extend(addresses.iter().map(|address| {
+                    let address = SocketAddr::new(*address, endpoint.port);
+                    let destination = self.destination(endpoint, address, chosen_by);
+                    Candidate { destination, weight: endpoint.weight.into() }
+                })),
+                // A loop is one, whatever the other endpoints are.
+                Err(edge @ UpstreamFailure::Edge { .. }) => return Err(edge),
+                Err(other) => failure = Some(other),
+            }
+        }
+        match failure {
+            Some(failure) if candidates.is_empty() => Err(failure),
+            _ => Ok(candidates.into()),
+        }
+    }
+
+    /// The addresses of `endpoint` without the forbidden ones, at least one, and who chose them.
+    async fn permitted(
+        &self,
+        route: &Route,
+        endpoint: &Endpoint,
+    ) -> Result<(Vec<IpAddr>, ChosenBy), UpstreamFailure> {
+        let edge = || UpstreamFailure::Edge { target: route.target.clone() };
+        let (found, chosen_by) = match &endpoint.host {
+            TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
+            TargetHost::Name(name)
+                if self.settings.limits.edge_names.iter().any(|edge| edge.covers(name)) =>
+            {
+                return Err(edge());
+            }
+            TargetHost::Name(name) => {
+                let found = self.resolver.resolve(name, now()).await;
+                let failed = |cause| UpstreamFailure::Unresolved { name: name.clone(), cause };
+                (found.map_err(failed)?, ChosenBy::Resolution)
+            }
+        };
+        let (mut permitted, mut forbidden) = (Vec::new(), None);
+        for address in found.iter().copied() {
+            match self.settings.address_policy.place(address, chosen_by) {
+                Placement::Permitted => permitted.push(address),
+                Placement::Forbidden => forbidden = Some(address),
+                // One address of several is enough: another request would take it.
+                Placement::Edge => return Err(edge()),
+            }
+        }
+        match forbidden {
+            Some(address) if permitted.is_empty() => Err(UpstreamFailure::Forbidden { address }),
+            Some(_) | None => Ok((permitted, chosen_by)),
+        }
+    }
+
+    fn destination(&self, endpoint: &Endpoint, address: SocketAddr, chosen_by: ChosenBy) -> Rc<Destination> {
+        let (scheme, host) = (endpoint.scheme, endpoint.host.clone());
+        let key = DestinationKey { scheme, host, address, chosen_by };
+        let mut known = self.known.borrow_mut();
+        let new = || Rc::new(Destination::new(endpoint.clone(), address, Rc::clone(&self.unused)));
+        Rc::clone(known.entry(key).or_insert_with(new))
+    }
+
+    /// Closes connections that have waited too long or were closed by their upstream, and forgets what nobody asks for.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.routes.borrow_mut().retain(|_, found| now < found.since + FORGOTTEN);
+        let is_of_use = |destination: &Rc<Destination>| {
+            let is_empty = destination.sweep(now);
+            !is_empty || Rc::strong_count(destination) > 1
+        };
+        self.known.borrow_mut().retain(|_, destination| is_of_use(destination));
+    }
+
+    /// Sweeps for ever.
+    pub(super) async fn keep_swept(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        loop {
+            ticks.tick().await;
+            self.sweep(now());
+        }
+    }
+}
+
+/// The resolver has a time of its own; this is short enough to follow our own addresses.
+const FRESH: Duration = Duration::from_secs(1);
+const FORGOTTEN: Duration = Duration::from_mins(1);
+/// Routes whose candidates are remembered: what domains' entries name is not bounded otherwise.
+const ROUTES: usize = 4096;
+const SWEEP: Duration = Duration::from_secs(5);
