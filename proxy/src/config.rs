@@ -42,6 +42,7 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
-    LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, UpstreamConfig, WorkerConfig,
+    LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, TlsConfig, UpstreamConfig,
+    WorkerConfig,
 };
-pub(crate) use validate::{MAX_ISSUERS, leads_to};
+pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

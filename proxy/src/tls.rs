@@ -8,6 +8,7 @@ mod bridge;
 mod hello;
 mod lingering_close;
 mod server_configs;
+pub mod tickets;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -150,6 +150,7 @@ const END_TO_END: &[&str] = &[
     "privileges",
     "protocols",
     "random_names",
+    "session_tickets",
     "single_order",
     "slow_clients",
     "standalone",

@@ -28,6 +28,7 @@ section! {
     sections {
         listen: ListenConfig,
         worker: WorkerConfig,
+        tls: TlsConfig,
         domains: DomainsConfig,
         certificates: CertificatesConfig,
         store: StoreConfig,
@@ -66,6 +67,18 @@ section! {
         /// How long requests in flight may continue after SIGTERM; then they are cut off. New connections are accepted until no client
         /// has come for two seconds, for two thirds of this time at most; an instance without connections ends at once.
         drain_deadline: Span = Span::secs(30),
+    }
+}
+
+section! {
+    /// TLS with clients.
+    pub struct TlsConfig {
+        /// Whether instances share the keys of session tickets through the state table, so that sessions resume at every instance and
+        /// after a restart; else each process has keys of its own.
+        share_tickets: bool = true,
+        /// How long one key seals session tickets, from `10m` to `84h`. A ticket is valid for one to two such periods, and a key is
+        /// in the table for three.
+        ticket_key_period: Span = Span::secs(12 * 3600),
     }
 }
 

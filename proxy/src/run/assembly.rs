@@ -17,6 +17,7 @@ use super::{
     memory::{Shortage, watch_over},
     phase::follow,
     reload::{ReloadTargets, RuntimeSettings, response_buffers},
+    session_tickets::SessionTickets,
     sockets::{Capacity, Listeners, worker_count},
     startup_banner::StartupBanner,
 };
@@ -33,7 +34,7 @@ use crate::{
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
     telemetry::{self, Telemetry},
-    tls::ServerConfigs,
+    tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
     worker::{self, Connections, Excess, HeldBytes, Shared},
 };
@@ -53,6 +54,7 @@ struct PreparedState {
     store: Store,
     domains: Domains,
     certificates: Certificates,
+    tickets: TicketKeys,
 }
 
 impl Assembly<'_> {
@@ -165,11 +167,18 @@ impl Assembly<'_> {
         } else {
             probe::DomainsTableUse::Unused
         };
-        let (reached, _) = tokio::join!(probe::reach(&store, needed), domains.settled(NAMES_PATIENCE));
+        let tickets = TicketKeys::new(*config.tls.ticket_key_period, &telemetry.registry)?;
+        let (reached, _, session_tickets) = tokio::join!(
+            probe::reach(&store, needed),
+            domains.settled(NAMES_PATIENCE),
+            // Boxed: the future of an SDK call is large.
+            Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))
+        );
         reached?;
         let socket = early.map_or_else(|| self.settle(), Ok)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
-        Ok((PreparedState { store, domains, certificates }, socket))
+        control.spawn(session_tickets.follow());
+        Ok((PreparedState { store, domains, certificates, tickets }, socket))
     }
 
     fn guard(
@@ -203,7 +212,7 @@ impl Assembly<'_> {
         Ok(Shared {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
-            server_configs: ServerConfigs::new()?,
+            server_configs: ServerConfigs::new(known.tickets.clone()),
             cleartext: Arc::new(CleartextService {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),
@@ -266,6 +275,7 @@ impl Assembly<'_> {
             default_target: shared.service.default_target.clone(),
             address_policy: shared.service.upstream.address_policy(),
             issuance: Issuance::of(certificates),
+            tickets: known.tickets.clone(),
         }
     }
 

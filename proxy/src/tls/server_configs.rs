@@ -5,30 +5,38 @@ use std::sync::Arc;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
+use super::tickets::TicketKeys;
+use crate::name::ServerName;
+
 /// Builds server configurations: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, tickets that any of them accepts for the same
-/// server name (RFC 6066 §3: a session is not resumed under another; rustls keeps the name in the ticket and compares it).
+/// server name (RFC 6066 §3: a session is not resumed under another; its key depends on the name, and rustls compares it, too).
 /// One per process; cheap per certificate.
 pub struct ServerConfigs {
     provider: Arc<CryptoProvider>,
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: TicketKeys,
 }
 
 impl ServerConfigs {
-    /// With ticket keys of this process that rotate by themselves.
-    pub fn new() -> Result<Self, rustls::Error> {
-        Ok(Self { provider: Arc::new(aws_lc_rs::default_provider()), tickets: aws_lc_rs::Ticketer::new()? })
+    /// Whose sessions resume by `tickets`.
+    #[must_use]
+    pub fn new(tickets: TicketKeys) -> Self {
+        Self { provider: Arc::new(aws_lc_rs::default_provider()), tickets }
     }
 
-    /// The configuration that presents `certificate`.
-    pub fn serving(&self, certificate: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    /// The configuration that presents `certificate` to clients of `name`.
+    pub fn serving(
+        &self,
+        name: &ServerName,
+        certificate: Arc<CertifiedKey>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = self.presenting(certificate)?;
         // RFC 7301 §3.2: the server chooses, by its own preference.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = Arc::clone(&self.tickets);
+        config.ticketer = self.tickets.ticketer(name);
         // RFC 8446 §4.6.1 leaves the number free. One ticket, not two: the second is for clients that open connections in
         // parallel, and costs each handshake.
         config.send_tls13_tickets = 1;

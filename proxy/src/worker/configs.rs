@@ -49,7 +49,7 @@ impl Configs {
         configs: &ServerConfigs,
     ) -> Option<Arc<ServerConfig>> {
         let certificate = slot.current(now)?;
-        let config = configs.serving(Arc::clone(&certificate.key)).ok()?;
+        let config = configs.serving(name, Arc::clone(&certificate.key)).ok()?;
         let entry = ConfigEntry { slot, certificate, config: Arc::clone(&config) };
         self.0.borrow_mut().keep(name, entry);
         Some(config)

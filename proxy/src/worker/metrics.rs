@@ -76,6 +76,22 @@ label! {
     }
 }
 
+label! {
+    /// How a completed handshake came to its keys.
+    pub(super) enum SessionKind["session"] {
+        /// By a key exchange under the certificate.
+        Full = "full",
+        /// By a ticket of an earlier session.
+        Resumed = "resumed",
+    }
+}
+
+impl SessionKind {
+    pub(super) fn of(resumed: bool) -> Self {
+        if resumed { Self::Resumed } else { Self::Full }
+    }
+}
+
 impl From<HandshakeEnd> for ConnectionOutcome {
     fn from(end: HandshakeEnd) -> Self {
         match end {
@@ -97,6 +113,7 @@ pub struct WorkerMetrics {
     pub(super) unparsed: IntCounter,
     pub(super) open: IntGauge,
     pub(super) handshakes: Histograms<CertificateOrigin>,
+    pub(super) sessions: Counters<SessionKind>,
 }
 
 impl WorkerMetrics {
@@ -124,6 +141,11 @@ impl WorkerMetrics {
                 "gatehouse_tls_handshake_seconds",
                 "Time from the ClientHello to the completed handshake, by where the certificate was found.",
                 HANDSHAKE_BUCKETS,
+            )?,
+            sessions: Counters::register(
+                registry,
+                "gatehouse_tls_handshakes_total",
+                "Completed handshakes, by whether a session was resumed.",
             )?,
         })
     }

@@ -7,7 +7,7 @@ use super::{
     context::Worker,
     handshake::{Handshakes, HelloResponse, Refuse},
     http::{self, ConnectionContext, Version},
-    metrics::ConnectionOutcome,
+    metrics::{ConnectionOutcome, SessionKind},
 };
 use crate::{
     clock::now,
@@ -61,6 +61,7 @@ async fn meet<T: Transport>(
         Ok(HelloResponse::Serve { name, config, found }) => {
             let stream = pending.accept(config, *limits.handshake_timeout).await?;
             worker.shared.metrics.handshakes.observe(found, begun.elapsed().as_secs_f64());
+            worker.shared.metrics.sessions.bump(SessionKind::of(stream.is_resumed()));
             Ok((stream, name))
         }
         Ok(HelloResponse::Validate { config }) => {

@@ -27,6 +27,7 @@ mod outages;
 mod privileges;
 mod protocols;
 mod random_names;
+mod session_tickets;
 mod single_order;
 mod slow_clients;
 mod standalone;

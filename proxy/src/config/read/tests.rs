@@ -324,6 +324,8 @@ const WRONG: &[Wrong] = &[
     ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `0ms`"),
     ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
     ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|write 8192B"),
+    ("[tls]\nticket_key_period = \"5m\"", &[], "tls.ticket_key_period: `5m` is out of bounds|`10m` to `84h`"),
+    ("[tls]\nticket_key_period = \"4d\"", &[], "tls.ticket_key_period: `4d` is out of bounds"),
     ("[limits]\nhttp2_stream_window = \"2MiB\"", &[], "limits.http2_connection_window: `1MiB` is less than"),
     ("[worker]\nthreads = 5000", &[], "worker.threads: `5000`"),
     (
