@@ -42,7 +42,7 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
-    LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, TlsConfig, UpstreamConfig,
-    WorkerConfig,
+    LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StaticDomain, StoreConfig, TlsConfig,
+    UpstreamConfig, WorkerConfig,
 };
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

@@ -14,6 +14,7 @@ mod context;
 mod handshake;
 mod http;
 mod metrics;
+mod origin;
 mod relief;
 mod response_buffer;
 mod slow_reader;
@@ -25,6 +26,7 @@ mod watchdog;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
+use self::origin::Reception;
 pub use self::{
     connections::{Connections, Shedding},
     metrics::{ConnectionOutcome, LimitReached, WorkerMetrics},
@@ -64,6 +66,8 @@ pub struct Shared {
     pub limits: Reloadable<config::LimitsConfig>,
     /// Open connections.
     pub connections: Connections,
+    /// Who tells whose connections are.
+    pub balancers: Option<config::ProxyProtocol>,
     /// Answers in memory.
     pub held: HeldBytes,
     /// Memory to be freed.
@@ -76,6 +80,18 @@ pub struct Shared {
     pub drain_deadline: Reloadable<config::Span>,
     /// What is counted.
     pub metrics: WorkerMetrics,
+}
+
+impl Shared {
+    /// Where connections are taken, whose first bytes may take `limit`.
+    fn reception(&self, limit: Duration) -> Reception<'_> {
+        Reception {
+            connections: &self.connections,
+            balancers: self.balancers.as_ref(),
+            headers: &self.metrics.proxy_headers,
+            limit,
+        }
+    }
 }
 
 /// One worker's listening sockets.

@@ -145,6 +145,7 @@ const END_TO_END: &[&str] = &[
     "floods",
     "foreign_names",
     "hostile_requests",
+    "load_balancers",
     "names_and_addresses",
     "outages",
     "privileges",

@@ -8,8 +8,8 @@ use toml::Table;
 
 use super::{
     Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, Scrape, Section, Span, StaticDomain, json_schema::JsonSchema,
-    reference::defaults,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, StaticDomain,
+    json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
 
@@ -130,6 +130,17 @@ impl JsonSchema for StaticDomain {
     }
 }
 
+impl JsonSchema for ProxyProtocol {
+    fn json_schema() -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["from"],
+            "properties": { "from": Vec::<Network>::json_schema() },
+        })
+    }
+}
+
 impl JsonSchema for IssuerConfig {
     fn json_schema() -> Value {
         json!({
@@ -241,9 +252,13 @@ mod tests {
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());
-        for (form, written) in
-            [(StaticDomain::json_schema(), json!(domains)), (IssuerConfig::json_schema(), json!(issuers))]
-        {
+        let balancers = json!({ "from": ["10.0.0.0/8"] });
+        let balancers: ProxyProtocol = serde_json::from_value(balancers).unwrap();
+        for (form, written) in [
+            (StaticDomain::json_schema(), json!(domains)),
+            (IssuerConfig::json_schema(), json!(issuers)),
+            (ProxyProtocol::json_schema(), json!(balancers)),
+        ] {
             let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(&form["properties"]), keys(&written));
         }

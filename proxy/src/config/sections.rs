@@ -1,7 +1,7 @@
 //! Every setting, declared once.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -53,6 +53,10 @@ section! {
         /// Whether another process may listen at the same addresses and accept part of the connections, for instance a successor
         /// that is started while this instance drains. Under systemd it is not needed: sockets are handed over.
         share_ports: bool = false,
+        /// Load balancers that tell by a PROXY header, version 1 or 2, who their client is, at `listen.https` and `listen.http`. From
+        /// the networks in `from` each connection must begin with one, and its address is the client's everywhere; from elsewhere none
+        /// is read. The guard does not judge a ClientHello that shares a segment with a header.
+        proxy_protocol: Option<ProxyProtocol> = None => "{ from = [\"10.0.0.0/8\"] }",
     }
 }
 
@@ -325,6 +329,14 @@ pub struct StaticDomain {
     pub target: Option<Target>,
 }
 
+/// Who sends PROXY headers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// The networks of the load balancers.
+    pub from: Vec<Network>,
+}
+
 /// An ACME certificate authority (RFC 8555).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -336,6 +348,15 @@ pub struct IssuerConfig {
     /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<PathBuf>,
+}
+
+impl ProxyProtocol {
+    /// Whether a connection from `peer` begins with a header.
+    #[must_use]
+    pub fn comes_from(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.from.iter().any(|network| network.contains(&peer))
+    }
 }
 
 impl Config {

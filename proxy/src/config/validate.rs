@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, SettingOrigin,
+    Config, Network, SettingOrigin,
     enums::GuardMode,
     error::{At, SettingsProblem},
 };
@@ -24,9 +24,21 @@ use crate::{
 /// All errors in `config` that can be found without looking at anything else.
 pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
-    for check in
-        [addresses, tls, sources, static_names, loops, zeros, bounds, issuers, tables, guard, paths, filter]
-            as [SettingsCheck; 12]
+    for check in [
+        addresses,
+        balancers,
+        tls,
+        sources,
+        static_names,
+        loops,
+        zeros,
+        bounds,
+        issuers,
+        tables,
+        guard,
+        paths,
+        filter,
+    ] as [SettingsCheck; 13]
     {
         check(config, &mut findings);
     }
@@ -86,6 +98,26 @@ fn addresses(config: &Config, findings: &mut Findings) {
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
+}
+
+fn balancers(config: &Config, findings: &mut Findings) {
+    let Some(proxy_protocol) = &config.listen.proxy_protocol else { return };
+    if proxy_protocol.from.is_empty() {
+        let remedy =
+            "give the networks of the load balancers like `10.0.0.0/8`, or leave `listen.proxy_protocol` out";
+        findings.add("listen.proxy_protocol.from", "`[]` names no load balancer", remedy);
+    }
+    for (i, network) in proxy_protocol.from.iter().enumerate() {
+        trusts_all(&format!("listen.proxy_protocol.from[{i}]"), network, findings);
+    }
+}
+
+/// Whoever is trusted says who the client is.
+fn trusts_all(field: &str, network: &Network, findings: &mut Findings) {
+    if network.prefix_len() == 0 {
+        let fault = format!("`{network}` would let every client choose its own address");
+        findings.add(field, fault, "give the networks of your proxies alone, like `10.0.0.0/8`");
+    }
 }
 
 fn tls(config: &Config, findings: &mut Findings) {

@@ -224,6 +224,7 @@ impl Assembly<'_> {
             access_log: self.telemetry.access_log.clone(),
             limits: live.limits.clone(),
             connections: Connections::new(capacity.clients, config.limits.connections_per_source),
+            balancers: config.listen.proxy_protocol.clone(),
             held: HeldBytes::new(response_buffers(&config.limits)),
             excess: Excess::default(),
             heartbeat,

@@ -316,6 +316,7 @@ mod tests {
     fn listen(https: &str, http: &str) -> config::ListenConfig {
         config::ListenConfig {
             share_ports: false,
+            proxy_protocol: None,
             https: vec![https.parse().unwrap()],
             http: vec![http.parse().unwrap()],
             public_https_port: None,

@@ -19,6 +19,8 @@ label! {
         RefuseSource = "refused_source",
         /// Memory was nearly used up.
         RefuseMemory = "refused_memory",
+        /// A load balancer sent no PROXY header, or one that is malformed.
+        RefuseProxyHeader = "proxy_header",
         /// No complete ClientHello in time.
         EndHelloTimeout = "hello_timeout",
         /// The peer closed first.
@@ -43,6 +45,24 @@ label! {
         AnswerChallenge = "challenge_answered",
         /// A tls-alpn-01 validation for an unknown challenge.
         RefuseChallenge = "challenge_unknown",
+    }
+}
+
+label! {
+    /// What a load balancer's PROXY header said, or why it said nothing.
+    pub(super) enum HeaderOutcome["header"] {
+        /// Who the client is.
+        Client = "client",
+        /// That the connection is its own, or that it does not know the client.
+        Itself = "itself",
+        /// Something else came in its place.
+        Absent = "absent",
+        /// It breaks the rules.
+        Malformed = "malformed",
+        /// It did not come in time.
+        Timeout = "timeout",
+        /// The load balancer closed first.
+        Closed = "closed",
     }
 }
 
@@ -114,6 +134,7 @@ pub struct WorkerMetrics {
     pub(super) open: IntGauge,
     pub(super) handshakes: Histograms<CertificateOrigin>,
     pub(super) sessions: Counters<SessionKind>,
+    pub(super) proxy_headers: Counters<HeaderOutcome>,
 }
 
 impl WorkerMetrics {
@@ -141,6 +162,11 @@ impl WorkerMetrics {
                 "gatehouse_tls_handshake_seconds",
                 "Time from the ClientHello to the completed handshake, by where the certificate was found.",
                 HANDSHAKE_BUCKETS,
+            )?,
+            proxy_headers: Counters::register(
+                registry,
+                "gatehouse_proxy_headers_total",
+                "PROXY headers of load balancers, by what they said.",
             )?,
             sessions: Counters::register(
                 registry,

@@ -22,6 +22,7 @@ mod foreign_names;
 mod guard_program;
 mod guard_userspace;
 mod hostile_requests;
+mod load_balancers;
 mod names_and_addresses;
 mod outages;
 mod privileges;
