@@ -31,7 +31,7 @@ pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Sc
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, contain};
 pub use parameter::ParameterReference;
 pub use parameter_name::ParameterName;
 pub use quantity::{ByteSize, Span};

@@ -88,6 +88,7 @@ impl Shared {
         Reception {
             connections: &self.connections,
             balancers: self.balancers.as_ref(),
+            proxies: &self.service.trusted_proxies,
             headers: &self.metrics.proxy_headers,
             limit,
         }

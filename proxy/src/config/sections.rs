@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
     loop_id::LoopId,
-    network::Network,
+    network::{Network, contain},
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
 };
@@ -57,6 +57,9 @@ section! {
         /// the networks in `from` each connection must begin with one, and its address is the client's everywhere; from elsewhere none
         /// is read. The guard does not judge a ClientHello that shares a segment with a header.
         proxy_protocol: Option<ProxyProtocol> = None => "{ from = [\"10.0.0.0/8\"] }",
+        /// Networks of HTTP proxies in front, such as a CDN's. From there `X-Forwarded-*` and `Forwarded` are kept and extended instead of
+        /// replaced, and a request's client is the last address in `X-Forwarded-For` that is in none of these networks.
+        trusted_proxies: Vec<Network> = Vec::new() => "[\"198.51.100.0/24\"]",
     }
 }
 
@@ -354,8 +357,7 @@ impl ProxyProtocol {
     /// Whether a connection from `peer` begins with a header.
     #[must_use]
     pub fn comes_from(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.from.iter().any(|network| network.contains(&peer))
+        contain(&self.from, peer)
     }
 }
 

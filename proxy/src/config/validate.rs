@@ -101,6 +101,9 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 fn balancers(config: &Config, findings: &mut Findings) {
+    for (i, network) in config.listen.trusted_proxies.iter().enumerate() {
+        trusts_all(&format!("listen.trusted_proxies[{i}]"), network, findings);
+    }
     let Some(proxy_protocol) = &config.listen.proxy_protocol else { return };
     if proxy_protocol.from.is_empty() {
         let remedy =

@@ -76,7 +76,7 @@ impl<T: Transport> Relay<T> {
     ) -> Result<(ResponseHead, PooledConnection), RequestRefusal> {
         let limits = self.limits.load_full();
         let mut upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
-        let client = record.client_address();
+        let (client, through) = (record.client_address(), record.through());
         record.received = Some(upload.progress());
         let cdn_loop = &self.cdn_loop;
         if cdn_loop.has_seen(&head.headers) {
@@ -84,7 +84,8 @@ impl<T: Transport> Relay<T> {
         }
         let framing = upload.framing();
         let (target, public_port) = (&route.target, self.public_port);
-        let forward_context = ForwardContext { host, client, public_port, target, framing, cdn_loop };
+        let forward_context =
+            ForwardContext { host, client, through, public_port, target, framing, cdn_loop };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         self.upstreams.await_body(&mut upload, client).await?;
         let request = RequestWriter::new(&head, framing, upload);

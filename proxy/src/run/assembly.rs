@@ -29,7 +29,7 @@ use crate::{
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::{Domains, admin::Issuance},
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
-    forward::{self, Service, UpstreamSettings},
+    forward::{self, Service, TrustedProxies, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
@@ -218,6 +218,7 @@ impl Assembly<'_> {
                 certificates: known.certificates.clone(),
                 phase: phase.clone(),
                 public_https_port: service.public_https_port,
+                trusted_proxies: service.trusted_proxies.clone(),
             }),
             service,
             requests: forward::RequestMetrics::register(&self.telemetry.registry)?,
@@ -250,6 +251,7 @@ impl Assembly<'_> {
             upstream,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
+            trusted_proxies: TrustedProxies::new(self.config.listen.trusted_proxies.clone()),
         }
     }
 

@@ -317,6 +317,7 @@ mod tests {
         config::ListenConfig {
             share_ports: false,
             proxy_protocol: None,
+            trusted_proxies: Vec::new(),
             https: vec![https.parse().unwrap()],
             http: vec![http.parse().unwrap()],
             public_https_port: None,

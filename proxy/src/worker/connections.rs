@@ -142,8 +142,8 @@ impl Connections {
         self.0.admit_of_source(of_source).map(|()| place)
     }
 
-    /// A place for a connection of a load balancer, from which those of many clients come: only the total limits them until
-    /// [`ConnectionPermit::recount`] says whose each is.
+    /// A place for a connection of a load balancer or a proxy, from which those of many clients come: only the total limits them, until
+    /// [`ConnectionPermit::recount`] says whose one is.
     pub(super) fn admit_from_balancer(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
         self.admit_to_total(peer).map(|(place, _)| place)
     }

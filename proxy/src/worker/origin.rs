@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock::now,
     config::ProxyProtocol,
+    forward::TrustedProxies,
     proxy_protocol::{self, HeaderFault, LONGEST, Origin, ProxyHeader},
     telemetry::{admit_line, metrics::Counters},
     transport::{Chunk, Replayed, Stream},
@@ -26,6 +27,8 @@ use crate::{
 pub(super) struct Reception<'a> {
     pub(super) connections: &'a Connections,
     pub(super) balancers: Option<&'a ProxyProtocol>,
+    /// HTTP proxies, whose connections carry requests of many clients.
+    pub(super) proxies: &'a TrustedProxies,
     pub(super) headers: &'a Counters<HeaderOutcome>,
     /// How long a header may take.
     pub(super) limit: Duration,
@@ -57,7 +60,11 @@ impl Reception<'_> {
     /// Takes a connection of `peer`; reads its header first where `peer` is a load balancer.
     pub(super) async fn take<S: Stream>(&self, stream: S, peer: SocketAddr) -> Result<Taken<S>, NotTaken> {
         if !self.balancers.is_some_and(|balancers| balancers.comes_from(peer.ip())) {
-            let place = self.connections.admit(peer.ip())?;
+            let place = if self.proxies.trusts(peer.ip()) {
+                self.connections.admit_from_balancer(peer.ip())?
+            } else {
+                self.connections.admit(peer.ip())?
+            };
             return Ok(Taken { stream: stream.into(), client: peer, place, left: self.limit });
         }
         let (mut place, begun) = (self.connections.admit_from_balancer(peer.ip())?, now());
@@ -71,7 +78,8 @@ impl Reception<'_> {
             Origin::Itself => peer,
         };
         if let Origin::Client(client) = origin {
-            place.recount(client.ip())?;
+            let recounted = place.recount(client.ip());
+            recounted.or_else(|full| if self.proxies.trusts(client.ip()) { Ok(()) } else { Err(full) })?;
         }
         Ok(Taken { stream, client, place, left: self.left(begun) })
     }

@@ -113,7 +113,7 @@ async fn answer_requests<T: Transport>(
     let ClientConnection { peer, source } = client;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let tls = stream.version();
-    let downstream = Rc::new(Downstream { peer, server_name: Some(name), tls: Some(tls) });
+    let downstream = Rc::new(Downstream { peer, through: None, server_name: Some(name), tls: Some(tls) });
     let (forwarder, from) = (worker.forwarder.clone(), Rc::clone(&downstream));
     let answer = move |request| {
         let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));

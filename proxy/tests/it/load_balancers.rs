@@ -1,8 +1,8 @@
-//! HAProxy in front, which says by a PROXY header who its client is.
+//! HAProxy in front, which says by a PROXY header who its client is, and HTTP proxies, which say it by `X-Forwarded-For`.
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare, attempt},
-    network::{CLIENT, EDGE_A, EDGE_B},
+    network::{CLIENT, EDGE_A, EDGE_B, STRANGER},
     process::{self, Process},
 };
 
@@ -76,6 +76,32 @@ fn who_is_not_trusted_says_nothing_and_who_is_must_say_something() {
     );
     assert!(gatehouse.process.output().contains("sent no valid PROXY header"));
     drop(balancer);
+}
+
+#[test]
+fn a_trusted_proxy_says_who_the_client_is_and_a_client_does_not() {
+    let edge = edge();
+    let mut settings = edge.settings(Place::A, "auto");
+    settings.domain(SHOP);
+    settings.raw("listen", "trusted_proxies", &format!("[\"{STRANGER}/32\", \"198.51.100.0/24\"]"));
+    let gatehouse = start(&edge, settings);
+    let chain = "X-Forwarded-For: 203.0.113.66, 203.0.113.7, 198.51.100.1";
+    let ask = |from: Ipv4Addr, path: &str| {
+        let fields = ["-H", chain, "-H", "X-Forwarded-Proto: http", "--interface", &from.to_string()];
+        let reply = edge.curl(&format!("https://{SHOP}/{path}")).with(&fields).run().unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}");
+        (reply.seen("x-forwarded-for"), reply.seen("x-forwarded-proto"))
+    };
+    let (hops, proto) = ask(STRANGER, "proxied");
+    assert_eq!(hops, [format!("203.0.113.66, 203.0.113.7, 198.51.100.1, {STRANGER}")]);
+    assert_eq!(proto, ["http"]);
+    let (hops, proto) = ask(CLIENT, "spoofed");
+    assert_eq!((hops, proto), (vec![CLIENT.to_string()], vec!["https".to_owned()]));
+    let logged = gatehouse.process.output();
+    for (path, client) in [("/proxied", "203.0.113.7"), ("/spoofed", &CLIENT.to_string())] {
+        let line = logged.lines().find(|line| line.contains(path)).unwrap_or(&logged);
+        assert!(line.contains(client) && !line.contains("203.0.113.66"), "{line}");
+    }
 }
 
 /// An instance at A that trusts B to say who its clients are, with room for few connections of one client.

@@ -339,6 +339,16 @@ const WRONG: &[Wrong] = &[
         &[],
         "listen.proxy_protocol.from[1]: `::/0` would let every client choose its own address|`10.0.0.0/8`",
     ),
+    (
+        "[listen]\ntrusted_proxies = [\"0.0.0.0/0\"]",
+        &[],
+        "listen.trusted_proxies[0]: `0.0.0.0/0` would let every client choose its own address|`10.0.0.0/8`",
+    ),
+    (
+        "[listen]\ntrusted_proxies = [\"198.51.100.7\"]",
+        &[],
+        "listen.trusted_proxies[0] = \"198.51.100.7\"|write this one address as `198.51.100.7/32`",
+    ),
     ("[listen]\nproxy_protocol = true", &[], "listen.proxy_protocol = true"),
     ("[tls]\nticket_key_period = \"5m\"", &[], "tls.ticket_key_period: `5m` is out of bounds|`10m` to `84h`"),
     ("[tls]\nticket_key_period = \"4d\"", &[], "tls.ticket_key_period: `4d` is out of bounds"),

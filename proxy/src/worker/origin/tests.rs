@@ -1,7 +1,10 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::transport::{Transport, tests::memory::Memory};
+use crate::{
+    config::Network,
+    transport::{Transport, tests::memory::Memory},
+};
 
 /// What becomes of a connection of `peer` that sends `pieces`, and what follows its header.
 async fn taken(peer: &str, pieces: &[&[u8]]) -> (Result<SocketAddr, NotTaken>, Vec<u8>, Duration) {
@@ -12,6 +15,7 @@ async fn taken(peer: &str, pieces: &[&[u8]]) -> (Result<SocketAddr, NotTaken>, V
     let reception = Reception {
         connections: &connections,
         balancers: Some(&from),
+        proxies: &TrustedProxies::default(),
         headers: &headers,
         limit: Duration::from_secs(5),
     };
@@ -92,6 +96,39 @@ fn a_load_balancer_that_sends_no_header_is_refused() {
             let (client, ..) = taken("10.1.2.3:999", pieces).await;
             assert_eq!(client, Err(NotTaken::Header(outcome)), "{pieces:?}");
         }
+    });
+}
+
+#[test]
+fn the_limit_of_a_source_does_not_hold_for_a_proxy_of_many_clients() {
+    in_memory(async || {
+        let connections = Connections::new(3, 1);
+        let proxies = vec![Network::try_from("198.51.100.0/24".to_owned()).unwrap()];
+        let from: ProxyProtocol = serde_json::from_str("{ \"from\": [\"10.0.0.0/8\"] }").unwrap();
+        let reception = Reception {
+            connections: &connections,
+            balancers: Some(&from),
+            proxies: &TrustedProxies::new(proxies),
+            headers: &Counters::register(&prometheus::Registry::new(), "headers_total", "Headers.").unwrap(),
+            limit: Duration::from_secs(5),
+        };
+        let mut open = Vec::new();
+        let mut take = async |peer: &str, header: &[u8]| {
+            let (stream, mut client) = Memory::pair();
+            client.write_all(header).await.unwrap();
+            let taken = reception.take(stream, peer.parse().unwrap()).await;
+            taken.map(|taken| open.push(taken.place)).err()
+        };
+        let header = |client: &str| format!("PROXY TCP4 {client} 192.0.2.1 5 443\r\n").into_bytes();
+        assert_eq!(take("198.51.100.1:1", b"").await, None);
+        assert_eq!(take("10.0.0.1:1", &header("198.51.100.1")).await, None, "through a load balancer, too");
+        assert_eq!(take("10.0.0.1:2", &header("192.0.2.9")).await, None);
+        assert_eq!(take("198.51.100.1:2", b"").await, Some(NotTaken::Full(ConnectionsFull::Total)));
+        let twice = Some(NotTaken::Full(ConnectionsFull::Source));
+        connections.limit(9, 1);
+        assert_eq!(take("10.0.0.1:3", &header("192.0.2.8")).await, None);
+        assert_eq!(take("10.0.0.1:4", &header("192.0.2.8")).await, twice);
+        assert_eq!(take("192.0.2.8:5", b"").await, twice);
     });
 }
 
