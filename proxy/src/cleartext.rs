@@ -17,8 +17,8 @@ use crate::{
     client_stream::RequestBody,
     domains::{Caller, Domains, Permission},
     forward::{
-        self, Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, fitting,
-        own_response,
+        self, Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, TrustedProxies,
+        fitting, own_response,
     },
     name::ServerName,
     phase::{Phase, PhaseWatch},
@@ -34,6 +34,8 @@ pub struct CleartextService {
     pub phase: PhaseWatch,
     /// Where redirects point.
     pub public_https_port: u16,
+    /// Whose word is taken for who a request's client is.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// One worker's; cheap to clone.
@@ -61,6 +63,7 @@ impl Cleartext {
         at: Instant,
     ) -> forward::Answer {
         let (head, _) = request.into_parts();
+        let downstream = &*self.service.trusted_proxies.see(downstream, &head.headers);
         let mut record = self.request_log.record(&head, downstream, &Scheme::HTTP, at);
         let answer = match plan::plan(&head) {
             Ok(plan) => self.answer(plan, &head, downstream, &mut record).await,

@@ -27,11 +27,11 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
-pub use enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape};
+pub use enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, contain};
 pub use parameter::ParameterReference;
 pub use parameter_name::ParameterName;
 pub use quantity::{ByteSize, Span};
@@ -42,6 +42,7 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
-    LimitsConfig, ListenConfig, LogConfig, StaticDomain, StoreConfig, UpstreamConfig, WorkerConfig,
+    LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StaticDomain, StoreConfig, TlsConfig,
+    UpstreamConfig, WorkerConfig,
 };
-pub(crate) use validate::{MAX_ISSUERS, leads_to};
+pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

@@ -13,17 +13,24 @@ mod metrics;
 pub(crate) mod min_rate;
 mod own_response;
 mod page;
+mod passage;
 mod refusal;
 mod relay;
 mod request_log;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod trusted_proxies;
 mod tunnel;
 mod upload;
 mod upstream;
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
 
 use http::{Request, Response, uri::Scheme};
 
@@ -31,6 +38,7 @@ pub use self::{
     admit::RequestViolation,
     body::Body,
     metrics::{RequestMetrics, RequestOutcome},
+    trusted_proxies::TrustedProxies,
     upstream::{AddressPolicy, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
 pub(crate) use self::{
@@ -68,6 +76,8 @@ pub struct Service {
     pub control: tokio::runtime::Handle,
     /// The port that upstreams see in `X-Forwarded-Port`.
     pub public_https_port: u16,
+    /// Whose word is taken for who a request's client is.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// A connection as its requests see it.
@@ -75,6 +85,8 @@ pub struct Service {
 pub struct Downstream {
     /// The client.
     pub peer: SocketAddr,
+    /// The trusted proxy that says so; absent where the client is connected itself.
+    pub through: Option<IpAddr>,
     /// The name its handshake was for; absent in cleartext.
     pub server_name: Option<ServerName>,
     /// The TLS version it speaks, as logs call it; absent in cleartext.
@@ -146,6 +158,7 @@ impl<T: Transport> Forwarder<T> {
     ) -> Answer {
         let (head, body) = request.into_parts();
         let relay = &self.0.relay;
+        let downstream = &*self.0.service.trusted_proxies.see(downstream, &head.headers);
         let record = relay.request_log.record(&head, downstream, &Scheme::HTTPS, at);
         // Without a name there is none that Host could equal.
         let Some(server_name) = &downstream.server_name else {

@@ -19,6 +19,7 @@ mod http1_stream;
 mod keyed_counts;
 pub mod name;
 pub mod phase;
+pub mod proxy_protocol;
 pub mod run;
 mod single_flight;
 pub mod ssm;

@@ -14,6 +14,7 @@ mod metric_reference;
 mod phase;
 pub(crate) mod ports;
 mod reload;
+mod session_tickets;
 mod sockets;
 mod startup_banner;
 

@@ -16,6 +16,7 @@ mod fault_injection;
 mod fixture;
 mod genuine;
 pub mod instant;
+mod key_sealer;
 mod metrics;
 mod partition;
 pub mod permissions;
@@ -33,8 +34,8 @@ pub use error::StoreError;
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;
 
-use certificate_table::KeySealer;
 use connect::Keep;
+use key_sealer::KeySealer;
 use metrics::Meter;
 pub(crate) use metrics::declare as declare_metrics;
 

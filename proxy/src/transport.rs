@@ -10,6 +10,7 @@ mod chunk;
 mod epoll;
 mod hyper_io;
 mod queue;
+mod replayed;
 pub mod socket;
 mod uring;
 
@@ -23,7 +24,9 @@ use std::{
 
 use prometheus::Registry;
 
-pub use self::{byte_stream::ByteStream, chunk::Chunk, epoll::Epoll, hyper_io::HyperIo, uring::Uring};
+pub use self::{
+    byte_stream::ByteStream, chunk::Chunk, epoll::Epoll, hyper_io::HyperIo, replayed::Replayed, uring::Uring,
+};
 use crate::{config::Io, label, telemetry::metrics::Gauges};
 
 /// One of the two ways to reach the kernel; a worker's modules are generic over it.

@@ -14,6 +14,7 @@ mod context;
 mod handshake;
 mod http;
 mod metrics;
+mod origin;
 mod relief;
 mod response_buffer;
 mod slow_reader;
@@ -29,6 +30,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 pub(crate) use self::http::{
     Version as ServedVersion, tests::serve_alone, websocket::accept_of as websocket_accept,
 };
+use self::origin::Reception;
 pub use self::{
     connections::{Connections, Shedding},
     metrics::{ConnectionOutcome, LimitReached, WorkerMetrics},
@@ -56,6 +58,8 @@ pub struct Shared {
     pub certificates: Certificates,
     /// Server configurations.
     pub server_configs: ServerConfigs,
+    /// The oldest version of TLS that any name is served with.
+    pub minimum_tls: config::TlsVersion,
     /// Requests over TLS.
     pub service: Arc<Service>,
     /// Requests in cleartext.
@@ -68,6 +72,8 @@ pub struct Shared {
     pub limits: Reloadable<config::LimitsConfig>,
     /// Open connections.
     pub connections: Connections,
+    /// Who tells whose connections are.
+    pub balancers: Option<config::ProxyProtocol>,
     /// Answers in memory.
     pub held: HeldBytes,
     /// Memory to be freed.
@@ -80,6 +86,19 @@ pub struct Shared {
     pub drain_deadline: Reloadable<config::Span>,
     /// What is counted.
     pub metrics: WorkerMetrics,
+}
+
+impl Shared {
+    /// Where connections are taken, whose first bytes may take `limit`.
+    fn reception(&self, limit: Duration) -> Reception<'_> {
+        Reception {
+            connections: &self.connections,
+            balancers: self.balancers.as_ref(),
+            proxies: &self.service.trusted_proxies,
+            headers: &self.metrics.proxy_headers,
+            limit,
+        }
+    }
 }
 
 /// One worker's listening sockets.

@@ -210,6 +210,13 @@ fn cargo_home() -> Option<PathBuf> {
 }
 
 const PACKAGES: &[Package] = &[
+    Package::new(
+        Group::Tests,
+        "haproxy",
+        "haproxy",
+        "a load balancer that says who its clients are; a peer of the benches",
+    )
+    .with_service("haproxy"),
     Package::new(Group::Tests, "pebble", "pebble", "Let's Encrypt's test CA and the DNS it validates by"),
     Package::new(Group::Tests, "curl", "curl", "the client of the end-to-end cases"),
     Package::new(Group::Tests, "openssl", "openssl", "a second TLS client, for alerts and old versions"),
@@ -257,8 +264,6 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Aws, "python3-venv", "/usr/share/doc/python3-venv", "for moto, the rehearsal's AWS"),
     Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
         .with_service("nginx"),
-    Package::new(Group::Benches, "haproxy", "haproxy", "a peer, where memory is measured")
-        .with_service("haproxy"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
 ];
 const ARM64: &[Package] = &[

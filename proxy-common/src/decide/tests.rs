@@ -94,6 +94,9 @@ fn with_mode(mode: Mode) -> Filled {
 fn what_cannot_be_judged_passes() {
     let plain = hello("foreign.example");
     let bytes = Hello::with("foreign.example").bytes();
+    // A load balancer's PROXY header may share a segment with what follows it; in a segment of its own it is no hello either.
+    let header = b"PROXY TCP4 198.51.100.7 192.0.2.1 56324 443\r\n";
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\xc0\0\x02\x01\xdc\x04\x01\xbb";
     let many = Hello { extensions_before: 60, ..Hello::with("foreign.example") }.bytes();
     for (frame, verdict) in [
         (Frame { protocol: 17, ..plain.clone() }, Verdict::PassUnguarded),
@@ -106,6 +109,10 @@ fn what_cannot_be_judged_passes() {
         (Frame { flags: Segment::RST, ..plain }, Verdict::PassNoHello),
         (Frame::with([]), Verdict::PassNoHello),
         (Frame::with(*b"GET / HTTP/1.1\r\n"), Verdict::PassNoHello),
+        (Frame::with(*header), Verdict::PassNoHello),
+        (Frame::with([&header[..], &bytes].concat()), Verdict::PassNoHello),
+        (Frame::with(*binary), Verdict::PassNoHello),
+        (Frame::with([&binary[..], &bytes].concat()), Verdict::PassNoHello),
         (Frame::with(Hello::nameless().bytes()), Verdict::PassNoName),
         (Frame::with(&bytes[..90]), Verdict::PassIncomplete),
         (hello("192.0.2.1"), Verdict::PassMalformed),

@@ -10,6 +10,7 @@ use crate::{
     },
     domains::{AskState, Revision},
     guard::{GuardReport, GuardStatus},
+    tls::tickets::TicketKeySource,
 };
 
 use super::{arguments::Form, columns::Columns, error::CommandError, print};
@@ -45,6 +46,7 @@ fn shown(status: &InstanceStatus) -> String {
         ),
         ("store", status.store.clone()),
         ("issuers", listed(&status.issuers)),
+        ("tickets", tickets(status.tickets).to_owned()),
         ("metrics", metrics),
     ] {
         let _ = writeln!(text, "{what:<12}{value}");
@@ -72,6 +74,14 @@ fn ask(state: AskState) -> &'static str {
         AskState::Off => "off: `domains.ask` is not set",
         AskState::Answers => "answers",
         AskState::Silent => "does not answer; the log says why",
+    }
+}
+
+fn tickets(source: Option<TicketKeySource>) -> &'static str {
+    match source {
+        Some(TicketKeySource::Shared) => "sealed with the fleet's key: sessions resume at every instance",
+        Some(TicketKeySource::Local) => "sealed with a key of this process: sessions resume here alone",
+        None => "-",
     }
 }
 

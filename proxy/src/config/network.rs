@@ -63,6 +63,13 @@ impl Network {
     }
 }
 
+/// Whether `address` is in one of `networks`; one of IPv4 may be written in IPv6 (RFC 4291 §2.5.5.2).
+#[must_use]
+pub fn contain(networks: &[Network], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
 impl Deref for Network {
     type Target = IpNet;
     fn deref(&self) -> &IpNet {

@@ -8,8 +8,8 @@ use toml::Table;
 
 use super::{
     Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, Scrape, Section, Span, StaticDomain, json_schema::JsonSchema,
-    reference::defaults,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, StaticDomain, TlsVersion,
+    json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
 
@@ -120,6 +120,12 @@ macro_rules! words {
 }
 words!(Io, Attach, Balance, GuardMode, LogFormat);
 
+impl JsonSchema for TlsVersion {
+    fn json_schema() -> Value {
+        json!({ "enum": Self::ALL.iter().map(|version| version.as_str()).collect::<Vec<_>>() })
+    }
+}
+
 impl JsonSchema for StaticDomain {
     fn json_schema() -> Value {
         json!({
@@ -127,6 +133,17 @@ impl JsonSchema for StaticDomain {
             "additionalProperties": false,
             "required": ["name"],
             "properties": { "name": Pattern::json_schema(), "target": Target::json_schema() },
+        })
+    }
+}
+
+impl JsonSchema for ProxyProtocol {
+    fn json_schema() -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["from"],
+            "properties": { "from": Vec::<Network>::json_schema() },
         })
     }
 }
@@ -242,9 +259,13 @@ mod tests {
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());
-        for (form, written) in
-            [(StaticDomain::json_schema(), json!(domains)), (IssuerConfig::json_schema(), json!(issuers))]
-        {
+        let balancers = json!({ "from": ["10.0.0.0/8"] });
+        let balancers: ProxyProtocol = serde_json::from_value(balancers).unwrap();
+        for (form, written) in [
+            (StaticDomain::json_schema(), json!(domains)),
+            (IssuerConfig::json_schema(), json!(issuers)),
+            (ProxyProtocol::json_schema(), json!(balancers)),
+        ] {
             let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(&form["properties"]), keys(&written));
         }

@@ -1,16 +1,16 @@
 //! Every setting, declared once.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
+    enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion},
     loop_id::LoopId,
-    network::Network,
+    network::{Network, contain},
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
 };
@@ -28,6 +28,7 @@ section! {
     sections {
         listen: ListenConfig,
         worker: WorkerConfig,
+        tls: TlsConfig,
         domains: DomainsConfig,
         certificates: CertificatesConfig,
         store: StoreConfig,
@@ -52,6 +53,13 @@ section! {
         /// Whether another process may listen at the same addresses and accept part of the connections, for instance a successor
         /// that is started while this instance drains. Under systemd it is not needed: sockets are handed over.
         share_ports: bool = false,
+        /// Load balancers that tell by a PROXY header, version 1 or 2, who their client is, at `listen.https` and `listen.http`. From
+        /// the networks in `from` each connection must begin with one, and its address is the client's everywhere; from elsewhere none
+        /// is read. The guard does not judge a ClientHello that shares a segment with a header.
+        proxy_protocol: Option<ProxyProtocol> = None => "{ from = [\"10.0.0.0/8\"] }",
+        /// Networks of HTTP proxies in front, such as a CDN's. From there `X-Forwarded-*` and `Forwarded` are kept and extended instead of
+        /// replaced, and a request's client is the last address in `X-Forwarded-For` that is in none of these networks.
+        trusted_proxies: Vec<Network> = Vec::new() => "[\"198.51.100.0/24\"]",
     }
 }
 
@@ -66,6 +74,20 @@ section! {
         /// How long requests in flight may continue after SIGTERM; then they are cut off. New connections are accepted until no client
         /// has come for two seconds, for two thirds of this time at most; an instance without connections ends at once.
         drain_deadline: Span = Span::secs(30),
+    }
+}
+
+section! {
+    /// TLS with clients.
+    pub struct TlsConfig {
+        /// Oldest version of TLS that clients may speak, `1.2` or `1.3`; below it, alert 70.
+        minimum_version: TlsVersion = TlsVersion::Tls12,
+        /// Whether instances share the keys of session tickets through the state table, so that sessions resume at every instance and
+        /// after a restart; else each process has keys of its own.
+        share_tickets: bool = true,
+        /// How long one key seals session tickets, from `10m` to `84h`. A ticket is valid for one to two such periods, and a key is
+        /// in the table for three.
+        ticket_key_period: Span = Span::secs(12 * 3600),
     }
 }
 
@@ -319,6 +341,14 @@ pub struct StaticDomain {
     pub target: Option<Target>,
 }
 
+/// Who sends PROXY headers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// The networks of the load balancers.
+    pub from: Vec<Network>,
+}
+
 /// An ACME certificate authority (RFC 8555).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -330,6 +360,14 @@ pub struct IssuerConfig {
     /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<PathBuf>,
+}
+
+impl ProxyProtocol {
+    /// Whether a connection from `peer` begins with a header.
+    #[must_use]
+    pub fn comes_from(&self, peer: IpAddr) -> bool {
+        contain(&self.from, peer)
+    }
 }
 
 impl Config {

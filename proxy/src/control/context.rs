@@ -32,6 +32,7 @@ use crate::{
     store::{Store, certificate_table::IssuerKey},
     target::Target,
     telemetry::{admit_line, metrics::Label},
+    tls::tickets::TicketKeys,
     transport::Backend,
     worker::Connections,
 };
@@ -62,6 +63,8 @@ pub struct ControlContext {
     pub address_policy: Arc<AddressPolicy>,
     /// Who issues certificates.
     pub issuance: Issuance,
+    /// The keys of session tickets.
+    pub tickets: TicketKeys,
 }
 
 /// What does not change while an instance runs.
@@ -109,6 +112,7 @@ impl ControlContext {
             revision: names.revision,
             ask: self.domains.ask_state(),
             connections: self.connections.open(),
+            tickets: Some(self.tickets.source()),
             guard: self.guard.status(),
         }
     }

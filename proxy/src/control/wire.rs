@@ -18,6 +18,7 @@ use crate::{
         instant::Micros,
     },
     target::Target,
+    tls::tickets::TicketKeySource,
 };
 
 /// A running instance at one moment.
@@ -58,6 +59,9 @@ pub struct InstanceStatus {
     pub ask: AskState,
     /// Open connections.
     pub connections: usize,
+    /// Whose key seals session tickets; absent from releases that did not say it.
+    #[serde(default)]
+    pub tickets: Option<TicketKeySource>,
     /// The guard.
     pub guard: GuardStatus,
 }

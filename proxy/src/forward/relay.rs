@@ -88,7 +88,7 @@ impl<T: Transport> Relay<T> {
     ) -> Result<Fetched, RequestRefusal> {
         let limits = self.limits.load_full();
         let mut upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
-        let client = record.client_address();
+        let (client, through) = (record.client_address(), record.through());
         record.received = Some(upload.progress());
         let cdn_loop = &self.cdn_loop;
         if cdn_loop.has_seen(&head.headers) {
@@ -100,6 +100,7 @@ impl<T: Transport> Relay<T> {
         let forward_context = ForwardContext {
             host,
             client,
+            through,
             public_port,
             framing,
             awaits_continue,

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
@@ -99,6 +99,7 @@ pub(crate) struct RequestRecord {
     at: Instant,
     wall: SystemTime,
     client: SocketAddr,
+    through: Option<IpAddr>,
     scheme: &'static str,
     version: Version,
     method: Method,
@@ -130,6 +131,7 @@ impl RequestRecord {
             at,
             wall: clock::wall(),
             client: downstream.peer,
+            through: downstream.through,
             scheme: if *scheme == Scheme::HTTPS { "https" } else { "http" },
             version: head.version,
             method: head.method.clone(),
@@ -147,8 +149,13 @@ impl RequestRecord {
         }
     }
 
-    pub(super) fn client_address(&self) -> std::net::IpAddr {
+    pub(super) fn client_address(&self) -> IpAddr {
         self.client.ip()
+    }
+
+    /// The trusted proxy that the request came through.
+    pub(super) fn through(&self) -> Option<IpAddr> {
+        self.through
     }
 
     pub(super) fn version(&self) -> Version {

@@ -9,7 +9,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop};
+use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop, passage::Passage};
 use crate::http1;
 
 /// What the upstream is told about a request's origin.
@@ -17,6 +17,8 @@ use crate::http1;
 pub(super) struct ForwardContext<'a> {
     pub(super) host: &'a Authority,
     pub(super) client: IpAddr,
+    /// The trusted proxy that it came through.
+    pub(super) through: Option<IpAddr>,
     pub(super) public_port: u16,
     pub(super) framing: Framing,
     /// Whether the client waits for the upstream's word before it sends the body.
@@ -45,6 +47,8 @@ pub(super) fn request(
     // RFC 9112 §2.3: an intermediary sends its own version.
     head.version = Version::HTTP_11;
     head.extensions.clear();
+    // Before anything is removed: Connection may name these fields, too.
+    let passage = passage(&head.headers, forward_context)?;
     remove_hop_by_hop(&mut head.headers);
     head.headers.remove(header::HOST);
     strip_forwarded_headers(&mut head.headers);
@@ -54,9 +58,18 @@ pub(super) fn request(
         head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
     put_connection(&mut head.headers, forward_context.upgrade, takes_trailers);
-    set_forwarded_headers(&mut head.headers, forward_context)?;
+    set_forwarded_headers(&mut head.headers, passage, forward_context)?;
     forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
+}
+
+fn passage(headers: &HeaderMap, forward_context: &ForwardContext<'_>) -> Result<Passage, InvalidHeaderValue> {
+    let ForwardContext { host, client, public_port, .. } = *forward_context;
+    let passage = Passage::direct(host, client, public_port)?;
+    match forward_context.through {
+        Some(proxy) => passage.behind(proxy, headers),
+        None => Ok(passage),
+    }
 }
 
 /// The fields sent to the client for the upstream's.
@@ -207,27 +220,15 @@ fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
 /// Which site the request is for, and how it came. All are replaced, so that an upstream can trust them.
 fn set_forwarded_headers(
     headers: &mut HeaderMap,
+    passage: Passage,
     forward_context: &ForwardContext<'_>,
 ) -> Result<(), InvalidHeaderValue> {
-    let client = forward_context.client.to_canonical().to_string();
-    let name = HeaderValue::from_str(forward_context.host.name.as_str())?;
-    let host = match forward_context.host.port {
-        Some(_) => HeaderValue::try_from(forward_context.host.to_string())?,
-        None => name.clone(),
-    };
-    headers.insert(USER_CUSTOM_DOMAIN, name);
-    headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(client)?);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    headers.insert(X_FORWARDED_HOST, host);
-    headers.insert(X_FORWARDED_PORT, HeaderValue::from(forward_context.public_port));
+    headers.insert(USER_CUSTOM_DOMAIN, HeaderValue::from_str(forward_context.host.name.as_str())?);
+    passage.set(headers);
     Ok(())
 }
 
 const USER_CUSTOM_DOMAIN: HeaderName = HeaderName::from_static("user-custom-domain");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// Without punctuation; names that begin with `xforwarded` are removed as well.
 const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
@@ -297,6 +298,16 @@ mod tests {
     use super::*;
 
     fn rewritten(method: &str, target: &str, fields: &[(&str, &str)], framing: Framing) -> request::Parts {
+        rewritten_through(None, method, target, fields, framing)
+    }
+
+    fn rewritten_through(
+        proxy: Option<&str>,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        framing: Framing,
+    ) -> request::Parts {
         let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -304,6 +315,7 @@ mod tests {
         let forward_context = ForwardContext {
             host: &Authority::parse(b"shop.example:8443", 443).unwrap(),
             client: "::ffff:192.0.2.9".parse().unwrap(),
+            through: proxy.map(|proxy| proxy.parse().unwrap()),
             public_port: 8443,
             framing,
             awaits_continue: false,
@@ -370,6 +382,59 @@ mod tests {
         ];
         let head = rewritten("GET", "/", &fields, Framing::Empty);
         assert_eq!(text(&head.headers), ours_and(&["x-for: kept"]));
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_is_kept_and_extended() {
+        let through = |proxy, fields: &[(&str, &str)]| {
+            let head = rewritten_through(Some(proxy), "GET", "/", fields, Framing::Empty);
+            let lines = text(&head.headers).into_iter();
+            lines.filter(|line| line.contains("forwarded") || line.starts_with("user-")).collect::<Vec<_>>()
+        };
+        let said = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-for", "192.0.2.9"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "www.shop.example"),
+            ("x-forwarded-port", "8080"),
+            ("forwarded", "for=192.0.2.9;proto=http"),
+            // Kept out of what only this proxy says, and of other spellings, whoever wrote them.
+            ("user-custom-domain", "victim.example"),
+            ("x_forwarded_for", "198.51.100.2"),
+            ("x-forwarded-server", "evil"),
+            ("connection", "x-forwarded-for, forwarded"),
+        ];
+        let kept = [
+            "forwarded: for=192.0.2.9;proto=http, for=10.0.0.1;host=\"shop.example:8443\";proto=https",
+            "user-custom-domain: shop.example",
+            "x-forwarded-for: 198.51.100.1, 192.0.2.9, 10.0.0.1",
+            "x-forwarded-host: www.shop.example",
+            "x-forwarded-port: 8080",
+            "x-forwarded-proto: http",
+        ];
+        assert_eq!(through("::ffff:10.0.0.1", &said), kept);
+        let ours = |hops: &str| {
+            let hops = format!("x-forwarded-for: {hops}");
+            let others = OURS.iter().filter(|line| line.contains("forwarded") || line.starts_with("user-"));
+            let others = others.filter(|line| !line.starts_with("x-forwarded-for")).map(ToString::to_string);
+            let mut lines: Vec<String> = others.chain([hops]).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(through("2001:db8::1", &[]), ours("2001:db8::1"));
+        // What it says twice, or what cannot be, is ours instead.
+        let unusable = [
+            ("x-forwarded-proto", "https, http"),
+            ("x-forwarded-host", "a.example"),
+            ("x-forwarded-host", "b.example"),
+            ("x-forwarded-port", "+80"),
+        ];
+        assert_eq!(through("10.0.0.1", &unusable), ours("10.0.0.1"));
+        let ipv6 = through("2001:db8::1", &[("forwarded", "for=unknown")]);
+        assert_eq!(
+            ipv6[0],
+            "forwarded: for=unknown, for=\"[2001:db8::1]\";host=\"shop.example:8443\";proto=https"
+        );
     }
 
     #[test]

@@ -158,7 +158,8 @@ async fn front<T: Transport>(
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let downstream = Downstream { peer, server_name: Some(server_name.clone()), tls: Some("TLSv1.3") };
+        let server = Some(server_name.clone());
+        let downstream = Downstream { peer, through: None, server_name: server, tls: Some("TLSv1.3") };
         let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
         let answer = move |request: Request<RequestBody>| {
             let (relay, route) = (Rc::clone(&relay), route.clone());

@@ -17,6 +17,7 @@ use super::{
     memory::{Shortage, watch_over},
     phase::follow,
     reload::{ReloadTargets, RuntimeSettings, response_buffers},
+    session_tickets::SessionTickets,
     sockets::{Capacity, Listeners, worker_count},
     startup_banner::StartupBanner,
 };
@@ -28,12 +29,12 @@ use crate::{
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::{Domains, admin::Issuance},
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
-    forward::{self, Service, UpstreamSettings},
+    forward::{self, Service, TrustedProxies, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
     telemetry::{self, Telemetry},
-    tls::ServerConfigs,
+    tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
     worker::{self, Connections, Excess, HeldBytes, Shared},
 };
@@ -53,6 +54,7 @@ struct PreparedState {
     store: Store,
     domains: Domains,
     certificates: Certificates,
+    tickets: TicketKeys,
 }
 
 impl Assembly<'_> {
@@ -165,11 +167,18 @@ impl Assembly<'_> {
         } else {
             probe::DomainsTableUse::Unused
         };
-        let (reached, _) = tokio::join!(probe::reach(&store, needed), domains.settled(NAMES_PATIENCE));
+        let tickets = TicketKeys::new(*config.tls.ticket_key_period, &telemetry.registry)?;
+        let (reached, _, session_tickets) = tokio::join!(
+            probe::reach(&store, needed),
+            domains.settled(NAMES_PATIENCE),
+            // Boxed: the future of an SDK call is large.
+            Box::pin(SessionTickets::start(&config.tls, &store, tickets.clone()))
+        );
         reached?;
         let socket = early.map_or_else(|| self.settle(), Ok)?;
         let certificates = Certificates::start(config, &store, &domains, control, &telemetry.registry)?;
-        Ok((PreparedState { store, domains, certificates }, socket))
+        control.spawn(session_tickets.follow());
+        Ok((PreparedState { store, domains, certificates, tickets }, socket))
     }
 
     fn guard(
@@ -203,18 +212,21 @@ impl Assembly<'_> {
         Ok(Shared {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
-            server_configs: ServerConfigs::new()?,
+            server_configs: ServerConfigs::new(known.tickets.clone()),
+            minimum_tls: config.tls.minimum_version,
             cleartext: Arc::new(CleartextService {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),
                 phase: phase.clone(),
                 public_https_port: service.public_https_port,
+                trusted_proxies: service.trusted_proxies.clone(),
             }),
             service,
             requests: forward::RequestMetrics::register(&self.telemetry.registry)?,
             access_log: self.telemetry.access_log.clone(),
             limits: live.limits.clone(),
             connections: Connections::new(capacity.clients, config.limits.connections_per_source),
+            balancers: config.listen.proxy_protocol.clone(),
             held: HeldBytes::new(response_buffers(&config.limits)),
             excess: Excess::default(),
             heartbeat,
@@ -240,6 +252,7 @@ impl Assembly<'_> {
             upstream,
             control: self.control.clone(),
             public_https_port: listeners.public_https_port(),
+            trusted_proxies: TrustedProxies::new(self.config.listen.trusted_proxies.clone()),
         }
     }
 
@@ -266,6 +279,7 @@ impl Assembly<'_> {
             default_target: shared.service.default_target.clone(),
             address_policy: shared.service.upstream.address_policy(),
             issuance: Issuance::of(certificates),
+            tickets: known.tickets.clone(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     guard::GuardError,
     store::{ConnectError, tables::TablesError},
     telemetry,
+    tls::tickets::TicketKeysError,
     transport::{RingRefused, socket::BindError},
 };
 
@@ -81,9 +82,9 @@ pub enum RunError {
     /// Connections to targets.
     #[error(transparent)]
     Upstreams(#[from] forward::UpstreamError),
-    /// TLS.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] rustls::Error),
+    /// Session tickets.
+    #[error(transparent)]
+    Tickets(#[from] TicketKeysError),
     /// The ring.
     #[error(transparent)]
     Ring(#[from] RingRefused),

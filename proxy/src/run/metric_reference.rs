@@ -7,7 +7,9 @@ use prometheus::{
     proto::{LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::{certificates, domains, forward, guard, store, telemetry, transport::Backend, worker};
+use crate::{
+    certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend, worker,
+};
 
 /// One row for each metric: name, type, labels, meaning.
 pub fn metric_reference() -> Result<String, prometheus::Error> {
@@ -31,6 +33,7 @@ fn declared() -> Result<Registry, prometheus::Error> {
     certificates::declare_metrics(&registry)?;
     guard::metrics::declare(&registry)?;
     worker::WorkerMetrics::register(&registry)?;
+    tickets::register_metrics(&registry)?;
     forward::RequestMetrics::register(&registry)?;
     Ok(registry)
 }

@@ -316,6 +316,8 @@ mod tests {
     fn listen(https: &str, http: &str) -> config::ListenConfig {
         config::ListenConfig {
             share_ports: false,
+            proxy_protocol: None,
+            trusted_proxies: Vec::new(),
             https: vec![https.parse().unwrap()],
             http: vec![http.parse().unwrap()],
             public_https_port: None,

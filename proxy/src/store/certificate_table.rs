@@ -24,7 +24,6 @@ pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
 pub use keys::IssuerKey;
 pub use lock::{Lock, LockOutcome};
-pub(super) use private_key::KeySealer;
 pub use private_key::PrivateKeyPem;
 pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains};
 

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{
-    Engine, EngineError, Store, Tables, certificate_table::KeySealer, genuine::genuine, metrics::Meter,
+    Engine, EngineError, Store, Tables, genuine::genuine, key_sealer::KeySealer, metrics::Meter,
     retry::RetryConflicts,
 };
 use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};

@@ -1,4 +1,4 @@
-//! Our own table: the record of each name's orders, budgets, pauses and leases.
+//! Our own table: the record of each name's orders, budgets, pauses and leases; the keys of session tickets.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: a back-off is written whatever its item holds (`put_failure`); instances together never pass an hour's budget
 //! (`instances_together_never_pass_an_hours_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
@@ -8,6 +8,7 @@ pub mod lease;
 mod order_record;
 mod order_records;
 pub mod pause;
+pub mod ticket_keys;
 
 pub use order_record::{Due, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard};
 pub use order_records::read_records;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{Connection, ProtocolVersion};
+use rustls::{Connection, HandshakeKind, ProtocolVersion};
 use tokio::io::ReadBuf;
 
 use super::lingering_close::lingering_close;
@@ -46,6 +46,12 @@ impl<S: Stream> TlsStream<S> {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "unknown",
         }
+    }
+
+    /// Whether the handshake resumed a session (RFC 8446 §2.2, RFC 5077 §3).
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Completes the handshake within `limit` for all its messages together, so that a peer that trickles gains nothing. A peer

@@ -7,6 +7,7 @@ use hyper::Request;
 use super::{
     context::Worker,
     http::{self, ConnectionContext, Version},
+    origin::Taken,
 };
 use crate::{
     cleartext::is_health, client_stream::RequestBody, clock::now, forward::Downstream, transport::Transport,
@@ -14,10 +15,11 @@ use crate::{
 
 /// Serves one connection to its end.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
-    let Ok(place) = worker.shared.connections.admit(peer.ip()) else { return };
     let shared = Arc::clone(&worker.shared);
     let limits = shared.limits.load_full();
-    let from = Downstream { peer, server_name: None, tls: None };
+    let taken = shared.reception(*limits.hello_timeout).take(stream, peer).await;
+    let Ok(Taken { stream, client, place, .. }) = taken else { return };
+    let from = Downstream { peer: client, through: None, server_name: None, tls: None };
     let (downstream, buffers) = (Rc::new(from.clone()), Rc::clone(&worker.buffers));
     let request_log = Rc::clone(&worker.request_log);
     let terms = ConnectionContext {

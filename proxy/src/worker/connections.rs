@@ -56,6 +56,36 @@ impl ConnectionPermit {
     pub(super) fn source(&self) -> ConnectionSource {
         self.0.clone()
     }
+
+    /// Counts this connection as one from `client` from here on.
+    pub(super) fn recount(&mut self, client: IpAddr) -> Result<(), ConnectionsFull> {
+        let counts = Arc::clone(&self.0.counts);
+        let slot = counts.sources.slot(&network(client));
+        let of_source = counts.add(slot);
+        counts.remove(std::mem::replace(&mut self.0.slot, slot));
+        counts.admit_of_source(of_source)
+    }
+}
+
+impl Counts {
+    /// Counts one more connection of a source; how many it had.
+    fn add(&self, slot: CountSlot) -> usize {
+        let before = self.sources.add(slot);
+        if before == 0 {
+            self.active.fetch_add(1, Ordering::Relaxed);
+        }
+        before
+    }
+
+    fn remove(&self, slot: CountSlot) {
+        if self.sources.remove(slot) == 0 {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn admit_of_source(&self, before: usize) -> Result<(), ConnectionsFull> {
+        if before < self.source_limit.load(Ordering::Relaxed) { Ok(()) } else { Err(ConnectionsFull::Source) }
+    }
 }
 
 impl ConnectionSource {
@@ -106,21 +136,30 @@ impl Connections {
         self.0.total.load(Ordering::Relaxed)
     }
 
+    /// A place for a connection of `peer`.
     pub(super) fn admit(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
+        let (place, of_source) = self.admit_to_total(peer)?;
+        self.0.admit_of_source(of_source).map(|()| place)
+    }
+
+    /// A place for a connection of a load balancer or a proxy, from which those of many clients come: only the total limits them, until
+    /// [`ConnectionPermit::recount`] says whose one is.
+    pub(super) fn admit_from_balancer(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionsFull> {
+        self.admit_to_total(peer).map(|(place, _)| place)
+    }
+
+    /// The place, and how many its source had before.
+    fn admit_to_total(&self, peer: IpAddr) -> Result<(ConnectionPermit, usize), ConnectionsFull> {
         let counts = &self.0;
         let slot = counts.sources.slot(&network(peer));
         // The place exists from here on, so that its drop undoes both counts whatever is found.
         let place = ConnectionPermit(ConnectionSource { counts: Arc::clone(counts), slot });
         let total = counts.total.fetch_add(1, Ordering::Relaxed);
-        let of_source = counts.sources.add(slot);
-        if of_source == 0 {
-            counts.active.fetch_add(1, Ordering::Relaxed);
+        let of_source = counts.add(slot);
+        if total >= counts.limit.load(Ordering::Relaxed) {
+            return Err(ConnectionsFull::Total);
         }
-        match () {
-            () if total >= counts.limit.load(Ordering::Relaxed) => Err(ConnectionsFull::Total),
-            () if of_source >= counts.source_limit.load(Ordering::Relaxed) => Err(ConnectionsFull::Source),
-            () => Ok(place),
-        }
+        Ok((place, of_source))
     }
 }
 
@@ -128,9 +167,7 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Self(ConnectionSource { counts, slot }) = self;
         counts.total.fetch_sub(1, Ordering::Relaxed);
-        if counts.sources.remove(*slot) == 0 {
-            counts.active.fetch_sub(1, Ordering::Relaxed);
-        }
+        counts.remove(*slot);
     }
 }
 
@@ -156,6 +193,24 @@ mod tests {
         );
         connections.shed(Shedding::All);
         assert!(connections.sheds(&one));
+    }
+
+    #[test]
+    fn a_connection_behind_a_load_balancer_counts_as_its_clients() {
+        let connections = Connections::new(5, 2);
+        let (balancer, client): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let mut places: Vec<_> =
+            (0..5).map(|_| connections.admit_from_balancer(balancer).ok().unwrap()).collect();
+        let full = connections.admit_from_balancer(balancer).err();
+        assert_eq!(full, Some(ConnectionsFull::Total), "more than all is too many for it, too");
+        let recounted: Vec<_> = places.iter_mut().map(|place| place.recount(client)).collect();
+        assert_eq!(recounted[..2], [Ok(()), Ok(())]);
+        assert!(recounted[2..].iter().all(|recounted| *recounted == Err(ConnectionsFull::Source)));
+        assert_eq!(places[0].source().connections(), 5);
+        drop(places);
+        assert_eq!((connections.open(), connections.0.active.load(Ordering::Relaxed)), (0, 0));
+        assert!(connections.admit(client).is_ok());
     }
 
     #[test]

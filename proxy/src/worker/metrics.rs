@@ -19,6 +19,8 @@ label! {
         RefuseSource = "refused_source",
         /// Memory was nearly used up.
         RefuseMemory = "refused_memory",
+        /// A load balancer sent no PROXY header, or one that is malformed.
+        RefuseProxyHeader = "proxy_header",
         /// No complete ClientHello in time.
         EndHelloTimeout = "hello_timeout",
         /// The peer closed first.
@@ -27,6 +29,8 @@ label! {
         RefusePlainHttp = "plain_http",
         /// Not TLS, or a ClientHello that breaks the rules.
         RefuseMalformed = "malformed",
+        /// No version of TLS that the name is served with.
+        RefuseVersion = "protocol_version",
         /// The peer ended the handshake.
         EndHandshakeFailed = "handshake_failed",
         /// The handshake messages took too long.
@@ -43,6 +47,24 @@ label! {
         AnswerChallenge = "challenge_answered",
         /// A tls-alpn-01 validation for an unknown challenge.
         RefuseChallenge = "challenge_unknown",
+    }
+}
+
+label! {
+    /// What a load balancer's PROXY header said, or why it said nothing.
+    pub(super) enum HeaderOutcome["header"] {
+        /// Who the client is.
+        Client = "client",
+        /// That the connection is its own, or that it does not know the client.
+        Itself = "itself",
+        /// Something else came in its place.
+        Absent = "absent",
+        /// It breaks the rules.
+        Malformed = "malformed",
+        /// It did not come in time.
+        Timeout = "timeout",
+        /// The load balancer closed first.
+        Closed = "closed",
     }
 }
 
@@ -76,6 +98,22 @@ label! {
     }
 }
 
+label! {
+    /// How a completed handshake came to its keys.
+    pub(super) enum SessionKind["session"] {
+        /// By a key exchange under the certificate.
+        Full = "full",
+        /// By a ticket of an earlier session.
+        Resumed = "resumed",
+    }
+}
+
+impl SessionKind {
+    pub(super) fn of(resumed: bool) -> Self {
+        if resumed { Self::Resumed } else { Self::Full }
+    }
+}
+
 impl From<HandshakeEnd> for ConnectionOutcome {
     fn from(end: HandshakeEnd) -> Self {
         match end {
@@ -83,6 +121,7 @@ impl From<HandshakeEnd> for ConnectionOutcome {
             HandshakeEnd::Closed => Self::EndClosed,
             HandshakeEnd::PlainHttp => Self::RefusePlainHttp,
             HandshakeEnd::Malformed => Self::RefuseMalformed,
+            HandshakeEnd::Version => Self::RefuseVersion,
             HandshakeEnd::Failed => Self::EndHandshakeFailed,
             HandshakeEnd::HandshakeTimeout => Self::EndHandshakeTimeout,
         }
@@ -97,6 +136,8 @@ pub struct WorkerMetrics {
     pub(super) unparsed: IntCounter,
     pub(super) open: IntGauge,
     pub(super) handshakes: Histograms<CertificateOrigin>,
+    pub(super) sessions: Counters<SessionKind>,
+    pub(super) proxy_headers: Counters<HeaderOutcome>,
 }
 
 impl WorkerMetrics {
@@ -124,6 +165,16 @@ impl WorkerMetrics {
                 "gatehouse_tls_handshake_seconds",
                 "Time from the ClientHello to the completed handshake, by where the certificate was found.",
                 HANDSHAKE_BUCKETS,
+            )?,
+            proxy_headers: Counters::register(
+                registry,
+                "gatehouse_proxy_headers_total",
+                "PROXY headers of load balancers, by what they said.",
+            )?,
+            sessions: Counters::register(
+                registry,
+                "gatehouse_tls_handshakes_total",
+                "Completed handshakes, by whether a session was resumed.",
             )?,
         })
     }

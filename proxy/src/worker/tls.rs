@@ -1,37 +1,42 @@
 //! A connection to a TLS port: ClientHello, permission, certificate, handshake, requests.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use super::{
     connections::{ConnectionSource, ConnectionsFull},
     context::Worker,
     handshake::{Handshakes, HelloResponse, Refuse},
     http::{self, ConnectionContext, Version},
-    metrics::ConnectionOutcome,
+    metrics::{ConnectionOutcome, HeaderOutcome, SessionKind},
+    origin::{NotTaken, Taken},
 };
 use crate::{
     clock::now,
     forward::Downstream,
     name::ServerName,
     tls::{TlsStream, read_hello},
-    transport::Transport,
+    transport::{Replayed, Transport},
 };
 
 /// Serves one connection to its end and counts its outcome.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
-    let place = match worker.shared.connections.admit(peer.ip()) {
-        Ok(place) => place,
-        Err(full) => return worker.shared.metrics.connections.bump(full.into()),
+    let metrics = &worker.shared.metrics;
+    let limits = worker.shared.limits.load_full();
+    let taken = worker.shared.reception(*limits.hello_timeout).take(stream, peer).await;
+    let Taken { stream, client, place, left } = match taken {
+        Ok(taken) => taken,
+        Err(not_taken) => return metrics.connections.bump(not_taken.into()),
     };
     if worker.shared.connections.sheds(&place) {
-        return worker.shared.metrics.connections.bump(ConnectionOutcome::RefuseMemory);
+        return metrics.connections.bump(ConnectionOutcome::RefuseMemory);
     }
-    let met = meet(&worker, stream, peer).await;
-    let metrics = &worker.shared.metrics;
+    let met =
+        meet(&worker, stream, client, Allowed { hello: left, handshake: *limits.handshake_timeout }).await;
     match met {
         Ok((stream, name)) => {
             metrics.connections.bump(ConnectionOutcome::Serve);
-            answer_requests(&worker, stream, ClientConnection { peer, source: place.source() }, name).await;
+            let client = ClientConnection { peer: client, source: place.source() };
+            answer_requests(&worker, stream, client, name).await;
         }
         Err(outcome) => metrics.connections.bump(outcome),
     }
@@ -47,25 +52,43 @@ impl From<ConnectionsFull> for ConnectionOutcome {
     }
 }
 
+impl From<NotTaken> for ConnectionOutcome {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::Full(full) => full.into(),
+            NotTaken::Header(HeaderOutcome::Timeout) => Self::EndHelloTimeout,
+            NotTaken::Header(HeaderOutcome::Closed) => Self::EndClosed,
+            NotTaken::Header(_) => Self::RefuseProxyHeader,
+        }
+    }
+}
+
+/// How long the parts of a handshake may take.
+struct Allowed {
+    hello: Duration,
+    handshake: Duration,
+}
+
 /// From the first byte to the completed handshake.
 async fn meet<T: Transport>(
     worker: &Worker<T>,
-    stream: T::Stream,
+    stream: Replayed<T::Stream>,
     peer: SocketAddr,
-) -> Result<(TlsStream<T::Stream>, ServerName), ConnectionOutcome> {
-    let limits = worker.shared.limits.load_full();
-    let (hello, pending) = read_hello(stream, *limits.hello_timeout).await?;
+    allowed: Allowed,
+) -> Result<(TlsStream<Replayed<T::Stream>>, ServerName), ConnectionOutcome> {
+    let (hello, pending) = read_hello(stream, allowed.hello).await?;
     let begun = now();
     let handshakes = Handshakes { shared: &worker.shared, configs: &worker.configs };
     match handshakes.judge(hello, peer).await {
         Ok(HelloResponse::Serve { name, config, found }) => {
-            let stream = pending.accept(config, *limits.handshake_timeout).await?;
+            let stream = pending.accept(config, allowed.handshake).await?;
             worker.shared.metrics.handshakes.observe(found, begun.elapsed().as_secs_f64());
+            worker.shared.metrics.sessions.bump(SessionKind::of(stream.is_resumed()));
             Ok((stream, name))
         }
         Ok(HelloResponse::Validate { config }) => {
             // RFC 8737 §3: the validation is over with the handshake, no application data follows.
-            pending.accept(config, *limits.handshake_timeout).await?;
+            pending.accept(config, allowed.handshake).await?;
             Err(ConnectionOutcome::AnswerChallenge)
         }
         Err(Refuse(alert, outcome)) => {
@@ -83,14 +106,14 @@ struct ClientConnection {
 
 async fn answer_requests<T: Transport>(
     worker: &Rc<Worker<T>>,
-    stream: TlsStream<T::Stream>,
+    stream: TlsStream<Replayed<T::Stream>>,
     client: ClientConnection,
     name: ServerName,
 ) {
     let ClientConnection { peer, source } = client;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let tls = stream.version();
-    let downstream = Rc::new(Downstream { peer, server_name: Some(name), tls: Some(tls) });
+    let downstream = Rc::new(Downstream { peer, through: None, server_name: Some(name), tls: Some(tls) });
     let (forwarder, from) = (worker.forwarder.clone(), Rc::clone(&downstream));
     let answer = move |request| {
         let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));

@@ -324,6 +324,35 @@ const WRONG: &[Wrong] = &[
     ("[certificates]\nwait = \"0s\"", &[], "certificates.wait: `0ms`"),
     ("[guard]\nhello_ports = [0]", &[], "guard.hello_ports: `[0]`"),
     ("[limits]\nheader_size = \"1KiB\"", &[], "limits.header_size: `1KiB` is out of bounds|write 8192B"),
+    (
+        "[listen]\nproxy_protocol = { from = [\"10.0.0.1/8\"] }",
+        &[],
+        "listen.proxy_protocol.from[0] = \"10.0.0.1/8\"|has host bits set; write the network that it lies in, `10.0.0.0/8`",
+    ),
+    (
+        "[listen]\nproxy_protocol = { from = [] }",
+        &[],
+        "listen.proxy_protocol.from: `[]` names no load balancer",
+    ),
+    (
+        "[listen]\nproxy_protocol = { from = [\"10.0.0.0/8\", \"::/0\"] }",
+        &[],
+        "listen.proxy_protocol.from[1]: `::/0` would let every client choose its own address|`10.0.0.0/8`",
+    ),
+    (
+        "[listen]\ntrusted_proxies = [\"0.0.0.0/0\"]",
+        &[],
+        "listen.trusted_proxies[0]: `0.0.0.0/0` would let every client choose its own address|`10.0.0.0/8`",
+    ),
+    (
+        "[listen]\ntrusted_proxies = [\"198.51.100.7\"]",
+        &[],
+        "listen.trusted_proxies[0] = \"198.51.100.7\"|write this one address as `198.51.100.7/32`",
+    ),
+    ("[listen]\nproxy_protocol = true", &[], "listen.proxy_protocol = true"),
+    ("[tls]\nminimum_version = \"1.1\"", &[], "tls.minimum_version = \"1.1\"|write `1.2` or `1.3`"),
+    ("[tls]\nticket_key_period = \"5m\"", &[], "tls.ticket_key_period: `5m` is out of bounds|`10m` to `84h`"),
+    ("[tls]\nticket_key_period = \"4d\"", &[], "tls.ticket_key_period: `4d` is out of bounds"),
     ("[limits]\nhttp2_stream_window = \"2MiB\"", &[], "limits.http2_connection_window: `1MiB` is less than"),
     ("[worker]\nthreads = 5000", &[], "worker.threads: `5000`"),
     (

@@ -7,9 +7,9 @@ use super::{
     document::{Document, list, quoted},
     item::{self, PRIMARY},
     keys::IssuerKey,
-    private_key::{PrivateKeyPem, SealedKey},
+    private_key::PrivateKeyPem,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, key_sealer::SealedKey};
 
 /// What Caddy stores of an account: RFC 8555 §7.1.2 with the account's URL as `location`.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +53,8 @@ pub async fn find_account(
     let keys = issuer.account(email);
     let found = item::find(store, [keys.account.clone(), keys.key.clone()], None).await?;
     let contents = |key: &str| found.items.get(key).and_then(|item| ItemContents::of(item).ok());
-    let key = contents(&keys.key).map(|contents| store.sealer.open(SealedKey::read(contents)));
+    let key =
+        contents(&keys.key).map(|contents| store.sealer.open(SealedKey::read(contents.into_bytes())).into());
     Ok((contents(&keys.account).and_then(|text| Account::read(&text)), key))
 }
 
@@ -66,8 +67,11 @@ pub async fn share_account_key(
     now: SystemTime,
 ) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().certificates);
-    let put =
-        put.set_item(Some(item::item(&issuer.account(email).key, store.sealer.seal(key).contents(), now)));
+    let put = put.set_item(Some(item::item(
+        &issuer.account(email).key,
+        store.sealer.seal(key.as_bytes()).contents(),
+        now,
+    )));
     let absent = format!("attribute_not_exists({PRIMARY})");
     put.condition_expression(absent).send().await?;
     Ok(())

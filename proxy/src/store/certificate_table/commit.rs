@@ -36,7 +36,10 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     let chain = put(&tables.certificates, item::item(&keys.chain, commit.chain, now));
     let puts = [
         chain.condition_expression(unchanged).set_expression_attribute_values(values),
-        put(&tables.certificates, item::item(&keys.key, store.sealer.seal(commit.key).contents(), now)),
+        put(
+            &tables.certificates,
+            item::item(&keys.key, store.sealer.seal(commit.key.as_bytes()).contents(), now),
+        ),
         put(&tables.certificates, item::item(&keys.metadata, &commit.metadata.write(), now)),
         put(&tables.state, commit.record.write()),
     ];

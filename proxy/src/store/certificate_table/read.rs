@@ -4,7 +4,7 @@ use super::{
     contents::{ContentsError, ItemContents, Version},
     item::{self, FoundItems},
     keys::IssuerKey,
-    private_key::{PrivateKeyPem, SealedKey},
+    private_key::PrivateKeyPem,
 };
 use crate::{
     config::MAX_ISSUERS,
@@ -12,6 +12,7 @@ use crate::{
     store::{
         Store, StoreError,
         batch::{self, Consistency},
+        key_sealer::SealedKey,
         state_table::{self, OrderRecord},
     },
 };
@@ -86,7 +87,9 @@ pub async fn read(
         .collect();
     let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
     let found = item::find(store, keys, Some(state_table::key(name))).await?;
-    let open = |contents| store.sealer.open(SealedKey::read(contents));
+    let open = |contents: ItemContents| {
+        PrivateKeyPem::from(store.sealer.open(SealedKey::read(contents.into_bytes())))
+    };
     let record = found.record.as_ref().and_then(|item| OrderRecord::read(name, item));
     let stored = places.into_iter().filter_map(|(issuer, pattern, keys)| {
         let stored = Stored {

@@ -1,6 +1,6 @@
 //! Certificates and clients of the tests.
 
-use std::{net::TcpStream, sync::Arc};
+use std::{net::TcpStream, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, ClientConnection, NamedGroup, RootCertStore, ServerConfig, StreamOwned,
@@ -14,7 +14,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::ServerConfigs;
+use super::{ServerConfigs, tickets::TicketKeys};
+use crate::config::TlsVersion;
 
 pub(super) type Blocking = StreamOwned<ClientConnection, TcpStream>;
 
@@ -27,11 +28,18 @@ pub(super) struct Authority {
 impl Authority {
     pub(super) fn new() -> Self {
         let certificates = ["good.example", "other.example"].map(|name| (name, self_signed(name)));
-        Self { certificates: certificates.into(), configs: ServerConfigs::new().unwrap() }
+        let tickets = TicketKeys::new(Duration::from_hours(12), &prometheus::Registry::new()).unwrap();
+        Self { certificates: certificates.into(), configs: ServerConfigs::new(tickets) }
     }
 
     pub(super) fn server(&self, name: &str) -> Arc<ServerConfig> {
-        self.configs.serving(self.certificate(name)).unwrap()
+        self.server_from(name, TlsVersion::Tls12)
+    }
+
+    /// One that refuses versions below `minimum`.
+    pub(super) fn server_from(&self, name: &str, minimum: TlsVersion) -> Arc<ServerConfig> {
+        let server_name = crate::name::ServerName::parse(name).unwrap();
+        self.configs.serving(&server_name, self.certificate(name), minimum).unwrap()
     }
 
     pub(super) fn answering(&self, name: &str) -> Arc<ServerConfig> {
