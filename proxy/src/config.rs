@@ -27,7 +27,7 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
-pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape};
+pub use enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;

@@ -32,6 +32,8 @@ label! {
         PlainHttp = "plain_http",
         /// Not TLS, or a ClientHello rustls refuses.
         Malformed = "malformed",
+        /// It speaks no version of TLS that the name is served with; answered with alert 70.
+        Version = "protocol_version",
         /// The peer broke the handshake or sent an alert.
         Failed = "handshake_failed",
         /// The handshake messages took too long.

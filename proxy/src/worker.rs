@@ -54,6 +54,8 @@ pub struct Shared {
     pub certificates: Certificates,
     /// Server configurations.
     pub server_configs: ServerConfigs,
+    /// The oldest version of TLS that any name is served with.
+    pub minimum_tls: config::TlsVersion,
     /// Requests over TLS.
     pub service: Arc<Service>,
     /// Requests in cleartext.

@@ -1,6 +1,6 @@
 //! Settings whose value is one of a few words.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,57 @@ words! {
         Text,
         /// One JSON object a line.
         Json,
+    }
+}
+
+/// A version of TLS, by which older ones are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Tls12, Self::Tls13];
+
+    /// As settings write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}
+
+impl FromStr for TlsVersion {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|version| version.as_str() == text).copied();
+        found.ok_or_else(|| format!("`{text}` is not a version of TLS that is served; write `1.2` or `1.3`"))
+    }
+}
+
+impl TryFrom<String> for TlsVersion {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<TlsVersion> for String {
+    fn from(version: TlsVersion) -> String {
+        version.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

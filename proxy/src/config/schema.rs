@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::{
     Attach, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, StaticDomain,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, StaticDomain, TlsVersion,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -118,6 +118,12 @@ macro_rules! words {
     )+};
 }
 words!(Io, Attach, GuardMode, LogFormat);
+
+impl JsonSchema for TlsVersion {
+    fn json_schema() -> Value {
+        json!({ "type": "string", "enum": Self::ALL.iter().map(|version| version.as_str()).collect::<Vec<_>>() })
+    }
+}
 
 impl JsonSchema for StaticDomain {
     fn json_schema() -> Value {

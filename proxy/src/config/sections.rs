@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape},
+    enums::{Attach, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion},
     loop_id::LoopId,
     network::{Network, contain},
     parameter_name::ParameterName,
@@ -80,6 +80,8 @@ section! {
 section! {
     /// TLS with clients.
     pub struct TlsConfig {
+        /// Oldest version of TLS that clients may speak, `1.2` or `1.3`; below it, alert 70.
+        minimum_version: TlsVersion = TlsVersion::Tls12,
         /// Whether instances share the keys of session tickets through the state table, so that sessions resume at every instance and
         /// after a restart; else each process has keys of its own.
         share_tickets: bool = true,

@@ -213,6 +213,7 @@ impl Assembly<'_> {
             domains: known.domains.clone(),
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new(known.tickets.clone()),
+            minimum_tls: config.tls.minimum_version,
             cleartext: Arc::new(CleartextService {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),

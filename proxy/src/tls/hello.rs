@@ -3,7 +3,7 @@
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use rustls::{
-    ServerConfig,
+    PeerIncompatible, ServerConfig,
     server::{Accepted, Acceptor, ClientHello},
 };
 
@@ -69,12 +69,12 @@ impl<S: Stream> Pending<S> {
     ) -> Result<TlsStream<S>, HandshakeEnd> {
         let connection = match self.accepted.into_connection(config) {
             Ok(connection) => connection,
-            Err((_, mut alert)) => {
+            Err((error, mut alert)) => {
                 let mut answer = Vec::new();
                 if alert.write_all(&mut answer).is_ok() {
                     say_and_close(self.stream, &answer).await;
                 }
-                return Err(HandshakeEnd::Failed);
+                return Err(end_of(&error));
             }
         };
         let mut stream = TlsStream::new(self.stream, connection.into(), self.undigested);
@@ -89,6 +89,18 @@ impl<S: Stream> Pending<S> {
     /// Ends the connection with a fatal `alert` in a record of its own (RFC 8446 §5.1, §6.2).
     pub async fn refuse(self, alert: Alert) {
         say_and_close(self.stream, &[21, 3, 3, 0, 2, 2, alert as u8]).await;
+    }
+}
+
+/// What a handshake that rustls refused to begin is counted as.
+fn end_of(error: &rustls::Error) -> HandshakeEnd {
+    match error {
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => HandshakeEnd::Version,
+        _ => HandshakeEnd::Failed,
     }
 }
 

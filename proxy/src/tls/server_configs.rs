@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use rustls::{
-    ServerConfig,
+    ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
+    version,
 };
 
 use super::tickets::TicketKeys;
-use crate::name::ServerName;
+use crate::{config::TlsVersion, name::ServerName};
 
-/// Builds server configurations: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, tickets that any of them accepts for the same
+/// Builds server configurations: TLS from a least version on, ALPN `h2` and `http/1.1`, tickets that any of them accepts for the same
 /// server name (RFC 6066 §3: a session is not resumed under another; its key depends on the name, and rustls compares it, too).
 /// One per process; cheap per certificate.
 pub struct ServerConfigs {
@@ -27,16 +28,17 @@ impl ServerConfigs {
         Self { provider: Arc::new(aws_lc_rs::default_provider()), tickets }
     }
 
-    /// The configuration that presents `certificate` to clients of `name`.
+    /// The configuration that presents `certificate` to clients of `name` that speak at least `minimum`.
     pub fn serving(
         &self,
         name: &ServerName,
         certificate: Arc<CertifiedKey>,
+        minimum: TlsVersion,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = self.presenting(certificate)?;
+        let mut config = self.presenting(certificate, minimum)?;
         // RFC 7301 §3.2: the server chooses, by its own preference.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = self.tickets.ticketer(name);
+        config.ticketer = self.tickets.ticketer(name, minimum);
         // RFC 8446 §4.6.1 leaves the number free. One ticket, not two: the second is for clients that open connections in
         // parallel, and costs each handshake.
         config.send_tls13_tickets = 1;
@@ -45,15 +47,24 @@ impl ServerConfigs {
 
     /// The configuration that answers a tls-alpn-01 validation (RFC 8737 §3).
     pub fn answering(&self, challenge: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = self.presenting(challenge)?;
+        // RFC 8737 §3 asks for 1.2 at least, whatever the name is served with.
+        let mut config = self.presenting(challenge, TlsVersion::Tls12)?;
         config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
 
-    fn presenting(&self, certificate: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+    fn presenting(
+        &self,
+        certificate: Arc<CertifiedKey>,
+        minimum: TlsVersion,
+    ) -> Result<ServerConfig, rustls::Error> {
+        let versions: &[&SupportedProtocolVersion] = match minimum {
+            TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
+            TlsVersion::Tls13 => &[&version::TLS13],
+        };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Presents(certificate)));
         config.session_storage = Arc::new(NoServerSessionStorage {});

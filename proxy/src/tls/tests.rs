@@ -17,6 +17,7 @@ use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, version};
 
 use self::client::Authority;
 use super::*;
+use crate::config::TlsVersion;
 use crate::transport::{
     ByteStream, Chunk, SEND_LIMIT, Transport,
     tests::conformance::{
@@ -28,6 +29,7 @@ use crate::transport::{
 over_both_back_ends! {
     both_versions_shake_hands_and_resume
     a_session_does_not_resume_under_another_name
+    an_older_version_than_is_served_is_told_by_alert_70
     a_foreign_name_is_told_by_alert_112
     a_refusal_is_one_alert_and_the_end
     a_refused_peer_hears_why_although_it_goes_on_talking
@@ -90,6 +92,24 @@ fn a_session_does_not_resume_under_another_name<T: Transport>() {
             );
             assert_eq!(kind, Some(expected), "{name} by {version:?}");
         }
+    }
+}
+
+fn an_older_version_than_is_served_is_told_by_alert_70<T: Transport>() {
+    let authority = Authority::new();
+    for (minimum, version, expected) in [
+        (TlsVersion::Tls13, &version::TLS12, Some(HandshakeEnd::Version)),
+        (TlsVersion::Tls13, &version::TLS13, None),
+        (TlsVersion::Tls12, &version::TLS12, None),
+    ] {
+        let config = authority.server_from("good.example", minimum);
+        let (end, error) = check::<T, _, _, _>(
+            authority.client(&[version]).talk("good.example", first_error),
+            async move |stream| shake(stream, config).await.err(),
+        );
+        assert_eq!(end, expected, "{version:?} from {minimum} on");
+        let alert = rustls::Error::AlertReceived(AlertDescription::ProtocolVersion);
+        assert_eq!(error, expected.map(|_| alert), "{version:?} from {minimum} on");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Session tickets: what resumes a session without a new key exchange of certificates, on any instance that has the key.
 //! Not here: where shared keys are kept (`store::state_table`), who reads and replaces them (`run`).
-//! Invariants: a ticket of one name opens for no other (`a_ticket_opens_for_its_name_alone`); no key seals longer than a period, and
+//! Invariants: a ticket of one name, or of another least version, opens for no other (`a_ticket_opens_for_its_name_alone`); no key seals longer than a period, and
 //! none that another instance cannot know yet (`fifty_instances_with_skewed_clocks_open_each_others_tickets`); no secret is shown
 //! (`no_secret_is_shown`).
 
@@ -17,7 +17,13 @@ pub use self::{
     key::{KeyName, TicketKey, TicketSecret},
     rotation::{KeySet, Rotation, RotationStep},
 };
-use crate::{clock, config::Reloadable, label, name::ServerName, telemetry::metrics::Counters};
+use crate::{
+    clock,
+    config::{Reloadable, TlsVersion},
+    label,
+    name::ServerName,
+    telemetry::metrics::Counters,
+};
 
 label! {
     /// What was done with a ticket.
@@ -109,9 +115,9 @@ impl TicketKeys {
         }
     }
 
-    /// What makes and opens tickets for sessions with `name`.
-    pub(super) fn ticketer(&self, name: &ServerName) -> Arc<dyn ProducesTickets> {
-        Arc::new(Ticketer { keys: self.clone(), scope: TicketScope::of(name) })
+    /// What makes and opens tickets for sessions with `name`, as long as it is served from version `minimum` on.
+    pub(super) fn ticketer(&self, name: &ServerName, minimum: TlsVersion) -> Arc<dyn ProducesTickets> {
+        Arc::new(Ticketer { keys: self.clone(), scope: TicketScope::of(name, minimum) })
     }
 
     fn seal(&self, scope: &TicketScope, session: &[u8]) -> (TicketUse, Option<Vec<u8>>) {

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 
 use crate::{
     certificates::{Certificate, Slot},
+    config::TlsVersion,
     name::ServerName,
     tls::ServerConfigs,
 };
@@ -28,14 +29,20 @@ struct Entries {
 struct ConfigEntry {
     slot: Arc<Slot>,
     certificate: Arc<Certificate>,
+    minimum: TlsVersion,
     config: Arc<ServerConfig>,
 }
 
 impl Configs {
-    /// The configuration for `name`, unless its certificate was replaced, withdrawn, or has expired.
-    pub(super) fn get(&self, name: &ServerName, now: SystemTime) -> Option<Arc<ServerConfig>> {
+    /// The configuration for `name` from version `minimum` on, unless its certificate was replaced, withdrawn, or has expired.
+    pub(super) fn get(
+        &self,
+        name: &ServerName,
+        minimum: TlsVersion,
+        now: SystemTime,
+    ) -> Option<Arc<ServerConfig>> {
         let entries = self.0.borrow();
-        let entry = entries.by_name.get(name)?;
+        let entry = entries.by_name.get(name).filter(|entry| entry.minimum == minimum)?;
         let current = entry.slot.current(now)?;
         Arc::ptr_eq(&current, &entry.certificate).then(|| Arc::clone(&entry.config))
     }
@@ -44,13 +51,14 @@ impl Configs {
     pub(super) fn insert(
         &self,
         name: &ServerName,
+        minimum: TlsVersion,
         slot: Arc<Slot>,
         now: SystemTime,
         configs: &ServerConfigs,
     ) -> Option<Arc<ServerConfig>> {
         let certificate = slot.current(now)?;
-        let config = configs.serving(name, Arc::clone(&certificate.key)).ok()?;
-        let entry = ConfigEntry { slot, certificate, config: Arc::clone(&config) };
+        let config = configs.serving(name, Arc::clone(&certificate.key), minimum).ok()?;
+        let entry = ConfigEntry { slot, certificate, minimum, config: Arc::clone(&config) };
         self.0.borrow_mut().keep(name, entry);
         Some(config)
     }

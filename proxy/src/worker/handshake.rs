@@ -75,7 +75,8 @@ impl Handshakes<'_> {
         permission: &Permission,
         peer: SocketAddr,
     ) -> Result<HelloResponse, Refuse> {
-        if let Some(config) = self.configs.get(&name, clock::wall()) {
+        let minimum = self.shared.minimum_tls;
+        if let Some(config) = self.configs.get(&name, minimum, clock::wall()) {
             return Ok(HelloResponse::Serve { name, config, found: CertificateOrigin::Worker });
         }
         let shared = self.shared;
@@ -90,7 +91,7 @@ impl Handshakes<'_> {
                 }
             },
         };
-        let config = self.configs.insert(&name, slot, clock::wall(), &shared.server_configs);
+        let config = self.configs.insert(&name, minimum, slot, clock::wall(), &shared.server_configs);
         let config = config.ok_or(Refuse(Alert::InternalError, ConnectionOutcome::RefuseNoCertificate))?;
         Ok(HelloResponse::Serve { name, config, found })
     }

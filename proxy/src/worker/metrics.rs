@@ -29,6 +29,8 @@ label! {
         RefusePlainHttp = "plain_http",
         /// Not TLS, or a ClientHello that breaks the rules.
         RefuseMalformed = "malformed",
+        /// No version of TLS that the name is served with.
+        RefuseVersion = "protocol_version",
         /// The peer ended the handshake.
         EndHandshakeFailed = "handshake_failed",
         /// The handshake messages took too long.
@@ -119,6 +121,7 @@ impl From<HandshakeEnd> for ConnectionOutcome {
             HandshakeEnd::Closed => Self::EndClosed,
             HandshakeEnd::PlainHttp => Self::RefusePlainHttp,
             HandshakeEnd::Malformed => Self::RefuseMalformed,
+            HandshakeEnd::Version => Self::RefuseVersion,
             HandshakeEnd::Failed => Self::EndHandshakeFailed,
             HandshakeEnd::HandshakeTimeout => Self::EndHandshakeTimeout,
         }

@@ -350,6 +350,7 @@ const WRONG: &[Wrong] = &[
         "listen.trusted_proxies[0] = \"198.51.100.7\"|write this one address as `198.51.100.7/32`",
     ),
     ("[listen]\nproxy_protocol = true", &[], "listen.proxy_protocol = true"),
+    ("[tls]\nminimum_version = \"1.1\"", &[], "tls.minimum_version = \"1.1\"|write `1.2` or `1.3`"),
     ("[tls]\nticket_key_period = \"5m\"", &[], "tls.ticket_key_period: `5m` is out of bounds|`10m` to `84h`"),
     ("[tls]\nticket_key_period = \"4d\"", &[], "tls.ticket_key_period: `4d` is out of bounds"),
     ("[limits]\nhttp2_stream_window = \"2MiB\"", &[], "limits.http2_connection_window: `1MiB` is less than"),

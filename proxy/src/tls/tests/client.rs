@@ -15,6 +15,7 @@ use rustls::{
 };
 
 use super::{ServerConfigs, tickets::TicketKeys};
+use crate::config::TlsVersion;
 
 pub(super) type Blocking = StreamOwned<ClientConnection, TcpStream>;
 
@@ -32,7 +33,13 @@ impl Authority {
     }
 
     pub(super) fn server(&self, name: &str) -> Arc<ServerConfig> {
-        self.configs.serving(&crate::name::ServerName::parse(name).unwrap(), self.certificate(name)).unwrap()
+        self.server_from(name, TlsVersion::Tls12)
+    }
+
+    /// One that refuses versions below `minimum`.
+    pub(super) fn server_from(&self, name: &str, minimum: TlsVersion) -> Arc<ServerConfig> {
+        let server_name = crate::name::ServerName::parse(name).unwrap();
+        self.configs.serving(&server_name, self.certificate(name), minimum).unwrap()
     }
 
     pub(super) fn answering(&self, name: &str) -> Arc<ServerConfig> {

@@ -9,6 +9,8 @@ use aws_lc_rs::{
 };
 use zeroize::Zeroizing;
 
+use crate::{config::TlsVersion, name::ServerName};
+
 /// A key, and when it may be used. The times are of the wall clock, since they mean the same on every instance.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TicketKey {
@@ -118,9 +120,9 @@ impl fmt::Debug for TicketSecret {
 }
 
 impl TicketScope {
-    /// Sessions with `name`.
-    pub(super) fn of(name: &crate::name::ServerName) -> Self {
-        Self(name.as_str().as_bytes().into())
+    /// Sessions with `name`, which is served from version `minimum` on.
+    pub(super) fn of(name: &ServerName, minimum: TlsVersion) -> Self {
+        Self(format!("{minimum} {name}").into_bytes().into())
     }
 }
 

@@ -12,7 +12,7 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 fn scope(name: &str) -> TicketScope {
-    TicketScope::of(&ServerName::parse(name).unwrap())
+    TicketScope::of(&ServerName::parse(name).unwrap(), TlsVersion::Tls12)
 }
 
 fn key() -> TicketKey {
@@ -29,6 +29,8 @@ fn a_ticket_opens_for_its_name_alone() {
     assert_eq!(key.open(&a, rest).as_deref(), Some(&b"session"[..]));
     assert_eq!(key.open(&b, rest), None);
     assert_eq!(other.open(&a, rest), None);
+    let raised = TicketScope::of(&ServerName::parse("a.example").unwrap(), TlsVersion::Tls13);
+    assert_eq!(key.open(&raised, rest), None);
     assert_ne!(key.seal(&a, b"session").unwrap(), ticket, "a ticket is never made twice");
 }
 
@@ -72,7 +74,7 @@ fn a_key_of_the_fleet_that_is_too_old_gives_way_to_one_of_the_process() {
     assert_eq!(keys.source(), TicketKeySource::Local);
     assert_eq!(keys.seal(&scope("a.example"), b"session").0, TicketUse::SealLocal);
     assert_eq!(keys.open(&scope("a.example"), &of_over).unwrap().0, TicketUse::OpenShared);
-    let ticketer = keys.ticketer(&ServerName::parse("a.example").unwrap());
+    let ticketer = keys.ticketer(&ServerName::parse("a.example").unwrap(), TlsVersion::Tls12);
     let life = u64::from(ticketer.lifetime());
     assert!((86_000..=86_400 - 30).contains(&life), "{life} s");
 }
