@@ -31,8 +31,11 @@ impl Fleet {
     async fn new(faults: Option<&str>) -> Self {
         let faults = faults.map(|plan| Faults::new(FaultPlan::parse(plan).unwrap()));
         let mut config = Config::default();
-        config.domains.r#static =
-            vec![StaticDomain { name: Pattern::parse("*.served.example").unwrap(), target: None }];
+        config.domains.r#static = vec![StaticDomain {
+            name: Pattern::parse("*.served.example").unwrap(),
+            target: None,
+            minimum_tls: None,
+        }];
         config.domains.table = false;
         let fleet = Self { engine: Engine::in_memory().unwrap(), faults, config };
         tables::create(&fleet.store()).await.unwrap();

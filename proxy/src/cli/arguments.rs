@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
+    config::TlsVersion,
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -76,10 +77,14 @@ pub(super) enum DomainCommand {
         /// Target of its requests; absent, `domains.default_target`.
         #[arg(long, value_name = "URL")]
         target: Option<Target>,
+        /// Oldest version of TLS that its clients may speak, `1.2` or `1.3`, if newer than `tls.minimum_version`; absent, as in the existing
+        /// entry.
+        #[arg(long, value_name = "VERSION")]
+        minimum_tls: Option<TlsVersion>,
         /// Its tenant; absent, the tenant of the existing entry, or `default` for a new one.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Tenant>,
-        /// Replaces the target or tenant of an existing entry; refused without this option.
+        /// Replaces the target, tenant or least TLS version of an existing entry; refused without this option.
         #[arg(long)]
         replace: bool,
         #[command(flatten)]

@@ -20,10 +20,11 @@ use super::{
 /// Asks, and writes the answer.
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
     match command {
-        DomainCommand::Add { name, target, tenant, replace, form } => {
+        DomainCommand::Add { name, target, minimum_tls, tenant, replace, form } => {
             let existing = if *replace { Existing::Replace } else { Existing::Keep };
-            let (target, tenant) = (target.clone(), tenant.clone());
-            change(config, name, Wanted::Present { target, tenant, existing }, *form).await
+            let (target, minimum_tls, tenant) = (target.clone(), *minimum_tls, tenant.clone());
+            let wanted = Wanted::Present { target, minimum_tls, tenant, existing };
+            change(config, name, wanted, *form).await
         }
         DomainCommand::Remove { name, form } => change(config, name, Wanted::Absent, *form).await,
         DomainCommand::Suspend { name, form } => change(config, name, Wanted::Suspended, *form).await,
@@ -105,8 +106,10 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
     let target = domain.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string);
     let changed = domain.changed_at.as_deref().unwrap_or("-");
     let covers = if domain.domain == *asked { String::new() } else { format!(" (covers {asked})") };
+    let minimum =
+        domain.minimum_tls.map_or_else(String::new, |minimum| format!("TLS      {minimum} at least\n"));
     format!(
-        "domain   {}{covers}\ntarget   {target}\nstatus   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
+        "domain   {}{covers}\ntarget   {target}\n{minimum}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
         domain.domain, domain.status, domain.source, domain.tenant
     )
 }

@@ -122,7 +122,7 @@ words!(Io, Attach, Balance, GuardMode, LogFormat);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {
-        json!({ "enum": Self::ALL.iter().map(|version| version.as_str()).collect::<Vec<_>>() })
+        json!({ "type": "string", "enum": Self::ALL.iter().map(|version| version.as_str()).collect::<Vec<_>>() })
     }
 }
 
@@ -132,7 +132,11 @@ impl JsonSchema for StaticDomain {
             "type": "object",
             "additionalProperties": false,
             "required": ["name"],
-            "properties": { "name": Pattern::json_schema(), "target": Target::json_schema() },
+            "properties": {
+                "name": Pattern::json_schema(),
+                "target": Target::json_schema(),
+                "minimum_tls": TlsVersion::json_schema(),
+            },
         })
     }
 }
@@ -255,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example" });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3" });
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());

@@ -96,7 +96,8 @@ section! {
     pub struct DomainsConfig {
         /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
-        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally `target`.
+        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally `target` and
+        /// `minimum_tls`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Whether names in the domains table are served.
@@ -339,6 +340,9 @@ pub struct StaticDomain {
     /// Its own target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// The oldest version of TLS that its clients may speak, if newer than `tls.minimum_version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_tls: Option<TlsVersion>,
 }
 
 /// Who sends PROXY headers.

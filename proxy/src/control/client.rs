@@ -102,9 +102,10 @@ impl ControlClient {
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
         match &request.wanted {
-            Wanted::Present { target, tenant, existing } => {
-                let (target, tenant) = (target.clone(), tenant.clone());
-                let new = NewDomain { target, tenant, replace: *existing == Existing::Replace };
+            Wanted::Present { target, minimum_tls, tenant, existing } => {
+                let (target, tenant, minimum_tls) = (target.clone(), tenant.clone(), *minimum_tls);
+                let replace = *existing == Existing::Replace;
+                let new = NewDomain { target, minimum_tls, tenant, replace };
                 self.call(Method::PUT, &path, Some(&new)).await
             }
             Wanted::Absent => self.call(Method::DELETE, &path, None).await,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
     certificates::listing::Listed,
+    config::TlsVersion,
     domains::{AskState, Revision, admin, revision},
     ec2,
     guard::GuardStatus,
@@ -93,6 +94,9 @@ pub struct Domain {
     pub domain: Pattern,
     /// Its own target; absent, the default.
     pub target: Option<Target>,
+    /// The oldest version of TLS that its clients may speak; absent, that of the settings.
+    #[serde(default)]
+    pub minimum_tls: Option<TlsVersion>,
     /// `active` and so on, as the table has it.
     pub status: String,
     /// `table` or `static`.
@@ -133,6 +137,9 @@ pub struct NewDomain {
     /// Its own target; absent, the default.
     #[serde(default)]
     pub target: Option<Target>,
+    /// The oldest version of TLS that its clients may speak; absent, as it was.
+    #[serde(default)]
+    pub minimum_tls: Option<TlsVersion>,
     /// Whose it is; absent, as it was.
     #[serde(default)]
     pub tenant: Option<Tenant>,
@@ -270,6 +277,7 @@ impl From<&DomainRecord> for Domain {
         Self {
             domain: record.pattern.clone(),
             target: record.target.clone(),
+            minimum_tls: record.minimum_tls,
             status: record.status.as_str().to_owned(),
             source: "table".to_owned(),
             tenant: record.tenant.clone(),
@@ -283,6 +291,7 @@ impl From<&crate::config::StaticDomain> for Domain {
         Self {
             domain: entry.name.clone(),
             target: entry.target.clone(),
+            minimum_tls: entry.minimum_tls,
             status: DomainStatus::Active.as_str().to_owned(),
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::admin::{self, Decision, Refusal, Request, Rules, Sources};
 use crate::{
     clock,
+    config::TlsVersion,
     name::Pattern,
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, DomainRecord, DomainStatus},
+        domain_table::{self, DEFAULT_TENANT, DomainRecord, DomainStatus, SettingsMap},
         instant::Micros,
     },
     target::Target,
@@ -55,7 +56,7 @@ async fn change(
         if !new.is_change() {
             return Ok(new);
         }
-        match domain_table::put(store, &new.record, old.map_or(0, |old| old.version)).await {
+        match domain_table::replace(store, &new.record, old.as_ref()).await {
             Ok(()) => return Ok(new),
             Err(StoreError::Conflict) => tried = Some(new),
             Err(error) => return Err(error.into()),
@@ -79,12 +80,22 @@ pub(super) fn added(
     DomainRecord {
         pattern: pattern.clone(),
         target: target.cloned(),
+        minimum_tls: living.and_then(|old| old.minimum_tls),
+        settings: old.map(|old| old.settings).unwrap_or_default(),
         status: DomainStatus::Active,
         tenant: tenant.to_owned(),
         version: old.map_or(0, |old| old.version).saturating_add(1),
         created_at: old.and_then(|old| old.created_at).or(Some(changed_at)),
         changed_at: Some(changed_at),
         expires_at: None,
+    }
+}
+
+/// The entry served from version `minimum` on; absent, as it is.
+pub(super) fn with_minimum_tls(record: DomainRecord, minimum: Option<TlsVersion>) -> DomainRecord {
+    match minimum {
+        Some(_) => DomainRecord { minimum_tls: minimum, settings: SettingsMap::Present, ..record },
+        None => record,
     }
 }
 
@@ -135,7 +146,12 @@ pub(super) mod tests {
     }
 
     pub(in crate::domains) fn addition(pattern: &Pattern, target: Option<Target>) -> Request {
-        let wanted = admin::Wanted::Present { target, tenant: None, existing: admin::Existing::Replace };
+        let wanted = admin::Wanted::Present {
+            target,
+            minimum_tls: None,
+            tenant: None,
+            existing: admin::Existing::Replace,
+        };
         Request { pattern: pattern.clone(), wanted }
     }
 

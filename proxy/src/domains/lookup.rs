@@ -199,6 +199,7 @@ pub(super) fn asked_site(name: &ServerName) -> DomainEntry {
     DomainEntry {
         pattern: Pattern::Exact(name.clone()),
         target: None,
+        minimum_tls: None,
         tenant: DEFAULT_TENANT.into(),
         source: PermissionSource::Ask,
         version: 0,

@@ -253,7 +253,11 @@ mod tests {
         let list = |names: &[&str]| -> Vec<_> {
             names
                 .iter()
-                .map(|name| StaticDomain { name: Pattern::parse(name).unwrap(), target: None })
+                .map(|name| StaticDomain {
+                    name: Pattern::parse(name).unwrap(),
+                    target: None,
+                    minimum_tls: None,
+                })
                 .collect()
         };
         let registry = registry(Lists::Whole);

@@ -9,7 +9,8 @@ mod tenant;
 
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 
-pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
+pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, SettingsMap, Shard};
+use record::{MINIMUM_TLS, SETTINGS};
 pub use reindex::{Reindexed, reindex};
 pub use tenant::{NoTenant, Tenant};
 
@@ -18,7 +19,7 @@ use super::{
     batch::{BatchGet, Consistency},
     instant::Micros,
 };
-use crate::name::Pattern;
+use crate::{config::TlsVersion, name::Pattern};
 
 /// The entries of `patterns` that are there, read consistently in one call; at most 100.
 pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecord>, StoreError> {
@@ -43,6 +44,44 @@ pub async fn put(store: &Store, record: &DomainRecord, replaced: u64) -> Result<
     let update = update.set_key(Some(key(&record.pattern)));
     written(update, record, replaced).send().await?;
     Ok(())
+}
+
+/// [`put`] in the place of `old`, as it was read, with what of `settings` is ours; what others keep there stays.
+pub async fn replace(
+    store: &Store,
+    record: &DomainRecord,
+    old: Option<&DomainRecord>,
+) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().domains);
+    let update = update.set_key(Some(key(&record.pattern)));
+    let update = written(update, record, old.map_or(0, |old| old.version));
+    let was = old.map(|old| old.settings).unwrap_or_default();
+    with_minimum_tls(update, record, was, old.and_then(|old| old.minimum_tls)).send().await?;
+    Ok(())
+}
+
+/// Adds the change of `minimum_tls` from `before` to an update; a path into a map that is not there is an error.
+fn with_minimum_tls(
+    update: UpdateItemFluentBuilder,
+    record: &DomainRecord,
+    was: SettingsMap,
+    before: Option<TlsVersion>,
+) -> UpdateItemFluentBuilder {
+    let Some(minimum) = record.minimum_tls.filter(|_| record.minimum_tls != before) else { return update };
+    let minimum = AttributeValue::S(minimum.as_str().to_owned());
+    let expression = update.get_update_expression().clone().unwrap_or_default();
+    let (path, value) = match was {
+        SettingsMap::Present => ("#settings.#minimum_tls", minimum),
+        SettingsMap::Absent => ("#settings", AttributeValue::M([(MINIMUM_TLS.to_owned(), minimum)].into())),
+    };
+    let update = match was {
+        SettingsMap::Present => update.expression_attribute_names("#minimum_tls", MINIMUM_TLS),
+        SettingsMap::Absent => update,
+    };
+    update
+        .expression_attribute_names("#settings", SETTINGS)
+        .expression_attribute_values(":minimum_tls", value)
+        .update_expression(expression.replacen("SET ", &format!("SET {path} = :minimum_tls, "), 1))
 }
 
 /// Every name in an expression stands behind `#`: `domain`, `status` and more are reserved words of the API.

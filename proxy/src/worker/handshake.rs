@@ -14,6 +14,7 @@ use super::{
 use crate::{
     certificates::CertificateRefusal,
     clock,
+    config::TlsVersion,
     domains::{Caller, Permission},
     name::ServerName,
     telemetry::admit_line,
@@ -75,7 +76,7 @@ impl Handshakes<'_> {
         permission: &Permission,
         peer: SocketAddr,
     ) -> Result<HelloResponse, Refuse> {
-        let minimum = self.shared.minimum_tls;
+        let minimum = self.minimum_tls(&name, permission);
         if let Some(config) = self.configs.get(&name, minimum, clock::wall()) {
             return Ok(HelloResponse::Serve { name, config, found: CertificateOrigin::Worker });
         }
@@ -94,6 +95,19 @@ impl Handshakes<'_> {
         let config = self.configs.insert(&name, minimum, slot, clock::wall(), &shared.server_configs);
         let config = config.ok_or(Refuse(Alert::InternalError, ConnectionOutcome::RefuseNoCertificate))?;
         Ok(HelloResponse::Serve { name, config, found })
+    }
+
+    /// The oldest version of TLS that clients of `name` may speak: the newer of its entry's and the settings'. While the entry cannot be
+    /// read, the last one known holds: an outage lowers nothing.
+    fn minimum_tls(&self, name: &ServerName, permission: &Permission) -> TlsVersion {
+        let of_entry = match permission {
+            Permission::Allow(entry) => entry.minimum_tls,
+            Permission::Unknown(reason) => {
+                self.shared.domains.last_known(name, *reason).and_then(|entry| entry.minimum_tls)
+            }
+            Permission::Deny(_) => None,
+        };
+        of_entry.map_or(self.shared.minimum_tls, |minimum| minimum.max(self.shared.minimum_tls))
     }
 
     /// A name that may be served, and is not.

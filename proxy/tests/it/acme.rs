@@ -71,7 +71,7 @@ impl World {
 }
 
 fn entry(pattern: &str) -> StaticDomain {
-    StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None }
+    StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None, minimum_tls: None }
 }
 
 fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
@@ -126,6 +126,7 @@ impl Instance {
         let site = gatehouse::domains::DomainEntry {
             pattern: Pattern::parse("*.allowed.example").unwrap(),
             target: None,
+            minimum_tls: None,
             tenant: "default".into(),
             source: gatehouse::domains::PermissionSource::Static,
             version: 0,

@@ -84,4 +84,42 @@ fn handshake(edge: &Edge, place: Place, name: &str, version: &str, session: (&st
     line.and_then(|line| line.split(',').next()).unwrap_or(&said).to_owned()
 }
 
+/// An entry's least version of TLS holds for its name alone, from the change on, and ends sessions of before.
+#[test]
+fn a_name_may_be_served_from_a_later_version_on() {
+    let edge = edge();
+    let gatehouse = start(&edge, edge.shared_settings(Place::A, "auto"));
+    for name in [SHOP, OTHER] {
+        gatehouse.command(&["domain", "add", name]).unwrap();
+        assert_served(&edge, name);
+    }
+    let session = edge.folder().join("session");
+    let old = |name, session| handshake(&edge, Place::A, name, "-tls1_2", session);
+    assert_eq!(old(SHOP, ("-sess_out", &session)), "New");
+    assert_eq!(old(SHOP, ("-sess_in", &session)), "Reused");
+
+    let told = gatehouse.command(&["domain", "add", SHOP, "--minimum-tls", "1.3", "--replace"]).unwrap();
+    assert!(told.contains("minimum_tls (default) -> 1.3"), "{told}");
+    assert!(gatehouse.command(&["domain", "show", SHOP]).unwrap().contains("1.3 at least"));
+    for session in ["", &format!("-sess_in {}", session.display())] {
+        let script = format!(
+            "openssl s_client -connect {}:443 -servername {SHOP} -tls1_2 {session} </dev/null 2>&1 || true",
+            Place::A.v4()
+        );
+        let said = edge.network.client.run("sh", &["-c", &script]).unwrap();
+        // RFC 8446 §6: 70.
+        assert!(said.contains("alert protocol version") && said.contains("SSL alert number 70"), "{said}");
+    }
+    assert_eq!(handshake(&edge, Place::A, SHOP, "-tls1_3", ("-sess_out", &session)), "New");
+    assert_eq!(old(OTHER, ("-sess_out", &session)), "New");
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(
+        metrics.sum("gatehouse_tls_connections_total", &["outcome=\"protocol_version\""]) > 1.5,
+        "{metrics}"
+    );
+
+    gatehouse.command(&["domain", "add", SHOP, "--minimum-tls", "1.2", "--replace"]).unwrap();
+    assert_eq!(old(SHOP, ("-sess_out", &session)), "New");
+}
+
 const OTHER: &str = "other.customer.test";

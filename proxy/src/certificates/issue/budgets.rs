@@ -175,6 +175,7 @@ mod tests {
         Arc::new(DomainEntry {
             pattern: Pattern::parse(pattern).unwrap(),
             target: None,
+            minimum_tls: None,
             tenant: "t".into(),
             source: PermissionSource::Table,
             version: 1,

@@ -336,6 +336,7 @@ mod tests {
             let site = DomainEntry {
                 pattern,
                 target: None,
+                minimum_tls: None,
                 tenant: "t".into(),
                 source,
                 version: 1,

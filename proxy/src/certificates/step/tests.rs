@@ -43,6 +43,7 @@ fn allowed() -> PermissionStanding {
     PermissionStanding::Allow(Arc::new(DomainEntry {
         pattern,
         target: None,
+        minimum_tls: None,
         tenant: "t".into(),
         source: PermissionSource::Static,
         version: 0,

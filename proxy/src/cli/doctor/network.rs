@@ -159,7 +159,7 @@ mod tests {
         config.domains.default_target = Some(Target::parse("https://origin.example").unwrap());
         for (name, target) in [("a.example", "http://10.0.0.1"), ("b.example", "https://origin.example")] {
             let (name, target) = (Pattern::parse(name).unwrap(), Target::parse(target).ok());
-            config.domains.r#static.push(StaticDomain { name, target });
+            config.domains.r#static.push(StaticDomain { name, target, minimum_tls: None });
         }
         assert_eq!(hosts(&config).into_iter().collect::<Vec<_>>(), ["ask.example", "origin.example"]);
     }

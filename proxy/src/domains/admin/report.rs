@@ -43,7 +43,7 @@ impl Action {
 /// A part of an entry that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// `target`, `status` or `tenant`.
+    /// `target`, `status`, `tenant` or `minimum_tls`.
     pub field: String,
     /// As it was; absent, there was no entry.
     pub from: Option<String>,
@@ -132,7 +132,9 @@ fn changes(old: Option<&DomainRecord>, new: &DomainRecord) -> Vec<Change> {
         part("status", |record| record.status.as_str().to_owned()),
         part("tenant", |record| record.tenant.clone()),
     ];
-    parts.into_iter().filter(|change| change.from != change.to).collect()
+    let has_minimum = [old, new].into_iter().flatten().any(|record| record.minimum_tls.is_some());
+    let minimum = has_minimum.then(|| part("minimum_tls", minimum_tls));
+    parts.into_iter().chain(minimum).filter(|change| change.from != change.to).collect()
 }
 
 fn described(record: &DomainRecord) -> String {
@@ -140,12 +142,17 @@ fn described(record: &DomainRecord) -> String {
         DomainStatus::Active => String::new(),
         other => format!(", status {}", other.as_str()),
     };
-    format!("target {}, tenant {}{status}", target(record), record.tenant)
+    let minimum = record.minimum_tls.map_or_else(String::new, |minimum| format!(", TLS {minimum} at least"));
+    format!("target {}, tenant {}{minimum}{status}", target(record), record.tenant)
 }
 
 /// An entry's own target, or that it has none.
 pub(super) fn target(record: &DomainRecord) -> String {
     record.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string)
+}
+
+fn minimum_tls(record: &DomainRecord) -> String {
+    record.minimum_tls.map_or_else(|| "(default)".to_owned(), |minimum| minimum.to_string())
 }
 
 fn side(changes: &[Change], part: impl Fn(&Change) -> Option<&str>) -> String {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Item;
 use crate::{
+    config::TlsVersion,
     name::Pattern,
     store::{StoreError, instant::Micros, partition::partition},
     target::Target,
@@ -20,6 +21,11 @@ pub struct DomainRecord {
     pub pattern: Pattern,
     /// Where its requests go; absent, the default target.
     pub target: Option<Target>,
+    /// The oldest version of TLS that its clients may speak, in `settings`; absent, or older than `tls.minimum_version`, that one.
+    pub minimum_tls: Option<TlsVersion>,
+    /// Whether the item has `settings`, in which other programs may keep more.
+    #[serde(skip)]
+    pub settings: SettingsMap,
     /// Whether it is served.
     pub status: DomainStatus,
     /// Whose it is.
@@ -32,6 +38,16 @@ pub struct DomainRecord {
     pub changed_at: Option<Micros>,
     /// Seconds since the epoch after which the table forgets it.
     pub expires_at: Option<u64>,
+}
+
+/// The attribute `settings` of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SettingsMap {
+    /// It has none.
+    #[default]
+    Absent,
+    /// It has one.
+    Present,
 }
 
 /// Whether an entry is served.
@@ -82,7 +98,10 @@ impl DomainRecord {
         if pattern.to_string() != reader.key {
             return Err(reader.fault("domain", &format!("must be written `{pattern}` to be found")));
         }
+        let (settings, minimum_tls) = reader.settings()?;
         Ok(Self {
+            settings,
+            minimum_tls,
             target: reader.text("target", |text| Target::parse(text).map_err(|error| error.to_string()))?,
             status: reader.text("status", DomainStatus::parse)?.unwrap_or(DomainStatus::Active),
             tenant: reader.text("tenant", |text| Ok(text.into()))?.unwrap_or_else(|| DEFAULT_TENANT.into()),
@@ -161,6 +180,24 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether there are `settings`, and what we know of them; what others keep there is theirs.
+    fn settings(&self) -> Result<(SettingsMap, Option<TlsVersion>), StoreError> {
+        let settings = match self.item.get(SETTINGS) {
+            None | Some(AttributeValue::Null(_)) => return Ok((SettingsMap::Absent, None)),
+            Some(AttributeValue::M(settings)) => settings,
+            Some(_) => return Err(self.fault(SETTINGS, &"must be of type M")),
+        };
+        let minimum_tls = match settings.get(MINIMUM_TLS) {
+            None | Some(AttributeValue::Null(_)) => None,
+            Some(AttributeValue::S(text)) => Some(
+                text.parse()
+                    .map_err(|fault: String| self.fault(SETTINGS, &format!("{MINIMUM_TLS}: {fault}")))?,
+            ),
+            Some(_) => return Err(self.fault(SETTINGS, &format!("{MINIMUM_TLS} must be of type S"))),
+        };
+        Ok((SettingsMap::Present, minimum_tls))
+    }
+
     fn number(&self, attribute: &'static str) -> Result<Option<u64>, StoreError> {
         match self.item.get(attribute) {
             None | Some(AttributeValue::Null(_)) => Ok(None),
@@ -176,5 +213,9 @@ fn text_of(item: &Item, attribute: &str) -> Option<String> {
     item.get(attribute).and_then(|value| value.as_s().ok().cloned())
 }
 
+/// A map of what may be set per entry.
+pub(super) const SETTINGS: &str = "settings";
+/// In `settings`: `1.2` or `1.3`.
+pub(super) const MINIMUM_TLS: &str = "minimum_tls";
 /// A hostile key is not written to the log in full.
 const MAX_SHOWN: usize = 260;

@@ -22,12 +22,61 @@ fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
     DomainRecord {
         pattern: pattern(name),
         target: None,
+        minimum_tls: None,
+        settings: SettingsMap::Absent,
         status: DomainStatus::Active,
         tenant: "default".into(),
         version,
         created_at: at,
         changed_at: at,
         expires_at: None,
+    }
+}
+
+#[tokio::test]
+async fn a_least_version_of_tls_is_set_beside_what_others_keep() {
+    let store = store().await;
+    let raised = |version| DomainRecord {
+        minimum_tls: Some(TlsVersion::Tls13),
+        ..record("a.example", version, version)
+    };
+    replace(&store, &raised(1), None).await.unwrap();
+    let first = get(&store, &pattern("a.example")).await.unwrap().unwrap();
+    assert_eq!((first.minimum_tls, first.settings), (Some(TlsVersion::Tls13), SettingsMap::Present));
+
+    let put = store.client().put_item().table_name(&store.tables().domains);
+    let theirs = AttributeValue::M([("theirs".to_owned(), AttributeValue::Bool(true))].into());
+    let put = put.item("domain", AttributeValue::S("b.example".to_owned())).item("settings", theirs);
+    put.send().await.unwrap();
+    let old = get(&store, &pattern("b.example")).await.unwrap().unwrap();
+    assert_eq!((old.minimum_tls, old.settings), (None, SettingsMap::Present));
+    for (version, minimum) in [(1, TlsVersion::Tls13), (2, TlsVersion::Tls12), (3, TlsVersion::Tls12)] {
+        let old = get(&store, &pattern("b.example")).await.unwrap();
+        let new = DomainRecord { minimum_tls: Some(minimum), ..record("b.example", version, version) };
+        replace(&store, &new, old.as_ref()).await.unwrap();
+        let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
+        assert_eq!((read.version, read.minimum_tls), (version, Some(minimum)));
+    }
+    let item = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
+    let item = item.set_key(Some(key(&pattern("b.example")))).send().await.unwrap().item.unwrap();
+    assert_eq!(item["settings"].as_m().unwrap()["theirs"], AttributeValue::Bool(true));
+}
+
+#[test]
+fn settings_of_a_wrong_form_are_named() {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let with = |value| AttributeValue::M([("minimum_tls".to_owned(), value)].into());
+    for (settings, fault) in [
+        (text("1.3"), "must be of type M"),
+        (
+            with(text("1.1")),
+            "minimum_tls: `1.1` is not a version of TLS that is served; write `1.2` or `1.3`",
+        ),
+        (with(AttributeValue::N("1.3".to_owned())), "minimum_tls must be of type S"),
+    ] {
+        let item = Item::from([("domain".to_owned(), text("a.example")), ("settings".to_owned(), settings)]);
+        let error = DomainRecord::read(&item).unwrap_err().to_string();
+        assert!(error.contains("settings") && error.contains(fault), "{error}");
     }
 }
 
