@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod network;
 pub mod non_reader;
+pub mod origin;
 pub mod pebble;
 pub mod process;
 pub mod relay;

@@ -146,6 +146,7 @@ const END_TO_END: &[&str] = &[
     "foreign_names",
     "hostile_requests",
     "names_and_addresses",
+    "origins",
     "outages",
     "privileges",
     "protocols",

@@ -23,6 +23,7 @@ mod guard_program;
 mod guard_userspace;
 mod hostile_requests;
 mod names_and_addresses;
+mod origins;
 mod outages;
 mod privileges;
 mod protocols;
