@@ -95,8 +95,7 @@ impl Conversation<'_> {
             }
             Made::Mutated => {}
         }
-        // Gatehouse sends the target of such a request without its slash, and that of OPTIONS with one (RFC 9112 §3.2.1, §3.2.4).
-        if messages.iter().any(|message| message.is_pathless) {
+        if messages.iter().any(|message| message.is_mishandled) {
             self.tally.left_out += 1;
             return Ok(());
         }
@@ -298,11 +297,11 @@ fn draft_message(draft: &Draft, host: &str) -> Message {
     let own = ("host".to_owned(), host.to_owned());
     Message {
         method: draft.method.to_owned(),
-        target: draft.target.clone(),
+        target: latin1(draft.target.as_bytes()),
         fields: [own].into_iter().chain(draft.fields.iter().map(field)).collect(),
         body: draft.body.clone(),
         is_misdirected: false,
-        is_pathless: false,
+        is_mishandled: false,
         is_plain: reference::is_plain_target(draft.target.as_bytes()),
     }
 }

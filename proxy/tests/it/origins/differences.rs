@@ -31,8 +31,13 @@ enum Instead {
 }
 
 /// How often each row of [`TABLE`] that is about answers was met.
-#[derive(Default)]
 pub(super) struct Met([AtomicU64; TABLE.len()]);
+
+impl Default for Met {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; TABLE.len()])
+    }
+}
 
 impl Met {
     /// Whether `server` may answer `message` itself with `status`, or break it off ([`BREAKS`]).
@@ -103,7 +108,7 @@ const fn row(server: Server, because: &'static str, instead: Instead) -> Differe
 /// For a status: the server ends the connection, and the answer with it.
 pub(super) const BREAKS: u16 = 0;
 
-const TABLE: [Difference; 32] = [
+const TABLE: [Difference; 37] = [
     row(
         Nginx,
         "it ignores fields whose names have other punctuation than `-`",
@@ -170,8 +175,12 @@ const TABLE: [Difference; 32] = [
     row(
         Apache,
         "it is a proxy to its programs, and obeys Max-Forwards",
-        Instead::Answer(|message| message.values("max-forwards").any(|value| value == "0"), &[200, 400]),
+        Instead::Answer(
+            |message| message.values("max-forwards").any(|value| !matches!(value.parse(), Ok(1_u32..))),
+            &[200, 400],
+        ),
     ),
+    row(Lighttpd, "it refuses to choose between two types", Instead::Answer(has_unlike_types, &[400])),
     row(Lighttpd, "it leaves one of two equal dates", Instead::First("if-modified-since")),
     row(Lighttpd, "it leaves one of two equal lists", Instead::First("if-none-match")),
     row(Lighttpd, "it leaves one of two equal types", Instead::First("content-type")),
@@ -207,6 +216,11 @@ const TABLE: [Difference; 32] = [
         Instead::Answer(|message| !has(&KNOWN_TO_NODE, message), &[400, 502, BREAKS]),
     ),
     row(
+        Node,
+        "its targets are ASCII; a body on its way breaks the answer off",
+        Instead::Answer(is_beyond_ascii, &[400, 502, BREAKS]),
+    ),
+    row(
         Gunicorn,
         "its methods have three to twenty letters",
         Instead::Answer(|message| is_short(&message.method), &[400]),
@@ -226,7 +240,10 @@ const TABLE: [Difference; 32] = [
         "it refuses to choose between two types",
         Instead::Answer(|message| message.values("content-type").count() > 1, &[400]),
     ),
+    row(Gunicorn, "its targets are ASCII", Instead::Answer(is_beyond_ascii, &[400])),
+    row(Uvicorn, "its targets are ASCII", Instead::Answer(is_beyond_ascii, &[400])),
     row(Uvicorn, "ASGI does not tell an empty query from none", Instead::Retarget(without_empty_query)),
+    row(Waitress, "its targets are ASCII", Instead::Answer(is_beyond_ascii, &[400])),
     row(
         Waitress,
         "it trusts nobody's X-Forwarded-* unless told whom to trust",
@@ -242,6 +259,17 @@ const TABLE: [Difference; 32] = [
 
 fn has_small_letters(message: &Message) -> bool {
     message.method.contains(|letter: char| letter.is_ascii_lowercase())
+}
+
+fn has_unlike_types(message: &Message) -> bool {
+    let mut types = message.values("content-type");
+    let first = types.next();
+    types.any(|other| Some(other) != first)
+}
+
+/// RFC 3986 §2 has no such letters; browsers escape them.
+fn is_beyond_ascii(message: &Message) -> bool {
+    !message.target.is_ascii()
 }
 
 fn has_body(message: &Message) -> bool {

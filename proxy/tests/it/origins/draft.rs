@@ -66,8 +66,12 @@ impl Draft {
         let bodies = framings.into_iter().flatten().flat_map(|(size, framing)| {
             ["POST", "GET", "BREW"].map(|method| Self { method, body: vec![b'b'; size], framing, ..plain() })
         });
-        let whole = Self { method: "OPTIONS", target: "*".to_owned(), ..plain() };
-        methods.into_iter().chain(paths).chain(queries).chain(fields).chain(bodies).chain([whole]).collect()
+        let types = ["text/plain", "image/gif"].map(|kind| ("content-type", kind.as_bytes().to_vec()));
+        let further = [
+            Self { method: "OPTIONS", target: "*".to_owned(), ..plain() },
+            Self { fields: types.to_vec(), ..plain() },
+        ];
+        methods.into_iter().chain(paths).chain(queries).chain(fields).chain(bodies).chain(further).collect()
     }
 
     /// Whether HTTP/2 has no word for it, or its client library none.

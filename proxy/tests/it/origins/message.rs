@@ -13,8 +13,8 @@ pub(super) struct Message {
     pub(super) body: Vec<u8>,
     /// Whether it is for another host than its connection.
     pub(super) is_misdirected: bool,
-    /// Whether its target was in absolute form and had no path.
-    pub(super) is_pathless: bool,
+    /// Whether Gatehouse is known to forward another target than the one that was meant.
+    pub(super) is_mishandled: bool,
     /// Whether it has nothing that Gatehouse might refuse.
     pub(super) is_plain: bool,
 }

@@ -5,7 +5,7 @@ pub(super) const METHODS: [&str; 19] = [
     "REPORT", "MKCOL", "M-SEARCH", "BREW", "get", "x!y~z", "TRACE",
 ];
 
-pub(super) const PATHS: [&str; 26] = [
+pub(super) const PATHS: [&str; 27] = [
     "/",
     "/index.html",
     "//",
@@ -32,6 +32,7 @@ pub(super) const PATHS: [&str; 26] = [
     "/\"quoted\"",
     "/back\\slash",
     "/[brackets]",
+    "/ü€",
 ];
 
 pub(super) const PIECES: [&str; 12] =

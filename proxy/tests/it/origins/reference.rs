@@ -68,13 +68,13 @@ fn request(bytes: &[u8], host: &str) -> Result<Request, Tail> {
         target: String::new(),
         method: latin1(method),
         is_misdirected: false,
-        is_pathless: false,
+        is_mishandled: false,
         body: Vec::new(),
         fields,
     };
     let target = target_of(target, &message.method).ok_or(Tail::Invalid)?;
     message.target = target.as_sent;
-    message.is_pathless = target.is_pathless;
+    message.is_mishandled = target.is_mishandled;
     message.is_misdirected = is_misdirected(&message, target.authority.as_deref(), host)?;
     let (body, body_length) = body(&message, is_http10, &bytes[head_length..])?;
     message.body = body;
@@ -137,20 +137,23 @@ pub(super) fn is_plain_target(target: &[u8]) -> bool {
 struct Target {
     as_sent: String,
     authority: Option<String>,
-    is_pathless: bool,
+    /// Gatehouse sends a target without its fragment instead of refusing it (RFC 9112 §3.2), the target of a URI without a path without its
+    /// slash (§3.2.1), and that of OPTIONS with one (§3.2.4).
+    is_mishandled: bool,
 }
 
 fn target_of(target: &[u8], method: &str) -> Option<Target> {
     let target = latin1(target);
-    if target.contains('#') || method == "CONNECT" {
+    let is_mishandled = target.contains('#');
+    if method == "CONNECT" {
         return None;
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Some(Target { as_sent: target, authority: None, is_pathless: false });
+        return Some(Target { as_sent: target, authority: None, is_mishandled });
     }
     let (scheme, rest) = target.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let is_pathless = !path.starts_with('/');
+    let is_mishandled = is_mishandled || !path.starts_with('/');
     let as_sent = match path {
         // RFC 9112 §3.2.4.
         "" if method == "OPTIONS" => "*".to_owned(),
@@ -158,7 +161,7 @@ fn target_of(target: &[u8], method: &str) -> Option<Target> {
         path => format!("/{path}"),
     };
     let authority = Some(authority.to_owned());
-    scheme.eq_ignore_ascii_case("https").then_some(Target { as_sent, authority, is_pathless })
+    scheme.eq_ignore_ascii_case("https").then_some(Target { as_sent, authority, is_mishandled })
 }
 
 /// Whether the request is for another host, which is answered with 421; an error is one that no answer but 400 fits.
@@ -173,10 +176,14 @@ fn is_misdirected(message: &Message, authority: Option<&str>, host: &str) -> Res
     if !is_port {
         return Err(Tail::Invalid);
     }
-    let same = |name: &str| name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case(host);
+    let plain = |authority: &str| {
+        let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
+        let port = if port == "443" { "" } else { port };
+        (name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(), port.to_owned())
+    };
     match authority {
-        Some(authority) if !authority.eq_ignore_ascii_case(own) => Err(Tail::Invalid),
-        _ => Ok(!same(name)),
+        Some(authority) if plain(authority) != plain(own) => Err(Tail::Invalid),
+        _ => Ok(plain(name).0 != host),
     }
 }
 
