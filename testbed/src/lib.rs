@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cleartext;
 pub mod curl;
 pub mod edge;
+pub mod floor;
 pub mod frame;
 pub mod gatehouse;
 pub mod hello;
