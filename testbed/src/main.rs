@@ -14,6 +14,9 @@ fn main() -> ExitCode {
         Command::BenchProxy { binary, part, rounds } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
         }
+        Command::BenchPeers { binary, rounds } => {
+            testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
+        }
         Command::Floor { listen, to, seal } => floor(listen, to, seal),
     };
     match outcome {
@@ -61,6 +64,15 @@ enum Command {
         #[arg(long)]
         part: Option<testbed::bench::proxy::Part>,
         /// How often work is measured, to see that it can be
+        #[arg(long)]
+        rounds: Option<usize>,
+    },
+    /// Gatehouse beside nginx, HAProxy and Caddy
+    BenchPeers {
+        /// A release build of gatehouse
+        #[arg(long)]
+        binary: PathBuf,
+        /// How often each is measured, to see that it can be
         #[arg(long)]
         rounds: Option<usize>,
     },

@@ -302,6 +302,7 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Benches, "haproxy", "haproxy", "a peer, where memory is measured")
         .with_service("haproxy"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
+    Package::new(Group::Benches, "nghttp2-client", "h2load", "makes load at a given rate"),
 ];
 const ARM64: &[Package] = &[
     Package::new(Group::Packaging, "rustc-web", "/usr/share/doc/rustc-web", "compiles for it"),

@@ -4,12 +4,14 @@
 //! CPU time is what is compared, not throughput: load, subject and upstream share the machine's cores, and what the
 //! kernel charges a subject does not depend on who else had to wait.
 
+mod caddy;
 mod client;
 mod first_handshake;
 mod floor;
 mod haproxy;
 mod memory;
 mod nginx;
+pub mod peers;
 mod subject;
 mod work;
 
