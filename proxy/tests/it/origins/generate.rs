@@ -4,7 +4,7 @@ use proxy_common::fixture::fuzz::{Corpus, Dice};
 
 use super::{
     draft::Draft,
-    parts::{FOLLOWER, SMUGGLED},
+    parts::{FOLLOWER, SMUGGLED, TOO_LARGE},
 };
 
 /// What a client sends over one connection, before its sentinel.
@@ -22,7 +22,7 @@ pub(super) enum Made {
     Meant,
     /// Some of them were changed.
     Mutated,
-    /// They are an attempt at smuggling that must be refused.
+    /// They are an attempt at smuggling, or too large, and must be refused.
     Smuggled,
 }
 
@@ -50,6 +50,10 @@ impl Generator {
         let meant = parts.iter().map(|draft| (Made::Meant, draft.render(host, &mut dice).0));
         let mut once: Vec<_> = meant.collect();
         once.extend(SMUGGLED.map(|text| (Made::Smuggled, smuggled(text, host))));
+        let large = |text: &str| {
+            text.replace("MANY", &"m".repeat(40_000)).replace("FIELDS", &"X-F: 1\r\n".repeat(300))
+        };
+        once.extend(TOO_LARGE.map(|text| (Made::Smuggled, smuggled(&large(text), host))));
         Self { host: host.to_owned(), corpus: Corpus::of("requests to origins", seeds), dice, once }
     }
 

@@ -151,5 +151,13 @@ pub(super) const SMUGGLED: [&str; 34] = [
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ];
 
+/// What is beyond our limits; `MANY` stands for tens of thousands of letters, `FIELDS` for hundreds of fields.
+pub(super) const TOO_LARGE: [&str; 4] = [
+    "GET /MANY HTTP/1.1\r\nHost: HERE\r\n\r\n",
+    "GET /?MANY HTTP/1.1\r\nHost: HERE\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: HERE\r\nX-Many: MANY\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: HERE\r\nFIELDSContent-Length: 0\r\n\r\n",
+];
+
 /// It follows each of [`SMUGGLED`].
 pub(super) const FOLLOWER: &str = "GET /smuggled HTTP/1.1\r\nHost: HERE\r\n\r\n";
