@@ -1,7 +1,7 @@
-//! One TLS connection that is kept, for what curl does not do: a request between two events, bytes as they are.
+//! One connection that is kept, for what curl does not do: a request between two events, bytes as they are.
 
 use std::{
-    io::{Read, Write},
+    io::{BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
@@ -13,10 +13,40 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName}
 
 use crate::{authority, namespace::Namespace};
 
-/// A TLS connection from a namespace, speaking HTTP/1.1.
-pub struct Kept {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+/// A connection that speaks HTTP/1.1, over TLS unless [`Cleartext`].
+pub struct Kept<S = StreamOwned<ClientConnection, TcpStream>> {
+    stream: S,
     name: String,
+}
+
+/// A socket whose answers are received in few pieces.
+pub struct Cleartext(BufReader<TcpStream>);
+
+impl Read for Cleartext {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl Write for Cleartext {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.get_mut().flush()
+    }
+}
+
+impl Kept<Cleartext> {
+    /// Connects from where the caller is, without TLS.
+    pub fn cleartext(to: SocketAddr, name: &str) -> anyhow::Result<Self> {
+        let socket =
+            TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("cannot reach {to}"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_nodelay(true)?;
+        Ok(Self { stream: Cleartext(BufReader::new(socket)), name: name.to_owned() })
+    }
 }
 
 impl Kept {
@@ -50,7 +80,9 @@ impl Kept {
         let chain = self.stream.conn.peer_certificates().context("no certificate was presented")?;
         Ok(chain.first().context("an empty chain was presented")?.to_vec())
     }
+}
 
+impl<S: Read + Write> Kept<S> {
     /// GET on the kept connection: the answer's status.
     pub fn get(&mut self, path: &str) -> anyhow::Result<u16> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.name);
@@ -59,12 +91,17 @@ impl Kept {
 
     /// Sends bytes as they are and reads one answer: its status.
     pub fn send(&mut self, request: &[u8]) -> anyhow::Result<u16> {
+        Ok(self.exchange(request)?.0)
+    }
+
+    /// Sends bytes as they are and reads one answer: its status and its body.
+    pub fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
         self.stream.write_all(request)?;
         self.stream.flush()?;
         let (status, length) = self.head()?;
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok(status)
+        Ok((status, body))
     }
 
     /// GET on the kept connection, of whose answer nothing is read.

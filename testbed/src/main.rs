@@ -5,14 +5,19 @@ mod demo;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use testbed::floor;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run { check, binary } => demo::run(&binary, check),
         Command::BenchGuard => testbed::bench::guard::run(&testbed::edge::root()),
-        Command::BenchProxy { binary, part } => {
-            testbed::bench::proxy::run(&testbed::edge::root(), &binary, part)
+        Command::BenchProxy { binary, part, rounds } => {
+            testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
         }
+        Command::BenchPeers { binary, rounds } => {
+            testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
+        }
+        Command::Floor { listen, to, seal } => floor(listen, to, seal),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -21,6 +26,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn floor(listen: u16, to: u16, seal: bool) -> anyhow::Result<()> {
+    floor::run(listen, to, if seal { floor::Pass::seal()? } else { floor::Pass::Plain })
 }
 
 #[derive(Parser)]
@@ -54,5 +63,30 @@ enum Command {
         /// This part alone
         #[arg(long)]
         part: Option<testbed::bench::proxy::Part>,
+        /// How often work is measured, to see that it can be
+        #[arg(long)]
+        rounds: Option<usize>,
+    },
+    /// Gatehouse beside nginx, HAProxy and Caddy
+    BenchPeers {
+        /// A release build of gatehouse
+        #[arg(long)]
+        binary: PathBuf,
+        /// How often each is measured, to see that it can be
+        #[arg(long)]
+        rounds: Option<usize>,
+    },
+    /// A relay without TLS and HTTP, which `bench-proxy` starts
+    #[command(hide = true)]
+    Floor {
+        /// Its port
+        #[arg(long)]
+        listen: u16,
+        /// The target's port
+        #[arg(long)]
+        to: u16,
+        /// Seals what it relays, as TLS would
+        #[arg(long)]
+        seal: bool,
     },
 }

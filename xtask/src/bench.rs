@@ -8,8 +8,10 @@ use crate::{build_ebpf, setup, shell};
 /// What is measured.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Name {
-    /// CPU per request and per connection, beside nginx
+    /// CPU per request and per connection, beside nginx and the floor
     Proxy,
+    /// The same, throughput, latency and memory beside nginx, HAProxy and Caddy
+    Peers,
     /// Nanoseconds per packet of the guard
     Guard,
 }
@@ -25,6 +27,7 @@ pub(crate) fn run(name: Name) -> anyhow::Result<()> {
     let (testbed, gatehouse) = (target.join("testbed"), target.join("gatehouse"));
     match name {
         Name::Proxy => cmd!(shell, "{testbed} bench-proxy --binary {gatehouse}").quiet().run()?,
+        Name::Peers => cmd!(shell, "{testbed} bench-peers --binary {gatehouse}").quiet().run()?,
         Name::Guard => cmd!(shell, "{testbed} bench-guard").quiet().run()?,
     }
     Ok(())

@@ -8,6 +8,7 @@ mod fuzz;
 mod image;
 mod package;
 mod path_remap;
+mod python;
 mod run;
 mod setup;
 mod summary;

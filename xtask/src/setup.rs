@@ -10,11 +10,15 @@ use std::{
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
 
+use crate::python;
+
 /// What the set-up is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// `run` and `test`.
+    /// `run`.
     Run,
+    /// `test`.
+    Test,
     /// `package`.
     Package,
     /// `image`.
@@ -30,7 +34,10 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn takes(self, group: Group) -> bool {
         match group {
-            Group::Tests => matches!(self, Self::Run | Self::Bench | Self::All),
+            Group::Tests => matches!(self, Self::Run | Self::Test | Self::Bench | Self::All),
+            Group::Origins => matches!(self, Self::Test | Self::All),
+            Group::OriginsAndBenches => matches!(self, Self::Test | Self::Bench | Self::All),
+            Group::OriginsAndAws => matches!(self, Self::Test | Self::Aws | Self::All),
             Group::Toolchain => !matches!(self, Self::Image | Self::Aws),
             Group::Packaging => matches!(self, Self::Package | Self::All),
             Group::Image => matches!(self, Self::Image | Self::All),
@@ -58,6 +65,9 @@ pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     }
     if purpose.takes(Group::Toolchain) {
         install_bpf_linker(shell)?;
+    }
+    if purpose.takes(Group::Origins) {
+        install_python_origins(shell)?;
     }
     if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
 }
@@ -96,6 +106,10 @@ struct Package {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
     Tests,
+    /// The servers behind Gatehouse in end-to-end cases.
+    Origins,
+    OriginsAndBenches,
+    OriginsAndAws,
     Toolchain,
     Packaging,
     Image,
@@ -157,6 +171,21 @@ fn stop_services(shell: &Shell, installed: &[&Package]) -> anyhow::Result<()> {
         cmd!(shell, "systemctl disable --now {service}").quiet().ignore_stderr().run()?;
     }
     Ok(())
+}
+
+/// Python's servers, in an environment of their own; its copy of the list of requirements says what is there.
+fn install_python_origins(shell: &Shell) -> anyhow::Result<()> {
+    let wanted = shell.read_file(ORIGINS_REQUIREMENTS)?;
+    let there = Path::new(ORIGINS).join("requirements.txt");
+    if shell.path_exists(&there) && shell.read_file(&there)? == wanted {
+        return Ok(());
+    }
+    println!(
+        "  python origins   gunicorn, uvicorn, tornado, waitress; installing them from PyPI, which takes ten seconds"
+    );
+    shell.remove_path(ORIGINS)?;
+    python::install(shell, Path::new(ORIGINS), ORIGINS_REQUIREMENTS)?;
+    Ok(shell.write_file(&there, wanted)?)
 }
 
 fn install_bpf_linker(shell: &Shell) -> anyhow::Result<()> {
@@ -261,10 +290,24 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "qemu-system-x86", "qemu-system-x86_64", "boots them"),
     Package::new(Group::Image, "debsecan", "debsecan", "knows the vulnerabilities of Debian's packages"),
     Package::new(Group::Aws, "awscli", "aws", "publishes the AMI, and looks at the rehearsed one"),
-    Package::new(Group::Aws, "python3-venv", "/usr/share/doc/python3-venv", "for moto, the rehearsal's AWS"),
-    Package::new(Group::Benches, "nginx-light", "nginx", "the peer that is measured beside Gatehouse")
-        .with_service("nginx"),
+    Package::new(
+        Group::OriginsAndAws,
+        "python3-venv",
+        "/usr/share/doc/python3-venv",
+        "for Python's servers, and for moto, the rehearsal's AWS",
+    ),
+    Package::new(Group::Origins, "apache2-bin", "apache2", "an origin of the end-to-end cases"),
+    Package::new(Group::Origins, "lighttpd", "lighttpd", "likewise").with_service("lighttpd"),
+    Package::new(Group::Origins, "nodejs", "node", "likewise"),
+    Package::new(
+        Group::OriginsAndBenches,
+        "nginx-light",
+        "nginx",
+        "likewise, and the peer that is measured beside Gatehouse",
+    )
+    .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
+    Package::new(Group::Benches, "nghttp2-client", "h2load", "makes load at a given rate"),
 ];
 const ARM64: &[Package] = &[
     Package::new(Group::Packaging, "rustc-web", "/usr/share/doc/rustc-web", "compiles for it"),
@@ -282,6 +325,9 @@ const ARM64_LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu";
 const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
+/// Relative to the workspace; `testbed` starts the servers from there.
+const ORIGINS: &str = "target/origins";
+const ORIGINS_REQUIREMENTS: &str = "testbed/origins/requirements.txt";
 const BPF_LINKER: &str = "0.13.0";
 const CARGO_DEB: &str = "3.8.0";
 

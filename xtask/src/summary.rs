@@ -147,6 +147,7 @@ const END_TO_END: &[&str] = &[
     "hostile_requests",
     "load_balancers",
     "names_and_addresses",
+    "origins",
     "outages",
     "privileges",
     "protocols",

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) fn run() -> anyhow::Result<()> {
     let (shell, started) = (shell()?, Instant::now());
     setup::require_root(&shell, "test")?;
-    setup::run(&shell, setup::Purpose::Run)?;
+    setup::run(&shell, setup::Purpose::Test)?;
     build_ebpf::run()?;
     let mut summary = Summary::default();
     println!("unit and property tests (building takes minutes the first time)");

@@ -24,6 +24,7 @@ mod guard_userspace;
 mod hostile_requests;
 mod load_balancers;
 mod names_and_addresses;
+mod origins;
 mod outages;
 mod privileges;
 mod protocols;

@@ -1,14 +1,17 @@
 //! CPU per request, per new connection and per large body of both back ends, beside nginx, in one interleaved run; and how
-//! long a name's first handshake takes.
+//! long a name's first handshake takes. Beside them stands the floor: the same bytes without TLS and HTTP.
 //!
 //! CPU time is what is compared, not throughput: load, subject and upstream share the machine's cores, and what the
 //! kernel charges a subject does not depend on who else had to wait.
 
+mod caddy;
 mod client;
 mod first_handshake;
+mod floor;
 mod haproxy;
 mod memory;
 mod nginx;
+pub mod peers;
 mod subject;
 mod work;
 
@@ -16,7 +19,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::Context;
 
-use self::{nginx::Nginx, subject::Subject, work::Work};
+use self::{floor::Floors, nginx::Nginx, subject::Subject, work::Work};
 use super::report::{Report, Row, first_line};
 use crate::authority::Authority;
 
@@ -31,15 +34,17 @@ pub enum Part {
     FirstHandshake,
 }
 
-/// Measures `part`, or everything, and publishes; `binary` is a release build of Gatehouse.
-pub fn run(root: &Path, binary: &Path, part: Option<Part>) -> anyhow::Result<()> {
+/// Measures `part`, or everything, and publishes; `binary` is a release build of Gatehouse. Without `rounds`, work is measured as often
+/// as a quiet machine needs.
+pub fn run(root: &Path, binary: &Path, part: Option<Part>, rounds: Option<usize>) -> anyhow::Result<()> {
+    let rounds = rounds.unwrap_or(ROUNDS);
     let mut report = Report::new("proxy", versions(binary));
     let takes = |one| part.is_none_or(|part| part == one);
     if takes(Part::Memory) {
         memory::measure(&mut report, binary)?;
     }
     if takes(Part::Work) {
-        measure_work(&mut report, binary)?;
+        measure_work(&mut report, binary, rounds)?;
     }
     if takes(Part::FirstHandshake) {
         first_handshake::measure(&mut report, binary)?;
@@ -47,26 +52,29 @@ pub fn run(root: &Path, binary: &Path, part: Option<Part>) -> anyhow::Result<()>
     report.publish(root)
 }
 
-fn measure_work(report: &mut Report, binary: &Path) -> anyhow::Result<()> {
+fn measure_work(report: &mut Report, binary: &Path, rounds: usize) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::create(folder.path())?;
     let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
-    let subjects = [
-        Subject::gatehouse(folder.path(), binary, "uring", &upstream)?,
-        Subject::gatehouse(folder.path(), binary, "epoll", &upstream)?,
+    let peers = [
+        Subject::gatehouse(folder.path(), binary, "uring", upstream.port())?,
+        Subject::gatehouse(folder.path(), binary, "epoll", upstream.port())?,
         Subject::nginx(folder.path(), "nginx", &Nginx::peer(&authority, &upstream)?)?,
     ];
+    let floors = Floors::start(folder.path(), binary, &upstream)?;
     for work in Work::ALL {
+        let subjects: Vec<&Subject> = peers.iter().chain(floors.of(*work)).collect();
         // Before the rounds: a certificate that is still to be made is not what is measured.
         for subject in &subjects {
+            subject.check()?;
             work.load(subject, WARM_UP).with_context(|| subject.to_string())?;
         }
         let mut samples = vec![Vec::new(); subjects.len()];
-        for round in 1..=ROUNDS {
+        for round in 1..=rounds {
             for (subject, samples) in subjects.iter().zip(&mut samples) {
                 let cost = cost(*work, subject).with_context(|| format!("{}, {subject}", work.name()))?;
                 println!(
-                    "round {round} of {ROUNDS}: {}, {subject}: {cost:.1} {}",
+                    "round {round} of {rounds}: {}, {subject}: {cost:.1} {}",
                     work.name(),
                     work.unit().name
                 );
@@ -88,28 +96,39 @@ fn cost(work: Work, subject: &Subject) -> anyhow::Result<f64> {
     Ok(cost)
 }
 
-/// A row for each subject, held against nginx, and one that holds the ring against epoll round by round.
+/// A row for each subject, held against nginx; one that holds the ring against epoll round by round, and one for each that holds it against
+/// the floor.
 fn push_rows(
     report: &mut Report,
     work: Work,
-    subjects: &[Subject; 3],
+    subjects: &[&Subject],
     samples: &[Vec<f64>],
 ) -> anyhow::Result<()> {
-    let row = |(subject, samples): (&Subject, &Vec<f64>)| {
-        Row::of(work.name(), subject.name(), work.unit().name, samples.clone())
-    };
-    let rows: Vec<Row> = subjects.iter().zip(samples).filter_map(row).collect();
-    let nginx = rows.last().context("no subject was measured")?.value;
-    for row in rows {
-        let goal = (row.subject != "nginx").then_some(1.0);
-        report.push(row.against(nginx, goal));
+    let of = |name: &str| subjects.iter().zip(samples).find(|(subject, _)| subject.name() == name);
+    let median = |samples: &[f64]| Row::of("", "", "", samples.to_vec()).map(|row| row.value);
+    let nginx = of("nginx").and_then(|(_, samples)| median(samples)).context("nginx was not measured")?;
+    for (subject, samples) in subjects.iter().zip(samples) {
+        let row =
+            Row::of(work.name(), subject.name(), work.unit().name, samples.clone()).context("no rounds")?;
+        let goal = subject.name().starts_with("gatehouse").then_some(1.0);
+        report.push(if subject.name() == "floor" { row } else { row.against(nginx, goal) });
     }
-    if let [uring, epoll, ..] = samples {
-        let ratios = uring.iter().zip(epoll).map(|(uring, epoll)| uring / epoll).collect();
-        let row = Row::of(work.name(), "uring to epoll", "ratio", ratios).context("no rounds")?;
+    if let (Some((_, uring)), Some((_, epoll))) = (of("gatehouse uring"), of("gatehouse epoll")) {
+        let row =
+            Row::of(work.name(), "uring to epoll", "ratio", ratios(uring, epoll)).context("no rounds")?;
         report.push(row.against(1.0, Some(1.0)));
     }
+    let Some((_, floor)) = of("floor") else { return Ok(()) };
+    for (subject, samples) in subjects.iter().zip(samples).filter(|(subject, _)| subject.name() != "floor") {
+        let name = subject.name().trim_start_matches("gatehouse ");
+        let row = Row::of(work.name(), &format!("{name} to floor"), "ratio", ratios(samples, floor));
+        report.push(row.context("no rounds")?.against(1.0, None));
+    }
     Ok(())
+}
+
+fn ratios(samples: &[f64], base: &[f64]) -> Vec<f64> {
+    samples.iter().zip(base).map(|(sample, base)| sample / base).collect()
 }
 
 fn versions(binary: &Path) -> BTreeMap<String, String> {

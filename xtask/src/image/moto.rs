@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use super::{FOLDER, build_cache::kept};
+use crate::python;
 
 /// Python with moto; kept until what it is made of changes.
 pub(super) fn python(shell: &Shell) -> anyhow::Result<PathBuf> {
@@ -13,12 +13,7 @@ pub(super) fn python(shell: &Shell) -> anyhow::Result<PathBuf> {
     shell.create_dir(&folder)?;
     let environment = kept(shell, &folder.join("moto"), &[REQUIREMENTS.into()], |environment| {
         println!("rehearsal: installing moto from PyPI (a minute)");
-        cmd!(shell, "/usr/bin/python3 -m venv {environment}").quiet().run()?;
-        let pip = environment.join("bin/pip");
-        cmd!(shell, "{pip} install --quiet --disable-pip-version-check --requirement {REQUIREMENTS}")
-            .quiet()
-            .run()
-            .context("moto cannot be installed; is PyPI reachable?")
+        python::install(shell, environment, REQUIREMENTS)
     })?;
     Ok(environment.join("bin/python"))
 }

@@ -11,12 +11,30 @@ use anyhow::ensure;
 use rustls::{ClientConfig, client::Resumption};
 
 use super::subject::Subject;
-use crate::{authority, keep_alive_client::Kept};
+use crate::{
+    authority,
+    keep_alive_client::{Cleartext, Kept},
+};
 
 /// Makes exchanges with one subject.
 pub(super) struct Client {
     to: SocketAddr,
-    config: Arc<ClientConfig>,
+    /// Absent where it speaks cleartext.
+    config: Option<Arc<ClientConfig>>,
+}
+
+enum Connection {
+    Tls(Box<Kept>),
+    Cleartext(Kept<Cleartext>),
+}
+
+impl Connection {
+    fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+        match self {
+            Self::Tls(kept) => kept.exchange(request),
+            Self::Cleartext(kept) => kept.exchange(request),
+        }
+    }
 }
 
 /// What one exchange is.
@@ -29,11 +47,19 @@ pub(super) enum Exchange {
 
 impl Client {
     pub(super) fn new(subject: &Subject) -> anyhow::Result<Self> {
-        let roots = authority::roots(subject.roots())?;
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        config.resumption = Resumption::disabled();
+        let config = subject.roots().map(|roots| {
+            let roots = authority::roots(roots)?;
+            let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+            config.resumption = Resumption::disabled();
+            anyhow::Ok(Arc::new(config))
+        });
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, subject.port()));
-        Ok(Self { to, config: Arc::new(config) })
+        Ok(Self { to, config: config.transpose()? })
+    }
+
+    /// One exchange on a connection of its own: the answer's status and body.
+    pub(super) fn exchange(&self, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+        self.connect()?.exchange(request)
     }
 
     /// One exchange after the other on each of some threads for `duration`; how many there were.
@@ -57,15 +83,20 @@ impl Client {
             if exchange == Exchange::OnNewConnection && count > 0 {
                 connection = self.connect()?;
             }
-            let status = connection.send(&request)?;
+            let (status, _) = connection.exchange(&request)?;
             ensure!(status == 200, "answered with {status}");
             count += 1;
         }
         Ok(count)
     }
 
-    fn connect(&self) -> anyhow::Result<Kept> {
-        Kept::connect_with(self.to, "localhost", Arc::clone(&self.config))
+    fn connect(&self) -> anyhow::Result<Connection> {
+        Ok(match &self.config {
+            Some(config) => {
+                Connection::Tls(Kept::connect_with(self.to, "localhost", Arc::clone(config))?.into())
+            }
+            None => Connection::Cleartext(Kept::cleartext(self.to, "localhost")?),
+        })
     }
 }
 

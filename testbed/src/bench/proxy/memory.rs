@@ -23,8 +23,8 @@ pub(super) fn measure(report: &mut Report, binary: &Path) -> anyhow::Result<()> 
     let authority = Authority::create(folder.path())?;
     let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
     let start: [&dyn Fn() -> anyhow::Result<Subject>; 4] = [
-        &|| Subject::gatehouse(folder.path(), binary, "uring", &upstream),
-        &|| Subject::gatehouse(folder.path(), binary, "epoll", &upstream),
+        &|| Subject::gatehouse(folder.path(), binary, "uring", upstream.port()),
+        &|| Subject::gatehouse(folder.path(), binary, "epoll", upstream.port()),
         &|| Subject::nginx(folder.path(), "nginx", &Nginx::peer(&authority, &upstream)?),
         &|| haproxy::start(folder.path(), &authority, &upstream),
     ];
@@ -73,11 +73,12 @@ struct Held {
 }
 
 fn held(subject: &Subject, ask: &Ask) -> anyhow::Result<Held> {
+    let roots = subject.roots().context("it has no TLS")?;
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, subject.port()));
     // What the first connections cost once, for certificates and caches, is nobody's.
-    drop(several(2, to, "localhost", subject.roots(), &Ask::Http1 { path: "/".to_owned() })?);
+    drop(several(2, to, "localhost", roots, &Ask::Http1 { path: "/".to_owned() })?);
     let before = settled(subject)?;
-    let clients = several(CONNECTIONS as usize, to, "localhost", subject.roots(), ask)?;
+    let clients = several(CONNECTIONS as usize, to, "localhost", roots, ask)?;
     let held = settled(subject)?;
     drop(clients);
     let gone = Instant::now();

@@ -9,29 +9,33 @@ use std::{
 };
 
 use super::{client::BODY_BYTES, subject::Subject};
-use crate::{authority::Authority, bench::proxy::subject::first_core};
+use crate::{
+    authority::Authority,
+    bench::proxy::subject::{first_core, free_port},
+};
 
 /// A configuration, the port it listens on, and who signs what it presents.
 pub(super) struct Nginx {
     pub(super) port: u16,
     pub(super) text: String,
-    pub(super) roots: PathBuf,
+    pub(super) roots: Option<PathBuf>,
 }
 
 impl Nginx {
     /// Answers `/` at once, `/body` with a large file, and `/upload` once it has read the request's body whole.
     pub(super) fn upstream(folder: &Path) -> anyhow::Result<Self> {
         fs::write(folder.join("body"), vec![b'x'; BODY_BYTES])?;
+        let port = free_port()?;
         let server = format!(
-            "listen 127.0.0.1:{UPSTREAM_PORT}; sendfile on; root {folder};\n\
+            "listen 127.0.0.1:{port}; sendfile on; root {folder};\n\
              location / {{ return 200 'ok'; }}\n\
              location = /body {{ }}\n\
              location = /upload {{ client_max_body_size 0; client_body_buffer_size {BODY_BYTES};\n\
              proxy_pass_request_body off; proxy_set_header Content-Length '';\n\
-             proxy_pass http://127.0.0.1:{UPSTREAM_PORT}/; }}",
+             proxy_pass http://127.0.0.1:{port}/; }}",
             folder = folder.display()
         );
-        Ok(Self { port: UPSTREAM_PORT, text: text(UPSTREAM_PORT, "", &server, ""), roots: PathBuf::new() })
+        Ok(Self { port, text: text(port, "", &server, ""), roots: None })
     }
 
     /// Terminates TLS and passes on to `upstream`. It presents a P-256 leaf and its root, as Gatehouse's own issuer does.
@@ -39,8 +43,9 @@ impl Nginx {
         let files = authority.issue("peer", &["localhost"])?;
         let chain = fs::read_to_string(&files.chain)? + &fs::read_to_string(authority.file())?;
         fs::write(&files.chain, chain)?;
+        let port = free_port()?;
         let server = format!(
-            "listen 127.0.0.1:{PEER_PORT} ssl http2 backlog=4096; server_name localhost;\n\
+            "listen 127.0.0.1:{port} ssl http2 backlog=4096; server_name localhost;\n\
              ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;\n\
              ssl_conf_command NumTickets 1;\n\
              client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;\n\
@@ -52,15 +57,12 @@ impl Nginx {
             key = files.key.display()
         );
         let origin = format!(
-            "upstream origin {{ server 127.0.0.1:{}; keepalive 64; keepalive_requests 1000000; }}",
+            "upstream origin {{ server 127.0.0.1:{}; keepalive 512; keepalive_requests 1000000; }}",
             upstream.port()
         );
         let affinity = format!("worker_cpu_affinity 1{};", "0".repeat(first_core()?));
-        Ok(Self {
-            port: PEER_PORT,
-            text: text(PEER_PORT, &affinity, &server, &origin),
-            roots: authority.file().to_owned(),
-        })
+        let text = text(port, &affinity, &server, &origin);
+        Ok(Self { port, text, roots: Some(authority.file().to_owned()) })
     }
 }
 
@@ -71,6 +73,3 @@ fn text(port: u16, affinity: &str, server: &str, upstream: &str) -> String {
          http {{ access_log off; keepalive_requests 1000000; {upstream}\nserver {{ {server} }} }}\n"
     )
 }
-
-const UPSTREAM_PORT: u16 = 18_080;
-const PEER_PORT: u16 = 18_443;

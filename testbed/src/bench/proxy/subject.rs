@@ -16,20 +16,21 @@ use nix::{
     unistd::Pid,
 };
 
-use super::nginx::Nginx;
+use super::{client::Client, nginx::Nginx};
 use crate::process::status_bytes;
 
 /// A running proxy, or the upstream behind all of them.
 pub(super) struct Subject {
     name: String,
     port: u16,
-    roots: PathBuf,
+    roots: Option<PathBuf>,
+    fields: Vec<String>,
     child: Child,
 }
 
 impl Subject {
     /// Gatehouse with one worker over `io`, its own issuer, its guard and access log off.
-    pub(super) fn gatehouse(folder: &Path, binary: &Path, io: &str, upstream: &Self) -> anyhow::Result<Self> {
+    pub(super) fn gatehouse(folder: &Path, binary: &Path, io: &str, upstream: u16) -> anyhow::Result<Self> {
         let [https, http, metrics] = [free_port()?, free_port()?, free_port()?];
         let state = folder.join(io);
         let config = state.with_extension("toml");
@@ -41,16 +42,17 @@ impl Subject {
                  [worker]\nthreads = 1\nio = \"{io}\"\n\
                  [[domains.static]]\nname = \"localhost\"\ntarget = \"http://127.0.0.1:{port}\"\n\
                  [upstream]\npermitted_networks = [\"127.0.0.0/8\"]\n\
+                 connections_per_source = 4096\nidle_per_target = 512\n\
                  [control]\nmetrics = \"127.0.0.1:{metrics}\"\n\
                  [log]\naccess = false\nfilter = \"warn\"\n",
                 state = state.display(),
-                port = upstream.port
+                port = upstream
             ),
         )?;
         let mut command = Command::new(binary);
         command.arg("--config").arg(&config).arg("run");
         let log = state.with_extension("log");
-        Self::start(&format!("gatehouse {io}"), https, command, &log, state.join(GATEHOUSE_ROOT))
+        Self::start(&format!("gatehouse {io}"), https, command, &log, Some(state.join(GATEHOUSE_ROOT)))
     }
 
     pub(super) fn nginx(folder: &Path, name: &str, config: &Nginx) -> anyhow::Result<Self> {
@@ -71,9 +73,34 @@ impl Subject {
         self.port
     }
 
-    /// Who signs what it presents.
-    pub(super) fn roots(&self) -> &Path {
-        &self.roots
+    /// Who signs what it presents; nobody, where it speaks cleartext.
+    pub(super) fn roots(&self) -> Option<&Path> {
+        self.roots.as_deref()
+    }
+
+    /// Where it is asked.
+    pub(super) fn url(&self) -> String {
+        let scheme = if self.roots.is_some() { "https" } else { "http" };
+        format!("{scheme}://localhost:{}/", self.port)
+    }
+
+    /// What its requests have beside the usual, as `Name: value`.
+    pub(super) fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    /// The same, asked with these.
+    pub(super) fn with_fields(mut self, fields: Vec<String>) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// Fails unless it answers as the upstream does: whoever answers at its port is measured.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (status, body) = Client::new(self)?.exchange(request)?;
+        ensure!((status, body.as_slice()) == (200, b"ok"), "{self} answers {status} {}", body.escape_ascii());
+        Ok(())
     }
 
     /// What its process and its children have used so far, user and system.
@@ -96,7 +123,7 @@ impl Subject {
         port: u16,
         mut command: Command,
         log: &Path,
-        roots: PathBuf,
+        roots: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let output = fs::File::create(log)?;
         let child = command
@@ -105,7 +132,7 @@ impl Subject {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {name}; `cargo xtask setup` installs it"))?;
-        let subject = Self { name: name.to_owned(), port, roots, child };
+        let subject = Self { name: name.to_owned(), port, roots, fields: Vec::new(), child };
         subject.wait_until_listening().with_context(|| fs::read_to_string(log).unwrap_or_default())?;
         Ok(subject)
     }
@@ -142,6 +169,13 @@ pub(super) fn first_core() -> anyhow::Result<usize> {
     (0..CpuSet::count()).find(|core| set.is_set(*core).unwrap_or(false)).context("no core")
 }
 
+/// A command on the core of [`first_core`], for a program that does not pin its thread itself.
+pub(super) fn pinned(program: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<Command> {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &first_core()?.to_string()]).arg(program);
+    Ok(command)
+}
+
 /// A process and its children (proc(5), `/proc/pid/stat` field 4).
 fn family(process: u32) -> anyhow::Result<Vec<Pid>> {
     let mut family = vec![pid_of(process).context("no process id")?];
@@ -162,7 +196,7 @@ fn pid_of(id: u32) -> Option<Pid> {
     i32::try_from(id).ok().filter(|id| *id > 0).map(Pid::from_raw)
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(super) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

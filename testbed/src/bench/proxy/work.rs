@@ -54,9 +54,9 @@ impl Work {
     /// Makes the load for `duration`; how often the work was done.
     pub(super) fn load(self, subject: &Subject, duration: Duration) -> anyhow::Result<u64> {
         let exchange = match self {
-            Self::KeptAlive => return wrk(subject, duration, &[]),
+            Self::KeptAlive => return wrk(subject, duration, 32, &[]),
             // wrk resumes its sessions.
-            Self::Resumed => return wrk(subject, duration, &["-H", "Connection: close"]),
+            Self::Resumed => return wrk(subject, duration, 32, &["-H", "Connection: close"]),
             Self::FullHandshake => Exchange::OnNewConnection,
             Self::Download => Exchange::Download,
             Self::Upload => Exchange::Upload,
@@ -65,10 +65,16 @@ impl Work {
     }
 }
 
-fn wrk(subject: &Subject, duration: Duration, more: &[&str]) -> anyhow::Result<u64> {
+/// One request after the other on each of some connections; how many there were.
+pub(super) fn wrk(
+    subject: &Subject,
+    duration: Duration,
+    connections: usize,
+    more: &[&str],
+) -> anyhow::Result<u64> {
     let mut client = Command::new("wrk");
-    client.args(["-t1", "-c32", "-d", &format!("{}s", duration.as_secs())]);
-    client.arg(format!("https://localhost:{}/", subject.port())).args(more);
+    client.args(["-t1", "-c", &connections.to_string(), "-d", &format!("{}s", duration.as_secs())]);
+    client.arg(subject.url()).args(more).args(subject.fields().iter().flat_map(|field| ["-H", field]));
     let output = client.output().context("cannot run wrk; `cargo xtask setup` installs it")?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success() && !text.contains("Non-2xx"), "wrk: {text}");
