@@ -70,7 +70,7 @@ impl ClientStream {
             if let Some(head) = reader.read(&mut stream.received, limits).map_err(RequestEnd::Violation)? {
                 return Poll::Ready(Ok(head));
             }
-            let most = limits.bytes.saturating_sub(stream.received.len()).clamp(1, AT_ONCE);
+            let most = limits.bytes.saturating_sub(stream.received.len()).clamp(1, HEAD_AT_ONCE);
             ready!(stream.poll_receive(cx, most)).map_err(|_| RequestEnd::Closed)?;
         }
     }
@@ -125,8 +125,9 @@ impl ClientStream {
     /// Ready when the client has gone: it is looked for only behind the request's body, and while few bytes wait there.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.0.borrow_mut();
-        while inner.is_body_over() && !inner.stream.has_ended() && inner.stream.received.len() < AT_ONCE {
-            if ready!(inner.stream.poll_read(cx, AT_ONCE)).is_err() {
+        while inner.is_body_over() && !inner.stream.has_ended() && inner.stream.received.len() < HEAD_AT_ONCE
+        {
+            if ready!(inner.stream.poll_read(cx, HEAD_AT_ONCE)).is_err() {
                 return Poll::Ready(());
             }
         }
@@ -310,7 +311,9 @@ impl RequestBody {
 
 /// Unsent bytes of interim responses, beyond which there are no further ones.
 const MAX_INTERIM: usize = 16 * 1024;
-/// How much is received at once.
+/// How much is received at once of header sections: no more than costs no memory until it comes.
+const HEAD_AT_ONCE: usize = 8 * 1024;
+/// How much is received at once of bodies.
 const AT_ONCE: usize = 16 * 1024;
 
 #[cfg(test)]

@@ -42,8 +42,7 @@ pub(super) fn request(
     forward_context: &ForwardContext<'_>,
 ) -> Result<request::Parts, InvalidHeaderValue> {
     let takes_trailers = takes_trailers(&head.headers);
-    let path = head.uri.path_and_query().cloned();
-    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    head.uri = Uri::from(origin_form(&head.uri));
     // RFC 9112 §2.3: an intermediary sends its own version.
     head.version = Version::HTTP_11;
     head.extensions.clear();
@@ -70,6 +69,14 @@ fn passage(headers: &HeaderMap, forward_context: &ForwardContext<'_>) -> Result<
         Some(proxy) => passage.behind(proxy, headers),
         None => Ok(passage),
     }
+}
+
+/// RFC 9112 §3.2.1: a target without a path gets one.
+fn origin_form(uri: &Uri) -> PathAndQuery {
+    let Some(target) = uri.path_and_query() else { return PathAndQuery::from_static("/") };
+    let with_path = || PathAndQuery::try_from(format!("/{target}")).ok();
+    let lacks_path = target.as_str().starts_with('?');
+    lacks_path.then(with_path).flatten().unwrap_or_else(|| target.clone())
 }
 
 /// The fields sent to the client for the upstream's.
@@ -136,18 +143,14 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// The trailers of a message that its next recipient may see, if any. A recipient may take them for fields of the header section, so that
 /// those are left out that decide where a message ends, whom it is for or from, or how it is to be read (RFC 9110 §6.5.1).
-pub(super) fn trailers(trailers: HeaderMap) -> Option<HeaderMap> {
-    let is_harmless = |name: &HeaderName| {
-        let name = name.as_str();
-        let is_listed = |listed: &&str| letters(name).eq(letters(listed));
-        !claims_passage(name) && !NO_TRAILERS.iter().any(is_listed)
-    };
-    let lines = trailers.iter().filter(|(name, _)| is_harmless(name));
-    let mut kept = HeaderMap::new();
-    for (name, value) in lines {
-        kept.append(name, value.clone());
+pub(super) fn trailers(mut trailers: HeaderMap) -> Option<HeaderMap> {
+    let is_listed = |name: &str| NO_TRAILERS.iter().any(|listed| letters(name).eq(letters(listed)));
+    let is_harmful = |name: &&HeaderName| claims_passage(name.as_str()) || is_listed(name.as_str());
+    let harmful: Vec<HeaderName> = trailers.keys().filter(is_harmful).cloned().collect();
+    for name in harmful {
+        trailers.remove(name);
     }
-    Some(kept).filter(|kept| !kept.is_empty())
+    Some(trailers).filter(|trailers| !trailers.is_empty())
 }
 
 /// The fields sent to the client for those of an interim response.
@@ -365,6 +368,9 @@ mod tests {
         let head = rewritten("GET", "https://shop.example:8443/a?b=c", &fields, Framing::Empty);
         assert_eq!(text(&head.headers), ours_and(&["accept: */*"]));
         assert_eq!((head.uri.to_string().as_str(), head.version), ("/a?b=c", Version::HTTP_11));
+        for (target, sent) in [("https://shop.example", "/"), ("https://shop.example?q", "/?q"), ("*", "*")] {
+            assert_eq!(rewritten("OPTIONS", target, &[], Framing::Empty).uri.to_string(), sent);
+        }
     }
 
     #[test]

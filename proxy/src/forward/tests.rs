@@ -418,6 +418,7 @@ fn a_truncated_answer_is_not_made_whole() {
 /// Ends a connection as a process does that is killed while there is something to read.
 fn reset(client: TcpStream) {
     client.set_zero_linger().unwrap();
+    drop(client);
 }
 
 #[test]

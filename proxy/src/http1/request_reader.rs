@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
 
 use super::{
     MessageViolation,
@@ -77,8 +77,8 @@ fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolati
     }
     let headers = fields(head, request.headers).ok_or(MessageViolation::HeaderSection)?;
     let version = version(request.version);
-    let line = method(request.method).zip(target(head, request.path));
-    let (method, uri) = line.ok_or(MessageViolation::RequestLine)?;
+    let method = method(request.method).ok_or(MessageViolation::RequestLine)?;
+    let uri = target(head, &method, request.path).ok_or(MessageViolation::RequestLine)?;
     let (mut parts, ()) = Request::new(()).into_parts();
     let framing = BodyFraming::of_request(version, &headers).ok();
     let is_persistent = persists(version, &headers);
@@ -98,8 +98,19 @@ fn method(method: Option<&str>) -> Option<Method> {
     Method::from_bytes(method?.as_bytes()).ok()
 }
 
-fn target(head: &Bytes, target: Option<&str>) -> Option<Uri> {
-    Uri::from_maybe_shared(head.slice_ref(target?.as_bytes())).ok()
+fn target(head: &Bytes, method: &Method, target: Option<&str>) -> Option<Uri> {
+    // RFC 9112 §3.2: there is no fragment in it; `http::Uri` would drop one.
+    let target = target.filter(|target| !target.contains('#'))?;
+    let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).ok()?;
+    let is_whole_server =
+        *method == Method::OPTIONS && uri.authority().is_some_and(|host| target.ends_with(host.as_str()));
+    if !is_whole_server {
+        return Some(uri);
+    }
+    // RFC 9112 §3.2.4: without a path, OPTIONS asks about the server.
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).ok()
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {

@@ -1,6 +1,7 @@
 //! A byte stream as HTTP reads and writes it: in cleartext, or over TLS.
 
 use std::{
+    cell::Cell,
     io::{self, IoSlice},
     mem::MaybeUninit,
     task::{Context, Poll, ready},
@@ -23,6 +24,9 @@ pub trait ByteStream: Unpin + 'static {
         buffer: &mut BytesMut,
         most: usize,
     ) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() && most <= Scratch::SIZE {
+            return Scratch::poll_read(|place| self.poll_read(cx, place), buffer, most);
+        }
         buffer.reserve(most);
         let place = buffer.spare_capacity_mut().get_mut(..most).unwrap_or_default();
         let Poll::Ready(count) = self.poll_read(cx, place) else {
@@ -51,6 +55,39 @@ pub trait ByteStream: Unpin + 'static {
 
     /// Whether there is nothing to read, not even the stream's end: a connection that waits for its next request is silent.
     fn is_silent(&mut self) -> bool;
+}
+
+/// A thread's memory to read small pieces into, from which they are copied: most reads find nothing or a few hundred bytes, for which
+/// memory of the most that might come would be taken and given back.
+struct Scratch;
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>; Scratch::SIZE]>>> = const { Cell::new(None) };
+}
+
+impl Scratch {
+    const SIZE: usize = 8 * 1024;
+
+    #[expect(unsafe_code, reason = "memory that is about to be read into is not initialised first")]
+    fn poll_read(
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>>,
+        buffer: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut scratch =
+            SCRATCH.take().unwrap_or_else(|| Box::new([const { MaybeUninit::uninit() }; Self::SIZE]));
+        let place = scratch.get_mut(..most).unwrap_or_default();
+        let polled = read(place);
+        if let Poll::Ready(Ok(count)) = &polled {
+            let filled = place.get(..*count).unwrap_or_default();
+            // SAFETY: `read` has initialised so many bytes of `place`.
+            *buffer = BytesMut::from(unsafe { filled.assume_init_ref() });
+        } else {
+            *buffer = BytesMut::new();
+        }
+        SCRATCH.set(Some(scratch));
+        polled
+    }
 }
 
 impl<S: Stream> ByteStream for S {

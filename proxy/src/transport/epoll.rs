@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, Interest, ReadBuf},
     net::{TcpListener, TcpStream},
 };
 
@@ -138,7 +138,11 @@ impl Stream for EpollStream {
     }
 
     fn is_silent(&self) -> bool {
-        is_silent(&self.socket)
+        // Nothing has come since the last receive that found nothing, as far as epoll has said: that spares the look.
+        let looked = self.socket.try_io(Interest::READABLE, || {
+            if is_silent(&self.socket) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        looked.is_err()
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

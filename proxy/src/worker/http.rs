@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     client_stream::{ClientStream, RequestBody},
-    clock::now,
+    clock::{self, now},
     config, forward,
     http1::RequestLimits,
     phase::{Phase, PhaseWatch},
@@ -165,7 +165,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
             return Poll::Ready(None);
         }
         loop {
-            if let Poll::Ready(ended) = closable.connection.as_mut().poll(cx) {
+            if let Poll::Ready(ended) = clock::hold(|| closable.connection.as_mut().poll(cx)) {
                 return Poll::Ready(Some(ended));
             }
             if activity.is_closing() && !closable.ending {

@@ -19,6 +19,7 @@ mod reference;
 
 use std::{
     env,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,7 +30,10 @@ use testbed::{
     authority,
     edge::Edge,
     gatehouse::{Gatehouse, Place},
+    keep_alive_client::Kept,
+    network::LOOPBACK,
     origin::{Origin, Server},
+    service::Service,
     wait,
 };
 
@@ -40,7 +44,7 @@ use self::{
     generate::Generator,
     http2::Http2,
 };
-use crate::fixture::{assert_served, edge, on_both_back_ends, report, start};
+use crate::fixture::{SHOP, assert_served, edge, on_both_back_ends, report, start};
 
 on_both_back_ends!(what_is_sent_is_read_as_it_was_meant);
 
@@ -78,6 +82,31 @@ fn what_is_sent_is_read_as_it_was_meant(io: &str) {
         );
     }
     check_log(&gatehouse, &origins, &tallies);
+}
+
+/// An origin that refuses a request while it is still sent may reset the connection right behind its answer.
+#[test]
+fn an_answer_whose_connection_is_reset_reaches_the_client() {
+    let edge = edge();
+    let address = SocketAddr::new(LOOPBACK, 9_300);
+    let _origin = Service::start(&edge.network.edge, address, async |listener| {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            let _ = stream.readable().await;
+            let _ = stream.try_read(&mut [0; 4096]);
+            let _ = stream.try_write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    })
+    .unwrap();
+    let mut settings = edge.settings(Place::A, "epoll");
+    settings.domain_to(SHOP, &format!("http://{address}"));
+    let _gatehouse = start(&edge, settings);
+    let ask = || Kept::connect(&edge.network.client, Edge::https(Place::A), SHOP, edge.ca.roots())?.get("/");
+    let outcomes: Vec<_> = (0..30).map(|_| ask()).collect();
+    let is_answered = |outcome: &anyhow::Result<u16>| matches!(outcome, Ok(400 | 502));
+    let answered = outcomes.iter().filter(|outcome| is_answered(outcome)).count();
+    assert_eq!(answered, outcomes.len(), "{:?}", outcomes.iter().find(|outcome| !is_answered(outcome)));
 }
 
 /// Every server, started; none of them is waited for before all are.

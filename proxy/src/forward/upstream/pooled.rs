@@ -30,7 +30,7 @@ pub(in crate::forward) struct PooledConnection {
     /// Whether the response says that the connection can carry another.
     is_persistent: bool,
     in_flight: InFlight,
-    _permit: UpstreamPermit,
+    permit: UpstreamPermit,
 }
 
 /// A connection that has switched to another protocol.
@@ -76,7 +76,7 @@ impl PooledConnection {
                 Carrier::ReaderAndWriter { connection: shared, _writer: Writer(writer) }
             }
         };
-        Self { carrier, peer, is_persistent, in_flight, _permit: permit }
+        Self { carrier, peer, is_persistent, in_flight, permit }
     }
 
     /// Whom the response is from.
@@ -103,7 +103,7 @@ impl PooledConnection {
     pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
         let Carrier::Reader(connection) = self.carrier else { return None };
         let stream = connection.into_stream()?;
-        Some(UpstreamTunnel { stream, peer: self.peer, _in_flight: self.in_flight, _permit: self._permit })
+        Some(UpstreamTunnel { stream, peer: self.peer, _in_flight: self.in_flight, _permit: self.permit })
     }
 
     /// The response has been read to its `end`: the connection can carry another, unless it still carries the request.

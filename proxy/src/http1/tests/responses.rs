@@ -24,7 +24,7 @@ fn read(method: &Method, bytes: &[u8], cuts: &[usize]) -> Result<Response, Unrea
         match reader.read(&mut received.buffer, method)? {
             Some(ResponsePart::Final(head)) => break head,
             Some(ResponsePart::Interim(InterimResponse { status, headers })) => {
-                interim.push((status, headers))
+                interim.push((status, headers));
             }
             None if received.more() => {}
             None => return Err(Unread::Truncated),

@@ -189,7 +189,7 @@ where
     }
 
     async fn write(&self, message: MessageWriter<Piece>, body: Tracked) -> Result<(), ClientGone> {
-        let mut writing = Writing { client: &self.client, message, body };
+        let mut writing = Writing { client: &self.client, message, body, broken: None };
         poll_fn(|cx| writing.poll(cx)).await.map_err(|_| ClientGone)
     }
 
@@ -231,16 +231,23 @@ struct Writing<'a> {
     client: &'a ClientStream,
     message: MessageWriter<Piece>,
     body: Tracked,
+    /// Why there is no more of the body.
+    broken: Option<io::Error>,
 }
 
 impl Writing<'_> {
-    /// Ready when the kernel has all of the response.
+    /// Ready when the kernel has all of the response, or all that there is of it: what came before a body broke off is the client's, and what
+    /// is incomplete must be seen to be (RFC 9112 §8).
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             // The first bytes of a body share the header section's send, if they are there.
-            let is_filled = self.poll_fill(cx)?;
+            let is_filled = self.poll_fill(cx);
             ready!(self.client.poll_write(cx, &mut self.message))?;
             let flushed = self.client.poll_flush(cx)?;
+            if self.broken.is_some() {
+                ready!(flushed);
+                return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
+            }
             if self.message.is_over() {
                 return flushed.map(Ok);
             }
@@ -251,12 +258,16 @@ impl Writing<'_> {
         }
     }
 
-    /// Takes the next piece of the body, once the last was written. An error breaks the response off: what is incomplete must be seen to
-    /// be (RFC 9112 §8).
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.message.needs_body() {
-            return Poll::Ready(Ok(()));
+    /// Takes the next piece of the body, once the last was written.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.broken.is_some() || !self.message.needs_body() {
+            return Poll::Ready(());
         }
+        self.broken = ready!(self.poll_body(cx)).err();
+        Poll::Ready(())
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
         let put = match frame.map(Frame::into_data) {
             Some(Ok(piece)) => self.message.put_body(Some(piece), self.body.is_end_stream()),

@@ -47,8 +47,6 @@ pub(super) struct Tally {
     /// Cases that ended within a request, of which a server may have answered the beginning.
     pub(super) unfinished: u64,
     pub(super) sentinels: u64,
-    /// Cases that were not sent, since Gatehouse is known to forward them wrongly.
-    pub(super) left_out: u64,
     /// Sentinels that came over the upstream connection of what was before them.
     pub(super) on_same_connection: u64,
 }
@@ -94,10 +92,6 @@ impl Conversation<'_> {
                 ensure!(messages.is_empty() && is_refused, "no smuggling: {tail:?} {messages:?}");
             }
             Made::Mutated => {}
-        }
-        if messages.iter().any(|message| message.is_mishandled) {
-            self.tally.left_out += 1;
-            return Ok(());
         }
         let mut client = self.client()?;
         let early = send(&mut client, bytes, cuts, waits_at)?;
@@ -301,7 +295,6 @@ fn draft_message(draft: &Draft, host: &str) -> Message {
         fields: [own].into_iter().chain(draft.fields.iter().map(field)).collect(),
         body: draft.body.clone(),
         is_misdirected: false,
-        is_mishandled: false,
         is_plain: reference::is_plain_target(draft.target.as_bytes()),
     }
 }

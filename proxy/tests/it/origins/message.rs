@@ -13,8 +13,6 @@ pub(super) struct Message {
     pub(super) body: Vec<u8>,
     /// Whether it is for another host than its connection.
     pub(super) is_misdirected: bool,
-    /// Whether Gatehouse is known to forward another target than the one that was meant.
-    pub(super) is_mishandled: bool,
     /// Whether it has nothing that Gatehouse might refuse.
     pub(super) is_plain: bool,
 }

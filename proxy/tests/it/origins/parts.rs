@@ -114,7 +114,8 @@ pub(super) const TRAILERS: [&str; 4] =
     ["", "", "X-Sum: 1\r\n", "Content-Length: 5\r\nHost: other.test\r\nX-One: 2\r\n"];
 
 /// What a server might read in two ways; `HERE` is the host. Behind each, a request that must not come to be read.
-pub(super) const SMUGGLED: [&str; 34] = [
+pub(super) const SMUGGLED: [&str; 35] = [
+    "GET /a#fragment HTTP/1.1\r\nHost: HERE\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: HERE\r\nContent-Length: 44\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: HERE\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\n",
     "POST / HTTP/1.1\r\nHost: HERE\r\nTransfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",

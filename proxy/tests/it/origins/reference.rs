@@ -68,13 +68,11 @@ fn request(bytes: &[u8], host: &str) -> Result<Request, Tail> {
         target: String::new(),
         method: latin1(method),
         is_misdirected: false,
-        is_mishandled: false,
         body: Vec::new(),
         fields,
     };
     let target = target_of(target, &message.method).ok_or(Tail::Invalid)?;
     message.target = target.as_sent;
-    message.is_mishandled = target.is_mishandled;
     message.is_misdirected = is_misdirected(&message, target.authority.as_deref(), host)?;
     let (body, body_length) = body(&message, is_http10, &bytes[head_length..])?;
     message.body = body;
@@ -137,23 +135,18 @@ pub(super) fn is_plain_target(target: &[u8]) -> bool {
 struct Target {
     as_sent: String,
     authority: Option<String>,
-    /// Gatehouse sends a target without its fragment instead of refusing it (RFC 9112 §3.2), the target of a URI without a path without its
-    /// slash (§3.2.1), and that of OPTIONS with one (§3.2.4).
-    is_mishandled: bool,
 }
 
 fn target_of(target: &[u8], method: &str) -> Option<Target> {
     let target = latin1(target);
-    let is_mishandled = target.contains('#');
-    if method == "CONNECT" {
+    if target.contains('#') || method == "CONNECT" {
         return None;
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Some(Target { as_sent: target, authority: None, is_mishandled });
+        return Some(Target { as_sent: target, authority: None });
     }
     let (scheme, rest) = target.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let is_mishandled = is_mishandled || !path.starts_with('/');
     let as_sent = match path {
         // RFC 9112 §3.2.4.
         "" if method == "OPTIONS" => "*".to_owned(),
@@ -161,7 +154,7 @@ fn target_of(target: &[u8], method: &str) -> Option<Target> {
         path => format!("/{path}"),
     };
     let authority = Some(authority.to_owned());
-    scheme.eq_ignore_ascii_case("https").then_some(Target { as_sent, authority, is_mishandled })
+    scheme.eq_ignore_ascii_case("https").then_some(Target { as_sent, authority })
 }
 
 /// Whether the request is for another host, which is answered with 421; an error is one that no answer but 400 fits.
