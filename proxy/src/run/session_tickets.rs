@@ -62,6 +62,7 @@ impl SessionTickets {
     }
 
     async fn refresh(&self) {
+        self.keys.drop_expired();
         let local = self.keys.rotate_local().map_err(RefreshError::from);
         let shared = match &self.shared_in {
             Some(store) => self.refresh_shared(store).await,
