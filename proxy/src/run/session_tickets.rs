@@ -69,10 +69,7 @@ impl SessionTickets {
             None => Ok(()),
         };
         for error in [local.err(), shared.err()].into_iter().flatten() {
-            if let Some(left_out) = admit_line("ticket_keys", "") {
-                let error = error_chain(&error);
-                warn!(error, left_out, "the keys of session tickets could not be read or replaced");
-            }
+            tell(&error);
         }
     }
 
@@ -97,6 +94,26 @@ impl SessionTickets {
             }
         }
         Ok(())
+    }
+}
+
+/// A table that does not answer is warned of by whoever reads it more often, and costs nothing here but resumption elsewhere.
+fn tell(error: &RefreshError) {
+    let Some(left_out) = admit_line("ticket_keys", "") else { return };
+    let cause = error_chain(error);
+    match error {
+        RefreshError::Store(_) => {
+            info!(
+                error = cause,
+                left_out, "the fleet's keys of session tickets could not be read or replaced"
+            );
+        }
+        RefreshError::Keys(_) => {
+            warn!(
+                error = cause,
+                left_out, "no key for session tickets could be made; sessions do not resume"
+            );
+        }
     }
 }
 
