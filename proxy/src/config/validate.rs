@@ -1,5 +1,7 @@
 //! Settings that are each well formed but wrong together: contradictions, collisions, limits of zero.
 
+mod clients;
+
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
@@ -11,8 +13,9 @@ use std::{
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::clients::LONGEST_TICKET_KEY_PERIOD;
 use super::{
-    Config, Network, SettingOrigin,
+    Config, SettingOrigin,
     enums::GuardMode,
     error::{At, SettingsProblem},
 };
@@ -26,8 +29,8 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     for check in [
         addresses,
-        balancers,
-        tls,
+        clients::balancers,
+        clients::tls,
         sources,
         static_names,
         loops,
@@ -98,37 +101,6 @@ fn addresses(config: &Config, findings: &mut Findings) {
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && overlap
-}
-
-fn balancers(config: &Config, findings: &mut Findings) {
-    for (i, network) in config.listen.trusted_proxies.iter().enumerate() {
-        trusts_all(&format!("listen.trusted_proxies[{i}]"), network, findings);
-    }
-    let Some(proxy_protocol) = &config.listen.proxy_protocol else { return };
-    if proxy_protocol.from.is_empty() {
-        let remedy =
-            "give the networks of the load balancers like `10.0.0.0/8`, or leave `listen.proxy_protocol` out";
-        findings.add("listen.proxy_protocol.from", "`[]` names no load balancer", remedy);
-    }
-    for (i, network) in proxy_protocol.from.iter().enumerate() {
-        trusts_all(&format!("listen.proxy_protocol.from[{i}]"), network, findings);
-    }
-}
-
-/// Whoever is trusted says who the client is.
-fn trusts_all(field: &str, network: &Network, findings: &mut Findings) {
-    if network.prefix_len() == 0 {
-        let fault = format!("`{network}` would let every client choose its own address");
-        findings.add(field, fault, "give the networks of your proxies alone, like `10.0.0.0/8`");
-    }
-}
-
-fn tls(config: &Config, findings: &mut Findings) {
-    let period = config.tls.ticket_key_period;
-    if !period.is_zero() && !(SHORTEST_TICKET_KEY_PERIOD..=LONGEST_TICKET_KEY_PERIOD).contains(&*period) {
-        let fault = format!("`{period}` is out of bounds");
-        findings.add("tls.ticket_key_period", fault, "write `10m` to `84h`");
-    }
 }
 
 fn sources(config: &Config, findings: &mut Findings) {
@@ -414,10 +386,6 @@ const ZERO_IS_MEANT: &[&str] = &[
 const SMALLEST_HEAD: u64 = 8 << 10;
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
-/// Below it, each instance would read the table every few seconds.
-const SHORTEST_TICKET_KEY_PERIOD: Duration = Duration::from_mins(10);
-/// A ticket can be opened for two periods, and lives seven days at most (RFC 8446 §4.6.1).
-pub(crate) const LONGEST_TICKET_KEY_PERIOD: Duration = Duration::from_hours(84);
 /// A lease is renewed after a third of its time, and that call may use all of its time-out.
 const LEASE_CALLS: u32 = 3;
 /// `BatchGetItem` takes 100 keys: six for each issuer, and the record.

@@ -62,16 +62,14 @@ impl SessionTickets {
     }
 
     async fn refresh(&self) {
+        self.keys.drop_expired();
         let local = self.keys.rotate_local().map_err(RefreshError::from);
         let shared = match &self.shared_in {
             Some(store) => self.refresh_shared(store).await,
             None => Ok(()),
         };
         for error in [local.err(), shared.err()].into_iter().flatten() {
-            if let Some(left_out) = admit_line("ticket_keys", "") {
-                let error = error_chain(&error);
-                warn!(error, left_out, "the keys of session tickets could not be read or replaced");
-            }
+            tell(&error);
         }
     }
 
@@ -96,6 +94,26 @@ impl SessionTickets {
             }
         }
         Ok(())
+    }
+}
+
+/// A table that does not answer is warned of by whoever reads it more often, and costs nothing here but resumption elsewhere.
+fn tell(error: &RefreshError) {
+    let Some(left_out) = admit_line("ticket_keys", "") else { return };
+    let cause = error_chain(error);
+    match error {
+        RefreshError::Store(_) => {
+            info!(
+                error = cause,
+                left_out, "the fleet's keys of session tickets could not be read or replaced"
+            );
+        }
+        RefreshError::Keys(_) => {
+            warn!(
+                error = cause,
+                left_out, "no key for session tickets could be made; sessions do not resume"
+            );
+        }
     }
 }
 

@@ -82,6 +82,14 @@ impl TicketKeys {
         self.shared.replace(keys);
     }
 
+    /// Wipes shared keys that open no ticket any more (RFC 9325 §3.4), for when they cannot be read anew.
+    pub fn drop_expired(&self) {
+        let keys = self.shared.load_full();
+        if let Some(live) = keys.without_expired(clock::wall()) {
+            self.shared.replace(live);
+        }
+    }
+
     /// The keys that instances share, as they were read last.
     #[must_use]
     pub fn shared(&self) -> Arc<KeySet> {

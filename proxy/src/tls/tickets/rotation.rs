@@ -110,6 +110,12 @@ impl KeySet {
         Self(live.cloned().chain([Arc::new(key)]).collect())
     }
 
+    /// Those that still open tickets at `now`; `None` where all do.
+    pub(super) fn without_expired(&self, now: SystemTime) -> Option<Self> {
+        let live: Vec<_> = self.0.iter().filter(|key| now < key.opens_until).cloned().collect();
+        (live.len() < self.0.len()).then_some(Self(live))
+    }
+
     /// In no order.
     pub fn iter(&self) -> impl Iterator<Item = &TicketKey> {
         self.0.iter().map(|key| &**key)

@@ -79,6 +79,18 @@ fn a_key_of_the_fleet_that_is_too_old_gives_way_to_one_of_the_process() {
     assert!((86_000..=86_400 - 30).contains(&life), "{life} s");
 }
 
+#[test]
+fn keys_that_open_nothing_any_more_are_dropped() {
+    let keys = TicketKeys::new(Duration::from_hours(12), &Registry::new()).unwrap();
+    let (now, hour) = (clock::wall(), Duration::from_hours(1));
+    let key = |opens_until| TicketKey::random(now - 24 * hour, now - 12 * hour, opens_until).unwrap();
+    keys.share([key(now - hour), key(now + hour)].into_iter().collect());
+    keys.drop_expired();
+    let left: Vec<_> = keys.shared().iter().map(|key| key.opens_until).collect();
+    assert_eq!(left, [now + hour]);
+    assert_eq!(keys.shared().without_expired(now), None);
+}
+
 proptest! {
     #[test]
     fn a_ticket_with_a_changed_byte_opens_nothing(
