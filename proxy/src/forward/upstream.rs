@@ -152,7 +152,7 @@ impl<T: Transport> Upstreams<T> {
                 }
                 Err(why) => failure = why,
             }
-            if failure.fault() == UpstreamFault::Upstream {
+            if candidates.len() > 1 && failure.fault() == UpstreamFault::Upstream {
                 self.note_failure(&candidate.destination, &failure);
             }
             tried.push(index);
@@ -238,10 +238,12 @@ impl<T: Transport> Upstreams<T> {
             .enumerate()
             .map(|(index, Candidate { destination, weight })| {
                 let health = destination.health();
-                let standing = match health.is_ejected(now) {
-                    _ if tried.contains(&index) => Standing::Tried,
-                    true => Standing::Ejected,
-                    false => Standing::Answers,
+                let standing = if tried.contains(&index) {
+                    Standing::Tried
+                } else if health.is_ejected(now) {
+                    Standing::Ejected
+                } else {
+                    Standing::Answers
                 };
                 let weight = f64::from(*weight) * health.share(now);
                 Load {
@@ -255,7 +257,7 @@ impl<T: Transport> Upstreams<T> {
         choose(&loads, self.settings.limits.balance, [self.random.next(), self.random.next()])
     }
 
-    /// A destination that fails is left alone for a while, if there are others.
+    /// A destination that fails is left alone for a while.
     fn note_failure(&self, destination: &Destination, failure: &UpstreamFailure) {
         let Verdict::Ejected(pause) = destination.failed(now()) else { return };
         self.metrics.ejections.inc();
