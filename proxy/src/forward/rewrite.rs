@@ -74,7 +74,7 @@ fn passage(headers: &HeaderMap, forward_context: &ForwardContext<'_>) -> Result<
 /// RFC 9112 §3.2.1: a target without a path gets one.
 fn origin_form(uri: &Uri) -> PathAndQuery {
     let Some(target) = uri.path_and_query() else { return PathAndQuery::from_static("/") };
-    let with_path = || PathAndQuery::try_from(format!("/{target}")).ok();
+    let with_path = || PathAndQuery::try_from(format!("/{}", target.as_str())).ok();
     let lacks_path = target.as_str().starts_with('?');
     lacks_path.then(with_path).flatten().unwrap_or_else(|| target.clone())
 }
