@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Version, request::Parts};
+use http::{HeaderMap, Response, StatusCode, Version, header, request::Parts};
 use tokio::runtime::Handle;
 
 use super::{
@@ -87,7 +87,10 @@ impl<T: Transport> Relay<T> {
         record: &mut RequestRecord,
     ) -> Result<Fetched, RequestRefusal> {
         let limits = self.limits.load_full();
-        let mut upload = Upload::new(body, MinRate::new(*limits.idle, limits.minimum_rate));
+        // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
+        let passes_trailers = head.headers.contains_key(header::TRAILER);
+        let min_rate = MinRate::new(*limits.idle, limits.minimum_rate);
+        let mut upload = Upload::new(body, passes_trailers, min_rate);
         let (client, through) = (record.client_address(), record.through());
         record.received = Some(upload.progress());
         let cdn_loop = &self.cdn_loop;

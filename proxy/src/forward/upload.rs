@@ -25,6 +25,7 @@ pub(super) struct Upload {
     body: RequestBody,
     /// Data that came before the upstream was asked.
     first: Option<Bytes>,
+    passes_trailers: bool,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
 }
@@ -59,12 +60,12 @@ pub(super) enum UploadEnd {
 }
 
 impl Upload {
-    pub(super) fn new(body: RequestBody, min_rate: MinRate) -> Self {
+    pub(super) fn new(body: RequestBody, passes_trailers: bool, min_rate: MinRate) -> Self {
         let since = now();
         let state =
             if body.is_over() { UploadState::Complete { since } } else { UploadState::Given { since } };
         let progress = Rc::new(UploadProgress { bytes: Cell::new(0), state: Cell::new(state) });
-        Self { body, first: None, progress_timer: ProgressTimer::new(min_rate), progress }
+        Self { body, first: None, passes_trailers, progress_timer: ProgressTimer::new(min_rate), progress }
     }
 
     /// Waits for the body's first bytes, and stores them for the upstream.
@@ -98,7 +99,8 @@ impl Upload {
 
     /// The trailer section behind the body, once, as the upstream may see it.
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.body.take_trailers().and_then(rewrite::trailers)
+        let trailers = self.body.take_trailers().filter(|_| self.passes_trailers);
+        trailers.and_then(rewrite::trailers)
     }
 
     /// Whether nothing more comes.

@@ -50,6 +50,12 @@ fn forwarded(message: &Message, route: &Route) -> Fields {
             fields.entry(name.clone()).or_default().push(value.clone());
         }
     }
+    let mut codings = message.values("te").flat_map(|value| value.split(','));
+    if codings.any(|coding| coding.trim_matches([' ', '\t']).eq_ignore_ascii_case("trailers")) {
+        // RFC 9110 §10.1.4.
+        fields.insert("te".to_owned(), vec!["trailers".to_owned()]);
+        fields.insert("connection".to_owned(), vec!["te".to_owned()]);
+    }
     if let Some(cookies) = fields.get_mut("cookie") {
         // RFC 9113 §8.2.3.
         *cookies = vec![cookies.join("; ")];
@@ -70,12 +76,13 @@ fn forwarded(message: &Message, route: &Route) -> Fields {
     fields
 }
 
-/// The fields that were read, without those that tell how long the body is: the body itself tells better.
+/// The fields that were read, without those that tell how long the body is, since the body itself tells better, and without Expect: it goes on
+/// only if nothing of the body came with the header section.
 fn read(reading: &Reading) -> Fields {
     let mut fields = Fields::new();
     for (name, value) in &reading.fields {
         let name = name.to_ascii_lowercase();
-        if !["content-length", "content_length", "transfer-encoding", "transfer_encoding"]
+        if !["content-length", "content_length", "transfer-encoding", "transfer_encoding", "expect"]
             .contains(&name.as_str())
         {
             fields.entry(name).or_default().push(value.clone());
@@ -131,7 +138,7 @@ fn is_claim(name: &str) -> bool {
         || ["forwarded", "usercustomdomain", "xrealip"].contains(&letters.as_str())
 }
 
-const HOP_BY_HOP: [&str; 12] = [
+const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
@@ -141,7 +148,6 @@ const HOP_BY_HOP: [&str; 12] = [
     "proxy-authorization",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
 ];

@@ -238,14 +238,21 @@ fn chunked(bytes: &[u8]) -> Result<(Vec<u8>, usize), Tail> {
             _ => return Err(Tail::InvalidBody),
         }
     }
+    // RFC 9112 §7.1.2: the trailer section is passed on, so that it must be one.
+    let (mut is_valid, mut trailers) = (true, 0);
     loop {
         let (length, next) = line(bytes, at, &mut extras)?;
-        at = next;
         if length == 0 {
-            return Ok((body, at));
+            let is_valid = is_valid && trailers <= MOST_TRAILERS;
+            return if is_valid { Ok((body, next)) } else { Err(Tail::InvalidBody) };
         }
+        is_valid &= field(&bytes[at..at + length]).is_some();
+        trailers += 1;
+        at = next;
     }
 }
+
+const MOST_TRAILERS: usize = 32;
 
 /// A line of a chunked body: its length, and where the next one begins.
 fn line(bytes: &[u8], begin: usize, extras: &mut usize) -> Result<(usize, usize), Tail> {
