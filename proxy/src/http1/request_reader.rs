@@ -102,9 +102,10 @@ fn target(head: &Bytes, method: &Method, target: Option<&str>) -> Option<Uri> {
     // RFC 9112 §3.2: there is no fragment in it; `http::Uri` would drop one.
     let target = target.filter(|target| !target.contains('#'))?;
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).ok()?;
-    let is_whole_server =
-        *method == Method::OPTIONS && uri.authority().is_some_and(|host| target.ends_with(host.as_str()));
-    if !is_whole_server {
+    // In `http::Uri` it looks as if it had one.
+    let (_, behind_scheme) = target.split_once("://").unwrap_or_default();
+    let lacks_path = uri.authority().is_some_and(|authority| authority.as_str() == behind_scheme);
+    if *method != Method::OPTIONS || !lacks_path {
         return Some(uri);
     }
     // RFC 9112 §3.2.4: without a path, OPTIONS asks about the server.

@@ -59,6 +59,13 @@ fn every_form_is_read() {
             true,
         ),
         ("GET http://a.example/b HTTP/1.1\r\n\r\n", "GET", "http://a.example/b", "", true),
+        (
+            "OPTIONS http://a.example/b/://a.example HTTP/1.1\r\n\r\n",
+            "OPTIONS",
+            "http://a.example/b/://a.example",
+            "",
+            true,
+        ),
         ("OPTIONS http://a.example/ HTTP/1.1\r\n\r\n", "OPTIONS", "http://a.example/", "", true),
     ] {
         let parsed = get(text).unwrap();
