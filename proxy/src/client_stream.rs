@@ -85,7 +85,7 @@ impl ClientStream {
         let source = match head.framing {
             None => Source::InDoubt,
             Some(_) if inner.is_body_over() => Source::Empty,
-            Some(_) => Source::Http1 { stream: self.clone(), request },
+            Some(_) => Source::Http1(RequestStream { stream: self.clone(), request }),
         };
         // RFC 9110 §15.2: HTTP/1.0 has no interim responses.
         let stream = (head.parts.version == Version::HTTP_11).then(|| Rc::downgrade(&self.0));
@@ -205,10 +205,22 @@ struct InterimSender {
     request: u64,
 }
 
+/// The stream of a connection, as long as a request is its last one.
+struct RequestStream {
+    stream: ClientStream,
+    request: u64,
+}
+
+impl RequestStream {
+    fn inner(&self) -> Option<RefMut<'_, Inner>> {
+        Some(self.stream.0.borrow_mut()).filter(|inner| inner.request == self.request)
+    }
+}
+
 enum Source {
     Empty,
     InDoubt,
-    Http1 { stream: ClientStream, request: u64 },
+    Http1(RequestStream),
     Http2 { incoming: Incoming, trailers: Option<Box<HeaderMap>> },
 }
 
@@ -230,13 +242,10 @@ impl RequestBody {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::InDoubt => Poll::Ready(Some(Err(Gone))),
-            Source::Http1 { stream, request } => {
-                let inner = &mut *stream.0.borrow_mut();
-                if inner.request != *request {
-                    return Poll::Ready(Some(Err(Gone)));
-                }
-                inner.poll_body(cx).map(Result::transpose)
-            }
+            Source::Http1(own) => match own.inner() {
+                Some(mut inner) => inner.poll_body(cx).map(Result::transpose),
+                None => Poll::Ready(Some(Err(Gone))),
+            },
             Source::Http2 { incoming, trailers } => loop {
                 match ready!(Pin::new(&mut *incoming).poll_frame(cx)).map(|frame| frame.map(Frame::into_data))
                 {
@@ -254,10 +263,7 @@ impl RequestBody {
         match &self.source {
             Source::Empty => Some(0),
             Source::InDoubt => None,
-            Source::Http1 { stream, request } => {
-                let inner = stream.0.borrow();
-                if inner.request == *request { inner.body.left() } else { None }
-            }
+            Source::Http1(own) => own.inner()?.body.left(),
             Source::Http2 { incoming, .. } if incoming.is_end_stream() => Some(0),
             Source::Http2 { incoming, .. } => incoming.size_hint().exact(),
         }
@@ -271,10 +277,7 @@ impl RequestBody {
     fn has_trailers(&self) -> bool {
         match &self.source {
             Source::Empty | Source::InDoubt => false,
-            Source::Http1 { stream, request } => {
-                let inner = stream.0.borrow();
-                inner.request == *request && inner.body.has_trailers()
-            }
+            Source::Http1(own) => own.inner().is_some_and(|inner| inner.body.has_trailers()),
             Source::Http2 { trailers, .. } => trailers.is_some(),
         }
     }
@@ -283,27 +286,23 @@ impl RequestBody {
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.source {
             Source::Empty | Source::InDoubt => None,
-            Source::Http1 { stream, request } => {
-                let inner = &mut *stream.0.borrow_mut();
-                (inner.request == *request).then(|| inner.body.take_trailers())?
-            }
+            Source::Http1(own) => own.inner()?.body.take_trailers(),
             Source::Http2 { trailers, .. } => trailers.take().map(|trailers| *trailers),
         }
     }
 
     /// Whether the client sends nothing of it before it is told to (RFC 9110 §10.1.1), which it is when the body is read.
     pub(crate) fn awaits_continue(&self) -> bool {
-        let Source::Http1 { stream, request } = &self.source else { return false };
-        let inner = stream.0.borrow();
-        inner.request == *request && inner.awaits_continue && inner.stream.received.is_empty()
+        let Source::Http1(own) = &self.source else { return false };
+        own.inner().is_some_and(|inner| inner.awaits_continue && inner.stream.received.is_empty())
     }
 
     /// Sends the client an interim response, if it can be sent one: they are optional to every client (RFC 9110 §15.2).
     pub(crate) fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
         let Some(InterimSender { stream, request }) = &self.interim else { return };
-        let Some(inner) = stream.upgrade() else { return };
-        let inner = &mut *inner.borrow_mut();
-        if inner.request == *request && inner.interim.len() < MAX_INTERIM {
+        let Some(stream) = stream.upgrade().map(ClientStream) else { return };
+        let own = RequestStream { stream, request: *request };
+        if let Some(mut inner) = own.inner().filter(|inner| inner.interim.len() < MAX_INTERIM) {
             put_interim(&mut inner.interim, status, headers);
         }
     }

@@ -18,7 +18,7 @@ mod response_writer;
 
 pub(crate) use self::{
     body::{BodyEnd, BodyPart, BodyReader},
-    fields::list,
+    fields::{elements, list},
     framing::BodyFraming,
     message_writer::{MessageWriter, OutgoingFraming, WrongLength},
     request_reader::{RequestHead, RequestLimits, RequestReader},

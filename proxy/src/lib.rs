@@ -20,6 +20,7 @@ mod keyed_counts;
 pub mod name;
 pub mod phase;
 pub mod proxy_protocol;
+mod random;
 pub mod run;
 mod single_flight;
 pub mod ssm;

@@ -115,16 +115,19 @@ impl<T: Transport> Relay<T> {
         let request = RequestWriter::new(head, framing, upload);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
         let (head, connection) = Box::pin(self.upstreams.fetch(route, request, client)).await?;
-        // RFC 8441 §5: over HTTP/2, success says that the switch was made.
-        let is_mistakable =
-            record.version() == Version::HTTP_2 && upgrade.is_some() && head.status.is_success();
-        if head.status != StatusCode::SWITCHING_PROTOCOLS && !is_mistakable {
-            return Ok(Fetched::Response(head, connection));
+        match (head.status, upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(offered)) => {
+                let switched = rewrite::switched(head.headers, &offered).zip(connection.into_tunnel());
+                let (headers, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
+                Ok(Fetched::Switched(headers, upstream))
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => Err(UpstreamFailure::ProtocolSwitch.into()),
+            // RFC 8441 §5: to an HTTP/2 client, success says that the switch was made.
+            (status, Some(_)) if record.version() == Version::HTTP_2 && status.is_success() => {
+                Err(UpstreamFailure::ProtocolSwitch.into())
+            }
+            _ => Ok(Fetched::Response(head, connection)),
         }
-        let headers = upgrade.and_then(|offered| rewrite::switched(head.headers, &offered));
-        let switched = headers.zip(connection.into_tunnel());
-        let (headers, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
-        Ok(Fetched::Switched(headers, upstream))
     }
 
     fn switch(&self, headers: HeaderMap, upstream: UpstreamTunnel, mut record: RequestRecord) -> Answer {

@@ -111,7 +111,7 @@ pub(super) fn upgrade(head: &request::Parts, framing: Framing) -> Option<HeaderV
 pub(super) fn switched(mut headers: HeaderMap, offered: &HeaderValue) -> Option<HeaderMap> {
     let mut lines = headers.get_all(header::UPGRADE).iter();
     let chosen = lines.next().filter(|_| lines.next().is_none())?.clone();
-    let mut offers = offered.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut offers = http1::elements(offered);
     // RFC 9110 §7.8: to none that was not offered.
     offers.find(|offer| offer.eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))?;
     headers = interim(headers);
@@ -144,8 +144,10 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 /// The trailers of a message that its next recipient may see, if any. A recipient may take them for fields of the header section, so that
 /// those are left out that decide where a message ends, whom it is for or from, or how it is to be read (RFC 9110 §6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> Option<HeaderMap> {
-    let is_listed = |name: &str| NO_TRAILERS.iter().any(|listed| letters(name).eq(letters(listed)));
-    let is_harmful = |name: &&HeaderName| claims_passage(name.as_str()) || is_listed(name.as_str());
+    let is_harmful = |name: &&HeaderName| {
+        let mut listed = HOP_BY_HOP.iter().map(HeaderName::as_str).chain(NO_TRAILERS.iter().copied());
+        claims_passage(name.as_str()) || listed.any(|listed| letters(name.as_str()).eq(letters(listed)))
+    };
     let harmful: Vec<HeaderName> = trailers.keys().filter(is_harmful).cloned().collect();
     for name in harmful {
         trailers.remove(name);
@@ -236,22 +238,14 @@ const USER_CUSTOM_DOMAIN: HeaderName = HeaderName::from_static("user-custom-doma
 /// Without punctuation; names that begin with `xforwarded` are removed as well.
 const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
 
-/// However they are punctuated.
+/// Beside hop-by-hop fields, and however they are punctuated.
 const NO_TRAILERS: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
     "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
     "content-length",
     "content-encoding",
     "content-range",
     "content-type",
     "host",
-    "expect",
     "max-forwards",
     "range",
     "if-match",
@@ -272,8 +266,6 @@ const NO_TRAILERS: &[&str] = &[
     "set-cookie",
     "www-authenticate",
     "authentication-info",
-    "proxy-authenticate",
-    "proxy-authorization",
     "proxy-authentication-info",
     "cdn-loop",
 ];

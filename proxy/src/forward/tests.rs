@@ -206,6 +206,13 @@ async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// The upstream answers the request that it has read, and the client reads the answer.
+async fn answer_ok(upstream: &mut TcpStream, client: &mut TcpStream) {
+    say(upstream, OK).await;
+    head_of(client).await;
+    exactly(client, "ok").await;
+}
+
 async fn exactly(stream: &mut (impl AsyncRead + Unpin), text: &str) {
     let mut read = vec![0; text.len()];
     stream.read_exact(&mut read).await.unwrap();
@@ -299,18 +306,14 @@ fn a_connection_closed_while_idle_is_replaced() {
         say(&mut client, GET).await;
         let mut first = edge.accept().await;
         head_of(&mut first).await;
-        say(&mut first, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut first, &mut client).await;
         // Closed at the worst moment: the request has just gone out on it.
         say(&mut client, GET).await;
         head_of(&mut first).await;
         drop(first);
         let mut second = edge.accept().await;
         head_of(&mut second).await;
-        say(&mut second, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut second, &mut client).await;
         assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Retry), 1);
         // What is not idempotent goes out once only (RFC 9110 §9.2.2).
         say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 0\r\n\r\n").await;
@@ -338,9 +341,7 @@ fn a_connection_that_speaks_unasked_is_not_used_again() {
         say(&mut client, GET).await;
         let mut third = edge.accept().await;
         head_of(&mut third).await;
-        say(&mut third, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut third, &mut client).await;
         assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Open), 3);
     });
 }
@@ -373,9 +374,7 @@ fn a_response_that_comes_early_leaves_the_request_going() {
         edge.counted(RequestOutcome::Forward, 1).await;
         say(&mut client, GET).await;
         head_of(&mut upstream).await;
-        say(&mut upstream, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut upstream, &mut client).await;
         assert_eq!(edge.metrics.connections.count(ConnectionOrigin::Reuse), 1);
     });
 }
@@ -482,18 +481,14 @@ fn a_client_that_waits_sends_its_body_when_the_upstream_says_so() {
         exactly(&mut client, CONTINUE).await;
         say(&mut client, "body").await;
         exactly(&mut upstream, "body").await;
-        say(&mut upstream, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut upstream, &mut client).await;
         // On the same connections, an upstream that knows nothing of it.
         say(&mut client, EXPECTING).await;
         head_of(&mut upstream).await;
         exactly(&mut client, CONTINUE).await;
         say(&mut client, "body").await;
         exactly(&mut upstream, "body").await;
-        say(&mut upstream, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut upstream, &mut client).await;
         // A client that does not wait is not made to.
         say(&mut client, &format!("{EXPECTING}body")).await;
         assert!(!head_of(&mut upstream).await.contains("expect"));
@@ -626,9 +621,7 @@ fn framing_towards_the_upstream_is_our_own() {
             "{head}"
         );
         exactly(&mut upstream, "2\r\nhi\r\n0\r\n\r\n").await;
-        say(&mut upstream, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut upstream, &mut client).await;
         say(&mut client, "HEAD / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
         head_of(&mut upstream).await;
         say(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n").await;
@@ -670,9 +663,7 @@ fn a_request_that_comes_back_is_refused() {
         let head = head_of(&mut upstream).await;
         let marks: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("cdn-loop: ")).collect();
         assert_eq!(marks.first(), Some(&"other"), "{head}");
-        say(&mut upstream, OK).await;
-        head_of(&mut client).await;
-        exactly(&mut client, "ok").await;
+        answer_ok(&mut upstream, &mut client).await;
         let again = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nCDN-Loop: {}\r\n\r\n", marks.join(", "));
         say(&mut client, &again).await;
         let head = head_of(&mut client).await;

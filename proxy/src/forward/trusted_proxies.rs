@@ -11,7 +11,10 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Downstream;
-use crate::config::{Network, contain};
+use crate::{
+    config::{Network, contain},
+    http1,
+};
 
 /// The networks of the proxies.
 #[derive(Debug, Clone, Default)]
@@ -43,11 +46,9 @@ impl TrustedProxies {
     /// The last address, from the right, that a trusted proxy has written: the first that is not a proxy itself. What is no address
     /// ends the search, since nobody says who wrote it.
     fn client(&self, proxy: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-        let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-        // Bounded by `limits.header_size`.
-        let hops = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         let mut client = proxy;
-        for hop in hops {
+        // Bounded by `limits.header_size`.
+        for hop in http1::list(headers, &X_FORWARDED_FOR).rev() {
             let Some(said) = address(hop) else { break };
             client = said;
             if !self.trusts(said.ip()) {
@@ -60,7 +61,7 @@ impl TrustedProxies {
 
 /// An address as proxies write it, with a port or without, which is 0 then.
 fn address(hop: &[u8]) -> Option<SocketAddr> {
-    let text = std::str::from_utf8(hop.trim_ascii()).ok()?;
+    let text = std::str::from_utf8(hop).ok()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let without_port = || bare.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 0));
     let read: SocketAddr = text.parse().ok().or_else(without_port)?;

@@ -4,7 +4,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    hash::{BuildHasher, RandomState},
     io,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -16,7 +15,7 @@ use prometheus::IntGauge;
 use tokio::time::{Sleep, sleep};
 
 use super::{metrics::RequestOutcome, request_log::RequestRecord, upstream::UpstreamTunnel};
-use crate::{client_stream::ClientStream, clock::now, http1_stream::Http1Stream, phase::PhaseWatch};
+use crate::{client_stream::ClientStream, clock::now, http1_stream::Http1Stream, phase::PhaseWatch, random};
 
 /// A connection to an upstream that has switched protocols, and the record of the request that asked for it.
 pub struct Tunnel {
@@ -82,7 +81,7 @@ impl Tunnel {
 
     /// Passes bytes both ways to the end. In a phase that ends connections, the tunnel ends within [`SPREAD`].
     pub(crate) async fn pass(mut self, client: &ClientStream, phase: PhaseWatch) -> TunnelEnd {
-        let notice = self.idle.limit.min(SPREAD).mul_f64(fraction());
+        let notice = self.idle.limit.min(SPREAD).mul_f64(random::fraction());
         let mut ending = pin!(ended(phase, notice));
         poll_fn(|cx| {
             if let Poll::Ready(passed) = self.poll_flows(cx, &mut client.stream()) {
@@ -202,12 +201,6 @@ impl IdleTimer {
             self.timer.as_mut().reset(deadline.into());
         }
     }
-}
-
-/// Evenly between 0 and 1.
-fn fraction() -> f64 {
-    let random = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
-    f64::from(random) / f64::from(u32::MAX)
 }
 
 /// Within what time the tunnels of an instance that ends are ended: their clients connect again, and not all at once.

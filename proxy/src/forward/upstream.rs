@@ -11,20 +11,12 @@ mod failure;
 mod health;
 pub(super) mod permits;
 mod pooled;
-mod random;
 mod request_writer;
 mod resolver;
 mod retry_budget;
 mod settings;
 
-use std::{
-    cell::Cell,
-    io,
-    net::IpAddr,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, client::Resumption, pki_types};
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -47,7 +39,6 @@ use self::{
     destinations::{Candidate, Candidates, Destinations},
     failure::Retry,
     health::Verdict,
-    random::Random,
     retry_budget::RetryBudget,
 };
 use super::{
@@ -58,6 +49,7 @@ use crate::{
     clock::now,
     http1::ResponseHead,
     keyed_counts::network,
+    random,
     target::{Scheme, Target, TargetHost},
     telemetry::admit_line,
     tls,
@@ -78,8 +70,7 @@ pub(super) struct Upstreams<T: Transport> {
     tls: Option<Arc<ClientConfig>>,
     metrics: RequestMetrics,
     destinations: Rc<Destinations>,
-    retries: Cell<RetryBudget>,
-    random: Random,
+    retries: RefCell<RetryBudget>,
     sweeper: JoinHandle<()>,
 }
 
@@ -104,8 +95,8 @@ impl<T: Transport> Upstreams<T> {
         });
         let destinations = Rc::new(Destinations::new(Arc::clone(&settings), control));
         let sweeper = tokio::task::spawn_local(Rc::clone(&destinations).keep_swept());
-        let (retries, random) = (Cell::new(RetryBudget::new(now())), Random::new());
-        Self { transport, settings, tls, metrics, destinations, retries, random, sweeper }
+        let retries = RefCell::new(RetryBudget::new(now()));
+        Self { transport, settings, tls, metrics, destinations, retries, sweeper }
     }
 
     /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything. One
@@ -135,7 +126,7 @@ impl<T: Transport> Upstreams<T> {
     ) -> Result<(ResponseHead, PooledConnection), UpstreamFailure> {
         let permit = self.settings.places.take(&route.target, client)?;
         let candidates = self.destinations.of(route).await?;
-        self.earn_retry();
+        self.retries.borrow_mut().earn();
         let mut tried = Vec::new();
         let mut attempts = Attempts::new(*self.settings.limits.connect_timeout);
         let mut failure = UpstreamFailure::Unreachable(io::Error::other("the target has no address"));
@@ -145,7 +136,7 @@ impl<T: Transport> Upstreams<T> {
             attempts.left = candidates.len() - tried.len();
             match self.attempt(&candidate.destination, &mut request, &mut attempts).await {
                 Ok((head, connection)) => {
-                    candidate.destination.answered(now());
+                    candidate.destination.health().answered(now());
                     let pooled =
                         PooledConnection::new(connection, request, head.is_persistent, in_flight, permit);
                     return Ok((head, pooled));
@@ -161,7 +152,7 @@ impl<T: Transport> Upstreams<T> {
                 Retry::IfRepeatable => request.is_repeatable(),
                 Retry::Never => false,
             };
-            if !may_go_on || tried.len() == candidates.len() || !self.spend_retry() {
+            if !may_go_on || tried.len() == candidates.len() || !self.retries.borrow_mut().spend(now()) {
                 return Err(failure);
             }
             attempts.origin = ConnectionOrigin::Failover;
@@ -200,10 +191,12 @@ impl<T: Transport> Upstreams<T> {
         &self,
         destination: &Destination,
         request: &mut RequestWriter,
-        attempts: &Attempts,
+        attempts: &mut Attempts,
     ) -> Result<(ResponseHead, Connection), UpstreamFailure> {
-        let connection = tokio::time::timeout(attempts.share(now()), self.connect(destination)).await;
+        let begun = now();
+        let connection = tokio::time::timeout(attempts.share(), self.connect(destination)).await;
         let connection = connection.unwrap_or(Err(UpstreamFailure::ConnectTimeout));
+        attempts.connected_for(now().saturating_duration_since(begun));
         let origin = if connection.is_ok() { attempts.origin } else { ConnectionOrigin::Fail };
         self.metrics.connections.bump(origin);
         let mut connection = connection?;
@@ -254,50 +247,41 @@ impl<T: Transport> Upstreams<T> {
                 }
             })
             .collect();
-        choose(&loads, self.settings.limits.balance, [self.random.next(), self.random.next()])
+        choose(&loads, self.settings.limits.balance, [random::fraction(), random::fraction()])
     }
 
     /// A destination that fails is left alone for a while.
     fn note_failure(&self, destination: &Destination, failure: &UpstreamFailure) {
-        let Verdict::Ejected(pause) = destination.failed(now()) else { return };
+        let Verdict::Ejected(pause) = destination.health().failed(now()) else { return };
         self.metrics.ejections.inc();
         let (endpoint, address) = (&destination.endpoint, destination.address);
         let error: &dyn std::error::Error = failure;
         let Some(left_out) = admit_line("ejected", &address.to_string()) else { return };
         tracing::warn!(%endpoint, %address, ?pause, %error, left_out, "an endpoint does not answer; others get its requests");
     }
-
-    fn earn_retry(&self) {
-        let mut retries = self.retries.get();
-        retries.earn();
-        self.retries.set(retries);
-    }
-
-    fn spend_retry(&self) -> bool {
-        let mut retries = self.retries.get();
-        let may_retry = retries.spend(now());
-        self.retries.set(retries);
-        may_retry
-    }
 }
 
 /// The attempts of one request.
 struct Attempts {
     origin: ConnectionOrigin,
-    deadline: Instant,
+    /// What is left for connecting: the time that an upstream takes to answer is not of it.
+    connecting: Duration,
     /// Destinations that were not tried, the present one among them.
     left: usize,
 }
 
 impl Attempts {
-    fn new(limit: Duration) -> Self {
-        Self { origin: ConnectionOrigin::Open, deadline: now() + limit, left: 1 }
+    fn new(connecting: Duration) -> Self {
+        Self { origin: ConnectionOrigin::Open, connecting, left: 1 }
     }
 
     /// How long the present one may take to connect.
-    fn share(&self, now: Instant) -> Duration {
-        let left = u32::try_from(self.left.max(1)).unwrap_or(u32::MAX);
-        self.deadline.saturating_duration_since(now) / left
+    fn share(&self) -> Duration {
+        self.connecting / u32::try_from(self.left.max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn connected_for(&mut self, time: Duration) {
+        self.connecting = self.connecting.saturating_sub(time);
     }
 }
 
@@ -312,3 +296,19 @@ fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, Upstrea
 
 /// TLS sessions a worker remembers.
 const SESSIONS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_share_the_time_for_connecting_and_nothing_else_is_of_it() {
+        let mut attempts = Attempts { left: 2, ..Attempts::new(Duration::from_secs(6)) };
+        assert_eq!(attempts.share(), Duration::from_secs(3));
+        attempts.connected_for(Duration::from_secs(3));
+        attempts.left = 1;
+        assert_eq!(attempts.share(), Duration::from_secs(3));
+        attempts.connected_for(Duration::from_secs(9));
+        assert_eq!(attempts.share(), Duration::ZERO);
+    }
+}

@@ -82,9 +82,16 @@ pub(super) fn size_of_fields(headers: &HeaderMap) -> usize {
 }
 
 /// The elements of a list-based field, over all of its lines (RFC 9110 §5.6.1).
-pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let values = headers.get_all(name).iter();
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+pub(crate) fn list<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().flat_map(elements)
+}
+
+/// The elements of one of its lines.
+pub(crate) fn elements(value: &HeaderValue) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// The version that httparse read: it takes HTTP/1.0 and HTTP/1.1 only.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::{
-    clock, config,
+    clock, config, random,
     store::{Store, StoreError, state_table::ticket_keys::StoredKeys},
     telemetry::{admit_line, error_chain},
     tls::tickets::{Rotation, RotationStep, TicketKey, TicketKeys, TicketKeysError},
@@ -50,13 +50,9 @@ impl SessionTickets {
     }
 
     fn pause(&self) -> Duration {
-        let mut bytes = [0; 2];
-        // Without random numbers instances read at the same moment, and nothing worse.
-        let _ = aws_lc_rs::rand::fill(&mut bytes);
-        let fraction = f64::from(u16::from_be_bytes(bytes)) / f64::from(u16::MAX);
         let known = self.keys.shared();
         match self.shared_in {
-            Some(_) => self.rotation.pause(&known, clock::wall(), fraction),
+            Some(_) => self.rotation.pause(&known, clock::wall(), random::fraction()),
             None => self.rotation.pause_of_local(),
         }
     }

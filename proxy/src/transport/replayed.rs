@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::io::ReadBuf;
+
 use super::{Chunk, Outgoing, Stream};
 
 /// `stream`, behind what was received of it and not used.
@@ -48,9 +50,7 @@ impl<S: Stream> Stream for Replayed<S> {
     ) -> Poll<io::Result<usize>> {
         let Some(chunk) = &mut self.received else { return self.stream.poll_recv_into(cx, place) };
         let count = chunk.len().min(place.len());
-        for (to, from) in place.iter_mut().zip(chunk.iter()) {
-            to.write(*from);
-        }
+        ReadBuf::uninit(place).put_slice(chunk.get(..count).unwrap_or_default());
         chunk.advance(count);
         if chunk.is_empty() {
             self.received = None;

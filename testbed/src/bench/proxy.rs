@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use anyhow::Context;
 
 use self::{floor::Floors, nginx::Nginx, subject::Subject, work::Work};
-use super::report::{Report, Row, first_line};
+use super::report::{Report, Row, first_line, median};
 use crate::authority::Authority;
 
 /// A part of the measurement.
@@ -69,21 +69,36 @@ fn measure_work(report: &mut Report, binary: &Path, rounds: usize) -> anyhow::Re
             subject.check()?;
             work.load(subject, WARM_UP).with_context(|| subject.to_string())?;
         }
-        let mut samples = vec![Vec::new(); subjects.len()];
-        for round in 1..=rounds {
-            for (subject, samples) in subjects.iter().zip(&mut samples) {
-                let cost = cost(*work, subject).with_context(|| format!("{}, {subject}", work.name()))?;
-                println!(
-                    "round {round} of {rounds}: {}, {subject}: {cost:.1} {}",
-                    work.name(),
-                    work.unit().name
-                );
-                samples.push(cost);
-            }
-        }
+        let samples =
+            in_rounds(rounds, &subjects, work.name(), work.unit().name, |subject| cost(*work, subject))?;
         push_rows(report, *work, &subjects, &samples)?;
     }
     Ok(())
+}
+
+/// `measure` for each subject in each round; the samples of each subject.
+fn in_rounds(
+    rounds: usize,
+    subjects: &[&Subject],
+    what: &str,
+    unit: &str,
+    mut measure: impl FnMut(&Subject) -> anyhow::Result<f64>,
+) -> anyhow::Result<Vec<Vec<f64>>> {
+    let mut samples = vec![Vec::new(); subjects.len()];
+    for round in 1..=rounds {
+        for (subject, samples) in subjects.iter().zip(&mut samples) {
+            let sample = measure(subject).with_context(|| format!("{what}, {subject}"))?;
+            println!("round {round} of {rounds}: {what}, {subject}: {sample:.1} {unit}");
+            samples.push(sample);
+        }
+    }
+    Ok(samples)
+}
+
+/// The median of nginx's samples, against which the others' are held.
+fn of_nginx(subjects: &[&Subject], samples: &[Vec<f64>]) -> anyhow::Result<f64> {
+    let nginx = subjects.iter().zip(samples).find(|(subject, _)| subject.name() == "nginx");
+    nginx.and_then(|(_, samples)| median(samples)).context("nginx was not measured")
 }
 
 /// CPU, user and system, that one unit of `work` costs `subject`.
@@ -91,9 +106,12 @@ fn cost(work: Work, subject: &Subject) -> anyhow::Result<f64> {
     let before = subject.cpu()?;
     let count = work.load(subject, MEASURED)?;
     let spent = subject.cpu()?.saturating_sub(before);
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let cost = spent.as_secs_f64() * work.unit().per_second / count as f64;
-    Ok(cost)
+    Ok(spent.as_secs_f64() * work.unit().per_second / as_f64(count))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
 }
 
 /// A row for each subject, held against nginx; one that holds the ring against epoll round by round, and one for each that holds it against
@@ -105,8 +123,7 @@ fn push_rows(
     samples: &[Vec<f64>],
 ) -> anyhow::Result<()> {
     let of = |name: &str| subjects.iter().zip(samples).find(|(subject, _)| subject.name() == name);
-    let median = |samples: &[f64]| Row::of("", "", "", samples.to_vec()).map(|row| row.value);
-    let nginx = of("nginx").and_then(|(_, samples)| median(samples)).context("nginx was not measured")?;
+    let nginx = of_nginx(subjects, samples)?;
     for (subject, samples) in subjects.iter().zip(samples) {
         let row =
             Row::of(work.name(), subject.name(), work.unit().name, samples.clone()).context("no rounds")?;

@@ -42,7 +42,7 @@ impl Row {
     pub fn of(work: &str, subject: &str, unit: &'static str, mut samples: Vec<f64>) -> Option<Self> {
         samples.sort_by(f64::total_cmp);
         let (first, last) = (*samples.first()?, *samples.last()?);
-        let value = *samples.get(samples.len() / 2)?;
+        let value = median(&samples)?;
         let (work, subject) = (work.to_owned(), subject.to_owned());
         Some(Self { work, subject, value, unit, spread: [first, last], ratio: None, goal: None, holds: None })
     }
@@ -106,6 +106,14 @@ impl Report {
         });
         std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The middle one of `samples`; `None` without samples.
+#[must_use]
+pub fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
 }
 
 /// The first line a command prints, on either stream; empty when it cannot be run.

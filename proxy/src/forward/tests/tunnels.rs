@@ -227,12 +227,14 @@ fn a_websocket_over_http_2_that_the_upstream_does_not_agree_to_is_refused() {
     on_both(&setting, async |edge| {
         let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
         // With success, or with a proof that is not one, the client would take for a switch what is none.
-        for (answer, status) in [(refusal, 403), (OK, 502), (SWITCHED, 502)] {
+        let ok_with_upgrade = OK.replace("OK\r\n", "OK\r\nUpgrade: websocket\r\n");
+        for (answer, status) in [(refusal, 403), (OK, 502), (&ok_with_upgrade, 502), (SWITCHED, 502)] {
             let asked = tokio::task::spawn_local(asked(&edge).await);
             let mut upstream = edge.accept().await;
             head_of(&mut upstream).await;
             say(&mut upstream, answer).await;
             assert_eq!(asked.await.unwrap().unwrap().status(), status, "{answer}");
         }
+        assert_eq!(edge.metrics.requests.count(RequestOutcome::Invalid), 3);
     });
 }

@@ -1,18 +1,14 @@
 //! One address of an endpoint: its unused connections, what is there now, and whether it answers.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     collections::VecDeque,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use super::{
-    address_policy::ChosenBy,
-    connection::Connection,
-    health::{Health, Verdict},
-};
+use super::{address_policy::ChosenBy, connection::Connection, health::Health};
 use crate::target::{Endpoint, Scheme, TargetHost};
 
 /// Where connections go, for one worker.
@@ -22,7 +18,7 @@ pub(super) struct Destination {
     /// The longest unused at the front.
     unused: RefCell<VecDeque<UnusedConnection>>,
     in_flight: Cell<usize>,
-    health: Cell<Health>,
+    health: RefCell<Health>,
     limits: Rc<UnusedLimits>,
 }
 
@@ -70,7 +66,7 @@ impl UnusedLimits {
 
 impl Destination {
     pub(super) fn new(endpoint: Endpoint, address: SocketAddr, limits: Rc<UnusedLimits>) -> Self {
-        let (unused, in_flight, health) = (RefCell::default(), Cell::new(0), Cell::default());
+        let (unused, in_flight, health) = (RefCell::default(), Cell::new(0), RefCell::default());
         Self { endpoint, address, unused, in_flight, health, limits }
     }
 
@@ -105,7 +101,7 @@ impl Destination {
         let before = unused.len();
         unused.retain_mut(|connection| connection.is_usable(now, &self.limits));
         self.limits.remove(before - unused.len());
-        unused.is_empty() && self.in_flight.get() == 0 && self.health.get() == Health::default()
+        unused.is_empty() && self.in_flight.get() == 0 && *self.health.borrow() == Health::default()
     }
 
     /// Counts one request more.
@@ -118,23 +114,8 @@ impl Destination {
         self.in_flight.get()
     }
 
-    pub(super) fn health(&self) -> Health {
-        self.health.get()
-    }
-
-    /// See [`Health::answered`].
-    pub(super) fn answered(&self, now: Instant) {
-        let mut health = self.health.get();
-        health.answered(now);
-        self.health.set(health);
-    }
-
-    /// See [`Health::failed`].
-    pub(super) fn failed(&self, now: Instant) -> Verdict {
-        let mut health = self.health.get();
-        let verdict = health.failed(now);
-        self.health.set(health);
-        verdict
+    pub(super) fn health(&self) -> RefMut<'_, Health> {
+        self.health.borrow_mut()
     }
 }
 

@@ -106,14 +106,17 @@ impl KeySet {
     /// With `key`, and without those that open no ticket after `now` any more: they are wiped with their last holder.
     #[must_use]
     pub fn followed_by(&self, key: TicketKey, now: SystemTime) -> Self {
-        let live = self.0.iter().filter(|key| now < key.opens_until);
-        Self(live.cloned().chain([Arc::new(key)]).collect())
+        Self(self.live(now).chain([Arc::new(key)]).collect())
     }
 
     /// Those that still open tickets at `now`; `None` where all do.
     pub(super) fn without_expired(&self, now: SystemTime) -> Option<Self> {
-        let live: Vec<_> = self.0.iter().filter(|key| now < key.opens_until).cloned().collect();
+        let live: Vec<_> = self.live(now).collect();
         (live.len() < self.0.len()).then_some(Self(live))
+    }
+
+    fn live(&self, now: SystemTime) -> impl Iterator<Item = Arc<TicketKey>> {
+        self.0.iter().filter(move |key| now < key.opens_until).cloned()
     }
 
     /// In no order.

@@ -18,15 +18,16 @@ use anyhow::{Context, ensure};
 use rustls::ClientConfig;
 
 use super::{
-    caddy, cost, haproxy,
+    as_f64, caddy, cost, haproxy, in_rounds,
     nginx::Nginx,
+    of_nginx,
     subject::Subject,
     versions,
     work::{Work, wrk},
 };
 use crate::{
     authority::{self, Authority},
-    bench::report::{Report, Row, first_line},
+    bench::report::{Report, Row, first_line, median},
     keep_alive_client::Kept,
 };
 
@@ -37,21 +38,24 @@ pub fn run(root: &Path, binary: &Path, rounds: Option<usize>) -> anyhow::Result<
     let folder = tempfile::tempdir()?;
     let authority = Authority::create(folder.path())?;
     let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
-    let subjects = [
+    let peers = [
         Subject::gatehouse(folder.path(), binary, "uring", upstream.port())?,
         Subject::gatehouse(folder.path(), binary, "epoll", upstream.port())?,
         Subject::nginx(folder.path(), "nginx", &Nginx::peer(&authority, &upstream)?)?,
         haproxy::start(folder.path(), &authority, &upstream)?,
         caddy::start(folder.path(), &authority, &upstream)?,
     ];
+    let subjects: Vec<&Subject> = peers.iter().collect();
     for subject in &subjects {
         subject.check()?;
     }
     // First of all: what was in use once is not always given back.
-    let idle = in_rounds(1, &subjects, |subject| Ok(idle_bytes(subject)? / 1024.0))?;
-    push(&mut report, "memory of an idle TLS connection", "KiB", &subjects, idle)?;
-    let handshakes = in_rounds(rounds, &subjects, |subject| cost(Work::FullHandshake, subject))?;
-    push(&mut report, Work::FullHandshake.name(), "us", &subjects, handshakes)?;
+    let idle = "memory of an idle TLS connection";
+    let held = in_rounds(1, &subjects, idle, "KiB", |subject| Ok(idle_bytes(subject)? / 1024.0))?;
+    push(&mut report, idle, "KiB", &subjects, held)?;
+    let handshake = Work::FullHandshake;
+    let costs = in_rounds(rounds, &subjects, handshake.name(), "us", |subject| cost(handshake, subject))?;
+    push(&mut report, handshake.name(), "us", &subjects, costs)?;
     for connections in CONNECTIONS {
         measure_requests(&mut report, &subjects, rounds, connections, folder.path())?;
     }
@@ -60,14 +64,15 @@ pub fn run(root: &Path, binary: &Path, rounds: Option<usize>) -> anyhow::Result<
 
 fn measure_requests(
     report: &mut Report,
-    subjects: &[Subject],
+    subjects: &[&Subject],
     rounds: usize,
     connections: usize,
     folder: &Path,
 ) -> anyhow::Result<()> {
     let of = |what: &str| format!("{what}, {connections} clients");
     let mut costs = Vec::new();
-    let rates = in_rounds(rounds, subjects, |subject| {
+    let (at_most, slowest) = (of("requests at most"), of("p99, 70 % load"));
+    let rates = in_rounds(rounds, subjects, &at_most, "1/s", |subject| {
         let before = subject.cpu()?;
         let count = as_f64(wrk(subject, MEASURED, connections, &[])?);
         let spent = subject.cpu()?.saturating_sub(before);
@@ -80,29 +85,13 @@ fn measure_requests(
     });
     push(report, &of("kept-alive TLS request"), "us", subjects, costs.collect())?;
     let best = subjects.iter().zip(&rates).filter(|(subject, _)| !subject.name().starts_with("gatehouse"));
-    let best = best.map(|(_, rates)| median(rates)).fold(0.0, f64::max);
-    push(report, &of("requests at most"), "1/s", subjects, rates)?;
+    let best = best.filter_map(|(_, rates)| median(rates)).fold(0.0, f64::max);
+    push(report, &at_most, "1/s", subjects, rates)?;
     let rate = best * SHARE;
     println!("{}: {rate:.0} a second, 70 % of the best peer's", of("load"));
-    let slowest = in_rounds(rounds, subjects, |subject| percentile_ms(subject, connections, rate, folder))?;
-    push(report, &of("p99, 70 % load"), "ms", subjects, slowest)
-}
-
-/// `measure` for each subject in each round; the samples of each subject.
-fn in_rounds(
-    rounds: usize,
-    subjects: &[Subject],
-    mut measure: impl FnMut(&Subject) -> anyhow::Result<f64>,
-) -> anyhow::Result<Vec<Vec<f64>>> {
-    let mut samples = vec![Vec::new(); subjects.len()];
-    for round in 1..=rounds {
-        for (subject, samples) in subjects.iter().zip(&mut samples) {
-            let sample = measure(subject).with_context(|| subject.to_string())?;
-            println!("round {round} of {rounds}: {subject}: {sample:.1}");
-            samples.push(sample);
-        }
-    }
-    Ok(samples)
+    let ask = |subject: &Subject| percentile_ms(subject, connections, rate, folder);
+    let times = in_rounds(rounds, subjects, &slowest, "ms", ask)?;
+    push(report, &slowest, "ms", subjects, times)
 }
 
 /// A row for each subject, held against nginx.
@@ -110,11 +99,10 @@ fn push(
     report: &mut Report,
     work: &str,
     unit: &'static str,
-    subjects: &[Subject],
+    subjects: &[&Subject],
     samples: Vec<Vec<f64>>,
 ) -> anyhow::Result<()> {
-    let nginx = subjects.iter().zip(&samples).find(|(subject, _)| subject.name() == "nginx");
-    let nginx = nginx.map(|(_, samples)| median(samples)).context("nginx was not measured")?;
+    let nginx = of_nginx(subjects, &samples)?;
     for (subject, samples) in subjects.iter().zip(samples) {
         let row = Row::of(work, subject.name(), unit, samples).context("no rounds")?;
         report.push(row.against(nginx, None));
@@ -165,22 +153,11 @@ fn percentile_ms(subject: &Subject, connections: usize, rate: f64, folder: &Path
     Ok(as_f64(*time) / 1e3)
 }
 
-fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
 fn all_versions(binary: &Path) -> BTreeMap<String, String> {
     let mut versions = versions(binary);
     versions.insert("caddy".to_owned(), first_line("caddy", &["version"]));
     versions.insert("h2load".to_owned(), first_line("h2load", &["--version"]));
     versions
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 const ROUNDS: usize = 5;
