@@ -131,15 +131,17 @@ fn a_client_may_be_kept_at_one_endpoint() {
 fn an_endpoint_that_is_down_costs_no_request_and_is_left_alone() {
     let with_dead =
         |endpoints: &Endpoints| format!("http://127.0.0.1:{};weight=9, {}", endpoints.dead, both(endpoints));
-    before(&config::UpstreamConfig::default(), with_dead, async |edge, _| {
+    // Every attempt opens a connection.
+    let upstream = config::UpstreamConfig { idle_per_target: 0, ..config::UpstreamConfig::default() };
+    before(&upstream, with_dead, async |edge, _| {
         let mut client = edge.client().await;
         for _ in 0..32 {
             // What was not sent may go elsewhere, whatever the method.
             assert_eq!(ask(&mut client, POST).await.0, "200");
         }
         let count = |origin| edge.metrics.connections.count(origin);
-        assert_eq!((count(ConnectionOrigin::Fail), edge.metrics.ejections.get()), (3, 1));
-        assert!(count(ConnectionOrigin::Failover) >= 1);
+        let (failed, gone_on) = (count(ConnectionOrigin::Fail), count(ConnectionOrigin::Failover));
+        assert_eq!((failed, gone_on, edge.metrics.ejections.get()), (3, 3, 1));
         edge.counted(RequestOutcome::Forward, 32).await;
     });
 }
