@@ -237,6 +237,11 @@ impl From<Incoming> for RequestBody {
 pub(crate) struct Gone;
 
 impl RequestBody {
+    /// One that has no more data, and was not complete.
+    pub(crate) fn broken() -> Self {
+        Self { source: Source::InDoubt, interim: None }
+    }
+
     /// The next data; behind the last, there may be trailers.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Gone>>> {
         match &mut self.source {

@@ -24,10 +24,22 @@ pub struct Endpoint {
     pub host: TargetHost,
     /// TCP port.
     pub port: u16,
+    /// The version of HTTP it is spoken to with.
+    pub protocol: UpstreamProtocol,
     /// Its share of the requests, in proportion to the other endpoints'.
     pub weight: Weight,
     /// Stored, since every request to the endpoint carries it.
     authority: HeaderValue,
+}
+
+/// The version of HTTP that an endpoint speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, in cleartext by prior knowledge (RFC 9113 §3.3). gRPC needs it.
+    Http2,
 }
 
 /// An endpoint's share of the requests: 1 to 256.
@@ -37,9 +49,9 @@ pub struct Weight(u16);
 /// How an upstream is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Scheme {
-    /// Cleartext HTTP/1.1.
+    /// Cleartext.
     Http,
-    /// HTTP over TLS, verified, SNI = the target's host.
+    /// TLS, verified, SNI = the target's host.
     Https,
 }
 
@@ -78,15 +90,11 @@ impl Target {
 }
 
 impl Endpoint {
-    /// Reads `http[s]://host[:port][;weight=N]`; one final `/` is accepted.
+    /// Reads `http[s]://host[:port][;weight=N][;protocol=h2]`; one final `/` is accepted.
     fn parse(text: &str) -> Result<Self, TargetError> {
         let refuse = |reason| TargetError { value: text.to_owned(), reason };
-        let (url, weight) = match text.split_once(';') {
-            Some((url, parameter)) => {
-                (url, Weight::parse(parameter).ok_or_else(|| refuse(TargetReason::Weight))?)
-            }
-            None => (text, Weight::default()),
-        };
+        let (url, parameters) = text.split_once(';').map_or((text, None), |(url, rest)| (url, Some(rest)));
+        let Parameters { weight, protocol } = Parameters::parse(parameters).map_err(refuse)?;
         // RFC 3986 §3.5: `http::Uri` drops what stands behind it.
         if url.contains('#') {
             return Err(refuse(TargetReason::Fragment));
@@ -119,7 +127,7 @@ impl Endpoint {
             };
         let spelled = spell(scheme, &host, port);
         let authority = HeaderValue::try_from(spelled).map_err(|_| refuse(TargetReason::Host))?;
-        Ok(Self { scheme, host, port, weight, authority })
+        Ok(Self { scheme, host, port, protocol, weight, authority })
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -137,11 +145,48 @@ fn spell(scheme: Scheme, host: &TargetHost, port: u16) -> String {
     if port == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
 }
 
+/// What stands behind an endpoint's URL.
+#[derive(Default)]
+struct Parameters {
+    weight: Weight,
+    protocol: UpstreamProtocol,
+}
+
+impl Parameters {
+    /// Reads `name=value`, separated by `;`, each name once.
+    fn parse(text: Option<&str>) -> Result<Self, TargetReason> {
+        let (mut weight, mut protocol) = (None, None);
+        for parameter in text.into_iter().flat_map(|text| text.split(';')) {
+            let (name, value) = parameter.trim_ascii().split_once('=').ok_or(TargetReason::Parameter)?;
+            let is_repeated = match name {
+                "weight" => weight.replace(Weight::parse(value).ok_or(TargetReason::Weight)?).is_some(),
+                "protocol" => {
+                    protocol.replace(UpstreamProtocol::parse(value).ok_or(TargetReason::Protocol)?).is_some()
+                }
+                _ => return Err(TargetReason::Parameter),
+            };
+            if is_repeated {
+                return Err(TargetReason::Parameter);
+            }
+        }
+        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default() })
+    }
+}
+
 impl Weight {
-    /// Reads `weight=N`.
-    fn parse(parameter: &str) -> Option<Self> {
-        let digits = parameter.trim_ascii().strip_prefix("weight=")?;
+    fn parse(digits: &str) -> Option<Self> {
         digits.parse().ok().filter(|weight| (1..=MAX_WEIGHT).contains(weight)).map(Self)
+    }
+}
+
+impl UpstreamProtocol {
+    /// By the names of ALPN (RFC 7301 §6).
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "http/1.1" => Some(Self::Http1),
+            "h2" => Some(Self::Http2),
+            _ => None,
+        }
     }
 }
 
@@ -194,8 +239,12 @@ enum TargetReason {
     Host,
     #[error("the port must be 1 to 65535")]
     Port,
-    #[error("behind `;` there may only be `weight=` and a number from 1 to 256")]
+    #[error("behind `;` there may only be `weight=` and `protocol=`, each once")]
+    Parameter,
+    #[error("`weight=` must be a number from 1 to 256")]
     Weight,
+    #[error("`protocol=` must be `h2` or `http/1.1`")]
+    Protocol,
     #[error("it has more than {MAX_ENDPOINTS} endpoints")]
     Endpoints,
     #[error("it names an endpoint twice")]
@@ -220,12 +269,16 @@ impl fmt::Display for Target {
             if endpoint.weight != Weight::default() {
                 write!(f, ";weight={}", endpoint.weight.0)?;
             }
+            match endpoint.protocol {
+                UpstreamProtocol::Http1 => {}
+                UpstreamProtocol::Http2 => f.write_str(";protocol=h2")?,
+            }
         }
         Ok(())
     }
 }
 
-/// Its URL, without its weight.
+/// Its URL, without parameters.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
@@ -283,7 +336,7 @@ mod tests {
 
         proptest! {
             #[test]
-            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|(https?://[a-z0-9.:@/\\[\\]-]{0,40}(;weight=[0-9]{1,3})?,?){1,3}") {
+            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|(https?://[a-z0-9.:@/\\[\\]-]{0,40}(;weight=[0-9]{1,3})?(;protocol=h2)?,?){1,3}") {
                 if let Ok(target) = Target::parse(&text) {
                     prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
                 }
@@ -326,6 +379,19 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_may_speak_another_version_of_http() {
+        let target = Target::parse(
+            "http://10.0.0.5:50051;protocol=h2, https://b.example; protocol=http/1.1 ,https://c.example;protocol=h2;weight=2",
+        );
+        let target = target.unwrap();
+        let protocols: Vec<_> = target.endpoints().iter().map(|endpoint| endpoint.protocol).collect();
+        assert_eq!(protocols, [UpstreamProtocol::Http2, UpstreamProtocol::Http1, UpstreamProtocol::Http2]);
+        let spelled =
+            "http://10.0.0.5:50051;protocol=h2, https://b.example, https://c.example;weight=2;protocol=h2";
+        assert_eq!(target.to_string(), spelled);
+    }
+
+    #[test]
     fn anything_beside_origins_is_refused() {
         for text in [
             "",
@@ -348,6 +414,10 @@ mod tests {
             "https://a.example;weight=257",
             "https://a.example;weight",
             "https://a.example;x=1",
+            "https://a.example;protocol=h3",
+            "https://a.example;protocol=h2;protocol=h2",
+            "https://a.example;weight=2;",
+            "https://a.example;protocol=h2, https://a.example",
         ] {
             assert!(Target::parse(text).is_err(), "{text:?}");
         }

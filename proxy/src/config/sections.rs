@@ -293,7 +293,8 @@ section! {
         header_fields: usize = 128,
         /// How long a connection may have no request; beyond it, it is ended. A body without progress is ended within twice this time.
         idle: Span = Span::secs(60),
-        /// How long a connection that carries another protocol, such as WebSocket, may pass nothing; beyond it, it is ended.
+        /// How long a connection that carries another protocol, such as WebSocket, may pass nothing, and a gRPC call nothing in one
+        /// direction; beyond it, it is ended.
         tunnel_idle: Span = Span::secs(600),
         /// Slowest rate of a body in either direction, in bytes per second averaged over `limits.idle`; a slower request is ended.
         minimum_rate: u64 = 240,

@@ -18,12 +18,9 @@ use super::{
     request_log::RequestRecord,
     rewrite,
     upload::length,
-    upstream::PooledConnection,
+    upstream::UpstreamBody,
 };
-use crate::{
-    clock::now,
-    http1::{BodyEnd, BodyFraming, BodyReader},
-};
+use crate::clock::now;
 
 /// The body of a response to a client.
 pub struct Body(BodySource);
@@ -33,13 +30,13 @@ enum BodySource {
     Relay(Box<RelayedBody>),
 }
 
-/// An upstream's response body; dropped before its end, it closes the upstream connection.
+/// An upstream's response body on its way to a client.
 struct RelayedBody {
-    reader: BodyReader,
+    /// None if it has broken off.
+    upstream: Option<UpstreamBody>,
     /// How much is read at once.
     piece: usize,
     progress_timer: ProgressTimer,
-    connection: Option<PooledConnection>,
     record: Option<RequestRecord>,
 }
 
@@ -50,17 +47,11 @@ impl Body {
     }
 
     /// An upstream's response, which may be silent as long as `min_rate` lets it.
-    pub(super) fn relay(
-        framing: BodyFraming,
-        connection: PooledConnection,
-        min_rate: MinRate,
-        record: RequestRecord,
-    ) -> Self {
+    pub(super) fn relay(upstream: UpstreamBody, min_rate: MinRate, record: RequestRecord) -> Self {
         let mut relay = RelayedBody {
-            reader: BodyReader::new(framing),
+            upstream: Some(upstream),
             piece: PIECE,
             progress_timer: ProgressTimer::new(min_rate),
-            connection: Some(connection),
             record: Some(record),
         };
         // A body that says it is over is never polled, as those of HEAD, 204 and 304 (RFC 9110 §6.4.1).
@@ -89,8 +80,8 @@ impl Body {
 
 impl RelayedBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        match connection.poll_body(cx, &mut self.reader, self.piece) {
+        let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
+        match upstream.poll_data(cx, self.piece) {
             Poll::Ready(Ok(Some(data))) => {
                 self.progress_timer.min_rate.arrived(length(&data), now());
                 if let Some(record) = &mut self.record {
@@ -112,22 +103,15 @@ impl RelayedBody {
     }
 
     fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.reader.take_trailers().and_then(rewrite::trailers)
+        self.upstream.as_mut()?.take_trailers().and_then(rewrite::trailers)
     }
 
     fn end_if_over(&mut self) {
-        if let Some(end) = self.reader.end() {
-            self.end(end);
-        }
-    }
-
-    fn end(&mut self, end: BodyEnd) {
+        let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.is_over()) else { return };
         if let Some(mut record) = self.record.take() {
             record.outcome = RequestOutcome::Forward;
         }
-        if let Some(connection) = self.connection.take() {
-            connection.release(end, now());
-        }
+        upstream.release(now());
     }
 
     /// RFC 9112 §8: what is incomplete must be seen to be; upon an error the connection is closed, or the stream reset.
@@ -135,7 +119,7 @@ impl RelayedBody {
         if let Some(mut record) = self.record.take() {
             record.outcome = outcome;
         }
-        self.connection = None;
+        self.upstream = None;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -157,14 +141,20 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             BodySource::Whole(bytes) => bytes.is_none(),
-            BodySource::Relay(relay) => relay.reader.end().is_some() && !relay.reader.has_trailers(),
+            BodySource::Relay(relay) => {
+                let is_over = |upstream: &UpstreamBody| upstream.is_over() && !upstream.has_trailers();
+                relay.upstream.as_ref().is_some_and(is_over)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
-            BodySource::Relay(relay) => relay.reader.left().map_or_else(SizeHint::new, SizeHint::with_exact),
+            BodySource::Relay(relay) => {
+                let left = relay.upstream.as_ref().and_then(UpstreamBody::left);
+                left.map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
         }
     }
 }

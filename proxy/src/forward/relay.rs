@@ -18,20 +18,19 @@ use super::{
     tunnel::Tunnel,
     upload::Upload,
     upstream::{
-        PooledConnection, RequestWriter, Route, UpstreamFailure, UpstreamFault, UpstreamTunnel, Upstreams,
+        RequestWriter, Route, UpstreamFailure, UpstreamFault, UpstreamResponse, UpstreamTunnel, Upstreams,
     },
 };
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
-    http1::ResponseHead,
     telemetry::{access_log::RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
 
 /// What an upstream has answered.
 enum Fetched {
-    Response(ResponseHead, PooledConnection),
+    Response(UpstreamResponse),
     /// It speaks another protocol from now on; the fields for the client.
     Switched(HeaderMap, UpstreamTunnel),
 }
@@ -69,7 +68,7 @@ impl<T: Transport> Relay<T> {
         mut record: RequestRecord,
     ) -> Answer {
         match self.fetch(head, body, host, route, &mut record).await {
-            Ok(Fetched::Response(head, connection)) => self.pass_back(head, connection, record).into(),
+            Ok(Fetched::Response(response)) => self.pass_back(response, record).into(),
             Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
             Err(refusal) => {
                 log(&refusal, host, route, record.reference().id);
@@ -89,7 +88,9 @@ impl<T: Transport> Relay<T> {
         let limits = self.limits.load_full();
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
         let passes_trailers = head.headers.contains_key(header::TRAILER);
-        let min_rate = MinRate::new(*limits.idle, limits.minimum_rate);
+        let is_call = route.is_http2() && rewrite::is_grpc(&head.headers);
+        let min_rate =
+            if is_call { call_rate(&limits) } else { MinRate::new(*limits.idle, limits.minimum_rate) };
         let mut upload = Upload::new(body, passes_trailers, min_rate);
         let (client, through) = (record.client_address(), record.through());
         record.received = Some(upload.progress());
@@ -111,13 +112,16 @@ impl<T: Transport> Relay<T> {
             cdn_loop,
         };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
-        self.upstreams.await_body(&mut upload, client).await?;
+        // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
+        if !route.is_http2() {
+            self.upstreams.await_body(&mut upload, client).await?;
+        }
         let request = RequestWriter::new(head, framing, upload);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
-        let (head, connection) = Box::pin(self.upstreams.fetch(route, request, client)).await?;
-        match (head.status, upgrade) {
+        let response = Box::pin(self.upstreams.fetch(route, request, client)).await?;
+        match (response.status, upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(offered)) => {
-                let switched = rewrite::switched(head.headers, &offered).zip(connection.into_tunnel());
+                let switched = rewrite::switched(response.headers, &offered).zip(response.body.into_tunnel());
                 let (headers, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
                 Ok(Fetched::Switched(headers, upstream))
             }
@@ -126,7 +130,7 @@ impl<T: Transport> Relay<T> {
             (status, Some(_)) if record.version() == Version::HTTP_2 && status.is_success() => {
                 Err(UpstreamFailure::ProtocolSwitch.into())
             }
-            _ => Ok(Fetched::Response(head, connection)),
+            _ => Ok(Fetched::Response(response)),
         }
     }
 
@@ -139,21 +143,23 @@ impl<T: Transport> Relay<T> {
         Answer { response, then: Then::Tunnel(Box::new(tunnel)) }
     }
 
-    fn pass_back(
-        &self,
-        head: ResponseHead,
-        connection: PooledConnection,
-        mut record: RequestRecord,
-    ) -> Response<Body> {
-        let ResponseHead { status, headers, framing, .. } = head;
-        record.answered(status, connection.peer());
-        let min_rate = MinRate::new(*self.limits.load().idle, 0);
+    fn pass_back(&self, upstream: UpstreamResponse, mut record: RequestRecord) -> Response<Body> {
+        let UpstreamResponse { status, headers, peer, body } = upstream;
+        record.answered(status, peer);
+        let limits = self.limits.load();
+        let min_rate =
+            if rewrite::is_grpc(&headers) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
         let headers = rewrite::response(status, headers, record.method());
-        let mut response = Response::new(Body::relay(framing, connection, min_rate, record));
+        let mut response = Response::new(Body::relay(body, min_rate, record));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// A gRPC call may be silent in either direction as long as a tunnel: it has a deadline of its own, which its client keeps.
+fn call_rate(limits: &config::LimitsConfig) -> MinRate {
+    MinRate::new(*limits.tunnel_idle, 0)
 }
 
 /// A target that is down fails every request to it: one line for each target and kind of failure a minute.

@@ -136,6 +136,13 @@ fn put_connection(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>, takes_
     headers.insert(header::CONNECTION, HeaderValue::from_static(options));
 }
 
+/// Whether a message is one of gRPC: its content type is `application/grpc`, or begins so with `+` or `;` behind.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = content_type.and_then(|content_type| content_type.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 /// Whether the client keeps trailers (RFC 9110 §10.1.4).
 fn takes_trailers(headers: &HeaderMap) -> bool {
     http1::list(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
@@ -506,6 +513,24 @@ mod tests {
         assert_eq!(text(&trailers(all.collect()).unwrap()), ["grpc-status: 1", "x-sum: 1"]);
         let one = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("1"))]);
         assert_eq!(trailers(one), None);
+    }
+
+    #[test]
+    fn messages_of_grpc_are_known_by_their_content_type() {
+        let seen = [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;x=1",
+            "application/grpc-web",
+            "application/grpcx",
+            "text/plain",
+        ]
+        .map(|content_type| {
+            let content_type = HeaderValue::from_static(content_type);
+            is_grpc(&HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]))
+        });
+        assert_eq!(seen, [true, true, true, false, false, false]);
+        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     #[test]

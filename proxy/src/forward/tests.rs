@@ -2,6 +2,7 @@
 //! Time limits are in `limits`.
 
 mod endpoints;
+mod http2_upstreams;
 mod limits;
 mod tunnels;
 
@@ -88,6 +89,8 @@ async fn counted_all(metrics: &RequestMetrics, outcome: RequestOutcome, times: u
 struct Setting {
     /// In place of 127.0.0.1, with the upstream's port behind it.
     origin: &'static str,
+    /// Behind the port.
+    parameters: &'static str,
     roots: Option<PathBuf>,
     response_timeout: config::Span,
     access_log: AccessLog,
@@ -100,6 +103,7 @@ impl Default for Setting {
     fn default() -> Self {
         Self {
             origin: "http://127.0.0.1",
+            parameters: "",
             roots: None,
             response_timeout: config::Span::secs(20),
             access_log: AccessLog::off(),
@@ -113,7 +117,7 @@ impl Default for Setting {
 async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = upstream.local_addr().unwrap().port();
-    edge_to(transport, setting, upstream, &format!("{}:{port}", setting.origin))
+    edge_to(transport, setting, upstream, &format!("{}:{port}{}", setting.origin, setting.parameters))
 }
 
 fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener, target: &str) -> Edge {
@@ -191,6 +195,16 @@ fn on_both<F: Future<Output = ()>>(setting: &Setting, case: impl Fn(Edge) -> F) 
     }
     Epoll::run(|transport| play(transport, setting, &case)).unwrap();
     Uring::run(|transport| play(transport, setting, &case)).unwrap();
+}
+
+/// Runs what hyper's connections do on this thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move { drop(task.await) });
+    }
 }
 
 async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
@@ -706,15 +720,7 @@ fn a_name_that_leads_to_this_host_is_refused() {
 
 #[test]
 fn targets_over_tls_are_verified() {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let mut roots = tempfile::NamedTempFile::new().unwrap();
-    roots.write_all(certified.cert.pem().as_bytes()).unwrap();
-    let certificate = certified.cert.der().clone();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let server = Arc::new(builder.with_single_cert(vec![certificate], key.into()).unwrap());
+    let (roots, server) = tls_upstream(&[]);
     for (roots, status, outcome) in [
         (Some(roots.path().to_owned()), "200", RequestOutcome::Forward),
         (None, "502", RequestOutcome::Untrusted),
@@ -734,6 +740,21 @@ fn targets_over_tls_are_verified() {
             drop(answering.join());
         });
     }
+}
+
+/// A file with the root, and the configuration, of an upstream at 127.0.0.1 that knows these protocols of ALPN.
+fn tls_upstream(protocols: &[&[u8]]) -> (tempfile::NamedTempFile, Arc<rustls::ServerConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = tempfile::NamedTempFile::new().unwrap();
+    roots.write_all(certified.cert.pem().as_bytes()).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut server = builder.with_single_cert(vec![certificate], key.into()).unwrap();
+    server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    (roots, Arc::new(server))
 }
 
 /// Answers one request, if the client gets so far as to send it.

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Upload {
     passes_trailers: bool,
     progress_timer: ProgressTimer,
     progress: Rc<UploadProgress>,
+    /// Who waits for data, though another may end it.
+    waiting: Option<Waker>,
 }
 
 /// The state of an upload, for those who do not send it.
@@ -51,11 +53,13 @@ pub(super) enum UploadState {
 }
 
 /// How an upload ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UploadEnd {
     /// The client did not keep up the rate.
+    #[error("the client sent its body too slowly")]
     Slow,
     /// The client went away.
+    #[error("the client went away")]
     Gone,
 }
 
@@ -65,7 +69,8 @@ impl Upload {
         let state =
             if body.is_over() { UploadState::Complete { since } } else { UploadState::Given { since } };
         let progress = Rc::new(UploadProgress { bytes: Cell::new(0), state: Cell::new(state) });
-        Self { body, first: None, passes_trailers, progress_timer: ProgressTimer::new(min_rate), progress }
+        let progress_timer = ProgressTimer::new(min_rate);
+        Self { body, first: None, passes_trailers, progress_timer, progress, waiting: None }
     }
 
     /// Waits for the body's first bytes, and stores them for the upstream.
@@ -94,6 +99,29 @@ impl Upload {
             Some(0) => Framing::Empty,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
+        }
+    }
+
+    /// How many bytes are to come, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.body.left().map(|left| left + self.first.as_ref().map_or(0, length))
+    }
+
+    /// [`Upload::poll_next`], for one who does not end it itself.
+    pub(super) fn poll_next_until_given_up(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UploadEnd>>> {
+        let next = self.poll_next(cx);
+        self.waiting = next.is_pending().then(|| cx.waker().clone());
+        next
+    }
+
+    /// Ends it: nobody wants the rest.
+    pub(super) fn give_up(&mut self) {
+        (self.body, self.first) = (RequestBody::broken(), None);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
         }
     }
 

@@ -1,24 +1,28 @@
-//! One worker's connections to upstreams: an unused one, or a new one to one of the target's addresses.
+//! One worker's connections to upstreams: an open one, or a new one to one of the target's addresses.
 //! Invariants: a request is sent again only if it was never sent, or is idempotent and has no body
 //! (`a_connection_closed_while_idle_is_replaced`), and to each destination once; no name leads to this host (`names_never_lead_to_the_host_or_its_secrets`).
 
 mod address_policy;
+mod attempt;
 mod choice;
 mod connection;
+mod deadline;
 mod destination;
 mod destinations;
 mod failure;
 mod health;
+mod http2;
 pub(super) mod permits;
 mod pooled;
 mod request_writer;
 mod resolver;
+mod response;
 mod retry_budget;
 mod settings;
+mod tls_configs;
 
-use std::{cell::RefCell, io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, net::IpAddr, rc::Rc, sync::Arc};
 
-use rustls::{ClientConfig, client::Resumption, pki_types};
 use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use self::{
@@ -29,17 +33,18 @@ pub use self::{
 pub(super) use self::{
     address_policy::ChosenBy,
     failure::{UpstreamFailure, UpstreamFault},
-    pooled::{PooledConnection, UpstreamTunnel},
+    pooled::UpstreamTunnel,
     request_writer::RequestWriter,
+    response::{UpstreamBody, UpstreamResponse},
 };
 use self::{
+    attempt::Attempts,
     choice::{Load, Standing, choose, rank},
-    connection::Connection,
     destination::Destination,
     destinations::{Candidate, Candidates, Destinations},
-    failure::Retry,
     health::Verdict,
     retry_budget::RetryBudget,
+    tls_configs::TlsConfigs,
 };
 use super::{
     metrics::{ConnectionOrigin, RequestMetrics},
@@ -47,12 +52,10 @@ use super::{
 };
 use crate::{
     clock::now,
-    http1::ResponseHead,
     keyed_counts::network,
     random,
-    target::{Scheme, Target, TargetHost},
+    target::{Endpoint, Target, UpstreamProtocol},
     telemetry::admit_line,
-    tls,
     transport::Transport,
 };
 
@@ -63,11 +66,19 @@ pub(super) struct Route {
     pub(super) chosen_by: ChosenBy,
 }
 
+impl Route {
+    /// Whether its requests go over HTTP/2, whichever endpoint they go to.
+    pub(super) fn is_http2(&self) -> bool {
+        let is_http2 = |endpoint: &Endpoint| endpoint.protocol == UpstreamProtocol::Http2;
+        self.target.endpoints().iter().all(is_http2)
+    }
+}
+
 /// One worker's connections to upstreams.
 pub(super) struct Upstreams<T: Transport> {
     transport: T,
     settings: Arc<UpstreamSettings>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<TlsConfigs>,
     metrics: RequestMetrics,
     destinations: Rc<Destinations>,
     retries: RefCell<RetryBudget>,
@@ -88,11 +99,7 @@ impl<T: Transport> Upstreams<T> {
         metrics: RequestMetrics,
         control: Handle,
     ) -> Self {
-        // Sessions are resumed within a worker, so that no lock is shared between workers.
-        let tls = settings.tls.clone().map(|mut config| {
-            config.resumption = Resumption::in_memory_sessions(SESSIONS);
-            Arc::new(config)
-        });
+        let tls = settings.tls.as_ref().map(TlsConfigs::new);
         let destinations = Rc::new(Destinations::new(Arc::clone(&settings), control));
         let sweeper = tokio::task::spawn_local(Rc::clone(&destinations).keep_swept());
         let retries = RefCell::new(RetryBudget::new(now()));
@@ -123,7 +130,7 @@ impl<T: Transport> Upstreams<T> {
         route: &Route,
         mut request: RequestWriter,
         client: IpAddr,
-    ) -> Result<(ResponseHead, PooledConnection), UpstreamFailure> {
+    ) -> Result<UpstreamResponse, UpstreamFailure> {
         let permit = self.settings.places.take(&route.target, client)?;
         let candidates = self.destinations.of(route).await?;
         self.retries.borrow_mut().earn();
@@ -135,11 +142,9 @@ impl<T: Transport> Upstreams<T> {
             let in_flight = candidate.destination.begin();
             attempts.left = candidates.len() - tried.len();
             match self.attempt(&candidate.destination, &mut request, &mut attempts).await {
-                Ok((head, connection)) => {
+                Ok(answered) => {
                     candidate.destination.health().answered(now());
-                    let pooled =
-                        PooledConnection::new(connection, request, head.is_persistent, in_flight, permit);
-                    return Ok((head, pooled));
+                    return Ok(answered.with(request, in_flight, permit));
                 }
                 Err(why) => failure = why,
             }
@@ -147,76 +152,13 @@ impl<T: Transport> Upstreams<T> {
                 self.note_failure(&candidate.destination, &failure);
             }
             tried.push(index);
-            let may_go_on = match failure.retry() {
-                Retry::Anywhere => true,
-                Retry::IfRepeatable => request.is_repeatable(),
-                Retry::Never => false,
-            };
+            let may_go_on = failure.retry().permits(request.is_repeatable());
             if !may_go_on || tried.len() == candidates.len() || !self.retries.borrow_mut().spend(now()) {
                 return Err(failure);
             }
             attempts.origin = ConnectionOrigin::Failover;
         }
         Err(failure)
-    }
-
-    /// Sends `request` to `destination`, over an unused connection if there is one.
-    async fn attempt(
-        &self,
-        destination: &Destination,
-        request: &mut RequestWriter,
-        attempts: &mut Attempts,
-    ) -> Result<(ResponseHead, Connection), UpstreamFailure> {
-        request.address(destination.endpoint.authority());
-        if let Some(mut connection) = destination.take(now()) {
-            match connection.exchange(request, *self.settings.limits.response_timeout).await {
-                Ok(head) => {
-                    self.metrics.connections.bump(ConnectionOrigin::Reuse);
-                    return Ok((head, connection));
-                }
-                // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
-                Err(UpstreamFailure::Closed(_)) if request.is_repeatable() => {
-                    attempts.origin = ConnectionOrigin::Retry;
-                    request.address(destination.endpoint.authority());
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
-        Box::pin(self.exchange_anew(destination, request, attempts)).await
-    }
-
-    /// Sends `request` over a new connection.
-    async fn exchange_anew(
-        &self,
-        destination: &Destination,
-        request: &mut RequestWriter,
-        attempts: &mut Attempts,
-    ) -> Result<(ResponseHead, Connection), UpstreamFailure> {
-        let begun = now();
-        let connection = tokio::time::timeout(attempts.share(), self.connect(destination)).await;
-        let connection = connection.unwrap_or(Err(UpstreamFailure::ConnectTimeout));
-        attempts.connected_for(now().saturating_duration_since(begun));
-        let origin = if connection.is_ok() { attempts.origin } else { ConnectionOrigin::Fail };
-        self.metrics.connections.bump(origin);
-        let mut connection = connection?;
-        let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
-        Ok((head, connection))
-    }
-
-    async fn connect(&self, destination: &Destination) -> Result<Connection, UpstreamFailure> {
-        let peer = destination.address;
-        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
-        match destination.endpoint.scheme {
-            Scheme::Http => Ok(Connection::new(stream, peer)),
-            Scheme::Https => {
-                let config = self.tls.clone().ok_or(UpstreamFailure::NoRoots)?;
-                let name = tls_name(&destination.endpoint.host)?;
-                let limit = *self.settings.limits.connect_timeout;
-                let stream = tls::connect(stream, name, config, limit).await;
-                Ok(Connection::new(stream.map_err(UpstreamFailure::Untrusted)?, peer))
-            }
-        }
     }
 
     /// The place among `candidates` of the next one for a request of `client` that was at those `tried`.
@@ -258,57 +200,5 @@ impl<T: Transport> Upstreams<T> {
         let error: &dyn std::error::Error = failure;
         let Some(left_out) = admit_line("ejected", &address.to_string()) else { return };
         tracing::warn!(%endpoint, %address, ?pause, %error, left_out, "an endpoint does not answer; others get its requests");
-    }
-}
-
-/// The attempts of one request.
-struct Attempts {
-    origin: ConnectionOrigin,
-    /// What is left for connecting: the time that an upstream takes to answer is not of it.
-    connecting: Duration,
-    /// Destinations that were not tried, the present one among them.
-    left: usize,
-}
-
-impl Attempts {
-    fn new(connecting: Duration) -> Self {
-        Self { origin: ConnectionOrigin::Open, connecting, left: 1 }
-    }
-
-    /// How long the present one may take to connect.
-    fn share(&self) -> Duration {
-        self.connecting / u32::try_from(self.left.max(1)).unwrap_or(u32::MAX)
-    }
-
-    fn connected_for(&mut self, time: Duration) {
-        self.connecting = self.connecting.saturating_sub(time);
-    }
-}
-
-/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
-fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
-    match host {
-        TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),
-        TargetHost::Name(name) => pki_types::ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error))),
-    }
-}
-
-/// TLS sessions a worker remembers.
-const SESSIONS: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn destinations_share_the_time_for_connecting_and_nothing_else_is_of_it() {
-        let mut attempts = Attempts { left: 2, ..Attempts::new(Duration::from_secs(6)) };
-        assert_eq!(attempts.share(), Duration::from_secs(3));
-        attempts.connected_for(Duration::from_secs(3));
-        attempts.left = 1;
-        assert_eq!(attempts.share(), Duration::from_secs(3));
-        attempts.connected_for(Duration::from_secs(9));
-        assert_eq!(attempts.share(), Duration::ZERO);
     }
 }

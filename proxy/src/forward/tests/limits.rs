@@ -105,15 +105,15 @@ fn a_body_above_the_rate_passes_however_long_it_takes_and_one_below_is_cut() {
 }
 
 /// A proxy in memory, in front of an upstream that the test plays.
-struct PausedEdge {
+pub(super) struct PausedEdge {
     memory: Memory,
     address: SocketAddr,
-    upstream: MemoryListener,
+    pub(super) upstream: MemoryListener,
     metrics: RequestMetrics,
 }
 
 impl PausedEdge {
-    fn client(&self) -> DuplexStream {
+    pub(super) fn client(&self) -> DuplexStream {
         self.memory.dial(self.address).unwrap()
     }
 
@@ -123,12 +123,12 @@ impl PausedEdge {
     }
 }
 
-fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnce(PausedEdge) -> F) {
+pub(super) fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnce(PausedEdge) -> F) {
     Memory::run(|memory| async move {
         let (upstream, listener) = (memory.bind(), memory.bind());
         let address = listener.address;
         let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
-        let target = Target::parse(&format!("http://{}", upstream.address)).unwrap();
+        let target = Target::parse(&format!("http://{}{}", upstream.address, setting.parameters)).unwrap();
         let limits = config::LimitsConfig { minimum_rate: RATE as u64, ..config::LimitsConfig::default() };
         let limits = config::LimitsConfig { idle: config::Span::secs(IDLE.as_secs()), ..limits };
         let relay = relay_within(memory.clone(), setting, limits, metrics.clone());

@@ -172,16 +172,6 @@ async fn asked(edge: &Edge) -> impl Future<Output = hyper::Result<Response<hyper
     }
 }
 
-/// Runs what a client does on this thread.
-#[derive(Clone)]
-struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move { drop(task.await) });
-    }
-}
-
 /// The answer to the handshake in `head`.
 fn accepting(head: &str) -> String {
     let key = head.split("sec-websocket-key: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();

@@ -2,10 +2,9 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     io,
     net::SocketAddr,
-    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
@@ -15,12 +14,12 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::{
+    deadline::within,
     failure::UpstreamFailure,
     request_writer::{RequestWriter, WriteFailure},
 };
 use crate::{
     clock::now,
-    forward::upload::{UploadProgress, UploadState},
     http1::{BodyReader, ResponseHead, ResponsePart, ResponseReader},
     http1_stream::Http1Stream,
     transport::ByteStream,
@@ -180,33 +179,6 @@ impl Connection {
 /// After a dropped future, the connection must be dropped, too.
 pub(super) async fn send_rest(connection: Rc<RefCell<Connection>>, mut request: RequestWriter) {
     poll_fn(|cx| connection.borrow_mut().poll_write_apart(cx, &mut request)).await;
-}
-
-/// The upstream's time was up.
-struct UpstreamLate;
-
-/// Waits for `answer`; the upstream's time runs only while it has all that the client has sent.
-async fn within<F: Future>(
-    limit: Duration,
-    upload: &UploadProgress,
-    answer: F,
-) -> Result<F::Output, UpstreamLate> {
-    let mut answer = pin!(answer);
-    loop {
-        let since = match upload.state() {
-            UploadState::Given { since } | UploadState::Complete { since } => Some(since),
-            UploadState::Awaited | UploadState::Broken(_) => None,
-        };
-        let deadline = since.unwrap_or_else(now) + limit;
-        if since.is_some() && deadline <= now() {
-            return Err(UpstreamLate);
-        }
-        tokio::select! {
-            biased;
-            answer = answer.as_mut() => return Ok(answer),
-            () = tokio::time::sleep_until(deadline.into()) => {}
-        }
-    }
 }
 
 /// How long an upstream is waited for before its client is told to send the body: it may know nothing of the expectation (RFC 9110

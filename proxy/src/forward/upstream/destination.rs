@@ -8,8 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{address_policy::ChosenBy, connection::Connection, health::Health};
-use crate::target::{Endpoint, Scheme, TargetHost};
+use super::{
+    address_policy::ChosenBy,
+    connection::Connection,
+    health::Health,
+    http2::{Http2Connections, Http2Stream},
+};
+use crate::target::{Endpoint, Scheme, TargetHost, UpstreamProtocol};
 
 /// Where connections go, for one worker.
 pub(super) struct Destination {
@@ -17,6 +22,8 @@ pub(super) struct Destination {
     pub(super) address: SocketAddr,
     /// The longest unused at the front.
     unused: RefCell<VecDeque<UnusedConnection>>,
+    /// Those of HTTP/2, in use or not.
+    pub(super) http2: Http2Connections,
     in_flight: Cell<usize>,
     health: RefCell<Health>,
     limits: Rc<UnusedLimits>,
@@ -27,6 +34,7 @@ pub(super) struct Destination {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DestinationKey {
     pub(super) scheme: Scheme,
+    pub(super) protocol: UpstreamProtocol,
     pub(super) host: TargetHost,
     pub(super) address: SocketAddr,
     pub(super) chosen_by: ChosenBy,
@@ -66,8 +74,9 @@ impl UnusedLimits {
 
 impl Destination {
     pub(super) fn new(endpoint: Endpoint, address: SocketAddr, limits: Rc<UnusedLimits>) -> Self {
-        let (unused, in_flight, health) = (RefCell::default(), Cell::new(0), RefCell::default());
-        Self { endpoint, address, unused, in_flight, health, limits }
+        let (unused, http2) = (RefCell::default(), Http2Connections::default());
+        let (in_flight, health) = (Cell::new(0), RefCell::default());
+        Self { endpoint, address, unused, http2, in_flight, health, limits }
     }
 
     /// The connection that was used last: the least likely to have been closed meanwhile.
@@ -80,6 +89,11 @@ impl Destination {
             }
         }
         None
+    }
+
+    /// A place on a connection of HTTP/2 that is open.
+    pub(super) fn http2_stream(&self, now: Instant) -> Option<Http2Stream> {
+        self.http2.stream(now, self.limits.life)
     }
 
     /// Keeps `connection` for another request.
@@ -101,7 +115,11 @@ impl Destination {
         let before = unused.len();
         unused.retain_mut(|connection| connection.is_usable(now, &self.limits));
         self.limits.remove(before - unused.len());
-        unused.is_empty() && self.in_flight.get() == 0 && *self.health.borrow() == Health::default()
+        let has_http2 = !self.http2.sweep(now, self.limits.idle, self.limits.life);
+        unused.is_empty()
+            && !has_http2
+            && self.in_flight.get() == 0
+            && *self.health.borrow() == Health::default()
     }
 
     /// Counts one request more.

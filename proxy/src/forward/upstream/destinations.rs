@@ -128,8 +128,8 @@ impl Destinations {
     }
 
     fn destination(&self, endpoint: &Endpoint, address: SocketAddr, chosen_by: ChosenBy) -> Rc<Destination> {
-        let (scheme, host) = (endpoint.scheme, endpoint.host.clone());
-        let key = DestinationKey { scheme, host, address, chosen_by };
+        let (scheme, protocol, host) = (endpoint.scheme, endpoint.protocol, endpoint.host.clone());
+        let key = DestinationKey { scheme, protocol, host, address, chosen_by };
         let mut known = self.known.borrow_mut();
         let new = || Rc::new(Destination::new(endpoint.clone(), address, Rc::clone(&self.unused)));
         Rc::clone(known.entry(key).or_insert_with(new))

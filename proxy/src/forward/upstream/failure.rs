@@ -43,6 +43,12 @@ pub(crate) enum UpstreamFailure {
     Untrusted(#[source] io::Error),
     #[error("the target closed the connection before it answered")]
     Closed(#[source] io::Error),
+    #[error("the target speaks no HTTP/2 over TLS; leave `protocol=h2` out of its endpoint")]
+    NoHttp2,
+    #[error("the target's connection took no further request")]
+    Unsent(#[source] io::Error),
+    #[error("the target ended the request over HTTP/2 before it answered")]
+    Http2(#[source] hyper::Error),
     #[error("no response from the target within `upstream.response_timeout`")]
     ResponseTimeout,
     #[error("the target's response is not valid HTTP")]
@@ -82,6 +88,17 @@ pub(in crate::forward) enum Retry {
     Never,
 }
 
+impl Retry {
+    /// Whether a request that `is_repeatable`, or is not, may be sent again.
+    pub(super) fn permits(self, is_repeatable: bool) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::IfRepeatable => is_repeatable,
+            Self::Never => false,
+        }
+    }
+}
+
 impl UpstreamFailure {
     pub(in crate::forward) fn fault(&self) -> UpstreamFault {
         match self {
@@ -97,6 +114,9 @@ impl UpstreamFailure {
             | Self::ConnectTimeout
             | Self::Untrusted(_)
             | Self::Closed(_)
+            | Self::NoHttp2
+            | Self::Unsent(_)
+            | Self::Http2(_)
             | Self::ResponseTimeout
             | Self::Invalid(_)
             | Self::ProtocolSwitch => UpstreamFault::Upstream,
@@ -105,8 +125,12 @@ impl UpstreamFailure {
 
     pub(super) fn retry(&self) -> Retry {
         match self {
-            Self::Unreachable(_) | Self::ConnectTimeout | Self::Untrusted(_) => Retry::Anywhere,
-            Self::Closed(_) => Retry::IfRepeatable,
+            Self::Unreachable(_)
+            | Self::ConnectTimeout
+            | Self::Untrusted(_)
+            | Self::NoHttp2
+            | Self::Unsent(_) => Retry::Anywhere,
+            Self::Closed(_) | Self::Http2(_) => Retry::IfRepeatable,
             Self::NoTarget
             | Self::Full(_)
             | Self::Unresolved { .. }
@@ -139,6 +163,9 @@ impl UpstreamFailure {
             | Self::NoRoots
             | Self::Untrusted(_)
             | Self::Closed(_)
+            | Self::NoHttp2
+            | Self::Unsent(_)
+            | Self::Http2(_)
             | Self::Invalid(_)
             | Self::ProtocolSwitch => StatusCode::BAD_GATEWAY,
         }
@@ -156,9 +183,9 @@ impl UpstreamFailure {
             Self::Unreachable(_) => RequestOutcome::Unreachable,
             Self::ConnectTimeout => RequestOutcome::ConnectTimeout,
             Self::NoRoots | Self::Untrusted(_) => RequestOutcome::Untrusted,
-            Self::Closed(_) => RequestOutcome::Closed,
+            Self::Closed(_) | Self::Unsent(_) | Self::Http2(_) => RequestOutcome::Closed,
             Self::ResponseTimeout => RequestOutcome::ResponseTimeout,
-            Self::Invalid(_) | Self::ProtocolSwitch => RequestOutcome::Invalid,
+            Self::Invalid(_) | Self::NoHttp2 | Self::ProtocolSwitch => RequestOutcome::Invalid,
             Self::ClientSlow => RequestOutcome::ClientSlow,
             Self::ClientGone => RequestOutcome::ClientGone,
         }

@@ -79,11 +79,6 @@ impl PooledConnection {
         Self { carrier, peer, is_persistent, in_flight, permit }
     }
 
-    /// Whom the response is from.
-    pub(in crate::forward) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
     /// The next data of the response's body, at most `most` bytes; none behind its end.
     pub(in crate::forward) fn poll_body(
         &mut self,

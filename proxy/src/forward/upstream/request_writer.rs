@@ -1,9 +1,13 @@
 //! A request on its way to an upstream.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    cell::{RefCell, RefMut},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, request};
+use http::{HeaderValue, Method, Request, Uri, Version, header, request};
 
 use crate::{
     forward::{
@@ -12,13 +16,15 @@ use crate::{
     },
     http1::{self, MessageWriter, OutgoingFraming, WrongLength},
     http1_stream::Http1Stream,
+    target::{Endpoint, Scheme},
 };
 
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
     head: request::Parts,
     framing: Framing,
-    upload: Upload,
+    /// Shared with hyper while it goes over HTTP/2.
+    upload: Rc<RefCell<Upload>>,
     message: MessageWriter<Bytes>,
     /// The body waits for the upstream's word, as its client does (RFC 9110 §10.1.1).
     awaits_continue: bool,
@@ -36,12 +42,33 @@ impl RequestWriter {
     /// `head` without Host, which the destination decides on.
     pub(in crate::forward) fn new(head: request::Parts, framing: Framing, upload: Upload) -> Self {
         let message = MessageWriter::new(Bytes::new(), outgoing(framing));
-        Self { message, head, framing, awaits_continue: upload.awaits_continue(), upload }
+        let awaits_continue = upload.awaits_continue();
+        Self { message, head, framing, awaits_continue, upload: Rc::new(RefCell::new(upload)) }
     }
 
     /// Begins to write it, to a destination whose authority is `host`.
     pub(super) fn address(&mut self, host: &HeaderValue) {
         self.message = MessageWriter::new(http1::request_head(&self.head, host), outgoing(self.framing));
+    }
+
+    /// The same for HTTP/2: what belongs to one connection of HTTP/1.1 is left out (RFC 9113 §8.2.2), and so is the expectation, whose interim
+    /// response hyper does not show: the client is told to send its body when it is read.
+    pub(super) fn http2(&self, endpoint: &Endpoint) -> http::Result<Request<Rc<RefCell<Upload>>>> {
+        let scheme = match endpoint.scheme {
+            Scheme::Http => http::uri::Scheme::HTTP,
+            Scheme::Https => http::uri::Scheme::HTTPS,
+        };
+        let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let authority = endpoint.authority().as_bytes();
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?;
+        let mut message = Request::new(Rc::clone(&self.upload));
+        (*message.uri_mut(), *message.version_mut()) = (uri, Version::HTTP_2);
+        message.method_mut().clone_from(&self.head.method);
+        message.headers_mut().clone_from(&self.head.headers);
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT] {
+            message.headers_mut().remove(name);
+        }
+        Ok(message)
     }
 
     /// Whether the body waits for [`RequestWriter::proceed`].
@@ -58,8 +85,13 @@ impl RequestWriter {
         &self.head.method
     }
 
-    pub(in crate::forward) fn upload(&mut self) -> &mut Upload {
-        &mut self.upload
+    pub(super) fn upload(&self) -> RefMut<'_, Upload> {
+        self.upload.borrow_mut()
+    }
+
+    /// The body alone, for the response that may come before its end.
+    pub(super) fn into_upload(self) -> Rc<RefCell<Upload>> {
+        self.upload
     }
 
     /// Whether the same may be written once more, though some of it was sent: RFC 9110 §9.2.2, a proxy repeats only idempotent requests on its
@@ -94,10 +126,11 @@ impl RequestWriter {
         if self.awaits_continue {
             return Poll::Pending;
         }
-        let put = match ready!(self.upload.poll_next(cx)) {
-            Some(Ok(data)) => self.message.put_body(Some(data), self.upload.is_over()),
+        let mut upload = self.upload.borrow_mut();
+        let put = match ready!(upload.poll_next(cx)) {
+            Some(Ok(data)) => self.message.put_body(Some(data), upload.is_over()),
             Some(Err(end)) => return Poll::Ready(Err(WriteFailure::Client(end))),
-            None => self.message.put_end(self.upload.take_trailers().as_ref()),
+            None => self.message.put_end(upload.take_trailers().as_ref()),
         };
         // The client is at fault.
         Poll::Ready(put.map_err(|WrongLength| WriteFailure::Client(UploadEnd::Gone)))

@@ -95,10 +95,8 @@ fn client_config(limits: &config::UpstreamConfig) -> Result<Option<ClientConfig>
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(UpstreamError::Tls)?;
-    let mut config =
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(config))
+    let verifying = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(Some(verifying.with_no_client_auth()))
 }
 
 fn extra_roots(limits: &config::UpstreamConfig) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {

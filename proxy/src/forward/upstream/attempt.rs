@@ -1,0 +1,251 @@
+//! One attempt at a request: over a connection that is open, or over a new one.
+
+use std::{future::Future, io, rc::Rc, time::Duration};
+
+use http::Response;
+use hyper::body::Incoming;
+use rustls::pki_types;
+
+use super::{
+    RequestWriter, UpstreamBody, UpstreamFailure, UpstreamResponse, Upstreams,
+    connection::Connection,
+    destination::{Destination, InFlight},
+    http2::{Http2Body, Http2Connection, Http2Stream},
+    permits::UpstreamPermit,
+    pooled::PooledConnection,
+};
+use crate::{
+    clock::now,
+    forward::metrics::ConnectionOrigin,
+    http1::ResponseHead,
+    target::{Endpoint, Scheme, TargetHost, UpstreamProtocol},
+    tls::{self, TlsStream},
+    transport::Transport,
+};
+
+/// A response whose header section is there, and what it came over.
+pub(super) enum Answered {
+    Http1(ResponseHead, Connection),
+    Http2(Response<Incoming>, Http2Stream),
+}
+
+impl Answered {
+    /// To `request`; `in_flight` and `permit` end with its body.
+    pub(super) fn with(
+        self,
+        request: RequestWriter,
+        in_flight: InFlight,
+        permit: UpstreamPermit,
+    ) -> UpstreamResponse {
+        match self {
+            Self::Http1(ResponseHead { status, headers, framing, is_persistent }, connection) => {
+                let peer = connection.peer;
+                let pooled = PooledConnection::new(connection, request, is_persistent, in_flight, permit);
+                UpstreamResponse { status, headers, peer, body: UpstreamBody::http1(framing, pooled) }
+            }
+            Self::Http2(response, stream) => {
+                let (head, incoming) = response.into_parts();
+                let peer = stream.peer();
+                let body = Http2Body::new(incoming, request.into_upload(), stream, in_flight, permit);
+                UpstreamResponse { status: head.status, headers: head.headers, peer, body: body.into() }
+            }
+        }
+    }
+}
+
+impl<T: Transport> Upstreams<T> {
+    /// Sends `request` to `destination`, over a connection that is open if there is one.
+    pub(super) async fn attempt(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<Answered, UpstreamFailure> {
+        match destination.endpoint.protocol {
+            UpstreamProtocol::Http1 => self.attempt_http1(destination, request, attempts).await,
+            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(destination, request, attempts)).await,
+        }
+    }
+
+    async fn attempt_http1(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<Answered, UpstreamFailure> {
+        request.address(destination.endpoint.authority());
+        if let Some(mut connection) = destination.take(now()) {
+            match connection.exchange(request, *self.settings.limits.response_timeout).await {
+                Ok(head) => {
+                    self.metrics.connections.bump(ConnectionOrigin::Reuse);
+                    return Ok(Answered::Http1(head, connection));
+                }
+                // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
+                Err(UpstreamFailure::Closed(_)) if request.is_repeatable() => {
+                    attempts.origin = ConnectionOrigin::Retry;
+                    request.address(destination.endpoint.authority());
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        // Boxed: a stream's task is as large as the largest thing it ever waits for, and is there as long as its response.
+        Box::pin(self.exchange_anew(destination, request, attempts)).await
+    }
+
+    /// Sends `request` over a new connection.
+    async fn exchange_anew(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<Answered, UpstreamFailure> {
+        let origin = attempts.origin;
+        let mut connection = self.connected(attempts, self.connect(destination)).await?;
+        self.metrics.connections.bump(origin);
+        let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
+        Ok(Answered::Http1(head, connection))
+    }
+
+    async fn attempt_http2(
+        &self,
+        destination: &Destination,
+        request: &mut RequestWriter,
+        attempts: &mut Attempts,
+    ) -> Result<Answered, UpstreamFailure> {
+        let limit = *self.settings.limits.response_timeout;
+        if let Some(stream) = destination.http2_stream(now()) {
+            match stream.exchange(request, &destination.endpoint, limit).await {
+                Ok(response) => {
+                    self.metrics.connections.bump(ConnectionOrigin::Reuse);
+                    return Ok(Answered::Http2(response, stream));
+                }
+                // As over HTTP/1.1: the connection may have been about to end.
+                Err(failure) if failure.retry().permits(request.is_repeatable()) => {
+                    attempts.origin = ConnectionOrigin::Retry;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        let origin = attempts.origin;
+        let (stream, origin) = self.connected(attempts, self.connect_http2_once(destination, origin)).await?;
+        self.metrics.connections.bump(origin);
+        let response = stream.exchange(request, &destination.endpoint, limit).await?;
+        Ok(Answered::Http2(response, stream))
+    }
+
+    /// Waits for `connecting` as long as the present attempt may; its failure is counted.
+    async fn connected<C>(
+        &self,
+        attempts: &mut Attempts,
+        connecting: impl Future<Output = Result<C, UpstreamFailure>>,
+    ) -> Result<C, UpstreamFailure> {
+        let begun = now();
+        let connection = tokio::time::timeout(attempts.share(), connecting).await;
+        let connection = connection.unwrap_or(Err(UpstreamFailure::ConnectTimeout));
+        attempts.connected_for(now().saturating_duration_since(begun));
+        if connection.is_err() {
+            self.metrics.connections.bump(ConnectionOrigin::Fail);
+        }
+        connection
+    }
+
+    async fn connect(&self, destination: &Destination) -> Result<Connection, UpstreamFailure> {
+        let peer = destination.address;
+        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
+        match destination.endpoint.scheme {
+            Scheme::Http => Ok(Connection::new(stream, peer)),
+            Scheme::Https => Ok(Connection::new(self.secure(stream, &destination.endpoint).await?, peer)),
+        }
+    }
+
+    /// A place on a new connection, counted as `origin`, or on one that another request has opened meanwhile.
+    async fn connect_http2_once(
+        &self,
+        destination: &Destination,
+        origin: ConnectionOrigin,
+    ) -> Result<(Http2Stream, ConnectionOrigin), UpstreamFailure> {
+        let _opening = destination.http2.opening().await;
+        if let Some(stream) = destination.http2_stream(now()) {
+            return Ok((stream, ConnectionOrigin::Reuse));
+        }
+        let connection = self.connect_http2(destination).await?;
+        Ok((destination.http2.add(connection), origin))
+    }
+
+    async fn connect_http2(&self, destination: &Destination) -> Result<Rc<Http2Connection>, UpstreamFailure> {
+        let peer = destination.address;
+        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
+        match destination.endpoint.scheme {
+            Scheme::Http => Http2Connection::open(stream, peer).await,
+            Scheme::Https => {
+                let stream = self.secure(stream, &destination.endpoint).await?;
+                // RFC 9113 §3.2: over TLS, HTTP/2 is what ALPN has chosen.
+                if !stream.is_http2() {
+                    return Err(UpstreamFailure::NoHttp2);
+                }
+                Http2Connection::open(stream, peer).await
+            }
+        }
+    }
+
+    /// TLS over `stream`, verified for `endpoint`.
+    async fn secure(
+        &self,
+        stream: T::Stream,
+        endpoint: &Endpoint,
+    ) -> Result<TlsStream<T::Stream>, UpstreamFailure> {
+        let configs = self.tls.as_ref().ok_or(UpstreamFailure::NoRoots)?;
+        let (config, name) = (configs.of(endpoint.protocol), tls_name(&endpoint.host)?);
+        let limit = *self.settings.limits.connect_timeout;
+        tls::connect(stream, name, config, limit).await.map_err(UpstreamFailure::Untrusted)
+    }
+}
+
+/// The attempts of one request.
+pub(super) struct Attempts {
+    pub(super) origin: ConnectionOrigin,
+    /// What is left for connecting: the time that an upstream takes to answer is not of it.
+    connecting: Duration,
+    /// Destinations that were not tried, the present one among them.
+    pub(super) left: usize,
+}
+
+impl Attempts {
+    pub(super) fn new(connecting: Duration) -> Self {
+        Self { origin: ConnectionOrigin::Open, connecting, left: 1 }
+    }
+
+    /// How long the present one may take to connect.
+    fn share(&self) -> Duration {
+        self.connecting / u32::try_from(self.left.max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn connected_for(&mut self, time: Duration) {
+        self.connecting = self.connecting.saturating_sub(time);
+    }
+}
+
+/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
+fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
+    match host {
+        TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),
+        TargetHost::Name(name) => pki_types::ServerName::try_from(name.as_str().to_owned())
+            .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_share_the_time_for_connecting_and_nothing_else_is_of_it() {
+        let mut attempts = Attempts { left: 2, ..Attempts::new(Duration::from_secs(6)) };
+        assert_eq!(attempts.share(), Duration::from_secs(3));
+        attempts.connected_for(Duration::from_secs(3));
+        attempts.left = 1;
+        assert_eq!(attempts.share(), Duration::from_secs(3));
+        attempts.connected_for(Duration::from_secs(9));
+        assert_eq!(attempts.share(), Duration::ZERO);
+    }
+}

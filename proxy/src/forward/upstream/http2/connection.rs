@@ -1,0 +1,166 @@
+//! One HTTP/2 connection to an upstream. hyper drives it in tasks of the worker.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+    rt::Executor,
+};
+use hyper_util::rt::TokioTimer;
+
+use super::request_body::RequestInTransit;
+use crate::{
+    clock::now,
+    forward::{
+        upload::UploadState,
+        upstream::{deadline::within, failure::UpstreamFailure, request_writer::RequestWriter},
+    },
+    target::Endpoint,
+    transport::{ByteStream, HyperIo},
+};
+
+/// An open connection. It closes once nobody has it and its requests are over.
+pub(in crate::forward::upstream) struct Http2Connection {
+    requests: SendRequest<RequestInTransit>,
+    peer: SocketAddr,
+    opened_at: Instant,
+    /// How many requests it takes at once.
+    most: Rc<Cell<usize>>,
+    streams: Cell<usize>,
+    unused_since: Cell<Instant>,
+}
+
+/// A request's place on a connection; it is free when this is dropped.
+pub(in crate::forward::upstream) struct Http2Stream(Rc<Http2Connection>);
+
+impl Http2Connection {
+    /// Speaks HTTP/2 over `stream`, whose other end is `peer`. That `peer` does so, too, the first response shows.
+    pub(in crate::forward::upstream) async fn open(
+        stream: impl ByteStream,
+        peer: SocketAddr,
+    ) -> Result<Rc<Self>, UpstreamFailure> {
+        let handshake = builder().handshake(HyperIo::new(stream)).await;
+        let (requests, mut connection) = handshake.map_err(UpstreamFailure::Http2)?;
+        let most = Rc::new(Cell::new(MAX_STREAMS));
+        let allowed = Rc::clone(&most);
+        tokio::task::spawn_local(async move {
+            // Its error is told to each of its requests.
+            let _ = poll_fn(|cx| {
+                let ended = Pin::new(&mut connection).poll(cx);
+                // RFC 9113 §5.1.2: a request beyond it would wait, and all others behind it.
+                allowed.set(MAX_STREAMS.min(connection.current_max_send_streams()));
+                ended
+            })
+            .await;
+        });
+        let (streams, unused_since) = (Cell::new(0), Cell::new(now()));
+        Ok(Rc::new(Self { requests, peer, opened_at: now(), most, streams, unused_since }))
+    }
+
+    /// Whether there is room for one more request.
+    pub(super) fn takes_requests(&self, now: Instant, life: Duration) -> bool {
+        self.is_open(now, life) && self.streams.get() < self.most.get()
+    }
+
+    /// Whether it has requests, or is to be kept for further ones.
+    pub(super) fn is_of_use(&self, now: Instant, idle: Duration, life: Duration) -> bool {
+        let is_used = self.streams.get() > 0 || now < self.unused_since.get() + idle;
+        is_used && self.is_open(now, life)
+    }
+
+    /// RFC 9113 §6.8: one that has said GOAWAY takes no more, and hyper closes it.
+    fn is_open(&self, now: Instant, life: Duration) -> bool {
+        !self.requests.is_closed() && now < self.opened_at + life
+    }
+
+    /// A place for one more request.
+    pub(super) fn stream(this: &Rc<Self>) -> Http2Stream {
+        this.streams.set(this.streams.get() + 1);
+        Http2Stream(Rc::clone(this))
+    }
+}
+
+impl Http2Stream {
+    pub(in crate::forward::upstream) fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// Sends `request` to `endpoint` and waits for the header section of its response, at most for `limit`.
+    ///
+    /// # Cancel safety
+    /// A dropped future resets the stream (RFC 9113 §5.4.2).
+    pub(in crate::forward::upstream) async fn exchange(
+        &self,
+        request: &mut RequestWriter,
+        endpoint: &Endpoint,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, UpstreamFailure> {
+        let message =
+            request.http2(endpoint).map_err(|error| UpstreamFailure::Unsent(io::Error::other(error)))?;
+        let progress = request.upload().progress();
+        let message = Request::map(message, RequestInTransit::new);
+        let answering = self.0.requests.clone().try_send_request(message);
+        let answered =
+            within(limit, &progress, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)?;
+        answered.map_err(|mut failure| match (progress.state(), failure.take_message()) {
+            (UploadState::Broken(end), _) => end.into(),
+            // Nothing of it has left hyper.
+            (_, Some(_)) => UpstreamFailure::Unsent(io::Error::other(failure.into_error())),
+            (_, None) => UpstreamFailure::Http2(failure.into_error()),
+        })
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        let Http2Connection { streams, unused_since, .. } = &*self.0;
+        streams.set(streams.get().saturating_sub(1));
+        unused_since.set(now());
+    }
+}
+
+/// Tasks of this worker.
+#[derive(Clone)]
+struct LocalTasks;
+
+impl<F: Future + 'static> Executor<F> for LocalTasks {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async { drop(task.await) });
+    }
+}
+
+fn builder() -> http2::Builder<LocalTasks> {
+    let mut builder = http2::Builder::new(LocalTasks);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        // RFC 9113 §6.9.1: enough for all streams, so that a client that does not read stops its own alone.
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS_U32)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(SEND_BUFFER)
+        // An upstream that has vanished says nothing, and a call without a deadline waits for it.
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    builder
+}
+
+/// Requests on one connection; with more, another one is opened. Servers should take a hundred (RFC 9113 §6.5.2).
+const MAX_STREAMS: usize = MAX_STREAMS_U32 as usize;
+const MAX_STREAMS_U32: u32 = 32;
+/// What an upstream may send ahead of its client's reading; as much memory as there must be for each request.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// What a stream may hold of a request's body.
+const SEND_BUFFER: usize = 64 * 1024;
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);

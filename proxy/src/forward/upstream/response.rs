@@ -1,0 +1,115 @@
+//! A response as its upstream sends it, over either version of HTTP.
+
+use std::{
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    http2::Http2Body,
+    pooled::{PooledConnection, UpstreamTunnel},
+};
+use crate::http1::{BodyFraming, BodyReader};
+
+/// A response whose header section is there.
+pub(in crate::forward) struct UpstreamResponse {
+    pub(in crate::forward) status: StatusCode,
+    pub(in crate::forward) headers: HeaderMap,
+    /// Whom it is from.
+    pub(in crate::forward) peer: SocketAddr,
+    pub(in crate::forward) body: UpstreamBody,
+}
+
+/// A response's body; dropped before its end, it ends the request at its upstream.
+pub(in crate::forward) struct UpstreamBody(Source);
+
+enum Source {
+    Http1 {
+        reader: BodyReader,
+        /// None behind the end.
+        connection: Option<PooledConnection>,
+    },
+    Http2(Http2Body),
+}
+
+impl UpstreamBody {
+    pub(super) fn http1(framing: BodyFraming, connection: PooledConnection) -> Self {
+        Self(Source::Http1 { reader: BodyReader::new(framing), connection: Some(connection) })
+    }
+
+    /// The next data, at most `most` bytes; none behind its end.
+    pub(in crate::forward) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        match &mut self.0 {
+            Source::Http1 { reader, connection: Some(connection) } => connection.poll_body(cx, reader, most),
+            Source::Http1 { connection: None, .. } => Poll::Ready(Ok(None)),
+            Source::Http2(body) => body.poll_data(cx, most),
+        }
+    }
+
+    /// Whether all of it was read.
+    pub(in crate::forward) fn is_over(&self) -> bool {
+        match &self.0 {
+            Source::Http1 { reader, .. } => reader.end().is_some(),
+            Source::Http2(body) => body.is_over(),
+        }
+    }
+
+    /// How many bytes are to come, where that is known.
+    pub(in crate::forward) fn left(&self) -> Option<u64> {
+        match &self.0 {
+            Source::Http1 { reader, .. } => reader.left(),
+            Source::Http2(body) => body.left(),
+        }
+    }
+
+    /// Whether trailers were read.
+    pub(in crate::forward) fn has_trailers(&self) -> bool {
+        match &self.0 {
+            Source::Http1 { reader, .. } => reader.has_trailers(),
+            Source::Http2(body) => body.has_trailers(),
+        }
+    }
+
+    /// The trailers, once.
+    pub(in crate::forward) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match &mut self.0 {
+            Source::Http1 { reader, .. } => reader.take_trailers(),
+            Source::Http2(body) => body.take_trailers(),
+        }
+    }
+
+    /// Leaves the connection to other requests, if the body is over.
+    pub(in crate::forward) fn release(&mut self, now: Instant) {
+        match &mut self.0 {
+            Source::Http1 { reader, connection } => {
+                if let Some((end, connection)) = reader.end().zip(connection.take()) {
+                    connection.release(end, now);
+                }
+            }
+            Source::Http2(body) => body.release(),
+        }
+    }
+
+    /// The connection without HTTP, where it can carry another protocol: not if the request was not sent whole, nor if it carries others.
+    pub(in crate::forward) fn into_tunnel(self) -> Option<UpstreamTunnel> {
+        match self.0 {
+            Source::Http1 { connection, .. } => connection?.into_tunnel(),
+            Source::Http2(_) => None,
+        }
+    }
+}
+
+impl From<Http2Body> for UpstreamBody {
+    fn from(body: Http2Body) -> Self {
+        Self(Source::Http2(body))
+    }
+}
