@@ -11,6 +11,7 @@ pub mod edge;
 pub mod floor;
 pub mod frame;
 pub mod gatehouse;
+pub mod grpc;
 pub mod hello;
 pub mod keep_alive_client;
 pub mod load;

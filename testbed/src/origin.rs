@@ -179,7 +179,7 @@ impl Origin {
 
 fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result<Command> {
     let port = server.port().to_string();
-    let programs = root().join("testbed/origins");
+    let programs = programs();
     let configured = |text: String| -> anyhow::Result<PathBuf> {
         let file = folder.join("server.conf");
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -189,9 +189,7 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
         Server::Nginx | Server::Apache | Server::Lighttpd | Server::Node => {
             process::command(config::program(server))
         }
-        Server::Gunicorn | Server::Uvicorn | Server::Tornado | Server::Waitress => {
-            process::command(root().join(PYTHON))
-        }
+        Server::Gunicorn | Server::Uvicorn | Server::Tornado | Server::Waitress => python(),
     };
     match server {
         Server::Nginx => {
@@ -213,8 +211,19 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
             command.env("PYTHONPATH", programs).args(config::waitress(&port)).arg("wsgi:application")
         }
     };
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(command)
+}
+
+/// Python with what `cargo xtask setup` installs for origins.
+pub(crate) fn python() -> Command {
+    let mut command = process::command(root().join(PYTHON));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Where the programs of origins lie.
+pub(crate) fn programs() -> PathBuf {
+    root().join("testbed/origins")
 }
 
 /// Below the workspace, as `cargo xtask setup` makes it.

@@ -181,7 +181,7 @@ fn install_python_origins(shell: &Shell) -> anyhow::Result<()> {
         return Ok(());
     }
     println!(
-        "  python origins   gunicorn, uvicorn, tornado, waitress; installing them from PyPI, which takes ten seconds"
+        "  python origins   gunicorn, uvicorn, tornado, waitress, grpcio; installing them from PyPI, which takes ten seconds"
     );
     shell.remove_path(ORIGINS)?;
     python::install(shell, Path::new(ORIGINS), ORIGINS_REQUIREMENTS)?;

@@ -144,6 +144,7 @@ const END_TO_END: &[&str] = &[
     "first_handshake",
     "floods",
     "foreign_names",
+    "grpc",
     "hostile_requests",
     "load_balancers",
     "names_and_addresses",

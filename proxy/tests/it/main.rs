@@ -19,6 +19,7 @@ mod fail_open;
 mod first_handshake;
 mod floods;
 mod foreign_names;
+mod grpc;
 mod guard_program;
 mod guard_userspace;
 mod hostile_requests;
