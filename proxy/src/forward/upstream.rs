@@ -12,6 +12,7 @@ mod destinations;
 mod failure;
 mod health;
 mod http2;
+mod http2_body;
 pub(super) mod permits;
 mod pooled;
 mod request_writer;

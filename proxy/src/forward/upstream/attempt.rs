@@ -10,7 +10,8 @@ use super::{
     RequestWriter, UpstreamBody, UpstreamFailure, UpstreamResponse, Upstreams,
     connection::Connection,
     destination::{Destination, InFlight},
-    http2::{Http2Body, Http2Connection, Http2Stream},
+    http2::{Http2Connection, Http2Stream},
+    http2_body::Http2Body,
     permits::UpstreamPermit,
     pooled::PooledConnection,
 };

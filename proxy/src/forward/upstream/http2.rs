@@ -3,7 +3,6 @@
 
 mod connection;
 mod request_body;
-mod response_body;
 
 use std::{
     cell::RefCell,
@@ -13,10 +12,7 @@ use std::{
 
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(super) use self::{
-    connection::{Http2Connection, Http2Stream},
-    response_body::Http2Body,
-};
+pub(super) use self::connection::{Http2Connection, Http2Stream};
 
 /// A destination's connections, in the order they were opened.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    http2::Http2Body,
+    http2_body::Http2Body,
     pooled::{PooledConnection, UpstreamTunnel},
 };
 use crate::http1::{BodyFraming, BodyReader};

@@ -12,14 +12,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming};
 
-use super::connection::Http2Stream;
-use crate::forward::{
-    upload::{Upload, length},
-    upstream::{destination::InFlight, permits::UpstreamPermit},
-};
+use super::{destination::InFlight, http2::Http2Stream, permits::UpstreamPermit};
+use crate::forward::upload::{Upload, length};
 
 /// A body that is read from a stream; dropped before its end, it resets the stream.
-pub(in crate::forward::upstream) struct Http2Body {
+pub(super) struct Http2Body {
     /// None behind its end.
     source: Option<Source>,
     /// Received, and more than was asked for.
@@ -45,7 +42,7 @@ impl Drop for Source {
 
 impl Http2Body {
     /// The body of the response to a request that sends `upload`.
-    pub(in crate::forward::upstream) fn new(
+    pub(super) fn new(
         incoming: Incoming,
         upload: Rc<RefCell<Upload>>,
         stream: Http2Stream,
@@ -57,11 +54,7 @@ impl Http2Body {
     }
 
     /// The next data, at most `most` bytes; none behind its end.
-    pub(in crate::forward::upstream) fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        most: usize,
-    ) -> Poll<io::Result<Option<Bytes>>> {
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Option<Bytes>>> {
         while self.rest.is_empty() {
             let Some(source) = &mut self.source else { return Poll::Ready(Ok(None)) };
             let frame = ready!(Pin::new(&mut source.incoming).poll_frame(cx));
@@ -76,18 +69,18 @@ impl Http2Body {
     }
 
     /// Whether all of it was read, trailers too.
-    pub(in crate::forward::upstream) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let is_received = self.source.as_ref().is_none_or(|source| source.incoming.is_end_stream());
         is_received && self.rest.is_empty()
     }
 
     /// Frees what the request had, once its response is over.
-    pub(in crate::forward::upstream) fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.source = None;
     }
 
     /// How many bytes are to come, where that is known.
-    pub(in crate::forward::upstream) fn left(&self) -> Option<u64> {
+    pub(super) fn left(&self) -> Option<u64> {
         let Some(source) = &self.source else { return Some(length(&self.rest)) };
         if self.is_over() {
             return Some(0);
@@ -95,12 +88,12 @@ impl Http2Body {
         source.incoming.size_hint().exact().map(|left| left + length(&self.rest))
     }
 
-    pub(in crate::forward::upstream) fn has_trailers(&self) -> bool {
+    pub(super) fn has_trailers(&self) -> bool {
         self.trailers.is_some()
     }
 
     /// The trailers, once.
-    pub(in crate::forward::upstream) fn take_trailers(&mut self) -> Option<HeaderMap> {
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take().map(|trailers| *trailers)
     }
 }
