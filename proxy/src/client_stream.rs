@@ -237,6 +237,11 @@ impl From<Incoming> for RequestBody {
 pub(crate) struct Gone;
 
 impl RequestBody {
+    /// One without data.
+    pub(crate) fn empty() -> Self {
+        Self { source: Source::Empty, interim: None }
+    }
+
     /// One that has no more data, and was not complete.
     pub(crate) fn broken() -> Self {
         Self { source: Source::InDoubt, interim: None }

@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
-use http::HeaderValue;
+use http::{HeaderValue, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 
 use crate::name::ServerName;
@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub protocol: UpstreamProtocol,
     /// Its share of the requests, in proportion to the other endpoints'.
     pub weight: Weight,
+    /// What it is asked for, from time to time, to see whether it is well.
+    pub health: Option<PathAndQuery>,
     /// Stored, since every request to the endpoint carries it.
     authority: HeaderValue,
 }
@@ -90,11 +92,11 @@ impl Target {
 }
 
 impl Endpoint {
-    /// Reads `http[s]://host[:port][;weight=N][;protocol=h2]`; one final `/` is accepted.
+    /// Reads `http[s]://host[:port][;weight=N][;protocol=h2][;health=/path]`; one final `/` is accepted.
     fn parse(text: &str) -> Result<Self, TargetError> {
         let refuse = |reason| TargetError { value: text.to_owned(), reason };
         let (url, parameters) = text.split_once(';').map_or((text, None), |(url, rest)| (url, Some(rest)));
-        let Parameters { weight, protocol } = Parameters::parse(parameters).map_err(refuse)?;
+        let Parameters { weight, protocol, health } = Parameters::parse(parameters).map_err(refuse)?;
         // RFC 3986 §3.5: `http::Uri` drops what stands behind it.
         if url.contains('#') {
             return Err(refuse(TargetReason::Fragment));
@@ -127,7 +129,7 @@ impl Endpoint {
             };
         let spelled = spell(scheme, &host, port);
         let authority = HeaderValue::try_from(spelled).map_err(|_| refuse(TargetReason::Host))?;
-        Ok(Self { scheme, host, port, protocol, weight, authority })
+        Ok(Self { scheme, host, port, protocol, weight, health, authority })
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -150,12 +152,13 @@ fn spell(scheme: Scheme, host: &TargetHost, port: u16) -> String {
 struct Parameters {
     weight: Weight,
     protocol: UpstreamProtocol,
+    health: Option<PathAndQuery>,
 }
 
 impl Parameters {
     /// Reads `name=value`, separated by `;`, each name once.
     fn parse(text: Option<&str>) -> Result<Self, TargetReason> {
-        let (mut weight, mut protocol) = (None, None);
+        let (mut weight, mut protocol, mut health) = (None, None, None);
         for parameter in text.into_iter().flat_map(|text| text.split(';')) {
             let (name, value) = parameter.trim_ascii().split_once('=').ok_or(TargetReason::Parameter)?;
             let is_repeated = match name {
@@ -163,14 +166,20 @@ impl Parameters {
                 "protocol" => {
                     protocol.replace(UpstreamProtocol::parse(value).ok_or(TargetReason::Protocol)?).is_some()
                 }
+                "health" => health.replace(health_path(value).ok_or(TargetReason::Health)?).is_some(),
                 _ => return Err(TargetReason::Parameter),
             };
             if is_repeated {
                 return Err(TargetReason::Parameter);
             }
         }
-        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default() })
+        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default(), health })
     }
+}
+
+/// In origin form (RFC 9112 §3.2.1).
+fn health_path(text: &str) -> Option<PathAndQuery> {
+    text.parse().ok().filter(|_| text.starts_with('/') && !text.contains('#'))
 }
 
 impl Weight {
@@ -239,12 +248,16 @@ enum TargetReason {
     Host,
     #[error("the port must be 1 to 65535")]
     Port,
-    #[error("behind `;` there may only be `weight=` and `protocol=`, each once")]
+    #[error("behind `;` there may only be `weight=`, `protocol=` and `health=`, each once")]
     Parameter,
     #[error("`weight=` must be a number from 1 to 256")]
     Weight,
     #[error("`protocol=` must be `h2` or `http/1.1`")]
     Protocol,
+    #[error(
+        "`health=` must be a path, with a query or without, that begins with `/` and has neither `,` nor `;`"
+    )]
+    Health,
     #[error("it has more than {MAX_ENDPOINTS} endpoints")]
     Endpoints,
     #[error("it names an endpoint twice")]
@@ -272,6 +285,9 @@ impl fmt::Display for Target {
             match endpoint.protocol {
                 UpstreamProtocol::Http1 => {}
                 UpstreamProtocol::Http2 => f.write_str(";protocol=h2")?,
+            }
+            if let Some(path) = &endpoint.health {
+                write!(f, ";health={path}")?;
             }
         }
         Ok(())
@@ -336,7 +352,7 @@ mod tests {
 
         proptest! {
             #[test]
-            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|(https?://[a-z0-9.:@/\\[\\]-]{0,40}(;weight=[0-9]{1,3})?(;protocol=h2)?,?){1,3}") {
+            fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|(https?://[a-z0-9.:@/\\[\\]-]{0,40}(;weight=[0-9]{1,3})?(;protocol=h2)?(;health=/[a-z?=#;]{0,5})?,?){1,3}") {
                 if let Ok(target) = Target::parse(&text) {
                     prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
                 }
@@ -392,6 +408,15 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_may_say_how_its_health_is_checked() {
+        let target = Target::parse("http://10.0.0.5;health=/up?full=1;weight=2, http://10.0.0.6").unwrap();
+        let paths =
+            target.endpoints().iter().map(|endpoint| endpoint.health.as_ref().map(PathAndQuery::as_str));
+        assert_eq!(paths.collect::<Vec<_>>(), [Some("/up?full=1"), None]);
+        assert_eq!(target.to_string(), "http://10.0.0.5;weight=2;health=/up?full=1, http://10.0.0.6");
+    }
+
+    #[test]
     fn anything_beside_origins_is_refused() {
         for text in [
             "",
@@ -417,6 +442,10 @@ mod tests {
             "https://a.example;protocol=h3",
             "https://a.example;protocol=h2;protocol=h2",
             "https://a.example;weight=2;",
+            "https://a.example;health=up",
+            "https://a.example;health=",
+            "https://a.example;health=/#up",
+            "https://a.example;health=/u p",
             "https://a.example;protocol=h2, https://a.example",
         ] {
             assert!(Target::parse(text).is_err(), "{text:?}");

@@ -86,7 +86,8 @@ impl JsonSchema for Network {
 
 impl JsonSchema for Target {
     fn json_schema() -> Value {
-        const ENDPOINT: &str = " *https?://[^/?#@,;]+/?(; *(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)))* *";
+        const ENDPOINT: &str =
+            " *https?://[^/?#@,;]+/?(; *(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|health=/[^,;#]*))* *";
         json!({ "type": "string", "pattern": format!("^{ENDPOINT}(,{ENDPOINT}){{0,15}}$") })
     }
 }

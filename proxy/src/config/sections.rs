@@ -240,6 +240,11 @@ section! {
         idle: Span = Span::secs(60),
         /// How long a connection to a target is used for further requests: a target that moves to other machines gets its requests there.
         connection_life: Span = Span::secs(3600),
+        /// Time between two checks of an endpoint that has `;health=/path` behind it, while requests are sent to its target.
+        check_interval: Span = Span::secs(5),
+        /// How long such a check may take. One that ends with 2xx or 3xx in time has passed; after three that have not, other
+        /// endpoints get the requests, until two in a row have passed.
+        check_timeout: Span = Span::secs(2),
         /// Which endpoint of a target a request goes to: `least-requests` (of two at random, the one with fewer requests) or
         /// `client-address` (the same for each client address, IPv4 /32, IPv6 /64, while it answers).
         balance: Balance = Balance::LeastRequests,

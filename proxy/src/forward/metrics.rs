@@ -86,6 +86,16 @@ label! {
 }
 
 label! {
+    /// How a check of an endpoint has ended.
+    pub(super) enum CheckResult["result"] {
+        /// With 2xx or 3xx in time.
+        Passed = "passed",
+        /// In any other way.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// First digit of an answer's status.
     pub(super) enum Class["class"] {
         Informational = "1xx",
@@ -173,6 +183,7 @@ pub struct RequestMetrics {
     pub(super) upstream_seconds: Histogram,
     pub(super) tunnels: IntGauge,
     pub(super) ejections: IntCounter,
+    pub(super) checks: Counters<CheckResult>,
 }
 
 impl RequestMetrics {
@@ -216,6 +227,11 @@ impl RequestMetrics {
                 registry,
                 "gatehouse_upstream_ejections_total",
                 "Times that a worker left an endpoint alone for a while, since it did not answer.",
+            )?,
+            checks: Counters::register(
+                registry,
+                "gatehouse_upstream_checks_total",
+                "Checks of endpoints that have `health` in their target, by result.",
             )?,
             tunnels: gauge(
                 registry,

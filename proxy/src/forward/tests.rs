@@ -1,6 +1,7 @@
 //! Real sockets on both sides, on both back ends. The upstream is played by hand, so that it can misbehave at a chosen byte.
 //! Time limits are in `limits`.
 
+mod checks;
 mod endpoints;
 mod http2_upstreams;
 mod limits;
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    metrics::{ConnectionOrigin, Direction},
+    metrics::{CheckResult, ConnectionOrigin, Direction},
     *,
 };
 use crate::{

@@ -4,10 +4,13 @@
 
 mod address_policy;
 mod attempt;
+mod checks;
 mod choice;
 mod connection;
+mod connector;
 mod deadline;
 mod destination;
+mod destination_key;
 mod destinations;
 mod failure;
 mod health;
@@ -15,6 +18,7 @@ mod http2;
 mod http2_body;
 pub(super) mod permits;
 mod pooled;
+mod prober;
 mod request_writer;
 mod resolver;
 mod response;
@@ -41,11 +45,12 @@ pub(super) use self::{
 use self::{
     attempt::Attempts,
     choice::{Load, Standing, choose, rank},
+    connector::Connector,
     destination::Destination,
     destinations::{Candidate, Candidates, Destinations},
     health::Verdict,
+    prober::Prober,
     retry_budget::RetryBudget,
-    tls_configs::TlsConfigs,
 };
 use super::{
     metrics::{ConnectionOrigin, RequestMetrics},
@@ -77,34 +82,42 @@ impl Route {
 
 /// One worker's connections to upstreams.
 pub(super) struct Upstreams<T: Transport> {
-    transport: T,
     settings: Arc<UpstreamSettings>,
-    tls: Option<TlsConfigs>,
+    connector: Rc<Connector<T>>,
     metrics: RequestMetrics,
     destinations: Rc<Destinations>,
     retries: RefCell<RetryBudget>,
     sweeper: JoinHandle<()>,
+    prober: JoinHandle<()>,
 }
 
 impl<T: Transport> Drop for Upstreams<T> {
     fn drop(&mut self) {
         self.sweeper.abort();
+        self.prober.abort();
     }
 }
 
 impl<T: Transport> Upstreams<T> {
-    /// Within a worker's runtime: it spawns the task that closes what is unused.
+    /// Within a worker's runtime: it spawns the tasks that close what is unused and check endpoints.
     pub(super) fn new(
         transport: T,
         settings: Arc<UpstreamSettings>,
         metrics: RequestMetrics,
         control: Handle,
     ) -> Self {
-        let tls = settings.tls.as_ref().map(TlsConfigs::new);
+        let connector = Rc::new(Connector::new(transport, Arc::clone(&settings)));
         let destinations = Rc::new(Destinations::new(Arc::clone(&settings), control));
         let sweeper = tokio::task::spawn_local(Rc::clone(&destinations).keep_swept());
+        let prober = Prober {
+            connector: Rc::clone(&connector),
+            destinations: Rc::clone(&destinations),
+            settings: Arc::clone(&settings),
+            checks: metrics.checks.clone(),
+        };
+        let prober = tokio::task::spawn_local(Rc::new(prober).run());
         let retries = RefCell::new(RetryBudget::new(now()));
-        Self { transport, settings, tls, metrics, destinations, retries, sweeper }
+        Self { settings, connector, metrics, destinations, retries, sweeper, prober }
     }
 
     /// Waits for the first bytes of a body that `client` has announced: a client that sends nothing must not cost a target anything. One
@@ -173,15 +186,14 @@ impl<T: Transport> Upstreams<T> {
             .iter()
             .enumerate()
             .map(|(index, Candidate { destination, weight })| {
-                let health = destination.health();
                 let standing = if tried.contains(&index) {
                     Standing::Tried
-                } else if health.is_ejected(now) {
+                } else if destination.is_left_alone(now) {
                     Standing::Ejected
                 } else {
                     Standing::Answers
                 };
-                let weight = f64::from(*weight) * health.share(now);
+                let weight = f64::from(*weight) * destination.health().share(now);
                 Load {
                     in_flight: destination.in_flight(),
                     weight,

@@ -144,5 +144,5 @@ pub(super) fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnc
     .unwrap();
 }
 
-const IDLE: Duration = Duration::from_mins(1);
+pub(super) const IDLE: Duration = Duration::from_mins(1);
 const RATE: usize = 240;

@@ -1,26 +1,21 @@
 //! One attempt at a request: over a connection that is open, or over a new one.
 
-use std::{future::Future, io, rc::Rc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use http::Response;
 use hyper::body::Incoming;
-use rustls::pki_types;
 
 use super::{
     RequestWriter, UpstreamBody, UpstreamFailure, UpstreamResponse, Upstreams,
     connection::Connection,
     destination::{Destination, InFlight},
-    http2::{Http2Connection, Http2Stream},
+    http2::Http2Stream,
     http2_body::Http2Body,
     permits::UpstreamPermit,
     pooled::PooledConnection,
 };
 use crate::{
-    clock::now,
-    forward::metrics::ConnectionOrigin,
-    http1::ResponseHead,
-    target::{Endpoint, Scheme, TargetHost, UpstreamProtocol},
-    tls::{self, TlsStream},
+    clock::now, forward::metrics::ConnectionOrigin, http1::ResponseHead, target::UpstreamProtocol,
     transport::Transport,
 };
 
@@ -101,7 +96,7 @@ impl<T: Transport> Upstreams<T> {
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
         let origin = attempts.origin;
-        let mut connection = self.connected(attempts, self.connect(destination)).await?;
+        let mut connection = self.connected(attempts, self.connector.http1(destination)).await?;
         self.metrics.connections.bump(origin);
         let head = connection.exchange(request, *self.settings.limits.response_timeout).await?;
         Ok(Answered::Http1(head, connection))
@@ -150,15 +145,6 @@ impl<T: Transport> Upstreams<T> {
         connection
     }
 
-    async fn connect(&self, destination: &Destination) -> Result<Connection, UpstreamFailure> {
-        let peer = destination.address;
-        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
-        match destination.endpoint.scheme {
-            Scheme::Http => Ok(Connection::new(stream, peer)),
-            Scheme::Https => Ok(Connection::new(self.secure(stream, &destination.endpoint).await?, peer)),
-        }
-    }
-
     /// A place on a new connection, counted as `origin`, or on one that another request has opened meanwhile.
     async fn connect_http2_once(
         &self,
@@ -169,36 +155,8 @@ impl<T: Transport> Upstreams<T> {
         if let Some(stream) = destination.http2_stream(now()) {
             return Ok((stream, ConnectionOrigin::Reuse));
         }
-        let connection = self.connect_http2(destination).await?;
+        let connection = self.connector.http2(destination).await?;
         Ok((destination.http2.add(connection), origin))
-    }
-
-    async fn connect_http2(&self, destination: &Destination) -> Result<Rc<Http2Connection>, UpstreamFailure> {
-        let peer = destination.address;
-        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
-        match destination.endpoint.scheme {
-            Scheme::Http => Http2Connection::open(stream, peer).await,
-            Scheme::Https => {
-                let stream = self.secure(stream, &destination.endpoint).await?;
-                // RFC 9113 §3.2: over TLS, HTTP/2 is what ALPN has chosen.
-                if !stream.is_http2() {
-                    return Err(UpstreamFailure::NoHttp2);
-                }
-                Http2Connection::open(stream, peer).await
-            }
-        }
-    }
-
-    /// TLS over `stream`, verified for `endpoint`.
-    async fn secure(
-        &self,
-        stream: T::Stream,
-        endpoint: &Endpoint,
-    ) -> Result<TlsStream<T::Stream>, UpstreamFailure> {
-        let configs = self.tls.as_ref().ok_or(UpstreamFailure::NoRoots)?;
-        let (config, name) = (configs.of(endpoint.protocol), tls_name(&endpoint.host)?);
-        let limit = *self.settings.limits.connect_timeout;
-        tls::connect(stream, name, config, limit).await.map_err(UpstreamFailure::Untrusted)
     }
 }
 
@@ -223,15 +181,6 @@ impl Attempts {
 
     fn connected_for(&mut self, time: Duration) {
         self.connecting = self.connecting.saturating_sub(time);
-    }
-}
-
-/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
-fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
-    match host {
-        TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),
-        TargetHost::Name(name) => pki_types::ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error))),
     }
 }
 

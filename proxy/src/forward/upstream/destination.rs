@@ -5,16 +5,17 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    address_policy::ChosenBy,
+    checks::Checked,
     connection::Connection,
     health::Health,
     http2::{Http2Connections, Http2Stream},
 };
-use crate::target::{Endpoint, Scheme, TargetHost, UpstreamProtocol};
+use crate::target::Endpoint;
 
 /// Where connections go, for one worker.
 pub(super) struct Destination {
@@ -26,18 +27,9 @@ pub(super) struct Destination {
     pub(super) http2: Http2Connections,
     in_flight: Cell<usize>,
     health: RefCell<Health>,
+    /// What checks have shown, if its endpoint asks for them.
+    pub(super) checked: Option<Arc<Checked>>,
     limits: Rc<UnusedLimits>,
-}
-
-/// What makes two destinations the same: a connection to one can serve the other's requests. Where a target may lie depends on who chose
-/// it: what the configuration may reach, a domain's entry may not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct DestinationKey {
-    pub(super) scheme: Scheme,
-    pub(super) protocol: UpstreamProtocol,
-    pub(super) host: TargetHost,
-    pub(super) address: SocketAddr,
-    pub(super) chosen_by: ChosenBy,
 }
 
 /// Bounds for the unused connections of one worker, and how many there are.
@@ -73,10 +65,15 @@ impl UnusedLimits {
 }
 
 impl Destination {
-    pub(super) fn new(endpoint: Endpoint, address: SocketAddr, limits: Rc<UnusedLimits>) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        address: SocketAddr,
+        checked: Option<Arc<Checked>>,
+        limits: Rc<UnusedLimits>,
+    ) -> Self {
         let (unused, http2) = (RefCell::default(), Http2Connections::default());
         let (in_flight, health) = (Cell::new(0), RefCell::default());
-        Self { endpoint, address, unused, http2, in_flight, health, limits }
+        Self { endpoint, address, unused, http2, in_flight, health, checked, limits }
     }
 
     /// The connection that was used last: the least likely to have been closed meanwhile.
@@ -130,6 +127,12 @@ impl Destination {
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.get()
+    }
+
+    /// Whether requests are to go elsewhere: it has not answered some, or fails its checks.
+    pub(super) fn is_left_alone(&self, now: Instant) -> bool {
+        let fails = self.checked.as_ref().is_some_and(|checked| checked.is_failing());
+        fails || self.health.borrow().is_ejected(now)
     }
 
     pub(super) fn health(&self) -> RefMut<'_, Health> {

@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 use super::{
     Route, UpstreamFailure, UpstreamSettings,
     address_policy::{ChosenBy, Placement},
-    destination::{Destination, DestinationKey, UnusedLimits},
+    destination::{Destination, UnusedLimits},
+    destination_key::DestinationKey,
     resolver::Resolver,
 };
 use crate::{
@@ -129,10 +130,17 @@ impl Destinations {
 
     fn destination(&self, endpoint: &Endpoint, address: SocketAddr, chosen_by: ChosenBy) -> Rc<Destination> {
         let (scheme, protocol, host) = (endpoint.scheme, endpoint.protocol, endpoint.host.clone());
-        let key = DestinationKey { scheme, protocol, host, address, chosen_by };
+        let health = endpoint.health.clone();
+        let key = DestinationKey { scheme, protocol, host, address, chosen_by, health };
         let mut known = self.known.borrow_mut();
-        let new = || Rc::new(Destination::new(endpoint.clone(), address, Rc::clone(&self.unused)));
-        Rc::clone(known.entry(key).or_insert_with(new))
+        if let Some(destination) = known.get(&key) {
+            return Rc::clone(destination);
+        }
+        let checked = endpoint.health.as_ref().map(|_| self.settings.checks.of(&key));
+        let unused = Rc::clone(&self.unused);
+        let destination = Rc::new(Destination::new(endpoint.clone(), address, checked, unused));
+        known.insert(key, Rc::clone(&destination));
+        destination
     }
 
     /// Closes connections that have waited too long or were closed by their upstream, and forgets what nobody asks for.
@@ -143,6 +151,12 @@ impl Destinations {
             !is_empty || Rc::strong_count(destination) > 1
         };
         self.known.borrow_mut().retain(|_, destination| is_of_use(destination));
+    }
+
+    /// Those whose endpoints ask for checks.
+    pub(super) fn checked(&self) -> Vec<Rc<Destination>> {
+        let known = self.known.borrow();
+        known.values().filter(|destination| destination.checked.is_some()).cloned().collect()
     }
 
     /// Sweeps for ever.

@@ -4,13 +4,16 @@ use std::{
     cell::{RefCell, RefMut},
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, Version, header, request};
+use http::{HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
 
 use crate::{
+    client_stream::RequestBody,
     forward::{
+        min_rate::MinRate,
         rewrite::Framing,
         upload::{Upload, UploadEnd},
     },
@@ -44,6 +47,16 @@ impl RequestWriter {
         let message = MessageWriter::new(Bytes::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
         Self { message, head, framing, awaits_continue, upload: Rc::new(RefCell::new(upload)) }
+    }
+
+    /// A request that asks for `path` to see whether the endpoint is well.
+    pub(super) fn check(path: &PathAndQuery) -> Self {
+        let mut head = Request::new(()).into_parts().0;
+        head.uri = path.clone().into();
+        head.headers.insert(header::USER_AGENT, HeaderValue::from_static(CHECKER));
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let upload = Upload::new(RequestBody::empty(), false, MinRate::new(Duration::MAX, 0));
+        Self::new(head, Framing::Empty, upload)
     }
 
     /// Begins to write it, to a destination whose authority is `host`.
@@ -144,6 +157,9 @@ fn outgoing(framing: Framing) -> OutgoingFraming {
         Framing::Chunked => OutgoingFraming::Chunked,
     }
 }
+
+/// By which an endpoint's log tells checks from clients.
+const CHECKER: &str = "Gatehouse-Health-Check";
 
 const IDEMPOTENT: &[Method] =
     &[Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];

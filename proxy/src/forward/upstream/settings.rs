@@ -19,6 +19,7 @@ use rustls_platform_verifier::Verifier;
 
 use super::{
     address_policy::AddressPolicy,
+    checks::Checks,
     permits::{PermitLimits, UpstreamPermits},
 };
 use crate::{config, forward::cdn_loop::CdnLoop};
@@ -28,6 +29,7 @@ pub struct UpstreamSettings {
     pub(super) limits: config::UpstreamConfig,
     pub(super) address_policy: Arc<AddressPolicy>,
     pub(super) places: UpstreamPermits,
+    pub(super) checks: Checks,
     /// The name by which repeated requests are recognised.
     pub(in crate::forward) cdn_loop: CdnLoop,
     /// Absent where the system has no roots and none are configured: then `https://` targets fail, each saying so.
@@ -61,7 +63,15 @@ impl UpstreamSettings {
         });
         let address_policy = Arc::new(AddressPolicy::of(limits));
         let cdn_loop = CdnLoop::new(limits.loop_id.as_ref(), RandomState::new().hash_one(0));
-        Ok(Self { cdn_loop, address_policy, places, tls: client_config(limits)?, limits: limits.clone() })
+        let checks = Checks::default();
+        Ok(Self {
+            cdn_loop,
+            address_policy,
+            places,
+            checks,
+            tls: client_config(limits)?,
+            limits: limits.clone(),
+        })
     }
 
     /// Where targets may lie.

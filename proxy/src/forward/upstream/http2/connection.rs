@@ -84,7 +84,7 @@ impl Http2Connection {
     }
 
     /// A place for one more request.
-    pub(super) fn stream(this: &Rc<Self>) -> Http2Stream {
+    pub(in crate::forward::upstream) fn stream(this: &Rc<Self>) -> Http2Stream {
         this.streams.set(this.streams.get() + 1);
         Http2Stream(Rc::clone(this))
     }
