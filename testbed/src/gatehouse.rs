@@ -227,7 +227,13 @@ impl Gatehouse {
         self.wait_until_ready()
     }
 
-    /// Its settings, for a start that differs.
+    /// Writes its settings and has it read them.
+    pub fn reload(&self) -> anyhow::Result<String> {
+        fs::write(config_file(&self.settings), self.settings.render())?;
+        self.command(&["reload"])
+    }
+
+    /// Its settings, for a start or a reload that differs.
     pub fn settings(&mut self) -> &mut Settings {
         &mut self.settings
     }

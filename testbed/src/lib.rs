@@ -25,6 +25,7 @@ pub mod pebble;
 pub mod process;
 pub mod relay;
 pub mod service;
+pub mod soak;
 pub mod table;
 pub mod upstream;
 pub mod wait;

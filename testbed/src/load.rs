@@ -304,4 +304,4 @@ fn was_not_processed(error: &anyhow::Error) -> bool {
     error.is_canceled() || error.is_closed() || error.is_incomplete_message() || unprocessed
 }
 
-const MAX_FAILURES: usize = 20;
+const MAX_FAILURES: usize = 1_000;

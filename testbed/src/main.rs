@@ -1,8 +1,12 @@
-//! `testbed run` and `testbed bench`, as `cargo xtask` calls them once everything is set up and built.
+//! `testbed run`, `testbed bench-...` and `testbed soak`, as `cargo xtask` calls them once everything is set up and built.
 
 mod demo;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use testbed::floor;
@@ -17,6 +21,7 @@ fn main() -> ExitCode {
         Command::BenchPeers { binary, rounds } => {
             testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
         }
+        Command::Soak { binary, io, minutes } => soak(&binary, &io, minutes),
         Command::Floor { listen, to, seal } => floor(listen, to, seal),
     };
     match outcome {
@@ -26,6 +31,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn soak(binary: &Path, io: &str, minutes: u64) -> anyhow::Result<()> {
+    println!("{}", testbed::soak::run(binary, io, Duration::from_mins(minutes))?);
+    Ok(())
 }
 
 fn floor(listen: u16, to: u16, seal: bool) -> anyhow::Result<()> {
@@ -75,6 +85,18 @@ enum Command {
         /// How often each is measured, to see that it can be
         #[arg(long)]
         rounds: Option<usize>,
+    },
+    /// Load for so many minutes, while endpoints fail in turn
+    Soak {
+        /// The gatehouse binary
+        #[arg(long)]
+        binary: PathBuf,
+        /// Its back end
+        #[arg(long, default_value = "auto")]
+        io: String,
+        /// How long
+        #[arg(long)]
+        minutes: u64,
     },
     /// A relay without TLS and HTTP, which `bench-proxy` starts
     #[command(hide = true)]

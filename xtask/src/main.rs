@@ -11,6 +11,7 @@ mod path_remap;
 mod python;
 mod run;
 mod setup;
+mod soak;
 mod summary;
 mod test;
 #[cfg(test)]
@@ -39,6 +40,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Run { check } => run::run(check),
         Command::Test => test::run(),
         Command::Check => check::run(),
+        Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Bench { name } => bench::run(name),
@@ -85,6 +87,12 @@ enum Command {
         /// For how long, all targets together
         #[arg(long, default_value_t = 120)]
         seconds: u32,
+    },
+    /// Load on both back ends while endpoints fail and settings are reloaded: no request may fail that no endpoint has hung on
+    Soak {
+        /// How long on each
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
     },
     /// Install what the other commands need; quick and silent when nothing is missing
     Setup,

@@ -156,6 +156,7 @@ const END_TO_END: &[&str] = &[
     "session_tickets",
     "single_order",
     "slow_clients",
+    "soak",
     "standalone",
     "tenants",
     "trouble",

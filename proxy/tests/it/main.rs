@@ -33,5 +33,6 @@ mod random_names;
 mod session_tickets;
 mod single_order;
 mod slow_clients;
+mod soak;
 mod standalone;
 mod tenants;
