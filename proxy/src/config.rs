@@ -5,6 +5,7 @@
 //! or refused, never ignored (`whatever_is_wrong_is_named_with_a_remedy`).
 
 mod difference;
+mod domain_settings;
 mod environment;
 mod error;
 mod json_schema;
@@ -18,6 +19,7 @@ mod read;
 mod reference;
 mod reloadable;
 mod schema;
+mod static_domain;
 mod suggest;
 mod toml_errors;
 #[macro_use]
@@ -27,6 +29,7 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
+pub use domain_settings::{DomainSettings, MINIMUM_TLS};
 pub use enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use json_schema::JsonSchema;
@@ -42,7 +45,8 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
-    LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StaticDomain, StoreConfig, TlsConfig,
-    UpstreamConfig, WorkerConfig,
+    LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StoreConfig, TlsConfig, UpstreamConfig,
+    WorkerConfig,
 };
+pub use static_domain::StaticDomain;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    config::TlsVersion,
+    config::{DomainSettings, TlsVersion},
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -77,14 +77,12 @@ pub(super) enum DomainCommand {
         /// Target of its requests; absent, `domains.default_target`.
         #[arg(long, value_name = "URL")]
         target: Option<Target>,
-        /// Oldest version of TLS that its clients may speak, `1.2` or `1.3`, if newer than `tls.minimum_version`; absent, as in the existing
-        /// entry.
-        #[arg(long, value_name = "VERSION")]
-        minimum_tls: Option<TlsVersion>,
+        #[command(flatten)]
+        settings: DomainSettingsArguments,
         /// Its tenant; absent, the tenant of the existing entry, or `default` for a new one.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Tenant>,
-        /// Replaces the target, tenant or least TLS version of an existing entry; refused without this option.
+        /// Replaces the target, tenant or settings of an existing entry; refused without this option.
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
@@ -130,6 +128,21 @@ pub(super) enum DomainCommand {
     },
     /// Completes items that were written by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
+}
+
+/// What is set for a name; what is absent is as in the existing entry.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct DomainSettingsArguments {
+    /// Oldest version of TLS that its clients may speak, `1.2` or `1.3`, if newer than `tls.minimum_version`; absent, as in the existing
+    /// entry.
+    #[arg(long, value_name = "VERSION")]
+    minimum_tls: Option<TlsVersion>,
+}
+
+impl From<DomainSettingsArguments> for DomainSettings {
+    fn from(arguments: DomainSettingsArguments) -> Self {
+        Self { minimum_tls: arguments.minimum_tls }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::{
     Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, StaticDomain, TlsVersion,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -126,21 +126,6 @@ impl JsonSchema for TlsVersion {
     }
 }
 
-impl JsonSchema for StaticDomain {
-    fn json_schema() -> Value {
-        json!({
-            "type": "object",
-            "additionalProperties": false,
-            "required": ["name"],
-            "properties": {
-                "name": Pattern::json_schema(),
-                "target": Target::json_schema(),
-                "minimum_tls": TlsVersion::json_schema(),
-            },
-        })
-    }
-}
-
 impl JsonSchema for ProxyProtocol {
     fn json_schema() -> Value {
         json!({
@@ -166,6 +151,7 @@ impl JsonSchema for IssuerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StaticDomain;
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
     fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {

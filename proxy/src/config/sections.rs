@@ -13,6 +13,7 @@ use super::{
     network::{Network, contain},
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
+    static_domain::StaticDomain,
 };
 use crate::{name::Pattern, target::Target};
 
@@ -329,20 +330,6 @@ section! {
         /// Whether to write one line per request.
         access: bool = true,
     }
-}
-
-/// A name of the static list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StaticDomain {
-    /// The name, or `*.` and a suffix.
-    pub name: Pattern,
-    /// Its own target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
-    /// The oldest version of TLS that its clients may speak, if newer than `tls.minimum_version`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum_tls: Option<TlsVersion>,
 }
 
 /// Who sends PROXY headers.

@@ -76,9 +76,9 @@ fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
 }
 
 fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
-    let NewDomain { target, minimum_tls, tenant, replace } = new;
+    let NewDomain { target, settings, tenant, replace } = new;
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    change(pattern, Wanted::Present { target, minimum_tls, tenant, existing })
+    change(pattern, Wanted::Present { target, settings, tenant, existing })
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {

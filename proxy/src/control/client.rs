@@ -102,10 +102,10 @@ impl ControlClient {
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
         match &request.wanted {
-            Wanted::Present { target, minimum_tls, tenant, existing } => {
-                let (target, tenant, minimum_tls) = (target.clone(), tenant.clone(), *minimum_tls);
+            Wanted::Present { target, settings, tenant, existing } => {
+                let (target, tenant, settings) = (target.clone(), tenant.clone(), *settings);
                 let replace = *existing == Existing::Replace;
-                let new = NewDomain { target, minimum_tls, tenant, replace };
+                let new = NewDomain { target, settings, tenant, replace };
                 self.call(Method::PUT, &path, Some(&new)).await
             }
             Wanted::Absent => self.call(Method::DELETE, &path, None).await,

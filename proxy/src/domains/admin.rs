@@ -19,9 +19,9 @@ pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
 pub use servable::Warning;
 
-use super::change::{added, removed, with_minimum_tls, with_status};
+use super::change::{added, removed, with_settings, with_status};
 use crate::{
-    config::{CertificatesConfig, StaticDomain, TlsVersion},
+    config::{CertificatesConfig, DomainSettings, StaticDomain},
     name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -46,8 +46,8 @@ pub enum Wanted {
     Present {
         /// Its own target; absent, the default.
         target: Option<Target>,
-        /// The oldest version of TLS that its clients may speak; absent, as it was.
-        minimum_tls: Option<TlsVersion>,
+        /// What is set for its name; what is absent is as it was.
+        settings: DomainSettings,
         /// Whose it is; absent, as it was, and of the default tenant where there was none.
         tenant: Option<Tenant>,
         /// What becomes of an entry that says something else.
@@ -161,10 +161,10 @@ pub fn decide(
     // A tombstone is as nothing, save for its version.
     let entry = there.filter(|there| there.status != DomainStatus::Removed);
     match (&request.wanted, entry) {
-        (Wanted::Present { target, minimum_tls, tenant, existing }, entry) => {
+        (Wanted::Present { target, settings, tenant, existing }, entry) => {
             let warnings = servable::check(pattern, target.as_ref(), rules)?;
             let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);
-            let new = with_minimum_tls(new, *minimum_tls);
+            let new = with_settings(new, *settings);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
                 Some(entry) => present(entry, new, *existing, warnings),
@@ -196,7 +196,7 @@ fn present(
     let status =
         if entry.status == DomainStatus::Suspended { DomainStatus::Suspended } else { DomainStatus::Active };
     let new = DomainRecord { status, ..new };
-    let says = |record: &DomainRecord| (record.target.clone(), record.minimum_tls, record.tenant.clone());
+    let says = |record: &DomainRecord| (record.target.clone(), record.settings, record.tenant.clone());
     let differs = says(entry) != says(&new);
     if differs && existing == Existing::Keep {
         return Err(Refusal::Exists { there: Box::new(entry.clone()), wanted: Box::new(new) });

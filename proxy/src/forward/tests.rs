@@ -230,7 +230,7 @@ fn domain_entry(target: Option<&str>) -> Arc<DomainEntry> {
     Arc::new(DomainEntry {
         pattern: crate::name::Pattern::parse("shop.example").unwrap(),
         target: target.map(|target| Target::parse(target).unwrap()),
-        minimum_tls: None,
+        settings: config::DomainSettings::default(),
         tenant: "default".into(),
         source: PermissionSource::Table,
         version: 1,

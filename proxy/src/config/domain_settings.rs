@@ -1,0 +1,48 @@
+//! What may be set for one name: the same in the settings, in an item of the domains table, and on the command line.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{JsonSchema, TlsVersion};
+
+/// What an entry says of how its name is served, beside its target. What is absent is as the settings have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSettings {
+    /// The oldest version of TLS that its clients may speak, if newer than `tls.minimum_version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_tls: Option<TlsVersion>,
+}
+
+impl DomainSettings {
+    /// These, and what they leave out as `below` has it.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self { minimum_tls: self.minimum_tls.or(below.minimum_tls) }
+    }
+
+    /// Each by its name, with its value as it is written; absent where nothing is said.
+    #[must_use]
+    pub fn texts(self) -> [(&'static str, Option<String>); COUNT] {
+        [(MINIMUM_TLS, self.minimum_tls.map(|version| version.to_string()))]
+    }
+
+    /// The JSON Schema of each, as a list of the settings may have it.
+    pub(super) fn json_schemas() -> Map<String, Value> {
+        [(MINIMUM_TLS.to_owned(), TlsVersion::json_schema())].into_iter().collect()
+    }
+}
+
+/// `minimum_tls 1.3`; nothing where nothing is said.
+impl fmt::Display for DomainSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said =
+            self.texts().into_iter().filter_map(|(name, text)| text.map(|text| format!("{name} {text}")));
+        f.write_str(&said.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// `1.2` or `1.3`.
+pub const MINIMUM_TLS: &str = "minimum_tls";
+const COUNT: usize = 1;
