@@ -29,8 +29,10 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
-pub use domain_settings::{DomainSettings, MINIMUM_TLS};
-pub use enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion};
+pub use domain_settings::{DomainSettings, HOST, MINIMUM_TLS};
+pub use enums::{
+    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion, UpstreamHost,
+};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;

@@ -9,6 +9,7 @@ mod admit;
 mod authority;
 mod body;
 mod cdn_loop;
+mod domain_route;
 mod metrics;
 pub(crate) mod min_rate;
 mod own_response;
@@ -50,13 +51,13 @@ pub(crate) use self::{
     tunnel::{Tunnel, TunnelEnd},
 };
 use self::{
+    domain_route::{DomainRoute, RouteDefaults},
     relay::Relay,
-    upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
-    domains::{Caller, DomainEntry, Domains, Permission, PermissionSource, UnknownReason},
+    domains::{Caller, Domains},
     name::ServerName,
     target::Target,
     transport::Transport,
@@ -176,37 +177,12 @@ impl<T: Transport> Forwarder<T> {
     }
 
     /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.
-    async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<Route, RequestRefusal> {
+    async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<DomainRoute, RequestRefusal> {
         let permission = self.0.service.domains.permission(name, Caller::Client(downstream.peer.ip())).await;
         let last_known = |unknown_reason| self.0.service.domains.last_known(name, unknown_reason);
-        route(permission, last_known, self.0.service.default_target.load().as_ref().as_ref())
+        let target = self.0.service.default_target.load();
+        let defaults =
+            RouteDefaults { target: target.as_ref().as_ref(), host: self.0.service.upstream.host() };
+        DomainRoute::of(permission, last_known, defaults)
     }
-}
-
-/// Where an entry sends its requests. What is served while its source cannot be asked goes by the last entry that is known, and
-/// nowhere without one: the default target may be another tenant's.
-fn route(
-    permission: Permission,
-    last_known: impl FnOnce(UnknownReason) -> Option<Arc<DomainEntry>>,
-    default: Option<&Target>,
-) -> Result<Route, RequestRefusal> {
-    let domain_entry = match permission {
-        Permission::Deny(_) => return Err(RequestRefusal::Withdrawn),
-        Permission::Allow(domain_entry) => domain_entry,
-        Permission::Unknown(unknown_reason) => {
-            last_known(unknown_reason).ok_or(RequestRefusal::EntryUnknown)?
-        }
-    };
-    let by_default =
-        || default.map(|target| Route { target: target.clone(), chosen_by: ChosenBy::Configuration });
-    own_target(&domain_entry).or_else(by_default).ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))
-}
-
-/// The target that a domain entry names.
-fn own_target(domain_entry: &DomainEntry) -> Option<Route> {
-    let chosen_by = match domain_entry.source {
-        PermissionSource::Static => ChosenBy::Configuration,
-        PermissionSource::Table | PermissionSource::Ask => ChosenBy::Entry,
-    };
-    domain_entry.target.clone().map(|target| Route { target, chosen_by })
 }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    config::{DomainSettings, TlsVersion},
+    config::{DomainSettings, TlsVersion, UpstreamHost},
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -137,11 +137,14 @@ pub(super) struct DomainSettingsArguments {
     /// entry.
     #[arg(long, value_name = "VERSION")]
     minimum_tls: Option<TlsVersion>,
+    /// Whose name and port its target reads in `Host`, `target` or `client`; absent, as in the existing entry, or `upstream.host`.
+    #[arg(long, value_name = "WHOSE")]
+    host: Option<UpstreamHost>,
 }
 
 impl From<DomainSettingsArguments> for DomainSettings {
     fn from(arguments: DomainSettingsArguments) -> Self {
-        Self { minimum_tls: arguments.minimum_tls }
+        Self { minimum_tls: arguments.minimum_tls, host: arguments.host }
     }
 }
 

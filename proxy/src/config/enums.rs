@@ -70,6 +70,24 @@ words! {
 }
 
 words! {
+    /// Whose authority an upstream reads in Host.
+    pub enum UpstreamHost {
+        /// The target's endpoint's own.
+        Target,
+        /// The one that the client named.
+        Client,
+    }
+}
+
+impl FromStr for UpstreamHost {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|host| host.to_string() == text).copied();
+        found.ok_or_else(|| format!("`{text}` is none of the two; write `target` or `client`"))
+    }
+}
+
+words! {
     /// The form of log lines.
     pub enum LogFormat {
         /// For people.

@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::{
     Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion, UpstreamHost,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -118,7 +118,7 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, GuardMode, LogFormat);
+words!(Io, Attach, Balance, GuardMode, LogFormat, UpstreamHost);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3" });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client" });
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());

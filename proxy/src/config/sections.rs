@@ -8,7 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion},
+    enums::{
+        Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion,
+        UpstreamHost,
+    },
     loop_id::LoopId,
     network::{Network, contain},
     parameter_name::ParameterName,
@@ -97,8 +100,8 @@ section! {
     pub struct DomainsConfig {
         /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
-        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally `target` and
-        /// `minimum_tls`.
+        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally
+        /// `target`, `host` and `minimum_tls`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Whether names in the domains table are served.
@@ -244,6 +247,9 @@ section! {
         /// Which endpoint of a target a request goes to: `least-requests` (of two at random, the one with fewer requests) or
         /// `client-address` (the same for each client address, IPv4 /32, IPv6 /64, while it answers).
         balance: Balance = Balance::LeastRequests,
+        /// Whose name and port targets read in `Host`, for domains that say nothing of it: `target` (the endpoint's own) or `client` (those
+        /// that the client named, for an origin that tells its sites apart by them).
+        host: UpstreamHost = UpstreamHost::Target,
         /// Concurrent requests to all targets; less where file descriptors or memory are fewer. Beyond it, 503.
         connections: usize = 20_000,
         /// Concurrent requests to one target, and never more than are left for all others; beyond it, 503.

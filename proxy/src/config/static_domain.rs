@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{DomainSettings, JsonSchema, TlsVersion};
+use super::{DomainSettings, JsonSchema, TlsVersion, UpstreamHost};
 use crate::{name::Pattern, target::Target};
 
 /// A name of the static list.
@@ -27,12 +27,13 @@ struct Listed {
     name: Pattern,
     target: Option<Target>,
     minimum_tls: Option<TlsVersion>,
+    host: Option<UpstreamHost>,
 }
 
 impl From<Listed> for StaticDomain {
     fn from(listed: Listed) -> Self {
-        let Listed { name, target, minimum_tls } = listed;
-        Self { name, target, settings: DomainSettings { minimum_tls } }
+        let Listed { name, target, minimum_tls, host } = listed;
+        Self { name, target, settings: DomainSettings { minimum_tls, host } }
     }
 }
 

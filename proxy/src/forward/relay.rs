@@ -11,6 +11,7 @@ use super::{
     admit::RequestViolation,
     authority::Authority,
     cdn_loop::CdnLoop,
+    domain_route::DomainRoute,
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
@@ -65,14 +66,14 @@ impl<T: Transport> Relay<T> {
         head: Parts,
         body: RequestBody,
         host: &Authority,
-        route: &Route,
+        route: &DomainRoute,
         mut record: RequestRecord,
     ) -> Answer {
         match self.fetch(head, body, host, route, &mut record).await {
             Ok(Fetched::Response(head, connection)) => self.pass_back(head, connection, record).into(),
             Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
             Err(refusal) => {
-                log(&refusal, host, route, record.reference().id);
+                log(&refusal, host, &route.upstream, record.reference().id);
                 record.refuse(&refusal)
             }
         }
@@ -83,7 +84,7 @@ impl<T: Transport> Relay<T> {
         head: Parts,
         body: RequestBody,
         host: &Authority,
-        route: &Route,
+        route: &DomainRoute,
         record: &mut RequestRecord,
     ) -> Result<Fetched, RequestRefusal> {
         let limits = self.limits.load_full();
@@ -111,10 +112,11 @@ impl<T: Transport> Relay<T> {
             cdn_loop,
         };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
+        let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
         self.upstreams.await_body(&mut upload, client).await?;
-        let request = RequestWriter::new(head, framing, upload);
+        let request = RequestWriter::new(head, framing, upload, host);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
-        let (head, connection) = Box::pin(self.upstreams.fetch(route, request, client)).await?;
+        let (head, connection) = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (head.status, upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(offered)) => {
                 let switched = rewrite::switched(head.headers, &offered).zip(connection.into_tunnel());

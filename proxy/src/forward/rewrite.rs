@@ -10,7 +10,7 @@ use http::{
 };
 
 use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop, passage::Passage};
-use crate::http1;
+use crate::{config::UpstreamHost, http1};
 
 /// What the upstream is told about a request's origin.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,17 @@ pub(super) fn request(
     set_forwarded_headers(&mut head.headers, passage, forward_context)?;
     forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
+}
+
+/// The Host that the upstream is to read in place of its own authority: as it was parsed, never as it came.
+pub(super) fn host(
+    whose: UpstreamHost,
+    client: &Authority,
+) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
+    match whose {
+        UpstreamHost::Target => Ok(None),
+        UpstreamHost::Client => HeaderValue::try_from(client.to_string()).map(Some),
+    }
 }
 
 fn passage(headers: &HeaderMap, forward_context: &ForwardContext<'_>) -> Result<Passage, InvalidHeaderValue> {

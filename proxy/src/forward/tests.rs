@@ -2,6 +2,7 @@
 //! Time limits are in `limits`.
 
 mod endpoints;
+mod fields;
 mod limits;
 mod tunnels;
 
@@ -23,6 +24,7 @@ use tokio::{
 
 use super::{
     metrics::{ConnectionOrigin, Direction},
+    upstream::{ChosenBy, Route},
     *,
 };
 use crate::{
@@ -124,6 +126,7 @@ fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener,
     let listener = transport.listen(socket).unwrap();
     let relay = relay(transport, setting, metrics.clone());
     let route = Route { target, chosen_by: ChosenBy::Configuration };
+    let route = DomainRoute { upstream: route, host: setting.upstream.host };
     let (phase, watch) = watch::channel(Phase::Serving);
     tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route, (setting.version, watch)));
     Edge { address, upstream, metrics, phase }
@@ -152,7 +155,7 @@ fn relay_within<T: Transport>(
 async fn front<T: Transport>(
     mut listener: T::Listener,
     relay: Rc<Relay<T>>,
-    route: Route,
+    route: DomainRoute,
     (version, phase): (ServedVersion, PhaseWatch),
 ) {
     let server_name = ServerName::parse("shop.example").unwrap();
@@ -224,49 +227,6 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut read = Vec::new();
     let _ = stream.read_to_end(&mut read).await;
     String::from_utf8_lossy(&read).into_owned()
-}
-
-fn domain_entry(target: Option<&str>) -> Arc<DomainEntry> {
-    Arc::new(DomainEntry {
-        pattern: crate::name::Pattern::parse("shop.example").unwrap(),
-        target: target.map(|target| Target::parse(target).unwrap()),
-        settings: config::DomainSettings::default(),
-        tenant: "default".into(),
-        source: PermissionSource::Table,
-        version: 1,
-        changed_at_micros: 1,
-    })
-}
-
-#[test]
-fn a_name_in_doubt_goes_where_its_last_entry_says_and_never_to_the_default_instead() {
-    let (own, default) = ("http://10.0.0.1:80", Target::parse("http://10.0.0.2:80").unwrap());
-    for (what, permission, last_known, seen) in [
-        ("allowed, own target", Permission::Allow(domain_entry(Some(own))), None, Ok(own)),
-        ("allowed, none of its own", Permission::Allow(domain_entry(None)), None, Ok("http://10.0.0.2:80")),
-        ("table down, nothing known", Permission::Unknown(UnknownReason::SourceDown), None, Err(503)),
-        ("budget spent, nothing known", Permission::Unknown(UnknownReason::BudgetSpent), None, Err(503)),
-        (
-            "budget spent",
-            Permission::Unknown(UnknownReason::BudgetSpent),
-            Some(domain_entry(Some(own))),
-            Ok(own),
-        ),
-        (
-            "ask down, no own target",
-            Permission::Unknown(UnknownReason::AskDown),
-            Some(domain_entry(None)),
-            Ok("http://10.0.0.2:80"),
-        ),
-    ] {
-        let found = route(permission, |_| last_known, Some(&default));
-        let found = found.map(|route| route.target).map_err(|refusal| {
-            assert_eq!(refusal.outcome(), RequestOutcome::EntryUnknown, "{what}");
-            assert!(refusal.retry_after().is_some(), "{what}");
-            refusal.status().as_u16()
-        });
-        assert_eq!(found, seen.map(|target| Target::parse(target).unwrap()), "{what}");
-    }
 }
 
 const GET: &str = "GET /a?b HTTP/1.1\r\nHost: shop.example\r\n\r\n";

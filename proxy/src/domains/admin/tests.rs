@@ -45,7 +45,7 @@ fn line(wanted: Wanted, there: Option<&DomainRecord>) -> String {
 #[test]
 fn a_setting_is_kept_until_another_is_asked_for() {
     use Existing::{Keep, Replace};
-    let set = |minimum_tls| DomainSettings { minimum_tls };
+    let set = |minimum_tls| DomainSettings { minimum_tls, ..DomainSettings::default() };
     let there = |minimum| with_settings(record("", DomainStatus::Active, "default"), set(minimum));
     let asked =
         |minimum, existing| Wanted::Present { target: None, settings: set(minimum), tenant: None, existing };

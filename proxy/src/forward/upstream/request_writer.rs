@@ -17,6 +17,8 @@ use crate::{
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
     head: request::Parts,
+    /// In place of the destination's authority.
+    host: Option<HeaderValue>,
     framing: Framing,
     upload: Upload,
     message: MessageWriter<Bytes>,
@@ -33,14 +35,20 @@ pub(super) enum WriteFailure {
 }
 
 impl RequestWriter {
-    /// `head` without Host, which the destination decides on.
-    pub(in crate::forward) fn new(head: request::Parts, framing: Framing, upload: Upload) -> Self {
+    /// `head` without Host: that is `host`, or else what the destination decides on.
+    pub(in crate::forward) fn new(
+        head: request::Parts,
+        framing: Framing,
+        upload: Upload,
+        host: Option<HeaderValue>,
+    ) -> Self {
         let message = MessageWriter::new(Bytes::new(), outgoing(framing));
-        Self { message, head, framing, awaits_continue: upload.awaits_continue(), upload }
+        Self { message, head, host, framing, awaits_continue: upload.awaits_continue(), upload }
     }
 
-    /// Begins to write it, to a destination whose authority is `host`.
-    pub(super) fn address(&mut self, host: &HeaderValue) {
+    /// Begins to write it, to a destination of this `authority`.
+    pub(super) fn address(&mut self, authority: &HeaderValue) {
+        let host = self.host.as_ref().unwrap_or(authority);
         self.message = MessageWriter::new(http1::request_head(&self.head, host), outgoing(self.framing));
     }
 

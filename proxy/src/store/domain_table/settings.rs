@@ -4,7 +4,7 @@ use std::{collections::HashMap, str::FromStr};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::config::{DomainSettings, MINIMUM_TLS};
+use crate::config::{DomainSettings, HOST, MINIMUM_TLS};
 
 /// A map of what may be set per entry.
 pub(super) const SETTINGS: &str = "settings";
@@ -31,7 +31,7 @@ pub(super) enum SettingsChange {
 
 /// What of the map is ours.
 pub(super) fn read(map: &HashMap<String, AttributeValue>) -> Result<DomainSettings, String> {
-    Ok(DomainSettings { minimum_tls: text(map, MINIMUM_TLS)? })
+    Ok(DomainSettings { minimum_tls: text(map, MINIMUM_TLS)?, host: text(map, HOST)? })
 }
 
 fn text<T: FromStr<Err = String>>(

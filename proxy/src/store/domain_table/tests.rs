@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{DomainSettings, TlsVersion};
+use crate::config::{DomainSettings, TlsVersion, UpstreamHost};
 use crate::store::{Engine, FaultPlan, Faults, tables};
 
 async fn store() -> Store {
@@ -35,7 +35,7 @@ fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
 }
 
 fn least(version: TlsVersion) -> DomainSettings {
-    DomainSettings { minimum_tls: Some(version) }
+    DomainSettings { minimum_tls: Some(version), ..DomainSettings::default() }
 }
 
 #[tokio::test]
@@ -65,9 +65,15 @@ async fn settings_are_set_beside_what_others_keep() {
     let item = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
     let item = item.set_key(Some(key(&pattern("b.example")))).send().await.unwrap().item.unwrap();
     assert_eq!(item["settings"].as_m().unwrap()["theirs"], AttributeValue::Bool(true));
+    // Another one beside it.
+    let old = get(&store, &pattern("b.example")).await.unwrap();
+    let both = DomainSettings { host: Some(UpstreamHost::Client), ..least(TlsVersion::Tls13) };
+    let new = DomainRecord { settings: both, ..record("b.example", 4, 4) };
+    replace(&store, &new, old.as_ref()).await.unwrap();
+    assert_eq!(get(&store, &pattern("b.example")).await.unwrap().unwrap().settings, both);
     // Added again after a removal, it has none of the settings that it had before.
     let old = get(&store, &pattern("b.example")).await.unwrap();
-    replace(&store, &record("b.example", 4, 4), old.as_ref()).await.unwrap();
+    replace(&store, &record("b.example", 5, 5), old.as_ref()).await.unwrap();
     let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
     assert_eq!((read.settings, read.settings_map), (DomainSettings::default(), SettingsMap::Present));
 }
@@ -76,11 +82,16 @@ async fn settings_are_set_beside_what_others_keep() {
 fn settings_of_a_wrong_form_are_named() {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let with = |value| AttributeValue::M([("minimum_tls".to_owned(), value)].into());
+    let host = |value| AttributeValue::M([("host".to_owned(), value)].into());
     for (settings, fault) in [
         (text("1.3"), "must be of type M"),
         (
             with(text("1.1")),
             "minimum_tls: `1.1` is not a version of TLS that is served; write `1.2` or `1.3`",
+        ),
+        (
+            host(text("origin.example")),
+            "host: `origin.example` is none of the two; write `target` or `client`",
         ),
         (with(AttributeValue::N("1.3".to_owned())), "minimum_tls must be of type S"),
     ] {
