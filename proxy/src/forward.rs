@@ -21,6 +21,7 @@ mod request_log;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod trace_context;
 mod trusted_proxies;
 mod tunnel;
 mod upload;
@@ -33,7 +34,7 @@ use std::{
     time::Instant,
 };
 
-use http::{Request, Response, uri::Scheme};
+use http::{Request, Response, request::Parts, uri::Scheme};
 
 pub use self::{
     admit::RequestViolation,
@@ -52,7 +53,7 @@ pub(crate) use self::{
 };
 use self::{
     domain_route::{DomainRoute, RouteDefaults},
-    relay::Relay,
+    relay::{Admitted, Relay},
 };
 use crate::{
     client_stream::RequestBody,
@@ -161,19 +162,16 @@ impl<T: Transport> Forwarder<T> {
         let relay = &self.0.relay;
         let downstream = &*self.0.service.trusted_proxies.see(downstream, &head.headers);
         let record = relay.request_log.record(&head, downstream, &Scheme::HTTPS, at);
+        let admitted = self.admit(&head, downstream).await;
+        relay.answer(head, body, admitted, record).await
+    }
+
+    async fn admit(&self, head: &Parts, downstream: &Downstream) -> Result<Admitted, RequestRefusal> {
         // Without a name there is none that Host could equal.
-        let Some(server_name) = &downstream.server_name else {
-            return record.refuse(&RequestViolation::HostUnlikeServerName.into());
-        };
+        let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.limits.load().header_fields;
-        let route = match admit::admit(&head, server_name, fields) {
-            Ok(host) => self.route(server_name, downstream).await.map(|route| (host, route)),
-            Err(violation) => Err(violation.into()),
-        };
-        match route {
-            Ok((host, route)) => relay.pass(head, body, &host, &route, record).await,
-            Err(refusal) => record.refuse(&refusal),
-        }
+        let host = admit::admit(head, server_name, fields)?;
+        Ok(Admitted { host, route: self.route(server_name, downstream).await? })
     }
 
     /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.

@@ -26,9 +26,15 @@ use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
     http1::ResponseHead,
-    telemetry::{access_log::RequestId, admit_line, metrics::Label},
+    telemetry::{RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
+
+/// A request that may be forwarded.
+pub(super) struct Admitted {
+    pub(super) host: Authority,
+    pub(super) route: DomainRoute,
+}
 
 /// What an upstream has answered.
 enum Fetched {
@@ -60,20 +66,38 @@ impl<T: Transport> Relay<T> {
         Self { upstreams, limits, request_log: Rc::clone(request_log), public_port, cdn_loop }
     }
 
-    /// Sends an admitted request along `route` and answers with what comes back.
-    pub(super) async fn pass(
+    /// Answers a request that was `admitted` with what its target says, or else with why it was not.
+    pub(super) async fn answer(
         &self,
         head: Parts,
         body: RequestBody,
-        host: &Authority,
-        route: &DomainRoute,
+        admitted: Result<Admitted, RequestRefusal>,
+        record: RequestRecord,
+    ) -> Answer {
+        let id = record.id().value();
+        let mut answer = match admitted {
+            Ok(admitted) => self.pass(head, body, &admitted, record).await,
+            Err(refusal) => record.refuse(&refusal),
+        };
+        // In place of a target's own: the id by which operators find the request, as error pages show it.
+        answer.response.headers_mut().insert(RequestId::FIELD, id);
+        answer
+    }
+
+    /// Sends an admitted request along its route and answers with what comes back.
+    async fn pass(
+        &self,
+        head: Parts,
+        body: RequestBody,
+        admitted: &Admitted,
         mut record: RequestRecord,
     ) -> Answer {
+        let Admitted { host, route } = admitted;
         match self.fetch(head, body, host, route, &mut record).await {
             Ok(Fetched::Response(head, connection)) => self.pass_back(head, connection, record).into(),
             Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
             Err(refusal) => {
-                log(&refusal, host, &route.upstream, record.reference().id);
+                log(&refusal, host, &route.upstream, record.id());
                 record.refuse(&refusal)
             }
         }
@@ -110,6 +134,7 @@ impl<T: Transport> Relay<T> {
             awaits_continue,
             upgrade: upgrade.as_ref(),
             cdn_loop,
+            request_id: record.id(),
         };
         let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
         let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
@@ -159,7 +184,7 @@ impl<T: Transport> Relay<T> {
 }
 
 /// A target that is down fails every request to it: one line for each target and kind of failure a minute.
-fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: RequestId) {
+fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: &RequestId) {
     let RequestRefusal::Failure(failure) = refusal else { return };
     // Not `target`: that is where a line comes from, in every line of the log.
     let (server_name, upstream, fault) = (&host.name, &route.target, failure.fault());

@@ -96,6 +96,8 @@ struct Setting {
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
     version: ServedVersion,
+    /// A trusted proxy that all clients come through.
+    through: Option<IpAddr>,
 }
 
 impl Default for Setting {
@@ -108,6 +110,7 @@ impl Default for Setting {
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
             version: ServedVersion::Http1,
+            through: None,
         }
     }
 }
@@ -128,7 +131,13 @@ fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener,
     let route = Route { target, chosen_by: ChosenBy::Configuration };
     let route = DomainRoute { upstream: route, host: setting.upstream.host };
     let (phase, watch) = watch::channel(Phase::Serving);
-    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route, (setting.version, watch)));
+    tokio::task::spawn_local(front::<T>(
+        listener,
+        Rc::new(relay),
+        route,
+        (setting.version, watch),
+        setting.through,
+    ));
     Edge { address, upstream, metrics, phase }
 }
 
@@ -157,12 +166,13 @@ async fn front<T: Transport>(
     relay: Rc<Relay<T>>,
     route: DomainRoute,
     (version, phase): (ServedVersion, PhaseWatch),
+    through: Option<IpAddr>,
 ) {
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
         let server = Some(server_name.clone());
-        let downstream = Downstream { peer, through: None, server_name: server, tls: Some("TLSv1.3") };
+        let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
         let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
         let answer = move |request: Request<RequestBody>| {
             let (relay, route) = (Rc::clone(&relay), route.clone());
@@ -170,10 +180,8 @@ async fn front<T: Transport>(
             async move {
                 let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
-                match admit::admit(&head, &server_name, 128) {
-                    Ok(host) => relay.pass(head, body, &host, &route, record).await,
-                    Err(violation) => record.refuse(&violation.into()),
-                }
+                let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
+                relay.answer(head, body, host.map(|host| Admitted { host, route }), record).await
             }
         };
         tokio::task::spawn_local(serve_alone(stream, version, phase.clone(), answer));

@@ -139,6 +139,7 @@ fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnce(PausedEdg
             Rc::new(relay),
             route,
             (setting.version, watch::channel(Phase::Serving).1),
+            None,
         ));
         case(PausedEdge { memory, address, upstream, metrics }).await;
     })
