@@ -8,6 +8,7 @@ mod difference;
 mod domain_settings;
 mod environment;
 mod error;
+mod header_rule;
 mod json_schema;
 mod layer;
 mod loop_id;
@@ -34,6 +35,7 @@ pub use enums::{
     Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion, UpstreamHost,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
+pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
 pub use network::{Network, NetworkError, contain};
@@ -46,9 +48,9 @@ pub use reloadable::Reloadable;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
-    LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StoreConfig, TlsConfig, UpstreamConfig,
-    WorkerConfig,
+    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig,
+    IssuerConfig, LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StoreConfig, TlsConfig,
+    UpstreamConfig, WorkerConfig,
 };
 pub use static_domain::StaticDomain;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

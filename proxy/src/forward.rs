@@ -10,6 +10,7 @@ mod authority;
 mod body;
 mod cdn_loop;
 mod domain_route;
+mod header_rules;
 mod metrics;
 pub(crate) mod min_rate;
 mod own_response;
@@ -52,8 +53,8 @@ pub(crate) use self::{
     tunnel::{Tunnel, TunnelEnd},
 };
 use self::{
-    domain_route::{DomainRoute, RouteDefaults},
-    relay::{Admitted, Relay},
+    domain_route::{Admitted, DomainRoute, RouteDefaults},
+    relay::Relay,
 };
 use crate::{
     client_stream::RequestBody,
@@ -72,6 +73,8 @@ pub struct Service {
     pub limits: Reloadable<config::LimitsConfig>,
     /// Where requests go whose domain names no target.
     pub default_target: Reloadable<Option<Target>>,
+    /// The rules for fields.
+    pub headers: Reloadable<config::HeadersConfig>,
     /// Connections to targets.
     pub upstream: Arc<UpstreamSettings>,
     /// Where names of targets are resolved.
@@ -140,7 +143,7 @@ impl<T: Transport> Forwarder<T> {
         let relay = Relay::new(
             transport,
             Arc::clone(&service.upstream),
-            service.limits.clone(),
+            (service.limits.clone(), service.headers.clone()),
             request_log,
             service.control.clone(),
             service.public_https_port,

@@ -12,6 +12,7 @@ use super::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion,
         UpstreamHost,
     },
+    header_rule::HeaderRule,
     loop_id::LoopId,
     network::{Network, contain},
     parameter_name::ParameterName,
@@ -39,6 +40,7 @@ section! {
         instance: InstanceConfig,
         guard: GuardConfig,
         upstream: UpstreamConfig,
+        headers: HeadersConfig,
         limits: LimitsConfig,
         control: ControlConfig,
         log: LogConfig,
@@ -273,6 +275,17 @@ section! {
         /// The fleet's name in the `CDN-Loop` field. Requests that already carry it are answered with 508. Absent, each process uses a
         /// name of its own.
         loop_id: Option<LoopId> = None => "\"edge.example.com\"",
+    }
+}
+
+section! {
+    /// Rules for header fields, for all domains: `set NAME: VALUE` in place of what is there, `add NAME: VALUE` beside it, `remove NAME`.
+    /// In a value stand `{host}`, `{client.address}`, `{tls.version}`, `{server_name}`, `{tenant}` and `{request_id}`; `{{` and `}}` are braces.
+    pub struct HeadersConfig {
+        /// Rules for requests, applied in their order before a request goes to its target.
+        request: Vec<HeaderRule> = Vec::new() => "[\"set X-Tenant: {tenant}\", \"remove Accept-Encoding\"]",
+        /// Rules for responses over HTTPS, error pages included, applied in their order before a response goes to its client.
+        response: Vec<HeaderRule> = Vec::new() => "[\"set Strict-Transport-Security: max-age=31536000\", \"remove Server\"]",
     }
 }
 

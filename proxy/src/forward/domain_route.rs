@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    authority::Authority,
     refusal::RequestRefusal,
     upstream::{ChosenBy, Route, UpstreamFailure},
 };
@@ -17,6 +18,13 @@ use crate::{
 pub(super) struct DomainRoute {
     pub(super) upstream: Route,
     pub(super) host: UpstreamHost,
+    pub(super) tenant: Arc<str>,
+}
+
+/// A request that may be forwarded.
+pub(super) struct Admitted {
+    pub(super) host: Authority,
+    pub(super) route: DomainRoute,
 }
 
 /// What the settings say where an entry says nothing.
@@ -49,6 +57,7 @@ impl DomainRoute {
         Ok(Self {
             upstream: upstream.ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))?,
             host: domain_entry.settings.host.unwrap_or(defaults.host),
+            tenant: Arc::clone(&domain_entry.tenant),
         })
     }
 }

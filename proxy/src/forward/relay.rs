@@ -9,18 +9,16 @@ use tokio::runtime::Handle;
 use super::{
     Answer, Body, Then, UpstreamSettings,
     admit::RequestViolation,
-    authority::Authority,
     cdn_loop::CdnLoop,
-    domain_route::DomainRoute,
+    domain_route::Admitted,
+    header_rules::{self, TemplateValues},
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     rewrite::{self, ForwardContext},
     tunnel::Tunnel,
     upload::Upload,
-    upstream::{
-        PooledConnection, RequestWriter, Route, UpstreamFailure, UpstreamFault, UpstreamTunnel, Upstreams,
-    },
+    upstream::{PooledConnection, RequestWriter, UpstreamFailure, UpstreamFault, UpstreamTunnel, Upstreams},
 };
 use crate::{
     client_stream::RequestBody,
@@ -29,12 +27,6 @@ use crate::{
     telemetry::{RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
-
-/// A request that may be forwarded.
-pub(super) struct Admitted {
-    pub(super) host: Authority,
-    pub(super) route: DomainRoute,
-}
 
 /// What an upstream has answered.
 enum Fetched {
@@ -47,6 +39,7 @@ enum Fetched {
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: Reloadable<config::LimitsConfig>,
+    headers: Reloadable<config::HeadersConfig>,
     pub(super) request_log: Rc<RequestLog>,
     public_port: u16,
     cdn_loop: CdnLoop,
@@ -56,14 +49,14 @@ impl<T: Transport> Relay<T> {
     pub(super) fn new(
         transport: T,
         settings: Arc<UpstreamSettings>,
-        limits: Reloadable<config::LimitsConfig>,
+        (limits, headers): (Reloadable<config::LimitsConfig>, Reloadable<config::HeadersConfig>),
         request_log: &Rc<RequestLog>,
         control: Handle,
         public_port: u16,
     ) -> Self {
         let cdn_loop = settings.cdn_loop.clone();
         let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
-        Self { upstreams, limits, request_log: Rc::clone(request_log), public_port, cdn_loop }
+        Self { upstreams, limits, headers, request_log: Rc::clone(request_log), public_port, cdn_loop }
     }
 
     /// Answers a request that was `admitted` with what its target says, or else with why it was not.
@@ -75,10 +68,16 @@ impl<T: Transport> Relay<T> {
         record: RequestRecord,
     ) -> Answer {
         let id = record.id().value();
-        let mut answer = match admitted {
-            Ok(admitted) => self.pass(head, body, &admitted, record).await,
-            Err(refusal) => record.refuse(&refusal),
+        let headers = self.headers.load_full();
+        let facts = (!headers.response.is_empty()).then(|| record.facts());
+        let mut answer = match &admitted {
+            Ok(admitted) => self.pass(head, body, admitted, record).await,
+            Err(refusal) => record.refuse(refusal),
         };
+        if let Some(facts) = facts {
+            let values = TemplateValues::of(&facts, admitted.as_ref().ok());
+            header_rules::apply(&headers.response, answer.response.headers_mut(), &values);
+        }
         // In place of a target's own: the id by which operators find the request, as error pages show it.
         answer.response.headers_mut().insert(RequestId::FIELD, id);
         answer
@@ -92,12 +91,11 @@ impl<T: Transport> Relay<T> {
         admitted: &Admitted,
         mut record: RequestRecord,
     ) -> Answer {
-        let Admitted { host, route } = admitted;
-        match self.fetch(head, body, host, route, &mut record).await {
+        match self.fetch(head, body, admitted, &mut record).await {
             Ok(Fetched::Response(head, connection)) => self.pass_back(head, connection, record).into(),
             Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
             Err(refusal) => {
-                log(&refusal, host, &route.upstream, record.id());
+                log(&refusal, admitted, record.id());
                 record.refuse(&refusal)
             }
         }
@@ -107,10 +105,10 @@ impl<T: Transport> Relay<T> {
         &self,
         head: Parts,
         body: RequestBody,
-        host: &Authority,
-        route: &DomainRoute,
+        admitted: &Admitted,
         record: &mut RequestRecord,
     ) -> Result<Fetched, RequestRefusal> {
+        let Admitted { host, route } = admitted;
         let limits = self.limits.load_full();
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
         let passes_trailers = head.headers.contains_key(header::TRAILER);
@@ -136,7 +134,9 @@ impl<T: Transport> Relay<T> {
             cdn_loop,
             request_id: record.id(),
         };
-        let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
+        let mut head =
+            rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
+        self.apply_request_rules(&mut head.headers, admitted, record);
         let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
         self.upstreams.await_body(&mut upload, client).await?;
         let request = RequestWriter::new(head, framing, upload, host);
@@ -154,6 +154,14 @@ impl<T: Transport> Relay<T> {
                 Err(UpstreamFailure::ProtocolSwitch.into())
             }
             _ => Ok(Fetched::Response(head, connection)),
+        }
+    }
+
+    fn apply_request_rules(&self, headers: &mut HeaderMap, admitted: &Admitted, record: &RequestRecord) {
+        let rules = self.headers.load();
+        if !rules.request.is_empty() {
+            let facts = record.facts();
+            header_rules::apply(&rules.request, headers, &TemplateValues::of(&facts, Some(admitted)));
         }
     }
 
@@ -184,10 +192,11 @@ impl<T: Transport> Relay<T> {
 }
 
 /// A target that is down fails every request to it: one line for each target and kind of failure a minute.
-fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: &RequestId) {
+fn log(refusal: &RequestRefusal, admitted: &Admitted, id: &RequestId) {
     let RequestRefusal::Failure(failure) = refusal else { return };
     // Not `target`: that is where a line comes from, in every line of the log.
-    let (server_name, upstream, fault) = (&host.name, &route.target, failure.fault());
+    let (server_name, upstream, fault) =
+        (&admitted.host.name, &admitted.route.upstream.target, failure.fault());
     let error: &dyn std::error::Error = failure;
     let cause = error.source().map(tracing::field::display);
     if let UpstreamFailure::Full(_) = failure {

@@ -93,6 +93,16 @@ impl RequestLog {
     }
 }
 
+/// What is known of a request from its beginning, for those who outlive its record.
+#[derive(Debug, Clone)]
+pub(super) struct RequestFacts {
+    pub(super) client: IpAddr,
+    /// The version of TLS; absent in cleartext.
+    pub(super) tls: Option<&'static str>,
+    pub(super) server_name: Option<ServerName>,
+    pub(super) id: RequestId,
+}
+
 /// The record of one request. Dropping it writes it; unless another outcome was set, its client went away.
 pub(crate) struct RequestRecord {
     request_log: Rc<RequestLog>,
@@ -165,6 +175,11 @@ impl RequestRecord {
 
     pub(crate) fn method(&self) -> &Method {
         &self.method
+    }
+
+    pub(super) fn facts(&self) -> RequestFacts {
+        let (server_name, id) = (self.server_name.clone(), self.id.clone());
+        RequestFacts { client: self.client.ip(), tls: self.tls, server_name, id }
     }
 
     /// What target, client and log know it by.

@@ -95,6 +95,7 @@ struct Setting {
     access_log: AccessLog,
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
+    headers: config::HeadersConfig,
     version: ServedVersion,
     /// A trusted proxy that all clients come through.
     through: Option<IpAddr>,
@@ -109,6 +110,7 @@ impl Default for Setting {
             access_log: AccessLog::off(),
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
+            headers: config::HeadersConfig::default(),
             version: ServedVersion::Http1,
             through: None,
         }
@@ -129,7 +131,7 @@ fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener,
     let listener = transport.listen(socket).unwrap();
     let relay = relay(transport, setting, metrics.clone());
     let route = Route { target, chosen_by: ChosenBy::Configuration };
-    let route = DomainRoute { upstream: route, host: setting.upstream.host };
+    let route = DomainRoute { upstream: route, host: setting.upstream.host, tenant: "acme".into() };
     let (phase, watch) = watch::channel(Phase::Serving);
     tokio::task::spawn_local(front::<T>(
         listener,
@@ -158,7 +160,8 @@ fn relay_within<T: Transport>(
     };
     let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
     let request_log = Rc::new(RequestLog::new(metrics, setting.access_log.clone()));
-    Relay::new(transport, settings, Reloadable::new(limits), &request_log, Handle::current(), 443)
+    let live = (Reloadable::new(limits), Reloadable::new(setting.headers.clone()));
+    Relay::new(transport, settings, live, &request_log, Handle::current(), 443)
 }
 
 async fn front<T: Transport>(

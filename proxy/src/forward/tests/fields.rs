@@ -102,3 +102,49 @@ fn a_trace_passes_unchanged_or_not_at_all() {
         }
     });
 }
+
+fn rules<const N: usize>(texts: [&str; N]) -> Vec<config::HeaderRule> {
+    texts.map(|text| config::HeaderRule::try_from(text.to_owned()).unwrap()).into()
+}
+
+#[test]
+fn rules_change_requests_responses_and_pages_of_our_own() {
+    let headers = config::HeadersConfig {
+        request: rules([
+            "set X-Tenant: {tenant}/{host}",
+            "remove Accept-Encoding",
+            "add Accept: x/{tls.version}",
+        ]),
+        response: rules(["set Strict-Transport-Security: max-age=60", "remove Server", "set X-By: {tenant}"]),
+    };
+    on_both(&Setting { headers, ..Setting::default() }, async |edge| {
+        let mut client = edge.client().await;
+        say(
+            &mut client,
+            "GET / HTTP/1.1\r\nHost: shop.example:8443\r\nX-Tenant: forged\r\nAccept-Encoding: gzip\r\n\r\n",
+        )
+        .await;
+        let mut upstream = edge.accept().await;
+        let head = head_of(&mut upstream).await;
+        assert_eq!(value(&head, "x-tenant"), Some("acme/shop.example:8443"), "{head}");
+        assert_eq!(
+            (value(&head, "accept-encoding"), value(&head, "accept")),
+            (None, Some("x/TLSv1.3")),
+            "{head}"
+        );
+        say(
+            &mut upstream,
+            "HTTP/1.1 200 OK\r\nServer: old/1.0\r\nStrict-Transport-Security: max-age=0\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await;
+        let passed = head_of(&mut client).await;
+        // Of a request that broke a rule, nothing is known but its connection.
+        say(&mut client, "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n").await;
+        let refused = head_of(&mut client).await;
+        for (head, status, by) in [(&passed, "200", "acme"), (&refused, "421", "")] {
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert_eq!(value(head, "strict-transport-security"), Some("max-age=60"), "{head}");
+            assert_eq!((value(head, "server"), value(head, "x-by")), (None, Some(by)), "{head}");
+        }
+    });
+}
