@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    config::{DomainSettings, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, TlsVersion, UpstreamHost},
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -102,6 +102,16 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Answers the requests of NAME with 503 and a page of its own in place of its target, or no longer.
+    Maintenance {
+        /// The name, as it was added.
+        name: Pattern,
+        /// `on` or `off`.
+        #[arg(value_name = "STATE")]
+        maintenance: Maintenance,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Stops serving NAME and removes its entry; returns when table, instance and guard have the change.
     Remove {
         /// The name, as it was added.
@@ -144,7 +154,7 @@ pub(super) struct DomainSettingsArguments {
 
 impl From<DomainSettingsArguments> for DomainSettings {
     fn from(arguments: DomainSettingsArguments) -> Self {
-        Self { minimum_tls: arguments.minimum_tls, host: arguments.host }
+        Self { minimum_tls: arguments.minimum_tls, host: arguments.host, maintenance: None }
     }
 }
 
@@ -271,6 +281,7 @@ Examples:
   gatehouse domain add '*.customers.example' --tenant customers
   gatehouse domain add shop.customer.example --target https://new.example.com --replace
   gatehouse domain suspend shop.customer.example
+  gatehouse domain maintenance shop.customer.example on
   gatehouse domain list --json --limit 1000 --after shop.customer.example
   gatehouse domain remove shop.customer.example
 

@@ -30,6 +30,9 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
         DomainCommand::Remove { name, form } => change(config, name, Wanted::Absent, *form).await,
         DomainCommand::Suspend { name, form } => change(config, name, Wanted::Suspended, *form).await,
         DomainCommand::Resume { name, form } => change(config, name, Wanted::Resumed, *form).await,
+        DomainCommand::Maintenance { name, maintenance, form } => {
+            change(config, name, Wanted::Maintained(*maintenance), *form).await
+        }
         DomainCommand::List { tenant, page, form } => {
             let access = Access::open(config).await?;
             let part = access.domains(tenant.as_ref(), page.after.as_ref(), page.limit).await?;

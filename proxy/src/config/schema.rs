@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client" });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true });
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{DomainSettings, JsonSchema, TlsVersion, UpstreamHost};
+use super::{DomainSettings, JsonSchema, Maintenance, TlsVersion, UpstreamHost};
 use crate::{name::Pattern, target::Target};
 
 /// A name of the static list.
@@ -28,12 +28,13 @@ struct Listed {
     target: Option<Target>,
     minimum_tls: Option<TlsVersion>,
     host: Option<UpstreamHost>,
+    maintenance: Option<Maintenance>,
 }
 
 impl From<Listed> for StaticDomain {
     fn from(listed: Listed) -> Self {
-        let Listed { name, target, minimum_tls, host } = listed;
-        Self { name, target, settings: DomainSettings { minimum_tls, host } }
+        let Listed { name, target, minimum_tls, host, maintenance } = listed;
+        Self { name, target, settings: DomainSettings { minimum_tls, host, maintenance } }
     }
 }
 

@@ -61,6 +61,9 @@ async fn act(
         ControlRoute::ResumeDomain(name) => {
             respond(&instance.administer(change(name, Wanted::Resumed), caller).await?)
         }
+        ControlRoute::MaintainDomain(name, maintenance) => {
+            respond(&instance.administer(change(name, Wanted::Maintained(maintenance)), caller).await?)
+        }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::ListCertificates(part) => {

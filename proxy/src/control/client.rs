@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     certificates::listing::{Row, Summary},
+    config::Maintenance,
     domains::admin::{self, Existing, Wanted},
     name::{Pattern, ServerName},
 };
@@ -110,6 +111,13 @@ impl ControlClient {
             }
             Wanted::Absent => self.call(Method::DELETE, &path, None).await,
             Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), None).await,
+            Wanted::Maintained(maintenance) => {
+                let method = match maintenance {
+                    Maintenance::On => Method::PUT,
+                    Maintenance::Off => Method::DELETE,
+                };
+                self.call(method, &format!("{path}/maintenance"), None).await
+            }
             Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), None).await,
         }
     }

@@ -21,7 +21,7 @@ pub use servable::Warning;
 
 use super::change::{added, removed, with_settings, with_status};
 use crate::{
-    config::{CertificatesConfig, DomainSettings, StaticDomain},
+    config::{CertificatesConfig, DomainSettings, Maintenance, StaticDomain},
     name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -59,6 +59,8 @@ pub enum Wanted {
     Suspended,
     /// It is served again.
     Resumed,
+    /// Its requests are answered in place of its target, or no longer.
+    Maintained(Maintenance),
 }
 
 /// What becomes of an entry that says something else than the request.
@@ -165,6 +167,7 @@ pub fn decide(
             let warnings = servable::check(pattern, target.as_ref(), rules)?;
             let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);
             let new = with_settings(new, *settings);
+            let warnings = with_maintenance(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
                 Some(entry) => present(entry, new, *existing, warnings),
@@ -182,6 +185,7 @@ pub fn decide(
             }
         }),
         (Wanted::Resumed, Some(entry)) => resume(entry, rules, now),
+        (Wanted::Maintained(maintenance), Some(entry)) => Ok(maintain(entry, *maintenance, now)),
     }
 }
 
@@ -215,11 +219,29 @@ fn present(
 
 fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
     let warnings = servable::check(&entry.pattern, entry.target.as_ref(), rules)?;
+    let warnings = with_maintenance(warnings, entry);
     match entry.status {
         DomainStatus::Suspended => Ok(standing(Action::Resume, entry, DomainStatus::Active, &warnings, now)),
         DomainStatus::Active | DomainStatus::Failing => Ok(keep(entry, &warnings)),
         DomainStatus::Pending | DomainStatus::Removed => Err(Refusal::Pending(entry.pattern.clone())),
     }
+}
+
+fn maintain(entry: &DomainRecord, maintenance: Maintenance, now: Micros) -> Decision {
+    if entry.settings.maintenance.unwrap_or(Maintenance::Off) == maintenance {
+        return keep(entry, &with_maintenance(Vec::new(), entry));
+    }
+    let settings = DomainSettings { maintenance: Some(maintenance), ..DomainSettings::default() };
+    let new = with_settings(with_status(entry, entry.status, now), settings);
+    let warnings = with_maintenance(Vec::new(), &new);
+    Decision { report: Report::of(Action::Replace, Some(entry), &new, &warnings), record: new }
+}
+
+fn with_maintenance(mut warnings: Vec<Warning>, entry: &DomainRecord) -> Vec<Warning> {
+    if entry.settings.maintenance == Some(Maintenance::On) {
+        warnings.push(Warning::Maintenance);
+    }
+    warnings
 }
 
 fn standing(

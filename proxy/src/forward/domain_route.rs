@@ -8,7 +8,7 @@ use super::{
     upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
-    config::UpstreamHost,
+    config::{Maintenance, UpstreamHost},
     domains::{DomainEntry, Permission, PermissionSource, UnknownReason},
     target::Target,
 };
@@ -49,6 +49,9 @@ impl DomainRoute {
                 last_known(unknown_reason).ok_or(RequestRefusal::EntryUnknown)?
             }
         };
+        if domain_entry.settings.maintenance == Some(Maintenance::On) {
+            return Err(RequestRefusal::Maintenance);
+        }
         let by_default = || {
             let target = defaults.target.cloned();
             target.map(|target| Route { target, chosen_by: ChosenBy::Configuration })
@@ -136,6 +139,20 @@ mod tests {
             let defaults = RouteDefaults { target: None, host: by_default };
             let route = DomainRoute::of(Permission::Allow(Arc::new(entry)), |_| None, defaults);
             assert_eq!(route.unwrap().host, host, "{said:?}, {by_default:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_of_the_table_ends_no_maintenance() {
+        let entry = Arc::unwrap_or_clone(domain_entry(Some("http://10.0.0.1")));
+        let settings = DomainSettings { maintenance: Some(Maintenance::On), ..entry.settings };
+        let entry = Arc::new(DomainEntry { settings, ..entry });
+        let defaults = RouteDefaults { target: None, host: UpstreamHost::Target };
+        for permission in
+            [Permission::Allow(Arc::clone(&entry)), Permission::Unknown(UnknownReason::SourceDown)]
+        {
+            let refused = DomainRoute::of(permission, |_| Some(Arc::clone(&entry)), defaults).unwrap_err();
+            assert_eq!(refused.outcome(), RequestOutcome::Maintenance);
         }
     }
 }

@@ -4,6 +4,7 @@
 mod endpoints;
 mod fields;
 mod limits;
+mod maintenance;
 mod tunnels;
 
 use std::{
@@ -24,11 +25,11 @@ use tokio::{
 
 use super::{
     metrics::{ConnectionOrigin, Direction},
-    upstream::{ChosenBy, Route},
     *,
 };
 use crate::{
     clock::now,
+    domains::{DomainEntry, Permission, PermissionSource},
     phase::{Phase, PhaseWatch},
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
@@ -96,6 +97,7 @@ struct Setting {
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
     headers: config::HeadersConfig,
+    domain: config::DomainSettings,
     version: ServedVersion,
     /// A trusted proxy that all clients come through.
     through: Option<IpAddr>,
@@ -111,6 +113,7 @@ impl Default for Setting {
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
             headers: config::HeadersConfig::default(),
+            domain: config::DomainSettings::default(),
             version: ServedVersion::Http1,
             through: None,
         }
@@ -130,17 +133,29 @@ fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener,
     let address = socket.local_addr().unwrap();
     let listener = transport.listen(socket).unwrap();
     let relay = relay(transport, setting, metrics.clone());
-    let route = Route { target, chosen_by: ChosenBy::Configuration };
-    let route = DomainRoute { upstream: route, host: setting.upstream.host, tenant: "acme".into() };
+    let permission = permission(target, setting);
     let (phase, watch) = watch::channel(Phase::Serving);
     tokio::task::spawn_local(front::<T>(
         listener,
         Rc::new(relay),
-        route,
+        permission,
         (setting.version, watch),
         setting.through,
     ));
     Edge { address, upstream, metrics, phase }
+}
+
+/// By an entry of the settings.
+fn permission(target: Target, setting: &Setting) -> Permission {
+    Permission::Allow(Arc::new(DomainEntry {
+        pattern: crate::name::Pattern::parse("shop.example").unwrap(),
+        target: Some(target),
+        settings: config::DomainSettings { host: Some(setting.upstream.host), ..setting.domain },
+        tenant: "acme".into(),
+        source: PermissionSource::Static,
+        version: 0,
+        changed_at_micros: 0,
+    }))
 }
 
 fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics) -> Relay<T> {
@@ -167,7 +182,7 @@ fn relay_within<T: Transport>(
 async fn front<T: Transport>(
     mut listener: T::Listener,
     relay: Rc<Relay<T>>,
-    route: DomainRoute,
+    permission: Permission,
     (version, phase): (ServedVersion, PhaseWatch),
     through: Option<IpAddr>,
 ) {
@@ -176,15 +191,19 @@ async fn front<T: Transport>(
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
         let server = Some(server_name.clone());
         let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
-        let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
+        let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
         let answer = move |request: Request<RequestBody>| {
-            let (relay, route) = (Rc::clone(&relay), route.clone());
+            let (relay, permission) = (Rc::clone(&relay), permission.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
                 let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
-                relay.answer(head, body, host.map(|host| Admitted { host, route }), record).await
+                let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
+                let admitted = host.and_then(|host| {
+                    DomainRoute::of(permission, |_| None, defaults).map(|route| Admitted { host, route })
+                });
+                relay.answer(head, body, admitted, record).await
             }
         };
         tokio::task::spawn_local(serve_alone(stream, version, phase.clone(), answer));

@@ -293,3 +293,44 @@ fn what_may_not_be_meant_is_done_with_a_warning() {
         assert!(decision.report.is_active);
     }
 }
+
+#[test]
+fn maintenance_changes_nothing_else_of_an_entry_and_is_pointed_out() {
+    use DomainStatus::{Active, Suspended};
+    use Maintenance::{Off, On};
+    let set = |maintenance| DomainSettings { maintenance, ..DomainSettings::default() };
+    let there =
+        |status, maintenance| with_settings(record("https://a.example", status, "acme"), set(maintenance));
+    for (there, wanted, told, warns) in [
+        (there(Active, None), On, "maintenance (default) -> on [active]", true),
+        (there(Active, Some(Off)), On, "maintenance off -> on [active]", true),
+        (there(Active, Some(On)), Off, "maintenance on -> off [active]", false),
+        (there(Suspended, None), On, "maintenance (default) -> on [suspended]", true),
+        (there(Active, None), Off, "unchanged; it has target https://a.example, tenant acme [active]", false),
+        (
+            there(Active, Some(On)),
+            On,
+            "unchanged; it has target https://a.example, tenant acme, maintenance on [active]",
+            true,
+        ),
+    ] {
+        assert_eq!(line(Wanted::Maintained(wanted), Some(&there)), told);
+        let decision = decided("shop.example", Wanted::Maintained(wanted), Some(&there), &lenient()).unwrap();
+        assert_eq!(decision.report.warnings.len(), usize::from(warns), "{told}");
+        if decision.is_change() {
+            assert_eq!(decision.record.version, there.version + 1, "{told}");
+        }
+    }
+    let added = decided(
+        "shop.example",
+        present("https://a.example", "", Existing::Keep),
+        Some(&there(Active, Some(On))),
+        &lenient(),
+    );
+    assert_eq!(added.unwrap().report.warnings, [Warning::Maintenance.to_string()]);
+    let absent = line(Wanted::Maintained(On), None);
+    assert_eq!(
+        absent,
+        "domain `shop.example` is not in the table; `gatehouse domain list` shows those that are"
+    );
+}

@@ -132,13 +132,10 @@ fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnce(PausedEdg
         let limits = config::LimitsConfig { minimum_rate: RATE as u64, ..config::LimitsConfig::default() };
         let limits = config::LimitsConfig { idle: config::Span::secs(IDLE.as_secs()), ..limits };
         let relay = relay_within(memory.clone(), setting, limits, metrics.clone());
-        let route = Route { target, chosen_by: ChosenBy::Configuration };
-        let route =
-            DomainRoute { upstream: route, host: config::UpstreamHost::Target, tenant: "default".into() };
         tokio::task::spawn_local(front::<Memory>(
             listener,
             Rc::new(relay),
-            route,
+            permission(target, setting),
             (setting.version, watch::channel(Phase::Serving).1),
             None,
         ));

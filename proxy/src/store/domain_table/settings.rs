@@ -4,7 +4,7 @@ use std::{collections::HashMap, str::FromStr};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::config::{DomainSettings, HOST, MINIMUM_TLS};
+use crate::config::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS};
 
 /// A map of what may be set per entry.
 pub(super) const SETTINGS: &str = "settings";
@@ -31,7 +31,15 @@ pub(super) enum SettingsChange {
 
 /// What of the map is ours.
 pub(super) fn read(map: &HashMap<String, AttributeValue>) -> Result<DomainSettings, String> {
-    Ok(DomainSettings { minimum_tls: text(map, MINIMUM_TLS)?, host: text(map, HOST)? })
+    Ok(DomainSettings {
+        minimum_tls: text(map, MINIMUM_TLS)?,
+        host: text(map, HOST)?,
+        maintenance: match map.get(MAINTENANCE) {
+            None | Some(AttributeValue::Null(_)) => None,
+            Some(AttributeValue::Bool(is_on)) => Some((*is_on).into()),
+            Some(_) => return Err(format!("{MAINTENANCE} must be of type BOOL")),
+        },
+    })
 }
 
 fn text<T: FromStr<Err = String>>(
@@ -64,6 +72,11 @@ pub(super) fn changes(was: SettingsMap, before: DomainSettings, now: DomainSetti
         .collect()
 }
 
-fn values(settings: DomainSettings) -> impl IntoIterator<Item = (&'static str, Option<AttributeValue>)> {
-    settings.texts().map(|(name, text)| (name, text.map(AttributeValue::S)))
+fn values(settings: DomainSettings) -> [(&'static str, Option<AttributeValue>); 3] {
+    let DomainSettings { minimum_tls, host, maintenance } = settings;
+    [
+        (MINIMUM_TLS, minimum_tls.map(|version| AttributeValue::S(version.to_string()))),
+        (HOST, host.map(|host| AttributeValue::S(host.to_string()))),
+        (MAINTENANCE, maintenance.map(|maintenance| AttributeValue::Bool(maintenance.into()))),
+    ]
 }
