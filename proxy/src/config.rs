@@ -5,8 +5,10 @@
 //! or refused, never ignored (`whatever_is_wrong_is_named_with_a_remedy`).
 
 mod difference;
+mod domain_settings;
 mod environment;
 mod error;
+mod header_rule;
 mod json_schema;
 mod layer;
 mod loop_id;
@@ -18,6 +20,7 @@ mod read;
 mod reference;
 mod reloadable;
 mod schema;
+mod static_domain;
 mod suggest;
 mod toml_errors;
 #[macro_use]
@@ -27,8 +30,13 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
-pub use enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion};
+pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS};
+pub use enums::{
+    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, Scrape, TlsVersion,
+    UpstreamHost,
+};
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
+pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
 pub use network::{Network, NetworkError, contain};
@@ -41,8 +49,9 @@ pub use reloadable::Reloadable;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, InstanceConfig, IssuerConfig,
-    LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StaticDomain, StoreConfig, TlsConfig,
+    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig,
+    IssuerConfig, LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StoreConfig, TlsConfig,
     UpstreamConfig, WorkerConfig,
 };
+pub use static_domain::StaticDomain;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

@@ -9,6 +9,8 @@ mod admit;
 mod authority;
 mod body;
 mod cdn_loop;
+mod domain_route;
+mod header_rules;
 mod metrics;
 pub(crate) mod min_rate;
 mod own_response;
@@ -20,6 +22,7 @@ mod request_log;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod trace_context;
 mod trusted_proxies;
 mod tunnel;
 mod upload;
@@ -32,7 +35,7 @@ use std::{
     time::Instant,
 };
 
-use http::{Request, Response, uri::Scheme};
+use http::{Request, Response, request::Parts, uri::Scheme};
 
 pub use self::{
     admit::RequestViolation,
@@ -50,13 +53,13 @@ pub(crate) use self::{
     tunnel::{Tunnel, TunnelEnd},
 };
 use self::{
+    domain_route::{Admitted, DomainRoute, RouteDefaults},
     relay::Relay,
-    upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
-    domains::{Caller, DomainEntry, Domains, Permission, PermissionSource, UnknownReason},
+    domains::{Caller, Domains},
     name::ServerName,
     target::Target,
     transport::Transport,
@@ -70,6 +73,8 @@ pub struct Service {
     pub limits: Reloadable<config::LimitsConfig>,
     /// Where requests go whose domain names no target.
     pub default_target: Reloadable<Option<Target>>,
+    /// The rules for fields.
+    pub headers: Reloadable<config::HeadersConfig>,
     /// Connections to targets.
     pub upstream: Arc<UpstreamSettings>,
     /// Where names of targets are resolved.
@@ -138,7 +143,7 @@ impl<T: Transport> Forwarder<T> {
         let relay = Relay::new(
             transport,
             Arc::clone(&service.upstream),
-            service.limits.clone(),
+            (service.limits.clone(), service.headers.clone()),
             request_log,
             service.control.clone(),
             service.public_https_port,
@@ -160,53 +165,25 @@ impl<T: Transport> Forwarder<T> {
         let relay = &self.0.relay;
         let downstream = &*self.0.service.trusted_proxies.see(downstream, &head.headers);
         let record = relay.request_log.record(&head, downstream, &Scheme::HTTPS, at);
+        let admitted = self.admit(&head, downstream).await;
+        relay.answer(head, body, admitted, record).await
+    }
+
+    async fn admit(&self, head: &Parts, downstream: &Downstream) -> Result<Admitted, RequestRefusal> {
         // Without a name there is none that Host could equal.
-        let Some(server_name) = &downstream.server_name else {
-            return record.refuse(&RequestViolation::HostUnlikeServerName.into());
-        };
+        let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.limits.load().header_fields;
-        let route = match admit::admit(&head, server_name, fields) {
-            Ok(host) => self.route(server_name, downstream).await.map(|route| (host, route)),
-            Err(violation) => Err(violation.into()),
-        };
-        match route {
-            Ok((host, route)) => relay.pass(head, body, &host, &route, record).await,
-            Err(refusal) => record.refuse(&refusal),
-        }
+        let host = admit::admit(head, server_name, fields)?;
+        Ok(Admitted { host, route: self.route(server_name, downstream).await? })
     }
 
     /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.
-    async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<Route, RequestRefusal> {
+    async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<DomainRoute, RequestRefusal> {
         let permission = self.0.service.domains.permission(name, Caller::Client(downstream.peer.ip())).await;
         let last_known = |unknown_reason| self.0.service.domains.last_known(name, unknown_reason);
-        route(permission, last_known, self.0.service.default_target.load().as_ref().as_ref())
+        let target = self.0.service.default_target.load();
+        let defaults =
+            RouteDefaults { target: target.as_ref().as_ref(), host: self.0.service.upstream.host() };
+        DomainRoute::of(permission, last_known, defaults)
     }
-}
-
-/// Where an entry sends its requests. What is served while its source cannot be asked goes by the last entry that is known, and
-/// nowhere without one: the default target may be another tenant's.
-fn route(
-    permission: Permission,
-    last_known: impl FnOnce(UnknownReason) -> Option<Arc<DomainEntry>>,
-    default: Option<&Target>,
-) -> Result<Route, RequestRefusal> {
-    let domain_entry = match permission {
-        Permission::Deny(_) => return Err(RequestRefusal::Withdrawn),
-        Permission::Allow(domain_entry) => domain_entry,
-        Permission::Unknown(unknown_reason) => {
-            last_known(unknown_reason).ok_or(RequestRefusal::EntryUnknown)?
-        }
-    };
-    let by_default =
-        || default.map(|target| Route { target: target.clone(), chosen_by: ChosenBy::Configuration });
-    own_target(&domain_entry).or_else(by_default).ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))
-}
-
-/// The target that a domain entry names.
-fn own_target(domain_entry: &DomainEntry) -> Option<Route> {
-    let chosen_by = match domain_entry.source {
-        PermissionSource::Static => ChosenBy::Configuration,
-        PermissionSource::Table | PermissionSource::Ask => ChosenBy::Entry,
-    };
-    domain_entry.target.clone().map(|target| Route { target, chosen_by })
 }

@@ -10,6 +10,7 @@ mod logs;
 pub mod metrics;
 mod process;
 mod repeats;
+mod request_id;
 
 use std::{
     io,
@@ -23,8 +24,11 @@ pub use error_chain::BoxedError;
 pub(crate) use error_chain::error_chain;
 pub use lines::Lines;
 pub use logs::LogsError;
-
 pub use process::{measure as measure_process, resident_bytes};
+pub use request_id::RequestId;
+
+#[cfg(test)]
+pub(crate) use lines::tests::Kept;
 
 use access_log::{AccessLog, AccessLogging};
 use repeats::Repeats;

@@ -9,7 +9,7 @@ use testbed::wait;
 
 use super::*;
 use crate::{
-    config::{Config, Span, StaticDomain},
+    config::{Config, DomainSettings, Span, StaticDomain},
     store::{Engine, FaultPlan, Faults, certificate_table, state_table, tables},
 };
 
@@ -34,7 +34,7 @@ impl Fleet {
         config.domains.r#static = vec![StaticDomain {
             name: Pattern::parse("*.served.example").unwrap(),
             target: None,
-            minimum_tls: None,
+            settings: DomainSettings::default(),
         }];
         config.domains.table = false;
         let fleet = Self { engine: Engine::in_memory().unwrap(), faults, config };

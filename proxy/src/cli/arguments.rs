@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    config::TlsVersion,
+    config::{DomainSettings, Maintenance, TlsVersion, UpstreamHost},
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -77,14 +77,12 @@ pub(super) enum DomainCommand {
         /// Target of its requests; absent, `domains.default_target`.
         #[arg(long, value_name = "URL")]
         target: Option<Target>,
-        /// Oldest version of TLS that its clients may speak, `1.2` or `1.3`, if newer than `tls.minimum_version`; absent, as in the existing
-        /// entry.
-        #[arg(long, value_name = "VERSION")]
-        minimum_tls: Option<TlsVersion>,
+        #[command(flatten)]
+        settings: DomainSettingsArguments,
         /// Its tenant; absent, the tenant of the existing entry, or `default` for a new one.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Tenant>,
-        /// Replaces the target, tenant or least TLS version of an existing entry; refused without this option.
+        /// Replaces the target, tenant or settings of an existing entry; refused without this option.
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
@@ -101,6 +99,16 @@ pub(super) enum DomainCommand {
     Resume {
         /// The name, as it was added.
         name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Answers the requests of NAME with 503 and a page of its own in place of its target, or no longer.
+    Maintenance {
+        /// The name, as it was added.
+        name: Pattern,
+        /// `on` or `off`.
+        #[arg(value_name = "STATE")]
+        maintenance: Maintenance,
         #[command(flatten)]
         form: Form,
     },
@@ -130,6 +138,24 @@ pub(super) enum DomainCommand {
     },
     /// Completes items that were written by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
+}
+
+/// What is set for a name; what is absent is as in the existing entry.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct DomainSettingsArguments {
+    /// Oldest version of TLS that its clients may speak, `1.2` or `1.3`, if newer than `tls.minimum_version`; absent, as in the existing
+    /// entry.
+    #[arg(long, value_name = "VERSION")]
+    minimum_tls: Option<TlsVersion>,
+    /// Whose name and port its target reads in `Host`, `target` or `client`; absent, as in the existing entry, or `upstream.host`.
+    #[arg(long, value_name = "WHOSE")]
+    host: Option<UpstreamHost>,
+}
+
+impl From<DomainSettingsArguments> for DomainSettings {
+    fn from(arguments: DomainSettingsArguments) -> Self {
+        Self { minimum_tls: arguments.minimum_tls, host: arguments.host, maintenance: None }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -255,6 +281,7 @@ Examples:
   gatehouse domain add '*.customers.example' --tenant customers
   gatehouse domain add shop.customer.example --target https://new.example.com --replace
   gatehouse domain suspend shop.customer.example
+  gatehouse domain maintenance shop.customer.example on
   gatehouse domain list --json --limit 1000 --after shop.customer.example
   gatehouse domain remove shop.customer.example
 

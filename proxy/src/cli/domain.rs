@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    config::Config,
+    config::{Config, DomainSettings},
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
     domains::admin::{Action, Existing, Report, Request, Wanted},
     name::Pattern,
@@ -20,15 +20,19 @@ use super::{
 /// Asks, and writes the answer.
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
     match command {
-        DomainCommand::Add { name, target, minimum_tls, tenant, replace, form } => {
+        DomainCommand::Add { name, target, settings, tenant, replace, form } => {
             let existing = if *replace { Existing::Replace } else { Existing::Keep };
-            let (target, minimum_tls, tenant) = (target.clone(), *minimum_tls, tenant.clone());
-            let wanted = Wanted::Present { target, minimum_tls, tenant, existing };
+            let (target, settings, tenant) =
+                (target.clone(), DomainSettings::from(*settings), tenant.clone());
+            let wanted = Wanted::Present { target, settings, tenant, existing };
             change(config, name, wanted, *form).await
         }
         DomainCommand::Remove { name, form } => change(config, name, Wanted::Absent, *form).await,
         DomainCommand::Suspend { name, form } => change(config, name, Wanted::Suspended, *form).await,
         DomainCommand::Resume { name, form } => change(config, name, Wanted::Resumed, *form).await,
+        DomainCommand::Maintenance { name, maintenance, form } => {
+            change(config, name, Wanted::Maintained(*maintenance), *form).await
+        }
         DomainCommand::List { tenant, page, form } => {
             let access = Access::open(config).await?;
             let part = access.domains(tenant.as_ref(), page.after.as_ref(), page.limit).await?;
@@ -106,10 +110,12 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
     let target = domain.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string);
     let changed = domain.changed_at.as_deref().unwrap_or("-");
     let covers = if domain.domain == *asked { String::new() } else { format!(" (covers {asked})") };
-    let minimum =
-        domain.minimum_tls.map_or_else(String::new, |minimum| format!("TLS      {minimum} at least\n"));
+    let settings = match domain.settings.to_string() {
+        nothing if nothing.is_empty() => nothing,
+        settings => format!("settings {settings}\n"),
+    };
     format!(
-        "domain   {}{covers}\ntarget   {target}\n{minimum}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
+        "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
         domain.domain, domain.status, domain.source, domain.tenant
     )
 }

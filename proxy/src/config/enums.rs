@@ -70,6 +70,66 @@ words! {
 }
 
 words! {
+    /// Whose authority an upstream reads in Host.
+    pub enum UpstreamHost {
+        /// The target's endpoint's own.
+        Target,
+        /// The one that the client named.
+        Client,
+    }
+}
+
+impl FromStr for UpstreamHost {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|host| host.to_string() == text).copied();
+        found.ok_or_else(|| format!("`{text}` is none of the two; write `target` or `client`"))
+    }
+}
+
+/// Whether requests are answered in place of the upstream, which is being worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum Maintenance {
+    /// They are forwarded.
+    Off,
+    /// They are answered with 503.
+    On,
+}
+
+impl From<bool> for Maintenance {
+    fn from(is_on: bool) -> Self {
+        if is_on { Self::On } else { Self::Off }
+    }
+}
+
+impl From<Maintenance> for bool {
+    fn from(maintenance: Maintenance) -> Self {
+        maintenance == Maintenance::On
+    }
+}
+
+impl FromStr for Maintenance {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err(format!("`{text}` is none of the two; write `on` or `off`")),
+        }
+    }
+}
+
+impl fmt::Display for Maintenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+        })
+    }
+}
+
+words! {
     /// The form of log lines.
     pub enum LogFormat {
         /// For people.

@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::{
     Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, StaticDomain, TlsVersion,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion, UpstreamHost,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -119,26 +119,11 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, GuardMode, LogFormat);
+words!(Io, Attach, Balance, GuardMode, LogFormat, UpstreamHost);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {
         json!({ "type": "string", "enum": Self::ALL.iter().map(|version| version.as_str()).collect::<Vec<_>>() })
-    }
-}
-
-impl JsonSchema for StaticDomain {
-    fn json_schema() -> Value {
-        json!({
-            "type": "object",
-            "additionalProperties": false,
-            "required": ["name"],
-            "properties": {
-                "name": Pattern::json_schema(),
-                "target": Target::json_schema(),
-                "minimum_tls": TlsVersion::json_schema(),
-            },
-        })
     }
 }
 
@@ -167,6 +152,7 @@ impl JsonSchema for IssuerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StaticDomain;
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
     fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
@@ -260,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3" });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true });
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());

@@ -8,11 +8,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    enums::{Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion},
+    enums::{
+        Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion,
+        UpstreamHost,
+    },
+    header_rule::HeaderRule,
     loop_id::LoopId,
     network::{Network, contain},
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
+    static_domain::StaticDomain,
 };
 use crate::{name::Pattern, target::Target};
 
@@ -35,6 +40,7 @@ section! {
         instance: InstanceConfig,
         guard: GuardConfig,
         upstream: UpstreamConfig,
+        headers: HeadersConfig,
         limits: LimitsConfig,
         control: ControlConfig,
         log: LogConfig,
@@ -96,8 +102,8 @@ section! {
     pub struct DomainsConfig {
         /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
-        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally `target` and
-        /// `minimum_tls`.
+        /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally
+        /// `target`, `host`, `maintenance` and `minimum_tls`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Whether names in the domains table are served.
@@ -248,6 +254,9 @@ section! {
         /// Which endpoint of a target a request goes to: `least-requests` (of two at random, the one with fewer requests) or
         /// `client-address` (the same for each client address, IPv4 /32, IPv6 /64, while it answers).
         balance: Balance = Balance::LeastRequests,
+        /// Whose name and port targets read in `Host`, for domains that say nothing of it: `target` (the endpoint's own) or `client` (those
+        /// that the client named, for an origin that tells its sites apart by them).
+        host: UpstreamHost = UpstreamHost::Target,
         /// Concurrent requests to all targets; less where file descriptors or memory are fewer. Beyond it, 503.
         connections: usize = 20_000,
         /// Concurrent requests to one target, and never more than are left for all others; beyond it, 503.
@@ -271,6 +280,17 @@ section! {
         /// The fleet's name in the `CDN-Loop` field. Requests that already carry it are answered with 508. Absent, each process uses a
         /// name of its own.
         loop_id: Option<LoopId> = None => "\"edge.example.com\"",
+    }
+}
+
+section! {
+    /// Rules for header fields, for all domains: `set NAME: VALUE` in place of what is there, `add NAME: VALUE` beside it, `remove NAME`.
+    /// In a value stand `{host}`, `{client.address}`, `{tls.version}`, `{server_name}`, `{tenant}` and `{request_id}`; `{{` and `}}` are braces.
+    pub struct HeadersConfig {
+        /// Rules for requests, applied in their order before a request goes to its target.
+        request: Vec<HeaderRule> = Vec::new() => "[\"set X-Tenant: {tenant}\", \"remove Accept-Encoding\"]",
+        /// Rules for responses over HTTPS, error pages included, applied in their order before a response goes to its client.
+        response: Vec<HeaderRule> = Vec::new() => "[\"set Strict-Transport-Security: max-age=31536000\", \"remove Server\"]",
     }
 }
 
@@ -335,20 +355,6 @@ section! {
         /// Whether to write one line per request.
         access: bool = true,
     }
-}
-
-/// A name of the static list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StaticDomain {
-    /// The name, or `*.` and a suffix.
-    pub name: Pattern,
-    /// Its own target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
-    /// The oldest version of TLS that its clients may speak, if newer than `tls.minimum_version`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum_tls: Option<TlsVersion>,
 }
 
 /// Who sends PROXY headers.

@@ -61,6 +61,9 @@ async fn act(
         ControlRoute::ResumeDomain(name) => {
             respond(&instance.administer(change(name, Wanted::Resumed), caller).await?)
         }
+        ControlRoute::MaintainDomain(name, maintenance) => {
+            respond(&instance.administer(change(name, Wanted::Maintained(maintenance)), caller).await?)
+        }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::ListCertificates(part) => {
@@ -76,9 +79,9 @@ fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
 }
 
 fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
-    let NewDomain { target, minimum_tls, tenant, replace } = new;
+    let NewDomain { target, settings, tenant, replace } = new;
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    change(pattern, Wanted::Present { target, minimum_tls, tenant, existing })
+    change(pattern, Wanted::Present { target, settings, tenant, existing })
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {

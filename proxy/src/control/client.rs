@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     certificates::listing::{Row, Summary},
+    config::Maintenance,
     domains::admin::{self, Existing, Wanted},
     name::{Pattern, ServerName},
 };
@@ -102,14 +103,21 @@ impl ControlClient {
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
         match &request.wanted {
-            Wanted::Present { target, minimum_tls, tenant, existing } => {
-                let (target, tenant, minimum_tls) = (target.clone(), tenant.clone(), *minimum_tls);
+            Wanted::Present { target, settings, tenant, existing } => {
+                let (target, tenant, settings) = (target.clone(), tenant.clone(), *settings);
                 let replace = *existing == Existing::Replace;
-                let new = NewDomain { target, minimum_tls, tenant, replace };
+                let new = NewDomain { target, settings, tenant, replace };
                 self.call(Method::PUT, &path, Some(&new)).await
             }
             Wanted::Absent => self.call(Method::DELETE, &path, None).await,
             Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), None).await,
+            Wanted::Maintained(maintenance) => {
+                let method = match maintenance {
+                    Maintenance::On => Method::PUT,
+                    Maintenance::Off => Method::DELETE,
+                };
+                self.call(method, &format!("{path}/maintenance"), None).await
+            }
             Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), None).await,
         }
     }

@@ -5,7 +5,10 @@ use std::{error::Error, str::FromStr};
 use hyper::{Method, StatusCode};
 
 use super::wire::{Bookmark, Fault, Tenant, WireProblem};
-use crate::name::{Pattern, ServerName};
+use crate::{
+    config::Maintenance,
+    name::{Pattern, ServerName},
+};
 
 /// A request understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,7 @@ pub(super) enum ControlRoute {
     RemoveDomain(Pattern),
     SuspendDomain(Pattern),
     ResumeDomain(Pattern),
+    MaintainDomain(Pattern, Maintenance),
     ReindexDomains,
     Reload,
     ListCertificates(ListPage<Bookmark>),
@@ -46,6 +50,12 @@ impl ControlRoute {
             ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(read(name)?),
             ("POST", ("domains", Some(name), Some("suspend"))) => Self::SuspendDomain(read(name)?),
             ("POST", ("domains", Some(name), Some("resume"))) => Self::ResumeDomain(read(name)?),
+            ("PUT", ("domains", Some(name), Some("maintenance"))) => {
+                Self::MaintainDomain(read(name)?, Maintenance::On)
+            }
+            ("DELETE", ("domains", Some(name), Some("maintenance"))) => {
+                Self::MaintainDomain(read(name)?, Maintenance::Off)
+            }
             ("POST", ("reindex", None, None)) => Self::ReindexDomains,
             ("POST", ("reload", None, None)) => Self::Reload,
             ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
@@ -133,6 +143,14 @@ mod tests {
             ("DELETE /v1/domains/a.example", Ok(ControlRoute::RemoveDomain(name("a.example")))),
             ("POST /v1/domains/*.a.example/suspend", Ok(ControlRoute::SuspendDomain(name("*.a.example")))),
             ("POST /v1/domains/a.example/resume", Ok(ControlRoute::ResumeDomain(name("a.example")))),
+            (
+                "PUT /v1/domains/a.example/maintenance",
+                Ok(ControlRoute::MaintainDomain(name("a.example"), Maintenance::On)),
+            ),
+            (
+                "DELETE /v1/domains/a.example/maintenance",
+                Ok(ControlRoute::MaintainDomain(name("a.example"), Maintenance::Off)),
+            ),
             ("POST /v1/domains/a.example/remove", Err(404)),
             ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
             ("POST /v1/reload", Ok(ControlRoute::Reload)),

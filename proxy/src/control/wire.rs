@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
     certificates::listing::Listed,
-    config::TlsVersion,
+    config::DomainSettings,
     domains::{AskState, Revision, admin, revision},
     ec2,
     guard::GuardStatus,
@@ -94,9 +94,9 @@ pub struct Domain {
     pub domain: Pattern,
     /// Its own target; absent, the default.
     pub target: Option<Target>,
-    /// The oldest version of TLS that its clients may speak; absent, that of the settings.
-    #[serde(default)]
-    pub minimum_tls: Option<TlsVersion>,
+    /// What it sets for its name.
+    #[serde(flatten)]
+    pub settings: DomainSettings,
     /// `active` and so on, as the table has it.
     pub status: String,
     /// `table` or `static`.
@@ -137,9 +137,9 @@ pub struct NewDomain {
     /// Its own target; absent, the default.
     #[serde(default)]
     pub target: Option<Target>,
-    /// The oldest version of TLS that its clients may speak; absent, as it was.
-    #[serde(default)]
-    pub minimum_tls: Option<TlsVersion>,
+    /// What is set for its name; what is absent is as it was.
+    #[serde(flatten)]
+    pub settings: DomainSettings,
     /// Whose it is; absent, as it was.
     #[serde(default)]
     pub tenant: Option<Tenant>,
@@ -277,7 +277,7 @@ impl From<&DomainRecord> for Domain {
         Self {
             domain: record.pattern.clone(),
             target: record.target.clone(),
-            minimum_tls: record.minimum_tls,
+            settings: record.settings,
             status: record.status.as_str().to_owned(),
             source: "table".to_owned(),
             tenant: record.tenant.clone(),
@@ -291,11 +291,27 @@ impl From<&crate::config::StaticDomain> for Domain {
         Self {
             domain: entry.name.clone(),
             target: entry.target.clone(),
-            minimum_tls: entry.minimum_tls,
+            settings: entry.settings,
             status: DomainStatus::Active.as_str().to_owned(),
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
             changed_at: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TlsVersion;
+
+    #[test]
+    fn what_is_set_for_a_name_stands_beside_its_target_and_nothing_else_does() {
+        let read = |text: &str| serde_json::from_str::<NewDomain>(text);
+        let new = read(r#"{"target":"http://a.example","minimum_tls":"1.3","replace":true}"#).unwrap();
+        assert_eq!((new.settings.minimum_tls, new.replace), (Some(TlsVersion::Tls13), true));
+        for wrong in [r#"{"minimum":"1.3"}"#, r#"{"minimum_tls":"1.1"}"#, r#"{"settings":{}}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -19,9 +19,9 @@ pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
 pub use servable::Warning;
 
-use super::change::{added, removed, with_minimum_tls, with_status};
+use super::change::{added, removed, with_settings, with_status};
 use crate::{
-    config::{CertificatesConfig, StaticDomain, TlsVersion},
+    config::{CertificatesConfig, DomainSettings, Maintenance, StaticDomain},
     name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -46,8 +46,8 @@ pub enum Wanted {
     Present {
         /// Its own target; absent, the default.
         target: Option<Target>,
-        /// The oldest version of TLS that its clients may speak; absent, as it was.
-        minimum_tls: Option<TlsVersion>,
+        /// What is set for its name; what is absent is as it was.
+        settings: DomainSettings,
         /// Whose it is; absent, as it was, and of the default tenant where there was none.
         tenant: Option<Tenant>,
         /// What becomes of an entry that says something else.
@@ -59,6 +59,8 @@ pub enum Wanted {
     Suspended,
     /// It is served again.
     Resumed,
+    /// Its requests are answered in place of its target, or no longer.
+    Maintained(Maintenance),
 }
 
 /// What becomes of an entry that says something else than the request.
@@ -161,10 +163,11 @@ pub fn decide(
     // A tombstone is as nothing, save for its version.
     let entry = there.filter(|there| there.status != DomainStatus::Removed);
     match (&request.wanted, entry) {
-        (Wanted::Present { target, minimum_tls, tenant, existing }, entry) => {
+        (Wanted::Present { target, settings, tenant, existing }, entry) => {
             let warnings = servable::check(pattern, target.as_ref(), rules)?;
             let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);
-            let new = with_minimum_tls(new, *minimum_tls);
+            let new = with_settings(new, *settings);
+            let warnings = with_maintenance(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
                 Some(entry) => present(entry, new, *existing, warnings),
@@ -182,6 +185,7 @@ pub fn decide(
             }
         }),
         (Wanted::Resumed, Some(entry)) => resume(entry, rules, now),
+        (Wanted::Maintained(maintenance), Some(entry)) => Ok(maintain(entry, *maintenance, now)),
     }
 }
 
@@ -196,7 +200,7 @@ fn present(
     let status =
         if entry.status == DomainStatus::Suspended { DomainStatus::Suspended } else { DomainStatus::Active };
     let new = DomainRecord { status, ..new };
-    let says = |record: &DomainRecord| (record.target.clone(), record.minimum_tls, record.tenant.clone());
+    let says = |record: &DomainRecord| (record.target.clone(), record.settings, record.tenant.clone());
     let differs = says(entry) != says(&new);
     if differs && existing == Existing::Keep {
         return Err(Refusal::Exists { there: Box::new(entry.clone()), wanted: Box::new(new) });
@@ -215,11 +219,29 @@ fn present(
 
 fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
     let warnings = servable::check(&entry.pattern, entry.target.as_ref(), rules)?;
+    let warnings = with_maintenance(warnings, entry);
     match entry.status {
         DomainStatus::Suspended => Ok(standing(Action::Resume, entry, DomainStatus::Active, &warnings, now)),
         DomainStatus::Active | DomainStatus::Failing => Ok(keep(entry, &warnings)),
         DomainStatus::Pending | DomainStatus::Removed => Err(Refusal::Pending(entry.pattern.clone())),
     }
+}
+
+fn maintain(entry: &DomainRecord, maintenance: Maintenance, now: Micros) -> Decision {
+    if entry.settings.maintenance.unwrap_or(Maintenance::Off) == maintenance {
+        return keep(entry, &with_maintenance(Vec::new(), entry));
+    }
+    let settings = DomainSettings { maintenance: Some(maintenance), ..DomainSettings::default() };
+    let new = with_settings(with_status(entry, entry.status, now), settings);
+    let warnings = with_maintenance(Vec::new(), &new);
+    Decision { report: Report::of(Action::Replace, Some(entry), &new, &warnings), record: new }
+}
+
+fn with_maintenance(mut warnings: Vec<Warning>, entry: &DomainRecord) -> Vec<Warning> {
+    if entry.settings.maintenance == Some(Maintenance::On) {
+        warnings.push(Warning::Maintenance);
+    }
+    warnings
 }
 
 fn standing(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::admin::{self, Decision, Refusal, Request, Rules, Sources};
 use crate::{
     clock,
-    config::TlsVersion,
+    config::DomainSettings,
     name::Pattern,
     store::{
         Store, StoreError,
@@ -80,8 +80,8 @@ pub(super) fn added(
     DomainRecord {
         pattern: pattern.clone(),
         target: target.cloned(),
-        minimum_tls: living.and_then(|old| old.minimum_tls),
-        settings: old.map(|old| old.settings).unwrap_or_default(),
+        settings: living.map(|old| old.settings).unwrap_or_default(),
+        settings_map: old.map(|old| old.settings_map).unwrap_or_default(),
         status: DomainStatus::Active,
         tenant: tenant.to_owned(),
         version: old.map_or(0, |old| old.version).saturating_add(1),
@@ -91,12 +91,13 @@ pub(super) fn added(
     }
 }
 
-/// The entry served from version `minimum` on; absent, as it is.
-pub(super) fn with_minimum_tls(record: DomainRecord, minimum: Option<TlsVersion>) -> DomainRecord {
-    match minimum {
-        Some(_) => DomainRecord { minimum_tls: minimum, settings: SettingsMap::Present, ..record },
-        None => record,
+/// The entry with these `settings`, and what they leave out as it was.
+pub(super) fn with_settings(record: DomainRecord, settings: DomainSettings) -> DomainRecord {
+    if settings == DomainSettings::default() {
+        return record;
     }
+    let settings = settings.over(record.settings);
+    DomainRecord { settings, settings_map: SettingsMap::Present, ..record }
 }
 
 /// A tombstone, which the table forgets after a week.
@@ -148,7 +149,7 @@ pub(super) mod tests {
     pub(in crate::domains) fn addition(pattern: &Pattern, target: Option<Target>) -> Request {
         let wanted = admin::Wanted::Present {
             target,
-            minimum_tls: None,
+            settings: DomainSettings::default(),
             tenant: None,
             existing: admin::Existing::Replace,
         };

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     clock,
+    config::DomainSettings,
     name::{Pattern, ServerName},
     store::domain_table::{self, DEFAULT_TENANT, DomainRecord},
 };
@@ -199,7 +200,7 @@ pub(super) fn asked_site(name: &ServerName) -> DomainEntry {
     DomainEntry {
         pattern: Pattern::Exact(name.clone()),
         target: None,
-        minimum_tls: None,
+        settings: DomainSettings::default(),
         tenant: DEFAULT_TENANT.into(),
         source: PermissionSource::Ask,
         version: 0,

@@ -256,7 +256,7 @@ mod tests {
                 .map(|name| StaticDomain {
                     name: Pattern::parse(name).unwrap(),
                     target: None,
-                    minimum_tls: None,
+                    settings: crate::config::DomainSettings::default(),
                 })
                 .collect()
         };

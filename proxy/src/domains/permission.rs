@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{config::TlsVersion, name::Pattern, target::Target};
+use crate::{config::DomainSettings, name::Pattern, target::Target};
 
 /// Whether a name may be served.
 #[derive(Debug, Clone)]
@@ -37,8 +37,8 @@ pub struct DomainEntry {
     pub pattern: Pattern,
     /// Its own target; absent, the default.
     pub target: Option<Target>,
-    /// The oldest version of TLS that its clients may speak; absent, that of the settings.
-    pub minimum_tls: Option<TlsVersion>,
+    /// What it sets for its name.
+    pub settings: DomainSettings,
     /// The tenant.
     pub tenant: Arc<str>,
     /// Where it is from.

@@ -77,7 +77,7 @@ impl Snapshot {
             let domain_entry = DomainEntry {
                 pattern: domain.name.clone(),
                 target: domain.target.clone(),
-                minimum_tls: domain.minimum_tls,
+                settings: domain.settings,
                 tenant: DEFAULT_TENANT.into(),
                 source: PermissionSource::Static,
                 version: 0,
@@ -199,7 +199,7 @@ impl SnapshotEntry {
     fn says(&self, record: &DomainRecord) -> bool {
         self.standing == EntryStanding::of(record.status)
             && self.domain_entry.target == record.target
-            && self.domain_entry.minimum_tls == record.minimum_tls
+            && self.domain_entry.settings == record.settings
             && *self.domain_entry.tenant == *record.tenant
     }
 }
@@ -219,7 +219,7 @@ pub(super) fn site_of(record: &DomainRecord) -> DomainEntry {
     DomainEntry {
         pattern: record.pattern.clone(),
         target: record.target.clone(),
-        minimum_tls: record.minimum_tls,
+        settings: record.settings,
         tenant: record.tenant.as_str().into(),
         source: PermissionSource::Table,
         version: record.version,
@@ -244,8 +244,8 @@ mod tests {
         DomainRecord {
             pattern: pattern(name),
             target: None,
-            minimum_tls: None,
-            settings: crate::store::domain_table::SettingsMap::Absent,
+            settings: crate::config::DomainSettings::default(),
+            settings_map: crate::store::domain_table::SettingsMap::Absent,
             status,
             tenant: "default".into(),
             version,
@@ -267,7 +267,11 @@ mod tests {
 
     #[test]
     fn exact_stands_before_wildcard_and_static_before_table() {
-        let list = |name| StaticDomain { name: pattern(name), target: None, minimum_tls: None };
+        let list = |name| StaticDomain {
+            name: pattern(name),
+            target: None,
+            settings: crate::config::DomainSettings::default(),
+        };
         let mut snapshot = Snapshot::of_static(&[list("fixed.example.com"), list("*.fixed.example")]);
         for (name, status) in [
             ("fixed.example.com", DomainStatus::Removed),
@@ -315,7 +319,11 @@ mod tests {
 
     #[test]
     fn an_entry_deleted_by_hand_goes_with_the_full_reading_and_a_fresh_one_stays() {
-        let list = StaticDomain { name: pattern("fixed.example"), target: None, minimum_tls: None };
+        let list = StaticDomain {
+            name: pattern("fixed.example"),
+            target: None,
+            settings: crate::config::DomainSettings::default(),
+        };
         let mut snapshot = Snapshot::of_static(&[list]);
         for (name, version) in
             [("seen.example", 1), ("deleted.example", 1), ("*.deleted.example", 1), ("fresh.example", 9)]

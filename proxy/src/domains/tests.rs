@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{Span, StaticDomain},
+    config::{DomainSettings, Span, StaticDomain},
     name::Pattern,
     store::{Engine, FaultPlan, Faults, tables},
     target::Target,
@@ -341,7 +341,11 @@ async fn a_table_that_is_down_denies_nothing() {
 async fn a_table_that_is_down_at_the_start_is_read_when_it_comes_back() {
     let fleet = Fleet::new().await;
     add(&fleet.sound, &pattern("late.example"), None).await;
-    let list = vec![StaticDomain { name: pattern("fixed.example"), target: None, minimum_tls: None }];
+    let list = vec![StaticDomain {
+        name: pattern("fixed.example"),
+        target: None,
+        settings: DomainSettings::default(),
+    }];
     let config = config::DomainsConfig { r#static: list, ..ample() };
     let directory = tempfile::tempdir().unwrap();
     let switch = directory.path().join("outage");
@@ -409,7 +413,11 @@ async fn each_denial_is_told_to_the_guard_and_an_entry_lifts_it_at_once() {
 #[tokio::test]
 async fn the_configurations_entries_are_not_changed_in_the_table() {
     let fleet = Fleet::new().await;
-    let list = vec![StaticDomain { name: pattern("fixed.example"), target: None, minimum_tls: None }];
+    let list = vec![StaticDomain {
+        name: pattern("fixed.example"),
+        target: None,
+        settings: DomainSettings::default(),
+    }];
     let instance = fleet.loaded(&config::DomainsConfig { r#static: list, ..ample() }).await;
     let changed = instance.add(pattern("fixed.example"), None).await;
     assert!(matches!(changed, Err(ChangeError::Refused(admin::Refusal::Static(_)))), "{changed:?}");
@@ -424,8 +432,11 @@ async fn the_guard_follows_the_list_of_the_settings_and_the_table_what_left_it()
     let fleet = Fleet::new().await;
     add(&fleet.sound, &pattern("both.example"), None).await;
     let list = |names: &[&str]| {
-        let list =
-            names.iter().map(|name| StaticDomain { name: pattern(name), target: None, minimum_tls: None });
+        let list = names.iter().map(|name| StaticDomain {
+            name: pattern(name),
+            target: None,
+            settings: DomainSettings::default(),
+        });
         config::DomainsConfig { r#static: list.collect(), ..ample() }
     };
     let instance = fleet.loaded(&list(&["both.example", "old.example"])).await;
@@ -512,7 +523,11 @@ async fn the_ask_endpoint_is_asked_for_what_no_list_holds() {
     let config = config::DomainsConfig {
         ask: Some(endpoint.url.clone()),
         ask_timeout: Span::millis(200),
-        r#static: vec![StaticDomain { name: pattern("fixed.example"), target: None, minimum_tls: None }],
+        r#static: vec![StaticDomain {
+            name: pattern("fixed.example"),
+            target: None,
+            settings: DomainSettings::default(),
+        }],
         ..ample()
     };
     let instance = fleet.loaded(&config).await;

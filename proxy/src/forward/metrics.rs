@@ -20,6 +20,8 @@ label! {
         RefuseName = "name_refused",
         /// Its name's entry could not be read, nor was one known from before.
         EntryUnknown = "entry_unknown",
+        /// Its domain is in maintenance.
+        Maintenance = "maintenance",
         /// It has passed this fleet before, or its target is this fleet itself.
         Loop = "loop",
         /// It was sent to HTTPS.

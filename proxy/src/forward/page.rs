@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use crate::telemetry::access_log::RequestId;
+use crate::telemetry::RequestId;
 
 /// What happened, and who can do something about it: our own fixed texts, never untrusted input or an error's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub(super) struct Notice {
 
 /// The id by which the operator finds the request in the log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reference {
-    pub(super) id: RequestId,
+pub(super) struct Reference<'a> {
+    pub(super) id: &'a RequestId,
     pub(super) at: SystemTime,
 }
 
 /// An HTML page for `status`.
-pub(super) fn page(status: StatusCode, notice: Notice, reference: Reference) -> Bytes {
+pub(super) fn page(status: StatusCode, notice: Notice, reference: Reference<'_>) -> Bytes {
     let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
     let (Notice { what, advice }, Reference { id, at }) = (notice, reference);
     let at = OffsetDateTime::from(at).format(INSTANT).unwrap_or_default();
@@ -59,7 +59,7 @@ mod tests {
     fn shown() -> String {
         let notice = Notice { what: "The site did not answer correctly", advice: "Please try again." };
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_487_294);
-        let page = page(StatusCode::BAD_GATEWAY, notice, Reference { id: RequestId(0xab), at });
+        let page = page(StatusCode::BAD_GATEWAY, notice, Reference { id: &RequestId::numbered(0xab), at });
         String::from_utf8(page.to_vec()).unwrap()
     }
 

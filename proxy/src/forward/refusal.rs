@@ -23,6 +23,8 @@ pub(crate) enum RequestRefusal {
     UnknownName,
     #[error("the name's entry cannot be read now, and no earlier one is known")]
     EntryUnknown,
+    #[error("the domain is in maintenance")]
+    Maintenance,
     #[error("the request has passed this fleet before: its target leads back here")]
     Loop,
     #[error(transparent)]
@@ -42,7 +44,7 @@ impl RequestRefusal {
             // RFC 9110 §15.5.20: this connection cannot answer for this name.
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownName => StatusCode::NOT_FOUND,
-            Self::EntryUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::EntryUnknown | Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
             // RFC 5842 §7.2: what RFC 8586 is there to find.
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Failure(failure) => failure.status(),
@@ -54,6 +56,7 @@ impl RequestRefusal {
             Self::Violation(_) => RequestOutcome::RefuseViolation,
             Self::Withdrawn | Self::UnknownName => RequestOutcome::RefuseName,
             Self::EntryUnknown => RequestOutcome::EntryUnknown,
+            Self::Maintenance => RequestOutcome::Maintenance,
             Self::Loop => RequestOutcome::Loop,
             Self::Failure(failure) => failure.outcome(),
         }
@@ -63,9 +66,10 @@ impl RequestRefusal {
     /// name is no longer served.
     pub(super) fn then(&self) -> Then {
         match self {
-            Self::Violation(RequestViolation::HostUnlikeServerName) | Self::EntryUnknown | Self::Loop => {
-                Then::KeepAlive
-            }
+            Self::Violation(RequestViolation::HostUnlikeServerName)
+            | Self::EntryUnknown
+            | Self::Maintenance
+            | Self::Loop => Then::KeepAlive,
             Self::Violation(_) | Self::Withdrawn | Self::UnknownName => Then::Close,
             Self::Failure(failure) => match failure.fault() {
                 UpstreamFault::Client => Then::Close,
@@ -78,6 +82,7 @@ impl RequestRefusal {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),
+            Self::Maintenance => Some(MAINTENANCE_RETRY),
             Self::Failure(UpstreamFailure::Full(_)) => Some(PLACE_RETRY),
             Self::Violation(_) | Self::Withdrawn | Self::UnknownName | Self::Loop | Self::Failure(_) => None,
         }
@@ -101,6 +106,10 @@ impl RequestRefusal {
             Self::EntryUnknown => Notice {
                 what: "The site cannot be reached now",
                 advice: "Your request is fine. Please try again in a moment; if this goes on, the operator of this service has to act.",
+            },
+            Self::Maintenance => Notice {
+                what: "The site is being worked on",
+                advice: "Your request is fine. Please try again in a few minutes; the owner of the site has switched it off for maintenance.",
             },
             Self::Loop => Notice {
                 what: "The site leads back to itself",
@@ -139,6 +148,8 @@ const TRY_AGAIN: &str =
 const PLACE_RETRY: Duration = Duration::from_secs(1);
 /// Sources that did not answer are asked again within a second, and a spent budget is full again within two.
 const SOURCE_RETRY: Duration = Duration::from_secs(5);
+/// Nobody says how long it takes; a crawler that comes every few minutes costs little.
+const MAINTENANCE_RETRY: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +166,7 @@ mod tests {
             (RequestRefusal::Withdrawn, "Please check the address"),
             (RequestRefusal::UnknownName, "Please check the address"),
             (RequestRefusal::EntryUnknown, "the operator of this service has to act"),
+            (RequestRefusal::Maintenance, "the owner of the site"),
             (RequestRefusal::Loop, "The owner of the site has to act"),
             (UpstreamFailure::ClientSlow.into(), "Please send it again"),
             (UpstreamFailure::ResponseTimeout.into(), "the owner of the site has to act"),

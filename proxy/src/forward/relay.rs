@@ -9,22 +9,21 @@ use tokio::runtime::Handle;
 use super::{
     Answer, Body, Then, UpstreamSettings,
     admit::RequestViolation,
-    authority::Authority,
     cdn_loop::CdnLoop,
+    domain_route::Admitted,
+    header_rules::{self, TemplateValues},
     min_rate::MinRate,
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     rewrite::{self, ForwardContext},
     tunnel::Tunnel,
     upload::Upload,
-    upstream::{
-        RequestWriter, Route, UpstreamFailure, UpstreamFault, UpstreamResponse, UpstreamTunnel, Upstreams,
-    },
+    upstream::{RequestWriter, UpstreamFailure, UpstreamFault, UpstreamResponse, UpstreamTunnel, Upstreams},
 };
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
-    telemetry::{access_log::RequestId, admit_line, metrics::Label},
+    telemetry::{RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
 
@@ -39,6 +38,7 @@ enum Fetched {
 pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: Reloadable<config::LimitsConfig>,
+    headers: Reloadable<config::HeadersConfig>,
     pub(super) request_log: Rc<RequestLog>,
     public_port: u16,
     cdn_loop: CdnLoop,
@@ -48,30 +48,53 @@ impl<T: Transport> Relay<T> {
     pub(super) fn new(
         transport: T,
         settings: Arc<UpstreamSettings>,
-        limits: Reloadable<config::LimitsConfig>,
+        (limits, headers): (Reloadable<config::LimitsConfig>, Reloadable<config::HeadersConfig>),
         request_log: &Rc<RequestLog>,
         control: Handle,
         public_port: u16,
     ) -> Self {
         let cdn_loop = settings.cdn_loop.clone();
         let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
-        Self { upstreams, limits, request_log: Rc::clone(request_log), public_port, cdn_loop }
+        Self { upstreams, limits, headers, request_log: Rc::clone(request_log), public_port, cdn_loop }
     }
 
-    /// Sends an admitted request along `route` and answers with what comes back.
-    pub(super) async fn pass(
+    /// Answers a request that was `admitted` with what its target says, or else with why it was not.
+    pub(super) async fn answer(
         &self,
         head: Parts,
         body: RequestBody,
-        host: &Authority,
-        route: &Route,
+        admitted: Result<Admitted, RequestRefusal>,
+        record: RequestRecord,
+    ) -> Answer {
+        let id = record.id().value();
+        let headers = self.headers.load_full();
+        let facts = (!headers.response.is_empty()).then(|| record.facts());
+        let mut answer = match &admitted {
+            Ok(admitted) => self.pass(head, body, admitted, record).await,
+            Err(refusal) => record.refuse(refusal),
+        };
+        if let Some(facts) = facts {
+            let values = TemplateValues::of(&facts, admitted.as_ref().ok());
+            header_rules::apply(&headers.response, answer.response.headers_mut(), &values);
+        }
+        // In place of a target's own: the id by which operators find the request, as error pages show it.
+        answer.response.headers_mut().insert(RequestId::FIELD, id);
+        answer
+    }
+
+    /// Sends an admitted request along its route and answers with what comes back.
+    async fn pass(
+        &self,
+        head: Parts,
+        body: RequestBody,
+        admitted: &Admitted,
         mut record: RequestRecord,
     ) -> Answer {
-        match self.fetch(head, body, host, route, &mut record).await {
+        match self.fetch(head, body, admitted, &mut record).await {
             Ok(Fetched::Response(response)) => self.pass_back(response, record).into(),
             Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
             Err(refusal) => {
-                log(&refusal, host, route, record.reference().id);
+                log(&refusal, admitted, record.id());
                 record.refuse(&refusal)
             }
         }
@@ -81,14 +104,14 @@ impl<T: Transport> Relay<T> {
         &self,
         head: Parts,
         body: RequestBody,
-        host: &Authority,
-        route: &Route,
+        admitted: &Admitted,
         record: &mut RequestRecord,
     ) -> Result<Fetched, RequestRefusal> {
+        let Admitted { host, route } = admitted;
         let limits = self.limits.load_full();
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
         let passes_trailers = head.headers.contains_key(header::TRAILER);
-        let is_call = route.is_http2() && rewrite::is_grpc(&head.headers);
+        let is_call = route.upstream.is_http2() && rewrite::is_grpc(&head.headers);
         let min_rate =
             if is_call { call_rate(&limits) } else { MinRate::new(*limits.idle, limits.minimum_rate) };
         let mut upload = Upload::new(body, passes_trailers, min_rate);
@@ -110,15 +133,19 @@ impl<T: Transport> Relay<T> {
             awaits_continue,
             upgrade: upgrade.as_ref(),
             cdn_loop,
+            request_id: record.id(),
         };
-        let head = rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
+        let mut head =
+            rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
+        self.apply_request_rules(&mut head.headers, admitted, record);
+        let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
         // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
-        if !route.is_http2() {
+        if !route.upstream.is_http2() {
             self.upstreams.await_body(&mut upload, client).await?;
         }
-        let request = RequestWriter::new(head, framing, upload);
+        let request = RequestWriter::new(head, framing, upload, host);
         // Boxed, so that a request that waits for its body, and a response that waits for its client, take no memory for it.
-        let response = Box::pin(self.upstreams.fetch(route, request, client)).await?;
+        let response = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (response.status, upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(offered)) => {
                 let switched = rewrite::switched(response.headers, &offered).zip(response.body.into_tunnel());
@@ -131,6 +158,14 @@ impl<T: Transport> Relay<T> {
                 Err(UpstreamFailure::ProtocolSwitch.into())
             }
             _ => Ok(Fetched::Response(response)),
+        }
+    }
+
+    fn apply_request_rules(&self, headers: &mut HeaderMap, admitted: &Admitted, record: &RequestRecord) {
+        let rules = self.headers.load();
+        if !rules.request.is_empty() {
+            let facts = record.facts();
+            header_rules::apply(&rules.request, headers, &TemplateValues::of(&facts, Some(admitted)));
         }
     }
 
@@ -163,10 +198,11 @@ fn call_rate(limits: &config::LimitsConfig) -> MinRate {
 }
 
 /// A target that is down fails every request to it: one line for each target and kind of failure a minute.
-fn log(refusal: &RequestRefusal, host: &Authority, route: &Route, id: RequestId) {
+fn log(refusal: &RequestRefusal, admitted: &Admitted, id: &RequestId) {
     let RequestRefusal::Failure(failure) = refusal else { return };
     // Not `target`: that is where a line comes from, in every line of the log.
-    let (server_name, upstream, fault) = (&host.name, &route.target, failure.fault());
+    let (server_name, upstream, fault) =
+        (&admitted.host.name, &admitted.route.upstream.target, failure.fault());
     let error: &dyn std::error::Error = failure;
     let cause = error.source().map(tracing::field::display);
     if let UpstreamFailure::Full(_) = failure {

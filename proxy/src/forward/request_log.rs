@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::Scheme};
 use prometheus::IntGauge;
 
 use super::{
@@ -22,7 +22,8 @@ use crate::{
     clock::{self, now},
     name::ServerName,
     telemetry::{
-        access_log::{AccessEntry, AccessLog, RequestId},
+        RequestId,
+        access_log::{AccessEntry, AccessLog},
         metrics::Label,
     },
 };
@@ -38,7 +39,7 @@ impl RequestIds {
     fn next(&self) -> RequestId {
         let id = self.0.get().wrapping_add(STEP);
         self.0.set(id);
-        RequestId(id)
+        RequestId::numbered(id)
     }
 }
 
@@ -71,7 +72,7 @@ impl RequestLog {
     /// connection.
     pub(crate) fn record_unparsed(&self, downstream: &Downstream, status: u16) {
         self.access_log.record(&AccessEntry {
-            id: self.ids.next(),
+            id: &self.ids.next(),
             at: clock::wall(),
             client: downstream.peer,
             server_name: downstream.server_name.as_ref().map_or("", ServerName::as_str),
@@ -90,6 +91,16 @@ impl RequestLog {
             user_agent: None,
         });
     }
+}
+
+/// What is known of a request from its beginning, for those who outlive its record.
+#[derive(Debug, Clone)]
+pub(super) struct RequestFacts {
+    pub(super) client: IpAddr,
+    /// The version of TLS; absent in cleartext.
+    pub(super) tls: Option<&'static str>,
+    pub(super) server_name: Option<ServerName>,
+    pub(super) id: RequestId,
 }
 
 /// The record of one request. Dropping it writes it; unless another outcome was set, its client went away.
@@ -126,7 +137,7 @@ impl RequestRecord {
         at: Instant,
     ) -> Self {
         Self {
-            id: request_log.ids.next(),
+            id: given_id(&head.headers, downstream.through).unwrap_or_else(|| request_log.ids.next()),
             request_log,
             at,
             wall: clock::wall(),
@@ -166,9 +177,19 @@ impl RequestRecord {
         &self.method
     }
 
+    pub(super) fn facts(&self) -> RequestFacts {
+        let (server_name, id) = (self.server_name.clone(), self.id.clone());
+        RequestFacts { client: self.client.ip(), tls: self.tls, server_name, id }
+    }
+
+    /// What target, client and log know it by.
+    pub(super) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
     /// The id that the error page shows.
-    pub(super) fn reference(&self) -> Reference {
-        Reference { id: self.id, at: self.wall }
+    pub(super) fn reference(&self) -> Reference<'_> {
+        Reference { id: &self.id, at: self.wall }
     }
 
     pub(super) fn open_tunnels(&self) -> IntGauge {
@@ -213,7 +234,7 @@ impl Drop for RequestRecord {
             String::from_utf8_lossy(bytes.get(..LONGEST_USER_AGENT).unwrap_or(bytes))
         });
         self.request_log.access_log.record(&AccessEntry {
-            id: self.id,
+            id: &self.id,
             at: self.wall,
             client: self.client,
             server_name: self.server_name.as_ref().map_or("", ServerName::as_str),
@@ -232,6 +253,14 @@ impl Drop for RequestRecord {
             user_agent: user_agent.as_deref(),
         });
     }
+}
+
+/// What a trusted proxy calls the request, so that both logs name it alike; nobody else chooses how it is found in ours.
+fn given_id(headers: &HeaderMap, through: Option<IpAddr>) -> Option<RequestId> {
+    through?;
+    let mut values = headers.get_all(RequestId::FIELD).iter();
+    let only = values.next().filter(|_| values.next().is_none())?;
+    RequestId::given(only)
 }
 
 /// Names of browsers are shorter; what is longer is cut.

@@ -9,8 +9,8 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop, passage::Passage};
-use crate::http1;
+use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop, passage::Passage, trace_context};
+use crate::{config::UpstreamHost, http1, telemetry::RequestId};
 
 /// What the upstream is told about a request's origin.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,7 @@ pub(super) struct ForwardContext<'a> {
     /// The protocols that the client offers to switch to.
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) cdn_loop: &'a CdnLoop,
+    pub(super) request_id: &'a RequestId,
 }
 
 /// How the end of a request's body is marked for the upstream.
@@ -52,6 +53,7 @@ pub(super) fn request(
     head.headers.remove(header::HOST);
     strip_forwarded_headers(&mut head.headers);
     join_cookies(&mut head.headers)?;
+    trace_context::keep_valid(&mut head.headers);
     frame(&mut head.headers, &head.method, forward_context.framing);
     if forward_context.awaits_continue {
         head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
@@ -60,6 +62,17 @@ pub(super) fn request(
     set_forwarded_headers(&mut head.headers, passage, forward_context)?;
     forward_context.cdn_loop.mark(&mut head.headers);
     Ok(head)
+}
+
+/// The Host that the upstream is to read in place of its own authority: as it was parsed, never as it came.
+pub(super) fn host(
+    whose: UpstreamHost,
+    client: &Authority,
+) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
+    match whose {
+        UpstreamHost::Target => Ok(None),
+        UpstreamHost::Client => HeaderValue::try_from(client.to_string()).map(Some),
+    }
 }
 
 fn passage(headers: &HeaderMap, forward_context: &ForwardContext<'_>) -> Result<Passage, InvalidHeaderValue> {
@@ -236,6 +249,7 @@ fn set_forwarded_headers(
     forward_context: &ForwardContext<'_>,
 ) -> Result<(), InvalidHeaderValue> {
     headers.insert(USER_CUSTOM_DOMAIN, HeaderValue::from_str(forward_context.host.name.as_str())?);
+    headers.insert(RequestId::FIELD, forward_context.request_id.value());
     passage.set(headers);
     Ok(())
 }
@@ -243,7 +257,7 @@ fn set_forwarded_headers(
 const USER_CUSTOM_DOMAIN: HeaderName = HeaderName::from_static("user-custom-domain");
 
 /// Without punctuation; names that begin with `xforwarded` are removed as well.
-const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip"];
+const CLAIMS: &[&str] = &["forwarded", "usercustomdomain", "xrealip", "xrequestid"];
 
 /// Beside hop-by-hop fields, and however they are punctuated.
 const NO_TRAILERS: &[&str] = &[
@@ -323,6 +337,7 @@ mod tests {
             awaits_continue: false,
             upgrade: None,
             cdn_loop: &CdnLoop::new(None, 7),
+            request_id: &RequestId::numbered(0xab),
         };
         super::request(request.body(()).unwrap().into_parts().0, &forward_context).unwrap()
     }
@@ -335,13 +350,14 @@ mod tests {
         lines
     }
 
-    const OURS: [&str; 6] = [
+    const OURS: [&str; 7] = [
         "cdn-loop: gatehouse;process=0000000000000007",
         "user-custom-domain: shop.example",
         "x-forwarded-for: 192.0.2.9",
         "x-forwarded-host: shop.example:8443",
         "x-forwarded-port: 8443",
         "x-forwarded-proto: https",
+        "x-request-id: 00000000000000ab",
     ];
 
     fn ours_and(more: &[&str]) -> Vec<String> {
@@ -383,6 +399,8 @@ mod tests {
             ("user_custom_domain", "victim.example"),
             ("User-Custom-Domain", "victim.example"),
             ("x-real-ip", "198.51.100.4"),
+            ("x-request-id", "1"),
+            ("X_Request_ID", "2"),
             ("x-for", "kept"),
         ];
         let head = rewritten("GET", "/", &fields, Framing::Empty);

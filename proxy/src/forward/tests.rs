@@ -3,8 +3,10 @@
 
 mod checks;
 mod endpoints;
+mod fields;
 mod http2_upstreams;
 mod limits;
+mod maintenance;
 mod tunnels;
 
 use std::{
@@ -29,6 +31,7 @@ use super::{
 };
 use crate::{
     clock::now,
+    domains::{DomainEntry, Permission, PermissionSource},
     phase::{Phase, PhaseWatch},
     target::Target,
     telemetry::{access_log::AccessLog, metrics::Label},
@@ -97,7 +100,11 @@ struct Setting {
     access_log: AccessLog,
     upstream: config::UpstreamConfig,
     limits: config::LimitsConfig,
+    headers: config::HeadersConfig,
+    domain: config::DomainSettings,
     version: ServedVersion,
+    /// A trusted proxy that all clients come through.
+    through: Option<IpAddr>,
 }
 
 impl Default for Setting {
@@ -110,7 +117,10 @@ impl Default for Setting {
             access_log: AccessLog::off(),
             upstream: config::UpstreamConfig::default(),
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
+            headers: config::HeadersConfig::default(),
+            domain: config::DomainSettings::default(),
             version: ServedVersion::Http1,
+            through: None,
         }
     }
 }
@@ -128,10 +138,29 @@ fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener,
     let address = socket.local_addr().unwrap();
     let listener = transport.listen(socket).unwrap();
     let relay = relay(transport, setting, metrics.clone());
-    let route = Route { target, chosen_by: ChosenBy::Configuration };
+    let permission = permission(target, setting);
     let (phase, watch) = watch::channel(Phase::Serving);
-    tokio::task::spawn_local(front::<T>(listener, Rc::new(relay), route, (setting.version, watch)));
+    tokio::task::spawn_local(front::<T>(
+        listener,
+        Rc::new(relay),
+        permission,
+        (setting.version, watch),
+        setting.through,
+    ));
     Edge { address, upstream, metrics, phase }
+}
+
+/// By an entry of the settings.
+fn permission(target: Target, setting: &Setting) -> Permission {
+    Permission::Allow(Arc::new(DomainEntry {
+        pattern: crate::name::Pattern::parse("shop.example").unwrap(),
+        target: Some(target),
+        settings: config::DomainSettings { host: Some(setting.upstream.host), ..setting.domain },
+        tenant: "acme".into(),
+        source: PermissionSource::Static,
+        version: 0,
+        changed_at_micros: 0,
+    }))
 }
 
 fn relay<T: Transport>(transport: T, setting: &Setting, metrics: RequestMetrics) -> Relay<T> {
@@ -151,31 +180,35 @@ fn relay_within<T: Transport>(
     };
     let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
     let request_log = Rc::new(RequestLog::new(metrics, setting.access_log.clone()));
-    Relay::new(transport, settings, Reloadable::new(limits), &request_log, Handle::current(), 443)
+    let live = (Reloadable::new(limits), Reloadable::new(setting.headers.clone()));
+    Relay::new(transport, settings, live, &request_log, Handle::current(), 443)
 }
 
 async fn front<T: Transport>(
     mut listener: T::Listener,
     relay: Rc<Relay<T>>,
-    route: Route,
+    permission: Permission,
     (version, phase): (ServedVersion, PhaseWatch),
+    through: Option<IpAddr>,
 ) {
     let server_name = ServerName::parse("shop.example").unwrap();
     loop {
         let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
         let server = Some(server_name.clone());
-        let downstream = Downstream { peer, through: None, server_name: server, tls: Some("TLSv1.3") };
-        let (relay, route, server_name) = (Rc::clone(&relay), route.clone(), server_name.clone());
+        let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
+        let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
         let answer = move |request: Request<RequestBody>| {
-            let (relay, route) = (Rc::clone(&relay), route.clone());
+            let (relay, permission) = (Rc::clone(&relay), permission.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
-                match admit::admit(&head, &server_name, 128) {
-                    Ok(host) => relay.pass(head, body, &host, &route, record).await,
-                    Err(violation) => record.refuse(&violation.into()),
-                }
+                let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
+                let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
+                let admitted = host.and_then(|host| {
+                    DomainRoute::of(permission, |_| None, defaults).map(|route| Admitted { host, route })
+                });
+                relay.answer(head, body, admitted, record).await
             }
         };
         tokio::task::spawn_local(serve_alone(stream, version, phase.clone(), answer));
@@ -239,49 +272,6 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut read = Vec::new();
     let _ = stream.read_to_end(&mut read).await;
     String::from_utf8_lossy(&read).into_owned()
-}
-
-fn domain_entry(target: Option<&str>) -> Arc<DomainEntry> {
-    Arc::new(DomainEntry {
-        pattern: crate::name::Pattern::parse("shop.example").unwrap(),
-        target: target.map(|target| Target::parse(target).unwrap()),
-        minimum_tls: None,
-        tenant: "default".into(),
-        source: PermissionSource::Table,
-        version: 1,
-        changed_at_micros: 1,
-    })
-}
-
-#[test]
-fn a_name_in_doubt_goes_where_its_last_entry_says_and_never_to_the_default_instead() {
-    let (own, default) = ("http://10.0.0.1:80", Target::parse("http://10.0.0.2:80").unwrap());
-    for (what, permission, last_known, seen) in [
-        ("allowed, own target", Permission::Allow(domain_entry(Some(own))), None, Ok(own)),
-        ("allowed, none of its own", Permission::Allow(domain_entry(None)), None, Ok("http://10.0.0.2:80")),
-        ("table down, nothing known", Permission::Unknown(UnknownReason::SourceDown), None, Err(503)),
-        ("budget spent, nothing known", Permission::Unknown(UnknownReason::BudgetSpent), None, Err(503)),
-        (
-            "budget spent",
-            Permission::Unknown(UnknownReason::BudgetSpent),
-            Some(domain_entry(Some(own))),
-            Ok(own),
-        ),
-        (
-            "ask down, no own target",
-            Permission::Unknown(UnknownReason::AskDown),
-            Some(domain_entry(None)),
-            Ok("http://10.0.0.2:80"),
-        ),
-    ] {
-        let found = route(permission, |_| last_known, Some(&default));
-        let found = found.map(|route| route.target).map_err(|refusal| {
-            assert_eq!(refusal.outcome(), RequestOutcome::EntryUnknown, "{what}");
-            assert!(refusal.retry_after().is_some(), "{what}");
-            refusal.status().as_u16()
-        });
-        assert_eq!(found, seen.map(|target| Target::parse(target).unwrap()), "{what}");
-    }
 }
 
 const GET: &str = "GET /a?b HTTP/1.1\r\nHost: shop.example\r\n\r\n";

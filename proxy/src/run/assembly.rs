@@ -248,6 +248,7 @@ impl Assembly<'_> {
         Service {
             domains: known.domains.clone(),
             limits: live.limits.clone(),
+            headers: live.headers.clone(),
             default_target: live.default_target.clone(),
             upstream,
             control: self.control.clone(),

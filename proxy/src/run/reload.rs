@@ -35,6 +35,7 @@ pub(super) struct ReloadTargets {
 #[derive(Clone)]
 pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
+    pub(super) headers: Reloadable<config::HeadersConfig>,
     pub(super) default_target: Reloadable<Option<Target>>,
     pub(super) drain_deadline: Reloadable<config::Span>,
 }
@@ -43,6 +44,7 @@ impl RuntimeSettings {
     pub(super) fn of(config: &Config) -> Self {
         Self {
             limits: Reloadable::new(config.limits.clone()),
+            headers: Reloadable::new(config.headers.clone()),
             default_target: Reloadable::new(config.domains.default_target.clone()),
             drain_deadline: Reloadable::new(config.worker.drain_deadline),
         }
@@ -111,6 +113,7 @@ impl ReloadTargets {
         self.connections.limit(capacity.clients, config.limits.connections_per_source);
         self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
+        self.live.headers.replace(config.headers.clone());
         self.live.default_target.replace(config.domains.default_target.clone());
         self.live.drain_deadline.replace(config.worker.drain_deadline);
         Ok(())
@@ -123,7 +126,7 @@ pub(super) fn response_buffers(limits: &config::LimitsConfig) -> usize {
 
 /// Whether a setting can be changed while it is in use.
 fn is_live(setting: &str) -> bool {
-    setting.starts_with("limits.") || LIVE.contains(&setting)
+    ["limits.", "headers."].iter().any(|section| setting.starts_with(section)) || LIVE.contains(&setting)
 }
 
 const LIVE: &[&str] = &[

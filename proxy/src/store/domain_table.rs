@@ -5,13 +5,15 @@
 
 mod record;
 mod reindex;
+mod settings;
 mod tenant;
 
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 
-pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, SettingsMap, Shard};
-use record::{MINIMUM_TLS, SETTINGS};
+pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
+pub use settings::SettingsMap;
+use settings::{SETTINGS, SettingsChange};
 pub use tenant::{NoTenant, Tenant};
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
     batch::{BatchGet, Consistency},
     instant::Micros,
 };
-use crate::{config::TlsVersion, name::Pattern};
+use crate::name::Pattern;
 
 /// The entries of `patterns` that are there, read consistently in one call; at most 100.
 pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecord>, StoreError> {
@@ -42,7 +44,7 @@ pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord
 pub async fn put(store: &Store, record: &DomainRecord, replaced: u64) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
     let update = update.set_key(Some(key(&record.pattern)));
-    written(update, record, replaced).send().await?;
+    written(update, record, replaced, Vec::new()).send().await?;
     Ok(())
 }
 
@@ -54,38 +56,19 @@ pub async fn replace(
 ) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
     let update = update.set_key(Some(key(&record.pattern)));
-    let update = written(update, record, old.map_or(0, |old| old.version));
-    let was = old.map(|old| old.settings).unwrap_or_default();
-    with_minimum_tls(update, record, was, old.and_then(|old| old.minimum_tls)).send().await?;
+    let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
+    let settings = settings::changes(was, before, record.settings);
+    written(update, record, old.map_or(0, |old| old.version), settings).send().await?;
     Ok(())
 }
 
-/// Adds the change of `minimum_tls` from `before` to an update; a path into a map that is not there is an error.
-fn with_minimum_tls(
+/// Every name in an expression stands behind `#`: `domain`, `status` and more are reserved words of the API.
+fn written(
     update: UpdateItemFluentBuilder,
     record: &DomainRecord,
-    was: SettingsMap,
-    before: Option<TlsVersion>,
+    replaced: u64,
+    settings: Vec<SettingsChange>,
 ) -> UpdateItemFluentBuilder {
-    let Some(minimum) = record.minimum_tls.filter(|_| record.minimum_tls != before) else { return update };
-    let minimum = AttributeValue::S(minimum.as_str().to_owned());
-    let expression = update.get_update_expression().clone().unwrap_or_default();
-    let (path, value) = match was {
-        SettingsMap::Present => ("#settings.#minimum_tls", minimum),
-        SettingsMap::Absent => ("#settings", AttributeValue::M([(MINIMUM_TLS.to_owned(), minimum)].into())),
-    };
-    let update = match was {
-        SettingsMap::Present => update.expression_attribute_names("#minimum_tls", MINIMUM_TLS),
-        SettingsMap::Absent => update,
-    };
-    update
-        .expression_attribute_names("#settings", SETTINGS)
-        .expression_attribute_values(":minimum_tls", value)
-        .update_expression(expression.replacen("SET ", &format!("SET {path} = :minimum_tls, "), 1))
-}
-
-/// Every name in an expression stands behind `#`: `domain`, `status` and more are reserved words of the API.
-fn written(update: UpdateItemFluentBuilder, record: &DomainRecord, replaced: u64) -> UpdateItemFluentBuilder {
     let mut update = update;
     let (mut set, mut remove) = (Vec::new(), Vec::new());
     for (name, value) in record.attributes() {
@@ -95,6 +78,26 @@ fn written(update: UpdateItemFluentBuilder, record: &DomainRecord, replaced: u64
             set.push(format!("#{name} = :{name}"));
         } else {
             remove.push(format!("#{name}"));
+        }
+    }
+    if !settings.is_empty() {
+        update = update.expression_attribute_names(format!("#{SETTINGS}"), SETTINGS);
+    }
+    for change in settings {
+        match change {
+            SettingsChange::Map(map) => {
+                update = update.expression_attribute_values(format!(":{SETTINGS}"), map);
+                set.push(format!("#{SETTINGS} = :{SETTINGS}"));
+            }
+            SettingsChange::Set(name, value) => {
+                update = update.expression_attribute_names(format!("#{name}"), name);
+                update = update.expression_attribute_values(format!(":{name}"), value);
+                set.push(format!("#{SETTINGS}.#{name} = :{name}"));
+            }
+            SettingsChange::Remove(name) => {
+                update = update.expression_attribute_names(format!("#{name}"), name);
+                remove.push(format!("#{SETTINGS}.#{name}"));
+            }
         }
     }
     let mut expression = format!("SET {}", set.join(", "));

@@ -12,24 +12,14 @@ use std::{
 
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use super::Lines;
+use super::{Lines, RequestId};
 use crate::config::LogFormat;
-
-/// What a request is known by: in the log, and on the page of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestId(pub u64);
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// What is said of a request.
 #[derive(Debug)]
 pub struct AccessEntry<'a> {
-    /// Its number.
-    pub id: RequestId,
+    /// By which it is known elsewhere.
+    pub id: &'a RequestId,
     /// When its header section was read.
     pub at: SystemTime,
     /// Who sent it.
@@ -205,9 +195,9 @@ mod tests {
     use super::*;
     use crate::telemetry::lines::tests::Kept;
 
-    fn entry<'a>(method: &'a str, path: &'a str) -> AccessEntry<'a> {
+    fn entry<'a>(id: &'a RequestId, method: &'a str, path: &'a str) -> AccessEntry<'a> {
         AccessEntry {
-            id: RequestId(0xab),
+            id,
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_487_294_123),
             client: "[2001:db8::1]:5123".parse().unwrap(),
             server_name: "www.example.com",
@@ -238,13 +228,14 @@ mod tests {
     #[test]
     fn a_request_is_one_line() {
         assert_eq!(
-            recorded(LogFormat::Text, &entry("GET", "/a")),
+            recorded(LogFormat::Text, &entry(&RequestId::numbered(0xab), "GET", "/a")),
             "2026-11-24T02:28:14.123000Z request [2001:db8::1]:5123 \"GET https://www.example.com/a HTTP/2.0\" 200 served \
              id=00000000000000ab received=0 sent=1234 seconds=0.012345 upstream_seconds=0.010000 \
              upstream=10.0.0.5:8080 tls=TLSv1.3 user_agent=\"curl/8\\u{20}\\\"x\\\"\\u{a}\"\n"
         );
         let json: serde_json::Value =
-            serde_json::from_str(&recorded(LogFormat::Json, &entry("GET", "/a"))).unwrap();
+            serde_json::from_str(&recorded(LogFormat::Json, &entry(&RequestId::numbered(0xab), "GET", "/a")))
+                .unwrap();
         assert_eq!(
             (&json["path"], &json["status"], &json["outcome"], &json["id"]),
             (&"/a".into(), &200.into(), &"served".into(), &"00000000000000ab".into())
@@ -262,14 +253,17 @@ mod tests {
             ("/\u{202e}gnp", r"/\u{202e}gnp"),
             ("/\\n", r"/\\n"),
         ] {
-            let line = recorded(LogFormat::Text, &entry("GET", path));
+            let line = recorded(LogFormat::Text, &entry(&RequestId::numbered(0xab), "GET", path));
             assert!(line.contains(&format!("https://www.example.com{kept} HTTP/2.0")), "{path:?}: {line}");
             assert_eq!(line.matches('\n').count(), 1, "{line:?}");
-            let json: serde_json::Value =
-                serde_json::from_str(&recorded(LogFormat::Json, &entry("GET", path))).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&recorded(
+                LogFormat::Json,
+                &entry(&RequestId::numbered(0xab), "GET", path),
+            ))
+            .unwrap();
             assert_eq!(json["path"], kept, "{path:?}");
         }
-        let long = recorded(LogFormat::Text, &entry("GET", &"/x".repeat(50_000)));
+        let long = recorded(LogFormat::Text, &entry(&RequestId::numbered(0xab), "GET", &"/x".repeat(50_000)));
         assert!(long.len() < 2 * LONGEST, "{} bytes", long.len());
     }
 }

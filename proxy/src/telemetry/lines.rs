@@ -125,10 +125,10 @@ pub(super) mod tests {
 
     /// What was written so far.
     #[derive(Clone, Default)]
-    pub(in crate::telemetry) struct Kept(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Kept(Arc<Mutex<Vec<u8>>>);
 
     impl Kept {
-        pub(in crate::telemetry) fn text(&self) -> String {
+        pub(crate) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }

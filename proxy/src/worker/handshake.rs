@@ -101,9 +101,9 @@ impl Handshakes<'_> {
     /// read, the last one known holds: an outage lowers nothing.
     fn minimum_tls(&self, name: &ServerName, permission: &Permission) -> TlsVersion {
         let of_entry = match permission {
-            Permission::Allow(entry) => entry.minimum_tls,
+            Permission::Allow(entry) => entry.settings.minimum_tls,
             Permission::Unknown(reason) => {
-                self.shared.domains.last_known(name, *reason).and_then(|entry| entry.minimum_tls)
+                self.shared.domains.last_known(name, *reason).and_then(|entry| entry.settings.minimum_tls)
             }
             Permission::Deny(_) => None,
         };

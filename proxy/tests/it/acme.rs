@@ -9,7 +9,7 @@ use std::{
 
 use gatehouse::{
     certificates::{CertificateRefusal, Certificates, ChallengeToken, Slot, listing},
-    config::{Config, IssuerConfig, StaticDomain},
+    config::{Config, DomainSettings, IssuerConfig, StaticDomain},
     domains::Domains,
     name::{Pattern, ServerName},
     store::{Engine, Store, tables},
@@ -71,7 +71,7 @@ impl World {
 }
 
 fn entry(pattern: &str) -> StaticDomain {
-    StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None, minimum_tls: None }
+    StaticDomain { name: Pattern::parse(pattern).unwrap(), target: None, settings: DomainSettings::default() }
 }
 
 fn start(edge: &Namespace, engine: Engine, config: Config) -> Instance {
@@ -126,7 +126,7 @@ impl Instance {
         let site = gatehouse::domains::DomainEntry {
             pattern: Pattern::parse("*.allowed.example").unwrap(),
             target: None,
-            minimum_tls: None,
+            settings: DomainSettings::default(),
             tenant: "default".into(),
             source: gatehouse::domains::PermissionSource::Static,
             version: 0,

@@ -175,7 +175,7 @@ mod tests {
         Arc::new(DomainEntry {
             pattern: Pattern::parse(pattern).unwrap(),
             target: None,
-            minimum_tls: None,
+            settings: config::DomainSettings::default(),
             tenant: "t".into(),
             source: PermissionSource::Table,
             version: 1,

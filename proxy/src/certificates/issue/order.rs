@@ -336,7 +336,7 @@ mod tests {
             let site = DomainEntry {
                 pattern,
                 target: None,
-                minimum_tls: None,
+                settings: crate::config::DomainSettings::default(),
                 tenant: "t".into(),
                 source,
                 version: 1,

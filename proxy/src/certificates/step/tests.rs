@@ -43,7 +43,7 @@ fn allowed() -> PermissionStanding {
     PermissionStanding::Allow(Arc::new(DomainEntry {
         pattern,
         target: None,
-        minimum_tls: None,
+        settings: crate::config::DomainSettings::default(),
         tenant: "t".into(),
         source: PermissionSource::Static,
         version: 0,

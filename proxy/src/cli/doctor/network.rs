@@ -150,7 +150,11 @@ const LONGEST_DIRECTORY: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::doctor::finding::Severity, config::StaticDomain, name::Pattern};
+    use crate::{
+        cli::doctor::finding::Severity,
+        config::{DomainSettings, StaticDomain},
+        name::Pattern,
+    };
 
     #[test]
     fn every_host_that_the_settings_name_is_looked_up_once() {
@@ -159,7 +163,7 @@ mod tests {
         config.domains.default_target = Some(Target::parse("https://origin.example").unwrap());
         for (name, target) in [("a.example", "http://10.0.0.1"), ("b.example", "https://origin.example")] {
             let (name, target) = (Pattern::parse(name).unwrap(), Target::parse(target).ok());
-            config.domains.r#static.push(StaticDomain { name, target, minimum_tls: None });
+            config.domains.r#static.push(StaticDomain { name, target, settings: DomainSettings::default() });
         }
         assert_eq!(hosts(&config).into_iter().collect::<Vec<_>>(), ["ask.example", "origin.example"]);
     }

@@ -271,6 +271,26 @@ const WRONG: &[Wrong] = &[
     ),
     ("[guard]\nnames = -1", &[], "guard.names = -1|write it like `names = 1000000`"),
     ("[[domains.static]]\nname = \"a b\"", &[], "domains.static[0].name = \"a b\"|not a domain name"),
+    (
+        "[[domains.static]]\nname = \"a.example\"\nminimum_tls = \"1.1\"",
+        &[],
+        "domains.static[0].minimum_tls = \"1.1\"|write `1.2` or `1.3`",
+    ),
+    (
+        "[headers]\nresponse = [\"remove Server\", \"set Content-Length: 1\"]",
+        &[],
+        "headers.response[1] = \"set Content-Length: 1\"|`content-length` is of one connection|write a rule for another field",
+    ),
+    (
+        "",
+        &[("GATEHOUSE_HEADERS_REQUEST", "[\"set X-A: {port}\"]")],
+        "GATEHOUSE_HEADERS_REQUEST: headers.request[0]|`{port}` says nothing of a request; write one of `{host}`",
+    ),
+    (
+        "[[domains.static]]\nname = \"a.example\"\nmaintenance = \"on\"",
+        &[],
+        "domains.static[0].maintenance = \"on\"",
+    ),
     ("[[domains.static]]\nnam = \"a.example\"", &[], "domains.static[0]|unknown field `nam`"),
     (
         "[upstream]\npermitted_networks = [\"10.0.0.0/99\"]",

@@ -148,10 +148,12 @@ impl Refusal {
 
 fn exists(there: &DomainRecord, wanted: &DomainRecord) -> Explained {
     let name = &there.pattern;
-    let (what, is, would) = if there.target == wanted.target {
+    let (what, is, would) = if there.target != wanted.target {
+        ("target", target(there), target(wanted))
+    } else if there.tenant != wanted.tenant {
         ("tenant", there.tenant.clone(), wanted.tenant.clone())
     } else {
-        ("target", target(there), target(wanted))
+        ("settings", there.settings.to_string(), wanted.settings.to_string())
     };
     of_domain(
         name,

@@ -43,7 +43,7 @@ impl Action {
 /// A part of an entry that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// `target`, `status`, `tenant` or `minimum_tls`.
+    /// `target`, `status`, `tenant`, or one of `settings`.
     pub field: String,
     /// As it was; absent, there was no entry.
     pub from: Option<String>,
@@ -132,9 +132,20 @@ fn changes(old: Option<&DomainRecord>, new: &DomainRecord) -> Vec<Change> {
         part("status", |record| record.status.as_str().to_owned()),
         part("tenant", |record| record.tenant.clone()),
     ];
-    let has_minimum = [old, new].into_iter().flatten().any(|record| record.minimum_tls.is_some());
-    let minimum = has_minimum.then(|| part("minimum_tls", minimum_tls));
-    parts.into_iter().chain(minimum).filter(|change| change.from != change.to).collect()
+    parts.into_iter().chain(settings(old, new)).filter(|change| change.from != change.to).collect()
+}
+
+fn settings(old: Option<&DomainRecord>, new: Option<&DomainRecord>) -> impl Iterator<Item = Change> {
+    let texts = |record: Option<&DomainRecord>| record.map(|record| record.settings).unwrap_or_default();
+    let (from, to) = (texts(old).texts(), texts(new).texts());
+    let (was, is) = (old.is_some(), new.is_some());
+    let set = from.into_iter().zip(to).filter(|((_, from), (_, to))| from.is_some() || to.is_some());
+    let text = |text: Option<String>| text.unwrap_or_else(|| BY_DEFAULT.to_owned());
+    set.map(move |((field, from), (_, to))| Change {
+        field: field.to_owned(),
+        from: was.then(|| text(from)),
+        to: is.then(|| text(to)),
+    })
 }
 
 fn described(record: &DomainRecord) -> String {
@@ -142,17 +153,16 @@ fn described(record: &DomainRecord) -> String {
         DomainStatus::Active => String::new(),
         other => format!(", status {}", other.as_str()),
     };
-    let minimum = record.minimum_tls.map_or_else(String::new, |minimum| format!(", TLS {minimum} at least"));
-    format!("target {}, tenant {}{minimum}{status}", target(record), record.tenant)
+    let settings = match record.settings.to_string() {
+        nothing if nothing.is_empty() => nothing,
+        settings => format!(", {settings}"),
+    };
+    format!("target {}, tenant {}{settings}{status}", target(record), record.tenant)
 }
 
 /// An entry's own target, or that it has none.
 pub(super) fn target(record: &DomainRecord) -> String {
-    record.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string)
-}
-
-fn minimum_tls(record: &DomainRecord) -> String {
-    record.minimum_tls.map_or_else(|| "(default)".to_owned(), |minimum| minimum.to_string())
+    record.target.as_ref().map_or_else(|| BY_DEFAULT.to_owned(), ToString::to_string)
 }
 
 fn side(changes: &[Change], part: impl Fn(&Change) -> Option<&str>) -> String {
@@ -164,3 +174,4 @@ fn side(changes: &[Change], part: impl Fn(&Change) -> Option<&str>) -> String {
 }
 
 const ABSENT: &str = "absent";
+const BY_DEFAULT: &str = "(default)";

@@ -17,6 +17,11 @@ pub enum Warning {
     /// It is suspended.
     #[error("it is still suspended and not served; `gatehouse domain resume` serves it again")]
     Suspended,
+    /// Its requests are not forwarded.
+    #[error(
+        "its requests are answered with 503, for maintenance; `gatehouse domain maintenance NAME off` ends that"
+    )]
+    Maintenance,
     /// A label with `_`.
     #[error("its name has a `_`: public CAs will refuse it, the internal issuer does not")]
     Underscore,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domains::change::tests::lenient;
+use crate::{config::TlsVersion, domains::change::tests::lenient};
 
 const TABLE: Sources<'static> = Sources { listed: &[], table: Table::Read };
 
@@ -22,7 +22,7 @@ fn record(target_text: &str, status: DomainStatus, tenant: &str) -> DomainRecord
 
 fn present(target_text: &str, tenant: &str, existing: Existing) -> Wanted {
     let tenant = (!tenant.is_empty()).then(|| tenant.parse().unwrap());
-    Wanted::Present { target: target(target_text), minimum_tls: None, tenant, existing }
+    Wanted::Present { target: target(target_text), settings: DomainSettings::default(), tenant, existing }
 }
 
 fn decided(
@@ -43,17 +43,19 @@ fn line(wanted: Wanted, there: Option<&DomainRecord>) -> String {
 }
 
 #[test]
-fn a_least_version_of_tls_is_kept_until_another_is_asked_for() {
+fn a_setting_is_kept_until_another_is_asked_for() {
     use Existing::{Keep, Replace};
-    let there = |minimum| with_minimum_tls(record("", DomainStatus::Active, "default"), minimum);
-    let asked = |minimum_tls, existing| Wanted::Present { target: None, minimum_tls, tenant: None, existing };
+    let set = |minimum_tls| DomainSettings { minimum_tls, ..DomainSettings::default() };
+    let there = |minimum| with_settings(record("", DomainStatus::Active, "default"), set(minimum));
+    let asked =
+        |minimum, existing| Wanted::Present { target: None, settings: set(minimum), tenant: None, existing };
     let (old, new) = (Some(TlsVersion::Tls12), Some(TlsVersion::Tls13));
     for (there, wanted, told) in [
-        (None, asked(new, Keep), "added with target (default), tenant default, TLS 1.3 at least [active]"),
+        (None, asked(new, Keep), "added with target (default), tenant default, minimum_tls 1.3 [active]"),
         (
             Some(there(new)),
             asked(None, Keep),
-            "unchanged; it has target (default), tenant default, TLS 1.3 at least [active]",
+            "unchanged; it has target (default), tenant default, minimum_tls 1.3 [active]",
         ),
         (Some(there(None)), asked(new, Replace), "minimum_tls (default) -> 1.3 [active]"),
         (Some(there(new)), asked(old, Replace), "minimum_tls 1.3 -> 1.2 [active]"),
@@ -61,7 +63,8 @@ fn a_least_version_of_tls_is_kept_until_another_is_asked_for() {
         assert_eq!(line(wanted, there.as_ref()), told);
     }
     let refused = decided("shop.example", asked(new, Keep), Some(&there(old)), &lenient());
-    assert!(matches!(refused, Err(Refusal::Exists { .. })), "{refused:?}");
+    let told = "domain `shop.example` exists with settings `minimum_tls 1.2`, not `minimum_tls 1.3`; to change it, add `--replace`";
+    assert_eq!(refused.unwrap_err().to_string(), told);
 }
 
 #[test]
@@ -186,7 +189,8 @@ fn what_is_there_is_not_replaced_silently() {
 
 #[test]
 fn what_the_table_does_not_decide_is_refused() {
-    let listed = [StaticDomain { name: pattern("fixed.example"), target: None, minimum_tls: None }];
+    let listed =
+        [StaticDomain { name: pattern("fixed.example"), target: None, settings: DomainSettings::default() }];
     for (name, table, told) in [
         ("fixed.example", Table::Read, "is set in the configuration; change `domains.static`"),
         ("fixed.example", Table::Unread, "is set in the configuration; change `domains.static`"),
@@ -288,4 +292,45 @@ fn what_may_not_be_meant_is_done_with_a_warning() {
         assert_eq!(decision.report.warnings.len(), warnings, "{name} {target_text}: {:?}", decision.report);
         assert!(decision.report.is_active);
     }
+}
+
+#[test]
+fn maintenance_changes_nothing_else_of_an_entry_and_is_pointed_out() {
+    use DomainStatus::{Active, Suspended};
+    use Maintenance::{Off, On};
+    let set = |maintenance| DomainSettings { maintenance, ..DomainSettings::default() };
+    let there =
+        |status, maintenance| with_settings(record("https://a.example", status, "acme"), set(maintenance));
+    for (there, wanted, told, warns) in [
+        (there(Active, None), On, "maintenance (default) -> on [active]", true),
+        (there(Active, Some(Off)), On, "maintenance off -> on [active]", true),
+        (there(Active, Some(On)), Off, "maintenance on -> off [active]", false),
+        (there(Suspended, None), On, "maintenance (default) -> on [suspended]", true),
+        (there(Active, None), Off, "unchanged; it has target https://a.example, tenant acme [active]", false),
+        (
+            there(Active, Some(On)),
+            On,
+            "unchanged; it has target https://a.example, tenant acme, maintenance on [active]",
+            true,
+        ),
+    ] {
+        assert_eq!(line(Wanted::Maintained(wanted), Some(&there)), told);
+        let decision = decided("shop.example", Wanted::Maintained(wanted), Some(&there), &lenient()).unwrap();
+        assert_eq!(decision.report.warnings.len(), usize::from(warns), "{told}");
+        if decision.is_change() {
+            assert_eq!(decision.record.version, there.version + 1, "{told}");
+        }
+    }
+    let added = decided(
+        "shop.example",
+        present("https://a.example", "", Existing::Keep),
+        Some(&there(Active, Some(On))),
+        &lenient(),
+    );
+    assert_eq!(added.unwrap().report.warnings, [Warning::Maintenance.to_string()]);
+    let absent = line(Wanted::Maintained(On), None);
+    assert_eq!(
+        absent,
+        "domain `shop.example` is not in the table; `gatehouse domain list` shows those that are"
+    );
 }

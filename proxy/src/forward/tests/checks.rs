@@ -72,9 +72,15 @@ fn checked<F: Future<Output = ()>>(case: impl FnOnce(Checked) -> F) {
         let target = Target::parse(&endpoints.join(", ")).unwrap();
         let limits = config::LimitsConfig { idle: config::Span::secs(IDLE.as_secs()), ..Default::default() };
         let relay = Rc::new(relay_within(memory.clone(), &setting, limits, metrics.clone()));
-        let route = Route { target, chosen_by: ChosenBy::Configuration };
+        let permission = permission(target, &setting);
         let phase = watch::channel(Phase::Serving).1;
-        tokio::task::spawn_local(front::<Memory>(front_listener, relay, route, (setting.version, phase)));
+        tokio::task::spawn_local(front::<Memory>(
+            front_listener,
+            relay,
+            permission,
+            (setting.version, phase),
+            None,
+        ));
         case(Checked { memory, address, statuses, metrics }).await;
     })
     .unwrap();

@@ -132,12 +132,12 @@ pub(super) fn paused<F: Future<Output = ()>>(setting: &Setting, case: impl FnOnc
         let limits = config::LimitsConfig { minimum_rate: RATE as u64, ..config::LimitsConfig::default() };
         let limits = config::LimitsConfig { idle: config::Span::secs(IDLE.as_secs()), ..limits };
         let relay = relay_within(memory.clone(), setting, limits, metrics.clone());
-        let route = Route { target, chosen_by: ChosenBy::Configuration };
         tokio::task::spawn_local(front::<Memory>(
             listener,
             Rc::new(relay),
-            route,
+            permission(target, setting),
             (setting.version, watch::channel(Phase::Serving).1),
+            None,
         ));
         case(PausedEdge { memory, address, upstream, metrics }).await;
     })

@@ -25,6 +25,8 @@ use crate::{
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
     head: request::Parts,
+    /// In place of the destination's authority.
+    host: Option<HeaderValue>,
     framing: Framing,
     /// Shared with hyper while it goes over HTTP/2.
     upload: Rc<RefCell<Upload>>,
@@ -42,11 +44,16 @@ pub(super) enum WriteFailure {
 }
 
 impl RequestWriter {
-    /// `head` without Host, which the destination decides on.
-    pub(in crate::forward) fn new(head: request::Parts, framing: Framing, upload: Upload) -> Self {
+    /// `head` without Host: that is `host`, or else what the destination decides on.
+    pub(in crate::forward) fn new(
+        head: request::Parts,
+        framing: Framing,
+        upload: Upload,
+        host: Option<HeaderValue>,
+    ) -> Self {
         let message = MessageWriter::new(Bytes::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
-        Self { message, head, framing, awaits_continue, upload: Rc::new(RefCell::new(upload)) }
+        Self { message, head, host, framing, awaits_continue, upload: Rc::new(RefCell::new(upload)) }
     }
 
     /// A request that asks for `path` to see whether the endpoint is well.
@@ -56,11 +63,12 @@ impl RequestWriter {
         head.headers.insert(header::USER_AGENT, HeaderValue::from_static(CHECKER));
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let upload = Upload::new(RequestBody::empty(), false, MinRate::new(Duration::MAX, 0));
-        Self::new(head, Framing::Empty, upload)
+        Self::new(head, Framing::Empty, upload, None)
     }
 
-    /// Begins to write it, to a destination whose authority is `host`.
-    pub(super) fn address(&mut self, host: &HeaderValue) {
+    /// Begins to write it, to a destination of this `authority`.
+    pub(super) fn address(&mut self, authority: &HeaderValue) {
+        let host = self.host.as_ref().unwrap_or(authority);
         self.message = MessageWriter::new(http1::request_head(&self.head, host), outgoing(self.framing));
     }
 
@@ -72,7 +80,7 @@ impl RequestWriter {
             Scheme::Https => http::uri::Scheme::HTTPS,
         };
         let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let authority = endpoint.authority().as_bytes();
+        let authority = self.host.as_ref().unwrap_or(endpoint.authority()).as_bytes();
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?;
         let mut message = Request::new(Rc::clone(&self.upload));
         (*message.uri_mut(), *message.version_mut()) = (uri, Version::HTTP_2);

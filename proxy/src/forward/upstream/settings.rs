@@ -22,7 +22,10 @@ use super::{
     checks::Checks,
     permits::{PermitLimits, UpstreamPermits},
 };
-use crate::{config, forward::cdn_loop::CdnLoop};
+use crate::{
+    config::{self, UpstreamHost},
+    forward::cdn_loop::CdnLoop,
+};
 
 /// Settings for connections to targets: limits, roots, and permitted addresses.
 pub struct UpstreamSettings {
@@ -54,6 +57,11 @@ pub enum UpstreamError {
 }
 
 impl UpstreamSettings {
+    /// Whose authority targets read in Host, for domains that say nothing of it.
+    pub(in crate::forward) fn host(&self) -> UpstreamHost {
+        self.limits.host
+    }
+
     /// Reads the roots and this host's own addresses; at most `connections` requests are with targets at once.
     pub fn new(limits: &config::UpstreamConfig, connections: usize) -> Result<Self, UpstreamError> {
         let places = UpstreamPermits::new(PermitLimits {

@@ -5,9 +5,12 @@ use std::fmt;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
-use super::Item;
+use super::{
+    Item,
+    settings::{self, SETTINGS, SettingsMap},
+};
 use crate::{
-    config::TlsVersion,
+    config::DomainSettings,
     name::Pattern,
     store::{StoreError, instant::Micros, partition::partition},
     target::Target,
@@ -21,11 +24,12 @@ pub struct DomainRecord {
     pub pattern: Pattern,
     /// Where its requests go; absent, the default target.
     pub target: Option<Target>,
-    /// The oldest version of TLS that its clients may speak, in `settings`; absent, or older than `tls.minimum_version`, that one.
-    pub minimum_tls: Option<TlsVersion>,
+    /// What it sets for its name.
+    #[serde(flatten)]
+    pub settings: DomainSettings,
     /// Whether the item has `settings`, in which other programs may keep more.
     #[serde(skip)]
-    pub settings: SettingsMap,
+    pub settings_map: SettingsMap,
     /// Whether it is served.
     pub status: DomainStatus,
     /// Whose it is.
@@ -38,16 +42,6 @@ pub struct DomainRecord {
     pub changed_at: Option<Micros>,
     /// Seconds since the epoch after which the table forgets it.
     pub expires_at: Option<u64>,
-}
-
-/// The attribute `settings` of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SettingsMap {
-    /// It has none.
-    #[default]
-    Absent,
-    /// It has one.
-    Present,
 }
 
 /// Whether an entry is served.
@@ -98,10 +92,10 @@ impl DomainRecord {
         if pattern.to_string() != reader.key {
             return Err(reader.fault("domain", &format!("must be written `{pattern}` to be found")));
         }
-        let (settings, minimum_tls) = reader.settings()?;
+        let (settings_map, settings) = reader.settings()?;
         Ok(Self {
             settings,
-            minimum_tls,
+            settings_map,
             target: reader.text("target", |text| Target::parse(text).map_err(|error| error.to_string()))?,
             status: reader.text("status", DomainStatus::parse)?.unwrap_or(DomainStatus::Active),
             tenant: reader.text("tenant", |text| Ok(text.into()))?.unwrap_or_else(|| DEFAULT_TENANT.into()),
@@ -181,21 +175,15 @@ impl Reader<'_> {
     }
 
     /// Whether there are `settings`, and what we know of them; what others keep there is theirs.
-    fn settings(&self) -> Result<(SettingsMap, Option<TlsVersion>), StoreError> {
-        let settings = match self.item.get(SETTINGS) {
-            None | Some(AttributeValue::Null(_)) => return Ok((SettingsMap::Absent, None)),
-            Some(AttributeValue::M(settings)) => settings,
-            Some(_) => return Err(self.fault(SETTINGS, &"must be of type M")),
-        };
-        let minimum_tls = match settings.get(MINIMUM_TLS) {
-            None | Some(AttributeValue::Null(_)) => None,
-            Some(AttributeValue::S(text)) => Some(
-                text.parse()
-                    .map_err(|fault: String| self.fault(SETTINGS, &format!("{MINIMUM_TLS}: {fault}")))?,
-            ),
-            Some(_) => return Err(self.fault(SETTINGS, &format!("{MINIMUM_TLS} must be of type S"))),
-        };
-        Ok((SettingsMap::Present, minimum_tls))
+    fn settings(&self) -> Result<(SettingsMap, DomainSettings), StoreError> {
+        match self.item.get(SETTINGS) {
+            None | Some(AttributeValue::Null(_)) => Ok((SettingsMap::Absent, DomainSettings::default())),
+            Some(AttributeValue::M(map)) => {
+                let settings = settings::read(map).map_err(|fault| self.fault(SETTINGS, &fault))?;
+                Ok((SettingsMap::Present, settings))
+            }
+            Some(_) => Err(self.fault(SETTINGS, &"must be of type M")),
+        }
     }
 
     fn number(&self, attribute: &'static str) -> Result<Option<u64>, StoreError> {
@@ -213,9 +201,5 @@ fn text_of(item: &Item, attribute: &str) -> Option<String> {
     item.get(attribute).and_then(|value| value.as_s().ok().cloned())
 }
 
-/// A map of what may be set per entry.
-pub(super) const SETTINGS: &str = "settings";
-/// In `settings`: `1.2` or `1.3`.
-pub(super) const MINIMUM_TLS: &str = "minimum_tls";
 /// A hostile key is not written to the log in full.
 const MAX_SHOWN: usize = 260;

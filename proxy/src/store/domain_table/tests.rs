@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{DomainSettings, Maintenance, TlsVersion, UpstreamHost};
 use crate::store::{Engine, FaultPlan, Faults, tables};
 
 async fn store() -> Store {
@@ -22,8 +23,8 @@ fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
     DomainRecord {
         pattern: pattern(name),
         target: None,
-        minimum_tls: None,
-        settings: SettingsMap::Absent,
+        settings: DomainSettings::default(),
+        settings_map: SettingsMap::Absent,
         status: DomainStatus::Active,
         tenant: "default".into(),
         version,
@@ -33,45 +34,71 @@ fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
     }
 }
 
+fn least(version: TlsVersion) -> DomainSettings {
+    DomainSettings { minimum_tls: Some(version), ..DomainSettings::default() }
+}
+
 #[tokio::test]
-async fn a_least_version_of_tls_is_set_beside_what_others_keep() {
+async fn settings_are_set_beside_what_others_keep() {
     let store = store().await;
     let raised = |version| DomainRecord {
-        minimum_tls: Some(TlsVersion::Tls13),
+        settings: least(TlsVersion::Tls13),
         ..record("a.example", version, version)
     };
     replace(&store, &raised(1), None).await.unwrap();
     let first = get(&store, &pattern("a.example")).await.unwrap().unwrap();
-    assert_eq!((first.minimum_tls, first.settings), (Some(TlsVersion::Tls13), SettingsMap::Present));
+    assert_eq!((first.settings, first.settings_map), (least(TlsVersion::Tls13), SettingsMap::Present));
 
     let put = store.client().put_item().table_name(&store.tables().domains);
     let theirs = AttributeValue::M([("theirs".to_owned(), AttributeValue::Bool(true))].into());
     let put = put.item("domain", AttributeValue::S("b.example".to_owned())).item("settings", theirs);
     put.send().await.unwrap();
     let old = get(&store, &pattern("b.example")).await.unwrap().unwrap();
-    assert_eq!((old.minimum_tls, old.settings), (None, SettingsMap::Present));
+    assert_eq!((old.settings, old.settings_map), (DomainSettings::default(), SettingsMap::Present));
     for (version, minimum) in [(1, TlsVersion::Tls13), (2, TlsVersion::Tls12), (3, TlsVersion::Tls12)] {
         let old = get(&store, &pattern("b.example")).await.unwrap();
-        let new = DomainRecord { minimum_tls: Some(minimum), ..record("b.example", version, version) };
+        let new = DomainRecord { settings: least(minimum), ..record("b.example", version, version) };
         replace(&store, &new, old.as_ref()).await.unwrap();
         let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
-        assert_eq!((read.version, read.minimum_tls), (version, Some(minimum)));
+        assert_eq!((read.version, read.settings), (version, least(minimum)));
     }
     let item = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
     let item = item.set_key(Some(key(&pattern("b.example")))).send().await.unwrap().item.unwrap();
     assert_eq!(item["settings"].as_m().unwrap()["theirs"], AttributeValue::Bool(true));
+    // Another one beside it.
+    let old = get(&store, &pattern("b.example")).await.unwrap();
+    let both = DomainSettings {
+        host: Some(UpstreamHost::Client),
+        maintenance: Some(Maintenance::On),
+        ..least(TlsVersion::Tls13)
+    };
+    let new = DomainRecord { settings: both, ..record("b.example", 4, 4) };
+    replace(&store, &new, old.as_ref()).await.unwrap();
+    assert_eq!(get(&store, &pattern("b.example")).await.unwrap().unwrap().settings, both);
+    // Added again after a removal, it has none of the settings that it had before.
+    let old = get(&store, &pattern("b.example")).await.unwrap();
+    replace(&store, &record("b.example", 5, 5), old.as_ref()).await.unwrap();
+    let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
+    assert_eq!((read.settings, read.settings_map), (DomainSettings::default(), SettingsMap::Present));
 }
 
 #[test]
 fn settings_of_a_wrong_form_are_named() {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let with = |value| AttributeValue::M([("minimum_tls".to_owned(), value)].into());
+    let host = |value| AttributeValue::M([("host".to_owned(), value)].into());
+    let maintenance = |value| AttributeValue::M([("maintenance".to_owned(), value)].into());
     for (settings, fault) in [
         (text("1.3"), "must be of type M"),
         (
             with(text("1.1")),
             "minimum_tls: `1.1` is not a version of TLS that is served; write `1.2` or `1.3`",
         ),
+        (
+            host(text("origin.example")),
+            "host: `origin.example` is none of the two; write `target` or `client`",
+        ),
+        (maintenance(text("on")), "maintenance must be of type BOOL"),
         (with(AttributeValue::N("1.3".to_owned())), "minimum_tls must be of type S"),
     ] {
         let item = Item::from([("domain".to_owned(), text("a.example")), ("settings".to_owned(), settings)]);

@@ -1,0 +1,71 @@
+//! What may be set for one name: the same in the settings, in an item of the domains table, and on the command line.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{JsonSchema, Maintenance, TlsVersion, UpstreamHost};
+
+/// What an entry says of how its name is served, beside its target. What is absent is as the settings have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSettings {
+    /// The oldest version of TLS that its clients may speak, if newer than `tls.minimum_version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_tls: Option<TlsVersion>,
+    /// Whose authority its upstream reads in Host; absent, `upstream.host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<UpstreamHost>,
+    /// Whether its requests are answered in place of its upstream; absent, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+}
+
+impl DomainSettings {
+    /// These, and what they leave out as `below` has it.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            minimum_tls: self.minimum_tls.or(below.minimum_tls),
+            host: self.host.or(below.host),
+            maintenance: self.maintenance.or(below.maintenance),
+        }
+    }
+
+    /// Each by its name, with its value as it is written; absent where nothing is said.
+    #[must_use]
+    pub fn texts(self) -> [(&'static str, Option<String>); COUNT] {
+        [
+            (MINIMUM_TLS, self.minimum_tls.map(|version| version.to_string())),
+            (HOST, self.host.map(|host| host.to_string())),
+            (MAINTENANCE, self.maintenance.map(|maintenance| maintenance.to_string())),
+        ]
+    }
+
+    /// The JSON Schema of each, as a list of the settings may have it.
+    pub(super) fn json_schemas() -> Map<String, Value> {
+        let schemas = [
+            (MINIMUM_TLS, TlsVersion::json_schema()),
+            (HOST, UpstreamHost::json_schema()),
+            (MAINTENANCE, bool::json_schema()),
+        ];
+        schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+    }
+}
+
+/// `minimum_tls 1.3, host client`; nothing where nothing is said.
+impl fmt::Display for DomainSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said =
+            self.texts().into_iter().filter_map(|(name, text)| text.map(|text| format!("{name} {text}")));
+        f.write_str(&said.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// `1.2` or `1.3`.
+pub const MINIMUM_TLS: &str = "minimum_tls";
+/// `target` or `client`.
+pub const HOST: &str = "host";
+/// `true` or `false`; shown as `on` or `off`.
+pub const MAINTENANCE: &str = "maintenance";
+const COUNT: usize = 3;
