@@ -67,15 +67,14 @@ impl<T: Transport> Relay<T> {
         record: RequestRecord,
     ) -> Answer {
         let id = record.id().value();
-        let headers = self.headers.load_full();
-        let facts = (!headers.response.is_empty()).then(|| record.facts());
+        let facts = (!self.headers.load().response.is_empty()).then(|| record.facts());
         let mut answer = match &admitted {
             Ok(admitted) => self.pass(head, body, admitted, record).await,
             Err(refusal) => record.refuse(refusal),
         };
         if let Some(facts) = facts {
             let values = TemplateValues::of(&facts, admitted.as_ref().ok());
-            header_rules::apply(&headers.response, answer.response.headers_mut(), &values);
+            header_rules::apply(&self.headers.load().response, answer.response.headers_mut(), &values);
         }
         // In place of a target's own: the id by which operators find the request, as error pages show it.
         answer.response.headers_mut().insert(RequestId::FIELD, id);

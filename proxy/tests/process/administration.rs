@@ -31,20 +31,30 @@ fn a_change_says_what_it_changed_and_its_log_who_made_it() {
     let suspended = tell(&place, "domain suspend shop.example");
     assert!(suspended.out.starts_with("shop.example: status active -> suspended\nit is not served: "));
     assert!(tell(&place, "domain resume shop.example").out.contains("suspended -> active\nit is served: "));
+    let maintained = tell(&place, "domain maintenance shop.example on");
+    assert!(maintained.out.starts_with("shop.example: maintenance (default) -> on\nit is served: "));
+    assert!(maintained.out.contains("\nwarning: its requests are answered with 503"), "{maintained:?}");
+    assert!(tell(&place, "domain maintenance shop.example off").out.contains("maintenance on -> off\n"));
     let removed = tell(&place, "domain remove shop.example");
-    assert!(removed.out.starts_with("shop.example: removed; it had target http://10.0.0.3, tenant acme\n"));
+    assert!(
+        removed.out.starts_with(
+            "shop.example: removed; it had target http://10.0.0.3, tenant acme, maintenance off\n"
+        )
+    );
 
     instance.has_logged("action=\"remove\"");
     let log = instance.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("domain changed")).collect();
     let caller = format!("caller=uid {}", nix::unistd::getuid());
-    assert_eq!(lines.len(), 5, "what changed nothing leaves no line: {log}");
+    assert_eq!(lines.len(), 7, "what changed nothing leaves no line: {log}");
     for (line, action, from, to) in [
         (lines[0], "add", "absent", "target http://10.0.0.2, status active, tenant acme"),
         (lines[1], "replace", "target http://10.0.0.2", "target http://10.0.0.3"),
         (lines[2], "suspend", "status active", "status suspended"),
         (lines[3], "resume", "status suspended", "status active"),
-        (lines[4], "remove", "target http://10.0.0.3, status active, tenant acme", "absent"),
+        (lines[4], "replace", "maintenance (default)", "maintenance on"),
+        (lines[5], "replace", "maintenance on", "maintenance off"),
+        (lines[6], "remove", "target http://10.0.0.3, status active, tenant acme, maintenance off", "absent"),
     ] {
         for part in [
             " INFO ",

@@ -32,6 +32,7 @@ pub(super) fn check(message: &Message, reading: &Reading, route: &Route) -> anyh
     let (mut expected, mut read) =
         (differences::told(route.server, forwarded(message, route)), read(reading));
     check_loop_mark(&mut read, route.server)?;
+    check_request_id(&mut read, route.server)?;
     if route.server.fields_are_variables() {
         (expected, read) = (as_variables(expected), as_variables(read));
     }
@@ -106,6 +107,16 @@ fn check_loop_mark(fields: &mut Fields, server: Server) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes the id that we gave the request out of what was read.
+fn check_request_id(fields: &mut Fields, server: Server) -> anyhow::Result<()> {
+    let name = if server.fields_are_variables() { "x_request_id" } else { "x-request-id" };
+    let values = fields.remove(name).context("no X-Request-Id")?;
+    let [id] = values.as_slice() else { anyhow::bail!("X-Request-Id is {values:?}") };
+    let is_ours = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(is_ours, "X-Request-Id is {id:?}");
+    Ok(())
+}
+
 /// RFC 3875 §4.1.18, and lists as one line (RFC 9110 §5.3).
 fn as_variables(fields: Fields) -> Fields {
     let mut variables = Fields::new();
@@ -135,7 +146,7 @@ fn difference(expected: &Fields, read: &Fields) -> String {
 fn is_claim(name: &str) -> bool {
     let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     letters.starts_with("xforwarded")
-        || ["forwarded", "usercustomdomain", "xrealip"].contains(&letters.as_str())
+        || ["forwarded", "usercustomdomain", "xrealip", "xrequestid"].contains(&letters.as_str())
 }
 
 const HOP_BY_HOP: [&str; 11] = [

@@ -56,7 +56,7 @@ pub(super) const QUERIES: [&str; 14] = [
 ];
 
 /// Fields with values that are odd but legal. `LONG` stands for thousands of letters.
-pub(super) const FIELDS: [(&str, &[u8]); 44] = [
+pub(super) const FIELDS: [(&str, &[u8]); 45] = [
     ("accept", b"*/*"),
     ("accept", b"text/html;q=0.9, */*;q=0.1"),
     ("accept-encoding", b"gzip, br;q=0"),
@@ -101,6 +101,7 @@ pub(super) const FIELDS: [(&str, &[u8]); 44] = [
     ("x-forwarded-for", b"198.51.100.7"),
     ("forwarded", b"for=198.51.100.7"),
     ("user-custom-domain", b"victim.example"),
+    ("x-request-id", b"mine"),
 ];
 
 pub(super) const BODIES: [usize; 16] =
