@@ -441,3 +441,18 @@ fn a_silent_call_lives_as_long_as_a_silent_tunnel() {
         assert_eq!(began.elapsed(), *config::LimitsConfig::default().tunnel_idle);
     });
 }
+
+#[test]
+fn the_clients_host_is_the_authority_where_the_settings_say_so() {
+    let upstream = config::UpstreamConfig { host: config::UpstreamHost::Client, ..Default::default() };
+    let setting = Setting { upstream, ..over_http2() };
+    on_both(&setting, async |edge| {
+        let mut client = edge.client().await;
+        let serving = serve(&edge, |request: Request<Incoming>| async move {
+            Response::new(whole(&request.uri().to_string()))
+        });
+        let (head, _serving) = tokio::join!(get(&mut client), serving);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        exactly(&mut client, "http://shop.example/a?b").await;
+    });
+}
