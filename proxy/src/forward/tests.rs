@@ -254,6 +254,22 @@ async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// Answers each request on `stream` with what `answer` makes of its header section; with none not at all.
+async fn answer_each(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl Fn(String) -> Option<String>,
+) {
+    let mut head = Vec::new();
+    while let Ok(byte) = stream.read_u8().await {
+        head.push(byte);
+        if head.ends_with(b"\r\n\r\n")
+            && let Some(answer) = answer(String::from_utf8(std::mem::take(&mut head)).unwrap())
+        {
+            say(&mut stream, &answer).await;
+        }
+    }
+}
+
 /// The upstream answers the request that it has read, and the client reads the answer.
 async fn answer_ok(upstream: &mut TcpStream, client: &mut TcpStream) {
     say(upstream, OK).await;

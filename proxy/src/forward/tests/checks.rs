@@ -37,23 +37,12 @@ impl Checked {
 
 async fn serve(mut listener: MemoryListener, place: usize, status: Rc<Cell<u16>>) {
     loop {
-        let (mut stream, status) = (listener.accept().await, Rc::clone(&status));
-        tokio::task::spawn_local(async move {
-            let mut head = Vec::new();
-            while let Ok(byte) = stream.read_u8().await {
-                head.push(byte);
-                if !head.ends_with(b"\r\n\r\n") {
-                    continue;
-                }
-                let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
-                let status = if text.starts_with("GET /up ") { status.get() } else { 200 };
-                // A status of 0: no answer at all.
-                if status != 0 {
-                    say(&mut stream, &format!("HTTP/1.1 {status} .\r\nContent-Length: 1\r\n\r\n{place}"))
-                        .await;
-                }
-            }
-        });
+        let (stream, status) = (listener.accept().await, Rc::clone(&status));
+        tokio::task::spawn_local(answer_each(stream, move |head| {
+            let status = if head.starts_with("GET /up ") { status.get() } else { 200 };
+            // A status of 0: no answer at all.
+            (status != 0).then(|| format!("HTTP/1.1 {status} .\r\nContent-Length: 1\r\n\r\n{place}"))
+        }));
     }
 }
 

@@ -6,21 +6,12 @@ use super::*;
 async fn serve(listener: TcpListener) {
     let port = listener.local_addr().unwrap().port();
     loop {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        tokio::task::spawn_local(async move {
-            let mut head = Vec::new();
-            while let Ok(byte) = stream.read_u8().await {
-                head.push(byte);
-                if !head.ends_with(b"\r\n\r\n") {
-                    continue;
-                }
-                let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
-                let is_ours = text.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n"));
-                let body = if is_ours { port.to_string() } else { text };
-                let length = body.len();
-                say(&mut stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await;
-            }
-        });
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::task::spawn_local(answer_each(stream, move |head| {
+            let is_ours = head.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n"));
+            let body = if is_ours { port.to_string() } else { head };
+            Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        }));
     }
 }
 
