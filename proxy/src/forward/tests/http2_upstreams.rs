@@ -456,3 +456,21 @@ fn the_clients_host_is_the_authority_where_the_settings_say_so() {
         exactly(&mut client, "http://shop.example/a?b").await;
     });
 }
+
+#[test]
+fn no_other_protocol_is_offered_over_http_2() {
+    on_both(&over_http2(), async |edge| {
+        let mut client = edge.client().await;
+        let offer = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n";
+        say(&mut client, &format!("GET /chat HTTP/1.1\r\nHost: shop.example\r\n{offer}\r\n")).await;
+        let serving = serve(&edge, |request: Request<Incoming>| async move {
+            assert!(!request.headers().contains_key("upgrade"), "{request:?}");
+            Response::new(whole("ok"))
+        });
+        // RFC 9110 §7.8: an offer may be ignored.
+        let (head, _serving) = tokio::join!(head_of(&mut client), serving);
+        assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("upgrade"), "{head}");
+        exactly(&mut client, "ok").await;
+        edge.counted(RequestOutcome::Forward, 1).await;
+    });
+}
