@@ -85,7 +85,7 @@ fn outcome(report: &Report, reach: ChangeReach) -> String {
 }
 
 fn listed(page: &EntryPage<Domain>) -> String {
-    let mut columns = Columns::new(["DOMAIN", "TARGET", "STATUS", "SOURCE", "TENANT", "CHANGED"]);
+    let mut columns = Columns::new(["DOMAIN", "TARGET", "STATUS", "SOURCE", "TENANT", "CHANGED", "SETTINGS"]);
     for domain in &page.items {
         columns.row([
             domain.domain.to_string(),
@@ -94,6 +94,7 @@ fn listed(page: &EntryPage<Domain>) -> String {
             domain.source.clone(),
             domain.tenant.clone(),
             domain.changed_at.clone().unwrap_or_default(),
+            domain.settings.to_string(),
         ]);
     }
     let mut text = columns.text();

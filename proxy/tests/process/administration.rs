@@ -79,7 +79,7 @@ fn what_a_wildcard_covers_is_shown_by_its_entry() {
     let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
     manager.hear_until("READY=1");
     tell(&place, "domain add *.shops.example");
-    tell(&place, "domain add own.shops.example --target http://10.0.0.2");
+    tell(&place, "domain add own.shops.example --target http://10.0.0.2 --minimum-tls 1.3 --host client");
     for (asked, shown) in [
         ("a.shops.example", "domain   *.shops.example (covers a.shops.example)\n"),
         ("own.shops.example", "domain   own.shops.example\n"),
@@ -90,6 +90,13 @@ fn what_a_wildcard_covers_is_shown_by_its_entry() {
         assert!(said.out.starts_with(shown), "{asked}: {said:?}");
     }
     assert_eq!(place.run("domain show a.b.shops.example").code, Some(1), "a wildcard covers one label");
+    let listed = tell(&place, "domain list").out;
+    let settings_of = |name: &str| {
+        let line = listed.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit("  ").next().unwrap().to_owned()
+    };
+    let settings = ["own.shops.example", "*.shops.example", "DOMAIN"].map(settings_of);
+    assert_eq!(settings, ["minimum_tls 1.3, host client", "-", "SETTINGS"], "{listed}");
 }
 
 #[test]
@@ -112,7 +119,10 @@ fn a_running_instance_refuses_what_it_could_not_serve() {
             "{line}: {said:?}"
         );
     }
-    assert_eq!(tell(&place, "domain list").out, "DOMAIN  TARGET  STATUS  SOURCE  TENANT  CHANGED\n");
+    assert_eq!(
+        tell(&place, "domain list").out,
+        "DOMAIN  TARGET  STATUS  SOURCE  TENANT  CHANGED  SETTINGS\n"
+    );
     let warned = tell(&place, "domain add foo_bar.example --target http://127.0.0.1:9");
     assert!(warned.out.contains("\nwarning: its name has a `_`: public CAs will refuse it"), "{warned:?}");
 }
