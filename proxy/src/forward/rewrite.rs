@@ -312,6 +312,7 @@ static HOP_BY_HOP: [HeaderName; 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HeaderRule;
 
     fn rewritten(method: &str, target: &str, fields: &[(&str, &str)], framing: Framing) -> request::Parts {
         rewritten_through(None, method, target, fields, framing)
@@ -531,6 +532,15 @@ mod tests {
         assert_eq!(text(&trailers(all.collect()).unwrap()), ["grpc-status: 1", "x-sum: 1"]);
         let one = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("1"))]);
         assert_eq!(trailers(one), None);
+    }
+
+    #[test]
+    fn no_rule_of_an_operator_is_for_a_field_that_is_left_out_or_replaced_here() {
+        let names = HOP_BY_HOP.iter().map(HeaderName::as_str).chain(CLAIMS.iter().copied());
+        for name in names.chain(["x-forwarded-for", "host", "content-length", "cdn-loop", "traceparent"]) {
+            let rule = HeaderRule::try_from(format!("set {name}: a"));
+            assert!(rule.unwrap_err().contains("write a rule for another field"), "{name}");
+        }
     }
 
     #[test]
