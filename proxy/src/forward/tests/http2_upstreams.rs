@@ -395,29 +395,44 @@ fn more_requests_than_a_connection_takes_get_another() {
 }
 
 #[test]
-fn nobody_waits_for_the_rest_of_a_call_that_the_upstream_has_ended() {
-    let setting = Setting { version: ServedVersion::Http2, ..over_http2() };
-    on_both(&setting, async |edge| {
-        let (_sender, messages, answer) = call(&edge, "/").await;
-        let (ended, has_ended) = oneshot::channel();
-        let once = Rc::new(Cell::new(Some(ended)));
-        let serving = serve(&edge, move |request| {
-            let ended = once.take().unwrap();
-            async move {
-                tokio::task::spawn_local(async move {
-                    let mut body = request.into_body();
-                    while let Some(Ok(_)) = body.frame().await {}
-                    ended.send(()).unwrap();
-                });
-                Response::new(whole("refused"))
+fn nobody_waits_for_the_rest_of_a_request_that_the_upstream_has_answered() {
+    for version in [ServedVersion::Http1, ServedVersion::Http2] {
+        let setting = Setting { version, ..over_http2() };
+        on_both(&setting, async |edge| {
+            let (ended, has_ended) = oneshot::channel();
+            let once = Rc::new(Cell::new(Some(ended)));
+            let serving = serve(&edge, move |request| {
+                let ended = once.take().unwrap();
+                async move {
+                    tokio::task::spawn_local(async move {
+                        let mut body = request.into_body();
+                        while let Some(Ok(_)) = body.frame().await {}
+                        ended.send(()).unwrap();
+                    });
+                    // Until all that there is of the body has come, and its sender waits.
+                    few_turns().await;
+                    Response::new(whole("refused"))
+                }
+            });
+            // Neither client sends what is left of its body, or ends its connection.
+            if version == ServedVersion::Http1 {
+                let mut client = edge.client().await;
+                say(&mut client, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 9\r\n\r\nhalf")
+                    .await;
+                let (_serving, head) = tokio::join!(serving, head_of(&mut client));
+                assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+                exactly(&mut client, "refused").await;
+                has_ended.await.unwrap();
+            } else {
+                let (_sender, messages, answer) = call(&edge, "/").await;
+                let (_serving, response) = tokio::join!(serving, answer);
+                assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "refused");
+                has_ended.await.unwrap();
+                drop(messages);
             }
+            edge.counted(RequestOutcome::Forward, 1).await;
         });
-        let (_end, response) = tokio::join!(serving, answer);
-        assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "refused");
-        has_ended.await.unwrap();
-        drop(messages);
-        edge.counted(RequestOutcome::Forward, 1).await;
-    });
+    }
 }
 
 #[test]
