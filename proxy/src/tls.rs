@@ -1,23 +1,28 @@
-//! From a byte stream to a TLS stream: the ClientHello first, then a configuration chosen by the caller, then the bridge between hyper
-//! and rustls in memory.
+//! From a byte stream to a TLS stream: the ClientHello first, then a configuration chosen by the caller, then rustls's handshake, and from its
+//! end on records of our own.
 //! Not here: which names are served (`domains`), where certificates come from (`certificates`).
 //! Invariants: only ciphertext reaches the transport; a session of one name never resumes under another
 //! (`a_session_does_not_resume_under_another_name`); whatever a client sends ends in a [`HandshakeEnd`] (`garbage_never_panics`).
 
-mod bridge;
+mod alert;
+mod handshake;
 mod hello;
 mod lingering_close;
+mod record;
+mod record_layer;
 mod server_configs;
+mod stream;
 pub mod tickets;
 
 use std::{io, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, client::UnbufferedClientConnection};
 
 pub use self::{
-    bridge::TlsStream,
-    hello::{Alert, HelloFacts, Pending, read_hello},
+    alert::Alert,
+    hello::{HelloFacts, Pending, read_hello},
     server_configs::ServerConfigs,
+    stream::TlsStream,
 };
 use crate::{label, transport::Stream};
 
@@ -41,17 +46,15 @@ label! {
     }
 }
 
-/// Connects TLS over `stream` to an upstream, verified for `name` by `config`, within `limit`.
+/// Connects TLS over `stream` to an upstream, verified for `name` by `config`, which lets its secrets be extracted, within `limit`.
 pub async fn connect<S: Stream>(
     stream: S,
     name: rustls::pki_types::ServerName<'static>,
     config: Arc<ClientConfig>,
     limit: Duration,
 ) -> io::Result<TlsStream<S>> {
-    let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-    let mut stream = TlsStream::new(stream, connection.into(), None);
-    stream.handshake(limit).await?;
-    Ok(stream)
+    let side = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+    handshake::shake(stream, side, Vec::new(), limit).await
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Command::BenchProxy { binary, part, rounds } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
         }
+        Command::BenchInstructions { binary } => {
+            testbed::bench::proxy::instructions::run(&testbed::edge::root(), &binary)
+        }
         Command::BenchPeers { binary, rounds } => {
             testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
         }
@@ -76,6 +79,12 @@ enum Command {
         /// How often work is measured, to see that it can be
         #[arg(long)]
         rounds: Option<usize>,
+    },
+    /// Instructions in user space per request and per connection, beside nginx
+    BenchInstructions {
+        /// A release build of gatehouse
+        #[arg(long)]
+        binary: PathBuf,
     },
     /// Gatehouse beside nginx, HAProxy and Caddy
     BenchPeers {

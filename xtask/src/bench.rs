@@ -12,6 +12,8 @@ pub(crate) enum Name {
     Proxy,
     /// The same, throughput, latency and memory beside nginx, HAProxy and Caddy
     Peers,
+    /// Instructions in user space per request and per connection, beside nginx: the same figure on a busy machine
+    Instructions,
     /// Nanoseconds per packet of the guard
     Guard,
 }
@@ -28,6 +30,9 @@ pub(crate) fn run(name: Name) -> anyhow::Result<()> {
     match name {
         Name::Proxy => cmd!(shell, "{testbed} bench-proxy --binary {gatehouse}").quiet().run()?,
         Name::Peers => cmd!(shell, "{testbed} bench-peers --binary {gatehouse}").quiet().run()?,
+        Name::Instructions => {
+            cmd!(shell, "{testbed} bench-instructions --binary {gatehouse}").quiet().run()?;
+        }
         Name::Guard => cmd!(shell, "{testbed} bench-guard").quiet().run()?,
     }
     Ok(())

@@ -307,6 +307,7 @@ const PACKAGES: &[Package] = &[
     )
     .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
+    Package::new(Group::Benches, "valgrind", "valgrind", "counts instructions"),
     Package::new(Group::Benches, "nghttp2-client", "h2load", "makes load at a given rate"),
 ];
 const ARM64: &[Package] = &[

@@ -4,10 +4,12 @@ use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use rustls::{
     PeerIncompatible, ServerConfig,
-    server::{Accepted, Acceptor, ClientHello},
+    server::{Accepted, Acceptor, ClientHello, UnbufferedServerConnection},
 };
 
-use super::{HandshakeEnd, bridge::TlsStream, lingering_close::lingering_close};
+use super::{
+    HandshakeEnd, alert::Alert, handshake::shake, lingering_close::lingering_close, stream::TlsStream,
+};
 use crate::{
     name::ServerName,
     transport::{Chunk, Stream},
@@ -25,18 +27,8 @@ pub struct HelloFacts {
 /// A connection whose ClientHello was read, and which waits for our answer.
 pub struct Pending<S> {
     stream: S,
-    accepted: Accepted,
-    undigested: Option<Chunk>,
-}
-
-/// Alerts that we send ourselves (RFC 8446 §6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Alert {
-    /// The certificate could not be obtained in time.
-    InternalError = 80,
-    /// The name is not served here (RFC 6066 §3).
-    UnrecognizedName = 112,
+    /// The ClientHello, and whatever came with it.
+    received: Vec<u8>,
 }
 
 /// Reads the ClientHello within `limit`. Plain HTTP and malformed hellos are answered here.
@@ -44,13 +36,10 @@ pub async fn read_hello<S: Stream>(
     mut stream: S,
     limit: Duration,
 ) -> Result<(HelloFacts, Pending<S>), HandshakeEnd> {
-    let mut acceptor = Acceptor::default();
-    let read = tokio::time::timeout(limit, read_into(&mut stream, &mut acceptor)).await;
+    let mut received = Vec::new();
+    let read = tokio::time::timeout(limit, read_into(&mut stream, &mut received)).await;
     match read.map_err(|_| HandshakeEnd::HelloTimeout)? {
-        Ok((accepted, undigested)) => {
-            let hello = HelloFacts::of(&accepted.client_hello());
-            Ok((hello, Pending { stream, accepted, undigested }))
-        }
+        Ok(hello) => Ok((hello, Pending { stream, received })),
         Err(end) => {
             if let Some(answer) = end.answer {
                 say_and_close(stream, &answer).await;
@@ -67,32 +56,22 @@ impl<S: Stream> Pending<S> {
         config: Arc<ServerConfig>,
         limit: Duration,
     ) -> Result<TlsStream<S>, HandshakeEnd> {
-        let connection = match self.accepted.into_connection(config) {
-            Ok(connection) => connection,
-            Err((error, mut alert)) => {
-                let mut answer = Vec::new();
-                if alert.write_all(&mut answer).is_ok() {
-                    say_and_close(self.stream, &answer).await;
-                }
-                return Err(end_of(&error));
-            }
-        };
-        let mut stream = TlsStream::new(self.stream, connection.into(), self.undigested);
-        stream.handshake(limit).await.map_err(|error| match error.kind() {
+        let side = UnbufferedServerConnection::new(config).map_err(|error| end_of(&error))?;
+        shake(self.stream, side, self.received, limit).await.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => HandshakeEnd::HandshakeTimeout,
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => HandshakeEnd::Closed,
-            _ => HandshakeEnd::Failed,
-        })?;
-        Ok(stream)
+            _ => error.get_ref().and_then(|error| error.downcast_ref()).map_or(HandshakeEnd::Failed, end_of),
+        })
     }
 
     /// Ends the connection with a fatal `alert` in a record of its own (RFC 8446 §5.1, §6.2).
     pub async fn refuse(self, alert: Alert) {
-        say_and_close(self.stream, &[21, 3, 3, 0, 2, 2, alert as u8]).await;
+        let [level, description] = alert.bytes();
+        say_and_close(self.stream, &[21, 3, 3, 0, 2, level, description]).await;
     }
 }
 
-/// What a handshake that rustls refused to begin is counted as.
+/// What a handshake that rustls refused is counted as.
 fn end_of(error: &rustls::Error) -> HandshakeEnd {
     match error {
         rustls::Error::PeerIncompatible(
@@ -118,22 +97,21 @@ struct Refused {
     answer: Option<Vec<u8>>,
 }
 
-async fn read_into<S: Stream>(
-    stream: &mut S,
-    acceptor: &mut Acceptor,
-) -> Result<(Accepted, Option<Chunk>), Refused> {
+/// Reads until there is a hello; `received` is all that has come by then.
+async fn read_into<S: Stream>(stream: &mut S, received: &mut Vec<u8>) -> Result<HelloFacts, Refused> {
     let closed = || Refused { end: HandshakeEnd::Closed, answer: None };
-    let mut first = true;
+    let mut acceptor = Acceptor::default();
     loop {
         let mut chunk = poll_fn(|cx| stream.poll_recv(cx)).await.map_err(|_| closed())?;
         if chunk.is_empty() {
             return Err(closed());
         }
-        if std::mem::take(&mut first) && speaks_http(&chunk) {
+        if received.is_empty() && speaks_http(&chunk) {
             return Err(Refused { end: HandshakeEnd::PlainHttp, answer: Some(PLAIN_HTTP.into()) });
         }
-        if let Some(accepted) = digest(acceptor, &mut chunk)? {
-            return Ok((accepted, Some(chunk).filter(|chunk| !chunk.is_empty())));
+        received.extend_from_slice(&chunk);
+        if let Some(accepted) = digest(&mut acceptor, &mut chunk)? {
+            return Ok(HelloFacts::of(&accepted.client_hello()));
         }
     }
 }

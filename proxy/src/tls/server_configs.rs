@@ -68,6 +68,8 @@ impl ServerConfigs {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Presents(certificate)));
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        // The records behind the handshake are ours.
+        config.enable_secret_extraction = true;
         Ok(config)
     }
 }

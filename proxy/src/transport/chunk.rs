@@ -1,6 +1,12 @@
 //! Buffers of a worker's own pool.
 
-use std::{cell::RefCell, fmt, io, mem::MaybeUninit, ops::Deref, task::Poll};
+use std::{
+    cell::RefCell,
+    fmt, io,
+    mem::MaybeUninit,
+    ops::{Deref, DerefMut},
+    task::Poll,
+};
 
 /// Received bytes, or bytes to send, in a buffer of the worker's pool, to which it returns when dropped.
 pub struct Chunk {
@@ -54,6 +60,28 @@ impl Chunk {
         self.start = self.start.saturating_add(count).min(self.bytes.len());
     }
 
+    /// Moves what there is to the beginning of the buffer, so that all of the rest is room behind it.
+    pub fn compact(&mut self) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+    }
+
+    /// Appends what `receive` writes to the beginning of what is left of the buffer; how much that was.
+    pub fn poll_append(
+        &mut self,
+        receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let before = self.bytes.len();
+        let received = self.receive(|place| match receive(place) {
+            Poll::Ready(received) => received,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            received => Poll::Ready(received.map(|()| self.bytes.len() - before)),
+        }
+    }
+
     /// Appends what `receive` writes to the beginning of what is left of the buffer; it says how much that was.
     #[expect(unsafe_code, reason = "the kernel fills memory that is not initialised")]
     pub(super) fn receive(
@@ -71,14 +99,7 @@ impl Chunk {
         receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<Self>> {
         let mut chunk = Self::empty();
-        let received = chunk.receive(|place| match receive(place) {
-            Poll::Ready(received) => received,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        match received {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            received => Poll::Ready(received.map(|()| chunk)),
-        }
+        chunk.poll_append(receive).map_ok(|_| chunk)
     }
 
     /// Memory that is not the pool's.
@@ -92,6 +113,12 @@ impl Deref for Chunk {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Chunk {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).unwrap_or_default()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
-    queue::{BATCH, SendQueue},
+    queue::SendQueue,
     socket::{is_silent, unacknowledged},
 };
 
@@ -74,12 +74,8 @@ impl EpollStream {
     /// Writes until at most `limit` bytes are left.
     fn poll_write(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
         while self.queue.bytes() > limit {
-            let mut slices = [IoSlice::new(&[]); BATCH];
-            for (slice, chunk) in slices.iter_mut().zip(self.queue.front()) {
-                *slice = IoSlice::new(chunk);
-            }
-            match self.socket.try_write_vectored(&slices) {
-                Ok(count) => self.queue.taken(count),
+            match self.queue.write_by(|slices| self.socket.try_write_vectored(slices)) {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.socket.poll_write_ready(cx))?;
                 }

@@ -1,6 +1,9 @@
 //! The unsent data of one stream, in order.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
 
 use super::{Outgoing, chunk::Chunk};
 
@@ -48,7 +51,7 @@ impl SendQueue {
         self.bytes
     }
 
-    /// The chunks of the next write, at most [`BATCH`].
+    #[cfg(test)]
     pub(super) fn front(&self) -> impl Iterator<Item = &Chunk> {
         self.chunks.iter().take(BATCH)
     }
@@ -64,6 +67,23 @@ impl SendQueue {
             count -= chunk.len();
             self.chunks.pop_front();
         }
+    }
+
+    /// Has `write` take bytes from the front.
+    pub(super) fn write_by(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let chunks = self.chunks.iter().take(BATCH);
+        let mut filled = 0;
+        for (slice, chunk) in slices.iter_mut().zip(chunks) {
+            *slice = IoSlice::new(chunk);
+            filled += 1;
+        }
+        let count = write(slices.get(..filled).unwrap_or_default())?;
+        self.taken(count);
+        Ok(())
     }
 
     /// Takes the next write out, which is empty when nothing waits; what it does not send comes back by

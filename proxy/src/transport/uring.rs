@@ -121,6 +121,17 @@ impl UringStream {
     fn poll_send(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
         while self.queue.bytes() > limit {
             let Self { socket, queue, sending, .. } = self;
+            // The ring is for what would have to wait.
+            if sending.is_none() {
+                match queue.write_by(|slices| send_now(socket, slices)) {
+                    Ok(()) => continue,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => {
+                        queue.clear();
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
             let sending = sending.get_or_insert_with(|| operation::send(socket, queue.take_batch()));
             let (sent, batch) = ready!(Pin::new(sending).poll(cx));
             self.sending = None;

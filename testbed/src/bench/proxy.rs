@@ -9,6 +9,7 @@ mod client;
 mod first_handshake;
 mod floor;
 mod haproxy;
+pub mod instructions;
 mod memory;
 mod nginx;
 pub mod peers;

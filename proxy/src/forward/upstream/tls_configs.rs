@@ -30,6 +30,8 @@ impl TlsConfigs {
 fn offering(config: &ClientConfig, protocol: &[u8]) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.alpn_protocols = vec![protocol.to_vec()];
+    // The records behind the handshake are ours.
+    config.enable_secret_extraction = true;
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Arc::new(config)
 }

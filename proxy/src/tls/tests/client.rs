@@ -61,6 +61,7 @@ impl Authority {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
+        config.enable_secret_extraction = true;
         Client(config.into())
     }
 

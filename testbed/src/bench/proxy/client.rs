@@ -41,6 +41,9 @@ impl Connection {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exchange {
     OnNewConnection,
+    OnKeptConnection,
+    /// With the fields that a browser sends.
+    OfBrowser,
     Download,
     Upload,
 }
@@ -76,10 +79,19 @@ impl Client {
     }
 
     fn exchange_until(&self, until: Instant, exchange: Exchange) -> anyhow::Result<u64> {
+        self.exchange_while(exchange, |_| Instant::now() < until)
+    }
+
+    /// One exchange after the other as long as `goes_on`, which is told how many there were; how many there were in the end.
+    pub(super) fn exchange_while(
+        &self,
+        exchange: Exchange,
+        goes_on: impl Fn(u64) -> bool,
+    ) -> anyhow::Result<u64> {
         let request = exchange.request();
         let mut connection = self.connect()?;
         let mut count = 0;
-        while Instant::now() < until {
+        while goes_on(count) {
             if exchange == Exchange::OnNewConnection && count > 0 {
                 connection = self.connect()?;
             }
@@ -104,6 +116,8 @@ impl Exchange {
     fn request(self) -> Vec<u8> {
         let head = match self {
             Self::OnNewConnection => "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            Self::OnKeptConnection => "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            Self::OfBrowser => BROWSER,
             Self::Download => "GET /body HTTP/1.1\r\nHost: localhost\r\n\r\n",
             Self::Upload => {
                 let head = format!(
@@ -119,3 +133,16 @@ impl Exchange {
 /// What a large body is.
 pub(super) const BODY_BYTES: usize = 16 << 20;
 const THREADS: usize = 4;
+/// As Chromium 130 asks for a page it was at before.
+const BROWSER: &str = concat!(
+    "GET /posts/2026/11/on-proxies?page=2 HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n",
+    "Cache-Control: max-age=0\r\n",
+    "sec-ch-ua: \"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\"\r\nsec-ch-ua-mobile: ?0\r\n",
+    "sec-ch-ua-platform: \"Linux\"\r\nUpgrade-Insecure-Requests: 1\r\n",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36\r\n",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n",
+    "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n",
+    "Referer: https://localhost/posts\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n",
+    "Cookie: session=7f3c1a9e5b2d4c68; theme=dark; consent=analytics%2Cpreferences\r\n",
+    "If-Modified-Since: Tue, 24 Nov 2026 08:00:00 GMT\r\n\r\n",
+);

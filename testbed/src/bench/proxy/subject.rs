@@ -28,9 +28,42 @@ pub(super) struct Subject {
     child: Child,
 }
 
+/// What executes a subject's instructions.
+#[derive(Clone, Copy)]
+pub(super) enum RunBy<'a> {
+    Machine,
+    /// Callgrind, which counts them, and writes the count to this file when the subject ends.
+    Callgrind(&'a Path),
+}
+
+impl RunBy<'_> {
+    fn command(self, program: &Path) -> Command {
+        let Self::Callgrind(file) = self else { return Command::new(program) };
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--quiet"]);
+        command.arg(format!("--callgrind-out-file={}", file.display())).arg(program);
+        command
+    }
+
+    fn counts(self) -> bool {
+        matches!(self, Self::Callgrind(_))
+    }
+}
+
 impl Subject {
     /// Gatehouse with one worker over `io`, its own issuer, its guard and access log off.
     pub(super) fn gatehouse(folder: &Path, binary: &Path, io: &str, upstream: u16) -> anyhow::Result<Self> {
+        Self::gatehouse_by(RunBy::Machine, folder, binary, io, upstream)
+    }
+
+    /// The same, and what it is run by.
+    pub(super) fn gatehouse_by(
+        run_by: RunBy<'_>,
+        folder: &Path,
+        binary: &Path,
+        io: &str,
+        upstream: u16,
+    ) -> anyhow::Result<Self> {
         let [https, http, metrics] = [free_port()?, free_port()?, free_port()?];
         let state = folder.join(io);
         let config = state.with_extension("toml");
@@ -49,17 +82,28 @@ impl Subject {
                 port = upstream
             ),
         )?;
-        let mut command = Command::new(binary);
+        let mut command = run_by.command(binary);
         command.arg("--config").arg(&config).arg("run");
         let log = state.with_extension("log");
         Self::start(&format!("gatehouse {io}"), https, command, &log, Some(state.join(GATEHOUSE_ROOT)))
     }
 
     pub(super) fn nginx(folder: &Path, name: &str, config: &Nginx) -> anyhow::Result<Self> {
+        Self::nginx_by(RunBy::Machine, folder, name, config)
+    }
+
+    /// The same, and what it is run by.
+    pub(super) fn nginx_by(
+        run_by: RunBy<'_>,
+        folder: &Path,
+        name: &str,
+        config: &Nginx,
+    ) -> anyhow::Result<Self> {
         let file = folder.join(name).with_extension("conf");
         fs::write(&file, &config.text)?;
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(&file).arg("-p").arg(folder).args(["-g", "daemon off;"]);
+        let mut command = run_by.command(Path::new("nginx"));
+        command.arg("-c").arg(&file).arg("-p").arg(folder);
+        command.args(["-g", if run_by.counts() { "daemon off; master_process off;" } else { "daemon off;" }]);
         Self::start(name, config.port, command, &file.with_extension("log"), config.roots.clone())
     }
 
@@ -202,4 +246,5 @@ pub(super) fn free_port() -> anyhow::Result<u16> {
 
 /// The internal issuer's root, in the state directory.
 const GATEHOUSE_ROOT: &str = "internal-root.pem";
-const START: Duration = Duration::from_secs(20);
+/// Callgrind is fifty times slower than the machine.
+const START: Duration = Duration::from_mins(1);

@@ -1,0 +1,322 @@
+//! A connection's records after its handshake, both ways: what was received becomes plaintext where it lies, what is written becomes
+//! records in buffers that are sent as they are. rustls keeps the key schedule.
+//! Not here: sockets (`stream`), the handshake (`handshake`), one record (`record`).
+
+use std::{io::IoSlice, mem::MaybeUninit};
+
+use rustls::{
+    ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion, SupportedCipherSuite,
+    client::ClientConnectionData, kernel::KernelConnection, server::ServerConnectionData,
+};
+use tokio::io::ReadBuf;
+
+use super::{
+    alert::{Alert, WARNING},
+    record::{ContentType, Opened, Protection, RecordFault, whole},
+};
+use crate::transport::Chunk;
+
+/// Derives keys, and keeps what the peer says behind the handshake.
+pub(super) trait KeySchedule {
+    /// The peer's next keys (RFC 8446 §7.2).
+    fn next_opening(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error>;
+    /// Our next keys.
+    fn next_sealing(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error>;
+    /// A session ticket of a server, without its header (RFC 8446 §4.6.1).
+    fn keep_ticket(&mut self, ticket: &[u8]) -> Result<(), rustls::Error>;
+    /// What was agreed on.
+    fn suite(&self) -> SupportedCipherSuite;
+}
+
+/// Both directions of a connection.
+pub(super) struct RecordLayer {
+    opening: Protection,
+    sealing: Protection,
+    schedule: Box<dyn KeySchedule>,
+    version: ProtocolVersion,
+    /// Records that may be sealed with one key.
+    limit: u64,
+    /// Ciphertext, behind what is left of an opened record.
+    received: Option<Chunk>,
+    /// Bytes of an opened record's content, at the beginning of `received`.
+    plaintext: usize,
+    /// Bytes of the same record behind its content.
+    behind: usize,
+    /// The beginning of a handshake message whose rest is to come.
+    message: Vec<u8>,
+    /// Records in a row that held no data.
+    dataless: u8,
+    has_ended: bool,
+    /// What the peer has to be told.
+    outgoing: Vec<Chunk>,
+}
+
+impl RecordLayer {
+    /// From the end of a handshake on; of the peer, `plaintext` and then `received` have come already. `None` where they are more than one
+    /// buffer holds.
+    pub(super) fn new(
+        version: ProtocolVersion,
+        secrets: ExtractedSecrets,
+        schedule: Box<dyn KeySchedule>,
+        received: Received<'_>,
+    ) -> Result<Self, RecordFault> {
+        let mut chunk = Chunk::empty();
+        let (plaintext, ciphertext) = (chunk.fill(received.plaintext), chunk.fill(received.ciphertext));
+        if (plaintext, ciphertext) != (received.plaintext.len(), received.ciphertext.len()) {
+            return Err(RecordFault::Overflow);
+        }
+        let limit = match schedule.suite() {
+            SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
+            SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
+        };
+        Ok(Self {
+            opening: Protection::new(version, secrets.rx)?,
+            sealing: Protection::new(version, secrets.tx)?,
+            schedule,
+            version,
+            limit,
+            received: Some(chunk).filter(|chunk| !chunk.is_empty()),
+            plaintext,
+            behind: 0,
+            message: Vec::new(),
+            dataless: 0,
+            has_ended: received.has_ended,
+            outgoing: Vec::new(),
+        })
+    }
+
+    /// What of the peer's data is there, into `place`; 0 is its orderly end. `None` asks for more ciphertext.
+    pub(super) fn read(&mut self, place: &mut [MaybeUninit<u8>]) -> Result<Option<usize>, RecordFault> {
+        loop {
+            if self.plaintext > 0 {
+                return Ok(Some(self.take(place)));
+            }
+            if self.has_ended {
+                return Ok(Some(0));
+            }
+            if !self.open_next()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether neither data nor a part of a record is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.received.is_none() && !self.has_ended
+    }
+
+    /// Where the next ciphertext goes: behind the beginning of a record, if there is one.
+    pub(super) fn incomplete(&mut self) -> Option<&mut Chunk> {
+        let chunk = self.received.as_mut()?;
+        chunk.compact();
+        Some(chunk)
+    }
+
+    /// Takes over ciphertext, where there is no beginning of a record.
+    pub(super) fn receive(&mut self, chunk: Chunk) {
+        self.received = Some(chunk);
+    }
+
+    /// What the peer has to be told at once.
+    pub(super) fn outgoing(&mut self) -> impl Iterator<Item = Chunk> {
+        self.outgoing.drain(..)
+    }
+
+    /// A record with some of `slices`, and how many bytes that were. Keys that have sealed as many records as they may are replaced, which
+    /// the peer is told before.
+    pub(super) fn seal(&mut self, slices: &[IoSlice<'_>]) -> Result<(usize, Chunk), RecordFault> {
+        if self.sealing.sequence() >= self.limit {
+            if !self.sealing.is_tls13() {
+                return Err(RecordFault::KeysUsedUp);
+            }
+            self.update_sealing()?;
+        }
+        self.sealing.seal(ContentType::ApplicationData, slices)
+    }
+
+    /// Tells the peer.
+    pub(super) fn say(&mut self, alert: Alert) -> Result<(), RecordFault> {
+        self.put(ContentType::Alert, &alert.bytes())
+    }
+
+    fn put(&mut self, content_type: ContentType, message: &[u8]) -> Result<(), RecordFault> {
+        let (_, record) = self.sealing.seal(content_type, &[IoSlice::new(message)])?;
+        self.outgoing.push(record);
+        Ok(())
+    }
+
+    fn take(&mut self, place: &mut [MaybeUninit<u8>]) -> usize {
+        let Some(chunk) = &mut self.received else { return 0 };
+        let count = self.plaintext.min(place.len());
+        ReadBuf::uninit(place).put_slice(chunk.get(..count).unwrap_or_default());
+        chunk.advance(count);
+        self.plaintext -= count;
+        if self.plaintext == 0 {
+            self.skip(self.behind);
+        }
+        count
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.behind = 0;
+        if let Some(chunk) = &mut self.received {
+            chunk.advance(count);
+        }
+        self.received = self.received.take().filter(|chunk| !chunk.is_empty());
+    }
+
+    /// Whether there was a further record.
+    fn open_next(&mut self) -> Result<bool, RecordFault> {
+        let Some(chunk) = &mut self.received else { return Ok(false) };
+        let Some(length) = whole(chunk, self.opening.is_tls13())? else { return Ok(false) };
+        let Opened { content_type, content } =
+            self.opening.open(chunk.get_mut(..length).unwrap_or_default())?;
+        if content_type == ContentType::ApplicationData as u8 && !content.is_empty() {
+            chunk.advance(content.start);
+            (self.plaintext, self.behind) = (content.len(), length - content.end);
+            self.dataless = 0;
+            return self.within_a_message(false).map(|()| true);
+        }
+        let message = chunk.get(content).unwrap_or_default().to_vec();
+        self.skip(length);
+        self.dataless += 1;
+        if self.dataless > MAX_DATALESS {
+            return Err(RecordFault::Dataless);
+        }
+        self.within_a_message(content_type == ContentType::Handshake as u8)?;
+        match content_type {
+            _ if content_type == ContentType::ApplicationData as u8 => {}
+            _ if content_type == ContentType::Alert as u8 => self.alerted(&message)?,
+            _ if content_type == ContentType::Handshake as u8 => self.told(&message)?,
+            _ => return Err(RecordFault::Unexpected),
+        }
+        Ok(true)
+    }
+
+    /// RFC 8446 §5.1: no other record stands between the parts of a handshake message.
+    fn within_a_message(&self, is_handshake: bool) -> Result<(), RecordFault> {
+        if is_handshake || self.message.is_empty() { Ok(()) } else { Err(RecordFault::Unexpected) }
+    }
+
+    fn alerted(&mut self, alert: &[u8]) -> Result<(), RecordFault> {
+        let [level, description] = alert.try_into().map_err(|_| RecordFault::Malformed)?;
+        match description {
+            _ if description == Alert::CloseNotify as u8 => self.has_ended = true,
+            // RFC 8446 §6.1: close_notify follows.
+            USER_CANCELED => {}
+            // RFC 8446 §6.2: all others are fatal, whatever their level says.
+            _ if level == WARNING && !self.opening.is_tls13() => {}
+            _ => return Err(RecordFault::Alerted(description)),
+        }
+        Ok(())
+    }
+
+    /// Handshake messages behind the handshake.
+    fn told(&mut self, fragment: &[u8]) -> Result<(), RecordFault> {
+        if !self.opening.is_tls13() {
+            // RFC 5246 §7.4.1.1, §7.4.1.2: the peer wants another handshake.
+            return self.say(Alert::NoRenegotiation);
+        }
+        if fragment.is_empty() {
+            // RFC 8446 §5.1.
+            return Err(RecordFault::Unexpected);
+        }
+        self.message.extend_from_slice(fragment);
+        while let Some((kind, length)) = message_header(&self.message) {
+            if length > MAX_MESSAGE {
+                return Err(RecordFault::Unexpected);
+            }
+            let end = MESSAGE_HEADER + length;
+            if self.message.len() < end {
+                break;
+            }
+            let mut message = std::mem::take(&mut self.message);
+            self.message = message.split_off(end);
+            self.keep(kind, message.get(MESSAGE_HEADER..).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, kind: u8, body: &[u8]) -> Result<(), RecordFault> {
+        match (kind, body) {
+            // RFC 8446 §5.1: what follows in the same record would be of the old keys.
+            (KEY_UPDATE, _) if !self.message.is_empty() => Err(RecordFault::Unexpected),
+            (KEY_UPDATE, [request @ 0..=1]) => {
+                let keys = self.schedule.next_opening().map_err(|_| RecordFault::Keys)?;
+                self.opening = Protection::new(self.version, keys)?;
+                if *request == 1 { self.update_sealing() } else { Ok(()) }
+            }
+            (KEY_UPDATE, _) => Err(RecordFault::Malformed),
+            (NEW_SESSION_TICKET, ticket) => {
+                self.schedule.keep_ticket(ticket).map_err(|_| RecordFault::Unexpected)
+            }
+            _ => Err(RecordFault::Unexpected),
+        }
+    }
+
+    /// RFC 8446 §4.6.3.
+    fn update_sealing(&mut self) -> Result<(), RecordFault> {
+        self.put(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, 0])?;
+        let keys = self.schedule.next_sealing().map_err(|_| RecordFault::Keys)?;
+        self.sealing = Protection::new(self.version, keys)?;
+        Ok(())
+    }
+}
+
+/// What of the peer came before its records were ours to open.
+#[derive(Debug, Default)]
+pub(super) struct Received<'a> {
+    pub(super) plaintext: &'a [u8],
+    pub(super) ciphertext: &'a [u8],
+    /// It sends nothing more.
+    pub(super) has_ended: bool,
+}
+
+/// The type and the length of the message that `bytes` begin with (RFC 8446 §4).
+fn message_header(bytes: &[u8]) -> Option<(u8, usize)> {
+    let [kind, high, middle, low] = *bytes.first_chunk::<MESSAGE_HEADER>()?;
+    Some((kind, usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)))
+}
+
+impl KeySchedule for KernelConnection<ServerConnectionData> {
+    fn next_opening(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        self.update_rx_secret()
+    }
+    fn next_sealing(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        self.update_tx_secret()
+    }
+    fn keep_ticket(&mut self, _: &[u8]) -> Result<(), rustls::Error> {
+        Err(rustls::Error::General("a client sends no tickets".to_owned()))
+    }
+    fn suite(&self) -> SupportedCipherSuite {
+        self.negotiated_cipher_suite()
+    }
+}
+
+impl KeySchedule for KernelConnection<ClientConnectionData> {
+    fn next_opening(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        self.update_rx_secret()
+    }
+    fn next_sealing(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        self.update_tx_secret()
+    }
+    fn keep_ticket(&mut self, ticket: &[u8]) -> Result<(), rustls::Error> {
+        self.handle_new_session_ticket(ticket)
+    }
+    fn suite(&self) -> SupportedCipherSuite {
+        self.negotiated_cipher_suite()
+    }
+}
+
+/// Records in a row that may hold no data: key updates, warnings, session tickets, empty ones.
+const MAX_DATALESS: u8 = 32;
+/// RFC 8446 §4.
+const MESSAGE_HEADER: usize = 4;
+const NEW_SESSION_TICKET: u8 = 4;
+const KEY_UPDATE: u8 = 24;
+/// Bytes of a handshake message behind the handshake: a session ticket is a few hundred.
+const MAX_MESSAGE: usize = 16 * 1024;
+const USER_CANCELED: u8 = 90;
+
+#[cfg(test)]
+mod tests;
