@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod domains;
 pub mod ec2;
+mod field_name;
 pub mod forward;
 pub mod guard;
 mod http1;

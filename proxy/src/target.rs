@@ -1,7 +1,13 @@
 //! A domain's target: one or several origins (RFC 6454), parsed once.
 //! Not here: which target a domain has (`domains`), which of its endpoints a request goes to (`forward`).
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::IpAddr,
+    str::FromStr,
+    sync::Arc,
+};
 
 use http::{HeaderValue, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
@@ -9,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::name::ServerName;
 
 /// Where a domain's requests go: endpoints that serve the same, at least one.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Target {
     endpoints: Arc<[Endpoint]>,
+    /// Of the endpoints. Stored, since every request is counted and looked up by its target.
+    hash: u64,
 }
 
 /// One origin: scheme, host and port, without a path.
@@ -81,13 +89,29 @@ impl Target {
             }
             endpoints.push(endpoint);
         }
-        Ok(Self { endpoints: endpoints.into() })
+        let mut hasher = DefaultHasher::new();
+        endpoints.hash(&mut hasher);
+        Ok(Self { endpoints: endpoints.into(), hash: hasher.finish() })
     }
 
     /// In the order they are written.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.endpoints == other.endpoints
+    }
+}
+
+impl Eq for Target {}
+
+impl Hash for Target {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 

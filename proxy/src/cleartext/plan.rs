@@ -25,7 +25,7 @@ pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
     if is_health(&head.uri) {
         return Ok(Plan::Health);
     }
-    let host = forward::host(head, &Scheme::HTTP)?;
+    let host = forward::host(head, &Scheme::HTTP, None)?;
     match head.uri.path().strip_prefix(CHALLENGE) {
         Some(token) => Ok(Plan::Challenge { name: host.name, token: ChallengeToken::parse(token) }),
         None => Ok(Plan::Redirect { host }),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::JsonSchema;
+use crate::field_name::Letters;
 
 /// What becomes of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,8 +177,8 @@ fn parts(text: &str) -> Result<Vec<TemplatePart>, String> {
 
 /// However it is punctuated: some servers take `X_Forwarded_For` for the same field.
 fn is_ours(name: &HeaderName) -> bool {
-    let letters: String = name.as_str().chars().filter(char::is_ascii_alphanumeric).collect();
-    OURS.contains(&letters.as_str()) || OUR_PREFIXES.iter().any(|prefix| letters.starts_with(prefix))
+    let letters = Letters::of(name.as_str());
+    letters.are_one_of(OURS) || OUR_PREFIXES.iter().any(|prefix| letters.begin_with(prefix))
 }
 
 impl JsonSchema for HeaderRule {

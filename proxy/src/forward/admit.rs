@@ -5,7 +5,7 @@ use http::{
 };
 
 use super::authority::Authority;
-use crate::{label, name::ServerName};
+use crate::{field_name::Letters, label, name::ServerName};
 
 label! {
     /// Which rule a request broke.
@@ -86,7 +86,7 @@ pub(super) fn admit(
         return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
-    let host = host(head, &Scheme::HTTPS)?;
+    let host = host(head, &Scheme::HTTPS, Some(server_name))?;
     // RFC 6066 §3: a client should not ask for another name than that of the handshake.
     if host.name == *server_name { Ok(host) } else { Err(RequestViolation::HostUnlikeServerName) }
 }
@@ -99,13 +99,19 @@ pub(crate) fn message(head: &Parts) -> Result<(), RequestViolation> {
     fields(&head.headers)
 }
 
-/// The one host that a header section names over `scheme`.
-pub(crate) fn host(head: &Parts, scheme: &Scheme) -> Result<Authority, RequestViolation> {
+/// The one host that a header section names over `scheme`, which is likely the one `expected`.
+pub(crate) fn host(
+    head: &Parts,
+    scheme: &Scheme,
+    expected: Option<&ServerName>,
+) -> Result<Authority, RequestViolation> {
     if head.uri.scheme().is_some_and(|named| named != scheme) {
         return Err(RequestViolation::TargetScheme);
     }
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };
-    let parse = |bytes| Authority::parse(bytes, default_port).ok_or(RequestViolation::HostMalformed);
+    let parse = |bytes| {
+        Authority::parse_expected(bytes, default_port, expected).ok_or(RequestViolation::HostMalformed)
+    };
     let mut fields = head.headers.get_all(header::HOST).iter();
     let field = fields.next().map(|value| parse(value.as_bytes())).transpose()?;
     // RFC 9112 §3.2: more than one Host is answered 400.
@@ -191,25 +197,25 @@ fn fields(headers: &HeaderMap) -> Result<(), RequestViolation> {
 /// Whether some upstream would read `name` as a field that decides where a message ends or which site it is for: gateways of the
 /// CGI kind (RFC 3875 §4.1.18) treat `_` and `-` alike, others drop what they do not know.
 fn shadows(name: &HeaderName) -> bool {
-    !GUARDED.contains(name)
-        && GUARDED.iter().any(|guarded| letters(name.as_str()).eq(letters(guarded.as_str())))
+    let is_guarded = |name: &str| {
+        matches!(
+            name,
+            "content-length"
+                | "transfer-encoding"
+                | "host"
+                | "connection"
+                | "upgrade"
+                | "expect"
+                | "te"
+                | "trailer"
+        )
+    };
+    !is_guarded(name.as_str()) && Letters::of(name.as_str()).are_one_of(GUARDED)
 }
 
-/// A field name without its punctuation.
-pub(super) fn letters(name: &str) -> impl Iterator<Item = u8> {
-    name.bytes().filter(u8::is_ascii_alphanumeric)
-}
-
-static GUARDED: [HeaderName; 8] = [
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::HOST,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::EXPECT,
-    header::TE,
-    header::TRAILER,
-];
+/// Without punctuation.
+const GUARDED: &[&str] =
+    &["contentlength", "transferencoding", "host", "connection", "upgrade", "expect", "te", "trailer"];
 
 #[cfg(test)]
 mod tests {
@@ -359,7 +365,7 @@ mod tests {
             assert_eq!(Authority::parse(host.to_string().as_bytes(), 443), Some(host));
             let count = |name: &str| {
                 // As a gateway that takes `_` for `-`, or drops both, would count it.
-                let alike = |field: &&HeaderName| letters(field.as_str()).eq(letters(name));
+                let alike = |field: &&HeaderName| Letters::of(field.as_str()).are_those_of(name);
                 head.headers.iter().filter(|(field, _)| alike(field)).count()
             };
             assert!(head.headers.len() <= MOST_FIELDS && count("host") <= 1);

@@ -28,13 +28,13 @@ impl Passage {
     pub(super) fn direct(
         host: &Authority,
         client: IpAddr,
-        public_port: u16,
+        public_port: &HeaderValue,
     ) -> Result<Self, InvalidHeaderValue> {
         Ok(Self {
-            hops: HeaderValue::try_from(client.to_canonical().to_string())?,
+            hops: address(client.to_canonical())?,
             scheme: HeaderValue::from_static("https"),
-            host: HeaderValue::try_from(host.to_string())?,
-            port: HeaderValue::from(public_port),
+            host: host.value()?,
+            port: public_port.clone(),
             forwarded: None,
         })
     }
@@ -83,6 +83,20 @@ impl Passage {
             headers.insert(header::FORWARDED, forwarded);
         }
     }
+}
+
+/// `address` as a field's value. Every request has one: std's formatting of an IPv4 address takes ten times as long.
+fn address(address: IpAddr) -> Result<HeaderValue, InvalidHeaderValue> {
+    let IpAddr::V4(address) = address else { return HeaderValue::try_from(address.to_string()) };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    let mut digits = itoa::Buffer::new();
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        text.push_str(digits.format(octet));
+    }
+    HeaderValue::try_from(text)
 }
 
 fn appended(mut list: Vec<u8>, element: &str) -> Result<HeaderValue, InvalidHeaderValue> {

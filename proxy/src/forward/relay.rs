@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, request::Parts};
 use tokio::runtime::Handle;
 
 use super::{
@@ -40,7 +40,7 @@ pub(super) struct Relay<T: Transport> {
     limits: Reloadable<config::LimitsConfig>,
     headers: Reloadable<config::HeadersConfig>,
     pub(super) request_log: Rc<RequestLog>,
-    public_port: u16,
+    public_port: HeaderValue,
     cdn_loop: CdnLoop,
 }
 
@@ -55,7 +55,8 @@ impl<T: Transport> Relay<T> {
     ) -> Self {
         let cdn_loop = settings.cdn_loop.clone();
         let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
-        Self { upstreams, limits, headers, request_log: Rc::clone(request_log), public_port, cdn_loop }
+        let (request_log, public_port) = (Rc::clone(request_log), public_port.into());
+        Self { upstreams, limits, headers, request_log, public_port, cdn_loop }
     }
 
     /// Answers a request that was `admitted` with what its target says, or else with why it was not.
@@ -121,7 +122,7 @@ impl<T: Transport> Relay<T> {
             return Err(RequestRefusal::Loop);
         }
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
-        let public_port = self.public_port;
+        let public_port = &self.public_port;
         let upgrade = rewrite::upgrade(&head, framing);
         let forward_context = ForwardContext {
             host,

@@ -9,8 +9,8 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::{admit::letters, authority::Authority, cdn_loop::CdnLoop, passage::Passage, trace_context};
-use crate::{config::UpstreamHost, http1, telemetry::RequestId};
+use super::{authority::Authority, cdn_loop::CdnLoop, passage::Passage, trace_context};
+use crate::{config::UpstreamHost, field_name::Letters, http1, telemetry::RequestId};
 
 /// What the upstream is told about a request's origin.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) struct ForwardContext<'a> {
     pub(super) client: IpAddr,
     /// The trusted proxy that it came through.
     pub(super) through: Option<IpAddr>,
-    pub(super) public_port: u16,
+    pub(super) public_port: &'a HeaderValue,
     pub(super) framing: Framing,
     /// Whether the client waits for the upstream's word before it sends the body.
     pub(super) awaits_continue: bool,
@@ -49,9 +49,10 @@ pub(super) fn request(
     head.extensions.clear();
     // Before anything is removed: Connection may name these fields, too.
     let passage = passage(&head.headers, forward_context)?;
-    remove_hop_by_hop(&mut head.headers);
-    head.headers.remove(header::HOST);
-    strip_forwarded_headers(&mut head.headers);
+    // One pass over the fields: looking each up costs more.
+    remove(&mut head.headers, |name| {
+        is_hop_by_hop(name) || matches!(name, "host" | "content-length") || claims_passage(name)
+    });
     join_cookies(&mut head.headers)?;
     trace_context::keep_valid(&mut head.headers);
     frame(&mut head.headers, &head.method, forward_context.framing);
@@ -71,7 +72,7 @@ pub(super) fn host(
 ) -> Result<Option<HeaderValue>, InvalidHeaderValue> {
     match whose {
         UpstreamHost::Target => Ok(None),
-        UpstreamHost::Client => HeaderValue::try_from(client.to_string()).map(Some),
+        UpstreamHost::Client => client.value().map(Some),
     }
 }
 
@@ -94,11 +95,9 @@ fn origin_form(uri: &Uri) -> PathAndQuery {
 
 /// The fields sent to the client for the upstream's.
 pub(super) fn response(status: StatusCode, mut headers: HeaderMap, method: &Method) -> HeaderMap {
-    remove_hop_by_hop(&mut headers);
     // RFC 9110 §8.6: here it tells of a body that is not sent; anywhere else the length of what is sent is written.
-    if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
-        headers.remove(header::CONTENT_LENGTH);
-    }
+    let tells_length = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+    remove(&mut headers, |name| is_hop_by_hop(name) || !tells_length && name == "content-length");
     headers
 }
 
@@ -165,8 +164,8 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 /// those are left out that decide where a message ends, whom it is for or from, or how it is to be read (RFC 9110 §6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> Option<HeaderMap> {
     let is_harmful = |name: &&HeaderName| {
-        let mut listed = HOP_BY_HOP.iter().map(HeaderName::as_str).chain(NO_TRAILERS.iter().copied());
-        claims_passage(name.as_str()) || listed.any(|listed| letters(name.as_str()).eq(letters(listed)))
+        let mut listed = HOP_BY_HOP.iter().chain(NO_TRAILERS);
+        claims_passage(name.as_str()) || listed.any(|listed| Letters::of(name.as_str()).are_those_of(listed))
     };
     let harmful: Vec<HeaderName> = trailers.keys().filter(is_harmful).cloned().collect();
     for name in harmful {
@@ -177,17 +176,15 @@ pub(super) fn trailers(mut trailers: HeaderMap) -> Option<HeaderMap> {
 
 /// The fields sent to the client for those of an interim response.
 pub(super) fn interim(mut headers: HeaderMap) -> HeaderMap {
-    remove_hop_by_hop(&mut headers);
     // RFC 9110 §8.6: there is no content whose length it could be.
-    headers.remove(header::CONTENT_LENGTH);
+    remove(&mut headers, |name| is_hop_by_hop(name) || name == "content-length");
     headers
 }
 
-/// Removes the hop-by-hop fields (RFC 9110 §7.6.1).
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Looking through the few fields there are costs less than looking up each that might be.
+/// Removes the fields that Connection names (RFC 9110 §7.6.1), and those that leave.
+fn remove(headers: &mut HeaderMap, leaves: impl Fn(&str) -> bool) {
     let mut leaving = nominated(headers);
-    leaving.extend(headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned());
+    leaving.extend(headers.keys().filter(|name| leaves(name.as_str())).cloned());
     for name in leaving {
         headers.remove(name);
     }
@@ -199,19 +196,15 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     options.filter_map(|option| HeaderName::from_bytes(option).ok()).collect()
 }
 
-/// Removes fields that only a proxy may set, in any spelling that an upstream would read as the same (RFC 7239 §8.1: what a client
-/// wrote there cannot be trusted).
-fn strip_forwarded_headers(headers: &mut HeaderMap) {
-    let claims: Vec<HeaderName> =
-        headers.keys().filter(|name| claims_passage(name.as_str())).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
+/// Whether only a proxy may set the field, in any spelling that an upstream would read as the same (RFC 7239 §8.1: what a client wrote
+/// there cannot be trusted).
+fn claims_passage(name: &str) -> bool {
+    let letters = Letters::of(name);
+    letters.begin_with("xforwarded") || letters.are_one_of(CLAIMS)
 }
 
-fn claims_passage(name: &str) -> bool {
-    let begins = |prefix: &str| letters(name).take(prefix.len()).eq(prefix.bytes());
-    begins("xforwarded") || CLAIMS.iter().any(|claim| letters(name).eq(claim.bytes()))
+fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name)
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 may split Cookie; in HTTP/1.1 it is one field.
@@ -225,7 +218,6 @@ fn join_cookies(headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
 }
 
 fn frame(headers: &mut HeaderMap, method: &Method, framing: Framing) {
-    headers.remove(header::CONTENT_LENGTH);
     match framing {
         // RFC 9110 §8.6: methods that usually carry a body say so when there is none.
         Framing::Empty if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
@@ -291,22 +283,23 @@ const NO_TRAILERS: &[&str] = &[
     "cdn-loop",
 ];
 
-static HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
+/// RFC 9110 §7.6.1.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
     // RFC 9110 §10.1.4: what the next recipient may send; said anew where trailers are welcome.
-    header::TE,
-    header::TRANSFER_ENCODING,
+    "te",
+    "transfer-encoding",
     // RFC 9110 §7.8: for one connection; said anew where a switch is passed on.
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
     // RFC 7540 §3.2.1: belongs to an upgrade to HTTP/2.
-    HeaderName::from_static("http2-settings"),
+    "http2-settings",
     // RFC 9110 §11.7: between a client and a proxy it chose.
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
+    "proxy-authenticate",
+    "proxy-authorization",
     // RFC 9110 §10.1.1: said anew where the client waits.
-    header::EXPECT,
+    "expect",
 ];
 
 #[cfg(test)]
@@ -333,7 +326,7 @@ mod tests {
             host: &Authority::parse(b"shop.example:8443", 443).unwrap(),
             client: "::ffff:192.0.2.9".parse().unwrap(),
             through: proxy.map(|proxy| proxy.parse().unwrap()),
-            public_port: 8443,
+            public_port: &8443_u16.into(),
             framing,
             awaits_continue: false,
             upgrade: None,
@@ -536,7 +529,7 @@ mod tests {
 
     #[test]
     fn no_rule_of_an_operator_is_for_a_field_that_is_left_out_or_replaced_here() {
-        let names = HOP_BY_HOP.iter().map(HeaderName::as_str).chain(CLAIMS.iter().copied());
+        let names = HOP_BY_HOP.iter().chain(CLAIMS).copied();
         for name in names.chain(["x-forwarded-for", "host", "content-length", "cdn-loop", "traceparent"]) {
             let rule = HeaderRule::try_from(format!("set {name}: a"));
             assert!(rule.unwrap_err().contains("write a rule for another field"), "{name}");

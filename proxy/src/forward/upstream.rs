@@ -150,7 +150,7 @@ impl<T: Transport> Upstreams<T> {
         self.retries.borrow_mut().earn();
         let mut tried = Vec::new();
         let mut attempts = Attempts::new(*self.settings.limits.connect_timeout);
-        let mut failure = UpstreamFailure::Unreachable(io::Error::other("the target has no address"));
+        let mut last_failure = None;
         while let Some(index) = self.choose(&candidates, &tried, client) {
             let Some(candidate) = candidates.get(index) else { break };
             let in_flight = candidate.destination.begin();
@@ -160,19 +160,21 @@ impl<T: Transport> Upstreams<T> {
                     candidate.destination.health().answered(now());
                     return Ok(answered.with(request, in_flight, permit));
                 }
-                Err(why) => failure = why,
+                Err(failure) => last_failure = Some(failure),
             }
+            let Some(failure) = &last_failure else { break };
             if candidates.len() > 1 && failure.fault() == UpstreamFault::Upstream {
-                self.note_failure(&candidate.destination, &failure);
+                self.note_failure(&candidate.destination, failure);
             }
             tried.push(index);
             let may_go_on = failure.retry().permits(request.is_repeatable());
             if !may_go_on || tried.len() == candidates.len() || !self.retries.borrow_mut().spend(now()) {
-                return Err(failure);
+                break;
             }
             attempts.origin = ConnectionOrigin::Failover;
         }
-        Err(failure)
+        let no_address = || UpstreamFailure::Unreachable(io::Error::other("the target has no address"));
+        Err(last_failure.unwrap_or_else(no_address))
     }
 
     /// The place among `candidates` of the next one for a request of `client` that was at those `tried`.

@@ -17,8 +17,7 @@ impl EndSearch {
     pub(super) fn find(&mut self, received: &[u8]) -> Option<usize> {
         let from = self.searched.saturating_sub(END.len());
         let rest = received.get(from..)?;
-        let line_feeds = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
-        for at in line_feeds {
+        for at in memchr::memchr_iter(b'\n', rest) {
             let behind = rest.get(at + 1..).unwrap_or_default();
             // RFC 9112 §2.2: a line may end in LF alone.
             for end in [&b"\n"[..], b"\r\n"] {
@@ -33,12 +32,13 @@ impl EndSearch {
     }
 }
 
-/// The parsed fields of `head`, with their values where they lie; nothing if one of them is malformed.
+/// The parsed fields of `head`, with their values where they lie, and room for as many as `forward` adds; nothing if one of them is
+/// malformed.
 pub(super) fn fields(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(parsed.len());
+    let mut headers = HeaderMap::with_capacity(parsed.len() + ADDED);
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        let is_folded = field.value.contains(&b'\n');
+        let is_folded = memchr::memchr(b'\n', field.value).is_some();
         let value = if is_folded { unfolded(field.value) } else { head.slice_ref(field.value) };
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
@@ -111,6 +111,8 @@ pub(super) fn persists(version: Version, headers: &HeaderMap) -> bool {
     persists
 }
 
+/// Fields that are added to a request, so that its map is not made anew for them.
+const ADDED: usize = 8;
 /// Fields that a trailer section may have.
 const MAX_TRAILERS: usize = 32;
 /// The longest end of a header section that may be cut in two: the line feed of its last line, and the empty line.

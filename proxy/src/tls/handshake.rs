@@ -91,19 +91,19 @@ async fn exchange_flights<S: Stream, C: Side>(
                 handshake.receive(&chunk)?;
             }
             Ok(Step::Send) => {
-                send(stream, handshake.take_flight());
+                send(stream, &handshake.take_flight());
                 poll_fn(|cx| stream.poll_flush(cx)).await?;
             }
             Ok(Step::Finish) => return Ok(()),
             Err(error) => {
-                send(stream, handshake.take_alert());
+                send(stream, &handshake.take_alert());
                 return Err(invalid(error));
             }
         }
     }
 }
 
-fn send<S: Stream>(stream: &mut S, flight: Vec<u8>) {
+fn send<S: Stream>(stream: &mut S, flight: &[u8]) {
     for piece in flight.chunks(Chunk::SIZE) {
         stream.send(Chunk::copy_of(piece));
     }
@@ -183,7 +183,7 @@ impl<C: Side> Handshake<C> {
         let (secrets, schedule) = self.side.finish().map_err(invalid)?;
         let received =
             Received { plaintext: &self.plaintext, ciphertext: &self.received, has_ended: self.has_ended };
-        let records = RecordLayer::new(version, secrets, schedule, received);
+        let records = RecordLayer::new(version, secrets, schedule, &received);
         let records = records.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
         Ok(Agreed { records, protocol, version, is_resumed })
     }

@@ -52,13 +52,12 @@ pub(super) struct RecordLayer {
 }
 
 impl RecordLayer {
-    /// From the end of a handshake on; of the peer, `plaintext` and then `received` have come already. `None` where they are more than one
-    /// buffer holds.
+    /// From the end of a handshake on; of the peer, some has been `received` already, no more than a buffer holds.
     pub(super) fn new(
         version: ProtocolVersion,
         secrets: ExtractedSecrets,
         schedule: Box<dyn KeySchedule>,
-        received: Received<'_>,
+        received: &Received<'_>,
     ) -> Result<Self, RecordFault> {
         let mut chunk = Chunk::empty();
         let (plaintext, ciphertext) = (chunk.fill(received.plaintext), chunk.fill(received.ciphertext));

@@ -59,14 +59,13 @@ impl<S: Stream> TlsStream<S> {
 
     /// Receives some ciphertext.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let count = match self.records.incomplete() {
-            Some(chunk) => ready!(chunk.poll_append(|place| self.stream.poll_recv_into(cx, place)))?,
-            None => {
-                let chunk = ready!(self.stream.poll_recv(cx))?;
-                let count = chunk.len();
-                self.records.receive(chunk);
-                count
-            }
+        let count = if let Some(chunk) = self.records.incomplete() {
+            ready!(chunk.poll_append(|place| self.stream.poll_recv_into(cx, place)))?
+        } else {
+            let chunk = ready!(self.stream.poll_recv(cx))?;
+            let count = chunk.len();
+            self.records.receive(chunk);
+            count
         };
         // RFC 8446 §6.1: an end without close_notify may be an attacker's; the reader gets an error.
         if count == 0 { Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())) } else { Poll::Ready(Ok(())) }
