@@ -11,6 +11,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -202,7 +203,7 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
             command.arg("-D").arg("-f").arg(configured(config::lighttpd(&port, gateway, folder))?)
         }
         Server::Node => command.arg(programs.join("node_origin.js")).arg(port),
-        Server::Gunicorn => command.args(config::gunicorn(&port)).arg("--chdir").arg(programs).arg("wsgi"),
+        Server::Gunicorn => run_gunicorn(&mut command, format!("127.0.0.1:{port}")),
         Server::Uvicorn => {
             command.args(config::uvicorn(&port)).arg("--app-dir").arg(programs).arg("asgi:application")
         }
@@ -212,6 +213,19 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
         }
     };
     Ok(command)
+}
+
+/// Starts gunicorn inside `edge` at the Unix socket `path`, with its files in `folder`, and waits until it accepts connections.
+pub fn gunicorn_at(edge: &Namespace, path: &Path, folder: &Path) -> anyhow::Result<Process> {
+    let mut command = python();
+    run_gunicorn(&mut command, format!("unix:{}", path.display()));
+    let mut process = Process::start(edge, "gunicorn-unix", command, folder)?;
+    process.wait_until("gunicorn", START, || Ok(UnixStream::connect(path).map(drop)?))?;
+    Ok(process)
+}
+
+fn run_gunicorn(command: &mut Command, bind: String) -> &mut Command {
+    command.args(config::gunicorn(bind)).arg("--chdir").arg(programs()).arg("wsgi")
 }
 
 /// Python with what `cargo xtask setup` installs for origins.

@@ -159,6 +159,7 @@ const END_TO_END: &[&str] = &[
     "soak",
     "standalone",
     "tenants",
+    "unix_sockets",
     "trouble",
     "administration",
     "answers",

@@ -86,9 +86,10 @@ impl JsonSchema for Network {
 
 impl JsonSchema for Target {
     fn json_schema() -> Value {
-        const ENDPOINT: &str =
-            " *https?://[^/?#@,;]+/?(; *(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|health=/[^,;#]*))* *";
-        json!({ "type": "string", "pattern": format!("^{ENDPOINT}(,{ENDPOINT}){{0,15}}$") })
+        const PLACE: &str = "(https?://[^/?#@,;]+/?|unix:/[^,; ]+)";
+        const PARAMETER: &str = "(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|health=/[^,;#]*)";
+        let endpoint = format!(" *{PLACE}(; *{PARAMETER})* *");
+        json!({ "type": "string", "pattern": format!("^{endpoint}(,{endpoint}){{0,15}}$") })
     }
 }
 

@@ -8,6 +8,7 @@ mod http2_upstreams;
 mod limits;
 mod maintenance;
 mod tunnels;
+mod unix_sockets;
 
 use std::{
     future::poll_fn,
@@ -102,6 +103,8 @@ struct Setting {
     limits: config::LimitsConfig,
     headers: config::HeadersConfig,
     domain: config::DomainSettings,
+    /// Who has written the target.
+    source: PermissionSource,
     version: ServedVersion,
     /// A trusted proxy that all clients come through.
     through: Option<IpAddr>,
@@ -119,6 +122,7 @@ impl Default for Setting {
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
             headers: config::HeadersConfig::default(),
             domain: config::DomainSettings::default(),
+            source: PermissionSource::Static,
             version: ServedVersion::Http1,
             through: None,
         }
@@ -150,14 +154,13 @@ fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener,
     Edge { address, upstream, metrics, phase }
 }
 
-/// By an entry of the settings.
 fn permission(target: Target, setting: &Setting) -> Permission {
     Permission::Allow(Arc::new(DomainEntry {
         pattern: crate::name::Pattern::parse("shop.example").unwrap(),
         target: Some(target),
         settings: config::DomainSettings { host: Some(setting.upstream.host), ..setting.domain },
         tenant: "acme".into(),
-        source: PermissionSource::Static,
+        source: setting.source,
         version: 0,
         changed_at_micros: 0,
     }))

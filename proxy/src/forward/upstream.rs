@@ -209,7 +209,7 @@ impl<T: Transport> Upstreams<T> {
     fn note_failure(&self, destination: &Destination, failure: &UpstreamFailure) {
         let Verdict::Ejected(pause) = destination.health().failed(now()) else { return };
         self.metrics.ejections.inc();
-        let (endpoint, address) = (&destination.endpoint, destination.address);
+        let (endpoint, address) = (&destination.endpoint, &destination.address);
         let error: &dyn std::error::Error = failure;
         let Some(left_out) = admit_line("ejected", &address.to_string()) else { return };
         tracing::warn!(%endpoint, %address, ?pause, %error, left_out, "an endpoint does not answer; others get its requests");

@@ -36,3 +36,4 @@ mod slow_clients;
 mod soak;
 mod standalone;
 mod tenants;
+mod unix_sockets;

@@ -55,8 +55,8 @@ pub(super) fn lighttpd(port: &str, gateway: SocketAddr, folder: &Path) -> String
     )
 }
 
-pub(super) fn gunicorn(port: &str) -> Vec<String> {
-    let bind = format!("127.0.0.1:{port}");
+/// `bind` is `ADDRESS:PORT`, or `unix:PATH`.
+pub(super) fn gunicorn(bind: String) -> Vec<String> {
     let fixed = [
         "-m gunicorn --workers 1 --worker-class gthread --threads 4 --keep-alive 600 --timeout 600",
         "--limit-request-line 0 --limit-request-field_size 0 --limit-request-fields 200 --no-control-socket",

@@ -297,6 +297,21 @@ const WRONG: &[Wrong] = &[
         &[],
         "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
     ),
+    (
+        "[upstream]\npermitted_sockets = [\"run/apps/\"]",
+        &[],
+        "upstream.permitted_sockets[0] = \"run/apps/\"|no absolute path|write it like `/run/apps/`",
+    ),
+    (
+        "[domains]\ndefault_target = \"unix:/run/../app.sock\"",
+        &[],
+        "gatehouse.toml:2: domains.default_target|behind `unix:` there must be the absolute path of a socket",
+    ),
+    (
+        "state_directory = \"/var/lib/gatehouse\"\n[domains]\ndefault_target = \"unix:/var/lib/gatehouse/control.sock\"",
+        &[],
+        "domains.default_target|this proxy's own control socket|give the socket of the server behind it",
+    ),
     ("[store]\nendpoint = \"sqlite\"", &[], "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL"),
     (
         "settings_parameter = \"a b\"",

@@ -36,6 +36,13 @@ pub enum Refusal {
         /// Which.
         target: Target,
     },
+    /// Its target's socket is not permitted.
+    Socket {
+        /// Whose.
+        pattern: Pattern,
+        /// Which.
+        target: Target,
+    },
     /// Its target is this proxy.
     OwnListener {
         /// Whose.
@@ -80,6 +87,7 @@ impl Refusal {
             Self::TableOff
             | Self::NoTarget(_)
             | Self::Address { .. }
+            | Self::Socket { .. }
             | Self::OwnListener { .. }
             | Self::PublicSuffix { .. }
             | Self::Underscore(_) => true,
@@ -128,14 +136,17 @@ impl Refusal {
             },
             Self::Address { target, .. } => of_target(
                 target,
-                format!("target: `{target}` is on this host, or at an address that no target may have"),
+                "is on this host, or at an address that no target may have",
                 "give the address of the server behind it, or list its network in `upstream.permitted_networks`",
             ),
-            Self::OwnListener { target, .. } => of_target(
+            Self::Socket { target, .. } => of_target(
                 target,
-                format!("target: `{target}` is this proxy's own listener"),
-                "give the address of the server behind it",
+                "is at a Unix socket that entries may not lead to",
+                "list it or its directory in `upstream.permitted_sockets`",
             ),
+            Self::OwnListener { target, .. } => {
+                of_target(target, "is this proxy's own listener", "give the address of the server behind it")
+            }
             Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
             Self::Underscore(name) => {
                 let fault =
@@ -177,8 +188,9 @@ fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explai
     Explained { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
 }
 
-fn of_target(target: &Target, fault: String, remedy: impl Into<String>) -> Explained {
-    Explained { field: "target", value: target.to_string(), fault, remedy: remedy.into() }
+fn of_target(target: &Target, fault: &str, remedy: &str) -> Explained {
+    let (fault, remedy) = (format!("target: `{target}` {fault}"), remedy.to_owned());
+    Explained { field: "target", value: target.to_string(), fault, remedy }
 }
 
 impl fmt::Display for Refusal {

@@ -1,11 +1,9 @@
 //! What makes two destinations the same.
 
-use std::net::SocketAddr;
-
 use http::uri::PathAndQuery;
 
 use super::address_policy::ChosenBy;
-use crate::target::{Scheme, TargetHost, UpstreamProtocol};
+use crate::target::{EndpointAddress, Location, Scheme, UpstreamProtocol};
 
 /// Destinations with the same key are one: a connection to one can serve the other's requests. Where a target may lie depends on who chose
 /// it: what the configuration may reach, a domain's entry may not.
@@ -13,8 +11,8 @@ use crate::target::{Scheme, TargetHost, UpstreamProtocol};
 pub(super) struct DestinationKey {
     pub(super) scheme: Scheme,
     pub(super) protocol: UpstreamProtocol,
-    pub(super) host: TargetHost,
-    pub(super) address: SocketAddr,
+    pub(super) location: Location,
+    pub(super) address: EndpointAddress,
     pub(super) chosen_by: ChosenBy,
     pub(super) health: Option<PathAndQuery>,
 }

@@ -9,7 +9,7 @@ use crate::{
     forward::{metrics::RequestOutcome, upload::UploadEnd},
     http1::MessageViolation,
     name::ServerName,
-    target::Target,
+    target::{SocketPath, Target},
 };
 
 /// Why there is no response from the upstream.
@@ -29,6 +29,10 @@ pub(crate) enum UpstreamFailure {
         "target address {address} is forbidden; if it is meant, list its network in `upstream.permitted_networks`"
     )]
     Forbidden { address: IpAddr },
+    #[error(
+        "target socket `{path}` is forbidden; if it is meant, list it or its directory in `upstream.permitted_sockets`"
+    )]
+    ForbiddenSocket { path: SocketPath },
     #[error(
         "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); set the domain's target to its origin"
     )]
@@ -105,6 +109,7 @@ impl UpstreamFailure {
             Self::NoTarget
             | Self::Full(NoPermit::Total | NoPermit::Client)
             | Self::Forbidden { .. }
+            | Self::ForbiddenSocket { .. }
             | Self::Edge { .. }
             | Self::NoRoots => UpstreamFault::Operator,
             Self::ClientSlow | Self::ClientGone => UpstreamFault::Client,
@@ -135,6 +140,7 @@ impl UpstreamFailure {
             | Self::Full(_)
             | Self::Unresolved { .. }
             | Self::Forbidden { .. }
+            | Self::ForbiddenSocket { .. }
             | Self::Edge { .. }
             | Self::NoRoots
             | Self::ResponseTimeout
@@ -159,6 +165,7 @@ impl UpstreamFailure {
             // RFC 9110 §15.6.3: an invalid response, or none, from the server behind a gateway.
             Self::Unresolved { .. }
             | Self::Forbidden { .. }
+            | Self::ForbiddenSocket { .. }
             | Self::Unreachable(_)
             | Self::NoRoots
             | Self::Untrusted(_)
@@ -178,7 +185,7 @@ impl UpstreamFailure {
             Self::Full(NoPermit::Target) => RequestOutcome::TargetFull,
             Self::Full(NoPermit::Client) => RequestOutcome::ClientFull,
             Self::Unresolved { .. } => RequestOutcome::Unresolved,
-            Self::Forbidden { .. } => RequestOutcome::Forbidden,
+            Self::Forbidden { .. } | Self::ForbiddenSocket { .. } => RequestOutcome::Forbidden,
             Self::Edge { .. } => RequestOutcome::Loop,
             Self::Unreachable(_) => RequestOutcome::Unreachable,
             Self::ConnectTimeout => RequestOutcome::ConnectTimeout,
