@@ -25,6 +25,7 @@ mod socket_prefix;
 mod static_domain;
 mod suggest;
 mod toml_errors;
+mod upstream_tls;
 #[macro_use]
 mod section;
 mod enums;
@@ -58,4 +59,5 @@ pub use sections::{
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;
+pub use upstream_tls::UpstreamTls;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

@@ -5,6 +5,7 @@ mod endpoint;
 mod error;
 mod parameters;
 mod socket_path;
+mod tls_name;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -17,6 +18,7 @@ pub use self::{
     error::TargetError,
     parameters::{UpstreamProtocol, Weight},
     socket_path::SocketPath,
+    tls_name::{TlsName, TlsNameError},
 };
 
 /// Where a domain's requests go: endpoints that serve the same, at least one.
@@ -68,6 +70,9 @@ impl fmt::Display for Target {
             match endpoint.protocol {
                 UpstreamProtocol::Http1 => {}
                 UpstreamProtocol::Http2 => f.write_str(";protocol=h2")?,
+            }
+            if let Some(name) = &endpoint.tls {
+                write!(f, ";tls={name}")?;
             }
             if let Some(path) = &endpoint.health {
                 write!(f, ";health={path}")?;

@@ -215,6 +215,27 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
     Ok(command)
 }
 
+/// Starts nginx inside `edge` at `address` with `server`, what stands in its block `server` beside `listen`, and waits until it accepts
+/// connections. `listen` is what stands behind the address there.
+pub fn nginx_with(
+    edge: &Namespace,
+    address: SocketAddr,
+    (listen, server): (&str, &str),
+    folder: &Path,
+) -> anyhow::Result<Process> {
+    let (name, file) =
+        (format!("nginx-{}", address.port()), folder.join(format!("nginx-{}.conf", address.port())));
+    fs::write(&file, config::nginx_with(&name, address, listen, server))?;
+    let mut command = process::command("nginx");
+    command.arg("-c").arg(file).arg("-p").arg(folder);
+    let mut process = Process::start(edge, &name, command, folder)?;
+    process.wait_until(&name, START, || {
+        edge.await_inside(move || TcpStream::connect(address).map(drop))??;
+        Ok(())
+    })?;
+    Ok(process)
+}
+
 /// Starts gunicorn inside `edge` at the Unix socket `path`, with its files in `folder`, and waits until it accepts connections.
 pub fn gunicorn_at(edge: &Namespace, path: &Path, folder: &Path) -> anyhow::Result<Process> {
     let mut command = python();

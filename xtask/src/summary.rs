@@ -160,6 +160,7 @@ const END_TO_END: &[&str] = &[
     "standalone",
     "tenants",
     "unix_sockets",
+    "upstream_tls",
     "trouble",
     "administration",
     "answers",

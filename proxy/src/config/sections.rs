@@ -1,6 +1,7 @@
 //! Every setting, declared once.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
@@ -20,8 +21,12 @@ use super::{
     quantity::{ByteSize, Span},
     socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
+    upstream_tls::UpstreamTls,
 };
-use crate::{name::Pattern, target::Target};
+use crate::{
+    name::Pattern,
+    target::{Target, TlsName},
+};
 
 section! {
     /// Gatehouse's settings. Durations are written `10s`, sizes `32KiB`.
@@ -270,6 +275,11 @@ section! {
         idle_per_target: usize = 64,
         /// PEM file of root certificates for `https://` targets, in addition to the system's.
         roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
+        /// How `https://` endpoints with `;tls=NAME` are spoken to, each also as `[upstream.tls.NAME]` with `roots` (PEM file of the only
+        /// roots trusted), `certificate` and `key` (PEM files that are presented), `server_name` (in place of the endpoint's host) and
+        /// `entries` (whether targets of domain entries may use it), all optional.
+        tls: BTreeMap<TlsName, UpstreamTls> = BTreeMap::new()
+            => "{ inside = { roots = \"/etc/gatehouse/inside.pem\", certificate = \"/etc/gatehouse/proxy.crt\", key = \"/etc/gatehouse/proxy.key\" } }",
         /// Networks that targets may be in although they are loopback, link-local, metadata or forbidden addresses.
         permitted_networks: Vec<Network> = Vec::new() => "[\"127.0.0.0/8\"]",
         /// Unix sockets that targets of domain entries may be at (`unix:/run/apps/shop.sock`): directories with a final `/`, for all below

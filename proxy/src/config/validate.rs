@@ -26,6 +26,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         sources,
         static_names,
         targets::loops,
+        targets::tls,
         zeros,
         bounds,
         issuers,
@@ -33,7 +34,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         guard,
         paths,
         filter,
-    ] as [SettingsCheck; 13]
+    ] as [SettingsCheck; 14]
     {
         check(config, &mut findings);
     }
@@ -44,10 +45,21 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
 pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     let issuers = config.certificates.issuers.iter().enumerate();
-    let roots = issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), &issuer.roots));
-    for (field, path) in roots.chain([("upstream.roots".to_owned(), &config.upstream.roots)]) {
-        if let Some(path) = path.as_deref().filter(|path| !path.is_file()) {
-            let remedy = "give the path of a PEM file, or leave it out for the system's roots";
+    let roots =
+        issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), issuer.roots.as_ref()));
+    let of_tls =
+        config.upstream.tls.iter().flat_map(|(name, tls)| {
+            tls.files().map(|(key, path)| (format!("upstream.tls.{name}.{key}"), path))
+        });
+    let upstream = [("upstream.roots".to_owned(), config.upstream.roots.as_ref())];
+    for (field, path) in roots.chain(upstream).chain(of_tls) {
+        if let Some(path) = path.filter(|path| !path.is_file()) {
+            let is_roots = field.ends_with("roots");
+            let remedy = if is_roots {
+                "give the path of a PEM file, or leave it out for the system's roots"
+            } else {
+                "give the path of a PEM file"
+            };
             findings.add(&field, format!("`{}` is not a file", path.display()), remedy);
         }
     }

@@ -10,7 +10,7 @@ mod servable;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
@@ -24,7 +24,7 @@ use crate::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
         instant::Micros,
     },
-    target::{EndpointAddress, Target},
+    target::{EndpointAddress, Target, TlsName},
 };
 
 /// What is asked for.
@@ -80,6 +80,8 @@ pub struct Rules {
     pub issuance: Issuance,
     /// Whether an entry may lead to an address, or to a socket of this machine.
     pub permits: Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>,
+    /// Settings for TLS that targets of entries may use.
+    pub entry_tls: BTreeSet<TlsName>,
 }
 
 /// Where names come from.

@@ -25,15 +25,15 @@ mod response;
 mod retry_budget;
 mod settings;
 mod tls_configs;
+mod tls_settings;
 
 use std::{cell::RefCell, io, net::IpAddr, rc::Rc, sync::Arc};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use self::{
-    address_policy::AddressPolicy,
-    destination::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
-    settings::{UpstreamError, UpstreamSettings},
+    address_policy::AddressPolicy, destination::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
+    settings::UpstreamSettings, tls_settings::UpstreamError,
 };
 pub(super) use self::{
     address_policy::ChosenBy,

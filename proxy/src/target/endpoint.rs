@@ -8,6 +8,7 @@ use super::{
     error::{TargetError, TargetReason},
     parameters::{Parameters, UpstreamProtocol, Weight},
     socket_path::SocketPath,
+    tls_name::TlsName,
 };
 use crate::name::ServerName;
 
@@ -22,6 +23,8 @@ pub struct Endpoint {
     pub protocol: UpstreamProtocol,
     /// Its share of the requests, in proportion to the other endpoints'.
     pub weight: Weight,
+    /// The settings by which it is spoken to over TLS, if it names some.
+    pub tls: Option<TlsName>,
     /// What it is asked for, from time to time, to see whether it is well.
     pub health: Option<PathAndQuery>,
     /// Stored, since every request to the endpoint carries it.
@@ -70,21 +73,24 @@ pub enum EndpointAddress {
 }
 
 impl Endpoint {
-    /// Reads `http[s]://host[:port]` or `unix:/path`, and behind it `[;weight=N][;protocol=h2][;health=/path]`; one final `/` of a URL is
+    /// Reads `http[s]://host[:port]` or `unix:/path`, and behind it `[;weight=N][;protocol=h2][;tls=NAME][;health=/path]`; one final `/` of a URL is
     /// accepted.
     pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
         let (place, parameters) =
             text.split_once(';').map_or((text, None), |(place, rest)| (place, Some(rest)));
         let read = || {
-            let Parameters { weight, protocol, health } = Parameters::parse(parameters)?;
+            let Parameters { weight, protocol, tls, health } = Parameters::parse(parameters)?;
             let (scheme, location) = match place.strip_prefix(UNIX) {
                 Some(path) => {
                     (Scheme::Http, Location::Unix(SocketPath::parse(path).ok_or(TargetReason::Socket)?))
                 }
                 None => url(place)?,
             };
+            if tls.is_some() && scheme == Scheme::Http {
+                return Err(TargetReason::TlsInCleartext);
+            }
             let authority = authority(scheme, &location)?;
-            Ok(Self { scheme, location, protocol, weight, health, authority })
+            Ok(Self { scheme, location, protocol, weight, tls, health, authority })
         };
         read().map_err(|reason| TargetError { value: text.to_owned(), reason })
     }

@@ -31,12 +31,16 @@ pub(super) enum TargetReason {
         super::socket_path::LONGEST
     )]
     Socket,
-    #[error("behind `;` there may only be `weight=`, `protocol=` and `health=`, each once")]
+    #[error("behind `;` there may only be `weight=`, `protocol=`, `tls=` and `health=`, each once")]
     Parameter,
     #[error("`weight=` must be a number from 1 to 256")]
     Weight,
     #[error("`protocol=` must be `h2` or `http/1.1`")]
     Protocol,
+    #[error("`tls=` must be a name of `[upstream.tls.NAME]`: 1 to 63 letters, digits, `-` and `_`")]
+    Tls,
+    #[error("`tls=` is for `https://` alone")]
+    TlsInCleartext,
     #[error(
         "`health=` must be a path, with a query or without, that begins with `/` and has neither `,` nor `;`"
     )]

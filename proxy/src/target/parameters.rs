@@ -2,7 +2,7 @@
 
 use http::uri::PathAndQuery;
 
-use super::error::TargetReason;
+use super::{error::TargetReason, tls_name::TlsName};
 
 /// The version of HTTP that an endpoint speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -22,13 +22,14 @@ pub struct Weight(u16);
 pub(super) struct Parameters {
     pub(super) weight: Weight,
     pub(super) protocol: UpstreamProtocol,
+    pub(super) tls: Option<TlsName>,
     pub(super) health: Option<PathAndQuery>,
 }
 
 impl Parameters {
     /// Reads `name=value`, separated by `;`.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, TargetReason> {
-        let (mut weight, mut protocol, mut health) = (None, None, None);
+        let (mut weight, mut protocol, mut tls, mut health) = (None, None, None, None);
         for parameter in text.into_iter().flat_map(|text| text.split(';')) {
             let (name, value) = parameter.trim_ascii().split_once('=').ok_or(TargetReason::Parameter)?;
             let is_repeated = match name {
@@ -36,6 +37,7 @@ impl Parameters {
                 "protocol" => {
                     protocol.replace(UpstreamProtocol::parse(value).ok_or(TargetReason::Protocol)?).is_some()
                 }
+                "tls" => tls.replace(TlsName::parse(value).ok_or(TargetReason::Tls)?).is_some(),
                 "health" => health.replace(health_path(value).ok_or(TargetReason::Health)?).is_some(),
                 _ => return Err(TargetReason::Parameter),
             };
@@ -43,7 +45,7 @@ impl Parameters {
                 return Err(TargetReason::Parameter);
             }
         }
-        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default(), health })
+        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default(), tls, health })
     }
 }
 

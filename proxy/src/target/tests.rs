@@ -10,7 +10,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|((https?://[a-z0-9.:@/\\[\\]-]{0,40}|unix:[a-z0-9./ #-]{0,40})(;weight=[0-9]{1,3})?(;protocol=h2)?(;health=/[a-z?=#;]{0,5})?,?){1,3}") {
+        fn what_is_a_target_parses_to_itself(text in "\\PC{0,60}|((https?://[a-z0-9.:@/\\[\\]-]{0,40}|unix:[a-z0-9./ #-]{0,40})(;weight=[0-9]{1,3})?(;protocol=h2)?(;tls=[a-z.]{0,3})?(;health=/[a-z?=#;]{0,5})?,?){1,3}") {
             if let Ok(target) = Target::parse(&text) {
                 prop_assert_eq!(Target::parse(&target.to_string()).unwrap(), target);
             }
@@ -72,6 +72,13 @@ fn an_endpoint_may_say_how_its_health_is_checked() {
 }
 
 #[test]
+fn an_endpoint_may_name_settings_for_tls() {
+    let target = Target::parse("https://10.0.0.5;health=/up;tls=Inside_2;protocol=h2").unwrap();
+    assert_eq!(target.to_string(), "https://10.0.0.5;protocol=h2;tls=Inside_2;health=/up");
+    assert_eq!(target.endpoints()[0].tls, TlsName::parse("Inside_2"));
+}
+
+#[test]
 fn an_endpoint_may_be_a_unix_socket() {
     let target = Target::parse("unix:/run/app.sock;protocol=h2;health=/up, http://10.0.0.5").unwrap();
     assert_eq!(target.to_string(), "unix:/run/app.sock;protocol=h2;health=/up, http://10.0.0.5");
@@ -117,6 +124,12 @@ fn anything_beside_origins_is_refused() {
         "unix:@app",
         "http://unix:/run/app.sock",
         "unix:/run/app.sock, unix:/run/app.sock;weight=2",
+        "https://a.example;tls=",
+        "https://a.example;tls=a.b",
+        "https://a.example;tls=a;tls=b",
+        "http://a.example;tls=a",
+        "unix:/run/app.sock;tls=a",
+        "https://a.example;tls=a, https://a.example;tls=b",
         "https://a.example;weight=0",
         "https://a.example;weight=257",
         "https://a.example;weight",

@@ -37,3 +37,4 @@ mod soak;
 mod standalone;
 mod tenants;
 mod unix_sockets;
+mod upstream_tls;

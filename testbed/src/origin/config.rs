@@ -29,6 +29,15 @@ pub(super) fn nginx(port: &str, gateway: SocketAddr) -> String {
     )
 }
 
+/// One `server` that a case has written.
+pub(super) fn nginx_with(name: &str, address: SocketAddr, listen: &str, server: &str) -> String {
+    format!(
+        "daemon off; user root; worker_processes 1; pid {name}.pid; error_log stderr error;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{ access_log off; keepalive_timeout 600s; server {{ listen {address} {listen}; {server} }} }}\n"
+    )
+}
+
 pub(super) fn apache(port: &str, gateway: SocketAddr, folder: &Path) -> String {
     let folder = folder.display();
     format!(

@@ -312,6 +312,27 @@ const WRONG: &[Wrong] = &[
         &[],
         "domains.default_target|this proxy's own control socket|give the socket of the server behind it",
     ),
+    (
+        "[upstream.tls.inside]\nkey = \"/etc/hostname\"",
+        &[],
+        "upstream.tls.inside.certificate: absent, although there is a `key`; give both, or neither",
+    ),
+    (
+        "[upstream.tls.inside]\nroots = \"/no/such/file\"",
+        &[],
+        "gatehouse.toml:2: upstream.tls.inside.roots: `/no/such/file` is not a file; give the path of a PEM file",
+    ),
+    ("[upstream.tls.\"a.b\"]\nentries = true", &[], "upstream.tls|`a.b` is no name of TLS settings"),
+    (
+        "[upstream.tls.inside]\nserver = \"a.example\"",
+        &[],
+        "upstream.tls.inside.server|unknown field `server`",
+    ),
+    (
+        "[domains]\ndefault_target = \"https://a.example;tls=inside\"",
+        &[("GATEHOUSE_UPSTREAM_TLS", "{ outside = { entries = true } }")],
+        "gatehouse.toml:2: domains.default_target|wants `upstream.tls.inside`, which is not there|write a table `[upstream.tls.inside]`",
+    ),
     ("[store]\nendpoint = \"sqlite\"", &[], "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL"),
     (
         "settings_parameter = \"a b\"",

@@ -1,4 +1,4 @@
-//! Targets that lead back to this proxy.
+//! Targets that lead back to this proxy, and what they want that the settings do not have.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +22,30 @@ pub(super) fn loops(config: &Config, findings: &mut Findings) {
         if locations.any(|location| matches!(location, Location::Unix(path) if path.as_path() == control)) {
             let fault = format!("`{target}` is this proxy's own control socket");
             findings.add(&field, fault, "give the socket of the server behind it");
+        }
+    }
+}
+
+/// Settings for TLS that say half of something, and targets that name settings which are not there.
+pub(super) fn tls(config: &Config, findings: &mut Findings) {
+    let named = &config.upstream.tls;
+    for (name, tls) in named {
+        let (field, fault) = match (&tls.certificate, &tls.key) {
+            (Some(_), None) => ("key", "absent, although there is a `certificate`"),
+            (None, Some(_)) => ("certificate", "absent, although there is a `key`"),
+            (None, None) | (Some(_), Some(_)) => continue,
+        };
+        findings.add(&format!("upstream.tls.{name}.{field}"), fault, "give both, or neither");
+    }
+    for (field, target) in all(config) {
+        let mut wanted = target.endpoints().iter().filter_map(|endpoint| endpoint.tls.as_ref());
+        if let Some(name) = wanted.find(|name| !named.contains_key(*name)) {
+            let fault = format!("`{target}` wants `upstream.tls.{name}`, which is not there");
+            findings.add(
+                &field,
+                fault,
+                format!("write a table `[upstream.tls.{name}]`, or correct the name"),
+            );
         }
     }
 }

@@ -43,6 +43,13 @@ pub enum Refusal {
         /// Which.
         target: Target,
     },
+    /// Its target wants settings for TLS that entries may not use, or that are not there.
+    Tls {
+        /// Whose.
+        pattern: Pattern,
+        /// Which.
+        target: Target,
+    },
     /// Its target is this proxy.
     OwnListener {
         /// Whose.
@@ -88,6 +95,7 @@ impl Refusal {
             | Self::NoTarget(_)
             | Self::Address { .. }
             | Self::Socket { .. }
+            | Self::Tls { .. }
             | Self::OwnListener { .. }
             | Self::PublicSuffix { .. }
             | Self::Underscore(_) => true,
@@ -125,15 +133,7 @@ impl Refusal {
                     remedy,
                 )
             }
-            Self::NoTarget(name) => Explained {
-                field: "target",
-                value: String::new(),
-                fault: format!(
-                    "domain `{name}` has no target: none is given, and `domains.default_target` is not set"
-                ),
-                remedy: "give one like `--target http://10.0.0.5:8080`, or set `domains.default_target`"
-                    .to_owned(),
-            },
+            Self::NoTarget(name) => no_target(name),
             Self::Address { target, .. } => of_target(
                 target,
                 "is on this host, or at an address that no target may have",
@@ -143,6 +143,11 @@ impl Refusal {
                 target,
                 "is at a Unix socket that entries may not lead to",
                 "list it or its directory in `upstream.permitted_sockets`",
+            ),
+            Self::Tls { target, .. } => of_target(
+                target,
+                "names settings for TLS that entries may not use",
+                "leave `;tls=` out, or write `[upstream.tls.NAME]` with `entries = true`",
             ),
             Self::OwnListener { target, .. } => {
                 of_target(target, "is this proxy's own listener", "give the address of the server behind it")
@@ -154,6 +159,17 @@ impl Refusal {
                 of_domain(name, fault, "use a name of letters, digits and `-`")
             }
         }
+    }
+}
+
+fn no_target(name: &Pattern) -> Explained {
+    Explained {
+        field: "target",
+        value: String::new(),
+        fault: format!(
+            "domain `{name}` has no target: none is given, and `domains.default_target` is not set"
+        ),
+        remedy: "give one like `--target http://10.0.0.5:8080`, or set `domains.default_target`".to_owned(),
     }
 }
 

@@ -95,6 +95,10 @@ fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option
         }
         None => {}
     }
+    let mut wanted = target.endpoints().iter().filter_map(|endpoint| endpoint.tls.as_ref());
+    if wanted.any(|name| !rules.entry_tls.contains(name)) {
+        return refuse(|pattern, target| Refusal::Tls { pattern, target });
+    }
     let mut hosts = target.endpoints().iter().filter_map(Endpoint::host);
     let is_itself = hosts.any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)));
     Ok(is_itself.then_some(Warning::TargetsItself))

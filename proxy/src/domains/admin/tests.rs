@@ -224,6 +224,7 @@ fn strict(issuance: Issuance) -> Rules {
             }
             EndpointAddress::Unix(path) => path.as_str().starts_with("/run/apps/"),
         }),
+        entry_tls: TlsName::parse("customers").into_iter().collect(),
     }
 }
 
@@ -255,6 +256,12 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
             "http://192.0.2.1, unix:/run/gatehouse/control.sock",
             "target",
             "at a Unix socket that entries may not lead to; list it or its directory in `upstream.permitted_sockets`",
+        ),
+        (
+            "shop.example",
+            "https://origin.example.com;tls=inside",
+            "target",
+            "names settings for TLS that entries may not use; leave `;tls=` out",
         ),
         ("shop.example", "http://api.localhost", "target", "is on this host"),
         ("shop.example", "https://127.0.0.1", "target", "this proxy's own listener"),
@@ -291,6 +298,7 @@ fn what_may_not_be_meant_is_done_with_a_warning() {
     for (name, target_text, issuance, warnings) in [
         ("shop.example", origin, Issuance::Acme, 0),
         ("shop.example", "unix:/run/apps/shop.sock", Issuance::Acme, 0),
+        ("shop.example", "https://origin.example.com;tls=customers", Issuance::Acme, 0),
         ("*.customers.example", origin, Issuance::Acme, 0),
         ("github.io", origin, Issuance::Acme, 0),
         ("someone.github.io", origin, Issuance::Acme, 0),

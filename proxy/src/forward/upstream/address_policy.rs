@@ -1,6 +1,7 @@
 //! Addresses that targets may have: no name and no tenant may lead the proxy to itself, to its host or to its cloud's secrets.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, SocketPrefix},
-    target::{EndpointAddress, SocketPath},
+    target::{EndpointAddress, SocketPath, TlsName},
 };
 
 /// Who chose an address.
@@ -32,6 +33,8 @@ pub struct AddressPolicy {
     pub(super) forbidden: Vec<IpNet>,
     /// For targets of entries.
     pub(super) permitted_sockets: Vec<SocketPrefix>,
+    /// Settings for TLS that targets of entries may use.
+    pub(super) entry_tls: BTreeSet<TlsName>,
     /// Where the fleet is reached.
     pub(super) edge: Vec<IpNet>,
     /// This host's.
@@ -55,6 +58,7 @@ impl AddressPolicy {
             permitted: networks(&limits.permitted_networks),
             forbidden: networks(&limits.forbidden_networks),
             permitted_sockets: limits.permitted_sockets.clone(),
+            entry_tls: entry_tls(limits),
             edge: networks(&limits.edge_addresses),
             own: ArcSwap::from_pointee(own_addresses()),
         }
@@ -68,6 +72,20 @@ impl AddressPolicy {
                 self.place(address.ip(), ChosenBy::Entry) == Placement::Permitted
             }
             EndpointAddress::Unix(path) => self.permits_socket(path, ChosenBy::Entry),
+        }
+    }
+
+    /// Settings for TLS that targets of entries may use.
+    #[must_use]
+    pub fn entry_tls(&self) -> &BTreeSet<TlsName> {
+        &self.entry_tls
+    }
+
+    /// Whether a target may use the settings `name` for TLS.
+    pub(super) fn permits_tls(&self, name: &TlsName, chosen_by: ChosenBy) -> bool {
+        match chosen_by {
+            ChosenBy::Configuration => true,
+            ChosenBy::Entry | ChosenBy::Resolution => self.entry_tls.contains(name),
         }
     }
 
@@ -110,6 +128,11 @@ impl AddressPolicy {
         let is_refused = is_here || is_secret(address) || contains(&self.forbidden, address);
         contains(&self.permitted, address) || !is_refused
     }
+}
+
+fn entry_tls(limits: &config::UpstreamConfig) -> BTreeSet<TlsName> {
+    let permitted = limits.tls.iter().filter(|(_, tls)| tls.entries);
+    permitted.map(|(name, _)| name.clone()).collect()
 }
 
 fn networks(configured: &[config::Network]) -> Vec<IpNet> {
@@ -238,6 +261,7 @@ mod tests {
             forbidden: vec!["10.1.0.0/16".parse().unwrap()],
             edge: vec!["203.0.113.0/24".parse().unwrap()],
             permitted_sockets: Vec::new(),
+            entry_tls: BTreeSet::new(),
             own: ArcSwap::from_pointee(vec![
                 "198.51.100.1".parse().unwrap(),
                 "2001:db8:5::1".parse().unwrap(),

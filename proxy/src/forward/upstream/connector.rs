@@ -1,15 +1,13 @@
 //! New connections to destinations.
 
-use std::{io, rc::Rc, sync::Arc};
-
-use rustls::pki_types;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     connection::Connection, destination::Destination, failure::UpstreamFailure, http2::Http2Connection,
     settings::UpstreamSettings, tls_configs::TlsConfigs,
 };
 use crate::{
-    target::{Endpoint, EndpointAddress, Scheme, TargetHost},
+    target::{Endpoint, EndpointAddress, Scheme},
     tls::{self, TlsStream},
     transport::Transport,
 };
@@ -18,12 +16,12 @@ use crate::{
 pub(super) struct Connector<T: Transport> {
     transport: T,
     settings: Arc<UpstreamSettings>,
-    tls: Option<TlsConfigs>,
+    tls: TlsConfigs,
 }
 
 impl<T: Transport> Connector<T> {
     pub(super) fn new(transport: T, settings: Arc<UpstreamSettings>) -> Self {
-        let tls = settings.tls.as_ref().map(TlsConfigs::new);
+        let tls = TlsConfigs::new(&settings.tls);
         Self { transport, settings, tls }
     }
 
@@ -69,19 +67,8 @@ impl<T: Transport> Connector<T> {
         stream: T::Stream,
         endpoint: &Endpoint,
     ) -> Result<TlsStream<T::Stream>, UpstreamFailure> {
-        let configs = self.tls.as_ref().ok_or(UpstreamFailure::NoRoots)?;
-        let (config, name) = (configs.of(endpoint.protocol), tls_name(endpoint)?);
+        let (config, name) = self.tls.of(endpoint)?;
         let limit = *self.settings.limits.connect_timeout;
         tls::connect(stream, name, config, limit).await.map_err(UpstreamFailure::Untrusted)
-    }
-}
-
-/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
-fn tls_name(endpoint: &Endpoint) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
-    match endpoint.host() {
-        None => Err(UpstreamFailure::Untrusted(io::Error::other("a Unix socket has no name to verify"))),
-        Some(TargetHost::Address(address)) => Ok(pki_types::ServerName::IpAddress((*address).into())),
-        Some(TargetHost::Name(name)) => pki_types::ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error))),
     }
 }

@@ -98,6 +98,11 @@ impl Destinations {
         route: &Route,
         endpoint: &Endpoint,
     ) -> Result<(Vec<EndpointAddress>, ChosenBy), UpstreamFailure> {
+        if let Some(name) = &endpoint.tls
+            && !self.settings.address_policy.permits_tls(name, route.chosen_by)
+        {
+            return Err(UpstreamFailure::ForbiddenTls { name: name.clone() });
+        }
         match &endpoint.location {
             Location::Tcp { host, port } => {
                 let (addresses, chosen_by) = self.permitted_addresses(route, host).await?;
@@ -152,9 +157,7 @@ impl Destinations {
         address: EndpointAddress,
         chosen_by: ChosenBy,
     ) -> Rc<Destination> {
-        let (scheme, protocol, location) = (endpoint.scheme, endpoint.protocol, endpoint.location.clone());
-        let health = endpoint.health.clone();
-        let key = DestinationKey { scheme, protocol, location, address: address.clone(), chosen_by, health };
+        let key = DestinationKey::new(endpoint, address.clone(), chosen_by);
         let mut known = self.known.borrow_mut();
         if let Some(destination) = known.get(&key) {
             return Rc::clone(destination);
