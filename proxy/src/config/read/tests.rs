@@ -329,7 +329,8 @@ const WRONG: &[Wrong] = &[
         "upstream.tls.inside.server|unknown field `server`",
     ),
     (
-        "[domains]\ndefault_target = \"https://a.example;tls=inside\"",
+        // The variable gives all of the setting, as with lists.
+        "[domains]\ndefault_target = \"https://a.example;tls=inside\"\n[upstream.tls.inside]\nentries = true",
         &[("GATEHOUSE_UPSTREAM_TLS", "{ outside = { entries = true } }")],
         "gatehouse.toml:2: domains.default_target|wants `upstream.tls.inside`, which is not there|write a table `[upstream.tls.inside]`",
     ),
