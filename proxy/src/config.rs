@@ -15,14 +15,17 @@ mod loop_id;
 mod network;
 mod parameter;
 mod parameter_name;
+mod proxy_protocol;
 mod quantity;
 mod read;
 mod reference;
 mod reloadable;
 mod schema;
+mod socket_prefix;
 mod static_domain;
 mod suggest;
 mod toml_errors;
+mod upstream_tls;
 #[macro_use]
 mod section;
 mod enums;
@@ -42,6 +45,7 @@ pub use loop_id::LoopId;
 pub use network::{Network, NetworkError, contain};
 pub use parameter::ParameterReference;
 pub use parameter_name::ParameterName;
+pub use proxy_protocol::ProxyProtocol;
 pub use quantity::{ByteSize, Span};
 pub use read::{Gathered, Loaded, gather};
 pub use reference::{reference, sample};
@@ -50,8 +54,10 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig,
-    IssuerConfig, LimitsConfig, ListenConfig, LogConfig, ProxyProtocol, StoreConfig, TlsConfig,
-    UpstreamConfig, WorkerConfig,
+    IssuerConfig, LimitsConfig, ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig,
+    WorkerConfig,
 };
+pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;
+pub use upstream_tls::UpstreamTls;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};

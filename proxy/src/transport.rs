@@ -8,10 +8,12 @@
 mod byte_stream;
 mod chunk;
 mod epoll;
+mod epoll_socket;
 mod hyper_io;
 mod queue;
 mod replayed;
 pub mod socket;
+mod unix;
 mod uring;
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     net::SocketAddr,
+    path::Path,
     task::{Context, Poll},
 };
 
@@ -48,6 +51,12 @@ pub trait Transport: Clone + 'static {
     /// # Cancel safety
     /// A dropped future closes the socket it was connecting.
     fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Connects to an upstream's Unix socket; one that has no room for another connection is waited for.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes the socket it was connecting.
+    fn connect_unix(&self, to: &Path) -> impl Future<Output = io::Result<Self::Stream>>;
 }
 
 /// A listening socket. Dropping it ends listening; no connection is taken afterwards.

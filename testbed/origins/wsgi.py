@@ -12,7 +12,7 @@ def application(environ, start_response):
         raise ConnectionError("the body broke off")
     target = environ.get("RAW_URI") or environ["REQUEST_URI"]
     serial, answer = record.answer(
-        environ["REQUEST_METHOD"], target, list(fields(environ)), body, environ["REMOTE_PORT"]
+        environ["REQUEST_METHOD"], target, list(fields(environ)), body, environ.get("REMOTE_PORT", "")
     )
     length = ("Content-Length", str(len(answer)))
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Origin", str(serial)), length])

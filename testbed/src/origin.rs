@@ -11,6 +11,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -202,7 +203,7 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
             command.arg("-D").arg("-f").arg(configured(config::lighttpd(&port, gateway, folder))?)
         }
         Server::Node => command.arg(programs.join("node_origin.js")).arg(port),
-        Server::Gunicorn => command.args(config::gunicorn(&port)).arg("--chdir").arg(programs).arg("wsgi"),
+        Server::Gunicorn => run_gunicorn(&mut command, format!("127.0.0.1:{port}")),
         Server::Uvicorn => {
             command.args(config::uvicorn(&port)).arg("--app-dir").arg(programs).arg("asgi:application")
         }
@@ -212,6 +213,40 @@ fn command(server: Server, folder: &Path, gateway: SocketAddr) -> anyhow::Result
         }
     };
     Ok(command)
+}
+
+/// Starts nginx inside `edge` at `address` with `server`, what stands in its block `server` beside `listen`, and waits until it accepts
+/// connections. `listen` is what stands behind the address there.
+pub fn nginx_with(
+    edge: &Namespace,
+    address: SocketAddr,
+    (listen, server): (&str, &str),
+    folder: &Path,
+) -> anyhow::Result<Process> {
+    let (name, file) =
+        (format!("nginx-{}", address.port()), folder.join(format!("nginx-{}.conf", address.port())));
+    fs::write(&file, config::nginx_with(&name, address, listen, server))?;
+    let mut command = process::command("nginx");
+    command.arg("-c").arg(file).arg("-p").arg(folder);
+    let mut process = Process::start(edge, &name, command, folder)?;
+    process.wait_until(&name, START, || {
+        edge.await_inside(move || TcpStream::connect(address).map(drop))??;
+        Ok(())
+    })?;
+    Ok(process)
+}
+
+/// Starts gunicorn inside `edge` at the Unix socket `path`, with its files in `folder`, and waits until it accepts connections.
+pub fn gunicorn_at(edge: &Namespace, path: &Path, folder: &Path) -> anyhow::Result<Process> {
+    let mut command = python();
+    run_gunicorn(&mut command, format!("unix:{}", path.display()));
+    let mut process = Process::start(edge, "gunicorn-unix", command, folder)?;
+    process.wait_until("gunicorn", START, || Ok(UnixStream::connect(path).map(drop)?))?;
+    Ok(process)
+}
+
+fn run_gunicorn(command: &mut Command, bind: String) -> &mut Command {
+    command.args(config::gunicorn(bind)).arg("--chdir").arg(programs()).arg("wsgi")
 }
 
 /// Python with what `cargo xtask setup` installs for origins.

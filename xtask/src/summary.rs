@@ -159,6 +159,8 @@ const END_TO_END: &[&str] = &[
     "soak",
     "standalone",
     "tenants",
+    "unix_sockets",
+    "upstream_tls",
     "trouble",
     "administration",
     "answers",

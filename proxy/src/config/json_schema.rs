@@ -1,5 +1,7 @@
 //! What a type of settings is to JSON Schema.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 /// A type of settings, as JSON Schema describes its values.
@@ -18,6 +20,12 @@ impl<T: JsonSchema> JsonSchema for Option<T> {
 impl<T: JsonSchema> JsonSchema for Vec<T> {
     fn json_schema() -> Value {
         json!({ "type": "array", "items": T::json_schema() })
+    }
+}
+
+impl<K, T: JsonSchema> JsonSchema for BTreeMap<K, T> {
+    fn json_schema() -> Value {
+        json!({ "type": "object", "additionalProperties": T::json_schema() })
     }
 }
 

@@ -142,11 +142,11 @@ fn fragments(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(paths)
 }
 
-/// A variable gives its setting completely, lists included.
+/// A variable gives its setting completely, lists and tables included.
 fn replace(lower: &mut Table, upper: &Table) {
     for (key, value) in upper {
         match (lower.get_mut(key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => replace(below, above),
+            (Some(Value::Table(section)), Value::Table(settings)) => section.extend(settings.clone()),
             _ => {
                 lower.insert(key.clone(), value.clone());
             }

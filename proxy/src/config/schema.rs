@@ -86,9 +86,11 @@ impl JsonSchema for Network {
 
 impl JsonSchema for Target {
     fn json_schema() -> Value {
-        const ENDPOINT: &str =
-            " *https?://[^/?#@,;]+/?(; *(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|health=/[^,;#]*))* *";
-        json!({ "type": "string", "pattern": format!("^{ENDPOINT}(,{ENDPOINT}){{0,15}}$") })
+        const PLACE: &str = "(https?://[^/?#@,;]+/?|unix:/[^,; ]+)";
+        const PARAMETER: &str =
+            "(weight=[0-9]{1,3}|protocol=(h2|http/1\\.1)|tls=[A-Za-z0-9_-]{1,63}|health=/[^,;#]*)";
+        let endpoint = format!(" *{PLACE}(; *{PARAMETER})* *");
+        json!({ "type": "string", "pattern": format!("^{endpoint}(,{endpoint}){{0,15}}$") })
     }
 }
 
@@ -152,7 +154,7 @@ impl JsonSchema for IssuerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StaticDomain;
+    use crate::config::{StaticDomain, UpstreamTls};
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
     fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
@@ -178,7 +180,8 @@ mod tests {
             }
         }
         for (key, inner) in value.as_object().into_iter().flatten() {
-            match schema["properties"].get(key) {
+            let of_any = Some(&schema["additionalProperties"]).filter(|schema| schema.is_object());
+            match schema["properties"].get(key).or(of_any) {
                 Some(schema) => self::faults(schema, inner, &format!("{at}.{key}"), faults),
                 None => faults.push(format!("{at}.{key}: no such setting")),
             }
@@ -235,6 +238,7 @@ mod tests {
                 "[[domains.static]]\nname = \"a.example\"\ntenant = \"a\"",
                 ".domains.static.tenant: no such setting",
             ),
+            ("[upstream.tls.a]\nroot = \"/x\"", ".upstream.tls.a.root: no such setting"),
             ("[[certificates.issuers]]\ndirectory = \"https://a.example\"", "\"email\" is missing"),
         ] {
             let found = judge(settings);
@@ -250,12 +254,15 @@ mod tests {
         let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());
+        let tls = json!({ "roots": "/x", "certificate": "/x", "key": "/x", "server_name": "a.example", "entries": true });
+        let tls: UpstreamTls = serde_json::from_value(tls).unwrap();
         let balancers = json!({ "from": ["10.0.0.0/8"] });
         let balancers: ProxyProtocol = serde_json::from_value(balancers).unwrap();
         for (form, written) in [
             (StaticDomain::json_schema(), json!(domains)),
             (IssuerConfig::json_schema(), json!(issuers)),
             (ProxyProtocol::json_schema(), json!(balancers)),
+            (UpstreamTls::json_schema(), json!(tls)),
         ] {
             let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(&form["properties"]), keys(&written));

@@ -1,7 +1,8 @@
 //! Every setting, declared once.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -14,12 +15,18 @@ use super::{
     },
     header_rule::HeaderRule,
     loop_id::LoopId,
-    network::{Network, contain},
+    network::Network,
     parameter_name::ParameterName,
+    proxy_protocol::ProxyProtocol,
     quantity::{ByteSize, Span},
+    socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
+    upstream_tls::UpstreamTls,
 };
-use crate::{name::Pattern, target::Target};
+use crate::{
+    name::Pattern,
+    target::{Target, TlsName},
+};
 
 section! {
     /// Gatehouse's settings. Durations are written `10s`, sizes `32KiB`.
@@ -268,8 +275,16 @@ section! {
         idle_per_target: usize = 64,
         /// PEM file of root certificates for `https://` targets, in addition to the system's.
         roots: Option<PathBuf> = None => "\"/etc/gatehouse/upstream-roots.pem\"",
+        /// How `https://` endpoints with `;tls=NAME` are spoken to, each also as `[upstream.tls.NAME]` with `roots` (PEM file of the only
+        /// roots trusted), `certificate` and `key` (PEM files that are presented), `server_name` (in place of the endpoint's host) and
+        /// `entries` (whether targets of domain entries may use it), all optional.
+        tls: BTreeMap<TlsName, UpstreamTls> = BTreeMap::new()
+            => "{ inside = { roots = \"/etc/gatehouse/inside.pem\", certificate = \"/etc/gatehouse/proxy.crt\", key = \"/etc/gatehouse/proxy.key\" } }",
         /// Networks that targets may be in although they are loopback, link-local, metadata or forbidden addresses.
         permitted_networks: Vec<Network> = Vec::new() => "[\"127.0.0.0/8\"]",
+        /// Unix sockets that targets of domain entries may be at (`unix:/run/apps/shop.sock`): directories with a final `/`, for all below
+        /// them, or sockets. Targets of these settings may be at any.
+        permitted_sockets: Vec<SocketPrefix> = Vec::new() => "[\"/run/apps/\"]",
         /// Networks that targets of domain entries must not be in, such as your private ones; `upstream.permitted_networks` overrides
         /// it.
         forbidden_networks: Vec<Network> = Vec::new() => "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\"]",
@@ -357,14 +372,6 @@ section! {
     }
 }
 
-/// Who sends PROXY headers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProxyProtocol {
-    /// The networks of the load balancers.
-    pub from: Vec<Network>,
-}
-
 /// An ACME certificate authority (RFC 8555).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -376,14 +383,6 @@ pub struct IssuerConfig {
     /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<PathBuf>,
-}
-
-impl ProxyProtocol {
-    /// Whether a connection from `peer` begins with a header.
-    #[must_use]
-    pub fn comes_from(&self, peer: IpAddr) -> bool {
-        contain(&self.from, peer)
-    }
 }
 
 impl Config {

@@ -1,28 +1,20 @@
 //! Settings that are each well formed but wrong together: contradictions, collisions, limits of zero.
 
 mod clients;
+mod targets;
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-    os::unix::ffi::OsStrExt,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashSet, net::SocketAddr, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use self::clients::LONGEST_TICKET_KEY_PERIOD;
+pub(crate) use self::{clients::LONGEST_TICKET_KEY_PERIOD, targets::leads_to};
 use super::{
     Config, SettingOrigin,
     enums::GuardMode,
     error::{At, SettingsProblem},
 };
-use crate::{
-    name::ServerName,
-    target::{Endpoint, Target, TargetHost},
-};
+use crate::target::LONGEST_SOCKET_PATH;
 
 /// All errors in `config` that can be found without looking at anything else.
 pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
@@ -33,7 +25,8 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         clients::tls,
         sources,
         static_names,
-        loops,
+        targets::loops,
+        targets::tls,
         zeros,
         bounds,
         issuers,
@@ -41,7 +34,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         guard,
         paths,
         filter,
-    ] as [SettingsCheck; 13]
+    ] as [SettingsCheck; 14]
     {
         check(config, &mut findings);
     }
@@ -52,10 +45,21 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
 pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     let issuers = config.certificates.issuers.iter().enumerate();
-    let roots = issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), &issuer.roots));
-    for (field, path) in roots.chain([("upstream.roots".to_owned(), &config.upstream.roots)]) {
-        if let Some(path) = path.as_deref().filter(|path| !path.is_file()) {
-            let remedy = "give the path of a PEM file, or leave it out for the system's roots";
+    let roots =
+        issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), issuer.roots.as_ref()));
+    let of_tls =
+        config.upstream.tls.iter().flat_map(|(name, tls)| {
+            tls.files().map(|(key, path)| (format!("upstream.tls.{name}.{key}"), path))
+        });
+    let upstream = [("upstream.roots".to_owned(), config.upstream.roots.as_ref())];
+    for (field, path) in roots.chain(upstream).chain(of_tls) {
+        if let Some(path) = path.filter(|path| !path.is_file()) {
+            let is_roots = field.ends_with("roots");
+            let remedy = if is_roots {
+                "give the path of a PEM file, or leave it out for the system's roots"
+            } else {
+                "give the path of a PEM file"
+            };
             findings.add(&field, format!("`{}` is not a file", path.display()), remedy);
         }
     }
@@ -143,44 +147,6 @@ fn static_names(config: &Config, findings: &mut Findings) {
             );
         }
     }
-}
-
-/// A target that is one of our listeners would make the proxy ask itself.
-fn loops(config: &Config, findings: &mut Findings) {
-    let entries = config.domains.r#static.iter().enumerate();
-    let targets = entries.map(|(i, entry)| (format!("domains.static[{i}].target"), &entry.target));
-    for (field, target) in
-        targets.chain([("domains.default_target".to_owned(), &config.domains.default_target)])
-    {
-        let listeners = config.listen.https.iter().chain(&config.listen.http);
-        let Some(target) = target else { continue };
-        if let Some(own) = listeners.into_iter().find(|own| leads_to(target, **own)) {
-            let fault = format!("`{target}` is this proxy's own listener `{own}`");
-            findings.add(&field, fault, "give the address of the server behind it");
-        }
-    }
-}
-
-/// Whether one of `target`'s endpoints is the listener `own`.
-pub(crate) fn leads_to(target: &Target, own: SocketAddr) -> bool {
-    target.endpoints().iter().any(|endpoint| is_listener(endpoint, own))
-}
-
-fn is_listener(endpoint: &Endpoint, own: SocketAddr) -> bool {
-    let here = match &endpoint.host {
-        TargetHost::Address(ip) if own.ip().is_unspecified() => ip.is_loopback() || ip.is_unspecified(),
-        TargetHost::Address(ip) => *ip == own.ip(),
-        TargetHost::Name(name) => is_localhost(name) && is_local(own.ip()),
-    };
-    here && endpoint.port == own.port()
-}
-
-fn is_localhost(name: &ServerName) -> bool {
-    name.as_str() == "localhost"
-}
-
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || ip.is_unspecified()
 }
 
 fn zeros(config: &Config, findings: &mut Findings) {
@@ -393,5 +359,3 @@ pub(crate) const MAX_ISSUERS: usize = 16;
 const SHORTEST_LIFE: Duration = Duration::from_hours(1);
 /// `IFNAMSIZ` less its zero.
 const LONGEST_INTERFACE: usize = 15;
-/// unix(7): `sun_path` less its zero.
-const LONGEST_SOCKET_PATH: usize = 107;

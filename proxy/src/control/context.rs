@@ -155,6 +155,7 @@ impl ControlContext {
             default_target: self.default_target.load_full().as_ref().clone(),
             listeners: identity.https.iter().chain(&identity.http).copied().collect(),
             issuance: self.issuance,
+            entry_tls: address_policy.entry_tls().clone(),
             permits: Arc::new(move |address| address_policy.permits_entry(address)),
         }
     }

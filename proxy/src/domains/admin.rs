@@ -10,10 +10,7 @@ mod servable;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
@@ -27,7 +24,7 @@ use crate::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
         instant::Micros,
     },
-    target::Target,
+    target::{EndpointAddress, Target, TlsName},
 };
 
 /// What is asked for.
@@ -81,8 +78,10 @@ pub struct Rules {
     pub listeners: Vec<SocketAddr>,
     /// Who issues certificates.
     pub issuance: Issuance,
-    /// Whether an entry may lead to an address.
-    pub permits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// Whether an entry may lead to an address, or to a socket of this machine.
+    pub permits: Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>,
+    /// Settings for TLS that targets of entries may use.
+    pub entry_tls: BTreeSet<TlsName>,
 }
 
 /// Where names come from.

@@ -143,6 +143,7 @@ pub(super) mod tests {
             listeners: Vec::new(),
             issuance: admin::Issuance::Internal,
             permits: std::sync::Arc::new(|_| true),
+            entry_tls: std::collections::BTreeSet::new(),
         }
     }
 

@@ -57,9 +57,13 @@ impl DomainRoute {
             target.map(|target| Route { target, chosen_by: ChosenBy::Configuration })
         };
         let upstream = own_target(&domain_entry).or_else(by_default);
+        let upstream = upstream.ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))?;
+        // A Unix socket has no name that Host could say; endpoints of one target read the same.
+        let of_target =
+            upstream.target.has_authority().then(|| domain_entry.settings.host.unwrap_or(defaults.host));
         Ok(Self {
-            upstream: upstream.ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))?,
-            host: domain_entry.settings.host.unwrap_or(defaults.host),
+            host: of_target.unwrap_or(UpstreamHost::Client),
+            upstream,
             tenant: Arc::clone(&domain_entry.tenant),
         })
     }

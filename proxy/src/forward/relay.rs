@@ -170,7 +170,7 @@ impl<T: Transport> Relay<T> {
     }
 
     fn switch(&self, headers: HeaderMap, upstream: UpstreamTunnel, mut record: RequestRecord) -> Answer {
-        record.answered(StatusCode::SWITCHING_PROTOCOLS, upstream.peer);
+        record.answered(StatusCode::SWITCHING_PROTOCOLS, upstream.peer.clone());
         let tunnel = Tunnel::new(upstream, record, *self.limits.load().tunnel_idle);
         let mut response = Response::new(Body::whole(Bytes::new()));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

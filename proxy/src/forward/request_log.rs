@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock::{self, now},
     name::ServerName,
+    target::EndpointAddress,
     telemetry::{
         RequestId,
         access_log::{AccessEntry, AccessLog},
@@ -123,7 +124,7 @@ pub(crate) struct RequestRecord {
     /// Received behind a request whose connection switched protocols.
     pub(super) tunnelled_bytes: u64,
     upstream_duration: Option<Duration>,
-    upstream: Option<SocketAddr>,
+    upstream: Option<EndpointAddress>,
     tls: Option<&'static str>,
     user_agent: Option<HeaderValue>,
 }
@@ -206,7 +207,7 @@ impl RequestRecord {
     }
 
     /// The header section of the response of the upstream at `upstream` is there.
-    pub(super) fn answered(&mut self, status: StatusCode, upstream: SocketAddr) {
+    pub(super) fn answered(&mut self, status: StatusCode, upstream: EndpointAddress) {
         let duration = now() - self.at;
         (self.status, self.upstream) = (status, Some(upstream));
         self.upstream_duration = Some(duration);
@@ -249,7 +250,7 @@ impl Drop for RequestRecord {
             upstream_duration: self.upstream_duration,
             outcome: self.outcome.as_str(),
             tls: self.tls,
-            upstream: self.upstream,
+            upstream: self.upstream.as_ref(),
             user_agent: user_agent.as_deref(),
         });
     }

@@ -7,7 +7,9 @@ mod fields;
 mod http2_upstreams;
 mod limits;
 mod maintenance;
+mod tls;
 mod tunnels;
+mod unix_sockets;
 
 use std::{
     future::poll_fn,
@@ -48,9 +50,17 @@ struct Edge {
     upstream: TcpListener,
     metrics: RequestMetrics,
     phase: watch::Sender<Phase>,
+    /// Serves another domain with the same relay, whose target this is: where.
+    beside: Box<Beside>,
 }
 
+type Beside = dyn Fn(&Setting, &str) -> SocketAddr;
+
 impl Edge {
+    fn beside(&self, setting: &Setting, target: &str) -> SocketAddr {
+        (self.beside)(setting, target)
+    }
+
     async fn client(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -102,6 +112,8 @@ struct Setting {
     limits: config::LimitsConfig,
     headers: config::HeadersConfig,
     domain: config::DomainSettings,
+    /// Who has written the target.
+    source: PermissionSource,
     version: ServedVersion,
     /// A trusted proxy that all clients come through.
     through: Option<IpAddr>,
@@ -119,6 +131,7 @@ impl Default for Setting {
             limits: config::LimitsConfig { idle: config::Span::secs(20), ..config::LimitsConfig::default() },
             headers: config::HeadersConfig::default(),
             domain: config::DomainSettings::default(),
+            source: PermissionSource::Static,
             version: ServedVersion::Http1,
             through: None,
         }
@@ -133,31 +146,33 @@ async fn edge<T: Transport>(transport: T, setting: &Setting) -> Edge {
 
 fn edge_to<T: Transport>(transport: T, setting: &Setting, upstream: TcpListener, target: &str) -> Edge {
     let metrics = RequestMetrics::register(&prometheus::Registry::new()).unwrap();
-    let target = Target::parse(target).unwrap();
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let listener = transport.listen(socket).unwrap();
-    let relay = relay(transport, setting, metrics.clone());
-    let permission = permission(target, setting);
+    let relay = Rc::new(relay(transport.clone(), setting, metrics.clone()));
     let (phase, watch) = watch::channel(Phase::Serving);
-    tokio::task::spawn_local(front::<T>(
-        listener,
-        Rc::new(relay),
-        permission,
-        (setting.version, watch),
-        setting.through,
-    ));
-    Edge { address, upstream, metrics, phase }
+    let beside = move |setting: &Setting, target: &str| {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = transport.listen(socket).unwrap();
+        let permission = permission(Target::parse(target).unwrap(), setting);
+        let version = (setting.version, watch.clone());
+        tokio::task::spawn_local(front::<T>(
+            listener,
+            Rc::clone(&relay),
+            permission,
+            version,
+            setting.through,
+        ));
+        address
+    };
+    Edge { address: beside(setting, target), upstream, metrics, phase, beside: Box::new(beside) }
 }
 
-/// By an entry of the settings.
 fn permission(target: Target, setting: &Setting) -> Permission {
     Permission::Allow(Arc::new(DomainEntry {
         pattern: crate::name::Pattern::parse("shop.example").unwrap(),
         target: Some(target),
         settings: config::DomainSettings { host: Some(setting.upstream.host), ..setting.domain },
         tenant: "acme".into(),
-        source: PermissionSource::Static,
+        source: setting.source,
         version: 0,
         changed_at_micros: 0,
     }))
@@ -723,54 +738,4 @@ fn a_name_that_leads_to_this_host_is_refused() {
         assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
         edge.counted(RequestOutcome::Forbidden, 1).await;
     });
-}
-
-#[test]
-fn targets_over_tls_are_verified() {
-    let (roots, server) = tls_upstream(&[]);
-    for (roots, status, outcome) in [
-        (Some(roots.path().to_owned()), "200", RequestOutcome::Forward),
-        (None, "502", RequestOutcome::Untrusted),
-    ] {
-        let setting = Setting { origin: "https://127.0.0.1", roots, ..Setting::default() };
-        on_both(&setting, async |edge| {
-            let mut client = edge.client().await;
-            say(&mut client, GET).await;
-            let stream = edge.accept().await.into_std().unwrap();
-            let answering = std::thread::spawn({
-                let server = Arc::clone(&server);
-                move || answer_over_tls(stream, server)
-            });
-            let head = head_of(&mut client).await;
-            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-            edge.counted(outcome, 1).await;
-            drop(answering.join());
-        });
-    }
-}
-
-/// A file with the root, and the configuration, of an upstream at 127.0.0.1 that knows these protocols of ALPN.
-fn tls_upstream(protocols: &[&[u8]]) -> (tempfile::NamedTempFile, Arc<rustls::ServerConfig>) {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let mut roots = tempfile::NamedTempFile::new().unwrap();
-    roots.write_all(certified.cert.pem().as_bytes()).unwrap();
-    let certificate = certified.cert.der().clone();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let mut server = builder.with_single_cert(vec![certificate], key.into()).unwrap();
-    server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    (roots, Arc::new(server))
-}
-
-/// Answers one request, if the client gets so far as to send it.
-fn answer_over_tls(stream: std::net::TcpStream, server: Arc<rustls::ServerConfig>) {
-    stream.set_nonblocking(false).unwrap();
-    let connection = rustls::ServerConnection::new(server).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, stream);
-    let mut request = [0; 4096];
-    if stream.read(&mut request).is_ok_and(|count| count > 0) {
-        stream.write_all(OK.as_bytes()).unwrap();
-    }
 }

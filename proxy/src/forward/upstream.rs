@@ -25,15 +25,15 @@ mod response;
 mod retry_budget;
 mod settings;
 mod tls_configs;
+mod tls_settings;
 
 use std::{cell::RefCell, io, net::IpAddr, rc::Rc, sync::Arc};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use self::{
-    address_policy::AddressPolicy,
-    destination::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
-    settings::{UpstreamError, UpstreamSettings},
+    address_policy::AddressPolicy, destination::TOTAL as UNUSED_UPSTREAM_CONNECTIONS,
+    settings::UpstreamSettings, tls_settings::UpstreamError,
 };
 pub(super) use self::{
     address_policy::ChosenBy,
@@ -211,7 +211,7 @@ impl<T: Transport> Upstreams<T> {
     fn note_failure(&self, destination: &Destination, failure: &UpstreamFailure) {
         let Verdict::Ejected(pause) = destination.health().failed(now()) else { return };
         self.metrics.ejections.inc();
-        let (endpoint, address) = (&destination.endpoint, destination.address);
+        let (endpoint, address) = (&destination.endpoint, &destination.address);
         let error: &dyn std::error::Error = failure;
         let Some(left_out) = admit_line("ejected", &address.to_string()) else { return };
         tracing::warn!(%endpoint, %address, ?pause, %error, left_out, "an endpoint does not answer; others get its requests");

@@ -13,7 +13,7 @@ use std::{
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{Lines, RequestId};
-use crate::config::LogFormat;
+use crate::{config::LogFormat, target::EndpointAddress};
 
 /// What is said of a request.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub struct AccessEntry<'a> {
     /// `TLSv1.3` and so on; none in cleartext.
     pub tls: Option<&'static str>,
     /// Where the upstream that answered is.
-    pub upstream: Option<SocketAddr>,
+    pub upstream: Option<&'a EndpointAddress>,
     /// What the client calls itself (RFC 9110 §10.1.5), as far as it is kept.
     pub user_agent: Option<&'a str>,
 }
@@ -158,7 +158,7 @@ impl AccessEntry<'_> {
             "sent_bytes": self.sent_bytes,
             "seconds": self.duration.as_secs_f64(),
             "upstream_seconds": self.upstream_duration.map(|upstream| upstream.as_secs_f64()),
-            "upstream": self.upstream,
+            "upstream": self.upstream.map(ToString::to_string),
             "tls": self.tls,
             "user_agent": self.user_agent.map(|user_agent| Stranger(user_agent).to_string()),
         });
@@ -192,8 +192,13 @@ const LONGEST: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
     use crate::telemetry::lines::tests::Kept;
+
+    const UPSTREAM: EndpointAddress =
+        EndpointAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 8080));
 
     fn entry<'a>(id: &'a RequestId, method: &'a str, path: &'a str) -> AccessEntry<'a> {
         AccessEntry {
@@ -212,7 +217,7 @@ mod tests {
             upstream_duration: Some(Duration::from_millis(10)),
             outcome: "served",
             tls: Some("TLSv1.3"),
-            upstream: Some(([10, 0, 0, 5], 8080).into()),
+            upstream: Some(&UPSTREAM),
             user_agent: Some("curl/8 \"x\"\n"),
         }
     }

@@ -5,19 +5,21 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     net::SocketAddr,
-    pin::Pin,
+    path::Path,
     task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead, Interest, ReadBuf},
+    io::{Interest, ReadBuf},
     net::{TcpListener, TcpStream},
 };
 
 use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
+    epoll_socket::EpollSocket,
     queue::SendQueue,
     socket::{is_silent, unacknowledged},
+    unix,
 };
 
 /// Sockets over epoll.
@@ -39,7 +41,11 @@ impl Transport for Epoll {
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<EpollStream> {
-        EpollStream::new(TcpStream::connect(to).await?)
+        EpollStream::tcp(TcpStream::connect(to).await?)
+    }
+
+    async fn connect_unix(&self, to: &Path) -> io::Result<EpollStream> {
+        unix::connect(to).await.map(|socket| EpollStream::new(EpollSocket::Unix(socket)))
     }
 }
 
@@ -54,21 +60,25 @@ impl Listener for EpollListener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(EpollStream, SocketAddr)>> {
         let (socket, peer) = ready!(self.socket.poll_accept(cx))?;
-        Poll::Ready(EpollStream::new(socket).map(|stream| (stream, peer)))
+        Poll::Ready(EpollStream::tcp(socket).map(|stream| (stream, peer)))
     }
 }
 
 /// A connection.
 #[derive(Debug)]
 pub struct EpollStream {
-    socket: TcpStream,
+    socket: EpollSocket,
     queue: SendQueue,
 }
 
 impl EpollStream {
-    fn new(socket: TcpStream) -> io::Result<Self> {
+    fn tcp(socket: TcpStream) -> io::Result<Self> {
         socket.set_nodelay(true)?;
-        Ok(Self { socket, queue: SendQueue::default() })
+        Ok(Self::new(EpollSocket::Tcp(socket)))
+    }
+
+    fn new(socket: EpollSocket) -> Self {
+        Self { socket, queue: SendQueue::default() }
     }
 
     /// Writes until at most `limit` bytes are left.
@@ -103,7 +113,7 @@ impl Stream for EpollStream {
         // tokio's own reading, unlike `try_read`, takes a buffer that was not filled for the end of readiness, and so saves
         // the receive that finds nothing.
         let mut buffer = ReadBuf::uninit(place);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        ready!(self.socket.poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     os::fd::{AsFd, AsRawFd},
 };
 
@@ -105,8 +105,8 @@ pub(super) fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
 }
 
 /// Receives what is there, whatever the socket's mode; nothing is [`io::ErrorKind::WouldBlock`].
-pub(super) fn receive_now(socket: &TcpStream, place: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    SockRef::from(socket).recv_with_flags(place, libc::MSG_DONTWAIT)
+pub(super) fn receive_now(socket: &Socket, place: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    socket.recv_with_flags(place, libc::MSG_DONTWAIT)
 }
 
 /// Whether a receive from `socket` would have to wait; nothing is taken.
@@ -117,8 +117,8 @@ pub(super) fn is_silent(socket: &impl AsFd) -> bool {
 }
 
 /// Sends what the kernel takes at once, whatever the socket's mode.
-pub(super) fn send_now(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    SockRef::from(socket).send_vectored_with_flags(slices, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+pub(super) fn send_now(socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    socket.send_vectored_with_flags(slices, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
 }
 
 /// Bytes in the kernel that the peer's window, or the path's, has no room for yet: four records.

@@ -19,12 +19,14 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     net::{Shutdown, SocketAddr, TcpStream},
+    path::Path,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 
 use self::operation::{AwaitingReadable, Sending};
@@ -33,6 +35,7 @@ use super::{
     epoll::ended,
     queue::SendQueue,
     socket::{is_silent, receive_now, send_now, unacknowledged, watch},
+    unix,
 };
 
 /// Sockets over `io_uring`.
@@ -55,7 +58,13 @@ impl Transport for Uring {
     async fn connect(&self, to: SocketAddr) -> io::Result<UringStream> {
         let socket = tokio::net::TcpStream::connect(to).await?.into_std()?;
         socket.set_nonblocking(false)?;
-        UringStream::new(socket)
+        UringStream::tcp(socket)
+    }
+
+    async fn connect_unix(&self, to: &Path) -> io::Result<UringStream> {
+        let socket = unix::connect(to).await?.into_std()?;
+        socket.set_nonblocking(false)?;
+        Ok(UringStream::new(socket.into()))
     }
 }
 
@@ -74,7 +83,7 @@ impl Listener for UringListener {
             // accept(2): the new socket does not inherit O_NONBLOCK on Linux.
             if let Ok(accepted) = readiness.try_io(|socket| socket.get_ref().accept()) {
                 let (socket, peer) = accepted?;
-                return Poll::Ready(UringStream::new(socket).map(|stream| (stream, peer)));
+                return Poll::Ready(UringStream::tcp(socket).map(|stream| (stream, peer)));
             }
         }
     }
@@ -82,7 +91,7 @@ impl Listener for UringListener {
 
 /// A connection.
 pub struct UringStream {
-    socket: Rc<TcpStream>,
+    socket: Rc<Socket>,
     readable: Option<AwaitingReadable>,
     /// Receives that may yet be tried without asking the ring: after one that filled its buffer, more is likely there.
     eager: u8,
@@ -91,10 +100,14 @@ pub struct UringStream {
 }
 
 impl UringStream {
-    fn new(socket: TcpStream) -> io::Result<Self> {
+    fn tcp(socket: TcpStream) -> io::Result<Self> {
         socket.set_nodelay(true)?;
+        Ok(Self::new(socket.into()))
+    }
+
+    fn new(socket: Socket) -> Self {
         let socket = Rc::new(socket);
-        Ok(Self { socket, readable: None, eager: 0, queue: SendQueue::default(), sending: None })
+        Self { socket, readable: None, eager: 0, queue: SendQueue::default(), sending: None }
     }
 
     /// Ready when a receive is worth trying.

@@ -36,3 +36,5 @@ mod slow_clients;
 mod soak;
 mod standalone;
 mod tenants;
+mod unix_sockets;
+mod upstream_tls;

@@ -29,6 +29,15 @@ pub(super) fn nginx(port: &str, gateway: SocketAddr) -> String {
     )
 }
 
+/// One `server` that a case has written.
+pub(super) fn nginx_with(name: &str, address: SocketAddr, listen: &str, server: &str) -> String {
+    format!(
+        "daemon off; user root; worker_processes 1; pid {name}.pid; error_log stderr error;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{ access_log off; keepalive_timeout 600s; server {{ listen {address} {listen}; {server} }} }}\n"
+    )
+}
+
 pub(super) fn apache(port: &str, gateway: SocketAddr, folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -55,8 +64,8 @@ pub(super) fn lighttpd(port: &str, gateway: SocketAddr, folder: &Path) -> String
     )
 }
 
-pub(super) fn gunicorn(port: &str) -> Vec<String> {
-    let bind = format!("127.0.0.1:{port}");
+/// `bind` is `ADDRESS:PORT`, or `unix:PATH`.
+pub(super) fn gunicorn(bind: String) -> Vec<String> {
     let fixed = [
         "-m gunicorn --workers 1 --worker-class gthread --threads 4 --keep-alive 600 --timeout 600",
         "--limit-request-line 0 --limit-request-field_size 0 --limit-request-fields 200 --no-control-socket",

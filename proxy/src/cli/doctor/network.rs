@@ -19,7 +19,7 @@ use super::finding::Finding;
 use crate::{
     config::{Config, IssuerConfig},
     domains::{AskProbed, AskSilence, probe_ask},
-    target::{Target, TargetHost},
+    target::{Endpoint, Target, TargetHost},
     telemetry::error_chain,
 };
 
@@ -40,7 +40,7 @@ pub(super) fn hosts(config: &Config) -> BTreeSet<String> {
 }
 
 fn named(target: &Target) -> impl Iterator<Item = String> {
-    target.endpoints().iter().filter_map(|endpoint| match &endpoint.host {
+    target.endpoints().iter().filter_map(Endpoint::host).filter_map(|host| match host {
         TargetHost::Name(name) => Some(name.to_string()),
         TargetHost::Address(_) => None,
     })

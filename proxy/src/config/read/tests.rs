@@ -297,6 +297,43 @@ const WRONG: &[Wrong] = &[
         &[],
         "upstream.permitted_networks[0] = \"10.0.0.0/99\"",
     ),
+    (
+        "[upstream]\npermitted_sockets = [\"run/apps/\"]",
+        &[],
+        "upstream.permitted_sockets[0] = \"run/apps/\"|no absolute path|write it like `/run/apps/`",
+    ),
+    (
+        "[domains]\ndefault_target = \"unix:/run/../app.sock\"",
+        &[],
+        "gatehouse.toml:2: domains.default_target|behind `unix:` there must be the absolute path of a socket",
+    ),
+    (
+        "state_directory = \"/var/lib/gatehouse\"\n[domains]\ndefault_target = \"unix:/var/lib/gatehouse/control.sock\"",
+        &[],
+        "domains.default_target|this proxy's own control socket|give the socket of the server behind it",
+    ),
+    (
+        "[upstream.tls.inside]\nkey = \"/etc/hostname\"",
+        &[],
+        "upstream.tls.inside.certificate: absent, although there is a `key`; give both, or neither",
+    ),
+    (
+        "[upstream.tls.inside]\nroots = \"/no/such/file\"",
+        &[],
+        "gatehouse.toml:2: upstream.tls.inside.roots: `/no/such/file` is not a file; give the path of a PEM file",
+    ),
+    ("[upstream.tls.\"a.b\"]\nentries = true", &[], "upstream.tls|`a.b` is no name of TLS settings"),
+    (
+        "[upstream.tls.inside]\nserver = \"a.example\"",
+        &[],
+        "upstream.tls.inside.server|unknown field `server`",
+    ),
+    (
+        // The variable gives all of the setting, as with lists.
+        "[domains]\ndefault_target = \"https://a.example;tls=inside\"\n[upstream.tls.inside]\nentries = true",
+        &[("GATEHOUSE_UPSTREAM_TLS", "{ outside = { entries = true } }")],
+        "gatehouse.toml:2: domains.default_target|wants `upstream.tls.inside`, which is not there|write a table `[upstream.tls.inside]`",
+    ),
     ("[store]\nendpoint = \"sqlite\"", &[], "store.endpoint = \"sqlite\"|write `embedded`, `aws` or a URL"),
     (
         "settings_parameter = \"a b\"",

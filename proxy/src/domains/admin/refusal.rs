@@ -36,6 +36,20 @@ pub enum Refusal {
         /// Which.
         target: Target,
     },
+    /// Its target's socket is not permitted.
+    Socket {
+        /// Whose.
+        pattern: Pattern,
+        /// Which.
+        target: Target,
+    },
+    /// Its target wants settings for TLS that entries may not use, or that are not there.
+    Tls {
+        /// Whose.
+        pattern: Pattern,
+        /// Which.
+        target: Target,
+    },
     /// Its target is this proxy.
     OwnListener {
         /// Whose.
@@ -80,6 +94,8 @@ impl Refusal {
             Self::TableOff
             | Self::NoTarget(_)
             | Self::Address { .. }
+            | Self::Socket { .. }
+            | Self::Tls { .. }
             | Self::OwnListener { .. }
             | Self::PublicSuffix { .. }
             | Self::Underscore(_) => true,
@@ -117,25 +133,25 @@ impl Refusal {
                     remedy,
                 )
             }
-            Self::NoTarget(name) => Explained {
-                field: "target",
-                value: String::new(),
-                fault: format!(
-                    "domain `{name}` has no target: none is given, and `domains.default_target` is not set"
-                ),
-                remedy: "give one like `--target http://10.0.0.5:8080`, or set `domains.default_target`"
-                    .to_owned(),
-            },
+            Self::NoTarget(name) => no_target(name),
             Self::Address { target, .. } => of_target(
                 target,
-                format!("target: `{target}` is on this host, or at an address that no target may have"),
+                "is on this host, or at an address that no target may have",
                 "give the address of the server behind it, or list its network in `upstream.permitted_networks`",
             ),
-            Self::OwnListener { target, .. } => of_target(
+            Self::Socket { target, .. } => of_target(
                 target,
-                format!("target: `{target}` is this proxy's own listener"),
-                "give the address of the server behind it",
+                "is at a Unix socket that entries may not lead to",
+                "list it or its directory in `upstream.permitted_sockets`",
             ),
+            Self::Tls { target, .. } => of_target(
+                target,
+                "names settings for TLS that entries may not use",
+                "leave `;tls=` out, or write `[upstream.tls.NAME]` with `entries = true`",
+            ),
+            Self::OwnListener { target, .. } => {
+                of_target(target, "is this proxy's own listener", "give the address of the server behind it")
+            }
             Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
             Self::Underscore(name) => {
                 let fault =
@@ -143,6 +159,17 @@ impl Refusal {
                 of_domain(name, fault, "use a name of letters, digits and `-`")
             }
         }
+    }
+}
+
+fn no_target(name: &Pattern) -> Explained {
+    Explained {
+        field: "target",
+        value: String::new(),
+        fault: format!(
+            "domain `{name}` has no target: none is given, and `domains.default_target` is not set"
+        ),
+        remedy: "give one like `--target http://10.0.0.5:8080`, or set `domains.default_target`".to_owned(),
     }
 }
 
@@ -177,8 +204,9 @@ fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explai
     Explained { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
 }
 
-fn of_target(target: &Target, fault: String, remedy: impl Into<String>) -> Explained {
-    Explained { field: "target", value: target.to_string(), fault, remedy: remedy.into() }
+fn of_target(target: &Target, fault: &str, remedy: &str) -> Explained {
+    let (fault, remedy) = (format!("target: `{target}` {fault}"), remedy.to_owned());
+    Explained { field: "target", value: target.to_string(), fault, remedy }
 }
 
 impl fmt::Display for Refusal {

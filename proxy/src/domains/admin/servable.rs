@@ -1,6 +1,6 @@
 //! Why a name cannot be served, as far as name, target and settings show it: no network is asked.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use psl::{Psl, Type};
 
@@ -8,7 +8,7 @@ use super::{Issuance, Refusal, Rules};
 use crate::{
     config::leads_to,
     name::{Pattern, ServerName},
-    target::{Target, TargetHost},
+    target::{Endpoint, EndpointAddress, Location, Target, TargetHost},
 };
 
 /// What may not be meant, yet is done.
@@ -85,15 +85,35 @@ fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option
     if rules.listeners.iter().any(|own| leads_to(target, *own)) {
         return refuse(|pattern, target| Refusal::OwnListener { pattern, target });
     }
-    let hosts = || target.endpoints().iter().map(|endpoint| &endpoint.host);
-    if hosts().filter_map(literal).any(|address| !(rules.permits)(address)) {
-        return refuse(|pattern, target| Refusal::Address { pattern, target });
+    let mut addresses = target.endpoints().iter().filter_map(known_address);
+    match addresses.find(|address| !(rules.permits)(address)) {
+        Some(EndpointAddress::Tcp(_)) => {
+            return refuse(|pattern, target| Refusal::Address { pattern, target });
+        }
+        Some(EndpointAddress::Unix(_)) => {
+            return refuse(|pattern, target| Refusal::Socket { pattern, target });
+        }
+        None => {}
     }
-    let is_itself = hosts().any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)));
+    let mut wanted = target.endpoints().iter().filter_map(|endpoint| endpoint.tls.as_ref());
+    if wanted.any(|name| !rules.entry_tls.contains(name)) {
+        return refuse(|pattern, target| Refusal::Tls { pattern, target });
+    }
+    let mut hosts = target.endpoints().iter().filter_map(Endpoint::host);
+    let is_itself = hosts.any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)));
     Ok(is_itself.then_some(Warning::TargetsItself))
 }
 
-/// The address that a host is known to have without asking anybody; RFC 6761 §6.3: `localhost` is loopback.
+/// The address that an endpoint is known to have without asking anybody; RFC 6761 §6.3: `localhost` is loopback.
+fn known_address(endpoint: &Endpoint) -> Option<EndpointAddress> {
+    match &endpoint.location {
+        Location::Tcp { host, port } => {
+            literal(host).map(|address| EndpointAddress::Tcp(SocketAddr::new(address, *port)))
+        }
+        Location::Unix(path) => Some(EndpointAddress::Unix(path.clone())),
+    }
+}
+
 fn literal(host: &TargetHost) -> Option<IpAddr> {
     match host {
         TargetHost::Address(address) => Some(*address),

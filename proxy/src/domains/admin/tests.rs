@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use super::*;
 use crate::{config::TlsVersion, domains::change::tests::lenient};
 
@@ -216,7 +218,13 @@ fn strict(issuance: Issuance) -> Rules {
         default_target: None,
         listeners: vec!["0.0.0.0:443".parse().unwrap(), "192.0.2.9:8080".parse().unwrap()],
         issuance,
-        permits: Arc::new(|address| !address.is_loopback() && address != IpAddr::from([169, 254, 169, 254])),
+        permits: Arc::new(|address| match address {
+            EndpointAddress::Tcp(address) => {
+                !address.ip().is_loopback() && address.ip() != IpAddr::from([169, 254, 169, 254])
+            }
+            EndpointAddress::Unix(path) => path.as_str().starts_with("/run/apps/"),
+        }),
+        entry_tls: TlsName::parse("customers").into_iter().collect(),
     }
 }
 
@@ -243,6 +251,18 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
             "list its network in `upstream.permitted_networks`",
         ),
         ("shop.example", "http://localhost:3000", "target", "`http://localhost:3000` is on this host"),
+        (
+            "shop.example",
+            "http://192.0.2.1, unix:/run/gatehouse/control.sock",
+            "target",
+            "at a Unix socket that entries may not lead to; list it or its directory in `upstream.permitted_sockets`",
+        ),
+        (
+            "shop.example",
+            "https://origin.example.com;tls=inside",
+            "target",
+            "names settings for TLS that entries may not use; leave `;tls=` out",
+        ),
         ("shop.example", "http://api.localhost", "target", "is on this host"),
         ("shop.example", "https://127.0.0.1", "target", "this proxy's own listener"),
         ("shop.example", "http://192.0.2.9:8080", "target", "this proxy's own listener"),
@@ -277,6 +297,8 @@ fn what_may_not_be_meant_is_done_with_a_warning() {
     let origin = "https://origin.example.com";
     for (name, target_text, issuance, warnings) in [
         ("shop.example", origin, Issuance::Acme, 0),
+        ("shop.example", "unix:/run/apps/shop.sock", Issuance::Acme, 0),
+        ("shop.example", "https://origin.example.com;tls=customers", Issuance::Acme, 0),
         ("*.customers.example", origin, Issuance::Acme, 0),
         ("github.io", origin, Issuance::Acme, 0),
         ("someone.github.io", origin, Issuance::Acme, 0),

@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, oneshot};
 
-use super::*;
+use super::{tls::tls_upstream, *};
 
 type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
 

@@ -1,6 +1,7 @@
 //! Addresses that targets may have: no name and no tenant may lead the proxy to itself, to its host or to its cloud's secrets.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -8,7 +9,10 @@ use std::{
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-use crate::config;
+use crate::{
+    config::{self, SocketPrefix},
+    target::{EndpointAddress, SocketPath, TlsName},
+};
 
 /// Who chose an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,12 +25,16 @@ pub(in crate::forward) enum ChosenBy {
     Resolution,
 }
 
-/// Where targets may lie: networks permitted and forbidden by settings, and our own addresses.
+/// Where targets may lie: networks and sockets permitted and forbidden by settings, and our own addresses.
 #[derive(Debug, Default)]
 pub struct AddressPolicy {
     pub(super) permitted: Vec<IpNet>,
     /// For targets of entries.
     pub(super) forbidden: Vec<IpNet>,
+    /// For targets of entries.
+    pub(super) permitted_sockets: Vec<SocketPrefix>,
+    /// Settings for TLS that targets of entries may use.
+    pub(super) entry_tls: BTreeSet<TlsName>,
     /// Where the fleet is reached.
     pub(super) edge: Vec<IpNet>,
     /// This host's.
@@ -49,6 +57,8 @@ impl AddressPolicy {
         Self {
             permitted: networks(&limits.permitted_networks),
             forbidden: networks(&limits.forbidden_networks),
+            permitted_sockets: limits.permitted_sockets.clone(),
+            entry_tls: entry_tls(limits),
             edge: networks(&limits.edge_addresses),
             own: ArcSwap::from_pointee(own_addresses()),
         }
@@ -56,8 +66,37 @@ impl AddressPolicy {
 
     /// Whether a domain entry may lead to `address`.
     #[must_use]
-    pub fn permits_entry(&self, address: IpAddr) -> bool {
-        self.place(address, ChosenBy::Entry) == Placement::Permitted
+    pub fn permits_entry(&self, address: &EndpointAddress) -> bool {
+        match address {
+            EndpointAddress::Tcp(address) => {
+                self.place(address.ip(), ChosenBy::Entry) == Placement::Permitted
+            }
+            EndpointAddress::Unix(path) => self.permits_socket(path, ChosenBy::Entry),
+        }
+    }
+
+    /// Settings for TLS that targets of entries may use.
+    #[must_use]
+    pub fn entry_tls(&self) -> &BTreeSet<TlsName> {
+        &self.entry_tls
+    }
+
+    /// Whether a target may use the settings `name` for TLS.
+    pub(super) fn permits_tls(&self, name: &TlsName, chosen_by: ChosenBy) -> bool {
+        match chosen_by {
+            ChosenBy::Configuration => true,
+            ChosenBy::Entry | ChosenBy::Resolution => self.entry_tls.contains(name),
+        }
+    }
+
+    /// Whether a target may be at the socket `path`.
+    pub(super) fn permits_socket(&self, path: &SocketPath, chosen_by: ChosenBy) -> bool {
+        match chosen_by {
+            ChosenBy::Configuration => true,
+            ChosenBy::Entry | ChosenBy::Resolution => {
+                self.permitted_sockets.iter().any(|prefix| prefix.covers(path))
+            }
+        }
     }
 
     /// Reads our own addresses again.
@@ -89,6 +128,11 @@ impl AddressPolicy {
         let is_refused = is_here || is_secret(address) || contains(&self.forbidden, address);
         contains(&self.permitted, address) || !is_refused
     }
+}
+
+fn entry_tls(limits: &config::UpstreamConfig) -> BTreeSet<TlsName> {
+    let permitted = limits.tls.iter().filter(|(_, tls)| tls.entries);
+    permitted.map(|(name, _)| name.clone()).collect()
 }
 
 fn networks(configured: &[config::Network]) -> Vec<IpNet> {
@@ -216,6 +260,8 @@ mod tests {
             permitted: vec!["127.0.0.9/32".parse().unwrap()],
             forbidden: vec!["10.1.0.0/16".parse().unwrap()],
             edge: vec!["203.0.113.0/24".parse().unwrap()],
+            permitted_sockets: Vec::new(),
+            entry_tls: BTreeSet::new(),
             own: ArcSwap::from_pointee(vec![
                 "198.51.100.1".parse().unwrap(),
                 "2001:db8:5::1".parse().unwrap(),
@@ -233,6 +279,18 @@ mod tests {
                 let placed = address_policy.place(address.parse().unwrap(), by);
                 assert_eq!(placed, Placement::Edge, "{address}");
             }
+        }
+    }
+
+    #[test]
+    fn an_entry_leads_to_no_socket_that_the_settings_do_not_list() {
+        let permitted_sockets = vec!["/run/apps/".to_owned().try_into().unwrap()];
+        let address_policy = AddressPolicy { permitted_sockets, ..AddressPolicy::default() };
+        for (path, entry) in [("/run/apps/shop.sock", true), ("/run/gatehouse/control.sock", false)] {
+            let path = SocketPath::parse(path).unwrap();
+            let permitted = [Entry, Configuration].map(|by| address_policy.permits_socket(&path, by));
+            assert_eq!(permitted, [entry, true], "{path}");
+            assert_eq!(address_policy.permits_entry(&EndpointAddress::Unix(path)), entry);
         }
     }
 }

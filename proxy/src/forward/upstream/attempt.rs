@@ -35,13 +35,13 @@ impl Answered {
     ) -> UpstreamResponse {
         match self {
             Self::Http1(ResponseHead { status, headers, framing, is_persistent }, connection) => {
-                let peer = connection.peer;
+                let peer = connection.peer.clone();
                 let pooled = PooledConnection::new(connection, request, is_persistent, in_flight, permit);
                 UpstreamResponse { status, headers, peer, body: UpstreamBody::http1(framing, pooled) }
             }
             Self::Http2(response, stream) => {
                 let (head, incoming) = response.into_parts();
-                let peer = stream.peer();
+                let peer = stream.peer().clone();
                 let body = Http2Body::new(incoming, request.into_upload(), stream, in_flight, permit);
                 UpstreamResponse { status: head.status, headers: head.headers, peer, body: body.into() }
             }

@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     future::{Future as _, poll_fn},
     io,
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
@@ -22,13 +21,14 @@ use crate::{
     clock::now,
     http1::{BodyReader, ResponseHead, ResponsePart, ResponseReader},
     http1_stream::Http1Stream,
+    target::EndpointAddress,
     transport::ByteStream,
 };
 
 /// An open connection. Dropping it closes it, whatever is in progress.
 pub(super) struct Connection {
     stream: Http1Stream,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: EndpointAddress,
     pub(super) opened_at: Instant,
     sending: Sending,
     /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
@@ -47,7 +47,7 @@ pub(super) enum Sending {
 
 impl Connection {
     /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
-    pub(super) fn new(stream: impl ByteStream, peer: SocketAddr) -> Self {
+    pub(super) fn new(stream: impl ByteStream, peer: EndpointAddress) -> Self {
         let (stream, opened_at) = (Http1Stream::new(stream), now());
         Self { stream, peer, opened_at, sending: Sending::Sent, writer: None, reader: None }
     }

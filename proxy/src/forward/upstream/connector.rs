@@ -1,15 +1,13 @@
 //! New connections to destinations.
 
-use std::{io, rc::Rc, sync::Arc};
-
-use rustls::pki_types;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     connection::Connection, destination::Destination, failure::UpstreamFailure, http2::Http2Connection,
     settings::UpstreamSettings, tls_configs::TlsConfigs,
 };
 use crate::{
-    target::{Endpoint, Scheme, TargetHost},
+    target::{Endpoint, EndpointAddress, Scheme},
     tls::{self, TlsStream},
     transport::Transport,
 };
@@ -18,19 +16,18 @@ use crate::{
 pub(super) struct Connector<T: Transport> {
     transport: T,
     settings: Arc<UpstreamSettings>,
-    tls: Option<TlsConfigs>,
+    tls: TlsConfigs,
 }
 
 impl<T: Transport> Connector<T> {
     pub(super) fn new(transport: T, settings: Arc<UpstreamSettings>) -> Self {
-        let tls = settings.tls.as_ref().map(TlsConfigs::new);
+        let tls = TlsConfigs::new(&settings.tls);
         Self { transport, settings, tls }
     }
 
     /// Connects for HTTP/1.1.
     pub(super) async fn http1(&self, destination: &Destination) -> Result<Connection, UpstreamFailure> {
-        let peer = destination.address;
-        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
+        let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
         match destination.endpoint.scheme {
             Scheme::Http => Ok(Connection::new(stream, peer)),
             Scheme::Https => Ok(Connection::new(self.secure(stream, &destination.endpoint).await?, peer)),
@@ -42,8 +39,7 @@ impl<T: Transport> Connector<T> {
         &self,
         destination: &Destination,
     ) -> Result<Rc<Http2Connection>, UpstreamFailure> {
-        let peer = destination.address;
-        let stream = self.transport.connect(peer).await.map_err(UpstreamFailure::Unreachable)?;
+        let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
         match destination.endpoint.scheme {
             Scheme::Http => Http2Connection::open(stream, peer).await,
             Scheme::Https => {
@@ -57,24 +53,22 @@ impl<T: Transport> Connector<T> {
         }
     }
 
+    async fn connect(&self, destination: &Destination) -> Result<T::Stream, UpstreamFailure> {
+        let connected = match &destination.address {
+            EndpointAddress::Tcp(address) => self.transport.connect(*address).await,
+            EndpointAddress::Unix(path) => self.transport.connect_unix(path.as_path()).await,
+        };
+        connected.map_err(UpstreamFailure::Unreachable)
+    }
+
     /// TLS over `stream`, verified for `endpoint`.
     async fn secure(
         &self,
         stream: T::Stream,
         endpoint: &Endpoint,
     ) -> Result<TlsStream<T::Stream>, UpstreamFailure> {
-        let configs = self.tls.as_ref().ok_or(UpstreamFailure::NoRoots)?;
-        let (config, name) = (configs.of(endpoint.protocol), tls_name(&endpoint.host)?);
+        let (config, name) = self.tls.of(endpoint)?;
         let limit = *self.settings.limits.connect_timeout;
         tls::connect(stream, name, config, limit).await.map_err(UpstreamFailure::Untrusted)
-    }
-}
-
-/// The name for SNI and verification: the target's own host (RFC 6066 §3; an address is verified as such, RFC 6125 §1.7.2).
-fn tls_name(host: &TargetHost) -> Result<pki_types::ServerName<'static>, UpstreamFailure> {
-    match host {
-        TargetHost::Address(address) => Ok(pki_types::ServerName::IpAddress((*address).into())),
-        TargetHost::Name(name) => pki_types::ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| UpstreamFailure::Untrusted(io::Error::other(error))),
     }
 }

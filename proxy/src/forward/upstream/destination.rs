@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::VecDeque,
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,12 +14,12 @@ use super::{
     health::Health,
     http2::{Http2Connections, Http2Stream},
 };
-use crate::target::Endpoint;
+use crate::target::{Endpoint, EndpointAddress};
 
 /// Where connections go, for one worker.
 pub(super) struct Destination {
     pub(super) endpoint: Endpoint,
-    pub(super) address: SocketAddr,
+    pub(super) address: EndpointAddress,
     /// The longest unused at the front.
     unused: RefCell<VecDeque<UnusedConnection>>,
     /// Those of HTTP/2, in use or not.
@@ -67,7 +66,7 @@ impl UnusedLimits {
 impl Destination {
     pub(super) fn new(
         endpoint: Endpoint,
-        address: SocketAddr,
+        address: EndpointAddress,
         checked: Option<Arc<Checked>>,
         limits: Rc<UnusedLimits>,
     ) -> Self {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::now,
-    target::{Endpoint, TargetHost},
+    target::{Endpoint, EndpointAddress, Location, TargetHost},
 };
 
 /// One worker's.
@@ -77,8 +77,7 @@ impl Destinations {
         let (mut candidates, mut failure) = (Vec::new(), None);
         for endpoint in route.target.endpoints() {
             match self.permitted(route, endpoint).await {
-                Ok((addresses, chosen_by)) => candidates.extend(addresses.iter().map(|address| {
-                    let address = SocketAddr::new(*address, endpoint.port);
+                Ok((addresses, chosen_by)) => candidates.extend(addresses.into_iter().map(|address| {
                     let destination = self.destination(endpoint, address, chosen_by);
                     Candidate { destination, weight: endpoint.weight.into() }
                 })),
@@ -93,14 +92,38 @@ impl Destinations {
         }
     }
 
-    /// The addresses of `endpoint` without the forbidden ones, at least one, and who chose them.
+    /// Where `endpoint` is, without what is forbidden, at least one address, and who chose them.
     async fn permitted(
         &self,
         route: &Route,
         endpoint: &Endpoint,
+    ) -> Result<(Vec<EndpointAddress>, ChosenBy), UpstreamFailure> {
+        if let Some(name) = &endpoint.tls
+            && !self.settings.address_policy.permits_tls(name, route.chosen_by)
+        {
+            return Err(UpstreamFailure::ForbiddenTls { name: name.clone() });
+        }
+        match &endpoint.location {
+            Location::Tcp { host, port } => {
+                let (addresses, chosen_by) = self.permitted_addresses(route, host).await?;
+                let with_port = |address| EndpointAddress::Tcp(SocketAddr::new(address, *port));
+                Ok((addresses.into_iter().map(with_port).collect(), chosen_by))
+            }
+            Location::Unix(path) if self.settings.address_policy.permits_socket(path, route.chosen_by) => {
+                Ok((vec![EndpointAddress::Unix(path.clone())], route.chosen_by))
+            }
+            Location::Unix(path) => Err(UpstreamFailure::ForbiddenSocket { path: path.clone() }),
+        }
+    }
+
+    /// The addresses of `host` without the forbidden ones, at least one, and who chose them.
+    async fn permitted_addresses(
+        &self,
+        route: &Route,
+        host: &TargetHost,
     ) -> Result<(Vec<IpAddr>, ChosenBy), UpstreamFailure> {
         let edge = || UpstreamFailure::Edge { target: route.target.clone() };
-        let (found, chosen_by) = match &endpoint.host {
+        let (found, chosen_by) = match host {
             TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
             TargetHost::Name(name)
                 if self.settings.limits.edge_names.iter().any(|edge| edge.covers(name)) =>
@@ -128,10 +151,13 @@ impl Destinations {
         }
     }
 
-    fn destination(&self, endpoint: &Endpoint, address: SocketAddr, chosen_by: ChosenBy) -> Rc<Destination> {
-        let (scheme, protocol, host) = (endpoint.scheme, endpoint.protocol, endpoint.host.clone());
-        let health = endpoint.health.clone();
-        let key = DestinationKey { scheme, protocol, host, address, chosen_by, health };
+    fn destination(
+        &self,
+        endpoint: &Endpoint,
+        address: EndpointAddress,
+        chosen_by: ChosenBy,
+    ) -> Rc<Destination> {
+        let key = DestinationKey::new(endpoint, address.clone(), chosen_by);
         let mut known = self.known.borrow_mut();
         if let Some(destination) = known.get(&key) {
             return Rc::clone(destination);

@@ -9,7 +9,7 @@ use crate::{
     forward::{metrics::RequestOutcome, upload::UploadEnd},
     http1::MessageViolation,
     name::ServerName,
-    target::Target,
+    target::{SocketPath, Target, TlsName},
 };
 
 /// Why there is no response from the upstream.
@@ -30,9 +30,21 @@ pub(crate) enum UpstreamFailure {
     )]
     Forbidden { address: IpAddr },
     #[error(
+        "target socket `{path}` is forbidden; if it is meant, list it or its directory in `upstream.permitted_sockets`"
+    )]
+    ForbiddenSocket { path: SocketPath },
+    #[error(
         "target {target} is this fleet itself (`upstream.edge_names`, `upstream.edge_addresses`); set the domain's target to its origin"
     )]
     Edge { target: Target },
+    #[error(
+        "the target's endpoint names `tls={name}`, and there is no `[upstream.tls.{name}]`; write one, or correct the name"
+    )]
+    UnknownTls { name: TlsName },
+    #[error(
+        "targets of domain entries may not use `tls={name}`; if it is meant, set `upstream.tls.{name}.entries = true`"
+    )]
+    ForbiddenTls { name: TlsName },
     #[error("no connection to the target")]
     Unreachable(#[source] io::Error),
     #[error("no connection to the target within `upstream.connect_timeout`")]
@@ -105,6 +117,9 @@ impl UpstreamFailure {
             Self::NoTarget
             | Self::Full(NoPermit::Total | NoPermit::Client)
             | Self::Forbidden { .. }
+            | Self::ForbiddenSocket { .. }
+            | Self::UnknownTls { .. }
+            | Self::ForbiddenTls { .. }
             | Self::Edge { .. }
             | Self::NoRoots => UpstreamFault::Operator,
             Self::ClientSlow | Self::ClientGone => UpstreamFault::Client,
@@ -135,6 +150,9 @@ impl UpstreamFailure {
             | Self::Full(_)
             | Self::Unresolved { .. }
             | Self::Forbidden { .. }
+            | Self::ForbiddenSocket { .. }
+            | Self::UnknownTls { .. }
+            | Self::ForbiddenTls { .. }
             | Self::Edge { .. }
             | Self::NoRoots
             | Self::ResponseTimeout
@@ -159,6 +177,9 @@ impl UpstreamFailure {
             // RFC 9110 §15.6.3: an invalid response, or none, from the server behind a gateway.
             Self::Unresolved { .. }
             | Self::Forbidden { .. }
+            | Self::ForbiddenSocket { .. }
+            | Self::UnknownTls { .. }
+            | Self::ForbiddenTls { .. }
             | Self::Unreachable(_)
             | Self::NoRoots
             | Self::Untrusted(_)
@@ -178,11 +199,13 @@ impl UpstreamFailure {
             Self::Full(NoPermit::Target) => RequestOutcome::TargetFull,
             Self::Full(NoPermit::Client) => RequestOutcome::ClientFull,
             Self::Unresolved { .. } => RequestOutcome::Unresolved,
-            Self::Forbidden { .. } => RequestOutcome::Forbidden,
+            Self::Forbidden { .. } | Self::ForbiddenSocket { .. } | Self::ForbiddenTls { .. } => {
+                RequestOutcome::Forbidden
+            }
             Self::Edge { .. } => RequestOutcome::Loop,
             Self::Unreachable(_) => RequestOutcome::Unreachable,
             Self::ConnectTimeout => RequestOutcome::ConnectTimeout,
-            Self::NoRoots | Self::Untrusted(_) => RequestOutcome::Untrusted,
+            Self::NoRoots | Self::UnknownTls { .. } | Self::Untrusted(_) => RequestOutcome::Untrusted,
             Self::Closed(_) | Self::Unsent(_) | Self::Http2(_) => RequestOutcome::Closed,
             Self::ResponseTimeout => RequestOutcome::ResponseTimeout,
             Self::Invalid(_) | Self::NoHttp2 | Self::ProtocolSwitch => RequestOutcome::Invalid,

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     io,
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -21,12 +20,13 @@ use super::{
 use crate::{
     http1::{BodyEnd, BodyReader},
     http1_stream::Http1Stream,
+    target::EndpointAddress,
 };
 
 /// A connection that a response's body is read from.
 pub(in crate::forward) struct PooledConnection {
     carrier: Carrier,
-    peer: SocketAddr,
+    peer: EndpointAddress,
     /// Whether the response says that the connection can carry another.
     is_persistent: bool,
     in_flight: InFlight,
@@ -36,7 +36,7 @@ pub(in crate::forward) struct PooledConnection {
 /// A connection that has switched to another protocol.
 pub(in crate::forward) struct UpstreamTunnel {
     pub(in crate::forward) stream: Http1Stream,
-    pub(in crate::forward) peer: SocketAddr,
+    pub(in crate::forward) peer: EndpointAddress,
     _in_flight: InFlight,
     _permit: UpstreamPermit,
 }
@@ -67,7 +67,7 @@ impl PooledConnection {
         in_flight: InFlight,
         permit: UpstreamPermit,
     ) -> Self {
-        let peer = connection.peer;
+        let peer = connection.peer.clone();
         let carrier = match connection.sending() {
             Sending::Sent | Sending::Failed => Carrier::Reader(connection),
             Sending::Sends => {

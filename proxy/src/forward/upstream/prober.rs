@@ -54,7 +54,7 @@ impl<T: Transport> Prober<T> {
         let answer = answer.unwrap_or(Err(UpstreamFailure::ResponseTimeout));
         let passed = answer.as_ref().is_ok_and(|status| status.is_success() || status.is_redirection());
         self.checks.bump(if passed { CheckResult::Passed } else { CheckResult::Failed });
-        let (endpoint, address) = (&destination.endpoint, destination.address);
+        let (endpoint, address) = (&destination.endpoint, &destination.address);
         match checked.end(passed) {
             Some(HealthChange::Fails) => {
                 let reason = answer.map_or_else(|failure| failure.to_string(), |status| status.to_string());

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     task::{Context, Poll},
     time::Instant,
 };
@@ -14,14 +13,17 @@ use super::{
     http2_body::Http2Body,
     pooled::{PooledConnection, UpstreamTunnel},
 };
-use crate::http1::{BodyFraming, BodyReader};
+use crate::{
+    http1::{BodyFraming, BodyReader},
+    target::EndpointAddress,
+};
 
 /// A response whose header section is there.
 pub(in crate::forward) struct UpstreamResponse {
     pub(in crate::forward) status: StatusCode,
     pub(in crate::forward) headers: HeaderMap,
     /// Whom it is from.
-    pub(in crate::forward) peer: SocketAddr,
+    pub(in crate::forward) peer: EndpointAddress,
     pub(in crate::forward) body: UpstreamBody,
 }
 

@@ -3,6 +3,7 @@
 mod kernel;
 mod listeners;
 mod streams;
+mod unix_sockets;
 
 use std::{
     future::{Future, poll_fn},

@@ -9,6 +9,7 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -67,6 +68,10 @@ impl Transport for Memory {
 
     async fn connect(&self, to: SocketAddr) -> io::Result<MemoryStream> {
         self.dial(to).map(MemoryStream::new)
+    }
+
+    async fn connect_unix(&self, _: &Path) -> io::Result<MemoryStream> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -1,24 +1,25 @@
 //! The operations a stream gives to the ring: a poll, and a send of one batch.
 
-use std::{io, net::TcpStream, os::fd::AsRawFd, ptr, rc::Rc};
+use std::{io, os::fd::AsRawFd, ptr, rc::Rc};
 
 use io_uring::{cqueue, opcode, types};
+use socket2::Socket;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use crate::transport::queue::{BATCH, Batch};
 
 /// A poll in flight; it ends when there is something to read, or the end.
-pub(super) type AwaitingReadable = InFlightOneshot<Rc<TcpStream>, Readable>;
+pub(super) type AwaitingReadable = InFlightOneshot<Rc<Socket>, Readable>;
 
 /// A send in flight; it ends with what the kernel took, and the batch.
 pub(super) type Sending = InFlightOneshot<Lent, Sent>;
 
-pub(super) fn await_readable(socket: &Rc<TcpStream>) -> AwaitingReadable {
+pub(super) fn await_readable(socket: &Rc<Socket>) -> AwaitingReadable {
     let poll = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), READABLE).build();
     UnsubmittedOneshot::new(Rc::clone(socket), Readable, poll).submit()
 }
 
-pub(super) fn send(socket: &Rc<TcpStream>, batch: Batch) -> Sending {
+pub(super) fn send(socket: &Rc<Socket>, batch: Batch) -> Sending {
     let descriptor = types::Fd(socket.as_raw_fd());
     let message = if batch.is_single() { None } else { Some(SendMessage::of(&batch)) };
     let entry = match &message {
@@ -39,16 +40,16 @@ pub(super) struct Readable;
 
 impl OneshotOutputTransform for Readable {
     type Output = io::Result<()>;
-    type StoredData = Rc<TcpStream>;
+    type StoredData = Rc<Socket>;
 
-    fn transform_oneshot_output(self, _: Rc<TcpStream>, completion: cqueue::Entry) -> io::Result<()> {
+    fn transform_oneshot_output(self, _: Rc<Socket>, completion: cqueue::Entry) -> io::Result<()> {
         result(&completion).map(drop)
     }
 }
 
 /// What the kernel reads while a send is in flight.
 pub(super) struct Lent {
-    _socket: Rc<TcpStream>,
+    _socket: Rc<Socket>,
     batch: Batch,
     _message: Option<Box<SendMessage>>,
 }

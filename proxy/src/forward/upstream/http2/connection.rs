@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     time::{Duration, Instant},
@@ -25,14 +24,14 @@ use crate::{
         upload::UploadState,
         upstream::{deadline::within, failure::UpstreamFailure, request_writer::RequestWriter},
     },
-    target::Endpoint,
+    target::{Endpoint, EndpointAddress},
     transport::{ByteStream, HyperIo},
 };
 
 /// An open connection. It closes once nobody has it and its requests are over.
 pub(in crate::forward::upstream) struct Http2Connection {
     requests: SendRequest<RequestInTransit>,
-    peer: SocketAddr,
+    peer: EndpointAddress,
     opened_at: Instant,
     /// How many requests it takes at once.
     most: Rc<Cell<usize>>,
@@ -47,7 +46,7 @@ impl Http2Connection {
     /// Speaks HTTP/2 over `stream`, whose other end is `peer`. That `peer` does so, too, the first response shows.
     pub(in crate::forward::upstream) async fn open(
         stream: impl ByteStream,
-        peer: SocketAddr,
+        peer: EndpointAddress,
     ) -> Result<Rc<Self>, UpstreamFailure> {
         let handshake = builder().handshake(HyperIo::new(stream)).await;
         let (requests, mut connection) = handshake.map_err(UpstreamFailure::Http2)?;
@@ -91,8 +90,8 @@ impl Http2Connection {
 }
 
 impl Http2Stream {
-    pub(in crate::forward::upstream) fn peer(&self) -> SocketAddr {
-        self.0.peer
+    pub(in crate::forward::upstream) fn peer(&self) -> &EndpointAddress {
+        &self.0.peer
     }
 
     /// Sends `request` to `endpoint` and waits for the header section of its response, at most for `limit`.

@@ -1,0 +1,55 @@
+//! Why a text is not a target.
+
+/// Why a text is not a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{value}` is not a target: {reason}; write it like `https://origin.example.com` or `http://10.0.0.5:8080, http://10.0.0.6:8080;weight=3`"
+)]
+pub struct TargetError {
+    pub(super) value: String,
+    pub(super) reason: TargetReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TargetReason {
+    #[error("it is not a URL with a host")]
+    Uri,
+    #[error("the scheme must be http or https, or `unix:` and the path of a socket")]
+    Scheme,
+    #[error("user information is not supported")]
+    UserInfo,
+    #[error("a fragment never leaves the client")]
+    Fragment,
+    #[error("a path or query is not supported, requests keep their own")]
+    Path,
+    #[error("the host is neither a domain name nor an IP address")]
+    Host,
+    #[error("the port must be 1 to 65535")]
+    Port,
+    #[error(
+        "behind `unix:` there must be the absolute path of a socket, at most {} bytes of ASCII without spaces, `,`, `;`, `//`, `.` and `..`",
+        super::socket_path::LONGEST
+    )]
+    Socket,
+    #[error("behind `;` there may only be `weight=`, `protocol=`, `tls=` and `health=`, each once")]
+    Parameter,
+    #[error("`weight=` must be a number from 1 to 256")]
+    Weight,
+    #[error("`protocol=` must be `h2` or `http/1.1`")]
+    Protocol,
+    #[error("`tls=` must be a name of `[upstream.tls.NAME]`: 1 to 63 letters, digits, `-` and `_`")]
+    Tls,
+    #[error("`tls=` is for `https://` alone")]
+    TlsInCleartext,
+    #[error(
+        "`health=` must be a path, with a query or without, that begins with `/` and has neither `,` nor `;`"
+    )]
+    Health,
+    #[error("it has more than {MAX_ENDPOINTS} endpoints")]
+    Endpoints,
+    #[error("it names an endpoint twice")]
+    Repeated,
+}
+
+/// Endpoints that a target may have.
+pub(super) const MAX_ENDPOINTS: usize = 16;

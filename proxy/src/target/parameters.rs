@@ -1,0 +1,86 @@
+//! What stands behind an endpoint's URL: `;name=value`, each name once.
+
+use http::uri::PathAndQuery;
+
+use super::{error::TargetReason, tls_name::TlsName};
+
+/// The version of HTTP that an endpoint speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, in cleartext by prior knowledge (RFC 9113 §3.3). gRPC needs it.
+    Http2,
+}
+
+/// An endpoint's share of the requests: 1 to 256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Weight(u16);
+
+#[derive(Default)]
+pub(super) struct Parameters {
+    pub(super) weight: Weight,
+    pub(super) protocol: UpstreamProtocol,
+    pub(super) tls: Option<TlsName>,
+    pub(super) health: Option<PathAndQuery>,
+}
+
+impl Parameters {
+    /// Reads `name=value`, separated by `;`.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, TargetReason> {
+        let (mut weight, mut protocol, mut tls, mut health) = (None, None, None, None);
+        for parameter in text.into_iter().flat_map(|text| text.split(';')) {
+            let (name, value) = parameter.trim_ascii().split_once('=').ok_or(TargetReason::Parameter)?;
+            let is_repeated = match name {
+                "weight" => weight.replace(Weight::parse(value).ok_or(TargetReason::Weight)?).is_some(),
+                "protocol" => {
+                    protocol.replace(UpstreamProtocol::parse(value).ok_or(TargetReason::Protocol)?).is_some()
+                }
+                "tls" => tls.replace(TlsName::parse(value).ok_or(TargetReason::Tls)?).is_some(),
+                "health" => health.replace(health_path(value).ok_or(TargetReason::Health)?).is_some(),
+                _ => return Err(TargetReason::Parameter),
+            };
+            if is_repeated {
+                return Err(TargetReason::Parameter);
+            }
+        }
+        Ok(Self { weight: weight.unwrap_or_default(), protocol: protocol.unwrap_or_default(), tls, health })
+    }
+}
+
+/// In origin form (RFC 9112 §3.2.1).
+fn health_path(text: &str) -> Option<PathAndQuery> {
+    text.parse().ok().filter(|_| text.starts_with('/') && !text.contains('#'))
+}
+
+impl Weight {
+    fn parse(digits: &str) -> Option<Self> {
+        digits.parse().ok().filter(|weight| (1..=MAX_WEIGHT).contains(weight)).map(Self)
+    }
+}
+
+impl UpstreamProtocol {
+    /// By the names of ALPN (RFC 7301 §6).
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "http/1.1" => Some(Self::Http1),
+            "h2" => Some(Self::Http2),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl From<Weight> for u16 {
+    fn from(weight: Weight) -> Self {
+        weight.0
+    }
+}
+
+const MAX_WEIGHT: u16 = 256;
