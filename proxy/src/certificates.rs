@@ -41,7 +41,7 @@ use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
 
-pub use acme::{AcmeError, probe};
+pub use acme::{AcmeError, ExternalAccountKeyError, probe};
 pub use challenges::ChallengeToken;
 pub use internal::{InternalError, Root};
 pub use slot::{Certificate, Slot};

@@ -13,6 +13,7 @@ use super::{
         UpstreamHost,
     },
     header_rule::HeaderRule,
+    issuer::IssuerConfig,
     loop_id::LoopId,
     network::{Network, contain},
     parameter_name::ParameterName,
@@ -137,7 +138,7 @@ section! {
     /// Where certificates come from.
     pub struct CertificatesConfig {
         /// ACME issuers in order of preference, each also as `[[certificates.issuers]]` with `directory`, `email` and optionally
-        /// `roots`. Empty means the internal issuer, for trials.
+        /// `roots`, `eab`, `profile` and `preferred_chain`. Empty means the internal issuer, for trials.
         issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
         /// URLs of ACME directories whose certificates in the table are presented, and from which nothing is ordered: those that
@@ -363,19 +364,6 @@ section! {
 pub struct ProxyProtocol {
     /// The networks of the load balancers.
     pub from: Vec<Network>,
-}
-
-/// An ACME certificate authority (RFC 8555).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IssuerConfig {
-    /// URL of its ACME directory.
-    pub directory: String,
-    /// Contact address of the ACME account.
-    pub email: String,
-    /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roots: Option<PathBuf>,
 }
 
 impl ProxyProtocol {

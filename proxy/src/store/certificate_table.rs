@@ -15,7 +15,7 @@ mod lock;
 mod private_key;
 mod read;
 
-pub use account::{Account, find_account, put_account, share_account_key};
+pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account, put_account};
 #[cfg(test)]
 pub(crate) use challenge::challenge_for_tests;
 pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};

@@ -298,9 +298,14 @@ async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Res
 
 fn outcome_of(error: &OrderError) -> Ordered {
     match error {
-        OrderError::Refused(_) | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
+        OrderError::Refused(_)
+        | OrderError::BadNonce
+        | OrderError::NoChallenge
+        | OrderError::ExternalAccountMissing
+        | OrderError::UnknownProfile { .. }
+        | OrderError::ExternalAccountRefused { .. } => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
-        OrderError::Unreachable { .. } => Ordered::Unreachable,
+        OrderError::Unreachable { .. } | OrderError::Unavailable { .. } => Ordered::Unreachable,
         OrderError::Slow { .. } => Ordered::Slow,
         OrderError::Store(_)
         | OrderError::Key(_)
