@@ -10,6 +10,7 @@ mod fault;
 mod http;
 mod order;
 mod pause;
+mod revocation;
 
 use std::{
     path::PathBuf,
@@ -20,6 +21,7 @@ use std::{
 pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
 use instant_acme::{Account, CertificateIdentifier};
+pub use revocation::RevocationError;
 use tokio::sync::Mutex;
 
 use self::external_account::ExternalAccount;

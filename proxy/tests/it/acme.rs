@@ -1,6 +1,7 @@
 //! Whole orders against a real CA, without workers and guard: what the module `certificates` does by itself.
 
 mod accounts;
+mod commands;
 mod faults;
 mod offers;
 mod world;

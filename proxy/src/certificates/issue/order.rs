@@ -231,7 +231,7 @@ fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
 }
 
 fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
-    let is_its = purpose == Purpose::Renew
+    let is_its = matches!(purpose, Purpose::Renew | Purpose::Replace)
         && held.issuer == *issuer.key()
         && record.serial.as_ref() == Some(&held.pair.serial)
         && record.directory.as_deref() == issuer.directory();
