@@ -27,7 +27,9 @@ mod key;
 mod keyed_chain;
 pub mod listing;
 mod metrics;
+mod on_request;
 mod renewal;
+mod revocation_reason;
 mod slot;
 mod step;
 
@@ -41,9 +43,11 @@ use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, task::JoinHandle};
 
-pub use acme::{AcmeError, probe};
+pub use acme::{AcmeError, ExternalAccountKeyError, RevocationError, probe};
 pub use challenges::ChallengeToken;
 pub use internal::{InternalError, Root};
+pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};
+pub use revocation_reason::{NoRevocationReason, RevocationReason};
 pub use slot::{Certificate, Slot};
 
 use crate::{

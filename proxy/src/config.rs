@@ -9,6 +9,7 @@ mod domain_settings;
 mod environment;
 mod error;
 mod header_rule;
+mod issuer;
 mod json_schema;
 mod layer;
 mod loop_id;
@@ -40,6 +41,7 @@ pub use enums::{
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
+pub use issuer::{ExternalAccountConfig, IssuerConfig};
 pub use json_schema::JsonSchema;
 pub use loop_id::LoopId;
 pub use network::{Network, NetworkError, contain};
@@ -54,8 +56,7 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig,
-    IssuerConfig, LimitsConfig, ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig,
-    WorkerConfig,
+    LimitsConfig, ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;

@@ -446,6 +446,19 @@ fn without_an_instance_no_command_makes_a_store() {
     }
 }
 
+/// Without one, nobody would answer the CA's validations.
+#[test]
+fn a_certificate_is_ordered_and_revoked_by_a_running_instance_alone() {
+    let place = Place::with_store("");
+    for verb in ["obtain", "renew", "revoke"] {
+        let said = place.run(&format!("certificate {verb} a.example"));
+        assert!(said.code == Some(1) && said.out.is_empty(), "{verb}: {said:?}");
+        assert!(said.err.contains("no instance runs here"), "{verb}: {said:?}");
+    }
+    let said = place.run("certificate revoke a.example --reason boredom");
+    assert!(said.code == Some(2) && said.err.contains("`key-compromise`"), "{said:?}");
+}
+
 #[test]
 fn without_an_instance_what_cannot_be_served_is_refused_all_the_same() {
     let place = Place::with_store("[listen]\nhttps = [\"0.0.0.0:8443\"]\n");

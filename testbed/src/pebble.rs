@@ -1,4 +1,6 @@
-//! Pebble, Let's Encrypt's own test CA, with the DNS it validates by, behind a recording layer.
+//! Pebble, Let's Encrypt's own test CA, with the DNS it validates by, behind a recording layer that adds what Pebble lacks.
+
+mod extension;
 
 use std::{
     fs,
@@ -12,8 +14,9 @@ use bytes::Bytes;
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
+pub use self::extension::{PROFILES, problem};
 use crate::{
-    authority::Authority,
+    authority::{Authority, KeyFiles},
     cleartext,
     namespace::Namespace,
     network::{CLIENT, EDGE_A, LOOPBACK},
@@ -31,26 +34,41 @@ pub struct Pebble {
     _dns: Process,
     roots: PathBuf,
     authority: PathBuf,
+    alternate_chains: u8,
+}
+
+/// How a CA differs from what it is by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Variant {
+    /// Whether an account needs the external account [`EXTERNAL_ACCOUNT`] (RFC 8555 §7.3.4).
+    pub wants_external_account: bool,
+    /// How many other chains it offers for each certificate, each with a root of its own (RFC 8555 §7.4.2).
+    pub alternate_chains: u8,
 }
 
 impl Pebble {
     /// Starts CA and DNS inside `client`; every name resolves to instance A until told otherwise.
     pub fn start(client: &Namespace, authority: &Authority, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_variant(client, authority, folder, Variant::default())
+    }
+
+    /// The same for a CA that differs.
+    pub fn start_variant(
+        client: &Namespace,
+        authority: &Authority,
+        folder: &Path,
+        variant: Variant,
+    ) -> anyhow::Result<Self> {
         let dns = dns(client, folder)?;
         let own = authority.issue("pebble", &["localhost", "127.0.0.1"])?;
         let front = authority.issue("ca.test", &["ca.test"])?;
         let config = folder.join("pebble.json");
-        let settings = json!({ "pebble": {
-            "listenAddress": format!("127.0.0.1:{PORT_BEHIND}"),
-            "managementListenAddress": format!("127.0.0.1:{PORT_MANAGEMENT}"),
-            "certificate": own.chain, "privateKey": own.key,
-            "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "", "externalAccountBindingRequired": false,
-        }});
-        fs::write(&config, settings.to_string())?;
+        fs::write(&config, settings(&own, variant).to_string())?;
         let mut command = process::command("pebble");
         command.arg("-config").arg(&config).args(["-dnsserver", &format!("127.0.0.1:{PORT_DNS}")]);
         // Validations at once, and each order validated anew: reuse would hide who answered.
         command.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
+        command.env("PEBBLE_ALTERNATE_ROOTS", variant.alternate_chains.to_string());
         let mut server = Process::start(client, "pebble", command, folder)?;
         let place = Place {
             address: SocketAddr::from((CLIENT, PORT)),
@@ -58,9 +76,10 @@ impl Pebble {
             behind: format!("https://127.0.0.1:{PORT_BEHIND}"),
             roots: authority.file(),
         };
-        let relay = Relay::start(client, place, classify)?;
+        let relay = Relay::start_extended(client, place, classify, extension::EXTENSION)?;
         let roots = issuing_root(client, &mut server, authority.file(), folder)?;
-        Ok(Self { relay, _server: server, _dns: dns, roots, authority: authority.file().to_owned() })
+        let (authority, alternate_chains) = (authority.file().to_owned(), variant.alternate_chains);
+        Ok(Self { relay, _server: server, _dns: dns, roots, authority, alternate_chains })
     }
 
     /// The directory as Gatehouse is told it.
@@ -79,6 +98,12 @@ impl Pebble {
     #[must_use]
     pub fn roots(&self) -> &Path {
         &self.roots
+    }
+
+    /// The roots of its chains, as PEM: the default chain's first.
+    pub fn all_roots(&self, client: &Namespace) -> anyhow::Result<Vec<String>> {
+        let root = |number| root(client, &self.authority, number);
+        (0..=self.alternate_chains).map(root).collect()
     }
 
     /// Makes `name` resolve to `address` for the CA.
@@ -101,6 +126,16 @@ pub fn only_tls_alpn(body: Bytes) -> Bytes {
     value.to_string().into()
 }
 
+/// Puts a challenge of a type that nobody knows before the others (RFC 8555 §7.5.1 leaves the choice to the client).
+#[must_use]
+pub fn with_unknown_challenge(body: Bytes) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(&body) else { return body };
+    let Some(challenges) = value.get_mut("challenges").and_then(Value::as_array_mut) else { return body };
+    let unknown = json!({ "type": "quantum-01", "url": "https://ca.test/quantum", "status": "pending", "entangled": [1] });
+    challenges.insert(0, unknown);
+    value.to_string().into()
+}
+
 fn dns(client: &Namespace, folder: &Path) -> anyhow::Result<Process> {
     let mut command = process::command("pebble-challtestsrv");
     command.args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]);
@@ -119,17 +154,32 @@ fn issuing_root(
     authority: &Path,
     folder: &Path,
 ) -> anyhow::Result<PathBuf> {
-    let authority = authority.to_str().context("the folder's path is not UTF-8")?;
-    let url = format!("https://127.0.0.1:{PORT_MANAGEMENT}/roots/0");
-    let fetch = ["-sS", "--fail", "--max-time", "5", "--cacert", authority, &url];
-    let pem = server.wait_until("Pebble", START, || client.run("curl", &fetch))?;
+    let pem = server.wait_until("Pebble", START, || root(client, authority, 0))?;
     let file = folder.join("pebble-root.pem");
     fs::write(&file, pem)?;
     Ok(file)
 }
 
+fn root(client: &Namespace, authority: &Path, number: u8) -> anyhow::Result<String> {
+    let authority = authority.to_str().context("the folder's path is not UTF-8")?;
+    let url = format!("https://127.0.0.1:{PORT_MANAGEMENT}/roots/{number}");
+    client.run("curl", &["-sS", "--fail", "--max-time", "5", "--cacert", authority, &url])
+}
+
+fn settings(own: &KeyFiles, variant: Variant) -> Value {
+    let (id, key) = EXTERNAL_ACCOUNT;
+    json!({ "pebble": {
+        "listenAddress": format!("127.0.0.1:{PORT_BEHIND}"),
+        "managementListenAddress": format!("127.0.0.1:{PORT_MANAGEMENT}"),
+        "certificate": own.chain, "privateKey": own.key,
+        "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "",
+        "externalAccountBindingRequired": variant.wants_external_account,
+        "externalAccountMACKeys": { id: key },
+    }})
+}
+
 /// Pebble's own paths, by the resource of RFC 8555 §7.1 that each is.
-fn classify(parts: &Parts, _body: &[u8]) -> Vec<String> {
+fn classify(parts: &Parts, body: &[u8]) -> Vec<String> {
     let first = parts.uri.path().split('/').nth(1).unwrap_or_default();
     let name = match first {
         "dir" => "directory",
@@ -141,9 +191,12 @@ fn classify(parts: &Parts, _body: &[u8]) -> Vec<String> {
         "finalize-order" => "finalize",
         "my-order" => "order",
         "certZ" => "certificate",
+        "my-account" => "account",
+        "revoke-cert" => "revokeCert",
         other => other,
     };
-    vec![name.to_owned()]
+    let more = if name == "newOrder" { extension::asks(body) } else { Vec::new() };
+    std::iter::once(name.to_owned()).chain(more).collect()
 }
 
 /// Waits until the CA was asked for `count` of `name`, as [`Relay::count`] counts.
@@ -155,6 +208,9 @@ pub fn wait_for_requests(relay: &Relay, name: &str, count: u64, within: Duration
     })
 }
 
+/// The external account that [`Variant::wants_external_account`] asks for: its id, and its key in base64url.
+pub const EXTERNAL_ACCOUNT: (&str, &str) =
+    ("testbed-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
 const PORT: u16 = 14_000;
 const PORT_BEHIND: u16 = 14_001;
 const PORT_MANAGEMENT: u16 = 15_000;

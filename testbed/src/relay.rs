@@ -1,4 +1,5 @@
-//! The recording layer: stands in front of a real part, counts what is asked of it, and can hold or cut the traffic.
+//! The recording layer: stands in front of a real part, counts what is asked of it, can hold, cut or refuse requests, and adds
+//! what the part lacks.
 //! Invariant: what is held reaches the part only once it is let go, and not at all when its client has gone meanwhile
 //! (`what_is_held_is_counted_and_goes_on_when_let_go`).
 
@@ -11,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, Uri, body::Incoming, header, http::request::Parts};
+use hyper::{Request, Response, StatusCode, Uri, body::Incoming, header, http::request::Parts};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// What the relay does with traffic.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Traffic {
     /// Passes it.
     Pass,
@@ -39,10 +40,56 @@ pub enum Traffic {
     Cut,
     /// Passes it, answers rewritten.
     Rewrite(fn(Bytes) -> Bytes),
+    /// Meets requests of one name with a fault, and passes the others.
+    Fail(Fault),
+}
+
+/// What goes wrong with requests of one name.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Their name.
+    pub at: &'static str,
+    /// How.
+    pub kind: FaultKind,
+    /// How many of them; those after pass.
+    pub times: u32,
+}
+
+/// How a request goes wrong.
+#[derive(Debug, Clone)]
+pub enum FaultKind {
+    /// The connection is cut before the part gets the request.
+    CutBefore,
+    /// The part does what it was asked for, and the connection is cut before the answer.
+    CutAfter,
+    /// The part's answer is another's.
+    Refuse(Refusal),
+}
+
+/// An answer in the part's stead.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `Retry-After` (RFC 9110 §10.2.3).
+    pub retry_after_seconds: Option<u32>,
+    /// `Content-Type`.
+    pub media_type: &'static str,
+    /// The body.
+    pub body: String,
 }
 
 /// Names what a request asks for; each name is counted with its outcome.
 pub type Classify = fn(&Parts, &[u8]) -> Vec<String>;
+
+/// What a relay adds to a part that lacks it.
+#[derive(Debug, Clone, Copy)]
+pub struct Extension {
+    /// What is answered in the part's stead to requests of these names with this body.
+    pub refuse: fn(&[String], &[u8]) -> Option<Refusal>,
+    /// The part's answer with what is added; the names and the second argument are the request's.
+    pub complete: fn(&[String], &[u8], Bytes) -> Bytes,
+}
 
 /// How a relay reaches what stands behind it.
 pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -76,6 +123,16 @@ pub struct Place<'a> {
 impl Relay {
     /// Starts it inside `namespace`.
     pub fn start(namespace: &Namespace, place: Place<'_>, classify: Classify) -> anyhow::Result<Self> {
+        Self::start_extended(namespace, place, classify, NOTHING)
+    }
+
+    /// The same with what `extension` adds.
+    pub fn start_extended(
+        namespace: &Namespace,
+        place: Place<'_>,
+        classify: Classify,
+        extension: Extension,
+    ) -> anyhow::Result<Self> {
         let roots = authority::roots(place.roots)?;
         let tls_behind = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let record = Arc::new(Record { counts: Mutex::default(), traffic: watch::channel(Traffic::Pass).0 });
@@ -83,14 +140,15 @@ impl Relay {
         let service = Service::start(namespace, place.address, move |listener| {
             let client = client(tls_behind);
             service::http(listener, tls, move |request| {
-                Arc::clone(&shared).pass(request, client.clone(), behind.clone(), classify)
+                Arc::clone(&shared).pass(request, client.clone(), behind.clone(), classify, extension)
             })
         })?;
         Ok(Self { record, _service: service })
     }
 
     /// How many requests of `name` were answered; `<name> refused` and `<name> cut` count the others, `<name> held` those that
-    /// had to wait, however they ended. (Pebble refuses one in twenty for its nonce, on purpose.)
+    /// had to wait, however they ended, and `<name> failed` those that met a [`Fault`]. (Pebble refuses one in twenty for its
+    /// nonce, on purpose.)
     #[must_use]
     pub fn count(&self, name: &str) -> u64 {
         self.counts().get(name).copied().unwrap_or(0)
@@ -130,12 +188,33 @@ pub(crate) async fn forward(
 }
 
 impl Traffic {
-    fn holds(self, names: &[String]) -> bool {
+    fn holds(&self, names: &[String]) -> bool {
         match self {
             Self::Hold => true,
             Self::HoldOnly(held) => names.iter().any(|name| name == held),
-            Self::Pass | Self::Cut | Self::Rewrite(_) => false,
+            Self::Pass | Self::Cut | Self::Rewrite(_) | Self::Fail(_) => false,
         }
+    }
+
+    /// The fault that a request of `names` meets, which is one fewer for those that follow.
+    fn next_fault(&mut self, names: &[String]) -> Option<FaultKind> {
+        let Self::Fail(fault) = self else { return None };
+        if !names.iter().any(|name| name == fault.at) {
+            return None;
+        }
+        fault.times = fault.times.checked_sub(1)?;
+        Some(fault.kind.clone())
+    }
+}
+
+impl Refusal {
+    fn response(self) -> anyhow::Result<Response<Body>> {
+        let response = Response::builder().status(self.status).header(header::CONTENT_TYPE, self.media_type);
+        let response = match self.retry_after_seconds {
+            Some(seconds) => response.header(header::RETRY_AFTER, seconds),
+            None => response,
+        };
+        Ok(response.body(service::full(self.body))?)
     }
 }
 
@@ -146,39 +225,69 @@ impl Record {
         client: Client,
         behind: String,
         classify: Classify,
+        extension: Extension,
     ) -> anyhow::Result<Response<Body>> {
         let (parts, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let names = classify(&parts, &body);
+        let asked = body.collect().await?.to_bytes();
+        let names = classify(&parts, &asked);
         let traffic = self.admit(&names).await?;
         if matches!(traffic, Traffic::Cut) {
-            self.note(names, "cut");
+            self.note(&names, "cut");
             anyhow::bail!("cut");
         }
-        let (mut head, body) = forward(&client, &behind, parts, body).await?.into_parts();
+        let fault = self.next_fault(&names);
+        if fault.is_some() {
+            self.note(&names, "failed");
+        }
+        match fault {
+            Some(FaultKind::CutBefore) => anyhow::bail!("cut"),
+            Some(FaultKind::Refuse(refusal)) => return refusal.response(),
+            Some(FaultKind::CutAfter) => {
+                forward(&client, &behind, parts, asked).await?.collect().await?;
+                anyhow::bail!("cut");
+            }
+            None => {}
+        }
+        if let Some(refusal) = (extension.refuse)(&names, &asked) {
+            self.note(&names, "refused");
+            return refusal.response();
+        }
+        let (mut head, body) = forward(&client, &behind, parts, asked.clone()).await?.into_parts();
         let answered = head.status.is_success() || head.status.is_redirection();
-        self.note(names, if answered { "" } else { "refused" });
-        let mut body = body.collect().await?.to_bytes();
+        self.note(&names, if answered { "" } else { "refused" });
+        let mut body = (extension.complete)(&names, &asked, body.collect().await?.to_bytes());
         if let Traffic::Rewrite(rewrite) = traffic {
             body = rewrite(body);
-            head.headers.remove(header::CONTENT_LENGTH);
         }
+        head.headers.remove(header::CONTENT_LENGTH);
         Ok(Response::from_parts(head, service::full(body)))
+    }
+
+    fn next_fault(&self, names: &[String]) -> Option<FaultKind> {
+        let mut fault = None;
+        // Nobody who waits is let go by it.
+        self.traffic.send_if_modified(|traffic| {
+            fault = traffic.next_fault(names);
+            false
+        });
+        fault
     }
 
     /// What is to become of a request for `names`, once it is not held any more.
     async fn admit(&self, names: &[String]) -> anyhow::Result<Traffic> {
         let mut traffic = self.traffic.subscribe();
         if traffic.borrow().holds(names) {
-            self.note(names.to_vec(), "held");
+            self.note(names, "held");
         }
-        Ok(*traffic.wait_for(|traffic| !traffic.holds(names)).await?)
+        Ok(traffic.wait_for(|traffic| !traffic.holds(names)).await?.clone())
     }
 
-    fn note(&self, names: Vec<String>, outcome: &str) {
+    fn note(&self, names: &[String], outcome: &str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
             *counts.entry(format!("{name} {outcome}").trim_end().to_owned()).or_default() += 1;
         }
     }
 }
+
+const NOTHING: Extension = Extension { refuse: |_, _| None, complete: |_, _, answer| answer };

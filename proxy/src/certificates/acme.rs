@@ -4,10 +4,13 @@
 //! one account (`the_first_account_key_is_the_fleets`).
 
 mod account;
+mod chain;
+mod external_account;
 mod fault;
 mod http;
 mod order;
 mod pause;
+mod revocation;
 
 use std::{
     path::PathBuf,
@@ -15,10 +18,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
 use instant_acme::{Account, CertificateIdentifier};
+pub use revocation::RevocationError;
 use tokio::sync::Mutex;
 
+use self::external_account::ExternalAccount;
 use super::{challenges::Challenges, key::KeyError};
 use crate::{
     config,
@@ -34,6 +40,10 @@ pub(super) struct Acme {
     pub(super) issuer: IssuerKey,
     pub(super) directory: String,
     email: String,
+    external: Option<ExternalAccount>,
+    profile: Option<String>,
+    /// Common name of a root.
+    preferred_chain: Option<String>,
     store: Store,
     http: http::Http,
     deadline: Duration,
@@ -124,6 +134,27 @@ pub(super) enum OrderError {
         "the account key in item `{item}` cannot be used: {problem}; keep a P-256 key there, or set another `email` for the issuer"
     )]
     AccountKey { item: String, problem: String },
+    /// RFC 8555 §7.3.4.
+    #[error(
+        "the CA wants an external account; set `eab` of the issuer in `certificates.issuers` to the key identifier and HMAC key that the CA gives its customers"
+    )]
+    ExternalAccountMissing,
+    /// It refuses the external account.
+    #[error(
+        "the CA refuses the external account `{key_id}`: {problem}; compare `eab` of the issuer with what the CA shows its customers, and get a new key if that one is spent"
+    )]
+    ExternalAccountRefused { key_id: String, problem: String },
+    /// draft-ietf-acme-profiles: the directory lists what can be ordered.
+    #[error("the CA offers no profile `{profile}`; {}", profile_remedy(offered))]
+    UnknownProfile { profile: String, offered: Vec<String> },
+    /// The directory, or the resource of nonces.
+    #[error("the CA answers {status} for its {resource}")]
+    Unavailable {
+        resource: &'static str,
+        status: hyper::StatusCode,
+        /// When it may be asked again.
+        retry_after: Option<SystemTime>,
+    },
 }
 
 /// A problem document (RFC 8555 §6.7).
@@ -138,6 +169,13 @@ pub(super) struct AcmeProblem {
     pub(super) retry_after: Option<SystemTime>,
 }
 
+impl AcmeProblem {
+    /// Whether it is of the type `kind`, a URN.
+    fn is_of_kind(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+}
+
 /// Why a CA cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
@@ -150,14 +188,26 @@ pub enum AcmeError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The key of an external account.
+    #[error("certificates.issuers.eab: {place}: {source}; write the HMAC key there as the CA gave it")]
+    ExternalAccountKey {
+        /// Where it was looked for.
+        place: String,
+        /// Why there is none.
+        source: ExternalAccountKeyError,
+    },
     /// The system's roots.
     #[error("the system's root certificates cannot be used; set `certificates.issuers.roots`")]
     Verifier(#[source] rustls::Error),
 }
 
-/// Whether every issuer of `config` could be spoken to, as far as its roots decide. Makes nothing.
+/// Whether every issuer of `config` could be spoken to, as far as its roots and the key of its external account decide. Makes
+/// nothing.
 pub fn probe(config: &config::CertificatesConfig) -> Result<(), AcmeError> {
-    config.issuers.iter().try_for_each(|issuer| http::Http::new(issuer.roots.as_deref()).map(drop))
+    config.issuers.iter().try_for_each(|issuer| {
+        http::Http::new(issuer.roots.as_deref())?;
+        issuer.eab.as_ref().map_or(Ok(()), |external| ExternalAccount::read(external).map(drop))
+    })
 }
 
 impl Acme {
@@ -170,6 +220,9 @@ impl Acme {
             issuer: IssuerKey::of_directory(&issuer.directory),
             directory: issuer.directory.clone(),
             email: issuer.email.clone(),
+            external: issuer.eab.as_ref().map(ExternalAccount::read).transpose()?,
+            profile: issuer.profile.clone(),
+            preferred_chain: issuer.preferred_chain.clone(),
             store: store.clone(),
             http: http::Http::new(issuer.roots.as_deref())?,
             deadline: *certificates.order_deadline,
@@ -188,12 +241,12 @@ impl Acme {
         order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
-        let placed = http::with_retry_after(async {
+        let placed = http::within_order(async {
             let placed = self.place(name, order_request, challenges);
             let placed = tokio::time::timeout(self.deadline, placed).await;
             placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
         });
-        let issued = placed.await;
+        let issued = Box::pin(placed).await;
         challenges.close(&self.issuer, name).await;
         issued
     }
@@ -204,7 +257,7 @@ impl OrderError {
     pub(super) fn retry_after(&self) -> Option<SystemTime> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Unreachable { retry_after, .. } => *retry_after,
+            Self::Unreachable { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -216,16 +269,34 @@ impl From<instant_acme::Error> for OrderError {
             instant_acme::Error::Api(problem) if problem.r#type.as_deref() == Some(BAD_NONCE) => {
                 Self::BadNonce
             }
+            instant_acme::Error::Api(problem)
+                if problem.r#type.as_deref() == Some(EXTERNAL_ACCOUNT_REQUIRED) =>
+            {
+                Self::ExternalAccountMissing
+            }
             instant_acme::Error::Api(problem) => Self::Refused(AcmeProblem {
                 problem: problem.to_string(),
                 kind: problem.r#type,
                 status: problem.status,
                 retry_after: http::retry_after(),
             }),
-            source => Self::Unreachable { source, retry_after: http::retry_after() },
+            source => match http::unexpected_status(&source) {
+                Some((resource, status)) => {
+                    Self::Unavailable { resource, status, retry_after: http::retry_after() }
+                }
+                None => Self::Unreachable { source, retry_after: http::retry_after() },
+            },
         }
+    }
+}
+
+fn profile_remedy(offered: &[String]) -> String {
+    match offered {
+        [] => "it has none, so leave `profile` of the issuer out".to_owned(),
+        names => format!("set `profile` of the issuer to one of `{}`", names.join("`, `")),
     }
 }
 
 /// RFC 8555 §6.7.
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+const EXTERNAL_ACCOUNT_REQUIRED: &str = "urn:ietf:params:acme:error:externalAccountRequired";

@@ -89,9 +89,10 @@ impl Cache {
     }
 
     /// Presents `candidate`, whatever was presented before: the table now holds it instead.
-    pub(super) fn replace(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) {
+    pub(super) fn replace(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) -> Arc<Slot> {
         let slot = self.keep(candidate, stale_at, now);
         slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
+        slot
     }
 
     /// Stores `candidate`; holders of an older one's slot find it there from now on.

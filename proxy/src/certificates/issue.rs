@@ -18,7 +18,9 @@ use super::{
     issuer::Issuer,
     keyed_chain::KeyedChain,
     metrics::{Leased, Sought},
-    step::{BackOff, Goal, LeaseState, OrderFacts, PermissionStanding, Purpose, Step, TableReading},
+    step::{
+        BackOff, Goal, LeaseState, OrderFacts, OrderProgress, PermissionStanding, Purpose, Step, TableReading,
+    },
 };
 use crate::{
     clock,
@@ -39,9 +41,20 @@ pub(super) async fn run(
     purpose: Purpose,
     from: Option<IpAddr>,
 ) -> Result<Arc<Slot>, CertificateRefusal> {
+    let superseded = match purpose {
+        Purpose::Obtain | Purpose::Load | Purpose::Renew => None,
+        Purpose::Replace => match inner.held(name).await {
+            Ok(held) => held.map(|held| held.pair.serial),
+            Err(error) => {
+                warn_of_table(name, &error);
+                return Err(CertificateRefusal::Failed);
+            }
+        },
+    };
     let goal = Goal {
         name: name.clone(),
         purpose,
+        superseded,
         issuers: inner.issuers.len(),
         give_up_at: clock::wall() + *inner.config.order_deadline,
     };
@@ -87,17 +100,10 @@ impl Run<'_> {
                 step => self.take(step).await,
             };
             if let Err(error) = taken {
-                self.warn_of_table(&error);
+                warn_of_table(&self.goal.name, &error);
                 return Err(CertificateRefusal::Failed);
             }
         }
-    }
-
-    /// A table that is down fails every handshake that needs it.
-    fn warn_of_table(&self, error: &StoreError) {
-        let Some(left_out) = admit_line("certificate_table_failed", "") else { return };
-        let error = error as &dyn std::error::Error;
-        warn!(server_name = %self.goal.name, error, left_out, "the table failed while a certificate was obtained");
     }
 
     async fn take(&mut self, step: Step) -> Result<(), StoreError> {
@@ -146,7 +152,7 @@ impl Run<'_> {
     fn sought(&self) -> Sought {
         match self.goal.purpose {
             Purpose::Obtain | Purpose::Load => Sought::Certificate,
-            Purpose::Renew => Sought::Renewal,
+            Purpose::Renew | Purpose::Replace => Sought::Renewal,
         }
     }
 
@@ -197,7 +203,14 @@ impl Run<'_> {
         if is_exact && is_read && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial) {
             self.adopt(best);
         }
-        let slot = self.inner.cache.keep(best, renew_at, clock::wall());
+        let (cache, now) = (&self.inner.cache, clock::wall());
+        let slot = match self.seen.progress {
+            // Two that were ordered within a second begin at the same time: the second one is presented.
+            OrderProgress::Done(_) => cache.replace(best, renew_at, now),
+            OrderProgress::Ordering(_) | OrderProgress::Obtained(..) | OrderProgress::Recorded => {
+                cache.keep(best, renew_at, now)
+            }
+        };
         slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
         slot
     }
@@ -238,6 +251,13 @@ impl CertificatesInner {
         let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
         latest.map_or(BackOff::None, BackOff::Until)
     }
+}
+
+/// A table that is down fails every handshake that needs it.
+fn warn_of_table(name: &ServerName, error: &StoreError) {
+    let Some(left_out) = admit_line("certificate_table_failed", "") else { return };
+    let error = error as &dyn std::error::Error;
+    warn!(server_name = %name, error, left_out, "the table failed while a certificate was obtained");
 }
 
 /// Whether the renewal of the certificate with `serial` is found.

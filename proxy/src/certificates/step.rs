@@ -22,6 +22,8 @@ pub(super) enum Purpose {
     Load,
     /// To replace one before it ends.
     Renew,
+    /// To replace one on request, whatever its date.
+    Replace,
 }
 
 /// What stays the same while a certificate is obtained.
@@ -29,6 +31,8 @@ pub(super) enum Purpose {
 pub(super) struct Goal {
     pub(super) name: ServerName,
     pub(super) purpose: Purpose,
+    /// Serial number of the certificate that another is to replace on request, if there is one.
+    pub(super) superseded: Option<String>,
     pub(super) issuers: usize,
     /// When waiting for another instance's order ends.
     pub(super) give_up_at: SystemTime,
@@ -249,6 +253,9 @@ impl Goal {
         match self.purpose {
             Purpose::Obtain | Purpose::Load => held.pair.is_valid(now),
             Purpose::Renew => now < held.pair.life.renew_at(&self.name),
+            Purpose::Replace => {
+                held.pair.is_valid(now) && self.superseded.as_ref() != Some(&held.pair.serial)
+            }
         }
     }
 }

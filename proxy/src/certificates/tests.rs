@@ -81,11 +81,7 @@ const UNKNOWN: Permission = Permission::Unknown(crate::domains::UnknownReason::S
 
 /// A CA that does not answer.
 fn nobody() -> config::IssuerConfig {
-    config::IssuerConfig {
-        directory: "https://127.0.0.1:9/dir".into(),
-        email: "ops@example.com".into(),
-        roots: None,
-    }
+    config::IssuerConfig::of("https://127.0.0.1:9/dir", "ops@example.com")
 }
 
 fn name(text: &str) -> ServerName {

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
+    certificates::RevocationReason,
     config::{DomainSettings, Maintenance, TlsVersion, UpstreamHost},
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
@@ -41,7 +42,7 @@ pub(super) enum Command {
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
-    /// Shows certificates, and ends the wait after failed orders.
+    /// Shows certificates, orders and revokes them, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
     /// Creates the tables.
@@ -175,6 +176,30 @@ pub(super) enum CertificateCommand {
     Show {
         /// A name like `www.example.com`.
         name: ServerName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Orders a certificate for NAME now, if there is none that is valid.
+    Obtain {
+        /// A name like `www.example.com`, which must be allowed.
+        name: ServerName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Orders another certificate for NAME now, whatever the date of the present one.
+    Renew {
+        /// A name like `www.example.com`, which must be allowed.
+        name: ServerName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Has the CA revoke the certificate of NAME, and stops presenting it; the next handshake orders another.
+    Revoke {
+        /// A name like `www.example.com`.
+        name: ServerName,
+        /// Why: `unspecified`, `key-compromise`, `affiliation-changed`, `superseded`, `cessation-of-operation` or `privilege-withdrawn`.
+        #[arg(long, value_name = "REASON", default_value_t)]
+        reason: RevocationReason,
         #[command(flatten)]
         form: Form,
     },

@@ -3,23 +3,72 @@
 use std::fmt::Write;
 
 use crate::{
-    certificates::listing::{Row, Summary},
+    certificates::{
+        OnRequest, Ordered, Revoked,
+        listing::{Row, Summary},
+    },
     config::Config,
-    control::wire::{EntryPage, Retried},
+    control::{
+        ControlClient,
+        wire::{EntryPage, Retried},
+    },
 };
 
 use super::{access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, print};
 
 /// Asks, and writes the answer.
 pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -> Result<(), CommandError> {
-    let access = Access::open(config).await?;
     match command {
         CertificateCommand::List { after, limit, form } => {
+            let access = Access::open(config).await?;
             print(*form, &access.certificates(after.as_ref(), *limit).await?, listed)
         }
-        CertificateCommand::Show { name, form } => print(*form, &access.certificate(name).await?, shown),
-        CertificateCommand::Retry { name, form } => print(*form, &access.retry(name).await?, retried),
+        CertificateCommand::Show { name, form } => {
+            print(*form, &Access::open(config).await?.certificate(name).await?, shown)
+        }
+        CertificateCommand::Obtain { name, form } => {
+            print(*form, &instance(config).await?.order(name, OnRequest::Obtain).await?, ordered)
+        }
+        CertificateCommand::Renew { name, form } => {
+            print(*form, &instance(config).await?.order(name, OnRequest::Renew).await?, ordered)
+        }
+        CertificateCommand::Revoke { name, reason, form } => {
+            print(*form, &instance(config).await?.revoke(name, *reason).await?, revoked)
+        }
+        CertificateCommand::Retry { name, form } => {
+            print(*form, &Access::open(config).await?.retry(name).await?, retried)
+        }
     }
+}
+
+/// The running instance: only one that listens can order.
+async fn instance(config: &Config) -> Result<ControlClient, CommandError> {
+    let path = config.control_socket();
+    ControlClient::find(&path).await?.ok_or(CommandError::NotRunning { path })
+}
+
+fn ordered(ordered: &Ordered) -> String {
+    let Ordered { server_name, is_new, serial, not_after, replaced } = ordered;
+    match (is_new, replaced) {
+        (false, _) => {
+            format!("{server_name}: nothing was ordered; certificate {serial} ends {not_after}\n")
+        }
+        (true, None) => format!("{server_name}: certificate {serial} was obtained; it ends {not_after}\n"),
+        (true, Some(replaced)) => {
+            format!(
+                "{server_name}: certificate {serial} was obtained instead of {replaced}; it ends {not_after}\n"
+            )
+        }
+    }
+}
+
+fn revoked(revoked: &Revoked) -> String {
+    let Revoked { server_name, serial, issuer, was_revoked } = revoked;
+    let done = if *was_revoked { "had been revoked before" } else { "is revoked" };
+    format!(
+        "{server_name}: certificate {serial} of {issuer} {done}, and is no longer presented; other instances follow within a minute\n\
+         the next handshake orders another; `gatehouse domain suspend {server_name}` prevents that\n"
+    )
 }
 
 fn listed(page: &EntryPage<Row>) -> String {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, IssuerConfig, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion, UpstreamHost,
+    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, LogFormat, LoopId, MetadataEndpoint,
+    Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion, UpstreamHost,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -140,21 +140,10 @@ impl JsonSchema for ProxyProtocol {
     }
 }
 
-impl JsonSchema for IssuerConfig {
-    fn json_schema() -> Value {
-        json!({
-            "type": "object",
-            "additionalProperties": false,
-            "required": ["directory", "email"],
-            "properties": { "directory": String::json_schema(), "email": String::json_schema(), "roots": PathBuf::json_schema() },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{StaticDomain, UpstreamTls};
+    use crate::config::{ExternalAccountConfig, IssuerConfig, StaticDomain, UpstreamTls};
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
     fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
@@ -251,7 +240,12 @@ mod tests {
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
         let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true });
-        let issuer = json!({ "directory": "https://a.example", "email": "a@b.example", "roots": "/x" });
+        let eab = json!({ "key_id": "a", "hmac_key_file": "/x", "hmac_key_variable": "X" });
+        let issuer = json!({
+            "directory": "https://a.example", "email": "a@b.example", "roots": "/x", "eab": eab,
+            "profile": "shortlived", "preferred_chain": "Root X1",
+        });
+        let eab: ExternalAccountConfig = serde_json::from_value(eab).unwrap();
         let (domains, issuers): (StaticDomain, IssuerConfig) =
             (serde_json::from_value(domain).unwrap(), serde_json::from_value(issuer).unwrap());
         let tls = json!({ "roots": "/x", "certificate": "/x", "key": "/x", "server_name": "a.example", "entries": true });
@@ -261,6 +255,7 @@ mod tests {
         for (form, written) in [
             (StaticDomain::json_schema(), json!(domains)),
             (IssuerConfig::json_schema(), json!(issuers)),
+            (ExternalAccountConfig::json_schema(), json!(eab)),
             (ProxyProtocol::json_schema(), json!(balancers)),
             (UpstreamTls::json_schema(), json!(tls)),
         ] {

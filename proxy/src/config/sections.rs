@@ -6,14 +6,13 @@ use std::{
     path::PathBuf,
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion,
         UpstreamHost,
     },
     header_rule::HeaderRule,
+    issuer::IssuerConfig,
     loop_id::LoopId,
     network::Network,
     parameter_name::ParameterName,
@@ -144,7 +143,7 @@ section! {
     /// Where certificates come from.
     pub struct CertificatesConfig {
         /// ACME issuers in order of preference, each also as `[[certificates.issuers]]` with `directory`, `email` and optionally
-        /// `roots`. Empty means the internal issuer, for trials.
+        /// `roots`, `eab`, `profile` and `preferred_chain`. Empty means the internal issuer, for trials.
         issuers: Vec<IssuerConfig> = Vec::new()
             => "[{ directory = \"https://acme-v02.api.letsencrypt.org/directory\", email = \"operator@example.com\" }]",
         /// URLs of ACME directories whose certificates in the table are presented, and from which nothing is ordered: those that
@@ -370,19 +369,6 @@ section! {
         /// Whether to write one line per request.
         access: bool = true,
     }
-}
-
-/// An ACME certificate authority (RFC 8555).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IssuerConfig {
-    /// URL of its ACME directory.
-    pub directory: String,
-    /// Contact address of the ACME account.
-    pub email: String,
-    /// PEM file of the root that signs the directory's own certificate; absent, the system's roots.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roots: Option<PathBuf>,
 }
 
 impl Config {

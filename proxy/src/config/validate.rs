@@ -1,14 +1,20 @@
 //! Settings that are each well formed but wrong together: contradictions, collisions, limits of zero.
 
 mod clients;
+mod issuers;
 mod targets;
 
-use std::{collections::HashSet, net::SocketAddr, os::unix::ffi::OsStrExt, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use self::{clients::LONGEST_TICKET_KEY_PERIOD, targets::leads_to};
+pub(crate) use self::{clients::LONGEST_TICKET_KEY_PERIOD, issuers::MAX_ISSUERS, targets::leads_to};
 use super::{
     Config, SettingOrigin,
     enums::GuardMode,
@@ -29,7 +35,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         targets::tls,
         zeros,
         bounds,
-        issuers,
+        issuers::issuers,
         tables,
         guard,
         paths,
@@ -44,23 +50,16 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
 /// Files that are named but do not exist.
 pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
-    let issuers = config.certificates.issuers.iter().enumerate();
-    let roots =
-        issuers.map(|(i, issuer)| (format!("certificates.issuers[{i}].roots"), issuer.roots.as_ref()));
-    let of_tls =
-        config.upstream.tls.iter().flat_map(|(name, tls)| {
-            tls.files().map(|(key, path)| (format!("upstream.tls.{name}.{key}"), path))
-        });
-    let upstream = [("upstream.roots".to_owned(), config.upstream.roots.as_ref())];
-    for (field, path) in roots.chain(upstream).chain(of_tls) {
-        if let Some(path) = path.filter(|path| !path.is_file()) {
-            let is_roots = field.ends_with("roots");
-            let remedy = if is_roots {
-                "give the path of a PEM file, or leave it out for the system's roots"
-            } else {
-                "give the path of a PEM file"
-            };
-            findings.add(&field, format!("`{}` is not a file", path.display()), remedy);
+    issuers::missing_files(config, &mut findings);
+    findings.add_if_missing("upstream.roots", config.upstream.roots.as_deref(), ROOTS);
+    for (name, tls) in &config.upstream.tls {
+        for (key, path) in tls.files() {
+            let remedy = if key == "roots" { ROOTS } else { PEM };
+            findings.add_if_missing(
+                &format!("upstream.tls.{name}.{key}"),
+                path.map(PathBuf::as_path),
+                remedy,
+            );
         }
     }
     findings.0
@@ -79,6 +78,12 @@ impl Findings {
             fault: fault.into(),
             remedy: remedy.into(),
         });
+    }
+
+    fn add_if_missing(&mut self, field: &str, path: Option<&Path>, remedy: &str) {
+        if let Some(path) = path.filter(|path| !path.is_file()) {
+            self.add(field, format!("`{}` is not a file", path.display()), remedy);
+        }
     }
 }
 
@@ -196,58 +201,6 @@ fn bounds(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn issuers(config: &Config, findings: &mut Findings) {
-    let certificates = &config.certificates;
-    let mut seen = HashSet::new();
-    let count = certificates.issuers.len() + certificates.also_read.len();
-    if count > MAX_ISSUERS {
-        let fault = format!("{count} issuers, with `also_read`, are more than one read of the table covers");
-        findings.add("certificates.issuers", fault, format!("list at most {MAX_ISSUERS}"));
-    }
-    for (i, issuer) in certificates.issuers.iter().enumerate() {
-        let field = |key| format!("certificates.issuers[{i}].{key}");
-        // RFC 8555 §6.1: ACME is spoken over HTTPS only.
-        if !is_url(&issuer.directory, &["https"]) {
-            let remedy = "write it like `https://acme-v02.api.letsencrypt.org/directory`";
-            findings.add(&field("directory"), format!("`{}` is not an https URL", issuer.directory), remedy);
-        }
-        if !seen.insert(&issuer.directory) {
-            findings.add(&field("directory"), format!("`{}` is listed twice", issuer.directory), "keep one");
-        }
-        if !issuer.email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')) {
-            let fault = format!("`{}` is not a mail address", issuer.email);
-            findings.add(&field("email"), fault, "write it like `operator@example.com`");
-        }
-    }
-    for (i, directory) in certificates.also_read.iter().enumerate() {
-        let field = format!("certificates.also_read[{i}]");
-        if !is_url(directory, &["https"]) {
-            let remedy = "write it like `https://acme.zerossl.com/v2/DV90`";
-            findings.add(&field, format!("`{directory}` is not an https URL"), remedy);
-        }
-        if !seen.insert(directory) {
-            findings.add(&field, format!("`{directory}` is listed twice"), "keep one");
-        }
-    }
-    let least = *config.store.timeout * LEASE_CALLS;
-    if *certificates.lease < least {
-        let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
-        findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
-    }
-    if !certificates.shared_with_caddy {
-        let fault = "`false` would promise encryption that does not exist: private keys are not encrypted in the table";
-        findings.add(
-            "certificates.shared_with_caddy",
-            fault,
-            "leave it out, and let nobody else read the table",
-        );
-    }
-    if *certificates.internal_life < SHORTEST_LIFE {
-        let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
-        findings.add("certificates.internal_life", fault, "write at least `1h`");
-    }
-}
-
 fn tables(config: &Config, findings: &mut Findings) {
     let store = &config.store;
     if store.region.as_deref().is_some_and(str::is_empty) {
@@ -348,14 +301,12 @@ const ZERO_IS_MEANT: &[&str] = &[
     "guard.unknown_burst",
     "domains.stale_ttl",
 ];
+/// What to do about a file of roots that is not there.
+const PEM: &str = "give the path of a PEM file";
+const ROOTS: &str = "give the path of a PEM file, or leave it out for the system's roots";
 /// The smallest buffer in which hyper reads header sections.
 const SMALLEST_HEAD: u64 = 8 << 10;
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
-/// A lease is renewed after a third of its time, and that call may use all of its time-out.
-const LEASE_CALLS: u32 = 3;
-/// `BatchGetItem` takes 100 keys: six for each issuer, and the record.
-pub(crate) const MAX_ISSUERS: usize = 16;
-const SHORTEST_LIFE: Duration = Duration::from_hours(1);
 /// `IFNAMSIZ` less its zero.
 const LONGEST_INTERFACE: usize = 15;

@@ -14,6 +14,7 @@ use super::{
     wire::{NewDomain, WireProblem},
 };
 use crate::{
+    certificates::OnRequestError,
     domains::{
         ChangeError,
         admin::{self, Existing, Refusal, Wanted},
@@ -71,6 +72,12 @@ async fn act(
         }
         ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
         ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
+        ControlRoute::OrderCertificate(name, wanted) => {
+            respond(&instance.order(&name, wanted, caller).await?)
+        }
+        ControlRoute::RevokeCertificate(name, reason) => {
+            respond(&instance.revoke(&name, reason, caller).await?)
+        }
     }
 }
 
@@ -113,6 +120,18 @@ impl From<StoreError> for WireProblem {
             | StoreError::NoTable(_)
             | StoreError::Refused(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        problem(status, error_chain(&error))
+    }
+}
+
+impl From<OnRequestError> for WireProblem {
+    fn from(error: OnRequestError) -> Self {
+        let status = match &error {
+            OnRequestError::Refused { .. } | OnRequestError::Issuer { .. } => StatusCode::CONFLICT,
+            OnRequestError::Nothing(_) => StatusCode::NOT_FOUND,
+            OnRequestError::Revocation { .. } => StatusCode::BAD_GATEWAY,
+            OnRequestError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, error_chain(&error))
     }

@@ -21,7 +21,10 @@ use super::{
     },
 };
 use crate::{
-    certificates::listing::{Row, Summary},
+    certificates::{
+        OnRequest, Ordered, RevocationReason, Revoked,
+        listing::{Row, Summary},
+    },
     config::Maintenance,
     domains::admin::{self, Existing, Wanted},
     name::{Pattern, ServerName},
@@ -149,6 +152,20 @@ impl ControlClient {
     /// Ends the back-off of a name whose orders have failed.
     pub async fn retry(&self, name: &ServerName) -> Result<Retried, ClientError> {
         self.call(Method::POST, &format!("certificates/{name}/retry"), None).await
+    }
+
+    /// Has it order a certificate.
+    pub async fn order(&self, name: &ServerName, wanted: OnRequest) -> Result<Ordered, ClientError> {
+        let verb = match wanted {
+            OnRequest::Obtain => "obtain",
+            OnRequest::Renew => "renew",
+        };
+        self.call(Method::POST, &format!("certificates/{name}/{verb}"), None).await
+    }
+
+    /// Has it revoke a certificate.
+    pub async fn revoke(&self, name: &ServerName, reason: RevocationReason) -> Result<Revoked, ClientError> {
+        self.call(Method::POST, &format!("certificates/{name}/revoke?reason={reason}"), None).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

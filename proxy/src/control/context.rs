@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     certificates::{
-        Certificates,
+        Certificates, OnRequest, Ordered, RevocationReason, Revoked,
         listing::{self, Row, Summary},
     },
     config::{Reloadable, StaticDomain},
@@ -181,6 +181,32 @@ impl ControlContext {
 
     pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, WireProblem> {
         Ok(table::retry(&self.store, name).await?)
+    }
+
+    /// Orders a certificate; the log tells who asked.
+    pub(super) async fn order(
+        &self,
+        name: &ServerName,
+        wanted: OnRequest,
+        caller: SocketPeer,
+    ) -> Result<Ordered, WireProblem> {
+        let ordered = self.certificates.order_now(name, wanted).await?;
+        if ordered.is_new {
+            tracing::info!(server_name = %name, serial = ordered.serial, replaced = ordered.replaced, %caller, "certificate ordered on request");
+        }
+        Ok(ordered)
+    }
+
+    /// Revokes a certificate; the log tells who asked.
+    pub(super) async fn revoke(
+        &self,
+        name: &ServerName,
+        reason: RevocationReason,
+        caller: SocketPeer,
+    ) -> Result<Revoked, WireProblem> {
+        let revoked = self.certificates.revoke(name, reason).await?;
+        tracing::info!(server_name = %name, serial = revoked.serial, %reason, was_revoked = revoked.was_revoked, %caller, "certificate revoked");
+        Ok(revoked)
     }
 
     fn listed(&self) -> Arc<Vec<StaticDomain>> {

@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 
 use super::wire::{Bookmark, Fault, Tenant, WireProblem};
 use crate::{
+    certificates::{OnRequest, RevocationReason},
     config::Maintenance,
     name::{Pattern, ServerName},
 };
@@ -26,6 +27,8 @@ pub(super) enum ControlRoute {
     ListCertificates(ListPage<Bookmark>),
     ShowCertificate(ServerName),
     RetryCertificate(ServerName),
+    OrderCertificate(ServerName, OnRequest),
+    RevokeCertificate(ServerName, RevocationReason),
 }
 
 /// Which part of a list.
@@ -61,6 +64,15 @@ impl ControlRoute {
             ("GET", ("certificates", None, None)) => Self::ListCertificates(part(query)?),
             ("GET", ("certificates", Some(name), None)) => Self::ShowCertificate(read(name)?),
             ("POST", ("certificates", Some(name), Some("retry"))) => Self::RetryCertificate(read(name)?),
+            ("POST", ("certificates", Some(name), Some("obtain"))) => {
+                Self::OrderCertificate(read(name)?, OnRequest::Obtain)
+            }
+            ("POST", ("certificates", Some(name), Some("renew"))) => {
+                Self::OrderCertificate(read(name)?, OnRequest::Renew)
+            }
+            ("POST", ("certificates", Some(name), Some("revoke"))) => {
+                Self::RevokeCertificate(read(name)?, reason(query)?)
+            }
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -90,6 +102,14 @@ fn part<N: FromStr<Err: Error>>(query: Option<&str>) -> Result<ListPage<N>, Wire
         }
     }
     Ok(part)
+}
+
+fn reason(query: Option<&str>) -> Result<RevocationReason, WireProblem> {
+    match query.map(|query| query.split_once('=')) {
+        None => Ok(RevocationReason::default()),
+        Some(Some(("reason", reason))) => read(reason),
+        Some(_) => Err(problem(StatusCode::BAD_REQUEST, "write the query like `?reason=superseded`")),
+    }
 }
 
 fn bounded(text: &str) -> Result<u16, WireProblem> {
@@ -174,6 +194,28 @@ mod tests {
                 Ok(ControlRoute::RetryCertificate(server_name("a.example"))),
             ),
             ("GET /v1/certificates/a.example/retry", Err(404)),
+            (
+                "POST /v1/certificates/a.example/obtain",
+                Ok(ControlRoute::OrderCertificate(server_name("a.example"), OnRequest::Obtain)),
+            ),
+            (
+                "POST /v1/certificates/a.example/renew",
+                Ok(ControlRoute::OrderCertificate(server_name("a.example"), OnRequest::Renew)),
+            ),
+            (
+                "POST /v1/certificates/a.example/revoke",
+                Ok(ControlRoute::RevokeCertificate(server_name("a.example"), RevocationReason::Unspecified)),
+            ),
+            (
+                "POST /v1/certificates/a.example/revoke?reason=key-compromise",
+                Ok(ControlRoute::RevokeCertificate(
+                    server_name("a.example"),
+                    RevocationReason::KeyCompromise,
+                )),
+            ),
+            ("POST /v1/certificates/a.example/revoke?reason=boredom", Err(400)),
+            ("POST /v1/certificates/a.example/revoke?limit=1", Err(400)),
+            ("POST /v1/certificates/*.a.example/obtain", Err(400)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

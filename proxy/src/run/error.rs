@@ -21,7 +21,9 @@ impl RunError {
             Self::Telemetry(telemetry::TelemetryStartError::Logs(_))
             | Self::Socket(SocketError::NotASocket { .. })
             | Self::Domains(domains::DomainsStartError::Ask(_))
-            | Self::Certificates(certificates::CertificatesStartError::Acme(AcmeError::Roots { .. }))
+            | Self::Certificates(certificates::CertificatesStartError::Acme(
+                AcmeError::Roots { .. } | AcmeError::ExternalAccountKey { .. },
+            ))
             | Self::Upstreams(_)
             | Self::Guard(GuardError::NoInterface { .. }) => true,
             Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {

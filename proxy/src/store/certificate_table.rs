@@ -15,11 +15,11 @@ mod lock;
 mod private_key;
 mod read;
 
-pub use account::{Account, find_account, put_account, share_account_key};
+pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account, put_account};
 #[cfg(test)]
 pub(crate) use challenge::challenge_for_tests;
 pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};
-pub use commit::{Commit, commit};
+pub use commit::{Commit, commit, remove};
 pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
 pub use keys::IssuerKey;

@@ -84,7 +84,7 @@ mod tests {
         name::ServerName,
         store::{
             Engine, Store,
-            certificate_table::{self, CertificateMetadata, Commit, IssuerKey},
+            certificate_table::{self, AccountKeyCommit, CertificateMetadata, Commit, IssuerKey},
             state_table::OrderRecord,
             tables,
         },
@@ -123,10 +123,12 @@ mod tests {
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();
-        certificate_table::share_account_key(&store, &issuer, "a@example.com", &key, now).await.unwrap();
+        let email = "a@example.com";
+        let kept = AccountKeyCommit { issuer: &issuer, email, replaced: None, key: &key, account: None };
+        certificate_table::commit_account_key(&store, &kept, now).await.unwrap();
         let stored_certificates =
             certificate_table::read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
-        let account = certificate_table::find_account(&store, &issuer, "a@example.com").await.unwrap();
+        let account = certificate_table::find_account(&store, &issuer, email).await.unwrap();
         tracing::trace!(?stored_certificates, ?account, "what was read");
     }
 

@@ -142,20 +142,23 @@ impl Protection {
         Ok(Opened { content_type, content: from..from + length })
     }
 
-    /// A record with as much of `slices` as it may hold, and how much that was.
+    /// A record with as much of `slices` as it may hold, behind the first `skipped` bytes, and how much that was.
     pub(super) fn seal(
         &mut self,
         content_type: ContentType,
         slices: &[IoSlice<'_>],
+        skipped: usize,
     ) -> Result<(usize, Chunk), RecordFault> {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        let length = total.min(MAX_CONTENT);
+        let length = total.saturating_sub(skipped).min(MAX_CONTENT);
         let nonce = self.nonce();
         let mut record = Chunk::empty();
         let begin = self.begin(&mut record, content_type, length, nonce);
-        let mut left = length;
+        let (mut skipped, mut left) = (skipped, length);
         for slice in slices {
-            left -= record.fill(slice.get(..left).unwrap_or(slice));
+            let rest = slice.get(skipped..).unwrap_or_default();
+            skipped = skipped.saturating_sub(slice.len());
+            left -= record.fill(rest.get(..left).unwrap_or(rest));
         }
         let (nonce, body) = (nonce_of(nonce), begin.from);
         let tag = if self.is_tls13() {

@@ -121,16 +121,20 @@ impl RecordLayer {
         self.outgoing.drain(..)
     }
 
-    /// A record with some of `slices`, and how many bytes that were. Keys that have sealed as many records as they may are replaced, which
-    /// the peer is told before.
-    pub(super) fn seal(&mut self, slices: &[IoSlice<'_>]) -> Result<(usize, Chunk), RecordFault> {
+    /// A record with some of `slices` behind the first `skipped` bytes, and how many bytes that were. Keys that have sealed as many records as
+    /// they may are replaced, which the peer is told before.
+    pub(super) fn seal(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        skipped: usize,
+    ) -> Result<(usize, Chunk), RecordFault> {
         if self.sealing.sequence() >= self.limit {
             if !self.sealing.is_tls13() {
                 return Err(RecordFault::KeysUsedUp);
             }
             self.update_sealing()?;
         }
-        self.sealing.seal(ContentType::ApplicationData, slices)
+        self.sealing.seal(ContentType::ApplicationData, slices, skipped)
     }
 
     /// Tells the peer.
@@ -139,7 +143,7 @@ impl RecordLayer {
     }
 
     fn put(&mut self, content_type: ContentType, message: &[u8]) -> Result<(), RecordFault> {
-        let (_, record) = self.sealing.seal(content_type, &[IoSlice::new(message)])?;
+        let (_, record) = self.sealing.seal(content_type, &[IoSlice::new(message)], 0)?;
         self.outgoing.push(record);
         Ok(())
     }

@@ -11,7 +11,12 @@ use std::{
 
 use rustls::ProtocolVersion;
 
-use super::{alert::Alert, handshake::Agreed, record::RecordFault, record_layer::RecordLayer};
+use super::{
+    alert::Alert,
+    handshake::Agreed,
+    record::{MAX_CONTENT, RecordFault},
+    record_layer::RecordLayer,
+};
 use crate::transport::{ByteStream, Outgoing, Stream};
 
 /// Plaintext over TLS over a transport stream, on the server's and the client's side.
@@ -118,14 +123,18 @@ impl<S: Stream> ByteStream for TlsStream<S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         ready!(self.stream.poll_send_ready(cx))?;
-        if slices.iter().all(|slice| slice.is_empty()) {
-            return Poll::Ready(Ok(0));
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut written = 0;
+        // Several records share a send.
+        while written < total.min(AT_ONCE) {
+            let sealed = self.records.seal(slices, written);
+            self.push_outgoing(cx);
+            let (count, record) =
+                sealed.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
+            self.stream.send(record);
+            written += count;
         }
-        let sealed = self.records.seal(slices);
-        self.push_outgoing(cx);
-        let (count, record) = sealed.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
-        self.stream.send(record);
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -150,3 +159,6 @@ impl<S: Stream> ByteStream for TlsStream<S> {
         self.fault.is_none() && self.records.is_empty() && self.stream.is_silent()
     }
 }
+
+/// Bytes of plaintext that are sealed at once.
+const AT_ONCE: usize = 4 * MAX_CONTENT;

@@ -1,6 +1,6 @@
 //! Domains changed while an instance runs: what is answered, what is refused, and what its log keeps of it.
 
-use crate::fixture::{Instance, Manager, Place, Said};
+use crate::fixture::{Instance, Manager, Place, tell};
 
 #[test]
 fn a_change_says_what_it_changed_and_its_log_who_made_it() {
@@ -125,11 +125,4 @@ fn a_running_instance_refuses_what_it_could_not_serve() {
     );
     let warned = tell(&place, "domain add foo_bar.example --target http://127.0.0.1:9");
     assert!(warned.out.contains("\nwarning: its name has a `_`: public CAs will refuse it"), "{warned:?}");
-}
-
-/// What a command says that must succeed.
-fn tell(place: &Place, line: &str) -> Said {
-    let said = place.run(line);
-    assert_eq!(said.code, Some(0), "{line}: {said:?}");
-    said
 }

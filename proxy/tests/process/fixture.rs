@@ -240,6 +240,13 @@ impl Manager {
     }
 }
 
+/// What a command says that must succeed.
+pub(crate) fn tell(place: &Place, line: &str) -> Said {
+    let said = place.run(line);
+    assert_eq!(said.code, Some(0), "{line}: {said:?}");
+    said
+}
+
 /// GET /health on a connection of its own.
 pub(crate) fn health(address: SocketAddr) -> std::io::Result<u16> {
     let mut stream = TcpStream::connect(address)?;

@@ -12,6 +12,7 @@ mod server;
 
 mod administration;
 mod answers;
+mod certificates;
 mod ending;
 mod lifecycle;
 mod manager;

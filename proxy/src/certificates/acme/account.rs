@@ -1,18 +1,30 @@
-//! The fleet's account with a CA. The first key written to the table is the account's; every instance registers with that key.
+//! The fleet's account with a CA. The first key written to the table is the account's; every instance registers with that key. Where
+//! the CA binds accounts to external ones (RFC 8555 §7.3.4), the first registration written is the fleet's.
 
-use instant_acme::{Account, Error, Key};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use instant_acme::{Account, AccountCredentials, Error, Key, NewAccount};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::{info, warn};
+use zeroize::Zeroizing;
 
-use super::{Acme, OrderError};
+use super::{Acme, OrderError, external_account::ExternalAccount};
 use crate::{
-    certificates::key,
+    certificates::key::{self, KeyError},
     clock,
     store::{
         StoreError,
-        certificate_table::{self, PrivateKeyPem},
+        certificate_table::{self, AccountKeyCommit, PrivateKeyPem, StoredAccount, Version},
     },
 };
+
+/// How an account was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccountLoss {
+    /// The CA does not know it: it may have lost its state.
+    Forgotten,
+    /// It was deactivated (RFC 8555 §7.3.6), which nothing reverts: its key is of no more use.
+    Deactivated,
+}
 
 impl Acme {
     /// The account, from memory, the table, or newly registered.
@@ -21,47 +33,87 @@ impl Acme {
         if let Some(account) = &*held {
             return Ok(account.clone());
         }
-        let (known, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
-        let account = match (known.and_then(|known| known.location()), pem) {
-            (Some(location), Some(pem)) => {
-                let builder = Account::builder_with_http(Box::new(self.http.clone()));
-                builder.from_parts(location, self.account_key(&pem)?, self.directory.clone()).await?
-            }
-            (_, Some(pem)) => self.register(self.account_key(&pem)?).await?,
-            (_, None) => {
-                let key = self.share_key().await?;
-                self.register(key).await?
+        let stored = self.find_account().await?;
+        let account = match (location(&stored), &stored.key) {
+            (Some(location), Some(pem)) => self.open(location, pem).await?,
+            _ => self.register(stored).await?,
+        };
+        *held = Some(account.clone());
+        Ok(account)
+    }
+
+    /// Has account and directory read again.
+    pub(super) async fn forget_account(&self) {
+        *self.account.lock().await = None;
+    }
+
+    /// Registers another account than `former`, unless another instance has done so.
+    pub(super) async fn account_instead_of(
+        &self,
+        former: &Account,
+        loss: AccountLoss,
+    ) -> Result<Account, OrderError> {
+        let mut held = self.account.lock().await;
+        if let Some(account) = held.as_ref().filter(|account| account.id() != former.id()) {
+            return Ok(account.clone());
+        }
+        let stored = self.find_account().await?;
+        let elsewhere = location(&stored).filter(|location| location != former.id());
+        let account = if let (Some(location), Some(pem)) = (elsewhere, &stored.key) {
+            self.open(location, pem).await?
+        } else {
+            warn!(directory = %self.directory, account = %former.id(), ?loss, "CA does not accept the account any more; another is registered");
+            match loss {
+                AccountLoss::Forgotten => self.register(stored).await?,
+                AccountLoss::Deactivated => self.register_anew(&stored).await?,
             }
         };
         *held = Some(account.clone());
         Ok(account)
     }
 
-    /// Registers the account again, after the CA said that it does not know `forgotten`.
-    pub(super) async fn account_instead_of(&self, forgotten: &Account) -> Result<Account, OrderError> {
-        let mut held = self.account.lock().await;
-        if let Some(account) = held.as_ref().filter(|account| account.id() != forgotten.id()) {
-            return Ok(account.clone());
+    /// Whether `error`, the CA's answer to a request by `account`, means that the account is lost.
+    pub(super) async fn loss(&self, account: &Account, error: &Error) -> Option<AccountLoss> {
+        match kind(error)? {
+            FORGOTTEN => Some(AccountLoss::Forgotten),
+            // It may also be the order that is refused: a change of the account that changes nothing tells.
+            UNAUTHORIZED => {
+                let contact = self.contact();
+                let touched = account.update_contacts(&texts(&contact)).await;
+                let is_dead = match touched {
+                    Err(Error::Str(_)) => true,
+                    Err(error) => kind(&error) == Some(UNAUTHORIZED),
+                    Ok(()) => false,
+                };
+                is_dead.then_some(AccountLoss::Deactivated)
+            }
+            _ => None,
         }
-        warn!(directory = %self.directory, account = %forgotten.id(), "CA does not know the account; it is registered again");
-        let (_, pem) = certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
-        let key = match pem {
-            Some(pem) => self.account_key(&pem)?,
-            None => self.share_key().await?,
-        };
-        let account = self.register(key).await?;
-        *held = Some(account.clone());
-        Ok(account)
     }
 
     /// Logs at the start what would make every order fail.
     pub(in crate::certificates) async fn check_account_key(&self) {
         let found = certificate_table::find_account(&self.store, &self.issuer, &self.email).await;
-        if let Ok((_, Some(pem))) = found
+        if let Ok(StoredAccount { key: Some(pem), .. }) = found
             && let Err(error) = self.account_key(&pem)
         {
             warn!(directory = %self.directory, %error, "no certificate can be ordered from this CA");
         }
+    }
+
+    /// RFC 8555 §7.3; as many as there are addresses.
+    fn contact(&self) -> Vec<String> {
+        let address = Some(&self.email).filter(|email| !email.is_empty());
+        address.map(|email| format!("mailto:{email}")).into_iter().collect()
+    }
+
+    async fn find_account(&self) -> Result<StoredAccount, StoreError> {
+        certificate_table::find_account(&self.store, &self.issuer, &self.email).await
+    }
+
+    async fn open(&self, location: String, pem: &PrivateKeyPem) -> Result<Account, OrderError> {
+        let builder = Account::builder_with_http(Box::new(self.http.clone()));
+        Ok(builder.from_parts(location, self.account_key(pem)?, self.directory.clone()).await?)
     }
 
     /// The protocol library signs with P-256 alone, which every CA takes (RFC 8555 §6.2).
@@ -73,18 +125,50 @@ impl Acme {
         OrderError::AccountKey { item: self.issuer.account_key(&self.email), problem }
     }
 
+    /// Registers with the key in the table, if there is one that the CA takes.
+    async fn register(&self, stored: StoredAccount) -> Result<Account, OrderError> {
+        let Some(pem) = &stored.key else {
+            // An item that holds nothing readable is not ours to replace.
+            return match &stored.seen {
+                None => self.register_anew(&stored).await,
+                Some(_) => Err(self.unusable_key("it has no base64 text in `Contents`".to_owned())),
+            };
+        };
+        let key = self.account_key(pem)?;
+        let registered = match &self.external {
+            None => self.register_key(key).await,
+            // Only a new account can be bound.
+            Some(_) => self.find_by_key(key).await,
+        };
+        match registered {
+            Err(OrderError::Refused(problem))
+                if problem.is_of_kind(UNAUTHORIZED) || problem.is_of_kind(FORGOTTEN) =>
+            {
+                self.register_anew(&stored).await
+            }
+            registered => registered,
+        }
+    }
+
+    /// Registers with a new key, which takes the place of what was read, or joins who was faster.
+    async fn register_anew(&self, stored: &StoredAccount) -> Result<Account, OrderError> {
+        match &self.external {
+            None => {
+                let key = self.share_key(stored.seen.as_ref()).await?;
+                self.register_key(key).await
+            }
+            Some(external) => self.create_bound(external, stored.seen.as_ref()).await,
+        }
+    }
+
     /// Puts a key into the table, or takes the one that another instance put there at the same time.
-    async fn share_key(&self) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
+    async fn share_key(&self, replaced: Option<&Version>) -> Result<PrivatePkcs8KeyDer<'static>, OrderError> {
         let fresh = key::generate()?;
         let pem = key::sec1_pem(fresh.serialized_der())?;
-        let now = clock::wall();
-        let shared =
-            certificate_table::share_account_key(&self.store, &self.issuer, &self.email, &pem, now).await;
-        match shared {
+        match self.commit_key(&pem, replaced, None).await {
             Ok(()) => Ok(key::pkcs8(pem.as_bytes())?),
             Err(StoreError::Conflict) => {
-                let (_, pem) =
-                    certificate_table::find_account(&self.store, &self.issuer, &self.email).await?;
+                let pem = self.find_account().await?.key;
                 // It is there, and yet it could not be read.
                 let unreadable = || self.unusable_key("it has no base64 text in `Contents`".to_owned());
                 self.account_key(&pem.ok_or_else(unreadable)?)
@@ -93,24 +177,116 @@ impl Acme {
         }
     }
 
+    async fn commit_key(
+        &self,
+        key: &PrivateKeyPem,
+        replaced: Option<&Version>,
+        account: Option<&certificate_table::Account>,
+    ) -> Result<(), StoreError> {
+        let commit = AccountKeyCommit { issuer: &self.issuer, email: &self.email, replaced, key, account };
+        certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await
+    }
+
     /// RFC 8555 §7.3.1: for a key it knows, the CA answers with the account there is, so that registering twice makes one.
-    async fn register(&self, key: PrivatePkcs8KeyDer<'static>) -> Result<Account, OrderError> {
+    async fn register_key(&self, key: PrivatePkcs8KeyDer<'static>) -> Result<Account, OrderError> {
         let pair = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
         // RFC 8555 §7.3.2: contacts of an account that was there may be others.
         if !self.email.is_empty() {
-            account.update_contacts(&[&format!("mailto:{}", self.email)]).await?;
+            account.update_contacts(&texts(&self.contact())).await?;
         }
+        self.keep(account).await
+    }
+
+    /// The account that the CA has for `key`, if any.
+    async fn find_by_key(&self, key: PrivatePkcs8KeyDer<'static>) -> Result<Account, OrderError> {
+        let pair = (Key::from_pkcs8_der(key.clone_key())?, PrivateKeyDer::Pkcs8(key));
+        let builder = Account::builder_with_http(Box::new(self.http.clone()));
+        let (account, _) = builder.from_key(pair, self.directory.clone()).await?;
+        self.keep(account).await
+    }
+
+    async fn keep(&self, account: Account) -> Result<Account, OrderError> {
         let kept = certificate_table::Account::new(&self.email, account.id());
         certificate_table::put_account(&self.store, &self.issuer, &self.email, &kept, clock::wall()).await?;
         info!(directory = %self.directory, account = %account.id(), "account registered");
         Ok(account)
     }
+
+    /// The protocol library binds accounts only to keys that it has made itself, so account and key are stored together.
+    async fn create_bound(
+        &self,
+        external: &ExternalAccount,
+        replaced: Option<&Version>,
+    ) -> Result<Account, OrderError> {
+        let contact = self.contact();
+        let contact = texts(&contact);
+        let wanted =
+            NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let builder = Account::builder_with_http(Box::new(self.http.clone()));
+        let created = builder.create(&wanted, self.directory.clone(), Some(&external.binding())).await;
+        let (account, credentials) = created.map_err(|error| external.explain(error.into()))?;
+        let pem = key_of(&credentials)?;
+        let kept = certificate_table::Account::new(&self.email, account.id());
+        match self.commit_key(&pem, replaced, Some(&kept)).await {
+            Ok(()) => {
+                info!(directory = %self.directory, account = %account.id(), key_id = %external.key_id, "account registered and bound");
+                Ok(account)
+            }
+            Err(StoreError::Conflict) => {
+                let stored = self.find_account().await?;
+                match (location(&stored), &stored.key) {
+                    (Some(location), Some(pem)) => self.open(location, pem).await,
+                    _ => Err(StoreError::Conflict.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn texts(contact: &[String]) -> Vec<&str> {
+    contact.iter().map(String::as_str).collect()
+}
+
+fn location(stored: &StoredAccount) -> Option<String> {
+    stored.account.as_ref()?.location()
+}
+
+/// The key that the protocol library has made for an account: it shows it in this form alone.
+fn key_of(credentials: &AccountCredentials) -> Result<PrivateKeyPem, KeyError> {
+    let Ok(serde_json::Value::Object(mut parts)) = serde_json::to_value(credentials) else {
+        return Err(KeyError::Kind);
+    };
+    let Some(serde_json::Value::String(text)) = parts.remove("key_pkcs8") else { return Err(KeyError::Kind) };
+    let text = Zeroizing::new(text);
+    let der = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.as_bytes()).map_err(|_| KeyError::Kind)?);
+    key::sec1_pem(&der)
+}
+
+fn kind(error: &Error) -> Option<&str> {
+    match error {
+        Error::Api(problem) => problem.r#type.as_deref(),
+        _ => None,
+    }
 }
 
 /// RFC 8555 §6.7.
-pub(super) fn is_forgotten(error: &Error) -> bool {
-    matches!(error, Error::Api(problem)
-        if problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:accountDoesNotExist"))
+pub(super) const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+pub(super) const UNAUTHORIZED: &str = "urn:ietf:params:acme:error:unauthorized";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_the_library_made_is_kept_as_others_are() {
+        let pair = key::generate().unwrap();
+        let text = URL_SAFE_NO_PAD.encode(pair.serialized_der());
+        let credentials =
+            serde_json::json!({ "id": "https://ca.example/1", "key_pkcs8": text, "directory": null });
+        let credentials: AccountCredentials = serde_json::from_value(credentials).unwrap();
+        assert_eq!(key_of(&credentials).unwrap(), key::sec1_pem(pair.serialized_der()).unwrap());
+    }
 }

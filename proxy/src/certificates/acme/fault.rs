@@ -34,7 +34,11 @@ impl OrderError {
             | Self::Key(_) => AcmeFault::Nobody,
             Self::Slow { validating: false }
             | Self::Unreachable { .. }
+            | Self::Unavailable { .. }
             | Self::BadNonce
+            | Self::ExternalAccountMissing
+            | Self::UnknownProfile { .. }
+            | Self::ExternalAccountRefused { .. }
             | Self::AccountKey { .. } => AcmeFault::Issuer,
         }
     }
@@ -64,6 +68,7 @@ fn of_problem(kind: &str, status: u16, problem: &str, registered_domain: &str) -
         "unauthorized"
         | "accountDoesNotExist"
         | "externalAccountRequired"
+        | "invalidProfile"
         | "userActionRequired"
         | "invalidContact"
         | "unsupportedContact"
@@ -114,6 +119,7 @@ mod tests {
             ("malformed", 400, "Domain name contains an invalid character", AcmeFault::Name),
             ("unauthorized", 403, "account is deactivated", AcmeFault::Issuer),
             ("userActionRequired", 403, "new terms", AcmeFault::Issuer),
+            ("invalidProfile", 400, "", AcmeFault::Issuer),
             ("unheardOf", 400, "", AcmeFault::Nobody),
         ] {
             let fault = of_problem(&format!("{ACME}{kind}"), status, problem, "customer.com");
@@ -129,6 +135,7 @@ mod tests {
             (OrderError::Slow { validating: false }, AcmeFault::Issuer),
             (OrderError::NoChallenge, AcmeFault::Nobody),
             (OrderError::BadNonce, AcmeFault::Issuer),
+            (OrderError::ExternalAccountMissing, AcmeFault::Issuer),
             (instant_acme::Error::Timeout(None).into(), AcmeFault::Issuer),
         ] {
             assert_eq!(error.fault("customer.com"), expected, "{error}");

@@ -1,7 +1,7 @@
 //! The HTTP client for ACME: roots from a file, time-outs, a limit on bodies, our user agent, and `Retry-After` passed on.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     error::Error,
     future::Future,
     path::Path,
@@ -12,7 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{
+    Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, USER_AGENT},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -50,16 +53,43 @@ impl Http {
         request: hyper::Request<BodyWrapper<Bytes>>,
     ) -> Result<BytesResponse, instant_acme::Error> {
         let (mut head, body) = request.into_parts();
+        // RFC 8555 §7.1.1 and §7.2: all else is asked for by POST.
+        let resource = match head.method {
+            Method::GET => Some("directory"),
+            Method::HEAD => Some("nonces"),
+            _ => None,
+        };
         // RFC 8555 §6.1: clients MUST send a User-Agent with their name and version.
         head.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let body = body.collect().await.map_err(failed)?.to_bytes();
         let response =
             self.0.request(hyper::Request::from_parts(head, Full::new(body))).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        remember(head.headers.get(RETRY_AFTER));
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(instant_acme::Error::Other)?;
-        Ok(BytesResponse::from(hyper::Response::from_parts(head, Full::new(body.to_bytes()))))
+        remember(&head.headers, &[]);
+        // The protocol library reads any answer to these as what it hoped for.
+        if let Some(resource) = resource.filter(|_| !head.status.is_success()) {
+            let unexpected = UnexpectedStatus { resource, status: head.status };
+            return Err(instant_acme::Error::Other(unexpected.into()));
+        }
+        let body =
+            Limited::new(body, MAX_BODY).collect().await.map_err(instant_acme::Error::Other)?.to_bytes();
+        remember(&head.headers, &body);
+        Ok(BytesResponse::from(hyper::Response::from_parts(head, Full::new(body))))
     }
+}
+
+/// An answer to a request that only success can answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{status} for the {resource}")]
+struct UnexpectedStatus {
+    resource: &'static str,
+    status: StatusCode,
+}
+
+/// The resource that was answered with another status than success, and the status, if `error` says so.
+pub(super) fn unexpected_status(error: &instant_acme::Error) -> Option<(&'static str, StatusCode)> {
+    let instant_acme::Error::Other(error) = error else { return None };
+    error.downcast_ref::<UnexpectedStatus>().map(|error| (error.resource, error.status))
 }
 
 impl HttpClient for Http {
@@ -72,31 +102,78 @@ impl HttpClient for Http {
     }
 }
 
-/// Runs an order within which [`retry_after`] tells what the last response said, and [`is_validating`] how far it has come: the protocol library keeps it to itself, and the
-/// client is shared between orders.
-pub(super) async fn with_retry_after<T>(order: impl Future<Output = T>) -> T {
-    LAST_RETRY_AFTER.scope(Cell::new(None), VALIDATING.scope(Cell::new(false), order)).await
+/// What is remembered of the responses to one order: the protocol library keeps it to itself, and the client is shared between
+/// orders.
+#[derive(Default)]
+struct OrderTrace {
+    retry_after: Cell<Option<SystemTime>>,
+    is_validating: Cell<bool>,
+    chain: RefCell<Option<OfferedChain>>,
+}
+
+/// A certificate chain as the CA sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OfferedChain {
+    pub(super) pem: String,
+    /// URLs of others for the same certificate.
+    pub(super) alternates: Vec<String>,
+}
+
+/// Runs an order within which [`retry_after`] tells what the last response said, [`is_validating`] how far it has come, and
+/// [`take_chain`] what was downloaded.
+pub(super) async fn within_order<T>(order: impl Future<Output = T>) -> T {
+    ORDER.scope(OrderTrace::default(), order).await
 }
 
 /// Whether the CA is validating the name of this order.
 pub(super) fn is_validating() -> bool {
-    VALIDATING.try_with(Cell::get).unwrap_or_default()
+    ORDER.try_with(|order| order.is_validating.get()).unwrap_or_default()
 }
 
 /// Sets whether it is.
 pub(super) fn set_validating(is_validating: bool) {
-    let _ = VALIDATING.try_with(|validating| validating.set(is_validating));
+    let _ = ORDER.try_with(|order| order.is_validating.set(is_validating));
 }
 
 /// The `Retry-After` of the last response of this order.
 pub(super) fn retry_after() -> Option<SystemTime> {
-    LAST_RETRY_AFTER.try_with(Cell::get).ok().flatten()
+    ORDER.try_with(|order| order.retry_after.get()).ok().flatten()
 }
 
-fn remember(value: Option<&HeaderValue>) {
-    let at = value.and_then(|value| parse_retry_after(value.to_str().ok()?, clock::wall()));
+/// The last chain that was downloaded, once.
+pub(super) fn take_chain() -> Option<OfferedChain> {
+    ORDER.try_with(|order| order.chain.borrow_mut().take()).ok().flatten()
+}
+
+fn remember(fields: &HeaderMap, body: &[u8]) {
+    let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let at = text(RETRY_AFTER).and_then(|value| parse_retry_after(value, clock::wall()));
+    // RFC 8555 §9.1.
+    let is_chain =
+        text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/pem-certificate-chain"));
+    let pem = std::str::from_utf8(body).ok().filter(|_| is_chain);
+    let links = fields.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let chain = pem.map(|pem| OfferedChain { pem: pem.to_owned(), alternates: alternates(links) });
     // Outside of an order nobody asks.
-    let _ = LAST_RETRY_AFTER.try_with(|last| last.set(at));
+    let _ = ORDER.try_with(|order| {
+        order.retry_after.set(at);
+        if chain.is_some() {
+            order.chain.replace(chain);
+        }
+    });
+}
+
+/// RFC 8555 §7.4.2, RFC 8288 §3: the targets of links with the relation `alternate`.
+fn alternates<'a>(links: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let target = |link: &str| {
+        let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_alternate = parameters.split(';').any(|parameter| {
+            let relation = parameter.trim().strip_prefix("rel=").unwrap_or_default();
+            relation.trim_matches('"').eq_ignore_ascii_case("alternate")
+        });
+        is_alternate.then(|| url.to_owned())
+    };
+    links.flat_map(|value| value.split(',')).filter_map(target).take(MAX_ALTERNATES).collect()
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date in the form of §5.6.7.
@@ -134,8 +211,7 @@ fn failed(error: impl Error + Send + Sync + 'static) -> instant_acme::Error {
 }
 
 tokio::task_local! {
-    static LAST_RETRY_AFTER: Cell<Option<SystemTime>>;
-    static VALIDATING: Cell<bool>;
+    static ORDER: OrderTrace;
 }
 
 const AGENT: &str = concat!("gatehouse/", env!("CARGO_PKG_VERSION"));
@@ -143,6 +219,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(30);
 /// The largest answer is a chain: a few certificates of a few kB.
 const MAX_BODY: usize = 256 << 10;
+/// CAs offer two or three.
+const MAX_ALTERNATES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -163,6 +241,25 @@ mod tests {
         ] {
             assert_eq!(parse_retry_after(text, now), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn other_chains_are_found_among_the_links() {
+        for (links, expected) in [
+            (
+                &["<https://ca.example/dir>;rel=\"index\"", "<https://ca.example/c/1>;rel=\"alternate\""][..],
+                &["https://ca.example/c/1"][..],
+            ),
+            (
+                &["<https://ca.example/1>; title=x; rel=alternate, <https://ca.example/2>;rel=\"alternate\""],
+                &["https://ca.example/1", "https://ca.example/2"],
+            ),
+            (&["https://ca.example/1;rel=alternate", "<", "<>", "", "<https://ca.example/1"], &[]),
+        ] {
+            assert_eq!(alternates(links.iter().copied()), expected, "{links:?}");
+        }
+        let many = vec!["<https://ca.example/1>;rel=\"alternate\""; 100];
+        assert_eq!(alternates(many.into_iter()).len(), MAX_ALTERNATES);
     }
 
     #[test]

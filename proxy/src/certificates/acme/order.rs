@@ -9,7 +9,6 @@ use rcgen::{CertificateParams, DistinguishedName};
 
 use super::{
     Acme, Issued, OrderError, OrderRequest, Prefer, Replaced,
-    account::is_forgotten,
     http::{retry_after, set_validating},
 };
 use crate::{
@@ -63,6 +62,7 @@ impl Acme {
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
         let chain = chain.ok_or(OrderError::Slow { validating: false })?;
+        let chain = self.preferred(&account, name, chain).await;
         let key = key::sec1_pem(key.serialized_der())?;
         Ok(Issued { chain, key, url, account: Some(account.id().to_owned()) })
     }
@@ -73,22 +73,45 @@ impl Acme {
         replaced: Option<&Replaced>,
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
-        let wanted = NewOrder::new(&identifiers);
         let account = despite_nonces!(self.account().await)?;
         let replaced = replaced.filter(|replaced| replaced.account == account.id());
-        if let Some(order) = replace(&account, &identifiers, replaced).await? {
-            return Ok((account, order));
+        if let Some(replaced) = replaced {
+            let wanted = self.wanted(&account, &identifiers).await?.replaces(replaced.certificate.clone());
+            if let Some(order) = replace(&account, &wanted).await? {
+                return Ok((account, order));
+            }
         }
+        let wanted = self.wanted(&account, &identifiers).await?;
+        let mut loss = None;
         let placed = despite_nonces!(match account.new_order(&wanted).await {
-            Err(error) if is_forgotten(&error) => Ok(None),
-            order => order.map(Some).map_err(OrderError::from),
+            Err(error) => {
+                loss = self.loss(&account, &error).await;
+                Err(OrderError::from(error))
+            }
+            order => order.map_err(OrderError::from),
         });
-        if let Some(order) = placed? {
-            return Ok((account, order));
-        }
-        let account = despite_nonces!(self.account_instead_of(&account).await)?;
+        let Some(loss) = loss else { return Ok((account, placed?)) };
+        let account = despite_nonces!(self.account_instead_of(&account, loss).await)?;
         let order = despite_nonces!(account.new_order(&wanted).await.map_err(OrderError::from))?;
         Ok((account, order))
+    }
+
+    /// An order of the profile in the settings, which the CA's directory must offer.
+    async fn wanted<'a>(
+        &'a self,
+        account: &Account,
+        identifiers: &'a [Identifier],
+    ) -> Result<NewOrder<'a>, OrderError> {
+        let wanted = NewOrder::new(identifiers);
+        let Some(profile) = &self.profile else { return Ok(wanted) };
+        if account.profiles().any(|offered| offered.name == profile) {
+            return Ok(wanted.profile(profile));
+        }
+        let mut offered: Vec<_> = account.profiles().map(|offered| offered.name.to_owned()).collect();
+        offered.sort_unstable();
+        // The next order reads the directory again, which may have it by then.
+        self.forget_account().await;
+        Err(OrderError::UnknownProfile { profile: profile.clone(), offered })
     }
 
     async fn authorize(
@@ -126,15 +149,9 @@ impl Acme {
 }
 
 /// An order that names the certificate it replaces; `None` when the CA refuses that, and then it is not named again.
-async fn replace(
-    account: &Account,
-    identifiers: &[Identifier],
-    replaced: Option<&Replaced>,
-) -> Result<Option<Order>, OrderError> {
-    let Some(replaced) = replaced else { return Ok(None) };
-    let wanted = NewOrder::new(identifiers).replaces(replaced.certificate.clone());
-    despite_nonces!(match account.new_order(&wanted).await {
-        Err(error) if refuses_replacement(&error) || is_forgotten(&error) => Ok(None),
+async fn replace(account: &Account, wanted: &NewOrder<'_>) -> Result<Option<Order>, OrderError> {
+    despite_nonces!(match account.new_order(wanted).await {
+        Err(error) if refuses_replacement(&error) => Ok(None),
         order => order.map(Some).map_err(OrderError::from),
     })
 }
@@ -145,7 +162,7 @@ fn refuses_replacement(error: &Error) -> bool {
         Error::Unsupported(_) => true,
         Error::Api(problem) => {
             let kind = problem.r#type.as_deref().and_then(|kind| kind.rsplit(':').next());
-            matches!(kind, Some("alreadyReplaced" | "malformed" | "unauthorized"))
+            matches!(kind, Some("accountDoesNotExist" | "alreadyReplaced" | "malformed" | "unauthorized"))
         }
         _ => false,
     }

@@ -114,8 +114,7 @@ mod tests {
         let engine = Engine::in_memory().unwrap();
         let store = || Store::on(engine.clone(), &config::StoreConfig::default());
         tables::create(&store()).await.unwrap();
-        let directory = "https://ca.example/dir".to_owned();
-        let issuer = config::IssuerConfig { directory, email: String::new(), roots: None };
+        let issuer = config::IssuerConfig::of("https://ca.example/dir", "");
         let settings = config::CertificatesConfig::default();
         [(); 2].map(|()| Acme::new(&issuer, &settings, &store()).unwrap())
     }

@@ -127,7 +127,7 @@ async fn spend<'a>(
 /// The limits of an order, those of few names before those of many.
 fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
     let limit = |of, scope: String, most| Limit { of, scope, most, hours: 1 };
-    if draw.purpose == Purpose::Renew {
+    if matches!(draw.purpose, Purpose::Renew | Purpose::Replace) {
         return vec![limit(Drawn::Renewals, draw.issuer.to_owned(), config.renewals_per_hour)];
     }
     let mut limits = Vec::new();

@@ -231,7 +231,7 @@ fn prefer(failures: u32, site: Option<&DomainEntry>, now: Micros) -> Prefer {
 }
 
 fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &Issuer) -> Option<Replaced> {
-    let is_its = purpose == Purpose::Renew
+    let is_its = matches!(purpose, Purpose::Renew | Purpose::Replace)
         && held.issuer == *issuer.key()
         && record.serial.as_ref() == Some(&held.pair.serial)
         && record.directory.as_deref() == issuer.directory();
@@ -298,9 +298,14 @@ async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Res
 
 fn outcome_of(error: &OrderError) -> Ordered {
     match error {
-        OrderError::Refused(_) | OrderError::BadNonce | OrderError::NoChallenge => Ordered::Refuse,
+        OrderError::Refused(_)
+        | OrderError::BadNonce
+        | OrderError::NoChallenge
+        | OrderError::ExternalAccountMissing
+        | OrderError::UnknownProfile { .. }
+        | OrderError::ExternalAccountRefused { .. } => Ordered::Refuse,
         OrderError::Invalid { .. } => Ordered::Invalid,
-        OrderError::Unreachable { .. } => Ordered::Unreachable,
+        OrderError::Unreachable { .. } | OrderError::Unavailable { .. } => Ordered::Unreachable,
         OrderError::Slow { .. } => Ordered::Slow,
         OrderError::Store(_)
         | OrderError::Key(_)

@@ -21,7 +21,8 @@ fn now() -> SystemTime {
 }
 
 fn goal(purpose: Purpose) -> Goal {
-    Goal { name: ServerName::parse(SITE).unwrap(), purpose, issuers: 2, give_up_at: now() + MINUTE }
+    let name = ServerName::parse(SITE).unwrap();
+    Goal { name, purpose, superseded: None, issuers: 2, give_up_at: now() + MINUTE }
 }
 
 /// A certificate that began and ends so many minutes from now.
@@ -73,6 +74,19 @@ fn obtained() -> Obtained {
 
 fn failure(fault: OrderFault) -> OrderFailure {
     OrderFailure { fault, problem: "why".to_owned() }
+}
+
+#[test]
+fn on_request_a_certificate_is_replaced_whatever_its_date_and_once() {
+    let held = lasting(1, 60 * 24 * 60);
+    for (superseded, is_ordered) in
+        [(None, false), (Some("another's".to_owned()), false), (Some(held.pair.serial.clone()), true)]
+    {
+        let goal = Goal { superseded: superseded.clone(), ..goal(Purpose::Replace) };
+        let seen = OrderFacts { reading: Some(reading(Some(held.clone()), true)), ..ready() };
+        let step = goal.next(now(), &seen);
+        assert_eq!(matches!(step, Step::Order { .. }), is_ordered, "{superseded:?}: {step:?}");
+    }
 }
 
 /// A step as the tables below write it.

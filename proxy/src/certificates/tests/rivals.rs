@@ -28,7 +28,7 @@ async fn breaking_off<M: Future<Output = ()> + Send + 'static>(
             drop(stream);
         }
     });
-    (config::IssuerConfig { directory, email: "ops@example.com".into(), roots: None }, accepting)
+    (config::IssuerConfig::of(&directory, "ops@example.com"), accepting)
 }
 
 /// What somebody else works with, and what our orders have come to.

@@ -423,6 +423,31 @@ const WRONG: &[Wrong] = &[
         "gatehouse.toml:4: certificates.issuers[0].roots: `/nowhere.pem` is not a file",
     ),
     ("[upstream]\nroots = \"/nowhere.pem\"", &[], "upstream.roots: `/nowhere.pem` is not a file"),
+    (
+        "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\neab = { key_id = \"k\" }",
+        &[],
+        "certificates.issuers[0].eab: there is no HMAC key|`hmac_key_file`",
+    ),
+    (
+        "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\neab = { key_id = \"\", hmac_key_variable = \"X\" }",
+        &[],
+        "certificates.issuers[0].eab.key_id: `` is no identifier",
+    ),
+    (
+        "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\nprofile = \"\"",
+        &[],
+        "certificates.issuers[0].profile: `` is no name|leave it out",
+    ),
+    (
+        "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\neab = { key_id = \"k\", hmac_key_variable = \"GATEHOUSE_KEY\" }",
+        &[],
+        "certificates.issuers[0].eab.hmac_key_variable: variables that begin with",
+    ),
+    (
+        "[[certificates.issuers]]\ndirectory = \"https://ca.example/\"\nemail = \"a@b.example\"\neab = { key_id = \"k\", hmac_key_file = \"/nowhere.key\" }",
+        &[],
+        "certificates.issuers[0].eab.hmac_key_file: `/nowhere.key` is not a file",
+    ),
     ("[certificates]\nlease = \"10s\"", &[], "certificates.lease: `10s`|at least 15 s"),
     ("[certificates]\ninternal_life = \"1m\"", &[], "certificates.internal_life: `1m`"),
     ("[store]\nstate_table = \"a b\"", &[], "store.state_table: `a b` cannot name a table"),

@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
+
 use super::{
-    contents::ItemContents,
+    contents::{ItemContents, Version},
     document::{Document, list, quoted},
-    item::{self, PRIMARY},
+    item,
     keys::IssuerKey,
     private_key::PrivateKeyPem,
 };
@@ -45,35 +47,70 @@ impl Account {
 }
 
 /// The account and its key, as far as they are there.
+#[derive(Debug, Default)]
+pub struct StoredAccount {
+    /// What the CA answered when it was registered.
+    pub account: Option<Account>,
+    /// Its key.
+    pub key: Option<PrivateKeyPem>,
+    /// The key's item, however it looks; `None` when there is none.
+    pub seen: Option<Version>,
+}
+
+/// Reads the account of `email`.
 pub async fn find_account(
     store: &Store,
     issuer: &IssuerKey,
     email: &str,
-) -> Result<(Option<Account>, Option<PrivateKeyPem>), StoreError> {
+) -> Result<StoredAccount, StoreError> {
     let keys = issuer.account(email);
     let found = item::find(store, [keys.account.clone(), keys.key.clone()], None).await?;
     let contents = |key: &str| found.items.get(key).and_then(|item| ItemContents::of(item).ok());
     let key =
         contents(&keys.key).map(|contents| store.sealer.open(SealedKey::read(contents.into_bytes())).into());
-    Ok((contents(&keys.account).and_then(|text| Account::read(&text)), key))
+    let account = contents(&keys.account).and_then(|text| Account::read(&text));
+    Ok(StoredAccount { account, key, seen: found.items.get(&keys.key).map(Version::of) })
 }
 
-/// Stores `key` as the fleet's account key unless there is one; [`StoreError::Conflict`] when there is.
-pub async fn share_account_key(
+/// A key for the fleet's account, to be stored.
+#[derive(Debug)]
+pub struct AccountKeyCommit<'a> {
+    /// The CA.
+    pub issuer: &'a IssuerKey,
+    /// Whose account it is.
+    pub email: &'a str,
+    /// The key's item as it was read; `None` when there was none.
+    pub replaced: Option<&'a Version>,
+    /// The key.
+    pub key: &'a PrivateKeyPem,
+    /// What the CA has answered about it; absent, it is not registered yet.
+    pub account: Option<&'a Account>,
+}
+
+/// Stores the key and what the CA said of it, both or neither; [`StoreError::Conflict`] when the key is no longer what was read.
+pub async fn commit_account_key(
     store: &Store,
-    issuer: &IssuerKey,
-    email: &str,
-    key: &PrivateKeyPem,
+    commit: &AccountKeyCommit<'_>,
     now: SystemTime,
 ) -> Result<(), StoreError> {
-    let put = store.client().put_item().table_name(&store.tables().certificates);
-    let put = put.set_item(Some(item::item(
-        &issuer.account(email).key,
-        store.sealer.seal(key.as_bytes()).contents(),
-        now,
-    )));
-    let absent = format!("attribute_not_exists({PRIMARY})");
-    put.condition_expression(absent).send().await?;
+    let (table, keys) = (&store.tables().certificates, commit.issuer.account(commit.email));
+    let refused = |error: aws_sdk_dynamodb::error::BuildError| StoreError::Refused(error.into());
+    let (unchanged, values) = Version::unchanged(commit.replaced);
+    let sealed = store.sealer.seal(commit.key.as_bytes());
+    let key = Put::builder().table_name(table).set_item(Some(item::item(&keys.key, sealed.contents(), now)));
+    let key = key.condition_expression(unchanged).set_expression_attribute_values(values);
+    let account = if let Some(account) = commit.account {
+        let put = item::item(&keys.account, &account.write(), now);
+        let put = Put::builder().table_name(table).set_item(Some(put));
+        TransactWriteItem::builder().put(put.build().map_err(refused)?)
+    } else {
+        // What is there is another key's.
+        let delete = Delete::builder().table_name(table).set_key(Some(item::key(&keys.account)));
+        TransactWriteItem::builder().delete(delete.build().map_err(refused)?)
+    };
+    let key = TransactWriteItem::builder().put(key.build().map_err(refused)?);
+    let transaction = store.client().transact_write_items();
+    transaction.transact_items(key.build()).transact_items(account.build()).send().await?;
     Ok(())
 }
 

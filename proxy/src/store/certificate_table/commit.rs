@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 
 use super::{
     contents::Version, document::CertificateMetadata, item, keys::IssuerKey, private_key::PrivateKeyPem,
 };
 use crate::{
-    name::Pattern,
+    name::{Pattern, ServerName},
     store::{Item, Store, StoreError, state_table::OrderRecord},
 };
 
@@ -47,6 +47,27 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     for put in puts {
         let put = put.build().map_err(|error| StoreError::Refused(error.into()))?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    transaction.send().await?;
+    Ok(())
+}
+
+/// Removes what `issuer` has issued for `name`, all of it or nothing; [`StoreError::Conflict`] when the chain is not `seen` any more.
+pub async fn remove(
+    store: &Store,
+    issuer: &IssuerKey,
+    name: &ServerName,
+    seen: &Version,
+) -> Result<(), StoreError> {
+    let keys = issuer.site(&Pattern::Exact(name.clone()));
+    let (unchanged, values) = Version::unchanged(Some(seen));
+    let delete =
+        |key: &str| Delete::builder().table_name(&store.tables().certificates).set_key(Some(item::key(key)));
+    let chain = delete(&keys.chain).condition_expression(unchanged).set_expression_attribute_values(values);
+    let mut transaction = store.client().transact_write_items();
+    for delete in [chain, delete(&keys.key), delete(&keys.metadata)] {
+        let delete = delete.build().map_err(|error| StoreError::Refused(error.into()))?;
+        transaction = transaction.transact_items(TransactWriteItem::builder().delete(delete).build());
     }
     transaction.send().await?;
     Ok(())

@@ -196,7 +196,7 @@ async fn no_key_is_shown() {
     commit_chain(&store, &site, "chain", None).await.unwrap();
     let stored_certificates = read(&store, &[issuer()], &site).await.unwrap();
     let account_key = b"account key".to_vec().into();
-    share_account_key(&store, &issuer(), "a@example.com", &account_key, SystemTime::now()).await.unwrap();
+    commit_first_key(&store, &account_key).await.unwrap();
     let account = find_account(&store, &issuer(), "a@example.com").await.unwrap();
     for shown in
         [format!("{stored_certificates:?} {account:?}"), format!("{stored_certificates:#?} {account:#?}")]
@@ -245,21 +245,43 @@ async fn two_spellings_of_a_directory_are_read_at_once() {
 #[tokio::test]
 async fn the_first_account_key_is_the_fleets() {
     let store = store().await;
-    let share = async |pem: &str| {
-        share_account_key(
-            &store,
-            &issuer(),
-            "a@example.com",
-            &pem.as_bytes().to_vec().into(),
-            SystemTime::now(),
-        )
-        .await
-    };
+    let share = async |pem: &str| commit_first_key(&store, &pem.as_bytes().to_vec().into()).await;
     share("first").await.unwrap();
     assert!(matches!(share("second").await, Err(StoreError::Conflict)));
-    let (account, key) = find_account(&store, &issuer(), "a@example.com").await.unwrap();
-    assert!(account.is_none());
-    assert_eq!(key.unwrap().as_bytes(), b"first");
+    let found = find_account(&store, &issuer(), "a@example.com").await.unwrap();
+    assert!(found.account.is_none());
+    assert_eq!(found.key.unwrap().as_bytes(), b"first");
+}
+
+async fn commit_first_key(store: &Store, key: &PrivateKeyPem) -> Result<(), StoreError> {
+    let issuer = issuer();
+    let commit =
+        AccountKeyCommit { issuer: &issuer, email: "a@example.com", replaced: None, key, account: None };
+    commit_account_key(store, &commit, SystemTime::now()).await
+}
+
+/// An account that its CA has deactivated gets another key: of two instances that replace it, one does.
+#[tokio::test]
+async fn an_account_key_is_replaced_once_and_takes_what_was_said_of_it_along() {
+    let (store, issuer, email) = (store().await, issuer(), "a@example.com");
+    let (old, new, late): (PrivateKeyPem, PrivateKeyPem, PrivateKeyPem) =
+        (b"old".to_vec().into(), b"new".to_vec().into(), b"late".to_vec().into());
+    let account = Account::new(email, "https://ca.example/account/1");
+    let commit =
+        AccountKeyCommit { issuer: &issuer, email, replaced: None, key: &old, account: Some(&account) };
+    commit_account_key(&store, &commit, SystemTime::now()).await.unwrap();
+    let found = find_account(&store, &issuer, email).await.unwrap();
+    assert_eq!(found.account.unwrap().location().as_deref(), Some("https://ca.example/account/1"));
+    let replace = async |key| {
+        let replaced = found.seen.as_ref();
+        let commit = AccountKeyCommit { issuer: &issuer, email, replaced, key, account: None };
+        commit_account_key(&store, &commit, SystemTime::now()).await
+    };
+    replace(&new).await.unwrap();
+    assert!(matches!(replace(&late).await, Err(StoreError::Conflict)));
+    let found = find_account(&store, &issuer, email).await.unwrap();
+    assert!(found.account.is_none(), "it was the other key's");
+    assert_eq!(found.key.unwrap().as_bytes(), b"new");
 }
 
 mod properties {

@@ -122,7 +122,7 @@ fn advance<C: Side>(handshake: &mut Handshake<C>) -> (bool, Vec<u8>) {
 fn sealed(layer: &mut RecordLayer, mut bytes: &[u8]) -> Vec<u8> {
     let mut records: Vec<u8> = layer.outgoing().flat_map(|chunk| chunk.to_vec()).collect();
     while !bytes.is_empty() {
-        let (count, record) = layer.seal(&[IoSlice::new(bytes)]).unwrap();
+        let (count, record) = layer.seal(&[IoSlice::new(bytes)], 0).unwrap();
         records.extend(layer.outgoing().flat_map(|chunk| chunk.to_vec()));
         records.extend_from_slice(&record);
         bytes = &bytes[count..];
@@ -201,10 +201,12 @@ fn what_comes_with_the_end_of_the_handshake_is_read() {
 fn several_slices_share_a_record() {
     let mut pair = Pair::of(TLS13);
     let slices = [&b"head"[..], b"", b"body"].map(IoSlice::new);
-    let (count, record) = pair.client.seal(&slices).unwrap();
-    assert_eq!((count, record.len()), (8, 5 + 8 + 1 + 16));
-    feed(&mut pair.server, &record);
-    assert_eq!(read(&mut pair.server, 100).unwrap(), b"headbody");
+    for skipped in 0..=8 {
+        let (count, record) = pair.client.seal(&slices, skipped).unwrap();
+        assert_eq!((count, record.len()), (8 - skipped, 5 + 8 - skipped + 1 + 16));
+        feed(&mut pair.server, &record);
+        assert_eq!(read(&mut pair.server, 100).unwrap(), b"headbody"[skipped..]);
+    }
 }
 
 #[test]
@@ -238,7 +240,7 @@ fn keys_of_tls_1_2_end_with_their_connection() {
     let mut pair = Pair::of(TLS12);
     pair.client.limit = pair.client.sealing.sequence() + 1;
     sealed(&mut pair.client, b"last");
-    assert_eq!(pair.client.seal(&[IoSlice::new(b"more")]).err(), Some(RecordFault::KeysUsedUp));
+    assert_eq!(pair.client.seal(&[IoSlice::new(b"more")], 0).err(), Some(RecordFault::KeysUsedUp));
 }
 
 #[test]
@@ -366,7 +368,7 @@ fn padding_is_taken_off_and_nothing_but_padding_refused() {
         assert_eq!(read(&mut pair.server, 100), expected, "{content:?}");
     }
     let mut pair = Pair::of(TLS13);
-    let record = pair.client.sealing.seal_as_it_is(&[&[7; 16_385][..], &[23]].concat());
+    let record = pair.client.sealing.seal_as_it_is(&[vec![7; 16_385], vec![23]].concat());
     feed(&mut pair.server, &record);
     assert_eq!(read(&mut pair.server, 100), Err(RecordFault::Overflow));
 }

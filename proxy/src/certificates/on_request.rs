@@ -1,0 +1,203 @@
+//! What an operator asks of certificates by command: one now, another instead of one, none any more.
+//! Not here: how an order goes (`issue`), which is the same as for a handshake: under the lease, with permission, within the budgets.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CallOutcome, CertificateRefusal, Certificates, CertificatesInner,
+    acme::RevocationError,
+    choice::{Candidate, CertificateChoice, choose},
+    issuer::Issuer,
+    revocation_reason::RevocationReason,
+    step::Purpose,
+};
+use crate::{
+    clock,
+    name::{Pattern, ServerName},
+    store::{StoreError, certificate_table, instant::Micros, state_table},
+};
+
+/// Which certificate is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRequest {
+    /// One, if there is none.
+    Obtain,
+    /// Another than there is, whatever its date.
+    Renew,
+}
+
+/// What was done for a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// The name.
+    pub server_name: ServerName,
+    /// Whether a certificate was ordered, by this instance or another.
+    pub is_new: bool,
+    /// Serial number of the certificate that is presented now.
+    pub serial: String,
+    /// End of its life.
+    pub not_after: Micros,
+    /// Serial number of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+}
+
+/// A certificate that its CA has revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The name.
+    pub server_name: ServerName,
+    /// Serial number.
+    pub serial: String,
+    /// Who issued it.
+    pub issuer: String,
+    /// Whether it had been revoked before.
+    pub was_revoked: bool,
+}
+
+/// Why a command about a certificate was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OnRequestError {
+    /// No certificate came of it.
+    #[error("{server_name}: {refusal}{}", remedy(*refusal, server_name))]
+    Refused {
+        /// Of what name.
+        server_name: ServerName,
+        /// Why.
+        refusal: CertificateRefusal,
+    },
+    /// There is nothing to revoke.
+    #[error("{0}: there is no certificate of its own in the table")]
+    Nothing(ServerName),
+    /// Its issuer is not among those of the settings, or is the internal one.
+    #[error(
+        "{server_name}: its certificate was issued by `{issuer}`, which no issuer of the settings can revoke"
+    )]
+    Issuer {
+        /// Of what name.
+        server_name: ServerName,
+        /// As keys of the table name it.
+        issuer: String,
+    },
+    /// The CA did not revoke it.
+    #[error("{server_name}: the certificate was not revoked, and is presented as before")]
+    Revocation {
+        /// Of what name.
+        server_name: ServerName,
+        /// Why not.
+        source: RevocationError,
+    },
+    /// A table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Certificates {
+    /// Orders a certificate for `name` as `wanted` says; bounded by `certificates.wait`.
+    ///
+    /// # Cancel safety
+    /// The order continues.
+    pub async fn order_now(&self, name: &ServerName, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
+        let before = self.inner.held(name).await?.map(|held| held.pair.serial);
+        let purpose = match wanted {
+            OnRequest::Obtain => Purpose::Obtain,
+            OnRequest::Renew => Purpose::Replace,
+        };
+        // What a client was told a moment ago is no answer to an operator who may have changed something since.
+        self.inner.refusals.invalidate(&(name.clone(), purpose));
+        let outcome = self.inner.order_on_request(name, purpose).await;
+        let refused = |refusal| OnRequestError::Refused { server_name: name.clone(), refusal };
+        outcome.map_err(refused)?;
+        let held = self.inner.held(name).await?.ok_or_else(|| refused(CertificateRefusal::Failed))?;
+        let serial = held.pair.serial;
+        let is_new = before.as_ref() != Some(&serial);
+        Ok(Ordered {
+            server_name: name.clone(),
+            is_new,
+            not_after: Micros::of(held.pair.life.not_after),
+            replaced: before.filter(|_| is_new),
+            serial,
+        })
+    }
+
+    /// Has the CA revoke the certificate of `name` (RFC 8555 §7.6), and takes it out of the table. This instance stops presenting it
+    /// at once, others within a minute.
+    pub async fn revoke(
+        &self,
+        name: &ServerName,
+        reason: RevocationReason,
+    ) -> Result<Revoked, OnRequestError> {
+        let (inner, server_name) = (&self.inner, name.clone());
+        let stored = certificate_table::read(&inner.store, &inner.issuer_keys, name).await?;
+        let exact = Pattern::Exact(name.clone());
+        let held = match choose(&stored, clock::wall()) {
+            CertificateChoice::Take(best) if best.pattern == exact => best,
+            _ => return Err(OnRequestError::Nothing(server_name)),
+        };
+        let of_it = |issuer: &&Issuer| *issuer.key() == held.issuer;
+        let Some(acme) = inner.issuers.iter().find(of_it).and_then(Issuer::acme) else {
+            return Err(OnRequestError::Issuer { server_name, issuer: held.issuer.as_str().to_owned() });
+        };
+        let leaf = held.pair.certificate.key.cert.first().ok_or(OnRequestError::Nothing(name.clone()))?;
+        let was_revoked = match acme.revoke(leaf, reason).await {
+            Ok(was_revoked) => was_revoked,
+            Err(source) => return Err(OnRequestError::Revocation { server_name, source }),
+        };
+        let seen =
+            stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == exact);
+        if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {
+            certificate_table::remove(&inner.store, &held.issuer, name, seen).await?;
+        }
+        state_table::forget(&inner.store, name).await?;
+        inner.cache.withdraw(&exact);
+        Ok(Revoked {
+            server_name,
+            serial: held.pair.serial,
+            issuer: held.issuer.as_str().to_owned(),
+            was_revoked,
+        })
+    }
+}
+
+impl CertificatesInner {
+    async fn order_on_request(self: &Arc<Self>, name: &ServerName, purpose: Purpose) -> CallOutcome {
+        let waiter = self.join_or_start(name, purpose, None)?;
+        let bound = LONGEST_WAIT.min(*self.config.wait);
+        let outcome = tokio::time::timeout(bound, waiter.outcome()).await;
+        // A call is lost when its task panics or the runtime ends.
+        outcome.map_or(Err(CertificateRefusal::Slow), |outcome| {
+            outcome.unwrap_or(Err(CertificateRefusal::Failed))
+        })
+    }
+
+    /// The certificate in the table that is presented for `name`.
+    pub(super) async fn held(&self, name: &ServerName) -> Result<Option<Candidate>, StoreError> {
+        let stored = certificate_table::read(&self.store, &self.issuer_keys, name).await?;
+        Ok(match choose(&stored, clock::wall()) {
+            CertificateChoice::Take(best) => Some(best),
+            CertificateChoice::Nothing | CertificateChoice::Torn => None,
+        })
+    }
+}
+
+fn remedy(refusal: CertificateRefusal, name: &ServerName) -> String {
+    match refusal {
+        CertificateRefusal::Denied => format!("; `gatehouse domain add {name}` allows it"),
+        CertificateRefusal::Unknown => "; `gatehouse status` tells which source does not answer".to_owned(),
+        CertificateRefusal::Busy => "; try again".to_owned(),
+        CertificateRefusal::Slow => {
+            format!("; the order goes on, and `gatehouse certificate show {name}` tells how it ends")
+        }
+        CertificateRefusal::BackingOff => {
+            format!(
+                "; `gatehouse certificate show {name}` tells until when, `gatehouse certificate retry {name}` ends the wait"
+            )
+        }
+        CertificateRefusal::Failed => format!("; `gatehouse certificate show {name}` and the log tell why"),
+    }
+}
+
+/// Less than a command waits for its answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);

@@ -1,0 +1,104 @@
+//! Certificate authorities.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{Findings, ROOTS, is_url};
+use crate::config::{Config, ExternalAccountConfig};
+
+pub(super) fn issuers(config: &Config, findings: &mut Findings) {
+    let certificates = &config.certificates;
+    let mut seen = HashSet::new();
+    let count = certificates.issuers.len() + certificates.also_read.len();
+    if count > MAX_ISSUERS {
+        let fault = format!("{count} issuers, with `also_read`, are more than one read of the table covers");
+        findings.add("certificates.issuers", fault, format!("list at most {MAX_ISSUERS}"));
+    }
+    for (i, issuer) in certificates.issuers.iter().enumerate() {
+        let field = |key| format!("certificates.issuers[{i}].{key}");
+        // RFC 8555 §6.1: ACME is spoken over HTTPS only.
+        if !is_url(&issuer.directory, &["https"]) {
+            let remedy = "write it like `https://acme-v02.api.letsencrypt.org/directory`";
+            findings.add(&field("directory"), format!("`{}` is not an https URL", issuer.directory), remedy);
+        }
+        if !seen.insert(&issuer.directory) {
+            findings.add(&field("directory"), format!("`{}` is listed twice", issuer.directory), "keep one");
+        }
+        if !issuer.email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')) {
+            let fault = format!("`{}` is not a mail address", issuer.email);
+            findings.add(&field("email"), fault, "write it like `operator@example.com`");
+        }
+        for (key, value) in [("profile", &issuer.profile), ("preferred_chain", &issuer.preferred_chain)] {
+            if value.as_ref().is_some_and(String::is_empty) {
+                findings.add(&field(key), "`` is no name", "leave it out for the CA's default");
+            }
+        }
+        if let Some(external) = &issuer.eab {
+            external_account(&field("eab"), external, findings);
+        }
+    }
+    for (i, directory) in certificates.also_read.iter().enumerate() {
+        let field = format!("certificates.also_read[{i}]");
+        if !is_url(directory, &["https"]) {
+            let remedy = "write it like `https://acme.zerossl.com/v2/DV90`";
+            findings.add(&field, format!("`{directory}` is not an https URL"), remedy);
+        }
+        if !seen.insert(directory) {
+            findings.add(&field, format!("`{directory}` is listed twice"), "keep one");
+        }
+    }
+    let least = *config.store.timeout * LEASE_CALLS;
+    if *certificates.lease < least {
+        let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
+        findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
+    }
+    if !certificates.shared_with_caddy {
+        let fault = "`false` would promise encryption that does not exist: private keys are not encrypted in the table";
+        findings.add(
+            "certificates.shared_with_caddy",
+            fault,
+            "leave it out, and let nobody else read the table",
+        );
+    }
+    if *certificates.internal_life < SHORTEST_LIFE {
+        let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
+        findings.add("certificates.internal_life", fault, "write at least `1h`");
+    }
+}
+
+fn external_account(field: &str, external: &ExternalAccountConfig, findings: &mut Findings) {
+    if external.key_id.is_empty() {
+        findings.add(&format!("{field}.key_id"), "`` is no identifier", "write it as the CA gave it");
+    }
+    if external.hmac_key_variable.as_ref().is_some_and(|name| name.starts_with("GATEHOUSE_")) {
+        let fault = "variables that begin with `GATEHOUSE_` are settings";
+        findings.add(&format!("{field}.hmac_key_variable"), fault, "give the variable another name");
+    }
+    if external.hmac_key_file.is_some() == external.hmac_key_variable.is_some() {
+        let fault = match external.hmac_key_file {
+            Some(_) => "the HMAC key is in two places",
+            None => "there is no HMAC key",
+        };
+        let remedy = "write either `hmac_key_file`, a file's path, or `hmac_key_variable`, the name of an environment variable";
+        findings.add(field, fault, remedy);
+    }
+}
+
+/// Files of issuers that do not exist.
+pub(super) fn missing_files(config: &Config, findings: &mut Findings) {
+    for (i, issuer) in config.certificates.issuers.iter().enumerate() {
+        let field = |key| format!("certificates.issuers[{i}].{key}");
+        findings.add_if_missing(&field("roots"), issuer.roots.as_deref(), ROOTS);
+        let key = issuer.eab.as_ref().and_then(|external| external.hmac_key_file.as_deref());
+        findings.add_if_missing(
+            &field("eab.hmac_key_file"),
+            key,
+            "give the path of a file with the key in base64url",
+        );
+    }
+}
+
+/// `BatchGetItem` takes 100 keys: six for each issuer, and the record.
+pub(crate) const MAX_ISSUERS: usize = 16;
+/// A lease is renewed after a third of its time, and that call may use all of its time-out.
+const LEASE_CALLS: u32 = 3;
+const SHORTEST_LIFE: Duration = Duration::from_hours(1);

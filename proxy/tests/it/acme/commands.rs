@@ -1,0 +1,65 @@
+//! Certificates on an operator's request.
+
+use std::time::SystemTime;
+
+use gatehouse::{
+    certificates::{OnRequest, OnRequestError, Ordered, RevocationReason, Revoked},
+    name::ServerName,
+    store::Engine,
+};
+
+use super::world::{Instance, World, leaf};
+
+const NAME: &str = "one.allowed.example";
+
+impl Instance {
+    fn order_now(&self, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
+        let name = ServerName::parse(NAME).unwrap();
+        self.runtime().block_on(self.certificates.order_now(&name, wanted))
+    }
+
+    fn revoke(&self, reason: RevocationReason) -> Result<Revoked, OnRequestError> {
+        let (name, certificates) = (ServerName::parse(NAME).unwrap(), self.certificates.clone());
+        // On the runtime's own threads: they are inside the edge.
+        let revoked = self.runtime().spawn(async move { certificates.revoke(&name, reason).await });
+        self.runtime().block_on(revoked).unwrap()
+    }
+}
+
+#[test]
+fn a_certificate_is_obtained_if_there_is_none_and_renewed_whatever_its_date() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = world.instance(&engine, &pebble);
+    let first = instance.order_now(OnRequest::Obtain).unwrap();
+    assert!(first.is_new && first.replaced.is_none(), "{first:?}");
+    let again = instance.order_now(OnRequest::Obtain).unwrap();
+    assert!(!again.is_new && again.serial == first.serial, "{again:?}");
+    assert_eq!(pebble.relay.count("newOrder"), 1);
+
+    let second = instance.order_now(OnRequest::Renew).unwrap();
+    assert_eq!((second.is_new, second.replaced.as_ref()), (true, Some(&first.serial)));
+    assert_ne!(second.serial, first.serial);
+    let counts = pebble.relay.counts();
+    assert_eq!((counts["newOrder"], counts["newOrder replaces"]), (2, 1), "the CA is told what it replaces");
+    let name = ServerName::parse(NAME).unwrap();
+    assert_eq!(instance.certificates.presented_serial(&name), Some(second.serial));
+}
+
+#[test]
+fn a_revoked_certificate_is_presented_no_more_and_the_next_handshake_gets_another() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = world.instance(&engine, &pebble);
+    assert!(matches!(instance.revoke(RevocationReason::Unspecified), Err(OnRequestError::Nothing(_))));
+    let slot = instance.obtain(NAME).unwrap();
+    let first = leaf(&slot);
+    let revoked = instance.revoke(RevocationReason::KeyCompromise).unwrap();
+    assert!(!revoked.was_revoked, "{revoked:?}");
+    assert_eq!(revoked.issuer, "ca.test-14000-dir");
+    assert_eq!(pebble.relay.count("revokeCert"), 1);
+    assert!(slot.current(SystemTime::now()).is_none(), "workers keep the slot");
+    assert!(instance.show(NAME).unwrap().certificate.is_none());
+    let second = world.instance(&engine, &pebble);
+    assert_ne!(leaf(&second.obtain(NAME).unwrap()), first);
+}

@@ -1,0 +1,122 @@
+//! A CA that fails in each phase of an order, in each way a network and an overloaded server can: what follows is a certificate or a
+//! failure that is remembered with its reason, held against nobody who is not at fault, and never a second order at once.
+
+use std::time::{Duration, SystemTime};
+
+use gatehouse::store::{Engine, instant::Micros};
+use http::StatusCode;
+use testbed::{
+    pebble::{Pebble, problem, with_unknown_challenge},
+    relay::{Fault, FaultKind, Traffic},
+    wait,
+};
+
+use super::world::{Instance, World};
+
+/// The requests of an order, as the CA gets them first.
+const PHASES: [&str; 8] = [
+    "directory",
+    "newNonce",
+    "newAccount",
+    "newOrder",
+    "authorization",
+    "challenge",
+    "finalize",
+    "certificate",
+];
+
+/// What an operator is told of a fault while it lasts.
+struct Told {
+    kind: FaultKind,
+    problem: &'static str,
+}
+
+/// Each phase under `told`, with an instance of its own: in phases before the order, the account would be known to the next.
+fn check(told: &Told) {
+    let world = World::create();
+    let pebble = world.pebble();
+    for at in PHASES {
+        let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+        let name = format!("{}.allowed.example", at.to_lowercase());
+        pebble.relay.set(Traffic::Fail(Fault { at, kind: told.kind.clone(), times: u32::MAX }));
+        assert_fails(&instance, &name, told.problem, at);
+        pebble.relay.set(Traffic::Pass);
+        assert_recovers(&instance, &pebble, &name, at);
+    }
+}
+
+fn assert_fails(instance: &Instance, name: &str, problem: &str, at: &str) {
+    let refused = instance.obtain(name).err();
+    let shown = instance.show(name).unwrap_or_else(|| panic!("{at}: {refused:?}, and nothing is remembered"));
+    assert!(shown.problem.contains(problem), "{at}: {refused:?}, {}", shown.problem);
+    assert!(shown.retry_at.is_some(), "{at}: {shown:?}");
+    assert_eq!(shown.failures, 0, "{at}: it is not the name's failure");
+}
+
+fn assert_recovers(instance: &Instance, pebble: &Pebble, name: &str, at: &str) {
+    wait::until(&format!("a certificate after faults of {at}"), Duration::from_mins(1), || {
+        instance.obtain(name).map(drop).map_err(anyhow::Error::from)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}; {:?}", pebble.relay.counts()));
+}
+
+#[test]
+fn a_ca_that_limits_the_account_is_left_alone_until_the_date_it_names() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+    let limited = FaultKind::Refuse(problem(StatusCode::TOO_MANY_REQUESTS, "rateLimited", Some(3_600)));
+    pebble.relay.set(Traffic::Fail(Fault { at: "newOrder", kind: limited, times: 1 }));
+    for name in ["one.allowed.example", "two.allowed.example"] {
+        assert!(instance.obtain(name).is_err());
+    }
+    let shown = instance.show("one.allowed.example").unwrap();
+    assert!(shown.problem.contains("rateLimited"), "{}", shown.problem);
+    let in_half_an_hour = Micros::of(SystemTime::now() + Duration::from_mins(30));
+    assert!(shown.retry_at.is_some_and(|at| at > in_half_an_hour), "{shown:?}");
+    let counts = pebble.relay.counts();
+    assert_eq!((counts.get("newOrder failed"), counts.get("newOrder")), (Some(&1), None), "{counts:?}");
+}
+
+/// The library sends a refused request twice more, and the order goes on from there.
+#[test]
+fn nonces_that_are_refused_a_few_times_cost_no_order() {
+    let world = World::create();
+    let pebble = world.pebble();
+    for at in ["newAccount", "newOrder", "authorization", "challenge", "finalize", "certificate"] {
+        let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+        let stale = FaultKind::Refuse(problem(StatusCode::BAD_REQUEST, "badNonce", None));
+        pebble.relay.set(Traffic::Fail(Fault { at, kind: stale, times: 5 }));
+        let outcome = instance.obtain(&format!("{}.allowed.example", at.to_lowercase()));
+        assert!(outcome.is_ok(), "{at}: {outcome:?}");
+        assert_eq!(pebble.relay.count(&format!("{at} failed")), 5, "{at}");
+    }
+}
+
+/// RFC 8555 §8: clients ignore challenges that they do not know.
+#[test]
+fn a_challenge_of_an_unknown_type_is_passed_over() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+    pebble.relay.set(Traffic::Rewrite(with_unknown_challenge));
+    instance.obtain("one.allowed.example").unwrap();
+}
+
+#[test]
+fn a_connection_that_is_cut_in_any_phase_delays_a_certificate_and_no_more() {
+    check(&Told { kind: FaultKind::CutBefore, problem: "the CA does not answer" });
+}
+
+#[test]
+fn an_answer_that_is_lost_in_any_phase_delays_a_certificate_and_no_more() {
+    check(&Told { kind: FaultKind::CutAfter, problem: "the CA does not answer" });
+}
+
+#[test]
+fn a_server_that_fails_in_any_phase_delays_a_certificate_and_no_more() {
+    check(&Told {
+        kind: FaultKind::Refuse(problem(StatusCode::INTERNAL_SERVER_ERROR, "serverInternal", None)),
+        problem: "the CA",
+    });
+}
