@@ -41,7 +41,7 @@ use std::{
 
 use prometheus::Registry;
 use rustls::sign::CertifiedKey;
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 pub use acme::{AcmeError, ExternalAccountKeyError, RevocationError, probe};
 pub use challenges::ChallengeToken;
@@ -133,6 +133,8 @@ struct CertificatesInner {
     /// Budgets of orders that were found spent a moment ago.
     spent: moka::sync::Cache<String, ()>,
     metrics: CertificateMetrics,
+    /// Whether the process ends; each call holds a receiver until its lease is released.
+    closing: watch::Sender<bool>,
 }
 
 /// Tasks that run until the last clone is dropped.
@@ -173,6 +175,7 @@ impl Certificates {
             unrecorded: remembering(FORGOTTEN_AFTER),
             warned: Hourly::default(),
             spent: remembering(SPENT_FOR),
+            closing: watch::Sender::new(false),
             metrics,
             config: certificates.clone(),
             issuers,
@@ -255,6 +258,15 @@ impl Certificates {
         self.cached(name)
     }
 
+    /// Ends the calls in flight, since the process ends: they may go on for `grace`; then they are given up and release their leases,
+    /// so that another instance orders at once.
+    pub async fn close(&self, grace: Duration) {
+        if tokio::time::timeout(grace, self.inner.closing.closed()).await.is_err() {
+            self.inner.closing.send_replace(true);
+            let _ = tokio::time::timeout(RELEASE_WAIT, self.inner.closing.closed()).await;
+        }
+    }
+
     /// Stops presenting the certificate of `pattern`: permission was withdrawn.
     pub fn withdraw(&self, pattern: &Pattern) {
         let _ = self.inner.cache.withdraw(pattern);
@@ -324,6 +336,8 @@ impl Drop for Tasks {
     }
 }
 
+/// How long the release of leases may take at the end of the process.
+const RELEASE_WAIT: Duration = Duration::from_secs(2);
 /// How long a handshake waits for the table to confirm what is in memory.
 const CONFIRM_WAIT: Duration = Duration::from_secs(1);
 const REMEMBERED: u64 = 10_000;

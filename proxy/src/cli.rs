@@ -13,6 +13,7 @@ mod domain;
 mod error;
 mod failure;
 mod man_pages;
+mod printable;
 mod reload;
 mod status;
 
@@ -38,6 +39,7 @@ use crate::{
 use arguments::{Arguments, Command, ConfigCommand, Form, GuardCommand, TablesCommand};
 use error::CommandError;
 use failure::Failure;
+use printable::printable;
 
 /// Parses the command line and does what it says.
 #[must_use]
@@ -161,7 +163,7 @@ fn print<T: serde::Serialize>(
     if form.json {
         write(&format!("{}\n", serde_json::to_string_pretty(answer)?))
     } else {
-        write(&text(answer))
+        write(&printable(&text(answer)))
     }
 }
 

@@ -39,6 +39,7 @@ use self::{
     reload::Reloader,
 };
 use crate::{
+    certificates::Certificates,
     config::{Config, Loaded},
     control::{Control, ControlSocket, ReloadRequests, wire::Reloaded},
     guard::GuardHandle,
@@ -119,6 +120,7 @@ struct Running {
     workers: Workers,
     phase: watch::Sender<Phase>,
     guard: GuardHandle,
+    certificates: Certificates,
     /// Answers until the last worker has ended.
     _control: (Control, ControlSocket),
 }
@@ -131,13 +133,16 @@ impl Running {
         self.guard.drain();
         info!("draining: health says 503, requests in flight finish");
         let workers = tokio::task::spawn_blocking(|| self.workers.join());
-        tokio::select! {
+        let drained = tokio::select! {
             joined = workers => joined.map_err(|_| RunError::Workers),
             () = signals.told() => {
                 warn!("second signal: open connections are closed");
                 Ok(())
             }
-        }
+        };
+        // Dropped with the runtime, an order would keep its lease until it ends by itself.
+        self.certificates.close(LAST_ORDERS).await;
+        drained
     }
 }
 
@@ -238,5 +243,7 @@ impl Signals {
 }
 
 const CONTROL_THREADS: usize = 2;
-/// Time for the control plane to finish what it has begun: a lease to release, a look-up to store.
+/// How long orders that nobody waits for any more may go on; what most CAs need.
+const LAST_ORDERS: Duration = Duration::from_secs(3);
+/// Time for the control plane's blocking calls.
 const LAST_CALLS: Duration = Duration::from_secs(2);

@@ -164,6 +164,7 @@ const END_TO_END: &[&str] = &[
     "trouble",
     "administration",
     "answers",
+    "certificate_commands",
     "ending",
     "lifecycle",
     "manager",

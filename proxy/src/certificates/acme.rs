@@ -299,4 +299,7 @@ fn profile_remedy(offered: &[String]) -> String {
 
 /// RFC 8555 §6.7.
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+const UNAUTHORIZED: &str = "urn:ietf:params:acme:error:unauthorized";
+const MALFORMED: &str = "urn:ietf:params:acme:error:malformed";
 const EXTERNAL_ACCOUNT_REQUIRED: &str = "urn:ietf:params:acme:error:externalAccountRequired";

@@ -41,6 +41,7 @@ pub(super) async fn run(
     purpose: Purpose,
     from: Option<IpAddr>,
 ) -> Result<Arc<Slot>, CertificateRefusal> {
+    let mut closing = inner.closing.subscribe();
     let superseded = match purpose {
         Purpose::Obtain | Purpose::Load | Purpose::Renew => None,
         Purpose::Replace => match inner.held(name).await {
@@ -67,7 +68,11 @@ pub(super) async fn run(
         from,
         is_charged: false,
     };
-    let ended = run.drive().await;
+    let ended = tokio::select! {
+        ended = run.drive() => ended,
+        // The process ends; who waits is told what it is told when there is no room.
+        _ = closing.wait_for(|is_closing| *is_closing) => Err(CertificateRefusal::Busy),
+    };
     if let LeaseState::Held(lock) = run.seen.lease
         && let Err(error) = lock.release(&inner.store).await
         && let Some(left_out) = admit_line("lease_kept", "")

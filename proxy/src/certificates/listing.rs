@@ -12,7 +12,7 @@ use crate::{
         Store, StoreError,
         certificate_table::{self, IssuerKey},
         instant::Micros,
-        state_table::{self, Due, SHARDS},
+        state_table::{self, Due, DueStart, SHARDS},
     },
 };
 
@@ -99,18 +99,22 @@ pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<V
 }
 
 async fn names(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
-    let mut after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
+    let after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
     let first = after.as_ref().map_or(0, |after| state_table::shard(&after.name));
+    let mut start = after.as_ref().map(DueStart::behind);
     let mut found = Vec::new();
     for shard in first..SHARDS {
-        let rest = limit.saturating_sub(u16::try_from(found.len()).unwrap_or(u16::MAX));
-        if rest == 0 {
-            break;
+        loop {
+            let rest = limit.saturating_sub(u16::try_from(found.len()).unwrap_or(u16::MAX));
+            if rest == 0 {
+                return Ok(found);
+            }
+            let until = SystemTime::UNIX_EPOCH + END_OF_TIME;
+            let page = state_table::due(store, shard, until, start.take().as_ref(), rest).await?;
+            found.extend(page.names.into_iter().map(|due| Listed { server_name: due.name, due_at: due.at }));
+            let Some(next) = page.next else { break };
+            start = Some(next);
         }
-        let page =
-            state_table::due(store, shard, SystemTime::UNIX_EPOCH + END_OF_TIME, after.take().as_ref(), rest)
-                .await?;
-        found.extend(page.into_iter().map(|due| Listed { server_name: due.name, due_at: due.at }));
     }
     Ok(found)
 }

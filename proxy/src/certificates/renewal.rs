@@ -20,7 +20,7 @@ use crate::{
     store::{
         StoreError, certificate_table,
         instant::epoch_millis,
-        state_table::{self, Due, SHARDS},
+        state_table::{self, SHARDS},
     },
     telemetry::admit_line,
 };
@@ -92,10 +92,10 @@ fn withdrawn(delta: &Delta, allowed: &Patterns, cached: impl Fn() -> Vec<Pattern
 
 async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
     for shard in 0..SHARDS {
-        let mut after: Option<Due> = None;
+        let mut start = None;
         loop {
-            let page = state_table::due(&inner.store, shard, clock::wall(), after.as_ref(), PAGE).await?;
-            for few in page.chunks(AT_ONCE) {
+            let page = state_table::due(&inner.store, shard, clock::wall(), start.as_ref(), PAGE).await?;
+            for few in page.names.chunks(AT_ONCE) {
                 let renewals: Vec<_> = few
                     .iter()
                     .map(|due| tokio::spawn(renew_name(Arc::clone(inner), due.name.clone())))
@@ -104,10 +104,8 @@ async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
                     inner.metrics.renewals.bump(renewal.await.unwrap_or(Renewed::Fail));
                 }
             }
-            if page.len() < usize::from(PAGE) {
-                break;
-            }
-            after = page.last().cloned();
+            let Some(next) = page.next else { break };
+            start = Some(next);
         }
     }
     Ok(())

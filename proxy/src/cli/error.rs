@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
+use super::printable::printable;
 use crate::{
     config::ConfigError,
     control::{
@@ -113,7 +114,7 @@ impl CommandError {
     /// Writes the error, one line each, to stderr.
     pub(super) fn report(&self) {
         for line in crate::telemetry::error_chain(self).lines() {
-            eprintln!("gatehouse: {line}");
+            eprintln!("gatehouse: {}", printable(line));
         }
     }
 }

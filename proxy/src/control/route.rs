@@ -174,6 +174,22 @@ mod tests {
             ("POST /v1/domains/a.example/remove", Err(404)),
             ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
             ("POST /v1/reload", Ok(ControlRoute::Reload)),
+            ("GET /v1/domains?limit=0", Err(400)),
+            ("GET /v1/domains?limit=1001", Err(400)),
+            ("GET /v1/domains?page=2", Err(400)),
+            ("PUT /v1/domains/10.0.0.1", Err(400)),
+            ("PUT /v1/domains/a.example/b", Err(404)),
+            ("POST /v1/status", Err(404)),
+            ("GET /", Err(404)),
+            ("GET /v2/status", Err(404)),
+        ] {
+            assert_eq!(route(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn requests_about_certificates_are_understood_or_refused() {
+        for (line, wanted) in [
             (
                 "GET /v1/certificates?limit=7",
                 Ok(ControlRoute::ListCertificates(ListPage { after: None, limit: 7, tenant: None })),
@@ -216,14 +232,6 @@ mod tests {
             ("POST /v1/certificates/a.example/revoke?reason=boredom", Err(400)),
             ("POST /v1/certificates/a.example/revoke?limit=1", Err(400)),
             ("POST /v1/certificates/*.a.example/obtain", Err(400)),
-            ("GET /v1/domains?limit=0", Err(400)),
-            ("GET /v1/domains?limit=1001", Err(400)),
-            ("GET /v1/domains?page=2", Err(400)),
-            ("PUT /v1/domains/10.0.0.1", Err(400)),
-            ("PUT /v1/domains/a.example/b", Err(404)),
-            ("POST /v1/status", Err(404)),
-            ("GET /", Err(404)),
-            ("GET /v2/status", Err(404)),
         ] {
             assert_eq!(route(line), wanted, "{line}");
         }

@@ -86,7 +86,8 @@ impl Assembly<'_> {
         let (reload, asks) = Reload::channel();
         let identity = self.identity(begun, &listeners, metrics.as_ref(), &seen);
         let instance = self.context(identity, &known, guard.clone(), &shared, reload);
-        let root = known.certificates.internal_root();
+        let certificates = known.certificates.clone();
+        let root = certificates.internal_root();
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
@@ -107,7 +108,7 @@ impl Assembly<'_> {
             workers: threads,
             live,
         };
-        Ok((Running { workers, phase, guard, _control: (control, socket) }, parts, asks))
+        Ok((Running { workers, phase, guard, certificates, _control: (control, socket) }, parts, asks))
     }
 
     /// Keeps `phase` in step with memory, the Auto Scaling group and the names.

@@ -10,7 +10,9 @@ mod order_records;
 pub mod pause;
 pub mod ticket_keys;
 
-pub use order_record::{Due, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard};
+pub use order_record::{
+    Due, DuePage, DueStart, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard,
+};
 pub use order_records::read_records;
 
 pub(super) use order_record::key;

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, io, time::Duration};
 
 use rustls::{
-    CommonState, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion,
+    CommonState, Error, ExtractedSecrets, HandshakeKind,
     client::{ClientConnectionData, UnbufferedClientConnection},
     server::{ServerConnectionData, UnbufferedServerConnection},
     unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus},
@@ -12,7 +12,7 @@ use rustls::{
 use super::{
     lingering_close::lingering_close,
     record_layer::{KeySchedule, Received, RecordLayer},
-    stream::TlsStream,
+    stream::{Agreed, TlsStream},
 };
 use crate::transport::{Chunk, Stream};
 
@@ -47,15 +47,6 @@ pub(super) enum Step {
     Send,
     /// Nothing: it is over.
     Finish,
-}
-
-/// What a handshake came to.
-pub(super) struct Agreed {
-    pub(super) records: RecordLayer,
-    /// By ALPN; empty without.
-    pub(super) protocol: Vec<u8>,
-    pub(super) version: ProtocolVersion,
-    pub(super) is_resumed: bool,
 }
 
 /// Completes the handshake of `side` within `limit` for all its messages together, so that a peer that trickles gains nothing; of the peer,

@@ -13,7 +13,6 @@ use rustls::ProtocolVersion;
 
 use super::{
     alert::Alert,
-    handshake::Agreed,
     record::{MAX_CONTENT, RecordFault},
     record_layer::RecordLayer,
 };
@@ -30,6 +29,15 @@ pub struct TlsStream<S> {
     is_http2: bool,
     is_resumed: bool,
     is_closing: bool,
+}
+
+/// What a handshake came to.
+pub(super) struct Agreed {
+    pub(super) records: RecordLayer,
+    /// By ALPN; empty without.
+    pub(super) protocol: Vec<u8>,
+    pub(super) version: ProtocolVersion,
+    pub(super) is_resumed: bool,
 }
 
 impl<S: Stream> TlsStream<S> {

@@ -12,7 +12,7 @@ mod server;
 
 mod administration;
 mod answers;
-mod certificates;
+mod certificate_commands;
 mod ending;
 mod lifecycle;
 mod manager;

@@ -7,7 +7,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::{Acme, OrderError, external_account::ExternalAccount};
+use super::{Acme, FORGOTTEN, OrderError, UNAUTHORIZED, external_account::ExternalAccount};
 use crate::{
     certificates::key::{self, KeyError},
     clock,
@@ -271,10 +271,6 @@ fn kind(error: &Error) -> Option<&str> {
         _ => None,
     }
 }
-
-/// RFC 8555 §6.7.
-pub(super) const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
-pub(super) const UNAUTHORIZED: &str = "urn:ietf:params:acme:error:unauthorized";
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use base64::{
 use instant_acme::ExternalAccountKey;
 use zeroize::Zeroizing;
 
-use super::{AcmeError, OrderError, account::UNAUTHORIZED};
+use super::{AcmeError, MALFORMED, OrderError, UNAUTHORIZED};
 use crate::config::ExternalAccountConfig;
 
 /// What an account is bound to.
@@ -83,8 +83,6 @@ fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, ExternalAccountKeyError> {
     key.ok().filter(|key| key.len() >= SHORTEST).ok_or(ExternalAccountKeyError::Encoding)
 }
 
-/// RFC 8555 §6.7.
-const MALFORMED: &str = "urn:ietf:params:acme:error:malformed";
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

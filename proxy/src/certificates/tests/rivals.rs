@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
     store::{
-        certificate_table::{CertificateMetadata, Commit},
+        certificate_table::{CertificateMetadata, Commit, Lock, LockOutcome},
         state_table::OrderRecord,
     },
     telemetry::metrics::Counters,
@@ -106,4 +106,47 @@ async fn take_over(rival: Rival) {
         let delete = store.client().delete_item().table_name(&store.tables().certificates);
         delete.key("PrimaryKey", text(lock)).send().await.unwrap();
     });
+}
+
+/// Without it, another instance would wait for the lease to end by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_process_gives_up_its_orders_and_their_leases() {
+    let mut fleet = Fleet::new(None).await;
+    let (issuer, accepting) = breaking_off(std::future::pending).await;
+    fleet.config.certificates.issuers = vec![issuer];
+    let instance = fleet.instance();
+    let (ending, site) = (instance.certificates.clone(), name(SITE));
+    let is_leased = async || {
+        let taken =
+            Lock::take(&instance.store, &site, Duration::from_secs(1), SystemTime::now()).await.unwrap();
+        match taken {
+            LockOutcome::Busy => true,
+            LockOutcome::Hold(lock) => {
+                lock.release(&instance.store).await.unwrap();
+                false
+            }
+        }
+    };
+    let waiting = tokio::spawn({
+        let (certificates, site) = (instance.certificates.clone(), site.clone());
+        async move {
+            let permission = certificates.inner.domains.known(&site).unwrap();
+            certificates.obtain(&site, &permission, CLIENT).await
+        }
+    });
+    until("an order under way", async || {
+        ensure!(instance.certificates.inner.metrics.leases.count(metrics::Leased::Hold) > 0, "no lease");
+        Ok(())
+    })
+    .await;
+    assert!(is_leased().await, "the CA says nothing");
+    ending.close(Duration::from_millis(50)).await;
+    assert_eq!(waiting.await.unwrap().err(), Some(CertificateRefusal::Busy));
+    assert!(!is_leased().await, "another instance may order");
+    assert_eq!(
+        instance.obtain(SITE).await.err(),
+        Some(CertificateRefusal::Busy),
+        "nothing is begun any more"
+    );
+    accepting.abort();
 }

@@ -231,14 +231,38 @@ pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> 
     }
 }
 
-/// Up to `limit` names of `shard` whose records are due until `until`, the earliest first, those behind `after`.
+/// A part of the names that are due.
+#[derive(Debug)]
+pub struct DuePage {
+    /// Those whose records can be read: fewer than were asked for does not mean that there are no more.
+    pub names: Vec<Due>,
+    /// Where the next part begins; absent, this was the last.
+    pub next: Option<DueStart>,
+}
+
+/// Where a part of the names that are due begins.
+#[derive(Debug, Clone)]
+pub struct DueStart(Item);
+
+impl DueStart {
+    /// Behind `last`.
+    #[must_use]
+    pub fn behind(last: &Due) -> Self {
+        let mut start = key(&last.name);
+        start.insert("due".to_owned(), AttributeValue::S(shard_text(shard(&last.name))));
+        start.insert("due_at".to_owned(), AttributeValue::S(last.at.to_string()));
+        Self(start)
+    }
+}
+
+/// Up to `limit` names of `shard` whose records are due until `until`, the earliest first, from `start` on.
 pub async fn due(
     store: &Store,
     shard: u8,
     until: SystemTime,
-    after: Option<&Due>,
+    start: Option<&DueStart>,
     limit: u16,
-) -> Result<Vec<Due>, StoreError> {
+) -> Result<DuePage, StoreError> {
     let query = store
         .client()
         .query()
@@ -247,23 +271,17 @@ pub async fn due(
         .key_condition_expression("due = :due AND due_at <= :until")
         .expression_attribute_values(":due", AttributeValue::S(shard_text(shard)))
         .expression_attribute_values(":until", AttributeValue::S(Micros::of(until).to_string()))
-        .set_exclusive_start_key(after.map(|after| start_key(shard, after)))
+        .set_exclusive_start_key(start.map(|start| start.0.clone()))
         .limit(i32::from(limit));
-    let items = query.send().await?.items.unwrap_or_default();
-    Ok(items.iter().filter_map(read_due).collect())
+    let answer = query.send().await?;
+    let names = answer.items.unwrap_or_default().iter().filter_map(read_due).collect();
+    Ok(DuePage { names, next: answer.last_evaluated_key.filter(|key| !key.is_empty()).map(DueStart) })
 }
 
 fn read_due(item: &Item) -> Option<Due> {
     let text = |attribute: &str| item.get(attribute)?.as_s().ok();
     let name = ServerName::parse(text("pk")?.strip_prefix("name#")?).ok()?;
     Some(Due { name, at: Micros::parse(text("due_at")?)? })
-}
-
-fn start_key(shard: u8, after: &Due) -> Item {
-    let mut start = key(&after.name);
-    start.insert("due".to_owned(), AttributeValue::S(shard_text(shard)));
-    start.insert("due_at".to_owned(), AttributeValue::S(after.at.to_string()));
-    start
 }
 
 pub(in crate::store) fn key(name: &ServerName) -> Item {
