@@ -38,6 +38,8 @@ pub(super) struct RecordLayer {
     limit: u64,
     /// Ciphertext, behind what is left of an opened record.
     received: Option<Chunk>,
+    /// The beginning of a record whose rest is waited for, in place of `received`: most are a few bytes, and a peer may never send more.
+    beginning: Vec<u8>,
     /// Bytes of an opened record's content, at the beginning of `received`.
     plaintext: usize,
     /// Bytes of the same record behind its content.
@@ -75,6 +77,7 @@ impl RecordLayer {
             version,
             limit,
             received: Some(chunk).filter(|chunk| !chunk.is_empty()),
+            beginning: Vec::new(),
             plaintext,
             behind: 0,
             message: Vec::new(),
@@ -101,14 +104,24 @@ impl RecordLayer {
 
     /// Whether neither data nor a part of a record is there.
     pub(super) fn is_empty(&self) -> bool {
-        self.received.is_none() && !self.has_ended
+        self.received.is_none() && self.beginning.is_empty() && !self.has_ended
     }
 
     /// Where the next ciphertext goes: behind the beginning of a record, if there is one.
     pub(super) fn incomplete(&mut self) -> Option<&mut Chunk> {
+        if !self.beginning.is_empty() {
+            self.received = Some(Chunk::copy_of(&std::mem::take(&mut self.beginning)));
+        }
         let chunk = self.received.as_mut()?;
         chunk.compact();
         Some(chunk)
+    }
+
+    /// The rest of a record is waited for: a small beginning needs no buffer until it comes.
+    pub(super) fn wait(&mut self) {
+        if self.received.as_ref().is_some_and(|chunk| chunk.len() <= SMALL) {
+            self.beginning = self.received.take().map(|chunk| chunk.to_vec()).unwrap_or_default();
+        }
     }
 
     /// Takes over ciphertext, where there is no beginning of a record.
@@ -311,6 +324,8 @@ impl KeySchedule for KernelConnection<ClientConnectionData> {
     }
 }
 
+/// Bytes of a record's beginning that are kept without a buffer.
+const SMALL: usize = 4 * 1024;
 /// Records in a row that may hold no data: key updates, warnings, session tickets, empty ones.
 const MAX_DATALESS: u8 = 32;
 /// RFC 8446 §4.

@@ -73,7 +73,11 @@ impl<S: Stream> TlsStream<S> {
     /// Receives some ciphertext.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let count = if let Some(chunk) = self.records.incomplete() {
-            ready!(chunk.poll_append(|place| self.stream.poll_recv_into(cx, place)))?
+            let Poll::Ready(count) = chunk.poll_append(|place| self.stream.poll_recv_into(cx, place)) else {
+                self.records.wait();
+                return Poll::Pending;
+            };
+            count?
         } else {
             let chunk = ready!(self.stream.poll_recv(cx))?;
             let count = chunk.len();

@@ -43,6 +43,7 @@ over_both_back_ends! {
     garbage_after_the_handshake_is_an_error
     an_upstream_with_another_name_is_refused
     an_idle_connection_holds_no_buffer
+    the_beginning_of_a_record_holds_no_buffer
 }
 
 fn both_versions_shake_hands_and_resume<T: Transport>() {
@@ -393,6 +394,42 @@ fn an_idle_connection_holds_no_buffer<T: Transport>() {
         assert!(idle);
         assert_eq!(Chunk::lent(), 0);
     });
+}
+
+fn the_beginning_of_a_record_holds_no_buffer<T: Transport>() {
+    let authority = Authority::new();
+    let config = authority.server("good.example");
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let (read, ()) = check::<T, _, _, _>(
+        authority.client(rustls::ALL_VERSIONS).talk("good.example", move |mut stream| {
+            stream.read_exact(&mut [0; 5]).unwrap();
+            stream.conn.writer().write_all(b"in parts").unwrap();
+            let mut record = Vec::new();
+            stream.conn.write_tls(&mut record).unwrap();
+            for byte in record {
+                stream.sock.write_all(&[byte]).unwrap();
+                waits.recv().unwrap();
+            }
+        }),
+        async move |stream| {
+            let mut tls = shake(stream, config).await.unwrap();
+            write_all(&mut tls, b"hello").await.unwrap();
+            let mut parts = 0;
+            let read = poll_fn(|cx| {
+                let read = poll_read(&mut tls, cx);
+                if read.is_pending() {
+                    assert_eq!(Chunk::lent(), 0, "after {parts} bytes");
+                    parts += 1;
+                }
+                let _ = go_on.send(());
+                read
+            });
+            let read = read.await.unwrap();
+            assert!(parts > 3, "the record came in {parts} parts");
+            read
+        },
+    );
+    assert_eq!(read, b"in parts");
 }
 
 /// One connection: `client` on a thread of its own, `server` over the transport; what both came to.
