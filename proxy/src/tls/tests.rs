@@ -44,6 +44,7 @@ over_both_back_ends! {
     an_upstream_with_another_name_is_refused
     an_idle_connection_holds_no_buffer
     the_beginning_of_a_record_holds_no_buffer
+    a_client_that_updates_its_keys_is_followed_and_answered
 }
 
 fn both_versions_shake_hands_and_resume<T: Transport>() {
@@ -430,6 +431,38 @@ fn the_beginning_of_a_record_holds_no_buffer<T: Transport>() {
         },
     );
     assert_eq!(read, b"in parts");
+}
+
+/// RFC 8446 §4.6.3: rustls asks for an update of our keys with each of its own.
+fn a_client_that_updates_its_keys_is_followed_and_answered<T: Transport>() {
+    let authority = Authority::new();
+    let config = authority.server("good.example");
+    let (heard, ()) = check::<T, _, _, _>(
+        authority.client(&[&version::TLS13]).talk("good.example", |mut stream| {
+            let mut echo = [0; 5];
+            for _ in 0..5 {
+                stream.write_all(b"hello").unwrap();
+                stream.read_exact(&mut echo).unwrap();
+                assert_eq!(&echo, b"hello");
+                stream.conn.refresh_traffic_keys().unwrap();
+            }
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }),
+        async move |stream| {
+            let mut tls = shake(stream, config).await.unwrap();
+            let mut heard = 0;
+            loop {
+                let bytes = read(&mut tls).await.unwrap();
+                if bytes.is_empty() {
+                    return heard;
+                }
+                heard += bytes.len();
+                write_all(&mut tls, &bytes).await.unwrap();
+            }
+        },
+    );
+    assert_eq!(heard, 25);
 }
 
 /// One connection: `client` on a thread of its own, `server` over the transport; what both came to.
