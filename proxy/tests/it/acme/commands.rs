@@ -14,13 +14,14 @@ const NAME: &str = "one.allowed.example";
 
 impl Instance {
     fn order_now(&self, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
-        let name = ServerName::parse(NAME).unwrap();
-        self.runtime().block_on(self.certificates.order_now(&name, wanted))
+        let (name, certificates) = (ServerName::parse(NAME).unwrap(), self.certificates.clone());
+        // On the runtime's own threads: they are inside the edge.
+        let ordered = self.runtime().spawn(async move { certificates.order_now(&name, wanted).await });
+        self.runtime().block_on(ordered).unwrap()
     }
 
     fn revoke(&self, reason: RevocationReason) -> Result<Revoked, OnRequestError> {
         let (name, certificates) = (ServerName::parse(NAME).unwrap(), self.certificates.clone());
-        // On the runtime's own threads: they are inside the edge.
         let revoked = self.runtime().spawn(async move { certificates.revoke(&name, reason).await });
         self.runtime().block_on(revoked).unwrap()
     }
