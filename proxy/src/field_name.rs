@@ -9,13 +9,22 @@ pub(crate) struct Letters<'a> {
 
 impl<'a> Letters<'a> {
     /// Of `name`, which is lower case, as `http::HeaderName` is.
-    pub(crate) fn of(name: &'a str) -> Self {
-        Self { name, count: name.bytes().filter(u8::is_ascii_alphanumeric).count() }
+    pub(crate) const fn of(name: &'a str) -> Self {
+        let (mut count, mut rest) = (0, name.as_bytes());
+        while let [byte, behind @ ..] = rest {
+            count += byte.is_ascii_alphanumeric() as usize;
+            rest = behind;
+        }
+        Self { name, count }
+    }
+
+    /// The whole name.
+    pub(crate) fn name(self) -> &'a str {
+        self.name
     }
 
     /// Whether they are those of one of `names`, which have no punctuation.
     pub(crate) fn are_one_of(self, names: &[&str]) -> bool {
-        // The number first: it is wrong for nearly all.
         names.iter().any(|name| name.len() == self.count && self.letters().eq(name.bytes()))
     }
 
@@ -24,13 +33,16 @@ impl<'a> Letters<'a> {
         self.count >= prefix.len() && self.letters().take(prefix.len()).eq(prefix.bytes())
     }
 
-    /// Whether they are those of `other`.
-    pub(crate) fn are_those_of(self, other: &str) -> bool {
-        self.letters().eq(Letters::of(other).letters())
-    }
-
     fn letters(self) -> impl Iterator<Item = u8> {
         self.name.bytes().filter(u8::is_ascii_alphanumeric)
+    }
+}
+
+/// By the letters alone.
+impl PartialEq for Letters<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        // The number first: it is wrong for nearly all.
+        self.count == other.count && self.letters().eq(other.letters())
     }
 }
 
@@ -51,6 +63,7 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(Letters::of(name).are_one_of(&["host", "contentlength"]), is_it, "{name}");
+            assert_eq!(Letters::of(name) == Letters::of("content-length"), is_it, "{name}");
         }
         assert!(Letters::of("x_forwarded-for").begin_with("xforwarded"));
         assert!(!Letters::of("x_forward").begin_with("xforwarded"));

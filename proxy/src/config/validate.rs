@@ -301,8 +301,9 @@ const ZERO_IS_MEANT: &[&str] = &[
     "guard.unknown_burst",
     "domains.stale_ttl",
 ];
-/// What to do about a file of roots that is not there.
+/// What to do about a file that is not there.
 const PEM: &str = "give the path of a PEM file";
+/// What to do about one of roots.
 const ROOTS: &str = "give the path of a PEM file, or leave it out for the system's roots";
 /// The smallest buffer in which hyper reads header sections.
 const SMALLEST_HEAD: u64 = 8 << 10;

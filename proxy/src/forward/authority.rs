@@ -43,9 +43,7 @@ impl Authority {
         };
         Some(Self { name, port: port.filter(|port| *port != default_port) })
     }
-}
 
-impl Authority {
     /// As a field's value.
     pub(crate) fn value(&self) -> Result<HeaderValue, InvalidHeaderValue> {
         match self.port {

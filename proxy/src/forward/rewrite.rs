@@ -164,8 +164,8 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 /// those are left out that decide where a message ends, whom it is for or from, or how it is to be read (RFC 9110 §6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> Option<HeaderMap> {
     let is_harmful = |name: &&HeaderName| {
-        let mut listed = HOP_BY_HOP.iter().chain(NO_TRAILERS);
-        claims_passage(name.as_str()) || listed.any(|listed| Letters::of(name.as_str()).are_those_of(listed))
+        let (letters, mut listed) = (Letters::of(name.as_str()), HOP_BY_HOP.iter().chain(NO_TRAILERS));
+        claims_passage(name.as_str()) || listed.any(|listed| letters == Letters::of(listed))
     };
     let harmful: Vec<HeaderName> = trailers.keys().filter(is_harmful).cloned().collect();
     for name in harmful {

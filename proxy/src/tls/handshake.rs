@@ -1,12 +1,12 @@
 //! Handshakes by rustls, of either side: without I/O, and over a transport stream. The records behind them are ours.
 
-use std::{future::poll_fn, io, time::Duration};
+use std::{future::poll_fn, io, ops::Deref, time::Duration};
 
 use rustls::{
-    CommonState, Error, ExtractedSecrets, HandshakeKind,
+    Error, ExtractedSecrets, HandshakeKind,
     client::{ClientConnectionData, UnbufferedClientConnection},
     server::{ServerConnectionData, UnbufferedServerConnection},
-    unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus},
+    unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedConnectionCommon, UnbufferedStatus},
 };
 
 use super::{
@@ -16,12 +16,14 @@ use super::{
 };
 use crate::transport::{Chunk, Stream};
 
+/// What rustls keeps of a connection whose records are ours.
+type Extracted = (ExtractedSecrets, Box<dyn KeySchedule>);
+
 /// A side of a handshake.
-pub(super) trait Side {
+pub(super) trait Side: Deref<Target = UnbufferedConnectionCommon<Self::Data>> {
     type Data;
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    fn state(&self) -> &CommonState;
-    fn finish(self) -> Result<(ExtractedSecrets, Box<dyn KeySchedule>), Error>;
+    fn finish(self) -> Result<Extracted, Error>;
 }
 
 /// A handshake in progress, without its stream.
@@ -167,16 +169,15 @@ impl<C: Side> Handshake<C> {
 
     /// What it came to, behind [`Step::Finish`].
     pub(super) fn finish(self) -> io::Result<Agreed> {
-        let state = self.side.state();
-        let protocol = state.alpn_protocol().unwrap_or_default().to_vec();
-        let version = state.protocol_version().ok_or_else(|| invalid(Error::HandshakeNotComplete))?;
-        let is_resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
+        let protocol = self.side.alpn_protocol().unwrap_or_default().to_vec();
+        let suite =
+            self.side.negotiated_cipher_suite().ok_or_else(|| invalid(Error::HandshakeNotComplete))?;
+        let is_resumed = self.side.handshake_kind() == Some(HandshakeKind::Resumed);
         let (secrets, schedule) = self.side.finish().map_err(invalid)?;
         let received =
             Received { plaintext: &self.plaintext, ciphertext: &self.received, has_ended: self.has_ended };
-        let records = RecordLayer::new(version, secrets, schedule, &received);
-        let records = records.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
-        Ok(Agreed { records, protocol, version, is_resumed })
+        let records = RecordLayer::new(suite, secrets, schedule, &received)?;
+        Ok(Agreed { records, protocol, version: suite.version().version, is_resumed })
     }
 }
 
@@ -199,12 +200,8 @@ impl Side for UnbufferedServerConnection {
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(received)
     }
-    fn state(&self) -> &CommonState {
-        self
-    }
-    fn finish(self) -> Result<(ExtractedSecrets, Box<dyn KeySchedule>), Error> {
-        let (secrets, schedule) = self.dangerous_into_kernel_connection()?;
-        Ok((secrets, Box::new(schedule)))
+    fn finish(self) -> Result<Extracted, Error> {
+        self.dangerous_into_kernel_connection().map(boxed)
     }
 }
 
@@ -213,13 +210,13 @@ impl Side for UnbufferedClientConnection {
     fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(received)
     }
-    fn state(&self) -> &CommonState {
-        self
+    fn finish(self) -> Result<Extracted, Error> {
+        self.dangerous_into_kernel_connection().map(boxed)
     }
-    fn finish(self) -> Result<(ExtractedSecrets, Box<dyn KeySchedule>), Error> {
-        let (secrets, schedule) = self.dangerous_into_kernel_connection()?;
-        Ok((secrets, Box::new(schedule)))
-    }
+}
+
+fn boxed((secrets, schedule): (ExtractedSecrets, impl KeySchedule + 'static)) -> Extracted {
+    (secrets, Box::new(schedule))
 }
 
 /// Bytes of the peer's that rustls has not used: as large as it lets a message of a handshake be, and the record that completes it.

@@ -1,6 +1,9 @@
 //! Records, protected in place (RFC 8446 §5.2, RFC 5246 §6.2.3.3): one direction of a connection.
 
-use std::{io::IoSlice, ops::Range};
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+};
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
@@ -17,6 +20,14 @@ pub(super) enum ContentType {
     Alert = 21,
     Handshake = 22,
     ApplicationData = 23,
+}
+
+impl TryFrom<u8> for ContentType {
+    type Error = RecordFault;
+    fn try_from(byte: u8) -> Result<Self, RecordFault> {
+        let known = [Self::Alert, Self::Handshake, Self::ApplicationData];
+        known.into_iter().find(|known| *known as u8 == byte).ok_or(RecordFault::Unexpected)
+    }
 }
 
 /// Why the records of a connection cannot go on.
@@ -54,6 +65,12 @@ impl RecordFault {
     }
 }
 
+impl From<RecordFault> for io::Error {
+    fn from(fault: RecordFault) -> Self {
+        Self::new(io::ErrorKind::InvalidData, fault)
+    }
+}
+
 /// The keys of one direction, and the number of its next record.
 pub(super) struct Protection {
     key: LessSafeKey,
@@ -76,7 +93,7 @@ enum Scheme {
 /// Where a record's content lies in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opened {
-    pub(super) content_type: u8,
+    pub(super) content_type: ContentType,
     pub(super) content: Range<usize>,
 }
 
@@ -112,23 +129,16 @@ impl Protection {
     /// Opens `record`, which is whole, where it lies.
     pub(super) fn open(&mut self, record: &mut [u8]) -> Result<Opened, RecordFault> {
         let (header, body) = record.split_first_chunk_mut::<HEADER>().ok_or(RecordFault::Malformed)?;
-        let nonce = self.nonce();
-        let (from, content) = match self.scheme {
-            Scheme::Tls13 => (0, self.key.open_in_place(nonce_of(nonce), Aad::from(*header), body)),
-            Scheme::Tls12Chacha => {
-                let length = body.len().checked_sub(TAG).ok_or(RecordFault::Forged)?;
-                let data = self.additional_data(header[0], length);
-                (0, self.key.open_in_place(nonce_of(nonce), Aad::from(data), body))
-            }
-            Scheme::Tls12Gcm => {
-                let length = body.len().checked_sub(EXPLICIT_NONCE + TAG).ok_or(RecordFault::Forged)?;
-                let data = self.additional_data(header[0], length);
-                let (explicit, sealed) = body.split_at_mut(EXPLICIT_NONCE);
-                let mut nonce = self.iv;
-                nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(explicit);
-                (EXPLICIT_NONCE, self.key.open_in_place(nonce_of(nonce), Aad::from(data), sealed))
-            }
-        };
+        let (explicit, sealed) =
+            body.split_at_mut_checked(self.scheme.explicit_nonce()).ok_or(RecordFault::Forged)?;
+        let length = sealed.len().checked_sub(TAG).ok_or(RecordFault::Forged)?;
+        let mut nonce = self.nonce();
+        if !explicit.is_empty() {
+            nonce = self.iv;
+            nonce[NONCE_LEN - EXPLICIT_NONCE..].copy_from_slice(explicit);
+        }
+        let data = Aad::from(self.additional_data(*header, length));
+        let content = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), data, sealed);
         let content = content.map_err(|_| RecordFault::Forged)?;
         self.sequence += 1;
         let (content_type, length) = match self.scheme {
@@ -138,8 +148,8 @@ impl Protection {
         if length > MAX_CONTENT {
             return Err(RecordFault::Overflow);
         }
-        let from = HEADER + from;
-        Ok(Opened { content_type, content: from..from + length })
+        let from = HEADER + explicit.len();
+        Ok(Opened { content_type: content_type.try_into()?, content: from..from + length })
     }
 
     /// A record with as much of `slices` as it may hold, behind the first `skipped` bytes, and how much that was.
@@ -147,66 +157,37 @@ impl Protection {
         &mut self,
         content_type: ContentType,
         slices: &[IoSlice<'_>],
-        skipped: usize,
+        mut skipped: usize,
     ) -> Result<(usize, Chunk), RecordFault> {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let length = total.saturating_sub(skipped).min(MAX_CONTENT);
+        // RFC 8446 §5.2: in TLS 1.3 the content type stands behind the content.
+        let is_tls13 = self.is_tls13();
+        let (outer, inner) = if is_tls13 {
+            (ContentType::ApplicationData, &[content_type as u8][..])
+        } else {
+            (content_type, &[][..])
+        };
+        let explicit = self.scheme.explicit_nonce();
+        let header = header(outer, explicit + length + inner.len() + TAG);
         let nonce = self.nonce();
         let mut record = Chunk::empty();
-        let begin = self.begin(&mut record, content_type, length, nonce);
-        let (mut skipped, mut left) = (skipped, length);
+        record.fill(&header);
+        // RFC 5288 §3: any value that is never used twice, as is the record's number.
+        record.fill(nonce.get(NONCE_LEN - explicit..).unwrap_or_default());
+        let mut left = length;
         for slice in slices {
             let rest = slice.get(skipped..).unwrap_or_default();
             skipped = skipped.saturating_sub(slice.len());
             left -= record.fill(rest.get(..left).unwrap_or(rest));
         }
-        let (nonce, body) = (nonce_of(nonce), begin.from);
-        let tag = if self.is_tls13() {
-            record.fill(&[content_type as u8]);
-            let body = record.get_mut(body..).unwrap_or_default();
-            self.key.seal_in_place_separate_tag(nonce, Aad::from(begin.header), body)
-        } else {
-            let data = self.additional_data(content_type as u8, length);
-            let body = record.get_mut(body..).unwrap_or_default();
-            self.key.seal_in_place_separate_tag(nonce, Aad::from(data), body)
-        };
+        record.fill(inner);
+        let data = Aad::from(self.additional_data(header, length));
+        let sealed = record.get_mut(HEADER + explicit..).unwrap_or_default();
+        let tag = self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), data, sealed);
         record.fill(tag.map_err(|_| RecordFault::Keys)?.as_ref());
         self.sequence += 1;
         Ok((length, record))
-    }
-
-    /// A record of TLS 1.3 around what its seal covers, with content type and padding.
-    #[cfg(test)]
-    pub(super) fn seal_as_it_is(&mut self, inner: &[u8]) -> Vec<u8> {
-        let [high, low] = u16::try_from(inner.len() + TAG).unwrap().to_be_bytes();
-        let header = [ContentType::ApplicationData as u8, 3, 3, high, low];
-        let mut sealed = inner.to_vec();
-        let tag = self.key.seal_in_place_separate_tag(nonce_of(self.nonce()), Aad::from(header), &mut sealed);
-        self.sequence += 1;
-        [&header, sealed.as_slice(), tag.unwrap().as_ref()].concat()
-    }
-
-    /// Puts what stands before the ciphertext of a content of `length`.
-    fn begin(
-        &self,
-        record: &mut Chunk,
-        content_type: ContentType,
-        length: usize,
-        nonce: [u8; NONCE_LEN],
-    ) -> Beginning {
-        let (outer, overhead) = match self.scheme {
-            Scheme::Tls13 => (ContentType::ApplicationData, 1 + TAG),
-            Scheme::Tls12Gcm => (content_type, EXPLICIT_NONCE + TAG),
-            Scheme::Tls12Chacha => (content_type, TAG),
-        };
-        let [high, low] = u16::try_from(length + overhead).unwrap_or(u16::MAX).to_be_bytes();
-        let header = [outer as u8, 3, 3, high, low];
-        let mut from = record.fill(&header);
-        if self.scheme == Scheme::Tls12Gcm {
-            // RFC 5288 §3: any value that is never used twice, as is the record's number.
-            from += record.fill(&nonce[NONCE_LEN - EXPLICIT_NONCE..]);
-        }
-        Beginning { header, from }
     }
 
     /// RFC 8446 §5.3.
@@ -218,24 +199,45 @@ impl Protection {
         nonce
     }
 
-    /// RFC 5246 §6.2.3.3: what TLS 1.2 authenticates beside a content of `length`.
-    fn additional_data(&self, content_type: u8, length: usize) -> [u8; 13] {
-        let mut data = [0; 13];
-        data[..8].copy_from_slice(&self.sequence.to_be_bytes());
-        data[8..11].copy_from_slice(&[content_type, 3, 3]);
-        data[11..].copy_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    /// What is authenticated beside a content of `length` in a record with this `header`: the header itself (RFC 8446 §5.2); in TLS 1.2 the
+    /// record's number, its content type and version, and the length (RFC 5246 §6.2.3.3).
+    fn additional_data(&self, header: [u8; HEADER], length: usize) -> AdditionalData {
+        let [content_type, ..] = header;
+        let mut data = AdditionalData { bytes: [0; 13], length: 13 };
+        if self.is_tls13() {
+            data.length = HEADER;
+            data.bytes[..HEADER].copy_from_slice(&header);
+        } else {
+            let [high, low] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+            data.bytes[..8].copy_from_slice(&self.sequence.to_be_bytes());
+            data.bytes[8..].copy_from_slice(&[content_type, 3, 3, high, low]);
+        }
         data
     }
 }
 
-/// A record's beginning, and where what is sealed begins.
-struct Beginning {
-    header: [u8; HEADER],
-    from: usize,
+impl Scheme {
+    /// Bytes of the nonce that stand before the ciphertext.
+    fn explicit_nonce(self) -> usize {
+        if self == Self::Tls12Gcm { EXPLICIT_NONCE } else { 0 }
+    }
 }
 
-fn nonce_of(nonce: [u8; NONCE_LEN]) -> Nonce {
-    Nonce::assume_unique_for_key(nonce)
+struct AdditionalData {
+    bytes: [u8; 13],
+    length: usize,
+}
+
+impl AsRef<[u8]> for AdditionalData {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// Of a record with so many bytes behind it.
+fn header(content_type: ContentType, length: usize) -> [u8; HEADER] {
+    let [high, low] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+    [content_type as u8, 3, 3, high, low]
 }
 
 /// RFC 8446 §5.4: the content type is the last byte that is not zero; the length of the content before it.
@@ -247,12 +249,8 @@ fn inner(content: &[u8]) -> Result<(u8, usize), RecordFault> {
 /// The length of the record that `received` begins with, once all of it is there; `is_tls13` is how its connection protects records.
 pub(super) fn whole(received: &[u8], is_tls13: bool) -> Result<Option<usize>, RecordFault> {
     let Some(header) = received.first_chunk::<HEADER>() else { return Ok(None) };
-    let is_known = if is_tls13 {
-        header[0] == ContentType::ApplicationData as u8
-    } else {
-        (ContentType::Alert as u8..=ContentType::ApplicationData as u8).contains(&header[0])
-    };
-    if !is_known {
+    // RFC 8446 §5.2: from outside, all protected records are alike.
+    if ContentType::try_from(header[0])? != ContentType::ApplicationData && is_tls13 {
         return Err(RecordFault::Unexpected);
     }
     let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -273,3 +271,19 @@ const TAG: usize = 16;
 const EXPLICIT_NONCE: usize = 8;
 // A received record, and one that is sealed, fit a buffer.
 const _: () = assert!(HEADER + MAX_PROTECTED <= Chunk::SIZE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Protection {
+        /// A record of TLS 1.3 around what its seal covers, with content type and padding.
+        pub(in crate::tls) fn seal_as_it_is(&mut self, inner: &[u8]) -> Vec<u8> {
+            let header = header(ContentType::ApplicationData, inner.len() + TAG);
+            let (nonce, mut sealed) = (Nonce::assume_unique_for_key(self.nonce()), inner.to_vec());
+            let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(header), &mut sealed).unwrap();
+            self.sequence += 1;
+            [&header, sealed.as_slice(), tag.as_ref()].concat()
+        }
+    }
+}

@@ -24,8 +24,6 @@ pub(super) trait KeySchedule {
     fn next_sealing(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error>;
     /// A session ticket of a server, without its header (RFC 8446 §4.6.1).
     fn keep_ticket(&mut self, ticket: &[u8]) -> Result<(), rustls::Error>;
-    /// What was agreed on.
-    fn suite(&self) -> SupportedCipherSuite;
 }
 
 /// Both directions of a connection.
@@ -33,7 +31,6 @@ pub(super) struct RecordLayer {
     opening: Protection,
     sealing: Protection,
     schedule: Box<dyn KeySchedule>,
-    version: ProtocolVersion,
     /// Records that may be sealed with one key.
     limit: u64,
     /// Ciphertext, behind what is left of an opened record.
@@ -56,7 +53,7 @@ pub(super) struct RecordLayer {
 impl RecordLayer {
     /// From the end of a handshake on; of the peer, some has been `received` already, no more than a buffer holds.
     pub(super) fn new(
-        version: ProtocolVersion,
+        suite: SupportedCipherSuite,
         secrets: ExtractedSecrets,
         schedule: Box<dyn KeySchedule>,
         received: &Received<'_>,
@@ -66,7 +63,8 @@ impl RecordLayer {
         if (plaintext, ciphertext) != (received.plaintext.len(), received.ciphertext.len()) {
             return Err(RecordFault::Overflow);
         }
-        let limit = match schedule.suite() {
+        let version = suite.version().version;
+        let limit = match suite {
             SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
             SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
         };
@@ -74,7 +72,6 @@ impl RecordLayer {
             opening: Protection::new(version, secrets.rx)?,
             sealing: Protection::new(version, secrets.tx)?,
             schedule,
-            version,
             limit,
             received: Some(chunk).filter(|chunk| !chunk.is_empty()),
             beginning: Vec::new(),
@@ -187,7 +184,7 @@ impl RecordLayer {
         let Some(length) = whole(chunk, self.opening.is_tls13())? else { return Ok(false) };
         let Opened { content_type, content } =
             self.opening.open(chunk.get_mut(..length).unwrap_or_default())?;
-        if content_type == ContentType::ApplicationData as u8 && !content.is_empty() {
+        if content_type == ContentType::ApplicationData && !content.is_empty() {
             chunk.advance(content.start);
             (self.plaintext, self.behind) = (content.len(), length - content.end);
             self.dataless = 0;
@@ -199,12 +196,11 @@ impl RecordLayer {
         if self.dataless > MAX_DATALESS {
             return Err(RecordFault::Dataless);
         }
-        self.within_a_message(content_type == ContentType::Handshake as u8)?;
+        self.within_a_message(content_type == ContentType::Handshake)?;
         match content_type {
-            _ if content_type == ContentType::ApplicationData as u8 => {}
-            _ if content_type == ContentType::Alert as u8 => self.alerted(&message)?,
-            _ if content_type == ContentType::Handshake as u8 => self.told(&message)?,
-            _ => return Err(RecordFault::Unexpected),
+            ContentType::ApplicationData => {}
+            ContentType::Alert => self.alerted(&message)?,
+            ContentType::Handshake => self.told(&message)?,
         }
         Ok(true)
     }
@@ -259,7 +255,7 @@ impl RecordLayer {
             (KEY_UPDATE, _) if !self.message.is_empty() => Err(RecordFault::Unexpected),
             (KEY_UPDATE, [request @ 0..=1]) => {
                 let keys = self.schedule.next_opening().map_err(|_| RecordFault::Keys)?;
-                self.opening = Protection::new(self.version, keys)?;
+                self.opening = Protection::new(ProtocolVersion::TLSv1_3, keys)?;
                 if *request == 1 { self.update_sealing() } else { Ok(()) }
             }
             (KEY_UPDATE, _) => Err(RecordFault::Malformed),
@@ -273,8 +269,12 @@ impl RecordLayer {
     /// RFC 8446 §4.6.3.
     fn update_sealing(&mut self) -> Result<(), RecordFault> {
         self.put(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, 0])?;
+        self.renew_sealing()
+    }
+
+    fn renew_sealing(&mut self) -> Result<(), RecordFault> {
         let keys = self.schedule.next_sealing().map_err(|_| RecordFault::Keys)?;
-        self.sealing = Protection::new(self.version, keys)?;
+        self.sealing = Protection::new(ProtocolVersion::TLSv1_3, keys)?;
         Ok(())
     }
 }
@@ -294,22 +294,10 @@ fn message_header(bytes: &[u8]) -> Option<(u8, usize)> {
     Some((kind, usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)))
 }
 
-impl KeySchedule for KernelConnection<ServerConnectionData> {
-    fn next_opening(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
-        self.update_rx_secret()
-    }
-    fn next_sealing(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
-        self.update_tx_secret()
-    }
-    fn keep_ticket(&mut self, _: &[u8]) -> Result<(), rustls::Error> {
-        Err(rustls::Error::General("a client sends no tickets".to_owned()))
-    }
-    fn suite(&self) -> SupportedCipherSuite {
-        self.negotiated_cipher_suite()
-    }
-}
-
-impl KeySchedule for KernelConnection<ClientConnectionData> {
+impl<Data> KeySchedule for KernelConnection<Data>
+where
+    Self: KeepTicket,
+{
     fn next_opening(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
         self.update_rx_secret()
     }
@@ -317,10 +305,24 @@ impl KeySchedule for KernelConnection<ClientConnectionData> {
         self.update_tx_secret()
     }
     fn keep_ticket(&mut self, ticket: &[u8]) -> Result<(), rustls::Error> {
-        self.handle_new_session_ticket(ticket)
+        self.keep(ticket)
     }
-    fn suite(&self) -> SupportedCipherSuite {
-        self.negotiated_cipher_suite()
+}
+
+/// What a side does with session tickets.
+trait KeepTicket {
+    fn keep(&mut self, ticket: &[u8]) -> Result<(), rustls::Error>;
+}
+
+impl KeepTicket for KernelConnection<ServerConnectionData> {
+    fn keep(&mut self, _: &[u8]) -> Result<(), rustls::Error> {
+        Err(rustls::Error::General("a client sends no tickets".to_owned()))
+    }
+}
+
+impl KeepTicket for KernelConnection<ClientConnectionData> {
+    fn keep(&mut self, ticket: &[u8]) -> Result<(), rustls::Error> {
+        self.handle_new_session_ticket(ticket)
     }
 }
 

@@ -106,14 +106,13 @@ impl<S: Stream> TlsStream<S> {
 
     /// The alert for `fault` is sent once; the connection is over either way.
     fn fail(&mut self, cx: &mut Context<'_>, fault: RecordFault) -> io::Error {
-        if self.fault.replace(fault).is_none()
-            && let Some(alert) = fault.alert()
-        {
+        self.fault = Some(fault);
+        if let Some(alert) = fault.alert() {
             // Keys that cannot seal it are why.
             let _ = self.records.say(alert);
             self.push_outgoing(cx);
         }
-        io::Error::new(io::ErrorKind::InvalidData, fault)
+        fault.into()
     }
 }
 
@@ -121,7 +120,7 @@ impl<S: Stream> ByteStream for TlsStream<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, place: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
         loop {
             if let Some(fault) = self.fault {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
+                return Poll::Ready(Err(fault.into()));
             }
             let read = self.records.read(place);
             self.push_outgoing(cx);
@@ -141,8 +140,7 @@ impl<S: Stream> ByteStream for TlsStream<S> {
         while written < total.min(AT_ONCE) {
             let sealed = self.records.seal(slices, written);
             self.push_outgoing(cx);
-            let (count, record) =
-                sealed.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
+            let (count, record) = sealed?;
             self.stream.send(record);
             written += count;
         }

@@ -224,8 +224,7 @@ fn keys_are_updated_at_the_peers_request_and_before_they_are_used_up() {
     assert!((5..=7).contains(&updates), "{updates} updates of keys that seal 3 records");
     // The server is asked for new keys, too.
     pair.client.put(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, 1]).unwrap();
-    let keys = pair.client.schedule.next_sealing().unwrap();
-    pair.client.sealing = Protection::new(pair.client.version, keys).unwrap();
+    pair.client.renew_sealing().unwrap();
     let asked = sealed(&mut pair.client, b"new keys?");
     feed(&mut pair.server, &asked);
     assert_eq!(read(&mut pair.server, 100).unwrap(), b"new keys?");
@@ -307,8 +306,7 @@ fn records_without_data_come_to_an_end() {
             for _ in 0..count {
                 pair.client.put(content_type, message).unwrap();
                 if content_type == ContentType::Handshake {
-                    let keys = pair.client.schedule.next_sealing().unwrap();
-                    pair.client.sealing = Protection::new(pair.client.version, keys).unwrap();
+                    pair.client.renew_sealing().unwrap();
                 }
             }
             let records = sealed(&mut pair.client, then);
