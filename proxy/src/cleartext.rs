@@ -7,19 +7,19 @@ mod plan;
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Scheme};
+use http::{HeaderValue, StatusCode, header, uri::Scheme};
 use hyper::body::Body as _;
 
 use self::plan::Plan;
 pub(crate) use self::plan::is_health;
 use crate::{
     certificates::{Certificates, ChallengeToken},
-    client_stream::RequestBody,
     domains::{Caller, Domains, Permission},
     forward::{
-        self, Body, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, TrustedProxies,
+        Answer, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, TrustedProxies,
         fitting, own_response,
     },
+    http1::RequestParts,
     name::ServerName,
     phase::{Phase, PhaseWatch},
 };
@@ -46,7 +46,7 @@ pub struct Cleartext {
 }
 
 /// A response, and the outcome it is counted as.
-type Counted = Result<(RequestOutcome, Response<Body>), RequestRefusal>;
+type Counted = Result<(RequestOutcome, Answer), RequestRefusal>;
 
 impl Cleartext {
     /// For one worker.
@@ -58,12 +58,11 @@ impl Cleartext {
     /// Answers a request; `at` is when its header section was complete.
     pub async fn serve(
         &self,
-        request: Request<RequestBody>,
+        head: RequestParts,
         downstream: &Downstream,
         at: Instant,
-    ) -> forward::Answer {
-        let (head, _) = request.into_parts();
-        let downstream = &*self.service.trusted_proxies.see(downstream, &head.headers);
+    ) -> Answer {
+        let downstream = &*self.service.trusted_proxies.see(downstream, &head.fields);
         let mut record = self.request_log.record(&head, downstream, &Scheme::HTTP, at);
         let answer = match plan::plan(&head) {
             Ok(plan) => self.answer(plan, &head, downstream, &mut record).await,
@@ -72,8 +71,8 @@ impl Cleartext {
         match answer {
             Ok((outcome, answer)) => {
                 let answer = fitting(answer, &head.method);
-                record.ours(outcome, answer.status(), answer.body().size_hint().lower());
-                answer.into()
+                record.ours(outcome, answer.status, answer.body.size_hint().lower());
+                answer
             }
             Err(refusal) => record.refuse(&refusal),
         }
@@ -82,7 +81,7 @@ impl Cleartext {
     async fn answer(
         &self,
         plan: Plan,
-        head: &Parts,
+        head: &RequestParts,
         downstream: &Downstream,
         record: &mut RequestRecord,
     ) -> Counted {
@@ -121,7 +120,7 @@ impl Cleartext {
         name: &ServerName,
         token: Option<ChallengeToken>,
         downstream: &Downstream,
-    ) -> (RequestOutcome, Response<Body>) {
+    ) -> (RequestOutcome, Answer) {
         let answer = match token {
             Some(token) => self.service.certificates.http_answer(name, &token, downstream.peer.ip()).await,
             None => None,
@@ -136,7 +135,7 @@ impl Cleartext {
 
 /// The response to a load balancer. Global Accelerator takes an instance out of service on anything but 200; a degraded one stays, since
 /// all instances would leave it together for a table that is down.
-fn health(phase: Phase) -> Response<Body> {
+fn health(phase: Phase) -> Answer {
     match phase {
         Phase::Serving => plain(StatusCode::OK, "ok\n".into()),
         Phase::Degraded => {
@@ -151,11 +150,11 @@ fn health(phase: Phase) -> Response<Body> {
 }
 
 /// RFC 9110 §15.4.9: permanent, and the method stays.
-fn redirect(location: HeaderValue) -> Response<Body> {
+fn redirect(location: HeaderValue) -> Answer {
     own_response(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[(header::LOCATION, location)])
 }
 
-fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
+fn plain(status: StatusCode, text: Bytes) -> Answer {
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     own_response(status, text, &[(header::CONTENT_TYPE, content_type)])
 }

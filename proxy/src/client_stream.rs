@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode, Version};
 use hyper::body::{Body as _, Frame, Incoming};
 
 use crate::{
+    fields::Fields,
     http1::{
         BodyFraming, BodyReader, MessageViolation, RequestHead, RequestLimits, RequestReader, put_interim,
     },
@@ -186,7 +187,7 @@ impl Inner {
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
         if std::mem::take(&mut self.awaits_continue) && self.stream.received.is_empty() {
-            put_interim(&mut self.interim, StatusCode::CONTINUE, &HeaderMap::new());
+            put_interim(&mut self.interim, StatusCode::CONTINUE, &Fields::default());
         }
         self.push_interim(cx);
         self.stream.poll_body(cx, &mut self.body, AT_ONCE).map_err(|_| Gone)
@@ -308,12 +309,12 @@ impl RequestBody {
     }
 
     /// Sends the client an interim response, if it can be sent one: they are optional to every client (RFC 9110 §15.2).
-    pub(crate) fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+    pub(crate) fn send_interim(&self, status: StatusCode, fields: &Fields) {
         let Some(InterimSender { stream, request }) = &self.interim else { return };
         let Some(stream) = stream.upgrade().map(ClientStream) else { return };
         let own = RequestStream { stream, request: *request };
         if let Some(mut inner) = own.inner().filter(|inner| inner.interim.len() < MAX_INTERIM) {
-            put_interim(&mut inner.interim, status, headers);
+            put_interim(&mut inner.interim, status, fields);
         }
     }
 }

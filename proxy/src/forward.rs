@@ -35,7 +35,7 @@ use std::{
     time::Instant,
 };
 
-use http::{Request, Response, request::Parts, uri::Scheme};
+use http::{StatusCode, uri::Scheme};
 
 pub use self::{
     admit::RequestViolation,
@@ -59,6 +59,8 @@ use self::{
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
+    fields::Fields,
+    http1::RequestParts,
     domains::{Caller, Domains},
     name::ServerName,
     target::Target,
@@ -100,10 +102,11 @@ pub struct Downstream {
 
 /// What a request is answered with, and what becomes of its connection.
 pub struct Answer {
-    /// The response.
-    pub response: Response<Body>,
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Fields,
+    pub(crate) body: Body,
     /// Once the response was sent.
-    pub then: Then,
+    pub(crate) then: Then,
 }
 
 /// What becomes of a connection after a response.
@@ -115,12 +118,6 @@ pub enum Then {
     Close,
     /// It carries another protocol from now on (RFC 9110 §15.2.2).
     Tunnel(Box<Tunnel>),
-}
-
-impl From<Response<Body>> for Answer {
-    fn from(response: Response<Body>) -> Self {
-        Self { response, then: Then::KeepAlive }
-    }
 }
 
 /// One worker's: its transport and its upstream connections. Cheap to clone.
@@ -157,19 +154,19 @@ impl<T: Transport> Forwarder<T> {
     /// A dropped future ends the request upstream and is logged as a client that went away.
     pub async fn serve_https(
         &self,
-        request: Request<RequestBody>,
+        head: RequestParts,
+        body: RequestBody,
         downstream: &Downstream,
         at: Instant,
     ) -> Answer {
-        let (head, body) = request.into_parts();
         let relay = &self.0.relay;
-        let downstream = &*self.0.service.trusted_proxies.see(downstream, &head.headers);
+        let downstream = &*self.0.service.trusted_proxies.see(downstream, &head.fields);
         let record = relay.request_log.record(&head, downstream, &Scheme::HTTPS, at);
         let admitted = self.admit(&head, downstream).await;
         relay.answer(head, body, admitted, record).await
     }
 
-    async fn admit(&self, head: &Parts, downstream: &Downstream) -> Result<Admitted, RequestRefusal> {
+    async fn admit(&self, head: &RequestParts, downstream: &Downstream) -> Result<Admitted, RequestRefusal> {
         // Without a name there is none that Host could equal.
         let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.limits.load().header_fields;

@@ -18,10 +18,9 @@ mod response_writer;
 
 pub(crate) use self::{
     body::{BodyEnd, BodyPart, BodyReader},
-    fields::{elements, list},
     framing::BodyFraming,
     message_writer::{MessageWriter, OutgoingFraming, WrongLength},
-    request_reader::{RequestHead, RequestLimits, RequestReader},
+    request_reader::{RequestHead, RequestLimits, RequestParts, RequestReader},
     request_writer::request_head,
     response_reader::{InterimResponse, ResponseHead, ResponsePart, ResponseReader},
     response_writer::{ResponseFraming, put_interim, response_head},

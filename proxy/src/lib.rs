@@ -13,6 +13,7 @@ pub mod control;
 pub mod domains;
 pub mod ec2;
 mod field_name;
+pub mod fields;
 pub mod forward;
 pub mod guard;
 mod http1;

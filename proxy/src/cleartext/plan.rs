@@ -1,10 +1,11 @@
 //! What a request on the cleartext port gets: health, a validation's answer, or a redirect to HTTPS.
 
-use http::{HeaderValue, Uri, request::Parts, uri::Scheme};
+use http::{HeaderValue, Uri, uri::Scheme};
 
 use crate::{
     certificates::ChallengeToken,
     forward::{self, Authority, RequestViolation},
+    http1::RequestParts,
     name::ServerName,
 };
 
@@ -20,7 +21,7 @@ pub(super) enum Plan {
 }
 
 /// Decides by the header section alone; permission is asked afterwards.
-pub(super) fn plan(head: &Parts) -> Result<Plan, RequestViolation> {
+pub(super) fn plan(head: &RequestParts) -> Result<Plan, RequestViolation> {
     forward::message(head)?;
     if is_health(&head.uri) {
         return Ok(Plan::Health);
@@ -39,7 +40,7 @@ pub(crate) fn is_health(uri: &Uri) -> bool {
 
 /// The HTTPS address of what `head` asks for.
 pub(super) fn location(
-    head: &Parts,
+    head: &RequestParts,
     host: &Authority,
     https_port: u16,
 ) -> Result<HeaderValue, RequestViolation> {
@@ -58,10 +59,10 @@ const CHALLENGE: &str = "/.well-known/acme-challenge/";
 mod tests {
     use super::*;
 
-    fn head(target: &str, hosts: &[&str]) -> Parts {
+    fn head(target: &str, hosts: &[&str]) -> RequestParts {
         let request =
             hosts.iter().fold(http::Request::get(target), |request, host| request.header("host", *host));
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.into()
     }
 
     fn challenge(token: Option<&str>) -> Plan {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::JsonSchema;
-use crate::field_name::Letters;
+use crate::field_name::FieldName;
 
 /// What becomes of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +109,8 @@ impl TryFrom<String> for HeaderRule {
         };
         let name = HeaderName::try_from(name)
             .map_err(|_| format!("`{name}` is not the name of a field; write it like `X-Tenant`"))?;
-        if is_ours(&name) {
+        // However it is punctuated: some servers take `X_Forwarded_For` for the same field.
+        if FieldName::of(name.as_str().as_bytes()).is_ours() {
             return Err(format!(
                 "`{name}` is of one connection, or what this proxy says itself; write a rule for another field"
             ));
@@ -175,12 +176,6 @@ fn parts(text: &str) -> Result<Vec<TemplatePart>, String> {
     Ok(parts)
 }
 
-/// However it is punctuated: some servers take `X_Forwarded_For` for the same field.
-fn is_ours(name: &HeaderName) -> bool {
-    let letters = Letters::of(name.as_str());
-    letters.are_one_of(OURS) || OUR_PREFIXES.iter().any(|prefix| letters.begin_with(prefix))
-}
-
 impl JsonSchema for HeaderRule {
     fn json_schema() -> Value {
         json!({ "type": "string", "pattern": "^((set|add) [^ :]+:.+|remove [^ :]+)$" })
@@ -188,32 +183,6 @@ impl JsonSchema for HeaderRule {
 }
 
 const FORM: &str = "not a rule; write `set NAME: VALUE`, `add NAME: VALUE` or `remove NAME`";
-
-/// Without punctuation: what is for one connection (RFC 9110 §7.6.1), frames a message, says whom it is for, or how it came.
-const OURS: &[&str] = &[
-    "host",
-    "contentlength",
-    "transferencoding",
-    "connection",
-    "keepalive",
-    "proxyconnection",
-    "proxyauthenticate",
-    "proxyauthorization",
-    "upgrade",
-    "http2settings",
-    "te",
-    "trailer",
-    "expect",
-    "forwarded",
-    "xrealip",
-    "usercustomdomain",
-    "xrequestid",
-    "traceparent",
-    "tracestate",
-    "cdnloop",
-];
-/// `X-Forwarded-*`, and what a handshake of WebSocket is made of (RFC 6455 §11.3).
-const OUR_PREFIXES: &[&str] = &["xforwarded", "secwebsocket"];
 
 #[cfg(test)]
 mod tests {

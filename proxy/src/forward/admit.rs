@@ -1,11 +1,15 @@
 //! Admission: the rules that a request's header section must meet before anything else looks at it.
 
-use http::{
-    HeaderName, Method, Version, header, header::HeaderMap, request::Parts, status::StatusCode, uri::Scheme,
-};
+use http::{Method, Version, status::StatusCode, uri::Scheme};
 
 use super::authority::Authority;
-use crate::{field_name::Letters, label, name::ServerName};
+use crate::{
+    field_name::FieldName,
+    fields::{Field, Fields},
+    http1::RequestParts,
+    label,
+    name::ServerName,
+};
 
 label! {
     /// Which rule a request broke.
@@ -77,12 +81,12 @@ impl RequestViolation {
 
 /// Checks a header section of at most `fields` fields that came over TLS for `server_name`, and returns the host it names.
 pub(super) fn admit(
-    head: &Parts,
+    head: &RequestParts,
     server_name: &ServerName,
     fields: usize,
 ) -> Result<Authority, RequestViolation> {
     // In HTTP/1.1 they were counted as they were read; in HTTP/2 hyper bounds their bytes alone.
-    if head.headers.len() > fields {
+    if head.fields.len() > fields {
         return Err(RequestViolation::FieldsMany);
     }
     message(head)?;
@@ -92,16 +96,16 @@ pub(super) fn admit(
 }
 
 /// The rules for any host: one target, one framing, no field that could be taken for another.
-pub(crate) fn message(head: &Parts) -> Result<(), RequestViolation> {
+pub(crate) fn message(head: &RequestParts) -> Result<(), RequestViolation> {
     target(head)?;
     transfer_encoding(head)?;
-    content_length(&head.headers)?;
-    fields(&head.headers)
+    content_length(&head.fields)?;
+    fields(&head.fields)
 }
 
 /// The one host that a header section names over `scheme`, which is likely the one `expected`.
 pub(crate) fn host(
-    head: &Parts,
+    head: &RequestParts,
     scheme: &Scheme,
     expected: Option<&ServerName>,
 ) -> Result<Authority, RequestViolation> {
@@ -112,8 +116,8 @@ pub(crate) fn host(
     let parse = |bytes| {
         Authority::parse_expected(bytes, default_port, expected).ok_or(RequestViolation::HostMalformed)
     };
-    let mut fields = head.headers.get_all(header::HOST).iter();
-    let field = fields.next().map(|value| parse(value.as_bytes())).transpose()?;
+    let mut fields = head.fields.values(FieldName::Host);
+    let field = fields.next().map(parse).transpose()?;
     // RFC 9112 §3.2: more than one Host is answered 400.
     if fields.next().is_some() {
         return Err(RequestViolation::HostRepeated);
@@ -131,7 +135,7 @@ pub(crate) fn host(
     }
 }
 
-fn target(head: &Parts) -> Result<(), RequestViolation> {
+fn target(head: &RequestParts) -> Result<(), RequestViolation> {
     // RFC 9110 §9.3.6: CONNECT is for proxies that the client chose.
     if head.method == Method::CONNECT {
         return Err(RequestViolation::Connect);
@@ -144,8 +148,8 @@ fn target(head: &Parts) -> Result<(), RequestViolation> {
     }
 }
 
-fn transfer_encoding(head: &Parts) -> Result<(), RequestViolation> {
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+fn transfer_encoding(head: &RequestParts) -> Result<(), RequestViolation> {
+    let mut codings = head.fields.values(FieldName::TransferEncoding);
     let Some(coding) = codings.next() else { return Ok(()) };
     // RFC 9112 §6.1: HTTP/1.0 does not know it, framing would be anyone's guess; RFC 9113 §8.2.2: nor does HTTP/2.
     if head.version != Version::HTTP_11 {
@@ -156,37 +160,37 @@ fn transfer_encoding(head: &Parts) -> Result<(), RequestViolation> {
         return Err(RequestViolation::TransferRepeated);
     }
     // RFC 9112 §7: `chunked` must be applied once and last; other codings are not implemented here.
-    if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+    if !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
         return Err(RequestViolation::TransferCoding);
     }
     // RFC 9112 §6.3: both together ought to be handled as an error.
-    if head.headers.contains_key(header::CONTENT_LENGTH) {
+    if head.fields.has(FieldName::ContentLength) {
         return Err(RequestViolation::TransferAndLength);
     }
     Ok(())
 }
 
-fn content_length(headers: &HeaderMap) -> Result<(), RequestViolation> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+fn content_length(fields: &Fields) -> Result<(), RequestViolation> {
+    let mut lengths = fields.values(FieldName::ContentLength);
     let Some(length) = lengths.next() else { return Ok(()) };
     // RFC 9110 §8.6: one value repeated may be rejected, or merged; an upstream might do otherwise than we.
     if lengths.next().is_some() {
         return Err(RequestViolation::LengthRepeated);
     }
     // RFC 9110 §8.6: digits only, so neither a list nor a sign.
-    if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
+    if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
         return Err(RequestViolation::LengthMalformed);
     }
     Ok(())
 }
 
-fn fields(headers: &HeaderMap) -> Result<(), RequestViolation> {
-    for (name, value) in headers {
-        if shadows(name) {
+fn fields(fields: &Fields) -> Result<(), RequestViolation> {
+    for field in fields.iter() {
+        if shadows(field) {
             return Err(RequestViolation::ShadowField);
         }
         // RFC 9113 §8.2.1: neither at the start nor at the end; in HTTP/1.1 white space there is not part of the value.
-        let ends = [value.as_bytes().first(), value.as_bytes().last()];
+        let ends = [field.value.first(), field.value.last()];
         if ends.into_iter().flatten().any(|byte| matches!(byte, b' ' | b'\t')) {
             return Err(RequestViolation::FieldWhitespace);
         }
@@ -194,35 +198,23 @@ fn fields(headers: &HeaderMap) -> Result<(), RequestViolation> {
     Ok(())
 }
 
-/// Whether some upstream would read `name` as a field that decides where a message ends or which site it is for: gateways of the
-/// CGI kind (RFC 3875 §4.1.18) treat `_` and `-` alike, others drop what they do not know.
-fn shadows(name: &HeaderName) -> bool {
-    let letters = Letters::of(name.as_str());
-    GUARDED.iter().any(|guarded| *guarded == letters && guarded.name() != name.as_str())
+/// Whether some upstream would read it as a field that decides where a message ends or which site it is for, though it is written
+/// otherwise.
+fn shadows(field: Field<'_>) -> bool {
+    field.known.is_guarded() && field.exact().is_none()
 }
-
-const GUARDED: [Letters<'static>; 8] = [
-    Letters::of("content-length"),
-    Letters::of("transfer-encoding"),
-    Letters::of("host"),
-    Letters::of("connection"),
-    Letters::of("upgrade"),
-    Letters::of("expect"),
-    Letters::of("te"),
-    Letters::of("trailer"),
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::telemetry::metrics::Label;
 
-    fn head(version: Version, method: &str, target: &str, fields: &[(&str, &str)]) -> Parts {
+    fn head(version: Version, method: &str, target: &str, fields: &[(&str, &str)]) -> RequestParts {
         let mut request = http::Request::builder().version(version).method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.into()
     }
 
     fn judged(
@@ -326,7 +318,7 @@ mod tests {
     }
 
     /// A method, target and version, then a field a line.
-    fn read(input: &[u8]) -> Option<Parts> {
+    fn read(input: &[u8]) -> Option<RequestParts> {
         let mut lines = input.split(|byte| *byte == b'\n');
         let first = std::str::from_utf8(lines.next()?).ok()?;
         let mut words = first.split(' ');
@@ -338,12 +330,12 @@ mod tests {
         };
         let fields = lines.filter_map(|line| {
             let at = line.iter().position(|byte| *byte == b':')?;
-            let name = HeaderName::from_bytes(&line[..at]).ok()?;
+            let name = http::HeaderName::from_bytes(&line[..at]).ok()?;
             Some((name, http::HeaderValue::from_bytes(&line[at + 1..]).ok()?))
         });
         let request =
             fields.fold(request.version(version), |request, (name, value)| request.header(name, value));
-        Some(request.body(()).ok()?.into_parts().0)
+        Some(request.body(()).ok()?.into_parts().0.into())
     }
 
     #[test]
@@ -360,11 +352,11 @@ mod tests {
             assert_eq!(Authority::parse(host.to_string().as_bytes(), 443), Some(host));
             let count = |name: &str| {
                 // As a gateway that takes `_` for `-`, or drops both, would count it.
-                let alike = |field: &&HeaderName| Letters::of(field.as_str()) == Letters::of(name);
-                head.headers.iter().filter(|(field, _)| alike(field)).count()
+                let letters = |name: &[u8]| name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect::<Vec<_>>();
+                head.fields.iter().filter(|field| letters(field.name) == letters(name.as_bytes())).count()
             };
-            assert!(head.headers.len() <= MOST_FIELDS && count("host") <= 1);
-            assert!(count("content-length") + count("transfer-encoding") <= 1, "{:?}", head.headers);
+            assert!(head.fields.len() <= MOST_FIELDS && count("host") <= 1);
+            assert!(count("content-length") + count("transfer-encoding") <= 1, "{:?}", head.fields);
             assert!(head.version == Version::HTTP_11 || count("transfer-encoding") == 0);
             assert!(head.method != Method::CONNECT);
             assert!(head.uri.path().starts_with('/') || head.method == Method::OPTIONS, "{}", head.uri);

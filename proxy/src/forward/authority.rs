@@ -44,6 +44,15 @@ impl Authority {
         Some(Self { name, port: port.filter(|port| *port != default_port) })
     }
 
+    /// Appends it as a field has it.
+    pub(crate) fn put(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(self.name.as_str().as_bytes());
+        if let Some(port) = self.port {
+            text.push(b':');
+            text.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+        }
+    }
+
     /// As a field's value.
     pub(crate) fn value(&self) -> Result<HeaderValue, InvalidHeaderValue> {
         match self.port {
@@ -109,7 +118,12 @@ mod tests {
         {
             let quicker = Authority::parse_expected(given.as_bytes(), 443, Some(&expected));
             assert_eq!(quicker, Authority::parse(given.as_bytes(), 443), "{given}");
-            assert!(quicker.is_none_or(|host| host.value().unwrap() == host.to_string()));
+            let written = |host: Authority| {
+                let mut text = Vec::new();
+                host.put(&mut text);
+                (host.value().unwrap() == host.to_string(), text == host.to_string().as_bytes())
+            };
+            assert!(quicker.is_none_or(|host| written(host) == (true, true)));
         }
     }
 }

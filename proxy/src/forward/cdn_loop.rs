@@ -1,8 +1,8 @@
 //! Loop detection by `CDN-Loop` (RFC 8586): read from requests, and written towards upstreams.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 
-use crate::config::LoopId;
+use crate::{config::LoopId, field_name::FieldName, fields::Fields};
 
 /// The name of this fleet, or of this process, in `CDN-Loop`.
 #[derive(Debug, Clone)]
@@ -28,10 +28,9 @@ impl CdnLoop {
 
     /// Whether a request with `headers` has been here before. Where other processes of the fleet have no name in common with this
     /// one, it is enough to have come through [`MOST_HOPS`] of them.
-    pub(super) fn has_seen(&self, headers: &HeaderMap) -> bool {
-        let values = headers.get_all(CDN_LOOP).iter().map(HeaderValue::as_bytes);
+    pub(super) fn has_seen(&self, fields: &Fields) -> bool {
         let mut hops = 0;
-        for element in values.flat_map(elements) {
+        for element in fields.values(FieldName::CdnLoop).flat_map(elements) {
             let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
             if !parts.next().is_some_and(|id| id.eq_ignore_ascii_case(self.cdn_id.as_bytes())) {
                 continue;
@@ -47,8 +46,8 @@ impl CdnLoop {
     }
 
     /// RFC 8586 §2: added behind what is there, which stays as it is.
-    pub(super) fn mark(&self, headers: &mut HeaderMap) {
-        headers.append(CDN_LOOP, self.written.clone());
+    pub(super) fn mark(&self, fields: &mut Fields) {
+        fields.push(FieldName::CdnLoop, &self.written);
     }
 }
 
@@ -65,7 +64,6 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// A pseudonym (RFC 8586 §2) shared with every other fleet of this product.
 const PSEUDONYM: &str = "gatehouse";
 /// More fleets of this product than anybody chains on purpose.
@@ -75,8 +73,10 @@ const MOST_HOPS: u32 = 8;
 mod tests {
     use super::*;
 
-    fn headers(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (CDN_LOOP, value.parse().unwrap())).collect()
+    fn fields(values: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        values.iter().for_each(|value| fields.push(FieldName::CdnLoop, value));
+        fields
     }
 
     #[test]
@@ -97,9 +97,9 @@ mod tests {
             (vec!["gatehouse", "gatehouse"], false, false),
             (vec!["gatehouse;process=1"; 8], false, true),
         ] {
-            let headers = headers(&values);
-            assert_eq!(named.has_seen(&headers), by_name, "{values:?}");
-            assert_eq!(unnamed.has_seen(&headers), by_process, "{values:?}");
+            let fields = fields(&values);
+            assert_eq!(named.has_seen(&fields), by_name, "{values:?}");
+            assert_eq!(unnamed.has_seen(&fields), by_process, "{values:?}");
         }
     }
 
@@ -107,10 +107,10 @@ mod tests {
     fn what_is_written_is_known_again_and_leaves_the_rest() {
         for id in [Some("edge.operator.example:8443"), Some("an-operator"), None] {
             let own = CdnLoop::new(id.map(|id| id.parse().unwrap()).as_ref(), 7);
-            let mut headers = headers(&["other"]);
-            own.mark(&mut headers);
-            assert!(own.has_seen(&headers), "{id:?}");
-            assert_eq!(headers.get_all(CDN_LOOP).iter().next().unwrap(), "other");
+            let mut fields = fields(&["other"]);
+            own.mark(&mut fields);
+            assert!(own.has_seen(&fields), "{id:?}");
+            assert_eq!(fields.first(FieldName::CdnLoop), Some(&b"other"[..]));
         }
     }
 }

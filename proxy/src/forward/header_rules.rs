@@ -4,9 +4,10 @@
 
 use std::fmt::{self, Write};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use super::{authority::Authority, domain_route::Admitted, request_log::RequestFacts};
+use crate::fields::Fields;
 use crate::config::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
 
 /// What templates say of a request. What is not known of one that was refused is empty.
@@ -17,20 +18,19 @@ pub(super) struct TemplateValues<'a> {
 }
 
 /// Applies `rules` in their order.
-pub(super) fn apply(rules: &[HeaderRule], headers: &mut HeaderMap, values: &TemplateValues<'_>) {
+pub(super) fn apply(rules: &[HeaderRule], fields: &mut Fields, values: &TemplateValues<'_>) {
     for HeaderRule { name, operation, .. } in rules {
         match operation {
-            HeaderOperation::Remove => {
-                headers.remove(name);
-            }
+            HeaderOperation::Remove => fields.remove_named(name),
             HeaderOperation::Set(template) => {
                 if let Some(value) = values.fill(template) {
-                    headers.insert(name, value);
+                    fields.remove_named(name);
+                    fields.push_named(name, &value);
                 }
             }
             HeaderOperation::Add(template) => {
                 if let Some(value) = values.fill(template) {
-                    headers.append(name, value);
+                    fields.push_named(name, &value);
                 }
             }
         }
@@ -108,13 +108,14 @@ mod tests {
     fn applied(rules: &[&str], tenant: Option<&str>, headers: &[(&str, &str)]) -> Vec<String> {
         let rules: Vec<_> =
             rules.iter().map(|rule| HeaderRule::try_from((*rule).to_owned()).unwrap()).collect();
-        let mut map = HeaderMap::new();
+        let mut fields = Fields::default();
         for (name, value) in headers {
-            map.append(http::HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+            let name = http::HeaderName::try_from(*name).unwrap();
+            fields.push_named(&name, &HeaderValue::from_str(value).unwrap());
         }
         let (facts, host) = (facts(), Authority::parse(b"shop.example:8443", 443));
-        apply(&rules, &mut map, &TemplateValues { facts: &facts, host: host.as_ref(), tenant });
-        map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+        apply(&rules, &mut fields, &TemplateValues { facts: &facts, host: host.as_ref(), tenant });
+        fields.iter().map(|field| format!("{}: {}", field.name.escape_ascii(), field.value.escape_ascii())).collect()
     }
 
     #[test]

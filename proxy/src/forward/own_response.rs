@@ -1,10 +1,11 @@
 //! Responses of our own, in place of the upstream's.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::body::Body as _;
 
 use super::{Answer, Body, Then, page::page, refusal::RequestRefusal, request_log::RequestRecord};
+use crate::{field_name::FieldName, fields::Fields};
 
 impl RequestRecord {
     /// Answers in place of the site.
@@ -14,18 +15,18 @@ impl RequestRecord {
         }
         let status = refusal.status();
         let page = page(status, refusal.notice(), self.reference());
-        let mut response = fitting(own_response(status, page, &PAGE_FIELDS), self.method());
-        self.ours(refusal.outcome(), status, response.body().size_hint().lower());
+        let mut answer = fitting(own_response(status, page, &PAGE_FIELDS), self.method());
+        self.ours(refusal.outcome(), status, answer.body.size_hint().lower());
         if let Some(after) = refusal.retry_after() {
             // RFC 9110 §10.2.3: when it makes sense to try again.
-            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+            answer.fields.push_named(&header::RETRY_AFTER, &after.as_secs().into());
         }
-        let then = refusal.then();
+        answer.then = refusal.then();
         // RFC 9113 §8.2.2: HTTP/2 has no such field.
-        if matches!(then, Then::Close) && self.version() != Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if matches!(answer.then, Then::Close) && self.version() != Version::HTTP_2 {
+            answer.fields.push(FieldName::Connection, "close");
         }
-        Answer { response, then }
+        answer
     }
 }
 
@@ -34,20 +35,21 @@ pub(crate) fn own_response(
     status: StatusCode,
     body: Bytes,
     fields: &[(HeaderName, HeaderValue)],
-) -> Response<Body> {
-    let mut response = Response::new(Body::whole(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().extend(fields.iter().cloned());
-    response
+) -> Answer {
+    let mut own = Fields::default();
+    own.push_named(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+    for (name, value) in fields {
+        own.push_named(name, value);
+    }
+    Answer { status, fields: own, body: Body::whole(body), then: Then::KeepAlive }
 }
 
 /// RFC 9110 §9.3.2: the response to HEAD describes a body but has none. in HTTP/2, hyper does not see to it.
-pub(crate) fn fitting(mut answer: Response<Body>, method: &Method) -> Response<Body> {
+pub(crate) fn fitting(mut answer: Answer, method: &Method) -> Answer {
     if *method == Method::HEAD {
-        let length = answer.body().size_hint().lower();
-        answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-        *answer.body_mut() = Body::whole(Bytes::new());
+        let length = answer.body.size_hint().lower();
+        answer.fields.push(FieldName::ContentLength, itoa::Buffer::new().format(length));
+        answer.body = Body::whole(Bytes::new());
     }
     answer
 }

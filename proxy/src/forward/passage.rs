@@ -4,114 +4,91 @@
 
 use std::net::IpAddr;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{self, InvalidHeaderValue},
-};
+use super::{authority::Authority, rewrite::ForwardContext, trusted_proxies::joined};
+use crate::{field_name::FieldName, fields::Fields};
 
-use super::{
-    authority::Authority,
-    trusted_proxies::{X_FORWARDED_FOR, joined},
-};
-
-/// The values of the fields.
+/// What a trusted proxy says of it; the rest is as the connection has it.
+#[derive(Default)]
 pub(super) struct Passage {
-    hops: HeaderValue,
-    scheme: HeaderValue,
-    host: HeaderValue,
-    port: HeaderValue,
-    forwarded: Option<HeaderValue>,
+    hops: Option<Vec<u8>>,
+    scheme: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    port: Option<Vec<u8>>,
+    forwarded: Option<Vec<u8>>,
 }
 
 impl Passage {
-    /// As the connection alone says it.
-    pub(super) fn direct(
-        host: &Authority,
-        client: IpAddr,
-        public_port: &HeaderValue,
-    ) -> Result<Self, InvalidHeaderValue> {
-        Ok(Self {
-            hops: address(client.to_canonical())?,
-            scheme: HeaderValue::from_static("https"),
-            host: host.value()?,
-            port: public_port.clone(),
-            forwarded: None,
-        })
-    }
-
-    /// As `proxy`, which is trusted, says it in `headers`, and that the request came from there.
-    pub(super) fn behind(self, proxy: IpAddr, headers: &HeaderMap) -> Result<Self, InvalidHeaderValue> {
+    /// Of a request with these fields.
+    pub(super) fn of(fields: &Fields, forward_context: &ForwardContext<'_>) -> Self {
+        let Some(proxy) = forward_context.through else { return Self::default() };
         let proxy = proxy.to_canonical();
-        let element = self.element(proxy);
-        let forwarded = joined(headers, &header::FORWARDED).map(|before| appended(before, &element));
-        let hops = appended(joined(headers, &X_FORWARDED_FOR).unwrap_or_default(), &proxy.to_string())?;
-        let single = |name, is_valid: fn(&[u8]) -> bool| {
-            let mut values = headers.get_all(name).iter();
-            let value = values.next().filter(|value| is_valid(value.as_bytes()));
-            value.filter(|_| values.next().is_none()).cloned()
+        let forwarded = joined(fields, FieldName::Forwarded);
+        let hops = joined(fields, FieldName::XForwardedFor).unwrap_or_default();
+        let said = |name, is_valid: fn(&[u8]) -> bool| {
+            fields.only(name).filter(|value| is_valid(value)).map(<[u8]>::to_vec)
         };
-        Ok(Self {
-            hops,
-            scheme: single(X_FORWARDED_PROTO, |value| [&b"http"[..], b"https"].contains(&value))
-                .unwrap_or(self.scheme),
-            host: single(X_FORWARDED_HOST, |value| Authority::parse(value, 443).is_some())
-                .unwrap_or(self.host),
-            port: single(X_FORWARDED_PORT, is_port).unwrap_or(self.port),
-            forwarded: forwarded.transpose()?,
-        })
+        Self {
+            hops: Some(appended(hops, &proxy.to_string())),
+            scheme: said(FieldName::XForwardedProto, |value| [&b"http"[..], b"https"].contains(&value)),
+            host: said(FieldName::XForwardedHost, |value| Authority::parse(value, 443).is_some()),
+            port: said(FieldName::XForwardedPort, is_port),
+            forwarded: forwarded.map(|before| appended(before, &element(proxy, forward_context.host))),
+        }
     }
 
-    /// What this proxy adds to `Forwarded` (RFC 7239 §4): who it was connected from, and for what.
-    fn element(&self, proxy: IpAddr) -> String {
-        // RFC 7239 §6: an address of IPv6 is in brackets, and so needs quotes.
-        let node = match proxy {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("\"[{address}]\""),
-        };
-        // What was parsed as an authority is ASCII, and holds neither quotes nor backslashes.
-        let host = self.host.to_str().unwrap_or_default();
-        format!("for={node};host=\"{host}\";proto=https")
-    }
-
-    /// Sets the fields; there are none of these names any more.
-    pub(super) fn set(self, headers: &mut HeaderMap) {
-        headers.insert(X_FORWARDED_FOR, self.hops);
-        headers.insert(X_FORWARDED_PROTO, self.scheme);
-        headers.insert(X_FORWARDED_HOST, self.host);
-        headers.insert(X_FORWARDED_PORT, self.port);
+    /// Adds the fields; there are none of these names any more.
+    pub(super) fn put(self, fields: &mut Fields, forward_context: &ForwardContext<'_>) {
+        let ForwardContext { host, client, public_port, .. } = *forward_context;
+        match self.hops {
+            Some(hops) => fields.push(FieldName::XForwardedFor, hops),
+            None => {
+                fields.push_with(FieldName::XForwardedFor, |text| put_address(text, client.to_canonical()));
+            }
+        }
+        fields.push(FieldName::XForwardedProto, self.scheme.as_deref().unwrap_or(b"https"));
+        match self.host {
+            Some(said) => fields.push(FieldName::XForwardedHost, said),
+            None => fields.push_with(FieldName::XForwardedHost, |text| host.put(text)),
+        }
+        fields.push(FieldName::XForwardedPort, self.port.as_deref().unwrap_or(public_port.as_bytes()));
         if let Some(forwarded) = self.forwarded {
-            headers.insert(header::FORWARDED, forwarded);
+            fields.push(FieldName::Forwarded, forwarded);
         }
     }
 }
 
-/// `address` as a field's value. Every request has one: std's formatting of an IPv4 address takes ten times as long.
-fn address(address: IpAddr) -> Result<HeaderValue, InvalidHeaderValue> {
-    let IpAddr::V4(address) = address else { return HeaderValue::try_from(address.to_string()) };
-    let mut text = String::with_capacity("255.255.255.255".len());
+/// What this proxy adds to `Forwarded` (RFC 7239 §4): who it was connected from, and for what.
+fn element(proxy: IpAddr, host: &Authority) -> String {
+    // RFC 7239 §6: an address of IPv6 is in brackets, and so needs quotes.
+    let node = match proxy {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    // What was parsed as an authority holds neither quotes nor backslashes.
+    format!("for={node};host=\"{host}\";proto=https")
+}
+
+/// Every request has one: std's formatting of an IPv4 address takes ten times as long.
+fn put_address(text: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else { return text.extend_from_slice(address.to_string().as_bytes()) };
     let mut digits = itoa::Buffer::new();
     for (index, octet) in address.octets().into_iter().enumerate() {
         if index > 0 {
-            text.push('.');
+            text.push(b'.');
         }
-        text.push_str(digits.format(octet));
+        text.extend_from_slice(digits.format(octet).as_bytes());
     }
-    HeaderValue::try_from(text)
 }
 
-fn appended(mut list: Vec<u8>, element: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+fn appended(mut list: Vec<u8>, element: &str) -> Vec<u8> {
     if !list.is_empty() {
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(element.as_bytes());
-    HeaderValue::from_bytes(&list)
+    list
 }
 
 fn is_port(value: &[u8]) -> bool {
     let is_plain = value.iter().all(u8::is_ascii_digit);
     is_plain && std::str::from_utf8(value).is_ok_and(|text| text.parse::<u16>().is_ok_and(|port| port > 0))
 }
-
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderValue, StatusCode, Version};
 use tokio::runtime::Handle;
 
 use super::{
@@ -23,6 +23,9 @@ use super::{
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
+    field_name::FieldName,
+    fields::Fields,
+    http1::RequestParts,
     telemetry::{RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
@@ -31,7 +34,7 @@ use crate::{
 enum Fetched {
     Response(UpstreamResponse),
     /// It speaks another protocol from now on; the fields for the client.
-    Switched(HeaderMap, UpstreamTunnel),
+    Switched(Fields, UpstreamTunnel),
 }
 
 /// One worker's upstreams, and what every request needs.
@@ -62,7 +65,7 @@ impl<T: Transport> Relay<T> {
     /// Answers a request that was `admitted` with what its target says, or else with why it was not.
     pub(super) async fn answer(
         &self,
-        head: Parts,
+        head: RequestParts,
         body: RequestBody,
         admitted: Result<Admitted, RequestRefusal>,
         record: RequestRecord,
@@ -75,24 +78,24 @@ impl<T: Transport> Relay<T> {
         };
         if let Some(facts) = facts {
             let values = TemplateValues::of(&facts, admitted.as_ref().ok());
-            header_rules::apply(&self.headers.load().response, answer.response.headers_mut(), &values);
+            header_rules::apply(&self.headers.load().response, &mut answer.fields, &values);
         }
         // In place of a target's own: the id by which operators find the request, as error pages show it.
-        answer.response.headers_mut().insert(RequestId::FIELD, id);
+        answer.fields.set(FieldName::XRequestId, id);
         answer
     }
 
     /// Sends an admitted request along its route and answers with what comes back.
     async fn pass(
         &self,
-        head: Parts,
+        head: RequestParts,
         body: RequestBody,
         admitted: &Admitted,
         mut record: RequestRecord,
     ) -> Answer {
         match self.fetch(head, body, admitted, &mut record).await {
-            Ok(Fetched::Response(response)) => self.pass_back(response, record).into(),
-            Ok(Fetched::Switched(headers, upstream)) => self.switch(headers, upstream, record),
+            Ok(Fetched::Response(response)) => self.pass_back(response, record),
+            Ok(Fetched::Switched(fields, upstream)) => self.switch(fields, upstream, record),
             Err(refusal) => {
                 log(&refusal, admitted, record.id());
                 record.refuse(&refusal)
@@ -102,7 +105,7 @@ impl<T: Transport> Relay<T> {
 
     async fn fetch(
         &self,
-        head: Parts,
+        head: RequestParts,
         body: RequestBody,
         admitted: &Admitted,
         record: &mut RequestRecord,
@@ -110,15 +113,15 @@ impl<T: Transport> Relay<T> {
         let Admitted { host, route } = admitted;
         let limits = self.limits.load_full();
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
-        let passes_trailers = head.headers.contains_key(header::TRAILER);
-        let is_call = route.upstream.is_http2() && rewrite::is_grpc(&head.headers);
+        let passes_trailers = head.fields.has(FieldName::Trailer);
+        let is_call = route.upstream.is_http2() && rewrite::is_grpc(&head.fields);
         let min_rate =
             if is_call { call_rate(&limits) } else { MinRate::new(*limits.idle, limits.minimum_rate) };
         let mut upload = Upload::new(body, passes_trailers, min_rate);
         let (client, through) = (record.client_address(), record.through());
         record.received = Some(upload.progress());
         let cdn_loop = &self.cdn_loop;
-        if cdn_loop.has_seen(&head.headers) {
+        if cdn_loop.has_seen(&head.fields) {
             return Err(RequestRefusal::Loop);
         }
         let (framing, awaits_continue) = (upload.framing(), upload.awaits_continue());
@@ -131,13 +134,12 @@ impl<T: Transport> Relay<T> {
             public_port,
             framing,
             awaits_continue,
-            upgrade: upgrade.as_ref(),
+            upgrade: upgrade.as_deref(),
             cdn_loop,
             request_id: record.id(),
         };
-        let mut head =
-            rewrite::request(head, &forward_context).map_err(|_| RequestViolation::HostMalformed)?;
-        self.apply_request_rules(&mut head.headers, admitted, record);
+        let mut head = rewrite::request(head, &forward_context);
+        self.apply_request_rules(&mut head.fields, admitted, record);
         let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
         // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
         if !route.upstream.is_http2() {
@@ -148,9 +150,9 @@ impl<T: Transport> Relay<T> {
         let response = Box::pin(self.upstreams.fetch(&route.upstream, request, client)).await?;
         match (response.status, upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(offered)) => {
-                let switched = rewrite::switched(response.headers, &offered).zip(response.body.into_tunnel());
-                let (headers, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
-                Ok(Fetched::Switched(headers, upstream))
+                let switched = rewrite::switched(response.fields, &offered).zip(response.body.into_tunnel());
+                let (fields, upstream) = switched.ok_or(UpstreamFailure::ProtocolSwitch)?;
+                Ok(Fetched::Switched(fields, upstream))
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(UpstreamFailure::ProtocolSwitch.into()),
             // RFC 8441 §5: to an HTTP/2 client, success says that the switch was made.
@@ -161,34 +163,29 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    fn apply_request_rules(&self, headers: &mut HeaderMap, admitted: &Admitted, record: &RequestRecord) {
+    fn apply_request_rules(&self, fields: &mut Fields, admitted: &Admitted, record: &RequestRecord) {
         let rules = self.headers.load();
         if !rules.request.is_empty() {
             let facts = record.facts();
-            header_rules::apply(&rules.request, headers, &TemplateValues::of(&facts, Some(admitted)));
+            header_rules::apply(&rules.request, fields, &TemplateValues::of(&facts, Some(admitted)));
         }
     }
 
-    fn switch(&self, headers: HeaderMap, upstream: UpstreamTunnel, mut record: RequestRecord) -> Answer {
+    fn switch(&self, fields: Fields, upstream: UpstreamTunnel, mut record: RequestRecord) -> Answer {
         record.answered(StatusCode::SWITCHING_PROTOCOLS, upstream.peer.clone());
         let tunnel = Tunnel::new(upstream, record, *self.limits.load().tunnel_idle);
-        let mut response = Response::new(Body::whole(Bytes::new()));
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *response.headers_mut() = headers;
-        Answer { response, then: Then::Tunnel(Box::new(tunnel)) }
+        let (status, body) = (StatusCode::SWITCHING_PROTOCOLS, Body::whole(Bytes::new()));
+        Answer { status, fields, body, then: Then::Tunnel(Box::new(tunnel)) }
     }
 
-    fn pass_back(&self, upstream: UpstreamResponse, mut record: RequestRecord) -> Response<Body> {
-        let UpstreamResponse { status, headers, peer, body } = upstream;
+    fn pass_back(&self, upstream: UpstreamResponse, mut record: RequestRecord) -> Answer {
+        let UpstreamResponse { status, fields, peer, body } = upstream;
         record.answered(status, peer);
         let limits = self.limits.load();
         let min_rate =
-            if rewrite::is_grpc(&headers) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
-        let headers = rewrite::response(status, headers, record.method());
-        let mut response = Response::new(Body::relay(body, min_rate, record));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+            if rewrite::is_grpc(&fields) { call_rate(&limits) } else { MinRate::new(*limits.idle, 0) };
+        let fields = rewrite::response(status, fields, record.method());
+        Answer { status, fields, body: Body::relay(body, min_rate, record), then: Then::KeepAlive }
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::Scheme};
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri, Version, uri::Scheme};
 use prometheus::IntGauge;
 
 use super::{
@@ -20,6 +21,9 @@ use super::{
 };
 use crate::{
     clock::{self, now},
+    field_name::FieldName,
+    fields::Fields,
+    http1::RequestParts,
     name::ServerName,
     target::EndpointAddress,
     telemetry::{
@@ -61,7 +65,7 @@ impl RequestLog {
     /// Begins the record of a request whose header section was complete `at`.
     pub(crate) fn record(
         self: &Rc<Self>,
-        head: &Parts,
+        head: &RequestParts,
         downstream: &Downstream,
         scheme: &Scheme,
         at: Instant,
@@ -126,19 +130,21 @@ pub(crate) struct RequestRecord {
     upstream_duration: Option<Duration>,
     upstream: Option<EndpointAddress>,
     tls: Option<&'static str>,
-    user_agent: Option<HeaderValue>,
+    /// Absent also where no access log wants it.
+    user_agent: Option<Bytes>,
 }
 
 impl RequestRecord {
     fn new(
         request_log: Rc<RequestLog>,
-        head: &Parts,
+        head: &RequestParts,
         downstream: &Downstream,
         scheme: &Scheme,
         at: Instant,
     ) -> Self {
+        let user_agent = if request_log.access_log.is_wanted() { head.fields.kept(FieldName::UserAgent) } else { None };
         Self {
-            id: given_id(&head.headers, downstream.through).unwrap_or_else(|| request_log.ids.next()),
+            id: given_id(&head.fields, downstream.through).unwrap_or_else(|| request_log.ids.next()),
             request_log,
             at,
             wall: clock::wall(),
@@ -157,7 +163,7 @@ impl RequestRecord {
             upstream_duration: None,
             upstream: None,
             tls: downstream.tls,
-            user_agent: head.headers.get(header::USER_AGENT).cloned(),
+            user_agent,
         }
     }
 
@@ -231,8 +237,7 @@ impl Drop for RequestRecord {
         metrics.body_bytes.add(Direction::In, received_bytes);
         metrics.body_bytes.add(Direction::Out, self.sent_bytes);
         let user_agent = self.user_agent.as_ref().map(|field| {
-            let bytes = field.as_bytes();
-            String::from_utf8_lossy(bytes.get(..LONGEST_USER_AGENT).unwrap_or(bytes))
+            String::from_utf8_lossy(field.get(..LONGEST_USER_AGENT).unwrap_or(field))
         });
         self.request_log.access_log.record(&AccessEntry {
             id: &self.id,
@@ -257,11 +262,9 @@ impl Drop for RequestRecord {
 }
 
 /// What a trusted proxy calls the request, so that both logs name it alike; nobody else chooses how it is found in ours.
-fn given_id(headers: &HeaderMap, through: Option<IpAddr>) -> Option<RequestId> {
+fn given_id(fields: &Fields, through: Option<IpAddr>) -> Option<RequestId> {
     through?;
-    let mut values = headers.get_all(RequestId::FIELD).iter();
-    let only = values.next().filter(|_| values.next().is_none())?;
-    RequestId::given(only)
+    RequestId::given(fields.only(FieldName::XRequestId)?)
 }
 
 /// Names of browsers are shorter; what is longer is cut.

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use http::{Request, Response};
 use testbed::wait;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -212,11 +213,10 @@ async fn front<T: Transport>(
         let server = Some(server_name.clone());
         let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
         let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
-        let answer = move |request: Request<RequestBody>| {
+        let answer = move |head: RequestParts, body: RequestBody| {
             let (relay, permission) = (Rc::clone(&relay), permission.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {
-                let (head, body) = request.into_parts();
                 let record = relay.request_log.record(&head, &downstream, &Scheme::HTTPS, now());
                 let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
                 let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
@@ -260,13 +260,18 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
 }
 
-/// Reads to the end of a head.
+/// Reads to the end of a head; its names in lower case, since their case says nothing (RFC 9110 §5.1).
 async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-    String::from_utf8(head).unwrap()
+    let head = String::from_utf8(head).unwrap();
+    let line = |line: &str| match line.split_once(": ") {
+        Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
+        None => line.to_owned(),
+    };
+    head.split_inclusive("\r\n").map(line).collect()
 }
 
 /// Answers each request on `stream` with what `answer` makes of its header section; with none not at all.

@@ -2,15 +2,13 @@
 //! unchanged, or not at all (§3.2.2.5, §3.3.1.1: without a valid `traceparent` there is no `tracestate`).
 //! Invariant: an upstream that continues a trace reads one that is well formed (`a_trace_goes_on_if_it_is_well_formed`).
 
-use http::{HeaderMap, HeaderName};
+use crate::{field_name::FieldName, fields::Fields};
 
 /// Removes both fields unless there is one valid `traceparent`.
-pub(super) fn keep_valid(headers: &mut HeaderMap) {
-    let mut parents = headers.get_all(&TRACEPARENT).iter();
-    let is_valid = parents.next().is_some_and(|parent| is_parent(parent.as_bytes()));
-    if !is_valid || parents.next().is_some() {
-        headers.remove(&TRACEPARENT);
-        headers.remove(&TRACESTATE);
+pub(super) fn keep_valid(fields: &mut Fields) {
+    if !fields.only(FieldName::Traceparent).is_some_and(is_parent) {
+        fields.remove(FieldName::Traceparent);
+        fields.remove(FieldName::Tracestate);
     }
 }
 
@@ -45,29 +43,25 @@ fn is_id(part: &[u8]) -> bool {
     part.iter().any(|byte| *byte != b'0')
 }
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Of version 0.
 const LENGTH: usize = 55;
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn kept(parents: &[&str]) -> (usize, usize) {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for parent in parents {
-            headers.append(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
+            fields.push(FieldName::Traceparent, parent);
         }
         for state in ["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE"] {
-            headers.append(TRACESTATE, HeaderValue::from_static(state));
+            fields.push(FieldName::Tracestate, state);
         }
-        keep_valid(&mut headers);
-        (headers.get_all(TRACEPARENT).iter().count(), headers.get_all(TRACESTATE).iter().count())
+        keep_valid(&mut fields);
+        (fields.values(FieldName::Traceparent).count(), fields.values(FieldName::Tracestate).count())
     }
 
     #[test]

@@ -8,12 +8,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 use super::Downstream;
 use crate::{
     config::{Network, contain},
-    http1,
+    field_name::FieldName,
+    fields::Fields,
 };
 
 /// The networks of the proxies.
@@ -34,21 +33,21 @@ impl TrustedProxies {
     }
 
     /// The connection as a request with `headers` sees it: its client is who a trusted peer says it is.
-    pub(crate) fn see<'a>(&self, downstream: &'a Downstream, headers: &HeaderMap) -> Cow<'a, Downstream> {
+    pub(crate) fn see<'a>(&self, downstream: &'a Downstream, fields: &Fields) -> Cow<'a, Downstream> {
         let proxy = downstream.peer;
         if !self.trusts(proxy.ip()) {
             return Cow::Borrowed(downstream);
         }
-        let (peer, through) = (self.client(proxy, headers), Some(proxy.ip()));
+        let (peer, through) = (self.client(proxy, fields), Some(proxy.ip()));
         Cow::Owned(Downstream { peer, through, ..downstream.clone() })
     }
 
     /// The last address, from the right, that a trusted proxy has written: the first that is not a proxy itself. What is no address
     /// ends the search, since nobody says who wrote it.
-    fn client(&self, proxy: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    fn client(&self, proxy: SocketAddr, fields: &Fields) -> SocketAddr {
         let mut client = proxy;
         // Bounded by `limits.header_size`.
-        for hop in http1::list(headers, &X_FORWARDED_FOR).rev() {
+        for hop in fields.list(FieldName::XForwardedFor).rev() {
             let Some(said) = address(hop) else { break };
             client = said;
             if !self.trusts(said.ip()) {
@@ -68,13 +67,9 @@ fn address(hop: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(read.ip().to_canonical(), read.port()))
 }
 
-/// Proxies append to it who they were connected from.
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
 /// The elements of all fields of one name, in order.
-pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    let values: Vec<&[u8]> = values.into_iter().filter(|value| !value.is_empty()).collect();
+pub(super) fn joined(fields: &Fields, name: FieldName) -> Option<Vec<u8>> {
+    let values: Vec<&[u8]> = fields.values(name).filter(|value| !value.is_empty()).collect();
     (!values.is_empty()).then(|| values.join(&b", "[..]))
 }
 
@@ -88,14 +83,9 @@ mod tests {
         let proxies = TrustedProxies::new(networks.to_vec());
         let downstream =
             Downstream { peer: peer.parse().unwrap(), server_name: None, tls: None, through: None };
-        let fields = fields.iter().map(|value| (X_FORWARDED_FOR, HeaderValue::from_str(value).unwrap()));
-        let seen = proxies.see(
-            &downstream,
-            &fields.fold(HeaderMap::new(), |mut headers, (name, value)| {
-                headers.append(name, value);
-                headers
-            }),
-        );
+        let mut written = Fields::default();
+        fields.iter().for_each(|value| written.push(FieldName::XForwardedFor, value));
+        let seen = proxies.see(&downstream, &written);
         (seen.peer.to_string(), seen.through.map(|proxy| proxy.to_string()))
     }
 

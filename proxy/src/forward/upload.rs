@@ -86,7 +86,7 @@ impl Upload {
 
     /// Passes an interim response of the upstream on to the client.
     pub(super) fn send_interim(&self, interim: InterimResponse) {
-        self.body.send_interim(interim.status, &rewrite::interim(interim.headers));
+        self.body.send_interim(interim.status, &rewrite::interim(interim.fields));
     }
 
     pub(super) fn progress(&self) -> Rc<UploadProgress> {

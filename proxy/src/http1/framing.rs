@@ -1,8 +1,9 @@
 //! Where a message's body ends (RFC 9112 §6.3).
 
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 
-use super::{MessageViolation, fields::list};
+use super::MessageViolation;
+use crate::{field_name::FieldName, fields::Fields};
 
 /// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,28 +22,28 @@ impl BodyFraming {
         method: &Method,
         status: StatusCode,
         version: Version,
-        headers: &HeaderMap,
+        fields: &Fields,
     ) -> Result<Self, MessageViolation> {
-        let marked = marked(version, headers)?;
+        let marked = marked(version, fields)?;
         // RFC 9112 §6.3, first rule: whatever the fields say.
         Ok(if has_no_body(method, status) { Self::Length(0) } else { marked.unwrap_or(Self::UntilClose) })
     }
 
     /// Of the request with this header section.
-    pub(super) fn of_request(version: Version, headers: &HeaderMap) -> Result<Self, MessageViolation> {
+    pub(super) fn of_request(version: Version, fields: &Fields) -> Result<Self, MessageViolation> {
         // RFC 9112 §6.3, seventh rule.
-        Ok(marked(version, headers)?.unwrap_or(Self::Length(0)))
+        Ok(marked(version, fields)?.unwrap_or(Self::Length(0)))
     }
 }
 
 /// What the fields say.
-fn marked(version: Version, headers: &HeaderMap) -> Result<Option<BodyFraming>, MessageViolation> {
-    let length = content_length(headers)?;
-    if !headers.contains_key(header::TRANSFER_ENCODING) {
+fn marked(version: Version, fields: &Fields) -> Result<Option<BodyFraming>, MessageViolation> {
+    let length = content_length(fields)?;
+    if !fields.has(FieldName::TransferEncoding) {
         return Ok(length.map(BodyFraming::Length));
     }
     // RFC 9112 §6.1: both at once may be an attempt at smuggling, and one of HTTP/1.0 is faulty.
-    if length.is_some() || version == Version::HTTP_10 || !is_chunked(headers) {
+    if length.is_some() || version == Version::HTTP_10 || !is_chunked(fields) {
         return Err(MessageViolation::TransferEncoding);
     }
     Ok(Some(BodyFraming::Chunked))
@@ -56,16 +57,14 @@ pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
 }
 
 /// RFC 9112 §7: the only coding that a proxy must know, and the only one that none has to ask for.
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let only = codings.next().filter(|_| codings.next().is_none());
-    only.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+fn is_chunked(fields: &Fields) -> bool {
+    fields.only(FieldName::TransferEncoding).is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// RFC 9112 §6.3, fifth rule: the same number several times is one number.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, MessageViolation> {
+fn content_length(fields: &Fields) -> Result<Option<u64>, MessageViolation> {
     let mut length = None;
-    for value in list(headers, &header::CONTENT_LENGTH) {
+    for value in fields.list(FieldName::ContentLength) {
         let number = decimal(value).ok_or(MessageViolation::ContentLength)?;
         if length.is_some_and(|length| length != number) {
             return Err(MessageViolation::ContentLength);

@@ -5,7 +5,7 @@ use std::io::{IoSlice, Write as _};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::fields::{put_fields, size_of_fields};
+use crate::fields::Fields;
 
 /// What of a message is to be written next, in order; a [`Buf`] that is empty until the next piece of the body is put.
 #[derive(Debug)]
@@ -64,9 +64,10 @@ impl<D: Buf> MessageWriter<D> {
     pub(crate) fn put_end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), WrongLength> {
         self.put_body(None, true)?;
         if let (OutgoingFraming::Chunked, Some(trailers)) = (self.framing, trailers) {
-            let mut bytes = BytesMut::with_capacity(size_of_fields(trailers) + LAST_CHUNK.len());
+            let trailers = Fields::from(trailers);
+            let mut bytes = BytesMut::with_capacity(trailers.size() + LAST_CHUNK.len());
             bytes.put_slice(b"0\r\n");
-            put_fields(&mut bytes, trailers.iter());
+            trailers.put(&mut bytes, |_| false);
             bytes.put_slice(b"\r\n");
             self.behind = bytes.freeze();
         }

@@ -3,18 +3,35 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
+use http::{Method, Uri, Version, request, uri::PathAndQuery};
 
 use super::{
     MessageViolation,
-    fields::{EndSearch, fields, persists, version},
+    fields::{EndSearch, persists, version},
     framing::BodyFraming,
 };
+use crate::{field_name::FieldName, fields::Fields};
+
+/// What a request asks for, of either version of HTTP.
+#[derive(Debug)]
+pub struct RequestParts {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
+}
+
+impl From<request::Parts> for RequestParts {
+    fn from(parts: request::Parts) -> Self {
+        let fields = Fields::from(&parts.headers);
+        Self { method: parts.method, uri: parts.uri, version: parts.version, fields }
+    }
+}
 
 /// A request's header section.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    pub(crate) parts: request::Parts,
+    pub(crate) parts: RequestParts,
     /// None where the fields leave it in doubt: the request must be refused, and its connection end.
     pub(crate) framing: Option<BodyFraming>,
     /// Whether the client may send another request over the connection (RFC 9112 §9.3).
@@ -75,16 +92,15 @@ fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolati
         Err(httparse::Error::Version | httparse::Error::Token) => return Err(MessageViolation::RequestLine),
         Ok(_) | Err(_) => return Err(MessageViolation::HeaderSection),
     }
-    let headers = fields(head, request.headers).ok_or(MessageViolation::HeaderSection)?;
     let version = version(request.version);
     let method = method(request.method).ok_or(MessageViolation::RequestLine)?;
     let uri = target(head, &method, request.path).ok_or(MessageViolation::RequestLine)?;
-    let (mut parts, ()) = Request::new(()).into_parts();
-    let framing = BodyFraming::of_request(version, &headers).ok();
-    let is_persistent = persists(version, &headers);
+    let fields = Fields::received(head.clone(), request.headers).ok_or(MessageViolation::HeaderSection)?;
+    let framing = BodyFraming::of_request(version, &fields).ok();
+    let is_persistent = persists(version, &fields);
     // RFC 9110 §10.1.1: in HTTP/1.0 it is ignored.
-    let expects_continue = version == Version::HTTP_11 && expects_continue(&headers);
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    let expects_continue = version == Version::HTTP_11 && expects_continue(&fields);
+    let parts = RequestParts { method, uri, version, fields };
     Ok(RequestHead { parts, framing, is_persistent, expects_continue })
 }
 
@@ -114,9 +130,8 @@ fn target(head: &Bytes, method: &Method, target: Option<&str>) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-fn expects_continue(headers: &HeaderMap) -> bool {
-    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    headers.get(header::EXPECT).is_some_and(is_continue)
+fn expects_continue(fields: &Fields) -> bool {
+    fields.first(FieldName::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// So many fit on the stack.

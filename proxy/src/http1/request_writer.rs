@@ -1,21 +1,20 @@
 //! Header sections of requests, written (RFC 9112 §3, §5).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderValue, header, request};
+use http::HeaderValue;
 
-use super::fields::{put_fields, size_of_fields};
+use super::RequestParts;
 
 /// The header section of a request, Host first (RFC 9110 §7.2). Its fields go out as they are: whoever made them has seen to the framing.
-pub(crate) fn request_head(head: &request::Parts, host: &HeaderValue) -> Bytes {
+pub(crate) fn request_head(head: &RequestParts, host: &HeaderValue) -> Bytes {
     let (method, target) =
         (head.method.as_str(), head.uri.path_and_query().map_or("/", |path| path.as_str()));
     let ours = method.len() + target.len() + host.len() + LINES;
-    let mut bytes = BytesMut::with_capacity(ours + size_of_fields(&head.headers));
-    for part in [method, " ", target, " HTTP/1.1\r\n"] {
-        bytes.put_slice(part.as_bytes());
+    let mut bytes = BytesMut::with_capacity(ours + head.fields.size());
+    for part in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host.as_bytes(), b"\r\n"] {
+        bytes.put_slice(part);
     }
-    put_fields(&mut bytes, [(&header::HOST, host)].into_iter());
-    put_fields(&mut bytes, head.headers.iter());
+    head.fields.put(&mut bytes, |_| false);
     bytes.put_slice(b"\r\n");
     bytes.freeze()
 }

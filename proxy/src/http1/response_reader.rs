@@ -3,13 +3,14 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::{
     MessageViolation,
-    fields::{EndSearch, fields, persists, version},
+    fields::{EndSearch, persists, version},
     framing::BodyFraming,
 };
+use crate::fields::Fields;
 
 /// What was read of a response.
 #[derive(Debug)]
@@ -23,14 +24,14 @@ pub(crate) enum ResponsePart {
 #[derive(Debug)]
 pub(crate) struct InterimResponse {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) fields: Fields,
 }
 
 /// A final response's header section.
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) fields: Fields,
     pub(crate) framing: BodyFraming,
     /// Whether the connection can carry another request once the body has ended (RFC 9112 §9.3).
     pub(crate) is_persistent: bool,
@@ -64,7 +65,7 @@ impl ResponseReader {
         if self.interim > MAX_INTERIM {
             return Err(MessageViolation::InterimResponses);
         }
-        Ok(Some(ResponsePart::Interim(InterimResponse { status: head.status, headers: head.headers })))
+        Ok(Some(ResponsePart::Interim(InterimResponse { status: head.status, fields: head.fields })))
     }
 }
 
@@ -88,10 +89,10 @@ fn parse(head: &Bytes, method: &Method) -> Result<ResponseHead, MessageViolation
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(MessageViolation::StatusLine)?;
     let version = version(response.version);
-    let headers = fields(head, response.headers).ok_or(MessageViolation::HeaderSection)?;
-    let framing = BodyFraming::of_response(method, status, version, &headers)?;
-    let is_persistent = framing != BodyFraming::UntilClose && persists(version, &headers);
-    Ok(ResponseHead { status, headers, framing, is_persistent })
+    let fields = Fields::received(head.clone(), response.headers).ok_or(MessageViolation::HeaderSection)?;
+    let framing = BodyFraming::of_response(method, status, version, &fields)?;
+    let is_persistent = framing != BodyFraming::UntilClose && persists(version, &fields);
+    Ok(ResponseHead { status, fields, framing, is_persistent })
 }
 
 fn config() -> httparse::ParserConfig {

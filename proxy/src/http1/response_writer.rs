@@ -1,13 +1,13 @@
 //! Header sections of responses, written (RFC 9112 §4, §5).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::{
-    fields::{put_fields, size_of_fields},
     framing::has_no_body,
     message_writer::{MessageWriter, OutgoingFraming},
 };
+use crate::{field_name::FieldName, fields::Fields};
 
 /// How the end of a response's body is marked for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,45 +49,46 @@ impl ResponseFraming {
 /// §6.6.1).
 pub(crate) fn response_head(
     status: StatusCode,
-    headers: &HeaderMap,
+    fields: &Fields,
     framing: ResponseFraming,
     connection: Option<&'static str>,
     date: &HeaderValue,
 ) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(size_of_fields(headers) + OURS);
+    let mut bytes = BytesMut::with_capacity(fields.size() + OURS);
     put_status_line(&mut bytes, status);
-    let is_length_ours = framing != ResponseFraming::Empty;
-    put_fields(
-        &mut bytes,
-        headers.iter().filter(|(name, _)| {
-            let is_ours = *name == header::CONNECTION
-                || *name == header::TRANSFER_ENCODING
-                || is_length_ours && *name == header::CONTENT_LENGTH;
-            !is_ours
-        }),
-    );
+    fields.put(&mut bytes, |name| match name {
+        FieldName::Connection | FieldName::TransferEncoding => true,
+        FieldName::ContentLength => framing != ResponseFraming::Empty,
+        _ => false,
+    });
     match framing {
         ResponseFraming::Length(length) => {
-            put_fields(&mut bytes, [(&header::CONTENT_LENGTH, &length.into())].into_iter());
+            put_field(&mut bytes, b"content-length", itoa::Buffer::new().format(length).as_bytes());
         }
         ResponseFraming::Chunked => bytes.put_slice(b"transfer-encoding: chunked\r\n"),
         ResponseFraming::Empty | ResponseFraming::UntilClose => {}
     }
     if let Some(option) = connection {
-        put_fields(&mut bytes, [(&header::CONNECTION, &HeaderValue::from_static(option))].into_iter());
+        put_field(&mut bytes, b"connection", option.as_bytes());
     }
-    if !headers.contains_key(header::DATE) {
-        put_fields(&mut bytes, [(&header::DATE, date)].into_iter());
+    if !fields.has(FieldName::Date) {
+        put_field(&mut bytes, b"date", date.as_bytes());
     }
     bytes.put_slice(b"\r\n");
     bytes.freeze()
 }
 
 /// An interim response (RFC 9110 §15.2).
-pub(crate) fn put_interim(bytes: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
+pub(crate) fn put_interim(bytes: &mut BytesMut, status: StatusCode, fields: &Fields) {
     put_status_line(bytes, status);
-    put_fields(bytes, headers.iter());
+    fields.put(bytes, |_| false);
     bytes.put_slice(b"\r\n");
+}
+
+fn put_field(bytes: &mut BytesMut, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        bytes.put_slice(part);
+    }
 }
 
 fn put_status_line(bytes: &mut BytesMut, status: StatusCode) {

@@ -93,6 +93,12 @@ impl AccessLog {
         }
     }
 
+    /// Whether there is a log that lines are for.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.0.as_deref().is_some_and(|writer| writer.wanted.load(Ordering::Relaxed))
+    }
+
     /// Queues the line; when the writer lags behind, the line is dropped and counted.
     pub fn record(&self, entry: &AccessEntry<'_>) {
         let Some(writer) = self.0.as_deref().filter(|writer| writer.wanted.load(Ordering::Relaxed)) else {

@@ -3,16 +3,13 @@
 
 use std::fmt;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
 /// The id of a request: one to 128 visible characters of ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The field by which it is passed on.
-    pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
-
     /// Of our own making.
     #[must_use]
     pub fn numbered(number: u64) -> Self {
@@ -29,10 +26,9 @@ impl RequestId {
 
     /// One that somebody else has made, if it is one.
     #[must_use]
-    pub fn given(value: &HeaderValue) -> Option<Self> {
-        let bytes = value.as_bytes();
-        let is_id = (1..=LONGEST).contains(&bytes.len()) && bytes.iter().copied().all(is_plain);
-        is_id.then(|| Self(value.clone()))
+    pub fn given(value: &[u8]) -> Option<Self> {
+        let is_id = (1..=LONGEST).contains(&value.len()) && value.iter().copied().all(is_plain);
+        is_id.then(|| HeaderValue::from_bytes(value).ok().map(Self))?
     }
 
     /// As a field's value.
@@ -78,10 +74,10 @@ mod tests {
             ("a\\b", false),
             ("b\u{fc}cher", false),
         ] {
-            let given = RequestId::given(&HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            let given = RequestId::given(value.as_bytes());
             assert_eq!(given.map(|id| id.to_string()).as_deref(), Some(value).filter(|_| is_id), "{value}");
         }
         assert_eq!(RequestId::numbered(0xab).to_string(), "00000000000000ab");
-        assert!(RequestId::given(&RequestId::numbered(u64::MAX).value()).is_some());
+        assert!(RequestId::given(RequestId::numbered(u64::MAX).value().as_bytes()).is_some());
     }
 }

@@ -2,15 +2,14 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use hyper::Request;
-
 use super::{
     context::Worker,
     http::{self, ConnectionContext, Version},
     origin::Taken,
 };
 use crate::{
-    cleartext::is_health, client_stream::RequestBody, clock::now, forward::Downstream, transport::Transport,
+    cleartext::is_health, client_stream::RequestBody, clock::now, forward::Downstream, http1::RequestParts,
+    transport::Transport,
 };
 
 /// Serves one connection to its end.
@@ -31,13 +30,13 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         source: place.source(),
         unparsed: &|status| request_log.record_unparsed(&from, status),
     };
-    let answer = move |request: Request<RequestBody>| {
+    let answer = move |head: RequestParts, _: RequestBody| {
         // A load balancer asks until the end, and would have this instance listen for as long as it may.
-        if !is_health(request.uri()) {
+        if !is_health(&head.uri) {
             worker.note_client();
         }
         let (cleartext, downstream) = (worker.cleartext.clone(), Rc::clone(&downstream));
-        async move { cleartext.serve(request, &downstream, now()).await }
+        async move { cleartext.serve(head, &downstream, now()).await }
     };
     http::serve(stream, terms, answer).await;
 }

@@ -43,7 +43,7 @@ use crate::{
     client_stream::{ClientStream, RequestBody},
     clock::{self, now},
     config, forward,
-    http1::RequestLimits,
+    http1::{RequestLimits, RequestParts},
     phase::{Phase, PhaseWatch},
     transport::{ByteStream, HyperIo, Outgoing},
 };
@@ -64,7 +64,7 @@ pub(super) struct ConnectionContext<'a> {
 pub(super) async fn serve<S, F, Fut>(stream: S, terms: ConnectionContext<'_>, answer: F)
 where
     S: ByteStream,
-    F: Fn(Request<RequestBody>) -> Fut + 'static,
+    F: Fn(RequestParts, RequestBody) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let ConnectionContext { version, limits, phase, metrics, buffers, source, unparsed } = terms;
@@ -259,7 +259,7 @@ fn service<F, Fut>(
     Future = impl Future<Output = Result<Response<Tracked>, Infallible>> + 'static,
 >
 where
-    F: Fn(Request<RequestBody>) -> Fut + 'static,
+    F: Fn(RequestParts, RequestBody) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let answer = Rc::new(answer);
@@ -268,17 +268,20 @@ where
         let (connection, phase, activity) = (Rc::clone(&connection), phase.clone(), activity.clone());
         async move {
             let websocket = WebSocketOffer::take(&mut request);
-            let mut answer = answer(request.map(RequestBody::from)).await;
+            let (head, body) = request.into_parts();
+            let mut answer = answer(head.into(), body.into()).await;
             if let Some(websocket) = websocket {
                 answer = websocket.answer(answer, activity, phase);
             }
-            let forward::Answer { response, then } = answer;
+            let forward::Answer { status, fields, body, then } = answer;
             match then {
                 forward::Then::Close => in_progress.close_after(),
                 forward::Then::KeepAlive | forward::Then::Tunnel(_) => {}
             }
             let buffer = streams::current().unwrap_or_else(|| connection.stream(None));
-            Ok(response.map(|body| Tracked::new(body, buffer, in_progress)))
+            let mut response = Response::new(Tracked::new(body, buffer, in_progress));
+            (*response.status_mut(), *response.headers_mut()) = (status, fields.to_map());
+            Ok(response)
         }
     })
 }

@@ -115,9 +115,9 @@ async fn answer_requests<T: Transport>(
     let tls = stream.version();
     let downstream = Rc::new(Downstream { peer, through: None, server_name: Some(name), tls: Some(tls) });
     let (forwarder, from) = (worker.forwarder.clone(), Rc::clone(&downstream));
-    let answer = move |request| {
+    let answer = move |head, body| {
         let (forwarder, downstream) = (forwarder.clone(), Rc::clone(&downstream));
-        async move { forwarder.serve_https(request, &downstream, now()).await }
+        async move { forwarder.serve_https(head, body, &downstream, now()).await }
     };
     let shared = &worker.shared;
     let limits = shared.limits.load_full();

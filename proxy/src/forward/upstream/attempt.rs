@@ -15,7 +15,7 @@ use super::{
     pooled::PooledConnection,
 };
 use crate::{
-    clock::now, forward::metrics::ConnectionOrigin, http1::ResponseHead, target::UpstreamProtocol,
+    clock::now, fields::Fields, forward::metrics::ConnectionOrigin, http1::ResponseHead, target::UpstreamProtocol,
     transport::Transport,
 };
 
@@ -34,16 +34,17 @@ impl Answered {
         permit: UpstreamPermit,
     ) -> UpstreamResponse {
         match self {
-            Self::Http1(ResponseHead { status, headers, framing, is_persistent }, connection) => {
+            Self::Http1(ResponseHead { status, fields, framing, is_persistent }, connection) => {
                 let peer = connection.peer.clone();
                 let pooled = PooledConnection::new(connection, request, is_persistent, in_flight, permit);
-                UpstreamResponse { status, headers, peer, body: UpstreamBody::http1(framing, pooled) }
+                UpstreamResponse { status, fields, peer, body: UpstreamBody::http1(framing, pooled) }
             }
             Self::Http2(response, stream) => {
                 let (head, incoming) = response.into_parts();
                 let peer = stream.peer().clone();
                 let body = Http2Body::new(incoming, request.into_upload(), stream, in_flight, permit);
-                UpstreamResponse { status: head.status, headers: head.headers, peer, body: body.into() }
+                let fields = Fields::from(&head.headers);
+                UpstreamResponse { status: head.status, fields, peer, body: body.into() }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, Version, header, request, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
 
 use crate::{
     client_stream::RequestBody,
@@ -17,14 +17,16 @@ use crate::{
         rewrite::Framing,
         upload::{Upload, UploadEnd},
     },
-    http1::{self, MessageWriter, OutgoingFraming, WrongLength},
+    field_name::FieldName,
+    fields::Fields,
+    http1::{self, MessageWriter, OutgoingFraming, RequestParts, WrongLength},
     http1_stream::Http1Stream,
     target::{Endpoint, Scheme},
 };
 
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
-    head: request::Parts,
+    head: RequestParts,
     /// In place of the destination's authority.
     host: Option<HeaderValue>,
     framing: Framing,
@@ -46,7 +48,7 @@ pub(super) enum WriteFailure {
 impl RequestWriter {
     /// `head` without Host: that is `host`, or else what the destination decides on.
     pub(in crate::forward) fn new(
-        head: request::Parts,
+        head: RequestParts,
         framing: Framing,
         upload: Upload,
         host: Option<HeaderValue>,
@@ -58,10 +60,11 @@ impl RequestWriter {
 
     /// A request that asks for `path` to see whether the endpoint is well.
     pub(super) fn check(path: &PathAndQuery) -> Self {
-        let mut head = Request::new(()).into_parts().0;
-        head.uri = path.clone().into();
-        head.headers.insert(header::USER_AGENT, HeaderValue::from_static(CHECKER));
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut fields = Fields::default();
+        fields.push(FieldName::UserAgent, CHECKER);
+        fields.push(FieldName::Connection, "close");
+        let head =
+            RequestParts { method: Method::GET, uri: path.clone().into(), version: Version::HTTP_11, fields };
         let upload = Upload::new(RequestBody::empty(), false, MinRate::new(Duration::MAX, 0));
         Self::new(head, Framing::Empty, upload, None)
     }
@@ -85,7 +88,7 @@ impl RequestWriter {
         let mut message = Request::new(Rc::clone(&self.upload));
         (*message.uri_mut(), *message.version_mut()) = (uri, Version::HTTP_2);
         message.method_mut().clone_from(&self.head.method);
-        message.headers_mut().clone_from(&self.head.headers);
+        *message.headers_mut() = self.head.fields.to_map();
         for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT] {
             message.headers_mut().remove(name);
         }

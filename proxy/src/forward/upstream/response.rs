@@ -14,6 +14,7 @@ use super::{
     pooled::{PooledConnection, UpstreamTunnel},
 };
 use crate::{
+    fields::Fields,
     http1::{BodyFraming, BodyReader},
     target::EndpointAddress,
 };
@@ -21,7 +22,7 @@ use crate::{
 /// A response whose header section is there.
 pub(in crate::forward) struct UpstreamResponse {
     pub(in crate::forward) status: StatusCode,
-    pub(in crate::forward) headers: HeaderMap,
+    pub(in crate::forward) fields: Fields,
     /// Whom it is from.
     pub(in crate::forward) peer: EndpointAddress,
     pub(in crate::forward) body: UpstreamBody,

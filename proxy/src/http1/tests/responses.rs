@@ -23,15 +23,16 @@ fn read(method: &Method, bytes: &[u8], cuts: &[usize]) -> Result<Response, Unrea
     let head = loop {
         match reader.read(&mut received.buffer, method)? {
             Some(ResponsePart::Final(head)) => break head,
-            Some(ResponsePart::Interim(InterimResponse { status, headers })) => {
-                interim.push((status, headers));
+            Some(ResponsePart::Interim(InterimResponse { status, fields })) => {
+                interim.push((status, fields.to_map()));
             }
             None if received.more() => {}
             None => return Err(Unread::Truncated),
         }
     };
     let (body, end, trailers) = received.body(head.framing)?;
-    let ResponseHead { status, headers, is_persistent, .. } = head;
+    let ResponseHead { status, fields, is_persistent, .. } = head;
+    let headers = fields.to_map();
     Ok(Response { interim, status, headers, body, trailers, end, is_persistent })
 }
 

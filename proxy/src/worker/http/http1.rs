@@ -10,16 +10,17 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{StatusCode, Version};
 use hyper::body::{Body as _, Frame};
 
 use super::{Connection, date::date, tracked::Tracked};
 use crate::{
     client_stream::{ClientStream, RequestBody, RequestEnd},
     clock::now,
+    fields::Fields,
     forward::{self, Then, Tunnel, TunnelEnd},
     http1::{
-        MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestReader, ResponseFraming,
+        MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestParts, RequestReader, ResponseFraming,
         response_head,
     },
     phase::PhaseWatch,
@@ -73,7 +74,7 @@ impl Connection for Http1Connection {
 
 impl<F, Fut> Http1<F>
 where
-    F: Fn(Request<RequestBody>) -> Fut + 'static,
+    F: Fn(RequestParts, RequestBody) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     /// Serves the connection to its end.
@@ -135,11 +136,10 @@ where
         let in_progress = self.activity.begin();
         let (method, version) = (parts.method.clone(), parts.version);
         // Boxed: a connection that waits for a request takes no memory for an answer.
-        let answering = Box::pin((self.answer)(Request::from_parts(parts, body)));
-        let forward::Answer { response, then } = self.unless_gone(answering).await?;
-        let (head, body) = response.into_parts();
+        let answering = Box::pin((self.answer)(parts, body));
+        let forward::Answer { status, fields, body, then } = self.unless_gone(answering).await?;
         let ends_body = poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await;
-        let response_framing = ResponseFraming::new(&method, version, head.status, body.size_hint().exact());
+        let response_framing = ResponseFraming::new(&method, version, status, body.size_hint().exact());
         let is_kept = is_persistent
             && matches!(then, Then::KeepAlive)
             && framing.is_some()
@@ -154,7 +154,7 @@ where
             (_, Version::HTTP_10) => Some("keep-alive"),
             (_, _) => None,
         };
-        let head = response_head(head.status, &head.headers, response_framing, option, &date());
+        let head = response_head(status, &fields, response_framing, option, &date());
         let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress);
         self.write(response_framing.message(head), body).await?;
         Ok(match then {
@@ -197,7 +197,7 @@ where
     async fn refuse(&self, violation: MessageViolation) -> Http1End {
         let status = status(violation);
         let mut head =
-            response_head(status, &HeaderMap::new(), ResponseFraming::Length(0), Some("close"), &date());
+            response_head(status, &Fields::default(), ResponseFraming::Length(0), Some("close"), &date());
         let refusing = poll_fn(|cx| self.client.poll_write(cx, &mut head));
         if let Ok(Ok(())) = tokio::time::timeout(LINGER, refusing).await {
             self.linger().await;

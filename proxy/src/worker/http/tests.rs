@@ -6,7 +6,7 @@ use std::{future::poll_fn, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Response, client::conn::http2};
+use hyper::{Request, StatusCode, client::conn::http2};
 use testbed::wait;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -18,7 +18,6 @@ use tokio::{
 use super::*;
 use crate::{
     config::{LimitsConfig, Span},
-    forward::Body,
     telemetry::metrics::Label,
     transport::{HyperIo, Listener, Transport, socket},
     worker::{Connections, HeldBytes, metrics::LimitReached},
@@ -180,22 +179,21 @@ impl Edge {
     fn new<T: Transport>(transport: &T, version: Version, limits: LimitsConfig) -> Self {
         let (asked, release) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
         let (tell, wait) = (Rc::clone(&asked), Rc::clone(&release));
-        let answer = move |request: Request<RequestBody>| {
+        let answer = move |head: RequestParts, _: RequestBody| {
             let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
             async move {
-                match request.uri().path() {
+                match head.uri.path() {
                     "/slow" => {
                         tell.notify_one();
                         wait.notified().await;
                     }
-                    "/large" => return Response::new(Body::whole(vec![b'x'; LARGE].into())).into(),
+                    "/large" => return ours(vec![b'x'; LARGE].into()),
                     "/closes" => {
-                        let response = Response::new(Body::whole("done".into()));
-                        return forward::Answer { response, then: forward::Then::Close };
+                        return forward::Answer { then: forward::Then::Close, ..ours("done".into()) };
                     }
                     _ => {}
                 }
-                Response::new(Body::whole("done".into())).into()
+                ours("done".into())
             }
         };
         let Serving { address, metrics, phase } = serving(transport, version, limits, answer);
@@ -235,7 +233,7 @@ pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'sta
     transport: &T,
     version: Version,
     limits: LimitsConfig,
-    answer: impl Fn(Request<RequestBody>) -> Fut + 'static,
+    answer: impl Fn(RequestParts, RequestBody) -> Fut + 'static,
 ) -> Serving {
     let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
     let address = socket.local_addr().unwrap();
@@ -265,7 +263,7 @@ pub(crate) async fn serve_alone<S: ByteStream, Fut: Future<Output = forward::Ans
     stream: S,
     version: Version,
     phase: PhaseWatch,
-    answer: impl Fn(Request<RequestBody>) -> Fut + 'static,
+    answer: impl Fn(RequestParts, RequestBody) -> Fut + 'static,
 ) {
     let place = Connections::new(9, 9).admit([192, 0, 2, 1].into()).ok().unwrap();
     let terms = ConnectionContext {
@@ -278,6 +276,10 @@ pub(crate) async fn serve_alone<S: ByteStream, Fut: Future<Output = forward::Ans
         unparsed: &|_| (),
     };
     serve(stream, terms, answer).await;
+}
+
+fn ours(body: Bytes) -> forward::Answer {
+    forward::own_response(StatusCode::OK, body, &[])
 }
 
 async fn answer(client: &mut (impl AsyncRead + Unpin)) -> String {

@@ -21,6 +21,7 @@ use hyper::{
 
 use crate::{
     client_stream::ClientStream,
+    field_name::FieldName,
     forward::{Answer, Then, Tunnel, own_response},
     phase::PhaseWatch,
     transport::{ByteStream, Outgoing},
@@ -57,21 +58,19 @@ impl WebSocketOffer {
 
     /// Makes `answer` one of HTTP/2. Where the upstream has switched, a task passes what follows.
     pub(super) fn answer(self, answer: Answer, activity: Activity, phase: PhaseWatch) -> Answer {
-        let Answer { mut response, then } = answer;
+        let Answer { mut fields, body, then, .. } = answer;
         let tunnel = match then {
             Then::Tunnel(tunnel) => tunnel,
-            then @ (Then::KeepAlive | Then::Close) => return Answer { response, then },
+            then @ (Then::KeepAlive | Then::Close) => return Answer { status: answer.status, fields, body, then },
         };
-        if response.headers().get(header::SEC_WEBSOCKET_ACCEPT) != Some(&self.accept) {
+        if fields.named(&header::SEC_WEBSOCKET_ACCEPT) != Some(self.accept.as_bytes()) {
             tunnel.refuse();
-            return own_response(StatusCode::BAD_GATEWAY, Bytes::new(), &[]).into();
+            return own_response(StatusCode::BAD_GATEWAY, Bytes::new(), &[]);
         }
-        *response.status_mut() = StatusCode::OK;
-        for name in [header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
-            response.headers_mut().remove(name);
-        }
+        fields.remove(FieldName::Upgrade);
+        fields.remove_named(&header::SEC_WEBSOCKET_ACCEPT);
         tokio::task::spawn_local(pass(self.upgrade, tunnel, activity, phase));
-        response.into()
+        Answer { status: StatusCode::OK, fields, body, then: Then::KeepAlive }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Instructions in user space per request, connection and large body, beside nginx, as Callgrind counts them.
 //!
 //! They do not depend on what else the machine does, so that a change of a hundredth shows; they say nothing of the kernel's share, nor of
-//! waiting for memory. Each count is the difference of two runs of a new process, which leaves out what it does once.
+//! waiting for memory. Each count is the difference of two runs of a new process, which leaves out what it does once. The longer run's
+//! profile stays in `target/bench`, for `callgrind_annotate`.
 
 use std::{fs, path::Path};
 
@@ -24,11 +25,13 @@ pub fn run(root: &Path, binary: &Path) -> anyhow::Result<()> {
     let authority = Authority::create(folder.path())?;
     let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
     let mut report = Report::new("instructions", versions(binary));
+    let profiles = root.join("target/bench");
+    fs::create_dir_all(&profiles).with_context(|| format!("cannot make {}", profiles.display()))?;
     for work in WORK {
-        let gatehouse = work.count(folder.path(), |run_by| {
+        let gatehouse = work.count(&profiles.join(work.file_name("gatehouse")), |run_by| {
             Subject::gatehouse_by(run_by, folder.path(), binary, "epoll", upstream.port())
         })?;
-        let nginx = work.count(folder.path(), |run_by| {
+        let nginx = work.count(&profiles.join(work.file_name("nginx")), |run_by| {
             Subject::nginx_by(run_by, folder.path(), "nginx", &Nginx::peer(&authority, &upstream)?)
         })?;
         println!("{}: gatehouse {gatehouse:.1}, nginx {nginx:.1} thousand instructions", work.name);
@@ -56,21 +59,24 @@ const WORK: &[Counted] = &[
 ];
 
 impl Counted {
-    /// Thousands of instructions for one exchange.
+    /// Of the profile of `subject`.
+    fn file_name(&self, subject: &str) -> String {
+        format!("{} {subject}.callgrind", self.name).replace([' ', ','], "-")
+    }
+
+    /// Thousands of instructions for one exchange; `profile` is the file for Callgrind.
     fn count(
         &self,
-        folder: &Path,
+        profile: &Path,
         start: impl Fn(RunBy<'_>) -> anyhow::Result<Subject>,
     ) -> anyhow::Result<f64> {
         let [few, many] = self.times;
         let total = |times| -> anyhow::Result<u64> {
-            let file = folder.join("callgrind.out");
-            let subject = start(RunBy::Callgrind(&file))?;
+            let subject = start(RunBy::Callgrind(profile))?;
             subject.check()?;
             Client::new(&subject)?.exchange_while(self.exchange, |count| count < times)?;
             drop(subject);
-            let text = fs::read_to_string(&file).context("Callgrind wrote nothing")?;
-            fs::remove_file(&file)?;
+            let text = fs::read_to_string(profile).context("Callgrind wrote nothing")?;
             totals(&text).context("Callgrind counted nothing")
         };
         let (less, more) = (total(few)?, total(many)?);

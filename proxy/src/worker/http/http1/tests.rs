@@ -10,7 +10,7 @@ use tokio::{
 use super::*;
 use crate::{
     config::LimitsConfig,
-    forward::{Answer, Body},
+    forward::{Answer, own_response},
     transport::Transport,
     worker::http::{
         Version as Served,
@@ -186,7 +186,7 @@ impl Edge {
     fn new<T: Transport>(transport: &T) -> Self {
         let (asked, given_up) = (Rc::<tokio::sync::Notify>::default(), Rc::<tokio::sync::Notify>::default());
         let (tell_asked, tell_ended) = (Rc::clone(&asked), Rc::clone(&given_up));
-        let answer = move |request| respond(request, Rc::clone(&tell_asked), Rc::clone(&tell_ended));
+        let answer = move |head, body| respond(head, body, Rc::clone(&tell_asked), Rc::clone(&tell_ended));
         let serving = serving(transport, Served::Http1, LimitsConfig::default(), answer);
         Self { serving, asked, given_up }
     }
@@ -197,11 +197,11 @@ impl Edge {
 }
 
 async fn respond(
-    request: Request<RequestBody>,
+    head: RequestParts,
+    mut body: RequestBody,
     asked: Rc<tokio::sync::Notify>,
     given_up: Rc<tokio::sync::Notify>,
 ) -> Answer {
-    let (head, mut body) = request.into_parts();
     let path = head.uri.path();
     if path == "/never" {
         let _told = NotifyOnDrop(given_up);
@@ -215,7 +215,7 @@ async fn respond(
         length += data.len();
     }
     let text = format!("{} {path} {length}", head.method);
-    http::Response::new(Body::whole(text.into())).into()
+    own_response(StatusCode::OK, text.into(), &[])
 }
 
 struct NotifyOnDrop(Rc<tokio::sync::Notify>);
