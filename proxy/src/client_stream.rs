@@ -368,6 +368,8 @@ mod tests {
         fn is_silent(&mut self) -> bool {
             self.0.is_empty()
         }
+
+        fn reset_on_drop(&self) {}
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(crate) enum FieldName {
 impl FieldName {
     /// Which name `name` is, by its letters and digits alone.
     pub(crate) fn of(name: &[u8]) -> Self {
+        if !may_be_known(name) {
+            return Self::Other;
+        }
         let letters = Letters::of(name);
         // By the number first: one comparison or two for each name.
         match letters.as_bytes() {
@@ -106,6 +109,11 @@ impl FieldName {
             b"xforwardedproto" => Self::XForwardedProto,
             _ => Self::XForwarded,
         }
+    }
+
+    /// A bit of its own.
+    pub(crate) fn bit(self) -> u32 {
+        1 << self as u32
     }
 
     /// As it is written; empty where it stands for several names.
@@ -203,6 +211,40 @@ impl FieldName {
             || self.claims_passage()
             || matches!(self, Self::CdnLoop | Self::Traceparent | Self::Tracestate | Self::SecWebSocket)
     }
+}
+
+/// Whether it begins as a name does that is known. Most do not, and there is one to judge for each field of each message.
+fn may_be_known(name: &[u8]) -> bool {
+    let mut beginning = [0; 4];
+    let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    for (place, letter) in beginning.iter_mut().zip(letters) {
+        // Letters in lower case; digits as they are.
+        *place = letter | 0x20;
+    }
+    matches!(
+        &beginning,
+        b"cdnl"
+            | b"conn"
+            | b"cont"
+            | b"cook"
+            | b"date"
+            | b"expe"
+            | b"forw"
+            | b"host"
+            | b"http"
+            | b"keep"
+            | b"prox"
+            | b"secw"
+            | b"te\0\0"
+            | b"trac"
+            | b"trai"
+            | b"tran"
+            | b"upgr"
+            | b"user"
+            | b"xfor"
+            | b"xrea"
+            | b"xreq"
+    )
 }
 
 /// The letters and digits of a field's name, in lower case, as far as they can be those of a name that is known.

@@ -18,16 +18,26 @@ pub struct Fields {
     /// Further text, whose places count on from those of `received`.
     added: Vec<u8>,
     lines: Vec<Line>,
+    /// The bits of the names that there are, and of some that there were.
+    names: u32,
 }
 
 /// Where a field lies.
 #[derive(Debug, Clone)]
 struct Line {
     known: FieldName,
+    /// Whether it is written as that name is.
+    is_exact: bool,
     name: Range<usize>,
     value: Range<usize>,
     /// Whether it can be written out as it lies: a colon and a space between name and value, and CRLF behind.
     is_plain: bool,
+}
+
+impl Line {
+    fn is(&self, name: FieldName) -> bool {
+        self.is_exact && self.known == name
+    }
 }
 
 /// A field.
@@ -35,6 +45,7 @@ struct Line {
 pub(crate) struct Field<'a> {
     /// Whatever its punctuation.
     pub(crate) known: FieldName,
+    is_exact: bool,
     pub(crate) name: &'a [u8],
     pub(crate) value: &'a [u8],
 }
@@ -42,36 +53,53 @@ pub(crate) struct Field<'a> {
 impl Field<'_> {
     /// Its name if it is one that is known, and written as such.
     pub(crate) fn exact(&self) -> Option<FieldName> {
-        let written = self.known.as_str().as_bytes();
-        (!written.is_empty() && self.name.eq_ignore_ascii_case(written)).then_some(self.known)
-    }
-
-    fn is(&self, name: FieldName) -> bool {
-        self.known == name && self.exact().is_some()
+        self.is_exact.then_some(self.known)
     }
 }
 
 impl Fields {
-    /// Those that were parsed where they lie in `received`; nothing if one does not lie there. A value of several lines (obs-fold) becomes
-    /// one (RFC 9112 §5.2).
+    /// Those that were parsed where they lie in `received`, each in a line of its own; nothing if one does not lie there.
     pub(crate) fn received(received: Bytes, parsed: &[httparse::Header<'_>]) -> Option<Self> {
-        let mut fields = Self { received, added: Vec::new(), lines: Vec::with_capacity(parsed.len() + ADDED) };
+        let lines = Vec::with_capacity(parsed.len() + ADDED);
+        let mut fields = Self { received, added: Vec::new(), lines, names: 0 };
         for field in parsed {
-            let name = fields.place(field.name.as_bytes())?;
-            let known = FieldName::of(field.name.as_bytes());
-            let value = match field.value {
-                // It may lie anywhere.
-                [] => name.end..name.end,
-                folded if memchr::memchr(b'\n', folded).is_some() => fields.append(folded),
-                value => fields.place(value)?,
-            };
-            let behind = |place: usize| fields.received.get(place..place + 2);
-            let is_plain = name.end + 2 == value.start
-                && behind(name.end) == Some(b": ")
-                && behind(value.end) == Some(b"\r\n");
-            fields.lines.push(Line { known, name, value, is_plain });
+            fields.push_received(field)?;
         }
         Some(fields)
+    }
+
+    /// The same, where a value may have several lines (obs-fold), of which one is made (RFC 9112 §5.2).
+    pub(crate) fn received_folded(received: Bytes, parsed: &[httparse::Header<'_>]) -> Option<Self> {
+        let mut fields = Self::received(received, parsed)?;
+        let values = fields.lines.iter().map(|line| fields.text(&line.value)).enumerate();
+        let folded = values.filter(|(_, value)| memchr::memchr(b'\n', value).is_some());
+        let folded: Vec<_> = folded.map(|(place, value)| (place, value.to_vec())).collect();
+        for (place, value) in folded {
+            let value = fields.append(&value);
+            let line = fields.lines.get_mut(place)?;
+            (line.value, line.is_plain) = (value, false);
+        }
+        Some(fields)
+    }
+
+    fn push_received(&mut self, field: &httparse::Header<'_>) -> Option<()> {
+        let name = self.place(field.name.as_bytes())?;
+        // An empty one may lie anywhere.
+        let value = if field.value.is_empty() { name.end..name.end } else { self.place(field.value)? };
+        let behind = |place: usize| self.received.get(place..place + 2);
+        let is_plain = name.end + 2 == value.start
+            && behind(name.end) == Some(b": ")
+            && behind(value.end) == Some(b"\r\n");
+        let known = FieldName::of(field.name.as_bytes());
+        self.index(known, name, value, is_plain);
+        Some(())
+    }
+
+    fn index(&mut self, known: FieldName, name: Range<usize>, value: Range<usize>, is_plain: bool) {
+        let written = known.as_str().as_bytes();
+        let is_exact = !written.is_empty() && self.text(&name).eq_ignore_ascii_case(written);
+        self.names |= known.bit();
+        self.lines.push(Line { known, is_exact, name, value, is_plain });
     }
 
     /// Where `part` lies in what was received.
@@ -92,7 +120,8 @@ impl Fields {
     }
 
     fn field(&self, line: &Line) -> Field<'_> {
-        Field { known: line.known, name: self.text(&line.name), value: self.text(&line.value) }
+        let Line { known, is_exact, .. } = *line;
+        Field { known, is_exact, name: self.text(&line.name), value: self.text(&line.value) }
     }
 
     /// How many there are.
@@ -106,8 +135,9 @@ impl Fields {
 
     /// The values of all fields of this name, as it is written.
     pub(crate) fn values(&self, name: FieldName) -> impl DoubleEndedIterator<Item = &[u8]> {
-        let known = self.lines.iter().filter(move |line| line.known == name);
-        known.map(|line| self.field(line)).filter(move |field| field.is(name)).map(|field| field.value)
+        let may_be = self.names & name.bit() != 0;
+        let lines = if may_be { self.lines.as_slice() } else { &[] };
+        lines.iter().filter(move |line| line.is(name)).map(|line| self.text(&line.value))
     }
 
     /// The value of the first of them.
@@ -152,8 +182,8 @@ impl Fields {
 
     /// Removes all of this name, as it is written.
     pub(crate) fn remove(&mut self, name: FieldName) {
-        if self.lines.iter().any(|line| line.known == name) {
-            self.retain(|field| !field.is(name));
+        if self.names & name.bit() != 0 {
+            self.lines.retain(|line| !line.is(name));
         }
     }
 
@@ -197,7 +227,7 @@ impl Fields {
         let before = self.received.len();
         let value = before + from..before + self.added.len();
         self.added.extend_from_slice(b"\r\n");
-        self.lines.push(Line { known, name, value, is_plain: true });
+        self.index(known, name, value, true);
     }
 
     fn append(&mut self, text: &[u8]) -> Range<usize> {
@@ -218,8 +248,7 @@ impl Fields {
         // Most lines lie one behind the other, as they are to be written.
         let mut waiting = 0..0;
         for line in &self.lines {
-            let is_named = line.known != FieldName::Other && self.field(line).exact().is_some_and(&is_left_out);
-            if is_named {
+            if line.is_exact && is_left_out(line.known) {
                 continue;
             }
             if line.is_plain && line.name.start == waiting.end && waiting.end != self.received.len() {
@@ -256,7 +285,7 @@ impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Self {
         let text = map.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum::<usize>();
         let (added, lines) = (Vec::with_capacity(text + ADDED_BYTES), Vec::with_capacity(map.len() + ADDED));
-        let mut fields = Self { received: Bytes::new(), added, lines };
+        let mut fields = Self { received: Bytes::new(), added, lines, names: 0 };
         for (name, value) in map {
             fields.push_named(name, value);
         }
@@ -295,14 +324,16 @@ mod tests {
     fn read(section: &[u8]) -> Fields {
         let section = Bytes::copy_from_slice(section);
         let mut place = [httparse::EMPTY_HEADER; 32];
-        let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(&section, &mut place) else {
+        let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(&section, &mut place)
+        else {
             panic!("{section:?}");
         };
         Fields::received(section.clone(), parsed).unwrap()
     }
 
     fn lines(fields: &Fields) -> Vec<(String, Vec<u8>)> {
-        let line = |field: Field<'_>| (String::from_utf8_lossy(field.name).to_lowercase(), field.value.to_vec());
+        let line =
+            |field: Field<'_>| (String::from_utf8_lossy(field.name).to_lowercase(), field.value.to_vec());
         fields.iter().map(line).collect()
     }
 
@@ -315,11 +346,16 @@ mod tests {
 
     #[test]
     fn fields_are_found_as_they_are_written() {
-        let fields = read(b"Host: a\r\nX_Forwarded_For: 1\r\nx-forwarded-for:2 ,3\r\nX-Forwarded-For: 4\r\nCookie:\r\n\r\n");
+        let fields = read(
+            b"Host: a\r\nX_Forwarded_For: 1\r\nx-forwarded-for:2 ,3\r\nX-Forwarded-For: 4\r\nCookie:\r\n\r\n",
+        );
         assert_eq!(fields.first(FieldName::Host), Some(&b"a"[..]));
         assert!(fields.values(FieldName::XForwardedFor).eq([&b"2 ,3"[..], b"4"]), "not the one with `_`");
         assert!(fields.list(FieldName::XForwardedFor).rev().eq([&b"4"[..], b"3", b"2"]));
-        assert_eq!((fields.only(FieldName::XForwardedFor), fields.only(FieldName::Host)), (None, Some(&b"a"[..])));
+        assert_eq!(
+            (fields.only(FieldName::XForwardedFor), fields.only(FieldName::Host)),
+            (None, Some(&b"a"[..]))
+        );
         assert_eq!((fields.first(FieldName::Cookie), fields.has(FieldName::Date)), (Some(&b""[..]), false));
         assert_eq!(fields.kept(FieldName::Host).as_deref(), Some(&b"a"[..]));
         assert_eq!(fields.kept(FieldName::Cookie).as_deref(), Some(&b""[..]));
@@ -358,7 +394,7 @@ mod tests {
         ) {
             let mut section = String::new();
             for (name, before, value, behind) in &received {
-                section.push_str(&format!("{name}:{before}{value}{behind}\r\n"));
+                section.extend([name, ":", before, value, behind, "\r\n"]);
             }
             section.push_str("\r\n");
             let mut fields = read(section.as_bytes());

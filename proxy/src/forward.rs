@@ -59,9 +59,9 @@ use self::{
 use crate::{
     client_stream::RequestBody,
     config::{self, Reloadable},
+    domains::{Caller, Domains},
     fields::Fields,
     http1::RequestParts,
-    domains::{Caller, Domains},
     name::ServerName,
     target::Target,
     transport::Transport,

@@ -118,6 +118,10 @@ pub trait Stream: Unpin + 'static {
     /// Whether the kernel has neither bytes for us nor the stream's end, nor an error; one system call.
     fn is_silent(&self) -> bool;
 
+    /// Has the connection's drop reset it and throw away what is unsent (RFC 9293 §3.10.5). The kernel would keep that, counted by no limit
+    /// of ours, for as long as the peer answers its probes (tcp(7), `tcp_orphan_retries`).
+    fn reset_on_drop(&self);
+
     /// Flushes, then ends our direction (FIN, RFC 9293 §3.6); the peer's stays open.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -352,7 +352,12 @@ mod tests {
             assert_eq!(Authority::parse(host.to_string().as_bytes(), 443), Some(host));
             let count = |name: &str| {
                 // As a gateway that takes `_` for `-`, or drops both, would count it.
-                let letters = |name: &[u8]| name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect::<Vec<_>>();
+                let letters = |name: &[u8]| {
+                    name.iter()
+                        .filter(|byte| byte.is_ascii_alphanumeric())
+                        .map(u8::to_ascii_lowercase)
+                        .collect::<Vec<_>>()
+                };
                 head.fields.iter().filter(|field| letters(field.name) == letters(name.as_bytes())).count()
             };
             assert!(head.fields.len() <= MOST_FIELDS && count("host") <= 1);

@@ -75,7 +75,9 @@ mod tests {
 
     fn fields(values: &[&str]) -> Fields {
         let mut fields = Fields::default();
-        values.iter().for_each(|value| fields.push(FieldName::CdnLoop, value));
+        for value in values {
+            fields.push(FieldName::CdnLoop, value);
+        }
         fields
     }
 

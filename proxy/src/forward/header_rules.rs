@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 use http::HeaderValue;
 
 use super::{authority::Authority, domain_route::Admitted, request_log::RequestFacts};
-use crate::fields::Fields;
 use crate::config::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
+use crate::fields::Fields;
 
 /// What templates say of a request. What is not known of one that was refused is empty.
 pub(super) struct TemplateValues<'a> {
@@ -115,7 +115,10 @@ mod tests {
         }
         let (facts, host) = (facts(), Authority::parse(b"shop.example:8443", 443));
         apply(&rules, &mut fields, &TemplateValues { facts: &facts, host: host.as_ref(), tenant });
-        fields.iter().map(|field| format!("{}: {}", field.name.escape_ascii(), field.value.escape_ascii())).collect()
+        fields
+            .iter()
+            .map(|field| format!("{}: {}", field.name.escape_ascii(), field.value.escape_ascii()))
+            .collect()
     }
 
     #[test]

@@ -31,11 +31,7 @@ impl RequestRecord {
 }
 
 /// A response of our own; it must not be cached (RFC 9111 §5.2.2.5).
-pub(crate) fn own_response(
-    status: StatusCode,
-    body: Bytes,
-    fields: &[(HeaderName, HeaderValue)],
-) -> Answer {
+pub(crate) fn own_response(status: StatusCode, body: Bytes, fields: &[(HeaderName, HeaderValue)]) -> Answer {
     let mut own = Fields::default();
     own.push_named(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
     for (name, value) in fields {

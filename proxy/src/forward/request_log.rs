@@ -142,7 +142,8 @@ impl RequestRecord {
         scheme: &Scheme,
         at: Instant,
     ) -> Self {
-        let user_agent = if request_log.access_log.is_wanted() { head.fields.kept(FieldName::UserAgent) } else { None };
+        let user_agent =
+            if request_log.access_log.is_wanted() { head.fields.kept(FieldName::UserAgent) } else { None };
         Self {
             id: given_id(&head.fields, downstream.through).unwrap_or_else(|| request_log.ids.next()),
             request_log,
@@ -236,9 +237,10 @@ impl Drop for RequestRecord {
             self.received.as_ref().map_or(0, |progress| progress.bytes()) + self.tunnelled_bytes;
         metrics.body_bytes.add(Direction::In, received_bytes);
         metrics.body_bytes.add(Direction::Out, self.sent_bytes);
-        let user_agent = self.user_agent.as_ref().map(|field| {
-            String::from_utf8_lossy(field.get(..LONGEST_USER_AGENT).unwrap_or(field))
-        });
+        let user_agent = self
+            .user_agent
+            .as_ref()
+            .map(|field| String::from_utf8_lossy(field.get(..LONGEST_USER_AGENT).unwrap_or(field)));
         self.request_log.access_log.record(&AccessEntry {
             id: &self.id,
             at: self.wall,

@@ -84,7 +84,9 @@ mod tests {
         let downstream =
             Downstream { peer: peer.parse().unwrap(), server_name: None, tls: None, through: None };
         let mut written = Fields::default();
-        fields.iter().for_each(|value| written.push(FieldName::XForwardedFor, value));
+        for value in fields {
+            written.push(FieldName::XForwardedFor, value);
+        }
         let seen = proxies.see(&downstream, &written);
         (seen.peer.to_string(), seen.through.map(|proxy| proxy.to_string()))
     }

@@ -33,7 +33,6 @@ impl EndSearch {
     }
 }
 
-
 /// The fields of a trailer section, whose last line end was read (RFC 9112 §7.1.2).
 pub(super) fn trailer_fields(mut lines: BytesMut) -> Result<HeaderMap, MessageViolation> {
     lines.put_slice(b"\r\n");

@@ -11,7 +11,8 @@ pub(crate) fn request_head(head: &RequestParts, host: &HeaderValue) -> Bytes {
         (head.method.as_str(), head.uri.path_and_query().map_or("/", |path| path.as_str()));
     let ours = method.len() + target.len() + host.len() + LINES;
     let mut bytes = BytesMut::with_capacity(ours + head.fields.size());
-    for part in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host.as_bytes(), b"\r\n"] {
+    for part in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host.as_bytes(), b"\r\n"]
+    {
         bytes.put_slice(part);
     }
     head.fields.put(&mut bytes, |_| false);

@@ -89,7 +89,8 @@ fn parse(head: &Bytes, method: &Method) -> Result<ResponseHead, MessageViolation
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(MessageViolation::StatusLine)?;
     let version = version(response.version);
-    let fields = Fields::received(head.clone(), response.headers).ok_or(MessageViolation::HeaderSection)?;
+    let fields =
+        Fields::received_folded(head.clone(), response.headers).ok_or(MessageViolation::HeaderSection)?;
     let framing = BodyFraming::of_response(method, status, version, &fields)?;
     let is_persistent = framing != BodyFraming::UntilClose && persists(version, &fields);
     Ok(ResponseHead { status, fields, framing, is_persistent })

@@ -168,6 +168,10 @@ impl<S: Stream> ByteStream for TlsStream<S> {
     fn is_silent(&mut self) -> bool {
         self.fault.is_none() && self.records.is_empty() && self.stream.is_silent()
     }
+
+    fn reset_on_drop(&self) {
+        self.stream.reset_on_drop();
+    }
 }
 
 /// Bytes of plaintext that are sealed at once.

@@ -55,6 +55,9 @@ pub trait ByteStream: Unpin + 'static {
 
     /// Whether there is nothing to read, not even the stream's end: a connection that waits for its next request is silent.
     fn is_silent(&mut self) -> bool;
+
+    /// See [`Stream::reset_on_drop`].
+    fn reset_on_drop(&self);
 }
 
 /// A thread's memory to read small pieces into, from which they are copied: most reads find nothing or a few hundred bytes, for which
@@ -114,5 +117,9 @@ impl<S: Stream> ByteStream for S {
 
     fn is_silent(&mut self) -> bool {
         Stream::is_silent(self)
+    }
+
+    fn reset_on_drop(&self) {
+        Stream::reset_on_drop(self);
     }
 }

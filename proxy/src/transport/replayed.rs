@@ -78,6 +78,10 @@ impl<S: Stream> Stream for Replayed<S> {
         self.received.is_none() && Stream::is_silent(&self.stream)
     }
 
+    fn reset_on_drop(&self) {
+        Stream::reset_on_drop(&self.stream);
+    }
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Stream::poll_shutdown(&mut self.stream, cx)
     }

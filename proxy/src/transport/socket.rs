@@ -116,6 +116,12 @@ pub(super) fn is_silent(socket: &impl AsFd) -> bool {
     received.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
+/// Has the close of `socket` throw away what is unsent and reset the connection (socket(7), `SO_LINGER`).
+pub(super) fn reset_on_close(socket: &impl AsFd) {
+    // A socket that is no connection any more has nothing unsent.
+    let _ = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+}
+
 /// Sends what the kernel takes at once, whatever the socket's mode.
 pub(super) fn send_now(socket: &Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     socket.send_vectored_with_flags(slices, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)

@@ -34,7 +34,7 @@ use super::{
     Chunk, Listener, Outgoing, SEND_LIMIT, Stream, Transport,
     epoll::ended,
     queue::SendQueue,
-    socket::{is_silent, receive_now, send_now, unacknowledged, watch},
+    socket::{is_silent, receive_now, reset_on_close, send_now, unacknowledged, watch},
     unix,
 };
 
@@ -214,6 +214,10 @@ impl Stream for UringStream {
 
     fn is_silent(&self) -> bool {
         is_silent(&*self.socket)
+    }
+
+    fn reset_on_drop(&self) {
+        reset_on_close(&*self.socket);
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

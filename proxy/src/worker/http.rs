@@ -94,16 +94,22 @@ where
                 is_ending: Rc::default(),
                 phase: phase.clone(),
             };
-            if let Some(Http1End::Unparsed(status)) = drive(http1.serve(), watch, phase).await {
-                metrics.unparsed.inc();
-                unparsed(status.as_u16());
+            match drive(http1.serve(), watch, phase).await {
+                Some(Http1End::Unparsed(status)) => {
+                    metrics.unparsed.inc();
+                    unparsed(status.as_u16());
+                }
+                Some(Http1End::Closed) => {}
+                None => stream.borrow().reset_on_drop(),
             }
         }
         Version::Http2 => {
             let service = service(answer, activity, Rc::clone(&buffer), phase.clone());
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
-            drive(http2(limits, streams).serve_connection(HyperIo::new(monitor), service), watch, phase)
-                .await;
+            let connection = http2(limits, streams).serve_connection(HyperIo::new(monitor), service);
+            if drive(connection, watch, phase).await.is_none() {
+                stream.borrow().reset_on_drop();
+            }
         }
     }
 }

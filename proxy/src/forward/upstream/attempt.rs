@@ -15,8 +15,8 @@ use super::{
     pooled::PooledConnection,
 };
 use crate::{
-    clock::now, fields::Fields, forward::metrics::ConnectionOrigin, http1::ResponseHead, target::UpstreamProtocol,
-    transport::Transport,
+    clock::now, fields::Fields, forward::metrics::ConnectionOrigin, http1::ResponseHead,
+    target::UpstreamProtocol, transport::Transport,
 };
 
 /// A response whose header section is there, and what it came over.

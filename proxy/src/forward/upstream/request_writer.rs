@@ -12,13 +12,13 @@ use http::{HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery
 
 use crate::{
     client_stream::RequestBody,
+    field_name::FieldName,
+    fields::Fields,
     forward::{
         min_rate::MinRate,
         rewrite::Framing,
         upload::{Upload, UploadEnd},
     },
-    field_name::FieldName,
-    fields::Fields,
     http1::{self, MessageWriter, OutgoingFraming, RequestParts, WrongLength},
     http1_stream::Http1Stream,
     target::{Endpoint, Scheme},

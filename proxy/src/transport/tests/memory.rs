@@ -159,6 +159,9 @@ impl Stream for MemoryStream {
         true
     }
 
+    /// A pipe keeps nothing behind its drop.
+    fn reset_on_drop(&self) {}
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.side).poll_shutdown(cx)

@@ -20,8 +20,8 @@ use crate::{
     fields::Fields,
     forward::{self, Then, Tunnel, TunnelEnd},
     http1::{
-        MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestParts, RequestReader, ResponseFraming,
-        response_head,
+        MessageViolation, MessageWriter, RequestHead, RequestLimits, RequestParts, RequestReader,
+        ResponseFraming, response_head,
     },
     phase::PhaseWatch,
     worker::{

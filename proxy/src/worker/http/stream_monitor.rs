@@ -49,4 +49,8 @@ impl<S: ByteStream> ByteStream for StreamMonitor<S> {
     fn is_silent(&mut self) -> bool {
         self.stream.borrow_mut().is_silent()
     }
+
+    fn reset_on_drop(&self) {
+        self.stream.borrow().reset_on_drop();
+    }
 }

@@ -61,7 +61,9 @@ impl WebSocketOffer {
         let Answer { mut fields, body, then, .. } = answer;
         let tunnel = match then {
             Then::Tunnel(tunnel) => tunnel,
-            then @ (Then::KeepAlive | Then::Close) => return Answer { status: answer.status, fields, body, then },
+            then @ (Then::KeepAlive | Then::Close) => {
+                return Answer { status: answer.status, fields, body, then };
+            }
         };
         if fields.named(&header::SEC_WEBSOCKET_ACCEPT) != Some(self.accept.as_bytes()) {
             tunnel.refuse();
@@ -118,6 +120,9 @@ impl ByteStream for UpgradedStream {
     fn is_silent(&mut self) -> bool {
         false
     }
+
+    /// A stream of HTTP/2 is none of its connection's.
+    fn reset_on_drop(&self) {}
 }
 
 #[cfg(test)]
