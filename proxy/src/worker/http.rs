@@ -233,7 +233,8 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
         .initial_stream_window_size(window(limits.http2_stream_window))
         .initial_connection_window_size(window(limits.http2_connection_window))
         .max_header_list_size(window(limits.header_size))
-        .keep_alive_interval(*limits.idle)
+        // For a client that is gone while it waits. One that asks for nothing is closed before, and its answer to a PING is not in the way.
+        .keep_alive_interval(limits.idle.saturating_mul(2))
         .keep_alive_timeout(*limits.header_timeout);
     builder
 }

@@ -44,6 +44,7 @@ on_both! {
     draining_sends_goaway_and_finishes_the_streams_that_are_open,
     an_answer_that_closes_ends_a_connection_over_http2,
     a_client_that_does_not_read_is_cut,
+    an_unused_connection_over_http2_is_not_kept_by_a_ping,
 }
 
 /// Runs `case` over one back end, within a deadline.
@@ -150,6 +151,29 @@ async fn a_client_that_does_not_read_is_cut<T: Transport>(transport: T) {
     let end = client.read_to_end(&mut read).await.unwrap_err();
     assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset, "the kernel keeps nothing for it");
     assert!(read.len() < LARGE, "what was given before is all there is");
+}
+
+async fn an_unused_connection_over_http2_is_not_kept_by_a_ping<T: Transport>(transport: T) {
+    let edge = Edge::new(
+        &transport,
+        Version::Http2,
+        LimitsConfig { idle: Span::millis(200), ..LimitsConfig::default() },
+    );
+    let mut client = edge.connect().await;
+    // RFC 9113 §3.4: the preface, and an empty SETTINGS frame.
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    edge.ended(LimitReached::Idle).await;
+    let mut frames = Vec::new();
+    let _ = client.read_to_end(&mut frames).await;
+    let (mut types, mut rest) = (Vec::new(), frames.as_slice());
+    while let [high, middle, low, kind, _, _, _, _, _, behind @ ..] = rest {
+        let length = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
+        types.push(*kind);
+        rest = &behind[length..];
+    }
+    let goaway = types.iter().position(|kind| *kind == 7).expect("it is told to go away");
+    // RFC 9113 §6.7; the one that ends it in order comes behind GOAWAY.
+    assert!(!types[..goaway].contains(&6), "{types:?}");
 }
 
 fn request(path: &str) -> Request<Empty<Bytes>> {
