@@ -14,6 +14,7 @@
 
 mod acme;
 mod cache;
+pub mod caddy;
 mod call;
 mod challenges;
 mod choice;

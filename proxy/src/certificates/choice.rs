@@ -63,11 +63,13 @@ pub(super) struct Unusable {
 
 /// What cannot be used of what the table holds. A certificate that has expired is not among it.
 pub(super) fn unusable(stored_certificates: &StoredCertificates) -> Vec<Unusable> {
-    let of_stored = |stored: &Stored| {
-        let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
-        problems(stored).into_iter().map(unusable).collect::<Vec<_>>()
-    };
-    stored_certificates.stored.iter().flat_map(of_stored).collect()
+    stored_certificates.stored.iter().flat_map(unusable_of).collect()
+}
+
+/// The same of one certificate's items.
+pub(super) fn unusable_of(stored: &Stored) -> Vec<Unusable> {
+    let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
+    problems(stored).into_iter().map(unusable).collect()
 }
 
 fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
@@ -109,7 +111,7 @@ fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
     }
 }
 
-fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChainError> {
+pub(super) fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChainError> {
     let (Some(Ok(chain)), Some(Ok(key))) = (&stored.chain, &stored.key) else { return Ok(None) };
     let pair = KeyedChain::read(chain, key.as_bytes(), &stored.pattern)?;
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))

@@ -276,7 +276,7 @@ fn poll_pause(name: &ServerName) -> Duration {
     Duration::from_millis(200 + spread)
 }
 
-fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
+pub(super) fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
     OrderRecord {
         issuer: Some(issuer.to_owned()),
         serial: Some(pair.serial.clone()),

@@ -148,7 +148,7 @@ impl Certificates {
         let seen =
             stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == exact);
         if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {
-            certificate_table::remove(&inner.store, &held.issuer, name, seen).await?;
+            certificate_table::remove(&inner.store, &held.issuer, &exact, seen).await?;
         }
         state_table::forget(&inner.store, name).await?;
         inner.cache.withdraw(&exact);

@@ -128,14 +128,11 @@ impl Access {
 
 impl OfflineTables {
     async fn open(config: &Config) -> Result<Access, CommandError> {
-        let socket = config.control_socket();
-        let (embedded, directory) = (config.store.endpoint == Endpoint::Embedded, &config.state_directory);
-        if embedded && !Engine::is_in(directory) {
-            return Err(CommandError::NoStore { socket, directory: directory.clone() });
-        }
-        notice(&format!("no instance runs here (`{}`); using the tables directly", socket.display()));
-        let store =
-            Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?;
+        let store = connect(config, || {
+            let socket = config.control_socket();
+            notice(&format!("no instance runs here (`{}`); using the tables directly", socket.display()));
+        });
+        let store = store.await?;
         Ok(Access::Tables(Box::new(Self {
             store,
             listed: config.domains.r#static.clone(),
@@ -153,6 +150,17 @@ impl OfflineTables {
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })
     }
+}
+
+/// The tables themselves. It makes no store; `found` is called before a store that is there is opened.
+pub(super) async fn connect(config: &Config, found: impl FnOnce()) -> Result<Store, CommandError> {
+    let (embedded, directory) = (config.store.endpoint == Endpoint::Embedded, &config.state_directory);
+    if embedded && !Engine::is_in(directory) {
+        let (socket, directory) = (config.control_socket(), directory.clone());
+        return Err(CommandError::NoStore { socket, directory });
+    }
+    found();
+    Ok(Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?)
 }
 
 fn table_of(config: &Config) -> admin::Table {

@@ -45,6 +45,12 @@ pub(super) enum Command {
     /// Shows certificates, orders and revokes them, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
+    /// Copies certificates, keys and accounts of another server into the tables.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Copies certificates, keys and accounts of the table for another server.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Creates the tables.
     #[command(subcommand)]
     Tables(TablesCommand),
@@ -213,6 +219,33 @@ pub(super) enum CertificateCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// From Caddy's storage of files, so that what Caddy obtained is served without an order.
+    #[command(after_help = IMPORT_CADDY)]
+    Caddy(TransferArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExportCommand {
+    /// Into a storage of files that Caddy serves from without an order, on the same accounts.
+    #[command(after_help = EXPORT_CADDY)]
+    Caddy(TransferArguments),
+}
+
+/// What is copied, and how it is told.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TransferArguments {
+    /// The folder of Caddy's storage, in which `certificates` and `acme` lie.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Writes nothing, and tells what would be done.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) form: Form,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum TablesCommand {
     /// Creates the three tables with their indexes and waits until they are active; existing ones are checked.
     Create,
@@ -300,6 +333,25 @@ Examples:
   gatehouse man | man --local-file -
   gatehouse man /usr/local/share/man/man1";
 
+const IMPORT_CADDY: &str = "\
+Examples:
+  gatehouse import caddy /var/lib/caddy/.local/share/caddy --dry-run
+  gatehouse import caddy /var/lib/caddy/.local/share/caddy
+
+A line for each certificate and account begins with what became of it: copied, unchanged (it is there already), kept
+(the table has one as new, or another account), expired, foreign (neither name nor key that Gatehouse uses), damaged.
+Any damaged one ends the command with 1; the others are copied all the same. It can be repeated. The tables are written
+directly: with the embedded store, stop the instance first. A table that Caddy uses itself needs no import.";
+
+const EXPORT_CADDY: &str = "\
+Examples:
+  gatehouse export caddy /var/lib/caddy/.local/share/caddy
+  chown -R caddy: /var/lib/caddy/.local/share/caddy
+
+Caddy should not run meanwhile. Lines and exit code are those of `gatehouse import caddy`. Files are readable by their
+owner alone, and no newer ones are replaced. Expired certificates, own ones and the internal issuer's are left out. The
+whole certificate table is read by Scan; with the embedded store, stop the instance first.";
+
 const DOMAINS: &str = "\
 Examples:
   gatehouse domain add shop.customer.example --target https://shops.example.com
@@ -337,6 +389,10 @@ mod tests {
             ("gatehouse certificate retry a.example --json", true),
             ("gatehouse certificate retry", false),
             ("gatehouse certificate list --after a.example", false),
+            ("gatehouse import caddy /var/lib/caddy --dry-run --json", true),
+            ("gatehouse import caddy", false),
+            ("gatehouse export caddy /var/lib/caddy", true),
+            ("gatehouse export", false),
             ("gatehouse completion zsh", true),
             ("gatehouse completion tcsh", false),
             ("gatehouse man", true),

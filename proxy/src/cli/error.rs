@@ -4,6 +4,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use super::printable::printable;
 use crate::{
+    certificates::caddy::TransferError,
     config::ConfigError,
     control::{
         ClientError,
@@ -77,6 +78,17 @@ pub(super) enum CommandError {
     Unwell {
         /// How many findings.
         failed: usize,
+    },
+    /// A storage that could not be copied.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// Parts of a storage that could not be used.
+    #[error("{damaged} of {all} certificates and accounts cannot be used; the lines that begin with `damaged` say why")]
+    Damaged {
+        /// How many.
+        damaged: usize,
+        /// Of how many.
+        all: usize,
     },
     /// Manual pages.
     #[error("`{}`: manual pages cannot be written here; name a directory that this user may write to", directory.display())]

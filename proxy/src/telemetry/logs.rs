@@ -81,10 +81,10 @@ mod tests {
     use super::*;
     use crate::{
         config::StoreConfig as Settings,
-        name::ServerName,
+        name::{Pattern, ServerName},
         store::{
             Engine, Store,
-            certificate_table::{self, AccountKeyCommit, CertificateMetadata, Commit, IssuerKey},
+            certificate_table::{self, AccountKeyCommit, Commit, IssuerKey},
             state_table::OrderRecord,
             tables,
         },
@@ -115,11 +115,12 @@ mod tests {
         let key = KEY.as_bytes().to_vec().into();
         let commit = Commit {
             issuer: &issuer,
+            pattern: &Pattern::Exact(site.clone()),
             chain: b"chain",
             key: &key,
-            metadata: &CertificateMetadata::default(),
+            metadata: b"{}",
             replaced: None,
-            record: &OrderRecord::new(&site),
+            record: Some(&OrderRecord::new(&site)),
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();
