@@ -15,14 +15,7 @@ pub use export::export;
 pub use import::import;
 pub use report::{Outcome, Transfer, TransferredItem};
 
-use super::follow::name_of;
-use crate::{
-    name::Pattern,
-    store::{
-        Store, StoreError,
-        certificate_table::{self, IssuerKey, Stored},
-    },
-};
+use crate::store::StoreError;
 
 /// Whether anything is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +58,3 @@ pub enum TransferError {
     Store(#[from] StoreError),
 }
 
-/// What the table holds of `issuer` for `pattern`.
-async fn stored(
-    store: &Store,
-    issuer: &IssuerKey,
-    pattern: &Pattern,
-) -> Result<Option<Stored>, StoreError> {
-    let Some(name) = name_of(pattern) else { return Ok(None) };
-    let found = certificate_table::read(store, std::slice::from_ref(issuer), &name).await?;
-    Ok(found.stored.into_iter().find(|stored| stored.pattern == *pattern))
-}

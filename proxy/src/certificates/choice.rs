@@ -29,8 +29,9 @@ pub(super) enum CertificateChoice {
     Nothing,
 }
 
-/// A valid one before an expired one, one that has begun before one that has not, then the newest by its beginning, then an exact name
-/// before a wildcard. One that has not begun is still better than an order: this machine's clock may be behind.
+/// A valid one before an expired one, one that has begun before one that has not, then the operator's own, an exact name before a
+/// wildcard; then the newest by its beginning, and again an exact name before a wildcard. One that has not begun is still better than an
+/// order: this machine's clock may be behind.
 pub(super) fn choose(stored_certificates: &StoredCertificates, now: SystemTime) -> CertificateChoice {
     let mut best: Option<Candidate> = None;
     let mut torn = false;
@@ -117,10 +118,21 @@ pub(super) fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChain
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
 
-fn rank(candidate: &Candidate, now: SystemTime) -> (bool, bool, SystemTime, bool) {
-    let is_exact = matches!(candidate.pattern, Pattern::Exact(_));
+fn rank(candidate: &Candidate, now: SystemTime) -> (bool, bool, Option<Breadth>, SystemTime, Breadth) {
+    let breadth = match candidate.pattern {
+        Pattern::Wildcard(_) => Breadth::Wildcard,
+        Pattern::Exact(_) => Breadth::Exact,
+    };
+    let own = (candidate.issuer == IssuerKey::own()).then_some(breadth);
     let begins = candidate.pair.life.not_before;
-    (candidate.pair.is_valid(now), begins <= now, begins, is_exact)
+    (candidate.pair.is_valid(now), begins <= now, own, begins, breadth)
+}
+
+/// How much a certificate is stored for; the better one is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Breadth {
+    Wildcard,
+    Exact,
 }
 
 #[cfg(test)]
@@ -182,6 +194,43 @@ mod tests {
                     CertificateChoice::Torn | CertificateChoice::Nothing => None,
                 };
                 assert_eq!(taken.as_deref(), expected, "{case}, {order}");
+                stored_certificates.stored.reverse();
+            }
+        }
+    }
+
+    #[test]
+    fn an_own_certificate_is_preferred_by_what_it_is_for_while_it_is_valid() {
+        let now = SystemTime::now();
+        let (old, new) = (now - HOUR * 3, now - HOUR);
+        let own = |pattern, begins, life| Stored { issuer: IssuerKey::own(), ..stored(pattern, begins, life) };
+        let (exact, wildcard) = ("a.b.example", "*.b.example");
+        for (case, stored, expected) in [
+            ("older", vec![own(exact, old, HOUR * 9), stored(exact, new, HOUR * 9)], ("gatehouse-own", exact)),
+            (
+                "a wildcard before an ordered name",
+                vec![own(wildcard, old, HOUR * 9), stored(exact, new, HOUR * 9)],
+                ("gatehouse-own", wildcard),
+            ),
+            (
+                "a name before a newer wildcard",
+                vec![own(wildcard, new, HOUR * 9), own(exact, old, HOUR * 9)],
+                ("gatehouse-own", exact),
+            ),
+            ("expired", vec![own(exact, old, HOUR), stored(exact, old, HOUR * 9)], ("gatehouse-internal", exact)),
+            (
+                "not begun",
+                vec![own(exact, now + HOUR, HOUR), stored(exact, old, HOUR * 9)],
+                ("gatehouse-internal", exact),
+            ),
+        ] {
+            let mut stored_certificates = StoredCertificates { stored, record: None };
+            for _ in ["in this order", "in the other"] {
+                let CertificateChoice::Take(taken) = choose(&stored_certificates, now) else {
+                    panic!("{case}: nothing is taken")
+                };
+                let taken = (taken.issuer.as_str(), taken.pattern.to_string());
+                assert_eq!(taken, (expected.0, expected.1.to_owned()), "{case}");
                 stored_certificates.stored.reverse();
             }
         }

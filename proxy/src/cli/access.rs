@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    certificates::listing::{self, Row, Summary},
+    certificates::{
+        listing::{self, Summary},
+        own::{self, Imported, OwnCertificate, Removed},
+    },
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
         table::{self, NoCertificate, NoDomain},
-        wire::{Bookmark, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried, Tenant},
+        wire::{Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried, Tenant},
     },
     domains::{
         ChangeError,
@@ -94,7 +97,7 @@ impl Access {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Row>, CommandError> {
+    ) -> Result<CertificatePage, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
             Self::Tables(tables) => Ok(table::certificates(&tables.store, after, limit).await?),
@@ -115,6 +118,20 @@ impl Access {
                 let found = listing::show(&tables.store, &tables.issuer_keys, name).await?;
                 Ok(found.ok_or_else(|| NoCertificate(name.clone()))?)
             }
+        }
+    }
+
+    pub(super) async fn import_own(&self, own: &OwnCertificate) -> Result<Imported, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.import_own(own).await?),
+            Self::Tables(tables) => Ok(own::import(&tables.store, own).await?),
+        }
+    }
+
+    pub(super) async fn remove_own(&self, name: &Pattern) -> Result<Removed, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.remove_own(name).await?),
+            Self::Tables(tables) => Ok(own::remove(&tables.store, name).await?),
         }
     }
 

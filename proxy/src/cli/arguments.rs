@@ -42,7 +42,7 @@ pub(super) enum Command {
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
-    /// Shows certificates, orders and revokes them, and ends the wait after failed orders.
+    /// Shows certificates, orders and revokes them, imports your own, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
     /// Copies certificates, keys and accounts of another server into the tables.
@@ -167,7 +167,7 @@ impl From<DomainSettingsArguments> for DomainSettings {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CertificateCommand {
-    /// Lists names with certificates: who issued each, when it ends, and when it is to be renewed.
+    /// Lists names with certificates: your own, then those ordered, who issued each, when it ends, and when it is to be renewed.
     List {
         /// Continues a list: the value that the previous part printed at its end.
         #[arg(long, value_name = "PLACE")]
@@ -206,6 +206,25 @@ pub(super) enum CertificateCommand {
         /// Why: `unspecified`, `key-compromise`, `affiliation-changed`, `superseded`, `cessation-of-operation` or `privilege-withdrawn`.
         #[arg(long, value_name = "REASON", default_value_t)]
         reason: RevocationReason,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Serves a certificate of your own for all of its names, before any that is ordered; replaces your own ones before it.
+    #[command(after_help = CERTIFICATE_IMPORT)]
+    Import {
+        /// PEM file of the certificate, followed by its intermediate certificates in order.
+        #[arg(long, value_name = "FILE")]
+        cert: PathBuf,
+        /// PEM file of its private key, readable by its owner alone.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Removes the certificate of your own that was imported for NAME; what is ordered for the name is served again.
+    Remove {
+        /// The name or wildcard, as `gatehouse certificate list` shows it.
+        name: Pattern,
         #[command(flatten)]
         form: Form,
     },
@@ -333,6 +352,14 @@ Examples:
   gatehouse man | man --local-file -
   gatehouse man /usr/local/share/man/man1";
 
+const CERTIFICATE_IMPORT: &str = "\
+Example:
+  gatehouse certificate import --cert fullchain.pem --key privkey.pem
+
+It is checked first: order of the chain, key, dates, names. A name must be allowed as any other (`gatehouse domain add`);
+for an allowed name that it covers nothing is ordered while it is valid. It is not renewed: warnings begin 14 days before
+its end. An exact name comes before a wildcard. This host's instance presents it at once, others within a minute.";
+
 const IMPORT_CADDY: &str = "\
 Examples:
   gatehouse import caddy /var/lib/caddy/.local/share/caddy --dry-run
@@ -388,6 +415,9 @@ mod tests {
             ("gatehouse certificate show *.a.example", false),
             ("gatehouse certificate retry a.example --json", true),
             ("gatehouse certificate retry", false),
+            ("gatehouse certificate import --cert a.pem --key a.key", true),
+            ("gatehouse certificate import --cert a.pem", false),
+            ("gatehouse certificate remove *.a.example", true),
             ("gatehouse certificate list --after a.example", false),
             ("gatehouse import caddy /var/lib/caddy --dry-run --json", true),
             ("gatehouse import caddy", false),

@@ -5,7 +5,6 @@ use std::path::Path;
 use super::{
     Mode, TransferError, decision, files,
     report::{Judged, Outcome, Transfer},
-    stored,
 };
 use crate::{
     clock,
@@ -26,7 +25,7 @@ pub async fn export(store: &Store, root: &Path, mode: Mode) -> Result<Transfer, 
             }
             CaddyFolder::Certificate(issuer, pattern) => {
                 let to = files::read_certificate(root, issuer, pattern);
-                certificate(stored(store, issuer, pattern).await?, to, root, mode)?
+                certificate(certificate_table::read_one(store, issuer, pattern).await?, to, root, mode)?
             }
             CaddyFolder::Account(issuer, email) => {
                 let from = certificate_table::find_account(store, issuer, email).await?;

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, path::Path, time::SystemTime};
 use super::{
     Mode, TransferError, decision, files,
     report::{Judged, Outcome, Transfer},
-    stored,
 };
 use crate::{
     certificates::{choice::Candidate, issue::record_of, listing},
@@ -36,6 +35,9 @@ pub async fn import(
             continue;
         };
         let judged = match &folder {
+            CaddyFolder::Certificate(issuer, _) if issuer.is_ours() => {
+                Judged::new(Outcome::Foreign, "it is not Caddy's")
+            }
             CaddyFolder::Certificate(issuer, pattern) => import.certificate(issuer, pattern).await?,
             CaddyFolder::Account(issuer, email) => import.account(issuer, email).await?,
         };
@@ -63,7 +65,7 @@ impl Import<'_> {
             Err(judged) => return Ok(judged),
         };
         for _ in 0..ATTEMPTS {
-            let (now, to) = (clock::wall(), stored(self.store, issuer, pattern).await?);
+            let (now, to) = (clock::wall(), certificate_table::read_one(self.store, issuer, pattern).await?);
             let ours = match decision::certificate(&from, to.as_ref(), now) {
                 Ok(ours) => ours,
                 Err(judged) => return Ok(judged),

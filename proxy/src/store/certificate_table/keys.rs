@@ -89,10 +89,16 @@ impl IssuerKey {
         Self("gatehouse-internal".into())
     }
 
+    /// Of certificates that the operator brings; no directory has this key, either.
+    #[must_use]
+    pub fn own() -> Self {
+        Self("gatehouse-own".into())
+    }
+
     /// Whether it is none of ACME: Caddy looks for nothing under its key.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        *self == Self::internal()
+        *self == Self::internal() || *self == Self::own()
     }
 
     /// As a key holds it; `None` for what no key of Caddy's holds.
