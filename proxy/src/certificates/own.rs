@@ -201,6 +201,8 @@ impl CertificatesInner {
     pub(super) async fn follow_own(&self, now: SystemTime) -> Result<(), StoreError> {
         let list = Arc::new(state_table::find_own(&self.store).await?);
         let before = self.own.swap(Arc::clone(&list));
+        let ends: Vec<_> = list.values().map(|own| own.not_after).collect();
+        self.metrics.held.measure_own(&ends, now);
         let is_new = |(pattern, own): &(&Pattern, &state_table::OwnCertificate)| before.get(pattern) != Some(own);
         let new: Vec<_> = list.iter().filter(is_new).map(|(pattern, _)| pattern).collect();
         for held in self.cache.entries() {
@@ -220,10 +222,8 @@ impl CertificatesInner {
     }
 
     /// Warns of own certificates that end soon: nobody renews them but the operator.
-    pub(super) fn watch_own(&self, now: SystemTime) {
+    pub(super) fn warn_of_own(&self, now: SystemTime) {
         let list = self.own.load();
-        let ends: Vec<_> = list.values().map(|own| own.not_after).collect();
-        self.metrics.held.measure_own(&ends, now);
         for (pattern, own) in list.iter().filter(|(_, own)| own.not_after < now + WARNED_BEFORE) {
             if self.warned.is_due(&format!("own {pattern}"), clock::now()) {
                 let (not_after, serial) = (Micros::of(own.not_after), &own.serial);

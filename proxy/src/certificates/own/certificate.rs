@@ -285,3 +285,6 @@ const fn label(der: &PrivateKeyDer<'_>) -> &'static str {
         _ => "PRIVATE KEY",
     }
 }
+
+#[cfg(test)]
+mod tests;
