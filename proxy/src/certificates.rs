@@ -176,7 +176,11 @@ impl Certificates {
             control: control.clone(),
             cache: Cache::new(certificates.cached),
             in_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
-            challenges: Challenges::new(store, issuer_keys.iter().filter(is_asked).cloned(), metrics.reads.clone()),
+            challenges: Challenges::new(
+                store,
+                issuer_keys.iter().filter(is_asked).cloned(),
+                metrics.reads.clone(),
+            ),
             own: ArcSwap::default(),
             refusals: remembering(REFUSED_FOR),
             unrecorded: remembering(FORGOTTEN_AFTER),

@@ -57,4 +57,3 @@ pub enum TransferError {
     #[error("what was copied before stays, and the command can be repeated")]
     Store(#[from] StoreError),
 }
-

@@ -38,7 +38,11 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    pub(super) fn new(store: &Store, issuers: impl Iterator<Item = IssuerKey>, reads: Counters<Sought>) -> Self {
+    pub(super) fn new(
+        store: &Store,
+        issuers: impl Iterator<Item = IssuerKey>,
+        reads: Counters<Sought>,
+    ) -> Self {
         Self {
             store: store.clone(),
             issuers: issuers.collect(),

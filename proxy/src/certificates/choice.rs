@@ -203,10 +203,15 @@ mod tests {
     fn an_own_certificate_is_preferred_by_what_it_is_for_while_it_is_valid() {
         let now = SystemTime::now();
         let (old, new) = (now - HOUR * 3, now - HOUR);
-        let own = |pattern, begins, life| Stored { issuer: IssuerKey::own(), ..stored(pattern, begins, life) };
+        let own =
+            |pattern, begins, life| Stored { issuer: IssuerKey::own(), ..stored(pattern, begins, life) };
         let (exact, wildcard) = ("a.b.example", "*.b.example");
         for (case, stored, expected) in [
-            ("older", vec![own(exact, old, HOUR * 9), stored(exact, new, HOUR * 9)], ("gatehouse-own", exact)),
+            (
+                "older",
+                vec![own(exact, old, HOUR * 9), stored(exact, new, HOUR * 9)],
+                ("gatehouse-own", exact),
+            ),
             (
                 "a wildcard before an ordered name",
                 vec![own(wildcard, old, HOUR * 9), stored(exact, new, HOUR * 9)],
@@ -217,7 +222,11 @@ mod tests {
                 vec![own(wildcard, new, HOUR * 9), own(exact, old, HOUR * 9)],
                 ("gatehouse-own", exact),
             ),
-            ("expired", vec![own(exact, old, HOUR), stored(exact, old, HOUR * 9)], ("gatehouse-internal", exact)),
+            (
+                "expired",
+                vec![own(exact, old, HOUR), stored(exact, old, HOUR * 9)],
+                ("gatehouse-internal", exact),
+            ),
             (
                 "not begun",
                 vec![own(exact, now + HOUR, HOUR), stored(exact, old, HOUR * 9)],

@@ -1,8 +1,7 @@
 //! The internal issuer: a root of our own, for trials without a CA.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };

@@ -207,7 +207,10 @@ impl Run<'_> {
         let is_read = !matches!(self.seen.lease, LeaseState::Held(_));
         if best.issuer == IssuerKey::own() {
             self.end_renewals();
-        } else if is_exact && is_read && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial) {
+        } else if is_exact
+            && is_read
+            && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial)
+        {
             self.adopt(best);
         }
         let (cache, now) = (&self.inner.cache, clock::wall());

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 pub use certificate::{OwnCertificate, OwnFault, OwnFile};
 
-use super::{Certificates, CertificatesInner, cache::PresentedCertificate, keyed_chain};
+use super::{Certificates, CertificatesInner, cache::PresentedCertificate};
 use crate::{
     clock,
     name::{Pattern, ServerName},
@@ -99,8 +99,7 @@ pub async fn import(store: &Store, own: &OwnCertificate) -> Result<Imported, Own
     for pattern in &own.patterns {
         put(store, own, pattern).await?;
     }
-    let entry =
-        state_table::OwnCertificate { serial: own.serial.clone(), not_after: own.life.not_after };
+    let entry = state_table::OwnCertificate { serial: own.serial.clone(), not_after: own.life.not_after };
     let insert = |list: &mut OwnCertificates| {
         list.extend(own.patterns.iter().map(|pattern| (pattern.clone(), entry.clone())));
     };
@@ -111,9 +110,9 @@ pub async fn import(store: &Store, own: &OwnCertificate) -> Result<Imported, Own
     replaced.sort();
     replaced.dedup();
     let mut warnings = own.warnings.clone();
-    let left = listed.iter().filter(|(pattern, before)| {
-        replaced.contains(&before.serial) && !own.patterns.contains(pattern)
-    });
+    let left = listed
+        .iter()
+        .filter(|(pattern, before)| replaced.contains(&before.serial) && !own.patterns.contains(pattern));
     warnings.extend(left.map(|(pattern, before)| {
         format!("`{pattern}` is not among its names, and keeps certificate {}", before.serial)
     }));
@@ -182,16 +181,17 @@ impl Certificates {
     /// Checks the contents of two PEM files, and stores them as an own certificate. This instance presents it at once, others within
     /// a minute.
     pub async fn import_own(&self, chain: &[u8], key: &[u8]) -> Result<Imported, OwnError> {
-        let own = OwnCertificate::read(chain, key, clock::wall()).map_err(|fault| OwnError::Fault { fault })?;
+        let own =
+            OwnCertificate::read(chain, key, clock::wall()).map_err(|fault| OwnError::Fault { fault })?;
         let imported = import(&self.inner.store, &own).await?;
-        self.inner.follow_own(clock::wall()).await?;
+        self.inner.follow_change().await;
         Ok(imported)
     }
 
     /// Removes the own certificate of `pattern`. This instance stops presenting it at once, others within a minute.
     pub async fn remove_own(&self, pattern: &Pattern) -> Result<Removed, OwnError> {
         let removed = remove(&self.inner.store, pattern).await?;
-        self.inner.follow_own(clock::wall()).await?;
+        self.inner.follow_change().await;
         Ok(removed)
     }
 }
@@ -203,15 +203,24 @@ impl CertificatesInner {
         let before = self.own.swap(Arc::clone(&list));
         let ends: Vec<_> = list.values().map(|own| own.not_after).collect();
         self.metrics.held.measure_own(&ends, now);
-        let is_new = |(pattern, own): &(&Pattern, &state_table::OwnCertificate)| before.get(pattern) != Some(own);
-        let new: Vec<_> = list.iter().filter(is_new).map(|(pattern, _)| pattern).collect();
+        let changed = changed(&before, &list);
         for held in self.cache.entries() {
-            let gives_way = is_superseded(&held, &list, now) || is_narrowed(&held.pattern, &new);
-            if gives_way && self.cache.withdraw(&held.pattern) {
+            if gives_way(&held, &list, &changed, now) && self.cache.withdraw(&held.pattern) {
                 info!(pattern = %held.pattern, "certificate is no longer presented: another takes its place, the operator's own or one beside it");
             }
         }
         Ok(())
+    }
+
+    /// The same after a change of our own, which is in the tables whatever this gives.
+    async fn follow_change(&self) {
+        if let Err(error) = self.follow_own(clock::wall()).await {
+            let error: &dyn std::error::Error = &error;
+            warn!(
+                error,
+                "the list of own certificates was changed and could not be read again; it is, within half a minute"
+            );
+        }
     }
 
     /// Whether the operator has brought a certificate of exactly `name`, as far as is known.
@@ -233,27 +242,89 @@ impl CertificatesInner {
     }
 }
 
-/// Whether the list says that something else than `held` is to be presented. What the list says of expired ones counts for nothing.
-fn is_superseded(held: &PresentedCertificate, list: &OwnCertificates, now: SystemTime) -> bool {
-    let is_valid = |pattern: &Pattern| list.get(pattern).is_some_and(|own| now < own.not_after);
+/// What was added to the list, removed from it, or replaced.
+fn changed<'a>(before: &'a OwnCertificates, list: &'a OwnCertificates) -> Vec<&'a Pattern> {
+    before.keys().chain(list.keys()).filter(|pattern| before.get(pattern) != list.get(pattern)).collect()
+}
+
+/// Whether something else than `held` may have to be presented for one of its names, workers included, which keep it by name. Own
+/// certificates give way once when they change; others whenever one is there, since an order may have been in flight when it came.
+fn gives_way(
+    held: &PresentedCertificate,
+    list: &OwnCertificates,
+    changed: &[&Pattern],
+    now: SystemTime,
+) -> bool {
+    let is_below = |changed: &&Pattern| matches!(changed, Pattern::Exact(name) if held.pattern.covers(name));
+    if matches!(held.pattern, Pattern::Wildcard(_)) && changed.iter().any(is_below) {
+        return true;
+    }
     if held.issuer == IssuerKey::own() {
-        let presented = held.slot.valid(now).and_then(|held| keyed_chain::serial(held.key.cert.first()?));
-        return presented != list.get(&held.pattern).map(|own| own.serial.clone());
+        return changed.contains(&&held.pattern);
     }
     let wildcard = match &held.pattern {
         Pattern::Exact(name) => name.wildcard(),
         Pattern::Wildcard(_) => None,
     };
+    // What the list says of one that has ended counts for nothing.
+    let is_valid = |pattern: &Pattern| list.get(pattern).is_some_and(|own| now < own.not_after);
     is_valid(&held.pattern) || wildcard.is_some_and(|wildcard| is_valid(&wildcard))
-}
-
-/// Whether one of the names below `held`, which workers may present under it, has got a certificate of its own.
-fn is_narrowed(held: &Pattern, new: &[&Pattern]) -> bool {
-    let is_below = |new: &&Pattern| matches!(new, Pattern::Exact(name) if held.covers(name));
-    matches!(held, Pattern::Wildcard(_)) && new.iter().any(is_below)
 }
 
 /// How often an item is looked at again that somebody else changes meanwhile.
 const ATTEMPTS: u32 = 4;
 /// Before its end, time for an operator to have another one issued.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const EXACT: (&str, Duration) = ("a.b.example", HOUR);
+    const WILDCARD: (&str, Duration) = ("*.b.example", HOUR);
+
+    /// Whether `held` gives way when the list has become `list`: own certificates, and what each has left.
+    fn check(
+        case: &str,
+        (issuer, held): (IssuerKey, &str),
+        before: &[(&str, Duration)],
+        list: &[(&str, Duration)],
+        expected: bool,
+    ) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let entry = |(pattern, left): &(&str, Duration)| {
+            let own = state_table::OwnCertificate { serial: "01".to_owned(), not_after: now + *left };
+            (Pattern::parse(pattern).unwrap(), own)
+        };
+        let [before, list] = [before, list].map(|list| list.iter().map(entry).collect::<OwnCertificates>());
+        let pattern = Pattern::parse(held).unwrap();
+        let held = PresentedCertificate { pattern, issuer, slot: Arc::default() };
+        assert_eq!(gives_way(&held, &list, &changed(&before, &list), now), expected, "{case}");
+    }
+
+    #[test]
+    fn what_was_ordered_gives_way_to_an_own_certificate() {
+        let (ended, site, wide) = (("a.b.example", Duration::ZERO), "a.b.example", "*.b.example");
+        let ordered = |pattern| (IssuerKey::internal(), pattern);
+        check("nothing own", ordered(site), &[], &[], false);
+        check("its own comes", ordered(site), &[], &[EXACT], true);
+        check("its own is there", ordered(site), &[EXACT], &[EXACT], true);
+        check("a wildcard comes", ordered(site), &[], &[WILDCARD], true);
+        check("others come", ordered("a.c.example"), &[], &[WILDCARD, EXACT], false);
+        check("its own has ended", ordered(site), &[], &[ended], false);
+        check("a name below it gets its own", ordered(wide), &[], &[EXACT], true);
+        check("it has it already", ordered(wide), &[EXACT], &[EXACT], false);
+    }
+
+    #[test]
+    fn an_own_certificate_gives_way_when_it_changes_and_then_no_more() {
+        let own = |pattern| (IssuerKey::own(), pattern);
+        check("it stays", own("a.b.example"), &[EXACT], &[EXACT], false);
+        check("it is replaced", own("a.b.example"), &[("a.b.example", HOUR * 2)], &[EXACT], true);
+        check("it goes", own("a.b.example"), &[EXACT], &[], true);
+        check("it is not listed", own("a.b.example"), &[], &[], false);
+        check("a name below it comes", own("*.b.example"), &[WILDCARD], &[WILDCARD, EXACT], true);
+        check("a name below it is there", own("*.b.example"), &[WILDCARD, EXACT], &[WILDCARD, EXACT], false);
+    }
+}

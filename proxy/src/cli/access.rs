@@ -11,7 +11,10 @@ use crate::{
     control::{
         ControlClient,
         table::{self, NoCertificate, NoDomain},
-        wire::{Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried, Tenant},
+        wire::{
+            Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried,
+            Tenant,
+        },
     },
     domains::{
         ChangeError,

@@ -147,7 +147,8 @@ fn listed(page: &CertificatePage) -> String {
         let issuer = issuer.clone().unwrap_or_default();
         columns.row([listed.server_name.to_string(), expires, listed.due_at.to_string(), issuer]);
     }
-    let more = page.ordered.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
+    let more =
+        page.ordered.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
     format!("{}{more}", columns.text())
 }
 

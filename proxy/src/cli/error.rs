@@ -86,7 +86,9 @@ pub(super) enum CommandError {
     #[error(transparent)]
     Transfer(#[from] TransferError),
     /// Parts of a storage that could not be used.
-    #[error("{damaged} of {all} certificates and accounts cannot be used; the lines that begin with `damaged` say why")]
+    #[error(
+        "{damaged} of {all} certificates and accounts cannot be used; the lines that begin with `damaged` say why"
+    )]
     Damaged {
         /// How many.
         damaged: usize,

@@ -17,8 +17,7 @@ use super::{
     route::PREFIX,
     wire::{
         Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NewDomain, NewOwnCertificate,
-        ReindexReport, Reloaded, Retried,
-        Tenant, WireProblem,
+        ReindexReport, Reloaded, Retried, Tenant, WireProblem,
     },
 };
 use crate::{

@@ -10,8 +10,8 @@ use super::{
     server::SocketPeer,
     table,
     wire::{
-        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, InstanceStatus, ReindexReport, Retried, Tenant,
-        NewOwnCertificate, WireProblem,
+        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, InstanceStatus,
+        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -223,7 +223,11 @@ impl ControlContext {
     }
 
     /// Removes one; the log tells who asked.
-    pub(super) async fn remove_own(&self, name: &Pattern, caller: SocketPeer) -> Result<Removed, WireProblem> {
+    pub(super) async fn remove_own(
+        &self,
+        name: &Pattern,
+        caller: SocketPeer,
+    ) -> Result<Removed, WireProblem> {
         let removed = self.certificates.remove_own(name).await?;
         tracing::info!(%name, serial = removed.serial, %caller, "own certificate removed");
         Ok(removed)

@@ -27,7 +27,9 @@ pub use folders::folders;
 pub use keys::{AccountKeys, CaddyFolder, IssuerKey, SiteKeys};
 pub use lock::{Lock, LockOutcome};
 pub use private_key::PrivateKeyPem;
-pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains, read_one};
+pub use read::{
+    CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains, read_one,
+};
 
 #[cfg(test)]
 mod tests;

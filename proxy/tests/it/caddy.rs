@@ -57,11 +57,15 @@ fn what_caddy_obtained_is_imported_and_served_without_an_order() {
         let is_copied = items.get(&name) == Some(&contents);
         assert_eq!(is_copied, !name.contains(&damaged) && !name.contains("last_clean"), "{name}");
     }
-    wait::until("both to be due at their time, although nobody has asked for them", Duration::from_secs(10), || {
-        let listed = other.command(&["certificate", "list"])?;
-        ensure!(listed.contains(SHOP) && listed.contains(BLOG), "{listed}");
-        Ok(())
-    })
+    wait::until(
+        "both to be due at their time, although nobody has asked for them",
+        Duration::from_secs(10),
+        || {
+            let listed = other.command(&["certificate", "list"])?;
+            ensure!(listed.contains(SHOP) && listed.contains(BLOG), "{listed}");
+            Ok(())
+        },
+    )
     .unwrap();
     let mut settings = edge.shared_settings(Place::A, "auto");
     settings.domain(SHOP).domain(BLOG).domain(NEW);
@@ -73,7 +77,11 @@ fn what_caddy_obtained_is_imported_and_served_without_an_order() {
     assert_eq!(edge.ca.relay.count("newOrder"), 2, "it was ordered anew");
     assert_served(&edge, NEW);
     let counts = edge.ca.relay.counts();
-    assert_eq!((counts["newOrder"], counts["newAccount"]), (3, accounts), "Caddy's account orders on: {counts:?}");
+    assert_eq!(
+        (counts["newOrder"], counts["newAccount"]),
+        (3, accounts),
+        "Caddy's account orders on: {counts:?}"
+    );
 }
 
 #[test]
@@ -106,7 +114,12 @@ fn what_was_obtained_here_is_exported_and_served_by_caddy_without_an_order() {
 
     let mut caddy = caddy(&edge, &files, &[SHOP, BLOG, NEW]);
     for (name, obtained) in [SHOP, BLOG].into_iter().zip(obtained) {
-        assert_eq!(presented(&edge, name), obtained, "{name}: another certificate than ours; {}", caddy.output());
+        assert_eq!(
+            presented(&edge, name),
+            obtained,
+            "{name}: another certificate than ours; {}",
+            caddy.output()
+        );
     }
     let counts = edge.ca.relay.counts();
     assert_eq!((counts["newOrder"], counts["newAccount"]), (3, 1), "{counts:?}; {}", caddy.output());
@@ -121,7 +134,8 @@ const NEW: &str = "new.customer.test";
 fn damage_a_copy(files: &Path, authority: &Authority) -> String {
     let damaged = "damaged.customer.test".to_owned();
     let issuers = files.join("certificates");
-    let issuer = fs::read_dir(&issuers).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let issuer =
+        fs::read_dir(&issuers).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
     let issuer = issuer.unwrap();
     fs::create_dir_all(issuer.join(&damaged)).unwrap();
     for kind in ["crt", "key", "json"] {
@@ -137,7 +151,7 @@ fn damage_a_copy(files: &Path, authority: &Authority) -> String {
 /// No line of a private key is in `said`, neither as it lies in files nor encoded once more.
 fn assert_keys_are_not_told(said: &str, files: &Path) {
     let files = kept_files(files);
-    let keys = files.iter().filter(|(name, _)| name.ends_with(".key"));
+    let keys = files.iter().filter(|(name, _)| name.rsplit('.').next() == Some("key"));
     let lines = keys.flat_map(|(_, key)| std::str::from_utf8(key).unwrap().lines());
     let secrets: Vec<_> = lines.filter(|line| !line.starts_with("-----") && line.len() > 20).collect();
     assert!(secrets.len() >= 3, "there are keys to look for");
@@ -148,7 +162,8 @@ fn assert_keys_are_not_told(said: &str, files: &Path) {
 
 /// What the table holds of certificates and accounts.
 fn items(edge: &Edge) -> BTreeMap<String, Vec<u8>> {
-    let scanned = table(edge, "Scan", &json!({ "TableName": "gatehouse-certificates", "ConsistentRead": true }));
+    let scanned =
+        table(edge, "Scan", &json!({ "TableName": "gatehouse-certificates", "ConsistentRead": true }));
     let items = scanned["Items"].as_array().unwrap().iter().filter_map(|item| {
         let (name, contents) = (item["PrimaryKey"]["S"].as_str()?, item["Contents"]["S"].as_str()?);
         let is_wanted = name.starts_with("certificates/") || name.contains("/users/");

@@ -7,8 +7,7 @@ use testbed::{
     curl::Reply,
     edge::Edge,
     gatehouse::{Gatehouse, Place},
-    namespace,
-    wait,
+    namespace, wait,
 };
 
 use crate::fixture::{SHOP, edge, start};
@@ -32,9 +31,13 @@ impl OwnAuthority {
         let folder = edge.folder().join("own-ca");
         fs::create_dir_all(&folder).unwrap();
         let authority = Self { folder };
-        authority.openssl("req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 30 -subj /CN=own-root");
+        authority.openssl(
+            "req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 30 -subj /CN=own-root",
+        );
         authority.write("ca.ext", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n");
-        authority.openssl("req -newkey rsa:2048 -nodes -keyout middle.key -out middle.csr -subj /CN=own-intermediate");
+        authority.openssl(
+            "req -newkey rsa:2048 -nodes -keyout middle.key -out middle.csr -subj /CN=own-intermediate",
+        );
         authority.openssl("x509 -req -in middle.csr -CA root.pem -CAkey root.key -CAcreateserial -out middle.pem -days 30 -extfile ca.ext");
         authority
     }
@@ -42,11 +45,14 @@ impl OwnAuthority {
     /// A certificate for `names` with a key of this kind (`rsa:2048`, or `ec -pkeyopt ...`), the intermediate behind it.
     fn issue(&self, label: &str, kind: &str, names: &str) -> Files {
         self.write("leaf.ext", &format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n"));
-        self.openssl(&format!("req -newkey {kind} -nodes -keyout {label}.key -out {label}.csr -subj /CN={label}"));
+        self.openssl(&format!(
+            "req -newkey {kind} -nodes -keyout {label}.key -out {label}.csr -subj /CN={label}"
+        ));
         self.openssl(&format!(
             "x509 -req -in {label}.csr -CA middle.pem -CAkey middle.key -CAcreateserial -out {label}.crt -days 20 -extfile leaf.ext"
         ));
-        let chain = [fs::read(self.folder.join(format!("{label}.crt"))), fs::read(self.folder.join("middle.pem"))];
+        let chain =
+            [fs::read(self.folder.join(format!("{label}.crt"))), fs::read(self.folder.join("middle.pem"))];
         let chain: Vec<u8> = chain.into_iter().flat_map(Result::unwrap).collect();
         let files = Files {
             cert: self.folder.join(format!("{label}.pem")),
@@ -94,7 +100,10 @@ fn own_certificates_are_served_by_every_instance_and_nothing_is_ordered_for_thei
     let wildcard = authority.issue("wildcard", "rsa:2048", "DNS:*.customer.test,DNS:customer.test");
     let exact = authority.issue("exact", "ec -pkeyopt ec_paramgen_curve:P-256", &format!("DNS:{SHOP}"));
     let said = wildcard.import(&a).unwrap();
-    assert!(said.starts_with("*.customer.test, customer.test: certificate ") && !said.contains("warning"), "{said}");
+    assert!(
+        said.starts_with("*.customer.test, customer.test: certificate ") && !said.contains("warning"),
+        "{said}"
+    );
     for place in [Place::A, Place::B] {
         for name in [SHOP, BLOG] {
             let reply = ask(&edge, &authority, place, name).unwrap();
@@ -103,11 +112,13 @@ fn own_certificates_are_served_by_every_instance_and_nothing_is_ordered_for_thei
     }
     assert_eq!(edge.ca.relay.count("newOrder"), 0);
 
-    let serial_of = |said: &str| said.split("certificate ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let serial_of =
+        |said: &str| said.split("certificate ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     let (wildcards, exacts) = (serial_of(&said), serial_of(&exact.import(&b).unwrap()));
-    let shown = |gatehouse: &Gatehouse, name: &str| gatehouse.command(&["certificate", "show", name]).unwrap();
+    let shown =
+        |gatehouse: &Gatehouse, name: &str| gatehouse.command(&["certificate", "show", name]).unwrap();
     for gatehouse in [&a, &b] {
-        wait::until("the exact one to be presented", Duration::from_secs(60), || {
+        wait::until("the exact one to be presented", Duration::from_mins(1), || {
             ensure!(ask(&edge, &authority, Place::A, SHOP)?.status == 200);
             ensure!(ask(&edge, &authority, Place::B, SHOP)?.status == 200);
             let said = shown(gatehouse, SHOP);
@@ -131,7 +142,11 @@ fn own_certificates_are_served_by_every_instance_and_nothing_is_ordered_for_thei
     }
     assert_eq!(edge.ca.relay.count("newOrder"), 0);
     let reply = edge.curl(&format!("https://{SHOP}/")).at(Place::B.v4().into()).run().unwrap();
-    assert_eq!((reply.status, edge.ca.relay.count("newOrder")), (200, 1), "ordered once it has none: {reply:?}");
+    assert_eq!(
+        (reply.status, edge.ca.relay.count("newOrder")),
+        (200, 1),
+        "ordered once it has none: {reply:?}"
+    );
 }
 
 #[test]

@@ -9,21 +9,14 @@ use crate::{
         key::{self, KeyError},
     },
     store::{
-        certificate_table::{Stored, StoredAccount},
+        certificate_table::{Account, Stored, StoredAccount},
         instant::Micros,
     },
 };
 
 /// The certificate of `from` if it is to be written where `to` is now.
-pub(super) fn certificate(
-    from: &Stored,
-    to: Option<&Stored>,
-    now: SystemTime,
-) -> Result<Candidate, Judged> {
-    let ours = match candidate(from) {
-        Ok(Some(ours)) => ours,
-        Ok(None) | Err(_) => return Err(damaged(from)),
-    };
+pub(super) fn certificate(from: &Stored, to: Option<&Stored>, now: SystemTime) -> Result<Candidate, Judged> {
+    let Ok(Some(ours)) = candidate(from) else { return Err(damaged(from)) };
     let ends = Micros::of(ours.pair.life.not_after);
     // Caddy orders anew without it.
     if from.metadata.is_none() || !unusable_of(from).is_empty() {
@@ -57,9 +50,11 @@ pub(super) fn account(from: &StoredAccount, to: &StoredAccount) -> Result<(), Ju
             let detail = "its key is not of the curve P-256, with which alone Gatehouse signs; it registers an account of its own";
             return Err(Judged::new(Outcome::Foreign, detail));
         }
-        Err(KeyError::Pem(_) | KeyError::Generation(_)) => return damaged("its key is no private key in PEM form"),
+        Err(KeyError::Pem(_) | KeyError::Generation(_)) => {
+            return damaged("its key is no private key in PEM form");
+        }
     }
-    let Some(location) = from.account.as_ref().and_then(|account| account.location()) else {
+    let Some(location) = from.account.as_ref().and_then(Account::location) else {
         return damaged("its `.json` is missing, or names no account (`location`)");
     };
     match (&to.key, &to.account, &to.seen) {
@@ -68,7 +63,9 @@ pub(super) fn account(from: &StoredAccount, to: &StoredAccount) -> Result<(), Ju
             let is_same = account.as_ref().is_some_and(|there| there.location().as_ref() == Some(&location));
             if is_same { Err(Judged::new(Outcome::Unchanged, location)) } else { Ok(()) }
         }
-        _ => Err(Judged::new(Outcome::Kept, "another account is there; two fleets cannot become one by this")),
+        _ => {
+            Err(Judged::new(Outcome::Kept, "another account is there; two fleets cannot become one by this"))
+        }
     }
 }
 
@@ -104,11 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        certificates::keyed_chain::tests::pems,
-        name::Pattern,
-        store::certificate_table::{Account, IssuerKey},
-    };
+    use crate::{certificates::keyed_chain::tests::pems, name::Pattern, store::certificate_table::IssuerKey};
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -207,7 +200,12 @@ mod tests {
                 account_of(url, Some(&one)),
                 Some(Outcome::Unchanged),
             ),
-            ("its key there, not registered", account_of(url, Some(&one)), account_of(None, Some(&one)), None),
+            (
+                "its key there, not registered",
+                account_of(url, Some(&one)),
+                account_of(None, Some(&one)),
+                None,
+            ),
             (
                 "another there",
                 account_of(url, Some(&one)),

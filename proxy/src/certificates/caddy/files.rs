@@ -26,7 +26,8 @@ pub(super) fn folders(root: &Path) -> Result<Vec<String>, TransferError> {
     }
     for top in tops.into_iter().flatten() {
         for issuer in names(&root.join(top))? {
-            let parent = if top == "acme" { format!("{top}/{issuer}/users") } else { format!("{top}/{issuer}") };
+            let parent =
+                if top == "acme" { format!("{top}/{issuer}/users") } else { format!("{top}/{issuer}") };
             let below = root.join(&parent);
             if below.is_dir() {
                 found.extend(names(&below)?.into_iter().map(|name| format!("{parent}/{name}")));
@@ -51,11 +52,7 @@ fn names(folder: &Path) -> Result<Vec<String>, TransferError> {
 }
 
 /// The files of a certificate, as far as they are there.
-pub(super) fn read_certificate(
-    root: &Path,
-    issuer: &IssuerKey,
-    pattern: &Pattern,
-) -> Result<Stored, Judged> {
+pub(super) fn read_certificate(root: &Path, issuer: &IssuerKey, pattern: &Pattern) -> Result<Stored, Judged> {
     let keys = issuer.site(pattern);
     let contents = |contents: Zeroizing<Vec<u8>>| Ok(contents.into());
     Ok(Stored {
@@ -143,7 +140,8 @@ mod tests {
         write(root.path(), &[(key, b"key")]).unwrap();
         let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(key), 0o600);
-        for folder in ["certificates", "certificates/ca.example-dir", "certificates/ca.example-dir/a.example"] {
+        for folder in ["certificates", "certificates/ca.example-dir", "certificates/ca.example-dir/a.example"]
+        {
             assert_eq!(mode(folder), 0o700, "{folder}");
         }
     }

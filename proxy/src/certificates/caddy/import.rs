@@ -13,7 +13,7 @@ use crate::{
     name::Pattern,
     store::{
         Store, StoreError,
-        certificate_table::{self, AccountKeyCommit, CaddyFolder, Commit, IssuerKey, Stored},
+        certificate_table::{self, Account, AccountKeyCommit, CaddyFolder, Commit, IssuerKey, Stored},
         instant::Micros,
         state_table::OrderRecord,
     },
@@ -135,14 +135,16 @@ impl Import<'_> {
             };
             let commit = AccountKeyCommit { issuer, email, replaced, key, account };
             let written = match self.mode {
-                Mode::Write => certificate_table::commit_account_key(self.store, &commit, clock::wall()).await,
+                Mode::Write => {
+                    certificate_table::commit_account_key(self.store, &commit, clock::wall()).await
+                }
                 Mode::DryRun => Ok(()),
             };
             match written {
                 Err(StoreError::Conflict) => {}
                 outcome => {
                     outcome?;
-                    let location = account.and_then(|account| account.location()).unwrap_or_default();
+                    let location = account.and_then(Account::location).unwrap_or_default();
                     return Ok(Judged::new(Outcome::Copied, location));
                 }
             }
@@ -164,10 +166,12 @@ fn unused(copied: &[CaddyFolder], config: &CertificatesConfig) -> Vec<String> {
             "certificates of `{}` are not presented: add its directory to `certificates.issuers`, or to `certificates.also_read`",
             issuer.as_str()
         )),
-        CaddyFolder::Account(issuer, email) if !used.contains(&issuer.account(email).account) => Some(format!(
-            "the account of `{email}` with `{}` is not used: no issuer of `certificates.issuers` has this directory and `email`",
-            issuer.as_str()
-        )),
+        CaddyFolder::Account(issuer, email) if !used.contains(&issuer.account(email).account) => {
+            Some(format!(
+                "the account of `{email}` with `{}` is not used: no issuer of `certificates.issuers` has this directory and `email`",
+                issuer.as_str()
+            ))
+        }
         CaddyFolder::Certificate(..) | CaddyFolder::Account(..) => None,
     };
     copied.iter().filter_map(of_folder).collect::<BTreeSet<_>>().into_iter().collect()

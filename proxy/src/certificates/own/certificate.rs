@@ -45,7 +45,9 @@ pub enum OwnFile {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OwnFault {
     /// No PEM of a certificate.
-    #[error("holds no certificate in PEM form; name the file of the CA that begins with `-----BEGIN CERTIFICATE-----`")]
+    #[error(
+        "holds no certificate in PEM form; name the file of the CA that begins with `-----BEGIN CERTIFICATE-----`"
+    )]
     NoCertificate,
     /// One of them is broken.
     #[error("certificate {number} of the chain cannot be read; have the CA's file copied again")]
@@ -69,7 +71,9 @@ pub enum OwnFault {
         issuer: String,
     },
     /// The key's certificate is not the first.
-    #[error("the key belongs to certificate {number} of the chain; put the server's certificate first, and behind each its issuer")]
+    #[error(
+        "the key belongs to certificate {number} of the chain; put the server's certificate first, and behind each its issuer"
+    )]
     KeyOfLater {
         /// Counted from one.
         number: usize,
@@ -101,7 +105,9 @@ pub enum OwnFault {
     #[error("the certificate has more than {MAX_NAMES} names; split them among several certificates")]
     TooManyNames,
     /// It is for something else.
-    #[error("the certificate is not for servers: its extended key usage lacks `serverAuth` (RFC 5280 §4.2.1.12)")]
+    #[error(
+        "the certificate is not for servers: its extended key usage lacks `serverAuth` (RFC 5280 §4.2.1.12)"
+    )]
     Purpose,
     /// A passphrase protects the key.
     #[error(
@@ -147,7 +153,9 @@ impl OwnCertificate {
     pub fn read(chain: &[u8], key: &[u8], now: SystemTime) -> Result<Self, OwnFault> {
         let chain = certificates(chain)?;
         let parsed = chain.iter().map(|der| parse(der)).collect::<Option<Vec<_>>>();
-        let (Some(first), Some(parsed)) = (chain.first(), parsed) else { return Err(OwnFault::NoCertificate) };
+        let (Some(first), Some(parsed)) = (chain.first(), parsed) else {
+            return Err(OwnFault::NoCertificate);
+        };
         let leaf = parse(first).ok_or(OwnFault::NoCertificate)?;
         let der = private_key(key)?;
         check_key(&chain, &der)?;
@@ -218,7 +226,8 @@ fn private_key(key: &[u8]) -> Result<PrivateKeyDer<'static>, OwnFault> {
     PrivateKeyDer::from_pem_slice(key).map_err(|_| {
         let holds = |part: &[u8]| key.windows(part.len()).any(|window| window == part);
         // RFC 7468 §11; RFC 1421 §4.6.1.1, as OpenSSL wrote it before.
-        let is_encrypted = holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED");
+        let is_encrypted =
+            holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED");
         if is_encrypted { OwnFault::EncryptedKey } else { OwnFault::NoKey }
     })
 }

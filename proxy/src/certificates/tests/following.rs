@@ -3,10 +3,7 @@
 use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
-    store::{
-        certificate_table::Commit,
-        state_table::OrderRecord,
-    },
+    store::{certificate_table::Commit, state_table::OrderRecord},
 };
 
 const SITE: &str = "a.served.example";

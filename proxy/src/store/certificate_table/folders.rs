@@ -2,10 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{
-    item::PRIMARY,
-    keys::CaddyFolder,
-};
+use super::{item::PRIMARY, keys::CaddyFolder};
 use crate::store::{Store, StoreError};
 
 /// The folders of Caddy's key space that the table has items in, sorted by their paths; whatever else the table holds is passed over.

@@ -21,7 +21,8 @@ fn now() -> SystemTime {
 }
 
 fn params(name: &str, names: &[&str]) -> CertificateParams {
-    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     (params.not_before, params.not_after) = ((now() - DAY).into(), (now() + DAY * 30).into());
@@ -87,72 +88,66 @@ fn the_key_is_never_shown() {
     }
 }
 
+fn check(file: OwnFile, cases: &[(&str, Files, &str)]) {
+    for (case, files, told) in cases {
+        let fault = read(files).err().unwrap_or_else(|| panic!("{case} is taken"));
+        assert!(fault.file() == file && fault.to_string().contains(told), "{case}: {fault}");
+    }
+}
+
 #[test]
-fn what_is_wrong_is_said_of_the_file_at_fault() {
+fn what_is_wrong_with_a_chain_is_said_of_its_file() {
     let good = issued(|_| ());
     let with_chain = |chain: String| Files { chain, key: good.key.clone() };
-    let with_key = |key: &str| Files { chain: good.chain.clone(), key: key.to_owned() };
+    let in_order = |order: &[usize]| with_chain(reordered(&good.chain, order));
     let broken = good.chain.replacen("-----BEGIN CERTIFICATE-----\nM", "-----BEGIN CERTIFICATE-----\nA", 1);
-    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    let not_its_issuer = "certificate 2 of the chain (`CN=root`) is not the issuer of the one before it, which is `CN=intermediate`";
+    let cases = [
+        ("nothing", with_chain(String::new()), "holds no certificate in PEM form"),
+        ("a key for a chain", with_chain(good.key.clone()), "holds no certificate"),
+        ("a broken one", with_chain(broken), "certificate 1 of the chain cannot be read"),
+        ("the root before the intermediate", in_order(&[0, 2, 1]), not_its_issuer),
+        ("the leaf behind its issuer", in_order(&[1, 0]), "the key belongs to certificate 2 of the chain"),
+        ("too many", in_order(&[0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]), "more than 10"),
+    ];
+    check(OwnFile::Chain, &cases);
+}
+
+#[test]
+fn what_cannot_be_presented_is_refused_with_the_reason() {
     let only = |usage| move |params: &mut CertificateParams| params.extended_key_usages = vec![usage];
     let ends = |at: SystemTime| move |params: &mut CertificateParams| params.not_after = at.into();
     let begins = |at: SystemTime| move |params: &mut CertificateParams| params.not_before = at.into();
     let names = |names: Vec<SanType>| move |params: &mut CertificateParams| params.subject_alt_names = names;
     let address = SanType::IpAddress([192, 0, 2, 1].into());
-    for (case, files, file, told) in [
-        ("nothing", with_chain(String::new()), OwnFile::Chain, "holds no certificate in PEM form"),
-        ("a key for a chain", with_chain(good.key.clone()), OwnFile::Chain, "holds no certificate"),
-        ("a broken one", with_chain(broken), OwnFile::Chain, "certificate 1 of the chain cannot be read"),
-        (
-            "the root before the intermediate",
-            with_chain(reordered(&good.chain, &[0, 2, 1])),
-            OwnFile::Chain,
-            "certificate 2 of the chain (`CN=root`) is not the issuer of the one before it, which is `CN=intermediate`",
-        ),
-        (
-            "the leaf behind its issuer",
-            with_chain(reordered(&good.chain, &[1, 0])),
-            OwnFile::Chain,
-            "the key belongs to certificate 2 of the chain",
-        ),
-        (
-            "too many",
-            with_chain(reordered(&good.chain, &[0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])),
-            OwnFile::Chain,
-            "more than 10",
-        ),
-        ("ended", issued(ends(now())), OwnFile::Chain, "has ended 2027-01-15T08:00:00.000000Z"),
-        ("not begun", issued(begins(now() + DAY)), OwnFile::Chain, "begins 2027-01-16T08:00:00.000000Z"),
-        ("without names", issued(names(vec![])), OwnFile::Chain, "no name of the DNS"),
-        ("for an address", issued(names(vec![address])), OwnFile::Chain, "no name of the DNS"),
-        (
-            "for clients",
-            issued(only(ExtendedKeyUsagePurpose::ClientAuth)),
-            OwnFile::Chain,
-            "lacks `serverAuth`",
-        ),
-        (
-            "of a CA",
-            issued(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
-            OwnFile::Chain,
-            "is a CA's (`CN=shop`)",
-        ),
-        ("no key", with_key("key"), OwnFile::Key, "holds no private key in PEM form"),
-        ("a chain for a key", with_key(&good.chain), OwnFile::Key, "holds no private key"),
-        ("an encrypted key", with_key(encrypted), OwnFile::Key, "openssl pkey -in FILE -out NEW"),
-        ("another encrypted key", with_key(traditional), OwnFile::Key, "openssl pkey -in FILE -out NEW"),
-        (
-            "a key that is none",
-            with_key("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
-            OwnFile::Key,
-            "of a kind that cannot be used",
-        ),
-        ("another key", with_key(&issued(|_| ()).key), OwnFile::Key, "is not the key of the certificate"),
-    ] {
-        let fault = read(&files).err().unwrap_or_else(|| panic!("{case} is taken"));
-        assert!(fault.file() == file && fault.to_string().contains(told), "{case}: {fault}");
-    }
+    let of_ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let cases = [
+        ("ended", issued(ends(now())), "has ended 2027-01-15T08:00:00.000000Z"),
+        ("not begun", issued(begins(now() + DAY)), "begins 2027-01-16T08:00:00.000000Z"),
+        ("without names", issued(names(vec![])), "no name of the DNS"),
+        ("for an address", issued(names(vec![address])), "no name of the DNS"),
+        ("for clients", issued(only(ExtendedKeyUsagePurpose::ClientAuth)), "lacks `serverAuth`"),
+        ("of a CA", issued(of_ca), "is a CA's (`CN=shop`)"),
+    ];
+    check(OwnFile::Chain, &cases);
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_said_of_its_file() {
+    let good = issued(|_| ());
+    let with_key = |key: &str| Files { chain: good.chain.clone(), key: key.to_owned() };
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let cases = [
+        ("no key", with_key("key"), "holds no private key in PEM form"),
+        ("a chain for a key", with_key(&good.chain), "holds no private key"),
+        ("an encrypted key", with_key(encrypted), "openssl pkey -in FILE -out NEW"),
+        ("another encrypted key", with_key(traditional), "openssl pkey -in FILE -out NEW"),
+        ("a key that is none", with_key(no_key), "of a kind that cannot be used"),
+        ("another key", with_key(&issued(|_| ()).key), "is not the key of the certificate"),
+    ];
+    check(OwnFile::Key, &cases);
 }
 
 #[test]
