@@ -81,9 +81,9 @@ fn help_teaches_every_command() {
         ("help doctor", "any fail ends it with 1"),
         ("help domain add", "--target <URL>"),
         ("--help", "completion"),
-        ("import caddy --help", "A table that Caddy uses itself needs no import"),
+        ("import caddy --help", "gatehouse import caddy /var/lib/caddy"),
         ("export caddy --help", "Caddy should not run meanwhile"),
-        ("certificate import --help", "for an allowed name that it covers nothing is ordered"),
+        ("certificate import --help", "gatehouse certificate import --cert fullchain.pem --key privkey.pem"),
         ("help man", "gatehouse man | man --local-file -"),
     ] {
         let said = place.run(line);

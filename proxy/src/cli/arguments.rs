@@ -356,28 +356,31 @@ const CERTIFICATE_IMPORT: &str = "\
 Example:
   gatehouse certificate import --cert fullchain.pem --key privkey.pem
 
-It is checked first: order of the chain, key, dates, names. A name must be allowed as any other (`gatehouse domain add`);
-for an allowed name that it covers nothing is ordered while it is valid. It is not renewed: warnings begin 14 days before
-its end. An exact name comes before a wildcard. This host's instance presents it at once, others within a minute.";
+It is checked first: order of the chain, key, dates, names. A name must be allowed as any other
+(`gatehouse domain add`); for an allowed name that it covers nothing is ordered while it is valid.
+It is not renewed: warnings begin 14 days before its end. An exact name comes before a wildcard.
+This host's instance presents it at once, others within a minute.";
 
 const IMPORT_CADDY: &str = "\
 Examples:
   gatehouse import caddy /var/lib/caddy/.local/share/caddy --dry-run
   gatehouse import caddy /var/lib/caddy/.local/share/caddy
 
-A line for each certificate and account begins with what became of it: copied, unchanged (it is there already), kept
-(the table has one as new, or another account), expired, foreign (neither name nor key that Gatehouse uses), damaged.
-Any damaged one ends the command with 1; the others are copied all the same. It can be repeated. The tables are written
-directly: with the embedded store, stop the instance first. A table that Caddy uses itself needs no import.";
+A line for each certificate and account begins with what became of it: copied, unchanged (it is
+there already), kept (the table has one as new, or another account), expired, foreign (neither
+name nor key that Gatehouse uses), damaged. Any damaged one ends the command with 1; the others
+are copied all the same. It can be repeated. The tables are written directly: with the embedded
+store, stop the instance first. A table that Caddy uses itself needs no import.";
 
 const EXPORT_CADDY: &str = "\
 Examples:
   gatehouse export caddy /var/lib/caddy/.local/share/caddy
   chown -R caddy: /var/lib/caddy/.local/share/caddy
 
-Caddy should not run meanwhile. Lines and exit code are those of `gatehouse import caddy`. Files are readable by their
-owner alone, and no newer ones are replaced. Expired certificates, own ones and the internal issuer's are left out. The
-whole certificate table is read by Scan; with the embedded store, stop the instance first.";
+Caddy should not run meanwhile. Lines and exit code are those of `gatehouse import caddy`. Files
+are readable by their owner alone, and no newer ones are replaced. Expired certificates, own ones
+and the internal issuer's are left out. The whole certificate table is read by Scan; with the
+embedded store, stop the instance first.";
 
 const DOMAINS: &str = "\
 Examples:
