@@ -53,7 +53,33 @@ pub enum TransferError {
         #[source]
         source: io::Error,
     },
+    /// A fault of this program.
+    #[error(
+        "the copy was given up by a fault of this program, which the lines above tell; what was copied before stays"
+    )]
+    Lost,
     /// A table.
     #[error("what was copied before stays, and the command can be repeated")]
     Store(#[from] StoreError),
 }
+
+/// The results of `act` on all of `folders`, in their order; some at once, since each waits for the table.
+async fn each<T, R, F>(folders: Vec<T>, act: impl Fn(T) -> F) -> Result<Vec<R>, TransferError>
+where
+    R: Send + 'static,
+    F: Future<Output = Result<R, TransferError>> + Send + 'static,
+{
+    let (mut done, mut rest) = (Vec::with_capacity(folders.len()), folders.into_iter());
+    loop {
+        let running: Vec<_> = rest.by_ref().take(AT_ONCE).map(|folder| tokio::spawn(act(folder))).collect();
+        if running.is_empty() {
+            return Ok(done);
+        }
+        for result in running {
+            done.push(result.await.map_err(|_| TransferError::Lost)??);
+        }
+    }
+}
+
+/// Certificates that are copied at once: 100,000 take some minutes then, and a table of few units is not overrun.
+const AT_ONCE: usize = 8;

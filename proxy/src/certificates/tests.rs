@@ -1,3 +1,4 @@
+mod caddy_files;
 mod following;
 mod items;
 mod own_certificates;

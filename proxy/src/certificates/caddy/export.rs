@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Mode, TransferError, decision, files,
+    Mode, TransferError, decision, each, files,
     report::{Judged, Outcome, Transfer},
 };
 use crate::{
@@ -17,24 +17,32 @@ use crate::{
 
 /// Copies the certificates and accounts of the table into `root`, a folder in the form of Caddy's storage of files.
 pub async fn export(store: &Store, root: &Path, mode: Mode) -> Result<Transfer, TransferError> {
+    let act = |folder: CaddyFolder| {
+        let (store, root) = (store.clone(), root.to_owned());
+        async move { one(&store, &folder, &root, mode).await.map(|judged| (folder, judged)) }
+    };
     let mut transfer = Transfer { dry_run: mode == Mode::DryRun, ..Transfer::default() };
-    for folder in certificate_table::folders(store).await? {
-        let judged = match &folder {
-            CaddyFolder::Certificate(issuer, _) if issuer.is_ours() => {
-                Judged::new(Outcome::Foreign, "Caddy orders from no such issuer, and so does not look for it")
-            }
-            CaddyFolder::Certificate(issuer, pattern) => {
-                let to = files::read_certificate(root, issuer, pattern);
-                certificate(certificate_table::read_one(store, issuer, pattern).await?, to, root, mode)?
-            }
-            CaddyFolder::Account(issuer, email) => {
-                let from = certificate_table::find_account(store, issuer, email).await?;
-                account(&from, (issuer, email), root, mode)?
-            }
-        };
+    for (folder, judged) in each(certificate_table::folders(store).await?, act).await? {
         transfer.add(&folder, judged);
     }
     Ok(transfer)
+}
+
+async fn one(store: &Store, folder: &CaddyFolder, root: &Path, mode: Mode) -> Result<Judged, TransferError> {
+    match folder {
+        CaddyFolder::Certificate(issuer, _) if issuer.is_ours() => {
+            let detail = "Caddy orders from no such issuer, and so does not look for it";
+            Ok(Judged::new(Outcome::Foreign, detail))
+        }
+        CaddyFolder::Certificate(issuer, pattern) => {
+            let to = files::read_certificate(root, issuer, pattern);
+            certificate(certificate_table::read_one(store, issuer, pattern).await?, to, root, mode)
+        }
+        CaddyFolder::Account(issuer, email) => {
+            let from = certificate_table::find_account(store, issuer, email).await?;
+            account(&from, (issuer, email), root, mode)
+        }
+    }
 }
 
 fn certificate(

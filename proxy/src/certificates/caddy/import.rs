@@ -1,9 +1,14 @@
 //! From Caddy's files into the tables.
 
-use std::{collections::BTreeSet, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::{
-    Mode, TransferError, decision, files,
+    Mode, TransferError, decision, each, files,
     report::{Judged, Outcome, Transfer},
 };
 use crate::{
@@ -26,23 +31,22 @@ pub async fn import(
     root: &Path,
     mode: Mode,
 ) -> Result<Transfer, TransferError> {
-    let import = Import { store, config, issuer_keys: listing::issuer_keys(config), root, mode };
+    let import = Arc::new(Import {
+        store: store.clone(),
+        config: config.clone(),
+        issuer_keys: listing::issuer_keys(config),
+        root: root.to_owned(),
+        mode,
+    });
+    let act = |path: String| {
+        let import = Arc::clone(&import);
+        async move { import.folder(&path).await.map(|judged| (path, judged)) }
+    };
     let mut transfer = Transfer { dry_run: mode == Mode::DryRun, ..Transfer::default() };
     let mut copied = Vec::new();
-    for path in files::folders(root)? {
-        let Some(folder) = CaddyFolder::parse(&path) else {
-            transfer.add(&path, Judged::new(Outcome::Foreign, "it is for no name that can be served"));
-            continue;
-        };
-        let judged = match &folder {
-            CaddyFolder::Certificate(issuer, _) if issuer.is_ours() => {
-                Judged::new(Outcome::Foreign, "it is not Caddy's")
-            }
-            CaddyFolder::Certificate(issuer, pattern) => import.certificate(issuer, pattern).await?,
-            CaddyFolder::Account(issuer, email) => import.account(issuer, email).await?,
-        };
+    for (path, judged) in each(files::folders(root)?, act).await? {
         if matches!(judged.outcome, Outcome::Copied | Outcome::Unchanged) {
-            copied.push(folder);
+            copied.extend(CaddyFolder::parse(&path));
         }
         transfer.add(&path, judged);
     }
@@ -50,22 +54,33 @@ pub async fn import(
     Ok(transfer)
 }
 
-struct Import<'a> {
-    store: &'a Store,
-    config: &'a CertificatesConfig,
+struct Import {
+    store: Store,
+    config: CertificatesConfig,
     issuer_keys: Vec<IssuerKey>,
-    root: &'a Path,
+    root: PathBuf,
     mode: Mode,
 }
 
-impl Import<'_> {
+impl Import {
+    async fn folder(&self, path: &str) -> Result<Judged, TransferError> {
+        Ok(match CaddyFolder::parse(path) {
+            None => Judged::new(Outcome::Foreign, "it is for no name that can be served"),
+            Some(CaddyFolder::Certificate(issuer, _)) if issuer.is_ours() => {
+                Judged::new(Outcome::Foreign, "it is not Caddy's")
+            }
+            Some(CaddyFolder::Certificate(issuer, pattern)) => self.certificate(&issuer, &pattern).await?,
+            Some(CaddyFolder::Account(issuer, email)) => self.account(&issuer, &email).await?,
+        })
+    }
+
     async fn certificate(&self, issuer: &IssuerKey, pattern: &Pattern) -> Result<Judged, StoreError> {
-        let from = match files::read_certificate(self.root, issuer, pattern) {
+        let from = match files::read_certificate(&self.root, issuer, pattern) {
             Ok(from) => from,
             Err(judged) => return Ok(judged),
         };
         for _ in 0..ATTEMPTS {
-            let (now, to) = (clock::wall(), certificate_table::read_one(self.store, issuer, pattern).await?);
+            let (now, to) = (clock::wall(), certificate_table::read_one(&self.store, issuer, pattern).await?);
             let ours = match decision::certificate(&from, to.as_ref(), now) {
                 Ok(ours) => ours,
                 Err(judged) => return Ok(judged),
@@ -108,7 +123,7 @@ impl Import<'_> {
             replaced: to.and_then(|to| to.seen.as_ref()),
             record: record.as_ref(),
         };
-        certificate_table::commit(self.store, &commit, now).await
+        certificate_table::commit(&self.store, &commit, now).await
     }
 
     /// So that it is renewed, although nobody asks for it. Where its issuer is unknown nothing is presented, nor renewed.
@@ -121,12 +136,12 @@ impl Import<'_> {
     }
 
     async fn account(&self, issuer: &IssuerKey, email: &str) -> Result<Judged, StoreError> {
-        let from = match files::read_account(self.root, issuer, email) {
+        let from = match files::read_account(&self.root, issuer, email) {
             Ok(from) => from,
             Err(judged) => return Ok(judged),
         };
         for _ in 0..ATTEMPTS {
-            let to = certificate_table::find_account(self.store, issuer, email).await?;
+            let to = certificate_table::find_account(&self.store, issuer, email).await?;
             if let Err(judged) = decision::account(&from, &to) {
                 return Ok(judged);
             }
@@ -136,7 +151,7 @@ impl Import<'_> {
             let commit = AccountKeyCommit { issuer, email, replaced, key, account };
             let written = match self.mode {
                 Mode::Write => {
-                    certificate_table::commit_account_key(self.store, &commit, clock::wall()).await
+                    certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await
                 }
                 Mode::DryRun => Ok(()),
             };
