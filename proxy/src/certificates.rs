@@ -14,6 +14,7 @@
 
 mod acme;
 mod cache;
+pub mod caddy;
 mod call;
 mod challenges;
 mod choice;
@@ -28,6 +29,7 @@ mod keyed_chain;
 pub mod listing;
 mod metrics;
 mod on_request;
+pub mod own;
 mod renewal;
 mod revocation_reason;
 mod slot;
@@ -39,6 +41,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
@@ -55,7 +58,7 @@ use crate::{
     domains::{Caller, Domains, Permission},
     name::{Pattern, ServerName},
     single_flight::SingleFlight,
-    store::{Store, certificate_table::IssuerKey},
+    store::{Store, certificate_table::IssuerKey, state_table::OwnCertificates},
 };
 use cache::Cache;
 use challenges::Challenges;
@@ -120,6 +123,8 @@ struct CertificatesInner {
     control: Handle,
     issuers: Vec<Issuer>,
     issuer_keys: Vec<IssuerKey>,
+    /// The operator's own certificates, as the list was last read.
+    own: ArcSwap<OwnCertificates>,
     root: Option<Root>,
     cache: Cache,
     /// Orders and table reads in progress.
@@ -164,13 +169,19 @@ impl Certificates {
         ] {
             metrics.budget_left.set(budget, i64::try_from(most).unwrap_or(i64::MAX));
         }
+        let is_asked = |issuer: &&IssuerKey| **issuer != IssuerKey::own();
         let inner = Arc::new(CertificatesInner {
             store: store.clone(),
             domains: domains.clone(),
             control: control.clone(),
             cache: Cache::new(certificates.cached),
             in_flight: Arc::new(SingleFlight::new(certificates.waiters_per_name, certificates.waiters)),
-            challenges: Challenges::new(store, &issuer_keys, metrics.reads.clone()),
+            challenges: Challenges::new(
+                store,
+                issuer_keys.iter().filter(is_asked).cloned(),
+                metrics.reads.clone(),
+            ),
+            own: ArcSwap::default(),
             refusals: remembering(REFUSED_FOR),
             unrecorded: remembering(FORGOTTEN_AFTER),
             warned: Hourly::default(),
@@ -192,10 +203,15 @@ impl Certificates {
         self.inner.root.as_ref()
     }
 
-    /// What the process cache holds for `name`: exact, else the wildcard that covers it; only what is valid. Never waits.
+    /// What the process cache holds for `name`: exact, else the wildcard that covers it unless the operator has brought one of the
+    /// exact name; only what is valid. Never waits.
     #[must_use]
     pub fn cached(&self, name: &ServerName) -> Option<Arc<Slot>> {
-        self.inner.cache.find(name, clock::wall())
+        let now = clock::wall();
+        if self.inner.has_own(name, now) {
+            return self.inner.cache.find_exact(name, now);
+        }
+        self.inner.cache.find(name, now)
     }
 
     /// Cache, then table, then an order, as far as `permission` allows. Bounded by `certificates.wait`; `from` is the client on whose

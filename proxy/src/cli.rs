@@ -6,6 +6,7 @@
 
 mod access;
 mod arguments;
+mod caddy;
 mod certificate;
 mod columns;
 mod doctor;
@@ -36,7 +37,9 @@ use crate::{
     telemetry::error_chain,
 };
 
-use arguments::{Arguments, Command, ConfigCommand, Form, GuardCommand, TablesCommand};
+use arguments::{
+    Arguments, Command, ConfigCommand, ExportCommand, Form, GuardCommand, ImportCommand, TablesCommand,
+};
 use error::CommandError;
 use failure::Failure;
 use printable::printable;
@@ -93,6 +96,12 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         }
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
+        Command::Import(ImportCommand::Caddy(wanted)) => {
+            asking(caddy::import(&load(arguments)?.config, wanted))
+        }
+        Command::Export(ExportCommand::Caddy(wanted)) => {
+            asking(caddy::export(&load(arguments)?.config, wanted))
+        }
         Command::Tables(TablesCommand::Create) => asking(create_tables(&load(arguments)?.config)),
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))

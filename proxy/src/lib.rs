@@ -31,4 +31,5 @@ pub mod target;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
+mod whole_file;
 pub mod worker;

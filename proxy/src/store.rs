@@ -1,7 +1,7 @@
 //! Fleet state over the `DynamoDB` API: the client, the three tables, their items.
 //! Not here: what items mean (`domains`, `certificates` decide).
 //! Invariants: the SDK is the only client, and its endpoint is the only difference between AWS, another service and the engine in this
-//! process; no serving path scans (only `domain_table::reindex` and a list of all domains do, operators' commands); one process at a
+//! process; no serving path scans (only `domain_table::reindex`, a list of all domains and `certificate_table::folders` do, for operators' commands); one process at a
 //! time has an embedded store open (`a_second_opening_of_the_same_file_is_refused`).
 
 mod batch;

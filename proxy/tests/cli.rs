@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests unwrap, and fixtures are tests")]
 
 use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
@@ -14,7 +16,7 @@ struct Place(TempDir);
 impl Place {
     fn new(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("gatehouse.toml"), settings).unwrap();
+        fs::write(directory.path().join("gatehouse.toml"), settings).unwrap();
         Self(directory)
     }
 
@@ -79,6 +81,9 @@ fn help_teaches_every_command() {
         ("help doctor", "any fail ends it with 1"),
         ("help domain add", "--target <URL>"),
         ("--help", "completion"),
+        ("import caddy --help", "gatehouse import caddy /var/lib/caddy"),
+        ("export caddy --help", "Caddy should not run meanwhile"),
+        ("certificate import --help", "gatehouse certificate import --cert fullchain.pem --key privkey.pem"),
         ("help man", "gatehouse man | man --local-file -"),
     ] {
         let said = place.run(line);
@@ -176,7 +181,7 @@ fn a_start_that_fails_names_the_remedy_and_leaves_nothing_behind() {
         assert_eq!(said.code, Some(code), "{settings}: {said:?}");
         assert!(said.err.contains(told) && said.out.is_empty(), "{settings}: {said:?}");
         let left: Vec<_> =
-            std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["gatehouse.toml"], "{settings}");
     }
     let place = Place::new(&here);
@@ -292,7 +297,7 @@ fn manual_pages_are_written_for_every_command() {
         ("gatehouse-domain-add.1", "default_target"),
         ("gatehouse-completion.1", "bash_completion"),
     ] {
-        let text = std::fs::read_to_string(place.path().join("pages").join(page)).unwrap();
+        let text = fs::read_to_string(place.path().join("pages").join(page)).unwrap();
         assert!(text.contains(said), "{said} in {page}");
     }
     assert!(!place.path().join("pages/gatehouse-help.1").exists());
@@ -394,6 +399,42 @@ fn without_an_instance_certificates_are_read_from_the_table_itself() {
     );
     let said = place.run("certificate show a.example");
     assert!(said.code == Some(1) && said.err.contains("in its first handshake"), "{said:?}");
+}
+
+#[test]
+fn without_an_instance_own_certificates_are_kept_in_the_table_itself() {
+    let place = Place::with_store("");
+    let pair = rcgen::generate_simple_self_signed(["own.example".to_owned()]).unwrap();
+    let (cert, key) = (place.path().join("own.pem"), place.path().join("own.key"));
+    fs::write(&cert, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let line = "certificate import --cert own.pem --key own.key";
+    let said = place.run(line);
+    assert!(said.code == Some(1) && said.err.contains("`chmod 600 own.key`"), "{said:?}");
+    assert!(!said.err.contains("using the tables"), "nobody is asked before the files are fit: {said:?}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let said = place.run(line);
+    assert!(said.code == Some(0) && said.out.starts_with("own.example: certificate "), "{said:?}");
+    assert!(place.run("certificate list").out.contains("(your own)"));
+    assert!(place.run("certificate show own.example").out.contains("renew at    never"));
+    let said = place.run("certificate remove own.example");
+    assert!(said.code == Some(0) && said.out.contains("is removed"), "{said:?}");
+    let said = place.run("certificate remove own.example");
+    assert!(said.code == Some(1) && said.err.contains("has no certificate of your own"), "{said:?}");
+}
+
+#[test]
+fn a_folder_that_is_not_caddys_is_refused_and_an_empty_table_is_exported_as_nothing() {
+    let place = Place::with_store("");
+    let said = place.run("import caddy .");
+    assert!(
+        said.code == Some(1) && said.err.contains("neither a folder `certificates` nor `acme`"),
+        "{said:?}"
+    );
+    let said = place.run("export caddy exported");
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "OUTCOME  WHAT  DETAIL\nnothing is there\n"));
+    assert!(!place.path().join("exported").exists());
 }
 
 #[test]

@@ -116,7 +116,8 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
         .output()
         .with_context(|| format!("cannot run {command:?}; `cargo xtask setup` installs what is needed"))?;
     if !status.success() {
-        bail!("{command:?}: {status}: {}", String::from_utf8_lossy(&stderr).trim());
+        let [said, answer] = [&stderr, &stdout].map(|text| String::from_utf8_lossy(text));
+        bail!("{command:?}: {status}: {}\n{answer}", said.trim());
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }

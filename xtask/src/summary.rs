@@ -150,6 +150,7 @@ const END_TO_END: &[&str] = &[
     "names_and_addresses",
     "origins",
     "outages",
+    "own_certificates",
     "privileges",
     "protocols",
     "random_names",

@@ -45,19 +45,25 @@ impl Cache {
         self.held(name, now).map(|held| held.slot).filter(|slot| slot.current(now).is_some())
     }
 
+    /// A valid one of the exact name alone.
+    pub(super) fn find_exact(&self, name: &ServerName, now: SystemTime) -> Option<Arc<Slot>> {
+        let held = self.held_under(Pattern::Exact(name.clone()), now)?;
+        Some(held.slot).filter(|slot| slot.current(now).is_some())
+    }
+
     /// The valid one that [`Cache::find`] does not find since the table has not confirmed it for a while.
     pub(super) fn unconfirmed_of(&self, name: &ServerName, now: SystemTime) -> Option<PresentedCertificate> {
         self.held(name, now).filter(|held| held.slot.since_confirmed(now) >= CONFIRMED_FOR)
     }
 
     fn held(&self, name: &ServerName, now: SystemTime) -> Option<PresentedCertificate> {
-        let entries = name.patterns().filter_map(|pattern| Some((self.0.get(&pattern)?, pattern)));
-        let mut held = entries.map(|(entry, pattern)| PresentedCertificate {
-            pattern,
-            issuer: entry.issuer,
-            slot: entry.slot,
-        });
-        held.find(|held| held.slot.valid(now).is_some())
+        name.patterns().find_map(|pattern| self.held_under(pattern, now))
+    }
+
+    fn held_under(&self, pattern: Pattern, now: SystemTime) -> Option<PresentedCertificate> {
+        let entry = self.0.get(&pattern)?;
+        let held = PresentedCertificate { pattern, issuer: entry.issuer, slot: entry.slot };
+        held.slot.valid(now).is_some().then_some(held)
     }
 
     /// What was presented since it was last confirmed, `older` ago or before: what has waited longest first.
@@ -116,6 +122,15 @@ impl Cache {
     pub(super) fn withdraw(&self, pattern: &Pattern) -> bool {
         let entry = self.0.remove(pattern);
         entry.inspect(|entry| entry.slot.current.store(None)).is_some()
+    }
+
+    /// All that is held.
+    pub(super) fn entries(&self) -> impl Iterator<Item = PresentedCertificate> {
+        self.0.iter().map(|(pattern, entry)| PresentedCertificate {
+            pattern: (*pattern).clone(),
+            issuer: entry.issuer,
+            slot: entry.slot,
+        })
     }
 
     pub(super) fn patterns(&self) -> Vec<Pattern> {

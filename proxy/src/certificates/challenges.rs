@@ -38,10 +38,14 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    pub(super) fn new(store: &Store, issuers: &[IssuerKey], reads: Counters<Sought>) -> Self {
+    pub(super) fn new(
+        store: &Store,
+        issuers: impl Iterator<Item = IssuerKey>,
+        reads: Counters<Sought>,
+    ) -> Self {
         Self {
             store: store.clone(),
-            issuers: issuers.to_vec(),
+            issuers: issuers.collect(),
             ours: Mutex::default(),
             seen: Cache::builder().max_capacity(MOST_SEEN).time_to_live(SEEN_FOR).build(),
             reads,
@@ -208,7 +212,7 @@ mod tests {
         let instance = || {
             Challenges::new(
                 &Store::on(engine.clone(), &config),
-                std::slice::from_ref(&issuer),
+                std::iter::once(issuer.clone()),
                 counted(&prometheus::Registry::new()),
             )
         };
@@ -241,7 +245,7 @@ mod tests {
         let (issuer, registry) =
             (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
         let reads = counted(&registry);
-        let challenges = Challenges::new(&store, std::slice::from_ref(&issuer), reads.clone());
+        let challenges = Challenges::new(&store, std::iter::once(issuer.clone()), reads.clone());
         let name = ServerName::parse("a.example").unwrap();
         // Another instance's, so not in this one's memory.
         put_challenge(&store, &issuer, &name, &challenge_for_tests(&name, HTTP), clock::wall())

@@ -29,8 +29,9 @@ pub(super) enum CertificateChoice {
     Nothing,
 }
 
-/// A valid one before an expired one, one that has begun before one that has not, then the newest by its beginning, then an exact name
-/// before a wildcard. One that has not begun is still better than an order: this machine's clock may be behind.
+/// A valid one before an expired one, one that has begun before one that has not, then the operator's own, an exact name before a
+/// wildcard; then the newest by its beginning, and again an exact name before a wildcard. One that has not begun is still better than an
+/// order: this machine's clock may be behind.
 pub(super) fn choose(stored_certificates: &StoredCertificates, now: SystemTime) -> CertificateChoice {
     let mut best: Option<Candidate> = None;
     let mut torn = false;
@@ -63,11 +64,13 @@ pub(super) struct Unusable {
 
 /// What cannot be used of what the table holds. A certificate that has expired is not among it.
 pub(super) fn unusable(stored_certificates: &StoredCertificates) -> Vec<Unusable> {
-    let of_stored = |stored: &Stored| {
-        let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
-        problems(stored).into_iter().map(unusable).collect::<Vec<_>>()
-    };
-    stored_certificates.stored.iter().flat_map(of_stored).collect()
+    stored_certificates.stored.iter().flat_map(unusable_of).collect()
+}
+
+/// The same of one certificate's items.
+pub(super) fn unusable_of(stored: &Stored) -> Vec<Unusable> {
+    let unusable = |(kind, problem)| Unusable { item: stored.item(kind), problem };
+    problems(stored).into_iter().map(unusable).collect()
 }
 
 fn problems(stored: &Stored) -> Vec<(ItemKind, String)> {
@@ -109,16 +112,27 @@ fn of_pair(error: KeyedChainError) -> (ItemKind, String) {
     }
 }
 
-fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChainError> {
+pub(super) fn candidate(stored: &Stored) -> Result<Option<Candidate>, KeyedChainError> {
     let (Some(Ok(chain)), Some(Ok(key))) = (&stored.chain, &stored.key) else { return Ok(None) };
     let pair = KeyedChain::read(chain, key.as_bytes(), &stored.pattern)?;
     Ok(Some(Candidate { pair, issuer: stored.issuer.clone(), pattern: stored.pattern.clone() }))
 }
 
-fn rank(candidate: &Candidate, now: SystemTime) -> (bool, bool, SystemTime, bool) {
-    let is_exact = matches!(candidate.pattern, Pattern::Exact(_));
+fn rank(candidate: &Candidate, now: SystemTime) -> (bool, bool, Option<Breadth>, SystemTime, Breadth) {
+    let breadth = match candidate.pattern {
+        Pattern::Wildcard(_) => Breadth::Wildcard,
+        Pattern::Exact(_) => Breadth::Exact,
+    };
+    let own = (candidate.issuer == IssuerKey::own()).then_some(breadth);
     let begins = candidate.pair.life.not_before;
-    (candidate.pair.is_valid(now), begins <= now, begins, is_exact)
+    (candidate.pair.is_valid(now), begins <= now, own, begins, breadth)
+}
+
+/// How much a certificate is stored for; the better one is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Breadth {
+    Wildcard,
+    Exact,
 }
 
 #[cfg(test)]
@@ -180,6 +194,52 @@ mod tests {
                     CertificateChoice::Torn | CertificateChoice::Nothing => None,
                 };
                 assert_eq!(taken.as_deref(), expected, "{case}, {order}");
+                stored_certificates.stored.reverse();
+            }
+        }
+    }
+
+    #[test]
+    fn an_own_certificate_is_preferred_by_what_it_is_for_while_it_is_valid() {
+        let now = SystemTime::now();
+        let (old, new) = (now - HOUR * 3, now - HOUR);
+        let own =
+            |pattern, begins, life| Stored { issuer: IssuerKey::own(), ..stored(pattern, begins, life) };
+        let (exact, wildcard) = ("a.b.example", "*.b.example");
+        for (case, stored, expected) in [
+            (
+                "older",
+                vec![own(exact, old, HOUR * 9), stored(exact, new, HOUR * 9)],
+                ("gatehouse-own", exact),
+            ),
+            (
+                "a wildcard before an ordered name",
+                vec![own(wildcard, old, HOUR * 9), stored(exact, new, HOUR * 9)],
+                ("gatehouse-own", wildcard),
+            ),
+            (
+                "a name before a newer wildcard",
+                vec![own(wildcard, new, HOUR * 9), own(exact, old, HOUR * 9)],
+                ("gatehouse-own", exact),
+            ),
+            (
+                "expired",
+                vec![own(exact, old, HOUR), stored(exact, old, HOUR * 9)],
+                ("gatehouse-internal", exact),
+            ),
+            (
+                "not begun",
+                vec![own(exact, now + HOUR, HOUR), stored(exact, old, HOUR * 9)],
+                ("gatehouse-internal", exact),
+            ),
+        ] {
+            let mut stored_certificates = StoredCertificates { stored, record: None };
+            for _ in ["in this order", "in the other"] {
+                let CertificateChoice::Take(taken) = choose(&stored_certificates, now) else {
+                    panic!("{case}: nothing is taken")
+                };
+                let taken = (taken.issuer.as_str(), taken.pattern.to_string());
+                assert_eq!(taken, (expected.0, expected.1.to_owned()), "{case}");
                 stored_certificates.stored.reverse();
             }
         }

@@ -31,6 +31,10 @@ pub(super) async fn follow(inner: Arc<CertificatesInner>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if let Err(error) = inner.follow_own(clock::wall()).await {
+            let error: &dyn std::error::Error = &error;
+            debug!(error, "the list of own certificates could not be read; what it said last counts");
+        }
         round(&inner, clock::wall()).await;
     }
 }

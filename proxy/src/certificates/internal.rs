@@ -1,9 +1,7 @@
 //! The internal issuer: a root of our own, for trials without a CA.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -20,7 +18,7 @@ use super::{
     acme::{Issued, OrderError},
     key::{self, KeyError},
 };
-use crate::{name::ServerName, store::certificate_table::IssuerKey};
+use crate::{name::ServerName, store::certificate_table::IssuerKey, whole_file};
 
 /// Signs leaves with a root in the state directory.
 pub(super) struct Internal {
@@ -147,15 +145,7 @@ fn read(file: &Path) -> Result<Option<Zeroizing<String>>, InternalError> {
 
 /// Complete or not at all: a half-written file would be used as the root for ever.
 fn write(file: &Path, text: &[u8], mode: u32) -> Result<(), InternalError> {
-    let beside = file.with_extension("new");
-    let written = (|| {
-        let mut new =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
-        new.write_all(text)?;
-        new.sync_all()?;
-        fs::rename(&beside, file)
-    })();
-    written.map_err(|source| fault(file, "written", source))
+    whole_file::write(file, text, mode).map_err(|source| fault(file, "written", source))
 }
 
 fn fault(file: &Path, what: &'static str, source: io::Error) -> InternalError {

@@ -28,7 +28,7 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, Lock, LockOutcome, StoredCertificates},
+        certificate_table::{self, IssuerKey, Lock, LockOutcome, StoredCertificates},
         state_table::{self, OrderRecord},
     },
     telemetry::admit_line,
@@ -205,7 +205,12 @@ impl Run<'_> {
         let renew_at = best.pair.life.renew_at(&self.goal.name);
         let is_exact = best.pattern == Pattern::Exact(self.goal.name.clone());
         let is_read = !matches!(self.seen.lease, LeaseState::Held(_));
-        if is_exact && is_read && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial) {
+        if best.issuer == IssuerKey::own() {
+            self.end_renewals();
+        } else if is_exact
+            && is_read
+            && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial)
+        {
             self.adopt(best);
         }
         let (cache, now) = (&self.inner.cache, clock::wall());
@@ -218,6 +223,23 @@ impl Run<'_> {
         };
         slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
         slot
+    }
+
+    /// The name of an own certificate is not due: its certificate is the operator's to replace. Once it is ordered again, it is
+    /// adopted again.
+    fn end_renewals(&self) {
+        let is_due = self.stored_certificates.record.as_ref().is_some_and(|record| record.renew_at.is_some());
+        if !is_due {
+            return;
+        }
+        let (store, name) = (self.inner.store.clone(), self.goal.name.clone());
+        self.inner.control.spawn(async move {
+            if let Err(error) = state_table::forget(&store, &name).await
+                && let Some(left_out) = admit_line("renewal_not_ended", "")
+            {
+                warn!(server_name = %name, %error, left_out, "the renewal of a name with an own certificate was not ended; tried again when it is next due");
+            }
+        });
     }
 
     /// A certificate without a fresh record of ours, Caddy's for instance, gets one, so that its renewal is found; so does one whose
@@ -276,7 +298,7 @@ fn poll_pause(name: &ServerName) -> Duration {
     Duration::from_millis(200 + spread)
 }
 
-fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
+pub(super) fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
     OrderRecord {
         issuer: Some(issuer.to_owned()),
         serial: Some(pair.serial.clone()),

@@ -34,19 +34,24 @@ pub(super) fn sec1_pem(pkcs8: &[u8]) -> Result<PrivateKeyPem, KeyError> {
     let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8);
     let pair = pair.map_err(|_| KeyError::Kind)?;
     let der: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().map_err(|_| KeyError::Kind)?;
-    let text = Zeroizing::new(STANDARD.encode(der.as_ref()));
-    let mut pem = Zeroizing::new(String::with_capacity(text.len() + 96));
-    pem.push_str("-----BEGIN EC PRIVATE KEY-----\n");
-    // RFC 7468 §2: lines of 64 characters.
+    Ok(pem("EC PRIVATE KEY", der.as_ref()).into())
+}
+
+/// `der` in the textual encoding of RFC 7468; it may be a key, so no part of it stays behind in memory.
+pub(super) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let mut pem = Zeroizing::new(String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 40));
+    let mut push = |parts: [&str; 3]| parts.into_iter().for_each(|part| pem.push_str(part));
+    push(["-----BEGIN ", label, "-----\n"]);
+    // §2: lines of 64 characters.
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (line, behind) = rest.split_at_checked(64).unwrap_or((rest, ""));
-        pem.push_str(line);
-        pem.push('\n');
+        push([line, "\n", ""]);
         rest = behind;
     }
-    pem.push_str("-----END EC PRIVATE KEY-----\n");
-    Ok(pem.into())
+    push(["-----END ", label, "-----\n"]);
+    pem
 }
 
 /// A P-256 key in SEC1 or PKCS#8 PEM as PKCS#8: Caddy keeps the former, ACME and certificate libraries take the latter.

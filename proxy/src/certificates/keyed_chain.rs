@@ -74,7 +74,7 @@ impl KeyedChain {
 }
 
 impl Validity {
-    fn of(leaf: &X509Certificate<'_>) -> Self {
+    pub(super) fn of(leaf: &X509Certificate<'_>) -> Self {
         let at = |seconds: i64| {
             SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
         };
@@ -146,15 +146,15 @@ pub(super) fn serial(leaf: &CertificateDer<'_>) -> Option<String> {
     Some(hexadecimal(leaf.tbs_certificate.raw_serial()))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
 const LABEL: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// Certificates of a chain that are read; public CAs send two to four.
-const MAX_CHAIN: usize = 10;
+pub(super) const MAX_CHAIN: usize = 10;
 /// Let's Encrypt's limit is 100 names.
-const MAX_NAMES: usize = 200;
+pub(super) const MAX_NAMES: usize = 200;
 
 #[cfg(test)]
 pub(super) mod tests {

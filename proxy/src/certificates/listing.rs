@@ -72,6 +72,9 @@ pub struct Summary {
 pub struct CertificateSummary {
     /// What it is stored under: the name, or the wildcard that covers it.
     pub pattern: crate::name::Pattern,
+    /// Whose it is.
+    #[serde(default)]
+    pub kind: CertificateKind,
     /// Who issued it.
     pub issuer: String,
     /// Hexadecimal.
@@ -80,8 +83,26 @@ pub struct CertificateSummary {
     pub not_before: Micros,
     /// End of its life.
     pub not_after: Micros,
-    /// When it is to be renewed.
-    pub renew_at: Micros,
+    /// When it is to be renewed; absent for one of the operator's own, which nobody renews.
+    #[serde(default)]
+    pub renew_at: Option<Micros>,
+}
+
+/// Whose a certificate is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateKind {
+    /// Ordered, by an instance or by Caddy.
+    #[default]
+    Ordered,
+    /// The operator's own.
+    Own,
+}
+
+impl CertificateKind {
+    fn of(issuer: &IssuerKey) -> Self {
+        if *issuer == IssuerKey::own() { Self::Own } else { Self::Ordered }
+    }
 }
 
 /// Up to `limit` names with certificates, by when they are to be renewed within eight partitions; those behind `after`.
@@ -129,11 +150,12 @@ pub async fn show(
     let certificate = match choose(&stored_certificates, clock::wall()) {
         CertificateChoice::Take(best) => Some(CertificateSummary {
             pattern: best.pattern,
+            kind: CertificateKind::of(&best.issuer),
             issuer: best.issuer.as_str().to_owned(),
             serial: best.pair.serial,
             not_before: Micros::of(best.pair.life.not_before),
             not_after: Micros::of(best.pair.life.not_after),
-            renew_at: Micros::of(best.pair.life.renew_at(name)),
+            renew_at: (best.issuer != IssuerKey::own()).then(|| Micros::of(best.pair.life.renew_at(name))),
         }),
         CertificateChoice::Torn | CertificateChoice::Nothing => None,
     };
@@ -170,12 +192,13 @@ pub async fn retry(store: &Store, name: &ServerName) -> Result<bool, StoreError>
     Ok(is_backing_off)
 }
 
-/// The keys under which certificates are looked for: of the issuers that `config` orders from, and of those that are only read.
+/// The keys under which certificates are looked for: of the operator's own, of the issuers that `config` orders from, and of those
+/// that are only read.
 #[must_use]
 pub fn issuer_keys(config: &crate::config::CertificatesConfig) -> Vec<IssuerKey> {
-    let internal = config.issuers.is_empty().then(IssuerKey::internal);
+    let ours = std::iter::once(IssuerKey::own()).chain(config.issuers.is_empty().then(IssuerKey::internal));
     let directories = config.issuers.iter().map(|issuer| &issuer.directory).chain(&config.also_read);
-    internal.into_iter().chain(directories.map(|directory| IssuerKey::of_directory(directory))).collect()
+    ours.chain(directories.map(|directory| IssuerKey::of_directory(directory))).collect()
 }
 
 /// Later than any certificate ends: the year 2500.

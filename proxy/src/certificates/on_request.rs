@@ -16,7 +16,12 @@ use super::{
 use crate::{
     clock,
     name::{Pattern, ServerName},
-    store::{StoreError, certificate_table, instant::Micros, state_table},
+    store::{
+        StoreError,
+        certificate_table::{self, IssuerKey},
+        instant::Micros,
+        state_table,
+    },
 };
 
 /// Which certificate is wanted.
@@ -81,6 +86,16 @@ pub enum OnRequestError {
         /// As keys of the table name it.
         issuer: String,
     },
+    /// It is the operator's own.
+    #[error(
+        "{server_name}: its certificate is your own (stored under `{pattern}`); replace it by `gatehouse certificate import`, or remove it by `gatehouse certificate remove '{pattern}'`"
+    )]
+    Own {
+        /// Of what name.
+        server_name: ServerName,
+        /// What it is stored under.
+        pattern: Pattern,
+    },
     /// The CA did not revoke it.
     #[error("{server_name}: the certificate was not revoked, and is presented as before")]
     Revocation {
@@ -100,7 +115,11 @@ impl Certificates {
     /// # Cancel safety
     /// The order continues.
     pub async fn order_now(&self, name: &ServerName, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
-        let before = self.inner.held(name).await?.map(|held| held.pair.serial);
+        let before = self.inner.held(name).await?;
+        if let (Some(held), OnRequest::Renew) = (&before, wanted) {
+            refuse_own(name, held)?;
+        }
+        let before = before.map(|held| held.pair.serial);
         let purpose = match wanted {
             OnRequest::Obtain => Purpose::Obtain,
             OnRequest::Renew => Purpose::Replace,
@@ -133,6 +152,9 @@ impl Certificates {
         let stored = certificate_table::read(&inner.store, &inner.issuer_keys, name).await?;
         let exact = Pattern::Exact(name.clone());
         let held = match choose(&stored, clock::wall()) {
+            CertificateChoice::Take(best) if best.issuer == IssuerKey::own() => {
+                return Err(OnRequestError::Own { server_name, pattern: best.pattern });
+            }
             CertificateChoice::Take(best) if best.pattern == exact => best,
             _ => return Err(OnRequestError::Nothing(server_name)),
         };
@@ -148,7 +170,7 @@ impl Certificates {
         let seen =
             stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == exact);
         if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {
-            certificate_table::remove(&inner.store, &held.issuer, name, seen).await?;
+            certificate_table::remove(&inner.store, &held.issuer, &exact, seen).await?;
         }
         state_table::forget(&inner.store, name).await?;
         inner.cache.withdraw(&exact);
@@ -159,6 +181,14 @@ impl Certificates {
             was_revoked,
         })
     }
+}
+
+/// A valid own certificate is what is presented, whatever is ordered.
+fn refuse_own(name: &ServerName, held: &Candidate) -> Result<(), OnRequestError> {
+    if held.issuer != IssuerKey::own() || !held.pair.is_valid(clock::wall()) {
+        return Ok(());
+    }
+    Err(OnRequestError::Own { server_name: name.clone(), pattern: held.pattern.clone() })
 }
 
 impl CertificatesInner {

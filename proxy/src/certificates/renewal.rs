@@ -33,6 +33,7 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
         ticks.tick().await;
         inner.measure();
         inner.metrics.held.measure_expiry(&inner.cache.ends(), clock::wall());
+        inner.warn_of_own(clock::wall());
         inner.measure_budgets(clock::wall()).await;
         refresh(&inner).await;
         match renew_due(&inner).await {

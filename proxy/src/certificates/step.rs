@@ -10,7 +10,10 @@ use super::{CertificateRefusal, acme::Issued, choice::Candidate, failure::OrderF
 use crate::{
     domains::DomainEntry,
     name::ServerName,
-    store::{certificate_table::Lock, state_table::pause::Pause},
+    store::{
+        certificate_table::{IssuerKey, Lock},
+        state_table::pause::Pause,
+    },
 };
 
 /// What a certificate is wanted for.
@@ -252,6 +255,8 @@ impl Goal {
     fn is_met(&self, held: &Candidate, now: SystemTime) -> bool {
         match self.purpose {
             Purpose::Obtain | Purpose::Load => held.pair.is_valid(now),
+            // What the operator brought is the operator's to replace.
+            Purpose::Renew if held.issuer == IssuerKey::own() => held.pair.is_valid(now),
             Purpose::Renew => now < held.pair.life.renew_at(&self.name),
             Purpose::Replace => {
                 held.pair.is_valid(now) && self.superseded.as_ref() != Some(&held.pair.serial)

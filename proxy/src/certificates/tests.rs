@@ -1,5 +1,7 @@
+mod caddy_files;
 mod following;
 mod items;
+mod own_certificates;
 mod rivals;
 
 use std::{collections::HashSet, path::PathBuf};
@@ -73,6 +75,10 @@ impl Instance {
 
     async fn shown(&self, text: &str) -> Option<listing::Summary> {
         listing::show(&self.store, &[IssuerKey::internal()], &name(text)).await.unwrap()
+    }
+
+    async fn shown_with_own(&self, text: &str) -> Option<listing::Summary> {
+        listing::show(&self.store, &self.certificates.inner.issuer_keys, &name(text)).await.unwrap()
     }
 }
 

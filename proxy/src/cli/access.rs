@@ -3,12 +3,18 @@
 use std::sync::Arc;
 
 use crate::{
-    certificates::listing::{self, Row, Summary},
+    certificates::{
+        listing::{self, Summary},
+        own::{self, Imported, OwnCertificate, Removed},
+    },
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
         table::{self, NoCertificate, NoDomain},
-        wire::{Bookmark, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried, Tenant},
+        wire::{
+            Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried,
+            Tenant,
+        },
     },
     domains::{
         ChangeError,
@@ -94,7 +100,7 @@ impl Access {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Row>, CommandError> {
+    ) -> Result<CertificatePage, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificates(after, limit).await?),
             Self::Tables(tables) => Ok(table::certificates(&tables.store, after, limit).await?),
@@ -118,6 +124,20 @@ impl Access {
         }
     }
 
+    pub(super) async fn import_own(&self, own: &OwnCertificate) -> Result<Imported, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.import_own(own).await?),
+            Self::Tables(tables) => Ok(own::import(&tables.store, own).await?),
+        }
+    }
+
+    pub(super) async fn remove_own(&self, name: &Pattern) -> Result<Removed, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.remove_own(name).await?),
+            Self::Tables(tables) => Ok(own::remove(&tables.store, name).await?),
+        }
+    }
+
     pub(super) async fn reindex(&self) -> Result<ReindexReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.reindex().await?),
@@ -128,14 +148,11 @@ impl Access {
 
 impl OfflineTables {
     async fn open(config: &Config) -> Result<Access, CommandError> {
-        let socket = config.control_socket();
-        let (embedded, directory) = (config.store.endpoint == Endpoint::Embedded, &config.state_directory);
-        if embedded && !Engine::is_in(directory) {
-            return Err(CommandError::NoStore { socket, directory: directory.clone() });
-        }
-        notice(&format!("no instance runs here (`{}`); using the tables directly", socket.display()));
-        let store =
-            Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?;
+        let store = connect(config, || {
+            let socket = config.control_socket();
+            notice(&format!("no instance runs here (`{}`); using the tables directly", socket.display()));
+        });
+        let store = store.await?;
         Ok(Access::Tables(Box::new(Self {
             store,
             listed: config.domains.r#static.clone(),
@@ -153,6 +170,17 @@ impl OfflineTables {
         }
         Ok(Changed { domain: request.pattern.clone(), report: decision.report, reach: ChangeReach::Table })
     }
+}
+
+/// The tables themselves. It makes no store; `found` is called before a store that is there is opened.
+pub(super) async fn connect(config: &Config, found: impl FnOnce()) -> Result<Store, CommandError> {
+    let (embedded, directory) = (config.store.endpoint == Endpoint::Embedded, &config.state_directory);
+    if embedded && !Engine::is_in(directory) {
+        let (socket, directory) = (config.control_socket(), directory.clone());
+        return Err(CommandError::NoStore { socket, directory });
+    }
+    found();
+    Ok(Store::connect(&config.store, &ec2::IdentitySource::of(&config.instance), directory).await?)
 }
 
 fn table_of(config: &Config) -> admin::Table {

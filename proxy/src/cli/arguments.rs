@@ -42,9 +42,15 @@ pub(super) enum Command {
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
-    /// Shows certificates, orders and revokes them, and ends the wait after failed orders.
+    /// Shows certificates, orders and revokes them, imports your own, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
+    /// Copies certificates, keys and accounts of another server into the tables.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Copies certificates, keys and accounts of the table for another server.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Creates the tables.
     #[command(subcommand)]
     Tables(TablesCommand),
@@ -161,7 +167,7 @@ impl From<DomainSettingsArguments> for DomainSettings {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CertificateCommand {
-    /// Lists names with certificates: who issued each, when it ends, and when it is to be renewed.
+    /// Lists names with certificates: your own, then those ordered, who issued each, when it ends, and when it is to be renewed.
     List {
         /// Continues a list: the value that the previous part printed at its end.
         #[arg(long, value_name = "PLACE")]
@@ -203,6 +209,25 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Serves a certificate of your own for all of its names, before any that is ordered; replaces your own ones before it.
+    #[command(after_help = CERTIFICATE_IMPORT)]
+    Import {
+        /// PEM file of the certificate, followed by its intermediate certificates in order.
+        #[arg(long, value_name = "FILE")]
+        cert: PathBuf,
+        /// PEM file of its private key, readable by its owner alone.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Removes the certificate of your own that was imported for NAME; what is ordered for the name is served again.
+    Remove {
+        /// The name or wildcard, as `gatehouse certificate list` shows it.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Forgets failed orders for NAME, so that its next handshake or renewal orders at once.
     Retry {
         /// A name like `www.example.com`.
@@ -210,6 +235,33 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// From Caddy's storage of files, so that what Caddy obtained is served without an order.
+    #[command(after_help = IMPORT_CADDY)]
+    Caddy(TransferArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExportCommand {
+    /// Into a storage of files that Caddy serves from without an order, on the same accounts.
+    #[command(after_help = EXPORT_CADDY)]
+    Caddy(TransferArguments),
+}
+
+/// What is copied, and how it is told.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TransferArguments {
+    /// The folder of Caddy's storage, in which `certificates` and `acme` lie.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Writes nothing, and tells what would be done.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) form: Form,
 }
 
 #[derive(Debug, Subcommand)]
@@ -300,6 +352,36 @@ Examples:
   gatehouse man | man --local-file -
   gatehouse man /usr/local/share/man/man1";
 
+const CERTIFICATE_IMPORT: &str = "\
+Example:
+  gatehouse certificate import --cert fullchain.pem --key privkey.pem
+
+It is checked first: order of the chain, key, dates, names. A name must be allowed as any other
+(`gatehouse domain add`); for an allowed name that it covers nothing is ordered while it is valid.
+It is not renewed: warnings begin 14 days before its end. An exact name comes before a wildcard.
+This host's instance presents it at once, others within a minute.";
+
+const IMPORT_CADDY: &str = "\
+Examples:
+  gatehouse import caddy /var/lib/caddy/.local/share/caddy --dry-run
+  gatehouse import caddy /var/lib/caddy/.local/share/caddy
+
+A line for each certificate and account begins with what became of it: copied, unchanged (it is
+there already), kept (the table has one as new, or another account), expired, foreign (neither
+name nor key that Gatehouse uses), damaged. Any damaged one ends the command with 1; the others
+are copied all the same. It can be repeated. The tables are written directly: with the embedded
+store, stop the instance first. A table that Caddy uses itself needs no import.";
+
+const EXPORT_CADDY: &str = "\
+Examples:
+  gatehouse export caddy /var/lib/caddy/.local/share/caddy
+  chown -R caddy: /var/lib/caddy/.local/share/caddy
+
+Caddy should not run meanwhile. Lines and exit code are those of `gatehouse import caddy`. Files
+are readable by their owner alone, and no newer ones are replaced. Expired certificates, own ones
+and the internal issuer's are left out. The whole certificate table is read by Scan; with the
+embedded store, stop the instance first.";
+
 const DOMAINS: &str = "\
 Examples:
   gatehouse domain add shop.customer.example --target https://shops.example.com
@@ -336,7 +418,14 @@ mod tests {
             ("gatehouse certificate show *.a.example", false),
             ("gatehouse certificate retry a.example --json", true),
             ("gatehouse certificate retry", false),
+            ("gatehouse certificate import --cert a.pem --key a.key", true),
+            ("gatehouse certificate import --cert a.pem", false),
+            ("gatehouse certificate remove *.a.example", true),
             ("gatehouse certificate list --after a.example", false),
+            ("gatehouse import caddy /var/lib/caddy --dry-run --json", true),
+            ("gatehouse import caddy", false),
+            ("gatehouse export caddy /var/lib/caddy", true),
+            ("gatehouse export", false),
             ("gatehouse completion zsh", true),
             ("gatehouse completion tcsh", false),
             ("gatehouse man", true),

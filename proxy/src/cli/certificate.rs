@@ -1,17 +1,20 @@
 //! `gatehouse certificate`.
 
-use std::fmt::Write;
+use std::{fmt::Write, fs::File, os::unix::fs::PermissionsExt as _, path::Path};
 
 use crate::{
     certificates::{
         OnRequest, Ordered, Revoked,
-        listing::{Row, Summary},
+        listing::{CertificateSummary, Row, Summary},
+        own::{Imported, OwnCertificate, OwnFile, OwnRow, Removed},
     },
+    clock,
     config::Config,
     control::{
         ControlClient,
-        wire::{EntryPage, Retried},
+        wire::{CertificatePage, Retried},
     },
+    whole_file,
 };
 
 use super::{access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, print};
@@ -35,6 +38,13 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
         CertificateCommand::Revoke { name, reason, form } => {
             print(*form, &instance(config).await?.revoke(name, *reason).await?, revoked)
         }
+        CertificateCommand::Import { cert, key, form } => {
+            let own = read_own(cert, key)?;
+            print(*form, &Access::open(config).await?.import_own(&own).await?, imported)
+        }
+        CertificateCommand::Remove { name, form } => {
+            print(*form, &Access::open(config).await?.remove_own(name).await?, removed)
+        }
         CertificateCommand::Retry { name, form } => {
             print(*form, &Access::open(config).await?.retry(name).await?, retried)
         }
@@ -45,6 +55,57 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
 async fn instance(config: &Config) -> Result<ControlClient, CommandError> {
     let path = config.control_socket();
     ControlClient::find(&path).await?.ok_or(CommandError::NotRunning { path })
+}
+
+/// Reads and checks the two files here, where they can be named, and before anybody is asked.
+fn read_own(cert: &Path, key: &Path) -> Result<OwnCertificate, CommandError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_path_buf();
+        |source| CommandError::PemFile { path, source }
+    };
+    let chain = whole_file::read(cert, LONGEST_PEM).map_err(unreadable(cert))?;
+    let file = File::open(key).map_err(unreadable(key))?;
+    let mode = file.metadata().map_err(unreadable(key))?.permissions().mode() & 0o777;
+    if mode & OTHERS != 0 {
+        return Err(CommandError::ExposedKey { path: key.to_path_buf(), mode });
+    }
+    let private = whole_file::read_from(&file, LONGEST_PEM).map_err(unreadable(key))?;
+    OwnCertificate::read(&chain, &private, clock::wall()).map_err(|fault| {
+        let path = match fault.file() {
+            OwnFile::Chain => cert,
+            OwnFile::Key => key,
+        };
+        CommandError::OwnFault { path: path.to_path_buf(), fault }
+    })
+}
+
+fn imported(imported: &Imported) -> String {
+    let names: Vec<_> = imported.names.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "{}: certificate {} is served; it ends {}, and nobody renews it\n",
+        names.join(", "),
+        imported.serial,
+        imported.not_after
+    );
+    for replaced in &imported.replaced {
+        let _ = writeln!(text, "replaced {replaced}");
+    }
+    for warning in &imported.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn removed(removed: &Removed) -> String {
+    let Removed { name, serial, remaining } = removed;
+    let serial = serial.as_deref().unwrap_or("without a serial number");
+    let mut text = format!(
+        "{name}: your certificate {serial} is removed; what is ordered is served from the next handshake on\n"
+    );
+    for name in remaining {
+        let _ = writeln!(text, "it is still served for {name}");
+    }
+    text
 }
 
 fn ordered(ordered: &Ordered) -> String {
@@ -71,14 +132,23 @@ fn revoked(revoked: &Revoked) -> String {
     )
 }
 
-fn listed(page: &EntryPage<Row>) -> String {
+fn renewal(certificate: &CertificateSummary) -> String {
+    let never = || "never: it is your own, to be replaced by `gatehouse certificate import`".to_owned();
+    certificate.renew_at.map_or_else(never, |at| at.to_string())
+}
+
+fn listed(page: &CertificatePage) -> String {
     let mut columns = Columns::new(["NAME", "EXPIRES", "RENEWED FROM", "ISSUER"]);
-    for Row { listed, issuer, not_after } in &page.items {
+    for OwnRow { name, not_after, .. } in &page.own {
+        columns.row([name.to_string(), not_after.to_string(), "never".to_owned(), "(your own)".to_owned()]);
+    }
+    for Row { listed, issuer, not_after } in &page.ordered.items {
         let expires = not_after.map_or_else(String::new, |at| at.to_string());
         let issuer = issuer.clone().unwrap_or_default();
         columns.row([listed.server_name.to_string(), expires, listed.due_at.to_string(), issuer]);
     }
-    let more = page.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
+    let more =
+        page.ordered.next.as_ref().map_or_else(String::new, |next| format!("more: --after '{next}'\n"));
     format!("{}{more}", columns.text())
 }
 
@@ -102,7 +172,7 @@ fn shown(summary: &Summary) -> String {
                 ("serial", certificate.serial.clone()),
                 ("not before", certificate.not_before.to_string()),
                 ("not after", certificate.not_after.to_string()),
-                ("renew at", certificate.renew_at.to_string()),
+                ("renew at", renewal(certificate)),
             ] {
                 let _ = writeln!(text, "{what:<12}{value}");
             }
@@ -141,9 +211,15 @@ fn shown(summary: &Summary) -> String {
     text
 }
 
+/// Bits of the group and of others.
+const OTHERS: u32 = 0o077;
+/// As the control socket takes.
+const LONGEST_PEM: usize = 100 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::wire::EntryPage;
 
     #[test]
     fn a_list_tells_when_certificates_end_and_who_issued_them() {
@@ -153,16 +229,19 @@ mod tests {
         };
         let issued =
             ", \"issuer\": \"acme.example-directory\", \"not_after\": \"2027-01-24T02:15:08.000000Z\"";
-        let page = EntryPage {
+        let own = r#"{"name": "*.own.example", "serial": "01", "not_after": "2027-01-24T02:15:08.000000Z"}"#;
+        let own = vec![serde_json::from_str(own).unwrap()];
+        let ordered = EntryPage {
             items: vec![row("a.example", issued), row("of-another-release.example", "")],
             next: None,
             malformed: Vec::new(),
         };
-        let text = listed(&page);
+        let text = listed(&CertificatePage { own, ordered });
         let lines: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["NAME", "EXPIRES", "RENEWED", "FROM", "ISSUER"]);
+        assert_eq!(lines[1], ["*.own.example", "2027-01-24T02:15:08.000000Z", "never", "(your", "own)"]);
         assert_eq!(
-            lines[1],
+            lines[2],
             [
                 "a.example",
                 "2027-01-24T02:15:08.000000Z",
@@ -170,7 +249,7 @@ mod tests {
                 "acme.example-directory"
             ]
         );
-        assert_eq!(lines[2], ["of-another-release.example", "-", "2026-11-24T02:15:08.123456Z", "-"]);
+        assert_eq!(lines[3], ["of-another-release.example", "-", "2026-11-24T02:15:08.123456Z", "-"]);
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use super::printable::printable;
 use crate::{
+    certificates::{
+        caddy::TransferError,
+        own::{OwnError, OwnFault},
+    },
     config::ConfigError,
     control::{
         ClientError,
@@ -78,6 +82,46 @@ pub(super) enum CommandError {
         /// How many findings.
         failed: usize,
     },
+    /// A storage that could not be copied.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// Parts of a storage that could not be used.
+    #[error(
+        "{damaged} of {all} certificates and accounts cannot be used; the lines that begin with `damaged` say why"
+    )]
+    Damaged {
+        /// How many.
+        damaged: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// A file that was to be imported.
+    #[error("`{}` cannot be read; name a PEM file that this user may read", path.display())]
+    PemFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A key that is no secret.
+    #[error("`{}`: others than its owner may use this private key (mode {mode:04o}); `chmod 600 {}` makes it its owner's alone", path.display(), path.display())]
+    ExposedKey {
+        /// Which file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A certificate or key that is not fit to be presented.
+    #[error("`{}`: {fault}", path.display())]
+    OwnFault {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: OwnFault,
+    },
+    /// A certificate of the operator's own was not stored or removed.
+    #[error(transparent)]
+    Own(#[from] OwnError),
     /// Manual pages.
     #[error("`{}`: manual pages cannot be written here; name a directory that this user may write to", directory.display())]
     Papers {

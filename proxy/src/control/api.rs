@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode, body::Incoming};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     context::ControlContext,
@@ -14,7 +14,7 @@ use super::{
     wire::{NewDomain, WireProblem},
 };
 use crate::{
-    certificates::OnRequestError,
+    certificates::{OnRequestError, own::OwnError},
     domains::{
         ChangeError,
         admin::{self, Existing, Refusal, Wanted},
@@ -78,6 +78,10 @@ async fn act(
         ControlRoute::RevokeCertificate(name, reason) => {
             respond(&instance.revoke(&name, reason, caller).await?)
         }
+        ControlRoute::ImportCertificate => {
+            respond(&instance.import_own(&read_up_to(body, LONGEST_PEM).await?, caller).await?)
+        }
+        ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
     }
 }
 
@@ -92,8 +96,12 @@ fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {
+    read_up_to(body, LONGEST_BODY).await
+}
+
+async fn read_up_to<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, WireProblem> {
     let bad = |detail: String| problem(StatusCode::BAD_REQUEST, detail);
-    let bytes = Limited::new(body, LONGEST_BODY).collect().await.map_err(|error| bad(error.to_string()))?;
+    let bytes = Limited::new(body, most).collect().await.map_err(|error| bad(error.to_string()))?;
     serde_json::from_slice(&bytes.to_bytes()).map_err(|error| bad(format!("the body: {error}")))
 }
 
@@ -128,10 +136,24 @@ impl From<StoreError> for WireProblem {
 impl From<OnRequestError> for WireProblem {
     fn from(error: OnRequestError) -> Self {
         let status = match &error {
-            OnRequestError::Refused { .. } | OnRequestError::Issuer { .. } => StatusCode::CONFLICT,
+            OnRequestError::Refused { .. } | OnRequestError::Issuer { .. } | OnRequestError::Own { .. } => {
+                StatusCode::CONFLICT
+            }
             OnRequestError::Nothing(_) => StatusCode::NOT_FOUND,
             OnRequestError::Revocation { .. } => StatusCode::BAD_GATEWAY,
             OnRequestError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        problem(status, error_chain(&error))
+    }
+}
+
+impl From<OwnError> for WireProblem {
+    fn from(error: OwnError) -> Self {
+        let status = match &error {
+            OwnError::Fault { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            OwnError::Nothing(_) => StatusCode::NOT_FOUND,
+            OwnError::TooMany => StatusCode::CONFLICT,
+            OwnError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, error_chain(&error))
     }
@@ -159,3 +181,5 @@ fn status(refusal: &Refusal) -> StatusCode {
 }
 
 const LONGEST_BODY: usize = 16 * 1024;
+/// A chain of ten certificates with hundreds of names, and a key.
+const LONGEST_PEM: usize = 256 * 1024;

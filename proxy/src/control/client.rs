@@ -16,14 +16,15 @@ use tokio::net::UnixStream;
 use super::{
     route::PREFIX,
     wire::{
-        Bookmark, Changed, Domain, EntryPage, InstanceStatus, NewDomain, ReindexReport, Reloaded, Retried,
-        Tenant, WireProblem,
+        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NewDomain, NewOwnCertificate,
+        ReindexReport, Reloaded, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
     certificates::{
         OnRequest, Ordered, RevocationReason, Revoked,
-        listing::{Row, Summary},
+        listing::Summary,
+        own::{Imported, OwnCertificate, Removed},
     },
     config::Maintenance,
     domains::admin::{self, Existing, Wanted},
@@ -110,29 +111,29 @@ impl ControlClient {
                 let (target, tenant, settings) = (target.clone(), tenant.clone(), *settings);
                 let replace = *existing == Existing::Replace;
                 let new = NewDomain { target, settings, tenant, replace };
-                self.call(Method::PUT, &path, Some(&new)).await
+                self.call(Method::PUT, &path, json(&new)?).await
             }
-            Wanted::Absent => self.call(Method::DELETE, &path, None).await,
-            Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), None).await,
+            Wanted::Absent => self.call(Method::DELETE, &path, Bytes::new()).await,
+            Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), Bytes::new()).await,
             Wanted::Maintained(maintenance) => {
                 let method = match maintenance {
                     Maintenance::On => Method::PUT,
                     Maintenance::Off => Method::DELETE,
                 };
-                self.call(method, &format!("{path}/maintenance"), None).await
+                self.call(method, &format!("{path}/maintenance"), Bytes::new()).await
             }
-            Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), None).await,
+            Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), Bytes::new()).await,
         }
     }
 
     /// Repairs the table.
     pub async fn reindex(&self) -> Result<ReindexReport, ClientError> {
-        self.call(Method::POST, "reindex", None).await
+        self.call(Method::POST, "reindex", Bytes::new()).await
     }
 
     /// Makes it reload its settings.
     pub async fn reload(&self) -> Result<Reloaded, ClientError> {
-        self.call(Method::POST, "reload", None).await
+        self.call(Method::POST, "reload", Bytes::new()).await
     }
 
     /// Part of its certificates.
@@ -140,7 +141,7 @@ impl ControlClient {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Row>, ClientError> {
+    ) -> Result<CertificatePage, ClientError> {
         self.get(&part("certificates", after, limit)).await
     }
 
@@ -151,7 +152,7 @@ impl ControlClient {
 
     /// Ends the back-off of a name whose orders have failed.
     pub async fn retry(&self, name: &ServerName) -> Result<Retried, ClientError> {
-        self.call(Method::POST, &format!("certificates/{name}/retry"), None).await
+        self.call(Method::POST, &format!("certificates/{name}/retry"), Bytes::new()).await
     }
 
     /// Has it order a certificate.
@@ -160,26 +161,37 @@ impl ControlClient {
             OnRequest::Obtain => "obtain",
             OnRequest::Renew => "renew",
         };
-        self.call(Method::POST, &format!("certificates/{name}/{verb}"), None).await
+        self.call(Method::POST, &format!("certificates/{name}/{verb}"), Bytes::new()).await
     }
 
     /// Has it revoke a certificate.
     pub async fn revoke(&self, name: &ServerName, reason: RevocationReason) -> Result<Revoked, ClientError> {
-        self.call(Method::POST, &format!("certificates/{name}/revoke?reason={reason}"), None).await
+        self.call(Method::POST, &format!("certificates/{name}/revoke?reason={reason}"), Bytes::new()).await
+    }
+
+    /// Has it store a certificate of the operator's own.
+    pub async fn import_own(&self, own: &OwnCertificate) -> Result<Imported, ClientError> {
+        let key = String::from_utf8_lossy(own.key().as_bytes()).into_owned();
+        let new = NewOwnCertificate { chain: own.chain().to_owned(), key };
+        self.call(Method::POST, "own-certificates", json(&new)?).await
+    }
+
+    /// Has it remove one.
+    pub async fn remove_own(&self, name: &Pattern) -> Result<Removed, ClientError> {
+        self.call(Method::DELETE, &format!("own-certificates/{name}"), Bytes::new()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::GET, path, None).await
+        self.call(Method::GET, path, Bytes::new()).await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Option<&NewDomain>,
+        body: Bytes,
     ) -> Result<T, ClientError> {
         let strange = |error: serde_json::Error| ClientError::Strange(error.into());
-        let body = body.map(json).transpose().map_err(strange)?.unwrap_or_default();
         let request =
             Request::builder().method(method).uri(format!("{PREFIX}{path}")).header("host", "gatehouse");
         let request = request.body(Full::new(body)).map_err(|error| ClientError::Strange(error.into()))?;
@@ -211,8 +223,8 @@ fn part(list: &str, after: Option<&impl std::fmt::Display>, limit: u16) -> Strin
     }
 }
 
-fn json(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
-    serde_json::to_vec(value).map(Bytes::from)
+fn json(value: &impl Serialize) -> Result<Bytes, ClientError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| ClientError::Strange(error.into()))
 }
 
 fn unreachable(path: &Path, source: io::Error) -> ClientError {

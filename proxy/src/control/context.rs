@@ -10,14 +10,15 @@ use super::{
     server::SocketPeer,
     table,
     wire::{
-        Bookmark, ChangeReach, Changed, Domain, EntryPage, InstanceStatus, ReindexReport, Retried, Tenant,
-        WireProblem,
+        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, InstanceStatus,
+        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
     certificates::{
         Certificates, OnRequest, Ordered, RevocationReason, Revoked,
-        listing::{self, Row, Summary},
+        listing::{self, Summary},
+        own::{Imported, Removed},
     },
     config::{Reloadable, StaticDomain},
     domains::{
@@ -168,7 +169,7 @@ impl ControlContext {
         &self,
         after: Option<&Bookmark>,
         limit: u16,
-    ) -> Result<EntryPage<Row>, WireProblem> {
+    ) -> Result<CertificatePage, WireProblem> {
         Ok(table::certificates(&self.store, after, limit).await?)
     }
 
@@ -207,6 +208,29 @@ impl ControlContext {
         let revoked = self.certificates.revoke(name, reason).await?;
         tracing::info!(server_name = %name, serial = revoked.serial, %reason, was_revoked = revoked.was_revoked, %caller, "certificate revoked");
         Ok(revoked)
+    }
+
+    /// Stores a certificate of the operator's own; the log tells who brought it.
+    pub(super) async fn import_own(
+        &self,
+        new: &NewOwnCertificate,
+        caller: SocketPeer,
+    ) -> Result<Imported, WireProblem> {
+        let imported = self.certificates.import_own(new.chain.as_bytes(), new.key.as_bytes()).await?;
+        let names: Vec<_> = imported.names.iter().map(ToString::to_string).collect();
+        tracing::info!(?names, serial = imported.serial, not_after = %imported.not_after, replaced = ?imported.replaced, %caller, "own certificate imported");
+        Ok(imported)
+    }
+
+    /// Removes one; the log tells who asked.
+    pub(super) async fn remove_own(
+        &self,
+        name: &Pattern,
+        caller: SocketPeer,
+    ) -> Result<Removed, WireProblem> {
+        let removed = self.certificates.remove_own(name).await?;
+        tracing::info!(%name, serial = removed.serial, %caller, "own certificate removed");
+        Ok(removed)
     }
 
     fn listed(&self) -> Arc<Vec<StaticDomain>> {

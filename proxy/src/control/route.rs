@@ -29,6 +29,8 @@ pub(super) enum ControlRoute {
     RetryCertificate(ServerName),
     OrderCertificate(ServerName, OnRequest),
     RevokeCertificate(ServerName, RevocationReason),
+    ImportCertificate,
+    RemoveCertificate(Pattern),
 }
 
 /// Which part of a list.
@@ -73,6 +75,8 @@ impl ControlRoute {
             ("POST", ("certificates", Some(name), Some("revoke"))) => {
                 Self::RevokeCertificate(read(name)?, reason(query)?)
             }
+            ("POST", ("own-certificates", None, None)) => Self::ImportCertificate,
+            ("DELETE", ("own-certificates", Some(name), None)) => Self::RemoveCertificate(read(name)?),
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -232,6 +236,13 @@ mod tests {
             ("POST /v1/certificates/a.example/revoke?reason=boredom", Err(400)),
             ("POST /v1/certificates/a.example/revoke?limit=1", Err(400)),
             ("POST /v1/certificates/*.a.example/obtain", Err(400)),
+            ("POST /v1/own-certificates", Ok(ControlRoute::ImportCertificate)),
+            (
+                "DELETE /v1/own-certificates/*.a.example",
+                Ok(ControlRoute::RemoveCertificate(Pattern::parse("*.a.example").unwrap())),
+            ),
+            ("GET /v1/own-certificates", Err(404)),
+            ("DELETE /v1/own-certificates/10.0.0.1", Err(400)),
         ] {
             assert_eq!(route(line), wanted, "{line}");
         }

@@ -1,8 +1,8 @@
 //! Answers that need the tables only: the same whether an instance gives them or the command line itself.
 
-use super::wire::{Bookmark, Domain, EntryPage, ReindexReport, Retried, Tenant};
+use super::wire::{Bookmark, CertificatePage, Domain, EntryPage, ReindexReport, Retried, Tenant};
 use crate::{
-    certificates::listing::{self, Row},
+    certificates::{listing, own},
     clock,
     config::StaticDomain,
     name::{Pattern, ServerName},
@@ -66,15 +66,17 @@ pub async fn domain(
     Ok(None)
 }
 
-/// Part of the list of certificates, by when they are to be renewed.
+/// Part of the list of certificates, by when they are to be renewed; the operator's own with the first part.
 pub async fn certificates(
     store: &Store,
     after: Option<&Bookmark>,
     limit: u16,
-) -> Result<EntryPage<Row>, StoreError> {
+) -> Result<CertificatePage, StoreError> {
+    let own = if after.is_none() { own::list(store).await? } else { Vec::new() };
     let items = listing::list(store, after.map(|after| &after.0), limit).await?;
     let next = items.last().filter(|_| items.len() >= usize::from(limit)).cloned();
-    Ok(EntryPage { next: next.map(|last| Bookmark(last.listed).to_string()), items, malformed: Vec::new() })
+    let next = next.map(|last| Bookmark(last.listed).to_string());
+    Ok(CertificatePage { own, ordered: EntryPage { next, items, malformed: Vec::new() } })
 }
 
 /// Ends the back-off of a name whose orders have failed.

@@ -4,10 +4,14 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
-    certificates::listing::Listed,
+    certificates::{
+        listing::{Listed, Row},
+        own::OwnRow,
+    },
     config::DomainSettings,
     domains::{AskState, Revision, admin, revision},
     ec2,
@@ -243,6 +247,40 @@ impl From<admin::Explained> for Fault {
     }
 }
 
+/// Part of the list of certificates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CertificatePage {
+    /// All of the operator's own, with the first part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<OwnRow>,
+    /// Those that were ordered.
+    #[serde(flatten)]
+    pub ordered: EntryPage<Row>,
+}
+
+/// A certificate that the operator brings.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewOwnCertificate {
+    /// PEM, the leaf first.
+    pub chain: String,
+    /// PEM of its private key.
+    pub key: String,
+}
+
+impl fmt::Debug for NewOwnCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { chain, key } = self;
+        write!(f, "NewOwnCertificate({} and {} bytes)", chain.len(), key.len())
+    }
+}
+
+impl Drop for NewOwnCertificate {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
 impl fmt::Display for Bookmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{},{}", self.0.server_name, self.0.due_at)
@@ -304,6 +342,12 @@ impl From<&crate::config::StaticDomain> for Domain {
 mod tests {
     use super::*;
     use crate::config::TlsVersion;
+
+    #[test]
+    fn no_key_is_shown() {
+        let new = NewOwnCertificate { chain: "a chain".to_owned(), key: "a key".to_owned() };
+        assert_eq!(format!("{new:?}"), "NewOwnCertificate(7 and 5 bytes)");
+    }
 
     #[test]
     fn what_is_set_for_a_name_stands_beside_its_target_and_nothing_else_does() {

@@ -9,6 +9,7 @@ mod challenge;
 mod commit;
 mod contents;
 mod document;
+mod folders;
 mod item;
 mod keys;
 mod lock;
@@ -22,10 +23,13 @@ pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remov
 pub use commit::{Commit, commit, remove};
 pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
-pub use keys::IssuerKey;
+pub use folders::folders;
+pub use keys::{AccountKeys, CaddyFolder, IssuerKey, SiteKeys};
 pub use lock::{Lock, LockOutcome};
 pub use private_key::PrivateKeyPem;
-pub use read::{CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains};
+pub use read::{
+    CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains, read_one,
+};
 
 #[cfg(test)]
 mod tests;

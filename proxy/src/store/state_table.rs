@@ -1,4 +1,5 @@
-//! Our own table: the record of each name's orders, budgets, pauses and leases; the keys of session tickets.
+//! Our own table: the record of each name's orders, budgets, pauses and leases; the keys of session tickets; the list of the operator's
+//! own certificates.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: a back-off is written whatever its item holds (`put_failure`); instances together never pass an hour's budget
 //! (`instances_together_never_pass_an_hours_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
@@ -7,6 +8,7 @@ pub mod budget;
 pub mod lease;
 mod order_record;
 mod order_records;
+mod own_certificates;
 pub mod pause;
 pub mod ticket_keys;
 
@@ -14,6 +16,7 @@ pub use order_record::{
     Due, DuePage, DueStart, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard,
 };
 pub use order_records::read_records;
+pub use own_certificates::{MOST_OWN, OwnCertificate, OwnCertificates, change_own, find_own};
 
 pub(super) use order_record::key;
 

@@ -80,11 +80,15 @@ mod tests {
 
     use super::*;
     use crate::{
+        certificates::{
+            caddy::{self, Mode},
+            own::{self, OwnCertificate},
+        },
         config::StoreConfig as Settings,
-        name::ServerName,
+        name::{Pattern, ServerName},
         store::{
             Engine, Store,
-            certificate_table::{self, AccountKeyCommit, CertificateMetadata, Commit, IssuerKey},
+            certificate_table::{self, AccountKeyCommit, Commit, IssuerKey},
             state_table::OrderRecord,
             tables,
         },
@@ -115,11 +119,12 @@ mod tests {
         let key = KEY.as_bytes().to_vec().into();
         let commit = Commit {
             issuer: &issuer,
+            pattern: &Pattern::Exact(site.clone()),
             chain: b"chain",
             key: &key,
-            metadata: &CertificateMetadata::default(),
+            metadata: b"{}",
             replaced: None,
-            record: &OrderRecord::new(&site),
+            record: Some(&OrderRecord::new(&site)),
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();
@@ -130,6 +135,33 @@ mod tests {
             certificate_table::read(&store, std::slice::from_ref(&issuer), &site).await.unwrap();
         let account = certificate_table::find_account(&store, &issuer, email).await.unwrap();
         tracing::trace!(?stored_certificates, ?account, "what was read");
+    }
+
+    /// Keys that operators bring: in files of Caddy's, and with certificates of their own; what of them lines could show.
+    async fn bring_keys() -> Vec<String> {
+        let store = Store::on(Engine::in_memory().unwrap(), &Settings::default());
+        tables::create(&store).await.unwrap();
+        let (storage, config) = (tempfile::tempdir().unwrap(), crate::config::CertificatesConfig::default());
+        let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let put = |name: &str, contents: [&str; 3]| {
+            let folder = storage.path().join("certificates/ca.example-dir").join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            for (kind, contents) in ["crt", "key", "json"].into_iter().zip(contents) {
+                std::fs::write(folder.join(format!("{name}.{kind}")), contents).unwrap();
+            }
+        };
+        put("a.example", [&chain, &key, "{}"]);
+        // Nobody can use it.
+        put("b.example", [KEY, &key, KEY]);
+        let imported = caddy::import(&store, &config, storage.path(), Mode::Write).await;
+        let refused = OwnCertificate::read(chain.as_bytes(), KEY.as_bytes(), crate::clock::wall());
+        let own = OwnCertificate::read(chain.as_bytes(), key.as_bytes(), crate::clock::wall()).unwrap();
+        let stored = own::import(&store, &own).await;
+        let exported = caddy::export(&store, &storage.path().join("exported"), Mode::Write).await;
+        tracing::trace!(?imported, ?refused, ?own, ?stored, ?exported, "what was brought");
+        assert_eq!(exported.unwrap().count(caddy::Outcome::Copied), 1);
+        key.lines().filter(|line| !line.starts_with("-----")).map(ToOwned::to_owned).collect()
     }
 
     #[tokio::test]
@@ -144,6 +176,7 @@ mod tests {
                 fmt().with_env_filter(super::filter(&log).unwrap()).with_writer(move || writer.clone());
             let guard = tracing::subscriber::set_default(events.finish().with(without_bodies()));
             keep_keys().await;
+            let brought = bring_keys().await;
             drop(guard);
             let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
             assert!(
@@ -151,8 +184,9 @@ mod tests {
                 "the test sees what is written: {text}"
             );
             let encoded = STANDARD.encode(KEY);
-            for secret in ["unmistakable", &encoded, &encoded[40..60]] {
-                let line = text.lines().find(|line| line.contains(secret));
+            let kept = ["unmistakable", &encoded, &encoded[40..60]].map(ToOwned::to_owned);
+            for secret in kept.iter().chain(&brought) {
+                let line = text.lines().find(|line| line.contains(secret.as_str()));
                 assert!(line.is_none(), "{filter}: {}", line.unwrap_or_default());
             }
         }

@@ -2,7 +2,9 @@
 //! in between. Debian's Caddy keeps files where a fleet's has a table: names and bytes are the same.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,71 +14,162 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use testbed::{
+    authority::Authority,
     edge::Edge,
     gatehouse::Place,
     keep_alive_client::Kept,
     process::{self, Process},
+    wait,
 };
 
 use crate::fixture::{SHOP, assert_served, edge, start, table};
 
 #[test]
-fn what_caddy_obtained_is_served_without_an_order() {
+fn what_caddy_obtained_is_imported_and_served_without_an_order() {
     let edge = edge();
     // An instance of the fleet is there before, which makes the tables.
-    let _other = start(&edge, edge.shared_settings(Place::B, "auto"));
+    let other = start(&edge, edge.shared_settings(Place::B, "auto"));
     let files = storage(&edge);
-    let mut caddy = caddy(&edge, &files);
-    let obtained = presented(&edge);
+    let mut caddy = caddy(&edge, &files, &[SHOP, BLOG]);
+    let obtained = [SHOP, BLOG].map(|name| presented(&edge, name));
     end(&mut caddy);
-    assert_eq!(edge.ca.relay.count("newOrder"), 1);
+    // For names that it orders at once Caddy registers an account each, and keeps the last.
+    let (orders, accounts) = (edge.ca.relay.count("newOrder"), edge.ca.relay.count("newAccount"));
+    assert_eq!(orders, 2);
+    let damaged = damage_a_copy(&files, &edge.authority);
 
-    let kept = kept_files(&files);
-    assert!(kept.iter().any(|name| name.ends_with(&format!("{SHOP}.crt"))), "{kept:?}");
-    for name in kept {
-        let contents = BASE64_STANDARD.encode(fs::read(files.join(&name)).unwrap());
-        let item = json!({
-            "PrimaryKey": { "S": name },
-            "Contents": { "S": contents },
-            "LastUpdated": { "S": "2026-11-24T02:15:08Z" },
-        });
-        table(&edge, "PutItem", &json!({ "TableName": "gatehouse-certificates", "Item": item }));
+    let import = |more: &[&str]| {
+        let arguments = ["import", "caddy", files.to_str().unwrap()];
+        other.command(&[&arguments, more].concat())
+    };
+    let said = import(&["--dry-run"]).unwrap_err().to_string();
+    assert!(said.contains("3 copied, 1 damaged (nothing was written)"), "{said}");
+    assert!(items(&edge).is_empty(), "{:?}", items(&edge).keys());
+    let said = import(&[]).unwrap_err().to_string();
+    assert!(said.contains("3 copied, 1 damaged") && said.contains("cannot be used"), "{said}");
+    assert!(said.contains(&format!("`{damaged}.key` holds no usable private key in PEM form")), "{said}");
+    let said = import(&["--json"]).unwrap_err().to_string();
+    assert_eq!(said.matches("\"unchanged\"").count(), 3, "{said}");
+    assert_keys_are_not_told(&said, &files);
+
+    let items = items(&edge);
+    for (name, contents) in kept_files(&files) {
+        let is_copied = items.get(&name) == Some(&contents);
+        assert_eq!(is_copied, !name.contains(&damaged) && !name.contains("last_clean"), "{name}");
     }
+    wait::until(
+        "both to be due at their time, although nobody has asked for them",
+        Duration::from_secs(10),
+        || {
+            let listed = other.command(&["certificate", "list"])?;
+            ensure!(listed.contains(SHOP) && listed.contains(BLOG), "{listed}");
+            Ok(())
+        },
+    )
+    .unwrap();
     let mut settings = edge.shared_settings(Place::A, "auto");
-    settings.domain(SHOP);
+    settings.domain(SHOP).domain(BLOG).domain(NEW);
     let _gatehouse = start(&edge, settings);
-    assert_served(&edge, SHOP);
-    assert_eq!(presented(&edge), obtained, "another certificate than Caddy's");
-    assert_eq!(edge.ca.relay.count("newOrder"), 1, "it was ordered anew");
+    for (name, obtained) in [SHOP, BLOG].into_iter().zip(obtained) {
+        assert_served(&edge, name);
+        assert_eq!(presented(&edge, name), obtained, "{name}: another certificate than Caddy's");
+    }
+    assert_eq!(edge.ca.relay.count("newOrder"), 2, "it was ordered anew");
+    assert_served(&edge, NEW);
+    let counts = edge.ca.relay.counts();
+    assert_eq!(
+        (counts["newOrder"], counts["newAccount"]),
+        (3, accounts),
+        "Caddy's account orders on: {counts:?}"
+    );
 }
 
 #[test]
-fn what_was_obtained_here_caddy_serves_without_an_order() {
+fn what_was_obtained_here_is_exported_and_served_by_caddy_without_an_order() {
     let edge = edge();
     let mut settings = edge.shared_settings(Place::A, "auto");
-    settings.domain(SHOP);
+    settings.domain(SHOP).domain(BLOG);
     let mut gatehouse = start(&edge, settings);
-    assert_served(&edge, SHOP);
-    let obtained = presented(&edge);
+    let obtained = [SHOP, BLOG].map(|name| {
+        assert_served(&edge, name);
+        presented(&edge, name)
+    });
     gatehouse.stop().unwrap();
-    assert_eq!(edge.ca.relay.count("newOrder"), 1);
+    assert_eq!((edge.ca.relay.count("newOrder"), edge.ca.relay.count("newAccount")), (2, 1));
 
     let files = storage(&edge);
-    let scanned =
-        table(&edge, "Scan", &json!({ "TableName": "gatehouse-certificates", "ConsistentRead": true }));
-    for item in scanned["Items"].as_array().unwrap() {
-        let (Some(name), Some(contents)) = (item["PrimaryKey"]["S"].as_str(), item["Contents"]["S"].as_str())
-        else {
-            continue;
-        };
-        let path = files.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, BASE64_STANDARD.decode(contents).unwrap()).unwrap();
+    let export = ["export", "caddy", files.to_str().unwrap()];
+    let said = gatehouse.command(&export).unwrap();
+    assert!(said.ends_with("\n3 copied\n"), "{said}");
+    assert_keys_are_not_told(&said, &files);
+    let (items, exported) = (items(&edge), kept_files(&files));
+    assert_eq!(exported.len(), 8, "{:?}", exported.keys());
+    for (name, contents) in exported {
+        assert_eq!(items.get(&name), Some(&contents), "{name}");
+        let mode = fs::metadata(files.join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let mut caddy = caddy(&edge, &files);
-    assert_eq!(presented(&edge), obtained, "another certificate than ours; {}", caddy.output());
-    assert_eq!(edge.ca.relay.count("newOrder"), 1, "it was ordered anew; {}", caddy.output());
+    let said = gatehouse.command(&export).unwrap();
+    assert!(said.ends_with("\n3 unchanged\n"), "{said}");
+
+    let mut caddy = caddy(&edge, &files, &[SHOP, BLOG, NEW]);
+    for (name, obtained) in [SHOP, BLOG].into_iter().zip(obtained) {
+        assert_eq!(
+            presented(&edge, name),
+            obtained,
+            "{name}: another certificate than ours; {}",
+            caddy.output()
+        );
+    }
+    let counts = edge.ca.relay.counts();
+    assert_eq!((counts["newOrder"], counts["newAccount"]), (3, 1), "{counts:?}; {}", caddy.output());
     end(&mut caddy);
+}
+
+const BLOG: &str = "blog.customer.test";
+/// Had no certificate before.
+const NEW: &str = "new.customer.test";
+
+/// Beside the certificate of [`SHOP`] lies one of another name whose key a full disk has cut off; the name.
+fn damage_a_copy(files: &Path, authority: &Authority) -> String {
+    let damaged = "damaged.customer.test".to_owned();
+    let issuers = files.join("certificates");
+    let issuer =
+        fs::read_dir(&issuers).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let issuer = issuer.unwrap();
+    fs::create_dir_all(issuer.join(&damaged)).unwrap();
+    for kind in ["crt", "key", "json"] {
+        let whole = fs::read(issuer.join(SHOP).join(format!("{SHOP}.{kind}"))).unwrap();
+        let part = if kind == "key" { &whole[..60] } else { &whole[..] };
+        fs::write(issuer.join(&damaged).join(format!("{damaged}.{kind}")), part).unwrap();
+    }
+    let chain = authority.issue("damaged", &[&damaged]).unwrap();
+    fs::copy(chain.chain, issuer.join(&damaged).join(format!("{damaged}.crt"))).unwrap();
+    damaged
+}
+
+/// No line of a private key is in `said`, neither as it lies in files nor encoded once more.
+fn assert_keys_are_not_told(said: &str, files: &Path) {
+    let files = kept_files(files);
+    let keys = files.iter().filter(|(name, _)| name.rsplit('.').next() == Some("key"));
+    let lines = keys.flat_map(|(_, key)| std::str::from_utf8(key).unwrap().lines());
+    let secrets: Vec<_> = lines.filter(|line| !line.starts_with("-----") && line.len() > 20).collect();
+    assert!(secrets.len() >= 3, "there are keys to look for");
+    for secret in secrets {
+        assert!(!said.contains(secret) && !said.contains(&BASE64_STANDARD.encode(secret)), "{said}");
+    }
+}
+
+/// What the table holds of certificates and accounts.
+fn items(edge: &Edge) -> BTreeMap<String, Vec<u8>> {
+    let scanned =
+        table(edge, "Scan", &json!({ "TableName": "gatehouse-certificates", "ConsistentRead": true }));
+    let items = scanned["Items"].as_array().unwrap().iter().filter_map(|item| {
+        let (name, contents) = (item["PrimaryKey"]["S"].as_str()?, item["Contents"]["S"].as_str()?);
+        let is_wanted = name.starts_with("certificates/") || name.contains("/users/");
+        is_wanted.then(|| (name.to_owned(), BASE64_STANDARD.decode(contents).unwrap()))
+    });
+    items.collect()
 }
 
 fn storage(edge: &Edge) -> PathBuf {
@@ -86,14 +179,15 @@ fn storage(edge: &Edge) -> PathBuf {
 }
 
 /// Caddy in the place of instance A, once it serves.
-fn caddy(edge: &Edge, files: &Path) -> Process {
+fn caddy(edge: &Edge, files: &Path, names: &[&str]) -> Process {
     let config = edge.folder().join("Caddyfile");
     let (directory, roots) = (edge.ca.directory(), edge.ca.directory_roots().display());
     let text = format!(
         "{{\n admin off\n storage file_system {}\n acme_ca {directory}\n acme_ca_root {roots}\n email operator@example.com\n \
-         default_bind {}\n}}\n{SHOP} {{\n respond \"caddy\"\n}}\n",
+         default_bind {}\n}}\n{} {{\n respond \"caddy\"\n}}\n",
         files.display(),
         Edge::https(Place::A).ip(),
+        names.join(", "),
     );
     fs::write(&config, text).unwrap();
     let mut command = process::command("caddy");
@@ -102,8 +196,10 @@ fn caddy(edge: &Edge, files: &Path) -> Process {
     let mut caddy = Process::start(&edge.network.edge, "caddy", command, edge.folder()).unwrap();
     caddy
         .wait_until("Caddy to serve", Duration::from_secs(20), || {
-            let reply = edge.curl(&format!("https://{SHOP}/")).run()?;
-            ensure!(reply.status == 200 && reply.body == "caddy", "{reply:?}");
+            for name in names {
+                let reply = edge.curl(&format!("https://{name}/")).run()?;
+                ensure!(reply.status == 200 && reply.body == "caddy", "{name}: {reply:?}");
+            }
             Ok(())
         })
         .unwrap();
@@ -115,14 +211,14 @@ fn end(caddy: &mut Process) {
     caddy.wait(Duration::from_secs(10)).unwrap();
 }
 
-fn presented(edge: &Edge) -> Vec<u8> {
+fn presented(edge: &Edge, name: &str) -> Vec<u8> {
     let to = Edge::https(Place::A);
-    Kept::connect(&edge.network.client, to, SHOP, edge.ca.roots()).unwrap().certificate().unwrap()
+    Kept::connect(&edge.network.client, to, name, edge.ca.roots()).unwrap().certificate().unwrap()
 }
 
 /// All files, by their path below `folder`: what a table of the same fleet has as keys.
-fn kept_files(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
+fn kept_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
         for entry in fs::read_dir(next).unwrap() {
@@ -130,7 +226,8 @@ fn kept_files(folder: &Path) -> Vec<String> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.push(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read(path).unwrap());
             }
         }
     }

@@ -27,6 +27,7 @@ mod load_balancers;
 mod names_and_addresses;
 mod origins;
 mod outages;
+mod own_certificates;
 mod privileges;
 mod protocols;
 mod random_names;

@@ -174,11 +174,12 @@ impl Run<'_> {
         };
         let commit = Commit {
             issuer: key,
+            pattern: &exact,
             chain: issued.chain.as_bytes(),
             key: &issued.key,
-            metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()),
+            metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()).write(),
             replaced: place.and_then(|place| place.seen.as_ref()),
-            record: &record,
+            record: Some(&record),
         };
         commit_patiently(self.inner, &commit).await
     }

@@ -36,6 +36,7 @@ pub(in crate::certificates) struct HeldMetrics {
     pub(in crate::certificates) cached: IntGauge,
     by_days_left: Gauges<DaysLeft>,
     next_expiry: IntGauge,
+    next_own_expiry: IntGauge,
 }
 
 impl HeldMetrics {
@@ -47,7 +48,8 @@ impl HeldMetrics {
                 "gatehouse_certificates_left",
                 "Certificates in memory by the time they have left; measured once a renewal period.",
             )?,
-            next_expiry: next_expiry(registry)?,
+            next_expiry: expiry(registry, NEXT_EXPIRY)?,
+            next_own_expiry: expiry(registry, NEXT_OWN_EXPIRY)?,
         })
     }
 
@@ -57,18 +59,33 @@ impl HeldMetrics {
             let count = ends.iter().filter(|end| DaysLeft::of(end.duration_since(now).ok()) == *days).count();
             self.by_days_left.set(*days, i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let seconds = ends.iter().min().map_or(NO_EXPIRY_SECONDS, |end| match end.duration_since(now) {
-            Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            Err(ago) => -i64::try_from(ago.duration().as_secs()).unwrap_or(i64::MAX),
-        });
-        self.next_expiry.set(seconds);
+        self.next_expiry.set(first_seconds(ends, now));
+    }
+
+    /// Measures the operator's own certificates, which end at these times.
+    pub(in crate::certificates) fn measure_own(&self, ends: &[SystemTime], now: SystemTime) {
+        self.next_own_expiry.set(first_seconds(ends, now));
     }
 }
 
-fn next_expiry(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
-    let help =
-        "Seconds until the first certificate in memory expires, negative afterwards; without any, ten years.";
-    let gauge = gauge(registry, "gatehouse_certificate_next_expiry_seconds", help)?;
+fn first_seconds(ends: &[SystemTime], now: SystemTime) -> i64 {
+    ends.iter().min().map_or(NO_EXPIRY_SECONDS, |end| match end.duration_since(now) {
+        Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        Err(ago) => -i64::try_from(ago.duration().as_secs()).unwrap_or(i64::MAX),
+    })
+}
+
+const NEXT_EXPIRY: [&str; 2] = [
+    "gatehouse_certificate_next_expiry_seconds",
+    "Seconds until the first certificate in memory expires, negative afterwards; without any, ten years.",
+];
+const NEXT_OWN_EXPIRY: [&str; 2] = [
+    "gatehouse_certificate_own_next_expiry_seconds",
+    "Seconds until the first of the operator's own certificates expires, negative afterwards; without any, ten years.",
+];
+
+fn expiry(registry: &Registry, [name, help]: [&str; 2]) -> Result<IntGauge, prometheus::Error> {
+    let gauge = gauge(registry, name, help)?;
     gauge.set(NO_EXPIRY_SECONDS);
     Ok(gauge)
 }

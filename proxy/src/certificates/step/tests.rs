@@ -10,7 +10,6 @@ use crate::{
     },
     domains::PermissionSource,
     name::Pattern,
-    store::certificate_table::IssuerKey,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);

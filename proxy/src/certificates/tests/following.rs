@@ -3,10 +3,7 @@
 use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
-    store::{
-        certificate_table::{CertificateMetadata, Commit},
-        state_table::OrderRecord,
-    },
+    store::{certificate_table::Commit, state_table::OrderRecord},
 };
 
 const SITE: &str = "a.served.example";
@@ -23,11 +20,12 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
     let found = certificate_table::read(store, &[key()], &name(site)).await.unwrap();
     let commit = Commit {
         issuer: &key(),
+        pattern: &Pattern::Exact(name(site)),
         chain: chain.as_bytes(),
         key: &private.into_bytes().into(),
-        metadata: &CertificateMetadata::default(),
+        metadata: b"{}",
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
-        record: &OrderRecord::new(&name(site)),
+        record: Some(&OrderRecord::new(&name(site))),
     };
     certificate_table::commit(store, &commit, now).await.unwrap();
     keyed_chain::leaf(chain.as_bytes()).unwrap().to_vec()

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     certificates::keyed_chain::tests::pems,
     store::{
-        certificate_table::{CertificateMetadata, Commit, Lock, LockOutcome},
+        certificate_table::{Commit, Lock, LockOutcome},
         state_table::OrderRecord,
     },
     telemetry::metrics::Counters,
@@ -45,11 +45,12 @@ async fn obtain_elsewhere(Rival { store, issuer, .. }: &Rival) {
     let record = OrderRecord::new(&name(SITE));
     let commit = Commit {
         issuer,
+        pattern: &Pattern::Exact(name(SITE)),
         chain: chain.as_bytes(),
         key: &key.into_bytes().into(),
-        metadata: &CertificateMetadata::default(),
+        metadata: b"{}",
         replaced: None,
-        record: &record,
+        record: Some(&record),
     };
     // The CA is asked more than once.
     let _ = certificate_table::commit(store, &commit, SystemTime::now()).await;

@@ -98,7 +98,7 @@ pub(super) fn missing_files(config: &Config, findings: &mut Findings) {
 }
 
 /// `BatchGetItem` takes 100 keys: six for each issuer, and the record.
-pub(crate) const MAX_ISSUERS: usize = 16;
+pub(crate) const MAX_ISSUERS: usize = 15;
 /// A lease is renewed after a third of its time, and that call may use all of its time-out.
 const LEASE_CALLS: u32 = 3;
 const SHORTEST_LIFE: Duration = Duration::from_hours(1);

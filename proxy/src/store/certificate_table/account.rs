@@ -37,11 +37,15 @@ impl Account {
         self.0.text("location").filter(|location| !location.is_empty())
     }
 
-    pub(super) fn read(text: &[u8]) -> Option<Self> {
+    /// Reads an item; `None` when it is no JSON object.
+    #[must_use]
+    pub fn read(text: &[u8]) -> Option<Self> {
         Document::read(text).map(Self)
     }
 
-    pub(super) fn write(&self) -> Vec<u8> {
+    /// As Go's `MarshalIndent(_, "", "\t")` writes it.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
         self.0.write()
     }
 }

@@ -4,11 +4,9 @@ use std::time::SystemTime;
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 
-use super::{
-    contents::Version, document::CertificateMetadata, item, keys::IssuerKey, private_key::PrivateKeyPem,
-};
+use super::{contents::Version, item, keys::IssuerKey, private_key::PrivateKeyPem};
 use crate::{
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{Item, Store, StoreError, state_table::OrderRecord},
 };
 
@@ -16,22 +14,24 @@ use crate::{
 pub struct Commit<'a> {
     /// Who issued it.
     pub issuer: &'a IssuerKey,
+    /// What it covers.
+    pub pattern: &'a Pattern,
     /// PEM, the leaf first.
     pub chain: &'a [u8],
     /// The chain's.
     pub key: &'a PrivateKeyPem,
-    /// Caddy's metadata.
-    pub metadata: &'a CertificateMetadata,
+    /// Caddy's metadata, as [`CertificateMetadata::write`](super::CertificateMetadata::write) makes it.
+    pub metadata: &'a [u8],
     /// The chain's item as read after the lease was taken; `None` when there was none.
     pub replaced: Option<&'a Version>,
-    /// Our record, with the name.
-    pub record: &'a OrderRecord,
+    /// Our record of the name, where it is to be written along with the certificate.
+    pub record: Option<&'a OrderRecord>,
 }
 
 /// Writes all of it or nothing; [`StoreError::Conflict`] when the chain is no longer what was read.
 pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Result<(), StoreError> {
     let tables = store.tables();
-    let keys = commit.issuer.site(&Pattern::Exact(commit.record.name.clone()));
+    let keys = commit.issuer.site(commit.pattern);
     let (unchanged, values) = Version::unchanged(commit.replaced);
     let chain = put(&tables.certificates, item::item(&keys.chain, commit.chain, now));
     let puts = [
@@ -40,11 +40,11 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
             &tables.certificates,
             item::item(&keys.key, store.sealer.seal(commit.key.as_bytes()).contents(), now),
         ),
-        put(&tables.certificates, item::item(&keys.metadata, &commit.metadata.write(), now)),
-        put(&tables.state, commit.record.write()),
+        put(&tables.certificates, item::item(&keys.metadata, commit.metadata, now)),
     ];
+    let record = commit.record.map(|record| put(&tables.state, record.write()));
     let mut transaction = store.client().transact_write_items();
-    for put in puts {
+    for put in puts.into_iter().chain(record) {
         let put = put.build().map_err(|error| StoreError::Refused(error.into()))?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
     }
@@ -52,14 +52,14 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     Ok(())
 }
 
-/// Removes what `issuer` has issued for `name`, all of it or nothing; [`StoreError::Conflict`] when the chain is not `seen` any more.
+/// Removes what `issuer` has issued for `pattern`, all of it or nothing; [`StoreError::Conflict`] when the chain is not `seen` any more.
 pub async fn remove(
     store: &Store,
     issuer: &IssuerKey,
-    name: &ServerName,
+    pattern: &Pattern,
     seen: &Version,
 ) -> Result<(), StoreError> {
-    let keys = issuer.site(&Pattern::Exact(name.clone()));
+    let keys = issuer.site(pattern);
     let (unchanged, values) = Version::unchanged(Some(seen));
     let delete =
         |key: &str| Delete::builder().table_name(&store.tables().certificates).set_key(Some(item::key(key)));

@@ -52,6 +52,12 @@ impl ItemContents {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for ItemContents {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<Vec<u8>> for ItemContents {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))

@@ -1,6 +1,6 @@
 //! Caddy's key space (certmagic, `KeyBuilder` and `ACMEIssuer.issuerKey`).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::name::{Pattern, ServerName};
 
@@ -10,17 +10,63 @@ pub struct IssuerKey(Arc<str>);
 
 /// The keys of the three items of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SiteKeys {
-    pub(super) chain: String,
-    pub(super) key: String,
-    pub(super) metadata: String,
+pub struct SiteKeys {
+    /// Of the chain.
+    pub chain: String,
+    /// Of the private key.
+    pub key: String,
+    /// Of Caddy's metadata.
+    pub metadata: String,
 }
 
 /// The keys of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AccountKeys {
-    pub(super) account: String,
-    pub(super) key: String,
+pub struct AccountKeys {
+    /// Of what the CA said of it.
+    pub account: String,
+    /// Of its private key.
+    pub key: String,
+}
+
+/// What the items of a folder of Caddy's key space are, which its storage of files has as folders: a certificate, or an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaddyFolder {
+    /// `certificates/<issuer>/<name>`.
+    Certificate(IssuerKey, Pattern),
+    /// `acme/<issuer>/users/<address>`, with the address as the key holds it.
+    Account(IssuerKey, String),
+}
+
+impl CaddyFolder {
+    /// Reads a folder's path; `None` for others, and for a certificate of what is no name of the DNS.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let mut steps = path.split('/');
+        let step = (steps.next()?, steps.next()?, steps.next()?, steps.next(), steps.next());
+        let folder = match step {
+            ("certificates", issuer, name, None, None) => {
+                let wildcard = name.strip_prefix(WILDCARD).map(|suffix| format!("*{suffix}"));
+                let pattern = Pattern::parse(wildcard.as_deref().unwrap_or(name)).ok()?;
+                Self::Certificate(IssuerKey::parse(issuer)?, pattern)
+            }
+            ("acme", issuer, "users", Some(email), None) if !email.starts_with('.') => {
+                Self::Account(IssuerKey::parse(issuer)?, email.to_owned())
+            }
+            _ => return None,
+        };
+        // Whatever else is there, keys of ours lead nowhere else.
+        (folder.to_string() == path).then_some(folder)
+    }
+}
+
+impl fmt::Display for CaddyFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = match self {
+            Self::Certificate(issuer, pattern) => issuer.site(pattern).chain,
+            Self::Account(issuer, email) => issuer.account(email).account,
+        };
+        f.write_str(first.rsplit_once('/').map_or("", |(folder, _)| folder))
+    }
 }
 
 impl IssuerKey {
@@ -43,13 +89,34 @@ impl IssuerKey {
         Self("gatehouse-internal".into())
     }
 
+    /// Of certificates that the operator brings; no directory has this key, either.
+    #[must_use]
+    pub fn own() -> Self {
+        Self("gatehouse-own".into())
+    }
+
+    /// Whether it is none of ACME: Caddy looks for nothing under its key.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        *self == Self::internal() || *self == Self::own()
+    }
+
+    /// As a key holds it; `None` for what no key of Caddy's holds.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_safe = safe(text) == text && text.starts_with(|first: char| first.is_ascii_alphanumeric());
+        is_safe.then(|| Self(text.into()))
+    }
+
     /// As keys hold it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    pub(super) fn site(&self, pattern: &Pattern) -> SiteKeys {
+    /// The keys of its certificate for `pattern`.
+    #[must_use]
+    pub fn site(&self, pattern: &Pattern) -> SiteKeys {
         let name = safe(&pattern.to_string());
         let stem = format!("certificates/{}/{name}/{name}", self.0);
         SiteKeys {
@@ -59,7 +126,9 @@ impl IssuerKey {
         }
     }
 
-    pub(super) fn account(&self, email: &str) -> AccountKeys {
+    /// The keys of the account of `email` with it.
+    #[must_use]
+    pub fn account(&self, email: &str) -> AccountKeys {
         // certmagic, `emailUsername` and `emptyEmail`.
         let email = if email.trim().is_empty() { "default" } else { email };
         let user = match email.split_once('@') {
@@ -107,7 +176,8 @@ pub(super) fn safe(text: &str) -> String {
     made
 }
 
-const REPLACED: [(&str, &str); 5] = [(" ", "_"), ("+", "_plus_"), ("*", "wildcard_"), (":", "-"), ("..", "")];
+const WILDCARD: &str = "wildcard_";
+const REPLACED: [(&str, &str); 5] = [(" ", "_"), ("+", "_plus_"), ("*", WILDCARD), (":", "-"), ("..", "")];
 
 #[cfg(test)]
 mod tests {
@@ -156,6 +226,43 @@ mod tests {
             ("@example.com", "acme/localhost-14100-dir/users/@example.com/example.com.key"),
         ] {
             assert_eq!(issuer.account(email).key, key, "{email}");
+        }
+    }
+
+    #[test]
+    fn folders_of_caddys_storage_are_read_as_they_are_named() {
+        for path in [
+            "certificates/acme-v02.api.letsencrypt.org-directory/shop.example.com",
+            "certificates/ca.example-dir/wildcard_.example.com",
+            "acme/localhost-14100-dir/users/ops@example.com",
+            "acme/localhost-14100-dir/users/ops_plus_acme@example.com",
+            "acme/localhost-14100-dir/users/default",
+        ] {
+            assert_eq!(CaddyFolder::parse(path).unwrap().to_string(), path);
+        }
+        let wildcard = CaddyFolder::parse("certificates/ca.example-dir/wildcard_.example.com");
+        let pattern = Pattern::parse("*.example.com").unwrap();
+        assert_eq!(
+            wildcard,
+            Some(CaddyFolder::Certificate(IssuerKey::parse("ca.example-dir").unwrap(), pattern))
+        );
+        for path in [
+            "",
+            "certificates/local",
+            "certificates/local/10.0.0.1",
+            "certificates/local/Shop.example.com",
+            "certificates/../shop.example.com",
+            "certificates/./shop.example.com",
+            "certificates//shop.example.com",
+            "certificates/local/..",
+            "certificates/local/shop.example.com/x",
+            "acme/ca.example-dir/users/../x",
+            "acme/ca.example-dir/users/",
+            "acme/ca.example-dir/users/..",
+            "acme/ca.example-dir/users/.",
+            "acme/ca.example-dir/challenge_tokens/shop.example.com.json",
+        ] {
+            assert_eq!(CaddyFolder::parse(path), None, "{path}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     contents::{ContentsError, ItemContents, Version},
     item::{self, FoundItems},
-    keys::IssuerKey,
+    keys::{IssuerKey, SiteKeys},
     private_key::PrivateKeyPem,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     store::{
         Store, StoreError,
         batch::{self, Consistency},
-        key_sealer::SealedKey,
+        key_sealer::{KeySealer, SealedKey},
         state_table::{self, OrderRecord},
     },
 };
@@ -82,27 +82,48 @@ pub async fn read(
     let patterns: Vec<_> = name.patterns().collect();
     let places: Vec<_> = issuers
         .iter()
-        .take(MAX_ISSUERS)
+        .take(MAX_ISSUERS + OURS)
         .flat_map(|issuer| patterns.iter().map(move |pattern| (issuer, pattern, issuer.site(pattern))))
         .collect();
     let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
     let found = item::find(store, keys, Some(state_table::key(name))).await?;
-    let open = |contents: ItemContents| {
-        PrivateKeyPem::from(store.sealer.open(SealedKey::read(contents.into_bytes())))
-    };
     let record = found.record.as_ref().and_then(|item| OrderRecord::read(name, item));
-    let stored = places.into_iter().filter_map(|(issuer, pattern, keys)| {
-        let stored = Stored {
-            issuer: issuer.clone(),
-            pattern: pattern.clone(),
-            chain: part(&found, &keys.chain),
-            key: part(&found, &keys.key).map(|key| key.map(open)),
-            metadata: part(&found, &keys.metadata),
-            seen: found.items.get(&keys.chain).map(Version::of),
-        };
-        (stored.chain.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
-    });
+    let stored = places
+        .into_iter()
+        .filter_map(|(issuer, pattern, keys)| among(&found, store.sealer, issuer, pattern, &keys));
     Ok(StoredCertificates { stored: stored.collect(), record })
+}
+
+/// Reads what `issuer` has issued for exactly `pattern`. Consistent.
+pub async fn read_one(
+    store: &Store,
+    issuer: &IssuerKey,
+    pattern: &Pattern,
+) -> Result<Option<Stored>, StoreError> {
+    let keys = issuer.site(pattern);
+    let wanted = [&keys.chain, &keys.key, &keys.metadata].map(String::clone);
+    let found = item::find(store, wanted, None).await?;
+    Ok(among(&found, store.sealer, issuer, pattern, &keys))
+}
+
+fn among(
+    found: &FoundItems,
+    sealer: KeySealer,
+    issuer: &IssuerKey,
+    pattern: &Pattern,
+    keys: &SiteKeys,
+) -> Option<Stored> {
+    let open =
+        |contents: ItemContents| PrivateKeyPem::from(sealer.open(SealedKey::read(contents.into_bytes())));
+    let stored = Stored {
+        issuer: issuer.clone(),
+        pattern: pattern.clone(),
+        chain: part(found, &keys.chain),
+        key: part(found, &keys.key).map(|key| key.map(open)),
+        metadata: part(found, &keys.metadata),
+        seen: found.items.get(&keys.chain).map(Version::of),
+    };
+    (stored.chain.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
 }
 
 /// The chains that lie at `places`, at most [`CHAINS`] of them, in their order: the cheapest way to see that nothing has changed.
@@ -117,6 +138,9 @@ pub async fn read_chains(
     Ok(keys.iter().map(|key| part(&found, key)).collect())
 }
 
+/// Beside those of the settings: the operator's own. A call has a hundred keys, six an issuer and the record's.
+const OURS: usize = 1;
+const _: () = assert!((MAX_ISSUERS + OURS) * 6 < batch::KEYS);
 /// Chains of one call.
 pub const CHAINS: usize = batch::KEYS;
 

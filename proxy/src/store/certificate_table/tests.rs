@@ -120,15 +120,16 @@ async fn commit_chain(
     chain: &str,
     replaced: Option<&Version>,
 ) -> Result<(), StoreError> {
-    let (issuer, metadata, record) = (issuer(), CertificateMetadata::default(), record(site, 1_000_000_000));
+    let (issuer, pattern, record) = (issuer(), Pattern::Exact(site.clone()), record(site, 1_000_000_000));
     let (chain, key) = (chain.as_bytes(), format!("key of {chain}"));
     let pending = Commit {
         issuer: &issuer,
+        pattern: &pattern,
         chain,
         key: &key.into_bytes().into(),
-        metadata: &metadata,
+        metadata: b"{}",
         replaced,
-        record: &record,
+        record: Some(&record),
     };
     commit(store, &pending, SystemTime::now()).await
 }
