@@ -14,5 +14,9 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "the client's order decides, as Mozilla's intermediate configuration has it: all suites are strong, and a client knows whether it has AES in hardware",
     ),
     Exception::new("testssl", "HSTS", "the operator's to decide, by `headers.response`"),
-    Exception::new("testssl", "security_headers", "the target's to say, or the operator's, by `headers.response`"),
+    Exception::new(
+        "testssl",
+        "security_headers",
+        "the target's to say, or the operator's, by `headers.response`",
+    ),
 ];

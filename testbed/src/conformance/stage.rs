@@ -74,7 +74,10 @@ impl Stage {
         let log = self.edge.folder().join("tool.log");
         let output = File::create(&log)?;
         let mut limited = process::command("timeout");
-        limited.args(["--kill-after", "5", LIMIT_SECONDS]).arg(command.get_program()).args(command.get_args());
+        limited
+            .args(["--kill-after", "5", LIMIT_SECONDS])
+            .arg(command.get_program())
+            .args(command.get_args());
         limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         limited.current_dir(self.edge.folder()).stdin(Stdio::null());
         limited.stdout(output.try_clone()?).stderr(output);

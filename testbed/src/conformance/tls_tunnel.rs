@@ -1,12 +1,12 @@
 //! Cleartext ports that lead to Gatehouse over TLS, for tools that speak no TLS, or send no server name. HTTP passes byte for byte.
 //! Little is buffered on the way, so that a tool that does not read is met by Gatehouse as one.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use socket2::SockRef;
 use tokio::{
-    io::{Interest, copy_bidirectional},
+    io::copy_bidirectional,
     net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_rustls::TlsConnector;
@@ -75,16 +75,9 @@ async fn carry(
     SockRef::from(&server).set_recv_buffer_size(BUFFER_BYTES)?;
     let server = server.connect(Edge::https(Place::A)).await?;
     server.set_nodelay(true)?;
-    let watched = TcpStream::from_std(SockRef::from(&server).try_clone()?.into())?;
     let mut server = connector.connect(name, server).await?;
-    tokio::select! {
-        passed = copy_bidirectional(&mut client, &mut server) => passed.map(drop),
-        // Whoever writes to a client that does not read would not see by reading that Gatehouse has given it up.
-        reset = watched.ready(Interest::ERROR) => {
-            SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-            reset.map(drop)
-        }
-    }
+    copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
 }
 
 const BUFFER_BYTES: usize = 16 << 10;

@@ -60,13 +60,12 @@ impl Judgement {
     /// Takes from `verdict` what is excepted. An exception that nothing needs is a fault, too: it would hide the next one.
     pub(super) fn new(tool: &str, verdict: Verdict, exceptions: &[Exception]) -> Self {
         let own: Vec<_> = exceptions.iter().filter(|exception| exception.tool == tool).collect();
-        let is_excepted =
-            |finding: &Finding| own.iter().any(|exception| exception.case == finding.case);
-        let is_met = |exception: &Exception| {
-            verdict.findings.iter().any(|finding| finding.case == exception.case)
-        };
+        let is_excepted = |finding: &Finding| own.iter().any(|exception| exception.case == finding.case);
+        let is_met =
+            |exception: &Exception| verdict.findings.iter().any(|finding| finding.case == exception.case);
         let unneeded = own.iter().filter(|exception| !is_met(exception));
-        let unneeded = unneeded.map(|exception| Finding::new(exception.case, "an exception that nothing needs"));
+        let unneeded =
+            unneeded.map(|exception| Finding::new(exception.case, "an exception that nothing needs"));
         let faults = verdict.findings.iter().filter(|finding| !is_excepted(finding)).cloned();
         let mut faults: Vec<_> = faults.chain(unneeded).collect();
         if verdict.held == 0 && faults.is_empty() {
