@@ -34,8 +34,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new("varnishtest", Side::Edge, varnishtest, tools::varnishtest),
     Check::new("websocket", Side::Client, websocket, tools::websocket),
     Check::new("nghttp", Side::Client, nghttp, tools::nghttp),
-    Check::new("h2load HTTP/1.1", Side::Client, |stage| h2load(stage, &["--h1"]), tools::h2load),
-    Check::new("h2load HTTP/2", Side::Client, |stage| h2load(stage, &["-m", "10"]), tools::h2load),
+    Check::new("h2load HTTP/1.1", Side::Client, |_| h2load(&["--h1"]), tools::h2load),
+    Check::new("h2load HTTP/2", Side::Client, |_| h2load(&["-m", "10"]), tools::h2load),
     Check::new("sslyze", Side::Client, sslyze, tools::sslyze),
     Check::new("testssl", Side::Client, testssl, tools::testssl),
     Check::new("slowhttptest headers", Side::Client, |_| slowhttptest("/", &["-H"]), tools::slowhttptest),
@@ -75,7 +75,7 @@ fn nghttp(_: &Stage) -> Command {
     command
 }
 
-fn h2load(_: &Stage, version: &[&str]) -> Command {
+fn h2load(version: &[&str]) -> Command {
     let mut command = Command::new("h2load");
     command.args(["-n", "5000", "-c", "10"]).args(version).arg(format!("https://{NAME}/stream/20000"));
     command

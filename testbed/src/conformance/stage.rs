@@ -27,6 +27,15 @@ pub(super) struct Stage {
     edge: Edge,
 }
 
+/// What a tool printed.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Standard output and error, in one order.
+    pub(super) text: String,
+    /// Whether the tool ended by itself.
+    pub(super) is_whole: bool,
+}
+
 /// Where a tool runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -69,8 +78,8 @@ impl Stage {
         IpAddr::V4(EDGE_A)
     }
 
-    /// Runs `command` in the folder of this run to its end, at most for [`LIMIT_SECONDS`]: what it printed.
-    pub(super) fn run(&self, command: &Command, side: Side) -> anyhow::Result<String> {
+    /// Runs `command` in the folder of this run, at most for [`LIMIT_SECONDS`].
+    pub(super) fn run(&self, command: &Command, side: Side) -> anyhow::Result<Output> {
         let log = self.edge.folder().join("tool.log");
         let output = File::create(&log)?;
         let mut limited = process::command("timeout");
@@ -85,9 +94,21 @@ impl Stage {
             Side::Client => &self.edge.network.client,
             Side::Edge => &self.edge.network.edge,
         };
-        namespace.await_inside(move || limited.status())?.context("cannot run `timeout`")?;
-        Ok(String::from_utf8_lossy(&fs::read(log)?).into_owned())
+        let status = namespace.await_inside(move || limited.status())?.context("cannot run `timeout`")?;
+        let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+        // timeout(1): 124 and 137 when it ended the command, 125 to 127 when it could not run it.
+        let is_whole = status.code().is_some_and(|code| !matches!(code, 124..=127 | 137));
+        Ok(Output { text, is_whole })
     }
+}
+
+/// Leaves the output of the check of this name where it can be read after the run; the file.
+pub(super) fn keep(name: &str, output: &str) -> anyhow::Result<PathBuf> {
+    let folder = root().join("target/conformance-output");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(name.replace([' ', '/'], "-")).with_extension("txt");
+    fs::write(&file, output)?;
+    Ok(file)
 }
 
 /// A program of the environment that `cargo xtask conformance` makes from `testbed/conformance/requirements.txt`.

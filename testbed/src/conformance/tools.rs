@@ -49,15 +49,16 @@ pub(super) fn websocket(output: &str) -> Verdict {
 
 /// One request, whose response says what the upstream read.
 pub(super) fn nghttp(output: &str) -> Verdict {
+    let Some((_, response)) = output.split_once(":status: ") else {
+        return Verdict::of_nothing(last_line(output));
+    };
     let expected = [
-        ("the status", ":status: 200"),
-        ("the end of the stream", "; END_STREAM\n"),
-        ("the body at the upstream", "\"body_bytes\":"),
-        ("fields in CONTINUATION frames at the upstream", "\"continuation-test-6\""),
+        ("the status", response.starts_with("200")),
+        ("the end of the stream", response.contains("; END_STREAM\n")),
+        ("the body at the upstream", response.contains("\"body_bytes\":")),
+        ("fields in CONTINUATION frames at the upstream", response.contains("\"continuation-test-6\"")),
     ];
-    let received = output.split_once("; First response header").map_or("", |(_, received)| received);
-    let is_there = |text: &str| received.contains(text) || text.starts_with(':') && output.contains(text);
-    each(&expected, |(case, text)| (*case, is_there(text), format!("no `{}`", text.trim())))
+    each(&expected, |(case, holds)| (*case, *holds, "it is not in the response".to_owned()))
 }
 
 /// The lines of totals.
@@ -71,7 +72,10 @@ pub(super) fn h2load(output: &str) -> Verdict {
     let all_succeeded =
         count("succeeded").is_some_and(|count| count > 0) && count("succeeded") == count("total");
     let statuses = output.lines().find(|line| line.starts_with("status codes")).unwrap_or_default();
-    each(&[()], |()| ("requests", all_succeeded, format!("{line}; {statuses}")))
+    if all_succeeded {
+        return Verdict { held: 1, findings: Vec::new() };
+    }
+    Verdict::default().and("requests", format!("{line}; {statuses}"))
 }
 
 /// What it says of Mozilla's configuration, and the scans that say `OK` beside it.

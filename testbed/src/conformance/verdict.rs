@@ -52,7 +52,13 @@ impl Finding {
 impl Verdict {
     /// One finding, and nothing that held: the tool did not do what it was started for.
     pub(super) fn of_nothing(seen: impl Into<String>) -> Self {
-        Self { held: 0, findings: vec![Finding::new("the run itself", seen)] }
+        Self::default().and("the run itself", seen)
+    }
+
+    /// With one finding more.
+    pub(super) fn and(mut self, case: impl Into<String>, seen: impl Into<String>) -> Self {
+        self.findings.push(Finding::new(case, seen));
+        self
     }
 }
 
@@ -60,19 +66,18 @@ impl Judgement {
     /// Takes from `verdict` what is excepted. An exception that nothing needs is a fault, too: it would hide the next one.
     pub(super) fn new(tool: &str, verdict: Verdict, exceptions: &[Exception]) -> Self {
         let own: Vec<_> = exceptions.iter().filter(|exception| exception.tool == tool).collect();
-        let is_excepted = |finding: &Finding| own.iter().any(|exception| exception.case == finding.case);
         let is_met =
             |exception: &Exception| verdict.findings.iter().any(|finding| finding.case == exception.case);
-        let unneeded = own.iter().filter(|exception| !is_met(exception));
-        let unneeded =
-            unneeded.map(|exception| Finding::new(exception.case, "an exception that nothing needs"));
-        let faults = verdict.findings.iter().filter(|finding| !is_excepted(finding)).cloned();
-        let mut faults: Vec<_> = faults.chain(unneeded).collect();
+        let (met, unneeded): (Vec<&Exception>, Vec<&Exception>) =
+            own.into_iter().partition(|exception| is_met(exception));
+        let is_new = |finding: &Finding| met.iter().all(|exception| exception.case != finding.case);
+        let mut faults: Vec<_> = verdict.findings.into_iter().filter(is_new).collect();
+        let nothing = |exception: &Exception| Finding::new(exception.case, "an exception that nothing needs");
+        faults.extend(unneeded.into_iter().map(nothing));
         if verdict.held == 0 && faults.is_empty() {
             faults.push(Finding::new("the run itself", "nothing was expected, so that nothing held"));
         }
-        let excepted = own.iter().filter(|exception| is_met(exception)).map(|exception| exception.reason);
-        Self { held: verdict.held, excepted: excepted.collect(), faults }
+        Self { held: verdict.held, excepted: met.iter().map(|exception| exception.reason).collect(), faults }
     }
 
     /// Whether there is no fault.
