@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod bench;
 pub mod cleartext;
+pub mod conformance;
 pub mod curl;
 pub mod edge;
 pub mod floor;

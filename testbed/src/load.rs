@@ -53,6 +53,16 @@ pub enum Protocol {
     Http2,
 }
 
+impl Protocol {
+    /// Its name in ALPN.
+    pub(crate) const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 => b"h2",
+        }
+    }
+}
+
 /// What the load saw.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
@@ -94,10 +104,7 @@ impl Load {
     pub fn start(namespace: &Namespace, roots: &Path, plan: Plan) -> anyhow::Result<Self> {
         let mut config =
             ClientConfig::builder().with_root_certificates(authority::roots(roots)?).with_no_client_auth();
-        config.alpn_protocols = vec![match plan.protocol {
-            Protocol::Http1 => b"http/1.1".to_vec(),
-            Protocol::Http2 => b"h2".to_vec(),
-        }];
+        config.alpn_protocols = vec![plan.protocol.alpn().to_vec()];
         let (stop, stopping) = watch::channel(None);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let client = Client {

@@ -1,4 +1,4 @@
-//! `testbed run`, `testbed bench-...` and `testbed soak`, as `cargo xtask` calls them once everything is set up and built.
+//! `testbed run`, `testbed bench-...`, `testbed soak` and `testbed conformance`, as `cargo xtask` calls them once everything is set up and built.
 
 mod demo;
 
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::BenchPeers { binary, rounds } => {
             testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
         }
+        Command::Conformance { binary, only } => testbed::conformance::run(&binary, only.as_deref()),
         Command::Soak { binary, io, minutes } => soak(&binary, &io, minutes),
         Command::Floor { listen, to, seal } => floor(listen, to, seal),
     };
@@ -94,6 +95,15 @@ enum Command {
         /// How often each is measured, to see that it can be
         #[arg(long)]
         rounds: Option<usize>,
+    },
+    /// Programs of others judge it
+    Conformance {
+        /// The gatehouse binary
+        #[arg(long)]
+        binary: PathBuf,
+        /// Those checks alone whose names contain this
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Load for so many minutes, while endpoints fail in turn
     Soak {

@@ -121,7 +121,8 @@ fn equip(namespace: &Namespace, link: &str, addresses: &[(Ipv4Addr, Ipv6Addr)]) 
 
 fn hosts_file(folder: &Path) -> anyhow::Result<PathBuf> {
     let file = folder.join("hosts");
-    let text = format!("127.0.0.1 localhost upstream.test\n{CLIENT} ca.test ask.test\n");
+    let text =
+        format!("127.0.0.1 localhost upstream.test\n{CLIENT} ca.test ask.test\n{EDGE_A} {EDGE_NAME}\n");
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
@@ -153,6 +154,8 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x200);
 /// Where instance A listens.
 pub const EDGE_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The name of instance A in both namespaces, for clients that cannot be told an address.
+pub const EDGE_NAME: &str = "edge.test";
 /// Where instance B listens.
 pub const EDGE_B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// Where clients come from.

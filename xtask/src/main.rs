@@ -4,6 +4,7 @@
 mod bench;
 mod build_ebpf;
 mod check;
+mod conformance;
 mod fuzz;
 mod image;
 mod package;
@@ -40,6 +41,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Run { check } => run::run(check),
         Command::Test => test::run(),
         Command::Check => check::run(),
+        Command::Conformance { only } => conformance::run(only),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
@@ -87,6 +89,12 @@ enum Command {
         /// For how long, all targets together
         #[arg(long, default_value_t = 120)]
         seconds: u32,
+    },
+    /// Programs of others judge a running Gatehouse: TLS, both versions of HTTP, WebSocket, slow clients
+    Conformance {
+        /// Those checks alone whose names contain this
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Load on both back ends while endpoints fail and settings are reloaded: no request may fail that no endpoint has hung on
     Soak {

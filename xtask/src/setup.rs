@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Aws,
     /// `bench`.
     Bench,
+    /// `conformance`.
+    Conformance,
     /// All of them.
     All,
 }
@@ -34,16 +36,20 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn takes(self, group: Group) -> bool {
         match group {
-            Group::Tests => matches!(self, Self::Run | Self::Test | Self::Bench | Self::All),
+            Group::Tests => {
+                matches!(self, Self::Run | Self::Test | Self::Bench | Self::Conformance | Self::All)
+            }
             Group::Origins => matches!(self, Self::Test | Self::All),
             Group::OriginsAndBenches => matches!(self, Self::Test | Self::Bench | Self::All),
-            Group::OriginsAndAws => matches!(self, Self::Test | Self::Aws | Self::All),
+            Group::Python => matches!(self, Self::Test | Self::Aws | Self::Conformance | Self::All),
             Group::Toolchain => !matches!(self, Self::Image | Self::Aws),
             Group::Packaging => matches!(self, Self::Package | Self::All),
             Group::Image => matches!(self, Self::Image | Self::All),
             Group::Aws => matches!(self, Self::Aws | Self::All),
             Group::Debian => matches!(self, Self::Package | Self::Image | Self::All),
             Group::Benches => matches!(self, Self::Bench | Self::All),
+            Group::BenchesAndConformance => matches!(self, Self::Bench | Self::Conformance | Self::All),
+            Group::Conformance => matches!(self, Self::Conformance | Self::All),
         }
     }
 }
@@ -66,8 +72,8 @@ pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     if purpose.takes(Group::Toolchain) {
         install_bpf_linker(shell)?;
     }
-    if purpose.takes(Group::Origins) {
-        install_python_origins(shell)?;
+    for environment in PYTHON.iter().filter(|environment| purpose.takes(environment.group)) {
+        install_environment(shell, environment)?;
     }
     if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
 }
@@ -103,13 +109,22 @@ struct Package {
     service: Option<&'static str>,
 }
 
+/// An environment of Python.
+struct Environment {
+    group: Group,
+    folder: &'static str,
+    requirements: &'static str,
+    what: &'static str,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
     Tests,
     /// The servers behind Gatehouse in end-to-end cases.
     Origins,
     OriginsAndBenches,
-    OriginsAndAws,
+    /// For environments of Python.
+    Python,
     Toolchain,
     Packaging,
     Image,
@@ -117,6 +132,8 @@ enum Group {
     /// Of both.
     Debian,
     Benches,
+    BenchesAndConformance,
+    Conformance,
 }
 
 impl Package {
@@ -173,18 +190,17 @@ fn stop_services(shell: &Shell, installed: &[&Package]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Python's servers, in an environment of their own; its copy of the list of requirements says what is there.
-fn install_python_origins(shell: &Shell) -> anyhow::Result<()> {
-    let wanted = shell.read_file(ORIGINS_REQUIREMENTS)?;
-    let there = Path::new(ORIGINS).join("requirements.txt");
+/// What `PyPI` has, in an environment of its own; its copy of the list of requirements says what is there.
+fn install_environment(shell: &Shell, environment: &Environment) -> anyhow::Result<()> {
+    let &Environment { folder, requirements, what, .. } = environment;
+    let wanted = shell.read_file(requirements)?;
+    let there = Path::new(folder).join("requirements.txt");
     if shell.path_exists(&there) && shell.read_file(&there)? == wanted {
         return Ok(());
     }
-    println!(
-        "  python origins   gunicorn, uvicorn, tornado, waitress, grpcio; installing them from PyPI, which takes ten seconds"
-    );
-    shell.remove_path(ORIGINS)?;
-    python::install(shell, Path::new(ORIGINS), ORIGINS_REQUIREMENTS)?;
+    println!("  {what}; installing them from PyPI, which takes ten seconds");
+    shell.remove_path(folder)?;
+    python::install(shell, Path::new(folder), requirements)?;
     Ok(shell.write_file(&there, wanted)?)
 }
 
@@ -291,10 +307,10 @@ const PACKAGES: &[Package] = &[
     Package::new(Group::Image, "debsecan", "debsecan", "knows the vulnerabilities of Debian's packages"),
     Package::new(Group::Aws, "awscli", "aws", "publishes the AMI, and looks at the rehearsed one"),
     Package::new(
-        Group::OriginsAndAws,
+        Group::Python,
         "python3-venv",
         "/usr/share/doc/python3-venv",
-        "for Python's servers, and for moto, the rehearsal's AWS",
+        "for Python's servers, for moto, the rehearsal's AWS, and for tools that judge",
     ),
     Package::new(Group::Origins, "apache2-bin", "apache2", "an origin of the end-to-end cases"),
     Package::new(Group::Origins, "lighttpd", "lighttpd", "likewise").with_service("lighttpd"),
@@ -308,7 +324,17 @@ const PACKAGES: &[Package] = &[
     .with_service("nginx"),
     Package::new(Group::Benches, "wrk", "wrk", "makes the load"),
     Package::new(Group::Benches, "valgrind", "valgrind", "counts instructions"),
-    Package::new(Group::Benches, "nghttp2-client", "h2load", "makes load at a given rate"),
+    Package::new(
+        Group::BenchesAndConformance,
+        "nghttp2-client",
+        "h2load",
+        "makes load at a given rate; nghttp's client",
+    ),
+    Package::new(Group::Conformance, "varnish", "varnishtest", "plays scripted clients and servers")
+        .with_service("varnish"),
+    Package::new(Group::Conformance, "testssl.sh", "testssl", "scans TLS"),
+    Package::new(Group::Conformance, "bsdextrautils", "hexdump", "testssl needs it"),
+    Package::new(Group::Conformance, "slowhttptest", "slowhttptest", "makes slow clients"),
 ];
 const ARM64: &[Package] = &[
     Package::new(Group::Packaging, "rustc-web", "/usr/share/doc/rustc-web", "compiles for it"),
@@ -326,9 +352,21 @@ const ARM64_LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu";
 const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
-/// Relative to the workspace; `testbed` starts the servers from there.
-const ORIGINS: &str = "target/origins";
-const ORIGINS_REQUIREMENTS: &str = "testbed/origins/requirements.txt";
+/// Paths are relative to the workspace; `testbed` starts programs from there.
+const PYTHON: [Environment; 2] = [
+    Environment {
+        group: Group::Origins,
+        folder: "target/origins",
+        requirements: "testbed/origins/requirements.txt",
+        what: "python origins   gunicorn, uvicorn, tornado, waitress, grpcio",
+    },
+    Environment {
+        group: Group::Conformance,
+        folder: "target/conformance",
+        requirements: "testbed/conformance/requirements.txt",
+        what: "python tools     sslyze, websockets, h2, wsproto",
+    },
+];
 const BPF_LINKER: &str = "0.13.0";
 const CARGO_DEB: &str = "3.8.0";
 
