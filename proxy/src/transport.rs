@@ -1,4 +1,4 @@
-//! Listeners and byte streams of one worker, over `io_uring` or, where the ring is refused, epoll.
+//! Listeners and byte streams of one worker, over epoll or `io_uring`.
 //! Not here: TLS (`tls`), HTTP (`forward`), which sockets there are (`run` passes them to `worker`).
 //! Invariants: no other module knows tokio-uring; both back ends pass the same conformance tests (`tests::conformance`); an idle stream holds no
 //! buffer (`idle_streams_hold_no_buffer`); a dropped stream leaves no operation that keeps its socket open
@@ -147,26 +147,19 @@ label! {
 }
 
 impl Backend {
-    /// `auto` proves the ring by a send and a receive on an `AF_UNIX` pair and else takes epoll, saying why once;
-    /// `uring` fails where the ring does.
+    /// `uring` proves the ring by a send and a receive on an `AF_UNIX` pair, and fails where that does; `auto` is what was measured to take
+    /// less time for the same work, which is epoll (BENCHMARKS.md).
     pub fn choose(io: Io) -> Result<Self, RingRefused> {
         match io {
-            Io::Epoll => Ok(Self::Epoll),
+            Io::Auto | Io::Epoll => Ok(Self::Epoll),
             Io::Uring => uring::prove().map(|()| Self::Uring).map_err(|cause| RingRefused { cause }),
-            Io::Auto => Ok(uring::prove().map_or_else(Self::fall_back, |()| Self::Uring)),
         }
     }
 
     /// Shows the choice as the metric `gatehouse_transport_backend`.
     pub fn register(self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "1 for the back end workers use: io_uring, or epoll where the ring is refused.";
+        let help = "1 for the back end workers use.";
         Gauges::register(registry, "gatehouse_transport_backend", help).map(|chosen| chosen.set(self, 1))
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "the shape `map_or_else` calls")]
-    fn fall_back(cause: io::Error) -> Self {
-        tracing::warn!(%cause, "io_uring is refused here; workers use epoll");
-        Self::Epoll
     }
 }
 

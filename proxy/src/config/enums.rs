@@ -28,7 +28,7 @@ macro_rules! words {
 words! {
     /// How workers do network I/O.
     pub enum Io {
-        /// `io_uring` where it works, else epoll.
+        /// Whichever takes less time for the same work.
         Auto,
         /// `io_uring` or nothing.
         Uring,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::clock::now;
+use crate::{clock::now, transport::Outgoing};
 
 /// Shared by a connection's stream, its service and its watchdog.
 #[derive(Debug, Clone)]
@@ -41,9 +41,17 @@ pub(super) enum IdleKind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ActivityState {
-    Idle { since: Instant },
-    Head { since: Instant },
-    Busy { requests: usize },
+    /// With what had been given to the client by then, once it was found still reading.
+    Idle {
+        since: Instant,
+        given: Option<u64>,
+    },
+    Head {
+        since: Instant,
+    },
+    Busy {
+        requests: usize,
+    },
 }
 
 /// A request in progress; it ends when this is dropped, with its response's body.
@@ -52,7 +60,7 @@ pub(super) struct InProgress(Activity);
 
 impl Activity {
     pub(super) fn new(limits: IdleLimits, now: Instant) -> Self {
-        let state = Cell::new(ActivityState::Idle { since: now });
+        let state = Cell::new(ActivityState::Idle { since: now, given: None });
         let (served, closing, cut) = (Cell::new(false), Cell::new(false), Cell::new(false));
         Self(Rc::new(ActivityInner { state, served, closing, cut, limits }))
     }
@@ -80,7 +88,7 @@ impl Activity {
                 ActivityState::Busy { requests: requests - 1 }
             }
             ActivityState::Busy { .. } | ActivityState::Idle { .. } | ActivityState::Head { .. } => {
-                ActivityState::Idle { since: now }
+                ActivityState::Idle { since: now, given: None }
             }
         });
     }
@@ -98,7 +106,7 @@ impl Activity {
     /// When the connection's time is up, as of now; a request in progress has limits of its own.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.0.state.get() {
-            ActivityState::Idle { since } => Some(since + self.0.limits.idle),
+            ActivityState::Idle { since, .. } => Some(since + self.0.limits.idle),
             ActivityState::Head { since } => self.0.limits.head.map(|limit| since + limit),
             ActivityState::Busy { .. } => None,
         }
@@ -114,11 +122,16 @@ impl Activity {
         }
     }
 
-    /// Its last response is still being read: idle time starts again.
-    pub(super) fn still_sending(&self, now: Instant) {
-        if let ActivityState::Idle { .. } = self.0.state.get() {
-            self.0.state.set(ActivityState::Idle { since: now });
+    /// Whether its last response is still being read, of which `outgoing` tells: then idle time starts again. What was given later are our
+    /// answers to frames of control (RFC 9113 §6.5.3, §6.7), which are no use of a connection.
+    pub(super) fn still_sends(&self, now: Instant, outgoing: Outgoing) -> bool {
+        let ActivityState::Idle { given, .. } = self.0.state.get() else { return false };
+        let given = given.unwrap_or(outgoing.given);
+        let sends = outgoing.acknowledged < given;
+        if sends {
+            self.0.state.set(ActivityState::Idle { since: now, given: Some(given) });
         }
+        sends
     }
 
     /// Its peer reads too slowly: it is about to be dropped.

@@ -41,10 +41,7 @@ impl Watchdog<'_> {
         match self.activity.overdue(now) {
             None => WatchdogVerdict::GoOn,
             // A response is finished long before its client has read it: idle means that everything was read and nothing is asked.
-            Some(IdleKind::Idle) if flow == Flow::Moving => {
-                self.activity.still_sending(now);
-                WatchdogVerdict::GoOn
-            }
+            Some(IdleKind::Idle) if self.activity.still_sends(now, outgoing) => WatchdogVerdict::GoOn,
             Some(IdleKind::Idle) => WatchdogVerdict::Close(LimitReached::Idle),
             Some(IdleKind::Head) => WatchdogVerdict::Close(LimitReached::Head),
         }
@@ -78,6 +75,24 @@ mod tests {
             assert_eq!(watchdog.judge(at, outgoing(acknowledged)), wanted, "after {minutes} minutes");
         }
         assert!(!activity.is_cut());
+    }
+
+    #[test]
+    fn answers_to_pings_keep_no_connection() {
+        let start = now();
+        let activity = Activity::new(IdleLimits { idle: WINDOW, head: None }, start);
+        let slow_reader = SlowReader::new(WINDOW, 240);
+        let watchdog = Watchdog { activity: &activity, slow_reader: &slow_reader };
+        // Each time it is looked at, the last answer was not acknowledged yet.
+        let outgoing = |given| Outgoing { given, acknowledged: given - 17 };
+        for (minutes, given, wanted) in
+            [(1, 17_000, WatchdogVerdict::GoOn), (2, 34_000, WatchdogVerdict::Close(LimitReached::Idle))]
+        {
+            let at = watchdog.deadline().unwrap();
+            assert_eq!(at, start + WINDOW * minutes);
+            slow_reader.gave(at, || outgoing(given));
+            assert_eq!(watchdog.judge(at, outgoing(given)), wanted, "after {minutes} minutes");
+        }
     }
 
     #[test]
