@@ -1,6 +1,7 @@
 //! A domain's target: one or several origins (RFC 6454), parsed once.
 //! Not here: which target a domain has (`domains`), which of its endpoints a request goes to (`forward`).
 
+mod base_path;
 mod endpoint;
 mod error;
 mod parameters;
@@ -17,8 +18,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use self::error::{MAX_ENDPOINTS, TargetReason};
-pub(crate) use self::socket_path::LONGEST as LONGEST_SOCKET_PATH;
+pub(crate) use self::{base_path::may_step_up, socket_path::LONGEST as LONGEST_SOCKET_PATH};
 pub use self::{
+    base_path::BasePath,
     endpoint::{Endpoint, EndpointAddress, Location, Scheme, TargetHost},
     error::TargetError,
     parameters::{UpstreamProtocol, Weight},
@@ -59,6 +61,12 @@ impl Target {
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Whether an endpoint has a base path.
+    #[must_use]
+    pub fn has_base_path(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.base_path.is_some())
     }
 
     /// Whether each of its endpoints has a name and a port that `Host` can say.

@@ -48,6 +48,8 @@ label! {
         FieldWhitespace = "field_value",
         /// More fields than `limits.header_fields`.
         FieldsMany = "many_fields",
+        /// A path that may lead out of the target's base path.
+        StepUp = "path_steps_up",
     }
 }
 
@@ -74,7 +76,8 @@ impl RequestViolation {
             | Self::LengthRepeated
             | Self::LengthMalformed
             | Self::ShadowField
-            | Self::FieldWhitespace => StatusCode::BAD_REQUEST,
+            | Self::FieldWhitespace
+            | Self::StepUp => StatusCode::BAD_REQUEST,
         }
     }
 }

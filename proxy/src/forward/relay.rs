@@ -26,6 +26,7 @@ use crate::{
     field_name::FieldName,
     fields::Fields,
     http1::RequestParts,
+    target::may_step_up,
     telemetry::{RequestId, admit_line, metrics::Label},
     transport::Transport,
 };
@@ -111,6 +112,9 @@ impl<T: Transport> Relay<T> {
         record: &mut RequestRecord,
     ) -> Result<Fetched, RequestRefusal> {
         let Admitted { host, route } = admitted;
+        if route.upstream.target.has_base_path() && may_step_up(head.uri.path()) {
+            return Err(RequestViolation::StepUp.into());
+        }
         let limits = self.limits.load_full();
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
         let passes_trailers = head.fields.has(FieldName::Trailer);

@@ -5,10 +5,10 @@ use http::HeaderValue;
 
 use super::RequestParts;
 
-/// The header section of a request, Host first (RFC 9110 §7.2). Its fields go out as they are: whoever made them has seen to the framing.
-pub(crate) fn request_head(head: &RequestParts, host: &HeaderValue) -> Bytes {
-    let (method, target) =
-        (head.method.as_str(), head.uri.path_and_query().map_or("/", |path| path.as_str()));
+/// The header section of a request for `target`, Host first (RFC 9110 §7.2). Its fields go out as they are: whoever made them has seen to the
+/// framing.
+pub(crate) fn request_head(head: &RequestParts, target: &str, host: &HeaderValue) -> Bytes {
+    let method = head.method.as_str();
     let ours = method.len() + target.len() + host.len() + LINES;
     let mut bytes = BytesMut::with_capacity(ours + head.fields.size());
     for part in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host.as_bytes(), b"\r\n"]

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, net::SocketAddr};
 use http::{HeaderValue, uri::PathAndQuery};
 
 use super::{
+    base_path::BasePath,
     error::{TargetError, TargetReason},
     parameters::{Parameters, UpstreamProtocol, Weight},
     socket_path::SocketPath,
@@ -12,13 +13,15 @@ use super::{
 };
 use crate::name::ServerName;
 
-/// One origin: where it listens and how it is spoken to, without a path.
+/// One origin: where it listens and how it is spoken to.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// How it is spoken to.
     pub scheme: Scheme,
     /// Where it listens.
     pub location: Location,
+    /// What is put before the path of each request.
+    pub base_path: Option<BasePath>,
     /// The version of HTTP it is spoken to with.
     pub protocol: UpstreamProtocol,
     /// Its share of the requests, in proportion to the other endpoints'.
@@ -73,16 +76,17 @@ pub enum EndpointAddress {
 }
 
 impl Endpoint {
-    /// Reads `http[s]://host[:port]` or `unix:/path`, and behind it `[;weight=N][;protocol=h2][;tls=NAME][;health=/path]`; one final `/` of a URL is
-    /// accepted.
+    /// Reads `http[s]://host[:port][/path]` or `unix:/path`, and behind it `[;weight=N][;protocol=h2][;tls=NAME][;health=/path]`; one final `/` of a
+    /// URL says nothing.
     pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
         let (place, parameters) =
             text.split_once(';').map_or((text, None), |(place, rest)| (place, Some(rest)));
         let read = || {
             let Parameters { weight, protocol, tls, health } = Parameters::parse(parameters)?;
-            let (scheme, location) = match place.strip_prefix(UNIX) {
+            let (scheme, location, base_path) = match place.strip_prefix(UNIX) {
                 Some(path) => {
-                    (Scheme::Http, Location::Unix(SocketPath::parse(path).ok_or(TargetReason::Socket)?))
+                    let path = SocketPath::parse(path).ok_or(TargetReason::Socket)?;
+                    (Scheme::Http, Location::Unix(path), None)
                 }
                 None => url(place)?,
             };
@@ -90,14 +94,14 @@ impl Endpoint {
                 return Err(TargetReason::TlsInCleartext);
             }
             let authority = authority(scheme, &location)?;
-            Ok(Self { scheme, location, protocol, weight, tls, health, authority })
+            Ok(Self { scheme, location, base_path, protocol, weight, tls, health, authority })
         };
         read().map_err(|reason| TargetError { value: text.to_owned(), reason })
     }
 
     /// Whether both are the same place, however their parameters differ.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.scheme, &self.location) == (other.scheme, &other.location)
+        (self.scheme, &self.location, &self.base_path) == (other.scheme, &other.location, &other.base_path)
     }
 
     /// The value of `Host` towards this endpoint: the port only where it is not the scheme's own (RFC 9110 §7.2). A socket has none of its
@@ -117,8 +121,8 @@ impl Endpoint {
     }
 }
 
-/// Reads `http[s]://host[:port][/]`.
-fn url(text: &str) -> Result<(Scheme, Location), TargetReason> {
+/// Reads `http[s]://host[:port][/path][/]`.
+fn url(text: &str) -> Result<(Scheme, Location, Option<BasePath>), TargetReason> {
     // RFC 3986 §3.5: `http::Uri` drops what stands behind it.
     if text.contains('#') {
         return Err(TargetReason::Fragment);
@@ -133,9 +137,13 @@ fn url(text: &str) -> Result<(Scheme, Location), TargetReason> {
     if authority.as_str().contains('@') {
         return Err(TargetReason::UserInfo);
     }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(TargetReason::Path);
+    if uri.query().is_some() {
+        return Err(TargetReason::Query);
     }
+    let base_path = match uri.path() {
+        "" | "/" => None,
+        path => Some(BasePath::parse(path).ok_or(TargetReason::BasePath)?),
+    };
     let literal = authority.host().trim_start_matches('[').trim_end_matches(']');
     let host = match literal.parse() {
         Ok(address) => TargetHost::Address(address),
@@ -147,7 +155,7 @@ fn url(text: &str) -> Result<(Scheme, Location), TargetReason> {
         Some(digits) => digits.parse().ok().filter(|port| *port != 0).ok_or(TargetReason::Port)?,
         None => scheme.default_port(),
     };
-    Ok((scheme, Location::Tcp { host, port }))
+    Ok((scheme, Location::Tcp { host, port }, base_path))
 }
 
 fn authority(scheme: Scheme, location: &Location) -> Result<HeaderValue, TargetReason> {
@@ -201,9 +209,10 @@ impl fmt::Display for Endpoint {
             Scheme::Https => "https",
         };
         match &self.location {
-            Location::Tcp { host, port } => write!(f, "{scheme}://{}", spell(self.scheme, host, *port)),
-            Location::Unix(path) => write!(f, "{UNIX}{path}"),
+            Location::Tcp { host, port } => write!(f, "{scheme}://{}", spell(self.scheme, host, *port))?,
+            Location::Unix(path) => write!(f, "{UNIX}{path}")?,
         }
+        self.base_path.as_ref().map_or(Ok(()), |path| write!(f, "{path}"))
     }
 }
 

@@ -20,8 +20,13 @@ pub(super) enum TargetReason {
     UserInfo,
     #[error("a fragment never leaves the client")]
     Fragment,
-    #[error("a path or query is not supported, requests keep their own")]
-    Path,
+    #[error("a query is not supported, requests have their own")]
+    Query,
+    #[error(
+        "a base path has at most {} bytes of ASCII, without `%`, `,`, `;`, `//`, `.` and `..`",
+        super::base_path::LONGEST
+    )]
+    BasePath,
     #[error("the host is neither a domain name nor an IP address")]
     Host,
     #[error("the port must be 1 to 65535")]

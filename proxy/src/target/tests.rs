@@ -93,6 +93,18 @@ fn an_endpoint_may_be_a_unix_socket() {
 }
 
 #[test]
+fn a_url_may_have_a_base_path() {
+    let target = Target::parse("http://10.0.0.5:8080/app/;health=/up, https://b.example/a/b, http://10.0.0.5:8080").unwrap();
+    let paths = target.endpoints().iter().map(|endpoint| endpoint.base_path.as_ref().map(ToString::to_string));
+    assert_eq!(paths.collect::<Vec<_>>(), [Some("/app".to_owned()), Some("/a/b".to_owned()), None]);
+    assert_eq!(
+        target.to_string(),
+        "http://10.0.0.5:8080/app;health=/up, https://b.example/a/b, http://10.0.0.5:8080"
+    );
+    assert!(target.has_base_path() && !Target::parse("https://b.example/").unwrap().has_base_path());
+}
+
+#[test]
 fn anything_beside_origins_is_refused() {
     for text in [
         "",
@@ -100,8 +112,13 @@ fn anything_beside_origins_is_refused() {
         "ftp://a.example",
         "https://",
         "https://u:p@a.example",
-        "https://a.example/x",
         "https://a.example/?q",
+        "https://a.example/x?q",
+        "https://a.example//",
+        "https://a.example/x//y",
+        "https://a.example/x/../y",
+        "https://a.example/x%2fy",
+        "https://a.example/x, https://a.example/x/",
         "https://a.example#f",
         "https://a.example/#",
         "https://a.example:8443/#/x",

@@ -167,6 +167,23 @@ fn a_body_reaches_an_http_2_upstream_whole_with_its_length_or_without() {
     });
 }
 
+#[test]
+fn a_base_path_comes_before_each_requests_own_over_http2_too() {
+    let setting = Setting { parameters: "/app;protocol=h2", ..Setting::default() };
+    on_both(&setting, async |edge| {
+        let asking = async {
+            let mut client = edge.client().await;
+            say(&mut client, GET).await;
+            assert!(head_of(&mut client).await.starts_with("HTTP/1.1 200 "));
+            exactly(&mut client, "/app/a?b").await;
+        };
+        let serving = serve(&edge, |request: Request<Incoming>| async move {
+            Response::new(whole(request.uri().path_and_query().unwrap().as_str()))
+        });
+        let ((), _end) = tokio::join!(asking, serving);
+    });
+}
+
 /// A client of HTTP/2, and the body of the call it has begun.
 async fn call(
     edge: &Edge,

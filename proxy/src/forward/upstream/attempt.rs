@@ -70,7 +70,7 @@ impl<T: Transport> Upstreams<T> {
         request: &mut RequestWriter,
         attempts: &mut Attempts,
     ) -> Result<Answered, UpstreamFailure> {
-        request.address(destination.endpoint.authority());
+        request.address(&destination.endpoint);
         if let Some(mut connection) = destination.take(now()) {
             match connection.exchange(request, *self.settings.limits.response_timeout).await {
                 Ok(head) => {
@@ -80,7 +80,7 @@ impl<T: Transport> Upstreams<T> {
                 // RFC 9112 §9.3.1: an idle connection may be closed at any time, also while a request is being sent.
                 Err(UpstreamFailure::Closed(_)) if request.is_repeatable() => {
                     attempts.origin = ConnectionOrigin::Retry;
-                    request.address(destination.endpoint.authority());
+                    request.address(&destination.endpoint);
                 }
                 Err(failure) => return Err(failure),
             }

@@ -78,7 +78,7 @@ impl<T: Transport> Prober<T> {
         match endpoint.protocol {
             UpstreamProtocol::Http1 => {
                 let mut connection = self.connector.http1(destination).await?;
-                request.address(endpoint.authority());
+                request.address(endpoint);
                 Ok(connection.exchange(&mut request, limit).await?.status)
             }
             UpstreamProtocol::Http2 => {

@@ -1,6 +1,7 @@
 //! A request on its way to an upstream.
 
 use std::{
+    borrow::Cow,
     cell::{RefCell, RefMut},
     rc::Rc,
     task::{Context, Poll, ready},
@@ -27,6 +28,8 @@ use crate::{
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
     head: RequestParts,
+    /// Whether its path is the endpoint's own: checks have no base path.
+    is_check: bool,
     /// In place of the destination's authority.
     host: Option<HeaderValue>,
     framing: Framing,
@@ -55,7 +58,8 @@ impl RequestWriter {
     ) -> Self {
         let message = MessageWriter::new(Bytes::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
-        Self { message, head, host, framing, awaits_continue, upload: Rc::new(RefCell::new(upload)) }
+        let upload = Rc::new(RefCell::new(upload));
+        Self { message, head, is_check: false, host, framing, awaits_continue, upload }
     }
 
     /// A request that asks for `path` to see whether the endpoint is well.
@@ -66,13 +70,23 @@ impl RequestWriter {
         let head =
             RequestParts { method: Method::GET, uri: path.clone().into(), version: Version::HTTP_11, fields };
         let upload = Upload::new(RequestBody::empty(), false, MinRate::new(Duration::MAX, 0));
-        Self::new(head, Framing::Empty, upload, None)
+        Self { is_check: true, ..Self::new(head, Framing::Empty, upload, None) }
     }
 
-    /// Begins to write it, to a destination of this `authority`.
-    pub(super) fn address(&mut self, authority: &HeaderValue) {
-        let host = self.host.as_ref().unwrap_or(authority);
-        self.message = MessageWriter::new(http1::request_head(&self.head, host), outgoing(self.framing));
+    /// Begins to write it, to a destination of this endpoint.
+    pub(super) fn address(&mut self, endpoint: &Endpoint) {
+        let host = self.host.as_ref().unwrap_or(endpoint.authority());
+        let head = http1::request_head(&self.head, &self.target(endpoint), host);
+        self.message = MessageWriter::new(head, outgoing(self.framing));
+    }
+
+    /// What this endpoint is asked for.
+    fn target(&self, endpoint: &Endpoint) -> Cow<'_, str> {
+        let target = self.head.uri.path_and_query().map_or("/", |path| path.as_str());
+        match &endpoint.base_path {
+            Some(base) if !self.is_check => base.join(target).into(),
+            Some(_) | None => target.into(),
+        }
     }
 
     /// The same for HTTP/2: what belongs to one connection of HTTP/1.1 is left out (RFC 9113 §8.2.2), and so is the expectation, whose interim
@@ -82,9 +96,9 @@ impl RequestWriter {
             Scheme::Http => http::uri::Scheme::HTTP,
             Scheme::Https => http::uri::Scheme::HTTPS,
         };
-        let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = self.host.as_ref().unwrap_or(endpoint.authority()).as_bytes();
-        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?;
+        let target = self.target(endpoint);
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(&*target).build()?;
         let mut message = Request::new(Rc::clone(&self.upload));
         (*message.uri_mut(), *message.version_mut()) = (uri, Version::HTTP_2);
         message.method_mut().clone_from(&self.head.method);

@@ -187,7 +187,7 @@ async fn by_hyper(bytes: &[u8]) -> Option<(Method, Uri, HeaderMap, Vec<u8>)> {
 fn a_request_is_written_as_it_is_meant() {
     let request = Request::builder().method("PUT").uri("/a?b=c").header("x-two", "1").header("x-two", "2");
     let (head, ()) = request.body(()).unwrap().into_parts();
-    let written = request_head(&head.into(), &http::HeaderValue::from_static("origin.example"));
+    let written = request_head(&head.into(), "/a?b=c", &http::HeaderValue::from_static("origin.example"));
     assert_eq!(written, "PUT /a?b=c HTTP/1.1\r\nhost: origin.example\r\nx-two: 1\r\nx-two: 2\r\n\r\n");
 }
 
