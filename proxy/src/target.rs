@@ -18,7 +18,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use self::error::{MAX_ENDPOINTS, TargetReason};
-pub(crate) use self::{base_path::may_step_up, socket_path::LONGEST as LONGEST_SOCKET_PATH};
 pub use self::{
     base_path::BasePath,
     endpoint::{Endpoint, EndpointAddress, Location, Scheme, TargetHost},
@@ -27,6 +26,7 @@ pub use self::{
     socket_path::SocketPath,
     tls_name::{TlsName, TlsNameError},
 };
+pub(crate) use self::{base_path::may_step_up, socket_path::LONGEST as LONGEST_SOCKET_PATH};
 
 /// Where a domain's requests go: endpoints that serve the same, at least one.
 #[derive(Clone, Serialize, Deserialize)]

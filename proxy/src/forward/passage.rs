@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use super::{authority::Authority, rewrite::ForwardContext, trusted_proxies::joined};
+use http::HeaderValue;
+
+use super::{authority::Authority, trusted_proxies::joined};
 use crate::{field_name::FieldName, fields::Fields};
 
 /// What a trusted proxy says of it; the rest is as the connection has it.
@@ -18,10 +20,9 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    /// Of a request with these fields.
-    pub(super) fn of(fields: &Fields, forward_context: &ForwardContext<'_>) -> Self {
-        let Some(proxy) = forward_context.through else { return Self::default() };
-        let proxy = proxy.to_canonical();
+    /// Of a request for `host` that came through this trusted proxy, if any.
+    pub(super) fn of(fields: &Fields, host: &Authority, through: Option<IpAddr>) -> Self {
+        let Some(proxy) = through.map(|proxy| proxy.to_canonical()) else { return Self::default() };
         let forwarded = joined(fields, FieldName::Forwarded);
         let hops = joined(fields, FieldName::XForwardedFor).unwrap_or_default();
         let said = |name, is_valid: fn(&[u8]) -> bool| {
@@ -32,13 +33,18 @@ impl Passage {
             scheme: said(FieldName::XForwardedProto, |value| [&b"http"[..], b"https"].contains(&value)),
             host: said(FieldName::XForwardedHost, |value| Authority::parse(value, 443).is_some()),
             port: said(FieldName::XForwardedPort, is_port),
-            forwarded: forwarded.map(|before| appended(before, &element(proxy, forward_context.host))),
+            forwarded: forwarded.map(|before| appended(before, &element(proxy, host))),
         }
     }
 
-    /// Adds the fields; there are none of these names any more.
-    pub(super) fn put(self, fields: &mut Fields, forward_context: &ForwardContext<'_>) {
-        let ForwardContext { host, client, public_port, .. } = *forward_context;
+    /// Adds the fields; there are none of these names any more. The connection is of `client`, for `host` at `public_port`.
+    pub(super) fn put(
+        self,
+        fields: &mut Fields,
+        client: IpAddr,
+        host: &Authority,
+        public_port: &HeaderValue,
+    ) {
         match self.hops {
             Some(hops) => fields.push(FieldName::XForwardedFor, hops),
             None => {

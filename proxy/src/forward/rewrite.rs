@@ -44,10 +44,11 @@ pub(super) enum Framing {
 
 /// The header section sent to the upstream for an admitted `head`, without Host, which its destination decides on.
 pub(super) fn request(mut head: RequestParts, forward_context: &ForwardContext<'_>) -> RequestParts {
+    let ForwardContext { host, client, through, public_port, .. } = *forward_context;
     let fields = &mut head.fields;
     let takes_trailers = takes_trailers(fields);
     // Before anything is removed: Connection may name these fields, too.
-    let passage = Passage::of(fields, forward_context);
+    let passage = Passage::of(fields, host, through);
     remove(fields, |field| {
         let leaves = |name: FieldName| {
             name.is_hop_by_hop() || matches!(name, FieldName::Host | FieldName::ContentLength)
@@ -63,9 +64,9 @@ pub(super) fn request(mut head: RequestParts, forward_context: &ForwardContext<'
     }
     put_connection(fields, forward_context.upgrade, takes_trailers);
     // Which site the request is for, and how it came. All are replaced, so that an upstream can trust them.
-    fields.push(FieldName::UserCustomDomain, forward_context.host.name.as_str());
+    fields.push(FieldName::UserCustomDomain, host.name.as_str());
     fields.push(FieldName::XRequestId, forward_context.request_id.value());
-    passage.put(fields, forward_context);
+    passage.put(fields, client, host, public_port);
     forward_context.cdn_loop.mark(fields);
     head.uri = origin_form(head.uri);
     // RFC 9112 §2.3: an intermediary sends its own version.

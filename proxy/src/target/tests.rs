@@ -94,8 +94,11 @@ fn an_endpoint_may_be_a_unix_socket() {
 
 #[test]
 fn a_url_may_have_a_base_path() {
-    let target = Target::parse("http://10.0.0.5:8080/app/;health=/up, https://b.example/a/b, http://10.0.0.5:8080").unwrap();
-    let paths = target.endpoints().iter().map(|endpoint| endpoint.base_path.as_ref().map(ToString::to_string));
+    let target =
+        Target::parse("http://10.0.0.5:8080/app/;health=/up, https://b.example/a/b, http://10.0.0.5:8080")
+            .unwrap();
+    let paths =
+        target.endpoints().iter().map(|endpoint| endpoint.base_path.as_ref().map(ToString::to_string));
     assert_eq!(paths.collect::<Vec<_>>(), [Some("/app".to_owned()), Some("/a/b".to_owned()), None]);
     assert_eq!(
         target.to_string(),
