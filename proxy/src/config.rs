@@ -34,10 +34,10 @@ mod sections;
 mod validate;
 
 pub use difference::{difference, merge};
-pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS};
+pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};
 pub use enums::{
-    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, Scrape, TlsVersion,
-    UpstreamHost,
+    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, Scrape, SiteRedirect,
+    TlsVersion, UpstreamHost,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};

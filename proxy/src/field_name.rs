@@ -16,6 +16,7 @@ pub(crate) enum FieldName {
     Host,
     Http2Settings,
     KeepAlive,
+    Location,
     ProxyAuthenticate,
     ProxyAuthorization,
     ProxyConnection,
@@ -72,6 +73,7 @@ impl FieldName {
             b"cdnloop" => Self::CdnLoop,
             b"trailer" => Self::Trailer,
             b"upgrade" => Self::Upgrade,
+            b"location" => Self::Location,
             b"xrealip" => Self::XRealIp,
             _ => Self::Other,
         }
@@ -112,7 +114,7 @@ impl FieldName {
     }
 
     /// A bit of its own.
-    pub(crate) fn bit(self) -> u32 {
+    pub(crate) fn bit(self) -> u64 {
         1 << self as u32
     }
 
@@ -130,6 +132,7 @@ impl FieldName {
             Self::Host => "host",
             Self::Http2Settings => "http2-settings",
             Self::KeepAlive => "keep-alive",
+            Self::Location => "location",
             Self::ProxyAuthenticate => "proxy-authenticate",
             Self::ProxyAuthorization => "proxy-authorization",
             Self::ProxyConnection => "proxy-connection",
@@ -233,6 +236,7 @@ fn may_be_known(name: &[u8]) -> bool {
             | b"host"
             | b"http"
             | b"keep"
+            | b"loca"
             | b"prox"
             | b"secw"
             | b"te\0\0"
@@ -277,7 +281,7 @@ const LONGEST: usize = 24;
 mod tests {
     use super::*;
 
-    const ALL: [FieldName; 28] = [
+    const ALL: [FieldName; 29] = [
         FieldName::CdnLoop,
         FieldName::Connection,
         FieldName::ContentLength,
@@ -289,6 +293,7 @@ mod tests {
         FieldName::Host,
         FieldName::Http2Settings,
         FieldName::KeepAlive,
+        FieldName::Location,
         FieldName::ProxyAuthenticate,
         FieldName::ProxyAuthorization,
         FieldName::ProxyConnection,

@@ -19,7 +19,7 @@ pub struct Fields {
     added: Vec<u8>,
     lines: Vec<Line>,
     /// The bits of the names that there are, and of some that there were.
-    names: u32,
+    names: u64,
 }
 
 /// Where a field lies.

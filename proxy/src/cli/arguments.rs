@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::{
     certificates::RevocationReason,
-    config::{DomainSettings, Maintenance, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -157,11 +157,16 @@ pub(super) struct DomainSettingsArguments {
     /// Whose name and port its target reads in `Host`, `target` or `client`; absent, as in the existing entry, or `upstream.host`.
     #[arg(long, value_name = "WHOSE")]
     host: Option<UpstreamHost>,
+    /// Where its requests are led with 308: `www`, to its name with `www.` in front; `apex`, to its name without; `off`, nowhere. Absent, as
+    /// in the existing entry, or nowhere.
+    #[arg(long, value_name = "WHERE")]
+    redirect: Option<SiteRedirect>,
 }
 
 impl From<DomainSettingsArguments> for DomainSettings {
     fn from(arguments: DomainSettingsArguments) -> Self {
-        Self { minimum_tls: arguments.minimum_tls, host: arguments.host, maintenance: None }
+        let DomainSettingsArguments { minimum_tls, host, redirect } = arguments;
+        Self { minimum_tls, host, maintenance: None, redirect }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{JsonSchema, Maintenance, TlsVersion, UpstreamHost};
+use super::{JsonSchema, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
 
 /// What an entry says of how its name is served, beside its target. What is absent is as the settings have it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct DomainSettings {
     /// Whether its requests are answered in place of its upstream; absent, they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// Whether its requests are led to its name with `www.` or without; absent, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<SiteRedirect>,
 }
 
 impl DomainSettings {
@@ -29,6 +32,7 @@ impl DomainSettings {
             minimum_tls: self.minimum_tls.or(below.minimum_tls),
             host: self.host.or(below.host),
             maintenance: self.maintenance.or(below.maintenance),
+            redirect: self.redirect.or(below.redirect),
         }
     }
 
@@ -39,6 +43,7 @@ impl DomainSettings {
             (MINIMUM_TLS, self.minimum_tls.map(|version| version.to_string())),
             (HOST, self.host.map(|host| host.to_string())),
             (MAINTENANCE, self.maintenance.map(|maintenance| maintenance.to_string())),
+            (REDIRECT, self.redirect.map(|redirect| redirect.to_string())),
         ]
     }
 
@@ -48,6 +53,7 @@ impl DomainSettings {
             (MINIMUM_TLS, TlsVersion::json_schema()),
             (HOST, UpstreamHost::json_schema()),
             (MAINTENANCE, bool::json_schema()),
+            (REDIRECT, SiteRedirect::json_schema()),
         ];
         schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
     }
@@ -68,4 +74,6 @@ pub const MINIMUM_TLS: &str = "minimum_tls";
 pub const HOST: &str = "host";
 /// `true` or `false`; shown as `on` or `off`.
 pub const MAINTENANCE: &str = "maintenance";
-const COUNT: usize = 3;
+/// `www`, `apex` or `off`.
+pub const REDIRECT: &str = "redirect";
+const COUNT: usize = 4;

@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
+use crate::name::ServerName;
+
 macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }) => {
         $(#[$meta])*
@@ -86,6 +88,42 @@ impl FromStr for UpstreamHost {
         found.ok_or_else(|| format!("`{text}` is none of the two; write `target` or `client`"))
     }
 }
+
+words! {
+    /// Whether a site is at its name with `www.` in front or without it; requests for the other are led there.
+    pub enum SiteRedirect {
+        /// At both.
+        Off,
+        /// With it.
+        Www,
+        /// Without it.
+        Apex,
+    }
+}
+
+impl FromStr for SiteRedirect {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|redirect| redirect.to_string() == text).copied();
+        found.ok_or_else(|| format!("`{text}` is none of the three; write `www`, `apex` or `off`"))
+    }
+}
+
+impl SiteRedirect {
+    /// The name that requests for `name` are led to, if it is another.
+    #[must_use]
+    pub fn leads(self, name: &ServerName) -> Option<ServerName> {
+        let other = match (self, name.as_str().strip_prefix(WWW)) {
+            (Self::Www, None) => format!("{WWW}{name}"),
+            // `www.com` is a site of its own.
+            (Self::Apex, Some(apex)) if apex.contains('.') => apex.to_owned(),
+            (Self::Off | Self::Www | Self::Apex, _) => return None,
+        };
+        ServerName::parse(&other).ok()
+    }
+}
+
+const WWW: &str = "www.";
 
 /// Whether requests are answered in place of the upstream, which is being worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,5 +341,28 @@ impl From<MetadataEndpoint> for String {
             MetadataEndpoint::Off => "off".to_owned(),
             MetadataEndpoint::Url(uri) => uri.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_led_to_its_other_name_and_no_further() {
+        for (redirect, name, led) in [
+            (SiteRedirect::Www, "shop.example", Some("www.shop.example")),
+            (SiteRedirect::Www, "www.shop.example", None),
+            (SiteRedirect::Apex, "www.shop.example", Some("shop.example")),
+            (SiteRedirect::Apex, "shop.example", None),
+            (SiteRedirect::Apex, "www.com", None),
+            (SiteRedirect::Off, "www.shop.example", None),
+        ] {
+            let led_to = redirect.leads(&ServerName::parse(name).unwrap());
+            assert_eq!(led_to.as_ref().map(ServerName::as_str), led, "{redirect} {name}");
+            assert_eq!(led_to.and_then(|name| redirect.leads(&name)), None, "there it stays");
+        }
+        assert_eq!("www".parse(), Ok(SiteRedirect::Www));
+        assert!("WWW".parse::<SiteRedirect>().unwrap_err().contains("write `www`, `apex` or `off`"));
     }
 }

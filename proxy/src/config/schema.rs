@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::{
     Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, LogFormat, LoopId, MetadataEndpoint,
-    Network, ParameterName, ProxyProtocol, Scrape, Section, Span, TlsVersion, UpstreamHost,
+    Network, ParameterName, ProxyProtocol, Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost,
     json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
@@ -121,7 +121,7 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, GuardMode, LogFormat, UpstreamHost);
+words!(Io, Attach, Balance, GuardMode, LogFormat, SiteRedirect, UpstreamHost);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true, "redirect": "www" });
         let eab = json!({ "key_id": "a", "hmac_key_file": "/x", "hmac_key_variable": "X" });
         let issuer = json!({
             "directory": "https://a.example", "email": "a@b.example", "roots": "/x", "eab": eab,

@@ -109,7 +109,7 @@ section! {
         /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
         /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally
-        /// `target`, `host`, `maintenance` and `minimum_tls`.
+        /// `target`, `host`, `maintenance`, `minimum_tls` and `redirect`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Whether names in the domains table are served.

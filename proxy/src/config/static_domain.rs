@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{DomainSettings, JsonSchema, Maintenance, TlsVersion, UpstreamHost};
+use super::{DomainSettings, JsonSchema, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
 use crate::{name::Pattern, target::Target};
 
 /// A name of the static list.
@@ -29,12 +29,13 @@ struct Listed {
     minimum_tls: Option<TlsVersion>,
     host: Option<UpstreamHost>,
     maintenance: Option<Maintenance>,
+    redirect: Option<SiteRedirect>,
 }
 
 impl From<Listed> for StaticDomain {
     fn from(listed: Listed) -> Self {
-        let Listed { name, target, minimum_tls, host, maintenance } = listed;
-        Self { name, target, settings: DomainSettings { minimum_tls, host, maintenance } }
+        let Listed { name, target, minimum_tls, host, maintenance, redirect } = listed;
+        Self { name, target, settings: DomainSettings { minimum_tls, host, maintenance, redirect } }
     }
 }
 

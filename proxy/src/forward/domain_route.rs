@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use http::Uri;
+
 use super::{
     authority::Authority,
     refusal::RequestRefusal,
     upstream::{ChosenBy, Route, UpstreamFailure},
 };
 use crate::{
-    config::{Maintenance, UpstreamHost},
+    config::{Maintenance, SiteRedirect, UpstreamHost},
     domains::{DomainEntry, Permission, PermissionSource, UnknownReason},
     target::Target,
 };
@@ -18,6 +20,7 @@ use crate::{
 pub(super) struct DomainRoute {
     pub(super) upstream: Route,
     pub(super) host: UpstreamHost,
+    pub(super) redirect: SiteRedirect,
     pub(super) tenant: Arc<str>,
 }
 
@@ -25,6 +28,17 @@ pub(super) struct DomainRoute {
 pub(super) struct Admitted {
     pub(super) host: Authority,
     pub(super) route: DomainRoute,
+}
+
+impl Admitted {
+    /// Where a request for `target` is led instead of being forwarded, if its site is at another name.
+    pub(super) fn redirect(&self, target: &Uri) -> Option<String> {
+        let name = self.route.redirect.leads(&self.host.name)?;
+        let there = Authority { name, port: self.host.port };
+        let path = target.path_and_query().map_or("/", |path| path.as_str());
+        // RFC 9112 §3.2.4: `OPTIONS *` has no address, but the site has.
+        Some(format!("https://{there}{}", if path == "*" { "/" } else { path }))
+    }
 }
 
 /// What the settings say where an entry says nothing.
@@ -64,6 +78,7 @@ impl DomainRoute {
         Ok(Self {
             host: of_target.unwrap_or(UpstreamHost::Client),
             upstream,
+            redirect: domain_entry.settings.redirect.unwrap_or(SiteRedirect::Off),
             tenant: Arc::clone(&domain_entry.tenant),
         })
     }

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::body::Body as _;
 
-use super::{Answer, Body, Then, page::page, refusal::RequestRefusal, request_log::RequestRecord};
+use super::{
+    Answer, Body, Then, metrics::RequestOutcome, page::page, refusal::RequestRefusal,
+    request_log::RequestRecord,
+};
 use crate::{field_name::FieldName, fields::Fields};
 
 impl RequestRecord {
@@ -26,6 +29,14 @@ impl RequestRecord {
         if matches!(answer.then, Then::Close) && self.version() != Version::HTTP_2 {
             answer.fields.push(FieldName::Connection, "close");
         }
+        answer
+    }
+
+    /// Leads a client elsewhere, with what it has sent (RFC 9110 §15.4.9).
+    pub(super) fn redirect(mut self, location: &str) -> Answer {
+        let mut answer = own_response(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[]);
+        answer.fields.push(FieldName::Location, location);
+        self.ours(RequestOutcome::Redirect, answer.status, 0);
         answer
     }
 }

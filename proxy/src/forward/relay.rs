@@ -94,6 +94,9 @@ impl<T: Transport> Relay<T> {
         admitted: &Admitted,
         mut record: RequestRecord,
     ) -> Answer {
+        if let Some(location) = admitted.redirect(&head.uri) {
+            return record.redirect(&location);
+        }
         match self.fetch(head, body, admitted, &mut record).await {
             Ok(Fetched::Response(response)) => self.pass_back(response, record),
             Ok(Fetched::Switched(fields, upstream)) => self.switch(fields, upstream, record),

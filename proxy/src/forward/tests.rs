@@ -8,6 +8,7 @@ mod fields;
 mod http2_upstreams;
 mod limits;
 mod maintenance;
+mod site_redirects;
 mod tls;
 mod tunnels;
 mod unix_sockets;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, str::FromStr};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::config::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS};
+use crate::config::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};
 
 /// A map of what may be set per entry.
 pub(super) const SETTINGS: &str = "settings";
@@ -39,6 +39,7 @@ pub(super) fn read(map: &HashMap<String, AttributeValue>) -> Result<DomainSettin
             Some(AttributeValue::Bool(is_on)) => Some((*is_on).into()),
             Some(_) => return Err(format!("{MAINTENANCE} must be of type BOOL")),
         },
+        redirect: text(map, REDIRECT)?,
     })
 }
 
@@ -72,11 +73,12 @@ pub(super) fn changes(was: SettingsMap, before: DomainSettings, now: DomainSetti
         .collect()
 }
 
-fn values(settings: DomainSettings) -> [(&'static str, Option<AttributeValue>); 3] {
-    let DomainSettings { minimum_tls, host, maintenance } = settings;
+fn values(settings: DomainSettings) -> [(&'static str, Option<AttributeValue>); 4] {
+    let DomainSettings { minimum_tls, host, maintenance, redirect } = settings;
     [
         (MINIMUM_TLS, minimum_tls.map(|version| AttributeValue::S(version.to_string()))),
         (HOST, host.map(|host| AttributeValue::S(host.to_string()))),
         (MAINTENANCE, maintenance.map(|maintenance| AttributeValue::Bool(maintenance.into()))),
+        (REDIRECT, redirect.map(|redirect| AttributeValue::S(redirect.to_string()))),
     ]
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{DomainSettings, Maintenance, TlsVersion, UpstreamHost};
+use crate::config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
 use crate::store::{Engine, FaultPlan, Faults, tables};
 
 async fn store() -> Store {
@@ -70,6 +70,7 @@ async fn settings_are_set_beside_what_others_keep() {
     let both = DomainSettings {
         host: Some(UpstreamHost::Client),
         maintenance: Some(Maintenance::On),
+        redirect: Some(SiteRedirect::Apex),
         ..least(TlsVersion::Tls13)
     };
     let new = DomainRecord { settings: both, ..record("b.example", 4, 4) };
@@ -87,6 +88,7 @@ fn settings_of_a_wrong_form_are_named() {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let with = |value| AttributeValue::M([("minimum_tls".to_owned(), value)].into());
     let host = |value| AttributeValue::M([("host".to_owned(), value)].into());
+    let redirect = |value| AttributeValue::M([("redirect".to_owned(), value)].into());
     let maintenance = |value| AttributeValue::M([("maintenance".to_owned(), value)].into());
     for (settings, fault) in [
         (text("1.3"), "must be of type M"),
@@ -99,6 +101,7 @@ fn settings_of_a_wrong_form_are_named() {
             "host: `origin.example` is none of the two; write `target` or `client`",
         ),
         (maintenance(text("on")), "maintenance must be of type BOOL"),
+        (redirect(text("there")), "redirect: `there` is none of the three; write `www`, `apex` or `off`"),
         (with(AttributeValue::N("1.3".to_owned())), "minimum_tls must be of type S"),
     ] {
         let item = Item::from([("domain".to_owned(), text("a.example")), ("settings".to_owned(), settings)]);
