@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::domain_settings::DomainSettingsArguments;
 use crate::{
     certificates::RevocationReason,
-    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
+    config::Maintenance,
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
     target::Target,
@@ -145,29 +146,6 @@ pub(super) enum DomainCommand {
     },
     /// Completes items that were written by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
-}
-
-/// What is set for a name; what is absent is as in the existing entry.
-#[derive(Debug, Clone, Copy, Args)]
-pub(super) struct DomainSettingsArguments {
-    /// Oldest version of TLS that its clients may speak, `1.2` or `1.3`, if newer than `tls.minimum_version`; absent, as in the existing
-    /// entry.
-    #[arg(long, value_name = "VERSION")]
-    minimum_tls: Option<TlsVersion>,
-    /// Whose name and port its target reads in `Host`, `target` or `client`; absent, as in the existing entry, or `upstream.host`.
-    #[arg(long, value_name = "WHOSE")]
-    host: Option<UpstreamHost>,
-    /// Where its requests are led with 308: `www`, to its name with `www.` in front; `apex`, to its name without; `off`, nowhere. Absent, as
-    /// in the existing entry, or nowhere.
-    #[arg(long, value_name = "WHERE")]
-    redirect: Option<SiteRedirect>,
-}
-
-impl From<DomainSettingsArguments> for DomainSettings {
-    fn from(arguments: DomainSettingsArguments) -> Self {
-        let DomainSettingsArguments { minimum_tls, host, redirect } = arguments;
-        Self { minimum_tls, host, maintenance: None, redirect }
-    }
 }
 
 #[derive(Debug, Subcommand)]

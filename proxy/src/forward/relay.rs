@@ -97,7 +97,12 @@ impl<T: Transport> Relay<T> {
         if let Some(location) = admitted.redirect(&head.uri) {
             return record.redirect(&location);
         }
-        match self.fetch(head, body, admitted, &mut record).await {
+        let fetched = if admitted.route.upstream.target.has_base_path() && may_step_up(head.uri.path()) {
+            Err(RequestViolation::StepUp.into())
+        } else {
+            self.fetch(head, body, admitted, &mut record).await
+        };
+        match fetched {
             Ok(Fetched::Response(response)) => self.pass_back(response, record),
             Ok(Fetched::Switched(fields, upstream)) => self.switch(fields, upstream, record),
             Err(refusal) => {
@@ -115,9 +120,6 @@ impl<T: Transport> Relay<T> {
         record: &mut RequestRecord,
     ) -> Result<Fetched, RequestRefusal> {
         let Admitted { host, route } = admitted;
-        if route.upstream.target.has_base_path() && may_step_up(head.uri.path()) {
-            return Err(RequestViolation::StepUp.into());
-        }
         let limits = self.limits.load_full();
         // RFC 9110 §6.6.2: some servers refuse trailers, and a client that needs them announces them.
         let passes_trailers = head.fields.has(FieldName::Trailer);
