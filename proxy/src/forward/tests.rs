@@ -72,6 +72,13 @@ impl Edge {
         self.upstream.accept().await.unwrap().0
     }
 
+    /// Nobody has connected to the target.
+    fn asked_nobody(self) {
+        let upstream = self.upstream.into_std().unwrap();
+        let asked = upstream.accept().map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(asked, Err(std::io::ErrorKind::WouldBlock));
+    }
+
     fn count(&self, outcome: RequestOutcome) -> u64 {
         self.metrics.requests.count(outcome)
     }
