@@ -17,7 +17,7 @@ use crate::{
     domains::{Caller, Domains, Permission},
     forward::{
         Answer, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, TrustedProxies,
-        fitting, own_response,
+        fitting, own_response, permanent_redirect,
     },
     http1::RequestParts,
     name::ServerName,
@@ -90,7 +90,7 @@ impl Cleartext {
             Plan::Redirect { host } => {
                 self.admit(&host.name, downstream, record).await?;
                 let location = plan::location(head, &host, self.service.public_https_port)?;
-                Ok((RequestOutcome::Redirect, redirect(location)))
+                Ok((RequestOutcome::Redirect, permanent_redirect(location)))
             }
         }
     }
@@ -145,10 +145,6 @@ fn health(phase: Phase) -> Answer {
 }
 
 /// RFC 9110 §15.4.9: permanent, and the method stays.
-fn redirect(location: HeaderValue) -> Answer {
-    own_response(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[(header::LOCATION, location)])
-}
-
 fn plain(status: StatusCode, text: Bytes) -> Answer {
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     own_response(status, text, &[(header::CONTENT_TYPE, content_type)])

@@ -47,7 +47,7 @@ pub use self::{
 pub(crate) use self::{
     admit::{host, message},
     authority::Authority,
-    own_response::{fitting, own_response},
+    own_response::{fitting, own_response, permanent_redirect},
     refusal::RequestRefusal,
     request_log::{RequestLog, RequestRecord},
     tunnel::{Tunnel, TunnelEnd},

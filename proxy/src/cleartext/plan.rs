@@ -44,12 +44,8 @@ pub(super) fn location(
     host: &Authority,
     https_port: u16,
 ) -> Result<HeaderValue, RequestViolation> {
-    let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    // RFC 9112 §3.2.4: `OPTIONS *` has no address, but the site has.
-    let path = if path == "*" { "/" } else { path };
-    HeaderValue::try_from(format!("https://{}{port}{path}", host.name))
-        .map_err(|_| RequestViolation::TargetForm)
+    let there = Authority { name: host.name.clone(), port: Some(https_port).filter(|port| *port != 443) };
+    HeaderValue::try_from(there.https_url(&head.uri)).map_err(|_| RequestViolation::TargetForm)
 }
 
 const HEALTH: &str = "/health";

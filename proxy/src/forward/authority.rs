@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderValue, header::InvalidHeaderValue};
+use http::{HeaderValue, Uri, header::InvalidHeaderValue};
 
 use crate::name::ServerName;
 
@@ -51,6 +51,13 @@ impl Authority {
             text.push(b':');
             text.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
         }
+    }
+
+    /// What `target` asks for, as the site here is asked for it over TLS.
+    pub(crate) fn https_url(&self, target: &Uri) -> String {
+        let path = target.path_and_query().map_or("/", |path| path.as_str());
+        // RFC 9112 §3.2.4: `OPTIONS *` has no address, but the site has.
+        format!("https://{self}{}", if path == "*" { "/" } else { path })
     }
 
     /// As a field's value.

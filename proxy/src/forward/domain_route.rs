@@ -34,10 +34,7 @@ impl Admitted {
     /// Where a request for `target` is led instead of being forwarded, if its site is at another name.
     pub(super) fn redirect(&self, target: &Uri) -> Option<String> {
         let name = self.route.redirect.leads(&self.host.name)?;
-        let there = Authority { name, port: self.host.port };
-        let path = target.path_and_query().map_or("/", |path| path.as_str());
-        // RFC 9112 §3.2.4: `OPTIONS *` has no address, but the site has.
-        Some(format!("https://{there}{}", if path == "*" { "/" } else { path }))
+        Some(Authority { name, port: self.host.port }.https_url(target))
     }
 }
 

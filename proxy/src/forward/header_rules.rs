@@ -7,8 +7,10 @@ use std::fmt::{self, Write};
 use http::HeaderValue;
 
 use super::{authority::Authority, domain_route::Admitted, request_log::RequestFacts};
-use crate::config::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
-use crate::fields::Fields;
+use crate::{
+    config::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart},
+    fields::Fields,
+};
 
 /// What templates say of a request. What is not known of one that was refused is empty.
 pub(super) struct TemplateValues<'a> {

@@ -32,10 +32,9 @@ impl RequestRecord {
         answer
     }
 
-    /// Leads a client elsewhere, with what it has sent (RFC 9110 §15.4.9).
+    /// Leads a client elsewhere.
     pub(super) fn redirect(mut self, location: &str) -> Answer {
-        let mut answer = own_response(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[]);
-        answer.fields.push(FieldName::Location, location);
+        let answer = permanent_redirect(location);
         self.ours(RequestOutcome::Redirect, answer.status, 0);
         answer
     }
@@ -49,6 +48,13 @@ pub(crate) fn own_response(status: StatusCode, body: Bytes, fields: &[(HeaderNam
         own.push_named(name, value);
     }
     Answer { status, fields: own, body: Body::whole(body), then: Then::KeepAlive }
+}
+
+/// Leads to `location`, with the method and the body of the request (RFC 9110 §15.4.9).
+pub(crate) fn permanent_redirect(location: impl AsRef<[u8]>) -> Answer {
+    let mut answer = own_response(StatusCode::PERMANENT_REDIRECT, Bytes::new(), &[]);
+    answer.fields.push(FieldName::Location, location);
+    answer
 }
 
 /// RFC 9110 §9.3.2: the response to HEAD describes a body but has none. in HTTP/2, hyper does not see to it.

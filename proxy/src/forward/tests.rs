@@ -72,6 +72,16 @@ impl Edge {
         self.upstream.accept().await.unwrap().0
     }
 
+    /// The first request is forwarded, and nothing else happens.
+    async fn forwards(&self) {
+        let mut client = self.client().await;
+        say(&mut client, GET).await;
+        let mut upstream = self.accept().await;
+        head_of(&mut upstream).await;
+        answer_ok(&mut upstream, &mut client).await;
+        self.counted(RequestOutcome::Forward, 1).await;
+    }
+
     /// Nobody has connected to the target.
     fn asked_nobody(self) {
         let upstream = self.upstream.into_std().unwrap();

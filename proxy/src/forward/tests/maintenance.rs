@@ -27,11 +27,6 @@ fn a_domain_in_maintenance_is_answered_without_asking_its_target() {
 fn a_domain_whose_maintenance_is_over_is_forwarded() {
     let domain = DomainSettings { maintenance: Some(Maintenance::Off), ..DomainSettings::default() };
     on_both(&Setting { domain, ..Setting::default() }, async |edge| {
-        let mut client = edge.client().await;
-        say(&mut client, GET).await;
-        let mut upstream = edge.accept().await;
-        head_of(&mut upstream).await;
-        answer_ok(&mut upstream, &mut client).await;
-        edge.counted(RequestOutcome::Forward, 1).await;
+        edge.forwards().await;
     });
 }

@@ -32,12 +32,7 @@ fn a_request_is_led_to_the_sites_name_with_all_that_it_asks_for() {
 fn a_request_for_the_sites_name_is_forwarded() {
     for redirect in [SiteRedirect::Apex, SiteRedirect::Off] {
         on_both(&setting(redirect), async |edge| {
-            let mut client = edge.client().await;
-            say(&mut client, GET).await;
-            let mut upstream = edge.accept().await;
-            head_of(&mut upstream).await;
-            answer_ok(&mut upstream, &mut client).await;
-            edge.counted(RequestOutcome::Forward, 1).await;
+            edge.forwards().await;
         });
     }
 }

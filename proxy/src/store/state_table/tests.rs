@@ -85,7 +85,7 @@ async fn due_names_are_found_in_pages_and_forgotten_on_request() {
     // The index may lag behind by as much as the fault plan says.
     let becomes = async |within: &[(u64, usize)]| {
         for (until, expected) in within {
-            wait::until_async("the index", Duration::from_secs(60), async || {
+            wait::until_async("the index", Duration::from_mins(1), async || {
                 let found = all(*until).await;
                 ensure!(found == *expected, "{found} due by {until}, not {expected}");
                 Ok(())
