@@ -129,7 +129,7 @@ pub async fn import(store: &Store, own: &OwnCertificate) -> Result<Imported, Own
 async fn put(store: &Store, own: &OwnCertificate, pattern: &Pattern) -> Result<(), StoreError> {
     let issuer = IssuerKey::own();
     let metadata = CertificateMetadata::default().renewed(&[pattern.to_string()], None).write();
-    for _ in 0..ATTEMPTS {
+    certificate_table::repeat_on_conflict(|| async {
         let there = certificate_table::read_one(store, &issuer, pattern).await?;
         let commit = Commit {
             issuer: &issuer,
@@ -140,12 +140,9 @@ async fn put(store: &Store, own: &OwnCertificate, pattern: &Pattern) -> Result<(
             replaced: there.as_ref().and_then(|there| there.seen.as_ref()),
             record: None,
         };
-        match certificate_table::commit(store, &commit, clock::wall()).await {
-            Err(StoreError::Conflict) => {}
-            outcome => return outcome,
-        }
-    }
-    Err(StoreError::Conflict)
+        certificate_table::commit(store, &commit, clock::wall()).await
+    })
+    .await
 }
 
 /// Removes the own certificate of `pattern`; what else the table holds for its names is presented then, or ordered.
@@ -271,8 +268,6 @@ fn gives_way(
     is_valid(&held.pattern) || wildcard.is_some_and(|wildcard| is_valid(&wildcard))
 }
 
-/// How often an item is looked at again that somebody else changes meanwhile.
-const ATTEMPTS: u32 = 4;
 /// Before its end, time for an operator to have another one issued.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 

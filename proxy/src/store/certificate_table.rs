@@ -20,7 +20,7 @@ pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, 
 #[cfg(test)]
 pub(crate) use challenge::challenge_for_tests;
 pub use challenge::{Challenge, Identifier, find_challenges, put_challenge, remove_challenge};
-pub use commit::{Commit, commit, remove};
+pub use commit::{Commit, commit, remove, repeat_on_conflict};
 pub use contents::{ContentsError, ItemContents, Version};
 pub use document::CertificateMetadata;
 pub use folders::folders;

@@ -79,23 +79,16 @@ impl Import {
             Ok(from) => from,
             Err(judged) => return Ok(judged),
         };
-        for _ in 0..ATTEMPTS {
+        certificate_table::repeat_on_conflict(|| async {
             let (now, to) = (clock::wall(), certificate_table::read_one(&self.store, issuer, pattern).await?);
             let ours = match decision::certificate(&from, to.as_ref(), now) {
                 Ok(ours) => ours,
                 Err(judged) => return Ok(judged),
             };
-            match self.commit(&from, &ours, to.as_ref(), now).await {
-                // Somebody has written meanwhile: what is there now decides.
-                Err(StoreError::Conflict) => {}
-                outcome => {
-                    outcome?;
-                    let ends = Micros::of(ours.pair.life.not_after);
-                    return Ok(Judged::new(Outcome::Copied, format!("ends {ends}")));
-                }
-            }
-        }
-        Err(StoreError::Conflict)
+            self.commit(&from, &ours, to.as_ref(), now).await?;
+            Ok(Judged::new(Outcome::Copied, format!("ends {}", Micros::of(ours.pair.life.not_after))))
+        })
+        .await
     }
 
     async fn commit(
@@ -140,31 +133,21 @@ impl Import {
             Ok(from) => from,
             Err(judged) => return Ok(judged),
         };
-        for _ in 0..ATTEMPTS {
+        certificate_table::repeat_on_conflict(|| async {
             let to = certificate_table::find_account(&self.store, issuer, email).await?;
             if let Err(judged) = decision::account(&from, &to) {
                 return Ok(judged);
             }
-            let (Some(key), account, replaced) = (&from.key, from.account.as_ref(), to.seen.as_ref()) else {
-                break;
-            };
-            let commit = AccountKeyCommit { issuer, email, replaced, key, account };
-            let written = match self.mode {
-                Mode::Write => {
-                    certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await
-                }
-                Mode::DryRun => Ok(()),
-            };
-            match written {
-                Err(StoreError::Conflict) => {}
-                outcome => {
-                    outcome?;
-                    let location = account.and_then(Account::location).unwrap_or_default();
-                    return Ok(Judged::new(Outcome::Copied, location));
-                }
+            let (account, replaced) = (from.account.as_ref(), to.seen.as_ref());
+            // `decision` has found a key.
+            if let (Some(key), Mode::Write) = (&from.key, self.mode) {
+                let commit = AccountKeyCommit { issuer, email, replaced, key, account };
+                certificate_table::commit_account_key(&self.store, &commit, clock::wall()).await?;
             }
-        }
-        Err(StoreError::Conflict)
+            let location = account.and_then(Account::location).unwrap_or_default();
+            Ok(Judged::new(Outcome::Copied, location))
+        })
+        .await
     }
 }
 
@@ -191,9 +174,6 @@ fn unused(copied: &[CaddyFolder], config: &CertificatesConfig) -> Vec<String> {
     };
     copied.iter().filter_map(of_folder).collect::<BTreeSet<_>>().into_iter().collect()
 }
-
-/// How often an item is looked at again that somebody else changes meanwhile.
-const ATTEMPTS: u32 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -76,3 +76,19 @@ pub async fn remove(
 fn put(table: &str, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
     Put::builder().table_name(table).set_item(Some(item))
 }
+
+/// What `write` gives, which reads the items that it replaces; it is called again when somebody else has written in between.
+pub async fn repeat_on_conflict<T, F>(write: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for _ in 1..ATTEMPTS {
+        match write().await {
+            Err(StoreError::Conflict) => {}
+            outcome => return outcome,
+        }
+    }
+    write().await
+}
+
+const ATTEMPTS: u32 = 4;
