@@ -320,3 +320,26 @@ mod properties {
         }
     }
 }
+
+#[tokio::test]
+async fn a_write_is_repeated_on_a_conflict_alone_and_not_for_ever() {
+    for (conflicts, other, calls, expected) in
+        [(0, false, 1, "written"), (3, false, 4, "written"), (9, false, 4, "conflict"), (1, true, 2, "other")]
+    {
+        let called = std::cell::Cell::new(0);
+        let outcome = repeat_on_conflict(|| async {
+            called.set(called.get() + 1);
+            match (called.get() <= conflicts, other) {
+                (true, _) => Err(StoreError::Conflict),
+                (false, true) => Err(StoreError::Refused("other".into())),
+                (false, false) => Ok(()),
+            }
+        });
+        let told = match outcome.await {
+            Ok(()) => "written",
+            Err(StoreError::Conflict) => "conflict",
+            Err(_) => "other",
+        };
+        assert_eq!((called.get(), told), (calls, expected), "{conflicts} conflicts");
+    }
+}
