@@ -1,18 +1,24 @@
 //! The fleet's lease on a name's order: Caddy's lock item, taken and released by conditional writes.
 //!
 //! It saves orders; it is no mutual exclusion, since Caddy puts and deletes its locks blindly. Safety is the commit.
+//! certmagic-storage-dynamodb has had two forms of it: until 3.0 `Contents` is when the lock ends, from 3.1 on `ExpiresAt` is, and `LockID`
+//! whose it is. Our items have both forms, and an item is held while either says so (`both_forms_of_caddys_locks_are_held`).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{
-    contents::{ItemContents, Version},
-    item, keys,
+    contents::ItemContents,
+    item::{self, CONTENTS, PRIMARY},
+    keys,
 };
 use crate::{
     name::ServerName,
-    store::{Item, Store, StoreError, state_table::lease::Holder},
+    store::{Item, Store, StoreError, instant::epoch_millis, state_table::lease::Holder},
 };
 
 /// A lock that was held when it was taken.
@@ -46,7 +52,7 @@ impl Lock {
         if there.as_ref().is_some_and(|item| lasts(item, now)) {
             return Ok(LockOutcome::Busy);
         }
-        let (unchanged, values) = Version::unchanged(there.as_ref().map(Version::of).as_ref());
+        let (unchanged, values) = unchanged(there.as_ref());
         let put = lock.put(store, now + life, now).condition_expression(unchanged);
         let put = put.set_expression_attribute_values(values);
         match put.send().await.map_err(StoreError::from) {
@@ -72,16 +78,14 @@ impl Lock {
     }
 
     fn is_ours(&self, item: Option<&Item>) -> bool {
-        let owner = item.and_then(|item| item.get(OWNER)?.as_s().ok());
-        owner.is_some_and(|owner| owner == self.holder.as_str())
+        let holder = item.and_then(|item| item.get(HOLDER)?.as_s().ok());
+        holder.is_some_and(|holder| holder == self.holder.as_str())
     }
 
     /// Holds it for `life` from `now`; `false` when it was lost.
     pub async fn renew(&self, store: &Store, life: Duration, now: SystemTime) -> Result<bool, StoreError> {
-        let put = self.put(store, now + life, now).condition_expression("#owner = :owner");
-        let put = put.expression_attribute_names("#owner", OWNER);
-        let put =
-            put.expression_attribute_values(":owner", AttributeValue::S(self.holder.as_str().to_owned()));
+        let put = self.put(store, now + life, now).condition_expression(IS_OURS);
+        let put = put.expression_attribute_values(OURS, AttributeValue::S(self.holder.as_str().to_owned()));
         match put.send().await.map_err(StoreError::from) {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
@@ -92,10 +96,9 @@ impl Lock {
     /// Gives it up, unless it was lost already.
     pub async fn release(self, store: &Store) -> Result<(), StoreError> {
         let delete = store.client().delete_item().table_name(&store.tables().certificates);
-        let delete = delete.set_key(Some(item::key(&self.key))).condition_expression("#owner = :owner");
-        let delete = delete.expression_attribute_names("#owner", OWNER);
-        let owner = AttributeValue::S(self.holder.as_str().to_owned());
-        match delete.expression_attribute_values(":owner", owner).send().await.map_err(StoreError::from) {
+        let delete = delete.set_key(Some(item::key(&self.key))).condition_expression(IS_OURS);
+        let holder = AttributeValue::S(self.holder.as_str().to_owned());
+        match delete.expression_attribute_values(OURS, holder).send().await.map_err(StoreError::from) {
             Ok(_) | Err(StoreError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
@@ -109,7 +112,8 @@ impl Lock {
     ) -> aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder {
         // Anything but an RFC 3339 instant in `Contents` makes Caddy's handshakes fail.
         let mut item = item::item(&self.key, item::instant(until).as_bytes(), now);
-        item.insert(OWNER.to_owned(), AttributeValue::S(self.holder.as_str().to_owned()));
+        item.insert(HOLDER.to_owned(), AttributeValue::S(self.holder.as_str().to_owned()));
+        item.insert(UNTIL.to_owned(), AttributeValue::N((epoch_millis(until) / 1000).to_string()));
         store.client().put_item().table_name(&store.tables().certificates).set_item(Some(item))
     }
 }
@@ -119,10 +123,32 @@ impl Lock {
 fn lasts(item: &Item, now: SystemTime) -> bool {
     let contents = ItemContents::of(item).ok();
     let until = contents.and_then(|text| std::str::from_utf8(&text).ok().and_then(item::parse_instant));
-    until.is_some_and(|until| now < until && until <= now + LONGEST)
+    let seconds = item.get(UNTIL).and_then(|until| until.as_n().ok()?.parse().ok());
+    let later = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    [until, later].into_iter().flatten().any(|until| now < until && until <= now + LONGEST)
 }
 
-const OWNER: &str = "Owner";
+/// The condition that the item is what was read as `item`, and the values it names: whoever refreshes a lock changes one of these.
+fn unchanged(item: Option<&Item>) -> (String, Option<HashMap<String, AttributeValue>>) {
+    let Some(item) = item else { return (format!("attribute_not_exists({PRIMARY})"), None) };
+    let read = |attribute| item.get(attribute).map(|value| (format!(":{attribute}"), value.clone()));
+    let condition = |attribute| match item.get(attribute) {
+        Some(_) => format!("{attribute} = :{attribute}"),
+        None => format!("attribute_not_exists({attribute})"),
+    };
+    let conditions = LOCK_ATTRIBUTES.map(condition).join(" AND ");
+    let values: HashMap<_, _> = LOCK_ATTRIBUTES.into_iter().filter_map(read).collect();
+    let condition = format!("attribute_exists({PRIMARY}) AND {conditions}");
+    (condition, Some(values).filter(|values| !values.is_empty()))
+}
+
+const LOCK_ATTRIBUTES: [&str; 3] = [CONTENTS, HOLDER, UNTIL];
+/// Whose a lock is.
+const HOLDER: &str = "LockID";
+/// When it ends, in seconds since the epoch.
+const UNTIL: &str = "ExpiresAt";
+const IS_OURS: &str = "LockID = :ours";
+const OURS: &str = ":ours";
 const LONGEST: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
@@ -151,6 +177,87 @@ mod tests {
         }
         for broken in [Item::new(), item::key("LOCK-x")] {
             assert!(!lasts(&broken, now), "{broken:?}");
+        }
+    }
+
+    /// What certmagic-storage-dynamodb 3.1 writes, by its own conditions.
+    mod later_form {
+        use super::*;
+        use crate::store::{Engine, fixture::faulty_with_tables};
+
+        const LIFE: Duration = Duration::from_mins(5);
+
+        fn seconds(at: SystemTime) -> AttributeValue {
+            AttributeValue::N((epoch_millis(at) / 1000).to_string())
+        }
+
+        async fn caddy_takes(store: &Store, key: &str, now: SystemTime) -> bool {
+            let put = store.client().put_item().table_name(&store.tables().certificates);
+            let put = put.set_item(Some(item::key(key))).item(HOLDER, AttributeValue::S("caddy".to_owned()));
+            let put = put.item(UNTIL, seconds(now + LIFE));
+            let put = put.condition_expression("attribute_not_exists(PrimaryKey) OR ExpiresAt < :now");
+            let put = put.expression_attribute_values(":now", seconds(now));
+            match put.send().await.map_err(StoreError::from) {
+                Ok(_) => true,
+                Err(StoreError::Conflict) => false,
+                Err(error) => panic!("{error}"),
+            }
+        }
+
+        async fn caddy_refreshes(store: &Store, key: &str, now: SystemTime) {
+            let update = store.client().update_item().table_name(&store.tables().certificates);
+            let update = update.set_key(Some(item::key(key))).update_expression("SET ExpiresAt = :until");
+            let update = update.condition_expression("LockID = :id");
+            let update = update.expression_attribute_values(":id", AttributeValue::S("caddy".to_owned()));
+            update.expression_attribute_values(":until", seconds(now + LIFE)).send().await.unwrap();
+        }
+
+        async fn take(store: &Store, name: &ServerName, now: SystemTime) -> Option<Lock> {
+            match Lock::take(store, name, LIFE, now).await.unwrap() {
+                LockOutcome::Hold(lock) => Some(lock),
+                LockOutcome::Busy => None,
+            }
+        }
+
+        #[tokio::test]
+        async fn both_forms_of_caddys_locks_are_held() {
+            let store = faulty_with_tables("seed=7,stale=2s,throttle=10,conflict=10").await;
+            let (name, now) = (ServerName::parse("shop.example").unwrap(), SystemTime::now());
+            let key = keys::lock(&name);
+            assert!(caddy_takes(&store, &key, now).await);
+            assert!(take(&store, &name, now + LIFE / 2).await.is_none(), "3.1 holds it");
+            caddy_refreshes(&store, &key, now + LIFE / 2).await;
+            assert!(take(&store, &name, now + LIFE).await.is_none(), "and has refreshed it");
+            let later = now + LIFE * 2;
+            let lock = take(&store, &name, later).await.expect("it has ended");
+            assert!(!caddy_takes(&store, &key, later + LIFE / 2).await, "3.1 sees ours");
+            let item = lock.read(&store).await.unwrap().unwrap();
+            let contents = ItemContents::of(&item).unwrap();
+            let until = item::parse_instant(std::str::from_utf8(&contents).unwrap()).unwrap();
+            assert!(until > later + LIFE / 2, "2.x and 3.0 see ours");
+            assert!(lock.renew(&store, LIFE, later + LIFE / 2).await.unwrap());
+            assert!(!caddy_takes(&store, &key, later + LIFE).await, "and that it was renewed");
+            assert!(caddy_takes(&store, &key, later + LIFE * 2).await);
+            assert!(!lock.renew(&store, LIFE, later + LIFE * 2).await.unwrap(), "it is not ours any more");
+            lock.release(&store).await.unwrap();
+            assert!(take(&store, &name, later + LIFE * 2).await.is_none(), "nor ours to release");
+        }
+
+        #[tokio::test]
+        async fn an_ended_lock_that_is_refreshed_in_between_is_not_taken() {
+            let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+            crate::store::tables::create(&store).await.unwrap();
+            let (name, now) = (ServerName::parse("shop.example").unwrap(), SystemTime::now());
+            let key = keys::lock(&name);
+            assert!(caddy_takes(&store, &key, now).await);
+            let holder = Holder::random().unwrap();
+            let late = Lock { key: key.clone(), holder };
+            let seen = late.read(&store).await.unwrap();
+            caddy_refreshes(&store, &key, now + LIFE).await;
+            let (condition, values) = unchanged(seen.as_ref());
+            let put = late.put(&store, now + LIFE * 2, now).condition_expression(condition);
+            let put = put.set_expression_attribute_values(values);
+            assert!(matches!(put.send().await.map_err(StoreError::from), Err(StoreError::Conflict)));
         }
     }
 }
