@@ -294,10 +294,7 @@ impl Certificates {
     pub async fn tls_alpn_answer(&self, name: &ServerName, from: IpAddr) -> Option<Arc<CertifiedKey>> {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
         let answer = self.inner.control.spawn(async move {
-            inner
-                .challenges
-                .tls_alpn_answer(&name, || inner.domains.admits_lookup(Caller::Client(from)))
-                .await
+            inner.challenges.tls_alpn_answer(&name, || inner.domains.admits_challenge(from)).await
         });
         answer.await.ok().flatten()
     }
@@ -313,10 +310,7 @@ impl Certificates {
     ) -> Option<String> {
         let (inner, name, token) = (Arc::clone(&self.inner), name.clone(), token.clone());
         let answer = self.inner.control.spawn(async move {
-            inner
-                .challenges
-                .http_answer(&name, token.as_str(), || inner.domains.admits_lookup(Caller::Client(from)))
-                .await
+            inner.challenges.http_answer(&name, token.as_str(), || inner.domains.admits_challenge(from)).await
         });
         answer.await.ok().flatten()
     }

@@ -138,6 +138,8 @@ struct DomainsInner {
     lookups: Arc<SingleFlight<ServerName, Permission>>,
     revalidations: Arc<Semaphore>,
     budgets: Mutex<Budgets>,
+    /// Of their own, so that look-ups of unknown names take none from a CA.
+    challenge_budgets: Mutex<Budgets>,
     denials: broadcast::Sender<Denied>,
     progress: watch::Sender<ListingProgress>,
     outage: Mutex<Outage>,
@@ -165,8 +167,10 @@ impl Domains {
         };
         metrics.loaded.set(i64::from(progress == ListingProgress::Loaded));
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
-        let budgets =
-            Budgets::new(config.lookups_per_second, config.lookups_per_source_per_second, clock::now());
+        let budgets = || {
+            let each = config.lookups_per_source_per_second;
+            Mutex::new(Budgets::new(config.lookups_per_second, each, clock::now()))
+        };
         let inner = Arc::new(DomainsInner {
             registry: NameRegistry::new(Snapshot::of_static(&config.r#static), lists, metrics.known.clone()),
             answers: PermissionCache::new(CacheLifetimes {
@@ -185,7 +189,8 @@ impl Domains {
             // Bounded by the budgets that admit them, and by the connections of those who wait.
             lookups: Arc::new(SingleFlight::new(usize::MAX, usize::MAX)),
             revalidations: Arc::new(Semaphore::new(REVALIDATIONS)),
-            budgets: Mutex::new(budgets),
+            budgets: budgets(),
+            challenge_budgets: budgets(),
             denials: broadcast::Sender::new(DENIALS_HELD),
             progress: watch::Sender::new(progress),
             outage: Mutex::default(),
@@ -262,6 +267,12 @@ impl Domains {
     #[must_use]
     pub fn admits_lookup(&self, caller: Caller) -> bool {
         self.inner.admit(caller, clock::now()).is_ok()
+    }
+
+    /// Charges `client` for a look-up of challenges; returns whether it may be made.
+    #[must_use]
+    pub fn admits_challenge(&self, client: IpAddr) -> bool {
+        self.inner.admit_challenge(client, clock::now()).is_ok()
     }
 
     /// Whether a look-up for `caller` would be admitted now; nothing is charged.

@@ -1,6 +1,6 @@
 //! An ACME certificate authority (RFC 8555): account and orders, over our own HTTP client.
 //! Not here: when an order is placed, and by which instance.
-//! Invariants: a challenge is in the table before the CA is asked to validate it, and is removed however the order ends; the fleet has
+//! Invariants: a challenge is in the table before the CA is asked to validate it, and as long as the order can be gone on with; the fleet has
 //! one account (`the_first_account_key_is_the_fleets`).
 
 mod account;
@@ -32,6 +32,7 @@ use crate::{
     store::{
         Store, StoreError,
         certificate_table::{IssuerKey, PrivateKeyPem},
+        state_table::OpenOrder,
     },
 };
 
@@ -79,6 +80,8 @@ pub(super) enum Prefer {
 pub(super) struct OrderRequest {
     pub(super) prefer: Prefer,
     pub(super) replaces: Option<Replaced>,
+    /// One that was placed before and has no certificate yet.
+    pub(super) open: Option<OpenOrder>,
 }
 
 /// A certificate that a new one replaces (RFC 9773 §5). CAs exempt such orders from their limits.
@@ -174,6 +177,11 @@ impl AcmeProblem {
     fn is_of_kind(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
     }
+
+    /// Whether what was asked for is at fault (RFC 9110 §15.5), and would be again.
+    fn is_of_the_request(&self) -> bool {
+        self.status.is_some_and(|status| (400..500).contains(&status) && status != 429)
+    }
 }
 
 /// Why a CA cannot be used at all.
@@ -234,7 +242,7 @@ impl Acme {
     /// Orders a certificate for `name` within the deadline.
     ///
     /// # Cancel safety
-    /// When dropped, the challenge stays in the table until the next order of the name.
+    /// When dropped, order and challenge stay in the tables, and the next order of the name goes on with them.
     pub(super) async fn issue(
         &self,
         name: &ServerName,
@@ -247,7 +255,11 @@ impl Acme {
             placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
         });
         let issued = Box::pin(placed).await;
-        challenges.close(&self.issuer, name).await;
+        match &issued {
+            Ok(_) | Err(OrderError::Invalid { .. }) => challenges.close(&self.issuer, name).await,
+            // The CA may validate yet.
+            Err(_) => challenges.leave(name),
+        }
         issued
     }
 }

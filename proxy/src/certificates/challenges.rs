@@ -3,10 +3,10 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
-use moka::future::Cache;
+use moka::sync::Cache;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
@@ -30,11 +30,24 @@ use crate::{
 pub(super) struct Challenges {
     store: Store,
     issuers: Vec<IssuerKey>,
-    ours: Mutex<HashMap<ServerName, Challenge>>,
-    /// One read per name at a time, its answer cached for [`SEEN_FOR`]: too short to hide a challenge from the CA, long enough
-    /// that one name's flood costs a few reads per second.
-    seen: Cache<ServerName, Arc<[Challenge]>>,
+    ours: Mutex<HashMap<ServerName, Opened>>,
+    /// One read per name at a time, and the next one [`READ_PAUSE`] later, so that one name's flood costs a few reads per second.
+    latest: Cache<ServerName, Arc<tokio::sync::Mutex<Option<LatestRead>>>>,
     reads: Counters<Sought>,
+}
+
+/// A challenge of this process.
+struct Opened {
+    challenge: Challenge,
+    /// The date of its item, by which it differs from one that another instance has put there since.
+    at: SystemTime,
+}
+
+/// The latest read of a name's challenges. It answers who came before it began: the CA may come for a challenge that was not there
+/// when somebody else asked.
+struct LatestRead {
+    began: Instant,
+    found: Arc<[Challenge]>,
 }
 
 impl Challenges {
@@ -47,7 +60,7 @@ impl Challenges {
             store: store.clone(),
             issuers: issuers.collect(),
             ours: Mutex::default(),
-            seen: Cache::builder().max_capacity(MOST_SEEN).time_to_live(SEEN_FOR).build(),
+            latest: Cache::builder().max_capacity(MOST_NAMES).time_to_idle(10 * READ_PAUSE).build(),
             reads,
         }
     }
@@ -59,24 +72,28 @@ impl Challenges {
         name: &ServerName,
         challenge: Challenge,
     ) -> Result<(), StoreError> {
-        put_challenge(&self.store, issuer, name, &challenge, clock::wall()).await?;
-        self.ours.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), challenge);
-        self.seen.invalidate(name).await;
+        let at = clock::wall();
+        put_challenge(&self.store, issuer, name, &challenge, at).await?;
+        let opened = Opened { challenge, at };
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), opened);
         Ok(())
     }
 
-    /// Removes our challenge of `name`, if there is one.
+    /// Removes our challenge of `name`, if there is one and no other instance has put its own in its place.
     pub(super) async fn close(&self, issuer: &IssuerKey, name: &ServerName) {
-        if self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_none() {
-            return;
-        }
-        self.seen.invalidate(name).await;
-        if let Err(error) = remove_challenge(&self.store, issuer, name).await {
+        let opened = self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let Some(Opened { challenge, at }) = opened else { return };
+        if let Err(error) = remove_challenge(&self.store, issuer, name, &challenge, at).await {
             // The next order of the name replaces it; what it answers is of no use to anybody else.
             if let Some(left_out) = admit_line("challenge_left", "") {
                 warn!(server_name = %name, %error, left_out, "challenge was left in the table");
             }
         }
+    }
+
+    /// Leaves our challenge of `name` to the fleet: the next order replaces or removes it.
+    pub(super) fn leave(&self, name: &ServerName) {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// RFC 8555 §8.3: the key authorization of exactly this token; a table is read only if `admit` lets.
@@ -118,18 +135,33 @@ impl Challenges {
         asked: &impl Fn(&&Challenge) -> bool,
         admit: impl FnOnce() -> bool,
     ) -> Arc<[Challenge]> {
-        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(ours) = ours.filter(|challenge| asked(&challenge)) {
+        if let Some(ours) = self.find_ours(name).filter(|challenge| asked(&challenge)) {
             return [ours].into();
         }
-        if let Some(seen) = self.seen.get(name).await {
-            return seen;
-        }
-        // Not within the cache's own read: a look-up refused to one client must not be cached as an answer to the CA.
+        let came = clock::now();
+        let latest = self.latest.get_with_by_ref(name, Arc::default);
+        let mut latest = latest.lock().await;
+        let next = match &*latest {
+            Some(read) if read.began >= came => return Arc::clone(&read.found),
+            Some(read) => Some(read.began + READ_PAUSE),
+            None => None,
+        };
+        // What is refused to one client is no answer to the CA.
         if !admit() {
             return Arc::default();
         }
-        self.seen.get_with_by_ref(name, self.read(name)).await
+        if let Some(next) = next {
+            tokio::time::sleep_until(next.into()).await;
+        }
+        let began = clock::now();
+        let found = self.read(name).await;
+        *latest = Some(LatestRead { began, found: Arc::clone(&found) });
+        found
+    }
+
+    fn find_ours(&self, name: &ServerName) -> Option<Challenge> {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        ours.get(name).map(|opened| opened.challenge.clone())
     }
 
     async fn read(&self, name: &ServerName) -> Arc<[Challenge]> {
@@ -182,8 +214,9 @@ const MAX_TOKEN: usize = 128;
 pub(super) const HTTP: &str = "http-01";
 /// RFC 8737 §6.3.
 pub(super) const TLS_ALPN: &str = "tls-alpn-01";
-const SEEN_FOR: Duration = Duration::from_millis(300);
-const MOST_SEEN: u64 = 1_000;
+const READ_PAUSE: Duration = Duration::from_millis(300);
+/// Each has a read of its own at least; the rest are bounded by who asks.
+const MOST_NAMES: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +269,58 @@ mod tests {
         assert!(extension.critical);
         orders.close(&issuer, &name).await;
         assert_eq!(orders.http_answer(&name, "token", || true).await, None);
+    }
+
+    fn instance(engine: &Engine, issuer: &IssuerKey, registry: &prometheus::Registry) -> Challenges {
+        let store = Store::on(engine.clone(), &crate::config::StoreConfig::default());
+        Challenges::new(&store, std::iter::once(issuer.clone()), counted(registry))
+    }
+
+    #[tokio::test]
+    async fn who_polls_hides_no_challenge_from_the_ca_and_costs_few_reads() {
+        let engine = Engine::in_memory().unwrap();
+        let (issuer, registry) =
+            (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
+        let orders = instance(&engine, &issuer, &prometheus::Registry::new());
+        tables::create(&orders.store).await.unwrap();
+        let answers = Arc::new(instance(&engine, &issuer, &registry));
+        let name = ServerName::parse("a.example").unwrap();
+        assert_eq!(answers.http_answer(&name, "made-up", || true).await, None);
+        orders.open(&issuer, &name, challenge_for_tests(&name, HTTP)).await.unwrap();
+        let polls: Vec<_> = (0..50)
+            .map(|_| {
+                let (answers, name) = (Arc::clone(&answers), name.clone());
+                tokio::spawn(async move { answers.http_answer(&name, "made-up", || true).await })
+            })
+            .collect();
+        let answer = answers.http_answer(&name, "token", || true).await;
+        assert_eq!(answer.as_deref(), Some("token.thumbprint"));
+        for poll in polls {
+            assert_eq!(poll.await.unwrap(), None);
+        }
+        let reads = answers.reads.count(Sought::Challenge);
+        assert!(reads <= 3, "{reads} reads: one before, and one or two for all who came later");
+    }
+
+    #[tokio::test]
+    async fn a_late_holder_leaves_the_present_ones_challenge() {
+        let engine = Engine::in_memory().unwrap();
+        let issuer = IssuerKey::of_directory("https://ca.example/dir");
+        let [late, present] = [(); 2].map(|()| instance(&engine, &issuer, &prometheus::Registry::new()));
+        tables::create(&late.store).await.unwrap();
+        let name = ServerName::parse("a.example").unwrap();
+        let challenge = challenge_for_tests(&name, HTTP);
+        late.open(&issuer, &name, challenge.clone()).await.unwrap();
+        // Of the same order, which it goes on with; a lease lasts longer than a second.
+        let later = clock::wall() + Duration::from_secs(2);
+        put_challenge(&present.store, &issuer, &name, &challenge, later).await.unwrap();
+        late.close(&issuer, &name).await;
+        let answer = present.http_answer(&name, "token", || true).await;
+        assert_eq!(answer.as_deref(), Some("token.thumbprint"));
+        let opened = Opened { challenge, at: later };
+        present.ours.lock().unwrap().insert(name.clone(), opened);
+        present.close(&issuer, &name).await;
+        assert_eq!(late.http_answer(&name, "token", || true).await, None);
     }
 
     #[tokio::test]

@@ -187,7 +187,7 @@ mod tests {
             ),
         ];
         for (case, stored, expected) in cases {
-            let mut stored_certificates = StoredCertificates { stored, record: None };
+            let mut stored_certificates = StoredCertificates { stored, record: None, open_order: None };
             for order in ["in this order", "in the other"] {
                 let taken = match choose(&stored_certificates, now) {
                     CertificateChoice::Take(candidate) => Some(candidate.pattern.to_string()),
@@ -233,7 +233,7 @@ mod tests {
                 ("gatehouse-internal", exact),
             ),
         ] {
-            let mut stored_certificates = StoredCertificates { stored, record: None };
+            let mut stored_certificates = StoredCertificates { stored, record: None, open_order: None };
             for _ in ["in this order", "in the other"] {
                 let CertificateChoice::Take(taken) = choose(&stored_certificates, now) else {
                     panic!("{case}: nothing is taken")
@@ -250,12 +250,12 @@ mod tests {
         let now = SystemTime::now();
         let mut torn = stored("a.b.example", now, HOUR);
         torn.key = stored("a.b.example", now, HOUR).key;
-        let stored_certificates = StoredCertificates { stored: vec![torn], record: None };
+        let stored_certificates = StoredCertificates { stored: vec![torn], record: None, open_order: None };
         assert!(matches!(choose(&stored_certificates, now), CertificateChoice::Torn));
         let StoredCertificates { stored: mut both, .. } = stored_certificates;
         both.push(stored("*.b.example", now, HOUR));
         assert!(matches!(
-            choose(&StoredCertificates { stored: both, record: None }, now),
+            choose(&StoredCertificates { stored: both, record: None, open_order: None }, now),
             CertificateChoice::Take(_)
         ));
     }
@@ -290,7 +290,8 @@ mod tests {
                 &["crt has `Contents` that are not base64", "json has `Contents` of type N, not of type S"],
             ),
         ] {
-            let found = unusable(&StoredCertificates { stored: vec![stored], record: None });
+            let found =
+                unusable(&StoredCertificates { stored: vec![stored], record: None, open_order: None });
             let found: Vec<_> =
                 found.iter().map(|found| format!("{} {}", found.item, found.problem)).collect();
             let expected: Vec<_> = expected.iter().map(|text| format!("{STEM}.{text}")).collect();
@@ -304,7 +305,7 @@ mod tests {
         let mut half = stored("a.b.example", now, HOUR);
         half.key = None;
         assert!(matches!(
-            choose(&StoredCertificates { stored: vec![half], record: None }, now),
+            choose(&StoredCertificates { stored: vec![half], record: None, open_order: None }, now),
             CertificateChoice::Nothing
         ));
     }

@@ -62,6 +62,12 @@ pub(super) fn pkcs8(pem: &[u8]) -> Result<PrivatePkcs8KeyDer<'static>, KeyError>
     Ok(document.as_ref().to_vec().into())
 }
 
+/// A P-256 key in SEC1 or PKCS#8 PEM, to sign with.
+pub(super) fn pair(pem: &[u8]) -> Result<rcgen::KeyPair, KeyError> {
+    let pkcs8 = PrivateKeyDer::Pkcs8(pkcs8(pem)?);
+    Ok(rcgen::KeyPair::from_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ECDSA_P256_SHA256)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +82,7 @@ mod tests {
         for pem in [sec1.as_bytes(), pair.serialize_pem().as_bytes()] {
             let again = pkcs8(pem).unwrap();
             assert_eq!(sec1_pem(again.secret_pkcs8_der()).unwrap(), sec1);
+            assert_eq!(super::pair(pem).unwrap().public_key_raw(), pair.public_key_raw());
         }
     }
 

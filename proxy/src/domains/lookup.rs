@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::{Arc, PoisonError},
     time::Instant,
 };
@@ -82,6 +83,12 @@ impl DomainsInner {
     /// Charges one look-up to the budgets.
     pub(super) fn admit(&self, caller: Caller, now: Instant) -> Result<(), Spent> {
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner).admit(caller, now)
+    }
+
+    /// Charges one look-up of challenges.
+    pub(super) fn admit_challenge(&self, client: IpAddr, now: Instant) -> Result<(), Spent> {
+        let mut budgets = self.challenge_budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.admit(Caller::Client(client), now)
     }
 
     /// Whether a look-up would be admitted.

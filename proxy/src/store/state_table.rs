@@ -6,12 +6,14 @@
 
 pub mod budget;
 pub mod lease;
+mod open_order;
 mod order_record;
 mod order_records;
 mod own_certificates;
 pub mod pause;
 pub mod ticket_keys;
 
+pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{
     Due, DuePage, DueStart, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard,
 };

@@ -3,9 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, Order, OrderStatus,
+    Account, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
+    OrderStatus,
 };
-use rcgen::{CertificateParams, DistinguishedName};
+use rcgen::{CertificateParams, CertificateSigningRequest, DistinguishedName};
+use tracing::{info, warn};
 
 use super::{
     Acme, Issued, OrderError, OrderRequest, Prefer, Replaced,
@@ -19,7 +21,11 @@ use crate::{
     },
     clock,
     name::ServerName,
-    store::certificate_table,
+    store::{
+        certificate_table::{self, PrivateKeyPem},
+        state_table::{self, OpenOrder},
+    },
+    telemetry::admit_line,
 };
 
 /// RFC 8555 §6.5: a request refused for its nonce is sent again. The library does so twice in a call, which is no more than a
@@ -38,6 +44,14 @@ macro_rules! despite_nonces {
     }};
 }
 
+/// An order that the CA has.
+struct Placed {
+    account: Account,
+    order: Order,
+    /// Of its certificate.
+    key: PrivateKeyPem,
+}
+
 impl Acme {
     pub(super) async fn place(
         &self,
@@ -45,35 +59,73 @@ impl Acme {
         order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
-        let (account, mut order) = self.begin(name, order_request.replaces.as_ref()).await?;
-        despite_nonces!(self.authorize(&mut order, name, order_request.prefer, challenges).await)?;
-        set_validating(true);
+        let account = despite_nonces!(self.account().await)?;
+        // A CA shows an order to the account that placed it alone.
+        let is_ours = |open: &&OpenOrder| {
+            open.is_open_at(self.issuer.as_str(), clock::wall()) && open.account == account.id()
+        };
+        let open = order_request.open.as_ref().filter(is_ours);
+        let resumed = match open {
+            Some(open) => resume(&account, open).await?,
+            None => None,
+        };
+        let Placed { account, mut order, key } = match resumed {
+            Some(resumed) => resumed,
+            None => self.begin(account, name, order_request.replaces.as_ref()).await?,
+        };
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
-        await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Valid]).await?;
-        set_validating(false);
-        let key = key::generate()?;
-        let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
-        // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
-        params.distinguished_name = DistinguishedName::new();
-        let request = params.serialize_request(&key).map_err(KeyError::from)?;
-        despite_nonces!(order.finalize_csr(request.der()).await.map_err(OrderError::from))?;
+        if order.state().status == OrderStatus::Pending {
+            despite_nonces!(self.authorize(&mut order, name, order_request.prefer, challenges).await)?;
+            set_validating(true);
+            await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Processing, OrderStatus::Valid])
+                .await?;
+            set_validating(false);
+        }
+        if order.state().status == OrderStatus::Ready {
+            let request = certificate_request(name, &key)?;
+            despite_nonces!(order.finalize_csr(request.der()).await.map_err(OrderError::from))?;
+        }
         await_status(&mut order, &[OrderStatus::Valid]).await?;
         // RFC 8555 §7.4.2: the chain in PEM, the certificate first.
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
         let chain = chain.ok_or(OrderError::Slow { validating: false })?;
         let chain = self.preferred(&account, name, chain).await;
-        let key = key::sec1_pem(key.serialized_der())?;
         Ok(Issued { chain, key, url, account: Some(account.id().to_owned()) })
     }
 
+    /// Places an order, and remembers it for whoever goes on with it.
     async fn begin(
         &self,
+        account: Account,
+        name: &ServerName,
+        replaced: Option<&Replaced>,
+    ) -> Result<Placed, OrderError> {
+        let key = key::generate()?;
+        let key = key::sec1_pem(key.serialized_der())?;
+        let (account, order) = self.new_order(account, name, replaced).await?;
+        let open = OpenOrder {
+            issuer: self.issuer.as_str().to_owned(),
+            account: account.id().to_owned(),
+            url: order.url().to_owned(),
+            key: key.clone(),
+            placed_at: clock::wall(),
+        };
+        if let Err(error) = state_table::put_open_order(&self.store, name, &open).await
+            && let Some(left_out) = admit_line("open_order_unrecorded", "")
+        {
+            warn!(server_name = %name, %error, left_out, "the order was not recorded; if this instance ends before it has the certificate, another is ordered");
+        }
+        Ok(Placed { account, order, key })
+    }
+
+    async fn new_order(
+        &self,
+        account: Account,
         name: &ServerName,
         replaced: Option<&Replaced>,
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
-        let account = despite_nonces!(self.account().await)?;
         let replaced = replaced.filter(|replaced| replaced.account == account.id());
         if let Some(replaced) = replaced {
             let wanted = self.wanted(&account, &identifiers).await?.replaces(replaced.certificate.clone());
@@ -132,6 +184,7 @@ impl Acme {
                 authorization.challenges.iter().map(|challenge| challenge.r#type.clone()).collect();
             let (kind, text) = select(&offered, prefer).ok_or(OrderError::NoChallenge)?;
             let mut challenge = authorization.challenge(kind).ok_or(OrderError::NoChallenge)?;
+            let is_begun = challenge.status != ChallengeStatus::Pending;
             let shown = certificate_table::Challenge {
                 kind: text.to_owned(),
                 url: challenge.url.clone(),
@@ -142,10 +195,38 @@ impl Acme {
             };
             challenges.open(&self.issuer, name, shown).await?;
             // RFC 8555 §7.5.1: the CA may validate from now on, so every instance can answer already.
-            challenge.set_ready().await?;
+            if !is_begun {
+                challenge.set_ready().await?;
+            }
         }
         Ok(())
     }
+}
+
+/// The order that was placed before; `None` when the CA makes nothing of it any more.
+async fn resume(account: &Account, open: &OpenOrder) -> Result<Option<Placed>, OrderError> {
+    let found = despite_nonces!(account.order(open.url.clone()).await.map_err(OrderError::from));
+    let mut order = match found {
+        Ok(order) => order,
+        Err(OrderError::Refused(problem)) if problem.is_of_the_request() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if order.state().status == OrderStatus::Invalid {
+        return Ok(None);
+    }
+    info!(order = %open.url, status = ?order.state().status, "an order that was placed before is gone on with");
+    Ok(Some(Placed { account: account.clone(), order, key: open.key.clone() }))
+}
+
+fn certificate_request(
+    name: &ServerName,
+    key: &PrivateKeyPem,
+) -> Result<CertificateSigningRequest, OrderError> {
+    let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
+    // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key::pair(key.as_bytes())?).map_err(KeyError::from)?;
+    Ok(request)
 }
 
 /// An order that names the certificate it replaces; `None` when the CA refuses that, and then it is not named again.

@@ -44,7 +44,11 @@ impl Run<'_> {
         let now = clock::wall();
         let pause = acme.find_pause().await?;
         let is_left_alone = pause.as_ref().is_some_and(|pause| failure::is_ahead(pause.until, now));
-        if is_left_alone || !self.inner.grants(&self.draw(acme.issuer.as_str()), now).await? {
+        // An order that was placed before has been counted.
+        let open = self.stored_certificates.open_order.as_ref();
+        let is_placed = open.is_some_and(|open| open.is_open_at(acme.issuer.as_str(), now));
+        let is_granted = is_placed || self.inner.grants(&self.draw(acme.issuer.as_str()), now).await?;
+        if is_left_alone || !is_granted {
             self.seen.pass_on();
             return Ok(());
         }
@@ -68,7 +72,11 @@ impl Run<'_> {
         let Some(issuer) = self.inner.issuers.get(index) else { return self.seen.pass_on() };
         let began = clock::now();
         let outcome = {
-            let order_request = OrderRequest { prefer: self.prefer(), replaces: self.replaces(issuer) };
+            let order_request = OrderRequest {
+                prefer: self.prefer(),
+                replaces: self.replaces(issuer),
+                open: self.stored_certificates.open_order.clone(),
+            };
             let order = issue(self.inner, issuer, &self.goal.name, order_request);
             let keep = keep_lease(self.inner, lock);
             tokio::select! { ordered = order => ordered, never = keep => match never {} }
@@ -89,11 +97,21 @@ impl Run<'_> {
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
                 let cause = error.source().map(ToString::to_string);
+                if matches!(error, OrderError::Unusable { .. } | OrderError::Invalid { .. }) {
+                    self.forget_open_order().await;
+                }
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
                 let fault = self.fault(issuer, grant, &error).await;
                 let is_held = self.is_held(lock).await;
                 self.seen.fail(OrderFailure { fault, problem: error.to_string() }, is_held);
             }
+        }
+    }
+
+    /// Nothing can be made of it, and the next order of the name is to be counted.
+    async fn forget_open_order(&self) {
+        if let Err(error) = state_table::remove_open_order(&self.inner.store, &self.goal.name).await {
+            warn_of(&self.goal.name, &error, "the order that failed was not forgotten");
         }
     }
 

@@ -4,7 +4,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{contents::ItemContents, item, keys::IssuerKey};
+use super::{
+    contents::ItemContents,
+    item::{self, CONTENTS, UPDATED},
+    keys::IssuerKey,
+};
 use crate::{
     name::ServerName,
     store::{Store, StoreError},
@@ -73,15 +77,26 @@ pub async fn put_challenge(
     Ok(())
 }
 
-/// Removes the challenge of `name`.
+/// Removes the challenge of `name` that was published at `at`, and no other.
 pub async fn remove_challenge(
     store: &Store,
     issuer: &IssuerKey,
     name: &ServerName,
+    challenge: &Challenge,
+    at: SystemTime,
 ) -> Result<(), StoreError> {
+    let published = item::item(&issuer.challenge(name), &challenge.write(), at);
     let delete = store.client().delete_item().table_name(&store.tables().certificates);
-    delete.set_key(Some(item::key(&issuer.challenge(name)))).send().await?;
-    Ok(())
+    let delete = delete.set_key(Some(item::key(&issuer.challenge(name))));
+    let delete = delete.condition_expression(format!("{CONTENTS} = :contents AND {UPDATED} = :updated"));
+    let delete = [(":contents", CONTENTS), (":updated", UPDATED)]
+        .into_iter()
+        .filter_map(|(value, attribute)| Some((value, published.get(attribute)?.clone())))
+        .fold(delete, |delete, (value, text)| delete.expression_attribute_values(value, text));
+    match delete.send().await.map_err(StoreError::from) {
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The challenges of `name` with `issuers`, in one read.

@@ -95,4 +95,4 @@ impl FoundItems {
 
 pub(super) const PRIMARY: &str = "PrimaryKey";
 pub(super) const CONTENTS: &str = "Contents";
-const UPDATED: &str = "LastUpdated";
+pub(super) const UPDATED: &str = "LastUpdated";

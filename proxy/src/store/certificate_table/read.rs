@@ -13,7 +13,7 @@ use crate::{
         Store, StoreError,
         batch::{self, Consistency},
         key_sealer::{KeySealer, SealedKey},
-        state_table::{self, OrderRecord},
+        state_table::{self, OpenOrder, OrderRecord},
     },
 };
 
@@ -24,6 +24,8 @@ pub struct StoredCertificates {
     pub stored: Vec<Stored>,
     /// Our record of the name; a broken one counts as none.
     pub record: Option<OrderRecord>,
+    /// An order of the name that has no certificate yet.
+    pub open_order: Option<OpenOrder>,
 }
 
 /// The items of one certificate, as far as they are there.
@@ -91,7 +93,8 @@ pub async fn read(
     let stored = places
         .into_iter()
         .filter_map(|(issuer, pattern, keys)| among(&found, store.sealer, issuer, pattern, &keys));
-    Ok(StoredCertificates { stored: stored.collect(), record })
+    let open_order = found.record.as_ref().and_then(|item| OpenOrder::read(item, store.sealer));
+    Ok(StoredCertificates { stored: stored.collect(), record, open_order })
 }
 
 /// Reads what `issuer` has issued for exactly `pattern`. Consistent.

@@ -40,10 +40,17 @@ fn check(told: &Told) {
         let name = format!("{}.allowed.example", at.to_lowercase());
         pebble.relay.set(Traffic::Fail(Fault { at, kind: told.kind.clone(), times: u32::MAX }));
         assert_fails(&instance, &name, told.problem, at);
+        let before = pebble.relay.count("newOrder");
         pebble.relay.set(Traffic::Pass);
         assert_recovers(&instance, &pebble, &name, at);
+        let again = pebble.relay.count("newOrder") - before;
+        let is_placed = !BEFORE_THE_ORDER.contains(&at);
+        assert_eq!(again, u64::from(!is_placed), "{at}: {:?}", pebble.relay.counts());
     }
 }
+
+/// In these the instance has not learnt of an order that it could go on with.
+const BEFORE_THE_ORDER: [&str; 4] = ["directory", "newNonce", "newAccount", "newOrder"];
 
 fn assert_fails(instance: &Instance, name: &str, problem: &str, at: &str) {
     let refused = instance.obtain(name).err();
@@ -101,6 +108,32 @@ fn a_challenge_of_an_unknown_type_is_passed_over() {
     let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
     pebble.relay.set(Traffic::Rewrite(with_unknown_challenge));
     instance.obtain("one.allowed.example").unwrap();
+}
+
+/// RFC 8555 §7.4: the order is the account's, which is the fleet's.
+#[test]
+fn an_order_of_an_instance_that_is_gone_is_gone_on_with_by_another() {
+    let world = World::create();
+    let pebble = world.pebble();
+    for (at, kind) in [
+        ("authorization", FaultKind::CutAfter),
+        // Once it has this, it validates, and finds nobody.
+        ("challenge", FaultKind::CutBefore),
+        ("finalize", FaultKind::CutAfter),
+        ("certificate", FaultKind::CutAfter),
+    ] {
+        let (engine, name) = (Engine::in_memory().unwrap(), format!("{at}.allowed.example"));
+        let before = pebble.relay.count("newOrder");
+        pebble.relay.set(Traffic::Fail(Fault { at, kind, times: u32::MAX }));
+        let first = world.instance(&engine, &pebble);
+        assert!(first.obtain(&name).is_err());
+        drop(first);
+        pebble.relay.set(Traffic::Pass);
+        let second = world.instance(&engine, &pebble);
+        assert_recovers(&second, &pebble, &name, at);
+        assert_eq!(pebble.relay.count("newOrder") - before, 1, "{at}: {:?}", pebble.relay.counts());
+        assert_eq!(second.show(&name).unwrap().failures, 0);
+    }
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! An order that a CA has and whose certificate is in no table yet: `open_order` of a name's record. Who orders for the name next goes on
+//! with it, whatever became of the process that placed it.
+//! Not here: when it is gone on with (`certificates::acme`). Invariants: it is there before the CA is asked for anything that counts
+//! against a limit, and goes with the commit of a certificate, which replaces the record (`a_commit_ends_the_open_order`).
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::order_record::key;
+use crate::{
+    name::ServerName,
+    store::{
+        Item, Store, StoreError,
+        certificate_table::PrivateKeyPem,
+        instant::{Micros, epoch_millis},
+        key_sealer::{KeySealer, SealedKey},
+    },
+};
+
+/// A placed order (RFC 8555 §7.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenOrder {
+    /// The issuer, as keys name it.
+    pub issuer: String,
+    /// The URL of the account that placed it.
+    pub account: String,
+    /// Its own URL.
+    pub url: String,
+    /// Of the certificate: whoever finalizes it asks for the same one.
+    pub key: PrivateKeyPem,
+    /// When it was placed.
+    pub placed_at: SystemTime,
+}
+
+impl OpenOrder {
+    /// Whether `issuer` has it and makes something of it yet.
+    #[must_use]
+    pub fn is_open_at(&self, issuer: &str, now: SystemTime) -> bool {
+        let age = now.duration_since(self.placed_at).unwrap_or_default();
+        self.issuer == issuer && age < GONE_ON_WITH
+    }
+
+    /// Reads a name's record; one that is malformed is none.
+    pub(in crate::store) fn read(item: &Item, sealer: KeySealer) -> Option<Self> {
+        let order = item.get(OPEN_ORDER)?.as_m().ok()?;
+        let text = |attribute: &str| order.get(attribute)?.as_s().ok().filter(|text| !text.is_empty());
+        let placed_at = Micros::parse(text("placed_at")?)?.since_epoch();
+        let secret = SealedKey::read(order.get("key")?.as_b().ok()?.as_ref().to_vec());
+        Some(Self {
+            issuer: text("issuer")?.clone(),
+            account: text("account")?.clone(),
+            url: text("url")?.clone(),
+            key: sealer.open(secret).into(),
+            placed_at: SystemTime::UNIX_EPOCH + Duration::from_micros(placed_at),
+        })
+    }
+
+    fn write(&self, sealer: KeySealer) -> AttributeValue {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let key = sealer.seal(self.key.as_bytes()).contents().to_vec();
+        AttributeValue::M(HashMap::from([
+            ("issuer".to_owned(), text(&self.issuer)),
+            ("account".to_owned(), text(&self.account)),
+            ("url".to_owned(), text(&self.url)),
+            ("key".to_owned(), AttributeValue::B(key.into())),
+            ("placed_at".to_owned(), text(&Micros::of(self.placed_at).to_string())),
+        ]))
+    }
+}
+
+/// Remembers `order` of `name` in the place of any other.
+pub async fn put_open_order(store: &Store, name: &ServerName, order: &OpenOrder) -> Result<(), StoreError> {
+    let expires = epoch_millis(order.placed_at + KEPT) / 1000;
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+    let update = update
+        // The record of a certificate is kept for longer.
+        .update_expression("SET open_order = :order, expires_at = if_not_exists(expires_at, :expires)")
+        .expression_attribute_values(":order", order.write(store.sealer))
+        .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()));
+    update.send().await?;
+    Ok(())
+}
+
+/// Forgets the open order of `name`, which nothing can be made of.
+pub async fn remove_open_order(store: &Store, name: &ServerName) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+    let update =
+        update.update_expression("REMOVE open_order").condition_expression("attribute_exists(open_order)");
+    match update.send().await.map_err(StoreError::from) {
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+const OPEN_ORDER: &str = "open_order";
+/// How long an order is gone on with: longer than an outage, less than a certificate lasts (CAs end orders after a week).
+const GONE_ON_WITH: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_hours(7 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        name::Pattern,
+        store::{
+            certificate_table::{self, Commit, IssuerKey},
+            fixture::faulty_with_tables,
+            state_table::{OrderRecord, put_failure},
+        },
+    };
+
+    fn order(url: &str) -> OpenOrder {
+        OpenOrder {
+            issuer: "ca".to_owned(),
+            account: "https://ca.example/account/1".to_owned(),
+            url: url.to_owned(),
+            key: b"a key".to_vec().into(),
+            placed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        }
+    }
+
+    async fn open(store: &Store, name: &ServerName) -> Option<OpenOrder> {
+        certificate_table::read(store, &[], name).await.unwrap().open_order
+    }
+
+    #[tokio::test]
+    async fn a_commit_ends_the_open_order() {
+        let store = faulty_with_tables("seed=13,stale=2s,throttle=10,conflict=10").await;
+        let name = ServerName::parse("shop.example").unwrap();
+        assert_eq!(open(&store, &name).await, None);
+        put_open_order(&store, &name, &order("https://ca.example/order/1")).await.unwrap();
+        put_open_order(&store, &name, &order("https://ca.example/order/2")).await.unwrap();
+        let mut failed = OrderRecord::new(&name);
+        (failed.failures, failed.problem) = (2, Some("why".to_owned()));
+        put_failure(&store, &failed).await.unwrap();
+        assert_eq!(
+            open(&store, &name).await,
+            Some(order("https://ca.example/order/2")),
+            "a failure keeps it"
+        );
+        let (issuer, key) = (IssuerKey::parse("ca").unwrap(), b"a key".to_vec().into());
+        let commit = Commit {
+            issuer: &issuer,
+            pattern: &Pattern::Exact(name.clone()),
+            chain: b"chain",
+            key: &key,
+            metadata: b"{}",
+            replaced: None,
+            record: Some(&OrderRecord::new(&name)),
+        };
+        certificate_table::commit(&store, &commit, SystemTime::now()).await.unwrap();
+        assert_eq!(open(&store, &name).await, None);
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_of_no_use_is_forgotten_and_its_record_stays() {
+        let store = faulty_with_tables("seed=17,stale=2s,throttle=10,conflict=10").await;
+        let name = ServerName::parse("shop.example").unwrap();
+        remove_open_order(&store, &name).await.unwrap();
+        let mut failed = OrderRecord::new(&name);
+        failed.failures = 2;
+        put_failure(&store, &failed).await.unwrap();
+        put_open_order(&store, &name, &order("https://ca.example/order/1")).await.unwrap();
+        remove_open_order(&store, &name).await.unwrap();
+        let read = certificate_table::read(&store, &[], &name).await.unwrap();
+        assert_eq!((read.open_order, read.record.map(|record| record.failures)), (None, Some(2)));
+    }
+
+    #[test]
+    fn no_item_panics() {
+        let AttributeValue::M(good) = order("https://ca.example/order/1").write(KeySealer::Plain) else {
+            panic!("no map");
+        };
+        let read = |order: AttributeValue| {
+            OpenOrder::read(&Item::from([(OPEN_ORDER.to_owned(), order)]), KeySealer::Plain)
+        };
+        assert!(read(AttributeValue::M(good.clone())).is_some());
+        for attribute in good.keys() {
+            for wrong in [None, Some(AttributeValue::S(String::new())), Some(AttributeValue::Null(true))] {
+                let mut order = good.clone();
+                order.remove(attribute);
+                order.extend(wrong.map(|wrong| (attribute.clone(), wrong)));
+                assert_eq!(read(AttributeValue::M(order)), None, "{attribute}");
+            }
+        }
+        assert_eq!(read(AttributeValue::Bool(true)), None);
+    }
+}
