@@ -20,6 +20,7 @@ mod key_sealer;
 mod metrics;
 mod partition;
 pub mod permissions;
+mod private_key;
 pub mod probe;
 mod retry;
 pub mod state_table;
@@ -33,6 +34,7 @@ pub use error::StoreError;
 #[cfg(feature = "fault-injection")]
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;
+pub use private_key::PrivateKeyPem;
 
 use connect::Keep;
 use key_sealer::KeySealer;

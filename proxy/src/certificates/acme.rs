@@ -29,11 +29,7 @@ use super::{challenges::Challenges, key::KeyError};
 use crate::{
     config,
     name::ServerName,
-    store::{
-        Store, StoreError,
-        certificate_table::{IssuerKey, PrivateKeyPem},
-        state_table::OpenOrder,
-    },
+    store::{PrivateKeyPem, Store, StoreError, certificate_table::IssuerKey, state_table::OpenOrder},
 };
 
 /// A CA.

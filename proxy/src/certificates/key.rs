@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-use crate::store::certificate_table::PrivateKeyPem;
+use crate::store::PrivateKeyPem;
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]

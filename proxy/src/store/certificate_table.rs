@@ -13,7 +13,6 @@ mod folders;
 mod item;
 mod keys;
 mod lock;
-mod private_key;
 mod read;
 
 pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account, put_account};
@@ -26,7 +25,6 @@ pub use document::CertificateMetadata;
 pub use folders::folders;
 pub use keys::{AccountKeys, CaddyFolder, IssuerKey, SiteKeys};
 pub use lock::{Lock, LockOutcome};
-pub use private_key::PrivateKeyPem;
 pub use read::{
     CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains, read_one,
 };

@@ -20,6 +20,8 @@ pub use order_record::{
 pub use order_records::read_records;
 pub use own_certificates::{MOST_OWN, OwnCertificate, OwnCertificates, change_own, find_own};
 
+#[cfg(test)]
+pub(super) use open_order::open_order_for_tests;
 pub(super) use order_record::key;
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::{
     certificates::key::{self, KeyError},
     clock,
     store::{
-        StoreError,
-        certificate_table::{self, AccountKeyCommit, PrivateKeyPem, StoredAccount, Version},
+        PrivateKeyPem, StoreError,
+        certificate_table::{self, AccountKeyCommit, StoredAccount, Version},
     },
 };
 

@@ -22,7 +22,7 @@ use crate::{
     clock,
     name::ServerName,
     store::{
-        certificate_table::{self, PrivateKeyPem},
+        PrivateKeyPem, certificate_table,
         state_table::{self, OpenOrder},
     },
     telemetry::admit_line,

@@ -15,7 +15,7 @@ use crate::{
         keyed_chain::{MAX_CHAIN, MAX_NAMES, Validity, hexadecimal},
     },
     name::Pattern,
-    store::{certificate_table::PrivateKeyPem, instant::Micros},
+    store::{PrivateKeyPem, instant::Micros},
 };
 
 /// A certificate that can be presented as soon as it is stored.

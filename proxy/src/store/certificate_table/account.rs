@@ -9,9 +9,8 @@ use super::{
     document::{Document, list, quoted},
     item,
     keys::IssuerKey,
-    private_key::PrivateKeyPem,
 };
-use crate::store::{Store, StoreError, key_sealer::SealedKey};
+use crate::store::{PrivateKeyPem, Store, StoreError, key_sealer::SealedKey};
 
 /// What Caddy stores of an account: RFC 8555 §7.1.2 with the account's URL as `location`.
 #[derive(Debug, Clone, Default)]

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 
-use super::{contents::Version, item, keys::IssuerKey, private_key::PrivateKeyPem};
+use super::{contents::Version, item, keys::IssuerKey};
 use crate::{
     name::Pattern,
-    store::{Item, Store, StoreError, state_table::OrderRecord},
+    store::{Item, PrivateKeyPem, Store, StoreError, state_table::OrderRecord},
 };
 
 /// A certificate to be stored.

@@ -4,13 +4,12 @@ use super::{
     contents::{ContentsError, ItemContents, Version},
     item::{self, FoundItems},
     keys::{IssuerKey, SiteKeys},
-    private_key::PrivateKeyPem,
 };
 use crate::{
     config::MAX_ISSUERS,
     name::{Pattern, ServerName},
     store::{
-        Store, StoreError,
+        PrivateKeyPem, Store, StoreError,
         batch::{self, Consistency},
         key_sealer::{KeySealer, SealedKey},
         state_table::{self, OpenOrder, OrderRecord},

@@ -1,4 +1,5 @@
 mod corpus;
+mod open_orders;
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use super::{document::Document, *};
 use crate::{
     name::{Pattern, ServerName},
-    store::{Item, Store, StoreError, fixture::faulty_with_tables, state_table::OrderRecord},
+    store::{Item, PrivateKeyPem, Store, StoreError, fixture::faulty_with_tables, state_table::OrderRecord},
 };
 
 const LIFE: Duration = Duration::from_mins(1);

@@ -14,8 +14,7 @@ use super::order_record::key;
 use crate::{
     name::ServerName,
     store::{
-        Item, Store, StoreError,
-        certificate_table::PrivateKeyPem,
+        Item, PrivateKeyPem, Store, StoreError,
         instant::{Micros, epoch_millis},
         key_sealer::{KeySealer, SealedKey},
     },
@@ -102,77 +101,25 @@ const GONE_ON_WITH: Duration = Duration::from_hours(24);
 const KEPT: Duration = Duration::from_hours(7 * 24);
 
 #[cfg(test)]
+pub(in crate::store) fn open_order_for_tests(url: &str) -> OpenOrder {
+    OpenOrder {
+        issuer: "ca".to_owned(),
+        account: "https://ca.example/account/1".to_owned(),
+        url: url.to_owned(),
+        key: b"a key".to_vec().into(),
+        placed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        name::Pattern,
-        store::{
-            certificate_table::{self, Commit, IssuerKey},
-            fixture::faulty_with_tables,
-            state_table::{OrderRecord, put_failure},
-        },
-    };
-
-    fn order(url: &str) -> OpenOrder {
-        OpenOrder {
-            issuer: "ca".to_owned(),
-            account: "https://ca.example/account/1".to_owned(),
-            url: url.to_owned(),
-            key: b"a key".to_vec().into(),
-            placed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-        }
-    }
-
-    async fn open(store: &Store, name: &ServerName) -> Option<OpenOrder> {
-        certificate_table::read(store, &[], name).await.unwrap().open_order
-    }
-
-    #[tokio::test]
-    async fn a_commit_ends_the_open_order() {
-        let store = faulty_with_tables("seed=13,stale=2s,throttle=10,conflict=10").await;
-        let name = ServerName::parse("shop.example").unwrap();
-        assert_eq!(open(&store, &name).await, None);
-        put_open_order(&store, &name, &order("https://ca.example/order/1")).await.unwrap();
-        put_open_order(&store, &name, &order("https://ca.example/order/2")).await.unwrap();
-        let mut failed = OrderRecord::new(&name);
-        (failed.failures, failed.problem) = (2, Some("why".to_owned()));
-        put_failure(&store, &failed).await.unwrap();
-        assert_eq!(
-            open(&store, &name).await,
-            Some(order("https://ca.example/order/2")),
-            "a failure keeps it"
-        );
-        let (issuer, key) = (IssuerKey::parse("ca").unwrap(), b"a key".to_vec().into());
-        let commit = Commit {
-            issuer: &issuer,
-            pattern: &Pattern::Exact(name.clone()),
-            chain: b"chain",
-            key: &key,
-            metadata: b"{}",
-            replaced: None,
-            record: Some(&OrderRecord::new(&name)),
-        };
-        certificate_table::commit(&store, &commit, SystemTime::now()).await.unwrap();
-        assert_eq!(open(&store, &name).await, None);
-    }
-
-    #[tokio::test]
-    async fn an_order_that_is_of_no_use_is_forgotten_and_its_record_stays() {
-        let store = faulty_with_tables("seed=17,stale=2s,throttle=10,conflict=10").await;
-        let name = ServerName::parse("shop.example").unwrap();
-        remove_open_order(&store, &name).await.unwrap();
-        let mut failed = OrderRecord::new(&name);
-        failed.failures = 2;
-        put_failure(&store, &failed).await.unwrap();
-        put_open_order(&store, &name, &order("https://ca.example/order/1")).await.unwrap();
-        remove_open_order(&store, &name).await.unwrap();
-        let read = certificate_table::read(&store, &[], &name).await.unwrap();
-        assert_eq!((read.open_order, read.record.map(|record| record.failures)), (None, Some(2)));
-    }
 
     #[test]
     fn no_item_panics() {
-        let AttributeValue::M(good) = order("https://ca.example/order/1").write(KeySealer::Plain) else {
+        let AttributeValue::M(good) =
+            open_order_for_tests("https://ca.example/order/1").write(KeySealer::Plain)
+        else {
             panic!("no map");
         };
         let read = |order: AttributeValue| {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use gatehouse::{
     config::{ExternalAccountConfig, IssuerConfig},
     store::{
-        Engine,
-        certificate_table::{IssuerKey, PrivateKeyPem, StoredAccount, find_account},
+        Engine, PrivateKeyPem,
+        certificate_table::{IssuerKey, StoredAccount, find_account},
     },
 };
 use http_body_util::{BodyExt as _, Full};
