@@ -3,6 +3,7 @@
 //! Invariant: of an answer with a limit, no more than the limit is read (`an_answer_beyond_the_bound_is_an_error`).
 
 mod bounded;
+mod json_call;
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient};
 
 pub(crate) use bounded::{bounded, read_bounded};
+#[cfg(test)]
+pub(crate) use json_call::LONGEST_WORDS;
+pub(crate) use json_call::{AwsFault, JsonCall, service_endpoint, shortened};
 
 /// rustls on aws-lc, as everywhere in the process.
 pub(crate) fn over_the_network() -> SharedHttpClient {

@@ -17,6 +17,7 @@ mod failure;
 mod man_pages;
 mod printable;
 mod reload;
+mod rewrap;
 mod status;
 
 use std::{

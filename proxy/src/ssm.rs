@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequ
 
 use self::{answer::ParameterResponse, request::Question};
 use crate::{
-    aws::{connector, read_bounded},
+    aws::{connector, read_bounded, service_endpoint},
     clock,
     config::ParameterReference,
     ec2::IdentitySource,
@@ -95,7 +95,7 @@ async fn ask(wanted: &ParameterReference) -> Result<String, ParameterError> {
     let credentials =
         provider.provide_credentials().await.map_err(|error| ParameterError::Credentials(error.into()))?;
     let own = std::env::var("AWS_ENDPOINT_URL_SSM").ok().filter(|url| !url.is_empty());
-    let endpoint = request::endpoint(own.as_deref().or(sdk.endpoint_url()), region.as_ref());
+    let endpoint = service_endpoint(request::SERVICE, own.as_deref().or(sdk.endpoint_url()), region.as_ref());
     let question = Question { name: wanted.name.as_str(), region: region.as_ref(), endpoint: &endpoint };
     let mut last = None;
     for pause in PAUSES {

@@ -38,6 +38,7 @@ pub use private_key::PrivateKeyPem;
 
 use connect::Keep;
 use key_sealer::KeySealer;
+pub use key_sealer::{KeyFileError, SealError};
 use metrics::Meter;
 pub(crate) use metrics::declare as declare_metrics;
 

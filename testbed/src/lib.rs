@@ -15,6 +15,7 @@ pub mod gatehouse;
 pub mod grpc;
 pub mod hello;
 pub mod keep_alive_client;
+pub mod kms;
 pub mod load;
 pub mod memory_group;
 pub mod metrics;

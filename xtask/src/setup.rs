@@ -120,7 +120,7 @@ struct Environment {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group {
     Tests,
-    /// The servers behind Gatehouse in end-to-end cases.
+    /// The servers around Gatehouse in end-to-end cases.
     Origins,
     OriginsAndBenches,
     /// For environments of Python.
@@ -353,7 +353,13 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
 /// Paths are relative to the workspace; `testbed` starts programs from there.
-const PYTHON: [Environment; 2] = [
+const PYTHON: [Environment; 3] = [
+    Environment {
+        group: Group::Origins,
+        folder: "target/moto",
+        requirements: "packer/rehearsal/requirements.txt",
+        what: "moto             stands for AWS KMS",
+    },
     Environment {
         group: Group::Origins,
         folder: "target/origins",

@@ -140,6 +140,7 @@ const END_TO_END: &[&str] = &[
     "challenges",
     "domain_changes",
     "drain",
+    "encrypted_keys",
     "fail_open",
     "first_handshake",
     "floods",

@@ -211,6 +211,14 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Encrypts private keys in the table anew, as `store.key_encryption` says now: after it was set, or its key replaced.
+    Rewrap {
+        /// Writes them in clear instead, before `store.key_encryption` is turned off.
+        #[arg(long)]
+        clear: bool,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Forgets failed orders for NAME, so that its next handshake or renewal orders at once.
     Retry {
         /// A name like `www.example.com`.

@@ -17,7 +17,9 @@ use crate::{
     whole_file,
 };
 
-use super::{access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, print};
+use super::{
+    access::Access, arguments::CertificateCommand, columns::Columns, error::CommandError, print, rewrap,
+};
 
 /// Asks, and writes the answer.
 pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -> Result<(), CommandError> {
@@ -45,6 +47,7 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
         CertificateCommand::Remove { name, form } => {
             print(*form, &Access::open(config).await?.remove_own(name).await?, removed)
         }
+        CertificateCommand::Rewrap { clear, form } => rewrap::rewrap(config, *clear, *form).await,
         CertificateCommand::Retry { name, form } => {
             print(*form, &Access::open(config).await?.retry(name).await?, retried)
         }

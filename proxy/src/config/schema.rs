@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, LogFormat, LoopId, MetadataEndpoint,
-    Network, ParameterName, ProxyProtocol, Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost,
-    json_schema::JsonSchema, reference::defaults,
+    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, KeyEncryption, LogFormat, LoopId,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, SiteRedirect, Span, TlsVersion,
+    UpstreamHost, json_schema::JsonSchema, reference::defaults,
 };
 use crate::{name::Pattern, target::Target};
 
@@ -97,6 +97,12 @@ impl JsonSchema for Target {
 impl JsonSchema for Endpoint {
     fn json_schema() -> Value {
         json!({ "type": "string", "anyOf": [{ "enum": [Self::Embedded, Self::Aws] }, { "pattern": "^https?://" }] })
+    }
+}
+
+impl JsonSchema for KeyEncryption {
+    fn json_schema() -> Value {
+        json!({ "type": "string", "anyOf": [{ "enum": [Self::Off] }, { "pattern": "^(file:/|kms:[^ ])" }] })
     }
 }
 

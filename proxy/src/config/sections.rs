@@ -13,6 +13,7 @@ use super::{
     },
     header_rule::HeaderRule,
     issuer::IssuerConfig,
+    key_encryption::KeyEncryption,
     loop_id::LoopId,
     network::Network,
     parameter_name::ParameterName,
@@ -180,7 +181,8 @@ section! {
         renewal_period: Span = Span::secs(60),
         /// Lifetime of certificates from the internal issuer.
         internal_life: Span = Span::secs(7 * 24 * 3600),
-        /// Whether Caddy may use the certificate table too. Only `true` is accepted: private keys are stored as Caddy stores them.
+        /// Whether Caddy may use the certificate table too: then private keys must be stored as Caddy stores them, in clear. `false` goes
+        /// with `store.key_encryption`.
         shared_with_caddy: bool = true,
     }
 }
@@ -198,6 +200,9 @@ section! {
         domains_table: String = "gatehouse-domains".into(),
         /// Name of the table of Gatehouse's own state: records of names, budgets, pauses.
         state_table: String = "gatehouse-state".into(),
+        /// Which key encrypts private keys and keys of session tickets in the tables: `off` (none), `file:PATH` (a file of keys, each the
+        /// base64 of 32 bytes on a line), or `kms:KEY` (ARN or alias of an AWS KMS key). With a key, Caddy cannot use the table.
+        key_encryption: KeyEncryption = KeyEncryption::Off => "\"kms:alias/gatehouse\"",
         /// How long one call to a table may take, retries included; beyond it, it fails.
         timeout: Span = Span::secs(5),
     }

@@ -126,7 +126,8 @@ impl From<StoreError> for WireProblem {
             StoreError::NotDynamoDb(_)
             | StoreError::Denied(_)
             | StoreError::NoTable(_)
-            | StoreError::Refused(_) => StatusCode::BAD_GATEWAY,
+            | StoreError::Refused(_)
+            | StoreError::Sealing(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
         problem(status, error_chain(&error))

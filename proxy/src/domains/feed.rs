@@ -270,7 +270,8 @@ fn pattern_of(fault: &StoreError) -> Option<Pattern> {
         | StoreError::Conflict
         | StoreError::Denied(_)
         | StoreError::NoTable(_)
-        | StoreError::Refused(_) => None,
+        | StoreError::Refused(_)
+        | StoreError::Sealing(_) => None,
     }
 }
 

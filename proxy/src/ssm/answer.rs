@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::aws::{AwsFault, shortened};
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ParameterResponse {
@@ -29,16 +31,6 @@ struct Parameter {
     value: String,
 }
 
-/// Some services write `message`, some `Message`, some compatible ones both.
-#[derive(Deserialize)]
-struct ErrorBody {
-    #[serde(rename = "__type")]
-    code: String,
-    message: Option<String>,
-    #[serde(rename = "Message")]
-    capital: Option<String>,
-}
-
 impl ParameterResponse {
     /// Of status and body.
     pub(super) fn of(status: u16, body: &[u8]) -> Self {
@@ -50,45 +42,30 @@ impl ParameterResponse {
             (200, Err(error)) => {
                 Self::Refused(shortened(&format!("its answer is not a parameter ({error})")))
             }
-            (500.., _) => Self::Again(format!("status {status}")),
-            _ => Self::fault(status, body),
+            _ => Self::fault(AwsFault::of(status, body)),
         }
     }
 
-    // "GetParameter", Errors, and "Common Error Types" of the API reference.
-    fn fault(status: u16, body: &[u8]) -> Self {
-        let Ok(ErrorBody { code, message, capital }) = serde_json::from_slice(body) else {
-            let said = format!("status {status}");
-            // RFC 9110 §15.5.2 and §15.5.4; who says so may be on the way there.
-            return if matches!(status, 401 | 403) { Self::Denied(said) } else { Self::Refused(said) };
-        };
-        let code = code.rsplit('#').next().unwrap_or(&code);
-        let message = message.or(capital).unwrap_or_default();
-        let said = shortened(&format!("{code}: {message}"));
-        match code {
-            "ParameterNotFound" | "ParameterVersionNotFound" => Self::Absent,
-            "AccessDeniedException" | "AccessDenied" => Self::Denied(said),
-            "ThrottlingException" | "Throttling" | "InternalServerError" | "ServiceUnavailable" => {
-                Self::Again(said)
-            }
-            _ => Self::Refused(said),
+    // "GetParameter", Errors, of the API reference.
+    fn fault(fault: AwsFault) -> Self {
+        match fault {
+            AwsFault::Denied(said) => Self::Denied(said),
+            AwsFault::Again(said) => Self::Again(said),
+            AwsFault::Refused { code, said } => match code.as_deref() {
+                Some("ParameterNotFound" | "ParameterVersionNotFound") => Self::Absent,
+                _ => Self::Refused(said),
+            },
         }
     }
-}
-
-/// What is told of an answer, which serde quotes in full where it is of another shape.
-fn shortened(said: &str) -> String {
-    said.chars().filter(|char| !char.is_control()).take(LONGEST_WORDS).collect()
 }
 
 /// An advanced parameter's value: 8 KiB ("Managing parameter tiers").
 pub(super) const LONGEST_VALUE: usize = 8 << 10;
-/// Of what the service says in an error.
-const LONGEST_WORDS: usize = 300;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::LONGEST_WORDS;
 
     #[test]
     fn each_answer_is_told_apart() {

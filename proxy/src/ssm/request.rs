@@ -3,15 +3,11 @@
 use std::time::SystemTime;
 
 use aws_sdk_dynamodb::config::Credentials;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
 use aws_smithy_types::body::SdkBody;
-use http::{HeaderName, Request, header::CONTENT_TYPE};
+use http::Request;
 use serde_json::json;
 
-use crate::telemetry::BoxedError;
+use crate::{aws::JsonCall, telemetry::BoxedError};
 
 /// What is asked, and where.
 #[derive(Debug, Clone, Copy)]
@@ -21,49 +17,25 @@ pub(super) struct Question<'a> {
     pub(super) endpoint: &'a str,
 }
 
-/// `GetParameter` by AWS's JSON protocol 1.1, signed (Signature Version 4) as of `at`.
+/// `GetParameter`, signed as of `at`.
 pub(super) fn signed(
     question: Question<'_>,
     credentials: &Credentials,
     at: SystemTime,
 ) -> Result<Request<SdkBody>, BoxedError> {
-    let body = json!({ "Name": question.name, "WithDecryption": true }).to_string();
-    let fields =
-        [(CONTENT_TYPE.as_str(), "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.GetParameter")];
-    let body_bytes = SignableBody::Bytes(body.as_bytes());
-    let signable = SignableRequest::new("POST", question.endpoint, fields.into_iter(), body_bytes)?;
-    let identity = credentials.clone().into();
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(question.region)
-        .name("ssm")
-        .time(at)
-        .settings(SigningSettings::default())
-        .build()?;
-    let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
-    let mut request = Request::post(question.endpoint);
-    for (name, value) in fields {
-        request = request.header(HeaderName::from_static(name), value);
-    }
-    let mut request = request.body(SdkBody::from(body))?;
-    instructions.apply_to_request_http1x(&mut request);
-    Ok(request)
+    let Question { name, region, endpoint } = question;
+    let call = JsonCall { service: SERVICE, target: "AmazonSSM.GetParameter", region, endpoint };
+    call.signed(json!({ "Name": name, "WithDecryption": true }).to_string(), credentials, at)
 }
 
-/// The one that was `set`, or that of the region ("AWS Systems Manager endpoints and quotas").
-pub(super) fn endpoint(set: Option<&str>, region: &str) -> String {
-    match set {
-        Some(url) => format!("{}/", url.trim_end_matches('/')),
-        None if region.starts_with("cn-") => format!("https://ssm.{region}.amazonaws.com.cn/"),
-        None => format!("https://ssm.{region}.amazonaws.com/"),
-    }
-}
+pub(super) const SERVICE: &str = "ssm";
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::aws::service_endpoint;
 
     #[test]
     fn the_signature_is_that_of_aws_own_library() {
@@ -80,7 +52,7 @@ mod tests {
                 "07e25f416a5ad2013d59e760824505259728b128ba4d7ff0d6f5ca42e18f6ddd",
             ),
         ] {
-            let endpoint = endpoint(None, "eu-south-2");
+            let endpoint = service_endpoint(SERVICE, None, "eu-south-2");
             let question = Question { name: "/gatehouse/fleet", region: "eu-south-2", endpoint: &endpoint };
             let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
             let keys = Credentials::new("AKIDEXAMPLE", secret, token.map(str::to_owned), None, "test");
@@ -96,18 +68,6 @@ mod tests {
                 (Some("20261124T021508Z"), token)
             );
             assert_eq!(request.uri(), "https://ssm.eu-south-2.amazonaws.com/");
-        }
-    }
-
-    #[test]
-    fn an_endpoint_that_is_set_goes_first() {
-        for (set, region, wanted) in [
-            (None, "eu-south-2", "https://ssm.eu-south-2.amazonaws.com/"),
-            (None, "cn-north-1", "https://ssm.cn-north-1.amazonaws.com.cn/"),
-            (Some("http://127.0.0.1:5000"), "eu-south-2", "http://127.0.0.1:5000/"),
-            (Some("http://127.0.0.1:5000/"), "eu-south-2", "http://127.0.0.1:5000/"),
-        ] {
-            assert_eq!(endpoint(set, region), wanted);
         }
     }
 }

@@ -14,6 +14,7 @@ mod item;
 mod keys;
 mod lock;
 mod read;
+mod rewrap;
 
 pub use account::{Account, AccountKeyCommit, StoredAccount, commit_account_key, find_account, put_account};
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use lock::{Lock, LockOutcome};
 pub use read::{
     CHAINS, ItemKind, Stored, StoredCertificates, StoredItem, StoredKey, read, read_chains, read_one,
 };
+pub use rewrap::{RewrapTo, Rewrapped, rewrap};
 
 #[cfg(test)]
 mod tests;

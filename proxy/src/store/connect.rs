@@ -12,7 +12,10 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{
-    Engine, EngineError, Store, Tables, genuine::genuine, key_sealer::KeySealer, metrics::Meter,
+    Engine, EngineError, KeyFileError, Store, Tables,
+    genuine::genuine,
+    key_sealer::{KeySealer, SealerError},
+    metrics::Meter,
     retry::RetryConflicts,
 };
 use crate::{aws::over_the_network, config::Endpoint, ec2::IdentitySource};
@@ -33,6 +36,9 @@ pub enum ConnectError {
         "store.region: not set, and neither AWS_REGION, the AWS profile nor the instance gives it; write it like `eu-central-1`"
     )]
     Region,
+    /// The file of keys.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The environment names unknown faults.
     #[cfg(feature = "fault-injection")]
     #[error(transparent)]
@@ -45,7 +51,7 @@ impl ConnectError {
     pub fn is_of_settings(&self) -> bool {
         match self {
             Self::Engine(_) => false,
-            Self::Region => true,
+            Self::Region | Self::KeyFile(_) => true,
             #[cfg(feature = "fault-injection")]
             Self::Faults(_) => true,
         }
@@ -56,6 +62,20 @@ impl Store {
     /// Points the SDK where `config` says, in the region of `instance` when nothing else says one; the embedded engine keeps its
     /// file in `state_directory`. Call it on the control runtime.
     pub async fn connect(
+        config: &crate::config::StoreConfig,
+        instance: &IdentitySource,
+        state_directory: &Path,
+    ) -> Result<Self, ConnectError> {
+        let sealer = KeySealer::connect(&config.key_encryption, config.region.as_deref(), instance);
+        let sealer = sealer.await.map_err(|error| match error {
+            SealerError::File(error) => ConnectError::KeyFile(error),
+            SealerError::Region => ConnectError::Region,
+        })?;
+        let store = Self::at(config, instance, state_directory).await?;
+        Ok(Self { sealer, ..store })
+    }
+
+    async fn at(
         config: &crate::config::StoreConfig,
         instance: &IdentitySource,
         state_directory: &Path,
@@ -117,7 +137,7 @@ impl Store {
             tables: Arc::new(Tables::from(config)),
             endpoint: config.endpoint.to_string().into(),
             meter,
-            sealer: KeySealer::Plain,
+            sealer: KeySealer::Clear,
             _keep: Arc::new(Keep { sweeper }),
         }
     }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use super::{NotDynamoDb, engine};
+use super::{NotDynamoDb, SealError, engine};
 use crate::telemetry::BoxedError;
 
 /// Why a call to a table failed.
@@ -43,6 +43,9 @@ pub enum StoreError {
     /// The store finds fault with the request itself.
     #[error("the store refuses the request")]
     Refused(#[source] BoxedError),
+    /// A secret is not sealed as the settings say, or not opened.
+    #[error("store.key_encryption: {0}")]
+    Sealing(SealError),
     /// An item is not what its table holds.
     #[error("item `{key}`: {attribute} {fault}")]
     Misshapen {
@@ -60,6 +63,15 @@ impl StoreError {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<SealError> for StoreError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Silent { .. } => Self::Unavailable(error.into()),
+            error => Self::Sealing(error),
+        }
     }
 }
 

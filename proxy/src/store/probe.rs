@@ -21,8 +21,20 @@ pub async fn reach(store: &Store, domains: DomainsTableUse) -> Result<(), Tables
         }
     };
     // All are asked at once, and reported in this order.
-    let (certificates, domains, state) = tokio::join!(certificates, domains, state);
-    certificates.and(domains).and(state)
+    let (certificates, domains, state, keys) =
+        tokio::join!(certificates, domains, state, Box::pin(seal(store)));
+    let keys = match keys {
+        Ok(()) | Err(StoreError::Unavailable(_)) => Ok(()),
+        Err(error) => Err(TablesError::Keys(error)),
+    };
+    certificates.and(domains).and(state).and(keys)
+}
+
+/// Encrypts a secret as the settings say, and decrypts it.
+pub async fn seal(store: &Store) -> Result<(), StoreError> {
+    let encrypted = store.sealer.seal(PROBE, NOBODY).await?;
+    store.sealer.open(encrypted, NOBODY).await.map(drop)?;
+    Ok(())
 }
 
 /// Whether names in the domains table are served.
@@ -46,7 +58,7 @@ async fn probe(store: &Store, table: &str, key: &[&str]) -> Result<(), TablesErr
 }
 
 async fn ask(store: &Store, table: &str, key: &[&str]) -> Result<(), StoreError> {
-    let nobody = || AttributeValue::S("gatehouse-reach".to_owned());
+    let nobody = || AttributeValue::S(NOBODY.to_owned());
     let key = key.iter().map(|part| ((*part).to_owned(), nobody())).collect();
     let keys = KeysAndAttributes::builder().keys(key).build();
     let keys = keys.map_err(|error| StoreError::Refused(error.into()))?;
@@ -54,6 +66,9 @@ async fn ask(store: &Store, table: &str, key: &[&str]) -> Result<(), StoreError>
     store.client().batch_get_item().set_request_items(Some(wanted)).send().await?;
     Ok(())
 }
+
+const NOBODY: &str = "gatehouse-reach";
+const PROBE: &[u8] = b"probe";
 
 #[cfg(test)]
 mod tests {

@@ -48,6 +48,9 @@ pub enum TablesError {
         /// Which.
         table: String,
     },
+    /// Their secrets cannot be sealed and opened as the settings say.
+    #[error(transparent)]
+    Keys(StoreError),
     /// It did not become active.
     #[error("table `{table}`: still {status} after {} s; run the command again", CREATION_DEADLINE.as_secs())]
     Slow {

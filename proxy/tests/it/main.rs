@@ -15,6 +15,7 @@ mod caddy;
 mod challenges;
 mod domain_changes;
 mod drain;
+mod encrypted_keys;
 mod fail_open;
 mod first_handshake;
 mod floods;

@@ -4,13 +4,14 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use super::finding::{Finding, Severity};
 use crate::{
-    config::{Config, Endpoint},
+    config::{Config, Endpoint, KeyEncryption},
     control::ControlClient,
     ec2::IdentitySource,
     run::ports::{self, Port, PortHolder},
     store::{
         Store, StoreError,
         permissions::{self, ApiCall, ProbeOutcome, is_missing_permission},
+        probe,
         tables::{self, TablesError},
     },
     telemetry::error_chain,
@@ -89,7 +90,17 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
                 )];
             }
         };
-    examine(&store, config.domains.table).await
+    let mut findings = examine(&store, config.domains.table).await;
+    if config.store.key_encryption != KeyEncryption::Off {
+        findings.push(match probe::seal(&store).await {
+            Ok(()) => Finding::ok("keys", "private keys are encrypted and read as store.key_encryption says"),
+            Err(error) => {
+                let remedy = "check store.key_encryption, the key's policy, and the way to KMS";
+                Finding::fail("keys", error_chain(&error), remedy)
+            }
+        });
+    }
+    findings
 }
 
 /// The tables that serving needs; `with_domains` says whether that table is one of them.
@@ -152,6 +163,7 @@ fn judge_call(what: &str, call: ApiCall, outcome: &ProbeOutcome) -> Option<Findi
 
 fn remedy(error: &TablesError) -> &'static str {
     match error {
+        TablesError::Keys(_) => "check store.key_encryption",
         TablesError::Absent { .. } => "gatehouse tables create",
         TablesError::Store { source: StoreError::NotDynamoDb(_), .. } => "correct store.endpoint",
         TablesError::Store { source: StoreError::NoCredentials, .. } => "give the instance a role",

@@ -249,7 +249,7 @@ const WRONG: &[Wrong] = &[
     (
         "[certificates]\nshared_with_caddy = false",
         &[],
-        "gatehouse.toml:2|certificates.shared_with_caddy|`false`|keys are not encrypted|leave it out",
+        "gatehouse.toml:2|certificates.shared_with_caddy|`false`|keys are not encrypted|store.key_encryption",
     ),
     (
         "[guard]\ndenial_ttl = \"11s\"",

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{Findings, ROOTS, is_url};
-use crate::config::{Config, ExternalAccountConfig};
+use crate::config::{Config, ExternalAccountConfig, KeyEncryption};
 
 pub(super) fn issuers(config: &Config, findings: &mut Findings) {
     let certificates = &config.certificates;
@@ -51,13 +51,19 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
         let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
         findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
     }
-    if !certificates.shared_with_caddy {
-        let fault = "`false` would promise encryption that does not exist: private keys are not encrypted in the table";
-        findings.add(
-            "certificates.shared_with_caddy",
-            fault,
-            "leave it out, and let nobody else read the table",
-        );
+    match (certificates.shared_with_caddy, &config.store.key_encryption) {
+        (true, KeyEncryption::Off) | (false, KeyEncryption::File(_) | KeyEncryption::Kms(_)) => {}
+        (false, KeyEncryption::Off) => {
+            let fault = "`false` would promise encryption: private keys are not encrypted in the table";
+            let remedy = "leave it out, or set `store.key_encryption`";
+            findings.add("certificates.shared_with_caddy", fault, remedy);
+        }
+        (true, encryption @ (KeyEncryption::File(_) | KeyEncryption::Kms(_))) => {
+            let fault = format!("`{encryption}` encrypts private keys, which Caddy then cannot read");
+            let remedy =
+                "set `certificates.shared_with_caddy = false` if no Caddy uses the table, or leave it out";
+            findings.add("store.key_encryption", fault, remedy);
+        }
     }
     if *certificates.internal_life < SHORTEST_LIFE {
         let fault = format!("`{}` leaves no time to renew", certificates.internal_life);

@@ -9,8 +9,9 @@ use super::{
     document::{Document, list, quoted},
     item,
     keys::IssuerKey,
+    read,
 };
-use crate::store::{PrivateKeyPem, Store, StoreError, key_sealer::SealedKey};
+use crate::store::{PrivateKeyPem, Store, StoreError};
 
 /// What Caddy stores of an account: RFC 8555 §7.1.2 with the account's URL as `location`.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +70,7 @@ pub async fn find_account(
     let keys = issuer.account(email);
     let found = item::find(store, [keys.account.clone(), keys.key.clone()], None).await?;
     let contents = |key: &str| found.items.get(key).and_then(|item| ItemContents::of(item).ok());
-    let key =
-        contents(&keys.key).map(|contents| store.sealer.open(SealedKey::read(contents.into_bytes())).into());
+    let key = read::open(&found, &store.sealer, &keys.key).await?.and_then(Result::ok);
     let account = contents(&keys.account).and_then(|text| Account::read(&text));
     Ok(StoredAccount { account, key, seen: found.items.get(&keys.key).map(Version::of) })
 }
@@ -99,8 +99,9 @@ pub async fn commit_account_key(
     let (table, keys) = (&store.tables().certificates, commit.issuer.account(commit.email));
     let refused = |error: aws_sdk_dynamodb::error::BuildError| StoreError::Refused(error.into());
     let (unchanged, values) = Version::unchanged(commit.replaced);
-    let sealed = store.sealer.seal(commit.key.as_bytes());
-    let key = Put::builder().table_name(table).set_item(Some(item::item(&keys.key, sealed.contents(), now)));
+    let encrypted = store.sealer.seal(commit.key.as_bytes(), &keys.key).await?;
+    let key =
+        Put::builder().table_name(table).set_item(Some(item::item(&keys.key, encrypted.contents(), now)));
     let key = key.condition_expression(unchanged).set_expression_attribute_values(values);
     let account = if let Some(account) = commit.account {
         let put = item::item(&keys.account, &account.write(), now);

@@ -34,12 +34,10 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     let keys = commit.issuer.site(commit.pattern);
     let (unchanged, values) = Version::unchanged(commit.replaced);
     let chain = put(&tables.certificates, item::item(&keys.chain, commit.chain, now));
+    let encrypted = store.sealer.seal(commit.key.as_bytes(), &keys.key).await?;
     let puts = [
         chain.condition_expression(unchanged).set_expression_attribute_values(values),
-        put(
-            &tables.certificates,
-            item::item(&keys.key, store.sealer.seal(commit.key.as_bytes()).contents(), now),
-        ),
+        put(&tables.certificates, item::item(&keys.key, encrypted.contents(), now)),
         put(&tables.certificates, item::item(&keys.metadata, commit.metadata, now)),
     ];
     let record = commit.record.map(|record| put(&tables.state, record.write()));

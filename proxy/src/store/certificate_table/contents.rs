@@ -10,7 +10,7 @@ use base64::{
 use zeroize::Zeroizing;
 
 use super::item::{CONTENTS, PRIMARY};
-use crate::store::Item;
+use crate::store::{Item, key_sealer::Tampered};
 
 /// The bytes of an item. Some are private keys, so they are wiped, and `{:?}` shows their number only (`no_key_is_shown`).
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum ContentsError {
     /// No base64.
     #[error("has `{CONTENTS}` that are not base64")]
     Encoding,
+    /// A private key that was encrypted for another item, or changed.
+    #[error(transparent)]
+    Tampered(Tampered),
 }
 
 /// An item as it was read: what a write replaces, on condition that nobody has changed it since, whatever its shape.

@@ -89,11 +89,15 @@ pub async fn read(
     let keys = places.iter().flat_map(|(_, _, keys)| [&keys.chain, &keys.key, &keys.metadata]).cloned();
     let found = item::find(store, keys, Some(state_table::key(name))).await?;
     let record = found.record.as_ref().and_then(|item| OrderRecord::read(name, item));
-    let stored = places
-        .into_iter()
-        .filter_map(|(issuer, pattern, keys)| among(&found, store.sealer, issuer, pattern, &keys));
-    let open_order = found.record.as_ref().and_then(|item| OpenOrder::read(item, store.sealer));
-    Ok(StoredCertificates { stored: stored.collect(), record, open_order })
+    let mut stored = Vec::new();
+    for (issuer, pattern, keys) in places {
+        stored.extend(among(&found, &store.sealer, issuer, pattern, &keys).await?);
+    }
+    let open_order = match &found.record {
+        Some(item) => OpenOrder::read(name, item, &store.sealer).await?,
+        None => None,
+    };
+    Ok(StoredCertificates { stored, record, open_order })
 }
 
 /// Reads what `issuer` has issued for exactly `pattern`. Consistent.
@@ -105,27 +109,37 @@ pub async fn read_one(
     let keys = issuer.site(pattern);
     let wanted = [&keys.chain, &keys.key, &keys.metadata].map(String::clone);
     let found = item::find(store, wanted, None).await?;
-    Ok(among(&found, store.sealer, issuer, pattern, &keys))
+    among(&found, &store.sealer, issuer, pattern, &keys).await
 }
 
-fn among(
+async fn among(
     found: &FoundItems,
-    sealer: KeySealer,
+    sealer: &KeySealer,
     issuer: &IssuerKey,
     pattern: &Pattern,
     keys: &SiteKeys,
-) -> Option<Stored> {
-    let open =
-        |contents: ItemContents| PrivateKeyPem::from(sealer.open(SealedKey::read(contents.into_bytes())));
+) -> Result<Option<Stored>, StoreError> {
     let stored = Stored {
         issuer: issuer.clone(),
         pattern: pattern.clone(),
         chain: part(found, &keys.chain),
-        key: part(found, &keys.key).map(|key| key.map(open)),
+        key: open(found, sealer, &keys.key).await?,
         metadata: part(found, &keys.metadata),
         seen: found.items.get(&keys.chain).map(Version::of),
     };
-    (stored.chain.is_some() || stored.key.is_some() || stored.metadata.is_some()).then_some(stored)
+    let is_there = stored.chain.is_some() || stored.key.is_some() || stored.metadata.is_some();
+    Ok(is_there.then_some(stored))
+}
+
+/// The private key at `key`. One that cannot be opened now is an error: taken for unusable, another certificate would be ordered.
+pub(super) async fn open(found: &FoundItems, sealer: &KeySealer, key: &str) -> Result<StoredKey, StoreError> {
+    let contents = match part(found, key) {
+        None => return Ok(None),
+        Some(Err(error)) => return Ok(Some(Err(error))),
+        Some(Ok(contents)) => contents,
+    };
+    let opened = sealer.open(SealedKey::read(contents.into_bytes()), key).await?;
+    Ok(Some(opened.map(PrivateKeyPem::from).map_err(ContentsError::Tampered)))
 }
 
 /// The chains that lie at `places`, at most [`CHAINS`] of them, in their order: the cheapest way to see that nothing has changed.

@@ -1,4 +1,5 @@
 mod corpus;
+mod encryption;
 mod open_orders;
 
 use std::time::{Duration, SystemTime};

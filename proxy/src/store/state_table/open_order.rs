@@ -43,29 +43,40 @@ impl OpenOrder {
         self.issuer == issuer && age < GONE_ON_WITH
     }
 
-    /// Reads a name's record; one that is malformed is none.
-    pub(in crate::store) fn read(item: &Item, sealer: KeySealer) -> Option<Self> {
+    /// Reads the record of `name`; one that is malformed, or whose key was changed, is none.
+    pub(in crate::store) async fn read(
+        name: &ServerName,
+        item: &Item,
+        sealer: &KeySealer,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some((order, key)) = Self::read_sealed(item) else { return Ok(None) };
+        let key = sealer.open(key, &context(name)).await?;
+        Ok(key.ok().map(|key| Self { key: key.into(), ..order }))
+    }
+
+    /// With its key as the item holds it.
+    fn read_sealed(item: &Item) -> Option<(Self, SealedKey)> {
         let order = item.get(OPEN_ORDER)?.as_m().ok()?;
         let text = |attribute: &str| order.get(attribute)?.as_s().ok().filter(|text| !text.is_empty());
         let placed_at = Micros::parse(text("placed_at")?)?.since_epoch();
-        let secret = SealedKey::read(order.get("key")?.as_b().ok()?.as_ref().to_vec());
-        Some(Self {
+        let key = SealedKey::read(order.get("key")?.as_b().ok()?.as_ref().to_vec());
+        let order = Self {
             issuer: text("issuer")?.clone(),
             account: text("account")?.clone(),
             url: text("url")?.clone(),
-            key: sealer.open(secret).into(),
+            key: Vec::new().into(),
             placed_at: SystemTime::UNIX_EPOCH + Duration::from_micros(placed_at),
-        })
+        };
+        Some((order, key))
     }
 
-    fn write(&self, sealer: KeySealer) -> AttributeValue {
+    fn write(&self, key: &SealedKey) -> AttributeValue {
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let key = sealer.seal(self.key.as_bytes()).contents().to_vec();
         AttributeValue::M(HashMap::from([
             ("issuer".to_owned(), text(&self.issuer)),
             ("account".to_owned(), text(&self.account)),
             ("url".to_owned(), text(&self.url)),
-            ("key".to_owned(), AttributeValue::B(key.into())),
+            ("key".to_owned(), AttributeValue::B(key.contents().to_vec().into())),
             ("placed_at".to_owned(), text(&Micros::of(self.placed_at).to_string())),
         ]))
     }
@@ -74,11 +85,12 @@ impl OpenOrder {
 /// Remembers `order` of `name` in the place of any other.
 pub async fn put_open_order(store: &Store, name: &ServerName, order: &OpenOrder) -> Result<(), StoreError> {
     let expires = epoch_millis(order.placed_at + KEPT) / 1000;
+    let key_of_certificate = store.sealer.seal(order.key.as_bytes(), &context(name)).await?;
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
     let update = update
         // The record of a certificate is kept for longer.
         .update_expression("SET open_order = :order, expires_at = if_not_exists(expires_at, :expires)")
-        .expression_attribute_values(":order", order.write(store.sealer))
+        .expression_attribute_values(":order", order.write(&key_of_certificate))
         .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()));
     update.send().await?;
     Ok(())
@@ -93,6 +105,11 @@ pub async fn remove_open_order(store: &Store, name: &ServerName) -> Result<(), S
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// What its key is sealed for.
+fn context(name: &ServerName) -> String {
+    format!("name#{name}/open_order")
 }
 
 const OPEN_ORDER: &str = "open_order";
@@ -117,13 +134,12 @@ mod tests {
 
     #[test]
     fn no_item_panics() {
-        let AttributeValue::M(good) =
-            open_order_for_tests("https://ca.example/order/1").write(KeySealer::Plain)
-        else {
-            panic!("no map");
-        };
+        let key = SealedKey::read(b"key".to_vec());
+        let written = open_order_for_tests("https://ca.example/order/1").write(&key);
+        let AttributeValue::M(good) = written else { panic!("no map") };
         let read = |order: AttributeValue| {
-            OpenOrder::read(&Item::from([(OPEN_ORDER.to_owned(), order)]), KeySealer::Plain)
+            let read = OpenOrder::read_sealed(&Item::from([(OPEN_ORDER.to_owned(), order)]));
+            read.map(|(order, _)| order)
         };
         assert!(read(AttributeValue::M(good.clone())).is_some());
         for attribute in good.keys() {

@@ -1,7 +1,7 @@
 //! The keys of session tickets that instances share: the item `tickets`/`keys`.
 //! Not here: which keys there must be, and when (`tls::tickets`).
 //! Invariants: of instances that replace the same keys one does (`of_many_that_replace_the_keys_one_does`); a key that is not as
-//! ours are is none (`what_is_no_key_is_left_out`); a secret is sealed as private keys are.
+//! ours are is none (`what_is_no_key_is_left_out`); a secret is encrypted as private keys are.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,6 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use zeroize::Zeroizing;
 
 use crate::{
     config::LONGEST_TICKET_KEY_PERIOD,
@@ -40,13 +39,19 @@ impl StoredKeys {
             .expression_attribute_values(":pk", AttributeValue::S(PARTITION.to_owned()))
             .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
         let items = query.send().await?.items.unwrap_or_default();
-        Ok(items.first().map(|item| Self::read(item, store.sealer)).unwrap_or_default())
+        match items.first() {
+            Some(item) => Self::read(item, &store.sealer).await,
+            None => Ok(Self::default()),
+        }
     }
 
-    fn read(item: &Item, sealer: KeySealer) -> Self {
+    async fn read(item: &Item, sealer: &KeySealer) -> Result<Self, StoreError> {
         let listed = item.get("keys").and_then(|keys| keys.as_l().ok());
-        let keys = listed.into_iter().flatten().take(MOST_KEYS).filter_map(|key| read_key(key, sealer));
-        Self { keys: keys.collect(), version: item.get("version").cloned() }
+        let mut keys = Vec::new();
+        for key in listed.into_iter().flatten().take(MOST_KEYS) {
+            keys.extend(read_key(key, sealer).await?);
+        }
+        Ok(Self { keys: keys.into_iter().collect(), version: item.get("version").cloned() })
     }
 
     /// Writes `keys` in the place of these; whether they were still these.
@@ -54,7 +59,10 @@ impl StoredKeys {
         let number = self.version.as_ref().and_then(|version| version.as_n().ok()?.parse::<u64>().ok());
         let next = number.unwrap_or_default().saturating_add(1);
         let expires = keys.iter().map(|key| key.opens_until).max().unwrap_or(SystemTime::UNIX_EPOCH);
-        let listed = keys.iter().map(|key| write_key(key, store.sealer)).collect();
+        let mut listed = Vec::new();
+        for key in keys.iter() {
+            listed.push(write_key(key, &store.sealer).await?);
+        }
         let update = store.client().update_item().table_name(&store.tables().state);
         let update = update
             .key("pk", AttributeValue::S(PARTITION.to_owned()))
@@ -81,33 +89,48 @@ impl StoredKeys {
     }
 }
 
-fn write_key(key: &TicketKey, sealer: KeySealer) -> AttributeValue {
-    let secret = sealer.seal(key.secret.as_bytes()).contents().to_vec();
+async fn write_key(key: &TicketKey, sealer: &KeySealer) -> Result<AttributeValue, StoreError> {
+    let encrypted = sealer.seal(key.secret.as_bytes(), &context(&key.name.0)).await?;
     let instant = |at| AttributeValue::S(Micros::of(at).to_string());
-    AttributeValue::M(HashMap::from([
+    Ok(AttributeValue::M(HashMap::from([
         ("name".to_owned(), AttributeValue::B(key.name.0.to_vec().into())),
         ("seals_from".to_owned(), instant(key.seals_from)),
         ("seals_until".to_owned(), instant(key.seals_until)),
         ("opens_until".to_owned(), instant(key.opens_until)),
-        ("secret".to_owned(), AttributeValue::B(secret.into())),
-    ]))
+        ("secret".to_owned(), AttributeValue::B(encrypted.contents().to_vec().into())),
+    ])))
 }
 
-/// A key of the list; `None` for one that is not complete, or would be used for longer than any of ours.
-fn read_key(key: &AttributeValue, sealer: KeySealer) -> Option<TicketKey> {
+/// What a secret is encrypted for.
+fn context(name: &[u8]) -> String {
+    name.iter().fold(format!("{PARTITION}/{SORT}/"), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// A key of the list; `None` for one that is not complete, was changed, or would be used for longer than any of ours.
+async fn read_key(key: &AttributeValue, sealer: &KeySealer) -> Result<Option<TicketKey>, StoreError> {
+    let Some((name, encrypted)) = read_sealed(key) else { return Ok(None) };
+    let secret = sealer.open(encrypted, &context(&name.0)).await?;
+    Ok(secret.ok().and_then(|secret| complete(key, name, &secret)))
+}
+
+fn read_sealed(key: &AttributeValue) -> Option<(KeyName, SealedKey)> {
     let key = key.as_m().ok()?;
     let bytes = |attribute: &str| key.get(attribute)?.as_b().ok().map(AsRef::as_ref);
+    Some((KeyName(bytes("name")?.try_into().ok()?), SealedKey::read(bytes("secret")?.to_vec())))
+}
+
+fn complete(key: &AttributeValue, name: KeyName, secret: &[u8]) -> Option<TicketKey> {
+    let key = key.as_m().ok()?;
     let instant = |attribute: &str| {
         let at = Micros::parse(key.get(attribute)?.as_s().ok()?)?.since_epoch();
         Some(SystemTime::UNIX_EPOCH + Duration::from_micros(at))
     };
-    let secret: Zeroizing<Vec<u8>> = sealer.open(SealedKey::read(bytes("secret")?.to_vec()));
     let key = TicketKey {
-        name: KeyName(bytes("name")?.try_into().ok()?),
+        name,
         seals_from: instant("seals_from")?,
         seals_until: instant("seals_until")?,
         opens_until: instant("opens_until")?,
-        secret: TicketSecret::read(&secret)?,
+        secret: TicketSecret::read(secret)?,
     };
     let is_bounded = |from, until: SystemTime| {
         until.duration_since(from).is_ok_and(|span| span <= LONGEST_TICKET_KEY_PERIOD)
@@ -167,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_key_is_left_out_and_replaced() {
         let store = store().await;
-        let good = write_key(&key(0), KeySealer::Plain);
+        let good = write_key(&key(0), &KeySealer::Clear).await.unwrap();
         let changed = |attribute: &str, value: Option<AttributeValue>| {
             let mut key = good.as_m().unwrap().clone();
             key.remove(attribute);
@@ -200,11 +223,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn no_item_panics() {
+    #[tokio::test]
+    async fn no_item_panics() {
         for input in [&b"keys L x"[..], b"keys\nS\nx", b"version\nB\nx", b""] {
             let item = crate::store::fixture::item(input);
-            assert_eq!(StoredKeys::read(&item, KeySealer::Plain).keys, KeySet::default());
+            let read = StoredKeys::read(&item, &KeySealer::Clear).await.unwrap();
+            assert_eq!(read.keys, KeySet::default());
         }
     }
 }

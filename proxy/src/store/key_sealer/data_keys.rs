@@ -1,0 +1,95 @@
+//! Data keys: one that this process encrypts with for a day, and those that it has decrypted, so that a master key is asked seldom.
+
+use std::{sync::Arc, time::Instant};
+
+use aws_lc_rs::digest;
+use moka::future::Cache;
+use tokio::sync::Mutex;
+
+use super::{
+    envelope::{KEY_BYTES, Key, Wrapped},
+    error::SealError,
+    key_file::KeyFile,
+    kms::Kms,
+};
+use crate::clock;
+
+/// What encrypts data keys.
+pub(super) enum MasterKey {
+    File(KeyFile),
+    Kms(Kms),
+}
+
+/// Data keys under one master key.
+pub(in crate::store) struct DataKeys {
+    master: MasterKey,
+    sealing: Mutex<Option<Sealing>>,
+    /// By a hash of what they were decrypted from. One task at a time has one decrypted.
+    opened: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Key>>,
+}
+
+struct Sealing {
+    wrapped: Arc<Wrapped>,
+    key: Arc<Key>,
+    since: Instant,
+}
+
+impl DataKeys {
+    pub(super) fn new(master: MasterKey) -> Self {
+        let opened = Cache::builder().max_capacity(MOST_OPENED).time_to_live(LIFE).build();
+        Self { master, sealing: Mutex::default(), opened }
+    }
+
+    /// The data key to encrypt with.
+    pub(super) async fn sealing(&self) -> Result<(Arc<Wrapped>, Arc<Key>), SealError> {
+        let (mut held, now) = (self.sealing.lock().await, clock::now());
+        if let Some(sealing) = held.as_ref().filter(|sealing| now < sealing.since + LIFE) {
+            return Ok((Arc::clone(&sealing.wrapped), Arc::clone(&sealing.key)));
+        }
+        let (plain, wrapped) = match &self.master {
+            MasterKey::File(file) => file.generate()?,
+            MasterKey::Kms(kms) => Box::pin(kms.generate()).await?,
+        };
+        let key = Arc::new(Key::of(&plain).map_err(|_| SealError::Library)?);
+        let wrapped = Arc::new(wrapped);
+        self.opened.insert(hash(&wrapped), Arc::clone(&key)).await;
+        *held = Some(Sealing { wrapped: Arc::clone(&wrapped), key: Arc::clone(&key), since: now });
+        Ok((wrapped, key))
+    }
+
+    /// The data key that `wrapped` holds; `None` when it was changed.
+    pub(super) async fn opening(&self, wrapped: &Wrapped) -> Result<Option<Arc<Key>>, SealError> {
+        let hash = hash(wrapped);
+        if let Some(key) = self.opened.get(&hash).await {
+            return Ok(Some(key));
+        }
+        let plain = match &self.master {
+            MasterKey::File(file) => file.decrypt(wrapped)?,
+            // Seldom called, and else a part of each future that reads a key.
+            MasterKey::Kms(kms) => Box::pin(kms.decrypt(wrapped)).await?,
+        };
+        let Some(plain) = plain else { return Ok(None) };
+        let Ok(plain) = <&[u8; KEY_BYTES]>::try_from(plain.as_slice()) else { return Ok(None) };
+        let key = Arc::new(Key::of(plain).map_err(|_| SealError::Library)?);
+        self.opened.insert(hash, Arc::clone(&key)).await;
+        Ok(Some(key))
+    }
+}
+
+fn hash(wrapped: &Wrapped) -> [u8; digest::SHA256_OUTPUT_LEN] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    // No name of a master key has a zero byte.
+    for part in [wrapped.master.as_bytes(), &[0], &wrapped.bytes] {
+        context.update(part);
+    }
+    let mut hash = [0; digest::SHA256_OUTPUT_LEN];
+    for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    hash
+}
+
+/// How long a data key encrypts, and a decrypted one is used: whoever is denied the master key is denied within it.
+const LIFE: std::time::Duration = std::time::Duration::from_hours(24);
+/// An instance makes one a day, so this is a fleet of fifty over eighty days.
+const MOST_OPENED: u64 = 4_096;

@@ -1,0 +1,83 @@
+//! AWS KMS as moto has it, with a key.
+
+use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    cleartext,
+    edge::root,
+    namespace::Namespace,
+    network::LOOPBACK,
+    process::{self, Process},
+};
+
+/// A running KMS.
+#[derive(Debug)]
+pub struct Kms {
+    _server: Process,
+    arn: String,
+}
+
+impl Kms {
+    /// Starts it inside `namespace`, where [`Kms::url`] leads to it.
+    pub fn start(namespace: &Namespace, folder: &Path) -> anyhow::Result<Self> {
+        let mut command: Command = process::command(root().join("target/moto/bin/moto_server"));
+        command.args(["--host", &LOOPBACK.to_string(), "--port", &PORT.to_string()]);
+        let mut server = Process::start(namespace, "kms", command, folder)?;
+        let made = server.wait_until("KMS", START, || call(namespace, "CreateKey", &json!({})))?;
+        let arn = arn(&made)?;
+        call(namespace, "CreateAlias", &json!({ "AliasName": ALIAS, "TargetKeyId": arn }))?;
+        Ok(Self { _server: server, arn })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url() -> String {
+        format!("http://{LOOPBACK}:{PORT}")
+    }
+
+    /// The key's.
+    #[must_use]
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    /// Makes another key, to which [`ALIAS`] leads from now on.
+    pub fn replace_key(&self, namespace: &Namespace) -> anyhow::Result<()> {
+        let made = call(namespace, "CreateKey", &json!({}))?;
+        let wanted = json!({ "AliasName": ALIAS, "TargetKeyId": arn(&made)? });
+        call(namespace, "UpdateAlias", &wanted).map(drop)
+    }
+}
+
+/// Of a key that was made.
+fn arn(made: &Value) -> anyhow::Result<String> {
+    let arn = made.pointer("/KeyMetadata/Arn").and_then(Value::as_str);
+    arn.map(ToOwned::to_owned).with_context(|| format!("no key was made: {made}"))
+}
+
+/// moto looks at no signature, but wants one: it says which service is meant.
+fn call(namespace: &Namespace, operation: &str, body: &Value) -> anyhow::Result<Value> {
+    let body = body.to_string();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: kms\r\nConnection: close\r\nX-Amz-Target: TrentService.{operation}\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=testbed/20260101/{REGION}/kms/aws4_request, \
+         SignedHeaders=host, Signature=00\r\nX-Amz-Date: 20260101T000000Z\r\n\
+         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = cleartext::send(namespace, SocketAddr::new(LOOPBACK, PORT), request)?;
+    ensure!(answer.status == 200, "{operation}: {answer:?}");
+    let body = if answer.body.is_empty() { "null" } else { &answer.body };
+    serde_json::from_str(body).with_context(|| format!("{operation}: {answer:?}"))
+}
+
+/// What the key is called.
+pub const ALIAS: &str = "alias/gatehouse";
+/// Where it lies.
+pub const REGION: &str = "eu-central-1";
+const PORT: u16 = 5_000;
+/// It imports all of moto first.
+const START: Duration = Duration::from_mins(1);
