@@ -11,6 +11,7 @@ mod ask;
 mod budget;
 pub mod change;
 mod feed;
+mod full_reading;
 mod last_known;
 mod last_use;
 mod lookup;
@@ -22,6 +23,7 @@ mod permission;
 mod permission_cache;
 mod refused;
 pub mod revision;
+mod seen_patterns;
 mod shards;
 mod snapshot;
 

@@ -11,7 +11,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tracing::info;
+use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::{
@@ -60,6 +60,15 @@ pub enum InternalError {
         #[source]
         source: KeyError,
     },
+    /// The root is another key's.
+    #[error(
+        "`{}` is not the root of the key in `{KEY}` beside it; put the one that belongs to it there, or remove it, and one is made for the key",
+        file.display()
+    )]
+    Foreign {
+        /// The root.
+        file: PathBuf,
+    },
     /// No key, or no root.
     #[error("the root of the internal issuer could not be created")]
     Making(#[from] KeyError),
@@ -73,20 +82,29 @@ impl Internal {
         now: SystemTime,
     ) -> Result<(Self, Root), InternalError> {
         let (root_file, key_file) = (directory.join(ROOT), directory.join(KEY));
-        let key = if let Some(pem) = read(&key_file)? {
-            load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?
+        let found = read(&root_file)?;
+        let (key, found) = if let Some(pem) = read(&key_file)? {
+            (load(pem.as_bytes()).map_err(|source| InternalError::Damaged { file: key_file, source })?, found)
         } else {
             let key = key::generate()?;
             fs::create_dir_all(directory).map_err(|source| fault(directory, "created", source))?;
             write(&key_file, key::sec1_pem(key.serialized_der())?.as_bytes(), 0o600)?;
-            key
+            if found.is_some() {
+                warn!(file = %root_file.display(), "the key of the internal issuer's root is gone: another root is made, which clients must trust instead");
+            }
+            (key, None)
         };
-        let root = if let Some(root) = read(&root_file)? {
-            root
-        } else {
-            let root = params(now).self_signed(&key).map_err(KeyError::from)?.pem();
-            write(&root_file, root.as_bytes(), 0o644)?;
-            Zeroizing::new(root)
+        let root = match found {
+            // Leaves would name it as their issuer, and nobody could verify them.
+            Some(root) if !is_of_key(&root, &key) => {
+                return Err(InternalError::Foreign { file: root_file });
+            }
+            Some(root) => root,
+            None => {
+                let root = params(now).self_signed(&key).map_err(KeyError::from)?.pem();
+                write(&root_file, root.as_bytes(), 0o644)?;
+                Zeroizing::new(root)
+            }
         };
         let fingerprint = fingerprint(&root);
         info!(file = %root_file.display(), %fingerprint, "internal issuer: clients must trust this root");
@@ -127,6 +145,13 @@ fn params(now: SystemTime) -> CertificateParams {
 
 fn load(pem: &[u8]) -> Result<KeyPair, KeyError> {
     Ok(KeyPair::from_pkcs8_der_and_sign_algo(&key::pkcs8(pem)?, &rcgen::PKCS_ECDSA_P256_SHA256)?)
+}
+
+/// Whether the certificate `root` is of `key`; one that cannot be read is not.
+fn is_of_key(root: &str, key: &KeyPair) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(root.as_bytes()) else { return false };
+    let Ok((_, root)) = x509_parser::parse_x509_certificate(&der) else { return false };
+    root.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
 }
 
 fn fingerprint(root: &str) -> String {
@@ -197,6 +222,28 @@ mod tests {
             )
             .unwrap();
         }
+    }
+
+    #[test]
+    fn a_root_is_never_presented_whose_key_is_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Internal::open(directory.path(), Duration::from_hours(1), SystemTime::now());
+        let (_, lost) = open().unwrap();
+        fs::remove_file(directory.path().join(KEY)).unwrap();
+        let (_, made) = open().unwrap();
+        assert_ne!(lost, made, "its key is gone");
+        assert_eq!(open().unwrap().1, made);
+        for root in [fs::read_to_string(elsewhere().path().join(ROOT)).unwrap(), "damaged".to_owned()] {
+            fs::write(directory.path().join(ROOT), root).unwrap();
+            let error = open().err().unwrap().to_string();
+            assert!(error.contains(ROOT) && error.contains(KEY) && error.contains("remove it"), "{error}");
+        }
+    }
+
+    fn elsewhere() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        Internal::open(directory.path(), Duration::from_hours(1), SystemTime::now()).unwrap();
+        directory
     }
 
     #[test]

@@ -8,12 +8,16 @@ use std::{
 };
 
 use tokio::{
-    task::{JoinError, JoinHandle, JoinSet, spawn_blocking},
+    task::{JoinError, JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
 
-use super::{DomainsInner, ListingProgress, metrics::FeedReading};
+use super::{
+    DomainsInner, ListingProgress,
+    full_reading::{FullReading, ROWS, read_whole},
+    metrics::FeedReading,
+};
 use crate::{
     clock,
     name::Pattern,
@@ -46,7 +50,7 @@ struct FeedFollower {
     table: Option<Store>,
     course: FeedPosition,
     /// The full reading under way, if there is one.
-    full: JoinSet<Result<FullReading, StoreError>>,
+    full: JoinSet<Result<(ReadingStart, FullReading), StoreError>>,
     read_at: Instant,
     is_down: bool,
     reported: HashSet<String>,
@@ -54,13 +58,6 @@ struct FeedFollower {
 
 /// The latest change of each shard.
 type Latest = [Micros; SHARDS.len()];
-
-/// What a full reading saw beside the records it took over.
-struct FullReading {
-    latest: Latest,
-    faults: Vec<StoreError>,
-    began: ReadingStart,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct ReadingStart {
@@ -128,7 +125,8 @@ impl FeedFollower {
         self.inner.registry.publish_remembered(now.at);
         let store = self.table.clone()?;
         if self.full.is_empty() && (self.is_relisted() || self.course.is_full_due(now.at)) {
-            self.full.spawn(read_whole(Arc::clone(&self.inner), store.clone(), now));
+            let (inner, store) = (Arc::clone(&self.inner), store.clone());
+            self.full.spawn(async move { Ok((now, read_whole(inner, store, now.clock, ROWS).await?)) });
         }
         // Until the first full reading nothing says where changes begin.
         self.course.full_at?;
@@ -155,13 +153,13 @@ impl FeedFollower {
 
     fn take_full(
         &mut self,
-        full: Result<Result<FullReading, StoreError>, JoinError>,
+        full: Result<Result<(ReadingStart, FullReading), StoreError>, JoinError>,
     ) -> Result<(), StoreError> {
         let full = full.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into())));
-        let seen = full.inspect_err(|_| self.course.postpone())?;
-        self.course.advance(seen.latest, seen.began.clock);
-        self.course.full_at = Some(seen.began.at);
-        self.read_at = self.read_at.max(seen.began.at);
+        let (began, seen) = full.inspect_err(|_| self.course.postpone())?;
+        self.course.advance(seen.latest, began.clock);
+        self.course.full_at = Some(began.at);
+        self.read_at = self.read_at.max(began.at);
         self.inner.metrics.readings.bump(FeedReading::Full);
         self.inner.metrics.loaded.set(1);
         self.inner.progress.send_replace(ListingProgress::Loaded);
@@ -220,23 +218,6 @@ fn is_due(since_use: Duration, since_read: Duration, idle_poll: Duration) -> boo
     since_use < idle_poll * 2 || since_read >= idle_poll
 }
 
-/// Reads the feed from its beginning and takes it over; on a thread of its own, since a million entries are compared.
-async fn read_whole(
-    inner: Arc<DomainsInner>,
-    store: Store,
-    began: ReadingStart,
-) -> Result<FullReading, StoreError> {
-    let shards = read_shards(&store, Latest::default()).await?;
-    let taken = spawn_blocking(move || {
-        let latest = shards.each_ref().map(ShardContents::latest);
-        let (records, faults) = sorted(shards);
-        let malformed: Vec<_> = faults.iter().filter_map(pattern_of).collect();
-        inner.registry.reconcile(&records, &malformed, began.clock);
-        FullReading { latest, faults, began }
-    });
-    taken.await.map_err(|ended| StoreError::Unavailable(ended.into()))
-}
-
 /// What a shard was seen to hold.
 #[derive(Default)]
 struct ShardContents {
@@ -259,22 +240,6 @@ fn sorted(shards: [ShardContents; SHARDS.len()]) -> (Vec<DomainRecord>, Vec<Stor
     (records, faults)
 }
 
-/// Whose item `fault` was found in.
-fn pattern_of(fault: &StoreError) -> Option<Pattern> {
-    match fault {
-        StoreError::Misshapen { key, .. } => Pattern::parse(key).ok(),
-        StoreError::Unavailable(_)
-        | StoreError::NotDynamoDb(_)
-        | StoreError::NoCredentials
-        | StoreError::DiskFull(_)
-        | StoreError::Conflict
-        | StoreError::Denied(_)
-        | StoreError::NoTable(_)
-        | StoreError::Refused(_)
-        | StoreError::Sealing(_) => None,
-    }
-}
-
 async fn read_shards(store: &Store, from: Latest) -> Result<[ShardContents; SHARDS.len()], StoreError> {
     let [a, b, c, d] = SHARDS;
     let [from_a, from_b, from_c, from_d] = from;
@@ -288,13 +253,16 @@ async fn read_shards(store: &Store, from: Latest) -> Result<[ShardContents; SHAR
 }
 
 async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<ShardContents, StoreError> {
-    let mut contents = ShardContents::default();
-    domain_table::read_feed(store, shard, after, |read| match read {
-        Ok(record) => contents.records.push(record),
-        Err(fault) => contents.faults.push(fault),
-    })
-    .await?;
-    Ok(contents)
+    let (mut contents, mut place) = (ShardContents::default(), None);
+    loop {
+        let page = domain_table::feed_page(store, shard, after, place, ROWS).await?;
+        contents.records.extend(page.records);
+        contents.faults.extend(page.faults);
+        place = match page.next {
+            Some(next) => Some(next),
+            None => return Ok(contents),
+        };
+    }
 }
 
 /// A name that nobody has (RFC 6761 §6.4).

@@ -3,7 +3,7 @@
 //! for want of reading (`names_have_no_revision_until_all_lists_were_read`).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{
     NameSet, Revision,
     patterns::Patterns,
+    seen_patterns::SeenPatterns,
     snapshot::{Applied, Snapshot, SnapshotMatch, Withdrawal},
 };
 use crate::{
@@ -34,6 +35,9 @@ pub(super) struct NameRegistry {
 struct RegistryState {
     revision: Revision,
     lists: Lists,
+    /// What the first full reading has taken over so far. In use at its end alone: until then a wildcard might serve a name whose own
+    /// entry is suspended and not read yet.
+    loading: Option<Snapshot>,
     /// What the snapshot serves and what is remembered.
     names: Patterns,
     /// Names that no list holds and a source allowed, and until when the guard has them.
@@ -55,6 +59,7 @@ impl NameRegistry {
         let state = RegistryState {
             revision: Revision::FIRST,
             lists,
+            loading: None,
             names,
             remembered: HashMap::new(),
             unpublished: false,
@@ -86,6 +91,7 @@ impl NameRegistry {
     pub(super) fn apply(&self, records: &[DomainRecord]) -> Revision {
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        state.with_loading(|loading| records.iter().for_each(|record| _ = loading.apply(record)));
         if state.take_over(&mut snapshot, records) == Applied::Known {
             return state.revision;
         }
@@ -93,11 +99,25 @@ impl NameRegistry {
         self.publish(&mut state)
     }
 
+    /// Takes over a part of a full reading.
+    pub(super) fn take_part(&self, records: &[DomainRecord]) {
+        let mut state = self.lock();
+        if state.lists == Lists::Whole {
+            drop(state);
+            self.apply(records);
+            return;
+        }
+        let mut loading = state.loading.take().unwrap_or_else(|| Snapshot::clone(&self.snapshot.load()));
+        state.take_over(&mut loading, records);
+        state.loading = Some(loading);
+    }
+
     /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next
     /// hello, or with the full reading that has to follow: behind a strict guard no hello comes.
     pub(super) fn relist(&self, list: &[StaticDomain]) {
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        state.with_loading(|loading| drop(loading.relist(list)));
         for pattern in snapshot.relist(list) {
             state.weigh(&snapshot, &pattern);
         }
@@ -105,18 +125,15 @@ impl NameRegistry {
         self.publish(&mut state);
     }
 
-    /// Takes over a full reading of the table that began at `began`. Items it could not understand leave the entries that were
-    /// known before.
-    pub(super) fn reconcile(&self, records: &[DomainRecord], malformed: &[Pattern], began: Micros) {
-        let seen: HashSet<_> = records.iter().map(|record| &record.pattern).chain(malformed).collect();
+    /// Ends a full reading of the table that began at `began`, and whose entries were taken over: what it has not seen is gone.
+    pub(super) fn end_reading(&self, seen: &SeenPatterns, began: Micros) {
         let mut state = self.lock();
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        let applied = state.take_over(&mut snapshot, records);
-        let gone = snapshot.retain_seen(&seen, began.less(INDEX_LAG));
+        let mut snapshot = state.loading.take().unwrap_or_else(|| Snapshot::clone(&self.snapshot.load()));
+        let gone = snapshot.retain_seen(seen, began.less(INDEX_LAG));
         for pattern in &gone {
             state.weigh(&snapshot, pattern);
         }
-        if applied == Applied::Changed || !gone.is_empty() || state.lists == Lists::Partial {
+        if !gone.is_empty() || state.lists == Lists::Partial {
             state.lists = Lists::Whole;
             self.snapshot.store(Arc::new(snapshot));
             self.publish(&mut state);
@@ -173,6 +190,12 @@ impl NameRegistry {
 }
 
 impl RegistryState {
+    fn with_loading(&mut self, change: impl FnOnce(&mut Snapshot)) {
+        if let Some(loading) = &mut self.loading {
+            change(loading);
+        }
+    }
+
     fn published(&self) -> NameSet {
         let revision = match self.lists {
             Lists::Partial => None,
@@ -196,7 +219,8 @@ impl RegistryState {
 
     /// Puts `pattern` among the names, or takes it out.
     fn weigh(&mut self, snapshot: &Snapshot, pattern: &Pattern) {
-        if snapshot.serves(pattern) || self.remembered.contains_key(pattern) {
+        let is_loaded = self.loading.as_ref().is_some_and(|loading| loading.serves(pattern));
+        if snapshot.serves(pattern) || is_loaded || self.remembered.contains_key(pattern) {
             self.names.insert(pattern.clone());
         } else {
             self.names.remove(pattern);
@@ -223,13 +247,47 @@ mod tests {
         change::tests::record(name)
     }
 
+    /// As a full reading that began at `began_micros` does that saw these.
+    fn read_whole(
+        registry: &NameRegistry,
+        records: &[DomainRecord],
+        malformed: &[Pattern],
+        began_micros: u64,
+    ) {
+        let mut seen = SeenPatterns::default();
+        records
+            .iter()
+            .map(|record| &record.pattern)
+            .chain(malformed)
+            .for_each(|pattern| seen.insert(pattern));
+        records.chunks(1).for_each(|part| registry.take_part(part));
+        registry.end_reading(&seen, Micros::from_epoch(began_micros));
+    }
+
+    #[test]
+    fn no_wildcard_serves_a_name_whose_own_entry_is_not_read_yet() {
+        let registry = registry(Lists::Partial);
+        let mut suspended = record("a.shop.example");
+        suspended.status = DomainStatus::Suspended;
+        let (all, name) =
+            ([record("*.shop.example"), suspended], ServerName::parse("a.shop.example").unwrap());
+        registry.take_part(&all[..1]);
+        assert!(matches!(registry.find(&name), SnapshotMatch::Nothing), "the table is asked for it");
+        // What is changed meanwhile holds at once, and at the end of the reading too.
+        registry.apply(&[record("new.example")]);
+        read_whole(&registry, &all, &[Pattern::parse("new.example").unwrap()], 0);
+        assert!(matches!(registry.find(&name), SnapshotMatch::Withdrawn));
+        let new = ServerName::parse("new.example").unwrap();
+        assert!(matches!(registry.find(&new), SnapshotMatch::Served(_)));
+    }
+
     #[test]
     fn names_have_no_revision_until_all_lists_were_read() {
         let registry = registry(Lists::Partial);
         let names = registry.names();
         let promised = registry.apply(&[record("a.example")]);
         assert_eq!((names.borrow().revision, names.borrow().patterns.len()), (None, 1));
-        registry.reconcile(&[record("a.example"), record("b.example")], &[], Micros::from_epoch(0));
+        read_whole(&registry, &[record("a.example"), record("b.example")], &[], 0);
         assert!(names.borrow().revision >= Some(promised));
         assert_eq!(names.borrow().patterns.len(), 2);
     }
@@ -239,11 +297,7 @@ mod tests {
         let registry = registry(Lists::Whole);
         let (odd, gone) = (record("odd.example"), record("gone.example"));
         registry.apply(&[odd.clone(), gone.clone()]);
-        registry.reconcile(
-            &[],
-            std::slice::from_ref(&odd.pattern),
-            Micros::from_epoch(LATER_SECONDS * 1_000_000),
-        );
+        read_whole(&registry, &[], std::slice::from_ref(&odd.pattern), LATER_SECONDS * 1_000_000);
         let names = registry.names().borrow().clone();
         assert!(names.patterns.contains(&odd.pattern) && !names.patterns.contains(&gone.pattern));
     }
@@ -285,7 +339,7 @@ mod tests {
         let registry = registry(Lists::Whole);
         let first = registry.apply(&[record("a.example")]);
         assert_eq!(registry.apply(&[record("a.example")]), first);
-        registry.reconcile(&[record("a.example")], &[], Micros::from_epoch(0));
+        read_whole(&registry, &[record("a.example")], &[], 0);
         registry.publish_remembered(Instant::now());
         assert_eq!(registry.names().borrow().revision, Some(first));
     }

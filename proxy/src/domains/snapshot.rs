@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{DomainEntry, PermissionSource, shards::Shards};
+use super::{DomainEntry, PermissionSource, seen_patterns::SeenPatterns, shards::Shards};
 use crate::{
     config::StaticDomain,
     name::{Pattern, ServerName},
@@ -142,7 +142,7 @@ impl Snapshot {
     }
 
     /// Forgets table entries that a full reading of the table did not show, unless they changed after `since`; says which.
-    pub(super) fn retain_seen(&mut self, seen: &HashSet<&Pattern>, since: Micros) -> Vec<Pattern> {
+    pub(super) fn retain_seen(&mut self, seen: &SeenPatterns, since: Micros) -> Vec<Pattern> {
         let gone = |entry: &&SnapshotEntry| {
             entry.domain_entry.source != PermissionSource::Static
                 && entry.domain_entry.changed_at_micros < since.since_epoch()
@@ -330,8 +330,9 @@ mod tests {
         {
             snapshot.apply(&record(name, DomainStatus::Active, version));
         }
-        let seen = pattern("seen.example");
-        let mut gone = snapshot.retain_seen(&HashSet::from([&seen]), Micros::from_epoch(5));
+        let mut seen = SeenPatterns::default();
+        seen.insert(&pattern("seen.example"));
+        let mut gone = snapshot.retain_seen(&seen, Micros::from_epoch(5));
         gone.sort();
         assert_eq!(gone, [pattern("deleted.example"), pattern("*.deleted.example")]);
         let mut left: Vec<_> = snapshot.served().map(ToString::to_string).collect();

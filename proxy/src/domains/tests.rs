@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{DomainSettings, Span, StaticDomain},
     name::Pattern,
-    store::{Engine, FaultPlan, Faults, tables},
+    store::{Engine, FaultPlan, Faults, StoreError, domain_table, instant::Micros, tables},
     target::Target,
 };
 
@@ -624,4 +624,31 @@ async fn a_table_that_is_down_leaves_the_endpoint_unasked() {
     instance.faults.set_outage(true);
     assert_eq!(instance.says("allowed.example").await, "SourceDown", "the table may hold a tombstone");
     assert_eq!(endpoint.asked(), Vec::<String>::new());
+}
+
+/// Half of all calls is throttled, so one of eight fails after the SDK's tries: a hundred and twenty in a row would never succeed.
+#[tokio::test]
+async fn a_table_that_throttles_is_read_whole_all_the_same() {
+    let fleet = Fleet::new().await;
+    let names: Vec<_> = (0..240).map(|n| format!("n{n}.example")).collect();
+    for name in &names {
+        domain_table::put(&fleet.sound, &change::tests::record(name), 0).await.unwrap();
+    }
+    let instance = fleet.loaded(&ample()).await;
+    let faults = Faults::new(FaultPlan::parse("seed=5,throttle=500").unwrap());
+    let store = Store::on_faulty(fleet.engine.clone(), &config::StoreConfig::default(), faults);
+    let mut outcome = Err(StoreError::Conflict);
+    for _ in 0..20 {
+        let (inner, store) = (Arc::clone(&instance.domains.inner), store.clone());
+        outcome = full_reading::read_whole(inner, store, Micros::of(clock::wall()), 2).await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    let read = outcome.unwrap();
+    assert!(read.faults.is_empty(), "{:?}", read.faults);
+    assert_eq!(read.latest, [Micros::from_epoch(1); 4]);
+    for name in &names {
+        assert_eq!(instance.says(name).await, format!("{name} of Table"));
+    }
 }

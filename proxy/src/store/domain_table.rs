@@ -117,14 +117,31 @@ fn written(
         .expression_attribute_values(":null", AttributeValue::S("NULL".to_owned()))
 }
 
-/// Calls `each` for the changes in `shard` after `after`, oldest first. Index reads are eventually consistent: read again from before the end.
-pub async fn read_feed(
+/// A part of the feed.
+#[derive(Debug, Default)]
+pub struct FeedPage {
+    /// Changes, oldest first.
+    pub records: Vec<DomainRecord>,
+    /// Items that are no entries, each with its fault.
+    pub faults: Vec<StoreError>,
+    /// Where the next part begins; none when this is the last.
+    pub next: Option<FeedPlace>,
+}
+
+/// Where a part of the feed begins.
+#[derive(Debug, Clone)]
+pub struct FeedPlace(Item);
+
+/// Up to `limit` changes in `shard` after `after`, oldest first, from `place` on. Index reads are eventually consistent: read again from before the
+/// end.
+pub async fn feed_page(
     store: &Store,
     shard: Shard,
     after: Micros,
-    mut each: impl FnMut(Result<DomainRecord, StoreError>),
-) -> Result<(), StoreError> {
-    let mut pages = store
+    place: Option<FeedPlace>,
+    limit: u16,
+) -> Result<FeedPage, StoreError> {
+    let query = store
         .client()
         .query()
         .table_name(&store.tables().domains)
@@ -134,12 +151,18 @@ pub async fn read_feed(
         .expression_attribute_names("#changed_at", "changed_at")
         .expression_attribute_values(":feed", AttributeValue::S(shard.to_string()))
         .expression_attribute_values(":after", AttributeValue::S(after.to_string()))
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        page?.items().iter().for_each(|item| each(DomainRecord::read(item)));
+        .set_exclusive_start_key(place.map(|place| place.0))
+        .limit(limit.into());
+    let answer = query.send().await?;
+    let mut page = FeedPage::default();
+    for item in answer.items() {
+        match DomainRecord::read(item) {
+            Ok(record) => page.records.push(record),
+            Err(fault) => page.faults.push(fault),
+        }
     }
-    Ok(())
+    page.next = answer.last_evaluated_key.filter(|key| !key.is_empty()).map(FeedPlace);
+    Ok(page)
 }
 
 /// Whose entries are listed.

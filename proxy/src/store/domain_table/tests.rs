@@ -118,8 +118,16 @@ async fn put_by_hand(store: &Store, name: &str) {
 async fn feed(store: &Store, after: u64) -> Vec<String> {
     let mut found = Vec::new();
     for shard in SHARDS {
-        let each = |record: Result<DomainRecord, StoreError>| found.push(record.unwrap().pattern.to_string());
-        read_feed(store, shard, Micros::from_epoch(after), each).await.unwrap();
+        let mut place = None;
+        loop {
+            let page = feed_page(store, shard, Micros::from_epoch(after), place, 2).await.unwrap();
+            assert!(page.faults.is_empty(), "{:?}", page.faults);
+            found.extend(page.records.iter().map(|record| record.pattern.to_string()));
+            place = page.next;
+            if place.is_none() {
+                break;
+            }
+        }
     }
     found.sort();
     found
