@@ -255,7 +255,8 @@ async fn read_shards(store: &Store, from: Latest) -> Result<[ShardContents; SHAR
 async fn read_shard(store: &Store, shard: Shard, after: Micros) -> Result<ShardContents, StoreError> {
     let (mut contents, mut place) = (ShardContents::default(), None);
     loop {
-        let page = domain_table::feed_page(store, shard, after, place, ROWS).await?;
+        // Boxed: four of them are read at once.
+        let page = Box::pin(domain_table::feed_page(store, shard, after, place, ROWS)).await?;
         contents.records.extend(page.records);
         contents.faults.extend(page.faults);
         place = match page.next {

@@ -101,7 +101,9 @@ async fn page(
 ) -> Result<FeedPage, StoreError> {
     let mut failures = 0;
     loop {
-        match domain_table::feed_page(store, shard, Micros::default(), place.clone(), rows).await {
+        // Boxed: four of them are read at once.
+        let page = Box::pin(domain_table::feed_page(store, shard, Micros::default(), place.clone(), rows));
+        match page.await {
             Err(error) if place.is_some() && error.is_unavailable() && failures < MOST_FAILURES => {
                 failures += 1;
                 tokio::time::sleep(PAUSES.after(failures)).await;

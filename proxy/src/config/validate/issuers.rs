@@ -51,7 +51,16 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
         let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
         findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
     }
-    match (certificates.shared_with_caddy, &config.store.key_encryption) {
+    key_encryption(config, findings);
+    if *certificates.internal_life < SHORTEST_LIFE {
+        let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
+        findings.add("certificates.internal_life", fault, "write at least `1h`");
+    }
+}
+
+/// Caddy reads keys in clear alone, so that encryption says twice that none is left.
+fn key_encryption(config: &Config, findings: &mut Findings) {
+    match (config.certificates.shared_with_caddy, &config.store.key_encryption) {
         (true, KeyEncryption::Off) | (false, KeyEncryption::File(_) | KeyEncryption::Kms(_)) => {}
         (false, KeyEncryption::Off) => {
             let fault = "`false` would promise encryption: private keys are not encrypted in the table";
@@ -64,10 +73,6 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
                 "set `certificates.shared_with_caddy = false` if no Caddy uses the table, or leave it out";
             findings.add("store.key_encryption", fault, remedy);
         }
-    }
-    if *certificates.internal_life < SHORTEST_LIFE {
-        let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
-        findings.add("certificates.internal_life", fault, "write at least `1h`");
     }
 }
 
