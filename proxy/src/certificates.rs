@@ -214,6 +214,12 @@ impl Certificates {
         self.inner.cache.find(name, now)
     }
 
+    /// Drops certificates that nobody has asked for lately from memory, until some `bytes` are free. They are read again when somebody does.
+    pub fn release(&self, bytes: u64) {
+        let released = self.inner.cache.release(bytes, clock::wall());
+        self.inner.metrics.held.released.inc_by(u64::try_from(released).unwrap_or_default());
+    }
+
     /// Cache, then table, then an order, as far as `permission` allows. Bounded by `certificates.wait`; `from` is the client on whose
     /// budget the table is read while permission is unknown.
     ///

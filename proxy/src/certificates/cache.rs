@@ -35,6 +35,18 @@ pub(super) struct PresentedCertificate {
     pub(super) slot: Arc<Slot>,
 }
 
+impl CacheEntry {
+    /// About what it takes in memory.
+    fn bytes(&self) -> u64 {
+        let chain = self
+            .slot
+            .current
+            .load_full()
+            .map_or(0, |certificate| certificate.key.cert.iter().map(|part| part.len()).sum::<usize>());
+        u64::try_from(chain).unwrap_or(u64::MAX).saturating_add(BESIDE_THE_CHAIN)
+    }
+}
+
 impl Cache {
     pub(super) fn new(capacity: u64) -> Self {
         Self(Bounded::new(capacity))
@@ -124,6 +136,30 @@ impl Cache {
         entry.inspect(|entry| entry.slot.current.store(None)).is_some()
     }
 
+    /// Drops certificates that nobody has asked for in the last minute, those that nobody has for longest first, until some `bytes` are
+    /// free; says how many.
+    pub(super) fn release(&self, bytes: u64, now: SystemTime) -> usize {
+        let unused = |entry: &CacheEntry| {
+            Some(entry.slot.since_confirmed(now)).filter(|since| *since >= CONFIRMED_FOR)
+        };
+        let mut unused: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(|(pattern, entry)| Some((unused(&entry)?, entry.bytes(), (*pattern).clone())))
+            .collect();
+        unused.sort_unstable_by(|(a, ..), (b, ..)| b.cmp(a));
+        let (mut left, mut released) = (bytes, 0);
+        for (_, size, pattern) in unused {
+            if left == 0 {
+                break;
+            }
+            self.0.invalidate(&pattern);
+            (left, released) = (left.saturating_sub(size), released + 1);
+        }
+        self.0.run_pending_tasks();
+        released
+    }
+
     /// All that is held.
     pub(super) fn entries(&self) -> impl Iterator<Item = PresentedCertificate> {
         self.0.iter().map(|(pattern, entry)| PresentedCertificate {
@@ -157,6 +193,9 @@ impl Cache {
         self.0.entry_count()
     }
 }
+
+/// Key, slot and the cache's own: a hundred thousand certificates with chains of 3 kB took 0.8 GB.
+const BESIDE_THE_CHAIN: u64 = 5 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +275,22 @@ mod tests {
             "it was confirmed a moment ago"
         );
         assert_eq!(cache.presented(now + second * 80, second * 20, 0).len(), 0, "no more than are wanted");
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_is_released_first_and_what_is_in_use_never() {
+        let (cache, now) = (Cache::new(10), SystemTime::now());
+        let minute = Duration::from_mins(1);
+        for (n, asked) in [("a", 3), ("b", 30), ("c", 20), ("d", 0)] {
+            cache.keep(&candidate(&format!("{n}.example.com"), now), now + HOUR, now - minute * asked);
+        }
+        assert_eq!(cache.release(1, now), 1);
+        let mut left: Vec<_> = cache.patterns().iter().map(ToString::to_string).collect();
+        left.sort();
+        assert_eq!(left, ["a.example.com", "c.example.com", "d.example.com"]);
+        assert_eq!(cache.release(u64::MAX, now), 2);
+        assert!(cache.find(&name("d.example.com"), now).is_some());
+        assert_eq!((cache.len(), cache.release(u64::MAX, now)), (1, 0));
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Assembly<'_> {
     ) {
         let (short, shortage) = watch::channel(Shortage::None);
         let (connections, excess) = (shared.connections.clone(), shared.excess.clone());
-        self.control.spawn(watch_over(live.limits.clone(), connections, excess, short));
+        let certificates = shared.certificates.clone();
+        self.control.spawn(watch_over(live.limits.clone(), connections, excess, certificates, short));
         let (target_states, target_state) = watch::channel(LifecycleTarget::Serve);
         self.control.spawn(ec2::follow(source, *self.config.instance.lifecycle_poll, target_states));
         self.control.spawn(follow(domains.clone(), shortage, target_state, phase));

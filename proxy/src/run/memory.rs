@@ -1,9 +1,10 @@
 //! Whether memory is short: measured ten times a second by the control plane, read by the workers as atomics.
 //!
 //! A process that reaches its cgroup's `memory.max` is killed with all its connections. From three quarters of it on, workers free what
-//! they hold for clients that do not read (`worker::relief`). If that is not enough, new connections to TLS ports are refused: from nine
-//! tenths on those of sources with at least as many connections as others, from 95 % on all. The cleartext port stays open for health
-//! checks; it answers 503 when the shortage lasts, so that a load balancer sends its traffic elsewhere.
+//! they hold for clients that do not read (`worker::relief`), and certificates that nobody has asked for lately are dropped. If that is
+//! not enough, new connections to TLS ports are refused: from nine tenths on those of sources with at least as many connections as others,
+//! from 95 % on all. The cleartext port stays open for health checks; it answers 503 when the shortage lasts, so that a load balancer sends
+//! its traffic elsewhere.
 
 use std::{
     fs,
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
+    certificates::Certificates,
     config::{self, Reloadable},
     telemetry::resident_bytes,
     worker::{Connections, Excess, Shedding},
@@ -35,6 +37,7 @@ pub(super) async fn watch_over(
     limits: Reloadable<config::LimitsConfig>,
     connections: Connections,
     excess: Excess,
+    certificates: Certificates,
     shortage: watch::Sender<Shortage>,
 ) {
     let cgroup = Cgroup::own();
@@ -52,6 +55,9 @@ pub(super) async fn watch_over(
         let to_free = measured.iter().map(|memory| memory.excess()).max().unwrap_or(0);
         if to_free > 0 && published.is_none_or(|at| now.saturating_duration_since(at) >= RELIEF_PERIOD) {
             excess.publish(usize::try_from(to_free).unwrap_or(usize::MAX));
+            let certificates = certificates.clone();
+            // A hundred thousand are looked through.
+            drop(tokio::task::spawn_blocking(move || certificates.release(to_free)));
             published = Some(now);
         }
         let next = judge(since, now);

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use prometheus::{IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, Registry};
 
 use crate::{
     label,
-    telemetry::metrics::{Gauges, Label, gauge},
+    telemetry::metrics::{Gauges, Label, counter, gauge},
 };
 
 label! {
@@ -34,6 +34,7 @@ impl DaysLeft {
 
 pub(in crate::certificates) struct HeldMetrics {
     pub(in crate::certificates) cached: IntGauge,
+    pub(in crate::certificates) released: IntCounter,
     by_days_left: Gauges<DaysLeft>,
     next_expiry: IntGauge,
     next_own_expiry: IntGauge,
@@ -43,6 +44,11 @@ impl HeldMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             cached: gauge(registry, "gatehouse_certificates_cached", "Certificates in memory.")?,
+            released: counter(
+                registry,
+                "gatehouse_certificates_released_total",
+                "Certificates dropped from memory because memory was short.",
+            )?,
             by_days_left: Gauges::register(
                 registry,
                 "gatehouse_certificates_left",
