@@ -45,6 +45,7 @@ use crate::{
     domains::Domains,
     forward::{RequestMetrics, Service},
     guard::heartbeat::Heartbeat,
+    name::ServerName,
     phase::PhaseWatch,
     telemetry::access_log::AccessLog,
     tls::ServerConfigs,
@@ -60,6 +61,8 @@ pub struct Shared {
     pub server_configs: ServerConfigs,
     /// The oldest version of TLS that any name is served with.
     pub minimum_tls: config::TlsVersion,
+    /// What clients are taken to ask for that send no name.
+    pub default_name: Option<ServerName>,
     /// Requests over TLS.
     pub service: Arc<Service>,
     /// Requests in cleartext.

@@ -11,7 +11,10 @@ use super::{
     MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, SiteRedirect, Span, TlsVersion,
     UpstreamHost, json_schema::JsonSchema, reference::defaults,
 };
-use crate::{name::Pattern, target::Target};
+use crate::{
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// The schema of a settings file.
 #[must_use]
@@ -64,7 +67,7 @@ macro_rules! texts {
         }
     )+};
 }
-texts!(String, PathBuf, SocketAddr, LoopId, ParameterName, Pattern);
+texts!(String, PathBuf, SocketAddr, LoopId, ParameterName, Pattern, ServerName);
 
 impl JsonSchema for Span {
     fn json_schema() -> Value {

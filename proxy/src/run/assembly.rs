@@ -216,6 +216,7 @@ impl Assembly<'_> {
             certificates: known.certificates.clone(),
             server_configs: ServerConfigs::new(known.tickets.clone()),
             minimum_tls: config.tls.minimum_version,
+            default_name: config.tls.default_name.clone(),
             cleartext: Arc::new(CleartextService {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),

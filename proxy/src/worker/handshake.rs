@@ -40,8 +40,8 @@ impl Handshakes<'_> {
     /// Asks for permission first, then for what the handshake goes on with.
     pub(super) async fn judge(&self, hello: HelloFacts, peer: SocketAddr) -> Result<HelloResponse, Refuse> {
         // RFC 6066 §3. For a hello without a name RFC 8446 §9.2 recommends `missing_extension`; both cases get one alert here.
-        let name =
-            hello.server_name.ok_or(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseNoName))?;
+        let name = hello.server_name.or_else(|| self.shared.default_name.clone());
+        let name = name.ok_or(Refuse(Alert::UnrecognizedName, ConnectionOutcome::RefuseNoName))?;
         let domains = &self.shared.domains;
         let permission = domains.permission(&name, Caller::Client(peer.ip())).await;
         if let Permission::Deny(_) = permission {

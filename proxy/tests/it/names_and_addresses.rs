@@ -36,6 +36,30 @@ fn a_wildcard_covers_exactly_one_label() {
     }
 }
 
+/// As monitors and old devices connect: to an address, by which no name is sent (RFC 6066 §3).
+#[test]
+fn a_client_that_sends_no_name_gets_the_default_one_where_it_is_set() {
+    let edge = edge();
+    let mut settings = edge.settings(Place::A, "auto");
+    edge.guard(&mut settings, "strict").unwrap();
+    settings.domain(SHOP);
+    let mut gatehouse = start(&edge, settings);
+    assert_served(&edge, SHOP);
+    let ask = |host: &str| {
+        let field = format!("Host: {host}");
+        let url = format!("https://{}/", Place::A.v4());
+        edge.curl(&url).with(&["--insecure", "-H", &field]).run().unwrap()
+    };
+    assert_eq!(ask(SHOP).status, 0, "it is refused");
+    gatehouse.stop().unwrap();
+    gatehouse.settings().text("tls", "default_name", SHOP);
+    gatehouse.start_again().unwrap();
+    let reply = ask(SHOP);
+    assert_eq!((reply.status, reply.seen("user-custom-domain")), (200, vec![SHOP.to_owned()]), "{reply:?}");
+    assert_eq!(ask("other.customer.test").status, 421, "the connection is of the default name");
+    assert_served(&edge, SHOP);
+}
+
 #[test]
 fn a_name_is_the_same_in_upper_case_and_with_a_trailing_dot() {
     let edge = edge();
