@@ -8,6 +8,7 @@ pub mod client_hello;
 pub mod decide;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+pub mod flow;
 pub mod maps;
 pub mod name_hash;
 pub mod reset;
