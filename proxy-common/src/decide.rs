@@ -268,11 +268,7 @@ fn resume<T: GuardTables>(slot: Slot, tables: &T, scratch: &mut Scratch) -> Resu
 
 /// Whether hellos to the segment's address are judged.
 #[inline]
-fn is_guarded<S: ByteSource + ?Sized, T: GuardTables>(
-    frame: &S,
-    candidate: &Candidate,
-    tables: &T,
-) -> bool {
+fn is_guarded<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, candidate: &Candidate, tables: &T) -> bool {
     let Candidate { segment, port, .. } = candidate;
     let (at, number) = (segment.network_offset, segment.destination_port);
     let address = match segment.family {

@@ -289,7 +289,9 @@ const _: () = {
 #[cfg(feature = "user")]
 #[expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
 mod user {
-    use super::{DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PortEntry, Tally, UnknownBudget};
+    use super::{
+        DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PortEntry, Tally, UnknownBudget,
+    };
 
     macro_rules! pod {
         ($($name:ty),+) => {$(

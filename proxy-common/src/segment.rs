@@ -149,7 +149,8 @@ fn skip_ethernet<S: ByteSource + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudg
 fn walk_ipv4<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
     let start = frame.load_u64(offset).ok_or(Unjudged::Unparsed)?;
     let time_and_protocol = frame.load_u16(offset + 8).ok_or(Unjudged::Unparsed)?;
-    let [version_and_words, _, total_high, total_low, _, _, fragment_high, fragment_low] = start.to_be_bytes();
+    let [version_and_words, _, total_high, total_low, _, _, fragment_high, fragment_low] =
+        start.to_be_bytes();
     // RFC 791 §3.1: the length of the header is in words, the least is five.
     let header_bytes = 4 * u32::from(version_and_words & 0xf);
     let total = u32::from(u16::from_be_bytes([total_high, total_low]));

@@ -9,8 +9,8 @@ use proxy_common::budget::BudgetRate;
 use proxy_common::decide::{Candidate, GuardTables, Scratch, ServerSide};
 use proxy_common::flow::{CUT_NAMES, CutName, FlowEntry, SLOTS};
 use proxy_common::maps::{
-    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
-    RejectCause, Tally, UnknownBudget, Verdict,
+    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry, RejectCause,
+    Tally, UnknownBudget, Verdict,
 };
 use proxy_common::name_hash::NameBuffer;
 use proxy_common::segment::Segment;

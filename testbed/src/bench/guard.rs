@@ -13,7 +13,7 @@ use aya::{
 };
 use proxy_common::{
     fixture::{Frame, Hello},
-    maps::{GuardSettings, Mode, NameEntry, NameKey, PortEntry, map_names},
+    maps::{GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, map_names},
     name_hash,
 };
 
@@ -87,8 +87,9 @@ fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     put(guard, map_names::SETTINGS, settings)?;
     put(guard, map_names::ENFORCE_UNTIL, u64::MAX)?;
     put(guard, map_names::NAME_KEY, KEY)?;
-    let mut ports: HashMap<_, u16, PortEntry> = map(guard, map_names::PORTS)?.try_into()?;
-    ports.insert(443, PortEntry { flags: PortEntry::HELLO }, 0)?;
+    let mut ports = [PortEntry::default(); PORT_NUMBERS];
+    *ports.get_mut(443).context("no such port")? = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6);
+    put(guard, map_names::PORTS, ports)?;
     let mut names: HashMap<_, u64, NameEntry> = map(guard, map_names::NAMES)?.try_into()?;
     names.insert(name_hash::exact(&KEY, b"shop.example.com"), NameEntry::default(), 0)?;
     names.insert(name_hash::wildcard(&KEY, b"example.net"), NameEntry::default(), 0)?;
