@@ -23,6 +23,13 @@ pub struct Asked {
 }
 
 impl BudgetRate {
+    /// Takes one event from a budget whose state does not outlive its settings: its new state, or nothing when it is spent.
+    #[must_use]
+    pub fn take(self, arrival_ns: u64, now_ns: u64) -> Option<u64> {
+        let asked = self.ask(arrival_ns, now_ns);
+        asked.granted.then_some(asked.arrival_ns)
+    }
+
     /// Asks the budget for one event at `now_ns`.
     ///
     /// `arrival_ns` is the state: the instant at which the budget will be full again; 0 is a full one. A state further ahead

@@ -3,6 +3,9 @@
 
 #[expect(clippy::panic, clippy::indexing_slicing, reason = "for tests alone, which fail by a panic")]
 pub mod fuzz;
+pub mod model;
+#[expect(clippy::panic, clippy::indexing_slicing, reason = "for tests alone, which fail by a panic")]
+pub mod segments;
 
 extern crate alloc;
 

@@ -23,6 +23,7 @@ mod policy;
 mod ports;
 mod rejections;
 mod status;
+mod undo;
 
 use std::{
     path::{Path, PathBuf},

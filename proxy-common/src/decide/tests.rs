@@ -1,6 +1,5 @@
 extern crate std;
 
-use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::vec;
 use std::vec::Vec;
@@ -8,123 +7,12 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixture::model::{KEY, Model, NOW};
+use crate::fixture::segments::pieces;
 use crate::fixture::{Frame, Hello};
-use crate::flow::CutName;
-use crate::name_hash::{exact, wildcard};
+use crate::name_hash::exact;
 
-/// The tables as user space would fill them.
-#[derive(Clone)]
-struct Filled {
-    settings: GuardSettings,
-    now_ns: u64,
-    enforce_until_ns: u64,
-    ports: HashMap<u16, PortEntry>,
-    addresses: Vec<GuardedAddress>,
-    names: Vec<u64>,
-    denials: HashMap<u64, u64>,
-    unknown: Cell<u64>,
-    has_socket: bool,
-    hints: RefCell<HashMap<u32, u8>>,
-    flows: RefCell<HashMap<u32, FlowEntry>>,
-    cut_names: RefCell<HashMap<u32, CutName>>,
-}
-
-const KEY: NameKey = NameKey { k0: 1, k1: 2 };
-const NOW: u64 = 1_000_000_000_000;
-
-impl Default for Filled {
-    fn default() -> Self {
-        Self {
-            settings: GuardSettings {
-                mode: Mode::Strict as u32,
-                unknown_per_second: 1,
-                unknown_burst: 2,
-                resets_per_second: 100,
-            },
-            now_ns: NOW,
-            enforce_until_ns: NOW + 1,
-            ports: HashMap::from([
-                (443, PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6)),
-                (80, PortEntry::COUNTED),
-            ]),
-            addresses: Vec::new(),
-            names: vec![exact(&KEY, b"shop.example.com"), wildcard(&KEY, b"example.net")],
-            denials: HashMap::from([(exact(&KEY, b"denied.example"), NOW + 1)]),
-            unknown: Cell::new(0),
-            has_socket: true,
-            hints: RefCell::default(),
-            flows: RefCell::default(),
-            cut_names: RefCell::default(),
-        }
-    }
-}
-
-impl Filled {
-    /// Whether anything is remembered of any flow.
-    fn remembers(&self) -> bool {
-        self.hints.borrow().values().any(|tag| *tag != NO_FLOW)
-    }
-
-    fn pass_time(&mut self, ns: u64) {
-        self.now_ns += ns;
-        self.enforce_until_ns += ns;
-    }
-}
-
-impl GuardTables for Filled {
-    fn port(&self, port: u16) -> PortEntry {
-        self.ports.get(&port).copied().unwrap_or_default()
-    }
-    fn guards(&self, address: &GuardedAddress) -> bool {
-        self.addresses.contains(address)
-    }
-    fn settings(&self) -> GuardSettings {
-        self.settings
-    }
-    fn name_key(&self) -> NameKey {
-        KEY
-    }
-    fn now_ns(&self) -> u64 {
-        self.now_ns
-    }
-    fn enforce_until_ns(&self) -> u64 {
-        self.enforce_until_ns
-    }
-    fn allows(&self, name: u64) -> bool {
-        self.names.contains(&name)
-    }
-    fn denied_until_ns(&self, name: u64) -> Option<u64> {
-        self.denials.get(&name).copied()
-    }
-    fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool {
-        let asked = rate.ask(self.unknown.get(), now_ns);
-        self.unknown.set(asked.arrival_ns);
-        asked.granted
-    }
-    fn has_socket(&self, _segment: &Segment) -> bool {
-        self.has_socket
-    }
-    fn hint(&self, index: u32) -> u8 {
-        self.hints.borrow().get(&index).copied().unwrap_or(NO_FLOW)
-    }
-    fn set_hint(&self, index: u32, tag: u8) {
-        self.hints.borrow_mut().insert(index, tag);
-    }
-    fn load_flow(&self, index: u32, entry: &mut FlowEntry) {
-        *entry = self.flows.borrow().get(&index).copied().unwrap_or_default();
-    }
-    fn store_flow(&self, index: u32, entry: &FlowEntry) {
-        self.flows.borrow_mut().insert(index, *entry);
-    }
-    fn restore_name(&self, index: u32, name: &mut NameBuffer, entry: &FlowEntry) -> Option<()> {
-        self.cut_names.borrow().get(&index)?.restore(name, entry)
-    }
-    fn keep_name(&self, index: u32, name: &NameBuffer, entry: &FlowEntry) {
-        self.cut_names.borrow_mut().entry(index).or_default().keep(name, entry);
-    }
-}
-
-fn judged(frame: &Frame, tables: &Filled) -> Result<Verdict, RejectCause> {
+fn judged(frame: &Frame, tables: &Model) -> Result<Verdict, RejectCause> {
     match decide(frame.bytes().as_slice(), tables, &mut Scratch::new()) {
         Decision::Pass(verdict) => Ok(verdict),
         Decision::Reject(cause, _) => Err(cause),
@@ -135,20 +23,9 @@ fn hello(name: &str) -> Frame {
     Frame::with(Hello::with(name).bytes())
 }
 
-/// The frames of a payload that is cut into segments.
-fn pieces(bytes: &[u8], cuts: &[usize]) -> Vec<Frame> {
-    let mut cuts: Vec<_> = cuts.iter().copied().chain([0, bytes.len()]).collect();
-    cuts.sort_unstable();
-    let part = |range: &[usize]| Frame {
-        sequence: Frame::SEQUENCE.wrapping_add(u32::try_from(range[0]).unwrap()),
-        ..Frame::with(&bytes[range[0]..range[1]])
-    };
-    cuts.windows(2).filter(|range| range[0] < range[1]).map(part).collect()
-}
-
-fn with_mode(mode: Mode) -> Filled {
-    let tables = Filled::default();
-    Filled { settings: GuardSettings { mode: mode as u32, ..tables.settings }, ..tables }
+fn with_mode(mode: Mode) -> Model {
+    let tables = Model::default();
+    Model { settings: GuardSettings { mode: mode as u32, ..tables.settings }, ..tables }
 }
 
 #[test]
@@ -179,7 +56,7 @@ fn what_cannot_be_judged_passes() {
         (hello("192.0.2.1"), Verdict::PassMalformed),
         (Frame::with(many), Verdict::PassTooLong),
     ] {
-        assert_eq!(judged(&frame, &Filled::default()), Ok(verdict), "{frame:?}");
+        assert_eq!(judged(&frame, &Model::default()), Ok(verdict), "{frame:?}");
     }
 }
 
@@ -194,7 +71,7 @@ fn names_are_allowed_exactly_or_by_one_label() {
         ("example.com", Err(RejectCause::Foreign)),
         ("denied.example", Err(RejectCause::Denied)),
     ] {
-        assert_eq!(judged(&hello(name), &Filled::default()), outcome, "{name}");
+        assert_eq!(judged(&hello(name), &Model::default()), outcome, "{name}");
     }
 }
 
@@ -208,15 +85,15 @@ fn only_an_enforced_mode_rejects() {
         (Mode::Adaptive, NOW + 1, Ok(Verdict::PassUnknown)),
         (Mode::Strict, NOW + 1, Err(RejectCause::Foreign)),
     ] {
-        let tables = Filled { enforce_until_ns, ..with_mode(mode) };
+        let tables = Model { enforce_until_ns, ..with_mode(mode) };
         assert_eq!(judged(&hello("foreign.example"), &tables), outcome, "{mode:?} until {enforce_until_ns}");
     }
 }
 
 #[test]
 fn a_mode_that_is_none_observes() {
-    let tables = Filled::default();
-    let tables = Filled { settings: GuardSettings { mode: 7, ..tables.settings }, ..tables };
+    let tables = Model::default();
+    let tables = Model { settings: GuardSettings { mode: 7, ..tables.settings }, ..tables };
     assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassObserved));
 }
 
@@ -256,7 +133,7 @@ fn a_flow_is_charged_once_however_often_its_hello_comes() {
 
 #[test]
 fn a_segment_without_a_connection_costs_no_budget() {
-    let tables = Filled { has_socket: false, ..with_mode(Mode::Adaptive) };
+    let tables = Model { has_socket: |_| false, ..with_mode(Mode::Adaptive) };
     for port in 1..50 {
         assert_eq!(judged(&from(port, "foreign.example"), &tables), Err(RejectCause::Foreign));
     }
@@ -266,8 +143,10 @@ fn a_segment_without_a_connection_costs_no_budget() {
 
 #[test]
 fn a_rejection_says_whether_there_is_a_socket_to_free() {
-    for (has_socket, server) in [(true, ServerSide::Held), (false, ServerSide::Free)] {
-        let tables = Filled { has_socket, ..Filled::default() };
+    let sockets: [(fn(&Segment) -> bool, _); 2] =
+        [(|_| true, ServerSide::Held), (|_| false, ServerSide::Free)];
+    for (has_socket, server) in sockets {
+        let tables = Model { has_socket, ..Model::default() };
         let decision = decide(hello("foreign.example").bytes().as_slice(), &tables, &mut Scratch::new());
         assert_eq!(decision, Decision::Reject(RejectCause::Foreign, server));
     }
@@ -275,12 +154,12 @@ fn a_rejection_says_whether_there_is_a_socket_to_free() {
 
 #[test]
 fn hellos_to_addresses_of_other_services_pass() {
-    let port = |entry| Filled { ports: HashMap::from([(443, entry)]), ..Filled::default() };
+    let port = |entry| Model { ports: HashMap::from([(443, entry)]), ..Model::default() };
     let (ours, other) = (Frame::SERVER, u32::from_be_bytes([192, 0, 2, 3]));
     let address = GuardedAddress::ipv4(u32::from_be_bytes(ours.0), 443);
     let ipv6 = GuardedAddress { address: ours.1, port: 443 };
     let with =
-        |addresses: &[GuardedAddress]| Filled { addresses: addresses.to_vec(), ..port(PortEntry::HELLO) };
+        |addresses: &[GuardedAddress]| Model { addresses: addresses.to_vec(), ..port(PortEntry::HELLO) };
     let (rejected, passed) = (Err(RejectCause::Foreign), Ok(Verdict::PassUnguarded));
     for (tables, on_ipv4, on_ipv6) in [
         (port(PortEntry::HELLO_IPV4), rejected, passed),
@@ -304,20 +183,20 @@ fn a_denial_holds_for_its_time_in_both_modes_and_costs_no_budget() {
         assert_eq!(judged(&hello("denied.example"), &tables), Err(RejectCause::Denied), "{mode:?}");
         assert_eq!(tables.unknown.get(), 0, "{mode:?}");
     }
-    let ended = Filled { now_ns: NOW + 1, enforce_until_ns: NOW + 2, ..with_mode(Mode::Adaptive) };
+    let ended = Model { now_ns: NOW + 1, enforce_until_ns: NOW + 2, ..with_mode(Mode::Adaptive) };
     assert_eq!(judged(&hello("denied.example"), &ended), Ok(Verdict::PassUnknown));
 }
 
 #[test]
 fn an_allowed_name_passes_though_denied() {
-    let mut tables = Filled::default();
+    let mut tables = Model::default();
     tables.denials.insert(exact(&KEY, b"shop.example.com"), NOW + 1);
     assert_eq!(judged(&hello("shop.example.com"), &tables), Ok(Verdict::PassAllowed));
 }
 
 #[test]
 fn what_an_earlier_frame_left_in_the_scratch_does_not_matter() {
-    let (tables, mut scratch) = (Filled::default(), Scratch::new());
+    let (tables, mut scratch) = (Model::default(), Scratch::new());
     for name in ["a-very-long-name-that-fills.the-buffer.example.org", "shop.example.com", "a.example.net"] {
         let bytes = hello(name).bytes();
         let fresh = decide(bytes.as_slice(), &tables, &mut Scratch::new());
@@ -333,7 +212,7 @@ mod properties {
     proptest! {
         #[test]
         fn any_frame_is_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decide(bytes.as_slice(), &Filled::default(), &mut Scratch::new());
+            let _ = decide(bytes.as_slice(), &Model::default(), &mut Scratch::new());
         }
     }
 
@@ -346,8 +225,8 @@ mod properties {
                 let end = u64::from(segment.payload_offset) + u64::from(segment.payload_bytes);
                 assert!(end <= bytes.len() as u64, "{segment:?}");
             }
-            let fresh = decide(bytes, &Filled::default(), &mut Scratch::new());
-            assert_eq!(decide(bytes, &Filled::default(), &mut used), fresh);
+            let fresh = decide(bytes, &Model::default(), &mut Scratch::new());
+            assert_eq!(decide(bytes, &Model::default(), &mut used), fresh);
         });
     }
 }

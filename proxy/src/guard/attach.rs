@@ -1,6 +1,7 @@
 //! Loads the program into the kernel, and attaches it to each interface by a pinned link.
 //! Invariants: an existing link is updated, never removed and made again, since the first attachment resets some network cards; an
-//! attachment without a link is undone (`a_second_start_adopts_maps_link_names_and_counters`); nothing in the kernel is looked up by id
+//! attachment without a link is undone (`a_second_start_adopts_maps_link_names_and_counters`); a start that fails at one interface
+//! leaves the others as they were (`a_hand_over_refused_by_one_interface_is_undone_on_the_others`); nothing in the kernel is looked up by id
 //! or by listing, which needs `CAP_SYS_ADMIN` (`the_capabilities_of_the_unit_are_enough`).
 
 use std::{
@@ -26,6 +27,7 @@ use super::{
     interface::Interface,
     maps::PINNED,
     pins::{Pins, Removal, remove_pin},
+    undo::{Change, Changes},
 };
 use crate::clock;
 use crate::config::Attach;
@@ -57,25 +59,19 @@ pub(super) fn verify(ebpf: &mut Ebpf) -> Result<&mut Xdp, GuardError> {
     Ok(program)
 }
 
-/// Attaches `program` to every interface, and to no other; on failure no new attachment is left.
+/// Attaches `program` to every interface, and to no other; on failure each runs what it ran before: nothing, or `previous`.
 pub(super) fn attach_all(
     program: &mut Xdp,
+    previous: Option<Xdp>,
     interfaces: &[Interface],
     mode: Attach,
     pins: &Pins,
 ) -> Result<(), GuardError> {
-    let mut pinned = Vec::new();
+    let mut changes = Changes::new(previous);
     for interface in interfaces {
-        match attach(program, interface, mode, pins) {
-            Ok(None) => info!(interface = %interface.name, "guard: program replaced"),
-            Ok(Some(link)) => {
-                info!(interface = %interface.name, ?mode, "guard: attached");
-                pinned.push(link);
-            }
-            Err(error) => {
-                pinned.iter().try_for_each(|link| remove_pin(link).map(drop))?;
-                return Err(error);
-            }
+        if let Err(error) = attach(program, interface, mode, pins, &mut changes) {
+            changes.undo(pins)?;
+            return Err(error);
         }
     }
     let kept: Vec<PathBuf> = interfaces.iter().map(|interface| pins.link(interface.index, mode)).collect();
@@ -86,33 +82,56 @@ pub(super) fn attach_all(
     Ok(())
 }
 
-/// The new pin, or none when the link that was there now runs `program`.
+/// Attaches `program` to one interface, and notes each step that can be undone.
 fn attach(
     program: &mut Xdp,
     interface: &Interface,
     mode: Attach,
     pins: &Pins,
-) -> Result<Option<PathBuf>, GuardError> {
+    changes: &mut Changes,
+) -> Result<(), GuardError> {
     let other = match mode {
         Attach::Native => Attach::Generic,
         Attach::Generic => Attach::Native,
     };
     let removal = remove_pin(&pins.link(interface.index, other))?;
+    if removal == Removal::Underway {
+        changes.note(interface, Change::Remove(other));
+    }
     let path = pins.link(interface.index, mode);
     if path.exists() {
         match replace(program, interface, &path) {
             // The interface the link belonged to is gone, and its index was given to this one.
             Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => drop(remove_pin(&path)?),
-            done => return done.map(|()| None),
+            Err(error) => return Err(error),
+            Ok(()) => {
+                info!(interface = %interface.name, "guard: program replaced");
+                changes.note(interface, Change::Replace(mode));
+                return Ok(());
+            }
         }
     }
-    let deadline = clock::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
-    let link = create_by(deadline, program, interface, mode)?;
-    link.pin(&path).map_err(|error| pin_failed(&path, &error))?;
-    Ok(Some(path))
+    create_pinned(program, interface, mode, &path, removal)?;
+    info!(interface = %interface.name, ?mode, "guard: attached");
+    changes.note(interface, Change::Create(mode));
+    Ok(())
 }
 
-fn replace(program: &mut Xdp, interface: &Interface, path: &Path) -> Result<(), GuardError> {
+/// Attaches by a new link, which is pinned.
+pub(super) fn create_pinned(
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: Attach,
+    path: &Path,
+    removal: Removal,
+) -> Result<(), GuardError> {
+    let deadline = clock::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
+    let link = create_by(deadline, program, interface, mode)?;
+    link.pin(path).map(drop).map_err(|error| pin_failed(path, &error))
+}
+
+/// Makes a pinned link run `program`.
+pub(super) fn replace(program: &mut Xdp, interface: &Interface, path: &Path) -> Result<(), GuardError> {
     let link = PinnedLink::from_pin(path)
         .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))
         .map_err(|error| pin_failed(path, &error))?;

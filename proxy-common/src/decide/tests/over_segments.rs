@@ -1,55 +1,12 @@
 //! Hellos that come in several segments, in order or not.
 
-use std::path::Path;
-use std::string::String;
-
 use super::*;
 use crate::fixture::fuzz::Dice;
+use crate::fixture::segments::{NAME, Pair, corpus, shuffled};
 use crate::flow::Flow;
 
-/// A hello for an allowed name, and the same for one that is not.
-struct Pair {
-    what: String,
-    allowed: Vec<u8>,
-    foreign: Vec<u8>,
-}
-
-/// The hellos of real clients (`cargo xtask hellos`), and some that no client sends.
-fn corpus() -> Vec<Pair> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/clients");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let mut pairs: Vec<_> = paths.iter().map(|path| of_a_client(path)).collect();
-    assert!(pairs.len() >= 9, "clients in {folder}");
-    let plain = Hello::with(NAME);
-    let browser =
-        Hello { key_share_bytes: 1216, extensions_before: 15, key_share_first: true, ..plain.clone() };
-    for (what, hello) in [
-        ("in records", Hello { record_bytes: 90, ..plain.clone() }),
-        ("behind a post-quantum share, in records", Hello { record_bytes: 400, ..browser.clone() }),
-        ("behind a post-quantum share", browser),
-        ("plain", plain),
-    ] {
-        let foreign = Hello { name: Some(FOREIGN.into()), ..hello.clone() }.bytes();
-        pairs.push(Pair { what: what.into(), allowed: hello.bytes(), foreign });
-    }
-    pairs
-}
-
-fn of_a_client(path: &Path) -> Pair {
-    let allowed = std::fs::read(path).unwrap();
-    let at = allowed.windows(NAME.len()).position(|window| window == NAME.as_bytes()).unwrap();
-    let mut foreign = allowed.clone();
-    foreign[at..at + NAME.len()].copy_from_slice(FOREIGN.as_bytes());
-    Pair { what: path.file_name().unwrap().to_string_lossy().into_owned(), allowed, foreign }
-}
-
-/// What the clients of the corpus asked for.
-const NAME: &str = "shop.example.com";
-const FOREIGN: &str = "evil.example.com";
-
 /// What the frames of one flow lead to, each after the other; whether all that was remembered was forgotten.
-fn judged_all(frames: &[Frame], tables: &Filled) -> Vec<Result<Verdict, RejectCause>> {
+fn judged_all(frames: &[Frame], tables: &Model) -> Vec<Result<Verdict, RejectCause>> {
     let mut scratch = Scratch::new();
     let judged = frames.iter().map(|frame| match decide(frame.bytes().as_slice(), tables, &mut scratch) {
         Decision::Pass(verdict) => Ok(verdict),
@@ -59,7 +16,7 @@ fn judged_all(frames: &[Frame], tables: &Filled) -> Vec<Result<Verdict, RejectCa
 }
 
 fn check_cuts(what: &str, hello: &[u8], cuts: &[usize], expected: Result<Verdict, RejectCause>) {
-    let tables = Filled::default();
+    let tables = Model::default();
     let all = judged_all(&pieces(hello, cuts), &tables);
     let is_incomplete = |verdict: &Result<_, _>| *verdict == Ok(Verdict::PassIncomplete);
     let judged = all.iter().position(|verdict| !is_incomplete(verdict));
@@ -108,7 +65,7 @@ fn a_hello_that_is_not_to_be_judged_meets_one_verdict_wherever_it_is_cut() {
 
 #[test]
 fn the_end_of_a_rejected_hello_is_rejected_each_time_it_comes() {
-    let (hello, tables) = (Hello::with("foreign.example").bytes(), Filled::default());
+    let (hello, tables) = (Hello::with("foreign.example").bytes(), Model::default());
     for cut in 1..hello.len() {
         let frames = pieces(&hello, &[cut]);
         if judged_all(&frames[..1], &tables) != [Ok(Verdict::PassIncomplete)] {
@@ -145,7 +102,7 @@ fn what_is_not_the_next_segment_passes_and_says_so() {
         ),
     ] {
         let order: Vec<_> = order.into_iter().cloned().collect();
-        assert_eq!(judged_all(&order, &Filled::default()), expected, "{what}");
+        assert_eq!(judged_all(&order, &Model::default()), expected, "{what}");
     }
 }
 
@@ -159,20 +116,20 @@ fn a_flow_is_forgotten_by_its_beginning_its_end_and_its_age() {
         ("FIN", Segment::FIN | Segment::ACK),
         ("RST, ACK", Segment::RST | Segment::ACK),
     ] {
-        let tables = Filled::default();
+        let tables = Model::default();
         let between = Frame { flags, ..Frame::with([]) };
         let all = judged_all(&[first.clone(), between, second.clone()], &tables);
         assert_eq!((all[0], all[2]), (Ok(Verdict::PassIncomplete), Ok(Verdict::PassNoHello)), "{what}");
         assert!(!tables.remembers(), "{what}");
     }
     for (seconds, expected) in [(9, Err(RejectCause::Foreign)), (11, Ok(Verdict::PassForgotten))] {
-        let mut tables = Filled::default();
+        let mut tables = Model::default();
         judged(&first, &tables).unwrap();
         tables.pass_time(seconds * 1_000_000_000);
         assert_eq!(judged(&second, &tables), expected, "after {seconds} s");
     }
     let last = Frame { flags: Segment::FIN | Segment::ACK, ..first };
-    let tables = Filled::default();
+    let tables = Model::default();
     assert_eq!(judged(&last, &tables), Ok(Verdict::PassIncomplete));
     assert!(!tables.remembers(), "nothing follows a FIN");
 }
@@ -182,7 +139,7 @@ fn a_name_whose_beginning_was_overwritten_passes() {
     let hello = Hello::with("foreign.example").bytes();
     let at = hello.windows(7).position(|window| window == b"foreign").unwrap();
     let [first, second] = <[Frame; 2]>::try_from(pieces(&hello, &[at + 3])).unwrap();
-    let tables = Filled::default();
+    let tables = Model::default();
     assert_eq!(judged(&first, &tables), Ok(Verdict::PassIncomplete));
     tables.cut_names.borrow_mut().clear();
     assert_eq!(judged(&second, &tables), Ok(Verdict::PassForgotten));
@@ -190,7 +147,7 @@ fn a_name_whose_beginning_was_overwritten_passes() {
 
 #[test]
 fn flows_that_share_a_slot_are_not_mixed_up() {
-    let tables = Filled::default();
+    let tables = Model::default();
     let (allowed, foreign) = (Hello::with(NAME).bytes(), Hello::with("foreign.example.org").bytes());
     let slot = |frame: &Frame| {
         let bytes = frame.bytes();
@@ -208,29 +165,6 @@ fn flows_that_share_a_slot_are_not_mixed_up() {
     assert_eq!(judged(&second(2, &foreign), &tables), Err(RejectCause::Foreign));
 }
 
-/// Every segment of a hello some number of times in some order, with parts that overlap others.
-fn shuffled(bytes: &[u8], dice: &mut Dice) -> Vec<Frame> {
-    let cuts: Vec<_> = (0..dice.below(5)).map(|_| dice.below(bytes.len())).collect();
-    let mut frames = pieces(bytes, &cuts);
-    for _ in 0..dice.below(4) {
-        let start = dice.below(bytes.len());
-        let end = start + 1 + dice.below(bytes.len() - start);
-        let sequence = Frame::SEQUENCE + u32::try_from(start).unwrap();
-        frames.push(Frame { sequence, ..Frame::with(&bytes[start..end]) });
-    }
-    for _ in 0..dice.below(3) {
-        frames.push(frames[dice.below(frames.len())].clone());
-    }
-    for at in 0..frames.len() {
-        let other = dice.below(frames.len());
-        // Most of them stay in order, so that much is read on.
-        if dice.below(3) == 0 {
-            frames.swap(at, other);
-        }
-    }
-    frames
-}
-
 #[test]
 fn no_order_of_segments_rejects_an_allowed_name() {
     let (corpus, mut dice) = (corpus(), Dice::new(16));
@@ -239,7 +173,7 @@ fn no_order_of_segments_rejects_an_allowed_name() {
         let Pair { what, allowed, foreign } = &corpus[dice.below(corpus.len())];
         for (hello, is_allowed) in [(allowed, true), (foreign, false)] {
             let frames = shuffled(hello, &mut Dice::new(round));
-            let verdicts = judged_all(&frames, &Filled::default());
+            let verdicts = judged_all(&frames, &Model::default());
             let rejections = verdicts.iter().filter(|verdict| verdict.is_err()).count();
             assert!(!is_allowed || rejections == 0, "{what}, round {round}: {verdicts:?}");
             judged += u64::from(verdicts.contains(&Ok(Verdict::PassAllowed)));
