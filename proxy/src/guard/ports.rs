@@ -103,7 +103,7 @@ mod tests {
         };
         let ipv4 = GuardedAddress::ipv4(0xc000_0202, 443);
         let ipv6 = GuardedAddress {
-            address: "2001:db8::2".parse::<std::net::Ipv6Addr>().unwrap().octets(),
+            address: "2001:db8::2".parse::<Ipv6Addr>().unwrap().octets(),
             port: 443,
         };
         for (addresses, flags, expected) in [

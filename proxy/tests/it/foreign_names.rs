@@ -23,11 +23,16 @@ fn a_foreign_name_is_reset_within_a_second_and_leaves_nothing_at_the_edge() {
     let whole = Hello::new(FOREIGN, KeyShare::Classic, |_| true).unwrap().whole();
     let large = Hello::new(FOREIGN, KeyShare::PostQuantum, |name| name.end < 1_200).unwrap();
     let cut = large.cut_behind_name();
+    let inside = large.cut(3);
+    let behind = Hello::new(FOREIGN, KeyShare::PostQuantum, |name| name.start > 1_200).unwrap().cut(0);
     for (what, address, segments) in [
         ("one segment", Place::A.v4().into(), &whole),
         ("two segments", Place::A.v4().into(), &cut),
+        ("two segments, the name in both", Place::A.v4().into(), &inside),
+        ("two segments, the name in the second", Place::A.v4().into(), &behind),
         ("one segment, IPv6", Place::A.v6().into(), &whole),
         ("two segments, IPv6", Place::A.v6().into(), &cut),
+        ("two segments, the name in both, IPv6", Place::A.v6().into(), &inside),
     ] {
         check_strict(&edge, &gatehouse, what, SocketAddr::new(address, 443), segments);
     }
