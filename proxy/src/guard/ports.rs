@@ -102,10 +102,7 @@ mod tests {
             ..config::ListenConfig::default()
         };
         let ipv4 = GuardedAddress::ipv4(0xc000_0202, 443);
-        let ipv6 = GuardedAddress {
-            address: "2001:db8::2".parse::<Ipv6Addr>().unwrap().octets(),
-            port: 443,
-        };
+        let ipv6 = GuardedAddress { address: "2001:db8::2".parse::<Ipv6Addr>().unwrap().octets(), port: 443 };
         for (addresses, flags, expected) in [
             (&["192.0.2.2:443"][..], PortEntry::HELLO, vec![ipv4]),
             (&["192.0.2.2:443", "[2001:db8::2]:443"], PortEntry::HELLO, vec![ipv4, ipv6]),
