@@ -78,6 +78,30 @@ fn a_foreign_name_in_a_second_segment_is_reset_within_a_second_and_leaves_nothin
     assert!(metrics.verdicts("pass_out_of_order") + metrics.verdicts("pass_forgotten") < 0.5, "{metrics}");
 }
 
+/// The kernel keeps no request then: only a segment that acknowledges its cookie makes a socket.
+#[test]
+fn a_foreign_name_leaves_nothing_at_the_edge_while_it_answers_by_cookies() {
+    let edge = edge();
+    edge.network.edge.run("sysctl", &["-qw", "net.ipv4.tcp_syncookies=2"]).unwrap();
+    let gatehouse = guarded(&edge, "strict");
+    let whole = Hello::new(FOREIGN, KeyShare::Classic, |_| true).unwrap().whole();
+    let large =
+        |behind| Hello::new(FOREIGN, KeyShare::PostQuantum, |at| at.start > 1_200).unwrap().cut(behind);
+    let first =
+        Hello::new(FOREIGN, KeyShare::PostQuantum, |name| name.end < 1_200).unwrap().cut_behind_name();
+    for (what, segments) in [
+        ("one segment", &whole),
+        ("two segments", &first),
+        ("two segments, the name in the second", &large(0)),
+        ("two segments, the name in both", &large(3)),
+    ] {
+        check_strict(&edge, what, SocketAddr::new(Place::A.v4().into(), 443), segments);
+    }
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("reject_foreign") > 19.5, "{metrics}");
+    assert_served(&edge, SHOP);
+}
+
 #[test]
 fn adaptive_answers_a_foreign_name_once_by_alert_112_and_then_resets_it() {
     let edge = edge();
