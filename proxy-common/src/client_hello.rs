@@ -5,9 +5,10 @@
 //! (`the_answer_does_not_depend_on_the_cut`); a name it says is the name rustls says, or rustls refuses the hello
 //! (`a_mutated_hello_has_the_name_rustls_sees_or_is_refused`).
 
+mod sealed;
+
 use core::ops::ControlFlow::{self, Break, Continue};
 
-use crate::flow::mix;
 use crate::name_hash::{MAX_NAME_BYTES, NameBuffer};
 use crate::source::ByteSource;
 
@@ -129,17 +130,6 @@ impl ParserState {
     #[inline]
     pub const fn cut_name_bytes(&self) -> u32 {
         self.name_read
-    }
-
-    /// Goes into a seal with everything that it holds.
-    #[inline]
-    pub(crate) const fn fold(&self, seal: u64) -> u64 {
-        let counts = pair(self.records as u32, self.extensions as u32);
-        let seal = mix(mix(mix(seal, self.field), self.record_header), counts);
-        let seal = mix(seal, pair(self.phase as u32, self.field_read));
-        let seal = mix(mix(seal, pair(self.record_header_read, self.skip)), self.record_left as u64);
-        let seal = mix(mix(seal, self.message_left as u64), self.name_extension_bytes as u64);
-        mix(seal, pair(self.name_bytes, self.name_read))
     }
 
     /// Reads one thing: the header of a record, a field, the name; or passes over the rest of a record.
@@ -382,11 +372,6 @@ impl HelloField {
             Self::Name => 0,
         }
     }
-}
-
-#[inline]
-const fn pair(high: u32, low: u32) -> u64 {
-    (high as u64) << 32 | low as u64
 }
 
 #[inline]

@@ -7,6 +7,7 @@
 
 use crate::client_hello::ParserState;
 use crate::name_hash::{NAME_WORDS, NameBuffer};
+use crate::seal::{ODD, mix};
 use crate::segment::{Family, Segment};
 use crate::source::ByteSource;
 
@@ -186,11 +187,6 @@ impl CutName {
     }
 }
 
-#[inline]
-pub(crate) const fn mix(seal: u64, word: u64) -> u64 {
-    (seal ^ word).wrapping_mul(ODD).rotate_left(29)
-}
-
 /// RFC 791 §3.1
 pub(crate) const IPV4_ADDRESSES_AT: u32 = 12;
 /// RFC 8200 §3
@@ -198,8 +194,7 @@ pub(crate) const IPV6_ADDRESSES_AT: u32 = 8;
 const IPV6: u64 = 1 << 32;
 /// Longer than the handshake of a client may take, and than its first retransmissions.
 const REMEMBERED_NS: u64 = 10_000_000_000;
-/// Two odd numbers whose bits look random: fractions of the golden ratio and of the square root of 3.
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Another odd number whose bits look random: the fraction of the square root of 3.
 const ODD_TOO: u64 = 0xbb67_ae85_84ca_a73b;
 
 #[cfg(test)]

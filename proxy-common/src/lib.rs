@@ -12,6 +12,7 @@ pub mod flow;
 pub mod maps;
 pub mod name_hash;
 pub mod reset;
+mod seal;
 pub mod segment;
 mod siphash;
 pub mod source;

@@ -4,8 +4,8 @@
 //! exactly one label (`wildcard_covers_exactly_one_label`); an exact name and a wildcard suffix of the same bytes
 //! differ (`exact_and_wildcard_are_separate_domains`).
 
-use crate::flow::mix;
 use crate::maps::NameKey;
+use crate::seal::mix;
 use crate::siphash::SipHash;
 
 /// The longest name a hello may carry: 253 bytes as text and a trailing dot (RFC 1035 §2.3.4).

@@ -13,6 +13,7 @@ mod handover;
 pub mod heartbeat;
 mod interface;
 mod kernel_time;
+mod link;
 mod maps;
 pub(crate) mod metrics;
 mod names;

@@ -143,10 +143,8 @@ fn a_segment_without_a_connection_costs_no_budget() {
 
 #[test]
 fn a_rejection_says_whether_there_is_a_socket_to_free() {
-    let sockets: [(fn(&Segment) -> bool, _); 2] =
-        [(|_| true, ServerSide::Held), (|_| false, ServerSide::Free)];
-    for (has_socket, server) in sockets {
-        let tables = Model { has_socket, ..Model::default() };
+    let none = Model { has_socket: |_| false, ..Model::default() };
+    for (tables, server) in [(Model::default(), ServerSide::Held), (none, ServerSide::Free)] {
         let decision = decide(hello("foreign.example").bytes().as_slice(), &tables, &mut Scratch::new());
         assert_eq!(decision, Decision::Reject(RejectCause::Foreign, server));
     }

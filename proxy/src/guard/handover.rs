@@ -18,9 +18,10 @@ use aya_obj::programs::XdpAttachType;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attach::{attach_all, load, pin_failed, verify},
+    attach::{attach_all, load, verify},
     error::GuardError,
     interface::Interface,
+    link::pin_failed,
     maps::{EnforceUntilMap, GuardMaps, Verdicts, same_shapes},
     names::NameTable,
     names_state::{MapsOrigin, Names, NamesCell},

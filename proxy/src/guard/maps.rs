@@ -82,7 +82,7 @@ impl GuardedPorts {
             .iter()
             .try_for_each(|address| self.addresses.insert(address, GUARDED, 0))
             .map_err(&addresses)?;
-        self.ports.set(0, &*ports.table(), 0).map_err(failed(map_names::PORTS, "writing"))?;
+        self.ports.set(0, *ports.table(), 0).map_err(failed(map_names::PORTS, "writing"))?;
         self.retain(&wanted).map_err(addresses)
     }
 

@@ -31,6 +31,7 @@ impl Ports {
     }
 
     /// What is guarded on each port.
+    #[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
     pub(super) fn table(&self) -> Box<[PortEntry; PORT_NUMBERS]> {
         let mut table = Box::new([PortEntry::default(); PORT_NUMBERS]);
         let cleartext = self.cleartext.iter().map(|port| (*port, PortEntry::COUNTED));

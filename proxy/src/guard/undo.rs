@@ -5,9 +5,9 @@ use aya::programs::Xdp;
 use tracing::{error, info};
 
 use super::{
-    attach::{create_pinned, replace},
     error::GuardError,
     interface::Interface,
+    link::{create_pinned, replace},
     pins::{Pins, Removal, remove_pin},
 };
 use crate::config::Attach;

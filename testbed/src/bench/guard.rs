@@ -104,6 +104,7 @@ fn load(path: &Path) -> anyhow::Result<Ebpf> {
     Ok(object)
 }
 
+#[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
 fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     let settings = GuardSettings {
         mode: Mode::Strict as u32,

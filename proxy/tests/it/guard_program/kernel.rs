@@ -83,6 +83,7 @@ impl Kernel {
     }
 
     /// Fills the maps anew; no budget is spent.
+    #[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
     pub(super) fn adopt(&mut self, policy: &Policy) {
         let now = now_ns();
         let until = |seconds: i64| now.saturating_add_signed(seconds * 1_000_000_000);
