@@ -229,12 +229,15 @@ fn begin<S: ByteSource + ?Sized, T: GuardTables>(
 ) -> Result<Walk, Verdict> {
     let Candidate { segment, flow, slot, hinted, is_handshake, .. } = candidate;
     let mut walk = Walk::Begin;
+    let mut is_charged = false;
     if *hinted {
         tables.load_flow(slot.index, &mut scratch.entry);
         let place = scratch.entry.place(flow, segment.sequence, tables.now_ns());
         match place {
             Place::Unknown => {}
             Place::Start => walk = Walk::Repeat,
+            // RFC 8446 §4.1.4: a hello that follows a HelloRetryRequest.
+            Place::Elsewhere => is_charged = scratch.entry.charged == 1,
             Place::Next => return resume(*slot, tables, scratch),
             Place::OutOfOrder => return Err(Verdict::PassOutOfOrder),
             Place::Expired | Place::NextExpired => tables.set_hint(slot.index, NO_FLOW),
@@ -251,7 +254,7 @@ fn begin<S: ByteSource + ?Sized, T: GuardTables>(
     }
     scratch.hello = ParserState::default();
     if walk == Walk::Begin {
-        scratch.entry.charged = 0;
+        scratch.entry.charged = is_charged.into();
     }
     Ok(walk)
 }

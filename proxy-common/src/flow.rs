@@ -108,10 +108,12 @@ const _: () = assert!(size_of::<FlowEntry>() == 40 + 64 + 8 + 8 + 8 + 8);
 /// Where a segment stands in a flow that is remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// Nothing is remembered of this flow, or nothing of this segment's part.
+    /// Nothing is remembered of this flow.
     Unknown,
     /// It begins where the hello began.
     Start,
+    /// It begins elsewhere, in a flow whose walk is not to go on.
+    Elsewhere,
     /// It begins where the walk stopped.
     Next,
     /// It begins anywhere else: a part comes again, overlaps or is missing.
@@ -137,7 +139,7 @@ impl FlowEntry {
         if sequence == self.start {
             Place::Start
         } else if !resumable {
-            Place::Unknown
+            Place::Elsewhere
         } else if sequence == self.next {
             Place::Next
         } else {

@@ -57,7 +57,7 @@ fn a_segment_has_its_place_by_its_first_byte_alone() {
     }
     let mut charged = FlowEntry { next: 100, charged: 1, ..entry };
     charged.close();
-    for (sequence, place) in [(100, Place::Start), (300, Place::Unknown)] {
+    for (sequence, place) in [(100, Place::Start), (300, Place::Elsewhere)] {
         assert_eq!(charged.place(&flow, sequence, NOW), place, "{sequence}, nothing to be read on");
     }
 }

@@ -120,6 +120,27 @@ fn the_kernel_judges_segments_as_the_model_does() {
     });
 }
 
+#[test]
+fn a_hello_meets_the_same_wherever_its_packet_is_cut_into_fragments() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        kernel.adopt(&Policy::default());
+        // The kernel's first part of a packet holds some 3,500 bytes of it: its end moves over name and extensions.
+        for key_share_bytes in (3_000..3_700).chain([7_000, 8_700]) {
+            for (name, verdict) in [
+                ("shop.example.com", Verdict::PassAllowed),
+                ("foreign.example", Verdict::RejectForeignClient),
+            ] {
+                let hello = Hello { key_share_bytes, key_share_first: true, ..Hello::with(name) };
+                let frame = Frame { port: UNCONNECTED, ..Frame::with(hello.bytes()) };
+                let outcome = kernel.run(&frame);
+                assert_eq!(outcome.verdict, verdict, "{name} behind {key_share_bytes} bytes");
+                check_action(name, &frame, &outcome);
+            }
+        }
+    });
+}
+
 fn judge(model: &Model, frame: &Frame, room: &mut Scratch) -> Verdict {
     match decide(frame.bytes().as_slice(), model, room) {
         Decision::Pass(verdict) => verdict,
