@@ -15,6 +15,7 @@ use proxy_common::{
     fixture::{Frame, Hello},
     maps::{GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, map_names},
     name_hash,
+    segment::Segment,
 };
 
 use super::report::{Report, Row, first_line};
@@ -30,9 +31,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
         println!("round {round} of {ROUNDS}");
         for (frame, samples) in frames.iter().zip(&mut samples) {
-            if let Some(before) = &frame.before {
-                once(&mut guard, before)?;
-            }
+            frame.before.iter().try_for_each(|before| once(&mut guard, before))?;
             let base = nanoseconds(&mut empty, "stub", frame, PASS)?;
             samples.push(nanoseconds(&mut guard, "guard", frame, frame.action)? - base);
         }
@@ -49,19 +48,21 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
 struct Repeated {
     work: &'static str,
     /// What the program sees once before.
-    before: Option<Vec<u8>>,
+    before: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     action: u32,
 }
 
 fn frames() -> Vec<Repeated> {
-    let of = |work, frame: Frame, action| Repeated { work, before: None, bytes: frame.bytes(), action };
+    let of = |work, frame: Frame, action| Repeated { work, before: Vec::new(), bytes: frame.bytes(), action };
     let hello = |name: &str| Frame::with(Hello::with(name).bytes());
     let browser = Hello { key_share_bytes: 1216, extensions_before: 12, ..Hello::with("shop.example.com") };
     let tagged = Frame { vlan_tags: vec![0x8100], ..Frame::ipv6(Hello::with("shop.example.com").bytes()) };
     let (first, second) = segments();
+    let syn = Frame { flags: Segment::SYN, payload: Vec::new(), ..first.clone() };
     vec![
         of("segment to another port", Frame { port: 22, ..Frame::with([0; 1400]) }, PASS),
+        of("SYN", Frame { flags: Segment::SYN, ..Frame::with([]) }, PASS),
         of("acknowledgment", Frame::with([]), PASS),
         of("data segment", Frame::with([23; 1400]), PASS),
         of("allowed hello, 16 characters", hello("shop.example.com"), PASS),
@@ -73,7 +74,8 @@ fn frames() -> Vec<Repeated> {
         of("first segment of two", first.clone(), PASS),
         // What it resumes is kept as long as it is rejected.
         Repeated {
-            before: Some(first.bytes()),
+            // A new connection, for what is remembered of a flow grows old.
+            before: vec![syn.bytes(), first.bytes()],
             ..of("second segment of two, rejected without its reset", second, DROP)
         },
     ]
