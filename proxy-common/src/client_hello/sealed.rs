@@ -1,9 +1,16 @@
-//! The state of a walk as part of a seal: every field, since a torn one is none (`flow`).
+//! A walk that has stopped, as it is remembered (`flow`): all of it is part of a seal, since a torn one is none.
 
 use super::ParserState;
 use crate::seal::mix;
 
 impl ParserState {
+    /// Bytes of the name in the buffer, if the input ended inside it: they must be there when the walk goes on.
+    #[must_use]
+    #[inline]
+    pub const fn cut_name_bytes(&self) -> u32 {
+        self.name_read
+    }
+
     /// Goes into a seal with everything that it holds.
     #[inline]
     pub(crate) const fn fold(&self, seal: u64) -> u64 {
