@@ -1,7 +1,8 @@
 //! A budget of events per second with a burst, kept in one number: the generic cell rate algorithm (ITU-T I.371 §A).
 //! Not here: where the number lies, and what is done when nothing is left.
 //! Invariants: never more than `burst` at once, nor more than `burst + rate * t` in any time `t`
-//! (`no_window_exceeds_burst_and_rate`); an untouched budget is full (`an_idle_budget_is_full_again`).
+//! (`no_window_exceeds_burst_and_rate`); an untouched budget is full (`an_idle_budget_is_full_again`); a change of rate or
+//! burst holds at once (`a_state_of_other_settings_refills_at_the_new_rate`).
 
 /// How fast a budget refills and how much it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,21 +13,43 @@ pub struct BudgetRate {
     pub burst: u32,
 }
 
+/// What became of a budget that was asked for one event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Its new state, to be written back whatever the answer.
+    pub arrival_ns: u64,
+    /// Whether the event is within it.
+    pub granted: bool,
+}
+
 impl BudgetRate {
-    /// Takes one event from the budget at `now_ns`: its new state, or nothing when it is spent.
+    /// Takes one event from a budget whose state does not outlive its settings: its new state, or nothing when it is spent.
+    #[must_use]
+    pub fn take(self, arrival_ns: u64, now_ns: u64) -> Option<u64> {
+        let asked = self.ask(arrival_ns, now_ns);
+        asked.granted.then_some(asked.arrival_ns)
+    }
+
+    /// Asks the budget for one event at `now_ns`.
     ///
-    /// `arrival_ns` is the state: the instant at which the budget will be full again; 0 is a full one.
+    /// `arrival_ns` is the state: the instant at which the budget will be full again; 0 is a full one. A state further ahead
+    /// than this budget can be is that of another rate or burst: it is taken for a spent one, which refills at this rate.
     #[must_use]
     #[inline]
-    pub const fn take(self, arrival_ns: u64, now_ns: u64) -> Option<u64> {
-        let Some(interval) = NANOSECONDS.checked_div(self.per_second as u64) else { return None };
+    pub const fn ask(self, arrival_ns: u64, now_ns: u64) -> Asked {
+        let refused = Asked { arrival_ns, granted: false };
+        let Some(interval) = NANOSECONDS.checked_div(self.per_second as u64) else { return refused };
         // A rate beyond one per nanosecond is that one.
         let interval = if interval == 0 { 1 } else { interval };
         // At most 10^9 * 2^32, which is below 2^62.
         let horizon = interval * self.burst as u64;
+        let spent = now_ns.saturating_add(horizon);
         let begin = if arrival_ns > now_ns { arrival_ns } else { now_ns };
+        if begin > spent {
+            return Asked { arrival_ns: spent, granted: false };
+        }
         let next = begin.saturating_add(interval);
-        if next - now_ns > horizon { None } else { Some(next) }
+        if next - now_ns > horizon { refused } else { Asked { arrival_ns: next, granted: true } }
     }
 }
 
@@ -51,18 +74,18 @@ mod tests {
             (1100, true),
             (1100, false),
         ] {
-            let taken = rate.take(arrival, now_ms * 1_000_000);
-            assert_eq!(taken.is_some(), allowed, "at {now_ms} ms");
-            arrival = taken.unwrap_or(arrival);
+            let asked = rate.ask(arrival, now_ms * 1_000_000);
+            assert_eq!(asked.granted, allowed, "at {now_ms} ms");
+            arrival = asked.arrival_ns;
         }
     }
 
     #[test]
     fn an_idle_budget_is_full_again() {
         let rate = BudgetRate { per_second: 1, burst: 1 };
-        let arrival = rate.take(0, 5).unwrap();
-        assert_eq!(rate.take(arrival, 6), None);
-        assert!(rate.take(arrival, NANOSECONDS + 5).is_some());
+        let arrival = rate.ask(0, 5).arrival_ns;
+        assert!(!rate.ask(arrival, 6).granted);
+        assert!(rate.ask(arrival, NANOSECONDS + 5).granted);
     }
 
     #[test]
@@ -72,8 +95,26 @@ mod tests {
             BudgetRate { per_second: 5, burst: 0 },
             BudgetRate { per_second: u32::MAX, burst: 0 },
         ] {
-            assert_eq!(rate.take(0, 7), None, "{rate:?}");
+            assert!(!rate.ask(0, 7).granted, "{rate:?}");
         }
+    }
+
+    #[test]
+    fn a_state_of_other_settings_refills_at_the_new_rate() {
+        let (mut arrival, mut now) = (0, NANOSECONDS);
+        for _ in 0..10_000 {
+            let asked = BudgetRate { per_second: 1, burst: 10_000 }.ask(arrival, now);
+            assert!(asked.granted);
+            arrival = asked.arrival_ns;
+        }
+        let rate = BudgetRate { per_second: 100, burst: 50 };
+        let mut granted = 0;
+        for _ in 0..200 {
+            let asked = rate.ask(arrival, now);
+            (arrival, granted) = (asked.arrival_ns, granted + u32::from(asked.granted));
+            now += NANOSECONDS / 100;
+        }
+        assert_eq!(granted, 199, "the first finds it spent, not for 10,000 s");
     }
 
     mod properties {
@@ -89,10 +130,9 @@ mod tests {
                 let (mut now, mut arrival, mut taken) = (1, 0, 0u64);
                 for step in &steps {
                     now += step;
-                    if let Some(next) = rate.take(arrival, now) {
-                        arrival = next;
-                        taken += 1;
-                    }
+                    let asked = rate.ask(arrival, now);
+                    arrival = asked.arrival_ns;
+                    taken += u64::from(asked.granted);
                 }
                 let interval = NANOSECONDS / u64::from(per_second);
                 prop_assert!(taken <= u64::from(burst) + now / interval);
@@ -100,8 +140,9 @@ mod tests {
 
             #[test]
             fn any_numbers_are_answered(per_second: u32, burst: u32, arrival: u64, now: u64) {
-                if let Some(next) = (BudgetRate { per_second, burst }).take(arrival, now) {
-                    prop_assert!(next > now || now > u64::MAX - NANOSECONDS);
+                let asked = (BudgetRate { per_second, burst }).ask(arrival, now);
+                if asked.granted {
+                    prop_assert!(asked.arrival_ns > now || now > u64::MAX - NANOSECONDS);
                 }
             }
         }

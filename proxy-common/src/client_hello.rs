@@ -5,6 +5,8 @@
 //! (`the_answer_does_not_depend_on_the_cut`); a name it says is the name rustls says, or rustls refuses the hello
 //! (`a_mutated_hello_has_the_name_rustls_sees_or_is_refused`).
 
+mod sealed;
+
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use crate::name_hash::{MAX_NAME_BYTES, NameBuffer};

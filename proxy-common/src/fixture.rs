@@ -3,6 +3,9 @@
 
 #[expect(clippy::panic, clippy::indexing_slicing, reason = "for tests alone, which fail by a panic")]
 pub mod fuzz;
+pub mod model;
+#[expect(clippy::panic, clippy::indexing_slicing, reason = "for tests alone, which fail by a panic")]
+pub mod segments;
 
 extern crate alloc;
 
@@ -30,8 +33,12 @@ pub struct Frame {
     pub tcp_option_words: u8,
     /// TCP flags.
     pub flags: u16,
+    /// Source port.
+    pub source_port: u16,
     /// Destination port.
     pub port: u16,
+    /// Sequence number.
+    pub sequence: u32,
     /// TCP payload.
     pub payload: Vec<u8>,
     /// Bytes behind the datagram.
@@ -45,7 +52,7 @@ impl Frame {
     /// The server's addresses.
     pub const SERVER: ([u8; 4], [u8; 16]) =
         ([192, 0, 2, 2], [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
-    /// The segment's sequence number.
+    /// The first sequence number of a client's data.
     pub const SEQUENCE: u32 = 0x1000_0001;
     /// The segment's acknowledgment number.
     pub const ACKNOWLEDGMENT: u32 = 0x2000_0002;
@@ -62,7 +69,9 @@ impl Frame {
             protocol: TCP,
             tcp_option_words: 0,
             flags: Segment::ACK | Segment::PSH,
+            source_port: Self::CLIENT.2,
             port: 443,
+            sequence: Self::SEQUENCE,
             payload: payload.into(),
             padding: 0,
         }
@@ -96,9 +105,9 @@ impl Frame {
     fn segment(&self) -> Vec<u8> {
         let words = 5 + u16::from(self.tcp_option_words);
         let mut bytes = Vec::new();
-        bytes.extend(Self::CLIENT.2.to_be_bytes());
+        bytes.extend(self.source_port.to_be_bytes());
         bytes.extend(self.port.to_be_bytes());
-        bytes.extend(Self::SEQUENCE.to_be_bytes());
+        bytes.extend(self.sequence.to_be_bytes());
         bytes.extend(Self::ACKNOWLEDGMENT.to_be_bytes());
         bytes.extend((words << 12 | self.flags).to_be_bytes());
         bytes.extend([0xff, 0xff, 0, 0, 0, 0]);

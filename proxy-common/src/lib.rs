@@ -8,9 +8,11 @@ pub mod client_hello;
 pub mod decide;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+pub mod flow;
 pub mod maps;
 pub mod name_hash;
 pub mod reset;
+mod seal;
 pub mod segment;
 mod siphash;
 pub mod source;

@@ -6,7 +6,7 @@
 use core::mem::size_of;
 
 /// Version of everything in this module; pins lie in `maps-v<ABI>/`.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
@@ -21,8 +21,10 @@ pub mod map_names {
     pub const NAMES: &str = "NAMES";
     /// `LRU_HASH` from name hash (`u64`) to [`super::DenialEntry`]: names user space has denied.
     pub const DENIALS: &str = "DENIALS";
-    /// `HASH` from guarded port (`u16`, host order) to [`super::PortEntry`].
+    /// `ARRAY[1]` of [`super::PORT_NUMBERS`] [`super::PortEntry`], in one value: what is guarded on each port.
     pub const PORTS: &str = "PORTS";
+    /// `HASH` (`BPF_F_NO_PREALLOC`) of [`super::GuardedAddress`]: where hellos are judged, if not on every address.
+    pub const ADDRESSES: &str = "ADDRESSES";
     /// `PERCPU_ARRAY[Verdict::COUNT]` of [`super::Tally`].
     pub const VERDICTS: &str = "VERDICTS";
     /// `ARRAY[1]` of [`super::UnknownBudget`]: what is left for names that are neither allowed nor denied.
@@ -98,15 +100,57 @@ pub struct DenialEntry {
 
 /// What is guarded on a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
-pub struct PortEntry {
-    /// [`PortEntry::HELLO`], or 0: packets to the port are counted and pass.
-    pub flags: u32,
-}
+#[repr(transparent)]
+pub struct PortEntry(
+    /// Any of the flags below; 0 guards nothing.
+    pub u8,
+);
 
 impl PortEntry {
-    /// ClientHellos to this port are judged.
-    pub const HELLO: u32 = 1;
+    /// Packets to the port are counted.
+    pub const COUNTED: Self = Self(1);
+    /// ClientHellos to the port are judged, if they go to an address in [`map_names::ADDRESSES`].
+    pub const HELLO: Self = Self(1 | 2);
+    /// ClientHellos to the port are judged on every IPv4 address.
+    pub const HELLO_IPV4: Self = Self(1 | 2 | 4);
+    /// ClientHellos to the port are judged on every IPv6 address.
+    pub const HELLO_IPV6: Self = Self(1 | 2 | 8);
+
+    /// Whether it says all that `other` says.
+    #[must_use]
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// What both say.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Entries of [`map_names::PORTS`]: one for each port.
+pub const PORT_NUMBERS: usize = 1 << 16;
+
+/// An address and port where hellos are judged.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct GuardedAddress {
+    /// IPv6, or IPv4 mapped to it (RFC 4291 §2.5.5.2).
+    pub address: [u8; 16],
+    /// In host order.
+    pub port: u32,
+}
+
+impl GuardedAddress {
+    /// An IPv4 address, whose number is in host order.
+    #[must_use]
+    #[inline]
+    pub const fn ipv4(address: u32, port: u16) -> Self {
+        let [a, b, c, d] = address.to_be_bytes();
+        Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port: port as u32 }
+    }
 }
 
 /// A token bucket of unknown names, refilled by the program.
@@ -187,7 +231,7 @@ macro_rules! verdicts {
 }
 
 verdicts! {
-    /// Not TCP to a guarded port.
+    /// Not TCP to a guarded port, or a ClientHello to an address where none is judged.
     PassUnguarded = "pass_unguarded",
     /// An IP fragment: its ports or its payload are elsewhere.
     PassFragment = "pass_fragment",
@@ -203,8 +247,12 @@ verdicts! {
     PassMalformed = "pass_malformed",
     /// A ClientHello with more records or extensions than are walked.
     PassTooLong = "pass_too_long",
-    /// A ClientHello whose name is not in this segment.
+    /// A ClientHello whose name has not been seen yet: the segment that follows is judged together with it.
     PassIncomplete = "pass_incomplete",
+    /// A segment of a ClientHello that is not the next one: a part comes again, overlaps another or is missing.
+    PassOutOfOrder = "pass_out_of_order",
+    /// The next segment of a ClientHello whose beginning has been forgotten.
+    PassForgotten = "pass_forgotten",
     /// An allowed name.
     PassAllowed = "pass_allowed",
     /// An unknown name while the mode is `observe`.
@@ -232,7 +280,8 @@ const _: () = {
     assert!(size_of::<NameKey>() == 16);
     assert!(size_of::<NameEntry>() == 8);
     assert!(size_of::<DenialEntry>() == 8);
-    assert!(size_of::<PortEntry>() == 4);
+    assert!(size_of::<PortEntry>() == 1);
+    assert!(size_of::<GuardedAddress>() == 20);
     assert!(size_of::<UnknownBudget>() == 8);
     assert!(size_of::<Tally>() == 16);
 };
@@ -240,7 +289,9 @@ const _: () = {
 #[cfg(feature = "user")]
 #[expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
 mod user {
-    use super::{DenialEntry, GuardSettings, NameEntry, NameKey, PortEntry, Tally, UnknownBudget};
+    use super::{
+        DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PortEntry, Tally, UnknownBudget,
+    };
 
     macro_rules! pod {
         ($($name:ty),+) => {$(
@@ -248,5 +299,5 @@ mod user {
             unsafe impl aya::Pod for $name {}
         )+};
     }
-    pod!(GuardSettings, NameKey, NameEntry, DenialEntry, PortEntry, UnknownBudget, Tally);
+    pod!(GuardSettings, NameKey, NameEntry, DenialEntry, PortEntry, GuardedAddress, UnknownBudget, Tally);
 }

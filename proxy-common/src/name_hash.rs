@@ -5,10 +5,15 @@
 //! differ (`exact_and_wildcard_are_separate_domains`).
 
 use crate::maps::NameKey;
+use crate::seal::mix;
 use crate::siphash::SipHash;
 
 /// The longest name a hello may carry: 253 bytes as text and a trailing dot (RFC 1035 §2.3.4).
 pub const MAX_NAME_BYTES: u32 = 254;
+
+/// Words that a name may occupy.
+pub const NAME_WORDS: usize = 32;
+const _: () = assert!(8 * NAME_WORDS >= MAX_NAME_BYTES as usize);
 
 /// The hash of an exact name, under which `NAMES` and `DENIALS` hold it.
 ///
@@ -55,6 +60,29 @@ impl NameBuffer {
     #[must_use]
     pub fn name(&self, bytes: u32) -> &[u8] {
         self.words.as_flattened().get(..bytes as usize).unwrap_or_default()
+    }
+
+    /// Copies what a name may occupy.
+    #[inline]
+    pub fn copy_to(&self, words: &mut [[u8; 8]; NAME_WORDS]) {
+        if let Some(name) = self.words.first_chunk() {
+            *words = *name;
+        }
+    }
+
+    /// Takes back what [`NameBuffer::copy_to`] gave.
+    #[inline]
+    pub fn copy_from(&mut self, words: &[[u8; 8]; NAME_WORDS]) {
+        if let Some(name) = self.words.first_chunk_mut() {
+            *name = *words;
+        }
+    }
+
+    /// Goes into a seal with what a name may occupy.
+    #[inline(never)]
+    pub(crate) fn fold(&self, seal: u64) -> u64 {
+        let words = self.words.iter().take(NAME_WORDS);
+        words.fold(seal, |seal, word| mix(seal, u64::from_le_bytes(*word)))
     }
 
     /// The name is in the first `bytes`: finds its parts.

@@ -53,13 +53,16 @@ impl Segment {
     /// Says why there is none to be judged.
     #[inline]
     pub fn find<S: ByteSource + ?Sized>(frame: &S) -> Result<Self, Unjudged> {
-        let (protocol, network_offset) = skip_ethernet(frame)?;
-        let datagram = match protocol {
-            IPV4 => walk_ipv4(frame, network_offset)?,
-            IPV6 => walk_ipv6(frame, network_offset)?,
-            _ => return Err(Unjudged::NotTcp),
-        };
-        walk_tcp(frame, network_offset, datagram)
+        Self::within(frame, &Datagram::find(frame)?)
+    }
+
+    /// The TCP segment that a datagram holds.
+    ///
+    /// # Errors
+    /// Says why there is none to be judged.
+    #[inline]
+    pub fn within<S: ByteSource + ?Sized>(frame: &S, datagram: &Datagram) -> Result<Self, Unjudged> {
+        walk_tcp(frame, datagram).ok_or(Unjudged::Unparsed)
     }
 
     /// Whether any of `flags` is set.
@@ -90,23 +93,53 @@ pub enum Unjudged {
     Unparsed,
 }
 
-/// An IP datagram's content: where it begins and ends in the frame.
-#[derive(Clone, Copy)]
-struct Datagram {
-    family: Family,
+/// An IP datagram that holds TCP, not a fragment of one: where it begins and ends in the frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Datagram {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    network_offset: u32,
     content: u32,
     end: u32,
 }
 
+impl Datagram {
+    /// Finds the datagram in a frame.
+    ///
+    /// # Errors
+    /// Says why there is none whose segment could be judged.
+    #[inline]
+    pub fn find<S: ByteSource + ?Sized>(frame: &S) -> Result<Self, Unjudged> {
+        let (protocol, network_offset) = skip_ethernet(frame)?;
+        match protocol {
+            IPV4 => walk_ipv4(frame, network_offset),
+            IPV6 => walk_ipv6(frame, network_offset),
+            _ => Err(Unjudged::NotTcp),
+        }
+    }
+
+    /// The receiver's port.
+    ///
+    /// # Errors
+    /// The datagram ends before it.
+    #[inline]
+    pub fn destination_port<S: ByteSource + ?Sized>(&self, frame: &S) -> Result<u16, Unjudged> {
+        let offset = self.content + 2;
+        let inside = offset + 2 <= self.end;
+        if inside { frame.load_u16(offset).ok_or(Unjudged::Unparsed) } else { Err(Unjudged::Unparsed) }
+    }
+}
+
 #[inline]
 fn skip_ethernet<S: ByteSource + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudged> {
-    let mut protocol = load_u16(frame, ETHERTYPE_OFFSET)?;
+    let load = |offset| frame.load_u16(offset).ok_or(Unjudged::Unparsed);
+    let mut protocol = load(ETHERTYPE_OFFSET)?;
     let mut offset = ETHERNET_BYTES;
     for _ in 0..MAX_VLAN_TAGS {
         if !is_vlan(protocol) {
             break;
         }
-        protocol = load_u16(frame, offset + 2)?;
+        protocol = load(offset + 2)?;
         offset += VLAN_TAG_BYTES;
     }
     if is_vlan(protocol) { Err(Unjudged::Unparsed) } else { Ok((protocol, offset)) }
@@ -114,33 +147,34 @@ fn skip_ethernet<S: ByteSource + ?Sized>(frame: &S) -> Result<(u16, u32), Unjudg
 
 #[inline]
 fn walk_ipv4<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
-    let header: [u8; 12] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
-    let [version_and_words, _, total_high, total_low, _, _, fragment_high, fragment_low, _, protocol, _, _] =
-        header;
+    let start = frame.load_u64(offset).ok_or(Unjudged::Unparsed)?;
+    let time_and_protocol = frame.load_u16(offset + 8).ok_or(Unjudged::Unparsed)?;
+    let [version_and_words, _, total_high, total_low, _, _, fragment_high, fragment_low] =
+        start.to_be_bytes();
     // RFC 791 §3.1: the length of the header is in words, the least is five.
     let header_bytes = 4 * u32::from(version_and_words & 0xf);
     let total = u32::from(u16::from_be_bytes([total_high, total_low]));
     let end = offset + total;
-    if version_and_words >> 4 != 4 || header_bytes < 20 || total < header_bytes || end > frame.size() {
+    if version_and_words >> 4 != 4 || header_bytes < 20 || total < header_bytes || !frame.reaches(end) {
         return Err(Unjudged::Unparsed);
     }
-    if protocol != TCP {
+    if time_and_protocol.to_be_bytes()[1] != TCP {
         return Err(Unjudged::NotTcp);
     }
     // RFC 791 §3.1: More Fragments or a fragment offset; Don't Fragment is no fragment.
     if u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0 {
         return Err(Unjudged::Fragment);
     }
-    Ok(Datagram { family: Family::Ipv4, content: offset + header_bytes, end })
+    Ok(Datagram { family: Family::Ipv4, network_offset: offset, content: offset + header_bytes, end })
 }
 
 #[inline]
 fn walk_ipv6<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram, Unjudged> {
-    let header: [u8; 8] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
-    let [version, _, _, _, length_high, length_low, mut next, _] = header;
+    let start = frame.load_u64(offset).ok_or(Unjudged::Unparsed)?;
+    let [version, _, _, _, length_high, length_low, mut next, _] = start.to_be_bytes();
     let mut content = offset + IPV6_BYTES;
     let end = content + u32::from(u16::from_be_bytes([length_high, length_low]));
-    if version >> 4 != 6 || end > frame.size() {
+    if version >> 4 != 6 || !frame.reaches(end) {
         return Err(Unjudged::Unparsed);
     }
     for _ in 0..MAX_EXTENSION_HEADERS {
@@ -151,52 +185,45 @@ fn walk_ipv6<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram,
         if next == FRAGMENT {
             return Err(Unjudged::Fragment);
         }
-        let [following, length] = frame.load(content).ok_or(Unjudged::Unparsed)?;
+        let [following, length] = frame.load_u16(content).ok_or(Unjudged::Unparsed)?.to_be_bytes();
         // RFC 8200 §4.3: in units of 8 bytes, not counting the first; RFC 4302 §2.2: in units of 4, less two.
         content +=
             if next == AUTHENTICATION { 4 * (u32::from(length) + 2) } else { 8 * (u32::from(length) + 1) };
         next = following;
     }
     match next {
-        TCP => Ok(Datagram { family: Family::Ipv6, content, end }),
+        TCP => Ok(Datagram { family: Family::Ipv6, network_offset: offset, content, end }),
         next if is_extension_header(next) => Err(Unjudged::Unparsed),
         _ => Err(Unjudged::NotTcp),
     }
 }
 
+/// None when the header contradicts itself or the datagram.
 #[inline]
-fn walk_tcp<S: ByteSource + ?Sized>(
-    frame: &S,
-    network_offset: u32,
-    datagram: Datagram,
-) -> Result<Segment, Unjudged> {
+fn walk_tcp<S: ByteSource + ?Sized>(frame: &S, datagram: &Datagram) -> Option<Segment> {
     let offset = datagram.content;
-    let header: [u8; 20] = frame.load(offset).ok_or(Unjudged::Unparsed)?;
-    let [s1, s0, d1, d0, q3, q2, q1, q0, a3, a2, a1, a0, f1, f0, _, _, c1, c0, _, _] = header;
+    let ports = frame.load_u32(offset)?;
+    let offset_and_flags = frame.load_u16(offset + 12)?;
     // RFC 9293 §3.1: the data offset is in words, the least is five.
-    let header_bytes = 4 * u32::from(f1 >> 4);
+    let header_bytes = 4 * u32::from(offset_and_flags >> 12);
     let payload_offset = offset + header_bytes;
     if header_bytes < 20 || payload_offset > datagram.end {
-        return Err(Unjudged::Unparsed);
+        return None;
     }
-    Ok(Segment {
+    let [s1, s0, d1, d0] = ports.to_be_bytes();
+    Some(Segment {
         family: datagram.family,
-        network_offset,
+        network_offset: datagram.network_offset,
         transport_offset: offset,
         payload_offset,
         payload_bytes: datagram.end - payload_offset,
         source_port: u16::from_be_bytes([s1, s0]),
         destination_port: u16::from_be_bytes([d1, d0]),
-        sequence: u32::from_be_bytes([q3, q2, q1, q0]),
-        acknowledgment: u32::from_be_bytes([a3, a2, a1, a0]),
-        offset_and_flags: u16::from_be_bytes([f1, f0]),
-        checksum: u16::from_be_bytes([c1, c0]),
+        sequence: frame.load_u32(offset + 4)?,
+        acknowledgment: frame.load_u32(offset + 8)?,
+        offset_and_flags,
+        checksum: frame.load_u16(offset + 16)?,
     })
-}
-
-#[inline]
-fn load_u16<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<u16, Unjudged> {
-    frame.load(offset).map(u16::from_be_bytes).ok_or(Unjudged::Unparsed)
 }
 
 /// IEEE 802.1Q customer tag, 802.1ad service tag.

@@ -12,8 +12,38 @@ pub trait ByteSource {
     /// How many bytes there are.
     fn size(&self) -> u32;
 
+    /// Whether there are at least `end` bytes; cheaper than their number where parts of a packet lie in fragments.
+    #[inline]
+    fn reaches(&self, end: u32) -> bool {
+        end <= self.size()
+    }
+
     /// `N` bytes from `offset`.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// The byte at `offset`.
+    #[inline]
+    fn load_u8(&self, offset: u32) -> Option<u8> {
+        self.load(offset).map(u8::from_be_bytes)
+    }
+
+    /// Two bytes from `offset`, as a big-endian number.
+    #[inline]
+    fn load_u16(&self, offset: u32) -> Option<u16> {
+        self.load(offset).map(u16::from_be_bytes)
+    }
+
+    /// Four bytes from `offset`, as a big-endian number.
+    #[inline]
+    fn load_u32(&self, offset: u32) -> Option<u32> {
+        self.load(offset).map(u32::from_be_bytes)
+    }
+
+    /// Eight bytes from `offset`, as a big-endian number.
+    #[inline]
+    fn load_u64(&self, offset: u32) -> Option<u64> {
+        self.load(offset).map(u64::from_be_bytes)
+    }
 
     /// 1 to 8 bytes from `offset`, as one big-endian number.
     fn load_number(&self, offset: u32, bytes: u32) -> Option<u64>;

@@ -13,29 +13,51 @@ mod packet;
 mod reject;
 mod tables;
 
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use proxy_common::decide::{Decision, decide};
+use proxy_common::decide::{Decision, judge, screen};
 use proxy_common::maps::Verdict;
 
 use crate::packet::Packet;
-use crate::tables::KernelMaps;
+use crate::tables::{KernelMaps, Room};
 
 /// Judges a packet.
 #[xdp(frags)]
 pub fn guard(context: XdpContext) -> u32 {
     let packet = Packet::new(&context);
-    let Some(scratch) = tables::scratch() else { return XDP_PASS };
-    let (verdict, action) = match decide(&packet, &KernelMaps, scratch) {
-        Decision::Pass(verdict) => (verdict, XDP_PASS),
-        Decision::Reject(cause, segment) => {
-            let rejection = reject::reject(&packet, &segment);
-            (Verdict::reject(cause, rejection), reject::action(rejection))
-        }
+    let candidate = match screen(&packet, &KernelMaps { packet: &packet }) {
+        Ok(candidate) => candidate,
+        Err(verdict) => return pass(verdict, packet.bytes()),
     };
-    tables::count(verdict, packet.received_bytes());
-    action
+    let Some(room) = tables::room() else { return pass(Verdict::PassUnparsed, packet.bytes()) };
+    room.candidate = candidate;
+    match judge_payload(&packet, room) {
+        XDP_PASS => XDP_PASS,
+        _ => reject::reject(&packet, room),
+    }
+}
+
+/// Judges the payload of the candidate in `room`; anything but `XDP_PASS` is for what is `rejected` there.
+///
+/// Never inlined: so the verifier knows nothing of how the candidate was found, and follows what comes after it once, not
+/// once for each way that headers can be laid out.
+#[inline(never)]
+fn judge_payload(packet: &Packet, room: &mut Room) -> u32 {
+    let Room { candidate, scratch, rejected } = room;
+    match judge(packet, candidate, &KernelMaps { packet }, scratch) {
+        Decision::Pass(verdict) => pass(verdict, packet.bytes()),
+        Decision::Reject(cause, server) => {
+            *rejected = (cause, server);
+            XDP_DROP
+        }
+    }
+}
+
+#[inline]
+fn pass(verdict: Verdict, bytes: u32) -> u32 {
+    tables::count(verdict, bytes);
+    XDP_PASS
 }
 
 #[panic_handler]

@@ -1,7 +1,9 @@
-//! The packet under judgement, read and written by helpers alone, since parts of it may lie in fragments.
+//! The packet under judgement. Its first part is read where it lies, which the verifier permits behind a comparison with its
+//! end; what is behind that part, in fragments, is read by a helper.
 #![expect(unsafe_code, reason = "kernel helpers take pointers")]
 
 use core::arch::asm;
+use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 
@@ -15,27 +17,98 @@ use proxy_common::source::ByteSource;
 
 use crate::bpf_loop;
 
+/// Reads a number of this width, as it lies in the packet. The compiler takes such an address for unaligned and would read it
+/// byte by byte; the machine need not.
+macro_rules! read {
+    ($width:literal, $at:expr) => {{
+        let (at, number): (usize, u64) = ($at, 0);
+        let mut number = number;
+        // SAFETY: `within` has compared the end of what is read with the end of the packet's first part.
+        unsafe {
+            asm!(concat!("{0} = *(", $width, " *)({1} + 0)"), out(reg) number, in(reg) at, options(readonly, nostack));
+        }
+        number
+    }};
+}
+
 /// A packet as it was received.
 pub(crate) struct Packet {
     /// Invariant: the context the program was called with, valid until it returns.
     context: *mut xdp_md,
-    bytes: u32,
+    /// Whether the first part is known to hold a whole datagram.
+    is_linear: Cell<bool>,
 }
 
 impl Packet {
-    pub(crate) fn new(context: &XdpContext) -> Self {
-        // SAFETY: the helper takes the program's own context.
-        let bytes = unsafe { bpf_xdp_get_buff_len(context.ctx) };
-        Self { context: context.ctx, bytes: bytes as u32 }
+    pub(crate) const fn new(context: &XdpContext) -> Self {
+        Self { context: context.ctx, is_linear: Cell::new(false) }
     }
 
-    /// Length at the time the program was called.
-    pub(crate) const fn received_bytes(&self) -> u64 {
-        self.bytes as u64
+    /// Its length; until it is truncated, that with which it was received.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u32 {
+        if self.is_linear.get() { self.linear_bytes() } else { self.all_bytes() }
     }
 
     pub(crate) const fn context(&self) -> *mut xdp_md {
         self.context
+    }
+
+    #[inline]
+    fn linear_bytes(&self) -> u32 {
+        let (start, end) = self.linear();
+        end.wrapping_sub(start) as u32
+    }
+
+    /// Fragments included.
+    #[inline]
+    fn all_bytes(&self) -> u32 {
+        // SAFETY: the helper takes the program's own context.
+        let bytes = unsafe { bpf_xdp_get_buff_len(self.context) };
+        bytes as u32
+    }
+
+    /// Where the first part begins and ends.
+    #[inline(always)]
+    fn linear(&self) -> (usize, usize) {
+        // SAFETY: the context is valid until the program returns.
+        let context = unsafe { &*self.context };
+        (context.data as usize, context.data_end as usize)
+    }
+
+    /// The address of `BYTES` bytes from `offset`, if they are in the first part.
+    #[inline(always)]
+    fn within<const BYTES: usize>(&self, offset: u32) -> Option<usize> {
+        let (start, end) = self.linear();
+        // The verifier follows no offset beyond 2^16 - 1, and believes no bound that it does not see.
+        let offset = opaque(offset);
+        if offset > LONGEST_LINEAR {
+            return None;
+        }
+        let at = start + offset as usize;
+        let mut behind = at;
+        // The compiler would compare the last byte with the end, of which the verifier learns nothing.
+        // SAFETY: a number is added to a register.
+        unsafe { asm!("{0} += {1}", inout(reg) behind, const BYTES, options(pure, nomem, nostack)) };
+        if behind > end { None } else { Some(at) }
+    }
+
+    /// Up to eight bytes from `offset` by the helper, as a big-endian number.
+    #[inline(never)]
+    fn load_slowly(&self, offset: u32, bytes: u32, number: &mut u64) -> bool {
+        let Some(bytes) = counted(bytes, 8) else { return false };
+        let mut word = 0u64;
+        // SAFETY: the helper writes at most the eight bytes of `word`.
+        let result =
+            unsafe { bpf_xdp_load_bytes(self.context, offset, (&raw mut word).cast(), bytes as u32) };
+        *number = u64::from_be(word) >> (64 - 8 * bytes);
+        result == 0
+    }
+
+    #[inline(always)]
+    fn slow(&self, offset: u32, bytes: u32) -> Option<u64> {
+        let mut number = 0;
+        self.load_slowly(offset, bytes, &mut number).then_some(number)
     }
 
     /// Overwrites `N` bytes from `offset`.
@@ -48,7 +121,7 @@ impl Packet {
 
     /// Cuts the packet to its first `bytes`.
     pub(crate) fn truncate(&self, bytes: u32) -> Option<()> {
-        let delta = bytes.wrapping_sub(self.bytes).cast_signed();
+        let delta = bytes.wrapping_sub(self.all_bytes()).cast_signed();
         // SAFETY: the helper refuses a length it cannot give; no pointer into the packet is kept.
         let result = unsafe { bpf_xdp_adjust_tail(self.context, delta) };
         (result == 0).then_some(())
@@ -58,7 +131,14 @@ impl Packet {
 impl ByteSource for Packet {
     #[inline]
     fn size(&self) -> u32 {
-        self.bytes
+        self.bytes()
+    }
+
+    #[inline(always)]
+    fn reaches(&self, end: u32) -> bool {
+        let is_linear = end <= self.linear_bytes();
+        self.is_linear.set(is_linear);
+        is_linear || end <= self.all_bytes()
     }
 
     #[inline]
@@ -73,14 +153,48 @@ impl ByteSource for Packet {
         Some(unsafe { bytes.assume_init() })
     }
 
-    #[inline]
+    #[inline(always)]
+    fn load_u8(&self, offset: u32) -> Option<u8> {
+        match self.within::<1>(offset) {
+            Some(at) => Some(read!("u8", at) as u8),
+            None => self.slow(offset, 1).map(|number| number as u8),
+        }
+    }
+
+    #[inline(always)]
+    fn load_u16(&self, offset: u32) -> Option<u16> {
+        match self.within::<2>(offset) {
+            Some(at) => Some(u16::from_be(read!("u16", at) as u16)),
+            None => self.slow(offset, 2).map(|number| number as u16),
+        }
+    }
+
+    #[inline(always)]
+    fn load_u32(&self, offset: u32) -> Option<u32> {
+        match self.within::<4>(offset) {
+            Some(at) => Some(u32::from_be(read!("u32", at) as u32)),
+            None => self.slow(offset, 4).map(|number| number as u32),
+        }
+    }
+
+    #[inline(always)]
+    fn load_u64(&self, offset: u32) -> Option<u64> {
+        match self.within::<8>(offset) {
+            Some(at) => Some(u64::from_be(read!("u64", at))),
+            None => self.slow(offset, 8),
+        }
+    }
+
+    #[inline(always)]
     fn load_number(&self, offset: u32, bytes: u32) -> Option<u64> {
-        let bytes = counted(bytes, 8)?;
-        let mut word = 0u64;
-        // SAFETY: the helper writes at most the eight bytes of `word`.
-        let result =
-            unsafe { bpf_xdp_load_bytes(self.context, offset, (&raw mut word).cast(), bytes as u32) };
-        (result == 0).then_some(u64::from_be(word) >> (64 - 8 * bytes))
+        let fewer = opaque(bytes.wrapping_sub(1));
+        if fewer >= 8 {
+            return None;
+        }
+        match self.within::<8>(offset) {
+            Some(at) => Some(u64::from_be(read!("u64", at)) >> (56 - 8 * fewer)),
+            None => self.slow(offset, bytes),
+        }
     }
 
     #[inline]
@@ -116,3 +230,6 @@ fn opaque(number: u32) -> u64 {
     unsafe { asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
     number
 }
+
+/// Longer than any part of a packet that lies in one piece.
+const LONGEST_LINEAR: u64 = 0x7fff;

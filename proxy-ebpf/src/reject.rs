@@ -6,35 +6,39 @@
 use aya_ebpf::bindings::BPF_F_CURRENT_NETNS;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
-use proxy_common::maps::Rejection;
+use proxy_common::decide::ServerSide;
+use proxy_common::maps::{Rejection, Verdict};
 use proxy_common::reset;
 use proxy_common::segment::{Family, Segment};
 use proxy_common::source::ByteSource;
 
 use crate::packet::Packet;
-use crate::tables;
+use crate::tables::{self, Room};
 
-/// Rejects a segment and says how.
+/// Rejects the candidate in `room` as it was `rejected` there, counts it, and says what the kernel is to do with the packet.
 ///
 /// Never inlined: the packets it builds need most of the stack of 512 bytes.
 #[inline(never)]
-pub(crate) fn reject(packet: &Packet, segment: &Segment) -> Rejection {
-    if has_socket(packet, segment) == Some(true) && reset_server(packet, segment).is_some() {
+pub(crate) fn reject(packet: &Packet, room: &Room) -> u32 {
+    let ((cause, server), bytes) = (room.rejected, packet.bytes());
+    let rejection = act(packet, &room.candidate.segment, server);
+    tables::count(Verdict::reject(cause, rejection), bytes);
+    match rejection {
+        Rejection::ResetServer => XDP_PASS,
+        Rejection::ResetClient => XDP_TX,
+        Rejection::Drop => XDP_DROP,
+    }
+}
+
+#[inline]
+fn act(packet: &Packet, segment: &Segment, server: ServerSide) -> Rejection {
+    if server == ServerSide::Held && reset_server(packet, segment).is_some() {
         return Rejection::ResetServer;
     }
     if tables::take_reset() && reset_client(packet, segment).is_some() {
         return Rejection::ResetClient;
     }
     Rejection::Drop
-}
-
-/// What the kernel is to do with a packet that was rejected so.
-pub(crate) const fn action(rejection: Rejection) -> u32 {
-    match rejection {
-        Rejection::ResetServer => XDP_PASS,
-        Rejection::ResetClient => XDP_TX,
-        Rejection::Drop => XDP_DROP,
-    }
 }
 
 /// Addresses and ports as `struct bpf_sock_tuple` has them: network order, source first.
@@ -45,12 +49,19 @@ struct Tuple<const N: usize> {
 }
 
 /// Whether the kernel holds a request or a socket of this flow, not merely one that listens.
+///
+/// Never inlined, for the room its tuple takes on the stack.
+#[inline(never)]
+pub(crate) fn has_socket(packet: &Packet, segment: &Segment) -> bool {
+    find_socket(packet, segment).unwrap_or(false)
+}
+
 #[inline]
-fn has_socket(packet: &Packet, segment: &Segment) -> Option<bool> {
-    let ports = packet.load(segment.transport_offset)?;
+fn find_socket(packet: &Packet, segment: &Segment) -> Option<bool> {
+    let ports = packet.load_u32(segment.transport_offset)?.to_be_bytes();
     Some(match segment.family {
         Family::Ipv4 => {
-            let addresses: [u8; 8] = packet.load(segment.network_offset + IPV4_ADDRESSES_AT)?;
+            let addresses = packet.load_u64(segment.network_offset + IPV4_ADDRESSES_AT)?.to_be_bytes();
             is_held(packet, &Tuple { addresses, ports })
         }
         Family::Ipv6 => {

@@ -13,6 +13,7 @@ mod handover;
 pub mod heartbeat;
 mod interface;
 mod kernel_time;
+mod link;
 mod maps;
 pub(crate) mod metrics;
 mod names;
@@ -23,6 +24,7 @@ mod policy;
 mod ports;
 mod rejections;
 mod status;
+mod undo;
 
 use std::{
     path::{Path, PathBuf},

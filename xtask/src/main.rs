@@ -6,6 +6,7 @@ mod build_ebpf;
 mod check;
 mod conformance;
 mod fuzz;
+mod hellos;
 mod image;
 mod package;
 mod path_remap;
@@ -45,6 +46,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
+        Command::Hellos => hellos::run(),
         Command::Bench { name } => bench::run(name),
         Command::Package { architecture, step } => package::run(architecture, step),
         Command::Image { step } => image::run(step),
@@ -106,6 +108,8 @@ enum Command {
     Setup,
     /// Build the guard's XDP object and have the kernel verify it
     BuildEbpf,
+    /// Capture the ClientHellos of installed clients into the corpus of proxy-common
+    Hellos,
     /// Measure and publish in target/bench
     Bench {
         /// What to measure

@@ -1,6 +1,5 @@
 extern crate std;
 
-use core::cell::Cell;
 use std::collections::HashMap;
 use std::vec;
 use std::vec::Vec;
@@ -8,73 +7,12 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixture::model::{KEY, Model, NOW};
+use crate::fixture::segments::pieces;
 use crate::fixture::{Frame, Hello};
-use crate::name_hash::{exact, wildcard};
+use crate::name_hash::exact;
 
-/// The tables as user space would fill them.
-struct Filled {
-    settings: GuardSettings,
-    now_ns: u64,
-    enforce_until_ns: u64,
-    ports: HashMap<u16, PortEntry>,
-    names: Vec<u64>,
-    denials: HashMap<u64, u64>,
-    unknown: Cell<u64>,
-}
-
-const KEY: NameKey = NameKey { k0: 1, k1: 2 };
-const NOW: u64 = 1_000_000_000_000;
-
-impl Default for Filled {
-    fn default() -> Self {
-        Self {
-            settings: GuardSettings {
-                mode: Mode::Strict as u32,
-                unknown_per_second: 1,
-                unknown_burst: 2,
-                resets_per_second: 100,
-            },
-            now_ns: NOW,
-            enforce_until_ns: NOW + 1,
-            ports: HashMap::from([
-                (443, PortEntry { flags: PortEntry::HELLO }),
-                (80, PortEntry { flags: 0 }),
-            ]),
-            names: vec![exact(&KEY, b"shop.example.com"), wildcard(&KEY, b"example.net")],
-            denials: HashMap::from([(exact(&KEY, b"denied.example"), NOW + 1)]),
-            unknown: Cell::new(0),
-        }
-    }
-}
-
-impl GuardTables for Filled {
-    fn port(&self, port: u16) -> Option<PortEntry> {
-        self.ports.get(&port).copied()
-    }
-    fn settings(&self) -> GuardSettings {
-        self.settings
-    }
-    fn name_key(&self) -> NameKey {
-        KEY
-    }
-    fn now_ns(&self) -> u64 {
-        self.now_ns
-    }
-    fn enforce_until_ns(&self) -> u64 {
-        self.enforce_until_ns
-    }
-    fn allows(&self, name: u64) -> bool {
-        self.names.contains(&name)
-    }
-    fn denied_until_ns(&self, name: u64) -> Option<u64> {
-        self.denials.get(&name).copied()
-    }
-    fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool {
-        rate.take(self.unknown.get(), now_ns).map(|next| self.unknown.set(next)).is_some()
-    }
-}
-
-fn judged(frame: &Frame, tables: &Filled) -> Result<Verdict, RejectCause> {
+fn judged(frame: &Frame, tables: &Model) -> Result<Verdict, RejectCause> {
     match decide(frame.bytes().as_slice(), tables, &mut Scratch::new()) {
         Decision::Pass(verdict) => Ok(verdict),
         Decision::Reject(cause, _) => Err(cause),
@@ -85,9 +23,9 @@ fn hello(name: &str) -> Frame {
     Frame::with(Hello::with(name).bytes())
 }
 
-fn with_mode(mode: Mode) -> Filled {
-    let tables = Filled::default();
-    Filled { settings: GuardSettings { mode: mode as u32, ..tables.settings }, ..tables }
+fn with_mode(mode: Mode) -> Model {
+    let tables = Model::default();
+    Model { settings: GuardSettings { mode: mode as u32, ..tables.settings }, ..tables }
 }
 
 #[test]
@@ -118,7 +56,7 @@ fn what_cannot_be_judged_passes() {
         (hello("192.0.2.1"), Verdict::PassMalformed),
         (Frame::with(many), Verdict::PassTooLong),
     ] {
-        assert_eq!(judged(&frame, &Filled::default()), Ok(verdict), "{frame:?}");
+        assert_eq!(judged(&frame, &Model::default()), Ok(verdict), "{frame:?}");
     }
 }
 
@@ -133,7 +71,7 @@ fn names_are_allowed_exactly_or_by_one_label() {
         ("example.com", Err(RejectCause::Foreign)),
         ("denied.example", Err(RejectCause::Denied)),
     ] {
-        assert_eq!(judged(&hello(name), &Filled::default()), outcome, "{name}");
+        assert_eq!(judged(&hello(name), &Model::default()), outcome, "{name}");
     }
 }
 
@@ -147,26 +85,95 @@ fn only_an_enforced_mode_rejects() {
         (Mode::Adaptive, NOW + 1, Ok(Verdict::PassUnknown)),
         (Mode::Strict, NOW + 1, Err(RejectCause::Foreign)),
     ] {
-        let tables = Filled { enforce_until_ns, ..with_mode(mode) };
+        let tables = Model { enforce_until_ns, ..with_mode(mode) };
         assert_eq!(judged(&hello("foreign.example"), &tables), outcome, "{mode:?} until {enforce_until_ns}");
     }
 }
 
 #[test]
 fn a_mode_that_is_none_observes() {
-    let tables = Filled::default();
-    let tables = Filled { settings: GuardSettings { mode: 7, ..tables.settings }, ..tables };
+    let tables = Model::default();
+    let tables = Model { settings: GuardSettings { mode: 7, ..tables.settings }, ..tables };
     assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassObserved));
+}
+
+/// A hello from another port of the client, and so of another flow.
+fn from(source_port: u16, name: &str) -> Frame {
+    Frame { source_port, ..hello(name) }
 }
 
 #[test]
 fn adaptive_rejects_once_the_budget_is_spent() {
     let mut tables = with_mode(Mode::Adaptive);
-    let outcomes: Vec<_> = (0..3).map(|_| judged(&hello("foreign.example"), &tables)).collect();
+    let outcomes: Vec<_> = (1..=3).map(|port| judged(&from(port, "foreign.example"), &tables)).collect();
     assert_eq!(outcomes, [Ok(Verdict::PassUnknown), Ok(Verdict::PassUnknown), Err(RejectCause::Foreign)]);
-    tables.now_ns += 1_000_000_000;
-    tables.enforce_until_ns += 1_000_000_000;
-    assert_eq!(judged(&hello("foreign.example"), &tables), Ok(Verdict::PassUnknown), "refilled by one");
+    tables.pass_time(1_000_000_000);
+    assert_eq!(judged(&from(4, "foreign.example"), &tables), Ok(Verdict::PassUnknown), "refilled by one");
+}
+
+#[test]
+fn a_flow_is_charged_once_however_often_its_hello_comes() {
+    let tables = with_mode(Mode::Adaptive);
+    let bytes = Hello::with("foreign.example").bytes();
+    for _ in 0..5 {
+        assert_eq!(judged(&from(1, "foreign.example"), &tables), Ok(Verdict::PassUnknown));
+        for (part, verdict) in
+            pieces(&bytes, &[100]).into_iter().zip([Verdict::PassIncomplete, Verdict::PassUnknown])
+        {
+            assert_eq!(judged(&Frame { source_port: 2, ..part }, &tables), Ok(verdict));
+        }
+    }
+    let again = Frame { sequence: Frame::SEQUENCE + 500, ..from(1, "foreign.example") };
+    assert_eq!(judged(&again, &tables), Ok(Verdict::PassUnknown), "after a HelloRetryRequest");
+    let last = pieces(&bytes, &[100]).pop().unwrap();
+    assert_eq!(judged(&Frame { source_port: 2, ..last }, &tables), Ok(Verdict::PassUnknown), "its end alone");
+    assert_eq!(judged(&from(3, "foreign.example"), &tables), Err(RejectCause::Foreign), "two were charged");
+    let syn = Frame { flags: Segment::SYN, ..from(1, "foreign.example") };
+    assert_eq!(judged(&syn, &tables), Ok(Verdict::PassSyn));
+    assert_eq!(judged(&from(1, "foreign.example"), &tables), Err(RejectCause::Foreign), "another connection");
+}
+
+#[test]
+fn a_segment_without_a_connection_costs_no_budget() {
+    let tables = Model { has_socket: |_| false, ..with_mode(Mode::Adaptive) };
+    for port in 1..50 {
+        assert_eq!(judged(&from(port, "foreign.example"), &tables), Err(RejectCause::Foreign));
+    }
+    assert_eq!(tables.unknown.get(), 0);
+    assert!(!tables.remembers());
+}
+
+#[test]
+fn a_rejection_says_whether_there_is_a_socket_to_free() {
+    let none = Model { has_socket: |_| false, ..Model::default() };
+    for (tables, server) in [(Model::default(), ServerSide::Held), (none, ServerSide::Free)] {
+        let decision = decide(hello("foreign.example").bytes().as_slice(), &tables, &mut Scratch::new());
+        assert_eq!(decision, Decision::Reject(RejectCause::Foreign, server));
+    }
+}
+
+#[test]
+fn hellos_to_addresses_of_other_services_pass() {
+    let port = |entry| Model { ports: HashMap::from([(443, entry)]), ..Model::default() };
+    let (ours, other) = (Frame::SERVER, u32::from_be_bytes([192, 0, 2, 3]));
+    let address = GuardedAddress::ipv4(u32::from_be_bytes(ours.0), 443);
+    let ipv6 = GuardedAddress { address: ours.1, port: 443 };
+    let with =
+        |addresses: &[GuardedAddress]| Model { addresses: addresses.to_vec(), ..port(PortEntry::HELLO) };
+    let (rejected, passed) = (Err(RejectCause::Foreign), Ok(Verdict::PassUnguarded));
+    for (tables, on_ipv4, on_ipv6) in [
+        (port(PortEntry::HELLO_IPV4), rejected, passed),
+        (port(PortEntry::HELLO_IPV6), passed, rejected),
+        (with(&[]), passed, passed),
+        (with(&[address]), rejected, passed),
+        (with(&[address, ipv6]), rejected, rejected),
+        (with(&[GuardedAddress::ipv4(other, 443)]), passed, passed),
+        (with(&[GuardedAddress { port: 444, ..address }]), passed, passed),
+    ] {
+        let hello = Hello::with("foreign.example").bytes();
+        assert_eq!(judged(&Frame::with(hello.clone()), &tables), on_ipv4, "{:?}", tables.addresses);
+        assert_eq!(judged(&Frame::ipv6(hello), &tables), on_ipv6, "{:?}", tables.addresses);
+    }
 }
 
 #[test]
@@ -176,28 +183,20 @@ fn a_denial_holds_for_its_time_in_both_modes_and_costs_no_budget() {
         assert_eq!(judged(&hello("denied.example"), &tables), Err(RejectCause::Denied), "{mode:?}");
         assert_eq!(tables.unknown.get(), 0, "{mode:?}");
     }
-    let ended = Filled { now_ns: NOW + 1, enforce_until_ns: NOW + 2, ..with_mode(Mode::Adaptive) };
+    let ended = Model { now_ns: NOW + 1, enforce_until_ns: NOW + 2, ..with_mode(Mode::Adaptive) };
     assert_eq!(judged(&hello("denied.example"), &ended), Ok(Verdict::PassUnknown));
 }
 
 #[test]
 fn an_allowed_name_passes_though_denied() {
-    let mut tables = Filled::default();
+    let mut tables = Model::default();
     tables.denials.insert(exact(&KEY, b"shop.example.com"), NOW + 1);
     assert_eq!(judged(&hello("shop.example.com"), &tables), Ok(Verdict::PassAllowed));
 }
 
 #[test]
-fn a_rejection_says_where_its_segment_lies() {
-    let frame = Frame { vlan_tags: vec![0x8100], ipv4_option_words: 2, ..hello("foreign.example") };
-    let decision = decide(frame.bytes().as_slice(), &Filled::default(), &mut Scratch::new());
-    let Decision::Reject(RejectCause::Foreign, segment) = decision else { panic!("{decision:?}") };
-    assert_eq!((segment.network_offset, segment.transport_offset), (18, 18 + 28));
-}
-
-#[test]
 fn what_an_earlier_frame_left_in_the_scratch_does_not_matter() {
-    let (tables, mut scratch) = (Filled::default(), Scratch::new());
+    let (tables, mut scratch) = (Model::default(), Scratch::new());
     for name in ["a-very-long-name-that-fills.the-buffer.example.org", "shop.example.com", "a.example.net"] {
         let bytes = hello(name).bytes();
         let fresh = decide(bytes.as_slice(), &tables, &mut Scratch::new());
@@ -205,13 +204,15 @@ fn what_an_earlier_frame_left_in_the_scratch_does_not_matter() {
     }
 }
 
+mod over_segments;
+
 mod properties {
     use super::*;
 
     proptest! {
         #[test]
         fn any_frame_is_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decide(bytes.as_slice(), &Filled::default(), &mut Scratch::new());
+            let _ = decide(bytes.as_slice(), &Model::default(), &mut Scratch::new());
         }
     }
 
@@ -224,8 +225,8 @@ mod properties {
                 let end = u64::from(segment.payload_offset) + u64::from(segment.payload_bytes);
                 assert!(end <= bytes.len() as u64, "{segment:?}");
             }
-            let fresh = decide(bytes, &Filled::default(), &mut Scratch::new());
-            assert_eq!(decide(bytes, &Filled::default(), &mut used), fresh);
+            let fresh = decide(bytes, &Model::default(), &mut Scratch::new());
+            assert_eq!(decide(bytes, &Model::default(), &mut used), fresh);
         });
     }
 }

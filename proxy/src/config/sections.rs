@@ -234,7 +234,8 @@ section! {
         mode: GuardMode = GuardMode::Adaptive,
         /// Directory in which maps and links are pinned; if it has no bpffs, one is mounted.
         pin_path: PathBuf = PathBuf::from("/run/gatehouse/bpf"),
-        /// TCP ports whose ClientHellos are judged; empty means the ports of `listen.https`.
+        /// TCP ports whose ClientHellos are judged, whatever their address, as behind a translation of addresses; empty means the ports of
+        /// `listen.https`, at its addresses.
         hello_ports: Vec<u16> = Vec::new() => "[443]",
         /// Names that the kernel's map can hold; with more, nothing is rejected any more.
         names: u32 = 1_000_000,

@@ -1,21 +1,14 @@
 //! Loads the program into the kernel, and attaches it to each interface by a pinned link.
 //! Invariants: an existing link is updated, never removed and made again, since the first attachment resets some network cards; an
-//! attachment without a link is undone (`a_second_start_adopts_maps_link_names_and_counters`); nothing in the kernel is looked up by id
+//! attachment without a link is undone (`a_second_start_adopts_maps_link_names_and_counters`); a start that fails at one interface
+//! leaves the others as they were (`a_hand_over_refused_by_one_interface_is_undone_on_the_others`); nothing in the kernel is looked up by id
 //! or by listing, which needs `CAP_SYS_ADMIN` (`the_capabilities_of_the_unit_are_enough`).
 
-use std::{
-    path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{
-        Program, Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
-        xdp::{XdpLink, XdpLinkId},
-    },
+    programs::{Program, Xdp},
 };
 use nix::errno::Errno;
 use proxy_common::maps::map_names;
@@ -24,10 +17,11 @@ use tracing::info;
 use super::{
     error::{GuardError, errno},
     interface::Interface,
+    link::{create_pinned, replace},
     maps::PINNED,
     pins::{Pins, Removal, remove_pin},
+    undo::{Change, Changes},
 };
-use crate::clock;
 use crate::config::Attach;
 
 /// Reads the object; its maps are those pinned in `folder`, or new ones pinned there.
@@ -57,25 +51,19 @@ pub(super) fn verify(ebpf: &mut Ebpf) -> Result<&mut Xdp, GuardError> {
     Ok(program)
 }
 
-/// Attaches `program` to every interface, and to no other; on failure no new attachment is left.
+/// Attaches `program` to every interface, and to no other; on failure each runs what it ran before: nothing, or `previous`.
 pub(super) fn attach_all(
     program: &mut Xdp,
+    previous: Option<Xdp>,
     interfaces: &[Interface],
     mode: Attach,
     pins: &Pins,
 ) -> Result<(), GuardError> {
-    let mut pinned = Vec::new();
+    let mut changes = Changes::new(previous);
     for interface in interfaces {
-        match attach(program, interface, mode, pins) {
-            Ok(None) => info!(interface = %interface.name, "guard: program replaced"),
-            Ok(Some(link)) => {
-                info!(interface = %interface.name, ?mode, "guard: attached");
-                pinned.push(link);
-            }
-            Err(error) => {
-                pinned.iter().try_for_each(|link| remove_pin(link).map(drop))?;
-                return Err(error);
-            }
+        if let Err(error) = attach(program, interface, mode, pins, &mut changes) {
+            changes.undo(pins)?;
+            return Err(error);
         }
     }
     let kept: Vec<PathBuf> = interfaces.iter().map(|interface| pins.link(interface.index, mode)).collect();
@@ -86,89 +74,37 @@ pub(super) fn attach_all(
     Ok(())
 }
 
-/// The new pin, or none when the link that was there now runs `program`.
+/// Attaches `program` to one interface, and notes each step that can be undone.
 fn attach(
     program: &mut Xdp,
     interface: &Interface,
     mode: Attach,
     pins: &Pins,
-) -> Result<Option<PathBuf>, GuardError> {
+    changes: &mut Changes,
+) -> Result<(), GuardError> {
     let other = match mode {
         Attach::Native => Attach::Generic,
         Attach::Generic => Attach::Native,
     };
     let removal = remove_pin(&pins.link(interface.index, other))?;
+    if removal == Removal::Underway {
+        changes.note(interface, Change::Remove(other));
+    }
     let path = pins.link(interface.index, mode);
     if path.exists() {
         match replace(program, interface, &path) {
             // The interface the link belonged to is gone, and its index was given to this one.
             Err(GuardError::Attach { source: Errno::ENOLINK, .. }) => drop(remove_pin(&path)?),
-            done => return done.map(|()| None),
+            Err(error) => return Err(error),
+            Ok(()) => {
+                info!(interface = %interface.name, "guard: program replaced");
+                changes.note(interface, Change::Replace(mode));
+                return Ok(());
+            }
         }
     }
-    let deadline = clock::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
-    let link = create_by(deadline, program, interface, mode)?;
-    link.pin(&path).map_err(|error| pin_failed(&path, &error))?;
-    Ok(Some(path))
+    create_pinned(program, interface, mode, &path, removal)?;
+    info!(interface = %interface.name, ?mode, "guard: attached");
+    changes.note(interface, Change::Create(mode));
+    Ok(())
 }
-
-fn replace(program: &mut Xdp, interface: &Interface, path: &Path) -> Result<(), GuardError> {
-    let link = PinnedLink::from_pin(path)
-        .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))
-        .map_err(|error| pin_failed(path, &error))?;
-    program.attach_to_link(link).map(drop).map_err(|error| refused(interface, &error))
-}
-
-/// Attaches, waiting until `deadline` for a link of ours that the kernel is removing.
-fn create_by(
-    deadline: Instant,
-    program: &mut Xdp,
-    interface: &Interface,
-    mode: Attach,
-) -> Result<FdLink, GuardError> {
-    loop {
-        match create(program, interface, mode) {
-            Err(GuardError::Occupied { .. }) if clock::now() < deadline => thread::park_timeout(PAUSE),
-            done => return done,
-        }
-    }
-}
-
-fn create(program: &mut Xdp, interface: &Interface, mode: Attach) -> Result<FdLink, GuardError> {
-    let mode = match mode {
-        Attach::Native => XdpMode::Driver,
-        Attach::Generic => XdpMode::Skb,
-    };
-    let attach = |program: &mut Xdp| {
-        program.attach_to_if_index(interface.index, mode).map_err(|error| refused(interface, &error))
-    };
-    let id = attach(program)?;
-    if let Some(link) = take(program, id) {
-        return Ok(link);
-    }
-    // aya falls back to netlink without a word when the kernel answers EINVAL to a link. Such an attachment can be neither
-    // pinned nor updated, and taking it has left it behind: the same again is one that can be undone.
-    let id = attach(program)?;
-    program.detach(id).map_err(|error| refused(interface, &error))?;
-    Err(GuardError::NoLink { interface: interface.name.clone() })
-}
-
-fn take(program: &mut Xdp, id: XdpLinkId) -> Option<FdLink> {
-    program.take_link(id).ok()?.try_into().ok()
-}
-
-fn refused(interface: &Interface, error: &(dyn std::error::Error + 'static)) -> GuardError {
-    interface.refusal(errno(error).unwrap_or(Errno::UnknownErrno))
-}
-
-pub(super) fn pin_failed(path: &Path, error: &(dyn std::error::Error + 'static)) -> GuardError {
-    GuardError::PinPath { path: path.to_owned(), source: into_io(error) }
-}
-
-fn into_io(error: &(dyn std::error::Error + 'static)) -> std::io::Error {
-    errno(error).map_or_else(|| std::io::Error::other(error.to_string()), std::io::Error::from)
-}
-
-/// How long the kernel may take to remove a link whose pin is gone.
-const REMOVAL: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(5);

@@ -14,12 +14,14 @@ use aya::{
         links::{FdLink, LinkInfo, PinnedLink},
     },
 };
+use aya_obj::programs::XdpAttachType;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attach::{attach_all, load, pin_failed, verify},
+    attach::{attach_all, load, verify},
     error::GuardError,
     interface::Interface,
+    link::pin_failed,
     maps::{EnforceUntilMap, GuardMaps, Verdicts, same_shapes},
     names::NameTable,
     names_state::{MapsOrigin, Names, NamesCell},
@@ -87,17 +89,27 @@ fn advance(
     if origin == MapsOrigin::Built {
         maps.draw_key()?;
     }
-    maps.guard(ports)?;
+    if origin == MapsOrigin::Built {
+        maps.guarded.write(ports)?;
+    }
     let state = NamesCell::new(Names::left_by(origin, maps.until.read()?));
-    let GuardMaps { settings, key, names, denials, capacity, until, verdicts, .. } = maps;
+    let GuardMaps { settings, key, names, denials, capacity, until, verdicts, mut guarded } = maps;
     let policy = Arc::new(Mutex::new(Policy::new(settings, config, state.clone())));
     let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
     fill(&mut names);
-    pin_program(program, &program_of(&folder(pins, origin)))?;
-    attach_all(program, interfaces, config.attach, pins)?;
+    let previous = previous_program(pins)?;
+    // Of adopted maps the predecessor's program stays pinned, and its ports as they were, until it is replaced for good.
+    if origin == MapsOrigin::Built {
+        pin_program(program, &program_of(&pins.next_maps()))?;
+    }
+    attach_all(program, previous, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
     match origin {
-        MapsOrigin::Adopted => pins.retire_other_versions()?,
+        MapsOrigin::Adopted => {
+            guarded.write(ports)?;
+            pin_program(program, &program_of(&pins.maps()))?;
+            pins.retire_other_versions()?;
+        }
         MapsOrigin::Built => pins.promote()?,
     }
     let (program, verdicts) = (describe(&info), Arc::new(verdicts));
@@ -131,6 +143,18 @@ fn settle(pins: &Pins) -> Result<(), GuardError> {
 
 fn is_attached(pins: &Pins, program: u32) -> Result<bool, GuardError> {
     Ok(pins.links()?.iter().filter_map(|link| link_info(link)).any(|link| link.program_id() == program))
+}
+
+/// The program that a predecessor has pinned, if it is one that links run.
+fn previous_program(pins: &Pins) -> Result<Option<Xdp>, GuardError> {
+    for folder in pins.map_folders()? {
+        let path = program_of(&folder);
+        let Ok(info) = ProgramInfo::from_pin(&path) else { continue };
+        if is_attached(pins, info.id())? {
+            return Xdp::from_pin(path, XdpAttachType::Interface).map(Some).map_err(GuardError::Verify);
+        }
+    }
+    Ok(None)
 }
 
 /// Beside its maps, in the place of a predecessor's, so that a start after a crash knows the program that uses them: to list

@@ -8,19 +8,21 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray},
 };
 use proxy_common::maps::{
-    DenialEntry, GuardSettings, NameEntry, NameKey, PortEntry, Tally, Verdict, map_names,
+    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry, Tally, Verdict,
+    map_names,
 };
 
 use super::{enforce_until::EnforceUntil, error::GuardError, ports::Ports};
 
 /// Every map user space reads or writes, and so pins.
-pub(super) const PINNED: [&str; 8] = [
+pub(super) const PINNED: [&str; 9] = [
     map_names::SETTINGS,
     map_names::ENFORCE_UNTIL,
     map_names::NAME_KEY,
     map_names::NAMES,
     map_names::DENIALS,
     map_names::PORTS,
+    map_names::ADDRESSES,
     map_names::VERDICTS,
     map_names::UNKNOWN_BUDGET,
 ];
@@ -32,8 +34,8 @@ pub(super) struct GuardMaps {
     pub(super) key: Array<MapData, NameKey>,
     pub(super) names: HashMap<MapData, u64, NameEntry>,
     pub(super) denials: HashMap<MapData, u64, DenialEntry>,
-    pub(super) ports: HashMap<MapData, u16, PortEntry>,
     pub(super) verdicts: Verdicts,
+    pub(super) guarded: GuardedPorts,
     /// How many names fit.
     pub(super) capacity: usize,
 }
@@ -47,8 +49,11 @@ impl GuardMaps {
             key: open(folder, map_names::NAME_KEY)?,
             names: open(folder, map_names::NAMES)?,
             denials: open(folder, map_names::DENIALS)?,
-            ports: open(folder, map_names::PORTS)?,
             verdicts: Verdicts(open(folder, map_names::VERDICTS)?),
+            guarded: GuardedPorts {
+                ports: open(folder, map_names::PORTS)?,
+                addresses: open(folder, map_names::ADDRESSES)?,
+            },
             capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
         })
     }
@@ -60,21 +65,31 @@ impl GuardMaps {
         let [k0, k1] = bytes.map(u64::from_ne_bytes);
         self.key.set(0, NameKey { k0, k1 }, 0).map_err(failed(map_names::NAME_KEY, "writing"))
     }
+}
 
-    /// Writes which ports are guarded.
-    pub(super) fn guard(&mut self, ports: &Ports) -> Result<(), GuardError> {
-        self.write_ports(ports).map_err(failed(map_names::PORTS, "writing"))
+/// `PORTS` and `ADDRESSES`.
+pub(super) struct GuardedPorts {
+    ports: Array<MapData, [PortEntry; PORT_NUMBERS]>,
+    addresses: HashMap<MapData, GuardedAddress, u32>,
+}
+
+impl GuardedPorts {
+    /// Writes which ports are guarded, and at which addresses: those that are new before the ports that lead to them.
+    pub(super) fn write(&mut self, ports: &Ports) -> Result<(), GuardError> {
+        let wanted = ports.addresses();
+        let addresses = failed(map_names::ADDRESSES, "writing");
+        wanted
+            .iter()
+            .try_for_each(|address| self.addresses.insert(address, GUARDED, 0))
+            .map_err(&addresses)?;
+        self.ports.set(0, *ports.table(), 0).map_err(failed(map_names::PORTS, "writing"))?;
+        self.retain(&wanted).map_err(addresses)
     }
 
-    fn write_ports(&mut self, ports: &Ports) -> Result<(), MapError> {
-        let wanted = ports.entries();
-        for (port, entry) in &wanted {
-            self.ports.insert(port, entry, 0)?;
-        }
-        let held = self.ports.keys().collect::<Result<Vec<u16>, MapError>>()?;
-        held.iter()
-            .filter(|port| !wanted.iter().any(|(kept, _)| kept == *port))
-            .try_for_each(|port| self.ports.remove(port))
+    fn retain(&mut self, wanted: &[GuardedAddress]) -> Result<(), MapError> {
+        let held = self.addresses.keys().collect::<Result<Vec<_>, MapError>>()?;
+        let others = held.iter().filter(|address| !wanted.contains(address));
+        others.copied().try_for_each(|address| self.addresses.remove(&address))
     }
 }
 
@@ -149,6 +164,9 @@ fn open<T: TryFrom<Map, Error = MapError>>(folder: &Path, name: &'static str) ->
 pub(super) fn failed(map: &'static str, action: &'static str) -> impl Fn(MapError) -> GuardError {
     move |source| GuardError::Map { map, action, source }
 }
+
+/// The value of each address in `ADDRESSES`, which says nothing more.
+const GUARDED: u32 = 1;
 
 /// Every key of a map; a key removed meanwhile starts the kernel's walk again, so it is bounded.
 pub(super) fn keys<K: Pod, V: Pod>(

@@ -68,10 +68,15 @@ impl Pins {
         self.entries("link-")
     }
 
+    /// Folders of maps of any version.
+    pub(super) fn map_folders(&self) -> Result<Vec<PathBuf>, GuardError> {
+        self.entries("maps-v")
+    }
+
     /// Puts the new maps in place of the old, and removes those of every other version.
     pub(super) fn promote(&self) -> Result<(), GuardError> {
         let next = self.next_maps();
-        for folder in self.entries("maps-v")?.into_iter().filter(|folder| *folder != next) {
+        for folder in self.map_folders()?.into_iter().filter(|folder| *folder != next) {
             remove_folder(&folder)?;
         }
         fs::rename(&next, self.maps()).map_err(|source| GuardError::PinPath { path: next, source })
@@ -80,14 +85,14 @@ impl Pins {
     /// Removes the maps of every version but this one.
     pub(super) fn retire_other_versions(&self) -> Result<(), GuardError> {
         let current = self.maps();
-        self.entries("maps-v")?.iter().filter(|folder| **folder != current).try_for_each(|f| remove_folder(f))
+        self.map_folders()?.iter().filter(|folder| **folder != current).try_for_each(|f| remove_folder(f))
     }
 
     /// Removes every pin, and the bpffs if [`Pins::prepare`] mounted it; returns what was removed.
     pub(super) fn remove_all(self) -> Result<Vec<PathBuf>, GuardError> {
         let links = self.links()?;
         links.iter().try_for_each(|link| remove_pin(link).map(drop))?;
-        let folders = self.entries("maps-v")?;
+        let folders = self.map_folders()?;
         folders.iter().try_for_each(|folder| remove_folder(folder))?;
         if mounted_by_us(&self.0) {
             umount2(&self.0, MntFlags::MNT_DETACH)

@@ -1,6 +1,9 @@
 //! Names that are not served here, and what is left of their connections.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::ensure;
 use testbed::{
@@ -29,7 +32,11 @@ fn a_foreign_name_is_reset_within_a_second_and_leaves_nothing_at_the_edge() {
         ("one segment, IPv6", Place::A.v6().into(), &whole),
         ("two segments, IPv6", Place::A.v6().into(), &cut),
     ] {
-        check_strict(&edge, &gatehouse, what, SocketAddr::new(address, 443), segments);
+        check_strict(&edge, what, SocketAddr::new(address, 443), segments);
+        let metrics = gatehouse.metrics().unwrap();
+        // A connection is counted when it ends, so one that was only taken shows as open.
+        let open = metrics.sum("gatehouse_connections_open", &[]);
+        assert!(connections(&metrics) + open < 0.5, "{what}: user space saw a connection: {metrics}");
     }
     let metrics = gatehouse.metrics().unwrap();
     // Each name once; a second segment meets no socket any more, and the kernel itself resets the client.
@@ -41,6 +48,58 @@ fn a_foreign_name_is_reset_within_a_second_and_leaves_nothing_at_the_edge() {
     let kept = Kept::connect(&edge.network.client, Edge::https(Place::A), SHOP, edge.ca.roots()).unwrap();
     assert!(no_socket_left(&edge).is_err(), "what is there is seen");
     drop(kept);
+}
+
+/// The first segment has a socket by the time the second one is judged.
+#[test]
+fn a_foreign_name_in_a_second_segment_is_reset_within_a_second_and_leaves_nothing_at_the_edge() {
+    let edge = edge();
+    let gatehouse = guarded(&edge, "strict");
+    let large =
+        |name, behind| Hello::new(name, KeyShare::PostQuantum, |at| at.start > 1_200).unwrap().cut(behind);
+    for (what, address, behind) in [
+        ("the name in the second", IpAddr::from(Place::A.v4()), 0),
+        ("the name in both", Place::A.v4().into(), 3),
+        ("the name in the second, IPv6", Place::A.v6().into(), 0),
+        ("the name in both, IPv6", Place::A.v6().into(), 3),
+    ] {
+        check_strict(&edge, what, SocketAddr::new(address, 443), &large(FOREIGN, behind));
+    }
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("pass_incomplete") > 19.5, "{metrics}");
+    assert!(metrics.verdicts("reject_foreign_server") > 19.5, "{metrics}");
+    for behind in [0, 3] {
+        let to = Edge::https(Place::A);
+        let seen = attempt(&edge.network.client, to, large(SHOP, behind), Duration::from_secs(5)).unwrap();
+        assert_eq!(seen.ending, Ending::Answered, "an allowed name is served: {seen:?}");
+    }
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("pass_allowed") > 1.5, "{metrics}");
+    assert!(metrics.verdicts("pass_out_of_order") + metrics.verdicts("pass_forgotten") < 0.5, "{metrics}");
+}
+
+/// The kernel keeps no request then: only a segment that acknowledges its cookie makes a socket.
+#[test]
+fn a_foreign_name_leaves_nothing_at_the_edge_while_it_answers_by_cookies() {
+    let edge = edge();
+    edge.network.edge.run("sysctl", &["-qw", "net.ipv4.tcp_syncookies=2"]).unwrap();
+    let gatehouse = guarded(&edge, "strict");
+    let whole = Hello::new(FOREIGN, KeyShare::Classic, |_| true).unwrap().whole();
+    let large =
+        |behind| Hello::new(FOREIGN, KeyShare::PostQuantum, |at| at.start > 1_200).unwrap().cut(behind);
+    let first =
+        Hello::new(FOREIGN, KeyShare::PostQuantum, |name| name.end < 1_200).unwrap().cut_behind_name();
+    for (what, segments) in [
+        ("one segment", &whole),
+        ("two segments", &first),
+        ("two segments, the name in the second", &large(0)),
+        ("two segments, the name in both", &large(3)),
+    ] {
+        check_strict(&edge, what, SocketAddr::new(Place::A.v4().into(), 443), segments);
+    }
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("reject_foreign") > 19.5, "{metrics}");
+    assert_served(&edge, SHOP);
 }
 
 #[test]
@@ -69,17 +128,13 @@ fn observe_counts_a_foreign_name_and_lets_user_space_answer() {
 }
 
 /// Five connections, one after the other.
-fn check_strict(edge: &Edge, gatehouse: &Gatehouse, what: &str, to: SocketAddr, segments: &[Vec<u8>]) {
+fn check_strict(edge: &Edge, what: &str, to: SocketAddr, segments: &[Vec<u8>]) {
     for _ in 0..5 {
         let seen = attempt(&edge.network.client, to, segments.to_vec(), Duration::from_secs(1)).unwrap();
         assert_eq!(seen.ending, Ending::Reset, "{what}: a second is enough: {seen:?}");
     }
     wait::until("no socket of it at the edge", Duration::from_secs(3), || no_socket_left(edge))
         .unwrap_or_else(|error| panic!("{what}: {error:#}"));
-    let metrics = gatehouse.metrics().unwrap();
-    // A connection is counted when it ends, so one that was only taken shows as open.
-    let open = metrics.sum("gatehouse_connections_open", &[]);
-    assert!(connections(&metrics) + open < 0.5, "{what}: user space saw a connection: {metrics}");
 }
 
 /// Neither half open nor accepted, nor in any other state.

@@ -7,14 +7,22 @@ use std::{collections::HashSet, net::TcpStream, time::Duration};
 
 use anyhow::ensure;
 use proxy_common::{
-    fixture::{Frame, Hello, header_sum, tcp_checksum},
-    maps::{Mode, Verdict},
+    decide::{Decision, Scratch, ServerSide, decide},
+    fixture::{
+        Frame, Hello,
+        fuzz::Dice,
+        header_sum,
+        model::Model,
+        segments::{Pair, corpus, pieces, shuffled},
+        tcp_checksum,
+    },
+    maps::{Mode, PortEntry, Rejection, Verdict},
     segment::Segment,
     source::ByteSource,
 };
 use testbed::wait::until;
 
-use self::kernel::{Kernel, Outcome, Policy, UNCONNECTED, in_a_namespace};
+use self::kernel::{Kernel, ONE_ADDRESS, Outcome, Policy, UNCONNECTED, in_a_namespace};
 
 /// A frame, what the guard is told, and what must become of it.
 type Case = (&'static str, Policy, Frame, Verdict);
@@ -32,21 +40,113 @@ fn every_frame_meets_its_verdict_and_every_verdict_is_met() {
             check_action(what, &frame, &outcome);
             met.insert(verdict.as_str());
         }
+        met.extend(over_segments(&mut kernel).map(Verdict::as_str));
         let missed: Vec<_> = Verdict::ALL.iter().filter(|verdict| !met.contains(verdict.as_str())).collect();
         assert!(missed.is_empty(), "no case meets {missed:?}");
     });
 }
 
 #[test]
-fn the_budget_of_unknown_names_is_spent_name_by_name() {
+fn the_budget_of_unknown_names_is_charged_once_for_a_connection_and_never_for_a_forged_segment() {
     in_a_namespace(|_connections| {
         let mut kernel = Kernel::load();
-        let policy = Policy { mode: Mode::Adaptive, unknown_burst: 3, ..Policy::default() };
+        let policy = Policy { mode: Mode::Adaptive, unknown_burst: 1, ..Policy::default() };
         kernel.adopt(&policy);
-        let verdicts: Vec<_> = (0..5).map(|_| kernel.run(&hello("foreign.example")).verdict).collect();
-        let (unknown, rejected) = (Verdict::PassUnknown, Verdict::RejectForeignClient);
-        assert_eq!(verdicts, [unknown, unknown, unknown, rejected, rejected]);
+        for source_port in 1..=50 {
+            let forged = Frame { source_port, ..hello("foreign.example") };
+            assert_eq!(kernel.run(&forged).verdict, Verdict::RejectForeignClient);
+        }
+        let connection = Frame::with(foreign());
+        for _ in 0..3 {
+            assert_eq!(kernel.run(&connection).verdict, Verdict::PassUnknown);
+        }
+        assert_eq!(kernel.run(&Frame::ipv6(foreign())).verdict, Verdict::RejectForeignServer, "another");
     });
+}
+
+#[test]
+fn a_budget_that_other_settings_have_spent_refills_at_once() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        kernel.adopt(&Policy { mode: Mode::Adaptive, unknown_burst: 10_000, ..Policy::default() });
+        let connection = Frame::with(foreign());
+        let another = Frame { flags: Segment::SYN, payload: Vec::new(), ..connection.clone() };
+        // At one name a second: an hour of debt.
+        for _ in 0..3_600 {
+            assert_eq!(kernel.run(&connection).verdict, Verdict::PassUnknown);
+            kernel.run(&another);
+        }
+        kernel.set_unknown_budget(1_000, 5);
+        kernel.run(&connection);
+        until("the budget to refill", Duration::from_secs(10), || {
+            kernel.run(&another);
+            let verdict = kernel.run(&connection).verdict;
+            ensure!(verdict == Verdict::PassUnknown, "{verdict:?}");
+            Ok(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn the_kernel_judges_segments_as_the_model_does() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        kernel.adopt(&Policy { resets_per_second: u32::MAX, ..Policy::default() });
+        let mut model = Model { has_socket: |_| false, ..Model::default() };
+        model.ports.insert(UNCONNECTED, PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6));
+        let (corpus, mut dice, mut room) = (corpus(), Dice::new(61), Scratch::new());
+        let (mut frames, mut flows) = (0, 1_000);
+        while frames < COMPARED {
+            let Pair { what, allowed, foreign } = &corpus[dice.below(corpus.len())];
+            let hello = if dice.below(2) == 0 { allowed } else { foreign };
+            let segments = match dice.below(3) {
+                0 => pieces(hello, &[dice.below(hello.len())]),
+                1 => pieces(hello, &[dice.below(hello.len()), dice.below(hello.len())]),
+                _ => shuffled(hello, &mut dice),
+            };
+            flows = if flows == u16::MAX { 1_000 } else { flows + 1 };
+            let ipv6 = dice.below(2) == 0;
+            for segment in segments {
+                let vlan_tags = vec![0x8100; dice.below(3)];
+                let port = UNCONNECTED;
+                let frame = Frame { source_port: flows, port, ipv6, vlan_tags, ..segment };
+                let ours = judge(&model, &frame, &mut room);
+                let theirs = kernel.run(&frame).verdict;
+                assert_eq!(theirs, ours, "{what}, frame {frames}: {frame:?}");
+                frames += 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_hello_meets_the_same_wherever_its_packet_is_cut_into_fragments() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        kernel.adopt(&Policy::default());
+        // The kernel's first part of a packet holds some 3,500 bytes of it: its end moves over name and extensions.
+        for key_share_bytes in (3_000..3_700).chain([7_000, 8_700]) {
+            for (name, verdict) in [
+                ("shop.example.com", Verdict::PassAllowed),
+                ("foreign.example", Verdict::RejectForeignClient),
+            ] {
+                let hello = Hello { key_share_bytes, key_share_first: true, ..Hello::with(name) };
+                let frame = Frame { port: UNCONNECTED, ..Frame::with(hello.bytes()) };
+                let outcome = kernel.run(&frame);
+                assert_eq!(outcome.verdict, verdict, "{name} behind {key_share_bytes} bytes");
+                check_action(name, &frame, &outcome);
+            }
+        }
+    });
+}
+
+fn judge(model: &Model, frame: &Frame, room: &mut Scratch) -> Verdict {
+    match decide(frame.bytes().as_slice(), model, room) {
+        Decision::Pass(verdict) => verdict,
+        Decision::Reject(cause, ServerSide::Held) => Verdict::reject(cause, Rejection::ResetServer),
+        Decision::Reject(cause, ServerSide::Free) => Verdict::reject(cause, Rejection::ResetClient),
+    }
 }
 
 #[test]
@@ -86,6 +186,11 @@ fn foreign() -> Vec<u8> {
     Hello::with("foreign.example").bytes()
 }
 
+/// A hello of a flow that the kernel has a socket of.
+fn held(name: &str) -> Frame {
+    Frame::with(Hello::with(name).bytes())
+}
+
 /// A hello of a flow that the kernel has no socket of.
 fn hello(name: &str) -> Frame {
     Frame { port: UNCONNECTED, ..Frame::with(Hello::with(name).bytes()) }
@@ -106,6 +211,13 @@ fn unjudged() -> Vec<Case> {
         ("UDP", strict, Frame { protocol: 17, ..ipv4.clone() }, Verdict::PassUnguarded),
         ("UDP over IPv6", strict, Frame { protocol: 17, ..ipv6.clone() }, Verdict::PassUnguarded),
         ("another port", strict, Frame { port: 8443, ..ipv4.clone() }, Verdict::PassUnguarded),
+        ("another address", strict, Frame { port: ONE_ADDRESS, ..ipv6.clone() }, Verdict::PassUnguarded),
+        (
+            "data to another address",
+            strict,
+            Frame { port: ONE_ADDRESS, ..bare(b"data") },
+            Verdict::PassNoHello,
+        ),
         ("a first fragment", strict, Frame { fragment: 0x2000, ..ipv4.clone() }, Verdict::PassFragment),
         ("a later fragment", strict, Frame { fragment: 3, ..ipv4.clone() }, Verdict::PassFragment),
         ("an IPv6 fragment", strict, fragment(&ipv6), Verdict::PassFragment),
@@ -126,6 +238,37 @@ fn unjudged() -> Vec<Case> {
     ]
 }
 
+/// Hellos in several segments: what the last of them meets. The verdicts that were met.
+fn over_segments(kernel: &mut Kernel) -> impl Iterator<Item = Verdict> + use<> {
+    let hello =
+        Hello { key_share_bytes: 1216, key_share_first: true, ..Hello::with("foreign.example") }.bytes();
+    let (inside, held) = (hello.windows(7).position(|window| window == b"foreign").unwrap() + 3, 443);
+    let mut met = Vec::new();
+    for (port, forget, order, verdict) in [
+        (held, false, [0, 1], Verdict::RejectForeignServer),
+        (UNCONNECTED, false, [0, 1], Verdict::RejectForeignClient),
+        (UNCONNECTED, false, [0, 2], Verdict::PassOutOfOrder),
+        (UNCONNECTED, false, [1, 0], Verdict::PassIncomplete),
+        (UNCONNECTED, true, [0, 1], Verdict::PassForgotten),
+    ] {
+        for ipv6 in [false, true] {
+            kernel.adopt(&Policy::default());
+            let frames = pieces(&hello, &[inside, inside + 2]);
+            let frames = [&frames[..1], &pieces(&hello, &[inside])[1..], &frames[2..]].concat();
+            let frames = order.map(|index| Frame { port, ipv6, ..frames[index].clone() });
+            kernel.run(&frames[0]);
+            if forget {
+                kernel.forget_cut_names();
+            }
+            let outcome = kernel.run(&frames[1]);
+            assert_eq!(outcome.verdict, verdict, "segments {order:?} to port {port}, IPv6: {ipv6}");
+            check_action("the last segment", &frames[1], &outcome);
+            met.push(outcome.verdict);
+        }
+    }
+    met.into_iter()
+}
+
 fn names() -> Vec<Case> {
     let strict = Policy::default();
     let allowed = Verdict::PassAllowed;
@@ -139,6 +282,7 @@ fn names() -> Vec<Case> {
         ("with a trailing dot", strict, hello("shop.example.com."), allowed),
         ("one label under a wildcard", strict, hello("a.example.net"), allowed),
         ("over IPv6", strict, ipv6.clone(), allowed),
+        ("to its one address", strict, Frame { port: ONE_ADDRESS, ..plain.clone() }, allowed),
         ("with a tag", strict, Frame { vlan_tags: vec![0x8100], ..plain.clone() }, allowed),
         ("with two tags", strict, Frame { vlan_tags: vec![0x88a8, 0x8100], ..ipv6.clone() }, allowed),
         ("with IPv4 options", strict, Frame { ipv4_option_words: 10, ..plain.clone() }, allowed),
@@ -168,10 +312,16 @@ fn modes() -> Vec<Case> {
         ),
         ("observed", observe, foreign.clone(), Verdict::PassObserved),
         ("denied, but observed", observe, denied.clone(), Verdict::PassObserved),
-        ("within the budget", adaptive, foreign.clone(), Verdict::PassUnknown),
-        ("the budget spent", Policy { unknown_burst: 0, ..adaptive }, foreign, Verdict::RejectForeignClient),
+        ("within the budget", adaptive, held("foreign.example"), Verdict::PassUnknown),
+        ("within the budget, without a connection", adaptive, foreign, Verdict::RejectForeignClient),
+        (
+            "the budget spent",
+            Policy { unknown_burst: 0, ..adaptive },
+            held("foreign.example"),
+            Verdict::RejectForeignServer,
+        ),
         ("denied within the budget", adaptive, denied.clone(), Verdict::RejectDeniedClient),
-        ("denied until a second ago", adaptive, hello("forgiven.example"), Verdict::PassUnknown),
+        ("denied until a second ago", adaptive, held("forgiven.example"), Verdict::PassUnknown),
         ("allowed and denied", strict, hello("both.example.com"), Verdict::PassAllowed),
         ("denied in strict", strict, denied, Verdict::RejectDeniedClient),
     ]
@@ -285,3 +435,6 @@ fn check_checksum(what: &str, frame: &Frame, bytes: &[u8], transport: u32) {
     };
     assert_eq!(tcp_checksum(&addresses, &bytes[transport as usize..]), 0, "{what}: the checksum holds");
 }
+
+/// Frames that kernel and model are compared by.
+const COMPARED: usize = 100_000;

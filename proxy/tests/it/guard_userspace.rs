@@ -23,7 +23,7 @@ use gatehouse::{
 };
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
-    maps::{ABI, DenialEntry, GuardSettings, Mode, NameEntry, NameKey},
+    maps::{ABI, DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey},
     name_hash,
 };
 use testbed::{
@@ -62,6 +62,10 @@ impl Instance {
     }
 
     fn start(&self) -> Result<Running, GuardError> {
+        self.start_by(&config::ListenConfig::default())
+    }
+
+    fn start_by(&self, listen: &config::ListenConfig) -> Result<Running, GuardError> {
         let registry = Registry::new();
         self.heartbeat.beat(0, Instant::now());
         let around = GuardContext {
@@ -72,13 +76,17 @@ impl Instance {
             registry: &registry,
             control: self.runtime.handle(),
         };
-        let ports = Ports::of(&self.config, &config::ListenConfig::default());
+        let ports = Ports::of(&self.config, listen);
         let guard = GuardHandle::start(&self.config, &ports, around)?;
         Ok(Running { guard, registry, heartbeat: Arc::clone(&self.heartbeat) })
     }
 
     fn started(&self) -> Running {
-        self.start().unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)))
+        self.started_by(&config::ListenConfig::default())
+    }
+
+    fn started_by(&self, listen: &config::ListenConfig) -> Running {
+        self.start_by(listen).unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)))
     }
 
     /// Changes the domain set and waits until the kernel holds it.
@@ -401,6 +409,74 @@ fn a_refused_start_says_why_and_leaves_nothing() {
         }
         Guard::detach(&pins.join("second")).unwrap();
         Guard::detach(&pins.join("first")).unwrap();
+    });
+}
+
+/// The id of the program the interface runs.
+fn program_of(interface: &str) -> String {
+    let shown = run(std::process::Command::new("ip").args(["-d", "link", "show", interface])).unwrap();
+    let words: Vec<_> = shown.split_whitespace().collect();
+    let id = words.windows(3).find(|words| words[0] == "prog/xdp" && words[1] == "id");
+    id.unwrap_or_else(|| panic!("no program: {shown}"))[2].to_owned()
+}
+
+#[test]
+fn a_hand_over_refused_by_one_interface_is_undone_on_the_others() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        drop(instance.started());
+        let (before, names) = (program_of("edge0"), instance.map_id("NAMES"));
+        // Another's program holds the second interface.
+        let mut other = Instance::new(&pins.join("other"), &["a.example"]);
+        other.config.interfaces = vec!["edge1".into()];
+        drop(other.started());
+        instance.config.interfaces = vec!["edge0".into(), "edge1".into()];
+        for (attach, capacity) in
+            [(config::Attach::Native, 64), (config::Attach::Native, 128), (config::Attach::Generic, 64)]
+        {
+            instance.config.names = capacity;
+            instance.config.attach = attach;
+            let text = instance.start().err().expect("a refusal").to_string();
+            assert!(text.contains("edge1"), "{text}");
+            assert_eq!(program_of("edge0"), before, "{attach:?}, {capacity} names");
+            assert_eq!(instance.map_id("NAMES"), names, "{attach:?}, {capacity} names");
+            assert!(!instance.pin(&format!("maps-v{ABI}-next")).exists());
+        }
+        Guard::detach(&pins.join("other")).unwrap();
+        assert_detached("edge1");
+        instance.config.names = 64;
+        instance.config.attach = config::Attach::Native;
+        let running = instance.started();
+        assert_eq!(running.report().maps, MapsOrigin::Adopted);
+        assert_ne!(program_of("edge0"), before);
+    });
+}
+
+#[test]
+fn hellos_are_judged_at_the_addresses_of_the_listeners() {
+    on_an_edge(|pins| {
+        let instance = Instance::new(pins, &["a.example"]);
+        let addresses = || -> HashSet<GuardedAddress> {
+            instance
+                .map::<HashMap<MapData, GuardedAddress, u32>>("ADDRESSES")
+                .keys()
+                .map(Result::unwrap)
+                .collect()
+        };
+        for (https, expected) in [
+            (vec!["192.0.2.2:443", "[2001:db8::2]:443"], 2),
+            (vec!["192.0.2.2:443"], 1),
+            (vec!["0.0.0.0:443"], 0),
+        ] {
+            let listen = config::ListenConfig {
+                https: https.iter().map(|address| address.parse().unwrap()).collect(),
+                ..config::ListenConfig::default()
+            };
+            let running = instance.started_by(&listen);
+            assert_eq!(addresses().len(), expected, "{https:?}");
+            assert_eq!(addresses().contains(&GuardedAddress::ipv4(0xc000_0202, 443)), expected > 0);
+            drop(running);
+        }
     });
 }
 

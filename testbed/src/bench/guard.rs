@@ -13,8 +13,9 @@ use aya::{
 };
 use proxy_common::{
     fixture::{Frame, Hello},
-    maps::{GuardSettings, Mode, NameEntry, NameKey, PortEntry, map_names},
+    maps::{GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, map_names},
     name_hash,
+    segment::Segment,
 };
 
 use super::report::{Report, Row, first_line};
@@ -30,6 +31,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
         println!("round {round} of {ROUNDS}");
         for (frame, samples) in frames.iter().zip(&mut samples) {
+            frame.before.iter().try_for_each(|before| once(&mut guard, before))?;
             let base = nanoseconds(&mut empty, "stub", frame, PASS)?;
             samples.push(nanoseconds(&mut guard, "guard", frame, frame.action)? - base);
         }
@@ -45,17 +47,22 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
 /// A frame that is judged again and again.
 struct Repeated {
     work: &'static str,
+    /// What the program sees once before.
+    before: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     action: u32,
 }
 
 fn frames() -> Vec<Repeated> {
-    let of = |work, frame: Frame, action| Repeated { work, bytes: frame.bytes(), action };
+    let of = |work, frame: Frame, action| Repeated { work, before: Vec::new(), bytes: frame.bytes(), action };
     let hello = |name: &str| Frame::with(Hello::with(name).bytes());
     let browser = Hello { key_share_bytes: 1216, extensions_before: 12, ..Hello::with("shop.example.com") };
     let tagged = Frame { vlan_tags: vec![0x8100], ..Frame::ipv6(Hello::with("shop.example.com").bytes()) };
+    let (first, second) = segments();
+    let syn = Frame { flags: Segment::SYN, payload: Vec::new(), ..first.clone() };
     vec![
         of("segment to another port", Frame { port: 22, ..Frame::with([0; 1400]) }, PASS),
+        of("SYN", Frame { flags: Segment::SYN, ..Frame::with([]) }, PASS),
         of("acknowledgment", Frame::with([]), PASS),
         of("data segment", Frame::with([23; 1400]), PASS),
         of("allowed hello, 16 characters", hello("shop.example.com"), PASS),
@@ -64,7 +71,29 @@ fn frames() -> Vec<Repeated> {
         of("allowed hello, wildcard", hello("shop.example.net"), PASS),
         // With no resets to send the segment is judged, its socket looked for, and dropped as it is.
         of("rejected hello, without its reset", hello("foreign.example"), DROP),
+        of("first segment of two", first.clone(), PASS),
+        // What it resumes is kept as long as it is rejected.
+        Repeated {
+            // A new connection, for what is remembered of a flow grows old.
+            before: vec![syn.bytes(), first.bytes()],
+            ..of("second segment of two, rejected without its reset", second, DROP)
+        },
     ]
+}
+
+/// A browser's hello for a name that is not allowed, cut as an MTU of 1,500 cuts it.
+fn segments() -> (Frame, Frame) {
+    let hello = Hello {
+        key_share_bytes: 1216,
+        extensions_before: 20,
+        key_share_first: true,
+        ..Hello::with("foreign.example")
+    };
+    let bytes = hello.bytes();
+    let (first, second) = bytes.split_at(MSS.min(bytes.len()));
+    let sequence = Frame::SEQUENCE.wrapping_add(u32::try_from(first.len()).unwrap_or(0));
+    let frame = |payload: &[u8], sequence| Frame { source_port: 50_000, sequence, ..Frame::with(payload) };
+    (frame(first, Frame::SEQUENCE), frame(second, sequence))
 }
 
 fn load(path: &Path) -> anyhow::Result<Ebpf> {
@@ -77,6 +106,7 @@ fn load(path: &Path) -> anyhow::Result<Ebpf> {
     Ok(object)
 }
 
+#[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
 fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     let settings = GuardSettings {
         mode: Mode::Strict as u32,
@@ -87,8 +117,9 @@ fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     put(guard, map_names::SETTINGS, settings)?;
     put(guard, map_names::ENFORCE_UNTIL, u64::MAX)?;
     put(guard, map_names::NAME_KEY, KEY)?;
-    let mut ports: HashMap<_, u16, PortEntry> = map(guard, map_names::PORTS)?.try_into()?;
-    ports.insert(443, PortEntry { flags: PortEntry::HELLO }, 0)?;
+    let mut ports = [PortEntry::default(); PORT_NUMBERS];
+    *ports.get_mut(443).context("no such port")? = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6);
+    put(guard, map_names::PORTS, ports)?;
     let mut names: HashMap<_, u64, NameEntry> = map(guard, map_names::NAMES)?.try_into()?;
     names.insert(name_hash::exact(&KEY, b"shop.example.com"), NameEntry::default(), 0)?;
     names.insert(name_hash::wildcard(&KEY, b"example.net"), NameEntry::default(), 0)?;
@@ -113,11 +144,19 @@ fn nanoseconds(object: &mut Ebpf, name: &str, frame: &Repeated, action: u32) -> 
     Ok(result.duration.as_secs_f64() * 1e9)
 }
 
+fn once(object: &mut Ebpf, frame: &[u8]) -> anyhow::Result<()> {
+    let program: &mut Xdp = object.program_mut("guard").context("another program")?.try_into()?;
+    program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() })?;
+    Ok(())
+}
+
 fn linker() -> String {
     first_line("bpf-linker", &["--version"])
 }
 
 const ROUNDS: usize = 11;
+/// TCP payload of a segment with timestamps, at an MTU of 1,500.
+const MSS: usize = 1_448;
 const REPEAT: u32 = 1_000_000;
 const DROP: u32 = 1;
 const PASS: u32 = 2;

@@ -14,9 +14,10 @@ use aya::{
 use nix::time::{ClockId, clock_gettime};
 use proxy_common::{
     fixture::Frame,
+    flow::{CUT_NAMES, CutName, SLOTS},
     maps::{
-        DenialEntry, GuardSettings, Mode, NameEntry, NameKey, PortEntry, Tally, UnknownBudget, Verdict,
-        map_names,
+        DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, Tally,
+        UnknownBudget, Verdict, map_names,
     },
     name_hash,
 };
@@ -33,6 +34,8 @@ pub(super) const TX: u32 = 3;
 
 /// A guarded port where something listens, but has no connection.
 pub(super) const UNCONNECTED: u16 = 444;
+/// A port that is guarded on the server's IPv4 address alone.
+pub(super) const ONE_ADDRESS: u16 = 446;
 
 /// What the guard is told. The default is strict and enforced.
 #[derive(Clone, Copy)]
@@ -80,6 +83,7 @@ impl Kernel {
     }
 
     /// Fills the maps anew; no budget is spent.
+    #[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
     pub(super) fn adopt(&mut self, policy: &Policy) {
         let now = now_ns();
         let until = |seconds: i64| now.saturating_add_signed(seconds * 1_000_000_000);
@@ -103,9 +107,35 @@ impl Kernel {
             let denial = DenialEntry { until_ns: until(seconds) };
             self.insert(map_names::DENIALS, name_hash::exact(&KEY, name.as_bytes()), denial);
         }
-        for (port, flags) in [(443, PortEntry::HELLO), (UNCONNECTED, PortEntry::HELLO), (80, 0)] {
-            self.insert::<u16, _>(map_names::PORTS, port, PortEntry { flags });
+        let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6);
+        let mut ports = [PortEntry::default(); PORT_NUMBERS];
+        for (port, entry) in
+            [(443, every), (UNCONNECTED, every), (ONE_ADDRESS, PortEntry::HELLO), (80, PortEntry::COUNTED)]
+        {
+            ports[usize::from(port)] = entry;
         }
+        self.put(map_names::PORTS, ports);
+        let address = u32::from_be_bytes(Frame::SERVER.0);
+        self.insert(map_names::ADDRESSES, GuardedAddress::ipv4(address, ONE_ADDRESS), 1_u32);
+        self.put("HINTS", [0_u8; SLOTS as usize]);
+    }
+
+    /// Forgets the names that the ends of segments have cut.
+    pub(super) fn forget_cut_names(&mut self) {
+        let map = self.object.map_mut("CUT_NAME").unwrap();
+        let mut names: Array<_, [u8; size_of::<CutName>()]> = Array::try_from(map).unwrap();
+        for index in 0..CUT_NAMES {
+            names.set(index, [0; size_of::<CutName>()], 0).unwrap();
+        }
+    }
+
+    /// The settings, as they are in the map; what the program counts beside them is kept.
+    pub(super) fn set_unknown_budget(&mut self, per_second: u32, burst: u32) {
+        let mut map: Array<_, GuardSettings> =
+            Array::try_from(self.object.map_mut(map_names::SETTINGS).unwrap()).unwrap();
+        let settings = map.get(&0, 0).unwrap();
+        map.set(0, GuardSettings { unknown_per_second: per_second, unknown_burst: burst, ..settings }, 0)
+            .unwrap();
     }
 
     /// Runs one frame, which must be counted under one verdict, once and with its length.
@@ -217,4 +247,4 @@ fn now_ns() -> u64 {
     u64::try_from(Duration::from(now).as_nanos()).unwrap()
 }
 
-const KEY: NameKey = NameKey { k0: 3, k1: 4 };
+const KEY: NameKey = proxy_common::fixture::model::KEY;
