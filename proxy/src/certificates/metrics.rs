@@ -48,9 +48,20 @@ label! {
     pub(super) enum Drawn["budget"] {
         Wildcard = "wildcard",
         Source = "source",
+        Tenant = "tenant",
+        Retries = "retries",
         Orders = "orders",
         Certificates = "certificates",
         Renewals = "renewals",
+        Counted = "counted_renewals",
+    }
+}
+
+label! {
+    /// The outcome of claiming a name that is due.
+    pub(super) enum Claimed["outcome"] {
+        Take = "claimed",
+        Lose = "lost",
     }
 }
 
@@ -59,6 +70,7 @@ label! {
     pub(super) enum Renewed["outcome"] {
         Renew = "renewed",
         Forget = "forgotten",
+        Deny = "denied",
         Fail = "failed",
         Postpone = "postponed",
     }
@@ -88,6 +100,7 @@ pub(super) struct CertificateMetrics {
     pub(super) orders: Counters<Ordered>,
     pub(super) order_seconds: Histograms<IssuerKind>,
     pub(super) leases: Counters<Leased>,
+    pub(super) claims: Counters<Claimed>,
     pub(super) renewals: Counters<Renewed>,
     pub(super) renewed_at: IntGauge,
     pub(super) reads: Counters<Sought>,
@@ -118,6 +131,11 @@ impl CertificateMetrics {
                 "gatehouse_certificate_leases_total",
                 "Attempts to take the lease on a name's order, by outcome.",
             )?,
+            claims: Counters::register(
+                registry,
+                "gatehouse_certificate_claims_total",
+                "Claims of names that are due for renewal, by outcome; lost ones went to another instance.",
+            )?,
             renewals: Counters::register(
                 registry,
                 "gatehouse_certificate_renewals_total",
@@ -146,7 +164,7 @@ impl CertificateMetrics {
             budget_left: Gauges::register(
                 registry,
                 "gatehouse_certificate_budget_left",
-                "Orders that the fleet may still place within the hour, at the issuer with the fewest.",
+                "Orders that the fleet may still place at once, at the issuer with the fewest.",
             )?,
             stopped: counter(
                 registry,

@@ -2,6 +2,7 @@ mod caddy_files;
 mod following;
 mod items;
 mod own_certificates;
+mod renewals;
 mod rivals;
 
 use std::{collections::HashSet, path::PathBuf};

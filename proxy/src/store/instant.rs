@@ -37,6 +37,12 @@ impl Micros {
         self.0
     }
 
+    /// The same as a time of the clock.
+    #[must_use]
+    pub fn at(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(self.0)
+    }
+
     /// The next one.
     #[must_use]
     pub fn next(self) -> Self {
