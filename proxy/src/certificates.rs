@@ -33,6 +33,7 @@ pub mod own;
 mod renewal;
 mod revocation_reason;
 mod slot;
+pub mod spread;
 mod step;
 
 use std::{

@@ -119,7 +119,11 @@ pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<V
     Ok(rows.collect())
 }
 
-async fn names(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
+pub(super) async fn names(
+    store: &Store,
+    after: Option<&Listed>,
+    limit: u16,
+) -> Result<Vec<Listed>, StoreError> {
     let after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
     let first = after.as_ref().map_or(0, |after| state_table::shard(&after.name));
     let mut start = after.as_ref().map(DueStart::behind);

@@ -16,7 +16,7 @@ pub mod ticket_keys;
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;
 pub use own_certificates::{MOST_OWN, OwnCertificate, OwnCertificates, change_own, find_own};
-pub use renewals::{Claim, Due, DuePage, DueStart, claim, due, forget, postpone};
+pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, forget, postpone};
 
 pub(super) use order_record::key;
 

@@ -58,7 +58,10 @@ impl Instance {
         let of_calls =
             |family: &prometheus::proto::MetricFamily| family.name() == "gatehouse_store_calls_total";
         let families = self.registry.gather();
-        let calls = families.iter().filter(|family| of_calls(family)).flat_map(|family| family.get_metric());
+        let calls = families
+            .iter()
+            .filter(|family| of_calls(family))
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
         calls.map(|metric| metric.get_counter().get_value()).sum()
     }
 }

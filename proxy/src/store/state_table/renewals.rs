@@ -86,6 +86,22 @@ pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> 
     }
 }
 
+/// Has `due` renewed at the earlier date `at`; whether it was still as it was found, and no back-off lasts longer.
+pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool, StoreError> {
+    let text = |at: Micros| AttributeValue::S(at.to_string());
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&due.name)));
+    let update = update
+        .update_expression("SET due_at = :at, renew_at = :at")
+        .condition_expression("due_at = :seen AND (attribute_not_exists(retry_at) OR retry_at <= :at)")
+        .expression_attribute_values(":at", text(at))
+        .expression_attribute_values(":seen", text(due.at));
+    match update.send().await.map_err(StoreError::from) {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A part of the names that are due.
 #[derive(Debug)]
 pub struct DuePage {
