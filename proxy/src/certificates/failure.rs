@@ -66,8 +66,7 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
         OrderFault::Limit(until) | OrderFault::Issuer(until) => until,
     });
     if failure.fault == OrderFault::Name {
-        record.failed_at.retain(|at| *at <= now && now < *at + HOUR);
-        record.failed_at.push(now);
+        record.failed_at = within_hour(&record.failed_at, now).chain([now]).collect();
         let more = record.failed_at.len().saturating_sub(FAILED_AT);
         record.failed_at.drain(..more);
         let since = record.failing_since.filter(|since| *since <= now).unwrap_or(now);
@@ -97,10 +96,15 @@ pub(super) fn failed_enough_until(
     most: u32,
     now: SystemTime,
 ) -> Option<SystemTime> {
-    let recent: Vec<_> = failed_at.iter().copied().filter(|at| *at <= now && now < *at + HOUR).collect();
+    let recent: Vec<_> = within_hour(failed_at, now).collect();
     let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
     let oldest = recent.len().checked_sub(most).and_then(|first| recent.get(first).copied())?;
     Some(oldest + HOUR)
+}
+
+/// Those of the last hour; a wrong clock has written what lies ahead.
+pub(super) fn within_hour(failed_at: &[SystemTime], now: SystemTime) -> impl Iterator<Item = SystemTime> {
+    failed_at.iter().copied().filter(move |at| *at <= now && now < *at + HOUR)
 }
 
 /// Until when an issuer is not asked after `failures` in a row. If its last answer named a date, that one is used in

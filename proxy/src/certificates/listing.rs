@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{CertificateChoice, choose, unusable};
+use super::{
+    choice::{CertificateChoice, choose, unusable},
+    failure,
+};
 use crate::{
     clock,
     name::ServerName,
@@ -62,6 +65,12 @@ pub struct Summary {
     /// When orders of the name stopped for that.
     #[serde(default)]
     pub stopped_at: Option<Micros>,
+    /// Orders that the CA has found fault with within the last hour, whatever was forgotten since.
+    #[serde(default)]
+    pub failed_within_hour: usize,
+    /// Since when the name has not been allowed when it was due, so that it is not renewed.
+    #[serde(default)]
+    pub denied_since: Option<Micros>,
     /// Items of the table that cannot be used, each with what is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<String>,
@@ -180,6 +189,8 @@ pub async fn show(
         problem: record.problem.unwrap_or_default(),
         failing_since: record.failing_since.map(Micros::of),
         stopped_at: record.stopped_at.map(Micros::of),
+        failed_within_hour: failure::within_hour(&record.failed_at, clock::wall()).count(),
+        denied_since: record.denied_since.map(Micros::of),
         unusable,
     }))
 }

@@ -2,11 +2,13 @@
 
 mod calls;
 mod held;
+mod renewals;
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
 pub(super) use calls::{CallMetrics, WaitEnd};
 pub(super) use held::HeldMetrics;
+pub(super) use renewals::{Claimed, RenewalMetrics, Renewed};
 
 use crate::{
     label,
@@ -58,25 +60,6 @@ label! {
 }
 
 label! {
-    /// The outcome of claiming a name that is due.
-    pub(super) enum Claimed["outcome"] {
-        Take = "claimed",
-        Lose = "lost",
-    }
-}
-
-label! {
-    /// The outcome of a due renewal.
-    pub(super) enum Renewed["outcome"] {
-        Renew = "renewed",
-        Forget = "forgotten",
-        Deny = "denied",
-        Fail = "failed",
-        Postpone = "postponed",
-    }
-}
-
-label! {
     /// What a table read was for.
     pub(super) enum Sought["for"] {
         Certificate = "certificate",
@@ -100,9 +83,7 @@ pub(super) struct CertificateMetrics {
     pub(super) orders: Counters<Ordered>,
     pub(super) order_seconds: Histograms<IssuerKind>,
     pub(super) leases: Counters<Leased>,
-    pub(super) claims: Counters<Claimed>,
-    pub(super) renewals: Counters<Renewed>,
-    pub(super) renewed_at: IntGauge,
+    pub(super) renewals: RenewalMetrics,
     pub(super) reads: Counters<Sought>,
     pub(super) stopped: IntCounter,
     pub(super) deferred: Counters<Drawn>,
@@ -131,21 +112,7 @@ impl CertificateMetrics {
                 "gatehouse_certificate_leases_total",
                 "Attempts to take the lease on a name's order, by outcome.",
             )?,
-            claims: Counters::register(
-                registry,
-                "gatehouse_certificate_claims_total",
-                "Claims of names that are due for renewal, by outcome; lost ones went to another instance.",
-            )?,
-            renewals: Counters::register(
-                registry,
-                "gatehouse_certificate_renewals_total",
-                "Due renewals, by outcome.",
-            )?,
-            renewed_at: gauge(
-                registry,
-                "gatehouse_certificate_renewal_timestamp_seconds",
-                "When the last search for due renewals was completed, in seconds since the epoch.",
-            )?,
+            renewals: RenewalMetrics::register(registry)?,
             reads: Counters::register(
                 registry,
                 "gatehouse_certificate_reads_total",

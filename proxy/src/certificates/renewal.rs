@@ -78,7 +78,7 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
         match round.work_off().await {
             Ok(()) => {
                 let seconds = epoch_millis(clock::wall()) / 1000;
-                inner.metrics.renewed_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+                inner.metrics.renewals.searched_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
             }
             Err(error) => {
                 if let Some(left_out) = admit_line("renewals_unread", "") {
@@ -268,12 +268,12 @@ impl Renewals for CertificatesInner {
     }
 
     fn count(&self, claimed: Claimed) {
-        self.metrics.claims.bump(claimed);
+        self.metrics.renewals.claims.bump(claimed);
     }
 
     async fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) {
         let renewed = self.renew_claimed(&claim, paid).await;
-        self.metrics.renewals.bump(renewed);
+        self.metrics.renewals.ended.bump(renewed);
     }
 }
 
@@ -366,3 +366,5 @@ const PAGE: u16 = 100;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod year;

@@ -351,9 +351,8 @@ Examples:
   gatehouse certificate renew www.example.com
   gatehouse certificate renew --all --rate 500/h --dry-run
   gatehouse certificate renew --all --rate 500/h
-With --all each name gets an earlier date of renewal, one after the other at the rate; nothing has to go
-on running for it but the fleet. No name is renewed later than it would be. Run it once: a second time it
-renews all once more.";
+With --all each name gets an earlier date of renewal, one after the other at the rate, and the fleet
+renews by these dates. No name is renewed later than it would be. A second run renews all once more.";
 
 const CERTIFICATE_IMPORT: &str = "\
 Example:

@@ -227,7 +227,9 @@ fn listed(page: &CertificatePage) -> String {
 fn retried(retried: &Retried) -> String {
     let name = &retried.server_name;
     if retried.had_failed {
-        format!("{name}: its failures are forgotten; the next handshake or renewal orders a certificate\n")
+        format!(
+            "{name}: its failures are forgotten; the next handshake or renewal orders a certificate, within `certificates.failures_per_hour`\n"
+        )
     } else {
         format!("{name}: no order has failed, so there is nothing to forget\n")
     }
@@ -273,6 +275,13 @@ fn shown(summary: &Summary) -> String {
         let name = &summary.server_name;
         let _ =
             writeln!(text, "stopped     {at}: nothing is ordered until `gatehouse certificate retry {name}`");
+    }
+    if summary.failed_within_hour > 0 {
+        let count = summary.failed_within_hour;
+        let _ = writeln!(text, "last hour   {count} failed of the `certificates.failures_per_hour` that may");
+    }
+    if let Some(since) = summary.denied_since {
+        let _ = writeln!(text, "denied      since {since}: it is not renewed");
     }
     for unusable in &summary.unusable {
         let _ = writeln!(text, "unusable    {unusable}");

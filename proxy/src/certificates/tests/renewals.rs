@@ -125,7 +125,7 @@ async fn names_that_others_order_are_not_waited_for() {
     let instance = fleet.instance();
     until_renewed(&store, SITE, &before).await;
     until("all claims", async || {
-        ensure!(instance.certificates.inner.metrics.claims.count(Claimed::Take) == 41);
+        ensure!(instance.certificates.inner.metrics.renewals.claims.count(Claimed::Take) == 41);
         Ok(())
     })
     .await;
@@ -232,7 +232,7 @@ async fn a_budget_that_is_spent_is_asked_before_any_name_and_not_again() {
     // Ten periods more.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(metrics.deferred.count(metrics::Drawn::Renewals), 1);
-    assert_eq!(metrics.claims.count(Claimed::Take), 0);
+    assert_eq!(metrics.renewals.claims.count(Claimed::Take), 0);
     assert!(is_due(&store, SITE, Duration::ZERO).await, "another instance may renew it");
 }
 
@@ -254,5 +254,5 @@ async fn a_renewal_that_the_accounts_budget_refuses_gets_another_date() {
     assert!(is_due(&store, SITE, HOUR * 4).await);
     let after = record(&store, SITE).await;
     assert_eq!((after.failures, after.problem), (0, None), "it is not the name's failure");
-    assert_eq!(instance.certificates.inner.metrics.claims.count(Claimed::Take), 1);
+    assert_eq!(instance.certificates.inner.metrics.renewals.claims.count(Claimed::Take), 1);
 }

@@ -101,6 +101,21 @@ impl Budget<'_> {
         Ok(full_at.filter(|at| *at <= self.longest(now)).unwrap_or(now).max(now))
     }
 
+    /// What [`Budget::spend`] does, on a number in memory in place of the table's.
+    #[cfg(test)]
+    pub(crate) fn spend_in_memory(&self, full_at: &mut u64, count: u64, now: SystemTime) -> Spend {
+        let now_millis = epoch_millis(now);
+        let Some(latest) = self.latest(count, now_millis) else { return Spend::Until(now + self.per) };
+        let from = Some(*full_at)
+            .filter(|at| *at <= self.longest(now_millis))
+            .map_or(now_millis, |at| at.max(now_millis));
+        if from > latest {
+            return Spend::Until(now + Duration::from_millis((from - latest).max(self.millis(1))));
+        }
+        *full_at = from + self.millis(count);
+        Spend::Grant
+    }
+
     /// What it may be full at for `count` to be left beside the reserve; none if it never has as many.
     fn latest(&self, count: u64, now: u64) -> Option<u64> {
         let spare = self.most.checked_sub(self.reserve)?.checked_sub(count)?;
@@ -189,7 +204,7 @@ mod tests {
     async fn what_is_spent_comes_back_evenly() {
         let store = faulty_with_tables("seed=9,stale=2s,throttle=10").await;
         let (budget, now) = (budget("account", 6), SystemTime::UNIX_EPOCH + HOUR * 500_000);
-        let ten = HOUR / 6;
+        let (ten, mut in_memory) = (HOUR / 6, 0);
         for (at, count, expected) in [
             (now, 6, Spend::Grant),
             (now, 1, Spend::Until(now + ten)),
@@ -201,6 +216,7 @@ mod tests {
             (now + HOUR * 3, 6, Spend::Grant),
         ] {
             assert_eq!(budget.spend(&store, count, at).await.unwrap(), expected, "{count} at {at:?}");
+            assert_eq!(budget.spend_in_memory(&mut in_memory, count, at), expected, "{count} at {at:?}");
         }
         budget.give_back(&store, 2, now + HOUR * 3).await.unwrap();
         assert_eq!(budget.left(&store, now + HOUR * 3).await.unwrap(), 2);
