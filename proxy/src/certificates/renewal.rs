@@ -366,5 +366,3 @@ const PAGE: u16 = 100;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod year;

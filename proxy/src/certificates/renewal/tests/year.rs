@@ -4,7 +4,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::*;
+use super::super::*;
 use crate::{
     certificates::{
         failure::{OrderFailure, OrderFault},
@@ -279,6 +279,9 @@ fn no_certificate_of_a_reachable_name_expires_in_a_year_and_no_limit_is_passed()
             year.orders, year.failed, year.deaths, year.deferred, year.removed
         );
         assert!(*peak <= 2_000, "{peak} orders in an hour");
-        assert!(year.deaths > 500 && year.failed > 1_000 && year.removed > 100 && year.deferred > 0, "seed {seed}");
+        assert!(
+            year.deaths > 500 && year.failed > 1_000 && year.removed > 100 && year.deferred > 0,
+            "seed {seed}"
+        );
     }
 }
