@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    choice::{CertificateChoice, choose, unusable},
+    choice::{Candidate, CertificateChoice, choose, unusable},
     failure,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         Store, StoreError,
         certificate_table::{self, IssuerKey},
         instant::Micros,
-        state_table::{self, Due, DueStart, SHARDS},
+        state_table::{self, Due, DueStart, OrderRecord, SHARDS},
     },
 };
 
@@ -161,15 +161,7 @@ pub async fn show(
 ) -> Result<Option<Summary>, StoreError> {
     let stored_certificates = certificate_table::read(store, issuers, name).await?;
     let certificate = match choose(&stored_certificates, clock::wall()) {
-        CertificateChoice::Take(best) => Some(CertificateSummary {
-            pattern: best.pattern,
-            kind: CertificateKind::of(&best.issuer),
-            issuer: best.issuer.as_str().to_owned(),
-            serial: best.pair.serial,
-            not_before: Micros::of(best.pair.life.not_before),
-            not_after: Micros::of(best.pair.life.not_after),
-            renew_at: (best.issuer != IssuerKey::own()).then(|| Micros::of(best.pair.life.renew_at(name))),
-        }),
+        CertificateChoice::Take(best) => Some(summary(best, name, stored_certificates.record.as_ref())),
         CertificateChoice::Torn | CertificateChoice::Nothing => None,
     };
     let unusable: Vec<_> = unusable(&stored_certificates)
@@ -179,7 +171,7 @@ pub async fn show(
     if certificate.is_none() && stored_certificates.record.is_none() && unusable.is_empty() {
         return Ok(None);
     }
-    let record = stored_certificates.record.unwrap_or_else(|| state_table::OrderRecord::new(name));
+    let record = stored_certificates.record.unwrap_or_else(|| OrderRecord::new(name));
     Ok(Some(Summary {
         server_name: name.clone(),
         certificate,
@@ -193,6 +185,21 @@ pub async fn show(
         denied_since: record.denied_since.map(Micros::of),
         unusable,
     }))
+}
+
+fn summary(best: Candidate, name: &ServerName, record: Option<&OrderRecord>) -> CertificateSummary {
+    let scheduled = record.filter(|record| record.serial.as_ref() == Some(&best.pair.serial));
+    let dates = [Some(best.pair.life.renew_at(name)), scheduled.and_then(|record| record.renew_at)];
+    let renew_at = dates.into_iter().flatten().min().filter(|_| best.issuer != IssuerKey::own());
+    CertificateSummary {
+        pattern: best.pattern,
+        kind: CertificateKind::of(&best.issuer),
+        issuer: best.issuer.as_str().to_owned(),
+        serial: best.pair.serial,
+        not_before: Micros::of(best.pair.life.not_before),
+        not_after: Micros::of(best.pair.life.not_after),
+        renew_at: renew_at.map(Micros::of),
+    }
 }
 
 /// Forgets that orders of `name` have failed: the next hello, or the next round of renewals, places one. Whether there was
