@@ -229,8 +229,15 @@ async fn a_budget_that_is_spent_is_asked_before_any_name_and_not_again() {
         Ok(())
     })
     .await;
-    // Ten periods more.
+    let calls = Registry::new();
+    instance.store.register_metrics(&calls).unwrap();
+    // Ten periods more, in which budgets are measured, and the shards are not read.
     tokio::time::sleep(Duration::from_secs(1)).await;
+    let text = prometheus::TextEncoder::new().encode_to_string(&calls.gather()).unwrap();
+    let queries =
+        text.lines().find_map(|line| line.strip_prefix("gatehouse_store_calls_total{operation=\"Query\"} "));
+    let queries: u32 = queries.unwrap().parse().unwrap();
+    assert!(queries < 40, "{queries} reads of the state table");
     assert_eq!(metrics.deferred.count(metrics::Drawn::Renewals), 1);
     assert_eq!(metrics.renewals.claims.count(Claimed::Take), 0);
     assert!(is_due(&store, SITE, Duration::ZERO).await, "another instance may renew it");
