@@ -115,6 +115,6 @@ async fn a_backlog_costs_little_more_than_a_claim_a_name() {
     let shares: Vec<_> = instances.iter().map(|one| one.written.load(Ordering::Relaxed)).collect();
     let calls = instances.iter().map(|one| one.calls()).sum::<f64>() - f64::from(shares.iter().sum::<u32>());
     assert!(calls < 2.0 * f64::from(NAMES), "{calls} calls to find and claim {NAMES} names");
-    assert!(calls < 11_500.0, "{calls} calls: it was 10,400 when this was written; shares {shares:?}");
+    assert!(calls < 13_000.0, "{calls} calls: three runs took 10,751 to 11,070; shares {shares:?}");
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
 }
