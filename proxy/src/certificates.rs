@@ -33,6 +33,7 @@ pub mod own;
 mod renewal;
 mod revocation_reason;
 mod slot;
+pub mod spread;
 mod step;
 
 use std::{
@@ -135,8 +136,8 @@ struct CertificatesInner {
     /// Back-offs that could not be written: until when nothing is ordered for a name.
     unrecorded: moka::sync::Cache<ServerName, SystemTime>,
     warned: Hourly,
-    /// Budgets of orders that were found spent a moment ago.
-    spent: moka::sync::Cache<String, ()>,
+    /// Budgets of orders that were found spent a moment ago, and until when.
+    spent: moka::sync::Cache<String, SystemTime>,
     metrics: CertificateMetrics,
     /// Whether the process ends; each call holds a receiver until its lease is released.
     closing: watch::Sender<bool>,
@@ -164,7 +165,7 @@ impl Certificates {
         let issuer_keys = listing::issuer_keys(certificates);
         let metrics = CertificateMetrics::register(registry)?;
         for (budget, most) in [
-            (OrderBudget::Orders, certificates.orders_per_hour),
+            (OrderBudget::Orders, certificates.orders_per_three_hours),
             (OrderBudget::Renewals, certificates.renewals_per_hour),
         ] {
             metrics.budget_left.set(budget, i64::try_from(most).unwrap_or(i64::MAX));
@@ -328,6 +329,7 @@ impl Tasks {
         let checks = issuers.map(|acme| inner.control.spawn(async move { acme.check_account_key().await }));
         let lasting = [
             inner.control.spawn(renewal::renew(Arc::clone(inner))),
+            inner.control.spawn(renewal::measure(Arc::clone(inner))),
             inner.control.spawn(renewal::withdraw(Arc::clone(inner))),
             inner.control.spawn(follow::follow(Arc::clone(inner))),
         ];
@@ -358,7 +360,7 @@ const RELEASE_WAIT: Duration = Duration::from_secs(2);
 const CONFIRM_WAIT: Duration = Duration::from_secs(1);
 const REMEMBERED: u64 = 10_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
-/// Within the hour of a budget it may be a setting that grows, or an hour that ends.
+/// Settings may grow meanwhile.
 const SPENT_FOR: Duration = Duration::from_mins(1);
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 

@@ -14,7 +14,10 @@ mod revocation;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -48,6 +51,8 @@ pub(super) struct Acme {
     account: Mutex<Option<Account>>,
     /// Until when the fleet does not ask it, in milliseconds since the epoch.
     paused_until_millis: AtomicU64,
+    /// Whether it has said that it does not know orders that replace a certificate.
+    lacks_replacement: AtomicBool,
 }
 
 /// What an issuer returned.
@@ -232,7 +237,14 @@ impl Acme {
             deadline: *certificates.order_deadline,
             account: Mutex::default(),
             paused_until_millis: AtomicU64::new(0),
+            lacks_replacement: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether orders that name the certificate they replace are exempt from its limits, as far as is known: Let's Encrypt does so, and
+    /// a CA without the extension (RFC 9773) cannot.
+    pub(super) fn exempts_replacements(&self) -> bool {
+        !self.lacks_replacement.load(Ordering::Relaxed)
     }
 
     /// Orders a certificate for `name` within the deadline.

@@ -23,8 +23,6 @@ pub(super) struct Cache(Bounded<Pattern, CacheEntry>);
 struct CacheEntry {
     slot: Arc<Slot>,
     issuer: IssuerKey,
-    /// When another instance may have renewed it.
-    stale_at: SystemTime,
 }
 
 /// What is presented for a pattern, and its place in the table.
@@ -107,15 +105,15 @@ impl Cache {
     }
 
     /// Presents `candidate`, whatever was presented before: the table now holds it instead.
-    pub(super) fn replace(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) -> Arc<Slot> {
-        let slot = self.keep(candidate, stale_at, now);
+    pub(super) fn replace(&self, candidate: &Candidate, now: SystemTime) -> Arc<Slot> {
+        let slot = self.keep(candidate, now);
         slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
         slot
     }
 
     /// Stores `candidate`; holders of an older one's slot find it there from now on.
-    pub(super) fn keep(&self, candidate: &Candidate, stale_at: SystemTime, now: SystemTime) -> Arc<Slot> {
-        let fresh = || CacheEntry { slot: Arc::default(), issuer: candidate.issuer.clone(), stale_at };
+    pub(super) fn keep(&self, candidate: &Candidate, now: SystemTime) -> Arc<Slot> {
+        let fresh = || CacheEntry { slot: Arc::default(), issuer: candidate.issuer.clone() };
         let mut entry = self.0.entry(candidate.pattern.clone()).or_insert_with(fresh).into_value();
         let held = entry.slot.current.load_full();
         // By its beginning, as the table's are chosen: lives get shorter, so a newer one may end earlier.
@@ -123,8 +121,8 @@ impl Cache {
             entry.slot.current.store(Some(Arc::clone(&candidate.pair.certificate)));
         }
         entry.slot.confirm(now);
-        if entry.stale_at != stale_at || entry.issuer != candidate.issuer {
-            (entry.stale_at, entry.issuer) = (stale_at, candidate.issuer.clone());
+        if entry.issuer != candidate.issuer {
+            entry.issuer = candidate.issuer.clone();
             self.0.insert(candidate.pattern.clone(), entry.clone());
         }
         entry.slot
@@ -173,15 +171,6 @@ impl Cache {
         self.0.iter().map(|(pattern, _)| (*pattern).clone()).collect()
     }
 
-    /// What may have been renewed elsewhere by `now`.
-    pub(super) fn stale(&self, now: SystemTime) -> Vec<Pattern> {
-        self.0
-            .iter()
-            .filter(|(_, entry)| entry.stale_at <= now)
-            .map(|(pattern, _)| (*pattern).clone())
-            .collect()
-    }
-
     /// When each certificate that is held ends.
     pub(super) fn ends(&self) -> Vec<SystemTime> {
         let current = self.0.iter().filter_map(|(_, entry)| entry.slot.current.load_full());
@@ -223,17 +212,17 @@ mod tests {
     fn renewal_replaces_what_is_in_the_slot_and_withdrawal_empties_it() {
         let (cache, now) = (Cache::new(10), SystemTime::now());
         let old = candidate("a.example.com", now - HOUR / 2);
-        let slot = cache.keep(&old, now, now);
+        let slot = cache.keep(&old, now);
         let new = candidate("a.example.com", now);
-        cache.keep(&new, now + HOUR, now);
+        cache.keep(&new, now);
         assert!(Arc::ptr_eq(&slot.current(now).unwrap(), &new.pair.certificate));
-        cache.keep(&old, now, now);
+        cache.keep(&old, now);
         assert!(
             Arc::ptr_eq(&slot.current(now).unwrap(), &new.pair.certificate),
             "an older one replaces nothing"
         );
         let shorter = lasting("a.example.com", now + Duration::from_secs(1), HOUR / 2);
-        cache.keep(&shorter, now, now);
+        cache.keep(&shorter, now);
         assert!(
             Arc::ptr_eq(&slot.current(now).unwrap(), &shorter.pair.certificate),
             "a newer one replaces one that would last longer"
@@ -246,10 +235,10 @@ mod tests {
     #[test]
     fn an_expired_certificate_does_not_shadow_a_valid_one() {
         let (cache, now) = (Cache::new(10), SystemTime::now());
-        cache.keep(&candidate("a.example.com", now - HOUR * 2), now, now);
+        cache.keep(&candidate("a.example.com", now - HOUR * 2), now);
         assert!(cache.find(&name("a.example.com"), now).is_none());
         let wildcard = candidate("*.example.com", now);
-        cache.keep(&wildcard, now, now);
+        cache.keep(&wildcard, now);
         let found = cache.find(&name("a.example.com"), now).unwrap();
         assert!(Arc::ptr_eq(&found.current(now).unwrap(), &wildcard.pair.certificate));
         assert!(cache.find(&name("a.b.example.com"), now).is_none());
@@ -259,7 +248,7 @@ mod tests {
     fn what_the_table_has_not_confirmed_for_a_minute_is_not_presented() {
         let (cache, now) = (Cache::new(10), SystemTime::now());
         let (second, site) = (Duration::from_secs(1), name("a.example.com"));
-        let slot = cache.keep(&candidate("a.example.com", now), now + HOUR, now);
+        let slot = cache.keep(&candidate("a.example.com", now), now);
         assert!(cache.presented(now + second * 30, second * 20, 10).is_empty(), "nobody has asked for it");
         assert!(cache.find(&site, now + second * 59).is_some());
         assert!(cache.unconfirmed_of(&site, now + second * 59).is_none());
@@ -282,7 +271,7 @@ mod tests {
         let (cache, now) = (Cache::new(10), SystemTime::now());
         let minute = Duration::from_mins(1);
         for (n, asked) in [("a", 3), ("b", 30), ("c", 20), ("d", 0)] {
-            cache.keep(&candidate(&format!("{n}.example.com"), now), now + HOUR, now - minute * asked);
+            cache.keep(&candidate(&format!("{n}.example.com"), now), now - minute * asked);
         }
         assert_eq!(cache.release(1, now), 1);
         let mut left: Vec<_> = cache.patterns().iter().map(ToString::to_string).collect();
@@ -291,14 +280,5 @@ mod tests {
         assert_eq!(cache.release(u64::MAX, now), 2);
         assert!(cache.find(&name("d.example.com"), now).is_some());
         assert_eq!((cache.len(), cache.release(u64::MAX, now)), (1, 0));
-    }
-
-    #[test]
-    fn stale_certificates_are_those_another_instance_may_have_renewed() {
-        let (cache, now) = (Cache::new(10), SystemTime::now());
-        cache.keep(&candidate("a.example.com", now), now, now);
-        cache.keep(&candidate("b.example.com", now), now + HOUR, now);
-        assert_eq!(cache.stale(now), [Pattern::parse("a.example.com").unwrap()]);
-        assert_eq!(cache.len(), 2);
     }
 }

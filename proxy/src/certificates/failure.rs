@@ -2,7 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{backoff::Backoff, store::state_table::OrderRecord};
+use super::keyed_chain::fraction;
+use crate::{
+    backoff::Backoff,
+    name::ServerName,
+    store::state_table::{FAILED_AT, OrderRecord},
+};
 
 /// Why no certificate was obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +61,14 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
     record.retry_at = Some(match failure.fault {
         OrderFault::Name | OrderFault::Nobody => {
             record.failures = record.failures.saturating_add(1);
-            retry_at(now, record.failures)
+            now + back_off(&record.name, record.failures)
         }
         OrderFault::Limit(until) | OrderFault::Issuer(until) => until,
     });
     if failure.fault == OrderFault::Name {
+        record.failed_at = within_hour(&record.failed_at, now).chain([now]).collect();
+        let more = record.failed_at.len().saturating_sub(FAILED_AT);
+        record.failed_at.drain(..more);
         let since = record.failing_since.filter(|since| *since <= now).unwrap_or(now);
         record.failing_since = Some(since);
         if now.duration_since(since).is_ok_and(|failing| failing >= STOP_AFTER) {
@@ -70,14 +78,33 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
     record
 }
 
-/// When a name may be ordered again after `failures` in a row, in the steps of Let's Encrypt's integration guide.
-fn retry_at(now: SystemTime, failures: u32) -> SystemTime {
-    now + Duration::from_mins(match failures {
+/// How long a name waits after `failures` in a row: the steps of Let's Encrypt's integration guide, and up to a fifth more, so that names
+/// that failed together are not tried together. The same on every instance.
+fn back_off(name: &ServerName, failures: u32) -> Duration {
+    let step = Duration::from_mins(match failures {
         0 | 1 => 1,
         2 => 10,
         3 => 100,
         _ => 24 * 60,
-    })
+    });
+    step + (step / 5).mul_f64(fraction(name))
+}
+
+/// Until when the CA's limit of failed orders of one name holds, `most` of which it takes in an hour.
+pub(super) fn failed_enough_until(
+    failed_at: &[SystemTime],
+    most: u32,
+    now: SystemTime,
+) -> Option<SystemTime> {
+    let recent: Vec<_> = within_hour(failed_at, now).collect();
+    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+    let oldest = recent.len().checked_sub(most).and_then(|first| recent.get(first).copied())?;
+    Some(oldest + HOUR)
+}
+
+/// Those of the last hour; a wrong clock has written what lies ahead.
+pub(super) fn within_hour(failed_at: &[SystemTime], now: SystemTime) -> impl Iterator<Item = SystemTime> {
+    failed_at.iter().copied().filter(move |at| *at <= now && now < *at + HOUR)
 }
 
 /// Until when an issuer is not asked after `failures` in a row. If its last answer named a date, that one is used in
@@ -104,12 +131,12 @@ const PAUSES: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from
 /// Let's Encrypt's limits are over seven days at most.
 const LONGEST_LIMIT: Duration = Duration::from_hours(8 * 24);
 const UNDATED_LIMIT: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_hours(1);
 const MAX_PROBLEM: usize = 500;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::ServerName;
 
     const DAY: Duration = Duration::from_hours(24);
 
@@ -128,9 +155,10 @@ mod tests {
     #[test]
     fn only_a_verdict_on_the_name_counts_towards_its_end() {
         let record = OrderRecord::new(&ServerName::parse("a.example").unwrap());
+        let first = now() + back_off(&record.name, 1);
         for (fault, failures, retry_at, counts) in [
-            (OrderFault::Name, 1, minutes(1), true),
-            (OrderFault::Nobody, 1, minutes(1), false),
+            (OrderFault::Name, 1, first, true),
+            (OrderFault::Nobody, 1, first, false),
             (OrderFault::Limit(minutes(9_000)), 0, minutes(9_000), false),
             (OrderFault::Issuer(minutes(7)), 0, minutes(7), false),
         ] {
@@ -153,10 +181,39 @@ mod tests {
             tries += 1;
             assert!(tries < 100);
         }
-        assert_eq!(steps[..5], [1, 10, 100, 1440, 1440]);
-        assert!((30..=34).contains(&tries), "{tries} orders in 30 days");
+        for (step, least) in steps[..5].iter().zip([1, 10, 100, 1440, 1440]) {
+            assert!((least..=least + least / 5).contains(step), "{step} minutes instead of {least}");
+        }
+        assert!((28..=34).contains(&tries), "{tries} orders in 30 days");
         assert!(record.stopped_at.unwrap() - STOP_AFTER >= now());
         assert_eq!(record.retry_at, None);
+    }
+
+    #[test]
+    fn names_that_failed_together_are_not_tried_together() {
+        let waits: std::collections::HashSet<_> =
+            (0..100).map(|n| back_off(&ServerName::parse(&format!("n{n}.example")).unwrap(), 4)).collect();
+        assert!(waits.len() > 90 && waits.iter().all(|wait| (DAY..=DAY * 6 / 5).contains(wait)), "{waits:?}");
+    }
+
+    /// Let's Encrypt: five in an hour for a name and account.
+    #[test]
+    fn no_more_orders_of_a_name_fail_in_an_hour_than_the_ca_takes_whatever_is_forgotten() {
+        let (mut record, mut at) = (OrderRecord::new(&ServerName::parse("a.example").unwrap()), now());
+        let mut failed = Vec::new();
+        for _ in 0..40 {
+            // Somebody asks for it again each minute.
+            record = after(&record.without_failures(), &failure(OrderFault::Name), at);
+            failed.push(at);
+            at = record.retry_at.unwrap().max(failed_enough_until(&record.failed_at, 5, at).unwrap_or(at));
+        }
+        for (n, first) in failed.iter().enumerate() {
+            let within = failed[n..].iter().filter(|at| **at < *first + HOUR).count();
+            assert!(within <= 5, "{within} within an hour");
+        }
+        assert!(record.failed_at.len() <= FAILED_AT);
+        let ahead = [now() + DAY; 9];
+        assert_eq!(failed_enough_until(&ahead, 5, now()), None, "dates of a wrong clock");
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn adopt(
         && best.pair.life.not_before <= now
     {
         is_replaced = best.pattern == held.pattern;
-        inner.cache.replace(&best, best.pair.life.renew_at(&name), now);
+        inner.cache.replace(&best, now);
     }
     let is_there = found.stored.iter().any(|stored| stored.pattern == held.pattern && stored.chain.is_some());
     let is_unwritten = held.slot.is_unwritten.load(std::sync::atomic::Ordering::Relaxed);
@@ -124,7 +124,7 @@ async fn adopt(
 }
 
 /// A name that `pattern` covers.
-pub(super) fn name_of(pattern: &Pattern) -> Option<ServerName> {
+fn name_of(pattern: &Pattern) -> Option<ServerName> {
     match pattern {
         Pattern::Exact(name) => Some(name.clone()),
         Pattern::Wildcard(suffix) => ServerName::parse(&format!("x.{suffix}")).ok(),

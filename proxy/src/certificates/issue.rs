@@ -11,6 +11,8 @@ use std::{
 
 use tracing::warn;
 
+use budgets::Counted;
+
 use super::{
     CertificateRefusal, CertificatesInner, Slot,
     choice::{Candidate, CertificateChoice, choose},
@@ -34,13 +36,47 @@ use crate::{
     telemetry::admit_line,
 };
 
-/// Obtains, loads or renews the certificate of `name`; `from` is the client whose ClientHello asked for it.
+/// Obtains, loads or replaces the certificate of `name`; `from` is the client whose ClientHello asked for it.
 pub(super) async fn run(
     inner: &CertificatesInner,
     name: &ServerName,
     purpose: Purpose,
     from: Option<IpAddr>,
 ) -> Result<Arc<Slot>, CertificateRefusal> {
+    carry_out(inner, name, purpose, Charge::Client(from)).await.map_err(|unmet| unmet.refusal)
+}
+
+/// Renews the certificate of `name`, which this instance has claimed; `paid` is the issuer from whose budget of renewals it was taken.
+pub(super) async fn renew(
+    inner: &CertificatesInner,
+    name: &ServerName,
+    paid: Option<usize>,
+) -> Result<Arc<Slot>, Unmet> {
+    carry_out(inner, name, Purpose::Renew, Charge::Renewals(paid)).await
+}
+
+/// Why a call ended without a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unmet {
+    pub(super) refusal: CertificateRefusal,
+    /// Before this, the budgets and the issuers' pauses let nothing be ordered.
+    pub(super) until: Option<SystemTime>,
+}
+
+/// Who is charged for an order.
+#[derive(Debug, Clone, Copy)]
+enum Charge {
+    Client(Option<IpAddr>),
+    /// The renewals' budget of this issuer was charged before.
+    Renewals(Option<usize>),
+}
+
+async fn carry_out(
+    inner: &CertificatesInner,
+    name: &ServerName,
+    purpose: Purpose,
+    charge: Charge,
+) -> Result<Arc<Slot>, Unmet> {
     let mut closing = inner.closing.subscribe();
     let superseded = match purpose {
         Purpose::Obtain | Purpose::Load | Purpose::Renew => None,
@@ -48,9 +84,13 @@ pub(super) async fn run(
             Ok(held) => held.map(|held| held.pair.serial),
             Err(error) => {
                 warn_of_table(name, &error);
-                return Err(CertificateRefusal::Failed);
+                return Err(Unmet { refusal: CertificateRefusal::Failed, until: None });
             }
         },
+    };
+    let (from, paid) = match charge {
+        Charge::Client(from) => (from, None),
+        Charge::Renewals(paid) => (None, paid),
     };
     let goal = Goal {
         name: name.clone(),
@@ -66,6 +106,8 @@ pub(super) async fn run(
         stored_certificates: StoredCertificates::default(),
         is_written: true,
         from,
+        paid,
+        deferred_until: None,
         is_charged: false,
     };
     let ended = tokio::select! {
@@ -73,13 +115,13 @@ pub(super) async fn run(
         // The process ends; who waits is told what it is told when there is no room.
         _ = closing.wait_for(|is_closing| *is_closing) => Err(CertificateRefusal::Busy),
     };
-    if let LeaseState::Held(lock) = run.seen.lease
+    if let LeaseState::Held(lock) = run.seen.lease.clone()
         && let Err(error) = lock.release(&inner.store).await
         && let Some(left_out) = admit_line("lease_kept", "")
     {
         warn!(server_name = %name, %error, left_out, "lease was not released; it expires");
     }
-    ended
+    ended.map_err(|refusal| Unmet { refusal, until: run.deferred_until })
 }
 
 /// The state between two steps.
@@ -92,6 +134,10 @@ struct Run<'a> {
     /// Whether the table holds what is presented.
     is_written: bool,
     from: Option<IpAddr>,
+    /// The issuer from whose budget of renewals it was taken.
+    paid: Option<usize>,
+    /// When the first of the issuers may be asked again that may not be asked now.
+    deferred_until: Option<SystemTime>,
     /// Whether the client was charged for a label that has no certificate.
     is_charged: bool,
 }
@@ -146,9 +192,14 @@ impl Run<'_> {
             }
         }
         self.inner.warned.warn_of_unusable(&self.stored_certificates, clock::now());
+        let record = self.stored_certificates.record.as_ref();
+        let of_it = |record: &&OrderRecord| {
+            record.serial.as_ref() == certificate.as_ref().map(|held| &held.pair.serial)
+        };
         self.seen.reading = Some(TableReading {
+            scheduled: record.filter(of_it).and_then(|record| record.renew_at),
+            back_off: self.inner.back_off(&self.goal.name, record, now),
             certificate,
-            back_off: self.inner.back_off(&self.goal.name, self.stored_certificates.record.as_ref(), now),
             under_lease: matches!(self.seen.lease, LeaseState::Held(_)),
         });
         Ok(())
@@ -183,7 +234,7 @@ impl Run<'_> {
         };
         let is_admitted = self.is_charged || self.inner.domains.admits_lookup(Caller::Client(from));
         self.is_charged = true;
-        !is_admitted || self.inner.is_spent(&self.draw(""))
+        !is_admitted || self.inner.is_spent(&self.draw("", Counted::Yes), clock::wall())
     }
 
     async fn take_lease(&mut self) -> Result<(), StoreError> {
@@ -202,7 +253,6 @@ impl Run<'_> {
     }
 
     fn serve(&self, best: &Candidate) -> Arc<Slot> {
-        let renew_at = best.pair.life.renew_at(&self.goal.name);
         let is_exact = best.pattern == Pattern::Exact(self.goal.name.clone());
         let is_read = !matches!(self.seen.lease, LeaseState::Held(_));
         if best.issuer == IssuerKey::own() {
@@ -212,13 +262,15 @@ impl Run<'_> {
             && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial)
         {
             self.adopt(best);
+        } else if !is_exact && self.goal.purpose == Purpose::Renew {
+            self.follow_wildcard(best);
         }
         let (cache, now) = (&self.inner.cache, clock::wall());
         let slot = match self.seen.progress {
             // Two that were ordered within a second begin at the same time: the second one is presented.
-            OrderProgress::Done(_) => cache.replace(best, renew_at, now),
+            OrderProgress::Done(_) => cache.replace(best, now),
             OrderProgress::Ordering(_) | OrderProgress::Obtained(..) | OrderProgress::Recorded => {
-                cache.keep(best, renew_at, now)
+                cache.keep(best, now)
             }
         };
         slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
@@ -254,9 +306,25 @@ impl Run<'_> {
             Some(old) if old.serial == made.serial => OrderRecord { renew_at: made.renew_at, ..old.clone() },
             _ => made,
         };
+        self.record(record);
+    }
+
+    /// While a wildcard's certificate is presented instead of the name's own, nothing is ordered for the name; it is looked at again when
+    /// the wildcard's is to be renewed.
+    fn follow_wildcard(&self, best: &Candidate) {
+        let Some(old) = self.stored_certificates.record.as_ref().filter(|old| old.renew_at.is_some()) else {
+            return;
+        };
+        let renew_at = best.pair.life.renew_at(&self.goal.name);
+        self.record(OrderRecord { renew_at: Some(renew_at), ..old.clone() });
+    }
+
+    /// Writes `record`, unless somebody else has recorded another certificate since.
+    fn record(&self, record: OrderRecord) {
+        let before = self.stored_certificates.record.as_ref().and_then(|old| old.serial.clone());
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
-            if let Err(error) = state_table::put_record(&store, &record).await
+            if let Err(error) = state_table::put_record(&store, &record, before.as_deref()).await
                 && let Some(left_out) = admit_line("renewal_unrecorded", "")
             {
                 warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");
@@ -272,9 +340,11 @@ impl CertificatesInner {
             return BackOff::Stopped;
         }
         let recorded = record.and_then(|record| record.retry_at);
+        let most = self.config.failures_per_hour;
+        let failed = record.and_then(|record| failure::failed_enough_until(&record.failed_at, most, now));
         // None as soon as one of them is not paused.
         let paused = self.issuers.iter().map(Issuer::paused_until).min().flatten();
-        let dates = [recorded, self.unrecorded.get(name), paused].into_iter().flatten();
+        let dates = [recorded, failed, self.unrecorded.get(name), paused].into_iter().flatten();
         let latest = dates.filter(|until| failure::is_ahead(*until, now)).max();
         latest.map_or(BackOff::None, BackOff::Until)
     }

@@ -134,7 +134,7 @@ fn covers(leaf: &X509Certificate<'_>, pattern: &Pattern) -> bool {
 }
 
 /// Evenly spread over names, in 0..1.
-fn fraction(name: &ServerName) -> f64 {
+pub(super) fn fraction(name: &ServerName) -> f64 {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_str().as_bytes());
     let bits = digest.as_ref().iter().take(4).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)

@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{CertificateChoice, choose, unusable};
+use super::{
+    choice::{Candidate, CertificateChoice, choose, unusable},
+    failure,
+};
 use crate::{
     clock,
     name::ServerName,
@@ -12,7 +15,7 @@ use crate::{
         Store, StoreError,
         certificate_table::{self, IssuerKey},
         instant::Micros,
-        state_table::{self, Due, DueStart, SHARDS},
+        state_table::{self, Due, DueStart, OrderRecord, SHARDS},
     },
 };
 
@@ -62,6 +65,12 @@ pub struct Summary {
     /// When orders of the name stopped for that.
     #[serde(default)]
     pub stopped_at: Option<Micros>,
+    /// Orders that the CA has found fault with within the last hour, whatever was forgotten since.
+    #[serde(default)]
+    pub failed_within_hour: usize,
+    /// Since when the name has not been allowed when it was due, so that it is not renewed.
+    #[serde(default)]
+    pub denied_since: Option<Micros>,
     /// Items of the table that cannot be used, each with what is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<String>,
@@ -119,7 +128,11 @@ pub async fn list(store: &Store, after: Option<&Listed>, limit: u16) -> Result<V
     Ok(rows.collect())
 }
 
-async fn names(store: &Store, after: Option<&Listed>, limit: u16) -> Result<Vec<Listed>, StoreError> {
+pub(super) async fn names(
+    store: &Store,
+    after: Option<&Listed>,
+    limit: u16,
+) -> Result<Vec<Listed>, StoreError> {
     let after = after.map(|after| Due { name: after.server_name.clone(), at: after.due_at });
     let first = after.as_ref().map_or(0, |after| state_table::shard(&after.name));
     let mut start = after.as_ref().map(DueStart::behind);
@@ -148,15 +161,7 @@ pub async fn show(
 ) -> Result<Option<Summary>, StoreError> {
     let stored_certificates = certificate_table::read(store, issuers, name).await?;
     let certificate = match choose(&stored_certificates, clock::wall()) {
-        CertificateChoice::Take(best) => Some(CertificateSummary {
-            pattern: best.pattern,
-            kind: CertificateKind::of(&best.issuer),
-            issuer: best.issuer.as_str().to_owned(),
-            serial: best.pair.serial,
-            not_before: Micros::of(best.pair.life.not_before),
-            not_after: Micros::of(best.pair.life.not_after),
-            renew_at: (best.issuer != IssuerKey::own()).then(|| Micros::of(best.pair.life.renew_at(name))),
-        }),
+        CertificateChoice::Take(best) => Some(summary(best, name, stored_certificates.record.as_ref())),
         CertificateChoice::Torn | CertificateChoice::Nothing => None,
     };
     let unusable: Vec<_> = unusable(&stored_certificates)
@@ -166,7 +171,7 @@ pub async fn show(
     if certificate.is_none() && stored_certificates.record.is_none() && unusable.is_empty() {
         return Ok(None);
     }
-    let record = stored_certificates.record.unwrap_or_else(|| state_table::OrderRecord::new(name));
+    let record = stored_certificates.record.unwrap_or_else(|| OrderRecord::new(name));
     Ok(Some(Summary {
         server_name: name.clone(),
         certificate,
@@ -176,8 +181,25 @@ pub async fn show(
         problem: record.problem.unwrap_or_default(),
         failing_since: record.failing_since.map(Micros::of),
         stopped_at: record.stopped_at.map(Micros::of),
+        failed_within_hour: failure::within_hour(&record.failed_at, clock::wall()).count(),
+        denied_since: record.denied_since.map(Micros::of),
         unusable,
     }))
+}
+
+fn summary(best: Candidate, name: &ServerName, record: Option<&OrderRecord>) -> CertificateSummary {
+    let scheduled = record.filter(|record| record.serial.as_ref() == Some(&best.pair.serial));
+    let dates = [Some(best.pair.life.renew_at(name)), scheduled.and_then(|record| record.renew_at)];
+    let renew_at = dates.into_iter().flatten().min().filter(|_| best.issuer != IssuerKey::own());
+    CertificateSummary {
+        pattern: best.pattern,
+        kind: CertificateKind::of(&best.issuer),
+        issuer: best.issuer.as_str().to_owned(),
+        serial: best.pair.serial,
+        not_before: Micros::of(best.pair.life.not_before),
+        not_after: Micros::of(best.pair.life.not_after),
+        renew_at: renew_at.map(Micros::of),
+    }
 }
 
 /// Forgets that orders of `name` have failed: the next hello, or the next round of renewals, places one. Whether there was

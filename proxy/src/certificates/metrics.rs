@@ -2,11 +2,13 @@
 
 mod calls;
 mod held;
+mod renewals;
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
 pub(super) use calls::{CallMetrics, WaitEnd};
 pub(super) use held::HeldMetrics;
+pub(super) use renewals::{Claimed, RenewalMetrics, Renewed};
 
 use crate::{
     label,
@@ -48,19 +50,12 @@ label! {
     pub(super) enum Drawn["budget"] {
         Wildcard = "wildcard",
         Source = "source",
+        Tenant = "tenant",
+        Retries = "retries",
         Orders = "orders",
         Certificates = "certificates",
         Renewals = "renewals",
-    }
-}
-
-label! {
-    /// The outcome of a due renewal.
-    pub(super) enum Renewed["outcome"] {
-        Renew = "renewed",
-        Forget = "forgotten",
-        Fail = "failed",
-        Postpone = "postponed",
+        Counted = "counted_renewals",
     }
 }
 
@@ -88,8 +83,7 @@ pub(super) struct CertificateMetrics {
     pub(super) orders: Counters<Ordered>,
     pub(super) order_seconds: Histograms<IssuerKind>,
     pub(super) leases: Counters<Leased>,
-    pub(super) renewals: Counters<Renewed>,
-    pub(super) renewed_at: IntGauge,
+    pub(super) renewals: RenewalMetrics,
     pub(super) reads: Counters<Sought>,
     pub(super) stopped: IntCounter,
     pub(super) deferred: Counters<Drawn>,
@@ -118,16 +112,7 @@ impl CertificateMetrics {
                 "gatehouse_certificate_leases_total",
                 "Attempts to take the lease on a name's order, by outcome.",
             )?,
-            renewals: Counters::register(
-                registry,
-                "gatehouse_certificate_renewals_total",
-                "Due renewals, by outcome.",
-            )?,
-            renewed_at: gauge(
-                registry,
-                "gatehouse_certificate_renewal_timestamp_seconds",
-                "When the last search for due renewals was completed, in seconds since the epoch.",
-            )?,
+            renewals: RenewalMetrics::register(registry)?,
             reads: Counters::register(
                 registry,
                 "gatehouse_certificate_reads_total",
@@ -146,7 +131,7 @@ impl CertificateMetrics {
             budget_left: Gauges::register(
                 registry,
                 "gatehouse_certificate_budget_left",
-                "Orders that the fleet may still place within the hour, at the issuer with the fewest.",
+                "Orders that the fleet may still place at once, at the issuer with the fewest.",
             )?,
             stopped: counter(
                 registry,

@@ -1,45 +1,84 @@
-//! Renewal: certificates that the index `due` shows, by the instance that gets the lease, never in the way of serving. Also notices
-//! what other instances have renewed, and what must no longer be served.
+//! Renewal: certificates that the index `due` shows, each by the instance that claims it, never in the way of serving.
+//! Not here: which name is claimed next (`queue`), what becomes of it (`turn`), how an order goes (`issue`).
+//! Invariants: instances claim a due name once, whatever their number (`a_backlog_costs_little_more_than_a_claim_a_name`); handshakes that
+//! wait keep no renewal waiting, and names that fail no other (`waiting_handshakes_stop_no_renewal`,
+//! `names_that_fail_leave_room_to_others`).
 
-use std::{collections::HashSet, sync::Arc};
+mod queue;
+mod turn;
+mod withdrawal;
 
-use tokio::time::MissedTickBehavior;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tracing::{info, warn};
 
 use super::{
     CertificateRefusal, CertificatesInner,
-    choice::{CertificateChoice, choose},
-    follow::name_of,
-    metrics::{Renewed, Sought},
-    step::Purpose,
+    choice::candidate,
+    failure,
+    issue::{self, Unmet},
+    issuer::Issuer,
+    metrics::{Claimed, Renewed},
 };
 use crate::{
     clock,
-    domains::{Caller, Delta, Patterns, Permission},
+    domains::{Caller, Permission},
     name::{Pattern, ServerName},
+    random,
     store::{
-        StoreError, certificate_table,
+        Store, StoreError, certificate_table,
         instant::epoch_millis,
-        state_table::{self, SHARDS},
+        state_table::{self, Claim, Due},
     },
     telemetry::admit_line,
 };
+use queue::{Lane, Next, Queue};
+use turn::{Turn, turn};
+
+pub(super) use withdrawal::withdraw;
+
+/// Renewals that issuers' budgets allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowance {
+    /// So many, of this issuer; they are paid for.
+    Paid { issuer: usize, count: u64 },
+    /// One, or as many as the issuer likes: each asks for itself.
+    Unpaid { count: u64 },
+    /// None before this.
+    Until(SystemTime),
+}
+
+/// What renewals do with a name; the table and the order of the work are the same for all.
+pub(super) trait Renewals: Send + Sync + 'static {
+    fn store(&self) -> &Store;
+    /// How long a name is claimed.
+    fn claim_life(&self) -> Duration;
+    fn allow(
+        &self,
+        count: u64,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<Allowance, StoreError>> + Send;
+    fn give_back(&self, issuer: usize, count: u64) -> impl Future<Output = ()> + Send;
+    fn count(&self, claimed: Claimed);
+    /// Renews what was claimed; `paid` is the issuer whose budget was charged.
+    fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) -> impl Future<Output = ()> + Send;
+}
 
 /// Looks for due renewals each period.
 pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     let mut ticks = tokio::time::interval(*inner.config.renewal_period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = Round::new(Arc::clone(&inner));
     loop {
         ticks.tick().await;
-        inner.measure();
-        inner.metrics.held.measure_expiry(&inner.cache.ends(), clock::wall());
-        inner.warn_of_own(clock::wall());
-        inner.measure_budgets(clock::wall()).await;
-        refresh(&inner).await;
-        match renew_due(&inner).await {
+        match round.work_off().await {
             Ok(()) => {
                 let seconds = epoch_millis(clock::wall()) / 1000;
-                inner.metrics.renewed_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+                inner.metrics.renewals.searched_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
             }
             Err(error) => {
                 if let Some(left_out) = admit_line("renewals_unread", "") {
@@ -51,145 +90,279 @@ pub(super) async fn renew(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// Withdraws certificates that the domain set no longer allows, at each change of it.
-pub(super) async fn withdraw(inner: Arc<CertificatesInner>) {
-    let mut names = inner.domains.names();
-    let mut before = names.borrow_and_update().patterns.clone();
-    while names.changed().await.is_ok() {
-        let allowed = names.borrow_and_update().patterns.clone();
-        for pattern in withdrawn(&allowed.since(&before), &allowed, || inner.cache.patterns()) {
-            if inner.cache.withdraw(&pattern) {
-                info!(%pattern, "certificate withdrawn");
+/// Measures, each period, what is held and what is left to be spent.
+pub(super) async fn measure(inner: Arc<CertificatesInner>) {
+    let mut ticks = tokio::time::interval(*inner.config.renewal_period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        inner.measure();
+        inner.metrics.held.measure_expiry(&inner.cache.ends(), clock::wall());
+        inner.warn_of_own(clock::wall());
+        inner.measure_budgets(clock::wall()).await;
+    }
+}
+
+/// An instance at work on what is due.
+pub(super) struct Round<R> {
+    renewals: Arc<R>,
+    queue: Queue,
+    under_way: JoinSet<Lane>,
+    paid: Option<usize>,
+    /// No budget and no issuer allows anything before this.
+    resume_at: SystemTime,
+}
+
+impl<R: Renewals> Round<R> {
+    pub(super) fn new(renewals: Arc<R>) -> Self {
+        let (queue, under_way, resume_at) = (Queue::default(), JoinSet::new(), SystemTime::UNIX_EPOCH);
+        Self { renewals, queue, under_way, paid: None, resume_at }
+    }
+
+    /// Works until nothing is due that could be claimed. Renewals may be under way still.
+    ///
+    /// # Cancel safety
+    /// What was claimed is due again when its claim ends.
+    pub(super) async fn work_off(&mut self) -> Result<(), StoreError> {
+        // A date that a wrong clock has made holds nothing up for long.
+        while !failure::is_ahead(self.resume_at, clock::wall()) {
+            self.pass().await?;
+            if self.queue.claimed() == 0 {
+                break;
             }
         }
-        before = allowed;
+        Ok(())
     }
-}
 
-/// The certificates of names that are no longer allowed. One withdrawn by mistake costs a table read when its name comes again.
-fn withdrawn(delta: &Delta, allowed: &Patterns, cached: impl Fn() -> Vec<Pattern>) -> Vec<Pattern> {
-    let is_allowed = |name: &ServerName| {
-        allowed.contains(&Pattern::Exact(name.clone()))
-            || name.wildcard().is_some_and(|all| allowed.contains(&all))
-    };
-    let is_gone = |pattern: &Pattern| match pattern {
-        Pattern::Exact(name) => !is_allowed(name),
-        Pattern::Wildcard(_) => true,
-    };
-    let mut gone: Vec<_> = delta.removed.iter().filter(|pattern| is_gone(pattern)).cloned().collect();
-    let wildcards: HashSet<_> =
-        delta.removed.iter().filter(|pattern| matches!(pattern, Pattern::Wildcard(_))).collect();
-    // Below a wildcard lie names that are in no list.
-    if !wildcards.is_empty() {
-        let below = |name: &ServerName| name.wildcard().is_some_and(|all| wildcards.contains(&all));
-        let names = cached().into_iter().filter(|pattern| match pattern {
-            Pattern::Exact(name) => below(name) && !is_allowed(name),
-            Pattern::Wildcard(_) => false,
-        });
-        gone.extend(names);
-    }
-    gone
-}
-
-async fn renew_due(inner: &Arc<CertificatesInner>) -> Result<(), StoreError> {
-    for shard in 0..SHARDS {
-        let mut start = None;
-        loop {
-            let page = state_table::due(&inner.store, shard, clock::wall(), start.as_ref(), PAGE).await?;
-            for few in page.names.chunks(AT_ONCE) {
-                let renewals: Vec<_> = few
-                    .iter()
-                    .map(|due| tokio::spawn(renew_name(Arc::clone(inner), due.name.clone())))
-                    .collect();
-                for renewal in renewals {
-                    inner.metrics.renewals.bump(renewal.await.unwrap_or(Renewed::Fail));
+    async fn pass(&mut self) -> Result<(), StoreError> {
+        self.queue.begin(clock::wall(), random::fraction);
+        let ended = loop {
+            self.reap();
+            let step = self.queue.next();
+            match step {
+                Next::End => break Ok(()),
+                Next::Await => self.await_one().await,
+                step => {
+                    if let Err(error) = self.take(step).await {
+                        break Err(error);
+                    }
                 }
             }
-            let Some(next) = page.next else { break };
-            start = Some(next);
-        }
-    }
-    Ok(())
-}
-
-async fn renew_name(inner: Arc<CertificatesInner>, name: ServerName) -> Renewed {
-    match inner.domains.permission(&name, Caller::Internal).await {
-        Permission::Deny(_) => return forget(&inner, &name).await,
-        // It comes round again, and is served until then.
-        Permission::Unknown(_) => return Renewed::Postpone,
-        Permission::Allow(_) => {}
-    }
-    let Ok(waiter) = inner.join_or_start(&name, Purpose::Renew, None) else { return Renewed::Postpone };
-    match waiter.outcome().await.unwrap_or(Err(CertificateRefusal::Failed)) {
-        Ok(_) => Renewed::Renew,
-        Err(
-            CertificateRefusal::Busy
-            | CertificateRefusal::Slow
-            | CertificateRefusal::BackingOff
-            | CertificateRefusal::Unknown,
-        ) => Renewed::Postpone,
-        Err(CertificateRefusal::Denied | CertificateRefusal::Failed) => Renewed::Fail,
-    }
-}
-
-async fn forget(inner: &CertificatesInner, name: &ServerName) -> Renewed {
-    match state_table::forget(&inner.store, name).await {
-        Ok(()) => Renewed::Forget,
-        Err(error) => {
-            if let Some(left_out) = admit_line("renewal_not_ended", "") {
-                warn!(server_name = %name, %error, left_out, "the renewal record of a name that is no longer allowed could not be removed");
-            }
-            Renewed::Postpone
-        }
-    }
-}
-
-/// Reads again what another instance may have renewed.
-async fn refresh(inner: &CertificatesInner) {
-    for pattern in inner.cache.stale(clock::wall()) {
-        let Some(name) = name_of(&pattern) else { continue };
-        inner.metrics.reads.bump(Sought::Renewal);
-        let now = clock::wall();
-        let Ok(stored_certificates) = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await
-        else {
-            return;
         };
-        inner.warned.warn_of_unusable(&stored_certificates, clock::now());
-        if let CertificateChoice::Take(best) = choose(&stored_certificates, now) {
-            // One that nobody renewed is looked at again, but not in every round.
-            let stale_at = best.pair.life.renew_at(&name).max(now + *inner.config.renewal_period * 5);
-            inner.cache.keep(&best, stale_at, now);
+        let unused = self.queue.take_unused();
+        if let Some(issuer) = self.paid.filter(|_| unused > 0) {
+            self.renewals.give_back(issuer, unused).await;
         }
+        ended
+    }
+
+    async fn take(&mut self, step: Next) -> Result<(), StoreError> {
+        let now = clock::wall();
+        match step {
+            Next::Read { shard, start } => {
+                let page = state_table::due(self.renewals.store(), shard, now, start.as_ref(), PAGE).await?;
+                self.queue.read(page, random::fraction());
+            }
+            Next::Ask(count) => {
+                let (paid, count) = match self.renewals.allow(count, now).await? {
+                    Allowance::Paid { issuer, count } => (Some(issuer), count),
+                    Allowance::Unpaid { count } => (None, count),
+                    Allowance::Until(until) => {
+                        self.resume_at = until;
+                        (None, 0)
+                    }
+                };
+                self.paid = paid;
+                self.queue.allow(count);
+            }
+            Next::Claim(due) => self.claim(&due, now).await?,
+            Next::Await | Next::End => {}
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, due: &Due, now: SystemTime) -> Result<(), StoreError> {
+        let until = now + self.renewals.claim_life();
+        let Some(claim) = state_table::claim(self.renewals.store(), due, until).await? else {
+            self.renewals.count(Claimed::Lose);
+            self.queue.lose();
+            return Ok(());
+        };
+        self.renewals.count(Claimed::Take);
+        if let Some(lane) = self.queue.claim(due, until, claim.record.failures) {
+            let (renewals, paid) = (Arc::clone(&self.renewals), self.paid);
+            self.under_way.spawn(async move {
+                renewals.renew(claim, paid).await;
+                lane
+            });
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) {
+        while let Some(ended) = self.under_way.try_join_next_with_id() {
+            self.ended(ended.map(|(_, lane)| lane));
+        }
+    }
+
+    async fn await_one(&mut self) {
+        if let Some(ended) = self.under_way.join_next().await {
+            self.ended(ended);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<Lane, tokio::task::JoinError>) {
+        // One that panicked is taken for a sound one: there are more of them.
+        self.queue.end(ended.unwrap_or(Lane::Sound));
+    }
+
+    /// Waits until all renewals under way have ended.
+    #[cfg(test)]
+    pub(super) async fn settle(&mut self) {
+        while !self.under_way.is_empty() {
+            self.await_one().await;
+        }
+    }
+}
+
+impl Renewals for CertificatesInner {
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Longer than an order may take, so that a name is claimed anew only if its instance has ended.
+    fn claim_life(&self) -> Duration {
+        *self.config.order_deadline * 2
+    }
+
+    /// Asks the first issuer that is not paused and has something left.
+    async fn allow(&self, count: u64, now: SystemTime) -> Result<Allowance, StoreError> {
+        if *self.closing.borrow() {
+            return Ok(Allowance::Until(now));
+        }
+        let mut resume_at: Option<SystemTime> = None;
+        for (index, issuer) in self.issuers.iter().enumerate() {
+            let Issuer::Acme(acme) = issuer else { return Ok(Allowance::Unpaid { count }) };
+            let until = match acme.find_pause().await? {
+                Some(pause) if failure::is_ahead(pause.until, now) => pause.until,
+                // After a pause one order tries the issuer, for the whole fleet.
+                Some(_) => return Ok(Allowance::Unpaid { count: 1 }),
+                None => match self.spend_renewals(acme.issuer.as_str(), count, now).await? {
+                    Ok(count) => return Ok(Allowance::Paid { issuer: index, count }),
+                    Err(until) => until,
+                },
+            };
+            resume_at = Some(resume_at.map_or(until, |earlier| earlier.min(until)));
+        }
+        Ok(Allowance::Until(resume_at.unwrap_or(now)))
+    }
+
+    async fn give_back(&self, issuer: usize, count: u64) {
+        let Some(issuer) = self.issuers.get(issuer) else { return };
+        // What is not given back comes back by itself.
+        if let Err(error) = self.give_back_renewals(issuer.name(), count, clock::wall()).await
+            && let Some(left_out) = admit_line("renewals_not_given_back", "")
+        {
+            warn!(issuer = issuer.name(), count, %error, left_out, "renewals taken from the budget and not ordered were not given back");
+        }
+    }
+
+    fn count(&self, claimed: Claimed) {
+        self.metrics.renewals.claims.bump(claimed);
+    }
+
+    async fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) {
+        let renewed = self.renew_claimed(&claim, paid).await;
+        self.metrics.renewals.ended.bump(renewed);
+    }
+}
+
+impl CertificatesInner {
+    async fn renew_claimed(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
+        let (name, now) = (&claim.record.name, clock::wall());
+        let permission = self.domains.permission(name, Caller::Internal).await;
+        match turn(&claim.record, &permission, now) {
+            Turn::Renew => self.order_renewal(claim, paid).await,
+            Turn::Leave => Renewed::Postpone,
+            Turn::Postpone { at, denied_since } => {
+                self.postpone(claim, at, denied_since).await;
+                if matches!(permission, Permission::Deny(_)) { Renewed::Deny } else { Renewed::Postpone }
+            }
+            Turn::Remove => match self.remove(claim, now).await {
+                Ok(()) => {
+                    info!(server_name = %name, "the certificate of a name that is no longer allowed has ended, and is removed");
+                    Renewed::Forget
+                }
+                Err(error) => {
+                    warn_of(
+                        name,
+                        &error,
+                        "the certificate of a name that is no longer allowed could not be removed",
+                    );
+                    Renewed::Postpone
+                }
+            },
+        }
+    }
+
+    async fn order_renewal(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
+        self.metrics.calls.in_flight.inc();
+        let outcome = issue::renew(self, &claim.record.name, paid).await;
+        self.metrics.calls.in_flight.dec();
+        match outcome {
+            Ok(_) => Renewed::Renew,
+            Err(Unmet { refusal: CertificateRefusal::Denied | CertificateRefusal::Failed, .. }) => {
+                Renewed::Fail
+            }
+            // A budget that is spent is not asked again for this name before it has something.
+            Err(Unmet { until: Some(until), .. }) => {
+                self.postpone(claim, until.max(claim.until.at()), claim.record.denied_since).await;
+                Renewed::Postpone
+            }
+            Err(Unmet {
+                refusal:
+                    CertificateRefusal::Busy
+                    | CertificateRefusal::Slow
+                    | CertificateRefusal::BackingOff
+                    | CertificateRefusal::Unknown,
+                until: None,
+            }) => Renewed::Postpone,
+        }
+    }
+
+    async fn postpone(&self, claim: &Claim, at: SystemTime, denied_since: Option<SystemTime>) {
+        if let Err(error) = state_table::postpone(&self.store, claim, at, denied_since).await {
+            warn_of(
+                &claim.record.name,
+                &error,
+                "a renewal was not postponed; it is due again when its claim ends",
+            );
+        }
+    }
+
+    /// Removes the certificate, unless it is valid after all, and takes the name out of the renewals.
+    async fn remove(&self, claim: &Claim, now: SystemTime) -> Result<(), StoreError> {
+        let name = &claim.record.name;
+        let found = certificate_table::read(&self.store, &self.issuer_keys, name).await?;
+        let exact = Pattern::Exact(name.clone());
+        for stored in found.stored.iter().filter(|stored| stored.pattern == exact) {
+            let is_its = claim.record.issuer.as_deref() == Some(stored.issuer.as_str());
+            let has_ended = matches!(candidate(stored), Ok(Some(held)) if !held.pair.is_valid(now));
+            if let Some(seen) = stored.seen.as_ref().filter(|_| is_its && has_ended) {
+                certificate_table::remove(&self.store, &stored.issuer, &exact, seen).await?;
+            }
+        }
+        state_table::forget(&self.store, name).await
+    }
+}
+
+fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
+    if let Some(left_out) = admit_line(what, "") {
+        warn!(server_name = %name, %error, left_out, "{what}");
     }
 }
 
 const PAGE: u16 = 100;
-const AT_ONCE: usize = 4;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn patterns(texts: &[&str]) -> Vec<Pattern> {
-        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
-    }
-
-    #[test]
-    fn what_is_allowed_no_longer_is_withdrawn_also_below_a_wildcard() {
-        let cached = ["a.example.com", "b.example.com", "c.example.org", "*.example.com"];
-        for (before, after, gone) in [
-            (&["a.example.com", "c.example.org"][..], &["a.example.com"][..], &["c.example.org"][..]),
-            (&["a.example.com", "*.example.com"], &["*.example.com"], &[]),
-            (&["*.example.com", "b.example.com"], &["b.example.com"], &["*.example.com", "a.example.com"]),
-            (&["c.example.org"], &["c.example.org", "d.example.org"], &[]),
-        ] {
-            let set = |texts: &[&str]| patterns(texts).into_iter().collect::<Patterns>();
-            let (before, after) = (set(before), set(after));
-            let mut withdrawn = withdrawn(&after.since(&before), &after, || patterns(&cached));
-            let mut gone = patterns(gone);
-            withdrawn.sort();
-            gone.sort();
-            assert_eq!(withdrawn, gone);
-        }
-    }
-}
+mod tests;

@@ -58,6 +58,8 @@ pub(super) struct OrderFacts {
 #[derive(Debug, Clone)]
 pub(super) struct TableReading {
     pub(super) certificate: Option<Candidate>,
+    /// When the certificate's record wants it renewed, which may be before its last third.
+    pub(super) scheduled: Option<SystemTime>,
     pub(super) back_off: BackOff,
     pub(super) under_lease: bool,
 }
@@ -192,7 +194,7 @@ impl Goal {
             return Step::Commit(Arc::clone(obtained));
         }
         let Some(reading) = &seen.reading else { return Step::Read };
-        if let Some(candidate) = reading.certificate.as_ref().filter(|held| self.is_met(held, now)) {
+        if let Some(candidate) = reading.certificate.as_ref().filter(|held| self.is_met(held, reading, now)) {
             return Step::Serve(candidate.clone());
         }
         match &seen.progress {
@@ -233,6 +235,10 @@ impl Goal {
         }
         let lock = match &seen.lease {
             LeaseState::Unasked => return Step::TakeLease,
+            // Somebody else orders it; others are due meanwhile.
+            LeaseState::Elsewhere if self.purpose == Purpose::Renew && failure.is_none() => {
+                return Step::Refuse(CertificateRefusal::Busy);
+            }
             LeaseState::Elsewhere if now >= self.give_up_at => {
                 // Otherwise the next ClientHello would order again at once.
                 let failed = failure.map(|failure| Step::RecordFailure(failure.clone(), None));
@@ -252,12 +258,15 @@ impl Goal {
         }
     }
 
-    fn is_met(&self, held: &Candidate, now: SystemTime) -> bool {
+    fn is_met(&self, held: &Candidate, reading: &TableReading, now: SystemTime) -> bool {
         match self.purpose {
             Purpose::Obtain | Purpose::Load => held.pair.is_valid(now),
             // What the operator brought is the operator's to replace.
             Purpose::Renew if held.issuer == IssuerKey::own() => held.pair.is_valid(now),
-            Purpose::Renew => now < held.pair.life.renew_at(&self.name),
+            Purpose::Renew => {
+                let renew_at = held.pair.life.renew_at(&self.name);
+                now < reading.scheduled.map_or(renew_at, |scheduled| scheduled.min(renew_at))
+            }
             Purpose::Replace => {
                 held.pair.is_valid(now) && self.superseded.as_ref() != Some(&held.pair.serial)
             }

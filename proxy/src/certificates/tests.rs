@@ -2,6 +2,7 @@ mod caddy_files;
 mod following;
 mod items;
 mod own_certificates;
+mod renewals;
 mod rivals;
 
 use std::{collections::HashSet, path::PathBuf};
@@ -12,7 +13,7 @@ use testbed::wait;
 use super::*;
 use crate::{
     config::{Config, DomainSettings, Span, StaticDomain},
-    store::{Engine, FaultPlan, Faults, certificate_table, state_table, tables},
+    store::{self, Engine, FaultPlan, Faults, certificate_table, state_table, tables},
 };
 
 /// An instance of a fleet, with a state directory of its own.
@@ -291,6 +292,12 @@ async fn certificates_are_listed_in_pages_and_shown() {
     }
     assert_eq!(found, wanted);
     let shown = instance.shown("n3.served.example").await.unwrap();
-    assert_eq!(shown.certificate.unwrap().issuer, "gatehouse-internal");
+    let certificate = shown.certificate.unwrap();
+    assert_eq!(certificate.issuer, "gatehouse-internal");
+    let soon = store::instant::Micros::of(SystemTime::now());
+    let due = state_table::Due { name: name("n3.served.example"), at: certificate.renew_at.unwrap() };
+    assert!(state_table::bring_forward(&instance.store, &due, soon).await.unwrap());
+    let shown = instance.shown("n3.served.example").await.unwrap();
+    assert_eq!(shown.certificate.unwrap().renew_at, Some(soon), "as its record has it");
     assert!(instance.shown("never.served.example").await.is_none());
 }

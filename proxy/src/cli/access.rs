@@ -6,6 +6,7 @@ use crate::{
     certificates::{
         listing::{self, Summary},
         own::{self, Imported, OwnCertificate, Removed},
+        spread::{self, Spread, SpreadPart},
     },
     config::{Config, Endpoint, StaticDomain},
     control::{
@@ -111,6 +112,13 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.retry(name).await?),
             Self::Tables(tables) => Ok(table::retry(&tables.store, name).await?),
+        }
+    }
+
+    pub(super) async fn spread_renewals(&self, part: &SpreadPart) -> Result<Spread, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.spread_renewals(part).await?),
+            Self::Tables(tables) => Ok(spread::spread(&tables.store, part).await?),
         }
     }
 

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::domain_settings::DomainSettingsArguments;
 use crate::{
-    certificates::RevocationReason,
+    certificates::{RevocationReason, spread::RenewalRate},
     config::Maintenance,
     control::wire::{Bookmark, Tenant},
     name::{Pattern, ServerName},
@@ -175,10 +175,21 @@ pub(super) enum CertificateCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Orders another certificate for NAME now, whatever the date of the present one.
+    /// Orders another certificate for NAME now, whatever the date of the present one; or for all names, spread over time.
+    #[command(after_help = CERTIFICATE_RENEW)]
     Renew {
         /// A name like `www.example.com`, which must be allowed.
-        name: ServerName,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<ServerName>,
+        /// All names with certificates that were ordered: they get dates, by which the fleet renews them.
+        #[arg(long, requires = "rate")]
+        all: bool,
+        /// How many to renew in an hour, like `500/h`.
+        #[arg(long, value_name = "N/h", requires = "all", conflicts_with = "name")]
+        rate: Option<RenewalRate>,
+        /// Tells what would be done, and changes nothing.
+        #[arg(long, requires = "all", conflicts_with = "name")]
+        dry_run: bool,
         #[command(flatten)]
         form: Form,
     },
@@ -343,6 +354,14 @@ Examples:
   gatehouse man | man --local-file -
   gatehouse man /usr/local/share/man/man1";
 
+const CERTIFICATE_RENEW: &str = "\
+Examples:
+  gatehouse certificate renew www.example.com
+  gatehouse certificate renew --all --rate 500/h --dry-run
+  gatehouse certificate renew --all --rate 500/h
+With --all each name gets an earlier date of renewal, one after the other at the rate, and the fleet
+renews by these dates. No name is renewed later than it would be. A second run renews all once more.";
+
 const CERTIFICATE_IMPORT: &str = "\
 Example:
   gatehouse certificate import --cert fullchain.pem --key privkey.pem
@@ -409,6 +428,15 @@ mod tests {
             ("gatehouse certificate show *.a.example", false),
             ("gatehouse certificate retry a.example --json", true),
             ("gatehouse certificate retry", false),
+            ("gatehouse certificate renew a.example", true),
+            ("gatehouse certificate renew", false),
+            ("gatehouse certificate renew --all", false),
+            ("gatehouse certificate renew --all --rate 100/h", true),
+            ("gatehouse certificate renew --all --rate 100/h --dry-run", true),
+            ("gatehouse certificate renew --all --rate 0/h", false),
+            ("gatehouse certificate renew a.example --all --rate 100/h", false),
+            ("gatehouse certificate renew a.example --rate 100/h", false),
+            ("gatehouse certificate renew a.example --dry-run", false),
             ("gatehouse certificate import --cert a.pem --key a.key", true),
             ("gatehouse certificate import --cert a.pem", false),
             ("gatehouse certificate remove *.a.example", true),

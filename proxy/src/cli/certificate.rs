@@ -1,12 +1,15 @@
 //! `gatehouse certificate`.
 
-use std::{fmt::Write, fs::File, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fmt::Write, fs::File, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use serde::Serialize;
 
 use crate::{
     certificates::{
         OnRequest, Ordered, Revoked,
         listing::{CertificateSummary, Row, Summary},
         own::{Imported, OwnCertificate, OwnFile, OwnRow, Removed},
+        spread::{RenewalRate, SpreadPart},
     },
     clock,
     config::Config,
@@ -14,6 +17,7 @@ use crate::{
         ControlClient,
         wire::{CertificatePage, Retried},
     },
+    store::instant::Micros,
     whole_file,
 };
 
@@ -34,9 +38,14 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
         CertificateCommand::Obtain { name, form } => {
             print(*form, &instance(config).await?.order(name, OnRequest::Obtain).await?, ordered)
         }
-        CertificateCommand::Renew { name, form } => {
+        CertificateCommand::Renew { name: Some(name), form, .. } => {
             print(*form, &instance(config).await?.order(name, OnRequest::Renew).await?, ordered)
         }
+        CertificateCommand::Renew { rate: Some(rate), dry_run, form, .. } => {
+            print(*form, &renew_all(config, *rate, *dry_run).await?, renewed)
+        }
+        // The arguments' declaration asks for a name or a rate.
+        CertificateCommand::Renew { .. } => Ok(()),
         CertificateCommand::Revoke { name, reason, form } => {
             print(*form, &instance(config).await?.revoke(name, *reason).await?, revoked)
         }
@@ -58,6 +67,69 @@ pub(super) async fn certificate(config: &Config, command: &CertificateCommand) -
 async fn instance(config: &Config) -> Result<ControlClient, CommandError> {
     let path = config.control_socket();
     ControlClient::find(&path).await?.ok_or(CommandError::NotRunning { path })
+}
+
+/// What `renew --all` has done, or would do.
+#[derive(Debug, Default, Serialize)]
+struct RenewedAll {
+    moved: u64,
+    kept: u64,
+    /// The dates of the first and the last renewal.
+    first: Option<Micros>,
+    last: Option<Micros>,
+    per_hour: u32,
+    /// `certificates.renewals_per_hour`.
+    most_per_hour: u64,
+    dry_run: bool,
+}
+
+/// Part by part: those that have their dates keep them if the command is broken off.
+async fn renew_all(config: &Config, rate: RenewalRate, dry_run: bool) -> Result<RenewedAll, CommandError> {
+    let access = Access::open(config).await?;
+    let most_per_hour = config.certificates.renewals_per_hour;
+    let per_hour = rate.per_hour();
+    let mut all = RenewedAll { per_hour, most_per_hour, dry_run, ..RenewedAll::default() };
+    let step_millis = u64::try_from(rate.step().as_millis()).unwrap_or(u64::MAX).max(1);
+    let (mut first, mut after) = (Micros::of(clock::wall()), None);
+    loop {
+        let done = access.spread_renewals(&SpreadPart { after, first, step_millis, dry_run }).await?;
+        all.moved += done.moved;
+        all.kept += done.kept;
+        if let Some(last) = done.last {
+            all.first = all.first.or(Some(first));
+            all.last = Some(last);
+            first = last.more(Duration::from_millis(step_millis));
+        }
+        after = done.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+fn renewed(all: &RenewedAll) -> String {
+    let RenewedAll { moved, kept, per_hour, most_per_hour, dry_run, .. } = all;
+    let mut text = match (all.first, all.last) {
+        (Some(first), Some(last)) if *dry_run => {
+            format!("{moved} certificates would be renewed, {per_hour} an hour, from {first} to {last}\n")
+        }
+        (Some(first), Some(last)) => {
+            format!(
+                "{moved} certificates are renewed by the fleet, {per_hour} an hour, from {first} to {last}\n"
+            )
+        }
+        _ => "no certificate gets an earlier date\n".to_owned(),
+    };
+    if *kept > 0 {
+        let _ = writeln!(text, "{kept} stay as they are: they are due earlier, or wait after failed orders");
+    }
+    if u64::from(*per_hour) > *most_per_hour {
+        let _ = writeln!(
+            text,
+            "it takes longer than that: `certificates.renewals_per_hour` lets {most_per_hour} an hour through"
+        );
+    }
+    text
 }
 
 /// Reads and checks the two files here, where they can be named, and before anybody is asked.
@@ -158,7 +230,9 @@ fn listed(page: &CertificatePage) -> String {
 fn retried(retried: &Retried) -> String {
     let name = &retried.server_name;
     if retried.had_failed {
-        format!("{name}: its failures are forgotten; the next handshake or renewal orders a certificate\n")
+        format!(
+            "{name}: its failures are forgotten; the next handshake or renewal orders a certificate, within `certificates.failures_per_hour`\n"
+        )
     } else {
         format!("{name}: no order has failed, so there is nothing to forget\n")
     }
@@ -204,6 +278,13 @@ fn shown(summary: &Summary) -> String {
         let name = &summary.server_name;
         let _ =
             writeln!(text, "stopped     {at}: nothing is ordered until `gatehouse certificate retry {name}`");
+    }
+    if summary.failed_within_hour > 0 {
+        let count = summary.failed_within_hour;
+        let _ = writeln!(text, "last hour   {count} failed of the `certificates.failures_per_hour` that may");
+    }
+    if let Some(since) = summary.denied_since {
+        let _ = writeln!(text, "denied      since {since}: it is not renewed");
     }
     for unusable in &summary.unusable {
         let _ = writeln!(text, "unusable    {unusable}");

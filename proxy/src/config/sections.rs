@@ -166,12 +166,18 @@ section! {
         lease: Span = Span::secs(60),
         /// How long an order may take; beyond it, it is given up and the name backs off.
         order_deadline: Span = Span::secs(90),
-        /// Orders, renewals apart, that the fleet may place with one ACME issuer in an hour (Let's Encrypt: 300 in three hours). Beyond
-        /// it, they wait.
-        orders_per_hour: u64 = 100,
-        /// Renewals that the fleet may order from one ACME issuer in an hour; they use no other budget (Let's Encrypt exempts orders
-        /// that say which certificate they replace). Beyond it, they wait.
+        /// Orders that the fleet may place with one ACME issuer in three hours, those that it exempts apart (Let's Encrypt: 300, except
+        /// for renewals that say which certificate they replace). A sixth is kept for renewals, half of it from them. Beyond it, they
+        /// wait.
+        orders_per_three_hours: u64 = 300,
+        /// Renewals that the fleet may order from one ACME issuer in an hour, exempted or not. Beyond it, they wait.
         renewals_per_hour: u64 = 1000,
+        /// Orders that the fleet may place in an hour for names whose last order failed, so that names that are set up wrongly leave the
+        /// rest to others; beyond it, they wait.
+        retries_per_hour: u64 = 25,
+        /// Orders that the fleet may place in three hours for the new names of one tenant, except the tenant `default`; beyond it, they
+        /// wait.
+        orders_per_tenant: u64 = 100,
         /// Orders that the fleet may place in an hour for names under one wildcard entry; beyond it, they wait.
         orders_per_wildcard: u64 = 20,
         /// Orders for names under wildcard entries that one client address (IPv4 /32, IPv6 /64) may cause in the fleet in an hour;
@@ -180,6 +186,9 @@ section! {
         /// Orders that the fleet may place for the names of one registered domain in seven days (Let's Encrypt: 50). Beyond it, they
         /// wait.
         orders_per_registered_domain: u64 = 50,
+        /// Orders of one name that may fail at the CA in an hour, whatever `gatehouse certificate retry` is asked to forget (Let's
+        /// Encrypt: 5).
+        failures_per_hour: u32 = 5,
         /// Time between two searches for certificates that are due for renewal.
         renewal_period: Span = Span::secs(60),
         /// Lifetime of certificates from the internal issuer.

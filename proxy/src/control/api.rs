@@ -72,6 +72,9 @@ async fn act(
         }
         ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
         ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
+        ControlRoute::SpreadRenewals => {
+            respond(&instance.spread_renewals(&read_up_to(body, LONGEST_BODY).await?, caller).await?)
+        }
         ControlRoute::OrderCertificate(name, wanted) => {
             respond(&instance.order(&name, wanted, caller).await?)
         }

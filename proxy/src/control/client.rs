@@ -25,6 +25,7 @@ use crate::{
         OnRequest, Ordered, RevocationReason, Revoked,
         listing::Summary,
         own::{Imported, OwnCertificate, Removed},
+        spread::{Spread, SpreadPart},
     },
     config::Maintenance,
     domains::admin::{self, Existing, Wanted},
@@ -153,6 +154,11 @@ impl ControlClient {
     /// Ends the back-off of a name whose orders have failed.
     pub async fn retry(&self, name: &ServerName) -> Result<Retried, ClientError> {
         self.call(Method::POST, &format!("certificates/{name}/retry"), Bytes::new()).await
+    }
+
+    /// Has it give part of the renewals earlier dates.
+    pub async fn spread_renewals(&self, part: &SpreadPart) -> Result<Spread, ClientError> {
+        self.call(Method::POST, "renewals", json(part)?).await
     }
 
     /// Has it order a certificate.

@@ -19,6 +19,7 @@ use crate::{
         Certificates, OnRequest, Ordered, RevocationReason, Revoked,
         listing::{self, Summary},
         own::{Imported, Removed},
+        spread::{Spread, SpreadPart, spread},
     },
     config::{Reloadable, StaticDomain},
     domains::{
@@ -182,6 +183,19 @@ impl ControlContext {
 
     pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, WireProblem> {
         Ok(table::retry(&self.store, name).await?)
+    }
+
+    /// Gives part of the renewals earlier dates; the log tells who asked.
+    pub(super) async fn spread_renewals(
+        &self,
+        part: &SpreadPart,
+        caller: SocketPeer,
+    ) -> Result<Spread, WireProblem> {
+        let done = spread(&self.store, part).await?;
+        if !part.dry_run {
+            tracing::info!(moved = done.moved, kept = done.kept, first = %part.first, %caller, "renewals have earlier dates");
+        }
+        Ok(done)
     }
 
     /// Orders a certificate; the log tells who asked.

@@ -27,6 +27,7 @@ pub(super) enum ControlRoute {
     ListCertificates(ListPage<Bookmark>),
     ShowCertificate(ServerName),
     RetryCertificate(ServerName),
+    SpreadRenewals,
     OrderCertificate(ServerName, OnRequest),
     RevokeCertificate(ServerName, RevocationReason),
     ImportCertificate,
@@ -75,6 +76,7 @@ impl ControlRoute {
             ("POST", ("certificates", Some(name), Some("revoke"))) => {
                 Self::RevokeCertificate(read(name)?, reason(query)?)
             }
+            ("POST", ("renewals", None, None)) => Self::SpreadRenewals,
             ("POST", ("own-certificates", None, None)) => Self::ImportCertificate,
             ("DELETE", ("own-certificates", Some(name), None)) => Self::RemoveCertificate(read(name)?),
             _ => {
@@ -236,6 +238,8 @@ mod tests {
             ("POST /v1/certificates/a.example/revoke?reason=boredom", Err(400)),
             ("POST /v1/certificates/a.example/revoke?limit=1", Err(400)),
             ("POST /v1/certificates/*.a.example/obtain", Err(400)),
+            ("POST /v1/renewals", Ok(ControlRoute::SpreadRenewals)),
+            ("GET /v1/renewals", Err(404)),
             ("POST /v1/own-certificates", Ok(ControlRoute::ImportCertificate)),
             (
                 "DELETE /v1/own-certificates/*.a.example",

@@ -37,6 +37,18 @@ impl Micros {
         self.0
     }
 
+    /// So much later.
+    #[must_use]
+    pub fn more(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// The same as a time of the clock.
+    #[must_use]
+    pub fn at(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(self.0)
+    }
+
     /// The next one.
     #[must_use]
     pub fn next(self) -> Self {

@@ -1,8 +1,8 @@
 //! Our own table: the record of each name's orders, budgets, pauses and leases; the keys of session tickets; the list of the operator's
 //! own certificates.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
-//! Invariants: a back-off is written whatever its item holds (`put_failure`); instances together never pass an hour's budget
-//! (`instances_together_never_pass_an_hours_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
+//! Invariants: of all that find a name due one claims it (`of_many_that_find_a_name_due_one_claims_it`); a back-off is written whatever its item holds (`put_failure`); instances together never pass a budget
+//! (`instances_together_never_pass_a_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
 
 pub mod budget;
 pub mod lease;
@@ -11,14 +11,14 @@ mod order_record;
 mod order_records;
 mod own_certificates;
 pub mod pause;
+mod renewals;
 pub mod ticket_keys;
 
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
-pub use order_record::{
-    Due, DuePage, DueStart, OrderRecord, SHARDS, due, forget, put_failure, put_record, shard,
-};
+pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;
 pub use own_certificates::{MOST_OWN, OwnCertificate, OwnCertificates, change_own, find_own};
+pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, forget, postpone};
 
 #[cfg(test)]
 pub(super) use open_order::open_order_for_tests;

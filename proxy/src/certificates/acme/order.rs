@@ -1,6 +1,9 @@
 //! One order (RFC 8555 §7.4): authorization, challenge, finalization, chain.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
@@ -129,7 +132,7 @@ impl Acme {
         let replaced = replaced.filter(|replaced| replaced.account == account.id());
         if let Some(replaced) = replaced {
             let wanted = self.wanted(&account, &identifiers).await?.replaces(replaced.certificate.clone());
-            if let Some(order) = replace(&account, &wanted).await? {
+            if let Some(order) = replace(&account, &wanted, &self.lacks_replacement).await? {
                 return Ok((account, order));
             }
         }
@@ -230,9 +233,18 @@ fn certificate_request(
 }
 
 /// An order that names the certificate it replaces; `None` when the CA refuses that, and then it is not named again.
-async fn replace(account: &Account, wanted: &NewOrder<'_>) -> Result<Option<Order>, OrderError> {
+async fn replace(
+    account: &Account,
+    wanted: &NewOrder<'_>,
+    is_unknown: &AtomicBool,
+) -> Result<Option<Order>, OrderError> {
     despite_nonces!(match account.new_order(wanted).await {
-        Err(error) if refuses_replacement(&error) => Ok(None),
+        Err(error) if refuses_replacement(&error) => {
+            if matches!(error, Error::Unsupported(_)) {
+                is_unknown.store(true, Ordering::Relaxed);
+            }
+            Ok(None)
+        }
         order => order.map(Some).map_err(OrderError::from),
     })
 }

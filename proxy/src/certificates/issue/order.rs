@@ -1,13 +1,17 @@
 //! Places an order under the lease, and commits its result.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
 
 use super::{
     Run,
-    budgets::{Draw, registered_domain, site_of},
+    budgets::{Counted, Draw, registered_domain, site_of},
     record_of,
 };
 use crate::{
@@ -37,19 +41,27 @@ use crate::{
 impl Run<'_> {
     /// Whether the issuer may be asked: it is not paused, and the fleet's budgets allow an order.
     pub(super) async fn spend(&mut self, issuer: usize) -> Result<(), StoreError> {
-        let Some(Issuer::Acme(acme)) = self.inner.issuers.get(issuer) else {
+        let inner = self.inner;
+        let Some(asked @ Issuer::Acme(acme)) = inner.issuers.get(issuer) else {
             self.seen.grant = Some(Grant::default());
             return Ok(());
         };
         let now = clock::wall();
-        let pause = acme.find_pause().await?;
-        let is_left_alone = pause.as_ref().is_some_and(|pause| failure::is_ahead(pause.until, now));
+        // Who took it from the renewals' budget found no pause a moment ago.
+        let pause = if self.paid == Some(issuer) { None } else { acme.find_pause().await? };
+        if let Some(until) = acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
+            self.defer(until);
+            return Ok(());
+        }
         // An order that was placed before has been counted.
         let open = self.stored_certificates.open_order.as_ref();
         let is_placed = open.is_some_and(|open| open.is_open_at(acme.issuer.as_str(), now));
-        let is_granted = is_placed || self.inner.grants(&self.draw(acme.issuer.as_str()), now).await?;
-        if is_left_alone || !is_granted {
-            self.seen.pass_on();
+        let draw = Draw {
+            is_paid: self.paid == Some(issuer),
+            ..self.draw(acme.issuer.as_str(), self.counted(asked))
+        };
+        if !is_placed && let Some(until) = inner.spend_all(&draw, now).await? {
+            self.defer(until);
             return Ok(());
         }
         match pause {
@@ -62,9 +74,30 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(super) fn draw<'a>(&'a self, issuer: &'a str) -> Draw<'a> {
+    fn defer(&mut self, until: SystemTime) {
+        self.deferred_until = Some(self.deferred_until.map_or(until, |earlier| earlier.min(until)));
+        self.seen.pass_on();
+    }
+
+    /// RFC 9773 §5 lets a CA exempt an order that names the certificate it replaces.
+    fn counted(&self, issuer: &Issuer) -> Counted {
+        let exempts = issuer.acme().is_some_and(|acme| acme.exempts_replacements());
+        if exempts && self.replaces(issuer).is_some() { Counted::Exempt } else { Counted::Yes }
+    }
+
+    pub(super) fn draw<'a>(&'a self, issuer: &'a str, counted: Counted) -> Draw<'a> {
         let site = site_of(self.seen.standing.as_ref());
-        Draw { purpose: self.goal.purpose, name: &self.goal.name, site, from: self.from, issuer }
+        let failures = self.stored_certificates.record.as_ref().map_or(0, |record| record.failures);
+        Draw {
+            purpose: self.goal.purpose,
+            name: &self.goal.name,
+            site,
+            from: self.from,
+            issuer,
+            is_retry: failures > 0,
+            counted,
+            is_paid: false,
+        }
     }
 
     /// The lease is renewed while the order goes on. Losing it does not end the order: the commit decides.

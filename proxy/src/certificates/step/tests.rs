@@ -35,7 +35,7 @@ fn lasting(before: u64, after: i64) -> Candidate {
 }
 
 fn reading(certificate: Option<Candidate>, under_lease: bool) -> TableReading {
-    TableReading { certificate, back_off: BackOff::None, under_lease }
+    TableReading { certificate, scheduled: None, back_off: BackOff::None, under_lease }
 }
 
 fn allowed() -> PermissionStanding {
@@ -116,6 +116,11 @@ fn a_valid_certificate_is_served_whatever_else_is_true() {
     use Purpose::{Load, Obtain, Renew};
     let with =
         |certificate| OrderFacts { reading: Some(reading(certificate, false)), ..OrderFacts::nothing() };
+    let scheduled = |before, after, minutes| {
+        let reading = reading(Some(lasting(before, after)), false);
+        let scheduled = Some(now() + MINUTE * minutes);
+        OrderFacts { reading: Some(TableReading { scheduled, ..reading }), ..OrderFacts::nothing() }
+    };
     let denied = OrderFacts { standing: Some(PermissionStanding::Deny), ..with(Some(lasting(10, 5))) };
     let failed = OrderFacts { progress: OrderProgress::Recorded, ..with(Some(lasting(10, 5))) };
     check(&[
@@ -126,6 +131,9 @@ fn a_valid_certificate_is_served_whatever_else_is_true() {
         ("expired, permission in doubt", Load, with(None), "refuse Unknown"),
         ("fresh enough", Renew, with(Some(lasting(10, 50))), "serve"),
         ("in its last third", Renew, with(Some(lasting(50, 10))), "ask"),
+        ("scheduled before that", Renew, scheduled(10, 50, 0), "ask"),
+        ("scheduled for later", Renew, scheduled(10, 50, 1), "serve"),
+        ("scheduled for later, in its last third", Renew, scheduled(50, 10, 1), "ask"),
         ("read while allowed", Obtain, denied, "serve"),
         ("after a failure", Obtain, failed, "serve"),
     ]);
@@ -151,6 +159,7 @@ fn order_without_lease_is_refused() {
         ("found under the lease", Obtain, found, "serve"),
     ]);
     let late = OrderFacts { lease: LeaseState::Elsewhere, ..ready() };
+    check(&[("elsewhere, to be renewed", Purpose::Renew, late.clone(), "refuse Busy")]);
     assert_eq!(text(&goal(Obtain).next(now() + MINUTE, &late)), "refuse Slow");
 }
 

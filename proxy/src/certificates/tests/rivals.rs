@@ -90,7 +90,7 @@ async fn take_over(rival: Rival) {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let text = |text: String| AttributeValue::S(text);
     let lock = format!("LOCK-issue_cert_{SITE}");
-    let ends = crate::store::instant::Micros::of(SystemTime::now() + Duration::from_mins(5)).to_string();
+    let ends = store::instant::Micros::of(SystemTime::now() + Duration::from_mins(5)).to_string();
     let Rival { store, .. } = &rival;
     let put = store.client().put_item().table_name(&store.tables().certificates);
     let put = put.item("PrimaryKey", text(lock.clone())).item("LastUpdated", text(ends.clone()));

@@ -1,80 +1,147 @@
-//! What the fleet may do per hour: `budget#<kind>#<scope>`/`<hour>` in the state table, each a counter that never passes its limit.
+//! What the fleet may do within a time: `budget#<kind>#<scope>`/`bucket` in the state table, a token bucket that instances draw on without
+//! reading it first.
 //! Not here: which limits there are (`certificates` knows the CA's).
+//! Invariants: instances together never pass a budget (`instances_together_never_pass_a_budget`); what is spent comes back evenly, and
+//! a refusal tells when (`what_is_spent_comes_back_evenly`).
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 
 use crate::store::{Store, StoreError, instant::epoch_millis};
 
-/// Something the fleet does a limited number of times.
+/// Something the fleet does a limited number of times: `most` at once, and as many again evenly within `per`, as Let's Encrypt counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget<'a> {
     /// Of what: `orders`, `certificates`.
     pub kind: &'a str,
     /// For whom: an account, a registered domain.
     pub scope: &'a str,
-    /// How often within an hour of the clock.
-    pub per_hour: u64,
+    /// How many there are at most.
+    pub most: u64,
+    /// Within what time a budget that is spent is full again.
+    pub per: Duration,
+    /// How many of them are left to others.
+    pub reserve: u64,
 }
 
 /// The outcome of taking from a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spend {
-    /// One was taken.
+    /// It was taken.
     Grant,
-    /// The hour's budget is spent.
-    Exhausted,
+    /// There is not enough before this.
+    Until(SystemTime),
 }
 
 impl Budget<'_> {
-    /// Takes one out of the budget of the hour of `now`.
-    pub async fn spend(&self, store: &Store, now: SystemTime) -> Result<Spend, StoreError> {
-        let hour = hour_of(now);
-        let expires = hour.saturating_mul(HOUR.as_secs()) + KEPT.as_secs();
-        let spent = store
+    /// Takes `count` out of the budget.
+    pub async fn spend(&self, store: &Store, count: u64, now: SystemTime) -> Result<Spend, StoreError> {
+        let now_millis = epoch_millis(now);
+        let Some(latest) = self.latest(count, now_millis) else { return Ok(Spend::Until(now + self.per)) };
+        let cost = self.millis(count);
+        // Most budgets are full: nothing was taken for a while. A date that no draw can lead to was written with a wrong clock.
+        let idle =
+            self.update(store, now_millis).update_expression("SET full_at = :next, expires_at = :expires");
+        let idle = idle
+            .condition_expression(
+                "attribute_not_exists(full_at) OR full_at <= :now OR full_at > :longest OR NOT attribute_type(full_at, :number)",
+            )
+            .expression_attribute_values(":now", number(now_millis))
+            .expression_attribute_values(":longest", number(self.longest(now_millis)))
+            .expression_attribute_values(":number", AttributeValue::S("N".to_owned()))
+            .expression_attribute_values(":next", number(now_millis.saturating_add(cost)));
+        if is_written(idle).await? {
+            return Ok(Spend::Grant);
+        }
+        let busy = self.update(store, now_millis);
+        let busy = busy
+            .update_expression("SET full_at = full_at + :cost, expires_at = :expires")
+            .condition_expression("full_at > :now AND full_at <= :latest")
+            .expression_attribute_values(":now", number(now_millis))
+            .expression_attribute_values(":latest", number(latest))
+            .expression_attribute_values(":cost", number(cost));
+        if is_written(busy).await? {
+            return Ok(Spend::Grant);
+        }
+        let full_at = self.full_at(store, now_millis).await?;
+        let wait = full_at.saturating_sub(latest).max(self.millis(1));
+        Ok(Spend::Until(now + Duration::from_millis(wait)))
+    }
+
+    /// Returns `count` that were taken and not needed.
+    pub async fn give_back(&self, store: &Store, count: u64, now: SystemTime) -> Result<(), StoreError> {
+        let update = self.update(store, epoch_millis(now));
+        let update = update
+            .update_expression("SET full_at = full_at - :cost, expires_at = :expires")
+            .condition_expression("attribute_type(full_at, :number)")
+            .expression_attribute_values(":number", AttributeValue::S("N".to_owned()))
+            .expression_attribute_values(":cost", number(self.millis(count)));
+        is_written(update).await.map(drop)
+    }
+
+    /// How many are left, those that are kept for others apart.
+    pub async fn left(&self, store: &Store, now: SystemTime) -> Result<u64, StoreError> {
+        let now = epoch_millis(now);
+        let spent_millis = self.full_at(store, now).await?.saturating_sub(now);
+        let spent = spent_millis.div_ceil(self.millis(1));
+        Ok(self.most.saturating_sub(self.reserve).saturating_sub(spent))
+    }
+
+    /// The date at which it is full by itself, at least `now`.
+    async fn full_at(&self, store: &Store, now: u64) -> Result<u64, StoreError> {
+        // By Query, which roles may use on this table, unlike GetItem.
+        let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
+        let query = query
+            .key_condition_expression("pk = :pk AND sk = :sk")
+            .expression_attribute_values(":pk", AttributeValue::S(self.key()))
+            .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
+        let items = query.send().await?.items.unwrap_or_default();
+        let full_at = items.first().and_then(|item| item.get("full_at")?.as_n().ok()?.parse::<u64>().ok());
+        Ok(full_at.filter(|at| *at <= self.longest(now)).unwrap_or(now).max(now))
+    }
+
+    /// What [`Budget::spend`] does, on a number in memory in place of the table's.
+    #[cfg(test)]
+    pub(crate) fn spend_in_memory(&self, full_at: &mut u64, count: u64, now: SystemTime) -> Spend {
+        let now_millis = epoch_millis(now);
+        let Some(latest) = self.latest(count, now_millis) else { return Spend::Until(now + self.per) };
+        let from = Some(*full_at)
+            .filter(|at| *at <= self.longest(now_millis))
+            .map_or(now_millis, |at| at.max(now_millis));
+        if from > latest {
+            return Spend::Until(now + Duration::from_millis((from - latest).max(self.millis(1))));
+        }
+        *full_at = from + self.millis(count);
+        Spend::Grant
+    }
+
+    /// What it may be full at for `count` to be left beside the reserve; none if it never has as many.
+    fn latest(&self, count: u64, now: u64) -> Option<u64> {
+        let spare = self.most.checked_sub(self.reserve)?.checked_sub(count)?;
+        Some(now.saturating_add(self.millis(spare)))
+    }
+
+    /// The latest date that draws can lead to, if clocks differ by less than the skew.
+    fn longest(&self, now: u64) -> u64 {
+        now.saturating_add(self.millis(self.most)).saturating_add(millis(SKEW))
+    }
+
+    /// How long `count` take to come back.
+    fn millis(&self, count: u64) -> u64 {
+        let one = millis(self.per).checked_div(self.most).unwrap_or(u64::MAX).max(1);
+        one.saturating_mul(count)
+    }
+
+    fn update(&self, store: &Store, now: u64) -> UpdateItemFluentBuilder {
+        let expires = now.saturating_add(millis(self.per)).saturating_add(millis(KEPT)) / 1000;
+        store
             .client()
             .update_item()
             .table_name(&store.tables().state)
             .key("pk", AttributeValue::S(self.key()))
-            .key("sk", AttributeValue::S(hour_text(hour)))
-            .update_expression("ADD spent :one SET expires_at = :expires")
-            .condition_expression(":limit > :none AND (attribute_not_exists(spent) OR spent < :limit)")
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":none", number(0))
-            .expression_attribute_values(":limit", number(self.per_hour))
+            .key("sk", AttributeValue::S(SORT.to_owned()))
             .expression_attribute_values(":expires", number(expires))
-            .send()
-            .await;
-        match spent.map_err(StoreError::from) {
-            Ok(_) => Ok(Spend::Grant),
-            Err(StoreError::Conflict) => Ok(Spend::Exhausted),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What was spent in the `hours` up to and including that of `now`: for limits over days.
-    pub async fn spent_within(&self, store: &Store, hours: u64, now: SystemTime) -> Result<u64, StoreError> {
-        let last = hour_of(now);
-        let first = last.saturating_sub(hours.saturating_sub(1));
-        let mut pages = store
-            .client()
-            .query()
-            .table_name(&store.tables().state)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
-            .expression_attribute_values(":pk", AttributeValue::S(self.key()))
-            .expression_attribute_values(":first", AttributeValue::S(hour_text(first)))
-            .expression_attribute_values(":last", AttributeValue::S(hour_text(last)))
-            .into_paginator()
-            .items()
-            .send();
-        let mut sum = 0_u64;
-        while let Some(item) = pages.next().await {
-            let spent = item?.get("spent").and_then(|n| n.as_n().ok()?.parse::<u64>().ok());
-            sum = sum.saturating_add(spent.unwrap_or_default());
-        }
-        Ok(sum)
     }
 
     fn key(&self) -> String {
@@ -82,37 +149,47 @@ impl Budget<'_> {
     }
 }
 
-fn hour_of(now: SystemTime) -> u64 {
-    epoch_millis(now) / 1000 / HOUR.as_secs()
+/// Whether the condition held.
+async fn is_written(update: UpdateItemFluentBuilder) -> Result<bool, StoreError> {
+    match update.send().await.map_err(StoreError::from) {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
-/// Ten digits, so that hours sort as text.
-fn hour_text(hour: u64) -> String {
-    format!("{hour:010}")
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn number(n: u64) -> AttributeValue {
     AttributeValue::N(n.to_string())
 }
 
-const HOUR: Duration = Duration::from_hours(1);
-/// The longest limit a CA counts is over seven days.
-const KEPT: Duration = Duration::from_hours(8 * 24);
+const SORT: &str = "bucket";
+const SKEW: Duration = Duration::from_mins(10);
+/// How long the item of a full budget is kept: clocks differ.
+const KEPT: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::fixture::faulty_with_tables;
 
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn budget(scope: &str, most: u64) -> Budget<'_> {
+        Budget { kind: "orders", scope, most, per: HOUR, reserve: 0 }
+    }
+
     #[tokio::test]
-    async fn instances_together_never_pass_an_hours_budget() {
-        let store = faulty_with_tables("seed=9,stale=2s,conflict=10").await;
-        let budget = Budget { kind: "orders", scope: "account", per_hour: 5 };
-        let now = SystemTime::now();
+    async fn instances_together_never_pass_a_budget() {
+        let store = faulty_with_tables("seed=9,stale=2s").await;
+        let (budget, now) = (budget("account", 5), SystemTime::now());
         let spenders: Vec<_> = (0..12)
             .map(|_| {
                 let store = store.clone();
-                tokio::spawn(async move { budget.spend(&store, now).await.unwrap() })
+                tokio::spawn(async move { budget.spend(&store, 1, now).await.unwrap() })
             })
             .collect();
         let mut granted = 0;
@@ -120,11 +197,48 @@ mod tests {
             granted += u64::from(spender.await.unwrap() == Spend::Grant);
         }
         assert_eq!(granted, 5);
-        assert_eq!(budget.spend(&store, now + HOUR).await.unwrap(), Spend::Grant);
-        for (hours, spent) in [(1, 1), (2, 6), (168, 6)] {
-            assert_eq!(budget.spent_within(&store, hours, now + HOUR).await.unwrap(), spent, "{hours} h");
+        assert_eq!(budget.left(&store, now).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_spent_comes_back_evenly() {
+        let store = faulty_with_tables("seed=9,stale=2s,throttle=10").await;
+        let (budget, now) = (budget("account", 6), SystemTime::UNIX_EPOCH + HOUR * 500_000);
+        let (ten, mut in_memory) = (HOUR / 6, 0);
+        for (at, count, expected) in [
+            (now, 6, Spend::Grant),
+            (now, 1, Spend::Until(now + ten)),
+            (now, 3, Spend::Until(now + ten * 3)),
+            (now, 7, Spend::Until(now + HOUR)),
+            (now + ten, 1, Spend::Grant),
+            (now + ten, 1, Spend::Until(now + ten * 2)),
+            (now + ten * 3, 2, Spend::Grant),
+            (now + HOUR * 3, 6, Spend::Grant),
+        ] {
+            assert_eq!(budget.spend(&store, count, at).await.unwrap(), expected, "{count} at {at:?}");
+            assert_eq!(budget.spend_in_memory(&mut in_memory, count, at), expected, "{count} at {at:?}");
         }
-        let none = Budget { per_hour: 0, scope: "other", ..budget };
-        assert_eq!(none.spend(&store, now).await.unwrap(), Spend::Exhausted);
+        budget.give_back(&store, 2, now + HOUR * 3).await.unwrap();
+        assert_eq!(budget.left(&store, now + HOUR * 3).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reserve_is_left_to_others_and_a_wrong_date_holds_nobody_up() {
+        let (store, now) = (faulty_with_tables("seed=9").await, SystemTime::now());
+        let all = budget("account", 6);
+        let some = Budget { reserve: 4, ..all };
+        assert_eq!(some.spend(&store, 3, now).await.unwrap(), Spend::Until(now + HOUR));
+        assert_eq!(some.spend(&store, 2, now).await.unwrap(), Spend::Grant);
+        assert!(matches!(some.spend(&store, 1, now).await.unwrap(), Spend::Until(_)));
+        assert_eq!(all.spend(&store, 4, now).await.unwrap(), Spend::Grant);
+        assert!(matches!(budget("none", 0).spend(&store, 1, now).await.unwrap(), Spend::Until(_)));
+        for full_at in [number(epoch_millis(now + HOUR * 9_000)), AttributeValue::S("soon".to_owned())] {
+            let put = store.client().put_item().table_name(&store.tables().state);
+            let put =
+                put.item("pk", AttributeValue::S(all.key())).item("sk", AttributeValue::S(SORT.to_owned()));
+            put.item("full_at", full_at).send().await.unwrap();
+            assert_eq!(all.left(&store, now).await.unwrap(), 6);
+            assert_eq!(all.spend(&store, 1, now).await.unwrap(), Spend::Grant);
+        }
     }
 }

@@ -39,19 +39,14 @@ pub struct OrderRecord {
     pub retry_at: Option<SystemTime>,
     /// Why the last failed order failed.
     pub problem: Option<String>,
+    /// When the CA has found fault with the name of late, the latest last; whatever was forgotten since.
+    pub failed_at: Vec<SystemTime>,
     /// Since when the CA has found nothing but fault with the name.
     pub failing_since: Option<SystemTime>,
     /// When that had lasted so long that nothing is ordered any more.
     pub stopped_at: Option<SystemTime>,
-}
-
-/// A name whose record is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    /// The name.
-    pub name: ServerName,
-    /// Since when.
-    pub at: Micros,
+    /// Since when permission has been denied whenever the name was due.
+    pub denied_since: Option<SystemTime>,
 }
 
 impl OrderRecord {
@@ -69,12 +64,14 @@ impl OrderRecord {
             failures: 0,
             retry_at: None,
             problem: None,
+            failed_at: Vec::new(),
             failing_since: None,
             stopped_at: None,
+            denied_since: None,
         }
     }
 
-    /// As if no order had failed.
+    /// As if no order had failed; the CA's own count goes on.
     #[must_use]
     pub fn without_failures(self) -> Self {
         Self { failures: 0, retry_at: None, problem: None, failing_since: None, stopped_at: None, ..self }
@@ -86,10 +83,11 @@ impl OrderRecord {
         let text =
             |attribute: &str| item.get(attribute)?.as_s().ok().filter(|text| !text.is_empty()).cloned();
         let instant = |attribute: &str| {
-            let micros = item.get(attribute)?.as_s().ok().and_then(|text| Micros::parse(text))?;
-            Some(SystemTime::UNIX_EPOCH + Duration::from_micros(micros.since_epoch()))
+            item.get(attribute)?.as_s().ok().and_then(|text| Micros::parse(text)).map(Micros::at)
         };
         let failures = item.get("failures").and_then(|value| value.as_n().ok()?.parse().ok());
+        let failed_at = text("failed_at").unwrap_or_default();
+        let failed_at = failed_at.split(' ').take(FAILED_AT).filter_map(Micros::parse);
         Some(Self {
             name: name.clone(),
             issuer: text("issuer"),
@@ -101,8 +99,10 @@ impl OrderRecord {
             failures: failures.unwrap_or_default(),
             retry_at: instant("retry_at"),
             problem: text("problem"),
+            failed_at: failed_at.map(Micros::at).collect(),
             failing_since: instant("failing_since"),
             stopped_at: instant("stopped_at"),
+            denied_since: instant("denied_since"),
         })
     }
 
@@ -125,10 +125,15 @@ impl OrderRecord {
             ("retry_at", self.retry_at),
             ("failing_since", self.failing_since),
             ("stopped_at", self.stopped_at),
+            ("denied_since", self.denied_since),
         ] {
             if let Some(at) = at {
                 item.insert(attribute.to_owned(), AttributeValue::S(Micros::of(at).to_string()));
             }
+        }
+        if !self.failed_at.is_empty() {
+            let dates: Vec<_> = self.failed_at.iter().map(|at| Micros::of(*at).to_string()).collect();
+            item.insert("failed_at".to_owned(), AttributeValue::S(dates.join(" ")));
         }
         item.insert("failures".to_owned(), AttributeValue::N(self.failures.to_string()));
         self.write_due(&mut item);
@@ -153,23 +158,23 @@ impl OrderRecord {
     }
 }
 
-/// Writes `record`, if what is there is not of a later certificate.
-pub async fn put_record(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
+/// Writes `record` if what is there is still of the certificate whose serial number was read before, or of none.
+pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str>) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(record.write()));
-    let (condition, values) = not_later(record.not_after);
+    let (condition, values) = still_of(before);
     let put = put
         .condition_expression(condition)
-        .set_expression_attribute_values(values.map(|value| [value].into()));
+        .set_expression_attribute_values(Some(values.into_iter().collect()));
     match put.send().await.map_err(StoreError::from) {
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of a later certificate, or
+/// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of another certificate, or
 /// one whose attributes are malformed, keeps all else and gets the back-off.
 pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
-    let (condition, values) = not_later(record.not_after);
+    let (condition, values) = still_of(record.serial.as_deref());
     let whole = failure_update(store, record, &record.write(), &FAILURE_AND_TIMES);
     let whole = values.into_iter().fold(whole.condition_expression(condition), |update, (name, value)| {
         update.expression_attribute_values(name, value)
@@ -209,79 +214,18 @@ fn failure_update(
     })
 }
 
-/// The condition that an item is not of a later certificate than one that ends at `not_after`, and the values it names.
-fn not_later(not_after: Option<SystemTime>) -> (&'static str, Option<(String, AttributeValue)>) {
-    match not_after {
-        None => ("attribute_not_exists(not_after)", None),
-        Some(at) => (
-            "attribute_not_exists(not_after) OR not_after <= :not_later_than",
-            Some((":not_later_than".to_owned(), AttributeValue::S(Micros::of(at).to_string()))),
+/// The condition that an item is of the certificate with this serial number, or of none, and the values it names. Not by date: lives
+/// get shorter, so a newer certificate may end earlier.
+fn still_of(serial: Option<&str>) -> (&'static str, Vec<(String, AttributeValue)>) {
+    let value = |name: &str, text: &str| (name.to_owned(), AttributeValue::S(text.to_owned()));
+    match serial {
+        // What cannot be read as a serial number counts as none.
+        None => (
+            "attribute_not_exists(serial) OR NOT attribute_type(serial, :text) OR serial = :none",
+            vec![value(":text", "S"), value(":none", "")],
         ),
+        Some(serial) => ("serial = :before", vec![value(":before", serial)]),
     }
-}
-
-/// Takes `name` out of the renewals, until a ClientHello brings it back.
-pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> {
-    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
-    let update =
-        update.update_expression("REMOVE due, due_at, renew_at").condition_expression("attribute_exists(pk)");
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// A part of the names that are due.
-#[derive(Debug)]
-pub struct DuePage {
-    /// Those whose records can be read: fewer than were asked for does not mean that there are no more.
-    pub names: Vec<Due>,
-    /// Where the next part begins; absent, this was the last.
-    pub next: Option<DueStart>,
-}
-
-/// Where a part of the names that are due begins.
-#[derive(Debug, Clone)]
-pub struct DueStart(Item);
-
-impl DueStart {
-    /// Behind `last`.
-    #[must_use]
-    pub fn behind(last: &Due) -> Self {
-        let mut start = key(&last.name);
-        start.insert("due".to_owned(), AttributeValue::S(shard_text(shard(&last.name))));
-        start.insert("due_at".to_owned(), AttributeValue::S(last.at.to_string()));
-        Self(start)
-    }
-}
-
-/// Up to `limit` names of `shard` whose records are due until `until`, the earliest first, from `start` on.
-pub async fn due(
-    store: &Store,
-    shard: u8,
-    until: SystemTime,
-    start: Option<&DueStart>,
-    limit: u16,
-) -> Result<DuePage, StoreError> {
-    let query = store
-        .client()
-        .query()
-        .table_name(&store.tables().state)
-        .index_name("due")
-        .key_condition_expression("due = :due AND due_at <= :until")
-        .expression_attribute_values(":due", AttributeValue::S(shard_text(shard)))
-        .expression_attribute_values(":until", AttributeValue::S(Micros::of(until).to_string()))
-        .set_exclusive_start_key(start.map(|start| start.0.clone()))
-        .limit(i32::from(limit));
-    let answer = query.send().await?;
-    let names = answer.items.unwrap_or_default().iter().filter_map(read_due).collect();
-    Ok(DuePage { names, next: answer.last_evaluated_key.filter(|key| !key.is_empty()).map(DueStart) })
-}
-
-fn read_due(item: &Item) -> Option<Due> {
-    let text = |attribute: &str| item.get(attribute)?.as_s().ok();
-    let name = ServerName::parse(text("pk")?.strip_prefix("name#")?).ok()?;
-    Some(Due { name, at: Micros::parse(text("due_at")?)? })
 }
 
 pub(in crate::store) fn key(name: &ServerName) -> Item {
@@ -291,7 +235,7 @@ pub(in crate::store) fn key(name: &ServerName) -> Item {
     ])
 }
 
-fn shard_text(shard: u8) -> String {
+pub(super) fn shard_text(shard: u8) -> String {
     format!("renew#{shard}")
 }
 
@@ -304,9 +248,20 @@ pub fn shard(name: &ServerName) -> u8 {
 /// Partitions of the renewals in the index `due`.
 pub const SHARDS: u8 = 8;
 /// What a failed order changes in any record, and in one that is not of a later certificate.
-const FAILURE: [&str; 5] = ["failures", "retry_at", "problem", "failing_since", "stopped_at"];
-const FAILURE_AND_TIMES: [&str; 8] =
-    ["failures", "retry_at", "problem", "failing_since", "stopped_at", "expires_at", "due", "due_at"];
+const FAILURE: [&str; 6] = ["failures", "retry_at", "problem", "failed_at", "failing_since", "stopped_at"];
+const FAILURE_AND_TIMES: [&str; 9] = [
+    "failures",
+    "retry_at",
+    "problem",
+    "failed_at",
+    "failing_since",
+    "stopped_at",
+    "expires_at",
+    "due",
+    "due_at",
+];
+/// How many failures a record lists at most.
+pub const FAILED_AT: usize = 20;
 /// How long it is shown that a name's orders have stopped.
 const STOPPED_KEPT: Duration = Duration::from_hours(365 * 24);
 /// How long a record outlives its certificate, or its back-off.
@@ -370,7 +325,7 @@ mod tests {
             #[test]
             fn records_read_back_as_they_were_written(
                 texts in proptest::collection::vec(proptest::option::of("\\PC{1,20}"), 5),
-                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 5),
+                seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 6),
                 failures: u32,
             ) {
                 let name = ServerName::parse("a.example").unwrap();
@@ -378,7 +333,8 @@ mod tests {
                 let record = OrderRecord {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
                     serial: texts[3].clone(), problem: texts[4].clone(),
-                    not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), failures,
+                    not_after: at(0), renew_at: at(1), retry_at: at(2), failing_since: at(3), stopped_at: at(4), denied_since: at(5), failures,
+                    failed_at: seconds.iter().flatten().map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(*s)).collect(),
                     ..OrderRecord::new(&name)
                 };
                 prop_assert_eq!(OrderRecord::read(&name, &record.write()).unwrap(), record);
@@ -390,7 +346,7 @@ mod tests {
                 let value = if number { AttributeValue::N(text) } else { AttributeValue::S(text) };
                 let mut item = key(&name);
                 item.insert(attribute, value);
-                let _ = (OrderRecord::read(&name, &item), read_due(&item));
+                let _ = (OrderRecord::read(&name, &item), crate::store::state_table::renewals::read_due(&item));
             }
         }
     }

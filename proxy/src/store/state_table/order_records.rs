@@ -52,7 +52,7 @@ mod tests {
         let not_after = Some(clock::wall() + Duration::from_hours(1));
         for name in &names[1..] {
             let record = OrderRecord { not_after, ..OrderRecord::new(name) };
-            put_record(&store, &record).await.unwrap();
+            put_record(&store, &record, None).await.unwrap();
         }
         let found = read_records(&store, &names).await.unwrap();
         assert!(names[1..].iter().all(|name| found[name].name == *name));

@@ -33,7 +33,7 @@ fn record(site: &ServerName, seconds: u64) -> OrderRecord {
 async fn what_cannot_be_read_hides_no_name_that_is_due_behind_it() {
     let store = faulty_with_tables("seed=1").await;
     let behind = name("behind.example");
-    put_record(&store, &record(&behind, 9)).await.unwrap();
+    put_record(&store, &record(&behind, 9), None).await.unwrap();
     let shard = shard(&behind);
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     for n in 0..5 {
@@ -63,7 +63,7 @@ async fn what_cannot_be_read_hides_no_name_that_is_due_behind_it() {
 async fn due_names_are_found_in_pages_and_forgotten_on_request() {
     let (store, many) = (store().await, 40_u64);
     for n in 1..=many {
-        put_record(&store, &record(&name(&format!("n{n}.example")), n)).await.unwrap();
+        put_record(&store, &record(&name(&format!("n{n}.example")), n), None).await.unwrap();
     }
     let all = |until: u64| {
         let store = store.clone();

@@ -1,12 +1,17 @@
 //! Certificates on an operator's request.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use anyhow::ensure;
 use gatehouse::{
-    certificates::{OnRequest, OnRequestError, Ordered, RevocationReason, Revoked},
+    certificates::{
+        OnRequest, OnRequestError, Ordered, RevocationReason, Revoked,
+        spread::{self, SpreadPart},
+    },
     name::ServerName,
-    store::Engine,
+    store::{Engine, instant::Micros},
 };
+use testbed::wait;
 
 use super::world::{Instance, World, leaf};
 
@@ -45,6 +50,41 @@ fn a_certificate_is_obtained_if_there_is_none_and_renewed_whatever_its_date() {
     assert_eq!((counts["newOrder"], counts["newOrder replaces"]), (2, 1), "the CA is told what it replaces");
     let name = ServerName::parse(NAME).unwrap();
     assert_eq!(instance.certificates.presented_serial(&name), Some(second.serial));
+}
+
+#[test]
+fn all_certificates_are_renewed_at_their_new_dates_and_each_once() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instances = [world.instance(&engine, &pebble), world.instance(&engine, &pebble)];
+    let names = ["one.allowed.example", "two.allowed.example", "three.allowed.example"];
+    let serial = |name: &str| instances[0].show(name).unwrap().certificate.unwrap().serial;
+    for name in names {
+        instances[0].obtain(name).unwrap();
+    }
+    let before = names.map(serial);
+    let part = |dry_run| SpreadPart {
+        after: None,
+        first: Micros::of(SystemTime::now()),
+        step_millis: 2_000,
+        dry_run,
+    };
+    let spread = |part: SpreadPart| {
+        let store = instances[0].store().clone();
+        let spread = instances[0].runtime().spawn(async move { spread::spread(&store, &part).await });
+        instances[0].runtime().block_on(spread).unwrap().unwrap()
+    };
+    assert_eq!(spread(part(true)).moved, 3);
+    assert_eq!(spread(part(false)).moved, 3);
+    wait::until("three renewals", Duration::from_mins(1), || {
+        let renewed = names.map(serial).iter().zip(&before).filter(|(new, old)| new != old).count();
+        ensure!(renewed == 3, "{renewed} are renewed");
+        Ok(())
+    })
+    .unwrap();
+    let counts = pebble.relay.counts();
+    assert_eq!((counts["newOrder"], counts["newOrder replaces"]), (6, 3));
+    assert_eq!(spread(part(true)).moved, 3, "they have dates far ahead again");
 }
 
 #[test]

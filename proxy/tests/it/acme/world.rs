@@ -9,7 +9,7 @@ use std::{
 
 use gatehouse::{
     certificates::{CertificateRefusal, Certificates, ChallengeToken, Slot, listing},
-    config::{Config, DomainSettings, IssuerConfig, StaticDomain},
+    config::{Config, DomainSettings, IssuerConfig, Span, StaticDomain},
     domains::Domains,
     name::{Pattern, ServerName},
     store::{Engine, Store, tables},
@@ -69,6 +69,7 @@ impl World {
         config.domains.table = false;
         config.domains.r#static = ["*.allowed.example", "fresh.customer.test"].map(entry).into();
         config.certificates.issuers = issuers;
+        config.certificates.renewal_period = Span::secs(1);
         start(&self.network.edge, engine.clone(), config)
     }
 }
@@ -149,6 +150,10 @@ impl Instance {
         let keys = listing::issuer_keys(&self.config.certificates);
         let name = ServerName::parse(text).unwrap();
         self.runtime().block_on(listing::show(&self.store, &keys, &name)).unwrap()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn order_seconds(&self) -> f64 {

@@ -1,0 +1,208 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    domains::PermissionSource,
+    store::{Engine, tables},
+};
+
+fn site_of_tenant(pattern: &str, tenant: &str) -> Arc<DomainEntry> {
+    Arc::new(DomainEntry {
+        pattern: Pattern::parse(pattern).unwrap(),
+        target: None,
+        settings: config::DomainSettings::default(),
+        tenant: tenant.into(),
+        source: PermissionSource::Table,
+        version: 1,
+        changed_at_micros: 1,
+    })
+}
+
+fn site(pattern: &str) -> Arc<DomainEntry> {
+    site_of_tenant(pattern, DEFAULT_TENANT)
+}
+
+/// A first order of `name`, by an operator.
+fn draw<'a>(purpose: Purpose, name: &'a ServerName, site: &'a DomainEntry) -> Draw<'a> {
+    Draw {
+        purpose,
+        name,
+        site: Some(site),
+        from: None,
+        issuer: "ca",
+        is_retry: false,
+        counted: Counted::Yes,
+        is_paid: false,
+    }
+}
+
+fn texts(draw: &Draw<'_>) -> Vec<String> {
+    let limits = limits(draw, &config::CertificatesConfig::default());
+    let text = |limit: &Limit| {
+        let (of, hours) = (limit.of, limit.per.as_secs() / 3600);
+        format!("{} of {of:?} {} in {hours} h less {}", limit.most, limit.scope, limit.reserve)
+    };
+    limits.iter().map(text).collect()
+}
+
+/// An empty table, and a way to draw from it.
+struct Fleet {
+    store: Store,
+    now: SystemTime,
+}
+
+impl Fleet {
+    async fn new() -> Self {
+        let store = Store::on(Engine::in_memory().unwrap(), &config::StoreConfig::default());
+        tables::create(&store).await.unwrap();
+        Self { store, now: SystemTime::now() }
+    }
+
+    async fn grants(&self, draw: &Draw<'_>) -> bool {
+        let limits = limits(draw, &config::CertificatesConfig::default());
+        spend(&self.store, &limits, self.now).await.unwrap().is_none()
+    }
+}
+
+#[test]
+fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() {
+    let name = ServerName::parse("a.b.customer.co.uk").unwrap();
+    let fleet = ["50 of Certificates ca#customer.co.uk in 168 h less 0", "300 of Orders ca in 3 h less 50"];
+    let exact = site(name.as_str());
+    let of_client =
+        |site, from: &str| Draw { from: Some(from.parse().unwrap()), ..draw(Purpose::Obtain, &name, site) };
+    assert_eq!(texts(&of_client(&exact, "192.0.2.1")), fleet);
+    let wildcard = site("*.b.customer.co.uk");
+    for (from, source) in [("192.0.2.1", "192.0.2.1"), ("2001:db8::1:2:3", "2001:db8::")] {
+        let found = texts(&of_client(&wildcard, from));
+        let narrow = [
+            format!("10 of Source {source} in 1 h less 0"),
+            "20 of Wildcard *.b.customer.co.uk in 1 h less 0".to_owned(),
+        ];
+        assert_eq!(found[..2], narrow);
+        assert_eq!(found[2..], fleet);
+    }
+}
+
+#[test]
+fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
+    let name = ServerName::parse("a.customer.com").unwrap();
+    let (ours, theirs) = (site(name.as_str()), site_of_tenant(name.as_str(), "acme"));
+    for (site, is_retry, narrow) in [
+        (&ours, false, &[][..]),
+        (&ours, true, &["25 of Retries ca in 1 h less 0"]),
+        (&theirs, false, &["100 of Tenant ca#acme in 3 h less 0"]),
+        (&theirs, true, &["100 of Tenant ca#acme in 3 h less 0", "25 of Retries ca in 1 h less 0"]),
+    ] {
+        let found = texts(&Draw { is_retry, ..draw(Purpose::Obtain, &name, site) });
+        assert_eq!(found[1..found.len() - 1], *narrow);
+    }
+}
+
+#[test]
+fn renewals_draw_on_the_accounts_orders_only_where_the_ca_counts_them() {
+    let name = ServerName::parse("a.customer.com").unwrap();
+    let own = "1000 of Renewals ca in 1 h less 0";
+    let account = ["150 of Counted ca in 3 h less 0", "300 of Orders ca in 3 h less 0"];
+    for pattern in ["a.customer.com", "*.customer.com"] {
+        let site = site_of_tenant(pattern, "acme");
+        for (counted, is_paid, expected) in [
+            (Counted::Exempt, true, vec![]),
+            (Counted::Exempt, false, vec![own]),
+            (Counted::Yes, true, account.to_vec()),
+            (Counted::Yes, false, vec![own, account[0], account[1]]),
+        ] {
+            let draw = Draw { counted, is_paid, is_retry: true, ..draw(Purpose::Renew, &name, &site) };
+            assert_eq!(texts(&draw), expected, "{pattern} {counted:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_renewals_under_one_parent_than_it_may_have_new_names_are_granted() {
+    let fleet = Fleet::new().await;
+    let mut granted = (0, 0);
+    for n in 0..120 {
+        let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
+        let site = site(name.as_str());
+        granted.0 += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
+        granted.1 += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &site)).await);
+    }
+    assert_eq!(granted, (50, 120));
+}
+
+#[tokio::test]
+async fn one_stranger_under_a_wildcard_leaves_the_fleets_budget_to_others() {
+    let fleet = Fleet::new().await;
+    let open = site("*.open.example");
+    let mut granted = 0;
+    for (label, from) in (0..96).map(|n| (format!("r{n}"), "192.0.2.1".to_owned())) {
+        let name = ServerName::parse(&format!("{label}.open.example")).unwrap();
+        let draw = Draw { from: Some(from.parse().unwrap()), ..draw(Purpose::Obtain, &name, &open) };
+        granted += u32::from(fleet.grants(&draw).await);
+    }
+    assert_eq!(granted, 10, "one source");
+    for n in 0..96 {
+        let name = ServerName::parse(&format!("s{n}.open.example")).unwrap();
+        let from = Some(format!("198.51.100.{n}").parse().unwrap());
+        granted += u32::from(fleet.grants(&Draw { from, ..draw(Purpose::Obtain, &name, &open) }).await);
+    }
+    assert_eq!(granted, 20, "many sources, one entry");
+    let (fresh, entry) = (ServerName::parse("fresh.customer.com").unwrap(), site("fresh.customer.com"));
+    assert!(fleet.grants(&draw(Purpose::Obtain, &fresh, &entry)).await);
+}
+
+/// A customer with a thousand domains that do not lead here.
+#[tokio::test]
+async fn a_customer_whose_names_fail_costs_nobody_an_order() {
+    let fleet = Fleet::new().await;
+    let mut granted = 0;
+    for n in 0..400 {
+        let name = ServerName::parse(&format!("www.wrong{n}.com")).unwrap();
+        let site = site_of_tenant(name.as_str(), "careless");
+        for is_retry in [false, true] {
+            let order = Draw { is_retry, ..draw(Purpose::Obtain, &name, &site) };
+            granted += u32::from(fleet.grants(&order).await);
+        }
+    }
+    assert_eq!(granted, 100, "the tenant's");
+    let mut others = 0;
+    for n in 0..400 {
+        let name = ServerName::parse(&format!("www.right{n}.com")).unwrap();
+        let site = site(name.as_str());
+        others += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
+    }
+    assert_eq!(others, 150, "all that is not kept for renewals");
+    let name = ServerName::parse("www.renewed.com").unwrap();
+    let (entry, mut renewed) = (site(name.as_str()), 0);
+    for _ in 0..100 {
+        renewed += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &entry)).await);
+    }
+    assert_eq!(renewed, 50, "what is kept for them");
+}
+
+#[tokio::test]
+async fn what_one_budget_refuses_costs_no_other() {
+    let fleet = Fleet::new().await;
+    for n in 0..60 {
+        let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
+        let site = site_of_tenant(name.as_str(), "acme");
+        fleet.grants(&draw(Purpose::Obtain, &name, &site)).await;
+    }
+    let settings = config::CertificatesConfig::default();
+    let left = async |limit: Limit| limit.budget().left(&fleet.store, fleet.now).await.unwrap();
+    assert_eq!(left(new_orders("ca", &settings)).await, 200);
+    assert_eq!(left(Limit::new(Drawn::Tenant, "ca#acme", 100, ACCOUNT)).await, 50);
+}
+
+#[test]
+fn names_are_counted_under_what_is_registered() {
+    for (name, domain) in [
+        ("a.b.example.com", "example.com"),
+        ("shop.example.co.uk", "example.co.uk"),
+        ("me.github.io", "me.github.io"),
+        ("localhost", "localhost"),
+    ] {
+        assert_eq!(registered_domain(&ServerName::parse(name).unwrap()), domain);
+    }
+}

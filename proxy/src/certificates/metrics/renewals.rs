@@ -1,0 +1,55 @@
+//! Metrics of due names: who claims them, and how their renewals end.
+
+use prometheus::{IntGauge, Registry};
+
+use crate::{
+    label,
+    telemetry::metrics::{Counters, gauge},
+};
+
+label! {
+    /// The outcome of claiming a name that is due.
+    pub(in crate::certificates) enum Claimed["outcome"] {
+        Take = "claimed",
+        Lose = "lost",
+    }
+}
+
+label! {
+    /// The outcome of a due renewal.
+    pub(in crate::certificates) enum Renewed["outcome"] {
+        Renew = "renewed",
+        Forget = "forgotten",
+        Deny = "denied",
+        Fail = "failed",
+        Postpone = "postponed",
+    }
+}
+
+pub(in crate::certificates) struct RenewalMetrics {
+    pub(in crate::certificates) claims: Counters<Claimed>,
+    pub(in crate::certificates) ended: Counters<Renewed>,
+    pub(in crate::certificates) searched_at: IntGauge,
+}
+
+impl RenewalMetrics {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            claims: Counters::register(
+                registry,
+                "gatehouse_certificate_claims_total",
+                "Claims of names that are due for renewal, by outcome; lost ones went to another instance.",
+            )?,
+            ended: Counters::register(
+                registry,
+                "gatehouse_certificate_renewals_total",
+                "Due renewals, by outcome.",
+            )?,
+            searched_at: gauge(
+                registry,
+                "gatehouse_certificate_renewal_timestamp_seconds",
+                "When the last search for due renewals was completed, in seconds since the epoch.",
+            )?,
+        })
+    }
+}
