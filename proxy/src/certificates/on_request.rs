@@ -173,6 +173,8 @@ impl Certificates {
             certificate_table::remove(&inner.store, &held.issuer, &exact, seen).await?;
         }
         state_table::forget(&inner.store, name).await?;
+        // An order that was begun meanwhile may be of the same key: the next one is a new one.
+        state_table::remove_open_order(&inner.store, name).await?;
         inner.cache.withdraw(&exact);
         Ok(Revoked {
             server_name,

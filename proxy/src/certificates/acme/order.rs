@@ -86,7 +86,9 @@ impl Acme {
         }
         if order.state().status == OrderStatus::Ready {
             let request = certificate_request(name, &key)?;
-            despite_nonces!(order.finalize_csr(request.der()).await.map_err(OrderError::from))?;
+            let finalized =
+                despite_nonces!(order.finalize_csr(request.der()).await.map_err(OrderError::from));
+            finalized_by_anyone(&mut order, finalized).await?;
         }
         await_status(&mut order, &[OrderStatus::Valid]).await?;
         // RFC 8555 §7.4.2: the chain in PEM, the certificate first.
@@ -219,6 +221,19 @@ async fn resume(account: &Account, open: &OpenOrder) -> Result<Option<Placed>, O
     }
     info!(order = %open.url, status = ?order.state().status, "an order that was placed before is gone on with");
     Ok(Some(Placed { account: account.clone(), order, key: open.key.clone() }))
+}
+
+/// RFC 8555 §7.4: an order is finalized once, and another instance may have gone on with it meanwhile: by the same key.
+async fn finalized_by_anyone(order: &mut Order, finalized: Result<(), OrderError>) -> Result<(), OrderError> {
+    let refused = match finalized {
+        Err(OrderError::Refused(problem)) if problem.is_of_the_request() => OrderError::Refused(problem),
+        finalized => return finalized,
+    };
+    despite_nonces!(order.refresh().await.map(drop).map_err(OrderError::from))?;
+    match order.state().status {
+        OrderStatus::Processing | OrderStatus::Valid => Ok(()),
+        OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Invalid => Err(refused),
+    }
 }
 
 fn certificate_request(

@@ -33,7 +33,7 @@ use crate::{
         StoreError,
         certificate_table::{self, CertificateMetadata, Commit, Lock},
         instant::Micros,
-        state_table::{self, OrderRecord},
+        state_table::{self, OpenOrder, OrderRecord},
     },
     telemetry::admit_line,
 };
@@ -54,8 +54,7 @@ impl Run<'_> {
             return Ok(());
         }
         // An order that was placed before has been counted.
-        let open = self.stored_certificates.open_order.as_ref();
-        let is_placed = open.is_some_and(|open| open.is_open_at(acme.issuer.as_str(), now));
+        let is_placed = self.open_order().is_some_and(|open| open.is_open_at(acme.issuer.as_str(), now));
         let draw = Draw {
             is_paid: self.paid == Some(issuer),
             ..self.draw(acme.issuer.as_str(), self.counted(asked))
@@ -108,7 +107,7 @@ impl Run<'_> {
             let order_request = OrderRequest {
                 prefer: self.prefer(),
                 replaces: self.replaces(issuer),
-                open: self.stored_certificates.open_order.clone(),
+                open: self.open_order().cloned(),
             };
             let order = issue(self.inner, issuer, &self.goal.name, order_request);
             let keep = keep_lease(self.inner, lock);
@@ -176,6 +175,13 @@ impl Run<'_> {
         let held = self.seen.reading.as_ref()?.certificate.as_ref()?;
         let record = self.stored_certificates.record.as_ref()?;
         replaces(self.goal.purpose, held, record, issuer)
+    }
+
+    /// The order to go on with. Who wants another certificate than the present one wants another key, too, and the present one may be of
+    /// this order: it may have been presented without ever having been written.
+    fn open_order(&self) -> Option<&OpenOrder> {
+        let open = self.stored_certificates.open_order.as_ref();
+        open.filter(|_| self.goal.purpose != Purpose::Replace)
     }
 
     fn prefer(&self) -> Prefer {

@@ -3,7 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use gatehouse::store::{Engine, instant::Micros};
+use gatehouse::{
+    certificates::OnRequest,
+    name::ServerName,
+    store::{Engine, instant::Micros},
+};
 use http::StatusCode;
 use testbed::{
     pebble::{Pebble, problem, with_unknown_challenge},
@@ -134,6 +138,25 @@ fn an_order_of_an_instance_that_is_gone_is_gone_on_with_by_another() {
         assert_eq!(pebble.relay.count("newOrder") - before, 1, "{at}: {:?}", pebble.relay.counts());
         assert_eq!(second.show(&name).unwrap().failures, 0);
     }
+}
+
+/// It may be wanted because the key of the first is known to somebody.
+#[test]
+fn a_certificate_that_is_to_replace_another_is_of_an_order_of_its_own() {
+    let world = World::create();
+    let pebble = world.pebble();
+    let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
+    let name = ServerName::parse("one.allowed.example").unwrap();
+    let cut = Fault { at: "certificate", kind: FaultKind::CutBefore, times: u32::MAX };
+    pebble.relay.set(Traffic::Fail(cut));
+    assert!(instance.obtain(name.as_str()).is_err());
+    pebble.relay.set(Traffic::Pass);
+    wait::until("another certificate", Duration::from_mins(1), || {
+        let renewed = instance.certificates.order_now(&name, OnRequest::Renew);
+        instance.runtime().block_on(renewed).map(drop).map_err(anyhow::Error::from)
+    })
+    .unwrap();
+    assert_eq!(pebble.relay.count("newOrder"), 2, "{:?}", pebble.relay.counts());
 }
 
 #[test]
