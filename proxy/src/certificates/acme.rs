@@ -273,6 +273,15 @@ impl Acme {
 }
 
 impl OrderError {
+    /// Whether going on with the order would lead to the same; one that ended slowly while nothing is validated may be stuck.
+    pub(super) fn ends_order(&self) -> bool {
+        match self {
+            Self::Unusable { .. } | Self::Invalid { .. } | Self::Slow { validating: false } => true,
+            Self::Refused(problem) => problem.is_of_the_request(),
+            _ => false,
+        }
+    }
+
     /// When the CA may be asked again, if it says so.
     pub(super) fn retry_after(&self) -> Option<SystemTime> {
         match self {

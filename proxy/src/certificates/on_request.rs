@@ -167,14 +167,15 @@ impl Certificates {
             Ok(was_revoked) => was_revoked,
             Err(source) => return Err(OnRequestError::Revocation { server_name, source }),
         };
+        // First of all it is presented no more, and an order that was begun meanwhile may be of the same key.
+        inner.cache.withdraw(&exact);
+        state_table::remove_open_order(&inner.store, name).await?;
         let seen =
             stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == exact);
         if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {
             certificate_table::remove(&inner.store, &held.issuer, &exact, seen).await?;
         }
         state_table::forget(&inner.store, name).await?;
-        // An order that was begun meanwhile may be of the same key: the next one is a new one.
-        state_table::remove_open_order(&inner.store, name).await?;
         inner.cache.withdraw(&exact);
         Ok(Revoked {
             server_name,

@@ -25,7 +25,7 @@ use crate::{
     clock,
     name::ServerName,
     store::{
-        PrivateKeyPem, certificate_table,
+        PrivateKeyPem, certificate_table, probe,
         state_table::{self, OpenOrder},
     },
     telemetry::admit_line,
@@ -106,6 +106,8 @@ impl Acme {
         name: &ServerName,
         replaced: Option<&Replaced>,
     ) -> Result<Placed, OrderError> {
+        // A key that cannot be kept is no reason to order.
+        probe::seal(&self.store).await?;
         let key = key::generate()?;
         let key = key::sec1_pem(key.serialized_der())?;
         let (account, order) = self.new_order(account, name, replaced).await?;
@@ -187,7 +189,13 @@ impl Acme {
             }
             let offered: Vec<_> =
                 authorization.challenges.iter().map(|challenge| challenge.r#type.clone()).collect();
-            let (kind, text) = select(&offered, prefer).ok_or(OrderError::NoChallenge)?;
+            // One that is being validated already stays: all instances answer by the same item.
+            let begun = authorization.challenges.iter().find(|challenge| {
+                challenge.status != ChallengeStatus::Pending
+                    && select(std::slice::from_ref(&challenge.r#type), prefer).is_some()
+            });
+            let choice = begun.map_or(offered.as_slice(), |begun| std::slice::from_ref(&begun.r#type));
+            let (kind, text) = select(choice, prefer).ok_or(OrderError::NoChallenge)?;
             let mut challenge = authorization.challenge(kind).ok_or(OrderError::NoChallenge)?;
             let is_begun = challenge.status != ChallengeStatus::Pending;
             let shown = certificate_table::Challenge {
@@ -208,7 +216,7 @@ impl Acme {
     }
 }
 
-/// The order that was placed before; `None` when the CA makes nothing of it any more.
+/// The order that was placed before; `None` when the CA knows it no more.
 async fn resume(account: &Account, open: &OpenOrder) -> Result<Option<Placed>, OrderError> {
     let found = despite_nonces!(account.order(open.url.clone()).await.map_err(OrderError::from));
     let mut order = match found {
@@ -217,7 +225,7 @@ async fn resume(account: &Account, open: &OpenOrder) -> Result<Option<Placed>, O
         Err(error) => return Err(error),
     };
     if order.state().status == OrderStatus::Invalid {
-        return Ok(None);
+        return Err(OrderError::Invalid { problem: problem(&mut order).await });
     }
     info!(order = %open.url, status = ?order.state().status, "an order that was placed before is gone on with");
     Ok(Some(Placed { account: account.clone(), order, key: open.key.clone() }))

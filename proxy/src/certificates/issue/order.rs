@@ -53,13 +53,11 @@ impl Run<'_> {
             self.defer(until);
             return Ok(());
         }
-        // An order that was placed before has been counted.
-        let is_placed = self.open_order().is_some_and(|open| open.is_open_at(acme.issuer.as_str(), now));
         let draw = Draw {
             is_paid: self.paid == Some(issuer),
             ..self.draw(acme.issuer.as_str(), self.counted(asked))
         };
-        if !is_placed && let Some(until) = inner.spend_all(&draw, now).await? {
+        if let Some(until) = inner.spend_all(&draw, now).await? {
             self.defer(until);
             return Ok(());
         }
@@ -129,7 +127,7 @@ impl Run<'_> {
             Err(error) => {
                 self.inner.metrics.orders.bump(outcome_of(&error));
                 let cause = error.source().map(ToString::to_string);
-                if matches!(error, OrderError::Unusable { .. } | OrderError::Invalid { .. }) {
+                if error.ends_order() {
                     self.forget_open_order().await;
                 }
                 warn!(server_name = %self.goal.name, issuer = issuer.name(), seconds, %error, cause, "order failed");
@@ -140,7 +138,7 @@ impl Run<'_> {
         }
     }
 
-    /// Nothing can be made of it, and the next order of the name is to be counted.
+    /// Nothing can be made of it.
     async fn forget_open_order(&self) {
         if let Err(error) = state_table::remove_open_order(&self.inner.store, &self.goal.name).await {
             warn_of(&self.goal.name, &error, "the order that failed was not forgotten");

@@ -88,9 +88,12 @@ async fn one(store: &Store, sealer: &KeySealer, key: &str) -> Result<Outcome, St
     if sealer.is_current(&encrypted).await? {
         return Ok(Outcome::Unchanged);
     }
-    let secret = match store.sealer.open(encrypted, key).await? {
-        Ok(secret) => secret,
-        Err(error) => return Ok(Outcome::Unusable(format!("`{key}` {error}"))),
+    let secret = match store.sealer.open(encrypted, key).await.map_err(StoreError::from) {
+        Ok(Ok(secret)) => secret,
+        Ok(Err(error)) => return Ok(Outcome::Unusable(format!("`{key}` {error}"))),
+        // Of this item; the others may be of a key that is there.
+        Err(StoreError::Sealing(error)) => return Ok(Outcome::Unusable(format!("`{key}`: {error}"))),
+        Err(error) => return Err(error),
     };
     let encrypted = sealer.seal(&secret, key).await?;
     let (unchanged, values) = Version::unchanged(Some(&Version::of(there)));

@@ -1,6 +1,9 @@
 //! Data keys: one that this process encrypts with for a day, and those that it has decrypted, so that a master key is asked seldom.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::digest;
 use moka::future::Cache;
@@ -24,42 +27,86 @@ pub(super) enum MasterKey {
 pub(in crate::store) struct DataKeys {
     master: MasterKey,
     sealing: Mutex<Option<Sealing>>,
-    /// By a hash of what they were decrypted from. One task at a time has one decrypted.
+    silence: Mutex<Option<Silence>>,
+    /// By a hash of what they were decrypted from.
     opened: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Key>>,
+    /// One task at a time has one decrypted: after a start many names are of the same.
+    opening: Mutex<()>,
 }
 
 struct Sealing {
     wrapped: Arc<Wrapped>,
     key: Arc<Key>,
     since: Instant,
+    renew_at: Instant,
+}
+
+/// KMS did not answer, and is not asked before `until`.
+struct Silence {
+    endpoint: String,
+    until: Instant,
+}
+
+impl Silence {
+    fn error(&self) -> SealError {
+        SealError::Silent { endpoint: self.endpoint.clone(), source: "it did not a moment ago".into() }
+    }
 }
 
 impl DataKeys {
     pub(super) fn new(master: MasterKey) -> Self {
         let opened = Cache::builder().max_capacity(MOST_OPENED).time_to_live(LIFE).build();
-        Self { master, sealing: Mutex::default(), opened }
+        Self {
+            master,
+            sealing: Mutex::default(),
+            silence: Mutex::default(),
+            opened,
+            opening: Mutex::default(),
+        }
     }
 
     /// The data key to encrypt with.
     pub(super) async fn sealing(&self) -> Result<(Arc<Wrapped>, Arc<Key>), SealError> {
         let (mut held, now) = (self.sealing.lock().await, clock::now());
-        if let Some(sealing) = held.as_ref().filter(|sealing| now < sealing.since + LIFE) {
+        if let Some(sealing) = held.as_ref().filter(|sealing| now < sealing.renew_at) {
             return Ok((Arc::clone(&sealing.wrapped), Arc::clone(&sealing.key)));
         }
-        let (plain, wrapped) = match &self.master {
-            MasterKey::File(file) => file.generate()?,
-            MasterKey::Kms(kms) => Box::pin(kms.generate()).await?,
+        let mut silence = self.silence.lock().await;
+        if let Some(silence) = silence.as_ref().filter(|silence| now < silence.until) {
+            return Err(silence.error());
+        }
+        let made = match &self.master {
+            MasterKey::File(file) => file.generate(),
+            MasterKey::Kms(kms) => Box::pin(kms.generate()).await,
+        };
+        let (plain, wrapped) = match (made, held.as_mut()) {
+            // The one there is goes on for a while.
+            (Err(SealError::Silent { .. }), Some(last)) if now < last.since + MOST_LIFE => {
+                last.renew_at = now + ASK_AGAIN;
+                return Ok((Arc::clone(&last.wrapped), Arc::clone(&last.key)));
+            }
+            (Err(SealError::Silent { endpoint, source }), _) => {
+                // Whoever waits for the same is told at once: an order waits so long only.
+                *silence = Some(Silence { endpoint: endpoint.clone(), until: clock::now() + ASK_AGAIN });
+                return Err(SealError::Silent { endpoint, source });
+            }
+            (made, _) => made?,
         };
         let key = Arc::new(Key::of(&plain).map_err(|_| SealError::Library)?);
         let wrapped = Arc::new(wrapped);
         self.opened.insert(hash(&wrapped), Arc::clone(&key)).await;
-        *held = Some(Sealing { wrapped: Arc::clone(&wrapped), key: Arc::clone(&key), since: now });
+        let (kept, of) = (Arc::clone(&key), Arc::clone(&wrapped));
+        *held = Some(Sealing { wrapped: of, key: kept, since: now, renew_at: now + LIFE });
         Ok((wrapped, key))
     }
 
     /// The data key that `wrapped` holds; `None` when it was changed.
     pub(super) async fn opening(&self, wrapped: &Wrapped) -> Result<Option<Arc<Key>>, SealError> {
         let hash = hash(wrapped);
+        if let Some(key) = self.opened.get(&hash).await {
+            return Ok(Some(key));
+        }
+        let _one_at_a_time = self.opening.lock().await;
         if let Some(key) = self.opened.get(&hash).await {
             return Ok(Some(key));
         }
@@ -90,6 +137,9 @@ fn hash(wrapped: &Wrapped) -> [u8; digest::SHA256_OUTPUT_LEN] {
 }
 
 /// How long a data key encrypts, and a decrypted one is used: whoever is denied the master key is denied within it.
-const LIFE: std::time::Duration = std::time::Duration::from_hours(24);
+const LIFE: Duration = Duration::from_hours(24);
+/// The same while KMS is silent.
+const MOST_LIFE: Duration = Duration::from_hours(72);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// An instance makes one a day, so this is a fleet of fifty over eighty days.
 const MOST_OPENED: u64 = 4_096;

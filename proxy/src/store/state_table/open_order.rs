@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::order_record::key;
 use crate::{
+    clock,
     name::ServerName,
     store::{
         Item, PrivateKeyPem, Store, StoreError,
@@ -39,19 +40,27 @@ impl OpenOrder {
     /// Whether `issuer` has it and makes something of it yet.
     #[must_use]
     pub fn is_open_at(&self, issuer: &str, now: SystemTime) -> bool {
-        let age = now.duration_since(self.placed_at).unwrap_or_default();
-        self.issuer == issuer && age < GONE_ON_WITH
+        self.issuer == issuer && self.age(now) < GONE_ON_WITH
     }
 
-    /// Reads the record of `name`; one that is malformed, or whose key was changed, is none.
+    fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.placed_at).unwrap_or_default()
+    }
+
+    /// Reads the record of `name`. One that is malformed or too old, or whose key cannot be opened, is none: the name may have a
+    /// certificate all the same.
     pub(in crate::store) async fn read(
         name: &ServerName,
         item: &Item,
         sealer: &KeySealer,
     ) -> Result<Option<Self>, StoreError> {
-        let Some((order, key)) = Self::read_sealed(item) else { return Ok(None) };
-        let key = sealer.open(key, &context(name)).await?;
-        Ok(key.ok().map(|key| Self { key: key.into(), ..order }))
+        let read = Self::read_sealed(item).filter(|(order, _)| order.age(clock::wall()) < GONE_ON_WITH);
+        let Some((order, key)) = read else { return Ok(None) };
+        match sealer.open(key, &context(name)).await.map_err(StoreError::from) {
+            Ok(key) => Ok(key.ok().map(|key| Self { key: key.into(), ..order })),
+            Err(StoreError::Sealing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// With its key as the item holds it.
@@ -124,7 +133,7 @@ pub(in crate::store) fn open_order_for_tests(url: &str) -> OpenOrder {
         account: "https://ca.example/account/1".to_owned(),
         url: url.to_owned(),
         key: b"a key".to_vec().into(),
-        placed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        placed_at: Micros::of(SystemTime::now()).at(),
     }
 }
 

@@ -15,15 +15,12 @@ async fn a_commit_ends_the_open_order() {
     let name = ServerName::parse("shop.example").unwrap();
     assert_eq!(open(&store, &name).await, None);
     put_open_order(&store, &name, &open_order_for_tests("https://ca.example/order/1")).await.unwrap();
-    put_open_order(&store, &name, &open_order_for_tests("https://ca.example/order/2")).await.unwrap();
+    let second = open_order_for_tests("https://ca.example/order/2");
+    put_open_order(&store, &name, &second).await.unwrap();
     let mut failed = OrderRecord::new(&name);
     (failed.failures, failed.problem) = (2, Some("why".to_owned()));
     put_failure(&store, &failed).await.unwrap();
-    assert_eq!(
-        open(&store, &name).await,
-        Some(open_order_for_tests("https://ca.example/order/2")),
-        "a failure keeps it"
-    );
+    assert_eq!(open(&store, &name).await, Some(second), "a failure keeps it");
     let (issuer, key) = (IssuerKey::parse("ca").unwrap(), b"a key".to_vec().into());
     let committed = Commit {
         issuer: &issuer,
