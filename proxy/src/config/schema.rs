@@ -229,7 +229,6 @@ mod tests {
             ("[limits]\nconnections = \"many\"", ".limits.connections: \"many\" is not \"integer\""),
             ("[limits]\nconnections = -1", ".limits.connections: -1 is not \"integer\""),
             ("[listen]\npublic_https_port = 65536", "65536 is not \"integer\""),
-            ("[guard]\ndeny = [\"10.0.0.0\"]", ".guard.deny"),
             ("[guard]\nmode = \"lax\"", ".guard.mode: \"lax\" is none of"),
             ("[log]\naccess = \"yes\"", "is not \"boolean\""),
             ("[[domains.static]]\ntarget = \"http://a.example\"", "\"name\" is missing"),

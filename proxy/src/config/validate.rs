@@ -248,7 +248,7 @@ fn guard(config: &Config, findings: &mut Findings) {
         findings.add(
             "guard.deny",
             fault,
-            &format!("write at most {MOST_DENIED}; join neighbours to larger ones"),
+            format!("write at most {MOST_DENIED}; join neighbours to larger ones"),
         );
     }
     let mut seen = HashSet::new();
