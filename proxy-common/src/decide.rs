@@ -2,14 +2,16 @@
 //! Not here: how a segment is rejected (`reset`, the kernel program), how tables are filled (`gatehouse::guard`).
 //! Invariants: what cannot be judged passes (`what_cannot_be_judged_passes`); nothing is rejected while enforcement is
 //! off or the mode observes (`only_an_enforced_mode_rejects`); an allowed name passes whatever else is known of it
-//! (`an_allowed_name_passes_though_denied`); a hello meets the same verdict in one segment or several
+//! (`an_allowed_name_passes_though_denied`), unless its source is denied (`a_denied_source_is_dropped_before_anything_else`); a hello meets the same verdict in one segment or several
 //! (`a_hello_meets_one_verdict_wherever_it_is_cut`), and no order, repetition or loss of its segments rejects an allowed name
 //! (`no_order_of_segments_rejects_an_allowed_name`).
 
 use crate::budget::BudgetRate;
 use crate::client_hello::{self, HelloProgress, ParserState};
 use crate::flow::{Flow, FlowEntry, IPV4_ADDRESSES_AT, IPV6_ADDRESSES_AT, Place, Slot};
-use crate::maps::{GuardSettings, GuardedAddress, Mode, NameKey, PortEntry, RejectCause, Verdict};
+use crate::maps::{
+    GuardSettings, GuardedAddress, Mode, NameKey, PortEntry, RejectCause, SourceAddress, Verdict,
+};
 use crate::name_hash::NameBuffer;
 use crate::segment::{Datagram, Family, Segment, Unjudged};
 use crate::source::{ByteSource, SourceWindow};
@@ -20,6 +22,8 @@ pub trait GuardTables {
     fn port(&self, port: u16) -> PortEntry;
     /// Whether hellos to this address are judged, where not those to every address are.
     fn guards(&self, address: &GuardedAddress) -> bool;
+    /// Whether an address is in a denied network; asked only for ports with [`PortEntry::DENY`].
+    fn denies_source(&self, source: &SourceAddress) -> bool;
     /// The policy.
     fn settings(&self) -> GuardSettings;
     /// The key of the name hash.
@@ -55,6 +59,8 @@ pub trait GuardTables {
 pub enum Decision {
     /// It passes, counted under this verdict.
     Pass(Verdict),
+    /// It is dropped, counted under this verdict.
+    Drop(Verdict),
     /// Its segment is rejected.
     Reject(RejectCause, ServerSide),
 }
@@ -102,7 +108,7 @@ impl Scratch {
 /// Looks at the headers of a frame: most frames pass by them alone, and need no room to work in.
 ///
 /// # Errors
-/// The verdict under which it passes, unless there is a payload to judge.
+/// The verdict, unless there is a payload to judge: it passes, or [`Verdict::drops`].
 #[inline]
 pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> Result<Candidate, Verdict> {
     let datagram = Datagram::find(frame)?;
@@ -110,6 +116,11 @@ pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> 
     let port = tables.port(datagram.destination_port(frame)?);
     if !port.has(PortEntry::COUNTED) {
         return Err(Verdict::PassUnguarded);
+    }
+    if port.has(PortEntry::DENY)
+        && let Some(verdict) = judge_source(frame, &datagram, tables)
+    {
+        return Err(verdict);
     }
     let segment = Segment::within(frame, &datagram)?;
     let ends = segment.has(Segment::SYN | Segment::RST | Segment::FIN);
@@ -134,6 +145,22 @@ pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> 
         return Err(Verdict::PassNoHello);
     }
     Ok(Candidate { segment, flow, port, slot, hinted, is_handshake })
+}
+
+/// The verdict for a packet from a denied network.
+#[inline]
+fn judge_source<S: ByteSource + ?Sized, T: GuardTables>(
+    frame: &S,
+    datagram: &Datagram,
+    tables: &T,
+) -> Option<Verdict> {
+    let source = datagram.source(frame)?;
+    if !tables.denies_source(&source) {
+        return None;
+    }
+    let is_enforced = tables.now_ns() < tables.enforce_until_ns();
+    let drops = is_enforced && Mode::enforcing(tables.settings().mode).is_some();
+    Some(if drops { Verdict::DropDeniedSource } else { Verdict::PassDeniedSource })
 }
 
 /// Judges the payload of a segment.
@@ -163,7 +190,7 @@ pub fn judge<S: ByteSource + ?Sized, T: GuardTables>(
     };
     match decision {
         // A rejected segment that comes again is to be rejected again: what led to it stays.
-        Decision::Reject(..) => return decision,
+        Decision::Reject(..) | Decision::Drop(_) => return decision,
         // Nothing follows a FIN.
         Decision::Pass(_) if segment.has(Segment::FIN) => tables.set_hint(slot.index, NO_FLOW),
         Decision::Pass(Verdict::PassIncomplete) => {
@@ -201,6 +228,7 @@ pub fn decide<S: ByteSource + ?Sized, T: GuardTables>(
 ) -> Decision {
     match screen(frame, tables) {
         Ok(candidate) => judge(frame, &candidate, tables, scratch),
+        Err(verdict) if verdict.drops() => Decision::Drop(verdict),
         Err(verdict) => Decision::Pass(verdict),
     }
 }

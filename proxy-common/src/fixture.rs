@@ -33,6 +33,8 @@ pub struct Frame {
     pub tcp_option_words: u8,
     /// TCP flags.
     pub flags: u16,
+    /// The last byte of the client's address.
+    pub client: u8,
     /// Source port.
     pub source_port: u16,
     /// Destination port.
@@ -69,6 +71,7 @@ impl Frame {
             protocol: TCP,
             tcp_option_words: 0,
             flags: Segment::ACK | Segment::PSH,
+            client: 1,
             source_port: Self::CLIENT.2,
             port: 443,
             sequence: Self::SEQUENCE,
@@ -102,6 +105,15 @@ impl Frame {
         bytes
     }
 
+    const fn ipv4_client(&self) -> [u8; 4] {
+        let [a, b, c, _] = Self::CLIENT.0;
+        [a, b, c, self.client]
+    }
+
+    const fn ipv6_client(&self) -> [u8; 16] {
+        (u128::from_be_bytes(Self::CLIENT.1) & !0xff | self.client as u128).to_be_bytes()
+    }
+
     fn segment(&self) -> Vec<u8> {
         let words = 5 + u16::from(self.tcp_option_words);
         let mut bytes = Vec::new();
@@ -114,9 +126,9 @@ impl Frame {
         bytes.extend(vec![1; 4 * usize::from(self.tcp_option_words)]);
         bytes.extend(&self.payload);
         let addresses = if self.ipv6 {
-            [Self::CLIENT.1, Self::SERVER.1].concat()
+            [self.ipv6_client(), Self::SERVER.1].concat()
         } else {
-            [Self::CLIENT.0, Self::SERVER.0].concat()
+            [self.ipv4_client(), Self::SERVER.0].concat()
         };
         let checksum = tcp_checksum(&addresses, &bytes);
         bytes.splice(16..18, checksum.to_be_bytes());
@@ -129,7 +141,7 @@ impl Frame {
         header.extend([0, 1]);
         header.extend(self.fragment.to_be_bytes());
         header.extend([64, self.protocol, 0, 0]);
-        header.extend(Self::CLIENT.0);
+        header.extend(self.ipv4_client());
         header.extend(Self::SERVER.0);
         header.extend(vec![1; 4 * usize::from(self.ipv4_option_words)]);
         let checksum = !fold(&header, 0);
@@ -143,7 +155,7 @@ impl Frame {
         bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
         bytes.extend(length(8 * self.extension_headers.len() + segment.len()));
         bytes.extend([chain.first().copied().unwrap_or(TCP), 64]);
-        bytes.extend(Self::CLIENT.1);
+        bytes.extend(self.ipv6_client());
         bytes.extend(Self::SERVER.1);
         for next in chain.iter().skip(1) {
             // Padding of four bytes (RFC 8200 §4.2); a length of zero is eight bytes.

@@ -6,7 +6,7 @@
 use core::mem::size_of;
 
 /// Version of everything in this module; pins lie in `maps-v<ABI>/`.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
@@ -25,6 +25,9 @@ pub mod map_names {
     pub const PORTS: &str = "PORTS";
     /// `HASH` (`BPF_F_NO_PREALLOC`) of [`super::GuardedAddress`]: where hellos are judged, if not on every address.
     pub const ADDRESSES: &str = "ADDRESSES";
+    /// `LPM_TRIE` (`BPF_F_NO_PREALLOC`) of [`super::SourceAddress`]: networks whose packets to guarded ports are dropped. It is looked
+    /// at only for ports that have [`super::PortEntry::DENY`].
+    pub const DENIED_NETWORKS: &str = "DENIED_NETWORKS";
     /// `PERCPU_ARRAY[Verdict::COUNT]` of [`super::Tally`].
     pub const VERDICTS: &str = "VERDICTS";
     /// `ARRAY[1]` of [`super::UnknownBudget`]: what is left for names that are neither allowed nor denied.
@@ -115,6 +118,8 @@ impl PortEntry {
     pub const HELLO_IPV4: Self = Self(1 | 2 | 4);
     /// ClientHellos to the port are judged on every IPv6 address.
     pub const HELLO_IPV6: Self = Self(1 | 2 | 8);
+    /// Packets to the port from a network in [`map_names::DENIED_NETWORKS`] are dropped.
+    pub const DENY: Self = Self(1 | 16);
 
     /// Whether it says all that `other` says.
     #[must_use]
@@ -132,6 +137,56 @@ impl PortEntry {
 
 /// Entries of [`map_names::PORTS`]: one for each port.
 pub const PORT_NUMBERS: usize = 1 << 16;
+
+/// A packet's source, or the network in which it is, as the key of an `LPM_TRIE`. Its family stands first, for `::/0` holds no IPv4
+/// address. In bytes, so that there is no order of theirs to mistake.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct SourceAddress {
+    family: [u8; 4],
+    address: [u8; 16],
+}
+
+impl SourceAddress {
+    /// Bits before the address, which belong to each prefix.
+    pub const FAMILY_BITS: u32 = 32;
+    /// Bits of a whole key.
+    pub const BITS: u32 = Self::FAMILY_BITS + 128;
+
+    /// From an IPv4 address.
+    #[must_use]
+    #[inline]
+    pub const fn ipv4(address: u32) -> Self {
+        let [a, b, c, d] = address.to_be_bytes();
+        Self { family: [4, 0, 0, 0], address: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }
+    }
+
+    /// From an IPv6 address.
+    #[must_use]
+    #[inline]
+    pub const fn ipv6(address: u128) -> Self {
+        Self { family: [6, 0, 0, 0], address: address.to_be_bytes() }
+    }
+
+    /// How many leading bits it has in common with another.
+    #[must_use]
+    pub fn shares(&self, other: &Self) -> u32 {
+        let bytes = |source: &Self| source.family.into_iter().chain(source.address);
+        let differing = bytes(self).zip(bytes(other)).map(|(ours, theirs)| (ours ^ theirs).leading_zeros());
+        let mut shared = 0;
+        for same in differing {
+            shared += same;
+            if same < u8::BITS {
+                break;
+            }
+        }
+        shared
+    }
+}
+
+/// Networks that [`map_names::DENIED_NETWORKS`] can hold. Half of them can be configured: one list takes the place of another entry by
+/// entry, first those that are new.
+pub const DENIED_NETWORKS_CAPACITY: u32 = 1 << 18;
 
 /// An address and port where hellos are judged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -192,6 +247,13 @@ pub enum Rejection {
 }
 
 impl Verdict {
+    /// Whether a packet with this verdict is dropped unseen. What is rejected is another matter.
+    #[must_use]
+    #[inline]
+    pub const fn drops(self) -> bool {
+        matches!(self, Self::DropDeniedSource)
+    }
+
     /// The verdict under which a rejected segment is counted.
     #[must_use]
     #[inline]
@@ -231,6 +293,10 @@ macro_rules! verdicts {
 }
 
 verdicts! {
+    /// From a network of `guard.deny`: dropped.
+    DropDeniedSource = "drop_denied_source",
+    /// From a network of `guard.deny` while the mode is `observe` or enforcement is off.
+    PassDeniedSource = "pass_denied_source",
     /// Not TCP to a guarded port, or a ClientHello to an address where none is judged.
     PassUnguarded = "pass_unguarded",
     /// An IP fragment: its ports or its payload are elsewhere.
@@ -282,6 +348,7 @@ const _: () = {
     assert!(size_of::<DenialEntry>() == 8);
     assert!(size_of::<PortEntry>() == 1);
     assert!(size_of::<GuardedAddress>() == 20);
+    assert!(size_of::<SourceAddress>() == 20);
     assert!(size_of::<UnknownBudget>() == 8);
     assert!(size_of::<Tally>() == 16);
 };
@@ -290,7 +357,8 @@ const _: () = {
 #[expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
 mod user {
     use super::{
-        DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PortEntry, Tally, UnknownBudget,
+        DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PortEntry, SourceAddress, Tally,
+        UnknownBudget,
     };
 
     macro_rules! pod {
@@ -299,5 +367,15 @@ mod user {
             unsafe impl aya::Pod for $name {}
         )+};
     }
-    pod!(GuardSettings, NameKey, NameEntry, DenialEntry, PortEntry, GuardedAddress, UnknownBudget, Tally);
+    pod!(
+        GuardSettings,
+        NameKey,
+        NameEntry,
+        DenialEntry,
+        PortEntry,
+        GuardedAddress,
+        SourceAddress,
+        UnknownBudget,
+        Tally
+    );
 }

@@ -4,6 +4,7 @@
 //! Invariants: never panics and never reads a length it has not checked (`any_bytes_are_walked_without_a_panic`);
 //! padding behind the datagram is not payload (`ethernet_padding_is_not_payload`).
 
+use crate::maps::SourceAddress;
 use crate::source::ByteSource;
 
 /// A TCP segment and where it lies in its frame.
@@ -128,6 +129,20 @@ impl Datagram {
         let inside = offset + 2 <= self.end;
         if inside { frame.load_u16(offset).ok_or(Unjudged::Unparsed) } else { Err(Unjudged::Unparsed) }
     }
+
+    /// The sender's address; none when the frame ends before it.
+    #[inline]
+    pub fn source<S: ByteSource + ?Sized>(&self, frame: &S) -> Option<SourceAddress> {
+        let at = self.network_offset;
+        match self.family {
+            Family::Ipv4 => frame.load_u32(at + IPV4_SOURCE_AT).map(SourceAddress::ipv4),
+            Family::Ipv6 => {
+                let high = frame.load_u64(at + IPV6_SOURCE_AT)?;
+                let low = frame.load_u64(at + IPV6_SOURCE_AT + 8)?;
+                Some(SourceAddress::ipv6(u128::from(high) << 64 | u128::from(low)))
+            }
+        }
+    }
 }
 
 #[inline]
@@ -248,6 +263,10 @@ const ETHERTYPE_OFFSET: u32 = 12;
 const ETHERNET_BYTES: u32 = 14;
 const VLAN_TAG_BYTES: u32 = 4;
 const IPV6_BYTES: u32 = 40;
+/// RFC 791 §3.1
+const IPV4_SOURCE_AT: u32 = 12;
+/// RFC 8200 §3
+const IPV6_SOURCE_AT: u32 = 8;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const TCP: u8 = 6;

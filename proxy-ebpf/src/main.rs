@@ -28,7 +28,7 @@ pub fn guard(context: XdpContext) -> u32 {
     let packet = Packet::new(&context);
     let candidate = match screen(&packet, &KernelMaps { packet: &packet }) {
         Ok(candidate) => candidate,
-        Err(verdict) => return pass(verdict, packet.bytes()),
+        Err(verdict) => return settle(verdict, packet.bytes()),
     };
     let Some(room) = tables::room() else { return pass(Verdict::PassUnparsed, packet.bytes()) };
     room.candidate = candidate;
@@ -47,11 +47,19 @@ fn judge_payload(packet: &Packet, room: &mut Room) -> u32 {
     let Room { candidate, scratch, rejected } = room;
     match judge(packet, candidate, &KernelMaps { packet }, scratch) {
         Decision::Pass(verdict) => pass(verdict, packet.bytes()),
+        Decision::Drop(verdict) => settle(verdict, packet.bytes()),
         Decision::Reject(cause, server) => {
             *rejected = (cause, server);
             XDP_DROP
         }
     }
+}
+
+/// Counts what its headers alone have decided.
+#[inline]
+fn settle(verdict: Verdict, bytes: u32) -> u32 {
+    tables::count(verdict, bytes);
+    if verdict.drops() { XDP_DROP } else { XDP_PASS }
 }
 
 #[inline]

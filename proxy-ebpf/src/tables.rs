@@ -4,13 +4,14 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use proxy_common::budget::BudgetRate;
 use proxy_common::decide::{Candidate, GuardTables, Scratch, ServerSide};
 use proxy_common::flow::{CUT_NAMES, CutName, FlowEntry, SLOTS};
 use proxy_common::maps::{
-    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry, RejectCause,
-    Tally, UnknownBudget, Verdict,
+    DENIED_NETWORKS_CAPACITY, DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS,
+    PortEntry, RejectCause, SourceAddress, Tally, UnknownBudget, Verdict,
 };
 use proxy_common::name_hash::NameBuffer;
 use proxy_common::segment::Segment;
@@ -33,6 +34,9 @@ static DENIALS: LruHashMap<u64, DenialEntry> = LruHashMap::with_max_entries(1 <<
 static PORTS: Array<[PortEntry; PORT_NUMBERS]> = Array::with_max_entries(1, 0);
 #[map]
 static ADDRESSES: HashMap<GuardedAddress, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+#[map]
+static DENIED_NETWORKS: LpmTrie<SourceAddress, u32> =
+    LpmTrie::with_max_entries(DENIED_NETWORKS_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
 static VERDICTS: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Verdict::COUNT, 0);
 #[map]
@@ -73,6 +77,11 @@ impl GuardTables for KernelMaps<'_> {
     #[inline]
     fn guards(&self, address: &GuardedAddress) -> bool {
         ADDRESSES.get_ptr(address).is_some()
+    }
+
+    #[inline]
+    fn denies_source(&self, source: &SourceAddress) -> bool {
+        DENIED_NETWORKS.get(Key::new(SourceAddress::BITS, *source)).is_some()
     }
 
     #[inline]

@@ -4,6 +4,7 @@
 //! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`).
 
 mod attach;
+mod denied_networks;
 mod difference;
 mod enforce_until;
 mod enforcement;
@@ -148,7 +149,7 @@ impl GuardHandle {
         }
     }
 
-    /// Applies mode and budgets of `config` from the next packet on.
+    /// Applies mode, budgets and denied networks of `config` from the next packet on.
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         match self {
             Self::Off => Ok(()),
@@ -257,6 +258,9 @@ impl Guard {
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         let mut policy = self.state.policy.lock().unwrap_or_else(PoisonError::into_inner);
         policy.configure(config)?;
+        drop(policy);
+        let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        guarded.write(&self.state.ports, &config.deny)?;
         self.mode.replace(config.mode);
         Ok(())
     }

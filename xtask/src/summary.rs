@@ -138,6 +138,7 @@ const END_TO_END: &[&str] = &[
     "acme",
     "caddy",
     "challenges",
+    "denied_networks",
     "domain_changes",
     "drain",
     "encrypted_keys",

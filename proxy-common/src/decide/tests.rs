@@ -14,7 +14,7 @@ use crate::name_hash::exact;
 
 fn judged(frame: &Frame, tables: &Model) -> Result<Verdict, RejectCause> {
     match decide(frame.bytes().as_slice(), tables, &mut Scratch::new()) {
-        Decision::Pass(verdict) => Ok(verdict),
+        Decision::Pass(verdict) | Decision::Drop(verdict) => Ok(verdict),
         Decision::Reject(cause, _) => Err(cause),
     }
 }
@@ -26,6 +26,41 @@ fn hello(name: &str) -> Frame {
 fn with_mode(mode: Mode) -> Model {
     let tables = Model::default();
     Model { settings: GuardSettings { mode: mode as u32, ..tables.settings }, ..tables }
+}
+
+#[test]
+fn a_denied_source_is_dropped_before_anything_else() {
+    let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6).and(PortEntry::DENY);
+    let ipv4 = |bits| (SourceAddress::ipv4(0xc000_0200), SourceAddress::FAMILY_BITS + bits);
+    let ipv6 = |bits| (SourceAddress::ipv6(0x2001_0db8 << 96), SourceAddress::FAMILY_BITS + bits);
+    let denying = |network| Model {
+        ports: HashMap::from([(443, every), (80, PortEntry::DENY), (444, PortEntry::HELLO_IPV4)]),
+        denied_networks: vec![network],
+        ..Model::default()
+    };
+    let allowed = hello("shop.example.com");
+    let allowed_ipv6 = Frame { ipv6: true, ..allowed.clone() };
+    let syn = Frame { flags: Segment::SYN, ..Frame::with([]) };
+    let (dropped, passed) = (Verdict::DropDeniedSource, Verdict::PassDeniedSource);
+    let observing = Model { settings: with_mode(Mode::Observe).settings, ..denying(ipv4(24)) };
+    for (what, tables, frame, verdict) in [
+        ("an allowed name", denying(ipv4(24)), allowed.clone(), dropped),
+        ("a SYN", denying(ipv4(24)), syn.clone(), dropped),
+        ("a SYN to 80", denying(ipv4(24)), Frame { port: 80, ..syn.clone() }, dropped),
+        ("no payload", denying(ipv4(24)), Frame::with([]), dropped),
+        ("a port that does not ask", denying(ipv4(24)), Frame { port: 444, ..syn.clone() }, Verdict::PassSyn),
+        ("another port", denying(ipv4(24)), Frame { port: 22, ..syn.clone() }, Verdict::PassUnguarded),
+        ("every IPv4 address", denying(ipv4(0)), allowed.clone(), dropped),
+        ("this address, .0", denying(ipv4(32)), Frame { client: 0, ..allowed.clone() }, dropped),
+        ("its neighbour, .1", denying(ipv4(32)), allowed.clone(), Verdict::PassAllowed),
+        ("over IPv6", denying(ipv6(48)), allowed_ipv6.clone(), dropped),
+        ("IPv4 in every IPv6 network", denying(ipv6(0)), allowed.clone(), Verdict::PassAllowed),
+        ("IPv6 in every IPv4 network", denying(ipv4(0)), allowed_ipv6, Verdict::PassAllowed),
+        ("observed", observing, allowed.clone(), passed),
+        ("unenforced", Model { enforce_until_ns: NOW, ..denying(ipv4(24)) }, allowed, passed),
+    ] {
+        assert_eq!(judged(&frame, &tables), Ok(verdict), "{what}");
+    }
 }
 
 #[test]

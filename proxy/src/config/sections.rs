@@ -246,6 +246,8 @@ section! {
         /// TCP ports whose ClientHellos are judged, whatever their address, as behind a translation of addresses; empty means the ports of
         /// `listen.https`, at its addresses.
         hello_ports: Vec<u16> = Vec::new() => "[443]",
+        /// Networks whose packets to the guarded ports are dropped, at most 131,072; in `observe` mode they are counted and pass.
+        deny: Vec<Network> = Vec::new() => "[\"198.51.100.0/24\", \"2001:db8:bad::/48\"]",
         /// Names that the kernel's map can hold; with more, nothing is rejected any more.
         names: u32 = 1_000_000,
         /// ClientHellos with unknown names that pass to user space per second in `adaptive` mode; beyond it, they are rejected.

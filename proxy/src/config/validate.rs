@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proxy_common::maps::DENIED_NETWORKS_CAPACITY;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
@@ -242,6 +243,14 @@ fn guard(config: &Config, findings: &mut Findings) {
         let remedy = format!("write at most `{}`, or leave it out", domains.deny_ttl);
         findings.add("guard.denial_ttl", fault, remedy);
     }
+    if guard.deny.len() > MOST_DENIED {
+        let fault = format!("{} networks are more than the kernel's map can hold", guard.deny.len());
+        findings.add(
+            "guard.deny",
+            fault,
+            format!("write at most {MOST_DENIED}; join neighbours to larger ones"),
+        );
+    }
     let mut seen = HashSet::new();
     for (i, interface) in guard.interfaces.iter().enumerate() {
         let field = format!("guard.interfaces[{i}]");
@@ -307,6 +316,8 @@ const PEM: &str = "give the path of a PEM file";
 const ROOTS: &str = "give the path of a PEM file, or leave it out for the system's roots";
 /// The smallest buffer in which hyper reads header sections.
 const SMALLEST_HEAD: u64 = 8 << 10;
+/// Networks of `guard.deny`: half of what the map can hold.
+const MOST_DENIED: usize = DENIED_NETWORKS_CAPACITY as usize / 2;
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
 /// `IFNAMSIZ` less its zero.

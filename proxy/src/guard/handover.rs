@@ -22,7 +22,7 @@ use super::{
     error::GuardError,
     interface::Interface,
     link::pin_failed,
-    maps::{EnforceUntilMap, GuardMaps, Verdicts, same_shapes},
+    maps::{EnforceUntilMap, GuardMaps, GuardedPorts, Verdicts, same_shapes},
     names::NameTable,
     names_state::{MapsOrigin, Names, NamesCell},
     pins::{Pins, program as program_of, remove_folder, remove_pin},
@@ -49,6 +49,8 @@ pub(super) struct AttachedState {
     pub(super) program: Program,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) policy: Arc<Mutex<Policy>>,
+    pub(super) guarded: Mutex<GuardedPorts>,
+    pub(super) ports: Ports,
 }
 
 /// An attached program, and the maps that control it.
@@ -90,7 +92,7 @@ fn advance(
         maps.draw_key()?;
     }
     if origin == MapsOrigin::Built {
-        maps.guarded.write(ports)?;
+        maps.guarded.write(ports, &config.deny)?;
     }
     let state = NamesCell::new(Names::left_by(origin, maps.until.read()?));
     let GuardMaps { settings, key, names, denials, capacity, until, verdicts, mut guarded } = maps;
@@ -106,14 +108,15 @@ fn advance(
     let info = program.info().map_err(GuardError::Verify)?;
     match origin {
         MapsOrigin::Adopted => {
-            guarded.write(ports)?;
+            guarded.write(ports, &config.deny)?;
             pin_program(program, &program_of(&pins.maps()))?;
             pins.retire_other_versions()?;
         }
         MapsOrigin::Built => pins.promote()?,
     }
     let (program, verdicts) = (describe(&info), Arc::new(verdicts));
-    let state = AttachedState { pins: pins.clone(), origin, program, verdicts, policy };
+    let (guarded, ports) = (Mutex::new(guarded), ports.clone());
+    let state = AttachedState { pins: pins.clone(), origin, program, verdicts, policy, guarded, ports };
     Ok(Attached { state, names, until })
 }
 

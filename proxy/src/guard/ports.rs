@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proxy_common::maps::{GuardedAddress, PORT_NUMBERS, PortEntry};
 
-use crate::config;
+use crate::config::{self, Network};
 
 /// Which ports are guarded, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,9 +30,9 @@ impl Ports {
         Self { hello, cleartext: listen.http.iter().map(SocketAddr::port).collect() }
     }
 
-    /// What is guarded on each port.
+    /// What is guarded on each port; the kernel looks at the source of packets only if some networks are denied.
     #[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
-    pub(super) fn table(&self) -> Box<[PortEntry; PORT_NUMBERS]> {
+    pub(super) fn table(&self, deny: &[Network]) -> Box<[PortEntry; PORT_NUMBERS]> {
         let mut table = Box::new([PortEntry::default(); PORT_NUMBERS]);
         let cleartext = self.cleartext.iter().map(|port| (*port, PortEntry::COUNTED));
         for (port, flags) in
@@ -40,6 +40,9 @@ impl Ports {
         {
             if let Some(entry) = table.get_mut(usize::from(port)) {
                 *entry = entry.and(flags);
+                if !deny.is_empty() {
+                    *entry = entry.and(PortEntry::DENY);
+                }
             }
         }
         table
@@ -73,7 +76,7 @@ mod tests {
 
     /// The ports that are guarded, and how.
     fn entries(ports: &Ports) -> Vec<(usize, PortEntry)> {
-        let table = ports.table();
+        let table = ports.table(&[]);
         let guarded = table.iter().copied().enumerate().filter(|(_, entry)| *entry != PortEntry::default());
         guarded.collect()
     }

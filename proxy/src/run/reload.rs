@@ -138,6 +138,7 @@ const LIVE: &[&str] = &[
     "domains.ask",
     "domains.ask_timeout",
     "guard.mode",
+    "guard.deny",
     "guard.unknown_per_second",
     "guard.unknown_burst",
     "guard.resets_per_second",

@@ -22,7 +22,7 @@ use proxy_common::{
 };
 use testbed::wait::until;
 
-use self::kernel::{Kernel, ONE_ADDRESS, Outcome, Policy, UNCONNECTED, in_a_namespace};
+use self::kernel::{DENIED, Kernel, ONE_ADDRESS, Outcome, Policy, UNCONNECTED, in_a_namespace};
 
 /// A frame, what the guard is told, and what must become of it.
 type Case = (&'static str, Policy, Frame, Verdict);
@@ -33,7 +33,7 @@ fn every_frame_meets_its_verdict_and_every_verdict_is_met() {
         let mut kernel = Kernel::load();
         let mut met = HashSet::new();
         for (what, policy, frame, verdict) in
-            unjudged().into_iter().chain(names()).chain(modes()).chain(rejections())
+            unjudged().into_iter().chain(sources()).chain(names()).chain(modes()).chain(rejections())
         {
             let outcome = kernel.judge(&policy, &frame);
             assert_eq!(outcome.verdict, verdict, "{what}");
@@ -92,9 +92,11 @@ fn a_budget_that_other_settings_have_spent_refills_at_once() {
 fn the_kernel_judges_segments_as_the_model_does() {
     in_a_namespace(|_connections| {
         let mut kernel = Kernel::load();
-        kernel.adopt(&Policy { resets_per_second: u32::MAX, ..Policy::default() });
-        let mut model = Model { has_socket: |_| false, ..Model::default() };
-        model.ports.insert(UNCONNECTED, PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6));
+        kernel.adopt(&Policy { resets_per_second: u32::MAX, denies: true, ..Policy::default() });
+        let mut model = Model { has_socket: |_| false, denied_networks: DENIED.to_vec(), ..Model::default() };
+        model
+            .ports
+            .insert(UNCONNECTED, PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6).and(PortEntry::DENY));
         let (corpus, mut dice, mut room) = (corpus(), Dice::new(61), Scratch::new());
         let (mut frames, mut flows) = (0, 1_000);
         while frames < COMPARED {
@@ -107,10 +109,13 @@ fn the_kernel_judges_segments_as_the_model_does() {
             };
             flows = if flows == u16::MAX { 1_000 } else { flows + 1 };
             let ipv6 = dice.below(2) == 0;
+            // Of four clients, one over each family is denied: the first and last address of its network, and those beside it.
+            let clients = if ipv6 { [0x3f, 0x40, 0x7f, 0x80] } else { [0x7f, 1, 0x80, 0xff] };
+            let client = clients[dice.below(4)];
             for segment in segments {
                 let vlan_tags = vec![0x8100; dice.below(3)];
                 let port = UNCONNECTED;
-                let frame = Frame { source_port: flows, port, ipv6, vlan_tags, ..segment };
+                let frame = Frame { source_port: flows, port, ipv6, vlan_tags, client, ..segment };
                 let ours = judge(&model, &frame, &mut room);
                 let theirs = kernel.run(&frame).verdict;
                 assert_eq!(theirs, ours, "{what}, frame {frames}: {frame:?}");
@@ -143,7 +148,7 @@ fn a_hello_meets_the_same_wherever_its_packet_is_cut_into_fragments() {
 
 fn judge(model: &Model, frame: &Frame, room: &mut Scratch) -> Verdict {
     match decide(frame.bytes().as_slice(), model, room) {
-        Decision::Pass(verdict) => verdict,
+        Decision::Pass(verdict) | Decision::Drop(verdict) => verdict,
         Decision::Reject(cause, ServerSide::Held) => Verdict::reject(cause, Rejection::ResetServer),
         Decision::Reject(cause, ServerSide::Free) => Verdict::reject(cause, Rejection::ResetClient),
     }
@@ -269,6 +274,28 @@ fn over_segments(kernel: &mut Kernel) -> impl Iterator<Item = Verdict> + use<> {
     met.into_iter()
 }
 
+fn sources() -> Vec<Case> {
+    let denying = Policy { denies: true, ..Policy::default() };
+    let observing = Policy { mode: Mode::Observe, ..denying };
+    let allowed = Frame { client: 128, ..hello("shop.example.com") };
+    let ipv6 = Frame { ipv6: true, client: 0x40, ..allowed.clone() };
+    let syn = Frame { flags: Segment::SYN, payload: Vec::new(), ..allowed.clone() };
+    let (dropped, passed) = (Verdict::DropDeniedSource, Verdict::PassDeniedSource);
+    vec![
+        ("from a denied source", denying, allowed.clone(), dropped),
+        ("from one over IPv6", denying, ipv6.clone(), dropped),
+        ("from one in a tag", denying, Frame { vlan_tags: vec![0x8100], ..ipv6.clone() }, dropped),
+        ("a SYN from one", denying, syn.clone(), dropped),
+        ("a SYN from one to 80", denying, Frame { port: 80, ..syn.clone() }, dropped),
+        ("from one to another port", denying, Frame { port: 8443, ..syn }, Verdict::PassUnguarded),
+        ("from below it", denying, Frame { client: 127, ..allowed.clone() }, Verdict::PassAllowed),
+        ("from above it", denying, Frame { client: 0x80, ..ipv6 }, Verdict::PassAllowed),
+        ("from one while no port asks", Policy::default(), allowed.clone(), Verdict::PassAllowed),
+        ("from one, observed", observing, allowed.clone(), passed),
+        ("from one, never enforced", Policy { enforce: None, ..denying }, allowed, passed),
+    ]
+}
+
 fn names() -> Vec<Case> {
     let strict = Policy::default();
     let allowed = Verdict::PassAllowed;
@@ -381,7 +408,7 @@ fn check_action(what: &str, frame: &Frame, outcome: &Outcome) {
         Verdict::RejectForeignClient | Verdict::RejectDeniedClient => {
             check_client_reset(what, frame, outcome);
         }
-        Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop => {
+        Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop | Verdict::DropDeniedSource => {
             assert_eq!(outcome.action, kernel::DROP, "{what}");
         }
         _ => {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo, lpm_trie::LpmTrie};
 use gatehouse::{
     config,
     domains::{Denied, LastUse, NameSet, Revision},
@@ -23,7 +24,10 @@ use gatehouse::{
 };
 use prometheus::{Registry, TextEncoder};
 use proxy_common::{
-    maps::{ABI, DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey},
+    maps::{
+        ABI, DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
+        SourceAddress,
+    },
     name_hash,
 };
 use testbed::{
@@ -34,6 +38,8 @@ use tokio::{
     runtime::Runtime,
     sync::{broadcast, watch},
 };
+
+use crate::fixture::report;
 
 /// A folder for pins and the domain set of one instance, inside a namespace of its own.
 struct Instance {
@@ -478,6 +484,74 @@ fn hellos_are_judged_at_the_addresses_of_the_listeners() {
             drop(running);
         }
     });
+}
+
+#[test]
+fn denied_networks_follow_the_settings() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        let running = instance.started();
+        assert_denies(&instance, &[]);
+        instance.config.deny = networks(&["192.0.2.0/24", "2001:db8::/32", "192.0.2.0/24"]);
+        running.guard.set_policy(&instance.config).unwrap();
+        assert_denies(&instance, &["192.0.2.0/24", "2001:db8::/32"]);
+        drop(running);
+        // A successor finds its predecessor's, and other settings.
+        instance.config.deny = networks(&["2001:db8::/32", "0.0.0.0/0", "::/0"]);
+        let running = instance.started();
+        assert_eq!(running.report().maps, MapsOrigin::Adopted);
+        assert_denies(&instance, &["2001:db8::/32", "0.0.0.0/0", "::/0"]);
+        instance.config.deny = Vec::new();
+        running.guard.set_policy(&instance.config).unwrap();
+        assert_denies(&instance, &[]);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_denied_networks_are_loaded_and_replaced() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        let running = instance.started();
+        let addresses =
+            |first: u32| (first..first + 100_000).map(|number| format!("{}/32", Ipv4Addr::from(number)));
+        for first in [0x0a00_0000, 0x0b00_0000] {
+            let list: Vec<String> = addresses(first).collect();
+            instance.config.deny = networks(&list.iter().map(String::as_str).collect::<Vec<_>>());
+            let start = Instant::now();
+            running.guard.set_policy(&instance.config).unwrap();
+            report(&format!("100,000 denied networks in {:?}", start.elapsed()));
+            assert_eq!(denied(&instance).len(), 100_000);
+        }
+    });
+}
+
+fn networks(list: &[&str]) -> Vec<config::Network> {
+    list.iter().map(|text| config::Network::try_from((*text).to_owned()).unwrap()).collect()
+}
+
+/// The keys of the map of denied networks.
+fn denied(instance: &Instance) -> HashSet<(SourceAddress, u32)> {
+    let map = instance.map::<LpmTrie<MapData, SourceAddress, u32>>("DENIED_NETWORKS");
+    map.keys().map(|key| key.unwrap()).map(|key| (key.data(), key.prefix_len())).collect()
+}
+
+/// The map has exactly these networks, and the ports say whether there are any.
+fn assert_denies(instance: &Instance, list: &[&str]) {
+    let wanted: HashSet<_> = networks(list)
+        .iter()
+        .map(|network| match network.network() {
+            IpAddr::V4(address) => {
+                (SourceAddress::ipv4(address.to_bits()), 32 + u32::from(network.prefix_len()))
+            }
+            IpAddr::V6(address) => {
+                (SourceAddress::ipv6(address.to_bits()), 32 + u32::from(network.prefix_len()))
+            }
+        })
+        .collect();
+    assert_eq!(denied(instance), wanted, "{list:?}");
+    let ports = instance.map::<Array<MapData, [PortEntry; PORT_NUMBERS]>>("PORTS").get(&0, 0).unwrap();
+    let asking = ports.iter().filter(|entry| entry.has(PortEntry::DENY)).count();
+    assert_eq!(asking, if list.is_empty() { 0 } else { 2 }, "{list:?}: 8080 and 8443");
 }
 
 #[test]

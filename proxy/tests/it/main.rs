@@ -13,6 +13,7 @@ mod fixture;
 mod acme;
 mod caddy;
 mod challenges;
+mod denied_networks;
 mod domain_changes;
 mod drain;
 mod encrypted_keys;

@@ -8,12 +8,15 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context, ensure};
 use aya::{
     Ebpf, Pod, TestRun, TestRunOptions,
-    maps::{Array, HashMap},
+    maps::{
+        Array, HashMap,
+        lpm_trie::{Key, LpmTrie},
+    },
     programs::Xdp,
 };
 use proxy_common::{
     fixture::{Frame, Hello},
-    maps::{GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, map_names},
+    maps::{GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, SourceAddress, map_names},
     name_hash,
     segment::Segment,
 };
@@ -65,6 +68,8 @@ fn frames() -> Vec<Repeated> {
         of("SYN", Frame { flags: Segment::SYN, ..Frame::with([]) }, PASS),
         of("acknowledgment", Frame::with([]), PASS),
         of("data segment", Frame::with([23; 1400]), PASS),
+        of("data segment, 100,000 networks denied", Frame { port: DENYING, ..Frame::with([23; 1400]) }, PASS),
+        of("SYN from a denied address", Frame { client: DENIED_CLIENT, ..syn_to(DENYING) }, DROP),
         of("allowed hello, 16 characters", hello("shop.example.com"), PASS),
         of("allowed hello, as a browser's", Frame::with(browser.bytes()), PASS),
         of("allowed hello, tagged IPv6", tagged, PASS),
@@ -79,6 +84,10 @@ fn frames() -> Vec<Repeated> {
             ..of("second segment of two, rejected without its reset", second, DROP)
         },
     ]
+}
+
+fn syn_to(port: u16) -> Frame {
+    Frame { port, flags: Segment::SYN, ..Frame::with([]) }
 }
 
 /// A browser's hello for a name that is not allowed, cut as an MTU of 1,500 cuts it.
@@ -119,7 +128,15 @@ fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     put(guard, map_names::NAME_KEY, KEY)?;
     let mut ports = [PortEntry::default(); PORT_NUMBERS];
     *ports.get_mut(443).context("no such port")? = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6);
+    *ports.get_mut(usize::from(DENYING)).context("no such port")? =
+        PortEntry::HELLO_IPV4.and(PortEntry::DENY);
     put(guard, map_names::PORTS, ports)?;
+    let mut networks: LpmTrie<_, SourceAddress, u32> = map(guard, map_names::DENIED_NETWORKS)?.try_into()?;
+    // All over the address space, none of them the client's.
+    let spread = (0..100_000).map(|number: u32| number * (u32::MAX / 100_000));
+    for number in spread.chain([CLIENT_ADDRESS + u32::from(DENIED_CLIENT) - 1]) {
+        networks.insert(&Key::new(SourceAddress::FAMILY_BITS + 32, SourceAddress::ipv4(number)), 1, 0)?;
+    }
     let mut names: HashMap<_, u64, NameEntry> = map(guard, map_names::NAMES)?.try_into()?;
     names.insert(name_hash::exact(&KEY, b"shop.example.com"), NameEntry::default(), 0)?;
     names.insert(name_hash::wildcard(&KEY, b"example.net"), NameEntry::default(), 0)?;
@@ -154,6 +171,11 @@ fn linker() -> String {
     first_line("bpf-linker", &["--version"])
 }
 
+/// A port whose packets from denied networks are dropped.
+const DENYING: u16 = 444;
+const CLIENT_ADDRESS: u32 = u32::from_be_bytes(Frame::CLIENT.0);
+/// The last byte of the address that is denied.
+const DENIED_CLIENT: u8 = 150;
 const ROUNDS: usize = 11;
 /// TCP payload of a segment with timestamps, at an MTU of 1,500.
 const MSS: usize = 1_448;

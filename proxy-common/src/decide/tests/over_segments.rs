@@ -9,7 +9,7 @@ use crate::flow::Flow;
 fn judged_all(frames: &[Frame], tables: &Model) -> Vec<Result<Verdict, RejectCause>> {
     let mut scratch = Scratch::new();
     let judged = frames.iter().map(|frame| match decide(frame.bytes().as_slice(), tables, &mut scratch) {
-        Decision::Pass(verdict) => Ok(verdict),
+        Decision::Pass(verdict) | Decision::Drop(verdict) => Ok(verdict),
         Decision::Reject(cause, _) => Err(cause),
     });
     judged.collect()

@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{Endpoint, GuardMode, Io};
+use crate::config::{Endpoint, GuardMode, Io, Network};
 
 struct Files(TempDir);
 
@@ -51,6 +51,16 @@ fn read(main: &str, variables: &[(&str, &str)]) -> Config {
 fn the_sample_says_nothing_but_defaults() {
     let config = read(&crate::config::sample(), &[]);
     assert_eq!(Table::try_from(config).unwrap(), Table::try_from(Config::default()).unwrap());
+}
+
+#[test]
+fn more_denied_networks_than_the_kernel_can_exchange_are_refused() {
+    let mut config = Config::default();
+    config.guard.deny = vec![Network::try_from("192.0.2.0/24".to_owned()).unwrap(); 131_072];
+    assert_eq!(validate(&config), []);
+    config.guard.deny.extend_from_within(..1);
+    let fields: Vec<_> = validate(&config).into_iter().map(|problem| problem.field).collect();
+    assert_eq!(fields, ["guard.deny"]);
 }
 
 #[test]
@@ -255,6 +265,11 @@ const WRONG: &[Wrong] = &[
         "[guard]\ndenial_ttl = \"11s\"",
         &[],
         "gatehouse.toml:2|guard.denial_ttl|`11s` is longer than `domains.deny_ttl`|write at most `10s`",
+    ),
+    (
+        "[guard]\ndeny = [\"192.0.2.7\"]",
+        &[],
+        "guard.deny[0] = \"192.0.2.7\"|write this one address as `192.0.2.7/32`",
     ),
     ("[limits]\nidel = \"1s\"", &[], "gatehouse.toml:2|`limits.idel`|did you mean `limits.idle`?"),
     ("[limts]\nidle = \"1s\"", &[], "gatehouse.toml:1|`limts`|no such setting"),

@@ -8,7 +8,10 @@ use std::{
 
 use aya::{
     Ebpf, Pod, TestRun, TestRunOptions,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{
+        Array, HashMap, PerCpuArray,
+        lpm_trie::{Key, LpmTrie},
+    },
     programs::Xdp,
 };
 use nix::time::{ClockId, clock_gettime};
@@ -16,8 +19,8 @@ use proxy_common::{
     fixture::Frame,
     flow::{CUT_NAMES, CutName, SLOTS},
     maps::{
-        DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, Tally,
-        UnknownBudget, Verdict, map_names,
+        DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
+        SourceAddress, Tally, UnknownBudget, Verdict, map_names,
     },
     name_hash,
 };
@@ -45,11 +48,19 @@ pub(super) struct Policy {
     pub(super) enforce: Option<i64>,
     pub(super) unknown_burst: u32,
     pub(super) resets_per_second: u32,
+    /// Whether [`DENIED`] are denied.
+    pub(super) denies: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { mode: Mode::Strict, enforce: Some(60), unknown_burst: 1, resets_per_second: 10_000 }
+        Self {
+            mode: Mode::Strict,
+            enforce: Some(60),
+            unknown_burst: 1,
+            resets_per_second: 10_000,
+            denies: false,
+        }
     }
 }
 
@@ -108,16 +119,26 @@ impl Kernel {
             self.insert(map_names::DENIALS, name_hash::exact(&KEY, name.as_bytes()), denial);
         }
         let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6);
+        let deny = if policy.denies { PortEntry::DENY } else { PortEntry::default() };
         let mut ports = [PortEntry::default(); PORT_NUMBERS];
         for (port, entry) in
             [(443, every), (UNCONNECTED, every), (ONE_ADDRESS, PortEntry::HELLO), (80, PortEntry::COUNTED)]
         {
-            ports[usize::from(port)] = entry;
+            ports[usize::from(port)] = entry.and(deny);
+        }
+        for (network, bits) in DENIED {
+            self.deny(network, bits);
         }
         self.put(map_names::PORTS, ports);
         let address = u32::from_be_bytes(Frame::SERVER.0);
         self.insert(map_names::ADDRESSES, GuardedAddress::ipv4(address, ONE_ADDRESS), 1_u32);
         self.put("HINTS", [0_u8; SLOTS as usize]);
+    }
+
+    fn deny(&mut self, network: SourceAddress, bits: u32) {
+        let map = self.object.map_mut(map_names::DENIED_NETWORKS).unwrap();
+        let mut networks: LpmTrie<_, SourceAddress, u32> = LpmTrie::try_from(map).unwrap();
+        networks.insert(&Key::new(bits, network), 1, 0).unwrap();
     }
 
     /// Forgets the names that the ends of segments have cut.
@@ -246,5 +267,11 @@ fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
     u64::try_from(Duration::from(now).as_nanos()).unwrap()
 }
+
+/// Networks in the map: clients from .128 up over IPv4, from :40 to :7f over IPv6.
+pub(super) const DENIED: [(SourceAddress, u32); 2] = [
+    (SourceAddress::ipv4(0xc000_0280), SourceAddress::FAMILY_BITS + 25),
+    (SourceAddress::ipv6(0x2001_0db8_0000_0000_0000_0000_0000_0040), SourceAddress::FAMILY_BITS + 122),
+];
 
 const KEY: NameKey = proxy_common::fixture::model::KEY;
