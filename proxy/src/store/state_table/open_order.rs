@@ -133,7 +133,7 @@ pub(in crate::store) fn open_order_for_tests(url: &str) -> OpenOrder {
         account: "https://ca.example/account/1".to_owned(),
         url: url.to_owned(),
         key: b"a key".to_vec().into(),
-        placed_at: Micros::of(SystemTime::now()).at(),
+        placed_at: Micros::of(clock::wall()).at(),
     }
 }
 
