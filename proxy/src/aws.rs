@@ -14,9 +14,9 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient};
 
 pub(crate) use bounded::{bounded, read_bounded};
+pub(crate) use json_call::{AwsFault, CallLimits, JsonCall, service_endpoint, shortened};
 #[cfg(test)]
-pub(crate) use json_call::LONGEST_WORDS;
-pub(crate) use json_call::{AwsFault, JsonCall, service_endpoint, shortened};
+pub(crate) use json_call::{LONGEST_WORDS, endpoint_of};
 
 /// rustls on aws-lc, as everywhere in the process.
 pub(crate) fn over_the_network() -> SharedHttpClient {
@@ -29,7 +29,7 @@ pub(crate) fn in_cleartext() -> SharedHttpClient {
 }
 
 /// For one call that no client of the SDK makes, with at most so long for its connection and its answer.
-pub(crate) fn connector(connect: Duration, answer: Duration) -> Connector {
+fn connector(connect: Duration, answer: Duration) -> Connector {
     let settings = HttpConnectorSettings::builder().connect_timeout(connect).read_timeout(answer).build();
     Connector::builder()
         .connector_settings(settings)

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::{Credentials, ProvideCredentials};
-use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequest};
 
 use self::{answer::ParameterResponse, request::Question};
 use crate::{
-    aws::{connector, read_bounded, service_endpoint},
-    clock,
+    aws::{CallLimits, service_endpoint},
     config::ParameterReference,
     ec2::IdentitySource,
     telemetry::BoxedError,
@@ -94,8 +92,7 @@ async fn ask(wanted: &ParameterReference) -> Result<String, ParameterError> {
     let provider = provider.ok_or_else(|| ParameterError::Credentials("no provider is set up".into()))?;
     let credentials =
         provider.provide_credentials().await.map_err(|error| ParameterError::Credentials(error.into()))?;
-    let own = std::env::var("AWS_ENDPOINT_URL_SSM").ok().filter(|url| !url.is_empty());
-    let endpoint = service_endpoint(request::SERVICE, own.as_deref().or(sdk.endpoint_url()), region.as_ref());
+    let endpoint = service_endpoint(request::SERVICE, &sdk, region.as_ref());
     let question = Question { name: wanted.name.as_str(), region: region.as_ref(), endpoint: &endpoint };
     let mut last = None;
     for pause in PAUSES {
@@ -111,9 +108,8 @@ async fn ask(wanted: &ParameterReference) -> Result<String, ParameterError> {
 }
 
 async fn call(question: Question<'_>, credentials: &Credentials) -> Result<ParameterResponse, BoxedError> {
-    let request = request::signed(question, credentials, clock::wall())?;
-    let answer = connector(CONNECT, ATTEMPT).call(HttpRequest::try_from(request)?).await?;
-    let answer = read_bounded(answer, LONGEST_ANSWER).await?;
+    let (call, body) = request::call(question);
+    let answer = call.send(body, credentials, LIMITS).await?;
     Ok(ParameterResponse::of(answer.status().as_u16(), answer.body().bytes().unwrap_or_default()))
 }
 
@@ -133,9 +129,12 @@ fn settled(answer: ParameterResponse, question: Question<'_>) -> Result<String, 
 
 /// For everything: a start and `gatehouse doctor` wait so long, a reload too.
 const PATIENCE: Duration = Duration::from_secs(9);
-const CONNECT: Duration = Duration::from_secs(2);
-const ATTEMPT: Duration = Duration::from_secs(3);
 /// Before each attempt.
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
 /// The longest value in JSON, each of its bytes written in six.
 const LONGEST_ANSWER: usize = 64 << 10;
+const LIMITS: CallLimits = CallLimits {
+    connect: Duration::from_secs(2),
+    answer: Duration::from_secs(3),
+    most_bytes: LONGEST_ANSWER,
+};

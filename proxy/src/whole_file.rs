@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -32,6 +32,27 @@ pub(crate) fn read_from(file: &File, most: usize) -> io::Result<Zeroizing<Vec<u8
     Ok(contents)
 }
 
+/// Why a file that holds a secret is not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretFileError {
+    /// As [`read`] fails.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    /// Others than its owner may use it; its permissions.
+    #[error("can be read by others (mode {0:03o})")]
+    Exposed(u32),
+}
+
+/// As [`read`], for a file that its owner alone may use.
+pub(crate) fn read_secret(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    if mode & OTHERS != 0 {
+        return Err(SecretFileError::Exposed(mode));
+    }
+    Ok(read_from(&file, most)?)
+}
+
 /// Puts `contents` at `path` in the place of what is there, readable as `mode` says.
 pub(crate) fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let beside = beside(path);
@@ -50,6 +71,9 @@ pub(crate) fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
+
+/// Bits of the group and of others.
+const OTHERS: u32 = 0o077;
 
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);

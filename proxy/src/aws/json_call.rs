@@ -1,18 +1,32 @@
 //! Calls of AWS's JSON protocol 1.1, signed by hand, for services of which one or two calls are made: an SDK client of each would be a
 //! hundred operations to compile.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
+use aws_smithy_runtime_api::client::{
+    http::HttpConnector as _,
+    orchestrator::{HttpRequest, HttpResponse},
+};
 use aws_smithy_types::body::SdkBody;
 use http::{HeaderName, Request, header::CONTENT_TYPE};
 use serde::Deserialize;
 
-use crate::telemetry::BoxedError;
+use super::{connector, read_bounded};
+use crate::{clock, telemetry::BoxedError};
+
+/// How long a call may take, and how much it may answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallLimits {
+    pub(crate) connect: Duration,
+    pub(crate) answer: Duration,
+    pub(crate) most_bytes: usize,
+}
 
 /// What is called, and where.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +66,18 @@ struct ErrorBody {
 }
 
 impl JsonCall<'_> {
+    /// The answer to `body`, whatever it says.
+    pub(crate) async fn send(
+        &self,
+        body: String,
+        credentials: &Credentials,
+        limits: CallLimits,
+    ) -> Result<HttpResponse, BoxedError> {
+        let request = HttpRequest::try_from(self.signed(body, credentials, clock::wall())?)?;
+        let answer = connector(limits.connect, limits.answer).call(request).await?;
+        Ok(read_bounded(answer, limits.most_bytes).await?)
+    }
+
     /// The request with `body`, signed (Signature Version 4) as of `at`.
     pub(crate) fn signed(
         &self,
@@ -109,8 +135,15 @@ impl AwsFault {
     }
 }
 
+/// Where `service` is called: at the endpoint that the environment or the AWS profile sets, else at that of the region.
+pub(crate) fn service_endpoint(service: &str, sdk: &SdkConfig, region: &str) -> String {
+    let own = std::env::var(format!("AWS_ENDPOINT_URL_{}", service.to_uppercase())).ok();
+    let own = own.as_deref().filter(|url| !url.is_empty());
+    endpoint_of(service, own.or(sdk.endpoint_url()), region)
+}
+
 /// The one that was `set`, or that of `service` in the region ("Service endpoints and quotas").
-pub(crate) fn service_endpoint(service: &str, set: Option<&str>, region: &str) -> String {
+pub(crate) fn endpoint_of(service: &str, set: Option<&str>, region: &str) -> String {
     match set {
         Some(url) => format!("{}/", url.trim_end_matches('/')),
         None if region.starts_with("cn-") => format!("https://{service}.{region}.amazonaws.com.cn/"),
@@ -138,7 +171,7 @@ mod tests {
             (Some("http://127.0.0.1:5000"), "eu-south-2", "http://127.0.0.1:5000/"),
             (Some("http://127.0.0.1:5000/"), "eu-south-2", "http://127.0.0.1:5000/"),
         ] {
-            assert_eq!(service_endpoint("ssm", set, region), wanted);
+            assert_eq!(endpoint_of("ssm", set, region), wanted);
         }
     }
 }

@@ -71,6 +71,22 @@ enum Charge {
     Renewals(Option<usize>),
 }
 
+impl Charge {
+    fn client(self) -> Option<IpAddr> {
+        match self {
+            Self::Client(from) => from,
+            Self::Renewals(_) => None,
+        }
+    }
+
+    fn paid(self) -> Option<usize> {
+        match self {
+            Self::Client(_) => None,
+            Self::Renewals(paid) => paid,
+        }
+    }
+}
+
 async fn carry_out(
     inner: &CertificatesInner,
     name: &ServerName,
@@ -88,10 +104,6 @@ async fn carry_out(
             }
         },
     };
-    let (from, paid) = match charge {
-        Charge::Client(from) => (from, None),
-        Charge::Renewals(paid) => (None, paid),
-    };
     let goal = Goal {
         name: name.clone(),
         purpose,
@@ -105,8 +117,7 @@ async fn carry_out(
         seen: OrderFacts::nothing(),
         stored_certificates: StoredCertificates::default(),
         is_written: true,
-        from,
-        paid,
+        charge,
         deferred_until: None,
         is_charged: false,
     };
@@ -133,9 +144,7 @@ struct Run<'a> {
     stored_certificates: StoredCertificates,
     /// Whether the table holds what is presented.
     is_written: bool,
-    from: Option<IpAddr>,
-    /// The issuer from whose budget of renewals it was taken.
-    paid: Option<usize>,
+    charge: Charge,
     /// When the first of the issuers may be asked again that may not be asked now.
     deferred_until: Option<SystemTime>,
     /// Whether the client was charged for a label that has no certificate.
@@ -229,7 +238,8 @@ impl Run<'_> {
     fn is_beyond_budget(&mut self) -> bool {
         let site = budgets::site_of(self.seen.standing.as_ref());
         let is_made_up = site.is_some_and(|site| matches!(site.pattern, Pattern::Wildcard(_)));
-        let Some(from) = self.from.filter(|_| is_made_up && self.goal.purpose == Purpose::Obtain) else {
+        let Some(from) = self.charge.client().filter(|_| is_made_up && self.goal.purpose == Purpose::Obtain)
+        else {
             return false;
         };
         let is_admitted = self.is_charged || self.inner.domains.admits_lookup(Caller::Client(from));
@@ -352,9 +362,14 @@ impl CertificatesInner {
 
 /// A table that is down fails every handshake that needs it.
 fn warn_of_table(name: &ServerName, error: &StoreError) {
-    let Some(left_out) = admit_line("certificate_table_failed", "") else { return };
-    let error = error as &dyn std::error::Error;
-    warn!(server_name = %name, error, left_out, "the table failed while a certificate was obtained");
+    warn_of(name, error, "the table failed while a certificate was obtained");
+}
+
+/// Says `what` has become of `name` since the table failed; of the same, no more than the log is to hold.
+pub(super) fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
+    if let Some(left_out) = admit_line(what, "") {
+        warn!(server_name = %name, error = error as &dyn std::error::Error, left_out, "{what}");
+    }
 }
 
 /// Whether the renewal of the certificate with `serial` is found.

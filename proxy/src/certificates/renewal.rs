@@ -20,14 +20,14 @@ use super::{
     CertificateRefusal, CertificatesInner,
     choice::candidate,
     failure,
-    issue::{self, Unmet},
+    issue::{self, Unmet, warn_of},
     issuer::Issuer,
     metrics::{Claimed, Renewed},
 };
 use crate::{
     clock,
     domains::{Caller, Permission},
-    name::{Pattern, ServerName},
+    name::Pattern,
     random,
     store::{
         Store, StoreError, certificate_table,
@@ -353,12 +353,6 @@ impl CertificatesInner {
             }
         }
         state_table::forget(&self.store, name).await
-    }
-}
-
-fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
-    if let Some(left_out) = admit_line(what, "") {
-        warn!(server_name = %name, %error, left_out, "{what}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gatehouse certificate`.
 
-use std::{fmt::Write, fs::File, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{fmt::Write, path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use crate::{
         wire::{CertificatePage, Retried},
     },
     store::instant::Micros,
-    whole_file,
+    whole_file::{self, SecretFileError},
 };
 
 use super::{
@@ -139,12 +139,10 @@ fn read_own(cert: &Path, key: &Path) -> Result<OwnCertificate, CommandError> {
         |source| CommandError::PemFile { path, source }
     };
     let chain = whole_file::read(cert, LONGEST_PEM).map_err(unreadable(cert))?;
-    let file = File::open(key).map_err(unreadable(key))?;
-    let mode = file.metadata().map_err(unreadable(key))?.permissions().mode() & 0o777;
-    if mode & OTHERS != 0 {
-        return Err(CommandError::ExposedKey { path: key.to_path_buf(), mode });
-    }
-    let private = whole_file::read_from(&file, LONGEST_PEM).map_err(unreadable(key))?;
+    let private = whole_file::read_secret(key, LONGEST_PEM).map_err(|error| match error {
+        SecretFileError::Unreadable(source) => unreadable(key)(source),
+        SecretFileError::Exposed(mode) => CommandError::ExposedKey { path: key.to_path_buf(), mode },
+    })?;
     OwnCertificate::read(&chain, &private, clock::wall()).map_err(|fault| {
         let path = match fault.file() {
             OwnFile::Chain => cert,
@@ -295,8 +293,6 @@ fn shown(summary: &Summary) -> String {
     text
 }
 
-/// Bits of the group and of others.
-const OTHERS: u32 = 0o077;
 /// As the control socket takes.
 const LONGEST_PEM: usize = 100 << 10;
 

@@ -50,6 +50,22 @@ pub struct DomainEntry {
     pub changed_at_micros: u64,
 }
 
+#[cfg(test)]
+impl DomainEntry {
+    /// One of the configuration that sets nothing.
+    pub(crate) fn for_tests(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            target: None,
+            settings: DomainSettings::default(),
+            tenant: "t".into(),
+            source: PermissionSource::Static,
+            version: 0,
+            changed_at_micros: 0,
+        }
+    }
+}
+
 /// Sources of permission in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PermissionSource {

@@ -1,13 +1,8 @@
 //! The request, built without sending it.
 
-use std::time::SystemTime;
-
-use aws_sdk_dynamodb::config::Credentials;
-use aws_smithy_types::body::SdkBody;
-use http::Request;
 use serde_json::json;
 
-use crate::{aws::JsonCall, telemetry::BoxedError};
+use crate::aws::JsonCall;
 
 /// What is asked, and where.
 #[derive(Debug, Clone, Copy)]
@@ -17,25 +12,23 @@ pub(super) struct Question<'a> {
     pub(super) endpoint: &'a str,
 }
 
-/// `GetParameter`, signed as of `at`.
-pub(super) fn signed(
-    question: Question<'_>,
-    credentials: &Credentials,
-    at: SystemTime,
-) -> Result<Request<SdkBody>, BoxedError> {
+/// `GetParameter`, and its body.
+pub(super) fn call(question: Question<'_>) -> (JsonCall<'_>, String) {
     let Question { name, region, endpoint } = question;
     let call = JsonCall { service: SERVICE, target: "AmazonSSM.GetParameter", region, endpoint };
-    call.signed(json!({ "Name": name, "WithDecryption": true }).to_string(), credentials, at)
+    (call, json!({ "Name": name, "WithDecryption": true }).to_string())
 }
 
 pub(super) const SERVICE: &str = "ssm";
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
+
+    use aws_sdk_dynamodb::config::Credentials;
 
     use super::*;
-    use crate::aws::service_endpoint;
+    use crate::aws::endpoint_of;
 
     #[test]
     fn the_signature_is_that_of_aws_own_library() {
@@ -52,12 +45,13 @@ mod tests {
                 "07e25f416a5ad2013d59e760824505259728b128ba4d7ff0d6f5ca42e18f6ddd",
             ),
         ] {
-            let endpoint = service_endpoint(SERVICE, None, "eu-south-2");
+            let endpoint = endpoint_of(SERVICE, None, "eu-south-2");
             let question = Question { name: "/gatehouse/fleet", region: "eu-south-2", endpoint: &endpoint };
             let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
             let keys = Credentials::new("AKIDEXAMPLE", secret, token.map(str::to_owned), None, "test");
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_486_508);
-            let request = signed(question, &keys, at).unwrap();
+            let (call, body) = call(question);
+            let request = call.signed(body, &keys, at).unwrap();
             let field = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
             let scope = "AKIDEXAMPLE/20261124/eu-south-2/ssm/aws4_request";
             let wanted =

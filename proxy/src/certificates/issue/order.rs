@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::{
     Run,
     budgets::{Counted, Draw, registered_domain, site_of},
-    record_of,
+    record_of, warn_of,
 };
 use crate::{
     backoff::Backoff,
@@ -35,7 +35,6 @@ use crate::{
         instant::Micros,
         state_table::{self, OpenOrder, OrderRecord},
     },
-    telemetry::admit_line,
 };
 
 impl Run<'_> {
@@ -46,17 +45,14 @@ impl Run<'_> {
             self.seen.grant = Some(Grant::default());
             return Ok(());
         };
-        let now = clock::wall();
+        let (now, is_paid) = (clock::wall(), self.charge.paid() == Some(issuer));
         // Who took it from the renewals' budget found no pause a moment ago.
-        let pause = if self.paid == Some(issuer) { None } else { acme.find_pause().await? };
+        let pause = if is_paid { None } else { acme.find_pause().await? };
         if let Some(until) = acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
             self.defer(until);
             return Ok(());
         }
-        let draw = Draw {
-            is_paid: self.paid == Some(issuer),
-            ..self.draw(acme.issuer.as_str(), self.counted(asked))
-        };
+        let draw = Draw { is_paid, ..self.draw(acme.issuer.as_str(), self.counted(asked)) };
         if let Some(until) = inner.spend_all(&draw, now).await? {
             self.defer(until);
             return Ok(());
@@ -89,7 +85,7 @@ impl Run<'_> {
             purpose: self.goal.purpose,
             name: &self.goal.name,
             site,
-            from: self.from,
+            from: self.charge.client(),
             issuer,
             is_retry: failures > 0,
             counted,
@@ -335,12 +331,6 @@ async fn keep_lease(inner: &CertificatesInner, lock: &Lock) -> std::convert::Inf
     }
 }
 
-fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
-    if let Some(left_out) = admit_line(what, "") {
-        warn!(server_name = %name, error = error as &dyn std::error::Error, left_out, "{what}");
-    }
-}
-
 /// An issued certificate is not given up at the first failure of the table.
 async fn commit_patiently(inner: &CertificatesInner, commit: &Commit<'_>) -> Result<(), StoreError> {
     for attempt in 1..COMMIT_ATTEMPTS {
@@ -394,15 +384,8 @@ mod tests {
             (PermissionSource::Ask, 0, 1, Prefer::Http),
         ] {
             let pattern = Pattern::parse("a.example").unwrap();
-            let site = DomainEntry {
-                pattern,
-                target: None,
-                settings: crate::config::DomainSettings::default(),
-                tenant: "t".into(),
-                source,
-                version: 1,
-                changed_at_micros,
-            };
+            let site =
+                DomainEntry { source, version: 1, changed_at_micros, ..DomainEntry::for_tests(pattern) };
             assert_eq!(
                 prefer(failures, Some(&site), now),
                 expected,

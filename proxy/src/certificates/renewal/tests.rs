@@ -13,6 +13,7 @@ use prometheus::Registry;
 use super::*;
 use crate::{
     config,
+    name::ServerName,
     store::{Engine, state_table::OrderRecord, tables},
 };
 

@@ -53,8 +53,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::DomainSettings,
-        domains::{Denial, DomainEntry, PermissionSource, UnknownReason},
+        domains::{Denial, DomainEntry, UnknownReason},
         name::{Pattern, ServerName},
     };
 
@@ -74,15 +73,7 @@ mod tests {
     }
 
     fn allowed() -> Permission {
-        Permission::Allow(Arc::new(DomainEntry {
-            pattern: Pattern::parse("a.example").unwrap(),
-            target: None,
-            settings: DomainSettings::default(),
-            tenant: "t".into(),
-            source: PermissionSource::Static,
-            version: 0,
-            changed_at_micros: 0,
-        }))
+        Permission::Allow(Arc::new(DomainEntry::for_tests(Pattern::parse("a.example").unwrap())))
     }
 
     #[test]

@@ -8,7 +8,6 @@ use crate::{
         failure::OrderFault,
         keyed_chain::{KeyedChain, tests::pems},
     },
-    domains::PermissionSource,
     name::Pattern,
 };
 
@@ -40,15 +39,7 @@ fn reading(certificate: Option<Candidate>, under_lease: bool) -> TableReading {
 
 fn allowed() -> PermissionStanding {
     let pattern = Pattern::parse(SITE).unwrap();
-    PermissionStanding::Allow(Arc::new(DomainEntry {
-        pattern,
-        target: None,
-        settings: crate::config::DomainSettings::default(),
-        tenant: "t".into(),
-        source: PermissionSource::Static,
-        version: 0,
-        changed_at_micros: 0,
-    }))
+    PermissionStanding::Allow(Arc::new(DomainEntry::for_tests(pattern)))
 }
 
 fn held() -> LeaseState {

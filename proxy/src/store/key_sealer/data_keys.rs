@@ -26,12 +26,17 @@ pub(super) enum MasterKey {
 /// Data keys under one master key.
 pub(in crate::store) struct DataKeys {
     master: MasterKey,
-    sealing: Mutex<Option<Sealing>>,
-    silence: Mutex<Option<Silence>>,
+    sealing: Mutex<SealingState>,
     /// By a hash of what they were decrypted from.
     opened: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Key>>,
     /// One task at a time has one decrypted: after a start many names are of the same.
     opening: Mutex<()>,
+}
+
+#[derive(Default)]
+struct SealingState {
+    last: Option<Sealing>,
+    silence: Option<Silence>,
 }
 
 struct Sealing {
@@ -47,6 +52,12 @@ struct Silence {
     until: Instant,
 }
 
+impl Sealing {
+    fn parts(&self) -> (Arc<Wrapped>, Arc<Key>) {
+        (Arc::clone(&self.wrapped), Arc::clone(&self.key))
+    }
+}
+
 impl Silence {
     fn error(&self) -> SealError {
         SealError::Silent { endpoint: self.endpoint.clone(), source: "it did not a moment ago".into() }
@@ -56,22 +67,16 @@ impl Silence {
 impl DataKeys {
     pub(super) fn new(master: MasterKey) -> Self {
         let opened = Cache::builder().max_capacity(MOST_OPENED).time_to_live(LIFE).build();
-        Self {
-            master,
-            sealing: Mutex::default(),
-            silence: Mutex::default(),
-            opened,
-            opening: Mutex::default(),
-        }
+        Self { master, sealing: Mutex::default(), opened, opening: Mutex::default() }
     }
 
     /// The data key to encrypt with.
     pub(super) async fn sealing(&self) -> Result<(Arc<Wrapped>, Arc<Key>), SealError> {
-        let (mut held, now) = (self.sealing.lock().await, clock::now());
-        if let Some(sealing) = held.as_ref().filter(|sealing| now < sealing.renew_at) {
-            return Ok((Arc::clone(&sealing.wrapped), Arc::clone(&sealing.key)));
+        let mut state = self.sealing.lock().await;
+        let (SealingState { last, silence }, now) = (&mut *state, clock::now());
+        if let Some(last) = last.as_ref().filter(|last| now < last.renew_at) {
+            return Ok(last.parts());
         }
-        let mut silence = self.silence.lock().await;
         if let Some(silence) = silence.as_ref().filter(|silence| now < silence.until) {
             return Err(silence.error());
         }
@@ -79,11 +84,11 @@ impl DataKeys {
             MasterKey::File(file) => file.generate(),
             MasterKey::Kms(kms) => Box::pin(kms.generate()).await,
         };
-        let (plain, wrapped) = match (made, held.as_mut()) {
+        let (plain, wrapped) = match (made, last.as_mut()) {
             // The one there is goes on for a while.
             (Err(SealError::Silent { .. }), Some(last)) if now < last.since + MOST_LIFE => {
                 last.renew_at = now + ASK_AGAIN;
-                return Ok((Arc::clone(&last.wrapped), Arc::clone(&last.key)));
+                return Ok(last.parts());
             }
             (Err(SealError::Silent { endpoint, source }), _) => {
                 // Whoever waits for the same is told at once: an order waits so long only.
@@ -95,9 +100,8 @@ impl DataKeys {
         let key = Arc::new(Key::of(&plain).map_err(|_| SealError::Library)?);
         let wrapped = Arc::new(wrapped);
         self.opened.insert(hash(&wrapped), Arc::clone(&key)).await;
-        let (kept, of) = (Arc::clone(&key), Arc::clone(&wrapped));
-        *held = Some(Sealing { wrapped: of, key: kept, since: now, renew_at: now + LIFE });
-        Ok((wrapped, key))
+        let made = last.insert(Sealing { wrapped, key, since: now, renew_at: now + LIFE });
+        Ok(made.parts())
     }
 
     /// The data key that `wrapped` holds; `None` when it was changed.

@@ -1,9 +1,6 @@
 //! Master keys in a file: a key of 32 bytes in base64 on each line. The first encrypts, all decrypt; `#` begins a comment.
 
-use std::{
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -13,7 +10,7 @@ use super::{
     envelope::{KEY_BYTES, Key, Wrapped},
     error::SealError,
 };
-use crate::whole_file;
+use crate::whole_file::{self, SecretFileError};
 
 /// The keys of a file.
 pub(super) struct KeyFile {
@@ -38,7 +35,7 @@ pub struct KeyFileError {
 #[derive(Debug, thiserror::Error)]
 enum KeyFileProblem {
     #[error("cannot be read: {0}")]
-    Unreadable(#[from] std::io::Error),
+    Unreadable(std::io::Error),
     #[error(
         "can be read by others (mode {0:03o}); `chmod 600` it, and change the keys if somebody has read it"
     )]
@@ -57,11 +54,7 @@ impl KeyFile {
     }
 
     fn read_keys(path: &Path) -> Result<Self, KeyFileProblem> {
-        let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-        if mode & OTHERS != 0 {
-            return Err(KeyFileProblem::Open(mode));
-        }
-        let text = Zeroizing::new(whole_file::read(path, LONGEST)?);
+        let text = whole_file::read_secret(path, LONGEST)?;
         let mut keys = Vec::new();
         for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let line = line.trim_ascii();
@@ -95,6 +88,15 @@ impl KeyFile {
     }
 }
 
+impl From<SecretFileError> for KeyFileProblem {
+    fn from(error: SecretFileError) -> Self {
+        match error {
+            SecretFileError::Unreadable(source) => Self::Unreadable(source),
+            SecretFileError::Exposed(mode) => Self::Open(mode),
+        }
+    }
+}
+
 impl MasterKeyOfFile {
     fn of(bytes: &[u8; KEY_BYTES]) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let hash = digest::digest(&digest::SHA256, bytes);
@@ -105,13 +107,14 @@ impl MasterKeyOfFile {
 
 /// What a master key encrypts, so that it is nothing else.
 const DATA_KEY: &[u8] = b"data key";
-/// Bits of the group and of others.
-const OTHERS: u32 = 0o077;
 const LONGEST: usize = 64 << 10;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::fs::{self, Permissions};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt as _,
+    };
 
     use super::*;
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_smithy_runtime_api::client::{http::HttpConnector as _, orchestrator::HttpRequest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -15,8 +14,7 @@ use super::{
     error::SealError,
 };
 use crate::{
-    aws::{AwsFault, JsonCall, connector, read_bounded, service_endpoint, shortened},
-    clock,
+    aws::{AwsFault, CallLimits, JsonCall, service_endpoint},
     telemetry::BoxedError,
 };
 
@@ -51,8 +49,7 @@ enum KmsFault {
 impl Kms {
     pub(super) async fn connect(key: &str, region: Region) -> Self {
         let sdk = aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).load().await;
-        let own = std::env::var("AWS_ENDPOINT_URL_KMS").ok().filter(|url| !url.is_empty());
-        let endpoint = service_endpoint(SERVICE, own.as_deref().or(sdk.endpoint_url()), region.as_ref());
+        let endpoint = service_endpoint(SERVICE, &sdk, region.as_ref());
         Self { key: key.to_owned(), region, endpoint, credentials: sdk.credentials_provider() }
     }
 
@@ -113,9 +110,7 @@ impl Kms {
         let credentials = provider.provide_credentials().await?;
         let call =
             JsonCall { service: SERVICE, target, region: self.region.as_ref(), endpoint: &self.endpoint };
-        let request = call.signed(wanted.to_string(), &credentials, clock::wall())?;
-        let answer = connector(CONNECT, ATTEMPT).call(HttpRequest::try_from(request)?).await?;
-        let answer = read_bounded(answer, LONGEST_ANSWER).await?;
+        let answer = call.send(wanted.to_string(), &credentials, LIMITS).await?;
         Ok(read(answer.status().as_u16(), answer.body().bytes().unwrap_or_default()))
     }
 
@@ -147,7 +142,7 @@ fn read(status: u16, body: &[u8]) -> Result<KmsAnswer, KmsFault> {
             AwsFault::Refused { code, said } => match code.as_deref() {
                 // "Decrypt", Errors, of the API reference.
                 Some("InvalidCiphertextException") => KmsFault::Damaged,
-                Some("KeyUnavailableException") => KmsFault::Again(shortened(&said)),
+                Some("KeyUnavailableException") => KmsFault::Again(said),
                 _ => KmsFault::Refused(said),
             },
         }),
@@ -161,11 +156,11 @@ fn encryption_context() -> Value {
 
 const SERVICE: &str = "kms";
 const PREFIX: &str = "kms:";
-const CONNECT: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// Before each attempt.
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500)];
-const LONGEST_ANSWER: usize = 16 << 10;
+const LIMITS: CallLimits =
+    CallLimits { connect: Duration::from_secs(1), answer: ATTEMPT, most_bytes: 16 << 10 };
 
 #[cfg(test)]
 mod tests {

@@ -37,16 +37,6 @@ pub struct OpenOrder {
 }
 
 impl OpenOrder {
-    /// Whether `issuer` has it and makes something of it yet.
-    #[must_use]
-    pub fn is_open_at(&self, issuer: &str, now: SystemTime) -> bool {
-        self.issuer == issuer && self.age(now) < GONE_ON_WITH
-    }
-
-    fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.placed_at).unwrap_or_default()
-    }
-
     /// Reads the record of `name`. One that is malformed or too old, or whose key cannot be opened, is none: the name may have a
     /// certificate all the same.
     pub(in crate::store) async fn read(
@@ -54,7 +44,9 @@ impl OpenOrder {
         item: &Item,
         sealer: &KeySealer,
     ) -> Result<Option<Self>, StoreError> {
-        let read = Self::read_sealed(item).filter(|(order, _)| order.age(clock::wall()) < GONE_ON_WITH);
+        let is_recent =
+            |order: &Self| clock::wall().duration_since(order.placed_at).unwrap_or_default() < GONE_ON_WITH;
+        let read = Self::read_sealed(item).filter(|(order, _)| is_recent(order));
         let Some((order, key)) = read else { return Ok(None) };
         match sealer.open(key, &context(name)).await.map_err(StoreError::from) {
             Ok(key) => Ok(key.ok().map(|key| Self { key: key.into(), ..order })),
@@ -67,14 +59,14 @@ impl OpenOrder {
     fn read_sealed(item: &Item) -> Option<(Self, SealedKey)> {
         let order = item.get(OPEN_ORDER)?.as_m().ok()?;
         let text = |attribute: &str| order.get(attribute)?.as_s().ok().filter(|text| !text.is_empty());
-        let placed_at = Micros::parse(text("placed_at")?)?.since_epoch();
+        let placed_at = Micros::parse(text("placed_at")?)?.at();
         let key = SealedKey::read(order.get("key")?.as_b().ok()?.as_ref().to_vec());
         let order = Self {
             issuer: text("issuer")?.clone(),
             account: text("account")?.clone(),
             url: text("url")?.clone(),
             key: Vec::new().into(),
-            placed_at: SystemTime::UNIX_EPOCH + Duration::from_micros(placed_at),
+            placed_at,
         };
         Some((order, key))
     }

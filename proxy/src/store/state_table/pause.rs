@@ -42,11 +42,11 @@ impl Pause {
 
     fn read(item: &HashMap<String, AttributeValue>) -> Self {
         let text = |attribute: &str| item.get(attribute).and_then(|value| value.as_s().ok());
-        let until = text("until").and_then(|text| Micros::parse(text)).map_or(0, Micros::since_epoch);
+        let until = text("until").and_then(|text| Micros::parse(text));
         let failures = item.get("failures").and_then(|value| value.as_n().ok()?.parse().ok());
         Self {
             failures: failures.unwrap_or_default(),
-            until: SystemTime::UNIX_EPOCH + Duration::from_micros(until),
+            until: until.map_or(SystemTime::UNIX_EPOCH, Micros::at),
             problem: text("problem").cloned().unwrap_or_default(),
         }
     }

@@ -3,10 +3,7 @@
 //! Invariants: of instances that replace the same keys one does (`of_many_that_replace_the_keys_one_does`); a key that is not as
 //! ours are is none (`what_is_no_key_is_left_out`); a secret is encrypted as private keys are.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, time::SystemTime};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -121,10 +118,7 @@ fn read_sealed(key: &AttributeValue) -> Option<(KeyName, SealedKey)> {
 
 fn complete(key: &AttributeValue, name: KeyName, secret: &[u8]) -> Option<TicketKey> {
     let key = key.as_m().ok()?;
-    let instant = |attribute: &str| {
-        let at = Micros::parse(key.get(attribute)?.as_s().ok()?)?.since_epoch();
-        Some(SystemTime::UNIX_EPOCH + Duration::from_micros(at))
-    };
+    let instant = |attribute: &str| Some(Micros::parse(key.get(attribute)?.as_s().ok()?)?.at());
     let key = TicketKey {
         name,
         seals_from: instant("seals_from")?,
@@ -146,6 +140,8 @@ const MOST_KEYS: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::fixture::faulty_with_tables;
 

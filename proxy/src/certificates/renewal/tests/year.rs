@@ -10,8 +10,9 @@ use crate::{
         failure::{OrderFailure, OrderFault},
         keyed_chain::Validity,
     },
-    config::{CertificatesConfig, DomainSettings},
-    domains::{Denial, DomainEntry, PermissionSource},
+    config::CertificatesConfig,
+    domains::{Denial, DomainEntry},
+    name::ServerName,
     store::state_table::{
         OrderRecord,
         budget::{Budget, Spend},
@@ -67,15 +68,7 @@ impl Site {
         if Self::is_within(self.denied, now) {
             return Permission::Deny(Denial::NoEntry);
         }
-        Permission::Allow(Arc::new(DomainEntry {
-            pattern: Pattern::Exact(self.record.name.clone()),
-            target: None,
-            settings: DomainSettings::default(),
-            tenant: "t".into(),
-            source: PermissionSource::Static,
-            version: 0,
-            changed_at_micros: 0,
-        }))
+        Permission::Allow(Arc::new(DomainEntry::for_tests(Pattern::Exact(self.record.name.clone()))))
     }
 
     /// A new certificate, from `now` on.
