@@ -147,3 +147,50 @@ const MOST_LIFE: Duration = Duration::from_hours(72);
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// An instance makes one a day, so this is a fleet of fifty over eighty days.
 const MOST_OPENED: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A KMS at a port that nobody listens on, and what it has left of an earlier day.
+    fn silent(last: Option<Sealing>) -> DataKeys {
+        let keys = DataKeys::new(MasterKey::Kms(Kms::silent_for_tests()));
+        DataKeys { sealing: Mutex::new(SealingState { last, silence: None }), ..keys }
+    }
+
+    fn made(hours_ago: u64) -> Sealing {
+        let since = clock::now().checked_sub(Duration::from_hours(hours_ago)).unwrap();
+        let wrapped = Arc::new(Wrapped { master: "kms:key".to_owned(), bytes: vec![1] });
+        let key = Arc::new(Key::of(&[7; KEY_BYTES]).unwrap());
+        Sealing { wrapped, key, since, renew_at: since + LIFE }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_kms_is_silent_a_data_key_goes_on_for_three_days() {
+        // The test's clock begins when the machine's did, which may be less than three days ago.
+        tokio::time::advance(Duration::from_hours(1_000)).await;
+        let keys = silent(Some(made(71)));
+        let (first, _) = keys.sealing().await.unwrap();
+        assert_eq!(first.master, "kms:key");
+        let state = keys.sealing.lock().await;
+        let last = state.last.as_ref().unwrap();
+        assert!(last.renew_at > clock::now(), "KMS is not asked each time");
+        drop(state);
+        assert!(matches!(silent(Some(made(73))).sealing().await, Err(SealError::Silent { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_silent_kms_is_told_at_once() {
+        let keys = silent(None);
+        let told = |error: SealError| match error {
+            SealError::Silent { source, .. } => source.to_string(),
+            error => panic!("{error:?}"),
+        };
+        let first = told(keys.sealing().await.err().unwrap());
+        let second = told(keys.sealing().await.err().unwrap());
+        assert!(!first.contains("a moment ago") && second.contains("a moment ago"), "{first}; {second}");
+        tokio::time::advance(ASK_AGAIN * 2).await;
+        let third = told(keys.sealing().await.err().unwrap());
+        assert!(!third.contains("a moment ago"), "it is asked again: {third}");
+    }
+}

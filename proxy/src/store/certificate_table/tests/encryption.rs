@@ -124,6 +124,20 @@ async fn keys_in_clear_are_encrypted_on_request_and_back_and_what_is_damaged_is_
 }
 
 #[tokio::test]
+async fn an_item_under_a_lost_key_keeps_no_other_from_being_encrypted_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let clear = store().await;
+    let (lost, found) = (name("lost.example"), name("found.example"));
+    put_certificate(&keyed(&clear, folder.path(), Some(FIRST)).await, &lost).await;
+    put_certificate(&clear, &found).await;
+    let sealed = keyed(&clear, folder.path(), Some(SECOND)).await;
+    let done = rewrap(&sealed, RewrapTo::Settings).await.unwrap();
+    assert_eq!((done.rewrapped, done.unchanged, done.unusable.len()), (1, 0, 1), "{done:?}");
+    assert!(done.unusable[0].contains("lost.example") && done.unusable[0].contains("encrypted by `file:"));
+    assert_eq!(key_of(&sealed, &found).await.unwrap(), Some(Ok(PEM.to_vec().into())));
+}
+
+#[tokio::test]
 async fn the_key_of_an_open_order_is_encrypted_too() {
     let (folder, name) = (tempfile::tempdir().unwrap(), name("shop.example"));
     let clear = store().await;
