@@ -21,6 +21,7 @@ mod schedule;
 
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
@@ -73,12 +74,12 @@ pub fn start(
     let checker = Checker {
         looker,
         rules: CourseRules::of(verification),
-        interval: *verification.interval,
         per_second: verification.per_second,
         store: store.clone(),
         domains: domains.clone(),
         metrics,
         holder: Holder::random()?,
+        identities: ArcSwap::from_pointee(Vec::new()),
         schedule: Arc::new(Mutex::new(None)),
     };
     control.spawn(checker.run(phase));

@@ -18,7 +18,7 @@ section! {
         edge_addresses: Vec<IpAddr> = Vec::new() => "[\"192.0.2.10\", \"2001:db8::10\"]",
         /// DNS servers that are asked; empty, those of `/etc/resolv.conf`. They should not keep answers for longer than records say.
         resolvers: Vec<SocketAddr> = Vec::new() => "[\"192.0.2.53:53\"]",
-        /// Time between two checks of a name that is served and was found right, from `1m` to `30d`; others are checked more often.
+        /// Time between two checks of a name that is served and was found right, from `10s` to `720h`; others are checked more often.
         interval: Span = Span::secs(24 * 3600),
         /// How long an entry may wait for its proof; beyond it, it is removed. At least `1m`.
         pending_for: Span = Span::secs(7 * 24 * 3600),

@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{debug, info, warn};
 
 use super::{
-    course::{Course, CourseRules, pause},
+    course::{Course, CourseRules},
     look::{Looker, Served},
     metrics::VerificationMetrics,
     schedule::Schedule,
@@ -39,12 +39,13 @@ use crate::{
 pub(super) struct Checker {
     pub(super) looker: Looker,
     pub(super) rules: CourseRules,
-    pub(super) interval: Duration,
     pub(super) per_second: u32,
     pub(super) store: Store,
     pub(super) domains: Domains,
     pub(super) metrics: VerificationMetrics,
     pub(super) holder: Holder,
+    /// Those of our CAs, once they have been asked for.
+    pub(super) identities: ArcSwap<Vec<String>>,
     /// Names by when they are due; none while another instance has the lease.
     pub(super) schedule: Arc<Mutex<Option<Schedule>>>,
 }
@@ -85,7 +86,7 @@ impl Checker {
 
     /// Looks at names until the lease is lost.
     async fn hold(self: Arc<Self>, mut lease: Lease) {
-        *self.lock() = Some(Schedule::new(self.interval));
+        *self.lock() = Some(Schedule::new(self.rules.interval));
         self.metrics.is_checker.set(1);
         self.domains.read_anew();
         info!("this instance checks the names of the fleet");
@@ -98,10 +99,10 @@ impl Checker {
     async fn look_while_held(self: &Arc<Self>, lease: &mut Lease) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // It ends with the lease.
+        let mut asked = JoinSet::new();
         let (mut renew_at, mut refresh_at) = (clock::now() + RENEW, clock::now());
-        let free = Arc::new(Semaphore::new(AT_ONCE));
         let mut looks: JoinSet<Looked> = JoinSet::new();
-        let mut identities = Arc::new(Vec::new());
         loop {
             tokio::select! {
                 Some(looked) = looks.join_next() => self.note(looked.ok()),
@@ -114,17 +115,16 @@ impl Checker {
                         renew_at = now + RENEW;
                     }
                     if now >= refresh_at {
-                        identities = Arc::new(self.looker.identities().await);
+                        let this = Arc::clone(self);
+                        asked.spawn(async move { this.identities.store(Arc::new(this.looker.identities().await)) });
                         refresh_at = now + REFRESH;
                     }
-                    let most = free.available_permits().min(usize::try_from(self.per_second).unwrap_or(usize::MAX));
+                    let most = AT_ONCE.saturating_sub(looks.len()).min(usize::try_from(self.per_second).unwrap_or(usize::MAX));
                     for pattern in self.due(most) {
-                        let (this, identities) = (Arc::clone(self), Arc::clone(&identities));
-                        let permit = Arc::clone(&free).try_acquire_owned();
+                        let this = Arc::clone(self);
                         looks.spawn(async move {
-                            let _permit = permit;
                             // Boxed: the future of a look is large.
-                            let next = Box::pin(this.look(&pattern, &identities)).await;
+                            let next = Box::pin(this.look(&pattern)).await;
                             Looked { pattern, next }
                         });
                     }
@@ -174,8 +174,8 @@ impl Checker {
     }
 
     /// Looks at the name of an entry and has it follow; says of which version it is then, and after what pause it is looked at again.
-    async fn look(&self, pattern: &Pattern, identities: &[String]) -> Option<(u64, Option<Duration>)> {
-        match self.try_look(pattern, identities).await {
+    async fn look(&self, pattern: &Pattern) -> Option<(u64, Option<Duration>)> {
+        match self.try_look(pattern).await {
             Ok(next) => next,
             Err(error) => {
                 if let Some(left_out) = admit_line("verification_failed", "") {
@@ -188,16 +188,15 @@ impl Checker {
         }
     }
 
-    async fn try_look(
-        &self,
-        pattern: &Pattern,
-        identities: &[String],
-    ) -> Result<Option<(u64, Option<Duration>)>, StoreError> {
+    async fn try_look(&self, pattern: &Pattern) -> Result<Option<(u64, Option<Duration>)>, StoreError> {
         let Some((record, old)) = get_checked(&self.store, pattern).await? else { return Ok(None) };
         if !is_looked_at(record.status) {
             return Ok(None);
         }
-        let findings = self.looker.look(pattern, &record.tenant, Served::of(record.status), identities).await;
+        let findings = self
+            .looker
+            .look(pattern, &record.tenant, Served::of(record.status), &self.identities.load())
+            .await;
         for finding in &findings {
             self.metrics.count(finding);
         }
@@ -230,7 +229,7 @@ impl Checker {
         let pause = match standing {
             // Soon: the look at its certificate.
             Some(_) => Some(AFTER_CHANGE),
-            None => pause(record.status, record.changed_at, &checks),
+            None => self.rules.pause(record.status, record.changed_at, &checks),
         };
         Ok(Some((record.version, pause)))
     }
@@ -269,9 +268,9 @@ fn now() -> Micros {
 
 const JOB: &str = "domain-checks";
 /// How long the fleet is without checks when their instance dies.
-const LEASE: Duration = Duration::from_mins(2);
-const RENEW: Duration = Duration::from_secs(40);
-const TAKE: Duration = Duration::from_secs(40);
+const LEASE: Duration = Duration::from_secs(90);
+const RENEW: Duration = Duration::from_secs(30);
+const TAKE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(1);
 /// Looks at once: most wait for DNS servers that do not answer.
 const AT_ONCE: usize = 64;

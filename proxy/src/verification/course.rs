@@ -23,6 +23,8 @@ pub(super) struct CourseRules {
     pub(super) pending_for: Duration,
     /// How long it may lead elsewhere; zero, for ever.
     pub(super) moved_for: Duration,
+    /// Between two looks at a name that is right.
+    pub(super) interval: Duration,
 }
 
 /// What follows from findings.
@@ -38,8 +40,12 @@ impl CourseRules {
     /// By `config`.
     #[must_use]
     pub(super) fn of(config: &VerificationConfig) -> Self {
-        let (pending_for, moved_for) = (*config.pending_for, *config.moved_for);
-        Self { required: config.required, pending_for, moved_for }
+        Self {
+            required: config.required,
+            pending_for: *config.pending_for,
+            moved_for: *config.moved_for,
+            interval: *config.interval,
+        }
     }
 
     /// What follows for `record` from `findings` made at `now`, after those that were `old`.
@@ -61,6 +67,29 @@ impl CourseRules {
             DomainStatus::Suspended | DomainStatus::Removed => None,
         };
         Course { checks, standing }
+    }
+
+    /// How long after `checks` an entry of `status`, in which it is since `since`, is looked at again; `None`, when its turn comes.
+    #[must_use]
+    pub(super) fn pause(
+        self,
+        status: DomainStatus,
+        since: Option<Micros>,
+        checks: &Checks,
+    ) -> Option<Duration> {
+        // Between a first failure and the look that confirms it.
+        let retry = (self.interval / 24).clamp(Duration::from_secs(1), Duration::from_mins(1));
+        match status {
+            DomainStatus::Pending => {
+                let waited =
+                    checks.checked_at.since_epoch().saturating_sub(since.unwrap_or_default().since_epoch());
+                Some((Duration::from_micros(waited) / 8).clamp(SHORTEST, LONGEST))
+            }
+            DomainStatus::Active if checks.failures == 0 => None,
+            DomainStatus::Active => Some(retry),
+            DomainStatus::Failing => Some((retry * checks.failures.max(1)).min(LONGEST)),
+            DomainStatus::Suspended | DomainStatus::Removed => None,
+        }
     }
 
     fn pending(self, record: &DomainRecord, checks: &Checks, now: Micros) -> Option<Standing> {
@@ -107,22 +136,6 @@ fn history(before: (u32, Option<Micros>), new: &Checks, now: Micros) -> (u32, Op
     (failures, away_since)
 }
 
-/// How long after `checks` an entry of `status`, in which it is since `since`, is looked at again; `None`, when its turn comes.
-#[must_use]
-pub(super) fn pause(status: DomainStatus, since: Option<Micros>, checks: &Checks) -> Option<Duration> {
-    match status {
-        DomainStatus::Pending => {
-            let waited =
-                checks.checked_at.since_epoch().saturating_sub(since.unwrap_or_default().since_epoch());
-            Some((Duration::from_micros(waited) / 8).clamp(SHORTEST, LONGEST))
-        }
-        DomainStatus::Active if checks.failures == 0 => None,
-        DomainStatus::Active => Some(RETRY),
-        DomainStatus::Failing => Some((RETRY * checks.failures.max(1)).min(LONGEST)),
-        DomainStatus::Suspended | DomainStatus::Removed => None,
-    }
-}
-
 /// Whether what was found says that an entry is not as it should be. A name whose ownership was proven may lose the record, and an edge
 /// that is not reached from here may be reached from elsewhere.
 fn counts(finding: &Finding) -> bool {
@@ -136,11 +149,9 @@ fn counts(finding: &Finding) -> bool {
 /// So many in a row are no accident.
 const FAILURES: u32 = 3;
 /// Between two looks at a name that somebody waits for.
-const SHORTEST: Duration = Duration::from_secs(10);
+const SHORTEST: Duration = Duration::from_secs(5);
 /// Between two looks at a name that waits or fails for long.
 const LONGEST: Duration = Duration::from_hours(1);
-/// Between a first failure and the look that confirms it.
-const RETRY: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -152,6 +163,7 @@ mod tests {
         required: RequiredProof::Dns,
         pending_for: Duration::from_hours(168),
         moved_for: Duration::from_hours(168),
+        interval: DAY,
     };
 
     fn start() -> Micros {
@@ -264,12 +276,12 @@ mod tests {
             findings: Vec::new(),
         };
         let pause = |status, after, failures| {
-            pause(status, Some(start()), &checks(after, failures)).map(|pause| pause.as_secs())
+            RULES.pause(status, Some(start()), &checks(after, failures)).map(|pause| pause.as_secs())
         };
         let pending = |after| pause(DomainStatus::Pending, after, 0);
         assert_eq!(
             [pending(0), pending(80), pending(800), pending(86_400)],
-            [Some(10), Some(10), Some(100), Some(3600)]
+            [Some(5), Some(10), Some(100), Some(3600)]
         );
         assert_eq!([pause(DomainStatus::Active, 5, 0), pause(DomainStatus::Active, 5, 2)], [None, Some(60)]);
         assert_eq!(

@@ -157,12 +157,23 @@ pub(super) mod tests {
             let records = edge().records(&pattern(name), "default", required, addresses);
             records.iter().map(|record| format!("{} {} {}", record.name, record.kind, record.value)).collect()
         };
-        assert_eq!(shown("shop.example.com", RequiredProof::None, &addresses), ["shop.example.com CNAME edge.example.net"]);
-        assert_eq!(shown("*.example.com", RequiredProof::Dns, &addresses), ["*.example.com CNAME edge.example.net"]);
+        assert_eq!(
+            shown("shop.example.com", RequiredProof::None, &addresses),
+            ["shop.example.com CNAME edge.example.net"]
+        );
+        assert_eq!(
+            shown("*.example.com", RequiredProof::Dns, &addresses),
+            ["*.example.com CNAME edge.example.net"]
+        );
         let apex = ["example.co.uk A 192.0.2.10", "example.co.uk AAAA 2001:db8::10"];
         assert_eq!(shown("example.co.uk", RequiredProof::Dns, &addresses), apex);
-        assert_eq!(shown("example.co.uk", RequiredProof::Dns, &BTreeSet::new()), ["example.co.uk CNAME edge.example.net"]);
-        let [ownership, traffic] = &*shown("*.example.com", RequiredProof::Txt, &addresses) else { panic!("two records") };
+        assert_eq!(
+            shown("example.co.uk", RequiredProof::Dns, &BTreeSet::new()),
+            ["example.co.uk CNAME edge.example.net"]
+        );
+        let [ownership, traffic] = &*shown("*.example.com", RequiredProof::Txt, &addresses) else {
+            panic!("two records")
+        };
         assert!(ownership.starts_with("_gatehouse.example.com TXT gatehouse-verification="), "{ownership}");
         assert_eq!(traffic, "*.example.com CNAME edge.example.net");
     }

@@ -30,6 +30,8 @@ struct Entry {
     version: u64,
     /// None while it is being looked at.
     due: Option<Micros>,
+    /// Until when it is not forgotten: what the feed tells once more must not be taken for news.
+    kept_until: Micros,
 }
 
 impl Schedule {
@@ -61,7 +63,7 @@ impl Schedule {
         // One that is being looked at comes again when that has ended.
         let is_running = known.is_some_and(|known| known.due.is_none());
         if !is_running && (known.is_some() || self.entries.len() < MOST) {
-            self.set(&record.pattern, record.version, Some(due));
+            self.set(&record.pattern, record.version, due, now);
         }
     }
 
@@ -90,7 +92,7 @@ impl Schedule {
         now: Micros,
     ) {
         let due = pause.map_or_else(|| self.turn(pattern, now), |pause| now.more(pause));
-        self.set(pattern, version, Some(due));
+        self.set(pattern, version, due, now);
     }
 
     /// A name needs no look any more.
@@ -103,11 +105,12 @@ impl Schedule {
     /// Gives up what the feed tells again before it is due.
     pub(super) fn prune(&mut self, now: Micros) {
         let horizon = now.more(HORIZON);
-        while let Some((due, _)) = self.queue.last()
-            && *due > horizon
-            && let Some((_, pattern)) = self.queue.pop_last()
-        {
-            self.entries.remove(&pattern);
+        let far = self.queue.iter().rev().take_while(|(due, _)| *due > horizon);
+        let is_kept = |pattern| self.entries.get(pattern).is_some_and(|entry| entry.kept_until > now);
+        let gone: Vec<_> =
+            far.map(|(_, pattern)| pattern).filter(|pattern| !is_kept(*pattern)).cloned().collect();
+        for pattern in gone {
+            self.forget(&pattern);
         }
     }
 
@@ -125,10 +128,11 @@ impl Schedule {
         Micros::from_epoch(begun).more(own).more(self.interval)
     }
 
-    fn set(&mut self, pattern: &Pattern, version: u64, due: Option<Micros>) {
+    fn set(&mut self, pattern: &Pattern, version: u64, due: Micros, now: Micros) {
         self.forget(pattern);
-        self.entries.insert(pattern.clone(), Entry { version, due });
-        self.queue.extend(due.map(|due| (due, pattern.clone())));
+        let kept_until = now.more(FRESH);
+        self.entries.insert(pattern.clone(), Entry { version, due: Some(due), kept_until });
+        self.queue.insert((due, pattern.clone()));
     }
 }
 
@@ -222,6 +226,24 @@ mod tests {
             [],
             "suspended, and the other is still being looked at"
         );
+    }
+
+    #[test]
+    fn a_new_name_is_looked_at_once_however_often_the_feed_tells_it() {
+        let mut schedule = Schedule::new(DAY);
+        let mut looks = 0;
+        for second in 0..60 {
+            let now = start().more(Duration::from_secs(second));
+            schedule.told(&record(0, DomainStatus::Active, start()), now);
+            schedule.prune(now);
+            for pattern in schedule.take(1, now) {
+                looks += 1;
+                schedule.looked_at(&pattern, 1, None, now);
+            }
+        }
+        assert_eq!(looks, 1);
+        schedule.prune(start().more(FRESH * 3));
+        assert_eq!(schedule.len(), 0, "its turn is told by the hourly reading");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn verification(config: &Config, findings: &mut Findings) {
         }
     }
     for (field, span, least, most) in [
-        ("verification.interval", verification.interval, MINUTE, MONTH),
+        ("verification.interval", verification.interval, Duration::from_secs(10), MONTH),
         ("verification.pending_for", verification.pending_for, MINUTE, MONTH * 12),
         ("verification.moved_for", verification.moved_for, Duration::ZERO, MONTH * 12),
     ] {
