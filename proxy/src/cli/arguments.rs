@@ -10,7 +10,12 @@ use clap_complete::Shell;
 pub(super) use certificate::CertificateCommand;
 
 use super::domain_settings::DomainSettingsArguments;
-use crate::{config::Maintenance, control::wire::Tenant, name::Pattern, target::Target};
+use crate::{
+    config::Maintenance,
+    control::wire::Tenant,
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// A TLS reverse proxy for customers' own domains, guarded in the kernel.
 #[derive(Debug, Parser)]
@@ -37,7 +42,12 @@ pub(super) enum Command {
     Reload(Form),
     /// Tests whether the settings will work here, and names remedies; changes nothing.
     #[command(after_help = DOCTOR)]
-    Doctor(Form),
+    Doctor {
+        /// Tests this name instead: its entry, permission, guard, DNS, CAA and certificate.
+        name: Option<ServerName>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
@@ -267,7 +277,8 @@ effect at once; open connections keep the limits they started with. SIGHUP does 
 const DOCTOR: &str = "\
 It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, the state directory, ports, tables,
 names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
-could) or fail (the settings will not work); any fail ends it with 1.";
+could) or fail (the settings will not work); any fail ends it with 1.
+With a name it tells why that name is served or not, within five seconds.";
 
 const COMPLETION: &str = "\
 Examples:

@@ -69,7 +69,7 @@ async fn owner(config: &Config, name: &Pattern) -> String {
         .map_or_else(|| DEFAULT_TENANT.to_owned(), |found| found.tenant)
 }
 
-fn looker(config: &Config) -> Result<Looker, CommandError> {
+pub(super) fn looker(config: &Config) -> Result<Looker, CommandError> {
     Looker::new(config, edge_port(config))?.ok_or(CommandError::NoEdgeName)
 }
 

@@ -70,6 +70,7 @@ async fn act(
         ControlRoute::ListCertificates(part) => {
             respond(&instance.certificates(part.after.as_ref(), part.limit).await?)
         }
+        ControlRoute::ShowName(name) => respond(&instance.name(&name).await),
         ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
         ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
         ControlRoute::SpreadRenewals => {

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use super::{
     route::PREFIX,
     wire::{
-        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NewDomain, NewOwnCertificate,
-        ReindexReport, Reloaded, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NameAnswer, NewDomain,
+        NewOwnCertificate, ReindexReport, Reloaded, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -102,6 +102,11 @@ impl ControlClient {
     /// One of its names.
     pub async fn domain(&self, name: &Pattern) -> Result<Domain, ClientError> {
         self.get(&format!("domains/{name}")).await
+    }
+
+    /// What it makes of a name.
+    pub async fn name(&self, name: &ServerName) -> Result<NameAnswer, ClientError> {
+        self.get(&format!("names/{name}")).await
     }
 
     /// Has it do what `request` asks for.

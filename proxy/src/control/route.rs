@@ -17,6 +17,7 @@ pub(super) enum ControlRoute {
     Status,
     ListDomains(ListPage<Pattern>),
     ShowDomain(Pattern),
+    ShowName(ServerName),
     AddDomain(Pattern),
     RemoveDomain(Pattern),
     SuspendDomain(Pattern),
@@ -52,6 +53,7 @@ impl ControlRoute {
             ("GET", ("status", None, None)) => Self::Status,
             ("GET", ("domains", None, None)) => Self::ListDomains(part(query)?),
             ("GET", ("domains", Some(name), None)) => Self::ShowDomain(read(name)?),
+            ("GET", ("names", Some(name), None)) => Self::ShowName(read(name)?),
             ("PUT", ("domains", Some(name), None)) => Self::AddDomain(read(name)?),
             ("DELETE", ("domains", Some(name), None)) => Self::RemoveDomain(read(name)?),
             ("POST", ("domains", Some(name), Some("suspend"))) => Self::SuspendDomain(read(name)?),
@@ -209,6 +211,7 @@ mod tests {
                 })),
             ),
             ("GET /v1/certificates?after=a.example", Err(400)),
+            ("GET /v1/names/a.example", Ok(ControlRoute::ShowName(server_name("a.example")))),
             ("GET /v1/certificates/a.example", Ok(ControlRoute::ShowCertificate(server_name("a.example")))),
             ("GET /v1/certificates/*.a.example", Err(400)),
             (

@@ -9,13 +9,13 @@ use super::{
     dns::{Dns, NoResolver},
     edge::{Edge, RecordToSet, ownership_name},
     https::handshake,
-    judge::{self, Answer, Route},
+    judge::{self, Answer},
 };
 use crate::{
     certificates::issuer_directory,
     clock,
     config::{Config, IssuerConfig, RequiredProof},
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::domain_table::{
         DomainStatus,
         checks::{Finding, Outcome},
@@ -102,11 +102,19 @@ impl Looker {
         served: Served,
         identities: &[String],
     ) -> Vec<Finding> {
+        let mut findings = self.look_at_dns(pattern, tenant, identities).await;
+        let leads_here = findings.first().is_some_and(|dns| dns.outcome == Outcome::Passed);
+        if leads_here && served == Served::Yes {
+            findings.extend(self.look_at_https(pattern).await);
+        }
+        findings
+    }
+
+    /// Where the name of an entry of `tenant` leads, first of all; then its ownership record, and CAA records.
+    pub async fn look_at_dns(&self, pattern: &Pattern, tenant: &str, identities: &[String]) -> Vec<Finding> {
         let probe = probe_name(pattern);
         let (route, addresses) = tokio::join!(self.dns.route(&probe), self.edge_addresses());
-        let dns = judge::dns(pattern, &self.edge, &addresses, &route);
-        let leads_here = dns.outcome == Outcome::Passed;
-        let mut findings = vec![dns];
+        let mut findings = vec![judge::dns(pattern, &self.edge, &addresses, &route)];
         if self.required == RequiredProof::Txt {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
@@ -114,23 +122,16 @@ impl Looker {
         if !identities.is_empty() {
             findings.push(judge::caa(pattern, identities, &self.dns.caa(base(pattern)).await));
         }
-        if leads_here && let Some((name, address)) = self.https_target(pattern, served, &route) {
-            findings.push(judge::https(pattern, &handshake(name, address).await, clock::wall()));
-        }
         findings
     }
 
-    /// Whom to shake hands with for the name of `record`, once it leads here: no address but the edge's is ever connected to. Under a
-    /// wildcard there is no name that would not cost an order.
-    fn https_target<'a>(
-        &self,
-        pattern: &'a Pattern,
-        served: Served,
-        route: &Answer<Route>,
-    ) -> Option<(&'a ServerName, SocketAddr)> {
-        let (Pattern::Exact(name), Answer::Found(route)) = (pattern, route) else { return None };
-        let address = route.addresses.first().filter(|_| served == Served::Yes)?;
-        Some((name, SocketAddr::new(*address, self.https_port)))
+    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. No address but the
+    /// edge's is ever connected to, wherever the name leads.
+    pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
+        let Pattern::Exact(name) = pattern else { return None };
+        let address = self.edge_addresses().await.first().copied()?;
+        let handshake = handshake(name, SocketAddr::new(address, self.https_port)).await;
+        Some(judge::https(pattern, &handshake, clock::wall()))
     }
 }
 

@@ -74,6 +74,11 @@ fn a_name_is_served_once_it_leads_here_and_removed_when_it_has_left() {
         records.contains(SHOP) && records.contains("CNAME") && records.contains("edge.test"),
         "{records}"
     );
+    let told = a.command(&["doctor", SHOP]).unwrap_err().to_string();
+    for (check, word) in [("entry", "pending"), ("permission", "denied"), ("dns", "203.0.113.9")] {
+        let line = told.lines().find(|line| line.contains("fail") && line.contains(check));
+        assert!(line.is_some_and(|line| line.contains(word)), "{check}: {told}");
+    }
     let refused = a.command(&["domain", "check", SHOP]).unwrap_err().to_string();
     assert!(refused.contains("leads to 203.0.113.9") && refused.contains("CNAME edge.test"), "{refused}");
 
@@ -89,6 +94,11 @@ fn a_name_is_served_once_it_leads_here_and_removed_when_it_has_left() {
     .unwrap();
     assert_eq!(finding(&shown, "dns")["reason"], "leads_here", "{shown}");
     a.command(&["domain", "check", SHOP]).unwrap();
+    let told = a.command(&["doctor", SHOP]).unwrap();
+    for check in ["entry", "permission", "guard", "dns", "https", "certificate"] {
+        let line = told.lines().find(|line| line.split_whitespace().nth(1) == Some(check));
+        assert!(line.is_some_and(|line| line.starts_with("ok")), "{check}: {told}");
+    }
 
     // Servers that do not answer are no sign that a name has left.
     dns(&edge, "/set-servfail", &json!({ "host": format!("{SHOP}.") }));
