@@ -12,6 +12,7 @@ mod columns;
 mod doctor;
 mod domain;
 mod domain_checks;
+mod domain_import;
 mod domain_settings;
 mod error;
 mod failure;

@@ -155,6 +155,24 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Adds the names of a file, CSV with a header or JSON objects; of a file with a wrong row none.
+    #[command(after_help = IMPORT_DOMAINS)]
+    Import {
+        /// The file; `-` is the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Says what would become of each row, and writes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Replaces what existing entries say; refused without this option.
+        #[arg(long)]
+        replace: bool,
+        /// Serves new names without waiting for what `verification.required` asks for.
+        #[arg(long)]
+        verified: bool,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Shows the DNS records that the owner of NAME sets so that it is served here; it need not be added yet.
     Records {
         /// A name like `www.example.com`, or `*.example.com`.
@@ -279,6 +297,14 @@ It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, t
 names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
 could) or fail (the settings will not work); any fail ends it with 1.
 With a name it tells why that name is served or not, within five seconds.";
+
+const IMPORT_DOMAINS: &str = "\
+Columns: domain, and as far as wanted target, tenant, minimum_tls, host, redirect, maintenance. An empty field is as
+one that is absent in `domain add`. Rows that are refused are named, and the others are written; exit code 1 then.
+Example:
+  domain,target,tenant
+  shop.customer.example,https://shops.example.com,customer-17
+  *.blogs.example,,";
 
 const COMPLETION: &str = "\
 Examples:

@@ -65,6 +65,9 @@ async fn act(
         ControlRoute::MaintainDomain(name, maintenance) => {
             respond(&instance.administer(change(name, Wanted::Maintained(maintenance)), caller).await?)
         }
+        ControlRoute::PreviewDomain(name) => {
+            respond(&instance.preview(&addition(name, read(body).await?)).await?)
+        }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::ListCertificates(part) => {

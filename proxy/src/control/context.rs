@@ -168,6 +168,11 @@ impl ControlContext {
         Ok(Changed { domain: pattern, report, reach: self.reach(revision).await })
     }
 
+    /// What [`ControlContext::administer`] would do.
+    pub(super) async fn preview(&self, request: &admin::Request) -> Result<admin::Report, WireProblem> {
+        Ok(self.domains.preview(request, &self.rules()).await?)
+    }
+
     fn rules(&self) -> admin::Rules {
         let (identity, address_policy) = (&self.identity, Arc::clone(&self.address_policy));
         admin::Rules {

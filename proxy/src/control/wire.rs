@@ -13,7 +13,11 @@ use crate::{
         own::OwnRow,
     },
     config::DomainSettings,
-    domains::{AskState, Denial, Permission, PermissionSource, Revision, UnknownReason, admin, revision},
+    domains::{
+        AskState, Denial, Permission, PermissionSource, Revision, UnknownReason,
+        admin::{self, Existing, Proof, Wanted},
+        revision,
+    },
     ec2,
     guard::GuardStatus,
     name::{Pattern, ServerName},
@@ -223,6 +227,22 @@ pub struct NewDomain {
     /// Whether it is served without waiting for its verification.
     #[serde(default)]
     pub verified: bool,
+}
+
+impl NewDomain {
+    /// What an addition says; of another request, nothing.
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        let Wanted::Present { target, settings, tenant, existing, proof } = wanted else {
+            return Self::default();
+        };
+        Self {
+            target: target.clone(),
+            settings: *settings,
+            tenant: tenant.clone(),
+            replace: *existing == Existing::Replace,
+            verified: *proof == Proof::Waived,
+        }
+    }
 }
 
 /// A change of the table that has been made, or that nothing had to be changed.
