@@ -33,6 +33,7 @@ use crate::{
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
+    target::EndpointAddress,
     telemetry::{self, Telemetry},
     tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
@@ -93,9 +94,11 @@ impl Assembly<'_> {
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
+        let address_policy = shared.service.upstream.address_policy();
         verification::start(
             config,
             https_port,
+            Arc::new(move |address: &EndpointAddress| address_policy.permits_entry(address)),
             (&known.store, &known.domains),
             phase.subscribe(),
             self.control,
@@ -224,6 +227,7 @@ impl Assembly<'_> {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),
                 phase: phase.clone(),
+                edge: config.verification.edge_names.first().cloned(),
                 public_https_port: service.public_https_port,
                 trusted_proxies: service.trusted_proxies.clone(),
             }),

@@ -8,8 +8,9 @@ use std::{
 use super::{
     dns::{Dns, NoResolver},
     edge::{Edge, RecordToSet, ownership_name},
+    http::{Permits, edge_behind},
     https::handshake,
-    judge::{self, Answer},
+    judge::{self, Answer, Route},
 };
 use crate::{
     certificates::issuer_directory,
@@ -18,7 +19,7 @@ use crate::{
     name::Pattern,
     store::domain_table::{
         DomainStatus,
-        checks::{Finding, Outcome},
+        checks::{Finding, Outcome, Reason},
     },
 };
 
@@ -30,6 +31,7 @@ pub struct Looker {
     required: RequiredProof,
     issuers: Vec<IssuerConfig>,
     https_port: u16,
+    permits: Permits,
 }
 
 /// Whether a name is served now, so that there is a certificate to look at.
@@ -53,8 +55,8 @@ impl Served {
 }
 
 impl Looker {
-    /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`.
-    pub fn new(config: &Config, https_port: u16) -> Result<Option<Self>, NoResolver> {
+    /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`; `permits` says which addresses may be connected to.
+    pub fn new(config: &Config, https_port: u16, permits: Permits) -> Result<Option<Self>, NoResolver> {
         let Some(edge) = Edge::of(&config.verification) else { return Ok(None) };
         Ok(Some(Self {
             edge,
@@ -62,6 +64,7 @@ impl Looker {
             required: config.verification.required,
             issuers: config.certificates.issuers.clone(),
             https_port,
+            permits,
         }))
     }
 
@@ -114,7 +117,8 @@ impl Looker {
     pub async fn look_at_dns(&self, pattern: &Pattern, tenant: &str, identities: &[String]) -> Vec<Finding> {
         let probe = probe_name(pattern);
         let (route, addresses) = tokio::join!(self.dns.route(&probe), self.edge_addresses());
-        let mut findings = vec![judge::dns(pattern, &self.edge, &addresses, &route)];
+        let dns = judge::dns(pattern, &self.edge, &addresses, &route);
+        let mut findings = vec![self.unless_passed_on(pattern, dns, route).await];
         if self.required == RequiredProof::Txt {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
@@ -125,8 +129,19 @@ impl Looker {
         findings
     }
 
-    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. No address but the
-    /// edge's is ever connected to, wherever the name leads.
+    /// `dns`, unless the server that the name leads to passes requests on to the edge.
+    async fn unless_passed_on(&self, pattern: &Pattern, dns: Finding, route: Answer<Route>) -> Finding {
+        let (Pattern::Exact(name), Reason::LeadsElsewhere, Answer::Found(route)) =
+            (pattern, dns.reason, route)
+        else {
+            return dns;
+        };
+        let behind = edge_behind(name, route.addresses, &self.permits).await;
+        if behind.is_some_and(|edge| self.edge.is_called(&edge)) { judge::passed_on(pattern) } else { dns }
+    }
+
+    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. The edge is
+    /// asked, wherever the name leads.
     pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
         let Pattern::Exact(name) = pattern else { return None };
         let address = self.edge_addresses().await.first().copied()?;
