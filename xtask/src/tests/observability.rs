@@ -1,7 +1,10 @@
 //! What operators get for Prometheus and Grafana (`infra/observability`), against what the program exports (`docs/metrics.md`, which a
-//! test of `gatehouse` compares with its declarations).
-//! Invariant: no expression names a metric, label or value that the program does not export (`dashboards_show_what_is_exported`).
+//! test of `gatehouse` compares with its declarations) and what it says about each alert (`docs/runbook.md`).
+//! Not here: whether commands of the runbook exist (`gatehouse`'s own tests, which have the command line).
+//! Invariants: each alert is silent, fires and ends in a test (`each_alert_is_silent_fires_and_ends_in_a_test`); no expression names a
+//! metric, label or value that the program does not export (`alerts_ask_for_what_is_exported`, `dashboards_show_what_is_exported`).
 
+mod alerts;
 mod dashboards;
 mod discovery;
 mod exposition;

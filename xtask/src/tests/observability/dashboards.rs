@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use super::{exposition::Exposition, field, list, promql::Query, promtool, shipped, text};
+use super::{exposition::Exposition, field, list, promql::Query, promtool, shipped, text, workspace};
 
 const DASHBOARDS: [&str; 2] = ["dashboards/fleet.json", "dashboards/instance.json"];
 /// What Grafana puts in place of its own variable.
@@ -74,6 +74,20 @@ fn panels_lie_side_by_side_and_have_identities_of_their_own() {
             let overlaps = all[..index].iter().find(|other| overlap(&place, &self::place(other)));
             assert!(overlaps.is_none(), "{title}: {} lies over {overlaps:?}", field(panel, "title"));
         }
+    }
+}
+
+/// The runbook sends its readers to panels, in italics.
+#[test]
+fn panels_that_the_runbook_names_exist() {
+    let dashboards = all();
+    let titles: BTreeSet<&str> =
+        dashboards.iter().flat_map(panels).map(|panel| field(panel, "title")).collect();
+    let page = text(&workspace().join("docs/runbook.md")).replace("**", "");
+    let named: Vec<&str> = page.split('*').skip(1).step_by(2).collect();
+    assert!(named.len() > 5, "{named:?}");
+    for title in named {
+        assert!(titles.contains(title), "no panel is called `{title}`");
     }
 }
 
