@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     clock,
+    config::RequiredProof,
     domains::{Domains, admin::Action},
     name::Pattern,
     phase::{Phase, PhaseWatch},
@@ -108,6 +109,10 @@ impl Checker {
                 Some(looked) = looks.join_next() => self.note(looked.ok()),
                 _ = ticks.tick() => {
                     let now = clock::now();
+                    if self.rules.required != RequiredProof::None {
+                        // Who has just added a name waits for this instance to hear of it.
+                        self.domains.last_use().mark(now);
+                    }
                     if now >= renew_at {
                         if !self.renew(lease).await {
                             return;
