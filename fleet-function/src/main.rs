@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
 }
 
 /// An error where something was refused: Lambda counts it, and an alarm goes by that.
-async fn handle(apis: &Apis, settings: &Settings) -> Result<Report, Error> {
+async fn handle(apis: &Apis<'_>, settings: &Settings) -> Result<Report, Error> {
     let report = look::until_done(apis, settings.look_every).await?;
     if report.refused.is_empty() { Ok(report) } else { Err(report.refused.join("; ").into()) }
 }

@@ -1,5 +1,5 @@
 //! What has to be done so that the endpoint group equals the instances in service: a value computed from what is seen.
-//! Not here: seeing and doing (`pass`); the appliance's own drain, which an instance begins when its metadata says so.
+//! Not here: seeing and doing (`look`); the appliance's own drain, which an instance begins when its metadata says so.
 //! Invariants: whatever is lost, doubled or comes late, the next looks make good (`properties`); nothing that serves is put out, as long as
 //! endpoints are read before instances (`endpoints_are_read_first`); what leaves waits until its endpoint is out, and then long enough
 //! (`nobody_is_terminated_with_an_endpoint`); an answer that lacks all instances puts nobody out.

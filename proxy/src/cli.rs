@@ -11,6 +11,7 @@ mod certificate;
 mod columns;
 mod doctor;
 mod domain;
+mod domain_checks;
 mod domain_settings;
 mod error;
 mod failure;

@@ -202,6 +202,7 @@ fn rules_of(config: &Config) -> admin::Rules {
         default_target: config.domains.default_target.clone(),
         listeners: config.listen.https.iter().chain(&config.listen.http).copied().collect(),
         issuance: Issuance::of(&config.certificates),
+        required: config.verification.required,
         entry_tls: address_policy.entry_tls().clone(),
         permits: Arc::new(move |address| address_policy.permits_entry(address)),
     }

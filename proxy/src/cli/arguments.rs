@@ -91,6 +91,9 @@ pub(super) enum DomainCommand {
         /// Replaces the target, tenant or settings of an existing entry; refused without this option.
         #[arg(long)]
         replace: bool,
+        /// Serves it without waiting for what `verification.required` asks for: its owner is known otherwise.
+        #[arg(long)]
+        verified: bool,
         #[command(flatten)]
         form: Form,
     },
@@ -138,6 +141,23 @@ pub(super) enum DomainCommand {
     /// Shows the entry of NAME, or of the wildcard that covers it.
     Show {
         /// The name, as it was added, or a name under a wildcard.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Shows the DNS records that the owner of NAME sets so that it is served here; it need not be added yet.
+    Records {
+        /// A name like `www.example.com`, or `*.example.com`.
+        name: Pattern,
+        /// For which tenant; absent, the tenant of its entry, or `default`.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Tenant>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Looks at DNS, CAA and certificate of NAME now, from this machine, and changes nothing; exit code 1 when something fails.
+    Check {
+        /// The name, as it was added.
         name: Pattern,
         #[command(flatten)]
         form: Form,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{
     config::{Config, DomainSettings},
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
-    domains::admin::{Action, Existing, Report, Request, Wanted},
+    domains::admin::{Action, Existing, Proof, Report, Request, Wanted},
     name::Pattern,
 };
 
@@ -13,6 +13,7 @@ use super::{
     access::Access,
     arguments::{DomainCommand, Form},
     columns::Columns,
+    domain_checks,
     error::CommandError,
     print,
 };
@@ -20,11 +21,12 @@ use super::{
 /// Asks, and writes the answer.
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
     match command {
-        DomainCommand::Add { name, target, settings, tenant, replace, form } => {
+        DomainCommand::Add { name, target, settings, tenant, replace, verified, form } => {
             let existing = if *replace { Existing::Replace } else { Existing::Keep };
+            let proof = if *verified { Proof::Waived } else { Proof::Needed };
             let (target, settings, tenant) =
                 (target.clone(), DomainSettings::from(*settings), tenant.clone());
-            let wanted = Wanted::Present { target, settings, tenant, existing };
+            let wanted = Wanted::Present { target, settings, tenant, existing, proof };
             change(config, name, wanted, *form).await
         }
         DomainCommand::Remove { name, form } => change(config, name, Wanted::Absent, *form).await,
@@ -42,6 +44,10 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
             let found = Access::open(config).await?.domain(name).await?;
             print(*form, &found, |found| shown(name, found))
         }
+        DomainCommand::Records { name, tenant, form } => {
+            domain_checks::records(config, name, tenant.as_ref(), *form).await
+        }
+        DomainCommand::Check { name, form } => domain_checks::check(config, name, *form).await,
         DomainCommand::Reindex(form) => reindexed(*form, &Access::open(config).await?.reindex().await?),
     }
 }
@@ -115,8 +121,9 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
         nothing if nothing.is_empty() => nothing,
         settings => format!("settings {settings}\n"),
     };
+    let checks = domain.checks.as_ref().map(domain_checks::shown).unwrap_or_default();
     format!(
-        "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
+        "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n{checks}",
         domain.domain, domain.status, domain.source, domain.tenant
     )
 }

@@ -17,6 +17,7 @@ use crate::{
     guard::GuardError,
     run::RunError,
     store::{ConnectError, StoreError, tables::TablesError},
+    verification::NoResolver,
 };
 
 /// Why a command failed.
@@ -82,6 +83,20 @@ pub(super) enum CommandError {
         /// How many findings.
         failed: usize,
     },
+    /// A name is not as it should be.
+    #[error("{failed} checks failed; the lines below each say what to do")]
+    NameUnwell {
+        /// How many findings.
+        failed: usize,
+    },
+    /// There is nothing to compare with.
+    #[error(
+        "verification.edge_names: `[]`, so there is no name that records could lead to; give it like `[\"edge.example.net\"]`"
+    )]
+    NoEdgeName,
+    /// DNS servers.
+    #[error(transparent)]
+    Resolver(#[from] NoResolver),
     /// A storage that could not be copied.
     #[error(transparent)]
     Transfer(#[from] TransferError),

@@ -22,6 +22,7 @@ use super::{
     socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
     upstream_tls::UpstreamTls,
+    verification::VerificationConfig,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -42,6 +43,7 @@ section! {
         worker: WorkerConfig,
         tls: TlsConfig,
         domains: DomainsConfig,
+        verification: VerificationConfig,
         certificates: CertificatesConfig,
         store: StoreConfig,
         instance: InstanceConfig,

@@ -17,7 +17,7 @@ use crate::{
     certificates::{OnRequestError, own::OwnError},
     domains::{
         ChangeError,
-        admin::{self, Existing, Refusal, Wanted},
+        admin::{self, Existing, Proof, Refusal, Wanted},
     },
     name::Pattern,
     store::StoreError,
@@ -93,9 +93,10 @@ fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
 }
 
 fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
-    let NewDomain { target, settings, tenant, replace } = new;
+    let NewDomain { target, settings, tenant, replace, verified } = new;
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    change(pattern, Wanted::Present { target, settings, tenant, existing })
+    let proof = if verified { Proof::Waived } else { Proof::Needed };
+    change(pattern, Wanted::Present { target, settings, tenant, existing, proof })
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {

@@ -28,7 +28,7 @@ use crate::{
         spread::{Spread, SpreadPart},
     },
     config::Maintenance,
-    domains::admin::{self, Existing, Wanted},
+    domains::admin::{self, Existing, Proof, Wanted},
     name::{Pattern, ServerName},
 };
 
@@ -108,10 +108,11 @@ impl ControlClient {
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
         match &request.wanted {
-            Wanted::Present { target, settings, tenant, existing } => {
+            Wanted::Present { target, settings, tenant, existing, proof } => {
                 let (target, tenant, settings) = (target.clone(), tenant.clone(), *settings);
                 let replace = *existing == Existing::Replace;
-                let new = NewDomain { target, settings, tenant, replace };
+                let verified = *proof == Proof::Waived;
+                let new = NewDomain { target, settings, tenant, replace, verified };
                 self.call(Method::PUT, &path, json(&new)?).await
             }
             Wanted::Absent => self.call(Method::DELETE, &path, Bytes::new()).await,

@@ -21,7 +21,7 @@ use crate::{
         own::{Imported, Removed},
         spread::{Spread, SpreadPart, spread},
     },
-    config::{Reloadable, StaticDomain},
+    config::{Reloadable, RequiredProof, StaticDomain},
     domains::{
         Domains, Revision,
         admin::{self, Action, Issuance},
@@ -65,6 +65,8 @@ pub struct ControlContext {
     pub address_policy: Arc<AddressPolicy>,
     /// Who issues certificates.
     pub issuance: Issuance,
+    /// What a new entry waits for.
+    pub required: RequiredProof,
     /// The keys of session tickets.
     pub tickets: TicketKeys,
 }
@@ -157,6 +159,7 @@ impl ControlContext {
             default_target: self.default_target.load_full().as_ref().clone(),
             listeners: identity.https.iter().chain(&identity.http).copied().collect(),
             issuance: self.issuance,
+            required: self.required,
             entry_tls: address_policy.entry_tls().clone(),
             permits: Arc::new(move |address| address_policy.permits_entry(address)),
         }

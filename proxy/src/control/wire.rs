@@ -19,7 +19,7 @@ use crate::{
     name::{Pattern, ServerName},
     phase::Phase,
     store::{
-        domain_table::{DomainRecord, DomainStatus},
+        domain_table::{DomainRecord, DomainStatus, checks::Checks},
         instant::Micros,
     },
     target::Target,
@@ -109,6 +109,9 @@ pub struct Domain {
     pub tenant: String,
     /// When it last changed.
     pub changed_at: Option<String>,
+    /// What was last found out about its name; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
 }
 
 /// Part of a list.
@@ -150,6 +153,9 @@ pub struct NewDomain {
     /// Whether an entry that says something else is replaced.
     #[serde(default)]
     pub replace: bool,
+    /// Whether it is served without waiting for its verification.
+    #[serde(default)]
+    pub verified: bool,
 }
 
 /// A change of the table that has been made, or that nothing had to be changed.
@@ -320,6 +326,7 @@ impl From<&DomainRecord> for Domain {
             source: "table".to_owned(),
             tenant: record.tenant.clone(),
             changed_at: record.changed_at.map(|at| at.to_string()),
+            checks: None,
         }
     }
 }
@@ -334,6 +341,7 @@ impl From<&crate::config::StaticDomain> for Domain {
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
             changed_at: None,
+            checks: None,
         }
     }
 }

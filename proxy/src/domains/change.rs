@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::admin::{self, Decision, Refusal, Request, Rules, Sources};
+use super::admin::{self, Decision, Refusal, Request, Rules, Sources, Standing};
 use crate::{
     clock,
     config::DomainSettings,
@@ -38,6 +38,21 @@ pub async fn administer(
     rules: &Rules,
 ) -> Result<Decision, ChangeError> {
     change(store, &request.pattern, |old, now| admin::decide(request, old, sources, rules, now)).await
+}
+
+/// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still.
+pub async fn follow_checks(
+    store: &Store,
+    pattern: &Pattern,
+    seen: u64,
+    standing: Standing,
+) -> Result<Decision, ChangeError> {
+    let absent = || Refusal::Absent(pattern.clone());
+    let decide = |old: Option<&DomainRecord>, now| {
+        let old = old.filter(|old| old.version == seen).ok_or_else(absent)?;
+        Ok(admin::follow_checks(old, standing, now))
+    };
+    change(store, pattern, decide).await
 }
 
 async fn change(
@@ -118,6 +133,12 @@ fn changed(old: Option<&DomainRecord>, now: Micros) -> Micros {
     old.and_then(|old| old.changed_at).map_or(now, |old| now.max(old.next()))
 }
 
+/// An active entry of the default tenant, changed in 1970.
+#[cfg(test)]
+pub(crate) fn added_for_tests(pattern: &Pattern) -> DomainRecord {
+    added(None, pattern, None, None, Micros::from_epoch(1))
+}
+
 const MAX_TRIES: usize = 8;
 const TOMBSTONE_LIFE: Duration = Duration::from_hours(7 * 24);
 
@@ -144,6 +165,7 @@ pub(super) mod tests {
             issuance: admin::Issuance::Internal,
             permits: std::sync::Arc::new(|_| true),
             entry_tls: std::collections::BTreeSet::new(),
+            required: crate::config::RequiredProof::None,
         }
     }
 
@@ -153,6 +175,7 @@ pub(super) mod tests {
             settings: DomainSettings::default(),
             tenant: None,
             existing: admin::Existing::Replace,
+            proof: admin::Proof::Needed,
         };
         Request { pattern: pattern.clone(), wanted }
     }

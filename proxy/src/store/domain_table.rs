@@ -3,6 +3,7 @@
 //! Invariants: writes name only attributes of the [`DomainRecord`], so `labels`, `settings`, `checks` and what comes later stay as they are
 //! (`a_write_leaves_what_it_does_not_know`); a write replaces exactly the version it was decided on.
 
+pub mod checks;
 mod record;
 mod reindex;
 mod settings;
@@ -58,7 +59,11 @@ pub async fn replace(
     let update = update.set_key(Some(key(&record.pattern)));
     let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
     let settings = settings::changes(was, before, record.settings);
-    written(update, record, old.map_or(0, |old| old.version), settings).send().await?;
+    let update = written(update, record, old.map_or(0, |old| old.version), settings);
+    // What was found out about an entry that was removed says nothing of the new one.
+    let is_new = old.is_some_and(|old| old.status == DomainStatus::Removed);
+    let update = if is_new { checks::forgotten(update) } else { update };
+    update.send().await?;
     Ok(())
 }
 
