@@ -1,3 +1,6 @@
+//! A call: what is sent, how it is signed, and how long an answer may take.
+//! Not here: the bound on what is answered (`bounded`).
+
 use std::{
     error::Error,
     time::{Duration, SystemTime},

@@ -27,7 +27,7 @@ pub(crate) struct Report {
     without_room: usize,
 }
 
-/// At most [`LONGEST`]; the next minute goes on.
+/// At most [`LONGEST`], and not beyond a second look in which all that was tried is refused as before; the next minute goes on.
 pub(crate) async fn until_done(apis: &Apis<'_>, every: Duration) -> Result<Report, Fault> {
     let begun = Instant::now();
     let mut report = Report::default();
@@ -37,11 +37,14 @@ pub(crate) async fn until_done(apis: &Apis<'_>, every: Duration) -> Result<Repor
         report.looks += 1;
         (report.awaited, report.without_room) = (plan.awaited, plan.without_room);
         report.deferred.clear();
-        report.refused.clear();
+        let (refused_before, done_before) = (std::mem::take(&mut report.refused), report.done.len());
         for action in &plan.actions {
             act(apis, action, &mut report).await;
         }
-        if !plan.is_under_way() || begun.elapsed() + every > LONGEST {
+        // A refusal may come from what changed after the look; the same one again does not.
+        let is_refused_again = !report.refused.is_empty() && report.refused == refused_before;
+        let is_stuck = is_refused_again && report.done.len() == done_before && !report.awaits_others();
+        if is_stuck || !plan.is_under_way() || begun.elapsed() + every > LONGEST {
             println!("{}", serde_json::to_string(&report).unwrap_or_default());
             return Ok(report);
         }
@@ -136,6 +139,11 @@ fn unless(outcome: Result<(), Fault>, done: &str) -> Result<(), Fault> {
 }
 
 impl Report {
+    /// Whether time alone may bring something to do.
+    fn awaits_others(&self) -> bool {
+        self.awaited > 0 || !self.deferred.is_empty()
+    }
+
     /// Whether it was done.
     fn take(&mut self, what: &str, whom: &str, outcome: Result<(), Fault>) -> bool {
         let is_done = outcome.is_ok();

@@ -8,13 +8,25 @@ mod look;
 mod reconcile;
 mod settings;
 
+use std::process::ExitCode;
+
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 use self::{apis::Apis, look::Report, settings::Settings};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Error> {
     let settings = Settings::read(|name| std::env::var(name).ok())?;
     let apis = Apis::new(&settings);
     let (apis, settings) = (&apis, &settings);

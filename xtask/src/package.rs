@@ -92,7 +92,8 @@ impl Workspace {
 }
 
 /// What the package is made of.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    "aws-call",
     "proxy",
     "proxy-common",
     "proxy-ebpf",

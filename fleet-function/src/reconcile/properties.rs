@@ -23,7 +23,7 @@ enum Event {
     Dies(usize),
     /// The function takes a step of one of its looks, which begins where none is under way.
     Step(usize),
-    /// The same, and the API refuses with TransactionInProgress, or the process ends before.
+    /// The same, and the API refuses with `TransactionInProgress`, or the process ends before.
     Refused(usize),
     /// A look is given up.
     Lost(usize),
@@ -217,7 +217,9 @@ proptest! {
     #[test]
     fn whatever_happened_three_looks_make_it_good(events in prop::collection::vec(event(), 0..200)) {
         let mut world = World::new();
-        events.iter().for_each(|event| world.meet(event));
+        for event in &events {
+            world.meet(event);
+        }
         world.looks = [Look::Idle, Look::Idle];
         for _ in 0..3 {
             world.look();
