@@ -1,4 +1,5 @@
-//! The calls: five of Global Accelerator's, three of Auto Scaling's, one of CloudFormation's, less those that the template makes.
+//! The calls: three of Global Accelerator's, three of Auto Scaling's, one of CloudFormation's.
+//! Not here: what an answer means (`answer`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -28,7 +28,7 @@ pub(crate) struct Settings {
 /// A variable is missing, or is not what it has to be.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SettingsError {
-    #[error("{0} is not set; the stack `fleet` sets it")]
+    #[error("{0} is not set; Lambda sets it, by the template `fleet`")]
     Missing(&'static str),
     #[error("LOOK_EVERY_SECONDS: `{0}` is no number of seconds; leave it out for 5")]
     Interval(String),

@@ -112,7 +112,7 @@ async fn what_it_says_has_no_key_and_what_is_missing_is_named() {
     assert!(said.contains("\"done\":[") && !said.contains(function::SECRET), "{said}");
 
     let said = function::run_without_settings().await;
-    assert!(said.contains("GROUP is not set; the stack `fleet` sets it"), "{said}");
+    assert!(said.contains("GROUP is not set; Lambda sets it, by the template `fleet`"), "{said}");
 }
 
 #[tokio::test]
