@@ -15,6 +15,7 @@ mod run;
 mod setup;
 mod soak;
 mod summary;
+mod templates;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(),
         Command::Check => check::run(),
         Command::Conformance { only } => conformance::run(only),
+        Command::Templates => templates::run(),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
@@ -98,6 +100,8 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Judge the CloudFormation templates: cfn-lint, our own rules, AWS's tables of actions
+    Templates,
     /// Load on both back ends while endpoints fail and settings are reloaded: no request may fail that no endpoint has hung on
     Soak {
         /// How long on each
