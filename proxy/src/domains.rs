@@ -13,6 +13,7 @@ pub mod change;
 mod checked;
 mod feed;
 mod full_reading;
+pub mod import;
 mod last_known;
 mod last_use;
 mod lookup;

@@ -97,6 +97,17 @@ impl Access {
         }
     }
 
+    /// What [`Access::administer`] would do.
+    pub(super) async fn preview(&self, request: &admin::Request) -> Result<admin::Report, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.preview(request).await?),
+            Self::Tables(tables) => {
+                let sources = Sources { listed: &tables.listed, table: tables.table };
+                Ok(change::preview(&tables.store, request, sources, &tables.rules).await?.report)
+            }
+        }
+    }
+
     pub(super) async fn certificates(
         &self,
         after: Option<&Bookmark>,

@@ -10,7 +10,12 @@ use clap_complete::Shell;
 pub(super) use certificate::CertificateCommand;
 
 use super::domain_settings::DomainSettingsArguments;
-use crate::{config::Maintenance, control::wire::Tenant, name::Pattern, target::Target};
+use crate::{
+    config::Maintenance,
+    control::wire::Tenant,
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// A TLS reverse proxy for customers' own domains, guarded in the kernel.
 #[derive(Debug, Parser)]
@@ -37,7 +42,12 @@ pub(super) enum Command {
     Reload(Form),
     /// Tests whether the settings will work here, and names remedies; changes nothing.
     #[command(after_help = DOCTOR)]
-    Doctor(Form),
+    Doctor {
+        /// Tests this name instead: its entry, permission, guard, DNS, CAA and certificate.
+        name: Option<ServerName>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
@@ -142,6 +152,24 @@ pub(super) enum DomainCommand {
     Show {
         /// The name, as it was added, or a name under a wildcard.
         name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Adds the names of a file, CSV with a header or JSON objects; of a file with a wrong row none.
+    #[command(after_help = IMPORT_DOMAINS)]
+    Import {
+        /// The file; `-` is the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Says what would become of each row, and writes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Replaces what existing entries say; refused without this option.
+        #[arg(long)]
+        replace: bool,
+        /// Serves new names without waiting for what `verification.required` asks for.
+        #[arg(long)]
+        verified: bool,
         #[command(flatten)]
         form: Form,
     },
@@ -267,7 +295,16 @@ effect at once; open connections keep the limits they started with. SIGHUP does 
 const DOCTOR: &str = "\
 It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, the state directory, ports, tables,
 names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
-could) or fail (the settings will not work); any fail ends it with 1.";
+could) or fail (the settings will not work); any fail ends it with 1.
+With a name it tells why that name is served or not, within five seconds.";
+
+const IMPORT_DOMAINS: &str = "\
+Columns: domain, and as far as wanted target, tenant, minimum_tls, host, redirect, maintenance. An empty field is as
+one that is absent in `domain add`. Rows that are refused are named, and the others are written; exit code 1 then.
+Example:
+  domain,target,tenant
+  shop.customer.example,https://shops.example.com,customer-17
+  *.blogs.example,,";
 
 const COMPLETION: &str = "\
 Examples:
@@ -324,6 +361,26 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    /// Whoever is woken at night types what stands there.
+    #[test]
+    fn every_command_of_the_runbook_exists() {
+        let page = include_str!("../../../docs/runbook.md");
+        let commands: Vec<_> =
+            page.split('`').skip(1).step_by(2).filter(|code| code.starts_with("gatehouse ")).collect();
+        assert!(commands.len() > 20, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace().map(|word| match word {
+                "NAME" => "www.example.com",
+                "URL" => "https://origin.example.com",
+                other => other,
+            });
+            // A group of commands is named without one of them.
+            let is_group = ["gatehouse domain", "gatehouse certificate"].contains(&command);
+            let problem = Arguments::try_parse_from(words).err().filter(|_| !is_group);
+            assert!(problem.is_none(), "`{command}`: {}", problem.unwrap());
+        }
     }
 
     #[test]

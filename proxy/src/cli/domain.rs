@@ -14,6 +14,7 @@ use super::{
     arguments::{DomainCommand, Form},
     columns::Columns,
     domain_checks,
+    domain_import::{self, Import},
     error::CommandError,
     print,
 };
@@ -43,6 +44,12 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
         DomainCommand::Show { name, form } => {
             let found = Access::open(config).await?.domain(name).await?;
             print(*form, &found, |found| shown(name, found))
+        }
+        DomainCommand::Import { file, dry_run, replace, verified, form } => {
+            let existing = if *replace { Existing::Replace } else { Existing::Keep };
+            let proof = if *verified { Proof::Waived } else { Proof::Needed };
+            let import = Import { file, existing, proof, is_dry_run: *dry_run };
+            domain_import::import(config, &import, *form).await
         }
         DomainCommand::Records { name, tenant, form } => {
             domain_checks::records(config, name, tenant.as_ref(), *form).await

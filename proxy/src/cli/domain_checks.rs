@@ -1,18 +1,19 @@
 //! `gatehouse domain records` and `gatehouse domain check`: what the owner of a name has to set, and whether it is set.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use serde::Serialize;
 
 use super::{access::Access, arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
     config::Config,
+    forward::AddressPolicy,
     name::Pattern,
     store::domain_table::{
         DEFAULT_TENANT, Tenant,
         checks::{Checks, Finding, Outcome},
     },
-    verification::{Looker, RecordToSet, Served},
+    verification::{Looker, Permits, RecordToSet, Served},
 };
 
 /// What was found just now.
@@ -69,8 +70,8 @@ async fn owner(config: &Config, name: &Pattern) -> String {
         .map_or_else(|| DEFAULT_TENANT.to_owned(), |found| found.tenant)
 }
 
-fn looker(config: &Config) -> Result<Looker, CommandError> {
-    Looker::new(config, edge_port(config))?.ok_or(CommandError::NoEdgeName)
+pub(super) fn looker(config: &Config) -> Result<Looker, CommandError> {
+    Looker::new(config, edge_port(config), permits(config))?.ok_or(CommandError::NoEdgeName)
 }
 
 fn listed(records: &[RecordToSet]) -> String {
@@ -96,6 +97,12 @@ fn lines(findings: &[Finding]) -> String {
         }
         text
     })
+}
+
+/// Which addresses an instance with these settings would connect to.
+fn permits(config: &Config) -> Permits {
+    let address_policy = AddressPolicy::of(&config.upstream);
+    Arc::new(move |address| address_policy.permits_entry(address))
 }
 
 /// Where clients reach the edge.

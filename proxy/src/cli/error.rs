@@ -13,7 +13,7 @@ use crate::{
         ClientError,
         table::{NoCertificate, NoDomain},
     },
-    domains::ChangeError,
+    domains::{ChangeError, import::RowFault},
     guard::GuardError,
     run::RunError,
     store::{ConnectError, StoreError, tables::TablesError},
@@ -82,6 +82,23 @@ pub(super) enum CommandError {
     Unwell {
         /// How many findings.
         failed: usize,
+    },
+    /// A file of domains.
+    #[error("`{path}` cannot be read")]
+    ImportFile {
+        /// As given.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Rows of a file of domains.
+    #[error("nothing was written:{}", lines_of(.0))]
+    ImportRows(Vec<RowFault>),
+    /// Rows of a file of domains whose requests were refused.
+    #[error("rows refused: {refused}; the lines above say why, and the others are as shown")]
+    ImportRefused {
+        /// How many.
+        refused: usize,
     },
     /// A name is not as it should be.
     #[error("{failed} checks failed; the lines below each say what to do")]
@@ -154,6 +171,11 @@ pub(super) enum CommandError {
     /// An answer that is no JSON.
     #[error("the answer could not be put into JSON")]
     Json(#[from] serde_json::Error),
+}
+
+/// Each on a line of its own.
+fn lines_of(faults: &[RowFault]) -> String {
+    faults.iter().fold(String::new(), |text, fault| format!("{text}\n  {fault}"))
 }
 
 impl CommandError {

@@ -65,11 +65,15 @@ async fn act(
         ControlRoute::MaintainDomain(name, maintenance) => {
             respond(&instance.administer(change(name, Wanted::Maintained(maintenance)), caller).await?)
         }
+        ControlRoute::PreviewDomain(name) => {
+            respond(&instance.preview(&addition(name, read(body).await?)).await?)
+        }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::ListCertificates(part) => {
             respond(&instance.certificates(part.after.as_ref(), part.limit).await?)
         }
+        ControlRoute::ShowName(name) => respond(&instance.name(&name).await),
         ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
         ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
         ControlRoute::SpreadRenewals => {

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use super::{
     route::PREFIX,
     wire::{
-        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NewDomain, NewOwnCertificate,
-        ReindexReport, Reloaded, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NameAnswer, NewDomain,
+        NewOwnCertificate, ReindexReport, Reloaded, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
         spread::{Spread, SpreadPart},
     },
     config::Maintenance,
-    domains::admin::{self, Existing, Proof, Wanted},
+    domains::admin::{self, Report, Wanted},
     name::{Pattern, ServerName},
 };
 
@@ -104,16 +104,17 @@ impl ControlClient {
         self.get(&format!("domains/{name}")).await
     }
 
+    /// What it makes of a name.
+    pub async fn name(&self, name: &ServerName) -> Result<NameAnswer, ClientError> {
+        self.get(&format!("names/{name}")).await
+    }
+
     /// Has it do what `request` asks for.
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
         match &request.wanted {
-            Wanted::Present { target, settings, tenant, existing, proof } => {
-                let (target, tenant, settings) = (target.clone(), tenant.clone(), *settings);
-                let replace = *existing == Existing::Replace;
-                let verified = *proof == Proof::Waived;
-                let new = NewDomain { target, settings, tenant, replace, verified };
-                self.call(Method::PUT, &path, json(&new)?).await
+            Wanted::Present { .. } => {
+                self.call(Method::PUT, &path, json(&NewDomain::of(&request.wanted))?).await
             }
             Wanted::Absent => self.call(Method::DELETE, &path, Bytes::new()).await,
             Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), Bytes::new()).await,
@@ -126,6 +127,12 @@ impl ControlClient {
             }
             Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), Bytes::new()).await,
         }
+    }
+
+    /// What [`ControlClient::administer`] would do for an addition.
+    pub async fn preview(&self, request: &admin::Request) -> Result<Report, ClientError> {
+        let path = format!("domains/{}/preview", request.pattern);
+        self.call(Method::POST, &path, json(&NewDomain::of(&request.wanted))?).await
     }
 
     /// Repairs the table.

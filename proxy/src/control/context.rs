@@ -10,8 +10,8 @@ use super::{
     server::SocketPeer,
     table,
     wire::{
-        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, InstanceStatus,
-        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, GuardAnswer, InstanceStatus,
+        NameAnswer, NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -23,12 +23,12 @@ use crate::{
     },
     config::{Reloadable, RequiredProof, StaticDomain},
     domains::{
-        Domains, Revision,
+        Caller, Domains, Revision,
         admin::{self, Action, Issuance},
     },
     ec2,
     forward::AddressPolicy,
-    guard::GuardHandle,
+    guard::{GuardHandle, GuardStatus},
     name::{Pattern, ServerName},
     phase::PhaseWatch,
     store::{Store, certificate_table::IssuerKey},
@@ -135,6 +135,21 @@ impl ControlContext {
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoDomain(name.clone()).to_string()))
     }
 
+    /// What this instance makes of `name`.
+    pub(super) async fn name(&self, name: &ServerName) -> NameAnswer {
+        let permission = self.domains.permission(name, Caller::Internal).await;
+        let names = self.domains.names().borrow().clone();
+        let guard = match self.guard.status() {
+            GuardStatus::Off => GuardAnswer::Off,
+            GuardStatus::On(report) if report.revision != names.revision => GuardAnswer::Behind,
+            GuardStatus::On(_) if name.patterns().any(|pattern| names.patterns.contains(&pattern)) => {
+                GuardAnswer::Listed
+            }
+            GuardStatus::On(_) => GuardAnswer::Unlisted,
+        };
+        NameAnswer::new(name.clone(), &permission, guard)
+    }
+
     /// Does what `request` asks for; the log tells who asked.
     pub(super) async fn administer(
         &self,
@@ -151,6 +166,11 @@ impl ControlContext {
             table::retry_added(&self.store, &pattern).await;
         }
         Ok(Changed { domain: pattern, report, reach: self.reach(revision).await })
+    }
+
+    /// What [`ControlContext::administer`] would do.
+    pub(super) async fn preview(&self, request: &admin::Request) -> Result<admin::Report, WireProblem> {
+        Ok(self.domains.preview(request, &self.rules()).await?)
     }
 
     fn rules(&self) -> admin::Rules {

@@ -13,7 +13,11 @@ use crate::{
         own::OwnRow,
     },
     config::DomainSettings,
-    domains::{AskState, Revision, admin, revision},
+    domains::{
+        AskState, Denial, Permission, PermissionSource, Revision, UnknownReason,
+        admin::{self, Existing, Proof, Wanted},
+        revision,
+    },
     ec2,
     guard::GuardStatus,
     name::{Pattern, ServerName},
@@ -114,6 +118,73 @@ pub struct Domain {
     pub checks: Option<Checks>,
 }
 
+/// What an instance makes of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameAnswer {
+    /// The name.
+    pub server_name: ServerName,
+    /// Whether it may be served.
+    pub permission: PermissionWord,
+    /// By which entry of which source, or why not.
+    pub why: String,
+    /// What the kernel does with its hellos.
+    pub guard: GuardAnswer,
+}
+
+/// Whether a name may be served, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionWord {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+    /// Nothing can be said of it now.
+    Unknown,
+}
+
+/// Whether the kernel has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardAnswer {
+    /// The guard is off.
+    Off,
+    /// It has.
+    Listed,
+    /// It has not.
+    Unlisted,
+    /// It holds an older list.
+    Behind,
+}
+
+impl NameAnswer {
+    pub(super) fn new(server_name: ServerName, permission: &Permission, guard: GuardAnswer) -> Self {
+        let (permission, why) = match permission {
+            Permission::Allow(entry) => {
+                let source = match entry.source {
+                    PermissionSource::Static => "the settings",
+                    PermissionSource::Table => "the domains table",
+                    PermissionSource::Ask => "the ask endpoint",
+                };
+                (PermissionWord::Allowed, format!("`{}` of {source}", entry.pattern))
+            }
+            Permission::Deny(Denial::NoEntry) => (PermissionWord::Denied, "no source knows it".to_owned()),
+            Permission::Deny(Denial::Withdrawn) => {
+                (PermissionWord::Denied, "its entry is pending, suspended or removed".to_owned())
+            }
+            Permission::Unknown(reason) => {
+                let why = match reason {
+                    UnknownReason::SourceDown => "the domains table does not answer",
+                    UnknownReason::AskDown => "the ask endpoint does not answer",
+                    UnknownReason::BudgetSpent => "too many unknown names are asked for at once",
+                };
+                (PermissionWord::Unknown, why.to_owned())
+            }
+        };
+        Self { server_name, permission, why, guard }
+    }
+}
+
 /// Part of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EntryPage<T> {
@@ -156,6 +227,22 @@ pub struct NewDomain {
     /// Whether it is served without waiting for its verification.
     #[serde(default)]
     pub verified: bool,
+}
+
+impl NewDomain {
+    /// What an addition says; of another request, nothing.
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        let Wanted::Present { target, settings, tenant, existing, proof } = wanted else {
+            return Self::default();
+        };
+        Self {
+            target: target.clone(),
+            settings: *settings,
+            tenant: tenant.clone(),
+            replace: *existing == Existing::Replace,
+            verified: *proof == Proof::Waived,
+        }
+    }
 }
 
 /// A change of the table that has been made, or that nothing had to be changed.

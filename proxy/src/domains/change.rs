@@ -40,6 +40,17 @@ pub async fn administer(
     change(store, &request.pattern, |old, now| admin::decide(request, old, sources, rules, now)).await
 }
 
+/// What [`administer`] would do; nothing is written.
+pub async fn preview(
+    store: &Store,
+    request: &Request,
+    sources: Sources<'_>,
+    rules: &Rules,
+) -> Result<Decision, ChangeError> {
+    let old = domain_table::get(store, &request.pattern).await?;
+    Ok(admin::decide(request, old.as_ref(), sources, rules, Micros::of(clock::wall()))?)
+}
+
 /// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still.
 pub async fn follow_checks(
     store: &Store,

@@ -9,6 +9,20 @@ use crate::{
 };
 
 impl Domains {
+    /// What [`Domains::administer`] would do; nothing is written.
+    pub async fn preview(
+        &self,
+        request: &admin::Request,
+        rules: &admin::Rules,
+    ) -> Result<admin::Report, ChangeError> {
+        let listed = self.inner.listed.load_full();
+        let table = if self.inner.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
+        let sources = admin::Sources { listed: &listed, table };
+        sources.leave_to_the_table(&request.pattern)?;
+        let store = self.inner.table.as_ref().ok_or(admin::Refusal::TableOff)?;
+        Ok(change::preview(store, request, sources, rules).await?.report)
+    }
+
     /// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still; returns what was done, and the entry's version.
     ///
     /// # Cancel safety

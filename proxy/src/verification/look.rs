@@ -8,6 +8,7 @@ use std::{
 use super::{
     dns::{Dns, NoResolver},
     edge::{Edge, RecordToSet, ownership_name},
+    http::{Permits, edge_behind},
     https::handshake,
     judge::{self, Answer, Route},
 };
@@ -15,10 +16,10 @@ use crate::{
     certificates::issuer_directory,
     clock,
     config::{Config, IssuerConfig, RequiredProof},
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::domain_table::{
         DomainStatus,
-        checks::{Finding, Outcome},
+        checks::{Finding, Outcome, Reason},
     },
 };
 
@@ -30,6 +31,7 @@ pub struct Looker {
     required: RequiredProof,
     issuers: Vec<IssuerConfig>,
     https_port: u16,
+    permits: Permits,
 }
 
 /// Whether a name is served now, so that there is a certificate to look at.
@@ -53,8 +55,8 @@ impl Served {
 }
 
 impl Looker {
-    /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`.
-    pub fn new(config: &Config, https_port: u16) -> Result<Option<Self>, NoResolver> {
+    /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`; `permits` says which addresses may be connected to.
+    pub fn new(config: &Config, https_port: u16, permits: Permits) -> Result<Option<Self>, NoResolver> {
         let Some(edge) = Edge::of(&config.verification) else { return Ok(None) };
         Ok(Some(Self {
             edge,
@@ -62,6 +64,7 @@ impl Looker {
             required: config.verification.required,
             issuers: config.certificates.issuers.clone(),
             https_port,
+            permits,
         }))
     }
 
@@ -102,11 +105,20 @@ impl Looker {
         served: Served,
         identities: &[String],
     ) -> Vec<Finding> {
+        let mut findings = self.look_at_dns(pattern, tenant, identities).await;
+        let leads_here = findings.first().is_some_and(|dns| dns.outcome == Outcome::Passed);
+        if leads_here && served == Served::Yes {
+            findings.extend(self.look_at_https(pattern).await);
+        }
+        findings
+    }
+
+    /// Where the name of an entry of `tenant` leads, first of all; then its ownership record, and CAA records.
+    pub async fn look_at_dns(&self, pattern: &Pattern, tenant: &str, identities: &[String]) -> Vec<Finding> {
         let probe = probe_name(pattern);
         let (route, addresses) = tokio::join!(self.dns.route(&probe), self.edge_addresses());
         let dns = judge::dns(pattern, &self.edge, &addresses, &route);
-        let leads_here = dns.outcome == Outcome::Passed;
-        let mut findings = vec![dns];
+        let mut findings = vec![self.unless_passed_on(pattern, dns, route).await];
         if self.required == RequiredProof::Txt {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
@@ -114,23 +126,27 @@ impl Looker {
         if !identities.is_empty() {
             findings.push(judge::caa(pattern, identities, &self.dns.caa(base(pattern)).await));
         }
-        if leads_here && let Some((name, address)) = self.https_target(pattern, served, &route) {
-            findings.push(judge::https(pattern, &handshake(name, address).await, clock::wall()));
-        }
         findings
     }
 
-    /// Whom to shake hands with for the name of `record`, once it leads here: no address but the edge's is ever connected to. Under a
-    /// wildcard there is no name that would not cost an order.
-    fn https_target<'a>(
-        &self,
-        pattern: &'a Pattern,
-        served: Served,
-        route: &Answer<Route>,
-    ) -> Option<(&'a ServerName, SocketAddr)> {
-        let (Pattern::Exact(name), Answer::Found(route)) = (pattern, route) else { return None };
-        let address = route.addresses.first().filter(|_| served == Served::Yes)?;
-        Some((name, SocketAddr::new(*address, self.https_port)))
+    /// `dns`, unless the server that the name leads to passes requests on to the edge.
+    async fn unless_passed_on(&self, pattern: &Pattern, dns: Finding, route: Answer<Route>) -> Finding {
+        let (Pattern::Exact(name), Reason::LeadsElsewhere, Answer::Found(route)) =
+            (pattern, dns.reason, route)
+        else {
+            return dns;
+        };
+        let behind = edge_behind(name, route.addresses, &self.permits).await;
+        if behind.is_some_and(|edge| self.edge.is_called(&edge)) { judge::passed_on(pattern) } else { dns }
+    }
+
+    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. The edge is
+    /// asked, wherever the name leads.
+    pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
+        let Pattern::Exact(name) = pattern else { return None };
+        let address = self.edge_addresses().await.first().copied()?;
+        let handshake = handshake(name, SocketAddr::new(address, self.https_port)).await;
+        Some(judge::https(pattern, &handshake, clock::wall()))
     }
 }
 

@@ -77,6 +77,8 @@ label! {
         LeadsElsewhere = "leads_elsewhere",
         /// Some of its addresses are the edge's.
         LeadsPartlyHere = "leads_partly_here",
+        /// It leads to another server, which passes requests on to the edge.
+        PassedOn = "passed_on",
         /// There is no such record.
         NoRecord = "no_record",
         /// The DNS servers do not answer.
