@@ -44,9 +44,8 @@ impl Purpose {
             Group::Origins => matches!(self, Self::Test | Self::All),
             Group::Templates => matches!(self, Self::Test | Self::Templates | Self::All),
             Group::OriginsAndBenches => matches!(self, Self::Test | Self::Bench | Self::All),
-            Group::Python => {
-                matches!(self, Self::Test | Self::Aws | Self::Conformance | Self::Templates | Self::All)
-            }
+            // `package function` packs with it.
+            Group::Python => !matches!(self, Self::Run | Self::Bench | Self::Image),
             Group::Toolchain => !matches!(self, Self::Image | Self::Aws | Self::Templates),
             Group::Packaging => matches!(self, Self::Package | Self::All),
             Group::Image => matches!(self, Self::Image | Self::All),

@@ -161,6 +161,7 @@ const END_TO_END: &[&str] = &[
     "single_order",
     "slow_clients",
     "soak",
+    "stacks",
     "standalone",
     "tenants",
     "unix_sockets",
