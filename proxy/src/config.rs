@@ -30,11 +30,13 @@ mod toml_errors;
 mod upstream_tls;
 #[macro_use]
 mod section;
+mod control;
 mod enums;
 mod sections;
 mod validate;
 mod verification;
 
+pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};
 pub use enums::{
@@ -58,8 +60,8 @@ pub use reloadable::Reloadable;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig,
-    LimitsConfig, ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    CertificatesConfig, Config, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig, LimitsConfig,
+    ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;

@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
+    control::ControlConfig,
     enums::{
-        Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion,
-        UpstreamHost,
+        Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
     },
     header_rule::HeaderRule,
     issuer::IssuerConfig,
@@ -367,19 +367,6 @@ section! {
         http2_stream_window: ByteSize = ByteSize::kib(64),
         /// HTTP/2 flow-control window of a connection: body bytes that a client may send ahead on all its streams.
         http2_connection_window: ByteSize = ByteSize::kib(1024),
-    }
-}
-
-section! {
-    /// Metrics and the control socket.
-    pub struct ControlConfig {
-        /// Address of the HTTP server for Prometheus (`/metrics`); `off` opens no port.
-        metrics: Scrape = Scrape::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
-        /// Address of an HTTP server that other servers of the same operator ask which names are served (`/ask?domain=NAME`: 200 or 404;
-        /// 503 when nothing can be said now), as Caddy does. It has no login: bind it where they alone reach it. Absent, no port is open.
-        ask: Option<SocketAddr> = None => "\"127.0.0.1:9465\"",
-        /// Path of the Unix socket for `gatehouse status` and other commands; absent, `control.sock` in the state directory.
-        socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",
     }
 }
 
