@@ -5,6 +5,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod conformance;
+mod cost;
 mod fuzz;
 mod hellos;
 mod image;
@@ -52,6 +53,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Bench { name } => bench::run(name),
         Command::Package { architecture, step } => package::run(architecture, step),
         Command::Image { step } => image::run(step),
+        Command::Cost(arguments) => cost::run(arguments),
     }
 }
 
@@ -128,6 +130,8 @@ enum Command {
         #[command(subcommand)]
         step: Option<package::Step>,
     },
+    /// Print what a fleet costs in a month, by item, with each price's date and source
+    Cost(cost::CostArguments),
     /// Make the appliance's image, step by step, in target/image
     Image {
         #[command(subcommand)]
