@@ -364,7 +364,7 @@ const PYTHON: [Environment; 4] = [
         group: Group::Origins,
         folder: "target/moto",
         requirements: "packer/rehearsal/requirements.txt",
-        what: "moto             stands for AWS KMS",
+        what: "moto             stands for AWS KMS and CloudFormation",
     },
     Environment {
         group: Group::Origins,
