@@ -49,6 +49,13 @@ fn each_region_is_asked_for_running_instances_of_a_stage() {
     for region in asked {
         assert_eq!((&region["port"], &region["filters"]), (&json!(9464), &filters), "{region}");
     }
+    let template = text(&workspace().join("infra/fleet.yaml"));
+    for tag in ["gatehouse-stage", "gatehouse-version"] {
+        let is_given = template
+            .lines()
+            .any(|line| line.contains(&format!("Key: {tag},")) && line.contains("PropagateAtLaunch: true"));
+        assert!(is_given, "infra/fleet.yaml gives instances no tag `{tag}`");
+    }
     let sample = text(&workspace().join("proxy/gatehouse.toml"));
     assert!(sample.contains("metrics = \"127.0.0.1:9464\""), "`control.metrics` has another port by default");
 }
