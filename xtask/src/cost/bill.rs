@@ -140,7 +140,6 @@ fn items(fleet: &Fleet, prices: &Prices) -> anyhow::Result<Vec<Item>> {
     let instances = fleet.all_instances();
     let keys = if fleet.key == Key::Own { 1.0 } else { 0.0 };
     let charged = [
-        ("instances", fleet.instance_type.as_str(), instances * MONTH_HOURS),
         ("their disks", "disk", instances * fleet.disk_gigabytes),
         ("their public IPv4 addresses", "ipv4", instances * MONTH_HOURS),
         ("accelerator", "accelerator", MONTH_HOURS),
@@ -159,8 +158,11 @@ fn items(fleet: &Fleet, prices: &Prices) -> anyhow::Result<Vec<Item>> {
         ("traffic by the accelerator", "accelerator_traffic", fleet.gigabytes),
         ("tables to other regions", "between_regions", usage.region_gigabytes),
     ];
-    let items = charged.into_iter().filter(|(_, _, quantity)| *quantity > 0.0);
-    items.map(|(what, price, quantity)| Ok(Item { what, quantity, price: prices.of(price)? })).collect()
+    let price = prices.instance(&fleet.instance_type)?;
+    let first = Item { what: "instances", quantity: instances * MONTH_HOURS, price };
+    let others = charged.into_iter().filter(|(_, _, quantity)| *quantity > 0.0);
+    let others = others.map(|(what, price, quantity)| Ok(Item { what, quantity, price: prices.of(price)? }));
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 /// Options that cost less, with what they mean.
