@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest;
-
 use crate::{
     name::Pattern,
+    random::fraction_of,
     store::{
         domain_table::{DomainRecord, DomainStatus},
         instant::Micros,
@@ -158,11 +157,9 @@ fn is_fresh(record: &DomainRecord, now: Micros) -> bool {
     record.changed_at.is_some_and(|at| at.more(FRESH) > now)
 }
 
-/// Where in an interval a name has its turn: from 0 to less than 1.
+/// Where in an interval a name has its turn.
 fn fraction(pattern: &Pattern) -> f64 {
-    let digest = digest::digest(&digest::SHA256, pattern.to_string().as_bytes());
-    let bits = digest.as_ref().iter().take(4).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+    fraction_of(&pattern.to_string())
 }
 
 /// More than lies between two full readings of the feed, which tell what is due until then.
