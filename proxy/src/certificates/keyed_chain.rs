@@ -166,7 +166,7 @@ pub(super) fn serial(leaf: &CertificateDer<'_>) -> Option<String> {
     Some(hexadecimal(leaf.tbs_certificate.raw_serial()))
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 

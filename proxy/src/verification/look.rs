@@ -124,7 +124,7 @@ impl Looker {
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
         }
         if !identities.is_empty() {
-            findings.push(judge::caa(pattern, identities, &self.dns.caa(base(pattern)).await));
+            findings.push(judge::caa(pattern, identities, &self.dns.caa(pattern.name().as_str()).await));
         }
         findings
     }
@@ -156,9 +156,4 @@ fn probe_name(pattern: &Pattern) -> String {
         Pattern::Exact(name) => name.to_string(),
         Pattern::Wildcard(suffix) => format!("gatehouse-check.{suffix}"),
     }
-}
-
-fn base(pattern: &Pattern) -> &str {
-    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
-    name.as_str()
 }

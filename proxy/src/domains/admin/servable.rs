@@ -58,7 +58,7 @@ pub(super) fn check(
 
 /// Whether a CA may issue for what `pattern` covers.
 fn certifiable(pattern: &Pattern, issuance: Issuance) -> Result<Option<Warning>, Refusal> {
-    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
+    let name = pattern.name();
     if let Some(kind) = public_suffix(name) {
         let is_refused = match kind {
             // Its operator may have a site there, and CAs issue for it.
