@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
 pub use http::Permits;
-pub use look::{Looker, Served};
+pub use look::Looker;
 
 use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics};
 use crate::{

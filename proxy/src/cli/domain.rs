@@ -103,7 +103,7 @@ fn listed(page: &EntryPage<Domain>) -> String {
         columns.row([
             domain.domain.to_string(),
             domain.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string),
-            domain.status.clone(),
+            domain.status.as_str().to_owned(),
             domain.source.clone(),
             domain.tenant.clone(),
             domain.changed_at.clone().unwrap_or_default(),
@@ -131,7 +131,10 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
     let checks = domain.checks.as_ref().map(domain_checks::shown).unwrap_or_default();
     format!(
         "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n{checks}",
-        domain.domain, domain.status, domain.source, domain.tenant
+        domain.domain,
+        domain.status.as_str(),
+        domain.source,
+        domain.tenant
     )
 }
 

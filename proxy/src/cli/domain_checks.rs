@@ -10,17 +10,17 @@ use crate::{
     forward::AddressPolicy,
     name::Pattern,
     store::domain_table::{
-        DEFAULT_TENANT, Tenant,
+        DEFAULT_TENANT, DomainStatus, Tenant,
         checks::{Checks, Finding, Outcome},
     },
-    verification::{Looker, Permits, RecordToSet, Served},
+    verification::{Looker, Permits, RecordToSet},
 };
 
 /// What was found just now.
 #[derive(Debug, Serialize)]
 struct Found {
     domain: Pattern,
-    status: String,
+    status: DomainStatus,
     findings: Vec<Finding>,
 }
 
@@ -43,13 +43,11 @@ pub(super) async fn records(
 pub(super) async fn check(config: &Config, name: &Pattern, form: Form) -> Result<(), CommandError> {
     let looker = looker(config)?;
     let domain = Access::open(config).await?.domain(name).await?;
-    let served =
-        if matches!(domain.status.as_str(), "active" | "failing") { Served::Yes } else { Served::No };
     let identities = looker.identities().await;
-    let findings = looker.look(&domain.domain, &domain.tenant, served, &identities).await;
+    let findings = looker.look(&domain.domain, &domain.tenant, domain.status, &identities).await;
     let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Failed).count();
     print(form, &Found { domain: domain.domain, status: domain.status, findings }, |found| {
-        format!("{} is {}\n{}", found.domain, found.status, lines(&found.findings))
+        format!("{} is {}\n{}", found.domain, found.status.as_str(), lines(&found.findings))
     })?;
     if failed == 0 { Ok(()) } else { Err(CommandError::NameUnwell { failed }) }
 }

@@ -108,8 +108,8 @@ pub struct Domain {
     /// What it sets for its name.
     #[serde(flatten)]
     pub settings: DomainSettings,
-    /// `active` and so on, as the table has it.
-    pub status: String,
+    /// As the table has it.
+    pub status: DomainStatus,
     /// `table` or `static`.
     pub source: String,
     /// Whose it is.
@@ -345,7 +345,7 @@ impl From<&DomainRecord> for Domain {
             domain: record.pattern.clone(),
             target: record.target.clone(),
             settings: record.settings,
-            status: record.status.as_str().to_owned(),
+            status: record.status,
             source: "table".to_owned(),
             tenant: record.tenant.clone(),
             changed_at: record.changed_at.map(|at| at.to_string()),
@@ -360,7 +360,7 @@ impl From<&crate::config::StaticDomain> for Domain {
             domain: entry.name.clone(),
             target: entry.target.clone(),
             settings: entry.settings,
-            status: DomainStatus::Active.as_str().to_owned(),
+            status: DomainStatus::Active,
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
             changed_at: None,

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     course::{Course, CourseRules},
-    look::{Looker, Served},
+    look::Looker,
     metrics::VerificationMetrics,
     schedule::Schedule,
 };
@@ -199,10 +199,8 @@ impl Checker {
         if !is_looked_at(record.status) {
             return Ok(None);
         }
-        let findings = self
-            .looker
-            .look(pattern, &record.tenant, Served::of(record.status), &self.identities.load())
-            .await;
+        let findings =
+            self.looker.look(pattern, &record.tenant, record.status, &self.identities.load()).await;
         for finding in &findings {
             self.metrics.count(finding);
         }

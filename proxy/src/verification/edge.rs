@@ -99,8 +99,7 @@ impl Edge {
             context.update(&part.len().to_be_bytes());
             context.update(part.as_bytes());
         }
-        let hash = context.finish();
-        let token = hash.as_ref().get(..TOKEN).map(hexadecimal).unwrap_or_default();
+        let token: String = hexadecimal(context.finish().as_ref()).chars().take(TOKEN).collect();
         format!("{PREFIX}{token}")
     }
 }
@@ -124,8 +123,8 @@ fn is_apex(pattern: &Pattern) -> bool {
 }
 
 const PREFIX: &str = "gatehouse-verification=";
-/// Bytes of the hash that a record holds: so many that nobody finds a second name or tenant with the same.
-const TOKEN: usize = 16;
+/// Digits of the hash that a record holds: so many that nobody finds a second name or tenant with the same.
+const TOKEN: usize = 32;
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -34,26 +34,6 @@ pub struct Looker {
     permits: Permits,
 }
 
-/// Whether a name is served now, so that there is a certificate to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
-    /// It is.
-    Yes,
-    /// It is not.
-    No,
-}
-
-impl Served {
-    /// By the status of its entry.
-    #[must_use]
-    pub fn of(status: DomainStatus) -> Self {
-        match status {
-            DomainStatus::Active | DomainStatus::Failing => Self::Yes,
-            DomainStatus::Pending | DomainStatus::Suspended | DomainStatus::Removed => Self::No,
-        }
-    }
-}
-
 impl Looker {
     /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`; `permits` says which addresses may be connected to.
     pub fn new(config: &Config, https_port: u16, permits: Permits) -> Result<Option<Self>, NoResolver> {
@@ -97,17 +77,17 @@ impl Looker {
         identities
     }
 
-    /// Looks at the name of an entry of `tenant`. `identities` are those of our CAs.
+    /// Looks at the name of an entry of `tenant` and `status`. `identities` are those of our CAs.
     pub async fn look(
         &self,
         pattern: &Pattern,
         tenant: &str,
-        served: Served,
+        status: DomainStatus,
         identities: &[String],
     ) -> Vec<Finding> {
         let mut findings = self.look_at_dns(pattern, tenant, identities).await;
         let leads_here = findings.first().is_some_and(|dns| dns.outcome == Outcome::Passed);
-        if leads_here && served == Served::Yes {
+        if leads_here && status.is_served() {
             findings.extend(self.look_at_https(pattern).await);
         }
         findings
