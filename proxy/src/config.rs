@@ -32,6 +32,7 @@ mod upstream_tls;
 mod section;
 mod control;
 mod enums;
+mod listen;
 mod sections;
 mod validate;
 mod verification;
@@ -48,6 +49,7 @@ pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, Temp
 pub use issuer::{ExternalAccountConfig, IssuerConfig};
 pub use json_schema::JsonSchema;
 pub use key_encryption::KeyEncryption;
+pub use listen::ListenConfig;
 pub use loop_id::LoopId;
 pub use network::{Network, NetworkError, contain};
 pub use parameter::ParameterReference;
@@ -61,7 +63,7 @@ pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
     CertificatesConfig, Config, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig, LimitsConfig,
-    ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;

@@ -28,13 +28,12 @@ use tokio::runtime::Handle;
 
 pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
-pub use http::Permits;
 pub use look::Looker;
 
 use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics};
 use crate::{
     config::Config,
-    domains::Domains,
+    domains::{Domains, admin::Permits},
     phase::PhaseWatch,
     store::{Store, state_table::lease::Holder},
 };

@@ -23,8 +23,8 @@ use super::{
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
     match command {
         DomainCommand::Add { name, target, settings, tenant, replace, verified, form } => {
-            let existing = if *replace { Existing::Replace } else { Existing::Keep };
-            let proof = if *verified { Proof::Waived } else { Proof::Needed };
+            let existing = Existing::replaced(*replace);
+            let proof = Proof::waived(*verified);
             let (target, settings, tenant) =
                 (target.clone(), DomainSettings::from(*settings), tenant.clone());
             let wanted = Wanted::Present { target, settings, tenant, existing, proof };
@@ -46,8 +46,8 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
             print(*form, &found, |found| shown(name, found))
         }
         DomainCommand::Import { file, dry_run, replace, verified, form } => {
-            let existing = if *replace { Existing::Replace } else { Existing::Keep };
-            let proof = if *verified { Proof::Waived } else { Proof::Needed };
+            let existing = Existing::replaced(*replace);
+            let proof = Proof::waived(*verified);
             let import = Import { file, existing, proof, is_dry_run: *dry_run };
             domain_import::import(config, &import, *form).await
         }

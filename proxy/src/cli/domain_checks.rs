@@ -13,7 +13,7 @@ use crate::{
         DEFAULT_TENANT, DomainStatus, Tenant,
         checks::{Checks, Finding, Outcome},
     },
-    verification::{Looker, Permits, RecordToSet},
+    verification::{Looker, RecordToSet},
 };
 
 /// What was found just now.
@@ -69,7 +69,9 @@ async fn owner(config: &Config, name: &Pattern) -> String {
 }
 
 pub(super) fn looker(config: &Config) -> Result<Looker, CommandError> {
-    Looker::new(config, edge_port(config), permits(config))?.ok_or(CommandError::NoEdgeName)
+    // As an instance with these settings would decide.
+    let permits = Arc::new(AddressPolicy::of(&config.upstream)).entry_permits();
+    Looker::new(config, config.listen.public_port(), permits)?.ok_or(CommandError::NoEdgeName)
 }
 
 fn listed(records: &[RecordToSet]) -> String {
@@ -96,17 +98,3 @@ fn lines(findings: &[Finding]) -> String {
         text
     })
 }
-
-/// Which addresses an instance with these settings would connect to.
-fn permits(config: &Config) -> Permits {
-    let address_policy = AddressPolicy::of(&config.upstream);
-    Arc::new(move |address| address_policy.permits_entry(address))
-}
-
-/// Where clients reach the edge.
-fn edge_port(config: &Config) -> u16 {
-    let listen = &config.listen;
-    listen.public_https_port.or(listen.https.first().map(std::net::SocketAddr::port)).unwrap_or(HTTPS)
-}
-
-const HTTPS: u16 = 443;

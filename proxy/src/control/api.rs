@@ -98,8 +98,8 @@ fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
 
 fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
     let NewDomain { target, settings, tenant, replace, verified } = new;
-    let existing = if replace { Existing::Replace } else { Existing::Keep };
-    let proof = if verified { Proof::Waived } else { Proof::Needed };
+    let existing = Existing::replaced(replace);
+    let proof = Proof::waived(verified);
     change(pattern, Wanted::Present { target, settings, tenant, existing, proof })
 }
 

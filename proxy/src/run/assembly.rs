@@ -33,7 +33,6 @@ use crate::{
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
-    target::EndpointAddress,
     telemetry::{self, Telemetry},
     tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
@@ -94,11 +93,10 @@ impl Assembly<'_> {
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
-        let address_policy = shared.service.upstream.address_policy();
         verification::start(
             config,
             https_port,
-            Arc::new(move |address: &EndpointAddress| address_policy.permits_entry(address)),
+            shared.service.upstream.address_policy().entry_permits(),
             (&known.store, &known.domains),
             phase.subscribe(),
             self.control,

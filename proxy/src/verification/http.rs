@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,10 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::EDGE_PATH;
-use crate::{name::ServerName, target::EndpointAddress};
-
-/// Whether an address may be connected to: whoever writes a name's records chooses it.
-pub type Permits = Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>;
+use crate::{domains::admin::Permits, name::ServerName, target::EndpointAddress};
 
 /// Which edge says that it answers for `name` at the first of `addresses` that may be asked; `None` where none says so.
 pub(super) async fn edge_behind(

@@ -8,7 +8,7 @@ use std::{
 use super::{
     dns::{Dns, NoResolver},
     edge::{Edge, RecordToSet, ownership_name},
-    http::{Permits, edge_behind},
+    http::edge_behind,
     https::handshake,
     judge::{self, Answer, Route},
 };
@@ -16,6 +16,7 @@ use crate::{
     certificates::issuer_directory,
     clock,
     config::{Config, IssuerConfig, RequiredProof},
+    domains::admin::Permits,
     name::Pattern,
     store::domain_table::{
         DomainStatus,
