@@ -17,6 +17,8 @@ pub use settings::SettingsMap;
 use settings::{SETTINGS, SettingsChange};
 pub use tenant::{NoTenant, Tenant};
 
+use checks::CHECKS;
+
 use super::{
     Item, Store, StoreError,
     batch::{BatchGet, Consistency},
@@ -35,9 +37,12 @@ pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecor
 
 /// The entry of `pattern`, read consistently.
 pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord>, StoreError> {
+    item(store, pattern).await?.as_ref().map(DomainRecord::read).transpose()
+}
+
+async fn item(store: &Store, pattern: &Pattern) -> Result<Option<Item>, StoreError> {
     let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
-    let answer = get.set_key(Some(key(pattern))).send().await?;
-    answer.item.as_ref().map(DomainRecord::read).transpose()
+    Ok(get.set_key(Some(key(pattern))).send().await?.item)
 }
 
 /// Writes `record` in the place of the entry of version `replaced` (0: of none, or of one made by hand that says none).
@@ -45,7 +50,7 @@ pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord
 pub async fn put(store: &Store, record: &DomainRecord, replaced: u64) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
     let update = update.set_key(Some(key(&record.pattern)));
-    written(update, record, replaced, Vec::new()).send().await?;
+    written(update, record, replaced, Vec::new(), &[]).send().await?;
     Ok(())
 }
 
@@ -59,11 +64,10 @@ pub async fn replace(
     let update = update.set_key(Some(key(&record.pattern)));
     let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
     let settings = settings::changes(was, before, record.settings);
-    let update = written(update, record, old.map_or(0, |old| old.version), settings);
     // What was found out about an entry that was removed says nothing of the new one.
     let is_new = old.is_some_and(|old| old.status == DomainStatus::Removed);
-    let update = if is_new { checks::forgotten(update) } else { update };
-    update.send().await?;
+    let forgotten: &[_] = if is_new { &[CHECKS] } else { &[] };
+    written(update, record, old.map_or(0, |old| old.version), settings, forgotten).send().await?;
     Ok(())
 }
 
@@ -73,9 +77,14 @@ fn written(
     record: &DomainRecord,
     replaced: u64,
     settings: Vec<SettingsChange>,
+    forgotten: &[&str],
 ) -> UpdateItemFluentBuilder {
     let mut update = update;
     let (mut set, mut remove) = (Vec::new(), Vec::new());
+    for name in forgotten {
+        update = update.expression_attribute_names(format!("#{name}"), *name);
+        remove.push(format!("#{name}"));
+    }
     for (name, value) in record.attributes() {
         update = update.expression_attribute_names(format!("#{name}"), name);
         if let Some(value) = value {

@@ -3,10 +3,10 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{DomainRecord, key};
+use super::{DomainRecord, item, key};
 use crate::{
     label,
     name::Pattern,
@@ -188,9 +188,8 @@ pub async fn get_checked(
     store: &Store,
     pattern: &Pattern,
 ) -> Result<Option<(DomainRecord, Option<Checks>)>, StoreError> {
-    let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
-    let answer = get.set_key(Some(key(pattern))).send().await?;
-    answer.item.as_ref().map(|item| Ok((DomainRecord::read(item)?, Checks::read(item)))).transpose()
+    let item = item(store, pattern).await?;
+    item.as_ref().map(|item| Ok((DomainRecord::read(item)?, Checks::read(item)))).transpose()
 }
 
 /// Writes what was found out about the entry of `pattern`; [`StoreError::Conflict`] when there is none.
@@ -207,14 +206,6 @@ pub async fn put_checks(store: &Store, pattern: &Pattern, checks: &Checks) -> Re
     Ok(())
 }
 
-/// `update` without what was found out about the entry.
-pub(super) fn forgotten(update: UpdateItemFluentBuilder) -> UpdateItemFluentBuilder {
-    let expression = update.get_update_expression().clone().unwrap_or_default();
-    // Developer guide, "Using update expressions": each of SET and REMOVE stands once.
-    let joined = if expression.contains(" REMOVE ") { ", #checks" } else { " REMOVE #checks" };
-    update.update_expression(format!("{expression}{joined}")).expression_attribute_names("#checks", CHECKS)
-}
-
 fn text<'a>(map: &'a HashMap<String, AttributeValue>, key: &str) -> Option<&'a str> {
     map.get(key)?.as_s().ok().map(String::as_str)
 }
@@ -227,7 +218,8 @@ fn labelled<L: Label>(text: &str) -> Option<L> {
     L::ALL.iter().copied().find(|label| label.as_str() == text)
 }
 
-const CHECKS: &str = "checks";
+/// The attribute.
+pub(super) const CHECKS: &str = "checks";
 
 #[cfg(test)]
 mod tests {
