@@ -202,7 +202,7 @@ impl Checker {
         let findings =
             self.looker.look(pattern, &record.tenant, record.status, &self.identities.load()).await;
         for finding in &findings {
-            self.metrics.count(finding);
+            self.metrics.findings.bump(finding.check, finding.outcome);
         }
         let Course { checks, standing } = self.rules.follow(&record, old.as_ref(), findings, now());
         // Before the status, so that who sees the new one sees why.
