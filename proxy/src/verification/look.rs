@@ -86,19 +86,35 @@ impl Looker {
         status: DomainStatus,
         identities: &[String],
     ) -> Vec<Finding> {
-        let mut findings = self.look_at_dns(pattern, tenant, identities).await;
+        let addresses = self.edge_addresses().await;
+        let mut findings = self.dns_findings(pattern, tenant, identities, &addresses).await;
         let leads_here = findings.first().is_some_and(|dns| dns.outcome == Outcome::Passed);
         if leads_here && status.is_served() {
-            findings.extend(self.look_at_https(pattern).await);
+            findings.extend(self.https_finding(pattern, &addresses).await);
         }
         findings
     }
 
     /// Where the name of an entry of `tenant` leads, first of all; then its ownership record, and CAA records.
     pub async fn look_at_dns(&self, pattern: &Pattern, tenant: &str, identities: &[String]) -> Vec<Finding> {
-        let probe = probe_name(pattern);
-        let (route, addresses) = tokio::join!(self.dns.route(&probe), self.edge_addresses());
-        let dns = judge::dns(pattern, &self.edge, &addresses, &route);
+        self.dns_findings(pattern, tenant, identities, &self.edge_addresses().await).await
+    }
+
+    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. The edge is
+    /// asked, wherever the name leads.
+    pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
+        self.https_finding(pattern, &self.edge_addresses().await).await
+    }
+
+    async fn dns_findings(
+        &self,
+        pattern: &Pattern,
+        tenant: &str,
+        identities: &[String],
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Vec<Finding> {
+        let route = self.dns.route(&probe_name(pattern)).await;
+        let dns = judge::dns(pattern, &self.edge, addresses, &route);
         let mut findings = vec![self.unless_passed_on(pattern, dns, route).await];
         if self.required == RequiredProof::Txt {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
@@ -110,6 +126,12 @@ impl Looker {
         findings
     }
 
+    async fn https_finding(&self, pattern: &Pattern, addresses: &BTreeSet<IpAddr>) -> Option<Finding> {
+        let (Pattern::Exact(name), Some(address)) = (pattern, addresses.first()) else { return None };
+        let handshake = handshake(name, SocketAddr::new(*address, self.https_port)).await;
+        Some(judge::https(pattern, &handshake, clock::wall()))
+    }
+
     /// `dns`, unless the server that the name leads to passes requests on to the edge.
     async fn unless_passed_on(&self, pattern: &Pattern, dns: Finding, route: Answer<Route>) -> Finding {
         let (Pattern::Exact(name), Reason::LeadsElsewhere, Answer::Found(route)) =
@@ -119,15 +141,6 @@ impl Looker {
         };
         let behind = edge_behind(name, route.addresses, &self.permits).await;
         if behind.is_some_and(|edge| self.edge.is_called(&edge)) { judge::passed_on(pattern) } else { dns }
-    }
-
-    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. The edge is
-    /// asked, wherever the name leads.
-    pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
-        let Pattern::Exact(name) = pattern else { return None };
-        let address = self.edge_addresses().await.first().copied()?;
-        let handshake = handshake(name, SocketAddr::new(address, self.https_port)).await;
-        Some(judge::https(pattern, &handshake, clock::wall()))
     }
 }
 
