@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_call::{JsonFault, shortened};
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 use serde::Deserialize;
 
@@ -99,8 +100,9 @@ fn read_instance(instance: &mut ScopedDecoder<'_, '_>) -> Result<(String, String
 
 /// Of status and body of an answer that is none.
 pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
-    let (code, said) = json_fault(body).or_else(|| xml_fault(body)).unwrap_or_default();
-    let said: String = said.chars().filter(|char| !char.is_control()).take(LONGEST_WORDS).collect();
+    let json = JsonFault::read(body).map(|JsonFault { code, message }| (code, message));
+    let (code, said) = json.or_else(|| xml_fault(body)).unwrap_or_default();
+    let said = shortened(&said);
     let passes = [
         "TransactionInProgressException",
         "Throttling",
@@ -112,18 +114,6 @@ pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
         return Fault::Again(format!("status {status} {code}"));
     }
     Fault::Refused { code: if code.is_empty() { format!("status {status}") } else { code }, said }
-}
-
-fn json_fault(body: &[u8]) -> Option<(String, String)> {
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(rename = "__type")]
-        code: String,
-        #[serde(alias = "Message")]
-        message: Option<String>,
-    }
-    let Body { code, message } = serde_json::from_slice(body).ok()?;
-    Some((code.rsplit('#').next().unwrap_or(&code).to_owned(), message.unwrap_or_default()))
 }
 
 /// `<ErrorResponse><Error><Code/><Message/></Error></ErrorResponse>`.
@@ -149,9 +139,6 @@ fn xml_fault(body: &[u8]) -> Option<(String, String)> {
 fn unreadable(error: &dyn std::error::Error) -> Fault {
     Fault::Refused { code: "an answer of another form".to_owned(), said: error.to_string() }
 }
-
-/// Of what a service says in an error.
-const LONGEST_WORDS: usize = 300;
 
 #[cfg(test)]
 mod tests {

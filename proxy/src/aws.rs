@@ -6,12 +6,10 @@ mod json_call;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+pub(crate) use aws_call::{CallLimits, bounded, read_bounded, shortened};
 #[cfg(test)]
-pub(crate) use aws_call::endpoint_of;
-pub(crate) use aws_call::{CallLimits, bounded, read_bounded};
-#[cfg(test)]
-pub(crate) use json_call::LONGEST_WORDS;
-pub(crate) use json_call::{AwsFault, JsonCall, service_endpoint, shortened};
+pub(crate) use aws_call::{LONGEST_WORDS, endpoint_of};
+pub(crate) use json_call::{AwsFault, JsonCall, service_endpoint};
 
 /// rustls on aws-lc, as everywhere in the process.
 pub(crate) fn over_the_network() -> SharedHttpClient {

@@ -1,11 +1,10 @@
 //! Calls of AWS's JSON protocol 1.1, signed by hand, for services of which one or two calls are made: an SDK client of each would be a
 //! hundred operations to compile.
 
-use aws_call::{BoxedError, Call, CallLimits, endpoint_of};
+use aws_call::{BoxedError, Call, CallLimits, JsonFault, endpoint_of, shortened};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use serde::Deserialize;
 #[cfg(test)]
 use {aws_smithy_types::body::SdkBody, http::Request, std::time::SystemTime};
 
@@ -36,16 +35,6 @@ pub(crate) enum AwsFault {
         /// With its message.
         said: String,
     },
-}
-
-/// Some services write `message`, some `Message`, some compatible ones both.
-#[derive(Deserialize)]
-struct ErrorBody {
-    #[serde(rename = "__type")]
-    code: String,
-    message: Option<String>,
-    #[serde(rename = "Message")]
-    capital: Option<String>,
 }
 
 impl JsonCall<'_> {
@@ -86,16 +75,14 @@ impl AwsFault {
         if status >= 500 {
             return Self::Again(format!("status {status}"));
         }
-        let Ok(ErrorBody { code, message, capital }) = serde_json::from_slice(body) else {
+        let Some(JsonFault { code, message }) = JsonFault::read(body) else {
             let said = format!("status {status}");
             // RFC 9110 §15.5.2 and §15.5.4; who says so may be on the way there.
             let is_denial = matches!(status, 401 | 403);
             return if is_denial { Self::Denied(said) } else { Self::Refused { code: None, said } };
         };
-        let code = code.rsplit('#').next().unwrap_or(&code);
-        let message = message.or(capital).unwrap_or_default();
         let said = shortened(&format!("{code}: {message}"));
-        match code {
+        match code.as_str() {
             "AccessDeniedException" | "AccessDenied" => Self::Denied(said),
             "ThrottlingException"
             | "Throttling"
@@ -103,7 +90,7 @@ impl AwsFault {
             | "ServiceUnavailable"
             | "DependencyTimeoutException"
             | "KMSInternalException" => Self::Again(said),
-            _ => Self::Refused { code: Some(code.to_owned()), said },
+            _ => Self::Refused { code: Some(code), said },
         }
     }
 }
@@ -114,13 +101,5 @@ pub(crate) fn service_endpoint(service: &str, sdk: &SdkConfig, region: &str) -> 
     let own = own.as_deref().filter(|url| !url.is_empty());
     endpoint_of(service, own.or(sdk.endpoint_url()), region)
 }
-
-/// What is told of an answer, without control characters: serde quotes it in full where it is of another shape.
-pub(crate) fn shortened(said: &str) -> String {
-    said.chars().filter(|char| !char.is_control()).take(LONGEST_WORDS).collect()
-}
-
-/// Of what a service says in an error.
-pub(crate) const LONGEST_WORDS: usize = 300;
 
 const CONTENT_TYPE: &str = "content-type";
