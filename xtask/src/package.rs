@@ -7,6 +7,7 @@
 mod architecture;
 mod archive;
 mod binary;
+mod cargo_build;
 mod crates;
 mod debian;
 mod function;

@@ -3,23 +3,20 @@
 //! Invariants: it is started once before it is packed, in an emulator; it needs no C library newer than Lambda's
 //! (`a_library_newer_than_lambdas_is_named`); the same binary gives the same bytes, and its name says which (`PACK`).
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Architecture, FOLDER, Workspace, crates, licences};
-use crate::{path_remap::Places, setup};
+use super::{Architecture, FOLDER, Workspace, cargo_build, crates, licences};
+use crate::setup;
 
 /// Builds, tries and packs it.
 pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
     setup::arm64(shell)?;
     let workspace = Workspace::of(shell, ARCHITECTURE)?;
     println!("package: building the fleet's function (minutes the first time)");
-    let binary = build(shell, &workspace)?;
+    let binary = cargo_build::build(shell, &workspace, PACKAGE, "bootstrap")?;
     licences::judge(&crates::linked(shell, &[(PACKAGE, ARCHITECTURE.target())])?)?;
     let symbols = cmd!(shell, "aarch64-linux-gnu-objdump --dynamic-syms {binary}").quiet().read()?;
     let newer = newer_than_lambdas(&symbols);
@@ -37,24 +34,6 @@ pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
         .context("python3 cannot pack it")?;
     println!("package: {path} ({} KiB)", fs::metadata(&path)?.len() >> 10);
     Ok(())
-}
-
-fn build(shell: &Shell, workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let places = Places::of(&workspace.root)?;
-    let (target, folder) = (ARCHITECTURE.target(), ARCHITECTURE.folder(workspace));
-    cmd!(shell, "cargo build --quiet --locked --profile {PROFILE} --package {PACKAGE} --target {target}")
-        .arg("--target-dir")
-        .arg(&folder)
-        .env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags().join("\u{1f}"))
-        .env_remove("RUSTFLAGS")
-        .envs(ARCHITECTURE.environment(&places))
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
-        .env("SOURCE_DATE_EPOCH", "0")
-        .quiet()
-        .run()
-        .context("the function does not build")?;
-    Ok(folder.join(target).join(PROFILE).join("bootstrap"))
 }
 
 /// Without Lambda's variables it says which it lacks: so it is linked, and runs as far as that.
@@ -78,7 +57,6 @@ fn newer_than_lambdas(symbols: &str) -> Vec<&str> {
 
 const PACKAGE: &str = "fleet-function";
 const ARCHITECTURE: Architecture = Architecture::Arm64;
-const PROFILE: &str = "release";
 /// Of Amazon Linux 2023, on which `provided.al2023` stands.
 const LAMBDAS_LIBC: u32 = 34;
 /// The archive is named after the binary, so that a change of it is a change of the stack's parameter.
