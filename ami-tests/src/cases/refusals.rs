@@ -11,10 +11,13 @@ pub(super) fn malformed(world: &World, guest: &mut Guest) -> anyhow::Result<Stri
 }
 
 pub(super) fn no_region(world: &World, guest: &mut Guest) -> anyhow::Result<String> {
+    // By one file and one rename: the unit is started again and again meanwhile, and half of this mended would be
+    // settings that are right, of an instance that waits for AWS.
     let fleet = "/etc/gatehouse/conf.d/50-fleet.toml";
-    let mut spoilt = Spoilt::by("[store]\nendpoint = \"aws\"\n");
-    spoilt.how = format!("sed --in-place=.kept /^region/d {fleet} && {}", spoilt.how);
-    spoilt.mended = format!("mv {fleet}.kept {fleet} && {}", spoilt.mended);
+    let spoilt = Spoilt {
+        how: format!("sed --in-place=.kept '/^region/d; s/^endpoint.*/endpoint = \"aws\"/' {fleet}"),
+        mended: format!("mv {fleet}.kept {fleet}"),
+    };
     refused(world, guest, &spoilt, &["store.region", "AWS_REGION", "eu-central-1"])
 }
 
