@@ -28,7 +28,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         metrics: &shared.metrics,
         buffers: &buffers,
         source: place.source(),
-        unparsed: &|status| request_log.record_unparsed(&from, status),
+        unparsed: Box::new(move |status| request_log.record_unparsed(&from, status)),
     };
     let answer = move |head: RequestParts, _: RequestBody| {
         // A load balancer asks until the end, and would have this instance listen for as long as it may.

@@ -57,11 +57,17 @@ pub(super) struct ConnectionContext<'a> {
     pub(super) buffers: &'a Rc<Registry>,
     pub(super) source: ConnectionSource,
     /// Told of a request that could not be read, with the status that it was answered.
-    pub(super) unparsed: &'a dyn Fn(u16),
+    pub(super) unparsed: Box<dyn Fn(u16) + 'a>,
 }
 
 /// Serves `stream` until its end; `answer` is called for each request.
-pub(super) async fn serve<S, F, Fut>(stream: S, terms: ConnectionContext<'_>, answer: F)
+///
+/// A future of the size that its version needs: HTTP/2 takes several times as much as HTTP/1.1, and most connections are idle.
+pub(super) fn serve<'a, S, F, Fut>(
+    stream: S,
+    terms: ConnectionContext<'a>,
+    answer: F,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>>
 where
     S: ByteStream,
     F: Fn(RequestParts, RequestBody) -> Fut + 'static,
@@ -73,43 +79,51 @@ where
     let activity = Activity::new(IdleLimits { idle: *limits.idle, head }, now());
     let slow_reader = Rc::new(SlowReader::new(*limits.idle, limits.minimum_rate));
     let stream = Rc::new(RefCell::new(stream));
+    let watched = Rc::clone(&stream);
     let watch = Watch {
-        watchdog: Watchdog { activity: &activity, slow_reader: &slow_reader },
-        outgoing: || stream.borrow().outgoing(),
-        buffer: &buffer,
+        watchdog: Watchdog { activity: activity.clone(), slow_reader: Rc::clone(&slow_reader) },
+        outgoing: move || watched.borrow().outgoing(),
+        buffer: Rc::clone(&buffer),
         metrics,
+        phase: phase.clone(),
     };
-    let (activity, slow_reader) = (activity.clone(), Rc::clone(&slow_reader));
     let monitor = StreamMonitor { stream: Rc::clone(&stream), activity: activity.clone(), slow_reader };
     match version {
         Version::Http1 => {
-            let http1 = Http1 {
+            // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
+            let keeps_alive = !phase.borrow().ends_connections();
+            let connection = Http1 {
                 client: ClientStream::new(monitor),
                 answer,
                 activity,
                 buffer: buffer.stream(None),
                 limits: request_limits(limits),
-                // A connection taken while draining or leaving carries one request: `Connection: close` (RFC 9112 §9.6).
-                keeps_alive: !phase.borrow().ends_connections(),
+                keeps_alive,
                 is_ending: Rc::default(),
-                phase: phase.clone(),
-            };
-            match drive(http1.serve(), watch, phase).await {
-                Some(Http1End::Unparsed(status)) => {
-                    metrics.unparsed.inc();
-                    unparsed(status.as_u16());
-                }
-                Some(Http1End::Closed) => {}
-                None => stream.borrow().reset_on_drop(),
+                phase,
             }
+            .serve();
+            Box::pin(async move {
+                match drive(connection, watch).await {
+                    Some(Http1End::Unparsed(status)) => {
+                        metrics.unparsed.inc();
+                        unparsed(status.as_u16());
+                    }
+                    Some(Http1End::Closed) => {}
+                    None => stream.borrow().reset_on_drop(),
+                }
+            })
         }
         Version::Http2 => {
-            let service = service(answer, activity, Rc::clone(&buffer), phase.clone());
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
+            let service = service(answer, activity, buffer, phase);
             let connection = http2(limits, streams).serve_connection(HyperIo::new(monitor), service);
-            if drive(connection, watch, phase).await.is_none() {
-                stream.borrow().reset_on_drop();
-            }
+            let connection = Box::pin(connection);
+            Box::pin(async move {
+                if drive(connection, watch).await.is_none() {
+                    stream.borrow().reset_on_drop();
+                }
+            })
         }
     }
 }
@@ -122,44 +136,40 @@ pub(crate) enum Version {
 }
 
 /// Connections of both versions, as far as they are alike.
-trait Connection: Future {
+trait Connection: Future + Unpin {
     /// How a connection behaves that has not carried a request when draining begins.
     const CLOSES_UNUSED: bool;
-    fn shut_down(self: Pin<&mut Self>);
+    fn shut_down(&mut self);
 }
 
 /// Who looks after a connection while it is served.
 struct Watch<'a, O> {
-    watchdog: Watchdog<'a>,
+    watchdog: Watchdog,
     outgoing: O,
-    buffer: &'a ConnectionBuffer,
+    buffer: Rc<ConnectionBuffer>,
     metrics: &'a WorkerMetrics,
+    phase: PhaseWatch,
 }
 
 /// A connection, and whether its end was requested.
-struct ClosableConnection<'a, C> {
-    connection: Pin<&'a mut C>,
+struct ClosableConnection<C> {
+    connection: C,
     ending: bool,
 }
 
-impl<C: Connection> ClosableConnection<'_, C> {
+impl<C: Connection> ClosableConnection<C> {
     /// Tells it to end once what is in progress has ended.
     fn shut_down(&mut self) {
         self.ending = true;
-        self.connection.as_mut().shut_down();
+        self.connection.shut_down();
     }
 }
 
 /// How the connection ended by itself; none when a limit ended it.
-async fn drive<C: Connection, O: Fn() -> Outgoing>(
-    connection: C,
-    watch: Watch<'_, O>,
-    phase: PhaseWatch,
-) -> Option<C::Output> {
-    let Watch { watchdog, outgoing, buffer, metrics } = watch;
-    let activity = watchdog.activity;
-    let mut closable = ClosableConnection { connection: pin!(connection), ending: false };
-    let mut may_end = pin!(may_end(phase, activity.clone(), C::CLOSES_UNUSED));
+async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>) -> Option<C::Output> {
+    let Watch { watchdog, outgoing, buffer, metrics, phase } = watch;
+    let mut closable = ClosableConnection { connection, ending: false };
+    let mut may_end = pin!(may_end(phase, watchdog.activity.clone(), C::CLOSES_UNUSED));
     let mut patience = pin!(tokio::time::sleep(RECONSIDER));
     poll_fn(|cx| {
         // Before the connection, so that a response in the same turn of the loop already says `Connection: close`.
@@ -171,10 +181,10 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(
             return Poll::Ready(None);
         }
         loop {
-            if let Poll::Ready(ended) = clock::hold(|| closable.connection.as_mut().poll(cx)) {
+            if let Poll::Ready(ended) = clock::hold(|| Pin::new(&mut closable.connection).poll(cx)) {
                 return Poll::Ready(Some(ended));
             }
-            if activity.is_closing() && !closable.ending {
+            if watchdog.activity.is_closing() && !closable.ending {
                 closable.shut_down();
                 continue;
             }
@@ -239,7 +249,7 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
     builder
 }
 
-impl<S, V, B> Connection for http2::Connection<S, V, Streams>
+impl<S, V, B> Connection for Pin<Box<http2::Connection<S, V, Streams>>>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
     V: hyper::service::HttpService<Incoming, ResBody = B>,
@@ -249,8 +259,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     const CLOSES_UNUSED: bool = false;
-    fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+    fn shut_down(&mut self) {
+        self.as_mut().graceful_shutdown();
     }
 }
 

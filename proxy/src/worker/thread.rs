@@ -118,16 +118,16 @@ fn listen<T: Transport>(transport: &T, sockets: Vec<TcpListener>) -> io::Result<
 async fn accept<T, F, Fut>(worker: Rc<Worker<T>>, mut listener: T::Listener, serve: F)
 where
     T: Transport,
-    F: Fn(Rc<Worker<T>>, T::Stream, SocketAddr) -> Fut,
+    F: Fn(Rc<Worker<T>>, T::Stream, SocketAddr) -> Fut + Copy + 'static,
     Fut: Future<Output = ()> + 'static,
 {
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
             Ok((stream, peer)) => {
-                let connection = serve(Rc::clone(&worker), stream, peer);
-                let open = Open::new(&worker);
+                let (worker, open) = (Rc::clone(&worker), Open::new(&worker));
+                // Made within the task: one that is moved into it takes its memory twice.
                 tokio::task::spawn_local(async move {
-                    connection.await;
+                    serve(worker, stream, peer).await;
                     drop(open);
                 });
             }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::now,
+    config::LimitsConfig,
     forward::Downstream,
     name::ServerName,
     tls::{TlsStream, read_hello},
@@ -30,13 +31,15 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
     if worker.shared.connections.sheds(&place) {
         return metrics.connections.bump(ConnectionOutcome::RefuseMemory);
     }
-    let met =
-        meet(&worker, stream, client, Allowed { hello: left, handshake: *limits.handshake_timeout }).await;
+    let allowed = Allowed { hello: left, handshake: *limits.handshake_timeout };
+    // Boxed: a handshake takes several times the memory of an idle connection, which has none of it.
+    let met = Box::pin(meet(&worker, stream, client, allowed)).await;
     match met {
         Ok((stream, name)) => {
             metrics.connections.bump(ConnectionOutcome::Serve);
             let client = ClientConnection { peer: client, source: place.source() };
-            answer_requests(&worker, stream, client, name).await;
+            let limits = worker.shared.limits.load_full();
+            answer_requests(&worker, &limits, stream, client, name).await;
         }
         Err(outcome) => metrics.connections.bump(outcome),
     }
@@ -104,12 +107,13 @@ struct ClientConnection {
     source: ConnectionSource,
 }
 
-async fn answer_requests<T: Transport>(
-    worker: &Rc<Worker<T>>,
+fn answer_requests<'a, T: Transport>(
+    worker: &'a Rc<Worker<T>>,
+    limits: &'a LimitsConfig,
     stream: TlsStream<Replayed<T::Stream>>,
     client: ClientConnection,
     name: ServerName,
-) {
+) -> impl Future<Output = ()> + 'a {
     let ClientConnection { peer, source } = client;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let tls = stream.version();
@@ -120,16 +124,15 @@ async fn answer_requests<T: Transport>(
         async move { forwarder.serve_https(head, body, &downstream, now()).await }
     };
     let shared = &worker.shared;
-    let limits = shared.limits.load_full();
     let request_log = &worker.request_log;
     let terms = ConnectionContext {
         version,
-        limits: &limits,
+        limits,
         phase: shared.phase.clone(),
         metrics: &shared.metrics,
         buffers: &worker.buffers,
         source,
-        unparsed: &|status| request_log.record_unparsed(&from, status),
+        unparsed: Box::new(move |status| request_log.record_unparsed(&from, status)),
     };
-    http::serve(stream, terms, answer).await;
+    http::serve(stream, terms, answer)
 }

@@ -1,6 +1,6 @@
 //! When a connection's time is up, and what happens then.
 
-use std::time::Instant;
+use std::{rc::Rc, time::Instant};
 
 use super::{
     activity::{Activity, IdleKind},
@@ -11,9 +11,9 @@ use crate::transport::Outgoing;
 
 /// The time limits of one connection.
 #[derive(Debug)]
-pub(super) struct Watchdog<'a> {
-    pub(super) activity: &'a Activity,
-    pub(super) slow_reader: &'a SlowReader,
+pub(super) struct Watchdog {
+    pub(super) activity: Activity,
+    pub(super) slow_reader: Rc<SlowReader>,
 }
 
 /// What is to be done about a connection.
@@ -26,7 +26,7 @@ pub(super) enum WatchdogVerdict {
     Cut(LimitReached),
 }
 
-impl Watchdog<'_> {
+impl Watchdog {
     /// When to check again, as of now.
     pub(super) fn deadline(&self) -> Option<Instant> {
         [self.activity.deadline(), self.slow_reader.deadline()].into_iter().flatten().min()
@@ -61,8 +61,8 @@ mod tests {
     fn a_reader_of_a_finished_answer_is_not_idle() {
         let start = now();
         let activity = Activity::new(IdleLimits { idle: WINDOW, head: None }, start);
-        let slow_reader = SlowReader::new(WINDOW, 240);
-        let watchdog = Watchdog { activity: &activity, slow_reader: &slow_reader };
+        let slow_reader = Rc::new(SlowReader::new(WINDOW, 240));
+        let watchdog = Watchdog { activity: activity.clone(), slow_reader: Rc::clone(&slow_reader) };
         let outgoing = |acknowledged| Outgoing { given: 1 << 20, acknowledged };
         slow_reader.gave(start, || outgoing(0));
         for (minutes, acknowledged, wanted) in [
@@ -81,8 +81,8 @@ mod tests {
     fn answers_to_pings_keep_no_connection() {
         let start = now();
         let activity = Activity::new(IdleLimits { idle: WINDOW, head: None }, start);
-        let slow_reader = SlowReader::new(WINDOW, 240);
-        let watchdog = Watchdog { activity: &activity, slow_reader: &slow_reader };
+        let slow_reader = Rc::new(SlowReader::new(WINDOW, 240));
+        let watchdog = Watchdog { activity: activity.clone(), slow_reader: Rc::clone(&slow_reader) };
         // Each time it is looked at, the last answer was not acknowledged yet.
         let outgoing = |given| Outgoing { given, acknowledged: given - 17 };
         for (minutes, given, wanted) in
@@ -99,8 +99,8 @@ mod tests {
     fn a_reader_that_stops_is_cut_also_within_a_request() {
         let start = now();
         let activity = Activity::new(IdleLimits { idle: WINDOW, head: Some(WINDOW) }, start);
-        let slow_reader = SlowReader::new(WINDOW, 240);
-        let watchdog = Watchdog { activity: &activity, slow_reader: &slow_reader };
+        let slow_reader = Rc::new(SlowReader::new(WINDOW, 240));
+        let watchdog = Watchdog { activity: activity.clone(), slow_reader: Rc::clone(&slow_reader) };
         let _request = activity.begin();
         let stuck = Outgoing { given: 1 << 20, acknowledged: 1000 };
         slow_reader.gave(start, || stuck);

@@ -67,7 +67,7 @@ impl Future for Http1Connection {
 
 impl Connection for Http1Connection {
     const CLOSES_UNUSED: bool = true;
-    fn shut_down(self: Pin<&mut Self>) {
+    fn shut_down(&mut self) {
         self.is_ending.set(true);
     }
 }
@@ -107,7 +107,8 @@ where
                     return Http1End::Closed;
                 }
                 Ok(Then::Tunnel(tunnel)) => {
-                    self.tunnel(*tunnel).await;
+                    // Boxed: other connections take no memory for one.
+                    Box::pin(self.tunnel(*tunnel)).await;
                     return Http1End::Closed;
                 }
                 Err(ClientGone) => return Http1End::Closed,

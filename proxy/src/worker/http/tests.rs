@@ -283,7 +283,7 @@ pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'sta
             metrics: &counted,
             buffers: &Registry::new(HeldBytes::new(usize::MAX)),
             source: place.source(),
-            unparsed: &|_| (),
+            unparsed: Box::new(|_| ()),
         };
         serve(stream, terms, answer).await;
     });
@@ -305,7 +305,7 @@ pub(crate) async fn serve_alone<S: ByteStream, Fut: Future<Output = forward::Ans
         metrics: &WorkerMetrics::register(&prometheus::Registry::new()).unwrap(),
         buffers: &Registry::new(HeldBytes::new(usize::MAX)),
         source: place.source(),
-        unparsed: &|_| (),
+        unparsed: Box::new(|_| ()),
     };
     serve(stream, terms, answer).await;
 }
