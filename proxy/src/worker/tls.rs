@@ -1,9 +1,9 @@
 //! A connection to a TLS port: ClientHello, permission, certificate, handshake, requests.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc};
 
 use super::{
-    connections::{ConnectionSource, ConnectionsFull},
+    connections::{ConnectionPermit, ConnectionsFull},
     context::Worker,
     handshake::{Handshakes, HelloResponse, Refuse},
     http::{self, ConnectionContext, Version},
@@ -21,29 +21,17 @@ use crate::{
 
 /// Serves one connection to its end and counts its outcome.
 pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream, peer: SocketAddr) {
-    let metrics = &worker.shared.metrics;
+    let connections = &worker.shared.metrics.connections;
     let limits = worker.shared.limits.load_full();
-    let taken = worker.shared.reception(*limits.hello_timeout).take(stream, peer).await;
-    let Taken { stream, client, place, left } = match taken {
-        Ok(taken) => taken,
-        Err(not_taken) => return metrics.connections.bump(not_taken.into()),
-    };
-    if worker.shared.connections.sheds(&place) {
-        return metrics.connections.bump(ConnectionOutcome::RefuseMemory);
-    }
-    let allowed = Allowed { hello: left, handshake: *limits.handshake_timeout };
     // Boxed: a handshake takes several times the memory of an idle connection, which has none of it.
-    let met = Box::pin(meet(&worker, stream, client, allowed)).await;
-    match met {
-        Ok((stream, name)) => {
-            metrics.connections.bump(ConnectionOutcome::Serve);
-            let client = ClientConnection { peer: client, source: place.source() };
-            let limits = worker.shared.limits.load_full();
-            answer_requests(&worker, &limits, stream, client, name).await;
+    let requests = match Box::pin(handshake(&worker, &limits, stream, peer)).await {
+        Ok(connection) => {
+            connections.bump(ConnectionOutcome::Serve);
+            answer_requests(&worker, &limits, connection)
         }
-        Err(outcome) => metrics.connections.bump(outcome),
-    }
-    drop(place);
+        Err(outcome) => return connections.bump(outcome),
+    };
+    requests.await;
 }
 
 impl From<ConnectionsFull> for ConnectionOutcome {
@@ -66,32 +54,40 @@ impl From<NotTaken> for ConnectionOutcome {
     }
 }
 
-/// How long the parts of a handshake may take.
-struct Allowed {
-    hello: Duration,
-    handshake: Duration,
+/// A connection behind its handshake.
+struct TlsConnection<S> {
+    stream: TlsStream<Replayed<S>>,
+    name: ServerName,
+    client: SocketAddr,
+    place: ConnectionPermit,
 }
 
-/// From the first byte to the completed handshake.
-async fn meet<T: Transport>(
+/// From the connection to the completed handshake.
+async fn handshake<T: Transport>(
     worker: &Worker<T>,
-    stream: Replayed<T::Stream>,
+    limits: &LimitsConfig,
+    stream: T::Stream,
     peer: SocketAddr,
-    allowed: Allowed,
-) -> Result<(TlsStream<Replayed<T::Stream>>, ServerName), ConnectionOutcome> {
-    let (hello, pending) = read_hello(stream, allowed.hello).await?;
+) -> Result<TlsConnection<T::Stream>, ConnectionOutcome> {
+    let shared = &worker.shared;
+    let Taken { stream, client, place, left } =
+        shared.reception(*limits.hello_timeout).take(stream, peer).await?;
+    if shared.connections.sheds(&place) {
+        return Err(ConnectionOutcome::RefuseMemory);
+    }
+    let (hello, pending) = read_hello(stream, left).await?;
     let begun = now();
-    let handshakes = Handshakes { shared: &worker.shared, configs: &worker.configs };
-    match handshakes.judge(hello, peer).await {
+    let handshakes = Handshakes { shared, configs: &worker.configs };
+    match handshakes.judge(hello, client).await {
         Ok(HelloResponse::Serve { name, config, found }) => {
-            let stream = pending.accept(config, allowed.handshake).await?;
-            worker.shared.metrics.handshakes.observe(found, begun.elapsed().as_secs_f64());
-            worker.shared.metrics.sessions.bump(SessionKind::of(stream.is_resumed()));
-            Ok((stream, name))
+            let stream = pending.accept(config, *limits.handshake_timeout).await?;
+            shared.metrics.handshakes.observe(found, begun.elapsed().as_secs_f64());
+            shared.metrics.sessions.bump(SessionKind::of(stream.is_resumed()));
+            Ok(TlsConnection { stream, name, client, place })
         }
         Ok(HelloResponse::Validate { config }) => {
             // RFC 8737 §3: the validation is over with the handshake, no application data follows.
-            pending.accept(config, allowed.handshake).await?;
+            pending.accept(config, *limits.handshake_timeout).await?;
             Err(ConnectionOutcome::AnswerChallenge)
         }
         Err(Refuse(alert, outcome)) => {
@@ -101,20 +97,12 @@ async fn meet<T: Transport>(
     }
 }
 
-/// Who a connection is from.
-struct ClientConnection {
-    peer: SocketAddr,
-    source: ConnectionSource,
-}
-
 fn answer_requests<'a, T: Transport>(
-    worker: &'a Rc<Worker<T>>,
+    worker: &'a Worker<T>,
     limits: &'a LimitsConfig,
-    stream: TlsStream<Replayed<T::Stream>>,
-    client: ClientConnection,
-    name: ServerName,
+    connection: TlsConnection<T::Stream>,
 ) -> impl Future<Output = ()> + 'a {
-    let ClientConnection { peer, source } = client;
+    let TlsConnection { stream, name, client: peer, place } = connection;
     let version = if stream.is_http2() { Version::Http2 } else { Version::Http1 };
     let tls = stream.version();
     let downstream = Rc::new(Downstream { peer, through: None, server_name: Some(name), tls: Some(tls) });
@@ -131,8 +119,12 @@ fn answer_requests<'a, T: Transport>(
         phase: shared.phase.clone(),
         metrics: &shared.metrics,
         buffers: &worker.buffers,
-        source,
+        source: place.source(),
         unparsed: Box::new(move |status| request_log.record_unparsed(&from, status)),
     };
-    http::serve(stream, terms, answer)
+    let serving = http::serve(stream, terms, answer);
+    async move {
+        serving.await;
+        drop(place);
+    }
 }

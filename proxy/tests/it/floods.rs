@@ -6,6 +6,7 @@ use anyhow::ensure;
 use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place},
+    keep_alive_client::Kept,
     load::{self, Load, Protocol},
     memory_group::MemoryGroup,
     network::STRANGER,
@@ -57,6 +58,29 @@ fn one_client_or_fifty_cost_no_other_site_a_request_and_end_no_process() {
         report(&format!("{what}: {before} before, {} afterwards", after.unwrap()));
     }
     drop(gatehouse);
+}
+
+#[test]
+fn an_idle_connection_takes_little_memory() {
+    let edge = edge();
+    for io in ["epoll", "uring"] {
+        let mut settings = edge.settings(Place::A, io);
+        settings.domain(SHOP).raw("limits", "connections_per_source", "4096");
+        let gatehouse = Gatehouse::start(&edge.network, Path::new(BINARY), settings).unwrap();
+        let connect = || {
+            let to = Edge::https(Place::A);
+            let mut kept = Kept::connect(&edge.network.client, to, SHOP, edge.ca.roots()).unwrap();
+            assert_eq!(kept.get("/").unwrap(), 200);
+            kept
+        };
+        let first: Vec<_> = (0..100).map(|_| connect()).collect();
+        let before = gatehouse.process.resident_bytes().unwrap();
+        let idle: Vec<_> = (0..IDLE).map(|_| connect()).collect();
+        let each = gatehouse.process.resident_bytes().unwrap().saturating_sub(before) / IDLE;
+        report(&format!("an idle TLS connection on {io}: {each} bytes"));
+        assert!(each < LITTLE, "{each} bytes on {io}");
+        drop((first, idle));
+    }
 }
 
 /// The same limit for the process, which does not see its cgroup in the edge's own `/sys`.
@@ -154,3 +178,6 @@ const OTHER: &str = "blog.neighbour.test";
 const MEMORY: u64 = 256 << 20;
 const CALM: Duration = Duration::from_secs(5);
 const FLOOD: Duration = Duration::from_secs(30);
+const IDLE: u64 = 1000;
+/// Twice what it should be, since pages are shared with what was there before.
+const LITTLE: u64 = 12 << 10;

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -100,7 +100,8 @@ where
                 }
                 Err(RequestEnd::Violation(violation)) => return self.refuse(violation).await,
             };
-            match self.exchange(request).await {
+            // Boxed: a connection that waits for a request takes no memory for an answer.
+            match Box::pin(self.exchange(request)).await {
                 Ok(Then::KeepAlive) => {}
                 Ok(Then::Close) => {
                     self.close().await;
@@ -136,9 +137,8 @@ where
         let RequestHead { parts, framing, is_persistent, .. } = request;
         let in_progress = self.activity.begin();
         let (method, version) = (parts.method.clone(), parts.version);
-        // Boxed: a connection that waits for a request takes no memory for an answer.
-        let answering = Box::pin((self.answer)(parts, body));
-        let forward::Answer { status, fields, body, then } = self.unless_gone(answering).await?;
+        let forward::Answer { status, fields, body, then } =
+            self.unless_gone(pin!((self.answer)(parts, body))).await?;
         let ends_body = poll_fn(|cx| Poll::Ready(self.client.ends_body(cx))).await;
         let response_framing = ResponseFraming::new(&method, version, status, body.size_hint().exact());
         let is_kept = is_persistent
@@ -175,10 +175,7 @@ where
 
     /// Waits for an answer; a client that goes away meanwhile gives its request up. One that only sends nothing more gets its response
     /// (RFC 9112 §9.6, RFC 8446 §6.1).
-    async fn unless_gone<T>(
-        &self,
-        mut answering: Pin<Box<impl Future<Output = T>>>,
-    ) -> Result<T, ClientGone> {
+    async fn unless_gone(&self, mut answering: Pin<&mut Fut>) -> Result<forward::Answer, ClientGone> {
         poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => {
