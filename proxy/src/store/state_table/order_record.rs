@@ -158,44 +158,32 @@ impl OrderRecord {
     }
 }
 
-/// Writes `record` if what is there is still of the certificate whose serial number was read before, or of none.
+/// Writes `record` if what is there is still of the certificate whose serial number was read before, or of none. An order that is open
+/// goes on.
 pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str>) -> Result<(), StoreError> {
-    let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(record.write()));
-    let (condition, values) = still_of(before);
-    let put = put
-        .condition_expression(condition)
-        .set_expression_attribute_values(Some(values.into_iter().collect()));
-    match put.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+    match update(store, record, &WHOLE, Some(before)).await {
+        Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Writes what `record` says of failed orders. Unlike a put it lasts whatever the item holds: a record of another certificate, or
-/// one whose attributes are malformed, keeps all else and gets the back-off.
+/// Writes what `record` says of failed orders, whatever the item holds: a record of another certificate, or one whose attributes are
+/// malformed, keeps all else and gets the back-off.
 pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
-    let (condition, values) = still_of(record.serial.as_deref());
-    let whole = failure_update(store, record, &record.write(), &FAILURE_AND_TIMES);
-    let whole = values.into_iter().fold(whole.condition_expression(condition), |update, (name, value)| {
-        update.expression_attribute_values(name, value)
-    });
-    match whole.send().await.map_err(StoreError::from) {
-        Ok(_) => Ok(()),
-        Err(StoreError::Conflict) => {
-            failure_update(store, record, &record.write(), &FAILURE).send().await?;
-            Ok(())
-        }
-        Err(error) => Err(error),
+    match update(store, record, &FAILURE_AND_TIMES, Some(record.serial.as_deref())).await {
+        Err(StoreError::Conflict) => update(store, record, &FAILURE, None).await,
+        written => written,
     }
 }
 
-/// Sets those of `attributes` that `item` has, and removes the others.
-fn failure_update(
+/// Sets those of `attributes` that `record` has, and removes the others; if `of` is given, of the certificate with that serial number alone.
+async fn update(
     store: &Store,
     record: &OrderRecord,
-    item: &Item,
     attributes: &[&str],
-) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    of: Option<Option<&str>>,
+) -> Result<(), StoreError> {
+    let item = record.write();
     let (set, removed): (Vec<&str>, Vec<&str>) =
         attributes.iter().copied().partition(|attribute| item.contains_key(*attribute));
     let mut text = String::from("SET ");
@@ -204,14 +192,23 @@ fn failure_update(
         text.push_str(" REMOVE ");
         text.push_str(&removed.iter().map(|name| format!("#{name}")).collect::<Vec<_>>().join(", "));
     }
-    let update =
+    let mut update =
         store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&record.name)));
-    let update = attributes.iter().fold(update.update_expression(text), |update, name| {
+    update = attributes.iter().fold(update.update_expression(text), |update, name| {
         update.expression_attribute_names(format!("#{name}"), *name)
     });
-    set.iter().filter_map(|name| Some((name, item.get(*name)?))).fold(update, |update, (name, value)| {
-        update.expression_attribute_values(format!(":{name}"), value.clone())
-    })
+    update =
+        set.iter().filter_map(|name| Some((name, item.get(*name)?))).fold(update, |update, (name, value)| {
+            update.expression_attribute_values(format!(":{name}"), value.clone())
+        });
+    if let Some(serial) = of {
+        let (condition, values) = still_of(serial);
+        update = values.into_iter().fold(update.condition_expression(condition), |update, (name, value)| {
+            update.expression_attribute_values(name, value)
+        });
+    }
+    update.send().await?;
+    Ok(())
 }
 
 /// The condition that an item is of the certificate with this serial number, or of none, and the values it names. Not by date: lives
@@ -250,6 +247,25 @@ pub const SHARDS: u8 = 8;
 /// What a failed order changes in any record, and in one that is not of a later certificate.
 const FAILURE: [&str; 6] = ["failures", "retry_at", "problem", "failed_at", "failing_since", "stopped_at"];
 const FAILURE_AND_TIMES: [&str; 9] = [
+    "failures",
+    "retry_at",
+    "problem",
+    "failed_at",
+    "failing_since",
+    "stopped_at",
+    "expires_at",
+    "due",
+    "due_at",
+];
+/// All that is of a record; an item may have an open order beside it.
+const WHOLE: [&str; 16] = [
+    "issuer",
+    "directory",
+    "account",
+    "serial",
+    "not_after",
+    "renew_at",
+    "denied_since",
     "failures",
     "retry_at",
     "problem",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::state_table::{
-    OpenOrder, open_order_for_tests, put_failure, put_open_order, remove_open_order,
+    OpenOrder, open_order_for_tests, put_failure, put_open_order, put_record, remove_open_order,
 };
 
 async fn open(store: &Store, name: &ServerName) -> Option<OpenOrder> {
@@ -47,4 +47,26 @@ async fn an_order_that_is_of_no_use_is_forgotten_and_its_record_stays() {
     remove_open_order(&store, &name).await.unwrap();
     let read = read(&store, &[], &name).await.unwrap();
     assert_eq!((read.open_order, read.record.map(|record| record.failures)), (None, Some(2)));
+}
+
+#[tokio::test]
+async fn a_record_that_is_written_keeps_the_open_order_and_nothing_else() {
+    let store = faulty_with_tables("seed=19,stale=2s,throttle=10,conflict=10").await;
+    let name = ServerName::parse("shop.example").unwrap();
+    let second = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    let failed = OrderRecord {
+        problem: Some("why".to_owned()),
+        retry_at: second(9),
+        failed_at: vec![SystemTime::UNIX_EPOCH],
+        ..OrderRecord::new(&name)
+    };
+    put_record(&store, &failed, None).await.unwrap();
+    let order = open_order_for_tests("https://ca.example/order/1");
+    put_open_order(&store, &name, &order).await.unwrap();
+    let recorded =
+        OrderRecord { serial: Some("01".to_owned()), renew_at: second(10), ..OrderRecord::new(&name) };
+    put_record(&store, &recorded, None).await.unwrap();
+    put_record(&store, &failed, None).await.unwrap();
+    let read = read(&store, &[], &name).await.unwrap();
+    assert_eq!((read.open_order, read.record), (Some(order), Some(recorded)));
 }
