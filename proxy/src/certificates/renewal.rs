@@ -9,11 +9,15 @@ mod turn;
 mod withdrawal;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    task::{self, JoinSet},
+    time::MissedTickBehavior,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -107,7 +111,9 @@ pub(super) async fn measure(inner: Arc<CertificatesInner>) {
 pub(super) struct Round<R> {
     renewals: Arc<R>,
     queue: Queue,
-    under_way: JoinSet<Lane>,
+    under_way: JoinSet<()>,
+    /// Whose room each of them takes: one that panics says nothing.
+    lanes: HashMap<task::Id, Lane>,
     paid: Option<usize>,
     /// No budget and no issuer allows anything before this.
     resume_at: SystemTime,
@@ -115,8 +121,14 @@ pub(super) struct Round<R> {
 
 impl<R: Renewals> Round<R> {
     pub(super) fn new(renewals: Arc<R>) -> Self {
-        let (queue, under_way, resume_at) = (Queue::default(), JoinSet::new(), SystemTime::UNIX_EPOCH);
-        Self { renewals, queue, under_way, paid: None, resume_at }
+        Self {
+            renewals,
+            queue: Queue::default(),
+            under_way: JoinSet::new(),
+            lanes: HashMap::new(),
+            paid: None,
+            resume_at: SystemTime::UNIX_EPOCH,
+        }
     }
 
     /// Works until nothing is due that could be claimed. Renewals may be under way still.
@@ -191,29 +203,29 @@ impl<R: Renewals> Round<R> {
         self.renewals.count(Claimed::Take);
         if let Some(lane) = self.queue.claim(due, until, claim.record.failures) {
             let (renewals, paid) = (Arc::clone(&self.renewals), self.paid);
-            self.under_way.spawn(async move {
-                renewals.renew(claim, paid).await;
-                lane
-            });
+            let renewal = self.under_way.spawn(async move { renewals.renew(claim, paid).await });
+            self.lanes.insert(renewal.id(), lane);
         }
         Ok(())
     }
 
     fn reap(&mut self) {
         while let Some(ended) = self.under_way.try_join_next_with_id() {
-            self.ended(ended.map(|(_, lane)| lane));
-        }
-    }
-
-    async fn await_one(&mut self) {
-        if let Some(ended) = self.under_way.join_next().await {
             self.ended(ended);
         }
     }
 
-    fn ended(&mut self, ended: Result<Lane, tokio::task::JoinError>) {
-        // One that panicked is taken for a sound one: there are more of them.
-        self.queue.end(ended.unwrap_or(Lane::Sound));
+    async fn await_one(&mut self) {
+        if let Some(ended) = self.under_way.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
+        if let Some(lane) = self.lanes.remove(&id) {
+            self.queue.end(lane);
+        }
     }
 
     /// Waits until all renewals under way have ended.

@@ -25,6 +25,8 @@ struct Instance {
     registry: Registry,
     /// How often each name was renewed in the fleet.
     renewed: Arc<Mutex<HashMap<ServerName, u32>>>,
+    /// Whether a name that has failed before fails by a panic.
+    panics: bool,
     /// Calls that renewals made beside those that find and claim names.
     written: AtomicU32,
 }
@@ -48,6 +50,7 @@ impl Renewals for Instance {
 
     async fn renew(self: Arc<Self>, claim: Claim, _: Option<usize>) {
         *self.renewed.lock().unwrap().entry(claim.record.name.clone()).or_default() += 1;
+        assert!(!self.panics || claim.record.failures == 0, "as the test asks");
         let record = OrderRecord { renew_at: Some(clock::wall() + DAY * 60), ..claim.record };
         let before = record.serial.clone();
         state_table::put_record(&self.store, &record, before.as_deref()).await.unwrap();
@@ -74,18 +77,24 @@ async fn backlog(names: u32) -> Engine {
     let engine = Engine::in_memory().unwrap();
     let store = Store::on(engine.clone(), &config::StoreConfig::default());
     tables::create(&store).await.unwrap();
-    let now = clock::wall();
     for n in 0..names {
-        let name = ServerName::parse(&format!("n{n}.example.com")).unwrap();
-        let record = OrderRecord {
-            serial: Some("01".to_owned()),
-            not_after: Some(now + DAY * 30),
-            renew_at: Some(now - Duration::from_secs(u64::from(names - n))),
-            ..OrderRecord::new(&name)
-        };
-        state_table::put_record(&store, &record, None).await.unwrap();
+        put_due(&store, n, Duration::from_secs(u64::from(names - n)), 0).await;
     }
     engine
+}
+
+/// Writes that name `n` is due since `since`, and that its last orders failed so often.
+async fn put_due(store: &Store, n: u32, since: Duration, failures: u32) {
+    let name = ServerName::parse(&format!("n{n}.example.com")).unwrap();
+    let now = clock::wall();
+    let record = OrderRecord {
+        failures,
+        serial: Some("01".to_owned()),
+        not_after: Some(now + DAY * 30),
+        renew_at: Some(now - since),
+        ..OrderRecord::new(&name)
+    };
+    state_table::put_record(store, &record, None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +107,8 @@ async fn a_backlog_costs_little_more_than_a_claim_a_name() {
             let (store, registry) =
                 (Store::on(engine.clone(), &config::StoreConfig::default()), Registry::new());
             store.register_metrics(&registry).unwrap();
-            Arc::new(Instance { store, registry, renewed: Arc::clone(&renewed), written: AtomicU32::new(0) })
+            let (renewed, written) = (Arc::clone(&renewed), AtomicU32::new(0));
+            Arc::new(Instance { store, registry, renewed, panics: false, written })
         })
         .collect();
     let mut fleet = JoinSet::new();
@@ -118,4 +128,22 @@ async fn a_backlog_costs_little_more_than_a_claim_a_name() {
     assert!(calls < 2.0 * f64::from(NAMES), "{calls} calls to find and claim {NAMES} names");
     assert!(calls < 13_000.0, "{calls} calls: three runs took 10,751 to 11,070; shares {shares:?}");
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+}
+
+/// Names that have failed have room of their own, for few at once.
+#[tokio::test]
+async fn a_renewal_that_panics_gives_its_room_back() {
+    const NAMES: u32 = 6;
+    let store = Store::on(backlog(0).await, &config::StoreConfig::default());
+    let renewed = Arc::new(Mutex::new(HashMap::new()));
+    let (registry, written) = (Registry::new(), AtomicU32::new(0));
+    let instance =
+        Instance { store: store.clone(), registry, renewed: Arc::clone(&renewed), panics: true, written };
+    let mut round = Round::new(Arc::new(instance));
+    for n in 0..NAMES {
+        put_due(&store, n, DAY, 1).await;
+        round.pass().await.unwrap();
+        round.settle().await;
+    }
+    assert_eq!(renewed.lock().unwrap().len(), usize::try_from(NAMES).unwrap());
 }
