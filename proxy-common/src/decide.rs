@@ -10,7 +10,7 @@ use crate::budget::BudgetRate;
 use crate::client_hello::{self, HelloProgress, ParserState};
 use crate::flow::{Flow, FlowEntry, IPV4_ADDRESSES_AT, IPV6_ADDRESSES_AT, Place, Slot};
 use crate::maps::{
-    GuardSettings, GuardedAddress, Mode, NameKey, PortEntry, RejectCause, SourceAddress, Verdict,
+    GuardSettings, GuardedAddress, Mode, NameKey, PortEntry, RejectCause, SourceAddress, SourceRule, Verdict,
 };
 use crate::name_hash::NameBuffer;
 use crate::segment::{Datagram, Family, Segment, Unjudged};
@@ -22,8 +22,11 @@ pub trait GuardTables {
     fn port(&self, port: u16) -> PortEntry;
     /// Whether hellos to this address are judged, where not those to every address are.
     fn guards(&self, address: &GuardedAddress) -> bool;
-    /// Whether an address is in a denied network; asked only for ports with [`PortEntry::DENY`].
-    fn denies_source(&self, source: &SourceAddress) -> bool;
+    /// The rule of the smallest network that an address is in and that has one; asked only for ports with [`PortEntry::DENY`] and for SYNs
+    /// beyond a budget.
+    fn source_rule(&self, source: &SourceAddress) -> Option<SourceRule>;
+    /// Takes one from the budget of SYNs of a [`SourceAddress::counted`], if one is left.
+    fn take_syn(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool;
     /// The policy.
     fn settings(&self) -> GuardSettings;
     /// The key of the name hash.
@@ -126,7 +129,7 @@ pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> 
     let ends = segment.has(Segment::SYN | Segment::RST | Segment::FIN);
     if !port.has(PortEntry::HELLO) || (segment.payload_bytes == 0 && !ends) {
         let syn = segment.has(Segment::SYN);
-        return Err(if syn { Verdict::PassSyn } else { Verdict::PassNoHello });
+        return Err(if syn { judge_syn(frame, &datagram, tables) } else { Verdict::PassNoHello });
     }
     let Some(flow) = Flow::of(frame, &segment) else { return Err(Verdict::PassUnparsed) };
     let slot = flow.slot();
@@ -137,7 +140,7 @@ pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> 
         }
         // Data in a SYN is not judged: the listener takes no TCP Fast Open (RFC 7413), so it comes again.
         let syn = segment.has(Segment::SYN);
-        return Err(if syn { Verdict::PassSyn } else { Verdict::PassNoHello });
+        return Err(if syn { judge_syn(frame, &datagram, tables) } else { Verdict::PassNoHello });
     }
     // RFC 8446 §5.1: what is no handshake record starts no hello.
     let is_handshake = frame.load_u8(segment.payload_offset) == Some(HANDSHAKE);
@@ -155,12 +158,37 @@ fn judge_source<S: ByteSource + ?Sized, T: GuardTables>(
     tables: &T,
 ) -> Option<Verdict> {
     let source = datagram.source(frame)?;
-    if !tables.denies_source(&source) {
+    if tables.source_rule(&source) != Some(SourceRule::Deny) {
         return None;
     }
-    let is_enforced = tables.now_ns() < tables.enforce_until_ns();
-    let drops = is_enforced && Mode::enforcing(tables.settings().mode).is_some();
+    let drops = drops_sources(&tables.settings(), tables);
     Some(if drops { Verdict::DropDeniedSource } else { Verdict::PassDeniedSource })
+}
+
+/// The verdict for a SYN. Whether a source is exempt is asked only beyond its budget, within which most are.
+///
+/// Never inlined: the kernel's stack has no room for its keys beside those of what else is called there.
+#[inline(never)]
+fn judge_syn<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, datagram: &Datagram, tables: &T) -> Verdict {
+    let settings = tables.settings();
+    let per_second = settings.syns_per_source_per_second;
+    if per_second == 0 {
+        return Verdict::PassSyn;
+    }
+    let Some(source) = datagram.source(frame) else { return Verdict::PassUnparsed };
+    let rate = BudgetRate { per_second, burst: settings.syns_per_source_burst };
+    if tables.take_syn(source.counted(), rate, tables.now_ns())
+        || tables.source_rule(&source) == Some(SourceRule::Exempt)
+    {
+        return Verdict::PassSyn;
+    }
+    if drops_sources(&settings, tables) { Verdict::DropSynExcess } else { Verdict::PassSynExcess }
+}
+
+/// Whether packets are dropped for their source.
+#[inline]
+fn drops_sources<T: GuardTables>(settings: &GuardSettings, tables: &T) -> bool {
+    tables.now_ns() < tables.enforce_until_ns() && Mode::enforcing(settings.mode).is_some()
 }
 
 /// Judges the payload of a segment.

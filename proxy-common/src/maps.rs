@@ -6,7 +6,7 @@
 use core::mem::size_of;
 
 /// Version of everything in this module; pins lie in `maps-v<ABI>/`.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
@@ -25,9 +25,10 @@ pub mod map_names {
     pub const PORTS: &str = "PORTS";
     /// `HASH` (`BPF_F_NO_PREALLOC`) of [`super::GuardedAddress`]: where hellos are judged, if not on every address.
     pub const ADDRESSES: &str = "ADDRESSES";
-    /// `LPM_TRIE` (`BPF_F_NO_PREALLOC`) of [`super::SourceAddress`]: networks whose packets to guarded ports are dropped. It is looked
-    /// at only for ports that have [`super::PortEntry::DENY`].
-    pub const DENIED_NETWORKS: &str = "DENIED_NETWORKS";
+    /// `LPM_TRIE` (`BPF_F_NO_PREALLOC`) from [`super::SourceAddress`] to [`super::SourceRule`] as a `u32`: what is done with packets to
+    /// guarded ports from these networks. It is looked at for ports that have [`super::PortEntry::DENY`], and for SYNs beyond their
+    /// source's budget.
+    pub const SOURCE_NETWORKS: &str = "SOURCE_NETWORKS";
     /// `PERCPU_ARRAY[Verdict::COUNT]` of [`super::Tally`].
     pub const VERDICTS: &str = "VERDICTS";
     /// `ARRAY[1]` of [`super::UnknownBudget`]: what is left for names that are neither allowed nor denied.
@@ -71,6 +72,10 @@ pub struct GuardSettings {
     pub unknown_burst: u32,
     /// Resets sent to clients by the guard itself, per second and CPU; beyond it segments are dropped.
     pub resets_per_second: u32,
+    /// Refill of each source's budget of SYNs, SYNs per second; 0 sets no limit.
+    pub syns_per_source_per_second: u32,
+    /// Size of that budget, SYNs.
+    pub syns_per_source_burst: u32,
 }
 
 /// The 128-bit key of the name hash (SipHash-1-3), drawn by user space when the maps are made.
@@ -118,7 +123,7 @@ impl PortEntry {
     pub const HELLO_IPV4: Self = Self(1 | 2 | 4);
     /// ClientHellos to the port are judged on every IPv6 address.
     pub const HELLO_IPV6: Self = Self(1 | 2 | 8);
-    /// Packets to the port from a network in [`map_names::DENIED_NETWORKS`] are dropped.
+    /// Packets to the port from a network in [`map_names::SOURCE_NETWORKS`] that is denied are dropped.
     pub const DENY: Self = Self(1 | 16);
 
     /// Whether it says all that `other` says.
@@ -168,6 +173,18 @@ impl SourceAddress {
         Self { family: [6, 0, 0, 0], address: address.to_be_bytes() }
     }
 
+    /// The source as SYNs are counted: an IPv4 address, or the /64 of an IPv6 address, which is one client's (RFC 6177). IPv4 addresses lie
+    /// in ff00::/8, which holds no sources (RFC 4291 §2.7).
+    #[must_use]
+    #[inline]
+    pub const fn counted(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.address;
+        match self.family {
+            [4, ..] => u64::from_be_bytes([0xff, 0xff, 0xff, 0xff, a, b, c, d]),
+            _ => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        }
+    }
+
     /// How many leading bits it has in common with another.
     #[must_use]
     pub fn shares(&self, other: &Self) -> u32 {
@@ -184,9 +201,32 @@ impl SourceAddress {
     }
 }
 
-/// Networks that [`map_names::DENIED_NETWORKS`] can hold. Half of them can be configured: one list takes the place of another entry by
+/// What is done with packets from a network, unless a smaller network in it has a rule of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
+pub enum SourceRule {
+    /// They are dropped.
+    Deny = 1,
+    /// They are neither dropped nor counted against a budget of their source.
+    Exempt = 2,
+}
+
+impl SourceRule {
+    /// The rule behind the number in [`map_names::SOURCE_NETWORKS`].
+    #[must_use]
+    #[inline]
+    pub const fn of(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Deny),
+            2 => Some(Self::Exempt),
+            _ => None,
+        }
+    }
+}
+
+/// Networks that [`map_names::SOURCE_NETWORKS`] can hold. Half of them can be configured: one list takes the place of another entry by
 /// entry, first those that are new.
-pub const DENIED_NETWORKS_CAPACITY: u32 = 1 << 18;
+pub const SOURCE_NETWORKS_CAPACITY: u32 = 1 << 18;
 
 /// An address and port where hellos are judged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -251,7 +291,7 @@ impl Verdict {
     #[must_use]
     #[inline]
     pub const fn drops(self) -> bool {
-        matches!(self, Self::DropDeniedSource)
+        matches!(self, Self::DropDeniedSource | Self::DropSynExcess)
     }
 
     /// The verdict under which a rejected segment is counted.
@@ -297,6 +337,10 @@ verdicts! {
     DropDeniedSource = "drop_denied_source",
     /// From a network of `guard.deny` while the mode is `observe` or enforcement is off.
     PassDeniedSource = "pass_denied_source",
+    /// A SYN beyond the budget of its source, `guard.syns_per_source_per_second`: dropped.
+    DropSynExcess = "drop_syn_excess",
+    /// A SYN beyond the budget of its source while the mode is `observe` or enforcement is off.
+    PassSynExcess = "pass_syn_excess",
     /// Not TCP to a guarded port, or a ClientHello to an address where none is judged.
     PassUnguarded = "pass_unguarded",
     /// An IP fragment: its ports or its payload are elsewhere.
@@ -342,7 +386,7 @@ verdicts! {
 }
 
 const _: () = {
-    assert!(size_of::<GuardSettings>() == 16);
+    assert!(size_of::<GuardSettings>() == 24);
     assert!(size_of::<NameKey>() == 16);
     assert!(size_of::<NameEntry>() == 8);
     assert!(size_of::<DenialEntry>() == 8);

@@ -10,8 +10,8 @@ use proxy_common::budget::BudgetRate;
 use proxy_common::decide::{Candidate, GuardTables, Scratch, ServerSide};
 use proxy_common::flow::{CUT_NAMES, CutName, FlowEntry, SLOTS};
 use proxy_common::maps::{
-    DENIED_NETWORKS_CAPACITY, DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS,
-    PortEntry, RejectCause, SourceAddress, Tally, UnknownBudget, Verdict,
+    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry, RejectCause,
+    SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule, Tally, UnknownBudget, Verdict,
 };
 use proxy_common::name_hash::NameBuffer;
 use proxy_common::segment::Segment;
@@ -35,12 +35,15 @@ static PORTS: Array<[PortEntry; PORT_NUMBERS]> = Array::with_max_entries(1, 0);
 #[map]
 static ADDRESSES: HashMap<GuardedAddress, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
-static DENIED_NETWORKS: LpmTrie<SourceAddress, u32> =
-    LpmTrie::with_max_entries(DENIED_NETWORKS_CAPACITY, BPF_F_NO_PREALLOC);
+static SOURCE_NETWORKS: LpmTrie<SourceAddress, u32> =
+    LpmTrie::with_max_entries(SOURCE_NETWORKS_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
 static VERDICTS: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Verdict::COUNT, 0);
 #[map]
 static UNKNOWN_BUDGET: Array<UnknownBudget> = Array::with_max_entries(1, 0);
+// A source that is forgotten, because of a flood of others, has its whole budget again.
+#[map]
+static SYN_BUDGETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 16, 0);
 #[map]
 static RESET_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 // Of flows: hints small enough to stay in a CPU's cache, since each data segment reads one; what they lead to is read for few.
@@ -80,8 +83,20 @@ impl GuardTables for KernelMaps<'_> {
     }
 
     #[inline]
-    fn denies_source(&self, source: &SourceAddress) -> bool {
-        DENIED_NETWORKS.get(Key::new(SourceAddress::BITS, *source)).is_some()
+    fn source_rule(&self, source: &SourceAddress) -> Option<SourceRule> {
+        SOURCE_NETWORKS.get(Key::new(SourceAddress::BITS, *source)).and_then(|rule| SourceRule::of(*rule))
+    }
+
+    #[inline]
+    fn take_syn(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
+        if let Some(budget) = SYN_BUDGETS.get_ptr_mut(source) {
+            // Two CPUs may take the same one, as below.
+            return take(rate, budget, now_ns);
+        }
+        let asked = rate.ask(FULL, now_ns);
+        // What cannot be counted is not limited.
+        let _ = SYN_BUDGETS.insert(source, asked.arrival_ns, 0);
+        asked.granted
     }
 
     #[inline]
@@ -173,8 +188,14 @@ impl GuardTables for KernelMaps<'_> {
 
 #[inline]
 fn settings() -> GuardSettings {
-    const OFF: GuardSettings =
-        GuardSettings { mode: 0, unknown_per_second: 0, unknown_burst: 0, resets_per_second: 0 };
+    const OFF: GuardSettings = GuardSettings {
+        mode: 0,
+        unknown_per_second: 0,
+        unknown_burst: 0,
+        resets_per_second: 0,
+        syns_per_source_per_second: 0,
+        syns_per_source_burst: 0,
+    };
     SETTINGS.get(0).copied().unwrap_or(OFF)
 }
 
@@ -228,3 +249,6 @@ fn now_ns() -> u64 {
     // SAFETY: the helper takes nothing.
     unsafe { bpf_ktime_get_coarse_ns() }
 }
+
+/// The state of a budget of which nothing was taken.
+const FULL: u64 = 0;

@@ -4,7 +4,6 @@
 //! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`).
 
 mod attach;
-mod denied_networks;
 mod difference;
 mod enforce_until;
 mod enforcement;
@@ -24,6 +23,7 @@ mod pins;
 mod policy;
 mod ports;
 mod rejections;
+mod source_networks;
 mod status;
 mod undo;
 
@@ -260,7 +260,7 @@ impl Guard {
         policy.configure(config)?;
         drop(policy);
         let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);
-        guarded.write(&self.state.ports, &config.deny)?;
+        guarded.write(&self.state.ports, &config)?;
         self.mode.replace(config.mode);
         Ok(())
     }

@@ -31,11 +31,12 @@ fn with_mode(mode: Mode) -> Model {
 #[test]
 fn a_denied_source_is_dropped_before_anything_else() {
     let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6).and(PortEntry::DENY);
-    let ipv4 = |bits| (SourceAddress::ipv4(0xc000_0200), SourceAddress::FAMILY_BITS + bits);
-    let ipv6 = |bits| (SourceAddress::ipv6(0x2001_0db8 << 96), SourceAddress::FAMILY_BITS + bits);
+    let ipv4 = |bits| (SourceAddress::ipv4(0xc000_0200), SourceAddress::FAMILY_BITS + bits, SourceRule::Deny);
+    let ipv6 =
+        |bits| (SourceAddress::ipv6(0x2001_0db8 << 96), SourceAddress::FAMILY_BITS + bits, SourceRule::Deny);
     let denying = |network| Model {
         ports: HashMap::from([(443, every), (80, PortEntry::DENY), (444, PortEntry::HELLO_IPV4)]),
-        denied_networks: vec![network],
+        source_networks: vec![network],
         ..Model::default()
     };
     let allowed = hello("shop.example.com");
@@ -60,6 +61,73 @@ fn a_denied_source_is_dropped_before_anything_else() {
         ("unenforced", Model { enforce_until_ns: NOW, ..denying(ipv4(24)) }, allowed, passed),
     ] {
         assert_eq!(judged(&frame, &tables), Ok(verdict), "{what}");
+    }
+}
+
+#[test]
+fn the_rule_of_the_smallest_network_holds() {
+    let network = |bits, rule| (SourceAddress::ipv4(0xc000_0200), SourceAddress::FAMILY_BITS + bits, rule);
+    let tables = |source_networks| Model {
+        ports: HashMap::from([(443, PortEntry::HELLO_IPV4.and(PortEntry::DENY))]),
+        source_networks,
+        ..Model::default()
+    };
+    let (deny, exempt) = (SourceRule::Deny, SourceRule::Exempt);
+    for (networks, verdict) in [
+        (vec![network(16, deny), network(24, exempt)], Verdict::PassAllowed),
+        (vec![network(16, exempt), network(24, deny)], Verdict::DropDeniedSource),
+        (vec![network(16, deny), network(32, exempt)], Verdict::DropDeniedSource),
+    ] {
+        assert_eq!(
+            judged(&hello("shop.example.com"), &tables(networks.clone())),
+            Ok(verdict),
+            "{networks:?}"
+        );
+    }
+}
+
+#[test]
+fn a_source_has_its_budget_of_syns_and_no_other_pays_for_it() {
+    let limits =
+        |settings| GuardSettings { syns_per_source_per_second: 1, syns_per_source_burst: 2, ..settings };
+    let tables = |mode| Model {
+        settings: limits(with_mode(mode).settings),
+        source_networks: vec![(
+            SourceAddress::ipv4(0xc000_02c0),
+            SourceAddress::FAMILY_BITS + 28,
+            SourceRule::Exempt,
+        )],
+        ..Model::default()
+    };
+    let syn = |client| Frame { flags: Segment::SYN, client, ..Frame::with([]) };
+    let (passed, dropped) = (Ok(Verdict::PassSyn), Ok(Verdict::DropSynExcess));
+    let mut strict = tables(Mode::Strict);
+    let ipv6 = |client| Frame { ipv6: true, ..syn(client) };
+    for (what, frame, verdict) in [
+        ("the first", syn(1), passed),
+        ("to another port", Frame { port: 80, ..syn(1) }, passed),
+        ("the third", syn(1), dropped),
+        ("to another port", Frame { port: 80, ..syn(1) }, dropped),
+        ("what is not guarded", Frame { port: 22, ..syn(1) }, Ok(Verdict::PassUnguarded)),
+        ("no SYN", Frame { client: 1, ..Frame::with([]) }, Ok(Verdict::PassNoHello)),
+        ("an allowed name", Frame { client: 1, ..hello("shop.example.com") }, Ok(Verdict::PassAllowed)),
+        ("its neighbour", syn(2), passed),
+        ("over IPv6", ipv6(1), passed),
+        ("the same /64", ipv6(2), passed),
+        ("the same /64", ipv6(3), dropped),
+    ] {
+        assert_eq!(judged(&frame, &strict), verdict, "{what}");
+    }
+    for _ in 0..9 {
+        assert_eq!(judged(&syn(0xc0), &strict), passed, "exempt");
+    }
+    strict.pass_time(1_000_000_000);
+    assert_eq!([judged(&syn(1), &strict), judged(&syn(1), &strict)], [passed, dropped], "a second later");
+    let (observing, mut unenforced) = (tables(Mode::Observe), tables(Mode::Strict));
+    unenforced.enforce_until_ns = NOW;
+    for tables in [observing, unenforced] {
+        let seen: Vec<_> = (0..3).map(|_| judged(&syn(1), &tables)).collect();
+        assert_eq!(seen, [passed, passed, Ok(Verdict::PassSynExcess)]);
     }
 }
 

@@ -224,6 +224,14 @@ section! {
         hello_ports: Vec<u16> = Vec::new() => "[443]",
         /// Networks whose packets to the guarded ports are dropped, at most 131,072; in `observe` mode they are counted and pass.
         deny: Vec<Network> = Vec::new() => "[\"198.51.100.0/24\", \"2001:db8:bad::/48\"]",
+        /// Networks whose packets are not dropped for their source: parts of a network of `guard.deny`, and those whose one address stands
+        /// for many clients and would use up `guard.syns_per_source_per_second`, as of a CDN or a load balancer.
+        exempt: Vec<Network> = Vec::new() => "[\"203.0.113.0/24\"]",
+        /// New connections (SYNs) to the guarded ports that one source may ask for per second, an IPv4 address or an IPv6 /64; beyond it,
+        /// they are dropped in the kernel, and in `observe` mode counted. Absent, there is no limit.
+        syns_per_source_per_second: Option<u32> = None => "50",
+        /// New connections that one source may ask for at once, after a time without any.
+        syns_per_source_burst: u32 = 200,
         /// Names that the kernel's map can hold; with more, nothing is rejected any more.
         names: u32 = 1_000_000,
         /// ClientHellos with unknown names that pass to user space per second in `adaptive` mode; beyond it, they are rejected.

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proxy_common::maps::DENIED_NETWORKS_CAPACITY;
+use proxy_common::maps::SOURCE_NETWORKS_CAPACITY;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
@@ -253,12 +253,24 @@ fn guard(config: &Config, findings: &mut Findings) {
         let remedy = format!("write at most `{}`, or leave it out", domains.deny_ttl);
         findings.add("guard.denial_ttl", fault, remedy);
     }
-    if guard.deny.len() > MOST_DENIED {
-        let fault = format!("{} networks are more than the kernel's map can hold", guard.deny.len());
+    let networks = guard.deny.len() + guard.exempt.len();
+    if networks > MOST_NETWORKS {
+        let fault = format!(
+            "{networks} networks, with those of `guard.exempt`, are more than the kernel's map can hold"
+        );
         findings.add(
             "guard.deny",
             fault,
-            format!("write at most {MOST_DENIED}; join neighbours to larger ones"),
+            format!("write at most {MOST_NETWORKS}; join neighbours to larger ones"),
+        );
+    }
+    let denied: HashSet<_> = guard.deny.iter().collect();
+    for (i, network) in guard.exempt.iter().enumerate().filter(|(_, network)| denied.contains(network)) {
+        let fault = format!("`{network}` is in `guard.deny`, too");
+        findings.add(
+            &format!("guard.exempt[{i}]"),
+            fault,
+            "take it out of one of them, or write a part of it here",
         );
     }
     let mut seen = HashSet::new();
@@ -327,8 +339,8 @@ const PEM: &str = "give the path of a PEM file";
 const ROOTS: &str = "give the path of a PEM file, or leave it out for the system's roots";
 /// The smallest buffer in which hyper reads header sections.
 const SMALLEST_HEAD: u64 = 8 << 10;
-/// Networks of `guard.deny`: half of what the map can hold.
-const MOST_DENIED: usize = DENIED_NETWORKS_CAPACITY as usize / 2;
+/// Networks of `guard.deny` and `guard.exempt`: half of what the map can hold.
+const MOST_NETWORKS: usize = SOURCE_NETWORKS_CAPACITY as usize / 2;
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
 /// `IFNAMSIZ` less its zero.

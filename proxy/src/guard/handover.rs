@@ -92,7 +92,7 @@ fn advance(
         maps.draw_key()?;
     }
     if origin == MapsOrigin::Built {
-        maps.guarded.write(ports, &config.deny)?;
+        maps.guarded.write(ports, config)?;
     }
     let state = NamesCell::new(Names::left_by(origin, maps.until.read()?));
     let GuardMaps { settings, key, names, denials, capacity, until, verdicts, mut guarded } = maps;
@@ -108,7 +108,7 @@ fn advance(
     let info = program.info().map_err(GuardError::Verify)?;
     match origin {
         MapsOrigin::Adopted => {
-            guarded.write(ports, &config.deny)?;
+            guarded.write(ports, config)?;
             pin_program(program, &program_of(&pins.maps()))?;
             pins.retire_other_versions()?;
         }

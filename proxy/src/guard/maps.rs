@@ -12,8 +12,8 @@ use proxy_common::maps::{
     map_names,
 };
 
-use super::{denied_networks::DeniedNetworks, enforce_until::EnforceUntil, error::GuardError, ports::Ports};
-use crate::config::Network;
+use super::{enforce_until::EnforceUntil, error::GuardError, ports::Ports, source_networks::SourceNetworks};
+use crate::config::GuardConfig;
 
 /// Every map user space reads or writes, and so pins.
 pub(super) const PINNED: [&str; 10] = [
@@ -24,7 +24,7 @@ pub(super) const PINNED: [&str; 10] = [
     map_names::DENIALS,
     map_names::PORTS,
     map_names::ADDRESSES,
-    map_names::DENIED_NETWORKS,
+    map_names::SOURCE_NETWORKS,
     map_names::VERDICTS,
     map_names::UNKNOWN_BUDGET,
 ];
@@ -55,8 +55,8 @@ impl GuardMaps {
             guarded: GuardedPorts {
                 ports: open(folder, map_names::PORTS)?,
                 addresses: open(folder, map_names::ADDRESSES)?,
-                denied: DeniedNetworks::adopt(open(folder, map_names::DENIED_NETWORKS)?)
-                    .map_err(failed(map_names::DENIED_NETWORKS, "reading"))?,
+                sources: SourceNetworks::adopt(open(folder, map_names::SOURCE_NETWORKS)?)
+                    .map_err(failed(map_names::SOURCE_NETWORKS, "reading"))?,
             },
             capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
         })
@@ -71,26 +71,26 @@ impl GuardMaps {
     }
 }
 
-/// `PORTS`, and what their entries lead to: `ADDRESSES` and `DENIED_NETWORKS`.
+/// `PORTS`, and what their entries lead to: `ADDRESSES` and `SOURCE_NETWORKS`.
 pub(super) struct GuardedPorts {
     ports: Array<MapData, [PortEntry; PORT_NUMBERS]>,
     addresses: HashMap<MapData, GuardedAddress, u32>,
-    denied: DeniedNetworks,
+    sources: SourceNetworks,
 }
 
 impl GuardedPorts {
-    /// Writes which ports are guarded, at which addresses, and against which networks: those that are new before the ports that lead to them.
-    pub(super) fn write(&mut self, ports: &Ports, deny: &[Network]) -> Result<(), GuardError> {
+    /// Writes which ports are guarded, at which addresses, and the rules of networks: those that are new before the ports that lead to them.
+    pub(super) fn write(&mut self, ports: &Ports, config: &GuardConfig) -> Result<(), GuardError> {
         let wanted = ports.addresses();
         let addresses = failed(map_names::ADDRESSES, "writing");
         wanted
             .iter()
             .try_for_each(|address| self.addresses.insert(address, GUARDED, 0))
             .map_err(&addresses)?;
-        let denied = failed(map_names::DENIED_NETWORKS, "writing");
-        self.denied.add(deny).map_err(&denied)?;
-        self.ports.set(0, *ports.table(deny), 0).map_err(failed(map_names::PORTS, "writing"))?;
-        self.denied.retain(deny).map_err(denied)?;
+        let sources = failed(map_names::SOURCE_NETWORKS, "writing");
+        self.sources.add(config).map_err(&sources)?;
+        self.ports.set(0, *ports.table(&config.deny), 0).map_err(failed(map_names::PORTS, "writing"))?;
+        self.sources.retain(config).map_err(sources)?;
         self.retain(&wanted).map_err(addresses)
     }
 

@@ -72,6 +72,8 @@ fn settings(config: &config::GuardConfig) -> GuardSettings {
         unknown_per_second: config.unknown_per_second,
         unknown_burst: config.unknown_burst,
         resets_per_second: config.resets_per_second,
+        syns_per_source_per_second: config.syns_per_source_per_second.unwrap_or(0),
+        syns_per_source_burst: config.syns_per_source_burst,
     }
 }
 

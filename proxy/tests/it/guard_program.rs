@@ -22,7 +22,7 @@ use proxy_common::{
 };
 use testbed::wait::until;
 
-use self::kernel::{DENIED, Kernel, ONE_ADDRESS, Outcome, Policy, UNCONNECTED, in_a_namespace};
+use self::kernel::{Kernel, ONE_ADDRESS, Outcome, Policy, SOURCES, UNCONNECTED, in_a_namespace};
 
 /// A frame, what the guard is told, and what must become of it.
 type Case = (&'static str, Policy, Frame, Verdict);
@@ -65,6 +65,29 @@ fn the_budget_of_unknown_names_is_charged_once_for_a_connection_and_never_for_a_
 }
 
 #[test]
+fn a_source_has_its_budget_of_syns_and_no_other_pays_for_it() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        kernel.adopt(&Policy { syns: Some(3), ..Policy::default() });
+        let mut send = |client, ipv6, count| -> Vec<Verdict> {
+            let syn = Frame { flags: Segment::SYN, client, ipv6, ..Frame::with([]) };
+            (0..count).map(|_| kernel.run(&syn).verdict).collect()
+        };
+        let (passed, dropped) = (Verdict::PassSyn, Verdict::DropSynExcess);
+        assert_eq!(send(1, false, 4), [passed, passed, passed, dropped]);
+        assert_eq!(send(2, false, 1), [passed], "a neighbour");
+        assert_eq!(send(1, true, 2), [passed, passed]);
+        assert_eq!(send(2, true, 2), [passed, dropped], "the same /64");
+        assert_eq!(send(0xc1, false, 9), [passed; 9], "exempt");
+        until("the next SYN", Duration::from_secs(5), || {
+            ensure!(send(1, false, 1) == [passed], "dropped");
+            Ok(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn a_budget_that_other_settings_have_spent_refills_at_once() {
     in_a_namespace(|_connections| {
         let mut kernel = Kernel::load();
@@ -93,7 +116,8 @@ fn the_kernel_judges_segments_as_the_model_does() {
     in_a_namespace(|_connections| {
         let mut kernel = Kernel::load();
         kernel.adopt(&Policy { resets_per_second: u32::MAX, denies: true, ..Policy::default() });
-        let mut model = Model { has_socket: |_| false, denied_networks: DENIED.to_vec(), ..Model::default() };
+        let mut model =
+            Model { has_socket: |_| false, source_networks: SOURCES.to_vec(), ..Model::default() };
         model
             .ports
             .insert(UNCONNECTED, PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6).and(PortEntry::DENY));
@@ -109,9 +133,10 @@ fn the_kernel_judges_segments_as_the_model_does() {
             };
             flows = if flows == u16::MAX { 1_000 } else { flows + 1 };
             let ipv6 = dice.below(2) == 0;
-            // Of four clients, one over each family is denied: the first and last address of its network, and those beside it.
-            let clients = if ipv6 { [0x3f, 0x40, 0x7f, 0x80] } else { [0x7f, 1, 0x80, 0xff] };
-            let client = clients[dice.below(4)];
+            // The first and last address of each network, and those beside it.
+            let clients: &[u8] =
+                if ipv6 { &[0x3f, 0x40, 0x7f, 0x80] } else { &[0x7f, 1, 0x80, 0xff, 0xbf, 0xc0, 0xcf, 0xd0] };
+            let client = clients[dice.below(clients.len())];
             for segment in segments {
                 let vlan_tags = vec![0x8100; dice.below(3)];
                 let port = UNCONNECTED;
@@ -280,6 +305,8 @@ fn sources() -> Vec<Case> {
     let allowed = Frame { client: 128, ..hello("shop.example.com") };
     let ipv6 = Frame { ipv6: true, client: 0x40, ..allowed.clone() };
     let syn = Frame { flags: Segment::SYN, payload: Vec::new(), ..allowed.clone() };
+    let limited = Policy { syns: Some(0), ..Policy::default() };
+    let plain_syn = Frame { client: 9, ..syn.clone() };
     let (dropped, passed) = (Verdict::DropDeniedSource, Verdict::PassDeniedSource);
     vec![
         ("from a denied source", denying, allowed.clone(), dropped),
@@ -290,6 +317,18 @@ fn sources() -> Vec<Case> {
         ("from one to another port", denying, Frame { port: 8443, ..syn }, Verdict::PassUnguarded),
         ("from below it", denying, Frame { client: 127, ..allowed.clone() }, Verdict::PassAllowed),
         ("from above it", denying, Frame { client: 0x80, ..ipv6 }, Verdict::PassAllowed),
+        ("from an exempt part", denying, Frame { client: 0xcf, ..allowed.clone() }, Verdict::PassAllowed),
+        ("a SYN without budget", limited, plain_syn.clone(), Verdict::DropSynExcess),
+        ("one to 80", limited, Frame { port: 80, ..plain_syn.clone() }, Verdict::DropSynExcess),
+        ("one over IPv6", limited, Frame { ipv6: true, ..plain_syn.clone() }, Verdict::DropSynExcess),
+        ("one from an exempt source", limited, Frame { client: 0xc0, ..plain_syn.clone() }, Verdict::PassSyn),
+        (
+            "one, observed",
+            Policy { mode: Mode::Observe, ..limited },
+            plain_syn.clone(),
+            Verdict::PassSynExcess,
+        ),
+        ("one, never enforced", Policy { enforce: None, ..limited }, plain_syn, Verdict::PassSynExcess),
         ("from one while no port asks", Policy::default(), allowed.clone(), Verdict::PassAllowed),
         ("from one, observed", observing, allowed.clone(), passed),
         ("from one, never enforced", Policy { enforce: None, ..denying }, allowed, passed),
@@ -408,7 +447,10 @@ fn check_action(what: &str, frame: &Frame, outcome: &Outcome) {
         Verdict::RejectForeignClient | Verdict::RejectDeniedClient => {
             check_client_reset(what, frame, outcome);
         }
-        Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop | Verdict::DropDeniedSource => {
+        Verdict::RejectForeignDrop | Verdict::RejectDeniedDrop => {
+            assert_eq!(outcome.action, kernel::DROP, "{what}");
+        }
+        verdict if verdict.drops() => {
             assert_eq!(outcome.action, kernel::DROP, "{what}");
         }
         _ => {

@@ -26,7 +26,7 @@ use prometheus::{Registry, TextEncoder};
 use proxy_common::{
     maps::{
         ABI, DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
-        SourceAddress,
+        SourceAddress, SourceRule,
     },
     name_hash,
 };
@@ -487,7 +487,7 @@ fn hellos_are_judged_at_the_addresses_of_the_listeners() {
 }
 
 #[test]
-fn denied_networks_follow_the_settings() {
+fn networks_with_rules_follow_the_settings() {
     on_an_edge(|pins| {
         let mut instance = Instance::new(pins, &["a.example"]);
         let running = instance.started();
@@ -501,7 +501,15 @@ fn denied_networks_follow_the_settings() {
         let running = instance.started();
         assert_eq!(running.report().maps, MapsOrigin::Adopted);
         assert_denies(&instance, &["2001:db8::/32", "0.0.0.0/0", "::/0"]);
-        instance.config.deny = Vec::new();
+        instance.config.exempt = networks(&["0.0.0.0/0"]);
+        instance.config.deny = networks(&["::/0"]);
+        running.guard.set_policy(&instance.config).unwrap();
+        let rules = rules(&instance);
+        let (every_ipv4, every_ipv6) = (SourceAddress::ipv4(0), SourceAddress::ipv6(0));
+        assert_eq!(rules.len(), 2);
+        assert!(rules.contains(&((every_ipv4, 32), SourceRule::Exempt)), "{rules:?}");
+        assert!(rules.contains(&((every_ipv6, 32), SourceRule::Deny)), "{rules:?}");
+        (instance.config.deny, instance.config.exempt) = (Vec::new(), Vec::new());
         running.guard.set_policy(&instance.config).unwrap();
         assert_denies(&instance, &[]);
     });
@@ -529,10 +537,17 @@ fn networks(list: &[&str]) -> Vec<config::Network> {
     list.iter().map(|text| config::Network::try_from((*text).to_owned()).unwrap()).collect()
 }
 
-/// The keys of the map of denied networks.
+/// The networks in the map, and their rules.
+fn rules(instance: &Instance) -> Vec<((SourceAddress, u32), SourceRule)> {
+    let map = instance.map::<LpmTrie<MapData, SourceAddress, u32>>("SOURCE_NETWORKS");
+    let entries = map.iter().map(|entry| entry.unwrap());
+    entries.map(|(key, rule)| ((key.data(), key.prefix_len()), SourceRule::of(rule).unwrap())).collect()
+}
+
+/// Those that are denied.
 fn denied(instance: &Instance) -> HashSet<(SourceAddress, u32)> {
-    let map = instance.map::<LpmTrie<MapData, SourceAddress, u32>>("DENIED_NETWORKS");
-    map.keys().map(|key| key.unwrap()).map(|key| (key.data(), key.prefix_len())).collect()
+    let denied = rules(instance).into_iter().filter(|(_, rule)| *rule == SourceRule::Deny);
+    denied.map(|(network, _)| network).collect()
 }
 
 /// The map has exactly these networks, and the ports say whether there are any.

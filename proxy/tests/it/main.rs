@@ -13,7 +13,7 @@ mod fixture;
 mod acme;
 mod caddy;
 mod challenges;
-mod denied_networks;
+
 mod domain_changes;
 mod drain;
 mod encrypted_keys;
@@ -23,6 +23,7 @@ mod floods;
 mod foreign_names;
 mod grpc;
 mod guard_program;
+mod guard_sources;
 mod guard_userspace;
 mod hostile_requests;
 mod load_balancers;

@@ -16,7 +16,10 @@ use aya::{
 };
 use proxy_common::{
     fixture::{Frame, Hello},
-    maps::{GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, SourceAddress, map_names},
+    maps::{
+        GuardSettings, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry, SourceAddress, SourceRule,
+        map_names,
+    },
     name_hash,
     segment::Segment,
 };
@@ -34,6 +37,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
         println!("round {round} of {ROUNDS}");
         for (frame, samples) in frames.iter().zip(&mut samples) {
+            put(&mut guard, map_names::SETTINGS, frame.settings)?;
             frame.before.iter().try_for_each(|before| once(&mut guard, before))?;
             let base = nanoseconds(&mut empty, "stub", frame, PASS)?;
             samples.push(nanoseconds(&mut guard, "guard", frame, frame.action)? - base);
@@ -50,6 +54,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
 /// A frame that is judged again and again.
 struct Repeated {
     work: &'static str,
+    settings: GuardSettings,
     /// What the program sees once before.
     before: Vec<Vec<u8>>,
     bytes: Vec<u8>,
@@ -57,7 +62,17 @@ struct Repeated {
 }
 
 fn frames() -> Vec<Repeated> {
-    let of = |work, frame: Frame, action| Repeated { work, before: Vec::new(), bytes: frame.bytes(), action };
+    let of = |work, frame: Frame, action| Repeated {
+        work,
+        settings: POLICY,
+        before: Vec::new(),
+        bytes: frame.bytes(),
+        action,
+    };
+    let limited = |syns, frame| Repeated {
+        settings: GuardSettings { syns_per_source_per_second: syns, syns_per_source_burst: syns, ..POLICY },
+        ..frame
+    };
     let hello = |name: &str| Frame::with(Hello::with(name).bytes());
     let browser = Hello { key_share_bytes: 1216, extensions_before: 12, ..Hello::with("shop.example.com") };
     let tagged = Frame { vlan_tags: vec![0x8100], ..Frame::ipv6(Hello::with("shop.example.com").bytes()) };
@@ -66,6 +81,11 @@ fn frames() -> Vec<Repeated> {
     vec![
         of("segment to another port", Frame { port: 22, ..Frame::with([0; 1400]) }, PASS),
         of("SYN", Frame { flags: Segment::SYN, ..Frame::with([]) }, PASS),
+        limited(u32::MAX, of("SYN within its source's budget", syn_to(443), PASS)),
+        Repeated {
+            before: vec![syn_to(443).bytes(); 2],
+            ..limited(1, of("SYN beyond it", syn_to(443), DROP))
+        },
         of("acknowledgment", Frame::with([]), PASS),
         of("data segment", Frame::with([23; 1400]), PASS),
         of("data segment, 100,000 networks denied", Frame { port: DENYING, ..Frame::with([23; 1400]) }, PASS),
@@ -117,13 +137,6 @@ fn load(path: &Path) -> anyhow::Result<Ebpf> {
 
 #[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
 fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
-    let settings = GuardSettings {
-        mode: Mode::Strict as u32,
-        unknown_per_second: 1,
-        unknown_burst: 1,
-        resets_per_second: 0,
-    };
-    put(guard, map_names::SETTINGS, settings)?;
     put(guard, map_names::ENFORCE_UNTIL, u64::MAX)?;
     put(guard, map_names::NAME_KEY, KEY)?;
     let mut ports = [PortEntry::default(); PORT_NUMBERS];
@@ -131,11 +144,15 @@ fn fill(guard: &mut Ebpf) -> anyhow::Result<()> {
     *ports.get_mut(usize::from(DENYING)).context("no such port")? =
         PortEntry::HELLO_IPV4.and(PortEntry::DENY);
     put(guard, map_names::PORTS, ports)?;
-    let mut networks: LpmTrie<_, SourceAddress, u32> = map(guard, map_names::DENIED_NETWORKS)?.try_into()?;
+    let mut networks: LpmTrie<_, SourceAddress, u32> = map(guard, map_names::SOURCE_NETWORKS)?.try_into()?;
     // All over the address space, none of them the client's.
     let spread = (0..100_000).map(|number: u32| number * (u32::MAX / 100_000));
     for number in spread.chain([CLIENT_ADDRESS + u32::from(DENIED_CLIENT) - 1]) {
-        networks.insert(&Key::new(SourceAddress::FAMILY_BITS + 32, SourceAddress::ipv4(number)), 1, 0)?;
+        networks.insert(
+            &Key::new(SourceAddress::FAMILY_BITS + 32, SourceAddress::ipv4(number)),
+            SourceRule::Deny as u32,
+            0,
+        )?;
     }
     let mut names: HashMap<_, u64, NameEntry> = map(guard, map_names::NAMES)?.try_into()?;
     names.insert(name_hash::exact(&KEY, b"shop.example.com"), NameEntry::default(), 0)?;
@@ -171,6 +188,14 @@ fn linker() -> String {
     first_line("bpf-linker", &["--version"])
 }
 
+const POLICY: GuardSettings = GuardSettings {
+    mode: Mode::Strict as u32,
+    unknown_per_second: 1,
+    unknown_burst: 1,
+    resets_per_second: 0,
+    syns_per_source_per_second: 0,
+    syns_per_source_burst: 0,
+};
 /// A port whose packets from denied networks are dropped.
 const DENYING: u16 = 444;
 const CLIENT_ADDRESS: u32 = u32::from_be_bytes(Frame::CLIENT.0);

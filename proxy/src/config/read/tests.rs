@@ -59,8 +59,14 @@ fn more_denied_networks_than_the_kernel_can_exchange_are_refused() {
     config.guard.deny = vec![Network::try_from("192.0.2.0/24".to_owned()).unwrap(); 131_072];
     assert_eq!(validate(&config), []);
     config.guard.deny.extend_from_within(..1);
-    let fields: Vec<_> = validate(&config).into_iter().map(|problem| problem.field).collect();
-    assert_eq!(fields, ["guard.deny"]);
+    let fields =
+        |config: &Config| validate(config).into_iter().map(|problem| problem.field).collect::<Vec<_>>();
+    assert_eq!(fields(&config), ["guard.deny"]);
+    config.guard.deny.truncate(131_071);
+    config.guard.exempt = vec![Network::try_from("192.0.2.0/28".to_owned()).unwrap()];
+    assert_eq!(validate(&config), []);
+    config.guard.exempt = vec![Network::try_from("192.0.2.0/24".to_owned()).unwrap()];
+    assert_eq!(fields(&config), ["guard.exempt[0]"], "one network has one rule");
 }
 
 #[test]

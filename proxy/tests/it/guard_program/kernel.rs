@@ -20,7 +20,7 @@ use proxy_common::{
     flow::{CUT_NAMES, CutName, SLOTS},
     maps::{
         DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
-        SourceAddress, Tally, UnknownBudget, Verdict, map_names,
+        SourceAddress, SourceRule, Tally, UnknownBudget, Verdict, map_names,
     },
     name_hash,
 };
@@ -48,8 +48,10 @@ pub(super) struct Policy {
     pub(super) enforce: Option<i64>,
     pub(super) unknown_burst: u32,
     pub(super) resets_per_second: u32,
-    /// Whether [`DENIED`] are denied.
+    /// Whether the ports ask for denied networks, which [`SOURCES`] are or are not.
     pub(super) denies: bool,
+    /// SYNs that a source may send at once, one more each second; none is as many as it likes.
+    pub(super) syns: Option<u32>,
 }
 
 impl Default for Policy {
@@ -60,6 +62,7 @@ impl Default for Policy {
             unknown_burst: 1,
             resets_per_second: 10_000,
             denies: false,
+            syns: None,
         }
     }
 }
@@ -105,6 +108,8 @@ impl Kernel {
                 unknown_per_second: 1,
                 unknown_burst: policy.unknown_burst,
                 resets_per_second: policy.resets_per_second,
+                syns_per_source_per_second: policy.syns.map_or(0, |_| 1),
+                syns_per_source_burst: policy.syns.unwrap_or(0),
             },
         );
         self.put(map_names::ENFORCE_UNTIL, policy.enforce.map_or(0, until));
@@ -126,8 +131,8 @@ impl Kernel {
         {
             ports[usize::from(port)] = entry.and(deny);
         }
-        for (network, bits) in DENIED {
-            self.deny(network, bits);
+        for (network, bits, rule) in SOURCES {
+            self.rule(network, bits, rule);
         }
         self.put(map_names::PORTS, ports);
         let address = u32::from_be_bytes(Frame::SERVER.0);
@@ -135,10 +140,10 @@ impl Kernel {
         self.put("HINTS", [0_u8; SLOTS as usize]);
     }
 
-    fn deny(&mut self, network: SourceAddress, bits: u32) {
-        let map = self.object.map_mut(map_names::DENIED_NETWORKS).unwrap();
+    fn rule(&mut self, network: SourceAddress, bits: u32, rule: SourceRule) {
+        let map = self.object.map_mut(map_names::SOURCE_NETWORKS).unwrap();
         let mut networks: LpmTrie<_, SourceAddress, u32> = LpmTrie::try_from(map).unwrap();
-        networks.insert(&Key::new(bits, network), 1, 0).unwrap();
+        networks.insert(&Key::new(bits, network), rule as u32, 0).unwrap();
     }
 
     /// Forgets the names that the ends of segments have cut.
@@ -268,10 +273,15 @@ fn now_ns() -> u64 {
     u64::try_from(Duration::from(now).as_nanos()).unwrap()
 }
 
-/// Networks in the map: clients from .128 up over IPv4, from :40 to :7f over IPv6.
-pub(super) const DENIED: [(SourceAddress, u32); 2] = [
-    (SourceAddress::ipv4(0xc000_0280), SourceAddress::FAMILY_BITS + 25),
-    (SourceAddress::ipv6(0x2001_0db8_0000_0000_0000_0000_0000_0040), SourceAddress::FAMILY_BITS + 122),
+/// Networks in the map: clients from .128 up over IPv4 are denied, save .192 to .207; over IPv6 those from :40 to :7f.
+pub(super) const SOURCES: [(SourceAddress, u32, SourceRule); 3] = [
+    (SourceAddress::ipv4(0xc000_0280), SourceAddress::FAMILY_BITS + 25, SourceRule::Deny),
+    (SourceAddress::ipv4(0xc000_02c0), SourceAddress::FAMILY_BITS + 28, SourceRule::Exempt),
+    (
+        SourceAddress::ipv6(0x2001_0db8_0000_0000_0000_0000_0000_0040),
+        SourceAddress::FAMILY_BITS + 122,
+        SourceRule::Deny,
+    ),
 ];
 
 const KEY: NameKey = proxy_common::fixture::model::KEY;

@@ -104,7 +104,7 @@ struct Year {
     deaths: u32,
     deferred: u32,
     removed: u32,
-    by_hour: std::collections::HashMap<u64, u32>,
+    by_hour: HashMap<u64, u32>,
     counted: Vec<SystemTime>,
 }
 

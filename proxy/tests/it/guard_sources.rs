@@ -1,4 +1,4 @@
-//! Networks of `guard.deny`, changed while clients come from them.
+//! Packets that are dropped for their source: networks of `guard.deny`, and SYNs beyond a budget, changed while clients come from them.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -50,6 +50,31 @@ fn a_denied_network_is_refused_by_a_reload_observed_in_observe_and_served_again_
     assert!(!connects(&edge, v4), "no longer observed");
     reload_with(&mut gatehouse, "deny", "[]");
     assert_eq!((status(&edge, v4), status(&edge, v6)), (200, 200));
+}
+
+#[test]
+fn a_source_connects_within_its_budget_of_syns_and_an_exempt_one_without() {
+    let edge = edge();
+    let mut settings = edge.settings(Place::A, "auto");
+    edge.guard(&mut settings, "adaptive").unwrap();
+    settings.domain(SHOP).raw("guard", "syns_per_source_burst", "3");
+    let mut gatehouse = start(&edge, settings);
+    scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
+    let (v4, v6) = (Place::A.v4().into(), Place::A.v6().into());
+    assert!((0..9).all(|_| connects(&edge, v4)), "no limit by default");
+
+    reload_with(&mut gatehouse, "syns_per_source_per_second", "1");
+    let connected = (0..9).filter(|_| connects(&edge, v4)).count();
+    assert!((3..9).contains(&connected), "{connected} of 9");
+    assert!(connects(&edge, v6), "another source");
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(metrics.verdicts("drop_syn_excess") > 0.5, "{metrics}");
+
+    reload_with(&mut gatehouse, "exempt", &format!("[\"{CLIENT}/32\"]"));
+    assert!((0..9).all(|_| connects(&edge, v4)), "exempt");
+    gatehouse.settings().raw("guard", "syns_per_source_burst", "0");
+    let told = format!("{:#}", gatehouse.reload().unwrap_err());
+    assert!(told.contains("guard.syns_per_source_burst"), "{told}");
 }
 
 fn reload_with(gatehouse: &mut Gatehouse, key: &str, value: &str) {

@@ -1,0 +1,66 @@
+//! The map `SOURCE_NETWORKS`, kept in step with `guard.deny` and `guard.exempt`.
+//! Not here: on which ports the kernel looks at it (`maps`).
+
+use std::{collections::HashMap, net::IpAddr};
+
+use aya::maps::{
+    MapData, MapError,
+    lpm_trie::{Key, LpmTrie},
+};
+use proxy_common::maps::{SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule};
+
+use crate::config::{GuardConfig, Network};
+
+/// The map, and what user space knows of it.
+pub(super) struct SourceNetworks {
+    map: LpmTrie<MapData, SourceAddress, u32>,
+    /// The rule of each; none where it is not known.
+    held: HashMap<(SourceAddress, u32), Option<SourceRule>>,
+}
+
+impl SourceNetworks {
+    /// Reads what a predecessor left.
+    pub(super) fn adopt(map: LpmTrie<MapData, SourceAddress, u32>) -> Result<Self, MapError> {
+        // A network removed meanwhile starts the kernel's walk again, so it is bounded.
+        let most = usize::try_from(SOURCE_NETWORKS_CAPACITY).unwrap_or(usize::MAX);
+        let keys = map.keys().take(most).collect::<Result<Vec<_>, _>>()?;
+        let held = keys.iter().map(|key| ((key.data(), key.prefix_len()), None)).collect();
+        Ok(Self { map, held })
+    }
+
+    /// Enters those that are new or have another rule.
+    pub(super) fn add(&mut self, config: &GuardConfig) -> Result<(), MapError> {
+        for ((source, bits), rule) in wanted(config) {
+            if self.held.get(&(source, bits)) != Some(&Some(rule)) {
+                self.map.insert(&Key::new(bits, source), rule as u32, 0)?;
+                self.held.insert((source, bits), Some(rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all others.
+    pub(super) fn retain(&mut self, config: &GuardConfig) -> Result<(), MapError> {
+        let wanted: HashMap<_, _> = wanted(config).collect();
+        let others: Vec<_> = self.held.keys().filter(|held| !wanted.contains_key(*held)).copied().collect();
+        for (source, bits) in others {
+            self.map.remove(&Key::new(bits, source))?;
+            self.held.remove(&(source, bits));
+        }
+        Ok(())
+    }
+}
+
+fn wanted(config: &GuardConfig) -> impl Iterator<Item = ((SourceAddress, u32), SourceRule)> {
+    let denied = config.deny.iter().map(|network| (prefix(network), SourceRule::Deny));
+    denied.chain(config.exempt.iter().map(|network| (prefix(network), SourceRule::Exempt)))
+}
+
+/// The key of a network, and its bits that count.
+fn prefix(network: &Network) -> (SourceAddress, u32) {
+    let source = match network.network() {
+        IpAddr::V4(address) => SourceAddress::ipv4(address.to_bits()),
+        IpAddr::V6(address) => SourceAddress::ipv6(address.to_bits()),
+    };
+    (source, SourceAddress::FAMILY_BITS + u32::from(network.prefix_len()))
+}
