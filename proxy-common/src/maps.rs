@@ -174,14 +174,15 @@ impl SourceAddress {
     }
 
     /// The source as SYNs are counted: an IPv4 address, or the /64 of an IPv6 address, which is one client's (RFC 6177). IPv4 addresses lie
-    /// in ff00::/8, which holds no sources (RFC 4291 §2.7).
+    /// in `ff00::/8`, which holds no sources (RFC 4291 §2.7).
     #[must_use]
     #[inline]
     pub const fn counted(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.address;
+        let Some(high) = self.address.first_chunk() else { return 0 };
+        let high = u64::from_be_bytes(*high);
         match self.family {
-            [4, ..] => u64::from_be_bytes([0xff, 0xff, 0xff, 0xff, a, b, c, d]),
-            _ => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            [4, ..] => 0xffff_ffff_0000_0000 | high >> 32,
+            _ => high,
         }
     }
 

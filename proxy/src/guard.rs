@@ -260,7 +260,7 @@ impl Guard {
         policy.configure(config)?;
         drop(policy);
         let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);
-        guarded.write(&self.state.ports, &config)?;
+        guarded.write(&self.state.ports, config)?;
         self.mode.replace(config.mode);
         Ok(())
     }

@@ -161,7 +161,7 @@ impl OrderRecord {
 /// Writes `record` if what is there is still of the certificate whose serial number was read before, or of none. An order that is open
 /// goes on.
 pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str>) -> Result<(), StoreError> {
-    match update(store, record, &WHOLE, Some(before)).await {
+    match update(store, record, &WHOLE, Replaced::Of(before)).await {
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
@@ -170,18 +170,27 @@ pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str
 /// Writes what `record` says of failed orders, whatever the item holds: a record of another certificate, or one whose attributes are
 /// malformed, keeps all else and gets the back-off.
 pub async fn put_failure(store: &Store, record: &OrderRecord) -> Result<(), StoreError> {
-    match update(store, record, &FAILURE_AND_TIMES, Some(record.serial.as_deref())).await {
-        Err(StoreError::Conflict) => update(store, record, &FAILURE, None).await,
+    match update(store, record, &FAILURE_AND_TIMES, Replaced::Of(record.serial.as_deref())).await {
+        Err(StoreError::Conflict) => update(store, record, &FAILURE, Replaced::Anything).await,
         written => written,
     }
 }
 
-/// Sets those of `attributes` that `record` has, and removes the others; if `of` is given, of the certificate with that serial number alone.
+/// What an update may change.
+#[derive(Clone, Copy)]
+enum Replaced<'a> {
+    /// Whatever is there.
+    Anything,
+    /// What is of the certificate with this serial number, or of none.
+    Of(Option<&'a str>),
+}
+
+/// Sets those of `attributes` that `record` has, and removes the others.
 async fn update(
     store: &Store,
     record: &OrderRecord,
     attributes: &[&str],
-    of: Option<Option<&str>>,
+    replaced: Replaced<'_>,
 ) -> Result<(), StoreError> {
     let item = record.write();
     let (set, removed): (Vec<&str>, Vec<&str>) =
@@ -201,7 +210,7 @@ async fn update(
         set.iter().filter_map(|name| Some((name, item.get(*name)?))).fold(update, |update, (name, value)| {
             update.expression_attribute_values(format!(":{name}"), value.clone())
         });
-    if let Some(serial) = of {
+    if let Replaced::Of(serial) = replaced {
         let (condition, values) = still_of(serial);
         update = values.into_iter().fold(update.condition_expression(condition), |update, (name, value)| {
             update.expression_attribute_values(name, value)
