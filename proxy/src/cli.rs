@@ -19,6 +19,7 @@ mod printable;
 mod reload;
 mod rewrap;
 mod status;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -98,6 +99,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         }
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
+        Command::Token(command) => asking(token::token(&load(arguments)?.config, command)),
         Command::Import(ImportCommand::Caddy(wanted)) => {
             asking(caddy::import(&load(arguments)?.config, wanted))
         }

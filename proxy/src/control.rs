@@ -12,6 +12,7 @@ mod route;
 mod server;
 mod socket;
 pub mod table;
+pub mod tokens;
 pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};

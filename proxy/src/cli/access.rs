@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use crate::{
+    api_token::TokenId,
     certificates::{
         listing::{self, Summary},
         own::{self, Imported, OwnCertificate, Removed},
         spread::{self, Spread, SpreadPart},
     },
+    clock,
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
         table::{self, NoCertificate, NoDomain},
+        tokens::{self, IssuedToken, NewToken, TokenList},
         wire::{
             Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried,
             Tenant,
@@ -25,7 +28,7 @@ use crate::{
     ec2,
     forward::AddressPolicy,
     name::{Pattern, ServerName},
-    store::{Engine, Store, certificate_table::IssuerKey},
+    store::{Engine, Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
 };
 
 use super::{error::CommandError, notice};
@@ -143,6 +146,31 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.remove_own(name).await?),
             Self::Tables(tables) => Ok(own::remove(&tables.store, name).await?),
+        }
+    }
+
+    pub(super) async fn create_token(&self, new: NewToken) -> Result<IssuedToken, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.create_token(&new).await?),
+            Self::Tables(tables) => {
+                Ok(tokens::create_token(&tables.store, new, Micros::of(clock::wall())).await?)
+            }
+        }
+    }
+
+    pub(super) async fn tokens(&self) -> Result<TokenList, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.tokens().await?),
+            Self::Tables(tables) => Ok(tokens::tokens(&tables.store).await?),
+        }
+    }
+
+    pub(super) async fn revoke_token(&self, id: &TokenId) -> Result<TokenRecord, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.revoke_token(id).await?),
+            Self::Tables(tables) => {
+                Ok(tokens::revoke_token(&tables.store, id, Micros::of(clock::wall())).await?)
+            }
         }
     }
 

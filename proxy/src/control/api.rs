@@ -11,6 +11,7 @@ use super::{
     exposition::with,
     route::{ControlRoute, problem},
     server::{ControlResponse, SocketPeer},
+    tokens::{self, TokenError},
     wire::{NewDomain, WireProblem},
 };
 use crate::{
@@ -84,6 +85,11 @@ async fn act(
         ControlRoute::ImportCertificate => {
             respond(&instance.import_own(&read_up_to(body, LONGEST_PEM).await?, caller).await?)
         }
+        ControlRoute::CreateToken => {
+            respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
+        }
+        ControlRoute::ListTokens => respond(&tokens::tokens(&instance.store).await?),
+        ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
     }
 }
@@ -132,6 +138,19 @@ impl From<StoreError> for WireProblem {
             | StoreError::Refused(_)
             | StoreError::Sealing(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        problem(status, error_chain(&error))
+    }
+}
+
+impl From<TokenError> for WireProblem {
+    fn from(error: TokenError) -> Self {
+        let status = match &error {
+            TokenError::Absent(_) => StatusCode::NOT_FOUND,
+            TokenError::NoScope => StatusCode::UNPROCESSABLE_ENTITY,
+            TokenError::TooMany(_) => StatusCode::CONFLICT,
+            TokenError::Random => StatusCode::INTERNAL_SERVER_ERROR,
+            TokenError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, error_chain(&error))
     }

@@ -9,18 +9,21 @@ use super::{
     route::problem,
     server::SocketPeer,
     table,
+    tokens::{self, IssuedToken, NewToken},
     wire::{
         Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, InstanceStatus,
         NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
+    api_token::TokenId,
     certificates::{
         Certificates, OnRequest, Ordered, RevocationReason, Revoked,
         listing::{self, Summary},
         own::{Imported, Removed},
         spread::{Spread, SpreadPart, spread},
     },
+    clock,
     config::{Reloadable, StaticDomain},
     domains::{
         Domains, Revision,
@@ -31,7 +34,7 @@ use crate::{
     guard::GuardHandle,
     name::{Pattern, ServerName},
     phase::PhaseWatch,
-    store::{Store, certificate_table::IssuerKey},
+    store::{Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
     target::Target,
     telemetry::{admit_line, metrics::Label},
     tls::tickets::TicketKeys,
@@ -245,6 +248,29 @@ impl ControlContext {
         let removed = self.certificates.remove_own(name).await?;
         tracing::info!(%name, serial = removed.serial, %caller, "own certificate removed");
         Ok(removed)
+    }
+
+    /// Makes a token of the API; the log tells who asked.
+    pub(super) async fn create_token(
+        &self,
+        new: NewToken,
+        caller: SocketPeer,
+    ) -> Result<IssuedToken, WireProblem> {
+        let issued = tokens::create_token(&self.store, new, Micros::of(clock::wall())).await?;
+        let TokenRecord { id, name, scopes, reach, .. } = &issued.record;
+        tracing::info!(token = %id, %name, ?scopes, ?reach, %caller, "token created");
+        Ok(issued)
+    }
+
+    /// Ends one; the log tells who asked.
+    pub(super) async fn revoke_token(
+        &self,
+        id: &TokenId,
+        caller: SocketPeer,
+    ) -> Result<TokenRecord, WireProblem> {
+        let revoked = tokens::revoke_token(&self.store, id, Micros::of(clock::wall())).await?;
+        tracing::info!(token = %id, name = %revoked.name, %caller, "token revoked");
+        Ok(revoked)
     }
 
     fn listed(&self) -> Arc<Vec<StaticDomain>> {
