@@ -52,7 +52,7 @@ pub use revision::Revision;
 
 use crate::{
     clock, config,
-    name::ServerName,
+    name::{Pattern, ServerName},
     single_flight::SingleFlight,
     store::{Store, StoreError},
 };
@@ -335,19 +335,27 @@ impl Domains {
         &self,
         request: admin::Request,
         rules: admin::Rules,
-    ) -> Result<(admin::Report, Revision), ChangeError> {
+    ) -> Result<(admin::Decision, Revision), ChangeError> {
         let inner = Arc::clone(&self.inner);
         let changed = self.inner.control.spawn(async move {
             let listed = inner.listed.load_full();
-            let table = if inner.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
-            let sources = admin::Sources { listed: &listed, table };
-            sources.leave_to_the_table(&request.pattern)?;
-            let store = inner.table.as_ref().ok_or(admin::Refusal::TableOff)?;
-            let decision = change::administer(store, &request, sources, &rules).await?;
+            let (store, sources) = inner.sources(&request.pattern, &listed)?;
+            let decision = change::administer(store, &request, sources, &rules, &inner.registry).await?;
             let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
-            Ok((decision.report, revision))
+            Ok((decision, revision))
         });
         changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
+    }
+
+    /// What [`Domains::administer`] would do now; nothing is changed.
+    pub async fn preview(
+        &self,
+        request: &admin::Request,
+        rules: &admin::Rules,
+    ) -> Result<admin::Decision, ChangeError> {
+        let listed = self.inner.listed.load_full();
+        let (store, sources) = self.inner.sources(&request.pattern, &listed)?;
+        change::preview(store, request, sources, rules, &self.inner.registry).await
     }
 
     /// The entries of the configuration.
@@ -366,6 +374,20 @@ impl Domains {
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }
         Ok(())
+    }
+}
+
+impl DomainsInner {
+    /// The table, where it decides on `pattern`.
+    fn sources<'a>(
+        &'a self,
+        pattern: &Pattern,
+        listed: &'a [config::StaticDomain],
+    ) -> Result<(&'a Store, admin::Sources<'a>), admin::Refusal> {
+        let table = if self.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
+        let sources = admin::Sources { listed, table };
+        sources.leave_to_the_table(pattern)?;
+        Ok((self.table.as_ref().ok_or(admin::Refusal::TableOff)?, sources))
     }
 }
 

@@ -392,7 +392,8 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
 #[test]
 fn a_token_is_printed_once_and_listed_without_its_secret_until_it_is_revoked() {
     let place = Place::with_store("");
-    let made = place.run("token create --name ci --scope domains:read,audit:read --tenant acme --expires 90d");
+    let made =
+        place.run("token create --name ci --scope domains:read,audit:read --tenant acme --expires 90d");
     let token = made.out.lines().next().unwrap().to_owned();
     assert!(made.code == Some(0) && token.starts_with("gatehouse_") && token.len() == 95, "{made:?}");
     let id = token.split('_').nth(1).unwrap();

@@ -200,7 +200,8 @@ impl OfflineTables {
 
     async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
         let sources = Sources { listed: &self.listed, table: self.table };
-        let decision = change::administer(&self.store, request, sources, &self.rules).await?;
+        let decision =
+            change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
             table::retry_added(&self.store, &request.pattern).await;
         }
@@ -232,5 +233,7 @@ fn rules_of(config: &Config) -> admin::Rules {
         issuance: Issuance::of(&config.certificates),
         entry_tls: address_policy.entry_tls().clone(),
         permits: Arc::new(move |address| address_policy.permits_entry(address)),
+        reserved: admin::Rules::reserved(config),
+        audit_kept: *config.domains.audit_kept,
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{
     config::{Config, DomainSettings},
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
-    domains::admin::{Action, Existing, Report, Request, Wanted},
+    domains::admin::{Action, Existing, Report, Request, Requester, Wanted},
     name::Pattern,
 };
 
@@ -48,7 +48,8 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
 
 async fn change(config: &Config, name: &Pattern, wanted: Wanted, form: Form) -> Result<(), CommandError> {
     let access = Access::open_to_change(config, name).await?;
-    let request = Request { pattern: name.clone(), wanted };
+    let by = Requester::operator(format!("uid {}", nix::unistd::getuid()));
+    let request = Request::new(name.clone(), wanted, by);
     print(form, &access.administer(&request).await?, changed)
 }
 

@@ -12,13 +12,13 @@ use super::{
     route::{ControlRoute, problem},
     server::{ControlResponse, SocketPeer},
     tokens::{self, TokenError},
-    wire::{NewDomain, WireProblem},
+    wire::{Changed, NewDomain, WireProblem},
 };
 use crate::{
     certificates::{OnRequestError, own::OwnError},
     domains::{
         ChangeError,
-        admin::{self, Existing, Refusal, Wanted},
+        admin::{self, Decision, Existing, Refusal, Requester, Wanted},
     },
     name::Pattern,
     store::StoreError,
@@ -51,20 +51,12 @@ async fn act(
             respond(&instance.domains(part.tenant.as_ref(), part.after.as_ref(), part.limit).await?)
         }
         ControlRoute::ShowDomain(name) => respond(&instance.domain(&name).await?),
-        ControlRoute::AddDomain(name) => {
-            respond(&instance.administer(addition(name, read(body).await?), caller).await?)
-        }
-        ControlRoute::RemoveDomain(name) => {
-            respond(&instance.administer(change(name, Wanted::Absent), caller).await?)
-        }
-        ControlRoute::SuspendDomain(name) => {
-            respond(&instance.administer(change(name, Wanted::Suspended), caller).await?)
-        }
-        ControlRoute::ResumeDomain(name) => {
-            respond(&instance.administer(change(name, Wanted::Resumed), caller).await?)
-        }
+        ControlRoute::AddDomain(name) => change(instance, caller, name, addition(read(body).await?)).await,
+        ControlRoute::RemoveDomain(name) => change(instance, caller, name, Wanted::Absent).await,
+        ControlRoute::SuspendDomain(name) => change(instance, caller, name, Wanted::Suspended).await,
+        ControlRoute::ResumeDomain(name) => change(instance, caller, name, Wanted::Resumed).await,
         ControlRoute::MaintainDomain(name, maintenance) => {
-            respond(&instance.administer(change(name, Wanted::Maintained(maintenance)), caller).await?)
+            change(instance, caller, name, Wanted::Maintained(maintenance)).await
         }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
@@ -94,14 +86,22 @@ async fn act(
     }
 }
 
-fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
-    admin::Request { pattern, wanted }
+async fn change(
+    instance: &ControlContext,
+    caller: SocketPeer,
+    domain: Pattern,
+    wanted: Wanted,
+) -> Result<ControlResponse, WireProblem> {
+    let by = Requester::operator(caller.to_string());
+    let request = admin::Request::new(domain.clone(), wanted, by);
+    let (Decision { report, .. }, reach) = instance.administer(request).await?;
+    respond(&Changed { domain, report, reach })
 }
 
-fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
+fn addition(new: NewDomain) -> Wanted {
     let NewDomain { target, settings, tenant, replace } = new;
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    change(pattern, Wanted::Present { target, settings, tenant, existing })
+    Wanted::Present { target, settings, tenant, existing }
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {

@@ -126,6 +126,10 @@ impl ControlClient {
                 };
                 self.call(method, &format!("{path}/maintenance"), Bytes::new()).await
             }
+            // The API's alone.
+            Wanted::Patched(_) => {
+                Err(ClientError::Strange("parts of an entry are changed by the API".into()))
+            }
             Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), Bytes::new()).await,
         }
     }

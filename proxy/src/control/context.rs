@@ -1,6 +1,10 @@
 //! The running instance as the control socket sees it.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::StatusCode;
 
@@ -11,8 +15,8 @@ use super::{
     table,
     tokens::{self, IssuedToken, NewToken},
     wire::{
-        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, InstanceStatus,
-        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, ChangeReach, Domain, EntryPage, InstanceStatus, NewOwnCertificate,
+        ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -26,7 +30,7 @@ use crate::{
     clock,
     config::{Reloadable, StaticDomain},
     domains::{
-        Domains, Revision,
+        ChangeError, Domains, Revision,
         admin::{self, Action, Issuance},
     },
     ec2,
@@ -68,6 +72,10 @@ pub struct ControlContext {
     pub address_policy: Arc<AddressPolicy>,
     /// Who issues certificates.
     pub issuance: Issuance,
+    /// Names that no entry may have.
+    pub reserved: Vec<Pattern>,
+    /// How long it is kept who changed which entry.
+    pub audit_kept: Duration,
     /// The keys of session tickets.
     pub tickets: TicketKeys,
 }
@@ -137,24 +145,25 @@ impl ControlContext {
     }
 
     /// Does what `request` asks for; the log tells who asked.
-    pub(super) async fn administer(
+    pub(crate) async fn administer(
         &self,
         request: admin::Request,
-        caller: SocketPeer,
-    ) -> Result<Changed, WireProblem> {
-        let pattern = request.pattern.clone();
-        let (report, revision) = self.domains.administer(request, self.rules()).await?;
+    ) -> Result<(admin::Decision, ChangeReach), ChangeError> {
+        let (pattern, caller) = (request.pattern.clone(), request.by.name.clone());
+        let (decision, revision) = self.domains.administer(request, self.rules()).await?;
+        let report = &decision.report;
         if report.action != Action::Keep {
             let (action, from, to) = (report.action.as_str(), report.from(), report.to());
-            tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
+            tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, caller, "domain changed");
         }
         if matches!(report.action, Action::Add | Action::Replace | Action::Resume | Action::Keep) {
             table::retry_added(&self.store, &pattern).await;
         }
-        Ok(Changed { domain: pattern, report, reach: self.reach(revision).await })
+        Ok((decision, self.reach(revision).await))
     }
 
-    fn rules(&self) -> admin::Rules {
+    /// The settings in force, as far as they decide on entries.
+    pub(crate) fn rules(&self) -> admin::Rules {
         let (identity, address_policy) = (&self.identity, Arc::clone(&self.address_policy));
         admin::Rules {
             default_target: self.default_target.load_full().as_ref().clone(),
@@ -162,6 +171,8 @@ impl ControlContext {
             issuance: self.issuance,
             entry_tls: address_policy.entry_tls().clone(),
             permits: Arc::new(move |address| address_policy.permits_entry(address)),
+            reserved: self.reserved.clone(),
+            audit_kept: self.audit_kept,
         }
     }
 

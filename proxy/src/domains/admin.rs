@@ -4,21 +4,25 @@
 //! added or resumed that cannot be served here (`what_cannot_be_served_is_refused_with_its_remedy`); each change says what it changed
 //! from what to what (`each_change_is_told_from_what_to_what`).
 
+mod authority;
+mod patch;
 mod refusal;
 mod report;
 mod servable;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
+pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Overlap, Requester};
+pub use patch::{Patch, PatchField};
 pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
 pub use servable::Warning;
 
 use super::change::{added, removed, with_settings, with_status};
 use crate::{
-    config::{CertificatesConfig, DomainSettings, Maintenance, StaticDomain},
+    config::{CertificatesConfig, Config, DomainSettings, Maintenance, StaticDomain},
     name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -34,6 +38,10 @@ pub struct Request {
     pub pattern: Pattern,
     /// What is to become of it.
     pub wanted: Wanted,
+    /// For which version of it.
+    pub expected: ExpectedVersion,
+    /// Who asks.
+    pub by: Requester,
 }
 
 /// What is to become of an entry.
@@ -50,6 +58,8 @@ pub enum Wanted {
         /// What becomes of an entry that says something else.
         existing: Existing,
     },
+    /// Parts of it say something else.
+    Patched(Patch),
     /// It is gone.
     Absent,
     /// It is kept and not served.
@@ -82,6 +92,10 @@ pub struct Rules {
     pub permits: Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>,
     /// Settings for TLS that targets of entries may use.
     pub entry_tls: BTreeSet<TlsName>,
+    /// Names that are the operator's own, and in no entry of the table.
+    pub reserved: Vec<Pattern>,
+    /// How long it is kept who changed what.
+    pub audit_kept: Duration,
 }
 
 /// Where names come from.
@@ -128,6 +142,22 @@ impl Decision {
     }
 }
 
+impl Request {
+    /// What `by` asks for, whichever version is there.
+    #[must_use]
+    pub fn new(pattern: Pattern, wanted: Wanted, by: Requester) -> Self {
+        Self { pattern, wanted, expected: ExpectedVersion::Any, by }
+    }
+}
+
+impl Rules {
+    /// The operator's own names by the settings: those that are reserved, and those of the edge.
+    #[must_use]
+    pub fn reserved(config: &Config) -> Vec<Pattern> {
+        config.domains.reserved.iter().chain(&config.upstream.edge_names).cloned().collect()
+    }
+}
+
 impl Issuance {
     /// Who issues by `config`.
     #[must_use]
@@ -149,10 +179,11 @@ impl Sources<'_> {
     }
 }
 
-/// What `request` makes of the entry that is `there`.
+/// What `request` makes of the entry that is `there`, beside others' entries.
 pub fn decide(
     request: &Request,
     there: Option<&DomainRecord>,
+    overlap: Overlap,
     sources: Sources<'_>,
     rules: &Rules,
     now: Micros,
@@ -161,18 +192,29 @@ pub fn decide(
     sources.leave_to_the_table(pattern)?;
     // A tombstone is as nothing, save for its version.
     let entry = there.filter(|there| there.status != DomainStatus::Removed);
+    authority::check(request, entry)?;
     match (&request.wanted, entry) {
         (Wanted::Present { target, settings, tenant, existing }, entry) => {
-            let warnings = servable::check(pattern, target.as_ref(), rules)?;
-            let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);
-            let new = with_settings(new, *settings);
+            authority::check_free(request, sources, rules, overlap)?;
+            let mut warnings = servable::check(pattern, target.as_ref(), rules)?;
+            servable::check_for(&request.by, pattern, &warnings)?;
+            if overlap != Overlap::Nothing {
+                warnings.push(Warning::Overlap);
+            }
+            let tenant = request.by.tenant().or(tenant.as_ref()).map(Tenant::as_str);
+            let new = with_settings(added(there, pattern, target.as_ref(), tenant, now), *settings);
             let warnings = with_maintenance(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
-                Some(entry) => present(entry, new, *existing, warnings),
+                Some(entry) => present(entry, new, *existing, warnings, &request.by),
             }
         }
         (_, None) => Err(Refusal::Absent(pattern.clone())),
+        (Wanted::Patched(wanted), Some(entry)) => {
+            let decision = patch::patch(entry, wanted, rules, now)?;
+            servable::check_targets(&request.by, &decision.record)?;
+            Ok(decision)
+        }
         (Wanted::Absent, Some(entry)) => {
             let new = removed(entry, now);
             Ok(Decision { report: Report::of(Action::Remove, Some(entry), &new, &[]), record: new })
@@ -195,9 +237,14 @@ fn present(
     new: DomainRecord,
     existing: Existing,
     mut warnings: Vec<Warning>,
+    by: &Requester,
 ) -> Result<Decision, Refusal> {
-    let status =
-        if entry.status == DomainStatus::Suspended { DomainStatus::Suspended } else { DomainStatus::Active };
+    let status = match (entry.status, &by.authority) {
+        (DomainStatus::Suspended, _) => DomainStatus::Suspended,
+        // What was not verified is not verified by asking twice.
+        (status, Authority::Tenant(_)) => status,
+        (_, Authority::Operator) => DomainStatus::Active,
+    };
     let new = DomainRecord { status, ..new };
     let says = |record: &DomainRecord| (record.target.clone(), record.settings, record.tenant.clone());
     let differs = says(entry) != says(&new);

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use super::admin::{self, Decision, Refusal, Request, Rules, Sources};
+use super::admin::{self, Decision, Overlap, Refusal, Request, Rules, Sources, Wanted};
 use crate::{
     clock,
     config::DomainSettings,
     name::Pattern,
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, DomainRecord, DomainStatus, SettingsMap},
+        domain_table::{self, Audit, DEFAULT_TENANT, DomainRecord, DomainStatus, SettingsMap, Tenant},
         instant::Micros,
+        state_table::AuditRecord,
     },
     target::Target,
 };
@@ -31,20 +32,16 @@ pub enum ChangeError {
 }
 
 /// Does what `request` asks for, unless the entry that is there, `sources` or `rules` forbid it.
+///
+/// `around` is what is known in memory of others' entries.
 pub async fn administer(
     store: &Store,
     request: &Request,
     sources: Sources<'_>,
     rules: &Rules,
+    around: &(dyn NamesOfOthers + Sync),
 ) -> Result<Decision, ChangeError> {
-    change(store, &request.pattern, |old, now| admin::decide(request, old, sources, rules, now)).await
-}
-
-async fn change(
-    store: &Store,
-    pattern: &Pattern,
-    decide: impl Fn(Option<&DomainRecord>, Micros) -> Result<Decision, Refusal>,
-) -> Result<Decision, ChangeError> {
+    let pattern = &request.pattern;
     let mut tried: Option<Decision> = None;
     for _ in 0..MAX_TRIES {
         let old = domain_table::get(store, pattern).await?;
@@ -52,17 +49,100 @@ async fn change(
         if let Some(written) = tried.take_if(|tried| old.as_ref() == Some(&tried.record)) {
             return Ok(written);
         }
-        let new = decide(old.as_ref(), Micros::of(clock::wall()))?;
+        let now = Micros::of(clock::wall());
+        let new = decide(store, request, old.as_ref(), sources, rules, around, now).await?;
         if !new.is_change() {
             return Ok(new);
         }
-        match domain_table::replace(store, &new.record, old.as_ref()).await {
+        let audit = Audit { record: audited(request, &new, now), kept: rules.audit_kept };
+        match domain_table::replace(store, &new.record, old.as_ref(), &audit).await {
             Ok(()) => return Ok(new),
             Err(StoreError::Conflict) => tried = Some(new),
             Err(error) => return Err(error.into()),
         }
     }
     Err(ChangeError::Contended(pattern.clone()))
+}
+
+/// What [`administer`] would do now; nothing is changed.
+pub async fn preview(
+    store: &Store,
+    request: &Request,
+    sources: Sources<'_>,
+    rules: &Rules,
+    around: &(dyn NamesOfOthers + Sync),
+) -> Result<Decision, ChangeError> {
+    let old = domain_table::get(store, &request.pattern).await?;
+    decide(store, request, old.as_ref(), sources, rules, around, Micros::of(clock::wall())).await
+}
+
+/// What is known of entries without asking the table.
+pub trait NamesOfOthers {
+    /// Whether another than `tenant` has a name that `wildcard` covers.
+    fn are_covered_by(&self, wildcard: &Pattern, tenant: &str) -> bool;
+}
+
+/// Where no instance runs: names below a wildcard are not looked for, since that would take a scan.
+pub struct Unknown;
+
+impl NamesOfOthers for Unknown {
+    fn are_covered_by(&self, _: &Pattern, _: &str) -> bool {
+        false
+    }
+}
+
+async fn decide(
+    store: &Store,
+    request: &Request,
+    old: Option<&DomainRecord>,
+    sources: Sources<'_>,
+    rules: &Rules,
+    around: &(dyn NamesOfOthers + Sync),
+    now: Micros,
+) -> Result<Decision, ChangeError> {
+    let overlap = overlap(store, request, old, around).await?;
+    Ok(admin::decide(request, old, overlap, sources, rules, now)?)
+}
+
+/// Whether a new entry would share names with another tenant's. For one that is there already it was decided before.
+async fn overlap(
+    store: &Store,
+    request: &Request,
+    old: Option<&DomainRecord>,
+    around: &(dyn NamesOfOthers + Sync),
+) -> Result<Overlap, ChangeError> {
+    let Wanted::Present { tenant, .. } = &request.wanted else { return Ok(Overlap::Nothing) };
+    if old.is_some_and(|old| old.status != DomainStatus::Removed) {
+        return Ok(Overlap::Nothing);
+    }
+    let tenant = request.by.tenant().or(tenant.as_ref()).map_or(DEFAULT_TENANT, Tenant::as_str);
+    let name = match &request.pattern {
+        Pattern::Exact(name) => name,
+        wildcard @ Pattern::Wildcard(_) => {
+            let is_covered = around.are_covered_by(wildcard, tenant);
+            return Ok(if is_covered { Overlap::OverNames } else { Overlap::Nothing });
+        }
+    };
+    let Some(wildcard) = name.wildcard() else { return Ok(Overlap::Nothing) };
+    match domain_table::get(store, &wildcard).await {
+        Ok(Some(other)) if other.status != DomainStatus::Removed && other.tenant != tenant => {
+            Ok(Overlap::UnderWildcard)
+        }
+        // What is no entry is not served, and stands in nobody's way.
+        Ok(_) | Err(StoreError::Misshapen { .. }) => Ok(Overlap::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn audited(request: &Request, decision: &Decision, at: Micros) -> AuditRecord {
+    AuditRecord {
+        at,
+        by: request.by.name.clone(),
+        domain: request.pattern.clone(),
+        tenant: decision.report.tenant.clone(),
+        action: decision.report.action.as_str().to_owned(),
+        changes: decision.report.changes.clone(),
+    }
 }
 
 /// The entry of `pattern` as it is when it is added over `old`: active, of `tenant` or else of whose it was. A tombstone
@@ -109,8 +189,13 @@ pub(super) fn removed(old: &DomainRecord, now: Micros) -> DomainRecord {
 
 /// The entry with another status.
 pub(super) fn with_status(old: &DomainRecord, status: DomainStatus, now: Micros) -> DomainRecord {
+    DomainRecord { status, ..changed_by(old, now) }
+}
+
+/// The entry as a change at `now` leaves it, before anything else is changed.
+pub(super) fn changed_by(old: &DomainRecord, now: Micros) -> DomainRecord {
     let version = old.version.saturating_add(1);
-    DomainRecord { status, version, changed_at: Some(changed(Some(old), now)), ..old.clone() }
+    DomainRecord { version, changed_at: Some(changed(Some(old), now)), ..old.clone() }
 }
 
 /// Later than before, also when this clock is behind the one that wrote last.
@@ -144,26 +229,32 @@ pub(super) mod tests {
             issuance: admin::Issuance::Internal,
             permits: std::sync::Arc::new(|_| true),
             entry_tls: std::collections::BTreeSet::new(),
+            reserved: Vec::new(),
+            audit_kept: Duration::from_hours(24),
         }
     }
 
     pub(in crate::domains) fn addition(pattern: &Pattern, target: Option<Target>) -> Request {
-        let wanted = admin::Wanted::Present {
+        let wanted = Wanted::Present {
             target,
             settings: DomainSettings::default(),
             tenant: None,
             existing: admin::Existing::Replace,
         };
-        Request { pattern: pattern.clone(), wanted }
+        by_operator(pattern, wanted)
+    }
+
+    pub(in crate::domains) fn by_operator(pattern: &Pattern, wanted: Wanted) -> Request {
+        Request::new(pattern.clone(), wanted, admin::Requester::operator("uid 0"))
     }
 
     pub(in crate::domains) async fn add(store: &Store, pattern: &Pattern, target: Option<&Target>) {
-        administer(store, &addition(pattern, target.cloned()), TABLE, &lenient()).await.unwrap();
+        administer(store, &addition(pattern, target.cloned()), TABLE, &lenient(), &Unknown).await.unwrap();
     }
 
     pub(in crate::domains) async fn remove(store: &Store, pattern: &Pattern) {
-        let request = Request { pattern: pattern.clone(), wanted: admin::Wanted::Absent };
-        administer(store, &request, TABLE, &lenient()).await.unwrap();
+        let request = by_operator(pattern, Wanted::Absent);
+        administer(store, &request, TABLE, &lenient(), &Unknown).await.unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     NameSet, Revision,
+    change::NamesOfOthers,
     patterns::Patterns,
     seen_patterns::SeenPatterns,
     snapshot::{Applied, Snapshot, SnapshotMatch, Withdrawal},
@@ -81,6 +82,11 @@ impl NameRegistry {
     /// How the entry of `name` came to deny it, if there is one.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
         self.snapshot.load().withdrawal(name)
+    }
+
+    /// Whether another than `tenant` has a served or suspended name that `wildcard` covers. It looks at every entry: for changes alone.
+    fn has_of_others(&self, wildcard: &Pattern, tenant: &str) -> bool {
+        self.snapshot.load().below(wildcard).any(|owner| owner != tenant)
     }
 
     pub(super) fn names(&self) -> watch::Receiver<NameSet> {
@@ -233,6 +239,12 @@ const INDEX_LAG: Duration = Duration::from_mins(1);
 const MAX_REMEMBERED: usize = 100_000;
 /// A name that nobody asked about for so long is no longer let through unseen.
 const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
+
+impl NamesOfOthers for NameRegistry {
+    fn are_covered_by(&self, wildcard: &Pattern, tenant: &str) -> bool {
+        self.has_of_others(wildcard, tenant)
+    }
+}
 
 #[cfg(test)]
 mod tests {

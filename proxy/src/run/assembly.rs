@@ -27,7 +27,10 @@ use crate::{
     clock,
     config::{Config, Endpoint},
     control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
-    domains::{Domains, admin::Issuance},
+    domains::{
+        Domains,
+        admin::{Issuance, Rules},
+    },
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, TrustedProxies, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
@@ -283,6 +286,8 @@ impl Assembly<'_> {
             default_target: shared.service.default_target.clone(),
             address_policy: shared.service.upstream.address_policy(),
             issuance: Issuance::of(certificates),
+            reserved: Rules::reserved(self.config),
+            audit_kept: *self.config.domains.audit_kept,
             tickets: known.tickets.clone(),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use psl::Type;
 
-use super::report::target;
+use super::{authority::AuthorityRefusal, report::target};
 use crate::{name::Pattern, store::domain_table::DomainRecord, target::Target};
 
 /// Why a request is refused.
@@ -66,6 +66,8 @@ pub enum Refusal {
     },
     /// No public CA issues for it.
     Underscore(Pattern),
+    /// Who asks may not have it, or not as it was asked for.
+    Authority(AuthorityRefusal),
 }
 
 /// A refusal in its parts.
@@ -91,6 +93,7 @@ impl Refusal {
             | Self::Exists { .. }
             | Self::Suspended(_)
             | Self::Pending(_) => false,
+            Self::Authority(refusal) => refusal.is_of_request(),
             Self::TableOff
             | Self::NoTarget(_)
             | Self::Address { .. }
@@ -153,6 +156,7 @@ impl Refusal {
                 of_target(target, "is this proxy's own listener", "give the address of the server behind it")
             }
             Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
+            Self::Authority(refusal) => refusal.explain(),
             Self::Underscore(name) => {
                 let fault =
                     format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");
@@ -200,7 +204,7 @@ fn public_suffix(pattern: &Pattern, kind: Type) -> Explained {
     of_domain(pattern, fault, remedy)
 }
 
-fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explained {
+pub(super) fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explained {
     Explained { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
 }
 
