@@ -16,7 +16,7 @@ fn decide_for(
 ) -> Result<Decision, Refusal> {
     let listed =
         [StaticDomain { name: pattern("fixed.example"), target: None, settings: DomainSettings::default() }];
-    let reserved = vec![pattern("console.example"), pattern("*.edge.example")];
+    let reserved = vec![pattern("console.example"), pattern("*.edge.example"), pattern("a.vault.example")];
     let rules = Rules { reserved, ..lenient() };
     decide(request, there, overlap, Sources { listed: &listed, table: Table::Read }, &rules, at(9))
 }
@@ -72,7 +72,7 @@ fn a_new_entry_of_a_tenant_is_its_own_and_overlaps_nobodys() {
         ("shop.example", "zeta", Overlap::Nothing, "tenant: `zeta` is not the one of this token"),
         ("shop.example", "", Overlap::UnderWildcard, "shares names with an entry of another tenant"),
         ("*.shop.example", "", Overlap::OverNames, "shares names with an entry of another tenant"),
-        ("*.example", "", Overlap::Nothing, "is reserved by the operator"),
+        ("*.vault.example", "", Overlap::Nothing, "is reserved by the operator"),
         ("console.example", "", Overlap::Nothing, "is reserved by the operator"),
         ("a.edge.example", "", Overlap::Nothing, "is reserved by the operator"),
         ("*.edge.example", "", Overlap::Nothing, "is reserved by the operator"),
