@@ -47,9 +47,13 @@ use prometheus::Registry;
 use rustls::sign::CertifiedKey;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
-pub use acme::{AcmeError, ExternalAccountKeyError, RevocationError, probe};
+pub use acme::{
+    AcmeError, ExternalAccountKeyError, IssuerDirectory, IssuerDirectoryError, RevocationError,
+    issuer_directory, probe,
+};
 pub use challenges::ChallengeToken;
 pub use internal::{InternalError, Root};
+pub use keyed_chain::{Presented, presented};
 pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};
 pub use revocation_reason::{NoRevocationReason, RevocationReason};
 pub use slot::{Certificate, Slot};

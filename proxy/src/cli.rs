@@ -11,6 +11,8 @@ mod certificate;
 mod columns;
 mod doctor;
 mod domain;
+mod domain_checks;
+mod domain_import;
 mod domain_settings;
 mod error;
 mod failure;
@@ -93,7 +95,10 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Validate => validate(&load(arguments)?),
         Command::Status(form) => asking(status::status(&find(arguments)?.config, *form)),
         Command::Reload(form) => asking(reload::reload(&find(arguments)?.config, *form)),
-        Command::Doctor(form) => {
+        Command::Doctor { name: Some(name), form } => {
+            asking(doctor::doctor_of_name(load(arguments)?.config, name, *form))
+        }
+        Command::Doctor { name: None, form } => {
             let (loaded, unread) = without_parameter(arguments, load(arguments))?;
             asking(doctor::doctor(loaded, unread.as_ref(), *form))
         }

@@ -33,12 +33,13 @@ mod section;
 mod enums;
 mod sections;
 mod validate;
+mod verification;
 
 pub use difference::{difference, merge};
 pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};
 pub use enums::{
-    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, Scrape, SiteRedirect,
-    TlsVersion, UpstreamHost,
+    Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, RequiredProof,
+    Scrape, SiteRedirect, TlsVersion, UpstreamHost,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
 pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
@@ -64,3 +65,4 @@ pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;
 pub use upstream_tls::UpstreamTls;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};
+pub use verification::VerificationConfig;

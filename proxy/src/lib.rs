@@ -32,5 +32,6 @@ pub mod target;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
+pub mod verification;
 mod whole_file;
 pub mod worker;

@@ -412,6 +412,50 @@ fn a_token_is_printed_once_and_listed_without_its_secret_until_it_is_revoked() {
 }
 
 #[test]
+fn a_file_of_domains_is_tried_and_then_written_row_by_row() {
+    let place = Place::with_store("[domains]\ndefault_target = \"http://10.0.0.1\"\n");
+    let write = |text: &str| fs::write(place.path().join("domains.csv"), text).unwrap();
+    write("domain,target,tenant\na.example,http://10.0.0.2,acme\n*.b.example,,\nc.example,\n");
+    let said = place.run("domain import domains.csv");
+    assert!(
+        said.code == Some(1) && said.err.contains("nothing was written") && said.err.contains("row 3"),
+        "{said:?}"
+    );
+    assert!(!place.run("domain list").out.contains("a.example"));
+
+    write("domain,target,tenant\na.example,http://10.0.0.2,acme\n*.b.example,,\nco.uk,,\n");
+    let said = place.run("domain import domains.csv --dry-run");
+    assert!(
+        said.code == Some(1)
+            && said.out.contains("row 3: refused: domain `co.uk`: `co.uk` is a public suffix"),
+        "{said:?}"
+    );
+    assert!(
+        said.out.ends_with("nothing was written; it would be 2 added, 0 changed, 0 unchanged, 1 refused\n"),
+        "{said:?}"
+    );
+    assert!(!place.run("domain list").out.contains("a.example"));
+    let said = place.run("domain import domains.csv");
+    assert!(said.out.ends_with("2 added, 0 changed, 0 unchanged, 1 refused\n"), "{said:?}");
+    assert!(place.run("domain list").out.contains("http://10.0.0.2"));
+
+    write("domain,target,tenant\na.example,http://10.0.0.3,acme\n*.b.example,,\n");
+    let said = place.run("domain import domains.csv");
+    assert!(
+        said.out.contains("row 1: refused: ") && said.out.contains("0 changed, 1 unchanged, 1 refused"),
+        "{said:?}"
+    );
+    let said = place.run("domain import domains.csv --replace --json");
+    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (said.code, &report["changed"], &report["unchanged"]),
+        (Some(0), &1.into(), &1.into()),
+        "{said:?}"
+    );
+    assert_eq!(report["rows"][0]["done"]["changes"][0]["to"], "http://10.0.0.3", "{report}");
+}
+
+#[test]
 fn without_an_instance_certificates_are_read_from_the_table_itself() {
     let place = Place::with_store("");
     let listed = place.run("certificate list");

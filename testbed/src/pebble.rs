@@ -108,12 +108,23 @@ impl Pebble {
 
     /// Makes `name` resolve to `address` for the CA.
     pub fn resolve(&self, client: &Namespace, name: &str, address: IpAddr) -> anyhow::Result<()> {
-        let body = json!({ "host": format!("{name}."), "addresses": [address.to_string()] }).to_string();
         let call = if address.is_ipv4() { "/add-a" } else { "/add-aaaa" };
+        let addresses = [address.to_string()];
+        self.tell_dns(client, call, &json!({ "host": format!("{name}."), "addresses": addresses }))
+    }
+
+    /// Makes a call to the DNS server's management (`pebble-challtestsrv`), as `/set-cname`.
+    pub fn tell_dns(&self, client: &Namespace, call: &str, body: &Value) -> anyhow::Result<()> {
         let server = SocketAddr::new(LOOPBACK, PORT_DNS_MANAGEMENT);
-        let answer = cleartext::post(client, server, call, &body)?;
+        let answer = cleartext::post(client, server, call, &body.to_string())?;
         anyhow::ensure!(answer.status == 200, "{call}: {answer:?}");
         Ok(())
+    }
+
+    /// Where instances ask for names.
+    #[must_use]
+    pub fn dns_server() -> SocketAddr {
+        SocketAddr::from((CLIENT, PORT_DNS))
     }
 }
 
@@ -139,7 +150,12 @@ pub fn with_unknown_challenge(body: Bytes) -> Bytes {
 fn dns(client: &Namespace, folder: &Path) -> anyhow::Result<Process> {
     let mut command = process::command("pebble-challtestsrv");
     command.args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]);
-    command.args(["-defaultIPv4", &EDGE_A.to_string(), "-dns01", &format!("127.0.0.1:{PORT_DNS}")]);
+    command.args([
+        "-defaultIPv4",
+        &EDGE_A.to_string(),
+        "-dns01",
+        &format!("127.0.0.1:{PORT_DNS},{CLIENT}:{PORT_DNS}"),
+    ]);
     command.args(["-management", &format!("127.0.0.1:{PORT_DNS_MANAGEMENT}")]);
     let mut server = Process::start(client, "dns", command, folder)?;
     server.wait_until("DNS", START, || {

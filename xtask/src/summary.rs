@@ -164,6 +164,7 @@ const END_TO_END: &[&str] = &[
     "tenants",
     "unix_sockets",
     "upstream_tls",
+    "verification",
     "trouble",
     "administration",
     "answers",

@@ -5,6 +5,7 @@
 
 mod account;
 mod chain;
+mod directory;
 mod external_account;
 mod fault;
 mod http;
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use directory::{IssuerDirectory, IssuerDirectoryError, issuer_directory};
 pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
 use instant_acme::{Account, CertificateIdentifier};

@@ -73,6 +73,30 @@ impl KeyedChain {
     }
 }
 
+/// A certificate that a server presented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presented {
+    /// Whether it is for the name that was asked for.
+    pub covers: bool,
+    /// From when on it is valid.
+    pub not_before: SystemTime,
+    /// Until when.
+    pub not_after: SystemTime,
+    /// Who issued it: the common name, or else all of the name.
+    pub issuer: String,
+}
+
+/// What `leaf` is to a client of `pattern`; `None` when it cannot be read.
+#[must_use]
+pub fn presented(leaf: &CertificateDer<'_>, pattern: &Pattern) -> Option<Presented> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
+    let Validity { not_before, not_after } = Validity::of(&leaf);
+    let common_name = leaf.issuer().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let issuer = common_name.map_or_else(|| leaf.issuer().to_string(), str::to_owned);
+    let issuer = issuer.chars().take(LONGEST_ISSUER).collect();
+    Some(Presented { covers: covers(&leaf, pattern), not_before, not_after, issuer })
+}
+
 impl Validity {
     pub(super) fn of(leaf: &X509Certificate<'_>) -> Self {
         let at = |seconds: i64| {
@@ -153,6 +177,8 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 const LABEL: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// Certificates of a chain that are read; public CAs send two to four.
 pub(super) const MAX_CHAIN: usize = 10;
+/// Of a longer name of an issuer, the beginning.
+const LONGEST_ISSUER: usize = 128;
 /// Let's Encrypt's limit is 100 names.
 pub(super) const MAX_NAMES: usize = 200;
 

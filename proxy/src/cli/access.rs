@@ -100,6 +100,19 @@ impl Access {
         }
     }
 
+    /// What [`Access::administer`] would do.
+    pub(super) async fn preview(&self, request: &admin::Request) -> Result<admin::Report, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.preview(request).await?),
+            Self::Tables(tables) => {
+                let sources = Sources { listed: &tables.listed, table: tables.table };
+                Ok(change::preview(&tables.store, request, sources, &tables.rules, &change::Unknown)
+                    .await?
+                    .report)
+            }
+        }
+    }
+
     pub(super) async fn certificates(
         &self,
         after: Option<&Bookmark>,
@@ -231,6 +244,7 @@ fn rules_of(config: &Config) -> admin::Rules {
         default_target: config.domains.default_target.clone(),
         listeners: config.listen.https.iter().chain(&config.listen.http).copied().collect(),
         issuance: Issuance::of(&config.certificates),
+        required: config.verification.required,
         entry_tls: address_policy.entry_tls().clone(),
         permits: Arc::new(move |address| address_policy.permits_entry(address)),
         reserved: admin::Rules::reserved(config),

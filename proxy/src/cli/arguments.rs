@@ -12,7 +12,12 @@ pub(super) use certificate::CertificateCommand;
 pub(super) use token::TokenCommand;
 
 use super::domain_settings::DomainSettingsArguments;
-use crate::{config::Maintenance, control::wire::Tenant, name::Pattern, target::Target};
+use crate::{
+    config::Maintenance,
+    control::wire::Tenant,
+    name::{Pattern, ServerName},
+    target::Target,
+};
 
 /// A TLS reverse proxy for customers' own domains, guarded in the kernel.
 #[derive(Debug, Parser)]
@@ -39,7 +44,12 @@ pub(super) enum Command {
     Reload(Form),
     /// Tests whether the settings will work here, and names remedies; changes nothing.
     #[command(after_help = DOCTOR)]
-    Doctor(Form),
+    Doctor {
+        /// Tests this name instead: its entry, permission, guard, DNS, CAA and certificate.
+        name: Option<ServerName>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Lists and changes the names that are served.
     #[command(subcommand, after_help = DOMAINS)]
     Domain(DomainCommand),
@@ -96,6 +106,9 @@ pub(super) enum DomainCommand {
         /// Replaces the target, tenant or settings of an existing entry; refused without this option.
         #[arg(long)]
         replace: bool,
+        /// Serves it without waiting for what `verification.required` asks for: its owner is known otherwise.
+        #[arg(long)]
+        verified: bool,
         #[command(flatten)]
         form: Form,
     },
@@ -143,6 +156,41 @@ pub(super) enum DomainCommand {
     /// Shows the entry of NAME, or of the wildcard that covers it.
     Show {
         /// The name, as it was added, or a name under a wildcard.
+        name: Pattern,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Adds the names of a file, CSV with a header or JSON objects; of a file with a wrong row none.
+    #[command(after_help = IMPORT_DOMAINS)]
+    Import {
+        /// The file; `-` is the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Says what would become of each row, and writes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Replaces what existing entries say; refused without this option.
+        #[arg(long)]
+        replace: bool,
+        /// Serves new names without waiting for what `verification.required` asks for.
+        #[arg(long)]
+        verified: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Shows the DNS records that the owner of NAME sets so that it is served here; it need not be added yet.
+    Records {
+        /// A name like `www.example.com`, or `*.example.com`.
+        name: Pattern,
+        /// For which tenant; absent, the tenant of its entry, or `default`.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Tenant>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Looks at DNS, CAA and certificate of NAME now, from this machine, and changes nothing; exit code 1 when something fails.
+    Check {
+        /// The name, as it was added.
         name: Pattern,
         #[command(flatten)]
         form: Form,
@@ -252,7 +300,16 @@ effect at once; open connections keep the limits they started with. SIGHUP does 
 const DOCTOR: &str = "\
 It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, the state directory, ports, tables,
 names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
-could) or fail (the settings will not work); any fail ends it with 1.";
+could) or fail (the settings will not work); any fail ends it with 1.
+With a name it tells why that name is served or not, within five seconds.";
+
+const IMPORT_DOMAINS: &str = "\
+Columns: domain, and as far as wanted target, tenant, minimum_tls, host, redirect, maintenance. An empty field is as
+one that is absent in `domain add`. Rows that are refused are named, and the others are written; exit code 1 then.
+Example:
+  domain,target,tenant
+  shop.customer.example,https://shops.example.com,customer-17
+  *.blogs.example,,";
 
 const COMPLETION: &str = "\
 Examples:

@@ -6,6 +6,7 @@
 mod finding;
 mod interfaces;
 mod machine;
+mod name;
 mod network;
 mod surroundings;
 
@@ -17,6 +18,7 @@ use self::finding::{Finding, Severity};
 use super::{arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
     config::{Config, ConfigError, Loaded, SettingOrigin},
+    name::ServerName,
     telemetry::error_chain,
 };
 
@@ -30,6 +32,20 @@ pub(super) async fn doctor(
 ) -> Result<(), CommandError> {
     let mut findings: Vec<_> = parameter(&loaded.places, unread).into_iter().collect();
     findings.extend(examine(checks(&Arc::new(loaded.config)), DEADLINE).await);
+    told(&findings, form)
+}
+
+/// Looks at what concerns `name`, and writes what was found.
+pub(super) async fn doctor_of_name(
+    config: Config,
+    name: &ServerName,
+    form: Form,
+) -> Result<(), CommandError> {
+    let findings = examine(name::checks(&Arc::new(config), name), DEADLINE_OF_NAME).await;
+    told(&findings, form)
+}
+
+fn told(findings: &[Finding], form: Form) -> Result<(), CommandError> {
     print(form, &findings, |findings| shown(findings))?;
     match findings.iter().filter(|finding| finding.verdict == Severity::Fail).count() {
         0 => Ok(()),
@@ -125,6 +141,8 @@ fn shown(findings: &[Finding]) -> String {
 
 /// Longer than DNS and TLS take on a bad day, short enough for a person to wait.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Somebody is on the telephone meanwhile.
+const DEADLINE_OF_NAME: Duration = Duration::from_millis(4_500);
 
 #[cfg(test)]
 mod tests {

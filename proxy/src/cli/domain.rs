@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{
     config::{Config, DomainSettings},
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
-    domains::admin::{Action, Existing, Report, Request, Requester, Wanted},
+    domains::admin::{Action, Existing, Proof, Report, Request, Requester, Wanted},
     name::Pattern,
 };
 
@@ -13,6 +13,8 @@ use super::{
     access::Access,
     arguments::{DomainCommand, Form},
     columns::Columns,
+    domain_checks,
+    domain_import::{self, Import},
     error::CommandError,
     print,
 };
@@ -20,11 +22,12 @@ use super::{
 /// Asks, and writes the answer.
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
     match command {
-        DomainCommand::Add { name, target, settings, tenant, replace, form } => {
+        DomainCommand::Add { name, target, settings, tenant, replace, verified, form } => {
             let existing = if *replace { Existing::Replace } else { Existing::Keep };
+            let proof = if *verified { Proof::Waived } else { Proof::Needed };
             let (target, settings, tenant) =
                 (target.clone(), DomainSettings::from(*settings), tenant.clone());
-            let wanted = Wanted::Present { target, settings, tenant, existing };
+            let wanted = Wanted::Present { target, settings, tenant, existing, proof };
             change(config, name, wanted, *form).await
         }
         DomainCommand::Remove { name, form } => change(config, name, Wanted::Absent, *form).await,
@@ -42,15 +45,29 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
             let found = Access::open(config).await?.domain(name).await?;
             print(*form, &found, |found| shown(name, found))
         }
+        DomainCommand::Import { file, dry_run, replace, verified, form } => {
+            let existing = if *replace { Existing::Replace } else { Existing::Keep };
+            let proof = if *verified { Proof::Waived } else { Proof::Needed };
+            let import = Import { file, existing, proof, is_dry_run: *dry_run };
+            domain_import::import(config, &import, *form).await
+        }
+        DomainCommand::Records { name, tenant, form } => {
+            domain_checks::records(config, name, tenant.as_ref(), *form).await
+        }
+        DomainCommand::Check { name, form } => domain_checks::check(config, name, *form).await,
         DomainCommand::Reindex(form) => reindexed(*form, &Access::open(config).await?.reindex().await?),
     }
 }
 
 async fn change(config: &Config, name: &Pattern, wanted: Wanted, form: Form) -> Result<(), CommandError> {
     let access = Access::open_to_change(config, name).await?;
-    let by = Requester::operator(format!("uid {}", nix::unistd::getuid()));
-    let request = Request::new(name.clone(), wanted, by);
+    let request = Request::new(name.clone(), wanted, requester());
     print(form, &access.administer(&request).await?, changed)
+}
+
+/// Who runs this command.
+pub(super) fn requester() -> Requester {
+    Requester::operator(format!("uid {}", nix::unistd::getuid()))
 }
 
 fn changed(changed: &Changed) -> String {
@@ -116,8 +133,9 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
         nothing if nothing.is_empty() => nothing,
         settings => format!("settings {settings}\n"),
     };
+    let checks = domain.checks.as_ref().map(domain_checks::shown).unwrap_or_default();
     format!(
-        "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n",
+        "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n{checks}",
         domain.domain, domain.status, domain.source, domain.tenant
     )
 }

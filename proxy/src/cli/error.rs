@@ -14,10 +14,11 @@ use crate::{
         table::{NoCertificate, NoDomain},
         tokens::TokenError,
     },
-    domains::ChangeError,
+    domains::{ChangeError, import::RowFault},
     guard::GuardError,
     run::RunError,
     store::{ConnectError, StoreError, tables::TablesError},
+    verification::NoResolver,
 };
 
 /// Why a command failed.
@@ -86,6 +87,37 @@ pub(super) enum CommandError {
         /// How many findings.
         failed: usize,
     },
+    /// A file of domains.
+    #[error("`{path}` cannot be read")]
+    ImportFile {
+        /// As given.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Rows of a file of domains.
+    #[error("nothing was written:{}", lines_of(.0))]
+    ImportRows(Vec<RowFault>),
+    /// Rows of a file of domains whose requests were refused.
+    #[error("rows refused: {refused}; the lines above say why, and the others are as shown")]
+    ImportRefused {
+        /// How many.
+        refused: usize,
+    },
+    /// A name is not as it should be.
+    #[error("{failed} checks failed; the lines below each say what to do")]
+    NameUnwell {
+        /// How many findings.
+        failed: usize,
+    },
+    /// There is nothing to compare with.
+    #[error(
+        "verification.edge_names: `[]`, so there is no name that records could lead to; give it like `[\"edge.example.net\"]`"
+    )]
+    NoEdgeName,
+    /// DNS servers.
+    #[error(transparent)]
+    Resolver(#[from] NoResolver),
     /// A storage that could not be copied.
     #[error(transparent)]
     Transfer(#[from] TransferError),
@@ -143,6 +175,11 @@ pub(super) enum CommandError {
     /// An answer that is no JSON.
     #[error("the answer could not be put into JSON")]
     Json(#[from] serde_json::Error),
+}
+
+/// Each on a line of its own.
+fn lines_of(faults: &[RowFault]) -> String {
+    faults.iter().fold(String::new(), |text, fault| format!("{text}\n  {fault}"))
 }
 
 impl CommandError {

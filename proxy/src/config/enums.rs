@@ -81,6 +81,18 @@ words! {
     }
 }
 
+words! {
+    /// What proves that a new entry's name may be served.
+    pub enum RequiredProof {
+        /// Nothing has to.
+        None,
+        /// That the name leads to the edge.
+        Dns,
+        /// The ownership record, for which the name need not lead here yet.
+        Txt,
+    }
+}
+
 impl FromStr for UpstreamHost {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {

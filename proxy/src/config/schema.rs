@@ -1,15 +1,18 @@
 //! The declaration as a JSON Schema (draft 2020-12), for editors that check and complete settings.
 //! What it permits may still be refused: contradictions between settings are the matter of `validate`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
     Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, KeyEncryption, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, Scrape, Section, SiteRedirect, Span, TlsVersion,
-    UpstreamHost, json_schema::JsonSchema, reference::defaults,
+    MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof, Scrape, Section, SiteRedirect,
+    Span, TlsVersion, UpstreamHost, json_schema::JsonSchema, reference::defaults,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -67,7 +70,7 @@ macro_rules! texts {
         }
     )+};
 }
-texts!(String, PathBuf, SocketAddr, LoopId, ParameterName, Pattern, ServerName);
+texts!(String, PathBuf, IpAddr, SocketAddr, LoopId, ParameterName, Pattern, ServerName);
 
 impl JsonSchema for Span {
     fn json_schema() -> Value {
@@ -130,7 +133,7 @@ macro_rules! words {
         }
     )+};
 }
-words!(Io, Attach, Balance, GuardMode, LogFormat, SiteRedirect, UpstreamHost);
+words!(Io, Attach, Balance, GuardMode, LogFormat, RequiredProof, SiteRedirect, UpstreamHost);
 
 impl JsonSchema for TlsVersion {
     fn json_schema() -> Value {

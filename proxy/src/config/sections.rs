@@ -22,6 +22,7 @@ use super::{
     socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
     upstream_tls::UpstreamTls,
+    verification::VerificationConfig,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -42,6 +43,7 @@ section! {
         worker: WorkerConfig,
         tls: TlsConfig,
         domains: DomainsConfig,
+        verification: VerificationConfig,
         certificates: CertificatesConfig,
         store: StoreConfig,
         instance: InstanceConfig,
@@ -116,7 +118,7 @@ section! {
         /// `target`, `host`, `maintenance`, `minimum_tls` and `redirect`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
-        /// Names of the operator that no entry of the table may have or share, beside `upstream.edge_names`; what is there already stays.
+        /// Names of the operator that no entry of the table may have or share, beside `verification.edge_names`; what is there already stays.
         reserved: Vec<Pattern> = Vec::new() => "[\"console.example.com\", \"*.internal.example.com\"]",
         /// How long it is kept in the state table who changed which entry.
         audit_kept: Span = Span::secs(90 * 24 * 3600),

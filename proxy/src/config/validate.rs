@@ -3,6 +3,7 @@
 mod clients;
 mod issuers;
 mod targets;
+mod verification;
 
 use std::{
     collections::HashSet,
@@ -41,7 +42,8 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         guard,
         paths,
         filter,
-    ] as [SettingsCheck; 14]
+        verification::verification,
+    ] as [SettingsCheck; 15]
     {
         check(config, &mut findings);
     }
@@ -309,6 +311,7 @@ const ZERO_IS_MEANT: &[&str] = &[
     "limits.minimum_rate",
     "guard.unknown_burst",
     "domains.stale_ttl",
+    "verification.moved_for",
 ];
 /// What to do about a file that is not there.
 const PEM: &str = "give the path of a PEM file";

@@ -18,7 +18,7 @@ use crate::{
     certificates::{OnRequestError, own::OwnError},
     domains::{
         ChangeError,
-        admin::{self, Decision, Existing, Refusal, Requester, Wanted},
+        admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
     },
     name::Pattern,
     store::StoreError,
@@ -58,11 +58,17 @@ async fn act(
         ControlRoute::MaintainDomain(name, maintenance) => {
             change(instance, caller, name, Wanted::Maintained(maintenance)).await
         }
+        ControlRoute::PreviewDomain(name) => {
+            let by = Requester::operator(caller.to_string());
+            let request = admin::Request::new(name, addition(read(body).await?), by);
+            respond(&instance.preview(&request).await?.report)
+        }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
         ControlRoute::ListCertificates(part) => {
             respond(&instance.certificates(part.after.as_ref(), part.limit).await?)
         }
+        ControlRoute::ShowName(name) => respond(&instance.name(&name).await),
         ControlRoute::ShowCertificate(name) => respond(&instance.certificate(&name).await?),
         ControlRoute::RetryCertificate(name) => respond(&instance.retry(&name).await?),
         ControlRoute::SpreadRenewals => {
@@ -99,9 +105,10 @@ async fn change(
 }
 
 fn addition(new: NewDomain) -> Wanted {
-    let NewDomain { target, settings, tenant, replace } = new;
+    let NewDomain { target, settings, tenant, replace, verified } = new;
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    Wanted::Present { target, settings, tenant, existing }
+    let proof = if verified { Proof::Waived } else { Proof::Needed };
+    Wanted::Present { target, settings, tenant, existing, proof }
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {

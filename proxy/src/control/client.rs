@@ -17,8 +17,8 @@ use super::{
     route::PREFIX,
     tokens::{IssuedToken, NewToken, TokenList},
     wire::{
-        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NewDomain, NewOwnCertificate,
-        ReindexReport, Reloaded, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NameAnswer, NewDomain,
+        NewOwnCertificate, ReindexReport, Reloaded, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
         spread::{Spread, SpreadPart},
     },
     config::Maintenance,
-    domains::admin::{self, Existing, Wanted},
+    domains::admin::{self, Report, Wanted},
     name::{Pattern, ServerName},
     store::state_table::TokenRecord,
 };
@@ -107,15 +107,17 @@ impl ControlClient {
         self.get(&format!("domains/{name}")).await
     }
 
+    /// What it makes of a name.
+    pub async fn name(&self, name: &ServerName) -> Result<NameAnswer, ClientError> {
+        self.get(&format!("names/{name}")).await
+    }
+
     /// Has it do what `request` asks for.
     pub async fn administer(&self, request: &admin::Request) -> Result<Changed, ClientError> {
         let path = format!("domains/{}", request.pattern);
         match &request.wanted {
-            Wanted::Present { target, settings, tenant, existing } => {
-                let (target, tenant, settings) = (target.clone(), tenant.clone(), *settings);
-                let replace = *existing == Existing::Replace;
-                let new = NewDomain { target, settings, tenant, replace };
-                self.call(Method::PUT, &path, json(&new)?).await
+            Wanted::Present { .. } => {
+                self.call(Method::PUT, &path, json(&NewDomain::of(&request.wanted))?).await
             }
             Wanted::Absent => self.call(Method::DELETE, &path, Bytes::new()).await,
             Wanted::Suspended => self.call(Method::POST, &format!("{path}/suspend"), Bytes::new()).await,
@@ -132,6 +134,12 @@ impl ControlClient {
             }
             Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), Bytes::new()).await,
         }
+    }
+
+    /// What [`ControlClient::administer`] would do for an addition.
+    pub async fn preview(&self, request: &admin::Request) -> Result<Report, ClientError> {
+        let path = format!("domains/{}/preview", request.pattern);
+        self.call(Method::POST, &path, json(&NewDomain::of(&request.wanted))?).await
     }
 
     /// Repairs the table.

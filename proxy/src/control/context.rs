@@ -15,8 +15,8 @@ use super::{
     table,
     tokens::{self, IssuedToken, NewToken},
     wire::{
-        Bookmark, CertificatePage, ChangeReach, Domain, EntryPage, InstanceStatus, NewOwnCertificate,
-        ReindexReport, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, ChangeReach, Domain, EntryPage, GuardAnswer, InstanceStatus, NameAnswer,
+        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
@@ -28,14 +28,14 @@ use crate::{
         spread::{Spread, SpreadPart, spread},
     },
     clock,
-    config::{Reloadable, StaticDomain},
+    config::{Reloadable, RequiredProof, StaticDomain},
     domains::{
-        ChangeError, Domains, Revision,
+        Caller, ChangeError, Domains, Revision,
         admin::{self, Action, Issuance},
     },
     ec2,
     forward::AddressPolicy,
-    guard::GuardHandle,
+    guard::{GuardHandle, GuardStatus},
     name::{Pattern, ServerName},
     phase::PhaseWatch,
     store::{Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
@@ -76,6 +76,8 @@ pub struct ControlContext {
     pub reserved: Vec<Pattern>,
     /// How long it is kept who changed which entry.
     pub audit_kept: Duration,
+    /// What a new entry waits for.
+    pub required: RequiredProof,
     /// The keys of session tickets.
     pub tickets: TicketKeys,
 }
@@ -144,6 +146,21 @@ impl ControlContext {
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoDomain(name.clone()).to_string()))
     }
 
+    /// What this instance makes of `name`.
+    pub(super) async fn name(&self, name: &ServerName) -> NameAnswer {
+        let permission = self.domains.permission(name, Caller::Internal).await;
+        let names = self.domains.names().borrow().clone();
+        let guard = match self.guard.status() {
+            GuardStatus::Off => GuardAnswer::Off,
+            GuardStatus::On(report) if report.revision != names.revision => GuardAnswer::Behind,
+            GuardStatus::On(_) if name.patterns().any(|pattern| names.patterns.contains(&pattern)) => {
+                GuardAnswer::Listed
+            }
+            GuardStatus::On(_) => GuardAnswer::Unlisted,
+        };
+        NameAnswer::new(name.clone(), &permission, guard)
+    }
+
     /// Does what `request` asks for; the log tells who asked.
     pub(crate) async fn administer(
         &self,
@@ -162,6 +179,11 @@ impl ControlContext {
         Ok((decision, self.reach(revision).await))
     }
 
+    /// What [`ControlContext::administer`] would do.
+    pub(crate) async fn preview(&self, request: &admin::Request) -> Result<admin::Decision, ChangeError> {
+        self.domains.preview(request, &self.rules()).await
+    }
+
     /// The settings in force, as far as they decide on entries.
     pub(crate) fn rules(&self) -> admin::Rules {
         let (identity, address_policy) = (&self.identity, Arc::clone(&self.address_policy));
@@ -169,6 +191,7 @@ impl ControlContext {
             default_target: self.default_target.load_full().as_ref().clone(),
             listeners: identity.https.iter().chain(&identity.http).copied().collect(),
             issuance: self.issuance,
+            required: self.required,
             entry_tls: address_policy.entry_tls().clone(),
             permits: Arc::new(move |address| address_policy.permits_entry(address)),
             reserved: self.reserved.clone(),

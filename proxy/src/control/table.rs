@@ -8,7 +8,7 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, DomainStatus, Whose},
+        domain_table::{self, DEFAULT_TENANT, DomainStatus, Whose, checks::get_checked},
         instant::Micros,
     },
 };
@@ -58,9 +58,9 @@ pub async fn domain(
         if let Some(entry) = listed.iter().find(|entry| entry.name == *pattern) {
             return Ok(Some(entry.into()));
         }
-        let record = domain_table::get(store, pattern).await?;
-        if let Some(record) = record.filter(|record| record.status != DomainStatus::Removed) {
-            return Ok(Some((&record).into()));
+        let found = get_checked(store, pattern).await?;
+        if let Some((record, checks)) = found.filter(|(record, _)| record.status != DomainStatus::Removed) {
+            return Ok(Some(Domain { checks, ..(&record).into() }));
         }
     }
     Ok(None)

@@ -13,13 +13,17 @@ use crate::{
         own::OwnRow,
     },
     config::DomainSettings,
-    domains::{AskState, Revision, admin, revision},
+    domains::{
+        AskState, Denial, Permission, PermissionSource, Revision, UnknownReason,
+        admin::{self, Existing, Proof, Wanted},
+        revision,
+    },
     ec2,
     guard::GuardStatus,
     name::{Pattern, ServerName},
     phase::Phase,
     store::{
-        domain_table::{DomainRecord, DomainStatus},
+        domain_table::{DomainRecord, DomainStatus, checks::Checks},
         instant::Micros,
     },
     target::Target,
@@ -109,6 +113,76 @@ pub struct Domain {
     pub tenant: String,
     /// When it last changed.
     pub changed_at: Option<String>,
+    /// What was last found out about its name; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
+}
+
+/// What an instance makes of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameAnswer {
+    /// The name.
+    pub server_name: ServerName,
+    /// Whether it may be served.
+    pub permission: PermissionWord,
+    /// By which entry of which source, or why not.
+    pub why: String,
+    /// What the kernel does with its hellos.
+    pub guard: GuardAnswer,
+}
+
+/// Whether a name may be served, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionWord {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+    /// Nothing can be said of it now.
+    Unknown,
+}
+
+/// Whether the kernel has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardAnswer {
+    /// The guard is off.
+    Off,
+    /// It has.
+    Listed,
+    /// It has not.
+    Unlisted,
+    /// It holds an older list.
+    Behind,
+}
+
+impl NameAnswer {
+    pub(super) fn new(server_name: ServerName, permission: &Permission, guard: GuardAnswer) -> Self {
+        let (permission, why) = match permission {
+            Permission::Allow(entry) => {
+                let source = match entry.source {
+                    PermissionSource::Static => "the settings",
+                    PermissionSource::Table => "the domains table",
+                    PermissionSource::Ask => "the ask endpoint",
+                };
+                (PermissionWord::Allowed, format!("`{}` of {source}", entry.pattern))
+            }
+            Permission::Deny(Denial::NoEntry) => (PermissionWord::Denied, "no source knows it".to_owned()),
+            Permission::Deny(Denial::Withdrawn) => {
+                (PermissionWord::Denied, "its entry is pending, suspended or removed".to_owned())
+            }
+            Permission::Unknown(reason) => {
+                let why = match reason {
+                    UnknownReason::SourceDown => "the domains table does not answer",
+                    UnknownReason::AskDown => "the ask endpoint does not answer",
+                    UnknownReason::BudgetSpent => "too many unknown names are asked for at once",
+                };
+                (PermissionWord::Unknown, why.to_owned())
+            }
+        };
+        Self { server_name, permission, why, guard }
+    }
 }
 
 /// Part of a list.
@@ -150,6 +224,25 @@ pub struct NewDomain {
     /// Whether an entry that says something else is replaced.
     #[serde(default)]
     pub replace: bool,
+    /// Whether it is served without waiting for its verification.
+    #[serde(default)]
+    pub verified: bool,
+}
+
+impl NewDomain {
+    /// What an addition says; of another request, nothing.
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        let Wanted::Present { target, settings, tenant, existing, proof } = wanted else {
+            return Self::default();
+        };
+        Self {
+            target: target.clone(),
+            settings: *settings,
+            tenant: tenant.clone(),
+            replace: *existing == Existing::Replace,
+            verified: *proof == Proof::Waived,
+        }
+    }
 }
 
 /// A change of the table that has been made, or that nothing had to be changed.
@@ -320,6 +413,7 @@ impl From<&DomainRecord> for Domain {
             source: "table".to_owned(),
             tenant: record.tenant.clone(),
             changed_at: record.changed_at.map(|at| at.to_string()),
+            checks: None,
         }
     }
 }
@@ -334,6 +428,7 @@ impl From<&crate::config::StaticDomain> for Domain {
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
             changed_at: None,
+            checks: None,
         }
     }
 }

@@ -22,7 +22,7 @@ pub use servable::Warning;
 
 use super::change::{added, removed, with_settings, with_status};
 use crate::{
-    config::{CertificatesConfig, Config, DomainSettings, Maintenance, StaticDomain},
+    config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain},
     name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -57,6 +57,8 @@ pub enum Wanted {
         tenant: Option<Tenant>,
         /// What becomes of an entry that says something else.
         existing: Existing,
+        /// Whether it waits for its verification, where the settings ask for one.
+        proof: Proof,
     },
     /// Parts of it say something else.
     Patched(Patch),
@@ -79,6 +81,15 @@ pub enum Existing {
     Replace,
 }
 
+/// Whether a new entry waits for its verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// As the settings say.
+    Needed,
+    /// It does not: who asks answers for it.
+    Waived,
+}
+
 /// What decides beside the table: the settings in force.
 #[derive(Clone)]
 pub struct Rules {
@@ -96,6 +107,21 @@ pub struct Rules {
     pub reserved: Vec<Pattern>,
     /// How long it is kept who changed what.
     pub audit_kept: Duration,
+    /// What a new entry waits for.
+    pub required: RequiredProof,
+}
+
+/// How an entry stands by what was found out about its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// What it waited for is there, or nothing fails any more.
+    Verified,
+    /// Something fails; it is still served.
+    Failing,
+    /// Its name has led elsewhere for long.
+    Moved,
+    /// What it waits for has not come for long.
+    Abandoned,
 }
 
 /// Where names come from.
@@ -154,7 +180,8 @@ impl Rules {
     /// The operator's own names by the settings: those that are reserved, and those of the edge.
     #[must_use]
     pub fn reserved(config: &Config) -> Vec<Pattern> {
-        config.domains.reserved.iter().chain(&config.upstream.edge_names).cloned().collect()
+        let edge = config.verification.edge_names.iter().cloned().map(Pattern::Exact);
+        config.domains.reserved.iter().cloned().chain(edge).collect()
     }
 }
 
@@ -194,7 +221,7 @@ pub fn decide(
     let entry = there.filter(|there| there.status != DomainStatus::Removed);
     authority::check(request, entry)?;
     match (&request.wanted, entry) {
-        (Wanted::Present { target, settings, tenant, existing }, entry) => {
+        (Wanted::Present { target, settings, tenant, existing, proof }, entry) => {
             authority::check_free(request, sources, rules, overlap)?;
             let mut warnings = servable::check(pattern, target.as_ref(), rules)?;
             servable::check_for(&request.by, pattern, &warnings)?;
@@ -203,10 +230,12 @@ pub fn decide(
             }
             let tenant = request.by.tenant().or(tenant.as_ref()).map(Tenant::as_str);
             let new = with_settings(added(there, pattern, target.as_ref(), tenant, now), *settings);
-            let warnings = with_maintenance(warnings, &new);
+            let required = if *proof == Proof::Waived { RequiredProof::None } else { rules.required };
+            let new = DomainRecord { status: status_of(entry, &new, required), ..new };
+            let warnings = with_standing(warnings, &new);
             match entry {
                 None => Ok(Decision { report: Report::of(Action::Add, None, &new, &warnings), record: new }),
-                Some(entry) => present(entry, new, *existing, warnings, &request.by),
+                Some(entry) => present(entry, new, *existing, warnings),
             }
         }
         (_, None) => Err(Refusal::Absent(pattern.clone())),
@@ -221,8 +250,10 @@ pub fn decide(
         }
         (Wanted::Suspended, Some(entry)) => Ok(match entry.status {
             DomainStatus::Suspended => keep(entry, &[]),
-            DomainStatus::Pending | DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => {
-                standing(Action::Suspend, entry, DomainStatus::Suspended, &[], now)
+            // Its resumption would serve what was never verified.
+            DomainStatus::Pending => return Err(Refusal::Pending(pattern.clone())),
+            DomainStatus::Active | DomainStatus::Failing | DomainStatus::Removed => {
+                changed_status(Action::Suspend, entry, DomainStatus::Suspended, &[], now)
             }
         }),
         (Wanted::Resumed, Some(entry)) => resume(entry, rules, now),
@@ -230,22 +261,44 @@ pub fn decide(
     }
 }
 
-/// An addition where there is an entry. One that waits for its verification, or fails it, is active then; a suspension is ended by
-/// nothing but its own command.
+/// What `standing` makes of `entry`; [`Action::Keep`] where it is no longer in the state that was looked at.
+#[must_use]
+pub fn follow_checks(entry: &DomainRecord, standing: Standing, now: Micros) -> Decision {
+    use DomainStatus::{Active, Failing, Pending};
+    let changed = |status| changed_status(Action::Replace, entry, status, &[], now);
+    match (entry.status, standing) {
+        (Pending | Failing, Standing::Verified) => changed(Active),
+        (Active, Standing::Failing) => changed(Failing),
+        (Failing, Standing::Moved) | (Pending, Standing::Abandoned) => {
+            let new = removed(entry, now);
+            Decision { report: Report::of(Action::Remove, Some(entry), &new, &[]), record: new }
+        }
+        (Active | Failing | Pending | DomainStatus::Suspended | DomainStatus::Removed, _) => keep(entry, &[]),
+    }
+}
+
+/// The status of an entry that is added as `new` where `entry` may be. A suspension is ended by nothing but its own command; an entry that
+/// was verified for one tenant is not for another, where ownership is what counts.
+fn status_of(entry: Option<&DomainRecord>, new: &DomainRecord, required: RequiredProof) -> DomainStatus {
+    let Some(entry) = entry else {
+        return if required == RequiredProof::None { DomainStatus::Active } else { DomainStatus::Pending };
+    };
+    match (entry.status, required) {
+        (DomainStatus::Suspended, _) => DomainStatus::Suspended,
+        (_, RequiredProof::None) => DomainStatus::Active,
+        (_, RequiredProof::Txt) if entry.tenant != new.tenant => DomainStatus::Pending,
+        (status, RequiredProof::Dns | RequiredProof::Txt) => status,
+    }
+}
+
+/// An addition where there is an entry.
 fn present(
     entry: &DomainRecord,
     new: DomainRecord,
     existing: Existing,
     mut warnings: Vec<Warning>,
-    by: &Requester,
 ) -> Result<Decision, Refusal> {
-    let status = match (entry.status, &by.authority) {
-        (DomainStatus::Suspended, _) => DomainStatus::Suspended,
-        // What was not verified is not verified by asking twice.
-        (status, Authority::Tenant(_)) => status,
-        (_, Authority::Operator) => DomainStatus::Active,
-    };
-    let new = DomainRecord { status, ..new };
+    let status = new.status;
     let says = |record: &DomainRecord| (record.target.clone(), record.settings, record.tenant.clone());
     let differs = says(entry) != says(&new);
     if differs && existing == Existing::Keep {
@@ -265,9 +318,11 @@ fn present(
 
 fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, Refusal> {
     let warnings = servable::check(&entry.pattern, entry.target.as_ref(), rules)?;
-    let warnings = with_maintenance(warnings, entry);
+    let warnings = with_standing(warnings, entry);
     match entry.status {
-        DomainStatus::Suspended => Ok(standing(Action::Resume, entry, DomainStatus::Active, &warnings, now)),
+        DomainStatus::Suspended => {
+            Ok(changed_status(Action::Resume, entry, DomainStatus::Active, &warnings, now))
+        }
         DomainStatus::Active | DomainStatus::Failing => Ok(keep(entry, &warnings)),
         DomainStatus::Pending | DomainStatus::Removed => Err(Refusal::Pending(entry.pattern.clone())),
     }
@@ -275,22 +330,25 @@ fn resume(entry: &DomainRecord, rules: &Rules, now: Micros) -> Result<Decision, 
 
 fn maintain(entry: &DomainRecord, maintenance: Maintenance, now: Micros) -> Decision {
     if entry.settings.maintenance.unwrap_or(Maintenance::Off) == maintenance {
-        return keep(entry, &with_maintenance(Vec::new(), entry));
+        return keep(entry, &with_standing(Vec::new(), entry));
     }
     let settings = DomainSettings { maintenance: Some(maintenance), ..DomainSettings::default() };
     let new = with_settings(with_status(entry, entry.status, now), settings);
-    let warnings = with_maintenance(Vec::new(), &new);
+    let warnings = with_standing(Vec::new(), &new);
     Decision { report: Report::of(Action::Replace, Some(entry), &new, &warnings), record: new }
 }
 
-fn with_maintenance(mut warnings: Vec<Warning>, entry: &DomainRecord) -> Vec<Warning> {
+fn with_standing(mut warnings: Vec<Warning>, entry: &DomainRecord) -> Vec<Warning> {
+    if entry.status == DomainStatus::Pending {
+        warnings.push(Warning::Pending);
+    }
     if entry.settings.maintenance == Some(Maintenance::On) {
         warnings.push(Warning::Maintenance);
     }
     warnings
 }
 
-fn standing(
+fn changed_status(
     action: Action,
     entry: &DomainRecord,
     status: DomainStatus,

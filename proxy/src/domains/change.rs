@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::admin::{self, Decision, Overlap, Refusal, Request, Rules, Sources, Wanted};
+use super::admin::{self, Decision, Overlap, Refusal, Request, Rules, Sources, Standing, Wanted};
 use crate::{
     clock,
     config::DomainSettings,
@@ -41,27 +41,8 @@ pub async fn administer(
     rules: &Rules,
     around: &(dyn NamesOfOthers + Sync),
 ) -> Result<Decision, ChangeError> {
-    let pattern = &request.pattern;
-    let mut tried: Option<Decision> = None;
-    for _ in 0..MAX_TRIES {
-        let old = domain_table::get(store, pattern).await?;
-        // The SDK may have written it, lost the answer, and met its own write when it tried again.
-        if let Some(written) = tried.take_if(|tried| old.as_ref() == Some(&tried.record)) {
-            return Ok(written);
-        }
-        let now = Micros::of(clock::wall());
-        let new = decide(store, request, old.as_ref(), sources, rules, around, now).await?;
-        if !new.is_change() {
-            return Ok(new);
-        }
-        let audit = Audit { record: audited(request, &new, now), kept: rules.audit_kept };
-        match domain_table::replace(store, &new.record, old.as_ref(), &audit).await {
-            Ok(()) => return Ok(new),
-            Err(StoreError::Conflict) => tried = Some(new),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ChangeError::Contended(pattern.clone()))
+    let cause = Cause::Request { request, sources, rules, around };
+    change(store, &request.pattern, &cause, rules.audit_kept).await
 }
 
 /// What [`administer`] would do now; nothing is changed.
@@ -73,7 +54,91 @@ pub async fn preview(
     around: &(dyn NamesOfOthers + Sync),
 ) -> Result<Decision, ChangeError> {
     let old = domain_table::get(store, &request.pattern).await?;
-    decide(store, request, old.as_ref(), sources, rules, around, Micros::of(clock::wall())).await
+    let cause = Cause::Request { request, sources, rules, around };
+    cause.decide(store, &request.pattern, old.as_ref(), Micros::of(clock::wall())).await
+}
+
+/// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still. That it was done is kept for `audit_kept`.
+pub async fn follow_checks(
+    store: &Store,
+    pattern: &Pattern,
+    seen: u64,
+    standing: Standing,
+    audit_kept: Duration,
+) -> Result<Decision, ChangeError> {
+    change(store, pattern, &Cause::Checks { seen, standing }, audit_kept).await
+}
+
+/// Why an entry is changed.
+enum Cause<'a> {
+    Request {
+        request: &'a Request,
+        sources: Sources<'a>,
+        rules: &'a Rules,
+        around: &'a (dyn NamesOfOthers + Sync),
+    },
+    Checks {
+        seen: u64,
+        standing: Standing,
+    },
+}
+
+impl Cause<'_> {
+    async fn decide(
+        &self,
+        store: &Store,
+        pattern: &Pattern,
+        old: Option<&DomainRecord>,
+        now: Micros,
+    ) -> Result<Decision, ChangeError> {
+        match self {
+            Self::Request { request, sources, rules, around } => {
+                let overlap = overlap(store, request, old, *around).await?;
+                Ok(admin::decide(request, old, overlap, *sources, rules, now)?)
+            }
+            Self::Checks { seen, standing } => {
+                let old = old.filter(|old| old.version == *seen);
+                let old = old.ok_or_else(|| Refusal::Absent(pattern.clone()))?;
+                Ok(admin::follow_checks(old, *standing, now))
+            }
+        }
+    }
+
+    /// As the audit names it.
+    fn by(&self) -> &str {
+        match self {
+            Self::Request { request, .. } => &request.by.name,
+            Self::Checks { .. } => BY_CHECKS,
+        }
+    }
+}
+
+async fn change(
+    store: &Store,
+    pattern: &Pattern,
+    cause: &Cause<'_>,
+    audit_kept: Duration,
+) -> Result<Decision, ChangeError> {
+    let mut tried: Option<Decision> = None;
+    for _ in 0..MAX_TRIES {
+        let old = domain_table::get(store, pattern).await?;
+        // The SDK may have written it, lost the answer, and met its own write when it tried again.
+        if let Some(written) = tried.take_if(|tried| old.as_ref() == Some(&tried.record)) {
+            return Ok(written);
+        }
+        let now = Micros::of(clock::wall());
+        let new = cause.decide(store, pattern, old.as_ref(), now).await?;
+        if !new.is_change() {
+            return Ok(new);
+        }
+        let audit = Audit { record: audited(cause.by(), pattern, &new, now), kept: audit_kept };
+        match domain_table::replace(store, &new.record, old.as_ref(), &audit).await {
+            Ok(()) => return Ok(new),
+            Err(StoreError::Conflict) => tried = Some(new),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ChangeError::Contended(pattern.clone()))
 }
 
 /// What is known of entries without asking the table.
@@ -89,19 +154,6 @@ impl NamesOfOthers for Unknown {
     fn are_covered_by(&self, _: &Pattern, _: &str) -> bool {
         false
     }
-}
-
-async fn decide(
-    store: &Store,
-    request: &Request,
-    old: Option<&DomainRecord>,
-    sources: Sources<'_>,
-    rules: &Rules,
-    around: &(dyn NamesOfOthers + Sync),
-    now: Micros,
-) -> Result<Decision, ChangeError> {
-    let overlap = overlap(store, request, old, around).await?;
-    Ok(admin::decide(request, old, overlap, sources, rules, now)?)
 }
 
 /// Whether a new entry would share names with another tenant's. For one that is there already it was decided before.
@@ -134,11 +186,11 @@ async fn overlap(
     }
 }
 
-fn audited(request: &Request, decision: &Decision, at: Micros) -> AuditRecord {
+fn audited(by: &str, pattern: &Pattern, decision: &Decision, at: Micros) -> AuditRecord {
     AuditRecord {
         at,
-        by: request.by.name.clone(),
-        domain: request.pattern.clone(),
+        by: by.to_owned(),
+        domain: pattern.clone(),
         tenant: decision.report.tenant.clone(),
         action: decision.report.action.as_str().to_owned(),
         changes: decision.report.changes.clone(),
@@ -203,12 +255,21 @@ fn changed(old: Option<&DomainRecord>, now: Micros) -> Micros {
     old.and_then(|old| old.changed_at).map_or(now, |old| now.max(old.next()))
 }
 
+/// An active entry of the default tenant, changed in 1970.
+#[cfg(test)]
+pub(crate) fn added_for_tests(pattern: &Pattern) -> DomainRecord {
+    added(None, pattern, None, None, Micros::from_epoch(1))
+}
+
+/// Who changes entries by what was found out about their names.
+const BY_CHECKS: &str = "verification";
 const MAX_TRIES: usize = 8;
 const TOMBSTONE_LIFE: Duration = Duration::from_hours(7 * 24);
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::store::state_table::{self, AuditDay};
 
     /// An active entry, changed in 1970.
     pub(in crate::domains) fn record(name: &str) -> DomainRecord {
@@ -231,6 +292,7 @@ pub(super) mod tests {
             entry_tls: std::collections::BTreeSet::new(),
             reserved: Vec::new(),
             audit_kept: Duration::from_hours(24),
+            required: crate::config::RequiredProof::None,
         }
     }
 
@@ -240,6 +302,7 @@ pub(super) mod tests {
             settings: DomainSettings::default(),
             tenant: None,
             existing: admin::Existing::Replace,
+            proof: admin::Proof::Needed,
         };
         by_operator(pattern, wanted)
     }
@@ -279,5 +342,23 @@ pub(super) mod tests {
         let again = added(Some(&tombstone), &pattern(), None, None, at(8_000_000));
         assert_eq!((again.status, again.version, again.expires_at), (DomainStatus::Active, 3, None));
         assert_eq!(again.tenant, DEFAULT_TENANT, "whose it was before is nobody's business");
+    }
+
+    #[tokio::test]
+    async fn who_follows_checks_is_audited() {
+        let store =
+            Store::on(crate::store::Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        crate::store::tables::create(&store).await.unwrap();
+        let pattern = pattern();
+        add(&store, &pattern, None).await;
+        let kept = Duration::from_hours(1);
+        let stale = follow_checks(&store, &pattern, 7, Standing::Failing, kept).await;
+        assert!(matches!(stale, Err(ChangeError::Refused(Refusal::Absent(_)))), "{stale:?}");
+        let done = follow_checks(&store, &pattern, 1, Standing::Failing, kept).await.unwrap();
+        assert_eq!(done.record.status, DomainStatus::Failing);
+        let (tenant, day) = (DEFAULT_TENANT.parse().unwrap(), AuditDay::of(Micros::of(clock::wall())));
+        let records = state_table::audit(&store, &tenant, &day, None, 10).await.unwrap().records;
+        let told: Vec<_> = records.iter().map(|record| (record.by.as_str(), record.changes.len())).collect();
+        assert_eq!(told, [("uid 0", 3), (BY_CHECKS, 1)], "{records:?}");
     }
 }

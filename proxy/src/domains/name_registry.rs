@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::IntGauge;
 use tokio::sync::watch;
 
@@ -31,7 +31,11 @@ pub(super) struct NameRegistry {
     names: watch::Sender<NameSet>,
     state: Mutex<RegistryState>,
     known: IntGauge,
+    observer: ArcSwapOption<RecordObserver>,
 }
+
+/// Who is told of the table's entries as they are read.
+pub type RecordObserver = Box<dyn Fn(&[DomainRecord]) + Send + Sync>;
 
 struct RegistryState {
     revision: Revision,
@@ -70,6 +74,7 @@ impl NameRegistry {
             names: watch::Sender::new(state.published()),
             state: Mutex::new(state),
             known,
+            observer: ArcSwapOption::empty(),
         };
         registry.count(&registry.lock());
         registry
@@ -95,6 +100,7 @@ impl NameRegistry {
 
     /// Takes over what is new in `records`; returns the revision that holds them.
     pub(super) fn apply(&self, records: &[DomainRecord]) -> Revision {
+        self.tell(records);
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         state.with_loading(|loading| records.iter().for_each(|record| _ = loading.apply(record)));
@@ -113,9 +119,21 @@ impl NameRegistry {
             self.apply(records);
             return;
         }
+        self.tell(records);
         let mut loading = state.loading.take().unwrap_or_else(|| Snapshot::clone(&self.snapshot.load()));
         state.take_over(&mut loading, records);
         state.loading = Some(loading);
+    }
+
+    /// Has `observer` told of each entry that is read from now on.
+    pub(super) fn observe(&self, observer: RecordObserver) {
+        self.observer.store(Some(Arc::new(observer)));
+    }
+
+    fn tell(&self, records: &[DomainRecord]) {
+        if let Some(observer) = self.observer.load().as_deref() {
+            observer(records);
+        }
     }
 
     /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next

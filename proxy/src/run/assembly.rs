@@ -39,6 +39,7 @@ use crate::{
     telemetry::{self, Telemetry},
     tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
+    verification,
     worker::{self, Connections, Excess, HeldBytes, Shared},
 };
 
@@ -79,6 +80,7 @@ impl Assembly<'_> {
         let seen = source.see().await;
         let (known, socket) = self.know(&source).await?;
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
+        let https_port = listeners.public_https_port();
         let (phase, watched) = watch::channel(Phase::Starting);
         let live = RuntimeSettings::of(config);
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
@@ -94,6 +96,14 @@ impl Assembly<'_> {
         let screen = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
+        verification::start(
+            config,
+            https_port,
+            (&known.store, &known.domains),
+            phase.subscribe(),
+            self.control,
+            &self.telemetry.registry,
+        )?;
         self.control.spawn(telemetry::tell_left_out());
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
@@ -288,6 +298,7 @@ impl Assembly<'_> {
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),
             audit_kept: *self.config.domains.audit_kept,
+            required: self.config.verification.required,
             tickets: known.tickets.clone(),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     telemetry,
     tls::tickets::TicketKeysError,
     transport::{RingRefused, socket::BindError},
+    verification::VerificationStartError,
 };
 
 impl RunError {
@@ -46,6 +47,9 @@ pub enum RunError {
     /// A metric is declared twice or wrongly.
     #[error("a metric cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    /// Checks of names.
+    #[error(transparent)]
+    Verification(#[from] VerificationStartError),
     /// The control runtime.
     #[error("the control runtime could not be started; raise the limit of processes")]
     Runtime(#[source] io::Error),

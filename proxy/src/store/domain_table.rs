@@ -3,6 +3,7 @@
 //! Invariants: writes name only attributes of the [`DomainRecord`], so `labels`, `settings`, `checks` and what comes later stay as they are
 //! (`a_write_leaves_what_it_does_not_know`); a write replaces exactly the version it was decided on.
 
+pub mod checks;
 mod page;
 mod record;
 mod reindex;
@@ -79,7 +80,11 @@ pub async fn replace(
     let tables = store.tables();
     let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
     let settings = settings::changes(was, before, record.settings);
-    let write = Write::of(record, old.map_or(0, |old| old.version), settings);
+    let mut write = Write::of(record, old.map_or(0, |old| old.version), settings);
+    // What was found out about an entry that was removed says nothing of the new one.
+    if old.is_some_and(|old| old.status == DomainStatus::Removed) {
+        write.attribute(checks::CHECKS, "", None);
+    }
     let refused = |error: BuildError| StoreError::Refused(error.into());
     let update = Update::builder().table_name(&tables.domains).set_key(Some(key(&record.pattern)));
     let update = update.update_expression(write.update()).condition_expression(write.condition);

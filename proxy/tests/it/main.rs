@@ -41,3 +41,4 @@ mod standalone;
 mod tenants;
 mod unix_sockets;
 mod upstream_tls;
+mod verification;

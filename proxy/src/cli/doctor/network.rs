@@ -1,22 +1,12 @@
 //! Names that must resolve, and CAs that must answer.
 
-use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
 use http::Uri;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use rustls::{
-    ClientConfig,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use rustls_platform_verifier::Verifier;
-use serde::Deserialize;
 
 use super::finding::Finding;
 use crate::{
+    certificates::issuer_directory,
     config::{Config, IssuerConfig},
     domains::{AskProbed, AskSilence, probe_ask},
     target::{Endpoint, Target, TargetHost},
@@ -97,55 +87,17 @@ fn judge_ask(what: String, probed: AskProbed, timeout: Duration) -> Finding {
 /// Whether an issuer's directory (RFC 8555 §7.1.1) is there.
 pub(super) async fn directory(issuer: IssuerConfig) -> Vec<Finding> {
     let what = format!("ca {}", issuer.directory);
-    vec![match fetch(&issuer).await {
-        Ok(()) => Finding::ok(what, "its directory offers accounts and orders"),
+    vec![match issuer_directory(&issuer).await {
+        Ok(_) => Finding::ok(what, "its directory offers accounts and orders"),
         Err(error) => {
             let remedy = "check that outgoing connections to its port are allowed, the URL, and `roots` for a CA of your own";
-            Finding::fail(what, error_chain(&*error), remedy)
+            Finding::fail(what, error_chain(&error), remedy)
         }
     }]
 }
 
-/// What an order needs of a directory.
-#[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "that they are there is all that is asked")]
-struct Directory {
-    #[serde(rename = "newNonce")]
-    nonce: String,
-    #[serde(rename = "newAccount")]
-    account: String,
-    #[serde(rename = "newOrder")]
-    order: String,
-}
-
-async fn fetch(issuer: &IssuerConfig) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let tls = client_config(issuer)?;
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let response = client.get(issuer.directory.parse()?).await?;
-    if !response.status().is_success() {
-        return Err(format!("it answers {}", response.status()).into());
-    }
-    let body = Limited::new(response.into_body(), LONGEST_DIRECTORY).collect().await?.to_bytes();
-    serde_json::from_slice::<Directory>(&body)
-        .map_err(|error| format!("it is not an ACME directory: {error}"))?;
-    Ok(())
-}
-
-fn client_config(issuer: &IssuerConfig) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let roots: Vec<_> = match &issuer.roots {
-        Some(path) => CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?,
-        None => Vec::new(),
-    };
-    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
-}
-
 /// More than these take longer than a person waits.
 const MOST_NAMES: usize = 20;
-const LONGEST_DIRECTORY: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

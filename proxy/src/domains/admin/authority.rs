@@ -1,6 +1,6 @@
 //! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
 
-use super::{Explained, Refusal, Request, Rules, Sources, Wanted, refusal::of_domain};
+use super::{Explained, Proof, Refusal, Request, Rules, Sources, Wanted, refusal::of_domain};
 use crate::{
     name::Pattern,
     store::domain_table::{DomainRecord, Tenant},
@@ -59,6 +59,8 @@ pub enum AuthorityRefusal {
     Overlap(Pattern),
     /// A tenant asks for another's entry.
     OtherTenant(Tenant),
+    /// A tenant asks to be served without verification.
+    Unverified(Pattern),
     /// It was changed since it was read.
     OtherVersion {
         /// Which.
@@ -107,6 +109,10 @@ pub(super) fn check(request: &Request, entry: Option<&DomainRecord>) -> Result<(
         && own != wanted
     {
         return Err(AuthorityRefusal::OtherTenant(wanted.clone()).into());
+    }
+    if request.by.tenant().is_some() && matches!(request.wanted, Wanted::Present { proof: Proof::Waived, .. })
+    {
+        return Err(AuthorityRefusal::Unverified(pattern.clone()).into());
     }
     let Some(entry) = entry else { return Ok(()) };
     if !request.by.may_work_with(&entry.tenant) {
@@ -158,7 +164,11 @@ impl AuthorityRefusal {
     pub(super) fn is_of_request(&self) -> bool {
         match self {
             Self::Taken(_) | Self::Overlap(_) | Self::OtherVersion { .. } => false,
-            Self::SingleLabel(_) | Self::TargetsItself(_) | Self::Reserved(_) | Self::OtherTenant(_) => true,
+            Self::SingleLabel(_)
+            | Self::TargetsItself(_)
+            | Self::Reserved(_)
+            | Self::Unverified(_)
+            | Self::OtherTenant(_) => true,
         }
     }
 
@@ -175,6 +185,12 @@ impl AuthorityRefusal {
                 value: tenant.to_string(),
                 fault: format!("tenant: `{tenant}` is not the one of this token"),
                 remedy: "leave it out, or use a token of that tenant".to_owned(),
+            },
+            Self::Unverified(name) => Explained {
+                field: "verified",
+                value: "true".to_owned(),
+                fault: format!("verified: only the operator answers for `{name}` without its verification"),
+                remedy: "leave it out, and set the DNS records that the name waits for".to_owned(),
             },
             Self::SingleLabel(name) => {
                 let fault = "is a single label, and CAs issue no certificate for such a name";
@@ -203,4 +219,4 @@ fn of_name(name: &Pattern, fault: &str, remedy: &str) -> Explained {
 }
 
 const ANOTHER: &str = "use another name, or ask the operator";
-const RESERVED: &str = "use another name; the operator gives it in `domains.static`, or takes it out of `domains.reserved` or `upstream.edge_names`";
+const RESERVED: &str = "use another name; the operator gives it in `domains.static`, or takes it out of `domains.reserved` or `verification.edge_names`";

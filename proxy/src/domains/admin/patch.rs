@@ -1,6 +1,6 @@
 //! A change of parts of an entry.
 
-use super::{Action, Decision, Refusal, Report, Rules, keep, servable, with_maintenance};
+use super::{Action, Decision, Refusal, Report, Rules, keep, servable, with_standing};
 use crate::{
     config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
     domains::change::changed_by,
@@ -68,7 +68,7 @@ pub(super) fn patch(
     let is_kept = target == entry.target && settings == entry.settings;
     let settings_map = if settings == entry.settings { entry.settings_map } else { SettingsMap::Present };
     let new = DomainRecord { target, settings, settings_map, ..changed_by(entry, now) };
-    let warnings = with_maintenance(warnings, &new);
+    let warnings = with_standing(warnings, &new);
     if is_kept {
         return Ok(keep(entry, &warnings));
     }

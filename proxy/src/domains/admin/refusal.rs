@@ -129,12 +129,10 @@ impl Refusal {
                 of_domain(name, format!("domain `{name}` exists and is suspended"), remedy)
             }
             Self::Pending(name) => {
-                let remedy = format!("`gatehouse domain add {name}` serves it without verification");
-                of_domain(
-                    name,
-                    format!("domain `{name}` is not verified yet, so it is not suspended"),
-                    remedy,
-                )
+                let remedy = format!(
+                    "`gatehouse domain records {name}` shows the DNS records it waits for; `gatehouse domain add {name} --verified`, with its target, serves it without them"
+                );
+                of_domain(name, format!("domain `{name}` is not verified yet, and not served"), remedy)
             }
             Self::NoTarget(name) => no_target(name),
             Self::Address { target, .. } => of_target(

@@ -18,6 +18,11 @@ pub enum Warning {
     /// It is suspended.
     #[error("it is still suspended and not served; `gatehouse domain resume` serves it again")]
     Suspended,
+    /// It is not verified yet.
+    #[error(
+        "it is pending and not served until its verification; `gatehouse domain records NAME` shows the DNS records to set"
+    )]
+    Pending,
     /// Its requests are not forwarded.
     #[error(
         "its requests are answered with 503, for maintenance; `gatehouse domain maintenance NAME off` ends that"

@@ -29,7 +29,13 @@ fn record(target_text: &str, status: DomainStatus, tenant: &str) -> DomainRecord
 
 fn present(target_text: &str, tenant: &str, existing: Existing) -> Wanted {
     let tenant = (!tenant.is_empty()).then(|| tenant.parse().unwrap());
-    Wanted::Present { target: target(target_text), settings: DomainSettings::default(), tenant, existing }
+    Wanted::Present {
+        target: target(target_text),
+        settings: DomainSettings::default(),
+        tenant,
+        existing,
+        proof: Proof::Needed,
+    }
 }
 
 fn decided(
@@ -54,8 +60,13 @@ fn a_setting_is_kept_until_another_is_asked_for() {
     use Existing::{Keep, Replace};
     let set = |minimum_tls| DomainSettings { minimum_tls, ..DomainSettings::default() };
     let there = |minimum| with_settings(record("", DomainStatus::Active, "default"), set(minimum));
-    let asked =
-        |minimum, existing| Wanted::Present { target: None, settings: set(minimum), tenant: None, existing };
+    let asked = |minimum, existing| Wanted::Present {
+        target: None,
+        settings: set(minimum),
+        tenant: None,
+        existing,
+        proof: Proof::Needed,
+    };
     let (old, new) = (Some(TlsVersion::Tls12), Some(TlsVersion::Tls13));
     for (there, wanted, told) in [
         (None, asked(new, Keep), "added with target (default), tenant default, minimum_tls 1.3 [active]"),
@@ -180,7 +191,7 @@ fn what_is_there_is_not_replaced_silently() {
         (
             record(a, DomainStatus::Pending, "acme"),
             Wanted::Resumed,
-            "domain `shop.example` is not verified yet, so it is not suspended; `gatehouse domain add shop.example` serves it without verification",
+            "domain `shop.example` is not verified yet, and not served; `gatehouse domain records shop.example` shows the DNS records it waits for; `gatehouse domain add shop.example --verified`, with its target, serves it without them",
         ),
     ] {
         assert_eq!(line(wanted, Some(&there)), told);
@@ -218,6 +229,68 @@ fn what_the_table_does_not_decide_is_refused() {
     }
 }
 
+#[test]
+fn a_new_entry_waits_for_its_proof_and_keeps_it() {
+    use DomainStatus::{Active, Failing, Pending, Removed, Suspended};
+    use RequiredProof::{Dns, Txt};
+    let status = |required, there: Option<DomainStatus>, tenant: &str, proof| {
+        let there = there.map(|status| record("https://a.example", status, "acme"));
+        let Wanted::Present { target, settings, tenant, existing, .. } =
+            present("https://a.example", tenant, Existing::Replace)
+        else {
+            unreachable!("an addition")
+        };
+        let wanted = Wanted::Present { target, settings, tenant, existing, proof };
+        let rules = Rules { required, ..lenient() };
+        let decision = decided("shop.example", wanted, there.as_ref(), &rules).unwrap();
+        assert_eq!(
+            decision.report.warnings.iter().any(|warning| warning.starts_with("it is pending")),
+            decision.record.status == Pending
+        );
+        decision.record.status
+    };
+    for (required, there, tenant, expected) in [
+        (Dns, None, "", Pending),
+        (Dns, Some(Removed), "", Pending),
+        (Dns, Some(Pending), "", Pending),
+        (Dns, Some(Active), "", Active),
+        (Dns, Some(Failing), "", Failing),
+        (Dns, Some(Active), "zeta", Active),
+        (Txt, Some(Active), "", Active),
+        (Txt, Some(Active), "zeta", Pending),
+        (Txt, Some(Suspended), "zeta", Suspended),
+    ] {
+        assert_eq!(status(required, there, tenant, Proof::Needed), expected, "{required} {there:?} {tenant}");
+        let waived = if there == Some(Suspended) { Suspended } else { Active };
+        assert_eq!(status(required, there, tenant, Proof::Waived), waived, "{required} {there:?} {tenant}");
+    }
+}
+
+#[test]
+fn what_waits_for_its_proof_is_not_suspended_lest_its_resumption_serve_it() {
+    let told = line(Wanted::Suspended, Some(&record("https://a.example", DomainStatus::Pending, "acme")));
+    assert!(told.starts_with("domain `shop.example` is not verified yet"), "{told}");
+}
+
+#[test]
+fn checks_change_only_the_state_that_they_looked_at() {
+    use DomainStatus::{Active, Failing, Pending, Removed, Suspended};
+    let statuses = [Pending, Active, Failing, Suspended, Removed];
+    for (standing, expected) in [
+        (Standing::Verified, [Active, Active, Active, Suspended, Removed]),
+        (Standing::Failing, [Pending, Failing, Failing, Suspended, Removed]),
+        (Standing::Moved, [Pending, Active, Removed, Suspended, Removed]),
+        (Standing::Abandoned, [Removed, Active, Failing, Suspended, Removed]),
+    ] {
+        for (status, expected) in statuses.into_iter().zip(expected) {
+            let decision = follow_checks(&record("https://a.example", status, "acme"), standing, at(9));
+            assert_eq!(decision.record.status, expected, "{standing:?} on {status:?}");
+            assert_eq!(decision.is_change(), status != expected);
+            assert_eq!(decision.record.expires_at.is_some(), status != expected && expected == Removed);
+        }
+    }
+}
+
 /// Rules under which targets are judged as in a running instance.
 fn strict(issuance: Issuance) -> Rules {
     Rules {
@@ -233,6 +306,7 @@ fn strict(issuance: Issuance) -> Rules {
         entry_tls: TlsName::parse("customers").into_iter().collect(),
         reserved: Vec::new(),
         audit_kept: Duration::from_hours(24),
+        required: RequiredProof::None,
     }
 }
 

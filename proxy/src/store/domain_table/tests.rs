@@ -34,7 +34,7 @@ pub(super) fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord 
     }
 }
 
-fn audit() -> Audit {
+pub(super) fn audit() -> Audit {
     let record = AuditRecord {
         at: Micros::from_epoch(1),
         by: "uid 0".to_owned(),

@@ -115,8 +115,28 @@ fn an_operator_is_warned_of_what_a_tenant_may_not_have() {
 fn nothing_is_verified_by_asking_twice() {
     let there = record("https://a.example", DomainStatus::Pending, OWN);
     let again = by_tenant("shop.example", present("https://a.example", "", Existing::Keep));
-    let kept = decide_for(&again, Some(&there), Overlap::Nothing).unwrap();
+    let rules = Rules { required: RequiredProof::Dns, ..lenient() };
+    let kept = decide(&again, Some(&there), Overlap::Nothing, TABLE, &rules, at(9)).unwrap();
     assert_eq!((kept.report.action, kept.record.status), (Action::Keep, DomainStatus::Pending));
+}
+
+#[test]
+fn only_an_operator_waives_the_verification() {
+    let waived = |existing| match present("https://a.example", "", existing) {
+        Wanted::Present { target, settings, tenant, existing, .. } => {
+            Wanted::Present { target, settings, tenant, existing, proof: Proof::Waived }
+        }
+        other => other,
+    };
+    let rules = Rules { required: RequiredProof::Txt, ..lenient() };
+    let pending = record("https://a.example", DomainStatus::Pending, OWN);
+    for (there, existing) in [(None, Existing::Keep), (Some(&pending), Existing::Replace)] {
+        let decided = |request| decide(&request, there, Overlap::Nothing, TABLE, &rules, at(9));
+        let refused = decided(by_tenant("shop.example", waived(existing))).unwrap_err();
+        assert_eq!(refused, AuthorityRefusal::Unverified(pattern("shop.example")).into());
+        let done = decided(by_operator(&pattern("shop.example"), waived(existing))).unwrap();
+        assert_eq!(done.record.status, DomainStatus::Active);
+    }
 }
 
 #[test]

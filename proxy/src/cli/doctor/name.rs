@@ -1,0 +1,264 @@
+//! One name: its entry, whether it is allowed, what the guard makes of it, where it leads, and its certificate.
+
+use std::sync::Arc;
+
+use super::{
+    Check,
+    finding::{Finding, Severity},
+    remote,
+};
+use crate::{
+    certificates::listing::Summary,
+    cli::{access::Access, domain_checks},
+    clock,
+    config::Config,
+    control::{
+        ControlClient,
+        wire::{Domain, GuardAnswer, NameAnswer, PermissionWord},
+    },
+    name::{Pattern, ServerName},
+    store::{
+        domain_table::checks::{self, Outcome},
+        instant::Micros,
+    },
+    telemetry::{error_chain, metrics::Label as _},
+};
+
+/// The checks of `name`.
+pub(super) fn checks(config: &Arc<Config>, name: &ServerName) -> Vec<Check> {
+    let of = || (Arc::clone(config), name.clone());
+    let mut checks = vec![
+        remote("entry", entry(of())),
+        remote("permission", permission(of())),
+        remote("certificate", certificate(of())),
+    ];
+    if config.verification.edge_names.is_empty() {
+        checks.push(remote(format!("dns {name}"), super::network::resolve(name.to_string())));
+    } else {
+        checks.push(remote("dns", leads_here(of())));
+        checks.push(remote("https", https(of())));
+    }
+    checks
+}
+
+async fn entry((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
+    vec![match find(&config, &name).await {
+        Ok(domain) => judge_entry(&domain, config.domains.default_target.is_some()),
+        Err(error) => {
+            let remedy = format!("`gatehouse domain add {name}` serves it");
+            Finding::fail("entry", error, remedy).unless(config.domains.ask.is_some())
+        }
+    }]
+}
+
+async fn find(config: &Config, name: &ServerName) -> Result<Domain, String> {
+    let access = Access::open(config).await.map_err(|error| error_chain(&error))?;
+    access.domain(&Pattern::Exact(name.clone())).await.map_err(|error| error_chain(&error))
+}
+
+fn judge_entry(domain: &Domain, has_default: bool) -> Finding {
+    let target = domain.target.as_ref().map_or_else(|| "the default target".to_owned(), ToString::to_string);
+    let found = format!(
+        "`{}` is {}, of tenant `{}`, for {target} ({})",
+        domain.domain, domain.status, domain.tenant, domain.source
+    );
+    match domain.status.as_str() {
+        "active" if domain.target.is_none() && !has_default => Finding::fail(
+            "entry",
+            found,
+            "set domains.default_target, or give the entry a target with `--replace`",
+        ),
+        "active" => Finding::ok("entry", found),
+        "failing" => Finding::warn("entry", found, "see the checks that failed; it is still served"),
+        "pending" => {
+            let remedy = format!("set the records that `gatehouse domain records {}` shows", domain.domain);
+            Finding::fail("entry", found, remedy)
+        }
+        _ => Finding::fail(
+            "entry",
+            found,
+            format!("`gatehouse domain resume {}` serves it again", domain.domain),
+        ),
+    }
+}
+
+async fn permission((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
+    let client = match ControlClient::find(&config.control_socket()).await {
+        Ok(Some(client)) => client,
+        Ok(None) => {
+            let remedy = "run this on an instance, as its user";
+            return vec![Finding::warn("permission", "no instance runs here that could be asked", remedy)];
+        }
+        Err(error) => {
+            return vec![Finding::fail("permission", error_chain(&error), "run this as the instance's user")];
+        }
+    };
+    match client.name(&name).await {
+        Ok(answer) => judge_answer(&answer).into(),
+        Err(error) => vec![Finding::fail("permission", error_chain(&error), "read the instance's log")],
+    }
+}
+
+fn judge_answer(answer: &NameAnswer) -> [Finding; 2] {
+    let permission = match answer.permission {
+        PermissionWord::Allowed => Finding::ok("permission", format!("allowed by {}", answer.why)),
+        PermissionWord::Denied => Finding::fail(
+            "permission",
+            format!("denied: {}", answer.why),
+            "see the line `entry`; a change is known here within seconds",
+        ),
+        PermissionWord::Unknown => {
+            let remedy = "`gatehouse status` says which source does not answer; a certificate that is there is still presented";
+            Finding::warn("permission", format!("unknown: {}", answer.why), remedy)
+        }
+    };
+    let is_allowed = answer.permission == PermissionWord::Allowed;
+    let guard = match (answer.guard, is_allowed) {
+        (GuardAnswer::Off, _) => Finding::ok("guard", "off: each hello reaches the handshake"),
+        (GuardAnswer::Listed, _) => Finding::ok("guard", "the kernel has the name and lets it through"),
+        (GuardAnswer::Behind, _) => Finding::warn(
+            "guard",
+            "the kernel has not got the latest names yet",
+            "run this again; if it stays so, see `gatehouse status`",
+        ),
+        (GuardAnswer::Unlisted, false) => {
+            Finding::ok("guard", "the kernel does not have the name, as it should be")
+        }
+        (GuardAnswer::Unlisted, true) => {
+            let found = "the kernel does not have the name: its hellos count as unknown, and a strict guard rejects them";
+            Finding::warn(
+                "guard",
+                found,
+                "names of the ask endpoint get there after their first hello; put it into the table for more",
+            )
+        }
+    };
+    [permission, guard]
+}
+
+async fn certificate((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
+    let found = match Access::open(&config).await {
+        Ok(access) => access.certificate(&name).await,
+        Err(error) => Err(error),
+    };
+    vec![match found {
+        Ok(summary) => judge_certificate(&summary, Micros::of(clock::wall())),
+        Err(error) => {
+            Finding::warn("certificate", error_chain(&error), "it is ordered in the first handshake")
+        }
+    }]
+}
+
+fn judge_certificate(summary: &Summary, now: Micros) -> Finding {
+    let problem = if summary.problem.is_empty() {
+        String::new()
+    } else {
+        format!("; {} orders failed in a row, the last one: {}", summary.failures, summary.problem)
+    };
+    let remedy =
+        format!("correct what the CA says, then `gatehouse certificate retry {}`", summary.server_name);
+    match &summary.certificate {
+        Some(certificate) if certificate.not_after > now => {
+            let left = certificate.not_after.since_epoch().saturating_sub(now.since_epoch()) / MICROS_A_DAY;
+            let found = format!("by {}, valid for {left} more days{problem}", certificate.issuer);
+            if problem.is_empty() {
+                Finding::ok("certificate", found)
+            } else {
+                Finding::warn("certificate", found, remedy)
+            }
+        }
+        Some(certificate) => {
+            Finding::fail("certificate", format!("ended at {}{problem}", certificate.not_after), remedy)
+        }
+        None if problem.is_empty() => {
+            Finding::ok("certificate", "none yet; it is ordered in the first handshake")
+        }
+        None => Finding::fail("certificate", format!("none{problem}"), remedy),
+    }
+}
+
+async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
+    let looker = match domain_checks::looker(&config) {
+        Ok(looker) => looker,
+        Err(error) => {
+            return vec![Finding::fail("dns", error_chain(&error), "correct verification.resolvers")];
+        }
+    };
+    let (tenant, identities) = tokio::join!(find(&config, &name), looker.identities());
+    let tenant = tenant.map_or_else(|_| String::new(), |domain| domain.tenant);
+    let found = looker.look_at_dns(&Pattern::Exact(name), &tenant, &identities).await;
+    found.into_iter().map(of_look).collect()
+}
+
+async fn https((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
+    let Ok(looker) = domain_checks::looker(&config) else { return Vec::new() };
+    let finding = looker.look_at_https(&Pattern::Exact(name)).await;
+    finding.map(of_look).into_iter().collect()
+}
+
+/// What a look found, as a line of `doctor`.
+fn of_look(finding: checks::Finding) -> Finding {
+    let what = finding.check.as_str();
+    let remedy = finding.remedy.unwrap_or_else(|| NO_REMEDY.to_owned());
+    match finding.outcome {
+        Outcome::Passed => Finding::ok(what, finding.detail),
+        Outcome::Failed => Finding::fail(what, finding.detail, remedy),
+        Outcome::Unknown => {
+            Finding { verdict: Severity::Warn, ..Finding::fail(what, finding.detail, remedy) }
+        }
+    }
+}
+
+const NO_REMEDY: &str = "see the other lines, and run this again";
+const MICROS_A_DAY: u64 = 24 * 3600 * 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(permission: PermissionWord, guard: GuardAnswer) -> [Severity; 2] {
+        let name = ServerName::parse("a.example").unwrap();
+        judge_answer(&NameAnswer { server_name: name, permission, why: "table".to_owned(), guard })
+            .map(|finding| finding.verdict)
+    }
+
+    #[test]
+    fn what_the_kernel_does_is_judged_by_what_is_allowed() {
+        use Severity::{Fail, Ok, Warn};
+        for (permission, guard, expected) in [
+            (PermissionWord::Allowed, GuardAnswer::Off, [Ok, Ok]),
+            (PermissionWord::Allowed, GuardAnswer::Listed, [Ok, Ok]),
+            (PermissionWord::Allowed, GuardAnswer::Unlisted, [Ok, Warn]),
+            (PermissionWord::Allowed, GuardAnswer::Behind, [Ok, Warn]),
+            (PermissionWord::Denied, GuardAnswer::Unlisted, [Fail, Ok]),
+            (PermissionWord::Unknown, GuardAnswer::Unlisted, [Warn, Ok]),
+        ] {
+            assert_eq!(answer(permission, guard), expected, "{permission:?} {guard:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_fails_when_it_is_not_served() {
+        let domain = |status: &str| Domain {
+            domain: Pattern::parse("a.example").unwrap(),
+            target: None,
+            settings: crate::config::DomainSettings::default(),
+            status: status.to_owned(),
+            source: "table".to_owned(),
+            tenant: "t".to_owned(),
+            changed_at: None,
+            checks: None,
+        };
+        for (status, has_default, expected) in [
+            ("active", true, Severity::Ok),
+            ("active", false, Severity::Fail),
+            ("failing", true, Severity::Warn),
+            ("pending", true, Severity::Fail),
+            ("suspended", true, Severity::Fail),
+        ] {
+            let found = judge_entry(&domain(status), has_default);
+            assert_eq!(found.verdict, expected, "{status}");
+            assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `gatehouse domain records` and `gatehouse domain check`: what the owner of a name has to set, and whether it is set.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::{access::Access, arguments::Form, columns::Columns, error::CommandError, print};
+use crate::{
+    config::Config,
+    name::Pattern,
+    store::domain_table::{
+        DEFAULT_TENANT, Tenant,
+        checks::{Checks, Finding, Outcome},
+    },
+    verification::{Looker, RecordToSet, Served},
+};
+
+/// What was found just now.
+#[derive(Debug, Serialize)]
+struct Found {
+    domain: Pattern,
+    status: String,
+    findings: Vec<Finding>,
+}
+
+/// Shows the records to set.
+pub(super) async fn records(
+    config: &Config,
+    name: &Pattern,
+    tenant: Option<&Tenant>,
+    form: Form,
+) -> Result<(), CommandError> {
+    let looker = looker(config)?;
+    let tenant = match tenant {
+        Some(tenant) => tenant.as_str().to_owned(),
+        None => owner(config, name).await,
+    };
+    print(form, &looker.records(name, &tenant).await, |records| listed(records))
+}
+
+/// Looks at a name.
+pub(super) async fn check(config: &Config, name: &Pattern, form: Form) -> Result<(), CommandError> {
+    let looker = looker(config)?;
+    let domain = Access::open(config).await?.domain(name).await?;
+    let served =
+        if matches!(domain.status.as_str(), "active" | "failing") { Served::Yes } else { Served::No };
+    let identities = looker.identities().await;
+    let findings = looker.look(&domain.domain, &domain.tenant, served, &identities).await;
+    let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Failed).count();
+    print(form, &Found { domain: domain.domain, status: domain.status, findings }, |found| {
+        format!("{} is {}\n{}", found.domain, found.status, lines(&found.findings))
+    })?;
+    if failed == 0 { Ok(()) } else { Err(CommandError::NameUnwell { failed }) }
+}
+
+/// What the last checks found.
+pub(super) fn shown(checks: &Checks) -> String {
+    format!("checked  {}\n{}", checks.checked_at, lines(&checks.findings))
+}
+
+/// Whose an entry is; of one that is not there, or cannot be asked for, nobody's in particular.
+async fn owner(config: &Config, name: &Pattern) -> String {
+    let found = match Access::open(config).await {
+        Ok(access) => access.domain(name).await.ok(),
+        Err(_) => None,
+    };
+    found
+        .filter(|found| found.domain == *name)
+        .map_or_else(|| DEFAULT_TENANT.to_owned(), |found| found.tenant)
+}
+
+pub(super) fn looker(config: &Config) -> Result<Looker, CommandError> {
+    Looker::new(config, edge_port(config))?.ok_or(CommandError::NoEdgeName)
+}
+
+fn listed(records: &[RecordToSet]) -> String {
+    let mut columns = Columns::new(["NAME", "TYPE", "VALUE"]);
+    for record in records {
+        columns.row([record.name.clone(), record.kind.to_owned(), record.value.clone()]);
+    }
+    columns.text()
+}
+
+fn lines(findings: &[Finding]) -> String {
+    findings.iter().fold(String::new(), |mut text, finding| {
+        use crate::telemetry::metrics::Label as _;
+        let _ = writeln!(
+            text,
+            "{:<10} {:<8} {}",
+            finding.check.as_str(),
+            finding.outcome.as_str(),
+            finding.detail
+        );
+        if let Some(remedy) = &finding.remedy {
+            let _ = writeln!(text, "{:<10} {:<8} {remedy}", "", "");
+        }
+        text
+    })
+}
+
+/// Where clients reach the edge.
+fn edge_port(config: &Config) -> u16 {
+    let listen = &config.listen;
+    listen.public_https_port.or(listen.https.first().map(std::net::SocketAddr::port)).unwrap_or(HTTPS)
+}
+
+const HTTPS: u16 = 443;

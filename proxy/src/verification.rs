@@ -1,0 +1,87 @@
+//! Whether customers' names lead here: what a new entry waits for, and regular checks of DNS, CAA and certificate of all entries of the table.
+//! Not here: what an entry's status permits (`domains`); how what was found is kept (`store`).
+//! Invariants: an entry that was verified is removed only after it has been seen to lead elsewhere for long
+//! (`a_name_that_leads_elsewhere_fails_and_is_removed_when_it_does_so_for_long`), and answers that do not come say nothing; no address but
+//! the edge's is connected to; one instance of the fleet does the looking, and which names it looks at costs no reading of its own.
+//!
+//! ```text
+//! feed -> Schedule -> Looker::look (DNS, TXT, CAA, handshake) -> judge -> CourseRules::follow -> entry's status, `checks`
+//! ```
+
+mod caa;
+mod checker;
+mod course;
+mod dns;
+mod edge;
+mod https;
+mod judge;
+mod look;
+mod metrics;
+mod schedule;
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use prometheus::Registry;
+use tokio::runtime::Handle;
+
+pub use dns::NoResolver;
+pub use edge::{Purpose, RecordToSet};
+pub use look::{Looker, Served};
+
+use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics};
+use crate::{
+    config::Config,
+    domains::Domains,
+    phase::PhaseWatch,
+    store::{Store, state_table::lease::Holder},
+};
+
+/// Why names cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum VerificationStartError {
+    /// DNS servers.
+    #[error(transparent)]
+    Resolver(#[from] NoResolver),
+    /// A metric is registered already.
+    #[error("metrics of `verification` cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The kernel gives no random bytes.
+    #[error("no random name for this instance")]
+    Random(#[from] aws_lc_rs::error::Unspecified),
+}
+
+/// Registers this room's metrics for a list of all.
+pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Error> {
+    VerificationMetrics::register(registry).map(drop)
+}
+
+/// Begins the checks of `config`, on `control`, until `phase` says that the instance ends. Clients reach the edge at `https_port`.
+pub fn start(
+    config: &Config,
+    https_port: u16,
+    (store, domains): (&Store, &Domains),
+    phase: PhaseWatch,
+    control: &Handle,
+    registry: &Registry,
+) -> Result<(), VerificationStartError> {
+    let metrics = VerificationMetrics::register(registry)?;
+    if !config.domains.table {
+        return Ok(());
+    }
+    let Some(looker) = Looker::new(config, https_port)? else { return Ok(()) };
+    let verification = &config.verification;
+    let checker = Checker {
+        looker,
+        rules: CourseRules::of(verification),
+        per_second: verification.per_second,
+        store: store.clone(),
+        domains: domains.clone(),
+        metrics,
+        holder: Holder::random()?,
+        identities: ArcSwap::from_pointee(Vec::new()),
+        schedule: Arc::new(Mutex::new(None)),
+    };
+    control.spawn(checker.run(phase));
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! The job of one instance of the fleet, under a lease: looks at names when they are due, and has their entries follow.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    course::{Course, CourseRules},
+    look::{Looker, Served},
+    metrics::VerificationMetrics,
+    schedule::Schedule,
+};
+use crate::{
+    clock,
+    domains::{Domains, admin::Action},
+    name::Pattern,
+    phase::{Phase, PhaseWatch},
+    store::{
+        Store, StoreError,
+        domain_table::{
+            DomainRecord, DomainStatus,
+            checks::{Checks, get_checked, put_checks},
+        },
+        instant::Micros,
+        state_table::lease::{Holder, Lease},
+    },
+    telemetry::admit_line,
+};
+
+/// What the job needs.
+pub(super) struct Checker {
+    pub(super) looker: Looker,
+    pub(super) rules: CourseRules,
+    pub(super) per_second: u32,
+    pub(super) store: Store,
+    pub(super) domains: Domains,
+    pub(super) metrics: VerificationMetrics,
+    pub(super) holder: Holder,
+    /// Those of our CAs, once they have been asked for.
+    pub(super) identities: ArcSwap<Vec<String>>,
+    /// Names by when they are due; none while another instance has the lease.
+    pub(super) schedule: Arc<Mutex<Option<Schedule>>>,
+}
+
+/// What became of a look.
+struct Looked {
+    pattern: Pattern,
+    /// The entry as it is now; none, it is gone or no longer served.
+    next: Option<(u64, Option<Duration>)>,
+}
+
+impl Checker {
+    /// Does the job whenever this instance has the lease, until `phase` says that it ends.
+    pub(super) async fn run(self, mut phase: PhaseWatch) {
+        let this = Arc::new(self);
+        this.domains.observe(Box::new({
+            let schedule = Arc::clone(&this.schedule);
+            move |records| tell(&schedule, records)
+        }));
+        let ends = async move { phase.wait_for(|phase| *phase == Phase::Draining).await.map(drop) };
+        let works = async {
+            loop {
+                let taken = Lease::take(&this.store, JOB, &this.holder, LEASE, clock::wall()).await;
+                match taken {
+                    Ok(Some(lease)) => Arc::clone(&this).hold(lease).await,
+                    Ok(None) => {}
+                    Err(error) => debug!(%error, "the lease for checks of names cannot be taken"),
+                }
+                tokio::time::sleep(TAKE).await;
+            }
+        };
+        tokio::select! {
+            _ = ends => {}
+            () = works => {}
+        }
+        this.release().await;
+    }
+
+    /// Looks at names until the lease is lost.
+    async fn hold(self: Arc<Self>, mut lease: Lease) {
+        *self.lock() = Some(Schedule::new(self.rules.interval));
+        self.metrics.is_checker.set(1);
+        self.domains.read_anew();
+        info!("this instance checks the names of the fleet");
+        self.look_while_held(&mut lease).await;
+        *self.lock() = None;
+        self.metrics.is_checker.set(0);
+        info!("another instance checks the names of the fleet");
+    }
+
+    async fn look_while_held(self: &Arc<Self>, lease: &mut Lease) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // It ends with the lease.
+        let mut asked = JoinSet::new();
+        let (mut renew_at, mut refresh_at) = (clock::now() + RENEW, clock::now());
+        let mut looks: JoinSet<Looked> = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(looked) = looks.join_next() => self.note(looked.ok()),
+                _ = ticks.tick() => {
+                    let now = clock::now();
+                    if now >= renew_at {
+                        if !self.renew(lease).await {
+                            return;
+                        }
+                        renew_at = now + RENEW;
+                    }
+                    if now >= refresh_at {
+                        let this = Arc::clone(self);
+                        asked.spawn(async move { this.identities.store(Arc::new(this.looker.identities().await)) });
+                        refresh_at = now + REFRESH;
+                    }
+                    let most = AT_ONCE.saturating_sub(looks.len()).min(usize::try_from(self.per_second).unwrap_or(usize::MAX));
+                    for pattern in self.due(most) {
+                        let this = Arc::clone(self);
+                        looks.spawn(async move {
+                            // Boxed: the future of a look is large.
+                            let next = Box::pin(this.look(&pattern)).await;
+                            Looked { pattern, next }
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the lease is held on. A table that does not answer takes it away only when it has ended.
+    async fn renew(&self, lease: &mut Lease) -> bool {
+        match lease.renew(&self.store, LEASE, clock::wall()).await {
+            Ok(is_held) => is_held,
+            Err(_) => lease.until > clock::wall(),
+        }
+    }
+
+    async fn release(&self) {
+        if self.lock().take().is_none() {
+            return;
+        }
+        // Taken once more by its holder, to be given back.
+        let now = clock::wall();
+        if let Ok(Some(lease)) =
+            Lease::take(&self.store, JOB, &self.holder, Duration::from_secs(1), now).await
+        {
+            let _ = lease.release(&self.store).await;
+        }
+    }
+
+    fn due(&self, most: usize) -> Vec<Pattern> {
+        let mut schedule = self.lock();
+        let Some(schedule) = schedule.as_mut() else { return Vec::new() };
+        let now = now();
+        schedule.prune(now);
+        let due = schedule.take(most, now);
+        self.metrics.scheduled.set(i64::try_from(schedule.len()).unwrap_or(i64::MAX));
+        due
+    }
+
+    fn note(&self, looked: Option<Looked>) {
+        let mut schedule = self.lock();
+        let (Some(schedule), Some(Looked { pattern, next })) = (schedule.as_mut(), looked) else { return };
+        match next {
+            Some((version, pause)) => schedule.looked_at(&pattern, version, pause, now()),
+            None => schedule.forget(&pattern),
+        }
+    }
+
+    /// Looks at the name of an entry and has it follow; says of which version it is then, and after what pause it is looked at again.
+    async fn look(&self, pattern: &Pattern) -> Option<(u64, Option<Duration>)> {
+        match self.try_look(pattern).await {
+            Ok(next) => next,
+            Err(error) => {
+                if let Some(left_out) = admit_line("verification_failed", "") {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(%pattern, error, left_out, "a name cannot be checked now");
+                }
+                // Of version 0, so that what the feed tells of it is news.
+                Some((0, Some(AFTER_FAILURE)))
+            }
+        }
+    }
+
+    async fn try_look(&self, pattern: &Pattern) -> Result<Option<(u64, Option<Duration>)>, StoreError> {
+        let Some((record, old)) = get_checked(&self.store, pattern).await? else { return Ok(None) };
+        if !is_looked_at(record.status) {
+            return Ok(None);
+        }
+        let findings = self
+            .looker
+            .look(pattern, &record.tenant, Served::of(record.status), &self.identities.load())
+            .await;
+        for finding in &findings {
+            self.metrics.count(finding);
+        }
+        let Course { checks, standing } = self.rules.follow(&record, old.as_ref(), findings, now());
+        let record = match standing {
+            None => record,
+            Some(standing) => match self.domains.follow_checks(pattern, record.version, standing).await {
+                Ok((report, record)) => {
+                    if report.action != Action::Keep {
+                        let why = worst(&checks);
+                        let (from, to) = (report.from(), report.to());
+                        info!(name = %pattern, from, to, tenant = report.tenant, why, "domain changed by its checks");
+                    }
+                    record
+                }
+                // Somebody has changed it meanwhile: the next look sees what it is now.
+                Err(error) => {
+                    debug!(%pattern, %error, "an entry does not follow its checks");
+                    return Ok(Some((record.version, Some(AFTER_FAILURE))));
+                }
+            },
+        };
+        if !is_looked_at(record.status) {
+            return Ok(None);
+        }
+        match put_checks(&self.store, pattern, &checks).await {
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        let pause = match standing {
+            // Soon: the look at its certificate.
+            Some(_) => Some(AFTER_CHANGE),
+            None => self.rules.pause(record.status, record.changed_at, &checks),
+        };
+        Ok(Some((record.version, pause)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Schedule>> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(schedule: &Mutex<Option<Schedule>>, records: &[DomainRecord]) {
+    let mut schedule = schedule.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(schedule) = schedule.as_mut() else { return };
+    let now = now();
+    for record in records {
+        schedule.told(record, now);
+    }
+}
+
+fn is_looked_at(status: DomainStatus) -> bool {
+    match status {
+        DomainStatus::Pending | DomainStatus::Active | DomainStatus::Failing => true,
+        DomainStatus::Suspended | DomainStatus::Removed => false,
+    }
+}
+
+/// What the log says of the reason: the first finding that failed, or else the first.
+fn worst(checks: &Checks) -> &str {
+    use crate::store::domain_table::checks::Outcome;
+    let failed = checks.findings.iter().find(|finding| finding.outcome == Outcome::Failed);
+    failed.or(checks.findings.first()).map_or("", |finding| finding.detail.as_str())
+}
+
+fn now() -> Micros {
+    Micros::of(clock::wall())
+}
+
+const JOB: &str = "domain-checks";
+/// How long the fleet is without checks when their instance dies.
+const LEASE: Duration = Duration::from_secs(90);
+const RENEW: Duration = Duration::from_secs(30);
+const TAKE: Duration = Duration::from_secs(20);
+const TICK: Duration = Duration::from_secs(1);
+/// Looks at once: most wait for DNS servers that do not answer.
+const AT_ONCE: usize = 64;
+/// How long what a CA says of itself is believed.
+const REFRESH: Duration = Duration::from_hours(6);
+const AFTER_CHANGE: Duration = Duration::from_secs(5);
+const AFTER_FAILURE: Duration = Duration::from_secs(30);

@@ -1,0 +1,293 @@
+//! What follows from findings: how an entry stands then, and when it is looked at again.
+
+use std::time::Duration;
+
+use crate::{
+    config::{RequiredProof, VerificationConfig},
+    domains::admin::Standing,
+    store::{
+        domain_table::{
+            DomainRecord, DomainStatus,
+            checks::{Check, Checks, Finding, Outcome, Reason},
+        },
+        instant::Micros,
+    },
+};
+
+/// What decides beside the findings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CourseRules {
+    /// What an entry waits for.
+    pub(super) required: RequiredProof,
+    /// How long it may wait.
+    pub(super) pending_for: Duration,
+    /// How long it may lead elsewhere; zero, for ever.
+    pub(super) moved_for: Duration,
+    /// Between two looks at a name that is right.
+    pub(super) interval: Duration,
+}
+
+/// What follows from findings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Course {
+    /// What is written of them.
+    pub(super) checks: Checks,
+    /// How the entry stands, if not as before.
+    pub(super) standing: Option<Standing>,
+}
+
+impl CourseRules {
+    /// By `config`.
+    #[must_use]
+    pub(super) fn of(config: &VerificationConfig) -> Self {
+        Self {
+            required: config.required,
+            pending_for: *config.pending_for,
+            moved_for: *config.moved_for,
+            interval: *config.interval,
+        }
+    }
+
+    /// What follows for `record` from `findings` made at `now`, after those that were `old`.
+    #[must_use]
+    pub(super) fn follow(
+        self,
+        record: &DomainRecord,
+        old: Option<&Checks>,
+        findings: Vec<Finding>,
+        now: Micros,
+    ) -> Course {
+        let mut checks = Checks { checked_at: now, failures: 0, away_since: None, findings };
+        let before = old.map_or((0, None), |old| (old.failures, old.away_since));
+        (checks.failures, checks.away_since) = history(before, &checks, now);
+        let standing = match record.status {
+            DomainStatus::Pending => self.pending(record, &checks, now),
+            DomainStatus::Active => (checks.failures >= FAILURES).then_some(Standing::Failing),
+            DomainStatus::Failing => self.failing(&checks, now),
+            DomainStatus::Suspended | DomainStatus::Removed => None,
+        };
+        Course { checks, standing }
+    }
+
+    /// How long after `checks` an entry of `status`, in which it is since `since`, is looked at again; `None`, when its turn comes.
+    #[must_use]
+    pub(super) fn pause(
+        self,
+        status: DomainStatus,
+        since: Option<Micros>,
+        checks: &Checks,
+    ) -> Option<Duration> {
+        // Between a first failure and the look that confirms it.
+        let retry = (self.interval / 24).clamp(Duration::from_secs(1), Duration::from_mins(1));
+        match status {
+            DomainStatus::Pending => {
+                let waited =
+                    checks.checked_at.since_epoch().saturating_sub(since.unwrap_or_default().since_epoch());
+                Some((Duration::from_micros(waited) / 8).clamp(SHORTEST, LONGEST))
+            }
+            DomainStatus::Active if checks.failures == 0 => None,
+            DomainStatus::Active => Some(retry),
+            DomainStatus::Failing => Some((retry * checks.failures.max(1)).min(LONGEST)),
+            DomainStatus::Suspended | DomainStatus::Removed => None,
+        }
+    }
+
+    fn pending(self, record: &DomainRecord, checks: &Checks, now: Micros) -> Option<Standing> {
+        let proof = match self.required {
+            RequiredProof::None => return Some(Standing::Verified),
+            RequiredProof::Dns => Check::Dns,
+            RequiredProof::Txt => Check::Ownership,
+        };
+        if checks.of(proof).is_some_and(|finding| finding.outcome == Outcome::Passed) {
+            return Some(Standing::Verified);
+        }
+        let waits_since = record.changed_at?;
+        (now >= waits_since.more(self.pending_for)).then_some(Standing::Abandoned)
+    }
+
+    fn failing(self, checks: &Checks, now: Micros) -> Option<Standing> {
+        if checks.failures == 0 {
+            return Some(Standing::Verified);
+        }
+        let away_since = checks.away_since.filter(|_| !self.moved_for.is_zero())?;
+        // Not on the strength of two looks far apart.
+        let is_sure = checks.failures >= FAILURES && now >= away_since.more(self.moved_for);
+        is_sure.then_some(Standing::Moved)
+    }
+}
+
+/// Failures in a row, and since when the name leads elsewhere. An answer that did not come changes neither.
+fn history(before: (u32, Option<Micros>), new: &Checks, now: Micros) -> (u32, Option<Micros>) {
+    let (failures, away_since) = before;
+    let dns = new.of(Check::Dns);
+    let away_since = match dns.map(|dns| (dns.outcome, dns.reason)) {
+        Some((Outcome::Failed, Reason::LeadsElsewhere | Reason::NoRecord)) => away_since.or(Some(now)),
+        Some((Outcome::Passed | Outcome::Failed, _)) => None,
+        Some((Outcome::Unknown, _)) | None => away_since,
+    };
+    let has = |outcome| new.findings.iter().any(|finding| counts(finding) && finding.outcome == outcome);
+    let failures = if has(Outcome::Failed) {
+        failures.saturating_add(1)
+    } else if has(Outcome::Unknown) {
+        failures
+    } else {
+        0
+    };
+    (failures, away_since)
+}
+
+/// Whether what was found says that an entry is not as it should be. A name whose ownership was proven may lose the record, and an edge
+/// that is not reached from here may be reached from elsewhere.
+fn counts(finding: &Finding) -> bool {
+    match finding.check {
+        Check::Dns | Check::Caa => true,
+        Check::Https => finding.outcome != Outcome::Unknown,
+        Check::Ownership => false,
+    }
+}
+
+/// So many in a row are no accident.
+const FAILURES: u32 = 3;
+/// Between two looks at a name that somebody waits for.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// Between two looks at a name that waits or fails for long.
+const LONGEST: Duration = Duration::from_hours(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domains::change::added_for_tests, name::Pattern};
+
+    const DAY: Duration = Duration::from_hours(24);
+    const RULES: CourseRules = CourseRules {
+        required: RequiredProof::Dns,
+        pending_for: Duration::from_hours(168),
+        moved_for: Duration::from_hours(168),
+        interval: DAY,
+    };
+
+    fn start() -> Micros {
+        Micros::from_epoch(1_000_000_000_000)
+    }
+
+    fn record(status: DomainStatus) -> DomainRecord {
+        let record = added_for_tests(&Pattern::parse("a.example").unwrap());
+        DomainRecord { status, changed_at: Some(start()), ..record }
+    }
+
+    fn finding(check: Check, outcome: Outcome) -> Finding {
+        let reason = match outcome {
+            Outcome::Passed => Reason::LeadsHere,
+            Outcome::Failed => Reason::LeadsElsewhere,
+            Outcome::Unknown => Reason::NoAnswer,
+        };
+        Finding { check, outcome, reason, detail: String::new(), remedy: None }
+    }
+
+    /// Each look finds the next of `outcomes` of the DNS check, a day after the last; says how the entry stands after each.
+    fn followed(rules: CourseRules, status: DomainStatus, outcomes: &[Outcome]) -> Vec<Option<Standing>> {
+        let (mut record, mut checks, mut now) = (record(status), None, start());
+        let mut said = Vec::new();
+        for outcome in outcomes {
+            now = now.more(DAY);
+            let course = rules.follow(&record, checks.as_ref(), vec![finding(Check::Dns, *outcome)], now);
+            record.status = match course.standing {
+                None => record.status,
+                Some(Standing::Verified) => DomainStatus::Active,
+                Some(Standing::Failing) => DomainStatus::Failing,
+                Some(Standing::Moved | Standing::Abandoned) => DomainStatus::Removed,
+            };
+            said.push(course.standing);
+            checks = Some(course.checks);
+        }
+        said
+    }
+
+    #[test]
+    fn an_entry_waits_for_its_proof_and_not_for_ever() {
+        use Outcome::{Failed, Passed, Unknown};
+        let of_pending = |outcomes| followed(RULES, DomainStatus::Pending, outcomes);
+        assert_eq!(of_pending(&[Failed, Unknown, Passed]), [None, None, Some(Standing::Verified)]);
+        let waited = of_pending(&[Failed; 7]);
+        assert_eq!(waited.split_last(), Some((&Some(Standing::Abandoned), &[None; 6][..])));
+        let unasked = CourseRules { required: RequiredProof::None, ..RULES };
+        let none = followed(unasked, DomainStatus::Pending, &[Failed]);
+        assert_eq!(none, [Some(Standing::Verified)], "what was pending before nothing was asked for");
+    }
+
+    #[test]
+    fn ownership_is_asked_for_before_and_not_afterwards() {
+        let rules = CourseRules { required: RequiredProof::Txt, ..RULES };
+        let found = |dns, ownership| vec![finding(Check::Dns, dns), finding(Check::Ownership, ownership)];
+        let stands = |status, findings| rules.follow(&record(status), None, findings, start()).standing;
+        let (no, yes) = (Outcome::Failed, Outcome::Passed);
+        assert_eq!(
+            stands(DomainStatus::Pending, found(yes, no)),
+            None,
+            "it leads here, and that proves nothing"
+        );
+        assert_eq!(
+            stands(DomainStatus::Pending, found(no, yes)),
+            Some(Standing::Verified),
+            "before the cut-over"
+        );
+        let active = rules.follow(&record(DomainStatus::Active), None, found(yes, no), start());
+        assert_eq!((active.standing, active.checks.failures), (None, 0));
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_fails_and_is_removed_when_it_does_so_for_long() {
+        use Outcome::{Failed, Passed, Unknown};
+        let of_active = |outcomes: &[Outcome]| followed(RULES, DomainStatus::Active, outcomes);
+        let (failing, well) = (Some(Standing::Failing), Some(Standing::Verified));
+        assert_eq!(of_active(&[Failed, Failed, Passed, Failed, Failed]), [None; 5], "never three in a row");
+        assert_eq!(of_active(&[Failed, Unknown, Failed, Failed, Passed]), [None, None, None, failing, well]);
+        let gone = of_active(&[Failed; 8]);
+        assert_eq!(gone.last(), Some(&Some(Standing::Moved)));
+        assert_eq!(gone.iter().flatten().count(), 2, "{gone:?}");
+        let mut silent = vec![Failed; 3];
+        silent.extend([Unknown; 3]);
+        silent.push(Passed);
+        assert_eq!(of_active(&silent).last(), Some(&well), "no answer is no sign that it left");
+        let kept = CourseRules { moved_for: Duration::ZERO, ..RULES };
+        let kept = followed(kept, DomainStatus::Active, &[Failed; 60]);
+        assert_eq!(kept.iter().flatten().collect::<Vec<_>>(), [&Standing::Failing]);
+    }
+
+    #[test]
+    fn a_name_that_leads_here_and_fails_otherwise_is_not_removed() {
+        let findings = || vec![finding(Check::Dns, Outcome::Passed), finding(Check::Https, Outcome::Failed)];
+        let (mut checks, mut now, record) = (None, start(), record(DomainStatus::Failing));
+        for _ in 0..30 {
+            now = now.more(DAY);
+            let course = RULES.follow(&record, checks.as_ref(), findings(), now);
+            assert_eq!((course.standing, course.checks.away_since), (None, None));
+            checks = Some(course.checks);
+        }
+        assert_eq!(checks.unwrap().failures, 30);
+    }
+
+    #[test]
+    fn who_waits_is_looked_at_often_and_then_seldom() {
+        let checks = |after: u64, failures| Checks {
+            checked_at: start().more(Duration::from_secs(after)),
+            failures,
+            away_since: None,
+            findings: Vec::new(),
+        };
+        let pause = |status, after, failures| {
+            RULES.pause(status, Some(start()), &checks(after, failures)).map(|pause| pause.as_secs())
+        };
+        let pending = |after| pause(DomainStatus::Pending, after, 0);
+        assert_eq!(
+            [pending(0), pending(80), pending(800), pending(86_400)],
+            [Some(5), Some(10), Some(100), Some(3600)]
+        );
+        assert_eq!([pause(DomainStatus::Active, 5, 0), pause(DomainStatus::Active, 5, 2)], [None, Some(60)]);
+        assert_eq!(
+            [3, 100].map(|failures| pause(DomainStatus::Failing, 5, failures)),
+            [Some(180), Some(3600)]
+        );
+        assert_eq!(pause(DomainStatus::Suspended, 5, 0), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! Findings from answers: what a check says of a name, in words that its owner understands.
+
+use std::{collections::BTreeSet, net::IpAddr, time::SystemTime};
+
+use super::{
+    caa::{CaaRecords, CaaVerdict},
+    edge::{Edge, is_ownership, ownership_name},
+};
+use crate::{
+    name::Pattern,
+    store::domain_table::checks::{Check, Finding, Outcome, Reason},
+};
+
+/// What a question to DNS came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer<T> {
+    /// These records.
+    Found(T),
+    /// There are none, whether the name exists or not.
+    Nothing,
+    /// No answer, and why.
+    Silent(String),
+}
+
+/// What leads from a name to addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Route {
+    /// The names on the way there, in lower case, without a final dot.
+    pub(super) aliases: Vec<String>,
+    /// The addresses.
+    pub(super) addresses: BTreeSet<IpAddr>,
+}
+
+/// What a handshake for a name came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// A certificate was presented.
+    Certificate {
+        /// Whether it is for the name.
+        covers: bool,
+        /// From when on it is valid.
+        not_before: SystemTime,
+        /// Until when.
+        not_after: SystemTime,
+        /// Who issued it.
+        issuer: String,
+    },
+    /// It was refused, and how.
+    Refused(String),
+    /// There was no connection.
+    Unreachable(String),
+}
+
+/// Whether `pattern` leads to `edge`, whose addresses are `addresses`.
+pub(super) fn dns(
+    pattern: &Pattern,
+    edge: &Edge,
+    addresses: &BTreeSet<IpAddr>,
+    answer: &Answer<Route>,
+) -> Finding {
+    let of = |outcome, reason, detail: String| Finding {
+        check: Check::Dns,
+        outcome,
+        reason,
+        detail,
+        remedy: None,
+    };
+    let wanted = || Some(traffic_remedy(pattern, edge, addresses));
+    match answer {
+        Answer::Silent(why) => silent(Check::Dns, &pattern.to_string(), why),
+        Answer::Nothing => Finding {
+            remedy: wanted(),
+            ..of(Outcome::Failed, Reason::NoRecord, format!("`{pattern}` has no CNAME, A or AAAA record"))
+        },
+        Answer::Found(route) => {
+            if let Some(alias) = route.aliases.iter().find(|alias| edge.is_called(alias)) {
+                return of(Outcome::Passed, Reason::LeadsHere, format!("`{pattern}` leads to `{alias}`"));
+            }
+            let foreign: Vec<_> = route.addresses.difference(addresses).collect();
+            if addresses.is_empty() {
+                let detail = format!("`{}` has no address to compare with", edge.name);
+                return of(Outcome::Unknown, Reason::EdgeUnresolved, detail);
+            }
+            if foreign.is_empty() && !route.addresses.is_empty() {
+                return of(
+                    Outcome::Passed,
+                    Reason::LeadsHere,
+                    format!("`{pattern}` has addresses of the edge"),
+                );
+            }
+            let to = listed(route.aliases.last(), &foreign);
+            let (reason, detail) = if foreign.len() == route.addresses.len() {
+                (Reason::LeadsElsewhere, format!("`{pattern}` leads to {to}"))
+            } else {
+                (Reason::LeadsPartlyHere, format!("`{pattern}` leads to the edge and to {to} as well"))
+            };
+            Finding { remedy: wanted(), ..of(Outcome::Failed, reason, detail) }
+        }
+    }
+}
+
+/// Whether the ownership record of `pattern` is there, and says that `tenant` may have it.
+pub(super) fn ownership(
+    pattern: &Pattern,
+    edge: &Edge,
+    tenant: &str,
+    answer: &Answer<Vec<String>>,
+) -> Finding {
+    let (name, value) = (ownership_name(pattern), edge.ownership_value(pattern, tenant));
+    let of = |outcome, reason, detail, remedy| Finding {
+        check: Check::Ownership,
+        outcome,
+        reason,
+        detail,
+        remedy,
+    };
+    let remedy = || Some(format!("set the TXT record `{name}` to `{value}`"));
+    match answer {
+        Answer::Silent(why) => silent(Check::Ownership, &name, why),
+        Answer::Found(texts) if texts.contains(&value) => {
+            of(Outcome::Passed, Reason::Proven, format!("the TXT record `{name}` is there"), None)
+        }
+        Answer::Found(texts) if texts.iter().any(|text| is_ownership(text)) => {
+            let detail = format!("the TXT record `{name}` is for another tenant or another edge");
+            of(Outcome::Failed, Reason::OtherValue, detail, remedy())
+        }
+        Answer::Found(_) | Answer::Nothing => {
+            of(Outcome::Failed, Reason::NoRecord, format!("there is no TXT record `{name}`"), remedy())
+        }
+    }
+}
+
+/// Whether a CA of ours, called by one of `identities`, may issue for `pattern`.
+pub(super) fn caa(pattern: &Pattern, identities: &[String], answer: &Answer<CaaRecords>) -> Finding {
+    let of = |outcome, reason, detail, remedy| Finding { check: Check::Caa, outcome, reason, detail, remedy };
+    match answer {
+        // RFC 8659 §3: a CA that gets no answer must not issue either.
+        Answer::Silent(why) => silent(Check::Caa, &pattern.to_string(), why),
+        Answer::Nothing => of(Outcome::Passed, Reason::Permitted, "there is no CAA record".to_owned(), None),
+        Answer::Found(records) => match records.judge(pattern, identities) {
+            CaaVerdict::Permitted => {
+                let detail = format!("the CAA records of `{}` permit our CA", records.at);
+                of(Outcome::Passed, Reason::Permitted, detail, None)
+            }
+            CaaVerdict::Forbidden(others) => {
+                let others = if others.is_empty() { "no CA".to_owned() } else { others.join(", ") };
+                let ours = identities.join(" or ");
+                let detail = format!(
+                    "the CAA records of `{}` permit {others}; certificates here are by {ours}",
+                    records.at
+                );
+                let identity = identities.first().map(String::as_str).unwrap_or_default();
+                let remedy = format!("add the CAA record `{} CAA 0 issue \"{identity}\"`", records.at);
+                of(Outcome::Failed, Reason::Forbidden, detail, Some(remedy))
+            }
+        },
+    }
+}
+
+/// Whether `pattern` is served with a certificate of its own at `now`.
+pub(super) fn https(pattern: &Pattern, handshake: &Handshake, now: SystemTime) -> Finding {
+    let of = |outcome, reason, detail| Finding { check: Check::Https, outcome, reason, detail, remedy: None };
+    match handshake {
+        Handshake::Unreachable(why) => {
+            of(Outcome::Unknown, Reason::Unreachable, format!("the edge was not reached: {why}"))
+        }
+        Handshake::Refused(why) => {
+            let detail = format!("the edge did not present a certificate for `{pattern}`: {why}");
+            of(Outcome::Failed, Reason::Refused, detail)
+        }
+        Handshake::Certificate { covers: false, issuer, .. } => {
+            let detail = format!("the certificate, by {issuer}, is not for `{pattern}`");
+            of(Outcome::Failed, Reason::OtherCertificate, detail)
+        }
+        Handshake::Certificate { not_before, not_after, issuer, .. }
+            if now < *not_before || now >= *not_after =>
+        {
+            let detail = format!("the certificate, by {issuer}, is not valid now");
+            of(Outcome::Failed, Reason::Expired, detail)
+        }
+        Handshake::Certificate { not_after, issuer, .. } => {
+            let left = not_after.duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
+            of(
+                Outcome::Passed,
+                Reason::Served,
+                format!("served with a certificate by {issuer} for {left} more days"),
+            )
+        }
+    }
+}
+
+fn silent(check: Check, name: &str, why: &str) -> Finding {
+    let detail = format!("no answer from the DNS servers of `{name}`: {why}");
+    Finding { check, outcome: Outcome::Unknown, reason: Reason::NoAnswer, detail, remedy: None }
+}
+
+fn traffic_remedy(pattern: &Pattern, edge: &Edge, addresses: &BTreeSet<IpAddr>) -> String {
+    let records = edge.records(pattern, "", crate::config::RequiredProof::None, addresses);
+    let records: Vec<_> =
+        records.iter().map(|record| format!("`{} {} {}`", record.name, record.kind, record.value)).collect();
+    let plural = if records.len() == 1 { "this record alone" } else { "these records alone" };
+    format!("set {plural}: {}", records.join(", "))
+}
+
+/// Where a name leads, of many addresses the first.
+fn listed(alias: Option<&String>, addresses: &[&IpAddr]) -> String {
+    let shown: Vec<_> = addresses.iter().take(MOST_SHOWN).map(ToString::to_string).collect();
+    let more = if addresses.len() > MOST_SHOWN { ", ..." } else { "" };
+    match alias {
+        Some(alias) if shown.is_empty() => format!("`{alias}`, which has no address"),
+        Some(alias) => format!("`{alias}` ({}{more})", shown.join(", ")),
+        None => format!("{}{more}", shown.join(", ")),
+    }
+}
+
+const MOST_SHOWN: usize = 4;
+
+#[cfg(test)]
+mod tests;
