@@ -148,7 +148,7 @@ impl ListQuery<'_> {
                 query = query.index_name("tenant").expression_attribute_names("#key", "tenant");
                 query = query.expression_attribute_values(":key", text(tenant));
                 let start = [("tenant", tenant), ("domain", domain.as_str())];
-                query = query.set_exclusive_start_key(start_key(&start).filter(|_| !domain.is_empty()));
+                query = query.set_exclusive_start_key((!domain.is_empty()).then(|| start_key(&start)));
                 if self.prefix.is_some() {
                     "#key = :key AND begins_with(#domain, :prefix)"
                 } else {
@@ -159,7 +159,7 @@ impl ListQuery<'_> {
                 let shard = shard.to_string();
                 query = query.index_name("feed").expression_attribute_names("#key", "feed");
                 query = query.expression_attribute_values(":key", text(&shard));
-                let start = last.as_ref().and_then(|(domain, changed_at)| {
+                let start = last.as_ref().map(|(domain, changed_at)| {
                     start_key(&[("feed", &shard), ("domain", domain), ("changed_at", changed_at)])
                 });
                 query = query.set_exclusive_start_key(start);
@@ -199,13 +199,10 @@ impl ListPlace {
     }
 }
 
-fn start_key(parts: &[(&str, &str)]) -> Option<Item> {
-    Some(
-        parts
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())))
-            .collect(),
-    )
+fn start_key(parts: &[(&str, &str)]) -> Item {
+    let pairs =
+        parts.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())));
+    pairs.collect()
 }
 
 fn domain(item: &Item) -> Option<&String> {

@@ -155,7 +155,7 @@ fn a_change_of_another_version_is_refused_and_changes_nothing() {
             match decided {
                 Ok(_) => assert!(holds, "{wanted:?} {expected:?}"),
                 Err(refusal) => {
-                    assert_eq!((refusal, holds), (refused.into(), false), "{wanted:?} {expected:?}")
+                    assert_eq!((refusal, holds), (refused.into(), false), "{wanted:?} {expected:?}");
                 }
             }
         }

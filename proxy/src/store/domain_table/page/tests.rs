@@ -29,7 +29,7 @@ async fn filled() -> Store {
             _ => ("zeta", DomainStatus::Active),
         };
         let tenant = tenant.to_owned();
-        let record = DomainRecord { tenant, status, ..record(&format!("n{n:02}.example"), 1, n) };
+        let record = DomainRecord { status, tenant, ..record(&format!("n{n:02}.example"), 1, n) };
         put(&store, &record, 0).await.unwrap();
     }
     let gone = DomainRecord { status: DomainStatus::Removed, ..record("n99.example", 1, 1) };
