@@ -1,22 +1,15 @@
 //! HTTP calls to AWS: the SDK's client over the process's own TLS, with a limit on the size of answers for callers that ask for one.
-//! Not here: what is requested (`store`, `ssm`, `ec2`), and with which credentials and region.
-//! Invariant: of an answer with a limit, no more than the limit is read (`an_answer_beyond_the_bound_is_an_error`).
+//! Not here: what is requested (`store`, `ssm`, `ec2`), and with which credentials and region; signatures and bounds (`aws-call`).
 
-mod bounded;
 mod json_call;
 
-use std::time::Duration;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use aws_smithy_http_client::{
-    Connector,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
-use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient};
-
-pub(crate) use bounded::{bounded, read_bounded};
-pub(crate) use json_call::{AwsFault, CallLimits, JsonCall, service_endpoint, shortened};
+pub(crate) use aws_call::{CallLimits, bounded, read_bounded, shortened};
 #[cfg(test)]
-pub(crate) use json_call::{LONGEST_WORDS, endpoint_of};
+pub(crate) use aws_call::{LONGEST_WORDS, endpoint_of};
+pub(crate) use json_call::{AwsFault, JsonCall, service_endpoint};
 
 /// rustls on aws-lc, as everywhere in the process.
 pub(crate) fn over_the_network() -> SharedHttpClient {
@@ -26,13 +19,4 @@ pub(crate) fn over_the_network() -> SharedHttpClient {
 /// For what speaks no TLS.
 pub(crate) fn in_cleartext() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().build_http()
-}
-
-/// For one call that no client of the SDK makes, with at most so long for its connection and its answer.
-fn connector(connect: Duration, answer: Duration) -> Connector {
-    let settings = HttpConnectorSettings::builder().connect_timeout(connect).read_timeout(answer).build();
-    Connector::builder()
-        .connector_settings(settings)
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build()
 }

@@ -1,6 +1,6 @@
-//! The cleartext port: health for load balancers, answers to http-01 validations, redirects to HTTPS.
+//! The cleartext port: health for load balancers, answers to http-01 validations, the name of the edge, redirects to HTTPS.
 //! Not here: connections and their limits (`worker`); the form of our own responses (`forward`).
-//! Invariant: nothing is forwarded (`only_health_and_validations_are_not_redirected`).
+//! Invariant: nothing is forwarded (`only_health_validations_and_the_edges_name_are_not_redirected`).
 
 mod plan;
 
@@ -32,6 +32,8 @@ pub struct CleartextService {
     pub certificates: Certificates,
     /// The state that `/health` reports.
     pub phase: PhaseWatch,
+    /// What the edge is called, if it has a name.
+    pub edge: Option<ServerName>,
     /// Where redirects point.
     pub public_https_port: u16,
     /// Whose word is taken for who a request's client is.
@@ -82,6 +84,7 @@ impl Cleartext {
     ) -> Counted {
         match plan {
             Plan::Health => Ok((RequestOutcome::Health, health(*self.service.phase.borrow()))),
+            Plan::Edge => Ok((RequestOutcome::NameEdge, self.edge())),
             Plan::Challenge { name, token } => {
                 let permission = self.admit(&name, downstream, record).await?;
                 let token = token.filter(|_| permission.allows_reads());
@@ -92,6 +95,13 @@ impl Cleartext {
                 let location = plan::location(head, &host, self.service.public_https_port)?;
                 Ok((RequestOutcome::Redirect, permanent_redirect(location)))
             }
+        }
+    }
+
+    fn edge(&self) -> Answer {
+        match &self.service.edge {
+            Some(name) => plain(StatusCode::OK, format!("{name}\n").into()),
+            None => plain(StatusCode::NOT_FOUND, "this edge has no name\n".into()),
         }
     }
 

@@ -30,11 +30,14 @@ mod toml_errors;
 mod upstream_tls;
 #[macro_use]
 mod section;
+mod control;
 mod enums;
+mod listen;
 mod sections;
 mod validate;
 mod verification;
 
+pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};
 pub use enums::{
@@ -46,6 +49,7 @@ pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, Temp
 pub use issuer::{ExternalAccountConfig, IssuerConfig};
 pub use json_schema::JsonSchema;
 pub use key_encryption::KeyEncryption;
+pub use listen::ListenConfig;
 pub use loop_id::LoopId;
 pub use network::{Network, NetworkError, contain};
 pub use parameter::ParameterReference;
@@ -58,8 +62,8 @@ pub use reloadable::Reloadable;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, ControlConfig, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig,
-    LimitsConfig, ListenConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    CertificatesConfig, Config, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig, LimitsConfig,
+    LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;

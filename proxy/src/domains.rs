@@ -7,10 +7,10 @@
 //! (`the_last_entry_of_a_name_is_kept_while_its_source_cannot_be_asked`).
 
 pub mod admin;
+mod administration;
 mod ask;
 mod budget;
 pub mod change;
-mod checked;
 mod feed;
 mod full_reading;
 pub mod import;
@@ -52,12 +52,7 @@ pub use patterns::{Delta, Patterns};
 pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};
 pub use revision::Revision;
 
-use crate::{
-    clock, config,
-    name::{Pattern, ServerName},
-    single_flight::SingleFlight,
-    store::{Store, StoreError},
-};
+use crate::{clock, config, name::ServerName, single_flight::SingleFlight, store::Store};
 use ask::Ask;
 use budget::Budgets;
 use feed::Feed;
@@ -330,41 +325,21 @@ impl Domains {
         }
     }
 
-    /// Does what `request` asks for; returns what was done, and the revision whose [`NameSet`] holds it.
-    ///
-    /// # Cancel safety
-    /// The change goes on.
-    pub async fn administer(
-        &self,
-        request: admin::Request,
-        rules: admin::Rules,
-    ) -> Result<(admin::Decision, Revision), ChangeError> {
-        let inner = Arc::clone(&self.inner);
-        let changed = self.inner.control.spawn(async move {
-            let listed = inner.listed.load_full();
-            let (store, sources) = inner.sources(&request.pattern, &listed)?;
-            let decision = change::administer(store, &request, sources, &rules, &inner.registry).await?;
-            let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
-            Ok((decision, revision))
-        });
-        changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
-    }
-
-    /// What [`Domains::administer`] would do now; nothing is changed.
-    pub async fn preview(
-        &self,
-        request: &admin::Request,
-        rules: &admin::Rules,
-    ) -> Result<admin::Decision, ChangeError> {
-        let listed = self.inner.listed.load_full();
-        let (store, sources) = self.inner.sources(&request.pattern, &listed)?;
-        change::preview(store, request, sources, rules, &self.inner.registry).await
-    }
-
     /// The entries of the configuration.
     #[must_use]
     pub fn static_entries(&self) -> Arc<Vec<config::StaticDomain>> {
         self.inner.listed.load_full()
+    }
+
+    /// Calls `observer` with the table's entries as they are read: with all of them every hour, and with each change, once or more. It must
+    /// not block.
+    pub fn observe(&self, observer: RecordObserver) {
+        self.inner.registry.observe(observer);
+    }
+
+    /// Has the whole table read soon, whatever the hour.
+    pub fn read_anew(&self) {
+        self.inner.relisted.store(true, Ordering::Release);
     }
 
     /// Follows `config` in what may change while it is in use: the static list and the ask endpoint.
@@ -377,20 +352,6 @@ impl Domains {
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }
         Ok(())
-    }
-}
-
-impl DomainsInner {
-    /// The table, where it decides on `pattern`.
-    fn sources<'a>(
-        &'a self,
-        pattern: &Pattern,
-        listed: &'a [config::StaticDomain],
-    ) -> Result<(&'a Store, admin::Sources<'a>), admin::Refusal> {
-        let table = if self.table.is_some() { admin::Table::Read } else { admin::Table::Unread };
-        let sources = admin::Sources { listed, table };
-        sources.leave_to_the_table(pattern)?;
-        Ok((self.table.as_ref().ok_or(admin::Refusal::TableOff)?, sources))
     }
 }
 

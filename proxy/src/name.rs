@@ -86,6 +86,13 @@ impl Pattern {
         }
     }
 
+    /// The name it is about: of a wildcard, what follows `*.`.
+    #[must_use]
+    pub fn name(&self) -> &ServerName {
+        let (Self::Exact(name) | Self::Wildcard(name)) = self;
+        name
+    }
+
     /// Whether `name` is served under this entry.
     #[must_use]
     pub fn covers(&self, name: &ServerName) -> bool {

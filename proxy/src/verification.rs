@@ -1,8 +1,8 @@
 //! Whether customers' names lead here: what a new entry waits for, and regular checks of DNS, CAA and certificate of all entries of the table.
 //! Not here: what an entry's status permits (`domains`); how what was found is kept (`store`).
 //! Invariants: an entry that was verified is removed only after it has been seen to lead elsewhere for long
-//! (`a_name_that_leads_elsewhere_fails_and_is_removed_when_it_does_so_for_long`), and answers that do not come say nothing; no address but
-//! the edge's is connected to; one instance of the fleet does the looking, and which names it looks at costs no reading of its own.
+//! (`a_name_that_leads_elsewhere_fails_and_is_removed_when_it_does_so_for_long`), and answers that do not come say nothing; no address is
+//! connected to that an entry's target may not have; one instance of the fleet does the looking, and which names it looks at costs no reading of its own.
 //!
 //! ```text
 //! feed -> Schedule -> Looker::look (DNS, TXT, CAA, handshake) -> judge -> CourseRules::follow -> entry's status, `checks`
@@ -13,6 +13,7 @@ mod checker;
 mod course;
 mod dns;
 mod edge;
+mod http;
 mod https;
 mod judge;
 mod look;
@@ -27,15 +28,18 @@ use tokio::runtime::Handle;
 
 pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
-pub use look::{Looker, Served};
+pub use look::Looker;
 
 use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics};
 use crate::{
     config::Config,
-    domains::Domains,
+    domains::{Domains, admin::Permits},
     phase::PhaseWatch,
     store::{Store, state_table::lease::Holder},
 };
+
+/// Where the cleartext port says which edge it is.
+pub const EDGE_PATH: &str = "/.well-known/gatehouse";
 
 /// Why names cannot be checked.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +60,12 @@ pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Err
     VerificationMetrics::register(registry).map(drop)
 }
 
-/// Begins the checks of `config`, on `control`, until `phase` says that the instance ends. Clients reach the edge at `https_port`.
+/// Begins the checks of `config`, on `control`, until `phase` says that the instance ends. Clients reach the edge at `https_port`; `permits`
+/// says which addresses may be connected to.
 pub fn start(
     config: &Config,
     https_port: u16,
+    permits: Permits,
     (store, domains): (&Store, &Domains),
     phase: PhaseWatch,
     control: &Handle,
@@ -69,7 +75,7 @@ pub fn start(
     if !config.domains.table {
         return Ok(());
     }
-    let Some(looker) = Looker::new(config, https_port)? else { return Ok(()) };
+    let Some(looker) = Looker::new(config, https_port, permits)? else { return Ok(()) };
     let verification = &config.verification;
     let checker = Checker {
         looker,

@@ -23,13 +23,25 @@ pub(crate) fn read_from(file: &File, most: usize) -> io::Result<Zeroizing<Vec<u8
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    let longer = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"));
-    let length = usize::try_from(metadata.len()).ok().filter(|length| *length <= most).ok_or_else(longer)?;
+    let length = usize::try_from(metadata.len()).ok().filter(|length| *length <= most);
+    let length = length.ok_or_else(|| too_long(most))?;
     // Room for all of it at once, so that no part of a key stays behind in memory that was outgrown.
     let mut contents = Zeroizing::new(Vec::with_capacity(length + 1));
     let bound = u64::try_from(length).unwrap_or(u64::MAX);
     file.take(bound).read_to_end(&mut contents)?;
     Ok(contents)
+}
+
+/// All that `stream` gives until its end; more than `most` bytes is an error.
+pub(crate) fn read_stream(stream: impl io::Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    // One more tells whether there is more.
+    stream.take(u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut contents)?;
+    if contents.len() > most { Err(too_long(most)) } else { Ok(contents) }
+}
+
+fn too_long(most: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"))
 }
 
 /// Why a file that holds a secret is not read.
@@ -86,6 +98,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_stream_is_read_whole_or_refused_and_never_cut() {
+        assert_eq!(read_stream(&b"12345678"[..], 8).unwrap(), b"12345678");
+        let refused = read_stream(&b"123456789"[..], 8).unwrap_err();
+        assert_eq!(refused.to_string(), "it has more than 8 bytes");
+    }
 
     #[test]
     fn a_file_is_written_whole_with_its_mode() {

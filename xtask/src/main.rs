@@ -5,6 +5,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod conformance;
+mod cost;
 mod fuzz;
 mod hellos;
 mod image;
@@ -15,6 +16,7 @@ mod run;
 mod setup;
 mod soak;
 mod summary;
+mod templates;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(),
         Command::Check => check::run(),
         Command::Conformance { only } => conformance::run(only),
+        Command::Templates => templates::run(),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::BuildEbpf => build_ebpf::run(),
@@ -50,6 +53,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Bench { name } => bench::run(name),
         Command::Package { architecture, step } => package::run(architecture, step),
         Command::Image { step } => image::run(step),
+        Command::Cost(arguments) => cost::run(arguments),
     }
 }
 
@@ -98,6 +102,8 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Judge the CloudFormation templates: cfn-lint, our own rules, AWS's tables of actions
+    Templates,
     /// Load on both back ends while endpoints fail and settings are reloaded: no request may fail that no endpoint has hung on
     Soak {
         /// How long on each
@@ -124,6 +130,8 @@ enum Command {
         #[command(subcommand)]
         step: Option<package::Step>,
     },
+    /// Print what a fleet costs in a month, by item, with each price's date and source
+    Cost(cost::CostArguments),
     /// Make the appliance's image, step by step, in target/image
     Image {
         #[command(subcommand)]

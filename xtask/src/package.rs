@@ -7,8 +7,10 @@
 mod architecture;
 mod archive;
 mod binary;
+mod cargo_build;
 mod crates;
 mod debian;
+mod function;
 mod licences;
 mod sbom;
 mod staging;
@@ -30,6 +32,8 @@ pub(crate) enum Step {
     Test,
     /// Build it a second time in another folder and compare the bytes
     Reproduce,
+    /// Build the fleet's function for Lambda, which is always for arm64
+    Function,
 }
 
 /// Builds the package for `architecture`, and then does `step`.
@@ -39,12 +43,15 @@ pub(crate) fn run(architecture: Architecture, step: Option<Step>) -> anyhow::Res
         setup::require_root(&shell, "package test")?;
     }
     setup::run(&shell, setup::Purpose::Package)?;
+    if step == Some(Step::Function) {
+        return function::run(&shell);
+    }
     if architecture == Architecture::Arm64 {
         setup::arm64(&shell)?;
     }
     let archive = build(&shell, architecture)?;
     match step {
-        None => Ok(()),
+        None | Some(Step::Function) => Ok(()),
         Some(Step::Test) => trial::run(&shell, &archive),
         Some(Step::Reproduce) => archive::reproduce(&shell, &archive),
     }
@@ -56,7 +63,8 @@ pub(crate) fn build(shell: &Shell, architecture: Architecture) -> anyhow::Result
     let workspace = Workspace::of(shell, architecture)?;
     println!("package: building the binary (minutes the first time)");
     let binary = binary::build(shell, &workspace)?;
-    let crates = crates::linked(shell, architecture)?;
+    let crates =
+        crates::linked(shell, &[("gatehouse", architecture.target()), ("proxy-ebpf", "bpfel-unknown-none")])?;
     licences::judge(&crates)?;
     staging::lay(shell, &workspace, &binary, &crates)?;
     archive::pack(shell, &workspace)
@@ -92,7 +100,8 @@ impl Workspace {
 }
 
 /// What the package is made of.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    "aws-call",
     "proxy",
     "proxy-common",
     "proxy-ebpf",

@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     Bench,
     /// `conformance`.
     Conformance,
+    /// `templates`.
+    Templates,
     /// All of them.
     All,
 }
@@ -40,9 +42,11 @@ impl Purpose {
                 matches!(self, Self::Run | Self::Test | Self::Bench | Self::Conformance | Self::All)
             }
             Group::Origins => matches!(self, Self::Test | Self::All),
+            Group::Templates => matches!(self, Self::Test | Self::Templates | Self::All),
             Group::OriginsAndBenches => matches!(self, Self::Test | Self::Bench | Self::All),
-            Group::Python => matches!(self, Self::Test | Self::Aws | Self::Conformance | Self::All),
-            Group::Toolchain => !matches!(self, Self::Image | Self::Aws),
+            // `package function` packs with it.
+            Group::Python => !matches!(self, Self::Run | Self::Bench | Self::Image),
+            Group::Toolchain => !matches!(self, Self::Image | Self::Aws | Self::Templates),
             Group::Packaging => matches!(self, Self::Package | Self::All),
             Group::Image => matches!(self, Self::Image | Self::All),
             Group::Aws => matches!(self, Self::Aws | Self::All),
@@ -123,6 +127,8 @@ enum Group {
     /// The servers around Gatehouse in end-to-end cases.
     Origins,
     OriginsAndBenches,
+    /// What judges `infra`.
+    Templates,
     /// For environments of Python.
     Python,
     Toolchain,
@@ -353,18 +359,24 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
 /// Paths are relative to the workspace; `testbed` starts programs from there.
-const PYTHON: [Environment; 3] = [
+const PYTHON: [Environment; 4] = [
     Environment {
         group: Group::Origins,
         folder: "target/moto",
         requirements: "packer/rehearsal/requirements.txt",
-        what: "moto             stands for AWS KMS",
+        what: "moto             stands for AWS KMS and CloudFormation",
     },
     Environment {
         group: Group::Origins,
         folder: "target/origins",
         requirements: "testbed/origins/requirements.txt",
         what: "python origins   gunicorn, uvicorn, tornado, waitress, grpcio",
+    },
+    Environment {
+        group: Group::Templates,
+        folder: "target/templates",
+        requirements: "infra/check/requirements.txt",
+        what: "template checks  cfn-lint, policy_sentry",
     },
     Environment {
         group: Group::Conformance,

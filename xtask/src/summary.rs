@@ -129,7 +129,7 @@ fn is_noise(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with("running ") || line.starts_with("test result: ok")
 }
 
-/// Modules of `proxy/tests/it` and `proxy/tests/process`, and the testbed's own tests. `every_case_is_counted_as_one` keeps this in step.
+/// Modules of `proxy/tests/it`, `proxy/tests/process` and `fleet-function/tests/function`, and the testbed's own tests. `every_case_is_counted_as_one` keeps this in step.
 const END_TO_END: &[&str] = &[
     "an_edge_comes_up_and_goes_without_a_trace",
     "clients_tell_a_server_that_serves_from_one_that_does_not",
@@ -144,6 +144,7 @@ const END_TO_END: &[&str] = &[
     "encrypted_keys",
     "fail_open",
     "first_handshake",
+    "fleet_function",
     "floods",
     "foreign_names",
     "grpc",
@@ -160,6 +161,7 @@ const END_TO_END: &[&str] = &[
     "single_order",
     "slow_clients",
     "soak",
+    "stacks",
     "standalone",
     "tenants",
     "unix_sockets",
@@ -179,6 +181,9 @@ const END_TO_END: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Modules there without a case.
+    const FIXTURES: [&str; 5] = ["fixture", "function", "region", "rights", "server"];
 
     fn summary(lines: &[&str]) -> Summary {
         let mut summary = Summary::default();
@@ -203,11 +208,14 @@ mod tests {
 
     #[test]
     fn every_case_is_counted_as_one() {
-        let mains =
-            [include_str!("../../proxy/tests/it/main.rs"), include_str!("../../proxy/tests/process/main.rs")];
+        let mains = [
+            include_str!("../../fleet-function/tests/function/main.rs"),
+            include_str!("../../proxy/tests/it/main.rs"),
+            include_str!("../../proxy/tests/process/main.rs"),
+        ];
         let lines = mains.into_iter().flat_map(str::lines);
         let modules = lines.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
-        for module in modules.filter(|module| !["fixture", "server"].contains(module)) {
+        for module in modules.filter(|module| !FIXTURES.contains(module)) {
             assert_ne!(Suite::of(&format!("{module}::a_case")), Suite::Unit, "{module} is in no suite");
         }
     }

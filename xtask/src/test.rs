@@ -12,6 +12,7 @@ use xshell::Shell;
 use crate::{
     build_ebpf, setup, shell,
     summary::{Shown, Summary},
+    templates,
 };
 
 /// Runs all tests; fails when one failed, or when a suite ran none.
@@ -19,6 +20,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let (shell, started) = (shell()?, Instant::now());
     setup::require_root(&shell, "test")?;
     setup::run(&shell, setup::Purpose::Test)?;
+    println!("templates");
+    templates::check(&shell)?;
     build_ebpf::run()?;
     let mut summary = Summary::default();
     println!("unit and property tests (building takes minutes the first time)");

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::keyed_chain::fraction;
 use crate::{
     backoff::Backoff,
     name::ServerName,
+    random::fraction_of,
     store::state_table::{FAILED_AT, OrderRecord},
 };
 
@@ -87,7 +87,7 @@ fn back_off(name: &ServerName, failures: u32) -> Duration {
         3 => 100,
         _ => 24 * 60,
     });
-    step + (step / 5).mul_f64(fraction(name))
+    step + (step / 5).mul_f64(fraction_of(name.as_str()))
 }
 
 /// Until when the CA's limit of failed orders of one name holds, `most` of which it takes in an hour.

@@ -13,7 +13,10 @@ use rustls::{
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use super::Certificate;
-use crate::name::{Pattern, ServerName};
+use crate::{
+    name::{Pattern, ServerName},
+    random::fraction_of,
+};
 
 /// A certificate that can be presented, with the facts that decide when it is.
 ///
@@ -113,7 +116,7 @@ impl Validity {
     /// The same for a name on every instance. No number of days: lives get shorter.
     pub(super) fn renew_at(self, name: &ServerName) -> SystemTime {
         let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
-        let jitter = (life / 20).mul_f64(fraction(name));
+        let jitter = (life / 20).mul_f64(fraction_of(name.as_str()));
         self.not_before + life * 2 / 3 - jitter
     }
 }
@@ -157,20 +160,13 @@ fn covers(leaf: &X509Certificate<'_>, pattern: &Pattern) -> bool {
     })
 }
 
-/// Evenly spread over names, in 0..1.
-pub(super) fn fraction(name: &ServerName) -> f64 {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_str().as_bytes());
-    let bits = digest.as_ref().iter().take(4).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
-}
-
 /// The serial number of a leaf as operators read it.
 pub(super) fn serial(leaf: &CertificateDer<'_>) -> Option<String> {
     let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
     Some(hexadecimal(leaf.tbs_certificate.raw_serial()))
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 

@@ -7,6 +7,7 @@ use crate::{
     forward::{self, Authority, RequestViolation},
     http1::RequestParts,
     name::ServerName,
+    verification::EDGE_PATH,
 };
 
 /// What to do about it.
@@ -16,6 +17,8 @@ pub(super) enum Plan {
     Health,
     /// Answer an http-01 validation (RFC 8555 §8.3), never redirected.
     Challenge { name: ServerName, token: Option<ChallengeToken> },
+    /// Say which edge this is, whatever host was named.
+    Edge,
     /// Redirect the client to HTTPS.
     Redirect { host: Authority },
 }
@@ -25,6 +28,9 @@ pub(super) fn plan(head: &RequestParts) -> Result<Plan, RequestViolation> {
     forward::message(head)?;
     if is_health(&head.uri) {
         return Ok(Plan::Health);
+    }
+    if head.uri.path() == EDGE_PATH {
+        return Ok(Plan::Edge);
     }
     let host = forward::host(head, &Scheme::HTTP, None)?;
     match head.uri.path().strip_prefix(CHALLENGE) {
@@ -67,11 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn only_health_and_validations_are_not_redirected() {
+    fn only_health_validations_and_the_edges_name_are_not_redirected() {
         let redirect = |host: &[u8]| Ok(Plan::Redirect { host: Authority::parse(host, 80).unwrap() });
         for (target, host, expected) in [
             ("/health", Some("192.0.2.1"), Ok(Plan::Health)),
             ("/health", None, Ok(Plan::Health)),
+            ("/.well-known/gatehouse", Some("shop.example"), Ok(Plan::Edge)),
+            ("/.well-known/gatehouse/", Some("shop.example"), redirect(b"shop.example")),
             ("/healthy", Some("shop.example"), redirect(b"shop.example")),
             ("/", Some("Shop.example:8080"), redirect(b"shop.example:8080")),
             ("/.well-known/acme-challenge/abc-_1", Some("shop.example"), Ok(challenge(Some("abc-_1")))),

@@ -239,14 +239,14 @@ fn table_of(config: &Config) -> admin::Table {
 
 /// As an instance with these settings would decide.
 fn rules_of(config: &Config) -> admin::Rules {
-    let address_policy = AddressPolicy::of(&config.upstream);
+    let address_policy = Arc::new(AddressPolicy::of(&config.upstream));
     admin::Rules {
         default_target: config.domains.default_target.clone(),
         listeners: config.listen.https.iter().chain(&config.listen.http).copied().collect(),
         issuance: Issuance::of(&config.certificates),
         required: config.verification.required,
         entry_tls: address_policy.entry_tls().clone(),
-        permits: Arc::new(move |address| address_policy.permits_entry(address)),
+        permits: address_policy.entry_permits(),
         reserved: admin::Rules::reserved(config),
         audit_kept: *config.domains.audit_kept,
     }

@@ -368,6 +368,26 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// Whoever is woken at night types what stands there.
+    #[test]
+    fn every_command_of_the_runbook_exists() {
+        let page = include_str!("../../../docs/runbook.md");
+        let commands: Vec<_> =
+            page.split('`').skip(1).step_by(2).filter(|code| code.starts_with("gatehouse ")).collect();
+        assert!(commands.len() > 20, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace().map(|word| match word {
+                "NAME" => "www.example.com",
+                "URL" => "https://origin.example.com",
+                other => other,
+            });
+            // A group of commands is named without one of them.
+            let is_group = ["gatehouse domain", "gatehouse certificate"].contains(&command);
+            let problem = Arguments::try_parse_from(words).err().filter(|_| !is_group);
+            assert!(problem.is_none(), "`{command}`: {}", problem.unwrap());
+        }
+    }
+
     #[test]
     fn names_and_targets_are_parsed_at_the_border() {
         for (line, fits) in [

@@ -23,8 +23,8 @@ use super::{
 pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(), CommandError> {
     match command {
         DomainCommand::Add { name, target, settings, tenant, replace, verified, form } => {
-            let existing = if *replace { Existing::Replace } else { Existing::Keep };
-            let proof = if *verified { Proof::Waived } else { Proof::Needed };
+            let existing = Existing::replaced(*replace);
+            let proof = Proof::waived(*verified);
             let (target, settings, tenant) =
                 (target.clone(), DomainSettings::from(*settings), tenant.clone());
             let wanted = Wanted::Present { target, settings, tenant, existing, proof };
@@ -46,8 +46,8 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
             print(*form, &found, |found| shown(name, found))
         }
         DomainCommand::Import { file, dry_run, replace, verified, form } => {
-            let existing = if *replace { Existing::Replace } else { Existing::Keep };
-            let proof = if *verified { Proof::Waived } else { Proof::Needed };
+            let existing = Existing::replaced(*replace);
+            let proof = Proof::waived(*verified);
             let import = Import { file, existing, proof, is_dry_run: *dry_run };
             domain_import::import(config, &import, *form).await
         }
@@ -108,7 +108,7 @@ fn listed(page: &EntryPage<Domain>) -> String {
         columns.row([
             domain.domain.to_string(),
             domain.target.as_ref().map_or_else(|| "(default)".to_owned(), ToString::to_string),
-            domain.status.clone(),
+            domain.status.as_str().to_owned(),
             domain.source.clone(),
             domain.tenant.clone(),
             domain.changed_at.clone().unwrap_or_default(),
@@ -136,7 +136,10 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
     let checks = domain.checks.as_ref().map(domain_checks::shown).unwrap_or_default();
     format!(
         "domain   {}{covers}\ntarget   {target}\n{settings}status   {}\nsource   {}\ntenant   {}\nchanged  {changed}\n{checks}",
-        domain.domain, domain.status, domain.source, domain.tenant
+        domain.domain,
+        domain.status.as_str(),
+        domain.source,
+        domain.tenant
     )
 }
 

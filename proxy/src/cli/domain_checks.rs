@@ -1,25 +1,26 @@
 //! `gatehouse domain records` and `gatehouse domain check`: what the owner of a name has to set, and whether it is set.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use serde::Serialize;
 
 use super::{access::Access, arguments::Form, columns::Columns, error::CommandError, print};
 use crate::{
     config::Config,
+    forward::AddressPolicy,
     name::Pattern,
     store::domain_table::{
-        DEFAULT_TENANT, Tenant,
+        DEFAULT_TENANT, DomainStatus, Tenant,
         checks::{Checks, Finding, Outcome},
     },
-    verification::{Looker, RecordToSet, Served},
+    verification::{Looker, RecordToSet},
 };
 
 /// What was found just now.
 #[derive(Debug, Serialize)]
 struct Found {
     domain: Pattern,
-    status: String,
+    status: DomainStatus,
     findings: Vec<Finding>,
 }
 
@@ -42,13 +43,11 @@ pub(super) async fn records(
 pub(super) async fn check(config: &Config, name: &Pattern, form: Form) -> Result<(), CommandError> {
     let looker = looker(config)?;
     let domain = Access::open(config).await?.domain(name).await?;
-    let served =
-        if matches!(domain.status.as_str(), "active" | "failing") { Served::Yes } else { Served::No };
     let identities = looker.identities().await;
-    let findings = looker.look(&domain.domain, &domain.tenant, served, &identities).await;
+    let findings = looker.look(&domain.domain, &domain.tenant, domain.status, &identities).await;
     let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Failed).count();
     print(form, &Found { domain: domain.domain, status: domain.status, findings }, |found| {
-        format!("{} is {}\n{}", found.domain, found.status, lines(&found.findings))
+        format!("{} is {}\n{}", found.domain, found.status.as_str(), lines(&found.findings))
     })?;
     if failed == 0 { Ok(()) } else { Err(CommandError::NameUnwell { failed }) }
 }
@@ -70,7 +69,9 @@ async fn owner(config: &Config, name: &Pattern) -> String {
 }
 
 pub(super) fn looker(config: &Config) -> Result<Looker, CommandError> {
-    Looker::new(config, edge_port(config))?.ok_or(CommandError::NoEdgeName)
+    // As an instance with these settings would decide.
+    let permits = Arc::new(AddressPolicy::of(&config.upstream)).entry_permits();
+    Looker::new(config, config.listen.public_port(), permits)?.ok_or(CommandError::NoEdgeName)
 }
 
 fn listed(records: &[RecordToSet]) -> String {
@@ -97,11 +98,3 @@ fn lines(findings: &[Finding]) -> String {
         text
     })
 }
-
-/// Where clients reach the edge.
-fn edge_port(config: &Config) -> u16 {
-    let listen = &config.listen;
-    listen.public_https_port.or(listen.https.first().map(std::net::SocketAddr::port)).unwrap_or(HTTPS)
-}
-
-const HTTPS: u16 = 443;

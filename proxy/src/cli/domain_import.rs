@@ -68,9 +68,7 @@ pub(super) async fn import(config: &Config, import: &Import<'_>, form: Form) -> 
 
 fn contents(file: &Path) -> io::Result<Vec<u8>> {
     if file == Path::new("-") {
-        let mut contents = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(io::stdin().lock(), LONGEST as u64), &mut contents)?;
-        return Ok(contents);
+        return whole_file::read_stream(io::stdin().lock(), LONGEST);
     }
     whole_file::read(file, LONGEST).map(|contents| contents.to_vec())
 }

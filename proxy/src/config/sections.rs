@@ -1,23 +1,19 @@
 //! Every setting, declared once.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    control::ControlConfig,
     enums::{
-        Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, Scrape, TlsVersion,
-        UpstreamHost,
+        Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
     },
     header_rule::HeaderRule,
     issuer::IssuerConfig,
     key_encryption::KeyEncryption,
+    listen::ListenConfig,
     loop_id::LoopId,
     network::Network,
     parameter_name::ParameterName,
-    proxy_protocol::ProxyProtocol,
     quantity::{ByteSize, Span},
     socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
@@ -53,28 +49,6 @@ section! {
         limits: LimitsConfig,
         control: ControlConfig,
         log: LogConfig,
-    }
-}
-
-section! {
-    /// Addresses to listen on.
-    pub struct ListenConfig {
-        /// Addresses that accept TLS connections.
-        https: Vec<SocketAddr> = both_families(8443),
-        /// Addresses that accept cleartext HTTP, for redirects to HTTPS, ACME challenges and `/health`.
-        http: Vec<SocketAddr> = both_families(8080),
-        /// The port in redirects to HTTPS; absent, the port of the first `listen.https` address.
-        public_https_port: Option<u16> = None => "443",
-        /// Whether another process may listen at the same addresses and accept part of the connections, for instance a successor
-        /// that is started while this instance drains. Under systemd it is not needed: sockets are handed over.
-        share_ports: bool = false,
-        /// Load balancers that tell by a PROXY header, version 1 or 2, who their client is, at `listen.https` and `listen.http`. From
-        /// the networks in `from` each connection must begin with one, and its address is the client's everywhere; from elsewhere none
-        /// is read. The guard does not judge a ClientHello that shares a segment with a header.
-        proxy_protocol: Option<ProxyProtocol> = None => "{ from = [\"10.0.0.0/8\"] }",
-        /// Networks of HTTP proxies in front, such as a CDN's. From there `X-Forwarded-*` and `Forwarded` are kept and extended instead of
-        /// replaced, and a request's client is the last address in `X-Forwarded-For` that is in none of these networks.
-        trusted_proxies: Vec<Network> = Vec::new() => "[\"198.51.100.0/24\"]",
     }
 }
 
@@ -375,16 +349,6 @@ section! {
 }
 
 section! {
-    /// Metrics and the control socket.
-    pub struct ControlConfig {
-        /// Address of the HTTP server for Prometheus (`/metrics`); `off` opens no port.
-        metrics: Scrape = Scrape::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
-        /// Path of the Unix socket for `gatehouse status` and other commands; absent, `control.sock` in the state directory.
-        socket: Option<PathBuf> = None => "\"/run/gatehouse/control.sock\"",
-    }
-}
-
-section! {
     /// Logs, written to stderr.
     pub struct LogConfig {
         /// Log filter, like `info` or `info,gatehouse::certificates=debug`. To keep bodies and keys out of the log, the AWS SDK never
@@ -403,8 +367,4 @@ impl Config {
     pub fn control_socket(&self) -> PathBuf {
         self.control.socket.clone().unwrap_or_else(|| self.state_directory.join("control.sock"))
     }
-}
-
-fn both_families(port: u16) -> Vec<SocketAddr> {
-    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }

@@ -98,9 +98,9 @@ fn addresses(config: &Config, findings: &mut Findings) {
     let mut sockets: Vec<(&str, SocketAddr)> = Vec::new();
     let wanted = listen.https.iter().map(|address| ("listen.https", *address));
     let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
-    for (field, address) in
-        wanted.chain(config.control.metrics.address().map(|address| ("control.metrics", address)))
-    {
+    let control = &config.control;
+    let wanted = wanted.chain(control.metrics.address().map(|address| ("control.metrics", address)));
+    for (field, address) in wanted.chain(control.ask.map(|address| ("control.ask", address))) {
         if let Some((other, taken)) = sockets.iter().find(|(_, taken)| collide(*taken, address)) {
             let fault = format!("`{address}` is taken by {other} = `{taken}`");
             findings.add(field, fault, "give each an address and port of its own");
@@ -128,6 +128,14 @@ fn sources(config: &Config, findings: &mut Findings) {
             "absent, and names that `domains.ask` allows have no target of their own",
             remedy,
         );
+    }
+    let own = config.control.ask.map(|address| address.to_string());
+    let asked: Option<http::Uri> = domains.ask.as_deref().and_then(|url| url.parse().ok());
+    if let (Some(own), Some(asked)) = (own, asked)
+        && asked.authority().is_some_and(|authority| authority.as_str() == own)
+    {
+        let fault = format!("`{asked}` is this instance's own `control.ask`");
+        findings.add("domains.ask", fault, "name an endpoint that decides by itself, or leave it out");
     }
     if let Some(url) = domains.ask.as_deref().filter(|url| !is_url(url, &["http", "https"])) {
         let remedy = "write it like `http://127.0.0.1:9000/check`";

@@ -106,8 +106,8 @@ async fn change(
 
 fn addition(new: NewDomain) -> Wanted {
     let NewDomain { target, settings, tenant, replace, verified } = new;
-    let existing = if replace { Existing::Replace } else { Existing::Keep };
-    let proof = if verified { Proof::Waived } else { Proof::Needed };
+    let existing = Existing::replaced(replace);
+    let proof = Proof::waived(verified);
     Wanted::Present { target, settings, tenant, existing, proof }
 }
 

@@ -186,14 +186,14 @@ impl ControlContext {
 
     /// The settings in force, as far as they decide on entries.
     pub(crate) fn rules(&self) -> admin::Rules {
-        let (identity, address_policy) = (&self.identity, Arc::clone(&self.address_policy));
+        let identity = &self.identity;
         admin::Rules {
             default_target: self.default_target.load_full().as_ref().clone(),
             listeners: identity.https.iter().chain(&identity.http).copied().collect(),
             issuance: self.issuance,
             required: self.required,
-            entry_tls: address_policy.entry_tls().clone(),
-            permits: Arc::new(move |address| address_policy.permits_entry(address)),
+            entry_tls: self.address_policy.entry_tls().clone(),
+            permits: self.address_policy.entry_permits(),
             reserved: self.reserved.clone(),
             audit_kept: self.audit_kept,
         }

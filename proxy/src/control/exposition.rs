@@ -26,7 +26,8 @@ pub(super) async fn answer<B>(registry: Registry, request: Request<B>) -> Contro
     }
 }
 
-fn plain(status: StatusCode, text: &str) -> ControlResponse {
+/// A response in words.
+pub(super) fn plain(status: StatusCode, text: &str) -> ControlResponse {
     with(status, "text/plain; charset=utf-8", text.to_owned())
 }
 

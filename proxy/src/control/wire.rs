@@ -1,11 +1,14 @@
 //! What goes over the control socket, as JSON; `--json` prints the same.
 
+mod name_answer;
+
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
+pub use self::name_answer::{GuardAnswer, NameAnswer, PermissionWord};
 pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
     certificates::{
@@ -14,7 +17,7 @@ use crate::{
     },
     config::DomainSettings,
     domains::{
-        AskState, Denial, Permission, PermissionSource, Revision, UnknownReason,
+        AskState, Revision,
         admin::{self, Existing, Proof, Wanted},
         revision,
     },
@@ -105,8 +108,8 @@ pub struct Domain {
     /// What it sets for its name.
     #[serde(flatten)]
     pub settings: DomainSettings,
-    /// `active` and so on, as the table has it.
-    pub status: String,
+    /// As the table has it.
+    pub status: DomainStatus,
     /// `table` or `static`.
     pub source: String,
     /// Whose it is.
@@ -116,73 +119,6 @@ pub struct Domain {
     /// What was last found out about its name; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
-}
-
-/// What an instance makes of a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameAnswer {
-    /// The name.
-    pub server_name: ServerName,
-    /// Whether it may be served.
-    pub permission: PermissionWord,
-    /// By which entry of which source, or why not.
-    pub why: String,
-    /// What the kernel does with its hellos.
-    pub guard: GuardAnswer,
-}
-
-/// Whether a name may be served, as a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PermissionWord {
-    /// It may.
-    Allowed,
-    /// It may not.
-    Denied,
-    /// Nothing can be said of it now.
-    Unknown,
-}
-
-/// Whether the kernel has a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GuardAnswer {
-    /// The guard is off.
-    Off,
-    /// It has.
-    Listed,
-    /// It has not.
-    Unlisted,
-    /// It holds an older list.
-    Behind,
-}
-
-impl NameAnswer {
-    pub(super) fn new(server_name: ServerName, permission: &Permission, guard: GuardAnswer) -> Self {
-        let (permission, why) = match permission {
-            Permission::Allow(entry) => {
-                let source = match entry.source {
-                    PermissionSource::Static => "the settings",
-                    PermissionSource::Table => "the domains table",
-                    PermissionSource::Ask => "the ask endpoint",
-                };
-                (PermissionWord::Allowed, format!("`{}` of {source}", entry.pattern))
-            }
-            Permission::Deny(Denial::NoEntry) => (PermissionWord::Denied, "no source knows it".to_owned()),
-            Permission::Deny(Denial::Withdrawn) => {
-                (PermissionWord::Denied, "its entry is pending, suspended or removed".to_owned())
-            }
-            Permission::Unknown(reason) => {
-                let why = match reason {
-                    UnknownReason::SourceDown => "the domains table does not answer",
-                    UnknownReason::AskDown => "the ask endpoint does not answer",
-                    UnknownReason::BudgetSpent => "too many unknown names are asked for at once",
-                };
-                (PermissionWord::Unknown, why.to_owned())
-            }
-        };
-        Self { server_name, permission, why, guard }
-    }
 }
 
 /// Part of a list.
@@ -409,7 +345,7 @@ impl From<&DomainRecord> for Domain {
             domain: record.pattern.clone(),
             target: record.target.clone(),
             settings: record.settings,
-            status: record.status.as_str().to_owned(),
+            status: record.status,
             source: "table".to_owned(),
             tenant: record.tenant.clone(),
             changed_at: record.changed_at.map(|at| at.to_string()),
@@ -424,7 +360,7 @@ impl From<&crate::config::StaticDomain> for Domain {
             domain: entry.name.clone(),
             target: entry.target.clone(),
             settings: entry.settings,
-            status: DomainStatus::Active.as_str().to_owned(),
+            status: DomainStatus::Active,
             source: "static".to_owned(),
             tenant: crate::store::domain_table::DEFAULT_TENANT.to_owned(),
             changed_at: None,

@@ -90,6 +90,25 @@ pub enum Proof {
     Waived,
 }
 
+/// Whether an entry may lead to an address: whoever writes it, or the records of a name, may be untrusted.
+pub type Permits = Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>;
+
+impl Existing {
+    /// By whether `--replace`, or its like, was given.
+    #[must_use]
+    pub fn replaced(is_replaced: bool) -> Self {
+        if is_replaced { Self::Replace } else { Self::Keep }
+    }
+}
+
+impl Proof {
+    /// By whether `--verified`, or its like, was given.
+    #[must_use]
+    pub fn waived(is_waived: bool) -> Self {
+        if is_waived { Self::Waived } else { Self::Needed }
+    }
+}
+
 /// What decides beside the table: the settings in force.
 #[derive(Clone)]
 pub struct Rules {
@@ -100,7 +119,7 @@ pub struct Rules {
     /// Who issues certificates.
     pub issuance: Issuance,
     /// Whether an entry may lead to an address, or to a socket of this machine.
-    pub permits: Arc<dyn Fn(&EndpointAddress) -> bool + Send + Sync>,
+    pub permits: Permits,
     /// Settings for TLS that targets of entries may use.
     pub entry_tls: BTreeSet<TlsName>,
     /// Names that are the operator's own, and in no entry of the table.
@@ -244,10 +263,7 @@ pub fn decide(
             servable::check_targets(&request.by, &decision.record)?;
             Ok(decision)
         }
-        (Wanted::Absent, Some(entry)) => {
-            let new = removed(entry, now);
-            Ok(Decision { report: Report::of(Action::Remove, Some(entry), &new, &[]), record: new })
-        }
+        (Wanted::Absent, Some(entry)) => Ok(removal(entry, now)),
         (Wanted::Suspended, Some(entry)) => Ok(match entry.status {
             DomainStatus::Suspended => keep(entry, &[]),
             // Its resumption would serve what was never verified.
@@ -269,10 +285,7 @@ pub fn follow_checks(entry: &DomainRecord, standing: Standing, now: Micros) -> D
     match (entry.status, standing) {
         (Pending | Failing, Standing::Verified) => changed(Active),
         (Active, Standing::Failing) => changed(Failing),
-        (Failing, Standing::Moved) | (Pending, Standing::Abandoned) => {
-            let new = removed(entry, now);
-            Decision { report: Report::of(Action::Remove, Some(entry), &new, &[]), record: new }
-        }
+        (Failing, Standing::Moved) | (Pending, Standing::Abandoned) => removal(entry, now),
         (Active | Failing | Pending | DomainStatus::Suspended | DomainStatus::Removed, _) => keep(entry, &[]),
     }
 }
@@ -357,6 +370,11 @@ fn changed_status(
 ) -> Decision {
     let new = with_status(entry, status, now);
     Decision { report: Report::of(action, Some(entry), &new, warnings), record: new }
+}
+
+fn removal(entry: &DomainRecord, now: Micros) -> Decision {
+    let new = removed(entry, now);
+    Decision { report: Report::of(Action::Remove, Some(entry), &new, &[]), record: new }
 }
 
 fn keep(entry: &DomainRecord, warnings: &[Warning]) -> Decision {

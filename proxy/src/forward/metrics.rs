@@ -28,6 +28,8 @@ label! {
         Redirect = "redirected",
         /// A health check.
         Health = "health",
+        /// It asked which edge this is.
+        NameEdge = "edge_named",
         /// An http-01 validation, answered.
         AnswerChallenge = "challenge_answered",
         /// An http-01 validation for an unknown challenge.

@@ -26,7 +26,7 @@ use crate::{
     cleartext::CleartextService,
     clock,
     config::{Config, Endpoint},
-    control::{self, Control, ControlContext, ControlSocket, Reload, ReloadRequests, RunFacts},
+    control::{Control, ControlContext, ControlPorts, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::{
         Domains,
         admin::{Issuance, Rules},
@@ -71,7 +71,7 @@ impl Assembly<'_> {
         let begun = clock::now();
         let config = self.config;
         self.probe(&inherited)?;
-        let metrics = self.bind_metrics().await?;
+        let control_ports = ControlPorts::bind(&config.control).await?;
         let threads = worker_count(&config.worker)?;
         let capacity = Capacity::claim(config, threads);
         let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
@@ -89,7 +89,7 @@ impl Assembly<'_> {
         let shared =
             Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
         let (reload, asks) = Reload::channel();
-        let identity = self.identity(begun, &listeners, metrics.as_ref(), &seen);
+        let identity = self.identity(begun, &listeners, control_ports.metrics.as_ref(), &seen);
         let instance = self.context(identity, &known, guard.clone(), &shared, reload);
         let certificates = known.certificates.clone();
         let root = certificates.internal_root();
@@ -99,6 +99,7 @@ impl Assembly<'_> {
         verification::start(
             config,
             https_port,
+            shared.service.upstream.address_policy().entry_permits(),
             (&known.store, &known.domains),
             phase.subscribe(),
             self.control,
@@ -106,7 +107,7 @@ impl Assembly<'_> {
         )?;
         self.control.spawn(telemetry::tell_left_out());
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
-        let control = Control::open(&socket, Arc::new(instance), metrics, &self.telemetry.registry);
+        let control = Control::open(&socket, Arc::new(instance), control_ports, &self.telemetry.registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
         // Ready means accepting connections and answering /health, even if nothing can be served.
@@ -156,13 +157,6 @@ impl Assembly<'_> {
     fn settle(&self) -> Result<ControlSocket, RunError> {
         make_directory(&self.config.state_directory)?;
         Ok(ControlSocket::bind(&self.config.control_socket())?)
-    }
-
-    async fn bind_metrics(&self) -> Result<Option<TcpListener>, RunError> {
-        match self.config.control.metrics.address() {
-            Some(address) => Ok(Some(control::bind_metrics(address).await?)),
-            None => Ok(None),
-        }
     }
 
     /// Store, names and certificates, and the control socket. A store that does not answer does not end the start: the phase decides
@@ -234,6 +228,7 @@ impl Assembly<'_> {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),
                 phase: phase.clone(),
+                edge: config.verification.edge_names.first().cloned(),
                 public_https_port: service.public_https_port,
                 trusted_proxies: service.trusted_proxies.clone(),
             }),

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
     certificates::{self, AcmeError},
-    control::{MetricsError, SocketError},
+    control::{ControlPortError, SocketError},
     domains, forward,
     guard::GuardError,
     store::{ConnectError, tables::TablesError},
@@ -31,7 +31,7 @@ impl RunError {
                 source.kind() == io::ErrorKind::NotADirectory
             }
             Self::Connect(error) => error.is_of_settings(),
-            Self::MetricsAddress(error) => error.is_of_settings(),
+            Self::ControlPort(error) => error.is_of_settings(),
             Self::Bind(error) => error.is_of_settings(),
             _ => false,
         }
@@ -69,7 +69,7 @@ pub enum RunError {
     Socket(#[from] SocketError),
     /// The metrics' address.
     #[error(transparent)]
-    MetricsAddress(#[from] MetricsError),
+    ControlPort(#[from] ControlPortError),
     /// Answering on the control socket.
     #[error("the control socket cannot be used")]
     Control(#[source] io::Error),

@@ -88,8 +88,7 @@ impl Listeners {
 
     /// The port that redirects name.
     pub(super) fn public_https_port(&self) -> u16 {
-        let first = self.bound.https.first().map_or(HTTPS, SocketAddr::port);
-        self.bound.public_https_port.unwrap_or(first)
+        self.bound.public_port()
     }
 
     pub(super) fn into_sockets(self) -> Vec<Sockets> {
@@ -285,7 +284,6 @@ fn lacks_family(error: &BindError) -> bool {
     cause.is_some_and(|cause| cause.raw_os_error() == Some(libc::EAFNOSUPPORT))
 }
 
-const HTTPS: u16 = 443;
 /// Memory for a request whose response is not read: 64 KiB in the kernel and its cost in this process, times four.
 const UPSTREAM_CONNECTION: u64 = 256 * 1024;
 /// Descriptors for listeners, health checks, the store, certificate authorities, logs and maps.

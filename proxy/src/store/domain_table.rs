@@ -24,6 +24,8 @@ pub use settings::SettingsMap;
 use settings::{SETTINGS, SettingsChange};
 pub use tenant::{NoTenant, Tenant};
 
+use checks::CHECKS;
+
 use super::{
     Item, Store, StoreError,
     batch::{BatchGet, Consistency},
@@ -43,9 +45,12 @@ pub async fn find(store: &Store, patterns: &[Pattern]) -> Result<Vec<DomainRecor
 
 /// The entry of `pattern`, read consistently.
 pub async fn get(store: &Store, pattern: &Pattern) -> Result<Option<DomainRecord>, StoreError> {
+    item(store, pattern).await?.as_ref().map(DomainRecord::read).transpose()
+}
+
+async fn item(store: &Store, pattern: &Pattern) -> Result<Option<Item>, StoreError> {
     let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
-    let answer = get.set_key(Some(key(pattern))).send().await?;
-    answer.item.as_ref().map(DomainRecord::read).transpose()
+    Ok(get.set_key(Some(key(pattern))).send().await?.item)
 }
 
 /// Writes `record` in the place of the entry of version `replaced` (0: of none, or of one made by hand that says none).
@@ -83,7 +88,7 @@ pub async fn replace(
     let mut write = Write::of(record, old.map_or(0, |old| old.version), settings);
     // What was found out about an entry that was removed says nothing of the new one.
     if old.is_some_and(|old| old.status == DomainStatus::Removed) {
-        write.attribute(checks::CHECKS, "", None);
+        write.attribute(CHECKS, "", None);
     }
     let refused = |error: BuildError| StoreError::Refused(error.into());
     let update = Update::builder().table_name(&tables.domains).set_key(Some(key(&record.pattern)));

@@ -61,6 +61,12 @@ impl Micros {
         Self(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
 
+    /// How long after `earlier` it is; zero where it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
     /// Reads what [`Micros::to_string`] writes, and nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

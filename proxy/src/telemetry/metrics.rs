@@ -75,6 +75,27 @@ impl<L: Label> Counters<L> {
     }
 }
 
+/// Counters of one name by two labels, one for each combination; all exist from the start.
+#[derive(Clone)]
+pub struct Counters2<A, B>(Box<[IntCounter]>, std::marker::PhantomData<(A, B)>);
+
+impl<A: Label, B: Label> Counters2<A, B> {
+    /// Registers `name`, which ends in `_total`.
+    pub fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let family = registered(registry, IntCounterVec::new(Opts::new(name, help), &[A::NAME, B::NAME])?)?;
+        let pairs = A::ALL.iter().flat_map(|a| B::ALL.iter().map(move |b| (a, b)));
+        let children = pairs.map(|(a, b)| family.with_label_values(&[a.as_str(), b.as_str()])).collect();
+        Ok(Self(children, std::marker::PhantomData))
+    }
+
+    /// Counts one more.
+    pub fn bump(&self, a: A, b: B) {
+        if let Some(counter) = self.0.get(a.index() * B::ALL.len() + b.index()) {
+            counter.inc();
+        }
+    }
+}
+
 /// Counters of one name by three labels, one for each combination; all exist from the start.
 #[derive(Clone)]
 pub struct Counters3<A, B, C>(Box<[IntCounter]>, std::marker::PhantomData<(A, B, C)>);
@@ -170,8 +191,7 @@ pub fn histogram(
     registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
 }
 
-/// Registers `metric`.
-pub fn registered<C: Collector + Clone + 'static>(
+fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     metric: C,
 ) -> Result<C, prometheus::Error> {

@@ -14,12 +14,13 @@ use tracing::{debug, info, warn};
 
 use super::{
     course::{Course, CourseRules},
-    look::{Looker, Served},
+    look::Looker,
     metrics::VerificationMetrics,
     schedule::Schedule,
 };
 use crate::{
     clock,
+    config::RequiredProof,
     domains::{Domains, admin::Action},
     name::Pattern,
     phase::{Phase, PhaseWatch},
@@ -99,37 +100,43 @@ impl Checker {
     async fn look_while_held(self: &Arc<Self>, lease: &mut Lease) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // It ends with the lease.
-        let mut asked = JoinSet::new();
         let (mut renew_at, mut refresh_at) = (clock::now() + RENEW, clock::now());
-        let mut looks: JoinSet<Looked> = JoinSet::new();
+        // Both end with the lease.
+        let (mut looks, mut asked) = (JoinSet::new(), JoinSet::new());
         loop {
-            tokio::select! {
-                Some(looked) = looks.join_next() => self.note(looked.ok()),
-                _ = ticks.tick() => {
-                    let now = clock::now();
-                    if now >= renew_at {
-                        if !self.renew(lease).await {
-                            return;
-                        }
-                        renew_at = now + RENEW;
-                    }
-                    if now >= refresh_at {
-                        let this = Arc::clone(self);
-                        asked.spawn(async move { this.identities.store(Arc::new(this.looker.identities().await)) });
-                        refresh_at = now + REFRESH;
-                    }
-                    let most = AT_ONCE.saturating_sub(looks.len()).min(usize::try_from(self.per_second).unwrap_or(usize::MAX));
-                    for pattern in self.due(most) {
-                        let this = Arc::clone(self);
-                        looks.spawn(async move {
-                            // Boxed: the future of a look is large.
-                            let next = Box::pin(this.look(&pattern)).await;
-                            Looked { pattern, next }
-                        });
-                    }
+            let now = tokio::select! {
+                Some(looked) = looks.join_next() => {
+                    self.note(looked.ok());
+                    continue;
                 }
+                _ = ticks.tick() => clock::now(),
+            };
+            if self.rules.required != RequiredProof::None {
+                // Who has just added a name waits for this instance to hear of it.
+                self.domains.last_use().mark(now);
             }
+            if now >= renew_at {
+                if !self.renew(lease).await {
+                    return;
+                }
+                renew_at = now + RENEW;
+            }
+            if now >= refresh_at {
+                let this = Arc::clone(self);
+                asked.spawn(async move { this.identities.store(Arc::new(this.looker.identities().await)) });
+                refresh_at = now + REFRESH;
+            }
+            self.start_due(&mut looks);
+        }
+    }
+
+    fn start_due(self: &Arc<Self>, looks: &mut JoinSet<Looked>) {
+        let per_tick = usize::try_from(self.per_second).unwrap_or(usize::MAX);
+        for pattern in self.due(AT_ONCE.saturating_sub(looks.len()).min(per_tick)) {
+            let (this, whose) = (Arc::clone(self), pattern.clone());
+            // A task of its own, so that one that panics does not keep its name from being looked at again.
+            let look = tokio::spawn(async move { Box::pin(this.look(&whose)).await });
+            looks.spawn(async move { Looked { pattern, next: look.await.unwrap_or(AGAIN) } });
         }
     }
 
@@ -182,8 +189,7 @@ impl Checker {
                     let error: &dyn std::error::Error = &error;
                     warn!(%pattern, error, left_out, "a name cannot be checked now");
                 }
-                // Of version 0, so that what the feed tells of it is news.
-                Some((0, Some(AFTER_FAILURE)))
+                AGAIN
             }
         }
     }
@@ -193,14 +199,17 @@ impl Checker {
         if !is_looked_at(record.status) {
             return Ok(None);
         }
-        let findings = self
-            .looker
-            .look(pattern, &record.tenant, Served::of(record.status), &self.identities.load())
-            .await;
+        let findings =
+            self.looker.look(pattern, &record.tenant, record.status, &self.identities.load()).await;
         for finding in &findings {
-            self.metrics.count(finding);
+            self.metrics.findings.bump(finding.check, finding.outcome);
         }
         let Course { checks, standing } = self.rules.follow(&record, old.as_ref(), findings, now());
+        // Before the status, so that who sees the new one sees why.
+        match put_checks(&self.store, pattern, &checks).await {
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
         let record = match standing {
             None => record,
             Some(standing) => match self.domains.follow_checks(pattern, record.version, standing).await {
@@ -221,10 +230,6 @@ impl Checker {
         };
         if !is_looked_at(record.status) {
             return Ok(None);
-        }
-        match put_checks(&self.store, pattern, &checks).await {
-            Ok(()) | Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error),
         }
         let pause = match standing {
             // Soon: the look at its certificate.
@@ -278,3 +283,5 @@ const AT_ONCE: usize = 64;
 const REFRESH: Duration = Duration::from_hours(6);
 const AFTER_CHANGE: Duration = Duration::from_secs(5);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// After a look that came to nothing: of version 0, so that what the feed tells of the entry is news.
+const AGAIN: Option<(u64, Option<Duration>)> = Some((0, Some(AFTER_FAILURE)));

@@ -81,9 +81,8 @@ impl CourseRules {
         let retry = (self.interval / 24).clamp(Duration::from_secs(1), Duration::from_mins(1));
         match status {
             DomainStatus::Pending => {
-                let waited =
-                    checks.checked_at.since_epoch().saturating_sub(since.unwrap_or_default().since_epoch());
-                Some((Duration::from_micros(waited) / 8).clamp(SHORTEST, LONGEST))
+                let waited = checks.checked_at.since(since.unwrap_or_default());
+                Some((waited / 8).clamp(SHORTEST, LONGEST))
             }
             DomainStatus::Active if checks.failures == 0 => None,
             DomainStatus::Active => Some(retry),

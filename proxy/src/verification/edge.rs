@@ -7,6 +7,7 @@ use psl::Psl;
 use serde::Serialize;
 
 use crate::{
+    certificates::hexadecimal,
     config::{RequiredProof, VerificationConfig},
     name::{Pattern, ServerName},
 };
@@ -93,18 +94,12 @@ impl Edge {
     /// can write it there owns the zone. Edges and tenants differ in it, so that a record left behind proves nothing to others.
     #[must_use]
     pub(super) fn ownership_value(&self, pattern: &Pattern, tenant: &str) -> String {
-        let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [self.name.as_str(), tenant, name.as_str()] {
+        for part in [self.name.as_str(), tenant, pattern.name().as_str()] {
             context.update(&part.len().to_be_bytes());
             context.update(part.as_bytes());
         }
-        let token = context
-            .finish()
-            .as_ref()
-            .iter()
-            .take(TOKEN)
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let token: String = hexadecimal(context.finish().as_ref()).chars().take(TOKEN).collect();
         format!("{PREFIX}{token}")
     }
 }
@@ -112,8 +107,7 @@ impl Edge {
 /// Where the ownership record of `pattern` is. RFC 8552: a label with an underscore is no host's.
 #[must_use]
 pub(super) fn ownership_name(pattern: &Pattern) -> String {
-    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
-    format!("_gatehouse.{name}")
+    format!("_gatehouse.{}", pattern.name())
 }
 
 /// Whether a text at [`ownership_name`] is meant for a verification.
@@ -129,8 +123,8 @@ fn is_apex(pattern: &Pattern) -> bool {
 }
 
 const PREFIX: &str = "gatehouse-verification=";
-/// Bytes of the hash that a record holds: so many that nobody finds a second name or tenant with the same.
-const TOKEN: usize = 16;
+/// Digits of the hash that a record holds: so many that nobody finds a second name or tenant with the same.
+const TOKEN: usize = 32;
 
 #[cfg(test)]
 pub(super) mod tests {

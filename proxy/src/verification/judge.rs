@@ -99,6 +99,12 @@ pub(super) fn dns(
     }
 }
 
+/// The edge answers for `pattern` behind another server.
+pub(super) fn passed_on(pattern: &Pattern) -> Finding {
+    let detail = format!("`{pattern}` leads to another server, which passes requests on to the edge");
+    Finding { check: Check::Dns, outcome: Outcome::Passed, reason: Reason::PassedOn, detail, remedy: None }
+}
+
 /// Whether the ownership record of `pattern` is there, and says that `tenant` may have it.
 pub(super) fn ownership(
     pattern: &Pattern,

@@ -8,17 +8,19 @@ use std::{
 use super::{
     dns::{Dns, NoResolver},
     edge::{Edge, RecordToSet, ownership_name},
+    http::edge_behind,
     https::handshake,
-    judge::{self, Answer},
+    judge::{self, Answer, Route},
 };
 use crate::{
     certificates::issuer_directory,
     clock,
     config::{Config, IssuerConfig, RequiredProof},
+    domains::admin::Permits,
     name::Pattern,
     store::domain_table::{
         DomainStatus,
-        checks::{Finding, Outcome},
+        checks::{Finding, Outcome, Reason},
     },
 };
 
@@ -30,31 +32,12 @@ pub struct Looker {
     required: RequiredProof,
     issuers: Vec<IssuerConfig>,
     https_port: u16,
-}
-
-/// Whether a name is served now, so that there is a certificate to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
-    /// It is.
-    Yes,
-    /// It is not.
-    No,
-}
-
-impl Served {
-    /// By the status of its entry.
-    #[must_use]
-    pub fn of(status: DomainStatus) -> Self {
-        match status {
-            DomainStatus::Active | DomainStatus::Failing => Self::Yes,
-            DomainStatus::Pending | DomainStatus::Suspended | DomainStatus::Removed => Self::No,
-        }
-    }
+    permits: Permits,
 }
 
 impl Looker {
-    /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`.
-    pub fn new(config: &Config, https_port: u16) -> Result<Option<Self>, NoResolver> {
+    /// By `config`; `None` where the edge has no name. Clients reach it at `https_port`; `permits` says which addresses may be connected to.
+    pub fn new(config: &Config, https_port: u16, permits: Permits) -> Result<Option<Self>, NoResolver> {
         let Some(edge) = Edge::of(&config.verification) else { return Ok(None) };
         Ok(Some(Self {
             edge,
@@ -62,6 +45,7 @@ impl Looker {
             required: config.verification.required,
             issuers: config.certificates.issuers.clone(),
             https_port,
+            permits,
         }))
     }
 
@@ -94,44 +78,69 @@ impl Looker {
         identities
     }
 
-    /// Looks at the name of an entry of `tenant`. `identities` are those of our CAs.
+    /// Looks at the name of an entry of `tenant` and `status`. `identities` are those of our CAs.
     pub async fn look(
         &self,
         pattern: &Pattern,
         tenant: &str,
-        served: Served,
+        status: DomainStatus,
         identities: &[String],
     ) -> Vec<Finding> {
-        let mut findings = self.look_at_dns(pattern, tenant, identities).await;
+        let addresses = self.edge_addresses().await;
+        let mut findings = self.dns_findings(pattern, tenant, identities, &addresses).await;
         let leads_here = findings.first().is_some_and(|dns| dns.outcome == Outcome::Passed);
-        if leads_here && served == Served::Yes {
-            findings.extend(self.look_at_https(pattern).await);
+        if leads_here && status.is_served() {
+            findings.extend(self.https_finding(pattern, &addresses).await);
         }
         findings
     }
 
     /// Where the name of an entry of `tenant` leads, first of all; then its ownership record, and CAA records.
     pub async fn look_at_dns(&self, pattern: &Pattern, tenant: &str, identities: &[String]) -> Vec<Finding> {
-        let probe = probe_name(pattern);
-        let (route, addresses) = tokio::join!(self.dns.route(&probe), self.edge_addresses());
-        let mut findings = vec![judge::dns(pattern, &self.edge, &addresses, &route)];
+        self.dns_findings(pattern, tenant, identities, &self.edge_addresses().await).await
+    }
+
+    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. The edge is
+    /// asked, wherever the name leads.
+    pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
+        self.https_finding(pattern, &self.edge_addresses().await).await
+    }
+
+    async fn dns_findings(
+        &self,
+        pattern: &Pattern,
+        tenant: &str,
+        identities: &[String],
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Vec<Finding> {
+        let route = self.dns.route(&probe_name(pattern)).await;
+        let dns = judge::dns(pattern, &self.edge, addresses, &route);
+        let mut findings = vec![self.unless_passed_on(pattern, dns, route).await];
         if self.required == RequiredProof::Txt {
             let texts = self.dns.texts(&ownership_name(pattern)).await;
             findings.push(judge::ownership(pattern, &self.edge, tenant, &texts));
         }
         if !identities.is_empty() {
-            findings.push(judge::caa(pattern, identities, &self.dns.caa(base(pattern)).await));
+            findings.push(judge::caa(pattern, identities, &self.dns.caa(pattern.name().as_str()).await));
         }
         findings
     }
 
-    /// What the edge presents for a name; `None` under a wildcard, where there is no name that would not cost an order. No address but the
-    /// edge's is ever connected to, wherever the name leads.
-    pub async fn look_at_https(&self, pattern: &Pattern) -> Option<Finding> {
-        let Pattern::Exact(name) = pattern else { return None };
-        let address = self.edge_addresses().await.first().copied()?;
-        let handshake = handshake(name, SocketAddr::new(address, self.https_port)).await;
+    async fn https_finding(&self, pattern: &Pattern, addresses: &BTreeSet<IpAddr>) -> Option<Finding> {
+        let (Pattern::Exact(name), Some(address)) = (pattern, addresses.first()) else { return None };
+        let handshake = handshake(name, SocketAddr::new(*address, self.https_port)).await;
         Some(judge::https(pattern, &handshake, clock::wall()))
+    }
+
+    /// `dns`, unless the server that the name leads to passes requests on to the edge.
+    async fn unless_passed_on(&self, pattern: &Pattern, dns: Finding, route: Answer<Route>) -> Finding {
+        let (Pattern::Exact(name), Reason::LeadsElsewhere, Answer::Found(route)) =
+            (pattern, dns.reason, route)
+        else {
+            return dns;
+        };
+        let behind = edge_behind(name, route.addresses, &self.permits).await;
+        if behind.is_some_and(|edge| self.edge.is_called(&edge)) { judge::passed_on(pattern) } else { dns }
     }
 }
 
@@ -141,9 +150,4 @@ fn probe_name(pattern: &Pattern) -> String {
         Pattern::Exact(name) => name.to_string(),
         Pattern::Wildcard(suffix) => format!("gatehouse-check.{suffix}"),
     }
-}
-
-fn base(pattern: &Pattern) -> &str {
-    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
-    name.as_str()
 }

@@ -1,30 +1,26 @@
 //! Metrics of checks.
 
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntGauge, Registry};
 
 use crate::{
-    store::domain_table::checks::{Check, Finding, Outcome},
-    telemetry::metrics::{Label as _, gauge, registered},
+    store::domain_table::checks::{Check, Outcome},
+    telemetry::metrics::{Counters2, gauge},
 };
 
 pub(super) struct VerificationMetrics {
-    findings: IntCounterVec,
+    pub(super) findings: Counters2<Check, Outcome>,
     pub(super) is_checker: IntGauge,
     pub(super) scheduled: IntGauge,
 }
 
 impl VerificationMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let opts =
-            Opts::new("gatehouse_domain_checks_total", "Checks of customers' names, by what came of them.");
-        let findings = registered(registry, IntCounterVec::new(opts, &["check", "outcome"])?)?;
-        for check in Check::ALL {
-            for outcome in Outcome::ALL {
-                findings.with_label_values(&[check.as_str(), outcome.as_str()]);
-            }
-        }
         Ok(Self {
-            findings,
+            findings: Counters2::register(
+                registry,
+                "gatehouse_domain_checks_total",
+                "Checks of customers' names, by what came of them.",
+            )?,
             is_checker: gauge(
                 registry,
                 "gatehouse_domain_checker",
@@ -36,9 +32,5 @@ impl VerificationMetrics {
                 "Names that this instance will check within about an hour.",
             )?,
         })
-    }
-
-    pub(super) fn count(&self, finding: &Finding) {
-        self.findings.with_label_values(&[finding.check.as_str(), finding.outcome.as_str()]).inc();
     }
 }

@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest;
-
 use crate::{
     name::Pattern,
+    random::fraction_of,
     store::{
         domain_table::{DomainRecord, DomainStatus},
         instant::Micros,
@@ -22,6 +21,8 @@ pub(super) struct Schedule {
     interval: Duration,
     entries: HashMap<Pattern, Entry>,
     queue: BTreeSet<(Micros, Pattern)>,
+    /// Those of the queue whose first look somebody waits for.
+    first: BTreeSet<(Micros, Pattern)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,7 @@ impl Schedule {
     /// Nothing is due; names are looked at once in `interval`.
     #[must_use]
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, entries: HashMap::new(), queue: BTreeSet::new() }
+        Self { interval, entries: HashMap::new(), queue: BTreeSet::new(), first: BTreeSet::new() }
     }
 
     /// An entry as the feed has it, perhaps once more.
@@ -64,23 +65,36 @@ impl Schedule {
         let is_running = known.is_some_and(|known| known.due.is_none());
         if !is_running && (known.is_some() || self.entries.len() < MOST) {
             self.set(&record.pattern, record.version, due, now);
+            if is_fresh(record, now) {
+                self.first.insert((due, record.pattern.clone()));
+            }
         }
     }
 
-    /// Up to `most` names that are due at `now`; each is left alone until [`Schedule::looked_at`].
+    /// Up to `most` names that are due at `now`; each is left alone until [`Schedule::looked_at`]. First looks come first, so that nobody
+    /// waits behind another's many names that lead nowhere, and leave half to the others.
     pub(super) fn take(&mut self, most: usize, now: Micros) -> Vec<Pattern> {
-        let mut taken = Vec::new();
-        while taken.len() < most
-            && let Some((due, _)) = self.queue.first()
-            && *due <= now
-            && let Some((_, pattern)) = self.queue.pop_first()
-        {
-            if let Some(entry) = self.entries.get_mut(&pattern) {
-                entry.due = None;
-            }
-            taken.push(pattern);
+        let due = |set: &BTreeSet<(Micros, Pattern)>, most| -> Vec<_> {
+            set.iter().take_while(|(due, _)| *due <= now).take(most).cloned().collect()
+        };
+        let mut taken = due(&self.first, most.div_ceil(2));
+        for place in &taken {
+            self.start(place);
         }
-        taken
+        let others = due(&self.queue, most - taken.len());
+        for place in &others {
+            self.start(place);
+        }
+        taken.extend(others);
+        taken.into_iter().map(|(_, pattern)| pattern).collect()
+    }
+
+    fn start(&mut self, place: &(Micros, Pattern)) {
+        self.queue.remove(place);
+        self.first.remove(place);
+        if let Some(entry) = self.entries.get_mut(&place.1) {
+            entry.due = None;
+        }
     }
 
     /// A name was looked at and its entry is of `version` now; `pause` says when again, or that its turn decides.
@@ -98,7 +112,9 @@ impl Schedule {
     /// A name needs no look any more.
     pub(super) fn forget(&mut self, pattern: &Pattern) {
         if let Some(Entry { due: Some(due), .. }) = self.entries.remove(pattern) {
-            self.queue.remove(&(due, pattern.clone()));
+            let place = (due, pattern.clone());
+            self.queue.remove(&place);
+            self.first.remove(&place);
         }
     }
 
@@ -141,11 +157,9 @@ fn is_fresh(record: &DomainRecord, now: Micros) -> bool {
     record.changed_at.is_some_and(|at| at.more(FRESH) > now)
 }
 
-/// Where in an interval a name has its turn: from 0 to less than 1.
+/// Where in an interval a name has its turn.
 fn fraction(pattern: &Pattern) -> f64 {
-    let digest = digest::digest(&digest::SHA256, pattern.to_string().as_bytes());
-    let bits = digest.as_ref().iter().take(4).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+    fraction_of(&pattern.to_string())
 }
 
 /// More than lies between two full readings of the feed, which tell what is due until then.
@@ -244,6 +258,23 @@ mod tests {
         assert_eq!(looks, 1);
         schedule.prune(start().more(FRESH * 3));
         assert_eq!(schedule.len(), 0, "its turn is told by the hourly reading");
+    }
+
+    #[test]
+    fn a_new_name_does_not_wait_behind_many_that_fail() {
+        let (mut schedule, now) = (Schedule::new(DAY), start());
+        for i in 1..=100 {
+            schedule.told(&record(i, DomainStatus::Pending, start().less(DAY)), now.less(DAY / 2));
+        }
+        schedule.told(&record(0, DomainStatus::Pending, now), now);
+        let taken = schedule.take(4, now);
+        assert!(taken.len() == 4 && taken.contains(&pattern(0)), "{taken:?}");
+        for i in 101..=200 {
+            schedule.told(&record(i, DomainStatus::Pending, now), now);
+        }
+        let taken = schedule.take(4, now);
+        let old = (1..=100).map(pattern).filter(|old| taken.contains(old)).count();
+        assert_eq!((taken.len(), old), (4, 2), "nor do the others wait behind many that are new");
     }
 
     #[test]

@@ -127,6 +127,8 @@ fn what_was_obtained_here_is_exported_and_served_by_caddy_without_an_order() {
 }
 
 const BLOG: &str = "blog.customer.test";
+/// Where the instance answers questions.
+const ASK: &str = "127.0.0.1:9466";
 /// Had no certificate before.
 const NEW: &str = "new.customer.test";
 
@@ -178,16 +180,57 @@ fn storage(edge: &Edge) -> PathBuf {
     folder
 }
 
+/// A fleet that is replaced one server at a time: Caddy asks an instance which names it may obtain certificates for.
+#[test]
+fn caddy_on_demand_asks_an_instance_and_obtains_for_its_names_alone() {
+    let edge = edge();
+    let mut settings = edge.shared_settings(Place::B, "auto");
+    settings.text("control", "ask", ASK);
+    let instance = start(&edge, settings);
+    instance.command(&["domain", "add", SHOP]).unwrap();
+    let files = storage(&edge);
+    let _caddy = caddy_with(
+        &edge,
+        &files,
+        &format!(" on_demand_tls {{\n  ask http://{ASK}/ask\n }}\n"),
+        "https://",
+        " tls {\n  on_demand\n }\n",
+        &[SHOP],
+    );
+    assert_eq!(edge.ca.relay.count("newOrder"), 1);
+    let refused = edge.curl(&format!("https://{BLOG}/")).run().unwrap();
+    assert_ne!(refused.status, 200, "{refused:?}");
+    assert_eq!(
+        edge.ca.relay.count("newOrder"),
+        1,
+        "nothing is ordered for a name that the instance does not serve"
+    );
+    instance.command(&["domain", "add", BLOG]).unwrap();
+    let reply = edge.curl(&format!("https://{BLOG}/")).run().unwrap();
+    assert_eq!((reply.status, reply.body.as_str()), (200, "caddy"), "{reply:?}");
+}
+
 /// Caddy in the place of instance A, once it serves.
 fn caddy(edge: &Edge, files: &Path, names: &[&str]) -> Process {
+    caddy_with(edge, files, "", &names.join(", "), "", names)
+}
+
+/// The same with lines of its own in the global options, another address and lines of its own in the site.
+fn caddy_with(
+    edge: &Edge,
+    files: &Path,
+    options: &str,
+    address: &str,
+    site: &str,
+    names: &[&str],
+) -> Process {
     let config = edge.folder().join("Caddyfile");
     let (directory, roots) = (edge.ca.directory(), edge.ca.directory_roots().display());
     let text = format!(
-        "{{\n admin off\n storage file_system {}\n acme_ca {directory}\n acme_ca_root {roots}\n email operator@example.com\n \
-         default_bind {}\n}}\n{} {{\n respond \"caddy\"\n}}\n",
+        "{{\n admin off\n storage file_system {}\n acme_ca {directory}\n acme_ca_root {roots}\n email operator@example.com\n{options} \
+         default_bind {}\n}}\n{address} {{\n{site} respond \"caddy\"\n}}\n",
         files.display(),
         Edge::https(Place::A).ip(),
-        names.join(", "),
     );
     fs::write(&config, text).unwrap();
     let mut command = process::command("caddy");

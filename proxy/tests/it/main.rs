@@ -37,6 +37,7 @@ mod session_tickets;
 mod single_order;
 mod slow_clients;
 mod soak;
+mod stacks;
 mod standalone;
 mod tenants;
 mod unix_sockets;

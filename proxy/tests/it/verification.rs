@@ -1,12 +1,17 @@
 //! Names that are served once they lead here, and no longer when they have led elsewhere for long: by records of a real DNS server.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::ensure;
 use serde_json::{Value, json};
 use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place, Settings},
+    network::CLIENT,
+    origin::nginx_with,
     pebble::Pebble,
     wait,
 };
@@ -33,7 +38,7 @@ fn dns(edge: &Edge, call: &str, body: &Value) {
 /// Makes `name` have `address` alone.
 fn lead(edge: &Edge, name: &str, address: Ipv4Addr) {
     dns(edge, "/clear-a", &json!({ "host": format!("{name}.") }));
-    dns(edge, "/add-a", &json!({ "host": format!("{name}."), "addresses": [address.to_string()] }));
+    edge.ca.resolve(&edge.network.client, name, address.into()).unwrap();
 }
 
 fn status_of(gatehouse: &Gatehouse, name: &str) -> anyhow::Result<Value> {
@@ -164,6 +169,25 @@ fn ownership_is_proven_by_a_record_of_the_zone_and_not_by_where_a_name_leads() {
     a.command(&["domain", "add", SHOP, "--tenant", "zeta", "--replace"]).unwrap();
     assert_eq!(status_of(&a, SHOP).unwrap()["status"], "pending");
     a.command(&["domain", "add", SHOP, "--verified"]).unwrap();
+    assert_served(&edge, SHOP);
+}
+
+/// nginx in front, as a CDN would be: the name leads there, and what nginx passes on comes to the edge.
+#[test]
+fn a_name_behind_another_server_is_verified_by_what_that_server_passes_on() {
+    let edge = edge();
+    let front = SocketAddr::new(CLIENT.into(), 80);
+    lead(&edge, SHOP, CLIENT);
+    let a = start(&edge, settings(&edge, Place::A, "dns"));
+    a.command(&["domain", "add", SHOP]).unwrap();
+    let refused = a.command(&["domain", "check", SHOP]).unwrap_err().to_string();
+    assert!(refused.contains("leads_elsewhere") || refused.contains("leads to 192.0.2.100"), "{refused}");
+
+    let block = format!("location / {{ proxy_pass http://{}; proxy_set_header Host $host; }}", Place::A.v4());
+    let _nginx = nginx_with(&edge.network.client, front, ("", &block), edge.folder()).unwrap();
+    let shown = wait_for_status(&a, SHOP, "active", Duration::from_secs(40));
+    assert_eq!(finding(&shown, "dns")["reason"], "passed_on", "{shown}");
+    // The CA's validation passes through it, too.
     assert_served(&edge, SHOP);
 }
 

@@ -1,4 +1,4 @@
-//! Which crates are linked into what is shipped: into the binary, and into the XDP program inside it.
+//! Which crates are linked into what is shipped: the binary, the XDP program inside it, the fleet's function.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,8 +8,6 @@ use std::{
 use anyhow::Context;
 use serde_json::Value;
 use xshell::{Shell, cmd};
-
-use super::Architecture;
 
 /// A crate of somebody else's, or of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,12 +28,13 @@ pub(super) enum Origin {
     Registry,
 }
 
-/// All of them, by name and version. Features are resolved as for the binary, so what only tests use is not among them;
+/// All of them, by name and version, of packages and the targets they are built for. Features are resolved as for the binary, so what
+/// only tests use is not among them;
 /// macros run in the compiler and are not linked.
-pub(super) fn linked(shell: &Shell, architecture: Architecture) -> anyhow::Result<BTreeSet<Crate>> {
+pub(super) fn linked(shell: &Shell, of: &[(&str, &str)]) -> anyhow::Result<BTreeSet<Crate>> {
     let known = known(shell)?;
     let mut linked = BTreeSet::new();
-    for (package, target) in [("gatehouse", architecture.target()), ("proxy-ebpf", "bpfel-unknown-none")] {
+    for (package, target) in of {
         let tree = cmd!(shell, "cargo tree --quiet --locked --package {package} --target {target}")
             .args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])
             .quiet()

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Check,
-    finding::{Finding, Severity},
-    remote,
-};
+use super::{Check, finding::Finding, remote};
 use crate::{
     certificates::listing::Summary,
     cli::{access::Access, domain_checks},
@@ -18,7 +14,10 @@ use crate::{
     },
     name::{Pattern, ServerName},
     store::{
-        domain_table::checks::{self, Outcome},
+        domain_table::{
+            DomainStatus,
+            checks::{self, Outcome},
+        },
         instant::Micros,
     },
     telemetry::{error_chain, metrics::Label as _},
@@ -58,27 +57,26 @@ async fn find(config: &Config, name: &ServerName) -> Result<Domain, String> {
 
 fn judge_entry(domain: &Domain, has_default: bool) -> Finding {
     let target = domain.target.as_ref().map_or_else(|| "the default target".to_owned(), ToString::to_string);
-    let found = format!(
-        "`{}` is {}, of tenant `{}`, for {target} ({})",
-        domain.domain, domain.status, domain.tenant, domain.source
-    );
-    match domain.status.as_str() {
-        "active" if domain.target.is_none() && !has_default => Finding::fail(
+    let Domain { domain: entry, status, tenant, source, .. } = domain;
+    let found = format!("`{entry}` is {}, of tenant `{tenant}`, for {target} ({source})", status.as_str());
+    match status {
+        DomainStatus::Active if domain.target.is_none() && !has_default => Finding::fail(
             "entry",
             found,
             "set domains.default_target, or give the entry a target with `--replace`",
         ),
-        "active" => Finding::ok("entry", found),
-        "failing" => Finding::warn("entry", found, "see the checks that failed; it is still served"),
-        "pending" => {
-            let remedy = format!("set the records that `gatehouse domain records {}` shows", domain.domain);
-            Finding::fail("entry", found, remedy)
+        DomainStatus::Active => Finding::ok("entry", found),
+        DomainStatus::Failing => {
+            Finding::warn("entry", found, "see the checks that failed; it is still served")
         }
-        _ => Finding::fail(
+        DomainStatus::Pending => Finding::fail(
             "entry",
             found,
-            format!("`gatehouse domain resume {}` serves it again", domain.domain),
+            format!("set the records that `gatehouse domain records {entry}` shows"),
         ),
+        DomainStatus::Suspended | DomainStatus::Removed => {
+            Finding::fail("entry", found, format!("`gatehouse domain resume {entry}` serves it again"))
+        }
     }
 }
 
@@ -159,7 +157,7 @@ fn judge_certificate(summary: &Summary, now: Micros) -> Finding {
         format!("correct what the CA says, then `gatehouse certificate retry {}`", summary.server_name);
     match &summary.certificate {
         Some(certificate) if certificate.not_after > now => {
-            let left = certificate.not_after.since_epoch().saturating_sub(now.since_epoch()) / MICROS_A_DAY;
+            let left = certificate.not_after.since(now).as_secs() / SECONDS_A_DAY;
             let found = format!("by {}, valid for {left} more days{problem}", certificate.issuer);
             if problem.is_empty() {
                 Finding::ok("certificate", found)
@@ -203,18 +201,17 @@ fn of_look(finding: checks::Finding) -> Finding {
     match finding.outcome {
         Outcome::Passed => Finding::ok(what, finding.detail),
         Outcome::Failed => Finding::fail(what, finding.detail, remedy),
-        Outcome::Unknown => {
-            Finding { verdict: Severity::Warn, ..Finding::fail(what, finding.detail, remedy) }
-        }
+        Outcome::Unknown => Finding::warn(what, finding.detail, remedy),
     }
 }
 
 const NO_REMEDY: &str = "see the other lines, and run this again";
-const MICROS_A_DAY: u64 = 24 * 3600 * 1_000_000;
+const SECONDS_A_DAY: u64 = 24 * 3600;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::doctor::finding::Severity;
 
     fn answer(permission: PermissionWord, guard: GuardAnswer) -> [Severity; 2] {
         let name = ServerName::parse("a.example").unwrap();
@@ -239,26 +236,26 @@ mod tests {
 
     #[test]
     fn an_entry_fails_when_it_is_not_served() {
-        let domain = |status: &str| Domain {
+        let domain = |status| Domain {
             domain: Pattern::parse("a.example").unwrap(),
             target: None,
             settings: crate::config::DomainSettings::default(),
-            status: status.to_owned(),
+            status,
             source: "table".to_owned(),
             tenant: "t".to_owned(),
             changed_at: None,
             checks: None,
         };
         for (status, has_default, expected) in [
-            ("active", true, Severity::Ok),
-            ("active", false, Severity::Fail),
-            ("failing", true, Severity::Warn),
-            ("pending", true, Severity::Fail),
-            ("suspended", true, Severity::Fail),
+            (DomainStatus::Active, true, Severity::Ok),
+            (DomainStatus::Active, false, Severity::Fail),
+            (DomainStatus::Failing, true, Severity::Warn),
+            (DomainStatus::Pending, true, Severity::Fail),
+            (DomainStatus::Suspended, true, Severity::Fail),
         ] {
             let found = judge_entry(&domain(status), has_default);
-            assert_eq!(found.verdict, expected, "{status}");
-            assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status}");
+            assert_eq!(found.verdict, expected, "{status:?}");
+            assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status:?}");
         }
     }
 }

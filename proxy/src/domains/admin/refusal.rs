@@ -192,7 +192,7 @@ fn exists(there: &DomainRecord, wanted: &DomainRecord) -> Explained {
 }
 
 fn public_suffix(pattern: &Pattern, kind: Type) -> Explained {
-    let (Pattern::Exact(suffix) | Pattern::Wildcard(suffix)) = pattern;
+    let suffix = pattern.name();
     let fault =
         format!("domain `{pattern}`: `{suffix}` is a public suffix, and the names below it have many owners");
     let remedy = match kind {

@@ -71,7 +71,7 @@ impl Report {
             changes: changes(old, new),
             entry: described(shown),
             tenant: new.tenant.clone(),
-            is_active: matches!(new.status, DomainStatus::Active | DomainStatus::Failing),
+            is_active: new.status.is_served(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
         }
     }

@@ -94,7 +94,7 @@ fn covers_a_host(pattern: &Pattern, target: &Target) -> bool {
 
 /// Whether a CA may issue for what `pattern` covers.
 fn certifiable(pattern: &Pattern, issuance: Issuance) -> Result<Option<Warning>, Refusal> {
-    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
+    let name = pattern.name();
     if let Some(kind) = public_suffix(name) {
         let is_refused = match kind {
             // Its operator may have a site there, and CAs issue for it.

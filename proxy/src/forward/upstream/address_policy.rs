@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, SocketPrefix},
+    domains::admin::Permits,
     target::{EndpointAddress, SocketPath, TlsName},
 };
 
@@ -73,6 +74,13 @@ impl AddressPolicy {
             }
             EndpointAddress::Unix(path) => self.permits_socket(path, ChosenBy::Entry),
         }
+    }
+
+    /// [`AddressPolicy::permits_entry`] for those who decide without knowing of policies.
+    #[must_use]
+    pub fn entry_permits(self: &Arc<Self>) -> Permits {
+        let policy = Arc::clone(self);
+        Arc::new(move |address| policy.permits_entry(address))
     }
 
     /// Settings for TLS that targets of entries may use.

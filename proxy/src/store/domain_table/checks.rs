@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{DomainRecord, key};
+use super::{DomainRecord, item, key};
 use crate::{
     label,
     name::Pattern,
@@ -77,6 +77,8 @@ label! {
         LeadsElsewhere = "leads_elsewhere",
         /// Some of its addresses are the edge's.
         LeadsPartlyHere = "leads_partly_here",
+        /// It leads to another server, which passes requests on to the edge.
+        PassedOn = "passed_on",
         /// There is no such record.
         NoRecord = "no_record",
         /// The DNS servers do not answer.
@@ -186,9 +188,8 @@ pub async fn get_checked(
     store: &Store,
     pattern: &Pattern,
 ) -> Result<Option<(DomainRecord, Option<Checks>)>, StoreError> {
-    let get = store.client().get_item().table_name(&store.tables().domains).consistent_read(true);
-    let answer = get.set_key(Some(key(pattern))).send().await?;
-    answer.item.as_ref().map(|item| Ok((DomainRecord::read(item)?, Checks::read(item)))).transpose()
+    let item = item(store, pattern).await?;
+    item.as_ref().map(|item| Ok((DomainRecord::read(item)?, Checks::read(item)))).transpose()
 }
 
 /// Writes what was found out about the entry of `pattern`; [`StoreError::Conflict`] when there is none.

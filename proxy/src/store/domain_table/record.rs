@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Item,
@@ -45,7 +45,7 @@ pub struct DomainRecord {
 }
 
 /// Whether an entry is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainStatus {
     /// Not verified yet: not served.
@@ -125,6 +125,15 @@ impl DomainRecord {
 }
 
 impl DomainStatus {
+    /// Whether an entry of this status is served.
+    #[must_use]
+    pub fn is_served(self) -> bool {
+        match self {
+            Self::Active | Self::Failing => true,
+            Self::Pending | Self::Suspended | Self::Removed => false,
+        }
+    }
+
     /// As the table and the command line write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

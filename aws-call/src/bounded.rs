@@ -13,7 +13,8 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, Limited};
 
 /// `client`, whose answers are errors beyond `most_bytes`.
-pub(crate) fn bounded(client: SharedHttpClient, most_bytes: usize) -> SharedHttpClient {
+#[must_use]
+pub fn bounded(client: SharedHttpClient, most_bytes: usize) -> SharedHttpClient {
     SharedHttpClient::new(Bounded { inner: client, most_bytes })
 }
 
@@ -42,7 +43,7 @@ impl HttpConnector for Bounded<SharedHttpConnector> {
 }
 
 /// `answer` with its whole body, unless that has more than `most_bytes`.
-pub(crate) async fn read_bounded(
+pub async fn read_bounded(
     mut answer: HttpResponse,
     most_bytes: usize,
 ) -> Result<HttpResponse, ConnectorError> {

@@ -1,0 +1,79 @@
+//! What an instance makes of one name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domains::{Denial, Permission, PermissionSource, UnknownReason},
+    name::ServerName,
+};
+
+/// What an instance makes of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameAnswer {
+    /// The name.
+    pub server_name: ServerName,
+    /// Whether it may be served.
+    pub permission: PermissionWord,
+    /// By which entry of which source, or why not.
+    pub why: String,
+    /// What the kernel does with its hellos.
+    pub guard: GuardAnswer,
+}
+
+/// Whether a name may be served, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionWord {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+    /// Nothing can be said of it now.
+    Unknown,
+}
+
+/// Whether the kernel has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardAnswer {
+    /// The guard is off.
+    Off,
+    /// It has.
+    Listed,
+    /// It has not.
+    Unlisted,
+    /// It holds an older list.
+    Behind,
+}
+
+impl NameAnswer {
+    pub(in crate::control) fn new(
+        server_name: ServerName,
+        permission: &Permission,
+        guard: GuardAnswer,
+    ) -> Self {
+        let (permission, why) = match permission {
+            Permission::Allow(entry) => {
+                let source = match entry.source {
+                    PermissionSource::Static => "the settings",
+                    PermissionSource::Table => "the domains table",
+                    PermissionSource::Ask => "the ask endpoint",
+                };
+                (PermissionWord::Allowed, format!("`{}` of {source}", entry.pattern))
+            }
+            Permission::Deny(Denial::NoEntry) => (PermissionWord::Denied, "no source knows it".to_owned()),
+            Permission::Deny(Denial::Withdrawn) => {
+                (PermissionWord::Denied, "its entry is pending, suspended or removed".to_owned())
+            }
+            Permission::Unknown(reason) => {
+                let why = match reason {
+                    UnknownReason::SourceDown => "the domains table does not answer",
+                    UnknownReason::AskDown => "the ask endpoint does not answer",
+                    UnknownReason::BudgetSpent => "too many unknown names are asked for at once",
+                };
+                (PermissionWord::Unknown, why.to_owned())
+            }
+        };
+        Self { server_name, permission, why, guard }
+    }
+}
