@@ -33,6 +33,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
+    api,
     config::{self, Config, ConfigError, Loaded},
     ec2::IdentitySource,
     guard::Guard,
@@ -120,6 +121,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
         Command::Config(ConfigCommand::Schema) => write(&config::schema()),
+        Command::Config(ConfigCommand::Openapi) => write(&api::description()),
         Command::Config(ConfigCommand::Metrics) => {
             write(&run::metric_reference().map_err(RunError::Metrics)?)
         }

@@ -102,7 +102,8 @@ impl ControlPorts {
     }
 }
 
-async fn bind(
+/// Binds `address`, which `setting` names, if there is one.
+pub(crate) async fn bind(
     setting: &'static str,
     address: Option<SocketAddr>,
 ) -> Result<Option<TcpListener>, ControlPortError> {

@@ -252,6 +252,8 @@ pub(super) enum ConfigCommand {
     Schema,
     /// All metrics as a Markdown table.
     Metrics,
+    /// The description of the API (OpenAPI 3.1).
+    Openapi,
 }
 
 /// How the answer is written.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    api::ApiConfig,
     control::ControlConfig,
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
@@ -48,6 +49,7 @@ section! {
         headers: HeadersConfig,
         limits: LimitsConfig,
         control: ControlConfig,
+        api: ApiConfig,
         log: LogConfig,
     }
 }

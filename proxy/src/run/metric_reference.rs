@@ -8,7 +8,7 @@ use prometheus::{
 };
 
 use crate::{
-    certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend, verification,
+    api, certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend, verification,
     worker,
 };
 
@@ -31,6 +31,7 @@ fn declared() -> Result<Registry, prometheus::Error> {
     Backend::Epoll.register(&registry)?;
     store::declare_metrics(&registry)?;
     domains::declare_metrics(&registry)?;
+    api::declare_metrics(&registry)?;
     verification::declare_metrics(&registry)?;
     certificates::declare_metrics(&registry)?;
     guard::metrics::declare(&registry)?;

@@ -3,7 +3,7 @@
 use super::{Explained, Proof, Refusal, Request, Rules, Sources, Wanted, refusal::of_domain};
 use crate::{
     name::Pattern,
-    store::domain_table::{DomainRecord, Tenant},
+    store::domain_table::{DomainRecord, DomainStatus, Tenant},
 };
 
 /// Who asks.
@@ -61,6 +61,8 @@ pub enum AuthorityRefusal {
     OtherTenant(Tenant),
     /// A tenant asks to be served without verification.
     Unverified(Pattern),
+    /// A tenant asks for a suspension or its end, or for the removal of what is suspended, behind which it could be added anew.
+    Suspension(Pattern),
     /// It was changed since it was read.
     OtherVersion {
         /// Which.
@@ -122,6 +124,14 @@ pub(super) fn check(request: &Request, entry: Option<&DomainRecord>) -> Result<(
             _ => Refusal::Absent(pattern.clone()),
         });
     }
+    let concerns_suspension = match request.wanted {
+        Wanted::Suspended | Wanted::Resumed => true,
+        Wanted::Absent => entry.status == DomainStatus::Suspended,
+        Wanted::Present { .. } | Wanted::Patched(_) | Wanted::Maintained(_) => false,
+    };
+    if concerns_suspension && request.by.tenant().is_some() {
+        return Err(AuthorityRefusal::Suspension(pattern.clone()).into());
+    }
     if request.expected.permits(entry.version) {
         return Ok(());
     }
@@ -163,7 +173,7 @@ fn share_names(a: &Pattern, b: &Pattern) -> bool {
 impl AuthorityRefusal {
     pub(super) fn is_of_request(&self) -> bool {
         match self {
-            Self::Taken(_) | Self::Overlap(_) | Self::OtherVersion { .. } => false,
+            Self::Taken(_) | Self::Overlap(_) | Self::Suspension(_) | Self::OtherVersion { .. } => false,
             Self::SingleLabel(_)
             | Self::TargetsItself(_)
             | Self::Reserved(_)
@@ -196,6 +206,11 @@ impl AuthorityRefusal {
                 let fault = "is a single label, and CAs issue no certificate for such a name";
                 of_name(name, fault, "use a name below a registered domain")
             }
+            Self::Suspension(name) => of_name(
+                name,
+                "is suspended and resumed by the operator alone, and not removed meanwhile",
+                "ask the operator; maintenance answers its requests with 503",
+            ),
             Self::Reserved(name) => of_name(name, "is reserved by the operator", RESERVED),
             Self::Taken(name) => of_name(name, "is not available", ANOTHER),
             Self::Overlap(name) => of_name(name, "shares names with an entry of another tenant", ANOTHER),

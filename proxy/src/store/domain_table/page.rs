@@ -4,6 +4,7 @@
 //! of calls (`a_part_that_finds_nothing_ends`), so that it may be short or empty although another follows.
 
 use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Item, Store, StoreError, key,
@@ -28,7 +29,7 @@ pub struct ListQuery<'a> {
 }
 
 /// Behind which entry a part begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListPlace {
     /// In a tenant's list.
     Tenant {

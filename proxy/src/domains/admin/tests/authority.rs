@@ -28,25 +28,22 @@ fn patch(target_text: &str) -> Wanted {
     })
 }
 
-fn verbs() -> [Wanted; 6] {
+/// What a tenant may ask of its own entry.
+fn verbs() -> [Wanted; 4] {
     let maintained = Wanted::Maintained(Maintenance::On);
-    [
-        patch("http://10.0.0.8"),
-        Wanted::Absent,
-        Wanted::Suspended,
-        Wanted::Resumed,
-        maintained,
-        Wanted::Patched(Patch::default()),
-    ]
+    [patch("http://10.0.0.8"), Wanted::Absent, maintained, Wanted::Patched(Patch::default())]
 }
 
 #[test]
 fn an_entry_of_another_tenant_is_as_none() {
     let others = record("https://a.example", DomainStatus::Active, "zeta");
-    for wanted in verbs() {
+    for wanted in verbs().into_iter().chain([Wanted::Suspended, Wanted::Resumed]) {
         let request = by_tenant("shop.example", wanted);
         let refused = decide_for(&request, Some(&others), Overlap::Nothing).unwrap_err();
         assert_eq!(refused, decide_for(&request, None, Overlap::Nothing).unwrap_err(), "{request:?}");
+    }
+    for wanted in verbs() {
+        let request = by_tenant("shop.example", wanted);
         let own = record("https://a.example", DomainStatus::Active, OWN);
         assert!(decide_for(&request, Some(&own), Overlap::Nothing).is_ok(), "{request:?}");
     }
@@ -109,6 +106,27 @@ fn an_operator_is_warned_of_what_a_tenant_may_not_have() {
         )
         .is_ok()
     );
+}
+
+/// It would be lifted by who it is about, if only by removing the entry and adding it anew.
+#[test]
+fn a_suspension_is_the_operators() {
+    let own = |status| record("https://a.example", status, OWN);
+    for (status, wanted) in [
+        (DomainStatus::Active, Wanted::Suspended),
+        (DomainStatus::Suspended, Wanted::Resumed),
+        (DomainStatus::Suspended, Wanted::Absent),
+    ] {
+        let request = by_tenant("shop.example", wanted.clone());
+        let refused = decide_for(&request, Some(&own(status)), Overlap::Nothing).unwrap_err();
+        assert_eq!(refused, AuthorityRefusal::Suspension(pattern("shop.example")).into(), "{wanted:?}");
+        let request = by_operator(&pattern("shop.example"), wanted);
+        assert!(decide_for(&request, Some(&own(status)), Overlap::Nothing).is_ok(), "{request:?}");
+    }
+    let replaced = by_tenant("shop.example", present("https://b.example", "", Existing::Replace));
+    let there = own(DomainStatus::Suspended);
+    let decision = decide_for(&replaced, Some(&there), Overlap::Nothing).unwrap();
+    assert_eq!(decision.record.status, DomainStatus::Suspended);
 }
 
 #[test]
