@@ -16,10 +16,10 @@ mod problem;
 mod rate;
 mod resource;
 mod server;
-mod tls;
-mod token_cache;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod token_cache;
 
 use std::{sync::Arc, time::Duration};
 
@@ -155,7 +155,9 @@ async fn described() -> impl axum::response::IntoResponse {
 async fn nowhere(request: axum::extract::Request) -> Problem {
     let path = request.uri().path();
     let fault = "there is nothing at this path";
-    Problem::new(ProblemKind::Absent, fault).of("path", path).mend("`/api/v1/openapi.json` says what there is")
+    Problem::new(ProblemKind::Absent, fault)
+        .of("path", path)
+        .mend("`/api/v1/openapi.json` says what there is")
 }
 
 async fn no_method(request: axum::extract::Request) -> Problem {
@@ -169,7 +171,9 @@ impl Api {
         let answered = tokio::time::timeout(LONGEST_REQUEST, self.router.oneshot(request)).await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
-            Err(_) => Problem::new(ProblemKind::Unavailable, "the request was not done in time").into_response(),
+            Err(_) => {
+                Problem::new(ProblemKind::Unavailable, "the request was not done in time").into_response()
+            }
         };
         // Whose token it was is not in the key of a cache.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -33,9 +33,7 @@ use crate::{
     },
     name::Pattern,
     store::domain_table::{
-        self, DEFAULT_TENANT, DomainStatus, Tenant,
-        checks::get_checked,
-        ListPlace, ListQuery,
+        self, DEFAULT_TENANT, DomainStatus, ListPlace, ListQuery, Tenant, checks::get_checked,
     },
     telemetry::admit_line,
 };

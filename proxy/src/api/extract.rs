@@ -9,7 +9,10 @@ use axum::{
 use bytes::Bytes;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::{HeaderMap, header::{CONTENT_TYPE, IF_MATCH}};
+use hyper::{
+    HeaderMap,
+    header::{CONTENT_TYPE, IF_MATCH},
+};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -96,7 +99,9 @@ fn if_match(headers: &HeaderMap) -> Result<Option<ExpectedVersion>, Problem> {
 
 fn no_entity_tag(value: &str) -> Problem {
     let fault = format!("If-Match: `{value}` is not an entity tag");
-    Problem::new(ProblemKind::Malformed, fault).of("If-Match", value).mend("send an `ETag` as it was received")
+    Problem::new(ProblemKind::Malformed, fault)
+        .of("If-Match", value)
+        .mend("send an `ETag` as it was received")
 }
 
 /// A body of JSON.
@@ -108,8 +113,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<ApiState>> for JsonBody<T> {
     async fn from_request(request: Request, api: &Arc<ApiState>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let media_type = media_type(&parts.headers);
-        if !media_type.is_some_and(|found| MEDIA_TYPES.iter().any(|known| found.eq_ignore_ascii_case(known))) {
-            let fault = format!("Content-Type: `{}` is not `application/json`", media_type.unwrap_or_default());
+        if !media_type.is_some_and(|found| MEDIA_TYPES.iter().any(|known| found.eq_ignore_ascii_case(known)))
+        {
+            let fault =
+                format!("Content-Type: `{}` is not `application/json`", media_type.unwrap_or_default());
             return Err(Problem::new(ProblemKind::MediaType, fault).mend("send JSON, and say so"));
         }
         from_json(&collect(body, api.body_size).await?).map(Self)

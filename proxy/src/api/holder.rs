@@ -1,11 +1,14 @@
 //! Who asks: the token of a request looked up, counted, and held against what it asks for.
 //! Invariant: a handler that has a [`Holder`] was asked by a token that holds and has its scope; there is no other way to one.
 
-use std::{marker::PhantomData, sync::{Arc, Mutex, PoisonError}};
+use std::{
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::extract::FromRequestParts;
-use hyper::header::AUTHORIZATION;
 use http::request::Parts;
+use hyper::header::AUTHORIZATION;
 
 use super::{
     ApiState,
@@ -176,7 +179,9 @@ impl Tokens {
         })?;
         match waiter.outcome().await {
             // Who joined a call that is slow may have come long after it was made.
-            Some(Ok(looked)) if came.saturating_duration_since(looked.asked_at) < FRESH_FOR => Ok(looked.record),
+            Some(Ok(looked)) if came.saturating_duration_since(looked.asked_at) < FRESH_FOR => {
+                Ok(looked.record)
+            }
             Some(_) | None => Err(Problem::new(ProblemKind::Unavailable, "tokens cannot be looked up now")),
         }
     }

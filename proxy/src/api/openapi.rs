@@ -57,12 +57,8 @@ impl IntoResponses for Queries {
 
 impl IntoResponses for Changes {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let changes = [
-            ProblemKind::Changed,
-            ProblemKind::TooLarge,
-            ProblemKind::MediaType,
-            ProblemKind::VersionNeeded,
-        ];
+        let changes =
+            [ProblemKind::Changed, ProblemKind::TooLarge, ProblemKind::MediaType, ProblemKind::VersionNeeded];
         described(&[&QUERIES[..], &changes].concat())
     }
 }

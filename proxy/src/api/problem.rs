@@ -110,7 +110,9 @@ impl ProblemKind {
             Self::MediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another type")
             }
-            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request asks for what cannot be"),
+            Self::Invalid => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request asks for what cannot be")
+            }
             Self::VersionNeeded => (
                 StatusCode::PRECONDITION_REQUIRED,
                 "version-needed",
@@ -162,7 +164,8 @@ impl IntoResponse for Problem {
         let Self { kind, detail, field, value, remedy } = self;
         let (status, word, title) = kind.describe();
         let kind_urn = format!("{TYPES}{word}");
-        let body = ProblemBody { kind: kind_urn, title, status: status.as_u16(), detail, field, value, remedy };
+        let body =
+            ProblemBody { kind: kind_urn, title, status: status.as_u16(), detail, field, value, remedy };
         let mut response = (status, serde_json::to_vec(&body).unwrap_or_default()).into_response();
         let mut set = |name: HeaderName, value: &'static str| {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -230,7 +233,9 @@ impl Problem {
         let remedy = match refusal {
             Refusal::Absent(_) => "`GET /api/v1/domains` lists those that are".to_owned(),
             Refusal::Exists { .. } => "change it by `PATCH`".to_owned(),
-            Refusal::Suspended(_) => "`POST` to its `resume` serves it again, with a token of all tenants".to_owned(),
+            Refusal::Suspended(_) => {
+                "`POST` to its `resume` serves it again, with a token of all tenants".to_owned()
+            }
             Refusal::Pending(_) => "`GET` its `records` says which DNS records it waits for".to_owned(),
             _ => remedy,
         };

@@ -220,7 +220,7 @@ pub(super) struct ListParameters {
     #[param(nullable = false, max_length = 253)]
     pub(super) prefix: Option<String>,
     /// With this status; absent, with any but `removed`.
-    #[param(schema_with = status, required = false)]
+    #[param(schema_with = listed_status, required = false)]
     pub(super) status: Option<DomainStatus>,
     /// How many at most; absent, 100.
     #[param(minimum = 1, maximum = 100, nullable = false)]
@@ -438,42 +438,57 @@ fn field<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Patc
     Option::<T>::deserialize(json).map(|value| value.map_or(PatchField::Clear, PatchField::Set))
 }
 
-fn word(values: &[&str]) -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied())).build()
+fn word(values: &[&str], description: &str) -> Object {
+    let word = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    word.enum_values(Some(values.iter().copied())).build()
 }
 
-fn word_or_null(values: &[&str]) -> Object {
+fn word_or_null(values: &[&str], description: &str) -> Object {
     let values = values.iter().map(|value| Some(*value)).chain([None]);
     let either = SchemaType::from_iter([Type::String, Type::Null]);
-    ObjectBuilder::new().schema_type(either).enum_values(Some(values)).build()
+    let word = ObjectBuilder::new().schema_type(either).description(Some(description));
+    word.enum_values(Some(values)).build()
 }
 
 fn minimum_tls() -> Object {
-    word(&MINIMUM_TLS)
+    word(
+        &MINIMUM_TLS,
+        "The oldest version of TLS that its clients may speak; absent, as the settings have it.",
+    )
 }
 
 fn minimum_tls_or_null() -> Object {
-    word_or_null(&MINIMUM_TLS)
+    word_or_null(&MINIMUM_TLS, "The oldest version of TLS that its clients may speak.")
 }
 
 fn host() -> Object {
-    word(&HOST)
+    word(
+        &HOST,
+        "Whose name its target reads in `Host`: its own, or the client's; absent, as the settings have it.",
+    )
 }
 
 fn host_or_null() -> Object {
-    word_or_null(&HOST)
+    word_or_null(&HOST, "Whose name its target reads in `Host`: its own, or the client's.")
 }
 
 fn redirect() -> Object {
-    word(&REDIRECT)
+    word(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
 }
 
 fn redirect_or_null() -> Object {
-    word_or_null(&REDIRECT)
+    word_or_null(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
 }
 
 fn status() -> Object {
-    word(&STATUS)
+    word(
+        &STATUS,
+        "Whether it is served: `active` and `failing` are, `pending`, `suspended` and `removed` are not.",
+    )
+}
+
+fn listed_status() -> Object {
+    word(&STATUS, "With this status; absent, with any but `removed`.")
 }
 
 const MINIMUM_TLS: [&str; 2] = ["1.2", "1.3"];

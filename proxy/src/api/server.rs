@@ -111,7 +111,11 @@ async fn shake(
         Err(TlsError::Handshake(_)) => {}
         Err(error) => {
             if let Some(left_out) = admit_line("api_certificate", "") {
-                tracing::warn!(error = error_chain(&error), left_out, "the API has no certificate to present");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    left_out,
+                    "the API has no certificate to present"
+                );
             }
         }
     }

@@ -36,7 +36,9 @@ pub(super) struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     /// The name has no certificate.
-    #[error("api.name: there is no certificate for `{name}`: {refusal}; give it an entry, like any other name")]
+    #[error(
+        "api.name: there is no certificate for `{name}`: {refusal}; give it an entry, like any other name"
+    )]
     NoCertificate {
         /// Which.
         name: ServerName,
@@ -58,7 +60,11 @@ impl Tls {
     }
 
     /// The certificate is ordered if there is none, as for any other name.
-    pub(super) async fn accept(&self, stream: TcpStream, peer: IpAddr) -> Result<TlsStream<TcpStream>, TlsError> {
+    pub(super) async fn accept(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+    ) -> Result<TlsStream<TcpStream>, TlsError> {
         let certificate = self.certificate(peer).await?;
         let acceptor = TlsAcceptor::from(self.presenting(certificate)?);
         let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;

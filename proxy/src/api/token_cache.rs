@@ -97,7 +97,11 @@ const MOST_SEEN: usize = 2 * MOST_TOKENS;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api_token::ApiToken, clock, store::{instant::Micros, state_table::TokenReach}};
+    use crate::{
+        api_token::ApiToken,
+        clock,
+        store::{instant::Micros, state_table::TokenReach},
+    };
 
     fn hash() -> TokenHash {
         ApiToken::generate().unwrap().hash()

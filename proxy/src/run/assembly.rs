@@ -110,7 +110,8 @@ impl Assembly<'_> {
         self.control.spawn(telemetry::tell_left_out());
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let registry = &self.telemetry.registry;
-        let api = api_port.map(|port| api::start(config, port, &instance, https_port, registry)).transpose()?;
+        let api =
+            api_port.map(|port| api::start(config, port, &instance, https_port, registry)).transpose()?;
         let control = Control::open(&socket, instance, control_ports, registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);

@@ -8,8 +8,8 @@ use prometheus::{
 };
 
 use crate::{
-    api, certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend, verification,
-    worker,
+    api, certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend,
+    verification, worker,
 };
 
 /// One row for each metric: name, type, labels, meaning.
