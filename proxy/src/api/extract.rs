@@ -140,6 +140,10 @@ async fn collect(body: Body, most: usize) -> Result<Bytes, Problem> {
 }
 
 fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // serde reads a struct from an array, too.
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::new(ProblemKind::Invalid, "the body is an array and not an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -206,7 +210,9 @@ mod tests {
             (r#"{"a": 300}"#, ProblemKind::Invalid),
             (r#"{"c": 1}"#, ProblemKind::Invalid),
             (r#"{"a": 1, "a": 2}"#, ProblemKind::Invalid),
-            (&"[".repeat(100_000), ProblemKind::Malformed),
+            (" [1]", ProblemKind::Invalid),
+            (&format!("{{\"b\":{}", "[".repeat(100_000)), ProblemKind::Invalid),
+            (&format!("{{\"c\":{}", "[".repeat(100_000)), ProblemKind::Invalid),
         ] {
             assert_eq!(from_json::<Two>(text.as_bytes()).unwrap_err().kind(), kind, "{text:.40}");
         }

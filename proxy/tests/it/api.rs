@@ -159,7 +159,7 @@ fn requests_are_bounded_and_faults_are_named() {
 fn a_request_in_flight_is_answered_although_the_instance_ends() {
     let edge = edge();
     let mut settings = edge.settings(Place::A, "auto");
-    settings.text("api", "listen", "127.0.0.1:9443");
+    settings.text("api", "listen", "127.0.0.1:9470");
     let mut a = start(&edge, settings);
     let (_, text) = token(&a, &ALL, None);
     let body = json!({ "domain": SHOP }).to_string();
@@ -169,7 +169,7 @@ fn a_request_in_flight_is_answered_although_the_instance_ends() {
         body.len()
     );
     let begin = move || {
-        let mut stream = TcpStream::connect("127.0.0.1:9443").unwrap();
+        let mut stream = TcpStream::connect("127.0.0.1:9470").unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         let mut interim = [0; 25];
@@ -181,7 +181,7 @@ fn a_request_in_flight_is_answered_although_the_instance_ends() {
     let mut stream = edge.network.edge.inside(begin).unwrap();
     let answer = edge.network.edge.thread(move || {
         let refused = wait::until("a refused connection", Duration::from_secs(10), || {
-            ensure!(TcpStream::connect("127.0.0.1:9443").is_err());
+            ensure!(TcpStream::connect("127.0.0.1:9470").is_err());
             Ok(())
         });
         stream.write_all(body.as_bytes()).unwrap();
@@ -197,6 +197,6 @@ fn a_request_in_flight_is_answered_although_the_instance_ends() {
     a.start_again().unwrap();
     assert!(a.command(&["domain", "show", SHOP]).is_ok());
     let open =
-        cleartext::get(&edge.network.edge, ([127, 0, 0, 1], 9443).into(), "api", "/api/v1/health").unwrap();
+        cleartext::get(&edge.network.edge, ([127, 0, 0, 1], 9470).into(), "api", "/api/v1/health").unwrap();
     assert_eq!(open.status, 200);
 }

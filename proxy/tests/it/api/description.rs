@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use serde_json::Value;
 use testbed::{edge, gatehouse::Place, namespace};
 
 use super::client::{ALL, token};
@@ -12,7 +11,7 @@ use crate::fixture::{edge as start_edge, report, start};
 fn whatever_is_asked_the_answers_are_those_of_the_description() {
     let edge = start_edge();
     let mut settings = edge.settings(Place::A, "auto");
-    settings.text("api", "listen", "127.0.0.1:9443").raw("verification", "edge_names", "[\"edge.test\"]");
+    settings.text("api", "listen", "127.0.0.1:9470").raw("verification", "edge_names", "[\"edge.test\"]");
     settings.raw("verification", "edge_addresses", "[\"192.0.2.1\"]");
     settings.raw("api", "requests_per_second", "100000").raw("api", "requests_burst", "100000");
     settings.text("log", "filter", "warn");
@@ -24,7 +23,7 @@ fn whatever_is_asked_the_answers_are_those_of_the_description() {
         edge.network.edge.await_inside(move || namespace::run(&mut command)).unwrap().unwrap()
     };
 
-    let url = "http://127.0.0.1:9443/api/v1/openapi.json";
+    let url = "http://127.0.0.1:9470/api/v1/openapi.json";
     let served = edge.network.edge.run("curl", &["-sS", "--fail", url]).unwrap();
     let file = edge.folder().join("openapi.json");
     std::fs::write(&file, &served).unwrap();
@@ -59,9 +58,6 @@ fn whatever_is_asked_the_answers_are_those_of_the_description() {
         |answer: &str| metrics.sum("gatehouse_api_requests_total", &[&format!("answer=\"{answer}\"")]);
     assert!(answers("done") > 100.0 && answers("refused") > 100.0, "{metrics}");
     assert!(answers("failed") < 0.5 && answers("too_many") < 0.5, "{metrics}");
-    let listed: Value =
-        serde_json::from_str(&gatehouse.command(&["domain", "list", "--json"]).unwrap()).unwrap();
-    assert!(listed.is_object() || listed.is_array());
 }
 
 /// `positive_data_acceptance`: no pattern of JSON Schema says which texts are names. `missing_required_header`: 428 is not among the
