@@ -21,9 +21,13 @@ mod tests;
 mod tls;
 mod token_cache;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{Json, Router, response::IntoResponse as _};
+use bytes::Bytes;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -149,7 +153,8 @@ async fn health() -> Json<Health> {
     responses((status = 200, description = "This description.", body = serde_json::Value, content_type = "application/json"))
 )]
 async fn described() -> impl axum::response::IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], description())
+    static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| description().into());
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION.clone())
 }
 
 async fn nowhere(request: axum::extract::Request) -> Problem {

@@ -84,6 +84,20 @@ mod tests {
         }
     }
 
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn no_text_panics(text in "\\PC{0,100}|[A-Za-z0-9_-]{0,200}") {
+                let cursors = Cursors::of(&ApiToken::generate().unwrap().hash(), &());
+                prop_assert_eq!(cursors.open::<String>(&text), Err(NoCursor));
+            }
+        }
+    }
+
     #[test]
     fn the_longest_name_has_a_cursor() {
         let cursors = Cursors::of(&ApiToken::generate().unwrap().hash(), &());

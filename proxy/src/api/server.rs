@@ -20,7 +20,10 @@ use super::{
     Api,
     tls::{Tls, TlsError},
 };
-use crate::telemetry::{admit_line, error_chain};
+use crate::{
+    keyed_counts::{CountSlot, KeyedCounts, network},
+    telemetry::{admit_line, error_chain},
+};
 
 /// The API while it answers; dropped, it answers no more.
 #[derive(Debug)]
@@ -57,14 +60,38 @@ impl Drop for ApiServer {
     }
 }
 
+/// A connection's place, in total and of its source; dropping it makes room for another.
+struct Place {
+    _of_all: OwnedSemaphorePermit,
+    of_source: CountSlot,
+    sources: Arc<KeyedCounts>,
+}
+
+impl Place {
+    /// A place for a connection of `peer`; nothing, when its source has as many as it may.
+    fn of(place: OwnedSemaphorePermit, peer: IpAddr, sources: &Arc<KeyedCounts>) -> Option<Self> {
+        let of_source = sources.slot(&network(peer));
+        let before = sources.add(of_source);
+        let place = Self { _of_all: place, of_source, sources: Arc::clone(sources) };
+        (before < CONNECTIONS_PER_SOURCE).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sources.remove(self.of_source);
+    }
+}
+
 async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, api: Api, mut ended: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (places, sources) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(KeyedCounts::new()));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             _ = ended.wait_for(|ended| *ended) => break,
         };
         let Some((stream, peer, place)) = accepted else { return };
+        let Some(place) = Place::of(place, peer, &sources) else { continue };
         tokio::spawn(shake(stream, peer, tls.clone(), api.clone(), ended.clone(), place));
     }
     drop(listener);
@@ -101,7 +128,7 @@ async fn shake(
     tls: Option<Arc<Tls>>,
     api: Api,
     ended: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) {
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return converse(stream, api, ended, place).await };
@@ -125,7 +152,7 @@ async fn converse(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     api: Api,
     mut ended: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     let service = service_fn(move |request| {
         let answer = api.clone().answer(request);
@@ -146,9 +173,32 @@ async fn converse(
 }
 
 const CONNECTIONS: usize = 256;
+/// IPv4 /32, IPv6 /64.
+const CONNECTIONS_PER_SOURCE: usize = 64;
 const FIELDS: usize = 64;
 const HEAD_SIZE: usize = 16 * 1024;
 const HEAD: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_mins(5);
 const LAST_ANSWER: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_a_part_of_all_places() {
+        let (places, sources) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(KeyedCounts::new()));
+        let place = |peer: &str| {
+            let of_all = Arc::clone(&places).try_acquire_owned().unwrap();
+            Place::of(of_all, peer.parse().unwrap(), &sources)
+        };
+        let mut held: Vec<_> = (0..CONNECTIONS_PER_SOURCE).map(|_| place("192.0.2.1").unwrap()).collect();
+        assert!(place("192.0.2.1").is_none());
+        assert!(place("192.0.2.2").is_some());
+        held.pop();
+        assert!(place("192.0.2.1").is_some(), "a refused one took no place");
+        drop(held);
+        assert_eq!(places.available_permits(), CONNECTIONS);
+    }
+}
