@@ -113,7 +113,7 @@ pub fn start(
     Ok(ApiServer::start(listener, tls, api))
 }
 
-/// The description of the API, as JSON (OpenAPI 3.1).
+/// The description of the API, as JSON (`OpenAPI` 3.1).
 #[must_use]
 pub fn description() -> String {
     let (_, document) = routes().split_for_parts();

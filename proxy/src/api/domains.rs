@@ -278,13 +278,12 @@ pub(super) async fn records(
     NamedDomain(pattern): NamedDomain,
     Parameters(parameters): Parameters<RecordsParameters>,
 ) -> Result<Json<DnsRecords>, Problem> {
-    let tenant = match holder.tenant(parameters.tenant)? {
-        Some(tenant) => tenant.as_str().to_owned(),
-        None => {
-            let found = domain_table::get(&api.instance.store, &pattern).await?;
-            let found = found.filter(|record| record.status != DomainStatus::Removed);
-            found.map_or_else(|| DEFAULT_TENANT.to_owned(), |record| record.tenant)
-        }
+    let tenant = if let Some(tenant) = holder.tenant(parameters.tenant)? {
+        tenant.as_str().to_owned()
+    } else {
+        let found = domain_table::get(&api.instance.store, &pattern).await?;
+        let found = found.filter(|record| record.status != DomainStatus::Removed);
+        found.map_or_else(|| DEFAULT_TENANT.to_owned(), |record| record.tenant)
     };
     let Some(looker) = &api.looker else {
         let fault = "`verification.edge_names` is not set, so that no record can lead to the edge";

@@ -164,27 +164,27 @@ const MOST_TAGS: usize = 16;
 mod tests {
     use super::*;
 
-    fn read(values: &[&str]) -> Option<Option<ExpectedVersion>> {
+    fn read(values: &[&str]) -> Result<Option<ExpectedVersion>, ProblemKind> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(IF_MATCH, value.parse().unwrap());
         }
-        if_match(&headers).ok()
+        if_match(&headers).map_err(|problem| problem.kind())
     }
 
     #[test]
     fn if_match_names_versions_that_were_ours() {
-        let of = |versions: &[u64]| Some(Some(ExpectedVersion::OneOf(versions.to_vec())));
+        let of = |versions: &[u64]| Ok(Some(ExpectedVersion::OneOf(versions.to_vec())));
         for (values, expected) in [
-            (vec![], Some(None)),
-            (vec!["*"], Some(Some(ExpectedVersion::Any))),
+            (vec![], Ok(None)),
+            (vec!["*"], Ok(Some(ExpectedVersion::Any))),
             (vec!["\"7\""], of(&[7])),
             (vec!["\"7\", \"8\"", "\"9\""], of(&[7, 8, 9])),
             (vec!["W/\"7\""], of(&[])),
             (vec!["\"abc\""], of(&[])),
-            (vec!["7"], None),
-            (vec![""], None),
-            (vec!["\""], None),
+            (vec!["7"], Err(ProblemKind::Malformed)),
+            (vec![""], Err(ProblemKind::Malformed)),
+            (vec!["\""], Err(ProblemKind::Malformed)),
         ] {
             assert_eq!(read(&values), expected, "{values:?}");
         }

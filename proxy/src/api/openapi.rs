@@ -1,4 +1,4 @@
-//! The API's own description (OpenAPI 3.1).
+//! The API's own description (`OpenAPI` 3.1).
 
 use std::collections::BTreeMap;
 

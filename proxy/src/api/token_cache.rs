@@ -96,6 +96,8 @@ const MOST_SEEN: usize = 2 * MOST_TOKENS;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         api_token::ApiToken,
@@ -111,7 +113,7 @@ mod tests {
         Arc::new(TokenRecord {
             id: "0123456789ab".parse().unwrap(),
             name: "ci".parse().unwrap(),
-            scopes: Default::default(),
+            scopes: BTreeSet::new(),
             reach: TokenReach::AllTenants,
             created_at: Micros::from_epoch(1),
             expires_at: None,

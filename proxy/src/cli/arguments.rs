@@ -252,7 +252,7 @@ pub(super) enum ConfigCommand {
     Schema,
     /// All metrics as a Markdown table.
     Metrics,
-    /// The description of the API (OpenAPI 3.1).
+    /// The API's description, as `OpenAPI` 3.1.
     Openapi,
 }
 

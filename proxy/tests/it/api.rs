@@ -58,9 +58,9 @@ fn a_name_is_served_from_its_addition_to_its_removal() {
     assert_ne!(get(&edge, SHOP).status, 200);
 
     let mut changes = Vec::new();
-    let mut path = "audit?limit=3".to_owned();
+    let mut part = "audit?limit=3".to_owned();
     loop {
-        let page = client.expect(200, "GET", &path, &Value::Null);
+        let page = client.expect(200, "GET", &part, &Value::Null);
         changes.extend(page["items"].as_array().unwrap().iter().map(|change| {
             assert_eq!(
                 (change["by"].as_str(), change["domain"].as_str()),
@@ -69,7 +69,7 @@ fn a_name_is_served_from_its_addition_to_its_removal() {
             change["action"].as_str().unwrap().to_owned()
         }));
         let Some(next) = page["next"].as_str() else { break };
-        path = format!("audit?limit=3&cursor={next}");
+        part = format!("audit?limit=3&cursor={next}");
     }
     assert_eq!(changes, ["add", "replace", "replace", "replace", "suspend", "resume", "remove"]);
 }

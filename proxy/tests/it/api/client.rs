@@ -56,7 +56,9 @@ impl<'a> Client<'a> {
         let mut arguments = vec!["-X".to_owned(), method.to_owned()];
         let mut field = |field: String| arguments.extend(["-H".to_owned(), field]);
         self.authorization.iter().for_each(|value| field(format!("Authorization: {value}")));
-        tag.iter().for_each(|tag| field(format!("If-Match: {tag}")));
+        for tag in tag {
+            field(format!("If-Match: {tag}"));
+        }
         if !body.is_null() {
             field("Content-Type: application/json".to_owned());
             arguments.extend(["--data".to_owned(), body.to_string()]);
