@@ -20,6 +20,8 @@ mod server;
 mod tests;
 mod tls;
 mod token_cache;
+mod wanted;
+mod words;
 
 use std::{
     sync::{Arc, LazyLock},

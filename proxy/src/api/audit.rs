@@ -12,7 +12,8 @@ use super::{
     holder::{Audits, Holder},
     openapi::Queries,
     problem::{Problem, ProblemKind},
-    resource::{AuditList, AuditParameters},
+    resource::AuditList,
+    wanted::AuditParameters,
 };
 use crate::{
     clock,

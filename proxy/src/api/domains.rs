@@ -20,10 +20,8 @@ use super::{
     holder::{Holder, Reads, Writes},
     openapi::{Changes, Queries},
     problem::{Problem, ProblemKind},
-    resource::{
-        ChangeParameters, ChangedResource, DnsRecords, DomainList, DomainPatch, DomainResource,
-        ListParameters, NewDomain, RecordsParameters,
-    },
+    resource::{ChangedResource, DnsRecords, DomainList, DomainResource},
+    wanted::{ChangeParameters, DomainPatch, ListParameters, NewDomain, RecordsParameters},
 };
 use crate::{
     config::Maintenance,

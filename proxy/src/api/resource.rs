@@ -1,26 +1,19 @@
-//! Entries and what belongs to them, as the API writes and reads them. Not here: what they mean (`domains`).
+//! Entries and what belongs to them, as the API writes them. Not here: what they mean (`domains`).
 
-use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::{
-    IntoParams, ToSchema,
-    openapi::{
-        Object, ObjectBuilder,
-        schema::{SchemaType, Type},
-    },
-};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::words::{host, minimum_tls, redirect, status};
 use crate::{
     config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
-    domains::admin::{Decision, Existing, Patch, PatchField, Proof, Wanted},
-    name::Pattern,
+    domains::admin::Decision,
     store::{
         domain_table::{
-            DomainRecord, DomainStatus, Tenant,
+            DomainRecord, DomainStatus,
             checks::{Checks, Finding},
         },
         state_table::{AuditRecord, Change},
     },
-    target::Target,
     telemetry::metrics::Label as _,
     verification::{Purpose, RecordToSet},
 };
@@ -152,105 +145,6 @@ pub(super) struct ChangeResource {
     to: Option<String>,
 }
 
-/// A new entry.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewDomain {
-    /// The name, in A-labels or Unicode, or `*.` and a name.
-    #[schema(value_type = String, example = "shop.example.com")]
-    pub(super) domain: Pattern,
-    /// Where its requests go; absent, to `domains.default_target`.
-    #[schema(value_type = Option<String>, example = "http://10.0.0.5:8080")]
-    target: Option<Target>,
-    /// Whose it is; absent, of the token's tenant, or of `default`.
-    #[schema(value_type = Option<String>)]
-    tenant: Option<Tenant>,
-    /// The oldest version of TLS that its clients may speak.
-    #[schema(schema_with = minimum_tls_or_null)]
-    minimum_tls: Option<TlsVersion>,
-    /// Whose name its target reads in `Host`: its own, or the client's.
-    #[schema(schema_with = host_or_null)]
-    host: Option<UpstreamHost>,
-    /// Whether its requests are answered with 503 in place of its target.
-    #[schema(value_type = Option<bool>)]
-    maintenance: Option<Maintenance>,
-    /// Whether its requests are led to its name with `www.`, or without.
-    #[schema(schema_with = redirect_or_null)]
-    redirect: Option<SiteRedirect>,
-    /// Whether it is served without verification, where the settings ask for one: with a token of all tenants alone.
-    #[serde(default)]
-    verified: bool,
-}
-
-/// What is to change of an entry (RFC 7396): what is absent stays, `null` is as the settings have it.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DomainPatch {
-    /// Where its requests go.
-    #[serde(default, deserialize_with = "field")]
-    #[schema(value_type = Option<String>)]
-    target: PatchField<Target>,
-    /// The oldest version of TLS that its clients may speak.
-    #[serde(default, deserialize_with = "field")]
-    #[schema(schema_with = minimum_tls_or_null, required = false)]
-    minimum_tls: PatchField<TlsVersion>,
-    /// Whose name its target reads in `Host`: its own, or the client's.
-    #[serde(default, deserialize_with = "field")]
-    #[schema(schema_with = host_or_null, required = false)]
-    host: PatchField<UpstreamHost>,
-    /// Whether its requests are answered with 503 in place of its target.
-    #[serde(default, deserialize_with = "field")]
-    #[schema(value_type = Option<bool>)]
-    maintenance: PatchField<Maintenance>,
-    /// Whether its requests are led to its name with `www.`, or without.
-    #[serde(default, deserialize_with = "field")]
-    #[schema(schema_with = redirect_or_null, required = false)]
-    redirect: PatchField<SiteRedirect>,
-}
-
-/// Which entries are listed.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListParameters {
-    /// Of one tenant; absent, of the token's, or of all.
-    #[param(value_type = Option<String>, nullable = false)]
-    pub(super) tenant: Option<Tenant>,
-    /// What their names begin with.
-    #[param(nullable = false, max_length = 253)]
-    pub(super) prefix: Option<String>,
-    /// With this status; absent, with any but `removed`.
-    #[param(schema_with = listed_status, required = false)]
-    pub(super) status: Option<DomainStatus>,
-    /// How many at most; absent, 100.
-    #[param(minimum = 1, maximum = 100, nullable = false)]
-    pub(super) limit: Option<u16>,
-    /// The `next` of the part before, with the same other parameters.
-    #[param(nullable = false)]
-    pub(super) cursor: Option<String>,
-}
-
-/// Whether something is done.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ChangeParameters {
-    /// Says what would be done, and does nothing.
-    #[serde(default)]
-    #[param(required = false)]
-    pub(super) dry_run: bool,
-}
-
-/// Whose records are meant.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct RecordsParameters {
-    /// Whose the entry is or will be; absent, of the token's tenant, of whose it is, or of `default`.
-    #[param(value_type = Option<String>, nullable = false)]
-    pub(super) tenant: Option<Tenant>,
-}
-
 /// A DNS record that the owner of a name sets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DnsRecord {
@@ -272,25 +166,6 @@ pub(super) struct DnsRecord {
 pub(super) struct DnsRecords {
     /// All that are to be set.
     pub(super) records: Vec<DnsRecord>,
-}
-
-/// Which changes are listed.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct AuditParameters {
-    /// Of whose entries; absent, of the token's tenant's, or of `default`'s.
-    #[param(value_type = Option<String>, nullable = false)]
-    pub(super) tenant: Option<Tenant>,
-    /// On which day of UTC; absent, today.
-    #[param(nullable = false, format = Date, example = "2026-11-29")]
-    pub(super) day: Option<String>,
-    /// How many at most; absent, 100.
-    #[param(minimum = 1, maximum = 100, nullable = false)]
-    pub(super) limit: Option<u16>,
-    /// The `next` of the part before, with the same other parameters.
-    #[param(nullable = false)]
-    pub(super) cursor: Option<String>,
 }
 
 /// Part of the changes of a day, the oldest first.
@@ -394,22 +269,6 @@ impl ChangeResource {
     }
 }
 
-impl NewDomain {
-    pub(super) fn wanted(self) -> (Pattern, Wanted) {
-        let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, verified } = self;
-        let settings = DomainSettings { minimum_tls, host, maintenance, redirect };
-        let proof = Proof::waived(verified);
-        (domain, Wanted::Present { target, settings, tenant, existing: Existing::Keep, proof })
-    }
-}
-
-impl DomainPatch {
-    pub(super) fn wanted(self) -> Wanted {
-        let Self { target, minimum_tls, host, maintenance, redirect } = self;
-        Wanted::Patched(Patch { target, minimum_tls, host, maintenance, redirect })
-    }
-}
-
 impl From<RecordToSet> for DnsRecord {
     fn from(record: RecordToSet) -> Self {
         let purpose = match record.purpose {
@@ -430,106 +289,5 @@ impl From<AuditRecord> for AuditEntry {
             action: record.action,
             changes: record.changes.iter().map(ChangeResource::of).collect(),
         }
-    }
-}
-
-/// What is there: `null`, or a value.
-fn field<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<PatchField<T>, D::Error> {
-    Option::<T>::deserialize(json).map(|value| value.map_or(PatchField::Clear, PatchField::Set))
-}
-
-fn word(values: &[&str], description: &str) -> Object {
-    let word = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
-    word.enum_values(Some(values.iter().copied())).build()
-}
-
-fn word_or_null(values: &[&str], description: &str) -> Object {
-    let values = values.iter().map(|value| Some(*value)).chain([None]);
-    let either = SchemaType::from_iter([Type::String, Type::Null]);
-    let word = ObjectBuilder::new().schema_type(either).description(Some(description));
-    word.enum_values(Some(values)).build()
-}
-
-fn minimum_tls() -> Object {
-    word(
-        &MINIMUM_TLS,
-        "The oldest version of TLS that its clients may speak; absent, as the settings have it.",
-    )
-}
-
-fn minimum_tls_or_null() -> Object {
-    word_or_null(&MINIMUM_TLS, "The oldest version of TLS that its clients may speak.")
-}
-
-fn host() -> Object {
-    word(
-        &HOST,
-        "Whose name its target reads in `Host`: its own, or the client's; absent, as the settings have it.",
-    )
-}
-
-fn host_or_null() -> Object {
-    word_or_null(&HOST, "Whose name its target reads in `Host`: its own, or the client's.")
-}
-
-fn redirect() -> Object {
-    word(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
-}
-
-fn redirect_or_null() -> Object {
-    word_or_null(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
-}
-
-fn status() -> Object {
-    word(
-        &STATUS,
-        "Whether it is served: `active` and `failing` are, `pending`, `suspended` and `removed` are not.",
-    )
-}
-
-fn listed_status() -> Object {
-    word(&STATUS, "With this status; absent, with any but `removed`.")
-}
-
-const MINIMUM_TLS: [&str; 2] = ["1.2", "1.3"];
-const HOST: [&str; 2] = ["target", "client"];
-const REDIRECT: [&str; 3] = ["off", "www", "apex"];
-const STATUS: [&str; 5] = ["pending", "active", "failing", "suspended", "removed"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Schemas are written by hand where types have their own form.
-    #[test]
-    fn the_words_of_the_schema_are_those_of_the_types() {
-        let read = |words: &[&str], is_one: fn(&str) -> bool| {
-            assert!(words.iter().all(|word| is_one(&format!("\"{word}\""))), "{words:?}");
-            assert!(!is_one("\"other\""));
-        };
-        read(&MINIMUM_TLS, |text| serde_json::from_str::<TlsVersion>(text).is_ok());
-        read(&HOST, |text| serde_json::from_str::<UpstreamHost>(text).is_ok());
-        read(&REDIRECT, |text| serde_json::from_str::<SiteRedirect>(text).is_ok());
-        read(&STATUS, |text| serde_json::from_str::<DomainStatus>(text).is_ok());
-        assert_eq!(
-            (MINIMUM_TLS.len(), HOST.len(), REDIRECT.len()),
-            (TlsVersion::ALL.len(), UpstreamHost::ALL.len(), SiteRedirect::ALL.len())
-        );
-    }
-
-    #[test]
-    fn a_patch_tells_what_is_absent_from_null() {
-        let patch: DomainPatch = serde_json::from_str(r#"{"target": null, "host": "client"}"#).unwrap();
-        let Wanted::Patched(patch) = patch.wanted() else { panic!("a patch") };
-        assert_eq!(
-            patch,
-            Patch {
-                target: PatchField::Clear,
-                host: PatchField::Set(UpstreamHost::Client),
-                ..Patch::default()
-            }
-        );
-        assert!(serde_json::from_str::<DomainPatch>(r#"{"status": "active"}"#).is_err());
-        assert!(serde_json::from_str::<DomainPatch>(r#"{"tenant": "acme"}"#).is_err());
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     },
     domains::{
         ChangeError,
-        admin::{self, Issuance, Sources, Wanted},
+        admin::{self, Issuance, Requester, Sources, Wanted},
         change,
     },
     ec2,
@@ -250,4 +250,9 @@ fn rules_of(config: &Config) -> admin::Rules {
         reserved: admin::Rules::reserved(config),
         audit_kept: *config.domains.audit_kept,
     }
+}
+
+/// Who runs this command.
+pub(super) fn requester() -> Requester {
+    Requester::operator(format!("uid {}", nix::unistd::getuid()))
 }

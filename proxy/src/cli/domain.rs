@@ -5,12 +5,12 @@ use std::fmt::Write;
 use crate::{
     config::{Config, DomainSettings},
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
-    domains::admin::{Action, Existing, Proof, Report, Request, Requester, Wanted},
+    domains::admin::{Action, Existing, Proof, Report, Request, Wanted},
     name::Pattern,
 };
 
 use super::{
-    access::Access,
+    access::{Access, requester},
     arguments::{DomainCommand, Form},
     columns::Columns,
     domain_checks,
@@ -63,11 +63,6 @@ async fn change(config: &Config, name: &Pattern, wanted: Wanted, form: Form) -> 
     let access = Access::open_to_change(config, name).await?;
     let request = Request::new(name.clone(), wanted, requester());
     print(form, &access.administer(&request).await?, changed)
-}
-
-/// Who runs this command.
-pub(super) fn requester() -> Requester {
-    Requester::operator(format!("uid {}", nix::unistd::getuid()))
 }
 
 fn changed(changed: &Changed) -> String {
