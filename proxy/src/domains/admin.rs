@@ -5,6 +5,7 @@
 //! from what to what (`each_change_is_told_from_what_to_what`).
 
 mod authority;
+mod entry;
 mod patch;
 mod refusal;
 mod report;
@@ -20,7 +21,10 @@ pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
 pub use servable::Warning;
 
-use super::change::{added, removed, with_settings, with_status};
+#[cfg(test)]
+pub(crate) use entry::added_for_tests;
+pub(in crate::domains) use entry::{added, removed, with_settings, with_status};
+
 use crate::{
     config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain},
     name::Pattern,

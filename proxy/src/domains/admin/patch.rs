@@ -1,9 +1,8 @@
 //! A change of parts of an entry.
 
-use super::{Action, Decision, Refusal, Report, Rules, keep, servable, with_standing};
+use super::{Action, Decision, Refusal, Report, Rules, entry::changed_by, keep, servable, with_standing};
 use crate::{
     config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
-    domains::change::changed_by,
     store::{
         domain_table::{DomainRecord, SettingsMap},
         instant::Micros,

@@ -225,7 +225,7 @@ pub(super) const CHECKS: &str = "checks";
 mod tests {
     use super::*;
     use crate::{
-        domains::change::added_for_tests,
+        domains::admin::added_for_tests,
         store::{
             domain_table::{self, DomainStatus, tests::audit},
             fixture::faulty_with_tables,

@@ -56,7 +56,7 @@ impl<'a> Client<'a> {
         let mut arguments = vec!["-X".to_owned(), method.to_owned()];
         let mut field = |field: String| arguments.extend(["-H".to_owned(), field]);
         self.authorization.iter().for_each(|value| field(format!("Authorization: {value}")));
-        for tag in tag {
+        if let Some(tag) = tag {
             field(format!("If-Match: {tag}"));
         }
         if !body.is_null() {
