@@ -8,7 +8,6 @@ mod page;
 mod record;
 mod reindex;
 mod settings;
-mod tenant;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,12 +16,12 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Put, TransactWriteItem, Update},
 };
 
+pub use super::tenant::{NoTenant, Tenant};
 pub use page::{ListPage, ListPlace, ListQuery, page};
 pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 pub use settings::SettingsMap;
 use settings::{SETTINGS, SettingsChange};
-pub use tenant::{NoTenant, Tenant};
 
 use checks::CHECKS;
 

@@ -1,6 +1,6 @@
 //! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
 
-use super::{Explained, Proof, Refusal, Request, Rules, Sources, Wanted, refusal::of_domain};
+use super::{Explained, Proof, Refusal, Request, Rules, Sources, Wanted};
 use crate::{
     name::Pattern,
     store::domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -230,7 +230,7 @@ impl From<AuthorityRefusal> for Refusal {
 }
 
 fn of_name(name: &Pattern, fault: &str, remedy: &str) -> Explained {
-    of_domain(name, format!("domain `{name}` {fault}"), remedy)
+    Explained::of_domain(name, format!("domain `{name}` {fault}"), remedy)
 }
 
 const ANOTHER: &str = "use another name, or ask the operator";

@@ -83,6 +83,12 @@ pub struct Explained {
     pub remedy: String,
 }
 
+impl Explained {
+    pub(super) fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Self {
+        Self { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
+    }
+}
+
 impl Refusal {
     /// Whether the request or the settings are wrong, whatever entry is there.
     #[must_use]
@@ -111,11 +117,11 @@ impl Refusal {
         match self {
             Self::Absent(name) => {
                 let remedy = "`gatehouse domain list` shows those that are";
-                of_domain(name, format!("domain `{name}` is not in the table"), remedy)
+                Explained::of_domain(name, format!("domain `{name}` is not in the table"), remedy)
             }
             Self::Static(name) => {
                 let fault = format!("domain `{name}` is set in the configuration");
-                of_domain(name, fault, "change `domains.static` there")
+                Explained::of_domain(name, fault, "change `domains.static` there")
             }
             Self::TableOff => Explained {
                 field: "domains.table",
@@ -126,13 +132,17 @@ impl Refusal {
             Self::Exists { there, wanted } => exists(there, wanted),
             Self::Suspended(name) => {
                 let remedy = format!("`gatehouse domain resume {name}` serves it again");
-                of_domain(name, format!("domain `{name}` exists and is suspended"), remedy)
+                Explained::of_domain(name, format!("domain `{name}` exists and is suspended"), remedy)
             }
             Self::Pending(name) => {
                 let remedy = format!(
                     "`gatehouse domain records {name}` shows the DNS records it waits for; `gatehouse domain add {name} --verified`, with its target, serves it without them"
                 );
-                of_domain(name, format!("domain `{name}` is not verified yet, and not served"), remedy)
+                Explained::of_domain(
+                    name,
+                    format!("domain `{name}` is not verified yet, and not served"),
+                    remedy,
+                )
             }
             Self::NoTarget(name) => no_target(name),
             Self::Address { target, .. } => of_target(
@@ -158,7 +168,7 @@ impl Refusal {
             Self::Underscore(name) => {
                 let fault =
                     format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");
-                of_domain(name, fault, "use a name of letters, digits and `-`")
+                Explained::of_domain(name, fault, "use a name of letters, digits and `-`")
             }
         }
     }
@@ -184,7 +194,7 @@ fn exists(there: &DomainRecord, wanted: &DomainRecord) -> Explained {
     } else {
         ("settings", there.settings.to_string(), wanted.settings.to_string())
     };
-    of_domain(
+    Explained::of_domain(
         name,
         format!("domain `{name}` exists with {what} `{is}`, not `{would}`"),
         "to change it, add `--replace`",
@@ -199,11 +209,7 @@ fn public_suffix(pattern: &Pattern, kind: Type) -> Explained {
         Type::Icann => "add the names one by one",
         Type::Private => "add the names one by one; if all of them are yours, give it in `domains.static`",
     };
-    of_domain(pattern, fault, remedy)
-}
-
-pub(super) fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explained {
-    Explained { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
+    Explained::of_domain(pattern, fault, remedy)
 }
 
 fn of_target(target: &Target, fault: &str, remedy: &str) -> Explained {

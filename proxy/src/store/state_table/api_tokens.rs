@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api_token::{Scope, TokenHash, TokenId, TokenName},
-    store::{Item, Store, StoreError, domain_table::Tenant, instant::Micros},
+    store::{Item, Store, StoreError, instant::Micros, tenant::Tenant},
 };
 
 /// What is kept of a token.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     name::Pattern,
-    store::{Item, Store, StoreError, domain_table::Tenant, instant::Micros},
+    store::{Item, Store, StoreError, instant::Micros, tenant::Tenant},
 };
 
 /// A part of an entry that is not as it was.
