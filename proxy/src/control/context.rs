@@ -171,7 +171,7 @@ impl ControlContext {
         let report = &decision.report;
         if report.action != Action::Keep {
             let (action, from, to) = (report.action.as_str(), report.from(), report.to());
-            tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, caller, "domain changed");
+            tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
         }
         if matches!(report.action, Action::Add | Action::Replace | Action::Resume | Action::Keep) {
             table::retry_added(&self.store, &pattern).await;

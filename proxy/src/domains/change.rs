@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::admin::{self, Decision, Overlap, Refusal, Request, Rules, Sources, Standing, Wanted};
 use crate::{
     clock,
@@ -141,16 +143,19 @@ async fn change(
 
 /// What is known of entries without asking the table.
 pub trait NamesOfOthers {
-    /// Whether another than `tenant` has a name that `wildcard` covers.
-    fn are_covered_by(&self, wildcard: &Pattern, tenant: &str) -> bool;
+    /// Finds whether another than `tenant` has a name that `wildcard` covers; nothing, where it cannot be found.
+    fn search(&self, wildcard: &Pattern, tenant: &str) -> Option<Search>;
 }
+
+/// Looks at every entry, and answers.
+pub type Search = Box<dyn FnOnce() -> bool + Send>;
 
 /// Where no instance runs: names below a wildcard are not looked for, since that would take a scan.
 pub struct Unknown;
 
 impl NamesOfOthers for Unknown {
-    fn are_covered_by(&self, _: &Pattern, _: &str) -> bool {
-        false
+    fn search(&self, _: &Pattern, _: &str) -> Option<Search> {
+        None
     }
 }
 
@@ -169,7 +174,11 @@ async fn overlap(
     let name = match &request.pattern {
         Pattern::Exact(name) => name,
         wildcard @ Pattern::Wildcard(_) => {
-            let is_covered = around.are_covered_by(wildcard, tenant);
+            let Some(search) = around.search(wildcard, tenant) else { return Ok(Overlap::Nothing) };
+            // Programs may ask for many at once; of the machine they get one thread, which is none of the runtime's.
+            let _turn = SEARCHES.acquire().await;
+            let found = tokio::task::spawn_blocking(search).await;
+            let is_covered = found.map_err(|ended| StoreError::Unavailable(ended.into()))?;
             return Ok(if is_covered { Overlap::OverNames } else { Overlap::Nothing });
         }
     };
@@ -198,6 +207,7 @@ fn audited(by: &str, pattern: &Pattern, decision: &Decision, at: Micros) -> Audi
 /// Who changes entries by what was found out about their names.
 const BY_CHECKS: &str = "verification";
 const MAX_TRIES: usize = 8;
+static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 #[cfg(test)]
 pub(super) mod tests {

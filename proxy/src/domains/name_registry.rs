@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     NameSet, Revision,
-    change::NamesOfOthers,
+    change::{NamesOfOthers, Search},
     patterns::Patterns,
     seen_patterns::SeenPatterns,
     snapshot::{Applied, Snapshot, SnapshotMatch, Withdrawal},
@@ -87,11 +87,6 @@ impl NameRegistry {
     /// How the entry of `name` came to deny it, if there is one.
     pub(super) fn withdrawal(&self, name: &ServerName) -> Option<Withdrawal> {
         self.snapshot.load().withdrawal(name)
-    }
-
-    /// Whether another than `tenant` has a served or suspended name that `wildcard` covers. It looks at every entry: for changes alone.
-    fn has_of_others(&self, wildcard: &Pattern, tenant: &str) -> bool {
-        self.snapshot.load().below(wildcard).any(|owner| owner != tenant)
     }
 
     pub(super) fn names(&self) -> watch::Receiver<NameSet> {
@@ -259,8 +254,10 @@ const MAX_REMEMBERED: usize = 100_000;
 const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
 
 impl NamesOfOthers for NameRegistry {
-    fn are_covered_by(&self, wildcard: &Pattern, tenant: &str) -> bool {
-        self.has_of_others(wildcard, tenant)
+    /// Of names that are served or suspended.
+    fn search(&self, wildcard: &Pattern, tenant: &str) -> Option<Search> {
+        let (snapshot, wildcard, tenant) = (self.snapshot.load_full(), wildcard.clone(), tenant.to_owned());
+        Some(Box::new(move || snapshot.below(&wildcard).any(|owner| owner != tenant)))
     }
 }
 
