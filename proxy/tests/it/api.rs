@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use testbed::{cleartext, gatehouse::Place, wait};
+use testbed::{cleartext, gatehouse::Place, pebble::Pebble, wait};
 
 use self::client::{ALL, API, Client, PORT, settings, token};
 use crate::fixture::{FLEET_DELAY, SHOP, assert_served, edge, get, start};
@@ -72,6 +72,60 @@ fn a_name_is_served_from_its_addition_to_its_removal() {
         part = format!("audit?limit=3&cursor={next}");
     }
     assert_eq!(changes, ["add", "replace", "replace", "replace", "suspend", "resume", "remove"]);
+}
+
+/// A program that leads its customer through the verification.
+#[test]
+fn a_name_that_waits_says_for_what_and_then_that_it_is_there() {
+    let edge = edge();
+    edge.ca.resolve(&edge.network.client, SHOP, [203, 0, 113, 9].into()).unwrap();
+    let mut settings = settings(&edge, Place::A);
+    settings
+        .text("verification", "required", "dns")
+        .raw("verification", "edge_names", "[\"edge.test\"]")
+        .raw("verification", "edge_addresses", &format!("[\"{}\"]", Place::A.v4()))
+        .raw("verification", "resolvers", &format!("[\"{}\"]", Pebble::dns_server()))
+        .text("verification", "interval", "10s");
+    let a = start(&edge, settings);
+    let (_, text) = token(&a, &ALL, Some("acme"));
+    let client = Client::new(&edge, &text);
+    let added = client.expect(201, "POST", "domains", &json!({ "domain": SHOP }));
+    assert_eq!(added["domain"]["status"], "pending", "{added}");
+    let entry = format!("domains/{SHOP}");
+    let records = client.expect(200, "GET", &format!("{entry}/records"), &Value::Null);
+    assert_eq!(
+        records["records"],
+        json!([{ "name": SHOP, "type": "CNAME", "value": "edge.test", "purpose": "traffic" }])
+    );
+    let found = |outcome: &str, reason: &str| {
+        wait::until(&format!("the check to say {reason}"), Duration::from_secs(40), || {
+            let shown = client.call("GET", &entry, &Value::Null).json()?;
+            let findings = shown["checks"]["findings"].as_array();
+            let dns = findings.into_iter().flatten().find(|finding| finding["check"] == "dns");
+            let dns = dns.with_context(|| format!("not looked at yet: {shown}"))?;
+            ensure!(dns["outcome"] == outcome && dns["reason"] == reason, "{shown}");
+            Ok(shown)
+        })
+        .unwrap()
+    };
+    let waiting = found("failed", "leads_elsewhere");
+    assert_eq!(waiting["status"], "pending", "{waiting}");
+    assert!(
+        waiting["checks"]["findings"][0]["remedy"].as_str().is_some_and(|remedy| remedy.contains("CNAME"))
+    );
+
+    edge.ca.tell_dns(&edge.network.client, "/clear-a", &json!({ "host": format!("{SHOP}.") })).unwrap();
+    edge.ca.resolve(&edge.network.client, SHOP, Place::A.v4().into()).unwrap();
+    found("passed", "leads_here");
+    wait::until("it to be active", Duration::from_secs(20), || {
+        let shown = client.call("GET", "domains?status=active", &Value::Null).json()?;
+        ensure!(shown["items"][0]["domain"] == SHOP, "{shown}");
+        Ok(())
+    })
+    .unwrap();
+    assert_served(&edge, SHOP);
+    let changes = client.expect(200, "GET", "audit", &Value::Null);
+    assert_eq!(changes["items"][1]["by"], "verification", "{changes}");
 }
 
 #[test]
