@@ -12,14 +12,14 @@ use hyper::header::AUTHORIZATION;
 
 use super::{
     ApiState,
-    problem::{Problem, ProblemKind},
+    problem::{Problem, ProblemKind, store_failed},
     rate::RequestRates,
     token_cache::{FRESH_FOR, Known, Looked, TokenCache},
 };
 use crate::{
     api_token::{ApiToken, Scope, TokenHash},
     clock,
-    domains::admin::{Authority, Requester},
+    domains::admin::{Authority, AuthorityRefusal, Requester},
     single_flight::{JoinError, SingleFlight},
     store::{
         Store,
@@ -65,9 +65,7 @@ impl<S> Holder<S> {
     pub(super) fn tenant(&self, wanted: Option<Tenant>) -> Result<Option<Tenant>, Problem> {
         match (self.requester.tenant(), wanted) {
             (Some(own), Some(wanted)) if *own != wanted => {
-                let fault = format!("tenant: `{wanted}` is not the one of this token");
-                let remedy = "leave it out, or use a token of that tenant";
-                Err(Problem::new(ProblemKind::Forbidden, fault).of("tenant", wanted.as_str()).mend(remedy))
+                Err(Problem::refused(&AuthorityRefusal::OtherTenant(wanted).into()))
             }
             (Some(own), _) => Ok(Some(own.clone())),
             (None, wanted) => Ok(wanted),
@@ -161,7 +159,7 @@ impl Tokens {
                 let looked = match find_token(&store, &hash).await {
                     Ok(found) => Ok(Looked { record: found.map(Arc::new), asked_at: came }),
                     Err(error) => {
-                        let _ = Problem::from(error);
+                        store_failed(&error);
                         Err(LookUpFailed)
                     }
                 };

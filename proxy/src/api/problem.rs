@@ -207,16 +207,14 @@ impl From<StoreError> for Problem {
             | StoreError::Sealing(_)
             | StoreError::Misshapen { .. } => ProblemKind::Failed,
         };
-        // Table, endpoint and items are the operator's matter, whoever asks.
-        if let Some(left_out) = admit_line("api_store", "") {
-            tracing::warn!(error = error_chain(&error), left_out, "a request of the API failed at the store");
-        }
+        store_failed(&error);
         Self::new(kind, "the store cannot be used for this now; the log of the instance says why")
     }
 }
 
 impl Problem {
-    fn refused(refusal: &Refusal) -> Self {
+    /// Why `domains::admin` refuses.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
         let Explained { field, value, fault, remedy } = refusal.explain();
         let kind = match refusal {
             Refusal::Absent(_) => ProblemKind::Absent,
@@ -240,6 +238,13 @@ impl Problem {
             _ => remedy,
         };
         Self::new(kind, fault).of(field, &value).mend(remedy)
+    }
+}
+
+/// Says it in the log alone: table, endpoint and items are the operator's matter, whoever asks.
+pub(super) fn store_failed(error: &StoreError) {
+    if let Some(left_out) = admit_line("api_store", "") {
+        tracing::warn!(error = error_chain(error), left_out, "a request of the API failed at the store");
     }
 }
 
