@@ -21,6 +21,7 @@ mod printable;
 mod reload;
 mod rewrap;
 mod status;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -32,6 +33,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
+    api,
     config::{self, Config, ConfigError, Loaded},
     ec2::IdentitySource,
     guard::Guard,
@@ -103,6 +105,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         }
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
+        Command::Token(command) => asking(token::token(&load(arguments)?.config, command)),
         Command::Import(ImportCommand::Caddy(wanted)) => {
             asking(caddy::import(&load(arguments)?.config, wanted))
         }
@@ -118,6 +121,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Config(ConfigCommand::Example) => write(&config::sample()),
         Command::Config(ConfigCommand::Reference) => write(&config::reference()),
         Command::Config(ConfigCommand::Schema) => write(&config::schema()),
+        Command::Config(ConfigCommand::Openapi) => write(&api::description()),
         Command::Config(ConfigCommand::Metrics) => {
             write(&run::metric_reference().map_err(RunError::Metrics)?)
         }

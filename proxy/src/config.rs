@@ -30,6 +30,7 @@ mod toml_errors;
 mod upstream_tls;
 #[macro_use]
 mod section;
+mod api;
 mod control;
 mod enums;
 mod listen;
@@ -37,6 +38,7 @@ mod sections;
 mod validate;
 mod verification;
 
+pub use api::ApiConfig;
 pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};

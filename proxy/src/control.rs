@@ -14,6 +14,7 @@ mod route;
 mod server;
 mod socket;
 pub mod table;
+pub mod tokens;
 pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -101,7 +102,8 @@ impl ControlPorts {
     }
 }
 
-async fn bind(
+/// Binds `address`, which `setting` names, if there is one.
+pub(crate) async fn bind(
     setting: &'static str,
     address: Option<SocketAddr>,
 ) -> Result<Option<TcpListener>, ControlPortError> {

@@ -1,6 +1,8 @@
 //! Gatehouse: a reverse proxy for customers' own domains, guarded in the kernel. ARCHITECTURE.md maps the modules.
 
 pub mod allocator;
+pub mod api;
+pub mod api_token;
 mod aws;
 mod backoff;
 pub mod certificates;

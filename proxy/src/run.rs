@@ -39,6 +39,7 @@ use self::{
     reload::Reloader,
 };
 use crate::{
+    api::ApiServer,
     certificates::Certificates,
     config::{Config, Loaded},
     control::{Control, ControlSocket, ReloadRequests, wire::Reloaded},
@@ -121,6 +122,7 @@ struct Running {
     phase: watch::Sender<Phase>,
     guard: GuardHandle,
     certificates: Certificates,
+    api: Option<ApiServer>,
     /// Answers until the last worker has ended.
     _control: (Control, ControlSocket),
 }
@@ -133,8 +135,16 @@ impl Running {
         self.guard.drain();
         info!("draining: health says 503, requests in flight finish");
         let workers = tokio::task::spawn_blocking(|| self.workers.join());
+        let drained = async {
+            let api_drained = async {
+                if let Some(api) = self.api {
+                    api.drain(LAST_REQUESTS).await;
+                }
+            };
+            tokio::join!(workers, api_drained).0.map_err(|_| RunError::Workers)
+        };
         let drained = tokio::select! {
-            joined = workers => joined.map_err(|_| RunError::Workers),
+            drained = drained => drained,
             () = signals.told() => {
                 warn!("second signal: open connections are closed");
                 Ok(())
@@ -243,6 +253,8 @@ impl Signals {
 }
 
 const CONTROL_THREADS: usize = 2;
+/// How long requests of the API may take to be answered.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How long orders that nobody waits for any more may go on; what most CAs need.
 const LAST_ORDERS: Duration = Duration::from_secs(3);
 /// Time for the control plane's blocking calls.

@@ -25,6 +25,7 @@ pub mod probe;
 mod retry;
 pub mod state_table;
 pub mod tables;
+mod tenant;
 
 use std::sync::Arc;
 

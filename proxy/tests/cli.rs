@@ -295,6 +295,7 @@ fn manual_pages_are_written_for_every_command() {
     for (page, said) in [
         ("gatehouse.1", "doctor"),
         ("gatehouse-domain-add.1", "default_target"),
+        ("gatehouse-token-create.1", "domains:write"),
         ("gatehouse-completion.1", "bash_completion"),
     ] {
         let text = fs::read_to_string(place.path().join("pages").join(page)).unwrap();
@@ -313,7 +314,7 @@ fn completions_are_printed_for_each_shell() {
     {
         let script = place.run(&format!("completion {shell}"));
         assert!(script.code == Some(0) && script.out.contains(said), "{shell}: {script:?}");
-        assert!(script.out.contains("tenant"), "{shell}: {script:?}");
+        assert!(script.out.contains("tenant") && script.out.contains("token"), "{shell}: {script:?}");
     }
     assert_eq!(place.run("completion tcsh").code, Some(2));
 }
@@ -386,6 +387,28 @@ fn without_an_instance_domains_are_changed_in_the_table_itself() {
     }
     assert!(!place.run("domain list").out.contains("a.example  "), "a tombstone is listed");
     assert_eq!(place.run("domain reindex").out, "0 repaired\n");
+}
+
+#[test]
+fn a_token_is_printed_once_and_listed_without_its_secret_until_it_is_revoked() {
+    let place = Place::with_store("");
+    let made =
+        place.run("token create --name ci --scope domains:read,audit:read --tenant acme --expires 90d");
+    let token = made.out.lines().next().unwrap().to_owned();
+    assert!(made.code == Some(0) && token.starts_with("gatehouse_") && token.len() == 95, "{made:?}");
+    let id = token.split('_').nth(1).unwrap();
+    let listed = place.run("token list");
+    assert!(listed.out.contains(id) && listed.out.contains("domains:read,audit:read  acme"), "{listed:?}");
+    assert!(listed.out.contains("valid") && !listed.out.contains(&token[24..60]), "{listed:?}");
+    let json: serde_json::Value = serde_json::from_str(&place.run("token list --json").out).unwrap();
+    assert_eq!(json["tokens"][0]["reach"], serde_json::json!({ "tenant": "acme" }));
+    // Who gives the token itself gets no copy of it in an error.
+    let wrong = place.run(&format!("token revoke {token}"));
+    assert!(wrong.code == Some(2) && wrong.err.contains("not the token itself"), "{wrong:?}");
+    assert_eq!(place.run(&format!("token revoke {id}")).code, Some(0));
+    assert!(place.run("token list").out.contains("revoked"));
+    let absent = place.run("token revoke 0123456789ab --json");
+    assert!(absent.code == Some(1) && absent.err.contains("gatehouse token list"), "{absent:?}");
 }
 
 #[test]

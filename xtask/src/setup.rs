@@ -359,7 +359,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
 /// Paths are relative to the workspace; `testbed` starts programs from there.
-const PYTHON: [Environment; 4] = [
+const PYTHON: [Environment; 5] = [
     Environment {
         group: Group::Origins,
         folder: "target/moto",
@@ -371,6 +371,12 @@ const PYTHON: [Environment; 4] = [
         folder: "target/origins",
         requirements: "testbed/origins/requirements.txt",
         what: "python origins   gunicorn, uvicorn, tornado, waitress, grpcio",
+    },
+    Environment {
+        group: Group::Origins,
+        folder: "target/schemathesis",
+        requirements: "testbed/api/requirements.txt",
+        what: "schemathesis     asks the API what its description permits; openapi-spec-validator reads that",
     },
     Environment {
         group: Group::Templates,

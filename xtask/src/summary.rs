@@ -136,6 +136,7 @@ const END_TO_END: &[&str] = &[
     "only_a_reader_who_does_not_insist_sees_the_table_as_it_was",
     "what_is_held_is_counted_and_goes_on_when_let_go",
     "acme",
+    "api",
     "caddy",
     "challenges",
     "domain_changes",

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use crate::{
+    api_token::TokenId,
     certificates::{
         listing::{self, Summary},
         own::{self, Imported, OwnCertificate, Removed},
         spread::{self, Spread, SpreadPart},
     },
+    clock,
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
         table::{self, NoCertificate, NoDomain},
+        tokens::{self, IssuedToken, NewToken, TokenList},
         wire::{
             Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, ReindexReport, Retried,
             Tenant,
@@ -19,13 +22,13 @@ use crate::{
     },
     domains::{
         ChangeError,
-        admin::{self, Issuance, Sources, Wanted},
+        admin::{self, Issuance, Requester, Sources, Wanted},
         change,
     },
     ec2,
     forward::AddressPolicy,
     name::{Pattern, ServerName},
-    store::{Engine, Store, certificate_table::IssuerKey},
+    store::{Engine, Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
 };
 
 use super::{error::CommandError, notice};
@@ -103,7 +106,9 @@ impl Access {
             Self::Instance(client) => Ok(client.preview(request).await?),
             Self::Tables(tables) => {
                 let sources = Sources { listed: &tables.listed, table: tables.table };
-                Ok(change::preview(&tables.store, request, sources, &tables.rules).await?.report)
+                Ok(change::preview(&tables.store, request, sources, &tables.rules, &change::Unknown)
+                    .await?
+                    .report)
             }
         }
     }
@@ -157,6 +162,31 @@ impl Access {
         }
     }
 
+    pub(super) async fn create_token(&self, new: NewToken) -> Result<IssuedToken, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.create_token(&new).await?),
+            Self::Tables(tables) => {
+                Ok(tokens::create_token(&tables.store, new, Micros::of(clock::wall())).await?)
+            }
+        }
+    }
+
+    pub(super) async fn tokens(&self) -> Result<TokenList, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.tokens().await?),
+            Self::Tables(tables) => Ok(tokens::tokens(&tables.store).await?),
+        }
+    }
+
+    pub(super) async fn revoke_token(&self, id: &TokenId) -> Result<TokenRecord, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.revoke_token(id).await?),
+            Self::Tables(tables) => {
+                Ok(tokens::revoke_token(&tables.store, id, Micros::of(clock::wall())).await?)
+            }
+        }
+    }
+
     pub(super) async fn reindex(&self) -> Result<ReindexReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.reindex().await?),
@@ -183,7 +213,8 @@ impl OfflineTables {
 
     async fn administer(&self, request: &admin::Request) -> Result<Changed, CommandError> {
         let sources = Sources { listed: &self.listed, table: self.table };
-        let decision = change::administer(&self.store, request, sources, &self.rules).await?;
+        let decision =
+            change::administer(&self.store, request, sources, &self.rules, &change::Unknown).await?;
         if matches!(request.wanted, Wanted::Present { .. } | Wanted::Resumed) {
             table::retry_added(&self.store, &request.pattern).await;
         }
@@ -216,5 +247,12 @@ fn rules_of(config: &Config) -> admin::Rules {
         required: config.verification.required,
         entry_tls: address_policy.entry_tls().clone(),
         permits: address_policy.entry_permits(),
+        reserved: admin::Rules::reserved(config),
+        audit_kept: *config.domains.audit_kept,
     }
+}
+
+/// Who runs this command.
+pub(super) fn requester() -> Requester {
+    Requester::operator(format!("uid {}", nix::unistd::getuid()))
 }

@@ -1,6 +1,7 @@
 //! The command line as it is read, with the help that teaches it.
 
 mod certificate;
+mod token;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(super) use certificate::CertificateCommand;
+pub(super) use token::TokenCommand;
 
 use super::domain_settings::DomainSettingsArguments;
 use crate::{
@@ -54,6 +56,9 @@ pub(super) enum Command {
     /// Shows certificates, orders and revokes them, imports your own, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
+    /// Makes, lists and revokes tokens of the API.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Copies certificates, keys and accounts of another server into the tables.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -247,6 +252,8 @@ pub(super) enum ConfigCommand {
     Schema,
     /// All metrics as a Markdown table.
     Metrics,
+    /// The API's description, as `OpenAPI` 3.1.
+    Openapi,
 }
 
 /// How the answer is written.
@@ -408,6 +415,16 @@ mod tests {
             ("gatehouse certificate import --cert a.pem", false),
             ("gatehouse certificate remove *.a.example", true),
             ("gatehouse certificate list --after a.example", false),
+            (
+                "gatehouse token create --name ci --scope domains:read,audit:read --tenant a --expires 90d",
+                true,
+            ),
+            ("gatehouse token create --name ci --scope domains:read --all-tenants", true),
+            ("gatehouse token create --name ci --scope domains:read", false),
+            ("gatehouse token create --name ci --scope all --all-tenants", false),
+            ("gatehouse token create --name ci --scope domains:read --tenant a --all-tenants", false),
+            ("gatehouse token revoke 0123456789ab --json", true),
+            ("gatehouse token revoke", false),
             ("gatehouse import caddy /var/lib/caddy --dry-run --json", true),
             ("gatehouse import caddy", false),
             ("gatehouse export caddy /var/lib/caddy", true),

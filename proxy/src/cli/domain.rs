@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    access::Access,
+    access::{Access, requester},
     arguments::{DomainCommand, Form},
     columns::Columns,
     domain_checks,
@@ -61,7 +61,7 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
 
 async fn change(config: &Config, name: &Pattern, wanted: Wanted, form: Form) -> Result<(), CommandError> {
     let access = Access::open_to_change(config, name).await?;
-    let request = Request { pattern: name.clone(), wanted };
+    let request = Request::new(name.clone(), wanted, requester());
     print(form, &access.administer(&request).await?, changed)
 }
 

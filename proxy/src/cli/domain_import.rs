@@ -5,7 +5,12 @@ use std::{fmt::Write as _, io, path::Path, sync::Arc};
 use serde::Serialize;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{access::Access, arguments::Form, error::CommandError, print};
+use super::{
+    access::{Access, requester},
+    arguments::Form,
+    error::CommandError,
+    print,
+};
 use crate::{
     config::Config,
     domains::{
@@ -56,8 +61,8 @@ enum RowOutcome {
 pub(super) async fn import(config: &Config, import: &Import<'_>, form: Form) -> Result<(), CommandError> {
     let contents = contents(import.file)
         .map_err(|source| CommandError::ImportFile { path: import.file.to_owned(), source })?;
-    let rules = ImportRules { existing: import.existing, proof: import.proof };
-    let rows = read(&contents, ImportForm::of(&contents), rules).map_err(CommandError::ImportRows)?;
+    let rules = ImportRules { existing: import.existing, proof: import.proof, by: requester() };
+    let rows = read(&contents, ImportForm::of(&contents), &rules).map_err(CommandError::ImportRows)?;
     let access = Arc::new(Access::open(config).await?);
     let report = run(access, rows, import.is_dry_run).await;
     let refused = report.refused;

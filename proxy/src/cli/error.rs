@@ -12,6 +12,7 @@ use crate::{
     control::{
         ClientError,
         table::{NoCertificate, NoDomain},
+        tokens::TokenError,
     },
     domains::{ChangeError, import::RowFault},
     guard::GuardError,
@@ -53,6 +54,9 @@ pub(super) enum CommandError {
     /// No such certificate.
     #[error(transparent)]
     NoCertificate(#[from] NoCertificate),
+    /// No token was made or revoked.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A question only a running instance can answer.
     #[error("no instance runs here (`{}`); start one with `gatehouse run`", path.display())]
     NotRunning {

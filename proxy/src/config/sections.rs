@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    api::ApiConfig,
     control::ControlConfig,
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
@@ -48,6 +49,7 @@ section! {
         headers: HeadersConfig,
         limits: LimitsConfig,
         control: ControlConfig,
+        api: ApiConfig,
         log: LogConfig,
     }
 }
@@ -92,6 +94,10 @@ section! {
         /// `target`, `host`, `maintenance`, `minimum_tls` and `redirect`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
+        /// Names of the operator that no entry of the table may have or share, beside `verification.edge_names`; what is there already stays.
+        reserved: Vec<Pattern> = Vec::new() => "[\"console.example.com\", \"*.internal.example.com\"]",
+        /// How long it is kept in the state table who changed which entry.
+        audit_kept: Span = Span::secs(90 * 24 * 3600),
         /// Whether names in the domains table are served.
         table: bool = true,
         /// URL of the ask endpoint, for names in neither the static list nor the table: GET with `?domain=NAME`, 2xx allows. Absent,

@@ -1,5 +1,6 @@
 //! Settings that are each well formed but wrong together: contradictions, collisions, limits of zero.
 
+mod api;
 mod clients;
 mod issuers;
 mod targets;
@@ -29,6 +30,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     for check in [
         addresses,
+        api::api,
         clients::balancers,
         clients::tls,
         sources,
@@ -43,7 +45,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         paths,
         filter,
         verification::verification,
-    ] as [SettingsCheck; 15]
+    ] as [SettingsCheck; 16]
     {
         check(config, &mut findings);
     }
@@ -100,7 +102,8 @@ fn addresses(config: &Config, findings: &mut Findings) {
     let wanted = wanted.chain(listen.http.iter().map(|address| ("listen.http", *address)));
     let control = &config.control;
     let wanted = wanted.chain(control.metrics.address().map(|address| ("control.metrics", address)));
-    for (field, address) in wanted.chain(control.ask.map(|address| ("control.ask", address))) {
+    let wanted = wanted.chain(control.ask.map(|address| ("control.ask", address)));
+    for (field, address) in wanted.chain(config.api.listen.map(|address| ("api.listen", address))) {
         if let Some((other, taken)) = sockets.iter().find(|(_, taken)| collide(*taken, address)) {
             let fault = format!("`{address}` is taken by {other} = `{taken}`");
             findings.add(field, fault, "give each an address and port of its own");

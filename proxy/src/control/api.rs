@@ -11,13 +11,14 @@ use super::{
     exposition::with,
     route::{ControlRoute, problem},
     server::{ControlResponse, SocketPeer},
-    wire::{NewDomain, WireProblem},
+    tokens::{self, TokenError},
+    wire::{Changed, NewDomain, WireProblem},
 };
 use crate::{
     certificates::{OnRequestError, own::OwnError},
     domains::{
         ChangeError,
-        admin::{self, Existing, Proof, Refusal, Wanted},
+        admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
     },
     name::Pattern,
     store::StoreError,
@@ -50,23 +51,17 @@ async fn act(
             respond(&instance.domains(part.tenant.as_ref(), part.after.as_ref(), part.limit).await?)
         }
         ControlRoute::ShowDomain(name) => respond(&instance.domain(&name).await?),
-        ControlRoute::AddDomain(name) => {
-            respond(&instance.administer(addition(name, read(body).await?), caller).await?)
-        }
-        ControlRoute::RemoveDomain(name) => {
-            respond(&instance.administer(change(name, Wanted::Absent), caller).await?)
-        }
-        ControlRoute::SuspendDomain(name) => {
-            respond(&instance.administer(change(name, Wanted::Suspended), caller).await?)
-        }
-        ControlRoute::ResumeDomain(name) => {
-            respond(&instance.administer(change(name, Wanted::Resumed), caller).await?)
-        }
+        ControlRoute::AddDomain(name) => change(instance, caller, name, addition(read(body).await?)).await,
+        ControlRoute::RemoveDomain(name) => change(instance, caller, name, Wanted::Absent).await,
+        ControlRoute::SuspendDomain(name) => change(instance, caller, name, Wanted::Suspended).await,
+        ControlRoute::ResumeDomain(name) => change(instance, caller, name, Wanted::Resumed).await,
         ControlRoute::MaintainDomain(name, maintenance) => {
-            respond(&instance.administer(change(name, Wanted::Maintained(maintenance)), caller).await?)
+            change(instance, caller, name, Wanted::Maintained(maintenance)).await
         }
         ControlRoute::PreviewDomain(name) => {
-            respond(&instance.preview(&addition(name, read(body).await?)).await?)
+            let by = Requester::operator(caller.to_string());
+            let request = admin::Request::new(name, addition(read(body).await?), by);
+            respond(&instance.preview(&request).await?.report)
         }
         ControlRoute::ReindexDomains => respond(&instance.reindex().await?),
         ControlRoute::Reload => respond(&instance.reload.ask().await?),
@@ -88,19 +83,32 @@ async fn act(
         ControlRoute::ImportCertificate => {
             respond(&instance.import_own(&read_up_to(body, LONGEST_PEM).await?, caller).await?)
         }
+        ControlRoute::CreateToken => {
+            respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
+        }
+        ControlRoute::ListTokens => respond(&tokens::tokens(&instance.store).await?),
+        ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
     }
 }
 
-fn change(pattern: Pattern, wanted: Wanted) -> admin::Request {
-    admin::Request { pattern, wanted }
+async fn change(
+    instance: &ControlContext,
+    caller: SocketPeer,
+    domain: Pattern,
+    wanted: Wanted,
+) -> Result<ControlResponse, WireProblem> {
+    let by = Requester::operator(caller.to_string());
+    let request = admin::Request::new(domain.clone(), wanted, by);
+    let (Decision { report, .. }, reach) = instance.administer(request).await?;
+    respond(&Changed { domain, report, reach })
 }
 
-fn addition(pattern: Pattern, new: NewDomain) -> admin::Request {
+fn addition(new: NewDomain) -> Wanted {
     let NewDomain { target, settings, tenant, replace, verified } = new;
     let existing = Existing::replaced(replace);
     let proof = Proof::waived(verified);
-    change(pattern, Wanted::Present { target, settings, tenant, existing, proof })
+    Wanted::Present { target, settings, tenant, existing, proof }
 }
 
 async fn read(body: Incoming) -> Result<NewDomain, WireProblem> {
@@ -137,6 +145,19 @@ impl From<StoreError> for WireProblem {
             | StoreError::Refused(_)
             | StoreError::Sealing(_) => StatusCode::BAD_GATEWAY,
             StoreError::Misshapen { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        problem(status, error_chain(&error))
+    }
+}
+
+impl From<TokenError> for WireProblem {
+    fn from(error: TokenError) -> Self {
+        let status = match &error {
+            TokenError::Absent(_) => StatusCode::NOT_FOUND,
+            TokenError::NoScope => StatusCode::UNPROCESSABLE_ENTITY,
+            TokenError::TooMany(_) => StatusCode::CONFLICT,
+            TokenError::Random => StatusCode::INTERNAL_SERVER_ERROR,
+            TokenError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, error_chain(&error))
     }

@@ -15,12 +15,14 @@ use tokio::net::UnixStream;
 
 use super::{
     route::PREFIX,
+    tokens::{IssuedToken, NewToken, TokenList},
     wire::{
         Bookmark, CertificatePage, Changed, Domain, EntryPage, InstanceStatus, NameAnswer, NewDomain,
         NewOwnCertificate, ReindexReport, Reloaded, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
+    api_token::TokenId,
     certificates::{
         OnRequest, Ordered, RevocationReason, Revoked,
         listing::Summary,
@@ -30,6 +32,7 @@ use crate::{
     config::Maintenance,
     domains::admin::{self, Report, Wanted},
     name::{Pattern, ServerName},
+    store::state_table::TokenRecord,
 };
 
 /// A running instance of this machine.
@@ -125,6 +128,10 @@ impl ControlClient {
                 };
                 self.call(method, &format!("{path}/maintenance"), Bytes::new()).await
             }
+            // The API's alone.
+            Wanted::Patched(_) => {
+                Err(ClientError::Strange("parts of an entry are changed by the API".into()))
+            }
             Wanted::Resumed => self.call(Method::POST, &format!("{path}/resume"), Bytes::new()).await,
         }
     }
@@ -193,6 +200,21 @@ impl ControlClient {
     /// Has it remove one.
     pub async fn remove_own(&self, name: &Pattern) -> Result<Removed, ClientError> {
         self.call(Method::DELETE, &format!("own-certificates/{name}"), Bytes::new()).await
+    }
+
+    /// Has it make a token of the API.
+    pub async fn create_token(&self, new: &NewToken) -> Result<IssuedToken, ClientError> {
+        self.call(Method::POST, "tokens", json(new)?).await
+    }
+
+    /// All tokens.
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.get("tokens").await
+    }
+
+    /// Has it end one.
+    pub async fn revoke_token(&self, id: &TokenId) -> Result<TokenRecord, ClientError> {
+        self.call(Method::DELETE, &format!("tokens/{id}"), Bytes::new()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -1,6 +1,10 @@
 //! The running instance as the control socket sees it.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::StatusCode;
 
@@ -9,21 +13,24 @@ use super::{
     route::problem,
     server::SocketPeer,
     table,
+    tokens::{self, IssuedToken, NewToken},
     wire::{
-        Bookmark, CertificatePage, ChangeReach, Changed, Domain, EntryPage, GuardAnswer, InstanceStatus,
-        NameAnswer, NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
+        Bookmark, CertificatePage, ChangeReach, Domain, EntryPage, GuardAnswer, InstanceStatus, NameAnswer,
+        NewOwnCertificate, ReindexReport, Retried, Tenant, WireProblem,
     },
 };
 use crate::{
+    api_token::TokenId,
     certificates::{
         Certificates, OnRequest, Ordered, RevocationReason, Revoked,
         listing::{self, Summary},
         own::{Imported, Removed},
         spread::{Spread, SpreadPart, spread},
     },
+    clock,
     config::{Reloadable, RequiredProof, StaticDomain},
     domains::{
-        Caller, Domains, Revision,
+        Caller, ChangeError, Domains, Revision,
         admin::{self, Action, Issuance},
     },
     ec2,
@@ -31,7 +38,7 @@ use crate::{
     guard::{GuardHandle, GuardStatus},
     name::{Pattern, ServerName},
     phase::PhaseWatch,
-    store::{Store, certificate_table::IssuerKey},
+    store::{Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
     target::Target,
     telemetry::{admit_line, metrics::Label},
     tls::tickets::TicketKeys,
@@ -65,6 +72,10 @@ pub struct ControlContext {
     pub address_policy: Arc<AddressPolicy>,
     /// Who issues certificates.
     pub issuance: Issuance,
+    /// Names that no entry may have.
+    pub reserved: Vec<Pattern>,
+    /// How long it is kept who changed which entry.
+    pub audit_kept: Duration,
     /// What a new entry waits for.
     pub required: RequiredProof,
     /// The keys of session tickets.
@@ -151,13 +162,13 @@ impl ControlContext {
     }
 
     /// Does what `request` asks for; the log tells who asked.
-    pub(super) async fn administer(
+    pub(crate) async fn administer(
         &self,
         request: admin::Request,
-        caller: SocketPeer,
-    ) -> Result<Changed, WireProblem> {
-        let pattern = request.pattern.clone();
-        let (report, revision) = self.domains.administer(request, self.rules()).await?;
+    ) -> Result<(admin::Decision, ChangeReach), ChangeError> {
+        let (pattern, caller) = (request.pattern.clone(), request.by.name.clone());
+        let (decision, revision) = self.domains.administer(request, self.rules()).await?;
+        let report = &decision.report;
         if report.action != Action::Keep {
             let (action, from, to) = (report.action.as_str(), report.from(), report.to());
             tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
@@ -165,15 +176,16 @@ impl ControlContext {
         if matches!(report.action, Action::Add | Action::Replace | Action::Resume | Action::Keep) {
             table::retry_added(&self.store, &pattern).await;
         }
-        Ok(Changed { domain: pattern, report, reach: self.reach(revision).await })
+        Ok((decision, self.reach(revision).await))
     }
 
     /// What [`ControlContext::administer`] would do.
-    pub(super) async fn preview(&self, request: &admin::Request) -> Result<admin::Report, WireProblem> {
-        Ok(self.domains.preview(request, &self.rules()).await?)
+    pub(crate) async fn preview(&self, request: &admin::Request) -> Result<admin::Decision, ChangeError> {
+        self.domains.preview(request, &self.rules()).await
     }
 
-    fn rules(&self) -> admin::Rules {
+    /// The settings in force, as far as they decide on entries.
+    pub(crate) fn rules(&self) -> admin::Rules {
         let identity = &self.identity;
         admin::Rules {
             default_target: self.default_target.load_full().as_ref().clone(),
@@ -182,6 +194,8 @@ impl ControlContext {
             required: self.required,
             entry_tls: self.address_policy.entry_tls().clone(),
             permits: self.address_policy.entry_permits(),
+            reserved: self.reserved.clone(),
+            audit_kept: self.audit_kept,
         }
     }
 
@@ -268,6 +282,29 @@ impl ControlContext {
         let removed = self.certificates.remove_own(name).await?;
         tracing::info!(%name, serial = removed.serial, %caller, "own certificate removed");
         Ok(removed)
+    }
+
+    /// Makes a token of the API; the log tells who asked.
+    pub(super) async fn create_token(
+        &self,
+        new: NewToken,
+        caller: SocketPeer,
+    ) -> Result<IssuedToken, WireProblem> {
+        let issued = tokens::create_token(&self.store, new, Micros::of(clock::wall())).await?;
+        let TokenRecord { id, name, scopes, reach, .. } = &issued.record;
+        tracing::info!(token = %id, %name, ?scopes, ?reach, %caller, "token created");
+        Ok(issued)
+    }
+
+    /// Ends one; the log tells who asked.
+    pub(super) async fn revoke_token(
+        &self,
+        id: &TokenId,
+        caller: SocketPeer,
+    ) -> Result<TokenRecord, WireProblem> {
+        let revoked = tokens::revoke_token(&self.store, id, Micros::of(clock::wall())).await?;
+        tracing::info!(token = %id, name = %revoked.name, %caller, "token revoked");
+        Ok(revoked)
     }
 
     fn listed(&self) -> Arc<Vec<StaticDomain>> {

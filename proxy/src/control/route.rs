@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 
 use super::wire::{Bookmark, Fault, Tenant, WireProblem};
 use crate::{
+    api_token::TokenId,
     certificates::{OnRequest, RevocationReason},
     config::Maintenance,
     name::{Pattern, ServerName},
@@ -34,6 +35,9 @@ pub(super) enum ControlRoute {
     RevokeCertificate(ServerName, RevocationReason),
     ImportCertificate,
     RemoveCertificate(Pattern),
+    CreateToken,
+    ListTokens,
+    RevokeToken(TokenId),
 }
 
 /// Which part of a list.
@@ -83,6 +87,9 @@ impl ControlRoute {
             ("POST", ("renewals", None, None)) => Self::SpreadRenewals,
             ("POST", ("own-certificates", None, None)) => Self::ImportCertificate,
             ("DELETE", ("own-certificates", Some(name), None)) => Self::RemoveCertificate(read(name)?),
+            ("POST", ("tokens", None, None)) => Self::CreateToken,
+            ("GET", ("tokens", None, None)) => Self::ListTokens,
+            ("DELETE", ("tokens", Some(id), None)) => Self::RevokeToken(read(id)?),
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -184,6 +191,13 @@ mod tests {
             ("POST /v1/domains/a.example/remove", Err(404)),
             ("POST /v1/reindex", Ok(ControlRoute::ReindexDomains)),
             ("POST /v1/reload", Ok(ControlRoute::Reload)),
+            ("POST /v1/tokens", Ok(ControlRoute::CreateToken)),
+            ("GET /v1/tokens", Ok(ControlRoute::ListTokens)),
+            (
+                "DELETE /v1/tokens/0123456789ab",
+                Ok(ControlRoute::RevokeToken("0123456789ab".parse().unwrap())),
+            ),
+            ("DELETE /v1/tokens/0123", Err(400)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

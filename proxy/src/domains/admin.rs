@@ -4,21 +4,29 @@
 //! added or resumed that cannot be served here (`what_cannot_be_served_is_refused_with_its_remedy`); each change says what it changed
 //! from what to what (`each_change_is_told_from_what_to_what`).
 
+mod authority;
+mod entry;
+mod patch;
 mod refusal;
 mod report;
 mod servable;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
+pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Overlap, Requester};
+pub use patch::{Patch, PatchField};
 pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
 pub use servable::Warning;
 
-use super::change::{added, removed, with_settings, with_status};
+#[cfg(test)]
+pub(crate) use entry::added_for_tests;
+pub(in crate::domains) use entry::{added, removed, with_settings, with_status};
+
 use crate::{
-    config::{CertificatesConfig, DomainSettings, Maintenance, RequiredProof, StaticDomain},
+    config::{CertificatesConfig, Config, DomainSettings, Maintenance, RequiredProof, StaticDomain},
     name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -34,6 +42,10 @@ pub struct Request {
     pub pattern: Pattern,
     /// What is to become of it.
     pub wanted: Wanted,
+    /// For which version of it.
+    pub expected: ExpectedVersion,
+    /// Who asks.
+    pub by: Requester,
 }
 
 /// What is to become of an entry.
@@ -52,6 +64,8 @@ pub enum Wanted {
         /// Whether it waits for its verification, where the settings ask for one.
         proof: Proof,
     },
+    /// Parts of it say something else.
+    Patched(Patch),
     /// It is gone.
     Absent,
     /// It is kept and not served.
@@ -112,6 +126,10 @@ pub struct Rules {
     pub permits: Permits,
     /// Settings for TLS that targets of entries may use.
     pub entry_tls: BTreeSet<TlsName>,
+    /// Names that are the operator's own, and in no entry of the table.
+    pub reserved: Vec<Pattern>,
+    /// How long it is kept who changed what.
+    pub audit_kept: Duration,
     /// What a new entry waits for.
     pub required: RequiredProof,
 }
@@ -173,6 +191,23 @@ impl Decision {
     }
 }
 
+impl Request {
+    /// What `by` asks for, whichever version is there.
+    #[must_use]
+    pub fn new(pattern: Pattern, wanted: Wanted, by: Requester) -> Self {
+        Self { pattern, wanted, expected: ExpectedVersion::Any, by }
+    }
+}
+
+impl Rules {
+    /// The operator's own names by the settings: those that are reserved, and those of the edge.
+    #[must_use]
+    pub fn reserved(config: &Config) -> Vec<Pattern> {
+        let edge = config.verification.edge_names.iter().cloned().map(Pattern::Exact);
+        config.domains.reserved.iter().cloned().chain(edge).collect()
+    }
+}
+
 impl Issuance {
     /// Who issues by `config`.
     #[must_use]
@@ -194,10 +229,11 @@ impl Sources<'_> {
     }
 }
 
-/// What `request` makes of the entry that is `there`.
+/// What `request` makes of the entry that is `there`, beside others' entries.
 pub fn decide(
     request: &Request,
     there: Option<&DomainRecord>,
+    overlap: Overlap,
     sources: Sources<'_>,
     rules: &Rules,
     now: Micros,
@@ -206,11 +242,17 @@ pub fn decide(
     sources.leave_to_the_table(pattern)?;
     // A tombstone is as nothing, save for its version.
     let entry = there.filter(|there| there.status != DomainStatus::Removed);
+    authority::check(request, entry)?;
     match (&request.wanted, entry) {
         (Wanted::Present { target, settings, tenant, existing, proof }, entry) => {
-            let warnings = servable::check(pattern, target.as_ref(), rules)?;
-            let new = added(there, pattern, target.as_ref(), tenant.as_ref().map(Tenant::as_str), now);
-            let new = with_settings(new, *settings);
+            authority::check_free(request, sources, rules, overlap)?;
+            let mut warnings = servable::check(pattern, target.as_ref(), rules)?;
+            servable::check_for(&request.by, pattern, &warnings)?;
+            if overlap != Overlap::Nothing {
+                warnings.push(Warning::Overlap);
+            }
+            let tenant = request.by.tenant().or(tenant.as_ref()).map(Tenant::as_str);
+            let new = with_settings(added(there, pattern, target.as_ref(), tenant, now), *settings);
             let required = if *proof == Proof::Waived { RequiredProof::None } else { rules.required };
             let new = DomainRecord { status: status_of(entry, &new, required), ..new };
             let warnings = with_standing(warnings, &new);
@@ -220,6 +262,11 @@ pub fn decide(
             }
         }
         (_, None) => Err(Refusal::Absent(pattern.clone())),
+        (Wanted::Patched(wanted), Some(entry)) => {
+            let decision = patch::patch(entry, wanted, rules, now)?;
+            servable::check_targets(&request.by, &decision.record)?;
+            Ok(decision)
+        }
         (Wanted::Absent, Some(entry)) => Ok(removal(entry, now)),
         (Wanted::Suspended, Some(entry)) => Ok(match entry.status {
             DomainStatus::Suspended => keep(entry, &[]),

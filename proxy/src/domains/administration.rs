@@ -19,14 +19,14 @@ impl Domains {
         &self,
         request: admin::Request,
         rules: admin::Rules,
-    ) -> Result<(admin::Report, Revision), ChangeError> {
+    ) -> Result<(admin::Decision, Revision), ChangeError> {
         let inner = Arc::clone(&self.inner);
         let changed = self.inner.control.spawn(async move {
             let listed = inner.listed.load_full();
             let (store, sources) = inner.table_of(&request.pattern, &listed)?;
-            let decision = change::administer(store, &request, sources, &rules).await?;
+            let decision = change::administer(store, &request, sources, &rules, &inner.registry).await?;
             let revision = inner.registry.apply(std::slice::from_ref(&decision.record));
-            Ok((decision.report, revision))
+            Ok((decision, revision))
         });
         changed.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.into()).into()))
     }
@@ -36,10 +36,10 @@ impl Domains {
         &self,
         request: &admin::Request,
         rules: &admin::Rules,
-    ) -> Result<admin::Report, ChangeError> {
+    ) -> Result<admin::Decision, ChangeError> {
         let listed = self.inner.listed.load_full();
         let (store, sources) = self.inner.table_of(&request.pattern, &listed)?;
-        Ok(change::preview(store, request, sources, rules).await?.report)
+        change::preview(store, request, sources, rules, &self.inner.registry).await
     }
 
     /// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still; returns what was done, and the entry's version.
@@ -55,7 +55,8 @@ impl Domains {
         let (inner, pattern) = (Arc::clone(&self.inner), pattern.clone());
         let changed = self.inner.control.spawn(async move {
             let store = inner.table.as_ref().ok_or(admin::Refusal::TableOff)?;
-            let decision = change::follow_checks(store, &pattern, seen, standing).await?;
+            let decision =
+                change::follow_checks(store, &pattern, seen, standing, *inner.config.audit_kept).await?;
             inner.registry.apply(std::slice::from_ref(&decision.record));
             Ok((decision.report, decision.record))
         });

@@ -1,19 +1,20 @@
-//! Changing entries of the table: what the new entry is, and the write that holds only if nobody was quicker.
-//! Not here: whether a change is to be made (`admin`).
+//! Changing entries of the table: the write that holds only if nobody was quicker.
+//! Not here: whether a change is to be made, and what the new entry is (`admin`).
 
 use std::time::Duration;
 
-use super::admin::{self, Decision, Refusal, Request, Rules, Sources, Standing};
+use tokio::sync::Semaphore;
+
+use super::admin::{self, Decision, Overlap, Refusal, Request, Rules, Sources, Standing, Wanted};
 use crate::{
     clock,
-    config::DomainSettings,
     name::Pattern,
     store::{
         Store, StoreError,
-        domain_table::{self, DEFAULT_TENANT, DomainRecord, DomainStatus, SettingsMap},
+        domain_table::{self, Audit, DEFAULT_TENANT, DomainRecord, DomainStatus, Tenant},
         instant::Micros,
+        state_table::AuditRecord,
     },
-    target::Target,
 };
 
 /// Why a change of the table failed.
@@ -31,45 +32,92 @@ pub enum ChangeError {
 }
 
 /// Does what `request` asks for, unless the entry that is there, `sources` or `rules` forbid it.
+///
+/// `around` is what is known in memory of others' entries.
 pub async fn administer(
     store: &Store,
     request: &Request,
     sources: Sources<'_>,
     rules: &Rules,
+    around: &(dyn NamesOfOthers + Sync),
 ) -> Result<Decision, ChangeError> {
-    change(store, &request.pattern, |old, now| admin::decide(request, old, sources, rules, now)).await
+    let cause = Cause::Request { request, sources, rules, around };
+    change(store, &request.pattern, &cause, rules.audit_kept).await
 }
 
-/// What [`administer`] would do; nothing is written.
+/// What [`administer`] would do now; nothing is changed.
 pub async fn preview(
     store: &Store,
     request: &Request,
     sources: Sources<'_>,
     rules: &Rules,
+    around: &(dyn NamesOfOthers + Sync),
 ) -> Result<Decision, ChangeError> {
     let old = domain_table::get(store, &request.pattern).await?;
-    Ok(admin::decide(request, old.as_ref(), sources, rules, Micros::of(clock::wall()))?)
+    let cause = Cause::Request { request, sources, rules, around };
+    cause.decide(store, &request.pattern, old.as_ref(), Micros::of(clock::wall())).await
 }
 
-/// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still.
+/// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still. That it was done is kept for `audit_kept`.
 pub async fn follow_checks(
     store: &Store,
     pattern: &Pattern,
     seen: u64,
     standing: Standing,
+    audit_kept: Duration,
 ) -> Result<Decision, ChangeError> {
-    let absent = || Refusal::Absent(pattern.clone());
-    let decide = |old: Option<&DomainRecord>, now| {
-        let old = old.filter(|old| old.version == seen).ok_or_else(absent)?;
-        Ok(admin::follow_checks(old, standing, now))
-    };
-    change(store, pattern, decide).await
+    change(store, pattern, &Cause::Checks { seen, standing }, audit_kept).await
+}
+
+/// Why an entry is changed.
+enum Cause<'a> {
+    Request {
+        request: &'a Request,
+        sources: Sources<'a>,
+        rules: &'a Rules,
+        around: &'a (dyn NamesOfOthers + Sync),
+    },
+    Checks {
+        seen: u64,
+        standing: Standing,
+    },
+}
+
+impl Cause<'_> {
+    async fn decide(
+        &self,
+        store: &Store,
+        pattern: &Pattern,
+        old: Option<&DomainRecord>,
+        now: Micros,
+    ) -> Result<Decision, ChangeError> {
+        match self {
+            Self::Request { request, sources, rules, around } => {
+                let overlap = overlap(store, request, old, *around).await?;
+                Ok(admin::decide(request, old, overlap, *sources, rules, now)?)
+            }
+            Self::Checks { seen, standing } => {
+                let old = old.filter(|old| old.version == *seen);
+                let old = old.ok_or_else(|| Refusal::Absent(pattern.clone()))?;
+                Ok(admin::follow_checks(old, *standing, now))
+            }
+        }
+    }
+
+    /// As the audit names it.
+    fn by(&self) -> &str {
+        match self {
+            Self::Request { request, .. } => &request.by.name,
+            Self::Checks { .. } => BY_CHECKS,
+        }
+    }
 }
 
 async fn change(
     store: &Store,
     pattern: &Pattern,
-    decide: impl Fn(Option<&DomainRecord>, Micros) -> Result<Decision, Refusal>,
+    cause: &Cause<'_>,
+    audit_kept: Duration,
 ) -> Result<Decision, ChangeError> {
     let mut tried: Option<Decision> = None;
     for _ in 0..MAX_TRIES {
@@ -78,11 +126,13 @@ async fn change(
         if let Some(written) = tried.take_if(|tried| old.as_ref() == Some(&tried.record)) {
             return Ok(written);
         }
-        let new = decide(old.as_ref(), Micros::of(clock::wall()))?;
+        let now = Micros::of(clock::wall());
+        let new = cause.decide(store, pattern, old.as_ref(), now).await?;
         if !new.is_change() {
             return Ok(new);
         }
-        match domain_table::replace(store, &new.record, old.as_ref()).await {
+        let audit = Audit { record: audited(cause.by(), pattern, &new, now), kept: audit_kept };
+        match domain_table::replace(store, &new.record, old.as_ref(), &audit).await {
             Ok(()) => return Ok(new),
             Err(StoreError::Conflict) => tried = Some(new),
             Err(error) => return Err(error.into()),
@@ -91,71 +141,82 @@ async fn change(
     Err(ChangeError::Contended(pattern.clone()))
 }
 
-/// The entry of `pattern` as it is when it is added over `old`: active, of `tenant` or else of whose it was. A tombstone
-/// says nothing of a tenant.
-pub(super) fn added(
+/// What is known of entries without asking the table.
+pub trait NamesOfOthers {
+    /// Finds whether another than `tenant` has a name that `wildcard` covers; nothing, where it cannot be found.
+    fn search(&self, wildcard: &Pattern, tenant: &str) -> Option<Search>;
+}
+
+/// Looks at every entry, and answers.
+pub type Search = Box<dyn FnOnce() -> bool + Send>;
+
+/// Where no instance runs: names below a wildcard are not looked for, since that would take a scan.
+pub struct Unknown;
+
+impl NamesOfOthers for Unknown {
+    fn search(&self, _: &Pattern, _: &str) -> Option<Search> {
+        None
+    }
+}
+
+/// Whether a new entry would share names with another tenant's. For one that is there already it was decided before.
+async fn overlap(
+    store: &Store,
+    request: &Request,
     old: Option<&DomainRecord>,
-    pattern: &Pattern,
-    target: Option<&Target>,
-    tenant: Option<&str>,
-    now: Micros,
-) -> DomainRecord {
-    let changed_at = changed(old, now);
-    let living = old.filter(|old| old.status != DomainStatus::Removed);
-    let tenant = tenant.or(living.map(|old| old.tenant.as_str())).unwrap_or(DEFAULT_TENANT);
-    DomainRecord {
-        pattern: pattern.clone(),
-        target: target.cloned(),
-        settings: living.map(|old| old.settings).unwrap_or_default(),
-        settings_map: old.map(|old| old.settings_map).unwrap_or_default(),
-        status: DomainStatus::Active,
-        tenant: tenant.to_owned(),
-        version: old.map_or(0, |old| old.version).saturating_add(1),
-        created_at: old.and_then(|old| old.created_at).or(Some(changed_at)),
-        changed_at: Some(changed_at),
-        expires_at: None,
+    around: &(dyn NamesOfOthers + Sync),
+) -> Result<Overlap, ChangeError> {
+    let Wanted::Present { tenant, .. } = &request.wanted else { return Ok(Overlap::Nothing) };
+    if old.is_some_and(|old| old.status != DomainStatus::Removed) {
+        return Ok(Overlap::Nothing);
+    }
+    let tenant = request.by.tenant().or(tenant.as_ref()).map_or(DEFAULT_TENANT, Tenant::as_str);
+    let name = match &request.pattern {
+        Pattern::Exact(name) => name,
+        wildcard @ Pattern::Wildcard(_) => {
+            let Some(search) = around.search(wildcard, tenant) else { return Ok(Overlap::Nothing) };
+            // Programs may ask for many at once; of the machine they get one thread, which is none of the runtime's.
+            let _turn = SEARCHES.acquire().await;
+            let found = tokio::task::spawn_blocking(search).await;
+            let is_covered = found.map_err(|ended| StoreError::Unavailable(ended.into()))?;
+            return Ok(if is_covered { Overlap::OverNames } else { Overlap::Nothing });
+        }
+    };
+    let Some(wildcard) = name.wildcard() else { return Ok(Overlap::Nothing) };
+    match domain_table::get(store, &wildcard).await {
+        Ok(Some(other)) if other.status != DomainStatus::Removed && other.tenant != tenant => {
+            Ok(Overlap::UnderWildcard)
+        }
+        // What is no entry is not served, and stands in nobody's way.
+        Ok(_) | Err(StoreError::Misshapen { .. }) => Ok(Overlap::Nothing),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// The entry with these `settings`, and what they leave out as it was.
-pub(super) fn with_settings(record: DomainRecord, settings: DomainSettings) -> DomainRecord {
-    if settings == DomainSettings::default() {
-        return record;
+fn audited(by: &str, pattern: &Pattern, decision: &Decision, at: Micros) -> AuditRecord {
+    AuditRecord {
+        at,
+        by: by.to_owned(),
+        domain: pattern.clone(),
+        tenant: decision.report.tenant.clone(),
+        action: decision.report.action.as_str().to_owned(),
+        changes: decision.report.changes.clone(),
     }
-    let settings = settings.over(record.settings);
-    DomainRecord { settings, settings_map: SettingsMap::Present, ..record }
 }
 
-/// A tombstone, which the table forgets after a week.
-pub(super) fn removed(old: &DomainRecord, now: Micros) -> DomainRecord {
-    let new = with_status(old, DomainStatus::Removed, now);
-    let expires_at = new.changed_at.map(|at| at.since_epoch() / 1_000_000 + TOMBSTONE_LIFE.as_secs());
-    DomainRecord { expires_at, ..new }
-}
-
-/// The entry with another status.
-pub(super) fn with_status(old: &DomainRecord, status: DomainStatus, now: Micros) -> DomainRecord {
-    let version = old.version.saturating_add(1);
-    DomainRecord { status, version, changed_at: Some(changed(Some(old), now)), ..old.clone() }
-}
-
-/// Later than before, also when this clock is behind the one that wrote last.
-fn changed(old: Option<&DomainRecord>, now: Micros) -> Micros {
-    old.and_then(|old| old.changed_at).map_or(now, |old| now.max(old.next()))
-}
-
-/// An active entry of the default tenant, changed in 1970.
-#[cfg(test)]
-pub(crate) fn added_for_tests(pattern: &Pattern) -> DomainRecord {
-    added(None, pattern, None, None, Micros::from_epoch(1))
-}
-
+/// Who changes entries by what was found out about their names.
+const BY_CHECKS: &str = "verification";
 const MAX_TRIES: usize = 8;
-const TOMBSTONE_LIFE: Duration = Duration::from_hours(7 * 24);
+static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{super::admin::added, *};
+    use crate::{
+        config::DomainSettings,
+        store::state_table::{self, AuditDay},
+        target::Target,
+    };
 
     /// An active entry, changed in 1970.
     pub(in crate::domains) fn record(name: &str) -> DomainRecord {
@@ -176,51 +237,51 @@ pub(super) mod tests {
             issuance: admin::Issuance::Internal,
             permits: std::sync::Arc::new(|_| true),
             entry_tls: std::collections::BTreeSet::new(),
+            reserved: Vec::new(),
+            audit_kept: Duration::from_hours(24),
             required: crate::config::RequiredProof::None,
         }
     }
 
     pub(in crate::domains) fn addition(pattern: &Pattern, target: Option<Target>) -> Request {
-        let wanted = admin::Wanted::Present {
+        let wanted = Wanted::Present {
             target,
             settings: DomainSettings::default(),
             tenant: None,
             existing: admin::Existing::Replace,
             proof: admin::Proof::Needed,
         };
-        Request { pattern: pattern.clone(), wanted }
+        by_operator(pattern, wanted)
+    }
+
+    pub(in crate::domains) fn by_operator(pattern: &Pattern, wanted: Wanted) -> Request {
+        Request::new(pattern.clone(), wanted, admin::Requester::operator("uid 0"))
     }
 
     pub(in crate::domains) async fn add(store: &Store, pattern: &Pattern, target: Option<&Target>) {
-        administer(store, &addition(pattern, target.cloned()), TABLE, &lenient()).await.unwrap();
+        administer(store, &addition(pattern, target.cloned()), TABLE, &lenient(), &Unknown).await.unwrap();
     }
 
     pub(in crate::domains) async fn remove(store: &Store, pattern: &Pattern) {
-        let request = Request { pattern: pattern.clone(), wanted: admin::Wanted::Absent };
-        administer(store, &request, TABLE, &lenient()).await.unwrap();
+        let request = by_operator(pattern, Wanted::Absent);
+        administer(store, &request, TABLE, &lenient(), &Unknown).await.unwrap();
     }
 
-    #[test]
-    fn each_change_is_later_than_the_last_whatever_the_clock_says() {
-        let at = Micros::from_epoch;
-        let mut record = added(None, &pattern(), None, None, at(100));
-        for (now, changed_at) in [(200, 200), (150, 201), (201, 202)] {
-            record = added(Some(&record), &pattern(), None, None, at(now));
-            assert_eq!(record.changed_at, Some(at(changed_at)), "clock {now}");
-        }
-        assert_eq!((record.version, record.created_at), (4, Some(at(100))));
-    }
-
-    #[test]
-    fn a_removal_leaves_a_tombstone_for_a_week_and_adding_lifts_it() {
-        let target = Target::parse("http://10.0.0.1").unwrap();
-        let at = Micros::from_epoch;
-        let record = added(None, &pattern(), Some(&target), Some("acme"), at(5_000_000));
-        let tombstone = removed(&record, at(6_000_000));
-        assert_eq!((tombstone.status, tombstone.version), (DomainStatus::Removed, 2));
-        assert_eq!(tombstone.expires_at, Some(6 + 7 * 24 * 3600));
-        let again = added(Some(&tombstone), &pattern(), None, None, at(8_000_000));
-        assert_eq!((again.status, again.version, again.expires_at), (DomainStatus::Active, 3, None));
-        assert_eq!(again.tenant, DEFAULT_TENANT, "whose it was before is nobody's business");
+    #[tokio::test]
+    async fn who_follows_checks_is_audited() {
+        let store =
+            Store::on(crate::store::Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        crate::store::tables::create(&store).await.unwrap();
+        let pattern = pattern();
+        add(&store, &pattern, None).await;
+        let kept = Duration::from_hours(1);
+        let stale = follow_checks(&store, &pattern, 7, Standing::Failing, kept).await;
+        assert!(matches!(stale, Err(ChangeError::Refused(Refusal::Absent(_)))), "{stale:?}");
+        let done = follow_checks(&store, &pattern, 1, Standing::Failing, kept).await.unwrap();
+        assert_eq!(done.record.status, DomainStatus::Failing);
+        let (tenant, day) = (DEFAULT_TENANT.parse().unwrap(), AuditDay::of(Micros::of(clock::wall())));
+        let records = state_table::audit(&store, &tenant, &day, None, 10).await.unwrap().records;
+        let told: Vec<_> = records.iter().map(|record| (record.by.as_str(), record.changes.len())).collect();
+        assert_eq!(told, [("uid 0", 3), (BY_CHECKS, 1)], "{records:?}");
     }
 }

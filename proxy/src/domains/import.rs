@@ -7,7 +7,7 @@ use std::{collections::HashMap, str::FromStr};
 
 use serde_json::{Map, Value};
 
-use super::admin::{Existing, Proof, Request, Wanted};
+use super::admin::{Existing, Proof, Request, Requester, Wanted};
 use crate::{
     config::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, Maintenance, REDIRECT},
     name::Pattern,
@@ -23,12 +23,14 @@ pub enum ImportForm {
 }
 
 /// What holds for all rows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ImportRules {
     /// What becomes of an entry that says something else than its row.
     pub existing: Existing,
     /// Whether new entries wait for their verification.
     pub proof: Proof,
+    /// Who asks.
+    pub by: Requester,
 }
 
 /// One row.
@@ -64,7 +66,7 @@ impl ImportForm {
 }
 
 /// The rows of `contents`, or all that is wrong with them, of much the first.
-pub fn read(contents: &[u8], form: ImportForm, rules: ImportRules) -> Result<Vec<ImportRow>, Vec<RowFault>> {
+pub fn read(contents: &[u8], form: ImportForm, rules: &ImportRules) -> Result<Vec<ImportRow>, Vec<RowFault>> {
     let fields = match form {
         ImportForm::Csv => csv_rows(contents),
         ImportForm::Json => json_rows(contents),
@@ -139,7 +141,7 @@ fn json_fields(map: Map<String, Value>) -> Result<Fields, String> {
 }
 
 /// What a row asks for; or the column at fault and its fault.
-fn request(fields: &Fields, rules: ImportRules) -> Result<Request, (String, String)> {
+fn request(fields: &Fields, rules: &ImportRules) -> Result<Request, (String, String)> {
     let (mut pattern, mut target, mut tenant, mut settings) = (None, None, None, DomainSettings::default());
     for (field, value) in fields {
         let at = |fault: String| (field.clone(), fault);
@@ -155,9 +157,10 @@ fn request(fields: &Fields, rules: ImportRules) -> Result<Request, (String, Stri
         }
     }
     let absent = || (DOMAIN.to_owned(), "is missing; write a name like `www.example.com`".to_owned());
-    let ImportRules { existing, proof } = rules;
+    let ImportRules { existing, proof, by } = rules;
+    let (existing, proof) = (*existing, *proof);
     let wanted = Wanted::Present { target, settings, tenant, existing, proof };
-    Ok(Request { pattern: pattern.ok_or_else(absent)?, wanted })
+    Ok(Request::new(pattern.ok_or_else(absent)?, wanted, by.clone()))
 }
 
 fn parsed<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
@@ -183,10 +186,13 @@ mod tests {
 
     use super::*;
 
-    const RULES: ImportRules = ImportRules { existing: Existing::Keep, proof: Proof::Needed };
+    fn rules() -> ImportRules {
+        let by = Requester::operator("uid 0");
+        ImportRules { existing: Existing::Keep, proof: Proof::Needed, by }
+    }
 
     fn rows(text: &str) -> Result<Vec<ImportRow>, Vec<String>> {
-        read(text.as_bytes(), ImportForm::of(text.as_bytes()), RULES)
+        read(text.as_bytes(), ImportForm::of(text.as_bytes()), &rules())
             .map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
@@ -251,7 +257,7 @@ mod tests {
             #[test]
             fn no_file_panics(contents in proptest::collection::vec(any::<u8>(), 0..256), json: bool) {
                 let form = if json { ImportForm::Json } else { ImportForm::Csv };
-                let _ = read(&contents, form, RULES);
+                let _ = read(&contents, form, &rules());
             }
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     NameSet, Revision,
+    change::{NamesOfOthers, Search},
     patterns::Patterns,
     seen_patterns::SeenPatterns,
     snapshot::{Applied, Snapshot, SnapshotMatch, Withdrawal},
@@ -251,6 +252,14 @@ const INDEX_LAG: Duration = Duration::from_mins(1);
 const MAX_REMEMBERED: usize = 100_000;
 /// A name that nobody asked about for so long is no longer let through unseen.
 const REMEMBERED_LIFE: Duration = Duration::from_hours(24);
+
+impl NamesOfOthers for NameRegistry {
+    /// Of names that are served or suspended.
+    fn search(&self, wildcard: &Pattern, tenant: &str) -> Option<Search> {
+        let (snapshot, wildcard, tenant) = (self.snapshot.load_full(), wildcard.clone(), tenant.to_owned());
+        Some(Box::new(move || snapshot.below(&wildcard).any(|owner| owner != tenant)))
+    }
+}
 
 #[cfg(test)]
 mod tests {

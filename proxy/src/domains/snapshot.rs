@@ -171,6 +171,15 @@ impl Snapshot {
             .map(|entry| &entry.domain_entry.pattern)
     }
 
+    /// Whose the entries of names are that `wildcard` covers.
+    pub(super) fn below(&self, wildcard: &Pattern) -> impl Iterator<Item = &str> {
+        let entries = self
+            .exact
+            .iter()
+            .filter(|(name, entry)| entry.standing != EntryStanding::Removed && wildcard.covers(name));
+        entries.map(|(_, entry)| &*entry.domain_entry.tenant)
+    }
+
     fn entries(&self) -> impl Iterator<Item = &SnapshotEntry> {
         self.exact.iter().chain(self.wildcard.iter()).map(|(_, entry)| entry)
     }

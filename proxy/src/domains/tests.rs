@@ -71,7 +71,7 @@ impl Instance {
     }
 
     async fn remove(&self, pattern: &Pattern) -> Result<Revision, ChangeError> {
-        let request = admin::Request { pattern: pattern.clone(), wanted: admin::Wanted::Absent };
+        let request = change::tests::by_operator(pattern, admin::Wanted::Absent);
         self.domains.administer(request, lenient()).await.map(|(_, revision)| revision)
     }
 

@@ -22,12 +22,16 @@ use super::{
     startup_banner::StartupBanner,
 };
 use crate::{
+    api,
     certificates::{self, Certificates, listing::issuer_keys},
     cleartext::CleartextService,
     clock,
     config::{Config, Endpoint},
     control::{Control, ControlContext, ControlPorts, ControlSocket, Reload, ReloadRequests, RunFacts},
-    domains::{Domains, admin::Issuance},
+    domains::{
+        Domains,
+        admin::{Issuance, Rules},
+    },
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, TrustedProxies, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
@@ -69,6 +73,7 @@ impl Assembly<'_> {
         let config = self.config;
         self.probe(&inherited)?;
         let control_ports = ControlPorts::bind(&config.control).await?;
+        let api_port = api::bind(config).await?;
         let threads = worker_count(&config.worker)?;
         let capacity = Capacity::claim(config, threads);
         let upstream = Arc::new(UpstreamSettings::new(&config.upstream, capacity.targets)?);
@@ -87,7 +92,7 @@ impl Assembly<'_> {
             Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
         let (reload, asks) = Reload::channel();
         let identity = self.identity(begun, &listeners, control_ports.metrics.as_ref(), &seen);
-        let instance = self.context(identity, &known, guard.clone(), &shared, reload);
+        let instance = Arc::new(self.context(identity, &known, guard.clone(), &shared, reload));
         let certificates = known.certificates.clone();
         let root = certificates.internal_root();
         let screen = StartupBanner::of(config, &instance, &seen, root);
@@ -104,7 +109,10 @@ impl Assembly<'_> {
         )?;
         self.control.spawn(telemetry::tell_left_out());
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
-        let control = Control::open(&socket, Arc::new(instance), control_ports, &self.telemetry.registry);
+        let registry = &self.telemetry.registry;
+        let api =
+            api_port.map(|port| api::start(config, port, &instance, https_port, registry)).transpose()?;
+        let control = Control::open(&socket, instance, control_ports, registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
         // Ready means accepting connections and answering /health, even if nothing can be served.
@@ -119,7 +127,7 @@ impl Assembly<'_> {
             workers: threads,
             live,
         };
-        Ok((Running { workers, phase, guard, certificates, _control: (control, socket) }, parts, asks))
+        Ok((Running { workers, phase, guard, certificates, api, _control: (control, socket) }, parts, asks))
     }
 
     /// Keeps `phase` in step with memory, the Auto Scaling group and the names.
@@ -288,6 +296,8 @@ impl Assembly<'_> {
             default_target: shared.service.default_target.clone(),
             address_policy: shared.service.upstream.address_policy(),
             issuance: Issuance::of(certificates),
+            reserved: Rules::reserved(self.config),
+            audit_kept: *self.config.domains.audit_kept,
             required: self.config.verification.required,
             tickets: known.tickets.clone(),
         }

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
+    api::ApiStartError,
     certificates::{self, AcmeError},
     control::{ControlPortError, SocketError},
     domains, forward,
@@ -47,6 +48,9 @@ pub enum RunError {
     /// A metric is declared twice or wrongly.
     #[error("a metric cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] ApiStartError),
     /// Checks of names.
     #[error(transparent)]
     Verification(#[from] VerificationStartError),

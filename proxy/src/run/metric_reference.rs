@@ -8,8 +8,8 @@ use prometheus::{
 };
 
 use crate::{
-    certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend, verification,
-    worker,
+    api, certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend,
+    verification, worker,
 };
 
 /// One row for each metric: name, type, labels, meaning.
@@ -31,6 +31,7 @@ fn declared() -> Result<Registry, prometheus::Error> {
     Backend::Epoll.register(&registry)?;
     store::declare_metrics(&registry)?;
     domains::declare_metrics(&registry)?;
+    api::declare_metrics(&registry)?;
     verification::declare_metrics(&registry)?;
     certificates::declare_metrics(&registry)?;
     guard::metrics::declare(&registry)?;

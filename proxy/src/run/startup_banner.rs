@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::{
     certificates::Root,
-    config::{Config, Endpoint, LogFormat},
+    config::{ApiConfig, Config, Endpoint, LogFormat},
     control::{ControlContext, RunFacts},
     ec2::Ec2Facts,
     guard::{GuardHandle, GuardStatus},
@@ -36,6 +36,7 @@ impl StartupBanner {
             ("issuers", issuers(identity, root)),
             ("guard", guarded(&instance.guard)),
             ("metrics", metrics),
+            ("api", api(&config.api)),
             ("control", config.control_socket().display().to_string()),
         ])
     }
@@ -52,6 +53,14 @@ impl StartupBanner {
                 info!(version = env!("CARGO_PKG_VERSION"), screen = all.join("; "), "started");
             }
         }
+    }
+}
+
+fn api(config: &ApiConfig) -> String {
+    match (config.listen, &config.name) {
+        (None, _) => "off".to_owned(),
+        (Some(at), None) => format!("http://{at}/api/v1"),
+        (Some(at), Some(name)) => format!("https://{name}:{}/api/v1 on {at}", at.port()),
     }
 }
 

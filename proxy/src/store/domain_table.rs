@@ -4,18 +4,24 @@
 //! (`a_write_leaves_what_it_does_not_know`); a write replaces exactly the version it was decided on.
 
 pub mod checks;
+mod page;
 mod record;
 mod reindex;
 mod settings;
-mod tenant;
 
-use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
+use std::{collections::HashMap, time::Duration};
 
+use aws_sdk_dynamodb::{
+    error::BuildError,
+    types::{AttributeValue, Put, TransactWriteItem, Update},
+};
+
+pub use super::tenant::{NoTenant, Tenant};
+pub use page::{ListPage, ListPlace, ListQuery, page};
 pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 pub use settings::SettingsMap;
 use settings::{SETTINGS, SettingsChange};
-pub use tenant::{NoTenant, Tenant};
 
 use checks::CHECKS;
 
@@ -23,6 +29,7 @@ use super::{
     Item, Store, StoreError,
     batch::{BatchGet, Consistency},
     instant::Micros,
+    state_table::AuditRecord,
 };
 use crate::name::Pattern;
 
@@ -50,85 +57,110 @@ async fn item(store: &Store, pattern: &Pattern) -> Result<Option<Item>, StoreErr
 pub async fn put(store: &Store, record: &DomainRecord, replaced: u64) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().domains);
     let update = update.set_key(Some(key(&record.pattern)));
-    written(update, record, replaced, Vec::new(), &[]).send().await?;
+    let write = Write::of(record, replaced, Vec::new());
+    let update = update.update_expression(write.update()).condition_expression(write.condition);
+    let update = update.set_expression_attribute_names(Some(write.names));
+    update.set_expression_attribute_values(Some(write.values)).send().await?;
     Ok(())
 }
 
-/// [`put`] in the place of `old`, as it was read, with what of `settings` is ours; what others keep there stays.
+/// What is to be kept of a change.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Who made it, and which.
+    pub record: AuditRecord,
+    /// For how long.
+    pub kept: Duration,
+}
+
+/// [`put`] in the place of `old`, as it was read, with what of `settings` is ours; what others keep there stays. Entry and `audit` are
+/// written both or neither.
 pub async fn replace(
     store: &Store,
     record: &DomainRecord,
     old: Option<&DomainRecord>,
+    audit: &Audit,
 ) -> Result<(), StoreError> {
-    let update = store.client().update_item().table_name(&store.tables().domains);
-    let update = update.set_key(Some(key(&record.pattern)));
+    let tables = store.tables();
     let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
     let settings = settings::changes(was, before, record.settings);
+    let mut write = Write::of(record, old.map_or(0, |old| old.version), settings);
     // What was found out about an entry that was removed says nothing of the new one.
-    let is_new = old.is_some_and(|old| old.status == DomainStatus::Removed);
-    let forgotten: &[_] = if is_new { &[CHECKS] } else { &[] };
-    written(update, record, old.map_or(0, |old| old.version), settings, forgotten).send().await?;
+    if old.is_some_and(|old| old.status == DomainStatus::Removed) {
+        write.attribute(CHECKS, "", None);
+    }
+    let refused = |error: BuildError| StoreError::Refused(error.into());
+    let update = Update::builder().table_name(&tables.domains).set_key(Some(key(&record.pattern)));
+    let update = update.update_expression(write.update()).condition_expression(write.condition);
+    let update = update.set_expression_attribute_names(Some(write.names));
+    let update = update.set_expression_attribute_values(Some(write.values)).build().map_err(refused)?;
+    let update = TransactWriteItem::builder().update(update).build();
+    let mut transaction = store.client().transact_write_items().transact_items(update);
+    // Who loses an entry to another tenant finds that, too.
+    let former = old.map(|old| old.tenant.as_str()).filter(|former| *former != audit.record.tenant);
+    for tenant in former.into_iter().chain([audit.record.tenant.as_str()]) {
+        let item = audit.record.item(tenant, audit.kept)?;
+        let put = Put::builder().table_name(&tables.state).set_item(Some(item)).build().map_err(refused)?;
+        transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    transaction.send().await?;
     Ok(())
 }
 
-/// Every name in an expression stands behind `#`: `domain`, `status` and more are reserved words of the API.
-fn written(
-    update: UpdateItemFluentBuilder,
-    record: &DomainRecord,
-    replaced: u64,
-    settings: Vec<SettingsChange>,
-    forgotten: &[&str],
-) -> UpdateItemFluentBuilder {
-    let mut update = update;
-    let (mut set, mut remove) = (Vec::new(), Vec::new());
-    for name in forgotten {
-        update = update.expression_attribute_names(format!("#{name}"), *name);
-        remove.push(format!("#{name}"));
-    }
-    for (name, value) in record.attributes() {
-        update = update.expression_attribute_names(format!("#{name}"), name);
-        if let Some(value) = value {
-            update = update.expression_attribute_values(format!(":{name}"), value);
-            set.push(format!("#{name} = :{name}"));
-        } else {
-            remove.push(format!("#{name}"));
+/// The expressions of an update.
+struct Write {
+    set: Vec<String>,
+    remove: Vec<String>,
+    condition: &'static str,
+    names: HashMap<String, String>,
+    values: Item,
+}
+
+impl Write {
+    /// `record` in the place of version `replaced`. Every name stands behind `#`: `domain`, `status` and more are reserved words of
+    /// the API.
+    fn of(record: &DomainRecord, replaced: u64, settings: Vec<SettingsChange>) -> Self {
+        let replaced_value = AttributeValue::N(replaced.to_string());
+        let values = HashMap::from([(":replaced".to_owned(), replaced_value)]);
+        let (set, remove, names) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut write = Self { set, remove, condition: "#version = :replaced", names, values };
+        for (name, value) in record.attributes() {
+            write.attribute(name, "", value);
         }
-    }
-    if !settings.is_empty() {
-        update = update.expression_attribute_names(format!("#{SETTINGS}"), SETTINGS);
-    }
-    for change in settings {
-        match change {
-            SettingsChange::Map(map) => {
-                update = update.expression_attribute_values(format!(":{SETTINGS}"), map);
-                set.push(format!("#{SETTINGS} = :{SETTINGS}"));
-            }
-            SettingsChange::Set(name, value) => {
-                update = update.expression_attribute_names(format!("#{name}"), name);
-                update = update.expression_attribute_values(format!(":{name}"), value);
-                set.push(format!("#{SETTINGS}.#{name} = :{name}"));
-            }
-            SettingsChange::Remove(name) => {
-                update = update.expression_attribute_names(format!("#{name}"), name);
-                remove.push(format!("#{SETTINGS}.#{name}"));
+        if !settings.is_empty() {
+            write.names.insert(format!("#{SETTINGS}"), SETTINGS.to_owned());
+        }
+        for change in settings {
+            match change {
+                SettingsChange::Map(map) => write.attribute(SETTINGS, "", Some(map)),
+                SettingsChange::Set(name, value) => write.attribute(name, SETTINGS_PATH, Some(value)),
+                SettingsChange::Remove(name) => write.attribute(name, SETTINGS_PATH, None),
             }
         }
+        if replaced == 0 {
+            // A hand may leave a 0 or a NULL there, which `DomainRecord` reads as no version.
+            write.condition =
+                "attribute_not_exists(#version) OR #version = :replaced OR attribute_type(#version, :null)";
+            write.values.insert(":null".to_owned(), AttributeValue::S("NULL".to_owned()));
+        }
+        write
     }
-    let mut expression = format!("SET {}", set.join(", "));
-    if !remove.is_empty() {
-        expression = format!("{expression} REMOVE {}", remove.join(", "));
+
+    fn attribute(&mut self, name: &str, path: &str, value: Option<AttributeValue>) {
+        self.names.insert(format!("#{name}"), name.to_owned());
+        match value {
+            Some(value) => {
+                self.values.insert(format!(":{name}"), value);
+                self.set.push(format!("{path}#{name} = :{name}"));
+            }
+            None => self.remove.push(format!("{path}#{name}")),
+        }
     }
-    let update = update.update_expression(expression);
-    let update = update.expression_attribute_values(":replaced", AttributeValue::N(replaced.to_string()));
-    if replaced != 0 {
-        return update.condition_expression("#version = :replaced");
+
+    fn update(&self) -> String {
+        let set = format!("SET {}", self.set.join(", "));
+        if self.remove.is_empty() { set } else { format!("{set} REMOVE {}", self.remove.join(", ")) }
     }
-    // A hand may leave a 0 or a NULL there, which `DomainRecord` reads as no version.
-    update
-        .condition_expression(
-            "attribute_not_exists(#version) OR #version = :replaced OR attribute_type(#version, :null)",
-        )
-        .expression_attribute_values(":null", AttributeValue::S("NULL".to_owned()))
 }
 
 /// A part of the feed.
@@ -260,6 +292,9 @@ impl RecordPage {
         }
     }
 }
+
+/// The path of what stands in the map.
+const SETTINGS_PATH: &str = "#settings.";
 
 fn key(pattern: &Pattern) -> Item {
     Item::from([("domain".to_owned(), AttributeValue::S(pattern.to_string()))])

@@ -1,9 +1,11 @@
 //! Our own table: the record of each name's orders, budgets, pauses and leases; the keys of session tickets; the list of the operator's
-//! own certificates.
+//! own certificates; tokens of the API; who changed which domain.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: of all that find a name due one claims it (`of_many_that_find_a_name_due_one_claims_it`); a back-off is written whatever its item holds (`put_failure`); instances together never pass a budget
 //! (`instances_together_never_pass_a_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
 
+mod api_tokens;
+mod audit;
 pub mod budget;
 pub mod lease;
 mod open_order;
@@ -14,6 +16,10 @@ pub mod pause;
 mod renewals;
 pub mod ticket_keys;
 
+pub use api_tokens::{
+    MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens, find_token, list_tokens, put_token, revoke_token,
+};
+pub use audit::{AuditDay, AuditPage, AuditRecord, Change, audit};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;

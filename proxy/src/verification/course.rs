@@ -155,7 +155,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domains::change::added_for_tests, name::Pattern};
+    use crate::{domains::admin::added_for_tests, name::Pattern};
 
     const DAY: Duration = Duration::from_hours(24);
     const RULES: CourseRules = CourseRules {

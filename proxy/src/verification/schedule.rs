@@ -174,7 +174,7 @@ const MOST: usize = 200_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domains::change::added_for_tests;
+    use crate::domains::admin::added_for_tests;
 
     const DAY: Duration = Duration::from_hours(24);
 

@@ -11,6 +11,7 @@
 mod fixture;
 
 mod acme;
+mod api;
 mod caddy;
 mod challenges;
 

@@ -263,6 +263,22 @@ fn every_problem_is_told_at_once() {
 
 const WRONG: &[Wrong] = &[
     (
+        "[api]\nlisten = \"192.0.2.1:9466\"",
+        &[],
+        "gatehouse.toml:2|api.listen|`192.0.2.1:9466` without `api.name`|cleartext|`127.0.0.1:9466`",
+    ),
+    (
+        "[control]\nmetrics = \"127.0.0.1:9466\"\n[api]\nlisten = \"127.0.0.1:9466\"",
+        &[],
+        "api.listen|`127.0.0.1:9466` is taken by control.metrics",
+    ),
+    (
+        "[domains]\ntable = false\nask = \"http://127.0.0.1:9000/\"\ndefault_target = \"http://10.0.0.1\"\n[api]\nlisten = \"127.0.0.1:9466\"",
+        &[],
+        "api.listen|there are no entries to manage",
+    ),
+    ("[api]\nrequests_burst = 0", &[], "api.requests_burst|would let nothing through"),
+    (
         "[certificates]\nshared_with_caddy = false",
         &[],
         "gatehouse.toml:2|certificates.shared_with_caddy|`false`|keys are not encrypted|store.key_encryption",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use psl::Type;
 
-use super::report::target;
+use super::{authority::AuthorityRefusal, report::target};
 use crate::{name::Pattern, store::domain_table::DomainRecord, target::Target};
 
 /// Why a request is refused.
@@ -66,6 +66,8 @@ pub enum Refusal {
     },
     /// No public CA issues for it.
     Underscore(Pattern),
+    /// Who asks may not have it, or not as it was asked for.
+    Authority(AuthorityRefusal),
 }
 
 /// A refusal in its parts.
@@ -81,6 +83,12 @@ pub struct Explained {
     pub remedy: String,
 }
 
+impl Explained {
+    pub(super) fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Self {
+        Self { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
+    }
+}
+
 impl Refusal {
     /// Whether the request or the settings are wrong, whatever entry is there.
     #[must_use]
@@ -91,6 +99,7 @@ impl Refusal {
             | Self::Exists { .. }
             | Self::Suspended(_)
             | Self::Pending(_) => false,
+            Self::Authority(refusal) => refusal.is_of_request(),
             Self::TableOff
             | Self::NoTarget(_)
             | Self::Address { .. }
@@ -108,11 +117,11 @@ impl Refusal {
         match self {
             Self::Absent(name) => {
                 let remedy = "`gatehouse domain list` shows those that are";
-                of_domain(name, format!("domain `{name}` is not in the table"), remedy)
+                Explained::of_domain(name, format!("domain `{name}` is not in the table"), remedy)
             }
             Self::Static(name) => {
                 let fault = format!("domain `{name}` is set in the configuration");
-                of_domain(name, fault, "change `domains.static` there")
+                Explained::of_domain(name, fault, "change `domains.static` there")
             }
             Self::TableOff => Explained {
                 field: "domains.table",
@@ -123,13 +132,17 @@ impl Refusal {
             Self::Exists { there, wanted } => exists(there, wanted),
             Self::Suspended(name) => {
                 let remedy = format!("`gatehouse domain resume {name}` serves it again");
-                of_domain(name, format!("domain `{name}` exists and is suspended"), remedy)
+                Explained::of_domain(name, format!("domain `{name}` exists and is suspended"), remedy)
             }
             Self::Pending(name) => {
                 let remedy = format!(
                     "`gatehouse domain records {name}` shows the DNS records it waits for; `gatehouse domain add {name} --verified`, with its target, serves it without them"
                 );
-                of_domain(name, format!("domain `{name}` is not verified yet, and not served"), remedy)
+                Explained::of_domain(
+                    name,
+                    format!("domain `{name}` is not verified yet, and not served"),
+                    remedy,
+                )
             }
             Self::NoTarget(name) => no_target(name),
             Self::Address { target, .. } => of_target(
@@ -151,10 +164,11 @@ impl Refusal {
                 of_target(target, "is this proxy's own listener", "give the address of the server behind it")
             }
             Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
+            Self::Authority(refusal) => refusal.explain(),
             Self::Underscore(name) => {
                 let fault =
                     format!("domain `{name}` has a `_`, and CAs issue no certificate for such a name");
-                of_domain(name, fault, "use a name of letters, digits and `-`")
+                Explained::of_domain(name, fault, "use a name of letters, digits and `-`")
             }
         }
     }
@@ -180,7 +194,7 @@ fn exists(there: &DomainRecord, wanted: &DomainRecord) -> Explained {
     } else {
         ("settings", there.settings.to_string(), wanted.settings.to_string())
     };
-    of_domain(
+    Explained::of_domain(
         name,
         format!("domain `{name}` exists with {what} `{is}`, not `{would}`"),
         "to change it, add `--replace`",
@@ -195,11 +209,7 @@ fn public_suffix(pattern: &Pattern, kind: Type) -> Explained {
         Type::Icann => "add the names one by one",
         Type::Private => "add the names one by one; if all of them are yours, give it in `domains.static`",
     };
-    of_domain(pattern, fault, remedy)
-}
-
-fn of_domain(name: &Pattern, fault: String, remedy: impl Into<String>) -> Explained {
-    Explained { field: "domain", value: name.to_string(), fault, remedy: remedy.into() }
+    Explained::of_domain(pattern, fault, remedy)
 }
 
 fn of_target(target: &Target, fault: &str, remedy: &str) -> Explained {

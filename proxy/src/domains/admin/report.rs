@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Warning;
 use crate::store::domain_table::{DomainRecord, DomainStatus};
+pub use crate::store::state_table::Change;
 
 /// What was done to an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,17 +39,6 @@ impl Action {
             Self::Keep => "keep",
         }
     }
-}
-
-/// A part of an entry that is not as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// `target`, `status`, `tenant`, or one of `settings`.
-    pub field: String,
-    /// As it was; absent, there was no entry.
-    pub from: Option<String>,
-    /// As it is; absent, there is no entry.
-    pub to: Option<String>,
 }
 
 /// What was done, from what to what.

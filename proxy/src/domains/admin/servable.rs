@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use psl::{Psl, Type};
 
-use super::{Issuance, Refusal, Rules};
+use super::{AuthorityRefusal, Issuance, Refusal, Requester, Rules};
 use crate::{
     config::leads_to,
     name::{Pattern, ServerName},
+    store::domain_table::DomainRecord,
     target::{Endpoint, EndpointAddress, Location, Target, TargetHost},
 };
 
@@ -33,6 +34,11 @@ pub enum Warning {
     /// One label.
     #[error("its name is a single label: public CAs will refuse it")]
     SingleLabel,
+    /// Of two tenants' entries that share names, the exact one is served.
+    #[error(
+        "another tenant has an entry that shares names with it; of the two, the exact name comes before the wildcard"
+    )]
+    Overlap,
     /// It goes to itself.
     #[error(
         "its target is a name that it covers: unless this host resolves it to another server, requests return here endlessly"
@@ -54,6 +60,36 @@ pub(super) fn check(
         None => {}
     }
     Ok(warnings)
+}
+
+/// Whether `by` may have what others are warned of: an operator knows what they do, a tenant's program does not.
+pub(super) fn check_for(by: &Requester, pattern: &Pattern, warnings: &[Warning]) -> Result<(), Refusal> {
+    if by.tenant().is_none() {
+        return Ok(());
+    }
+    let (Pattern::Exact(name) | Pattern::Wildcard(name)) = pattern;
+    if let Some(kind) = public_suffix(name) {
+        return Err(Refusal::PublicSuffix { pattern: pattern.clone(), kind });
+    }
+    if name.parent().is_none() {
+        return Err(AuthorityRefusal::SingleLabel(pattern.clone()).into());
+    }
+    let is_itself = warnings.contains(&Warning::TargetsItself);
+    if is_itself { Err(AuthorityRefusal::TargetsItself(pattern.clone()).into()) } else { Ok(()) }
+}
+
+/// Whether the target of `record` may be a tenant's.
+pub(super) fn check_targets(by: &Requester, record: &DomainRecord) -> Result<(), Refusal> {
+    let is_itself = record.target.as_ref().is_some_and(|target| covers_a_host(&record.pattern, target));
+    if is_itself && by.tenant().is_some() {
+        return Err(AuthorityRefusal::TargetsItself(record.pattern.clone()).into());
+    }
+    Ok(())
+}
+
+fn covers_a_host(pattern: &Pattern, target: &Target) -> bool {
+    let mut hosts = target.endpoints().iter().filter_map(Endpoint::host);
+    hosts.any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)))
 }
 
 /// Whether a CA may issue for what `pattern` covers.
@@ -104,9 +140,7 @@ fn reachable(pattern: &Pattern, target: &Target, rules: &Rules) -> Result<Option
     if wanted.any(|name| !rules.entry_tls.contains(name)) {
         return refuse(|pattern, target| Refusal::Tls { pattern, target });
     }
-    let mut hosts = target.endpoints().iter().filter_map(Endpoint::host);
-    let is_itself = hosts.any(|host| matches!(host, TargetHost::Name(name) if pattern.covers(name)));
-    Ok(is_itself.then_some(Warning::TargetsItself))
+    Ok(covers_a_host(pattern, target).then_some(Warning::TargetsItself))
 }
 
 /// The address that an endpoint is known to have without asking anybody; RFC 6761 §6.3: `localhost` is loopback.

@@ -1,7 +1,12 @@
+mod authority;
+
 use std::net::IpAddr;
 
 use super::*;
-use crate::{config::TlsVersion, domains::change::tests::lenient};
+use crate::{
+    config::TlsVersion,
+    domains::change::tests::{by_operator, lenient},
+};
 
 const TABLE: Sources<'static> = Sources { listed: &[], table: Table::Read };
 
@@ -39,7 +44,7 @@ fn decided(
     there: Option<&DomainRecord>,
     rules: &Rules,
 ) -> Result<Decision, Refusal> {
-    decide(&Request { pattern: pattern(name), wanted }, there, TABLE, rules, at(9))
+    decide(&by_operator(&pattern(name), wanted), there, Overlap::Nothing, TABLE, rules, at(9))
 }
 
 /// The decision as a line: what is told, and the status the entry has then; or the refusal.
@@ -215,8 +220,9 @@ fn what_the_table_does_not_decide_is_refused() {
     ] {
         for wanted in [present("", "", Existing::Replace), Wanted::Absent, Wanted::Suspended, Wanted::Resumed]
         {
-            let request = Request { pattern: pattern(name), wanted };
-            let refused = decide(&request, None, Sources { listed: &listed, table }, &lenient(), at(1));
+            let request = by_operator(&pattern(name), wanted);
+            let sources = Sources { listed: &listed, table };
+            let refused = decide(&request, None, Overlap::Nothing, sources, &lenient(), at(1));
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(told), "{name} {table:?}: {refused}");
         }
@@ -298,6 +304,8 @@ fn strict(issuance: Issuance) -> Rules {
             EndpointAddress::Unix(path) => path.as_str().starts_with("/run/apps/"),
         }),
         entry_tls: TlsName::parse("customers").into_iter().collect(),
+        reserved: Vec::new(),
+        audit_kept: Duration::from_hours(24),
         required: RequiredProof::None,
     }
 }

@@ -225,9 +225,9 @@ pub(super) const CHECKS: &str = "checks";
 mod tests {
     use super::*;
     use crate::{
-        domains::change::added_for_tests,
+        domains::admin::added_for_tests,
         store::{
-            domain_table::{self, DomainStatus},
+            domain_table::{self, DomainStatus, tests::audit},
             fixture::faulty_with_tables,
         },
     };
@@ -274,11 +274,11 @@ mod tests {
         let gone =
             DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
         let again = DomainRecord { version: 3, ..record.clone() };
-        domain_table::replace(&store, &record, None).await.unwrap();
+        domain_table::replace(&store, &record, None, &audit()).await.unwrap();
         put_checks(&store, &pattern, &checks()).await.unwrap();
-        domain_table::replace(&store, &gone, Some(&record)).await.unwrap();
+        domain_table::replace(&store, &gone, Some(&record), &audit()).await.unwrap();
         assert!(get_checked(&store, &pattern).await.unwrap().unwrap().1.is_some());
-        domain_table::replace(&store, &again, Some(&gone)).await.unwrap();
+        domain_table::replace(&store, &again, Some(&gone), &audit()).await.unwrap();
         assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((again, None)));
     }
 

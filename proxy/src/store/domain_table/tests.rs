@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
-use crate::store::{Engine, FaultPlan, Faults, tables};
+use crate::store::{Engine, FaultPlan, Faults, state_table::AuditDay, tables};
 
 async fn store() -> Store {
     let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
@@ -18,7 +18,7 @@ fn pattern(text: &str) -> Pattern {
     Pattern::parse(text).unwrap()
 }
 
-fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
+pub(super) fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
     let at = Some(Micros::from_epoch(changed_at));
     DomainRecord {
         pattern: pattern(name),
@@ -34,6 +34,44 @@ fn record(name: &str, version: u64, changed_at: u64) -> DomainRecord {
     }
 }
 
+pub(super) fn audit() -> Audit {
+    let record = AuditRecord {
+        at: Micros::from_epoch(1),
+        by: "uid 0".to_owned(),
+        domain: pattern("b.example"),
+        tenant: "default".to_owned(),
+        action: "replace".to_owned(),
+        changes: Vec::new(),
+    };
+    Audit { record, kept: Duration::from_mins(1) }
+}
+
+/// Both tables are written or neither.
+#[tokio::test]
+async fn a_change_and_who_made_it_are_kept_together() {
+    let store = store().await;
+    let day = AuditDay::of(Micros::from_epoch(1));
+    let told = async |tenant: &str, limit| {
+        crate::store::state_table::audit(&store, &tenant.parse().unwrap(), &day, None, limit).await.unwrap()
+    };
+    replace(&store, &record("b.example", 1, 1), None, &audit()).await.unwrap();
+    let lost = replace(&store, &record("b.example", 1, 2), None, &audit()).await;
+    assert!(matches!(lost, Err(StoreError::Conflict)), "{lost:?}");
+    assert_eq!(told("default", 10).await.records, [audit().record]);
+    // Who loses an entry to another tenant finds it, too.
+    let old = get(&store, &pattern("b.example")).await.unwrap();
+    let moved = AuditRecord { tenant: "acme".to_owned(), ..audit().record };
+    let new = DomainRecord { tenant: "acme".to_owned(), ..record("b.example", 2, 2) };
+    let audit = Audit { record: moved.clone(), kept: Duration::from_mins(1) };
+    replace(&store, &new, old.as_ref(), &audit).await.unwrap();
+    assert_eq!(told("acme", 10).await.records, [moved]);
+    let first = told("default", 1).await;
+    assert_eq!((first.records.len(), first.next.is_some()), (1, true));
+    let tenant = "default".parse().unwrap();
+    let rest = crate::store::state_table::audit(&store, &tenant, &day, first.next.as_deref(), 10).await;
+    assert_eq!(rest.unwrap().records.len(), 1);
+}
+
 fn least(version: TlsVersion) -> DomainSettings {
     DomainSettings { minimum_tls: Some(version), ..DomainSettings::default() }
 }
@@ -45,7 +83,7 @@ async fn settings_are_set_beside_what_others_keep() {
         settings: least(TlsVersion::Tls13),
         ..record("a.example", version, version)
     };
-    replace(&store, &raised(1), None).await.unwrap();
+    replace(&store, &raised(1), None, &audit()).await.unwrap();
     let first = get(&store, &pattern("a.example")).await.unwrap().unwrap();
     assert_eq!((first.settings, first.settings_map), (least(TlsVersion::Tls13), SettingsMap::Present));
 
@@ -58,7 +96,7 @@ async fn settings_are_set_beside_what_others_keep() {
     for (version, minimum) in [(1, TlsVersion::Tls13), (2, TlsVersion::Tls12), (3, TlsVersion::Tls12)] {
         let old = get(&store, &pattern("b.example")).await.unwrap();
         let new = DomainRecord { settings: least(minimum), ..record("b.example", version, version) };
-        replace(&store, &new, old.as_ref()).await.unwrap();
+        replace(&store, &new, old.as_ref(), &audit()).await.unwrap();
         let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
         assert_eq!((read.version, read.settings), (version, least(minimum)));
     }
@@ -74,11 +112,11 @@ async fn settings_are_set_beside_what_others_keep() {
         ..least(TlsVersion::Tls13)
     };
     let new = DomainRecord { settings: both, ..record("b.example", 4, 4) };
-    replace(&store, &new, old.as_ref()).await.unwrap();
+    replace(&store, &new, old.as_ref(), &audit()).await.unwrap();
     assert_eq!(get(&store, &pattern("b.example")).await.unwrap().unwrap().settings, both);
     // Added again after a removal, it has none of the settings that it had before.
     let old = get(&store, &pattern("b.example")).await.unwrap();
-    replace(&store, &record("b.example", 5, 5), old.as_ref()).await.unwrap();
+    replace(&store, &record("b.example", 5, 5), old.as_ref(), &audit()).await.unwrap();
     let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
     assert_eq!((read.settings, read.settings_map), (DomainSettings::default(), SettingsMap::Present));
 }

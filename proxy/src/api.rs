@@ -1,0 +1,193 @@
+//! The HTTP API by which programs manage the entries of the domains table: tokens, requests, answers.
+//! Not here: what a change makes of an entry, and who may ask for it (`domains::admin`); how tokens are made (`control::tokens`).
+//! Invariants: nothing is read or changed for who has no token with the scope for it, nor of another tenant
+//! (`no_verb_reads_or_changes_anything_without_its_scope_or_of_another_tenant`); a revoked token permits nothing after ten seconds
+//! (`a_revoked_token_is_refused_within_ten_seconds`); every answer is one that the description has
+//! (`whatever_is_asked_the_answers_are_those_of_the_description`), which is `docs/openapi.json` (`checked_in_description_is_the_apis`).
+
+mod audit;
+mod cursor;
+mod domains;
+mod extract;
+mod holder;
+mod metrics;
+mod openapi;
+mod problem;
+mod rate;
+mod resource;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod token_cache;
+mod wanted;
+mod words;
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use axum::{Json, Router, response::IntoResponse as _};
+use bytes::Bytes;
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tower::ServiceExt as _;
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{
+    holder::Tokens,
+    metrics::{Answer, ApiMetrics},
+    openapi::ApiDocument,
+    problem::{Problem, ProblemKind},
+    rate::RequestRates,
+    resource::Health,
+    tls::Tls,
+};
+pub use server::ApiServer;
+
+use crate::{
+    clock,
+    config::Config,
+    control::{self, ControlContext, ControlPortError},
+    verification::{Looker, NoResolver},
+};
+
+/// Why there is no API.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiStartError {
+    /// DNS servers.
+    #[error(transparent)]
+    Resolver(#[from] NoResolver),
+    /// A metric is registered already.
+    #[error("metrics of `api` cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What requests are answered from.
+struct ApiState {
+    instance: Arc<ControlContext>,
+    tokens: Tokens,
+    looker: Option<Looker>,
+    body_size: usize,
+}
+
+/// Answers requests.
+#[derive(Clone)]
+struct Api {
+    router: Router,
+    metrics: ApiMetrics,
+}
+
+/// Registers this module's metrics for a list of all.
+pub(crate) fn declare_metrics(registry: &Registry) -> Result<(), prometheus::Error> {
+    ApiMetrics::register(registry).map(drop)
+}
+
+/// Binds the address of `config`, if there is one. Call it on the control runtime.
+pub async fn bind(config: &Config) -> Result<Option<TcpListener>, ControlPortError> {
+    control::bind("api.listen", config.api.listen).await
+}
+
+/// Answers at `listener` for `instance`, whose clients reach it at `https_port`. Call it on the control runtime.
+pub fn start(
+    config: &Config,
+    listener: TcpListener,
+    instance: &Arc<ControlContext>,
+    https_port: u16,
+    registry: &Registry,
+) -> Result<ApiServer, ApiStartError> {
+    let rates = RequestRates::new(&config.api, clock::now());
+    let state = ApiState {
+        tokens: Tokens::new(instance.store.clone(), rates),
+        looker: Looker::new(config, https_port, instance.address_policy.entry_permits())?,
+        body_size: usize::try_from(config.api.body_size.bytes()).unwrap_or(usize::MAX),
+        instance: Arc::clone(instance),
+    };
+    let tls = config.api.name.clone().map(|name| Tls::new(name, instance));
+    let api = Api { router: router(Arc::new(state)), metrics: ApiMetrics::register(registry)? };
+    Ok(ApiServer::start(listener, tls, api))
+}
+
+/// The description of the API, as JSON (`OpenAPI` 3.1).
+#[must_use]
+pub fn description() -> String {
+    let (_, document) = routes().split_for_parts();
+    document.to_pretty_json().map(|text| format!("{text}\n")).unwrap_or_default()
+}
+
+fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .routes(routes!(domains::list, domains::add))
+        .routes(routes!(domains::read, domains::patch, domains::remove))
+        .routes(routes!(domains::suspend))
+        .routes(routes!(domains::resume))
+        .routes(routes!(domains::begin_maintenance, domains::end_maintenance))
+        .routes(routes!(domains::records))
+        .routes(routes!(audit::list))
+        .routes(routes!(health))
+        .routes(routes!(described))
+}
+
+fn router(state: Arc<ApiState>) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router.fallback(nowhere).method_not_allowed_fallback(no_method).with_state(state)
+}
+
+/// Say whether the API answers
+#[utoipa::path(
+    get, path = "/api/v1/health", tag = "meta", operation_id = "health", security(()),
+    responses((status = 200, description = "It does.", body = Health))
+)]
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Describe the API
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "meta", operation_id = "describe", security(()),
+    responses((status = 200, description = "This description.", body = serde_json::Value, content_type = "application/json"))
+)]
+async fn described() -> impl axum::response::IntoResponse {
+    static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| description().into());
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION.clone())
+}
+
+async fn nowhere(request: axum::extract::Request) -> Problem {
+    let path = request.uri().path();
+    let fault = "there is nothing at this path";
+    Problem::new(ProblemKind::Absent, fault)
+        .of("path", path)
+        .mend("`/api/v1/openapi.json` says what there is")
+}
+
+async fn no_method(request: axum::extract::Request) -> Problem {
+    let method = request.method().as_str();
+    let fault = format!("`{method}` is none of the methods of this path");
+    Problem::new(ProblemKind::Method, fault).of("method", method).mend("`Allow` says which there are")
+}
+
+impl Api {
+    async fn answer(self, request: Request<Incoming>) -> Response<axum::body::Body> {
+        let answered = tokio::time::timeout(LONGEST_REQUEST, self.router.oneshot(request)).await;
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Err(_) => {
+                Problem::new(ProblemKind::Unavailable, "the request was not done in time").into_response()
+            }
+        };
+        // Whose token it was is not in the key of a cache.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.metrics.answers.bump(Answer::of(response.status()));
+        response
+    }
+}
+
+/// More than a look-up, a change with its repetitions and the wait for the guard take together.
+const LONGEST_REQUEST: Duration = Duration::from_secs(30);

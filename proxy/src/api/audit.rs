@@ -1,0 +1,57 @@
+//! Who changed which entry.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+
+use super::{
+    ApiState,
+    cursor::Cursors,
+    domains::{limited, opened},
+    extract::Parameters,
+    holder::{Audits, Holder},
+    openapi::Queries,
+    problem::{Problem, ProblemKind},
+    resource::AuditList,
+    wanted::AuditParameters,
+};
+use crate::{
+    clock,
+    store::{
+        domain_table::{DEFAULT_TENANT, Tenant},
+        instant::Micros,
+        state_table::{self, AuditDay},
+    },
+};
+
+/// List the changes of a day
+///
+/// Of one tenant's entries, the oldest first. They are kept for `domains.audit_kept`.
+#[utoipa::path(
+    get, path = "/api/v1/audit", tag = "audit", operation_id = "listChanges", params(AuditParameters),
+    responses((status = 200, description = "Part of the list.", body = AuditList), Queries)
+)]
+pub(super) async fn list(
+    State(api): State<Arc<ApiState>>,
+    holder: Holder<Audits>,
+    Parameters(parameters): Parameters<AuditParameters>,
+) -> Result<Json<AuditList>, Problem> {
+    let AuditParameters { tenant, day, limit, cursor } = parameters;
+    let (tenant, limit) = (holder.tenant(tenant)?, limited(limit)?);
+    let tenant: Tenant = match tenant {
+        Some(tenant) => tenant,
+        None => DEFAULT_TENANT.parse().map_err(|_| Problem::new(ProblemKind::Failed, "no default tenant"))?,
+    };
+    let day = match &day {
+        None => AuditDay::of(Micros::of(clock::wall())),
+        Some(text) => AuditDay::parse(text).ok_or_else(|| {
+            let fault = format!("day: `{text}` is no day; write it like `2026-11-29`");
+            Problem::new(ProblemKind::Invalid, fault).of("day", text)
+        })?,
+    };
+    let cursors = Cursors::of(&holder.hash, &("audit", tenant.as_str(), day.as_str()));
+    let after: Option<String> = cursor.map(|cursor| opened(&cursors, &cursor)).transpose()?;
+    let part = state_table::audit(&api.instance.store, &tenant, &day, after.as_deref(), limit).await?;
+    let items = part.records.into_iter().map(Into::into).collect();
+    Ok(Json(AuditList { items, next: part.next.map(|next| cursors.seal(&next)) }))
+}

@@ -1,0 +1,265 @@
+//! What an answer says that is no success: problem details (RFC 9457), with field, value and remedy beside them.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use axum::response::{IntoResponse, Response};
+use hyper::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, Response as ResponseSchema, ResponseBuilder},
+};
+
+use crate::{
+    domains::{
+        ChangeError,
+        admin::{AuthorityRefusal, Explained, Refusal},
+    },
+    store::StoreError,
+    telemetry::{admit_line, error_chain},
+};
+
+/// What is wrong with a request, or why it cannot be done now.
+#[derive(Debug)]
+pub(super) struct Problem {
+    kind: ProblemKind,
+    detail: String,
+    field: Option<Cow<'static, str>>,
+    value: Option<String>,
+    remedy: Option<String>,
+}
+
+/// What is wrong: one status and title each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ProblemKind {
+    /// It cannot be read.
+    Malformed,
+    /// It has no token that holds.
+    Unauthenticated,
+    /// Its token may not do that.
+    Forbidden,
+    /// There is no such thing.
+    Absent,
+    /// There is, and not with this method.
+    Method,
+    /// Something else is there.
+    Conflict,
+    /// Another version is there.
+    Changed,
+    /// Its body is too large.
+    TooLarge,
+    /// Its body is of another type.
+    MediaType,
+    /// What it says cannot be.
+    Invalid,
+    /// It does not say which version it is for.
+    VersionNeeded,
+    /// There are too many.
+    TooMany,
+    /// A fault of the instance or its settings.
+    Failed,
+    /// It may be done later.
+    Unavailable,
+}
+
+/// Problem details (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody {
+    /// What kind of problem it is: `urn:gatehouse:problem:` and a word.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:gatehouse:problem:conflict")]
+    kind: String,
+    /// The kind in words, the same for each of its kind.
+    title: &'static str,
+    /// The status of the response.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+    /// Which field or parameter it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    field: Option<Cow<'static, str>>,
+    /// What it held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    value: Option<String>,
+    /// What to do instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    remedy: Option<String>,
+}
+
+impl ProblemKind {
+    const fn describe(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "The request has no token that holds")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The token may not do this"),
+            Self::Absent => (StatusCode::NOT_FOUND, "absent", "There is no such thing"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "The method is not one of this path"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "Something else is there"),
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "changed", "Another version is there"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::MediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another type")
+            }
+            Self::Invalid => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request asks for what cannot be")
+            }
+            Self::VersionNeeded => (
+                StatusCode::PRECONDITION_REQUIRED,
+                "version-needed",
+                "The request does not say which version it is for",
+            ),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "There are too many requests"),
+            Self::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "failed", "The request could not be done"),
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The request cannot be done now")
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// One without a field.
+    pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), field: None, value: None, remedy: None }
+    }
+
+    /// About the field or parameter `field`, which holds `value`.
+    pub(super) fn of(mut self, field: impl Into<Cow<'static, str>>, value: &str) -> Self {
+        self.field = Some(field.into());
+        self.value = Some(value.chars().take(LONGEST_VALUE).collect());
+        self
+    }
+
+    /// About the field or parameter `field`.
+    pub(super) fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// With what to do instead.
+    pub(super) fn mend(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// What kind it is.
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { kind, detail, field, value, remedy } = self;
+        let (status, word, title) = kind.describe();
+        let kind_urn = format!("{TYPES}{word}");
+        let body =
+            ProblemBody { kind: kind_urn, title, status: status.as_u16(), detail, field, value, remedy };
+        let mut response = (status, serde_json::to_vec(&body).unwrap_or_default()).into_response();
+        let mut set = |name: HeaderName, value: &'static str| {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        };
+        set(CONTENT_TYPE, MEDIA_TYPE);
+        match kind {
+            // RFC 9110 §11.6.1; RFC 6750 §3.
+            ProblemKind::Unauthenticated => set(WWW_AUTHENTICATE, "Bearer"),
+            // A rate is at least one request a second.
+            ProblemKind::TooMany => set(RETRY_AFTER, "1"),
+            ProblemKind::Unavailable => set(RETRY_AFTER, "5"),
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Refused(refusal) => Self::refused(&refusal),
+            ChangeError::Contended(_) => Self::new(ProblemKind::Conflict, error.to_string()),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Conflict => ProblemKind::Conflict,
+            StoreError::Unavailable(_) => ProblemKind::Unavailable,
+            StoreError::NoCredentials
+            | StoreError::DiskFull(_)
+            | StoreError::NotDynamoDb(_)
+            | StoreError::Denied(_)
+            | StoreError::NoTable(_)
+            | StoreError::Refused(_)
+            | StoreError::Sealing(_)
+            | StoreError::Misshapen { .. } => ProblemKind::Failed,
+        };
+        store_failed(&error);
+        Self::new(kind, "the store cannot be used for this now; the log of the instance says why")
+    }
+}
+
+impl Problem {
+    /// Why `domains::admin` refuses.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        let Explained { field, value, fault, remedy } = refusal.explain();
+        let kind = match refusal {
+            Refusal::Absent(_) => ProblemKind::Absent,
+            Refusal::Authority(
+                AuthorityRefusal::OtherTenant(_)
+                | AuthorityRefusal::Unverified(_)
+                | AuthorityRefusal::Suspension(_),
+            ) => ProblemKind::Forbidden,
+            Refusal::Authority(AuthorityRefusal::OtherVersion { .. }) => ProblemKind::Changed,
+            refusal if refusal.is_of_request() => ProblemKind::Invalid,
+            _ => ProblemKind::Conflict,
+        };
+        // What others say who have the command line.
+        let remedy = match refusal {
+            Refusal::Absent(_) => "`GET /api/v1/domains` lists those that are".to_owned(),
+            Refusal::Exists { .. } => "change it by `PATCH`".to_owned(),
+            Refusal::Suspended(_) => {
+                "`POST` to its `resume` serves it again, with a token of all tenants".to_owned()
+            }
+            Refusal::Pending(_) => "`GET` its `records` says which DNS records it waits for".to_owned(),
+            _ => remedy,
+        };
+        Self::new(kind, fault).of(field, &value).mend(remedy)
+    }
+}
+
+/// Says it in the log alone: table, endpoint and items are the operator's matter, whoever asks.
+pub(super) fn store_failed(error: &StoreError) {
+    if let Some(left_out) = admit_line("api_store", "") {
+        tracing::warn!(error = error_chain(error), left_out, "a request of the API failed at the store");
+    }
+}
+
+/// How answers of these kinds are described.
+pub(super) fn described(kinds: &[ProblemKind]) -> BTreeMap<String, RefOr<ResponseSchema>> {
+    let responses = kinds.iter().map(|kind| {
+        let (status, word, title) = kind.describe();
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let description = format!("{title} (`{TYPES}{word}`).");
+        let response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build();
+        (status.as_str().to_owned(), RefOr::T(response))
+    });
+    responses.collect()
+}
+
+const TYPES: &str = "urn:gatehouse:problem:";
+const MEDIA_TYPE: &str = "application/problem+json";
+const LONGEST_VALUE: usize = 300;

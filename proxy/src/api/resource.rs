@@ -1,0 +1,293 @@
+//! Entries and what belongs to them, as the API writes them. Not here: what they mean (`domains`).
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::words::{host, minimum_tls, redirect, status};
+use crate::{
+    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
+    domains::admin::Decision,
+    store::{
+        domain_table::{
+            DomainRecord, DomainStatus,
+            checks::{Checks, Finding},
+        },
+        state_table::{AuditRecord, Change},
+    },
+    telemetry::metrics::Label as _,
+    verification::{Purpose, RecordToSet},
+};
+
+/// An entry of the domains table: a name, or a wildcard, and how it is served.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Domain)]
+pub(super) struct DomainResource {
+    /// The name as DNS has it (A-labels), or `*.` and a name.
+    #[schema(example = "xn--bcher-kva.example")]
+    domain: String,
+    /// The same as people read it.
+    #[schema(example = "bücher.example")]
+    unicode: String,
+    /// Where its requests go; absent, to `domains.default_target`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "http://10.0.0.5:8080")]
+    target: Option<String>,
+    /// The oldest version of TLS that its clients may speak; absent, as the settings have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = minimum_tls)]
+    minimum_tls: Option<TlsVersion>,
+    /// Whose name its target reads in `Host`: its own, or the client's; absent, as the settings have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = host)]
+    host: Option<UpstreamHost>,
+    /// Whether its requests are answered with 503 in place of its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    maintenance: Option<Maintenance>,
+    /// Whether its requests are led to its name with `www.`, or without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = redirect)]
+    redirect: Option<SiteRedirect>,
+    /// Whether it is served: `active` and `failing` are, `pending`, `suspended` and `removed` are not.
+    #[schema(schema_with = status)]
+    status: DomainStatus,
+    /// Whose it is.
+    tenant: String,
+    /// Counts its changes, and is its `ETag`. An entry made by hand has 0.
+    version: u64,
+    /// When it was made; absent for an entry made by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "2026-11-29T03:20:00.000000Z")]
+    created_at: Option<String>,
+    /// When it last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    changed_at: Option<String>,
+    /// What the last checks of its name found; absent in lists and changes, and before the first. They are no change of the entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    checks: Option<ChecksResource>,
+}
+
+/// What the last checks of a name found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Checks)]
+pub(super) struct ChecksResource {
+    /// When they were made.
+    checked_at: String,
+    /// How many in a row found something wrong.
+    failures: u32,
+    /// Since when the name leads elsewhere, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    away_since: Option<String>,
+    /// One of each check that was made.
+    findings: Vec<FindingResource>,
+}
+
+/// What one check found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Finding)]
+pub(super) struct FindingResource {
+    /// Which: `dns`, `ownership`, `caa`, `https`.
+    check: &'static str,
+    /// `passed`, `failed`, or `unknown`, where no answer came.
+    outcome: &'static str,
+    /// What was found, for programs.
+    #[schema(example = "leads_elsewhere")]
+    reason: &'static str,
+    /// What was found, for people.
+    detail: String,
+    /// What the name's owner can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    remedy: Option<String>,
+}
+
+/// Part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DomainList {
+    /// Entries; there may be none although more follow.
+    pub(super) items: Vec<DomainResource>,
+    /// The `cursor` of the next part; absent, this was the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) next: Option<String>,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Changed)]
+pub(super) struct ChangedResource {
+    /// The entry as it is now.
+    domain: DomainResource,
+    /// `add`, `replace`, `remove`, `suspend`, `resume`, or `keep`, where it was so already.
+    action: &'static str,
+    /// What is not as it was.
+    changes: Vec<ChangeResource>,
+    /// What still stands in the way, or may not be meant.
+    warnings: Vec<String>,
+}
+
+/// A part of an entry that is not as it was.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Change)]
+pub(super) struct ChangeResource {
+    /// Which.
+    field: String,
+    /// As it was; absent, there was no entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    from: Option<String>,
+    /// As it is; absent, there is no entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    to: Option<String>,
+}
+
+/// A DNS record that the owner of a name sets.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DnsRecord {
+    /// Where.
+    #[schema(example = "shop.example.com")]
+    name: String,
+    /// `CNAME`, `A`, `AAAA` or `TXT`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// What it holds.
+    #[schema(example = "edge.example.net")]
+    value: String,
+    /// `traffic`, which leads clients here, or `ownership`, which proves whose the name is.
+    purpose: &'static str,
+}
+
+/// The DNS records of a name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DnsRecords {
+    /// All that are to be set.
+    pub(super) records: Vec<DnsRecord>,
+}
+
+/// Part of the changes of a day, the oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AuditList {
+    /// Changes.
+    pub(super) items: Vec<AuditEntry>,
+    /// The `cursor` of the next part; absent, this was the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) next: Option<String>,
+}
+
+/// A change of an entry, and who made it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AuditEntry {
+    /// When.
+    at: String,
+    /// Who: a token by its id, a user of the instance's machine, or `verification`.
+    #[schema(example = "token 0123456789ab")]
+    by: String,
+    /// Which entry.
+    domain: String,
+    /// Whose it is, or was.
+    tenant: String,
+    /// What was done.
+    action: String,
+    /// What is not as it was.
+    changes: Vec<ChangeResource>,
+}
+
+/// The API answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    pub(super) status: &'static str,
+}
+
+impl DomainResource {
+    /// An entry, and what was found out about its name.
+    pub(super) fn of(record: &DomainRecord, checks: Option<&Checks>) -> Self {
+        let domain = record.pattern.to_string();
+        let (unicode, _) = idna::domain_to_unicode(&domain);
+        let DomainSettings { minimum_tls, host, maintenance, redirect } = record.settings;
+        Self {
+            unicode,
+            domain,
+            target: record.target.as_ref().map(ToString::to_string),
+            minimum_tls,
+            host,
+            maintenance,
+            redirect,
+            status: record.status,
+            tenant: record.tenant.clone(),
+            version: record.version,
+            created_at: record.created_at.map(|at| at.to_string()),
+            changed_at: record.changed_at.map(|at| at.to_string()),
+            checks: checks.map(ChecksResource::of),
+        }
+    }
+}
+
+impl ChecksResource {
+    fn of(checks: &Checks) -> Self {
+        Self {
+            checked_at: checks.checked_at.to_string(),
+            failures: checks.failures,
+            away_since: checks.away_since.map(|since| since.to_string()),
+            findings: checks.findings.iter().map(FindingResource::of).collect(),
+        }
+    }
+}
+
+impl FindingResource {
+    fn of(finding: &Finding) -> Self {
+        Self {
+            check: finding.check.as_str(),
+            outcome: finding.outcome.as_str(),
+            reason: finding.reason.as_str(),
+            detail: finding.detail.clone(),
+            remedy: finding.remedy.clone(),
+        }
+    }
+}
+
+impl ChangedResource {
+    pub(super) fn of(decision: &Decision) -> Self {
+        let report = &decision.report;
+        Self {
+            domain: DomainResource::of(&decision.record, None),
+            action: report.action.as_str(),
+            changes: report.changes.iter().map(ChangeResource::of).collect(),
+            warnings: report.warnings.clone(),
+        }
+    }
+}
+
+impl ChangeResource {
+    fn of(change: &Change) -> Self {
+        Self { field: change.field.clone(), from: change.from.clone(), to: change.to.clone() }
+    }
+}
+
+impl From<RecordToSet> for DnsRecord {
+    fn from(record: RecordToSet) -> Self {
+        let purpose = match record.purpose {
+            Purpose::Traffic => "traffic",
+            Purpose::Ownership => "ownership",
+        };
+        Self { name: record.name, kind: record.kind, value: record.value, purpose }
+    }
+}
+
+impl From<AuditRecord> for AuditEntry {
+    fn from(record: AuditRecord) -> Self {
+        Self {
+            at: record.at.to_string(),
+            by: record.by,
+            domain: record.domain.to_string(),
+            tenant: record.tenant,
+            action: record.action,
+            changes: record.changes.iter().map(ChangeResource::of).collect(),
+        }
+    }
+}

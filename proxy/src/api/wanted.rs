@@ -1,0 +1,173 @@
+//! What requests say: bodies and parameters.
+
+use serde::{Deserialize, Deserializer};
+use utoipa::{IntoParams, ToSchema};
+
+use super::words::{host_or_null, listed_status, minimum_tls_or_null, redirect_or_null};
+use crate::{
+    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
+    domains::admin::{Existing, Patch, PatchField, Proof, Wanted},
+    name::Pattern,
+    store::domain_table::{DomainStatus, Tenant},
+    target::Target,
+};
+
+/// A new entry.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewDomain {
+    /// The name, in A-labels or Unicode, or `*.` and a name.
+    #[schema(value_type = String, example = "shop.example.com")]
+    pub(super) domain: Pattern,
+    /// Where its requests go; absent, to `domains.default_target`.
+    #[schema(value_type = Option<String>, example = "http://10.0.0.5:8080")]
+    target: Option<Target>,
+    /// Whose it is; absent, of the token's tenant, or of `default`.
+    #[schema(value_type = Option<String>)]
+    tenant: Option<Tenant>,
+    /// The oldest version of TLS that its clients may speak.
+    #[schema(schema_with = minimum_tls_or_null)]
+    minimum_tls: Option<TlsVersion>,
+    /// Whose name its target reads in `Host`: its own, or the client's.
+    #[schema(schema_with = host_or_null)]
+    host: Option<UpstreamHost>,
+    /// Whether its requests are answered with 503 in place of its target.
+    #[schema(value_type = Option<bool>)]
+    maintenance: Option<Maintenance>,
+    /// Whether its requests are led to its name with `www.`, or without.
+    #[schema(schema_with = redirect_or_null)]
+    redirect: Option<SiteRedirect>,
+    /// Whether it is served without verification, where the settings ask for one: with a token of all tenants alone.
+    #[serde(default)]
+    verified: bool,
+}
+
+/// What is to change of an entry (RFC 7396): what is absent stays, `null` is as the settings have it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DomainPatch {
+    /// Where its requests go.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(value_type = Option<String>)]
+    target: PatchField<Target>,
+    /// The oldest version of TLS that its clients may speak.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(schema_with = minimum_tls_or_null, required = false)]
+    minimum_tls: PatchField<TlsVersion>,
+    /// Whose name its target reads in `Host`: its own, or the client's.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(schema_with = host_or_null, required = false)]
+    host: PatchField<UpstreamHost>,
+    /// Whether its requests are answered with 503 in place of its target.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(value_type = Option<bool>)]
+    maintenance: PatchField<Maintenance>,
+    /// Whether its requests are led to its name with `www.`, or without.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(schema_with = redirect_or_null, required = false)]
+    redirect: PatchField<SiteRedirect>,
+}
+
+/// Which entries are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListParameters {
+    /// Of one tenant; absent, of the token's, or of all.
+    #[param(value_type = Option<String>, nullable = false)]
+    pub(super) tenant: Option<Tenant>,
+    /// What their names begin with.
+    #[param(nullable = false, max_length = 253)]
+    pub(super) prefix: Option<String>,
+    /// With this status; absent, with any but `removed`.
+    #[param(schema_with = listed_status, required = false)]
+    pub(super) status: Option<DomainStatus>,
+    /// How many at most; absent, 100.
+    #[param(minimum = 1, maximum = 100, nullable = false)]
+    pub(super) limit: Option<u16>,
+    /// The `next` of the part before, with the same other parameters.
+    #[param(nullable = false)]
+    pub(super) cursor: Option<String>,
+}
+
+/// Whether something is done.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChangeParameters {
+    /// Says what would be done, and does nothing.
+    #[serde(default)]
+    #[param(required = false)]
+    pub(super) dry_run: bool,
+}
+
+/// Whose records are meant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RecordsParameters {
+    /// Whose the entry is or will be; absent, of the token's tenant, of whose it is, or of `default`.
+    #[param(value_type = Option<String>, nullable = false)]
+    pub(super) tenant: Option<Tenant>,
+}
+
+/// Which changes are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AuditParameters {
+    /// Of whose entries; absent, of the token's tenant's, or of `default`'s.
+    #[param(value_type = Option<String>, nullable = false)]
+    pub(super) tenant: Option<Tenant>,
+    /// On which day of UTC; absent, today.
+    #[param(nullable = false, format = Date, example = "2026-11-29")]
+    pub(super) day: Option<String>,
+    /// How many at most; absent, 100.
+    #[param(minimum = 1, maximum = 100, nullable = false)]
+    pub(super) limit: Option<u16>,
+    /// The `next` of the part before, with the same other parameters.
+    #[param(nullable = false)]
+    pub(super) cursor: Option<String>,
+}
+
+impl NewDomain {
+    pub(super) fn wanted(self) -> (Pattern, Wanted) {
+        let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, verified } = self;
+        let settings = DomainSettings { minimum_tls, host, maintenance, redirect };
+        let proof = Proof::waived(verified);
+        (domain, Wanted::Present { target, settings, tenant, existing: Existing::Keep, proof })
+    }
+}
+
+impl DomainPatch {
+    pub(super) fn wanted(self) -> Wanted {
+        let Self { target, minimum_tls, host, maintenance, redirect } = self;
+        Wanted::Patched(Patch { target, minimum_tls, host, maintenance, redirect })
+    }
+}
+
+/// What is there: `null`, or a value.
+fn field<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<PatchField<T>, D::Error> {
+    Option::<T>::deserialize(json).map(|value| value.map_or(PatchField::Clear, PatchField::Set))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_tells_what_is_absent_from_null() {
+        let patch: DomainPatch = serde_json::from_str(r#"{"target": null, "host": "client"}"#).unwrap();
+        let Wanted::Patched(patch) = patch.wanted() else { panic!("a patch") };
+        assert_eq!(
+            patch,
+            Patch {
+                target: PatchField::Clear,
+                host: PatchField::Set(UpstreamHost::Client),
+                ..Patch::default()
+            }
+        );
+        assert!(serde_json::from_str::<DomainPatch>(r#"{"status": "active"}"#).is_err());
+        assert!(serde_json::from_str::<DomainPatch>(r#"{"tenant": "acme"}"#).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! Schemas of words that have types of their own elsewhere.
+
+use utoipa::openapi::{
+    Object, ObjectBuilder,
+    schema::{SchemaType, Type},
+};
+
+fn word(values: &[&str], description: &str) -> Object {
+    let word = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    word.enum_values(Some(values.iter().copied())).build()
+}
+
+fn word_or_null(values: &[&str], description: &str) -> Object {
+    let values = values.iter().map(|value| Some(*value)).chain([None]);
+    let either = SchemaType::from_iter([Type::String, Type::Null]);
+    let word = ObjectBuilder::new().schema_type(either).description(Some(description));
+    word.enum_values(Some(values)).build()
+}
+
+pub(super) fn minimum_tls() -> Object {
+    word(
+        &MINIMUM_TLS,
+        "The oldest version of TLS that its clients may speak; absent, as the settings have it.",
+    )
+}
+
+pub(super) fn minimum_tls_or_null() -> Object {
+    word_or_null(&MINIMUM_TLS, "The oldest version of TLS that its clients may speak.")
+}
+
+pub(super) fn host() -> Object {
+    word(
+        &HOST,
+        "Whose name its target reads in `Host`: its own, or the client's; absent, as the settings have it.",
+    )
+}
+
+pub(super) fn host_or_null() -> Object {
+    word_or_null(&HOST, "Whose name its target reads in `Host`: its own, or the client's.")
+}
+
+pub(super) fn redirect() -> Object {
+    word(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
+}
+
+pub(super) fn redirect_or_null() -> Object {
+    word_or_null(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
+}
+
+pub(super) fn status() -> Object {
+    word(
+        &STATUS,
+        "Whether it is served: `active` and `failing` are, `pending`, `suspended` and `removed` are not.",
+    )
+}
+
+pub(super) fn listed_status() -> Object {
+    word(&STATUS, "With this status; absent, with any but `removed`.")
+}
+
+const MINIMUM_TLS: [&str; 2] = ["1.2", "1.3"];
+const HOST: [&str; 2] = ["target", "client"];
+const REDIRECT: [&str; 3] = ["off", "www", "apex"];
+const STATUS: [&str; 5] = ["pending", "active", "failing", "suspended", "removed"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{SiteRedirect, TlsVersion, UpstreamHost},
+        store::domain_table::DomainStatus,
+    };
+
+    /// Schemas are written by hand where types have their own form.
+    #[test]
+    fn the_words_of_the_schema_are_those_of_the_types() {
+        let read = |words: &[&str], is_one: fn(&str) -> bool| {
+            assert!(words.iter().all(|word| is_one(&format!("\"{word}\""))), "{words:?}");
+            assert!(!is_one("\"other\""));
+        };
+        read(&MINIMUM_TLS, |text| serde_json::from_str::<TlsVersion>(text).is_ok());
+        read(&HOST, |text| serde_json::from_str::<UpstreamHost>(text).is_ok());
+        read(&REDIRECT, |text| serde_json::from_str::<SiteRedirect>(text).is_ok());
+        read(&STATUS, |text| serde_json::from_str::<DomainStatus>(text).is_ok());
+        assert_eq!(
+            (MINIMUM_TLS.len(), HOST.len(), REDIRECT.len()),
+            (TlsVersion::ALL.len(), UpstreamHost::ALL.len(), SiteRedirect::ALL.len())
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! Where the API may be.
+
+use super::{Config, Findings};
+
+pub(super) fn api(config: &Config, findings: &mut Findings) {
+    let Some(listen) = config.api.listen else { return };
+    if config.api.name.is_none() && !listen.ip().to_canonical().is_loopback() {
+        let fault = format!("`{listen}` without `api.name`: tokens would pass in cleartext");
+        let remedy =
+            "give the name whose certificate the API presents, or a loopback address like `127.0.0.1:9466`";
+        findings.add("api.listen", fault, remedy);
+    }
+    if !config.domains.table {
+        let fault = format!("`{listen}` and `domains.table = false`: there are no entries to manage");
+        findings.add("api.listen", fault, "read the table, or leave it out");
+    }
+}

@@ -1,0 +1,237 @@
+//! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
+
+use super::{Explained, Proof, Refusal, Request, Rules, Sources, Wanted};
+use crate::{
+    name::Pattern,
+    store::domain_table::{DomainRecord, DomainStatus, Tenant},
+};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requester {
+    /// With whose entries they may work.
+    pub authority: Authority,
+    /// As audit and log name them: `uid 0`, `token 0123456789ab`.
+    pub name: String,
+}
+
+/// With whose entries somebody may work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authority {
+    /// Everybody's, as an operator.
+    Operator,
+    /// One tenant's.
+    Tenant(Tenant),
+}
+
+/// For which version of the entry a request was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedVersion {
+    /// Whichever is there.
+    Any,
+    /// One of these.
+    OneOf(Vec<u64>),
+}
+
+/// Whether an entry of another tenant shares names with the one that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// None does.
+    Nothing,
+    /// A wildcard covers it.
+    UnderWildcard,
+    /// It is a wildcard, and covers names.
+    OverNames,
+}
+
+/// Why who asks may not have something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthorityRefusal {
+    /// A single label, which no public CA issues for, of a tenant.
+    SingleLabel(Pattern),
+    /// It would lead to itself, of a tenant.
+    TargetsItself(Pattern),
+    /// It is the operator's own.
+    Reserved(Pattern),
+    /// Another tenant has it.
+    Taken(Pattern),
+    /// Another tenant has an entry that shares names with it.
+    Overlap(Pattern),
+    /// A tenant asks for another's entry.
+    OtherTenant(Tenant),
+    /// A tenant asks to be served without verification.
+    Unverified(Pattern),
+    /// A tenant asks for a suspension or its end, or for the removal of what is suspended, behind which it could be added anew.
+    Suspension(Pattern),
+    /// It was changed since it was read.
+    OtherVersion {
+        /// Which.
+        pattern: Pattern,
+        /// As it is now.
+        version: u64,
+    },
+}
+
+impl Requester {
+    /// An operator, by the name that audit and log give them.
+    #[must_use]
+    pub fn operator(name: impl Into<String>) -> Self {
+        Self { authority: Authority::Operator, name: name.into() }
+    }
+
+    /// Whose a new entry is; absent, it is as was asked for.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match &self.authority {
+            Authority::Operator => None,
+            Authority::Tenant(tenant) => Some(tenant),
+        }
+    }
+
+    /// Whether an entry of `tenant` may be read and changed.
+    #[must_use]
+    pub fn may_work_with(&self, tenant: &str) -> bool {
+        self.tenant().is_none_or(|own| own.as_str() == tenant)
+    }
+}
+
+impl ExpectedVersion {
+    fn permits(&self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(versions) => versions.contains(&version),
+        }
+    }
+}
+
+/// Whether `request` may be made of the `entry` that is there.
+pub(super) fn check(request: &Request, entry: Option<&DomainRecord>) -> Result<(), Refusal> {
+    let pattern = &request.pattern;
+    if let (Some(own), Wanted::Present { tenant: Some(wanted), .. }) = (request.by.tenant(), &request.wanted)
+        && own != wanted
+    {
+        return Err(AuthorityRefusal::OtherTenant(wanted.clone()).into());
+    }
+    if request.by.tenant().is_some() && matches!(request.wanted, Wanted::Present { proof: Proof::Waived, .. })
+    {
+        return Err(AuthorityRefusal::Unverified(pattern.clone()).into());
+    }
+    let Some(entry) = entry else { return Ok(()) };
+    if !request.by.may_work_with(&entry.tenant) {
+        return Err(match request.wanted {
+            Wanted::Present { .. } => AuthorityRefusal::Taken(pattern.clone()).into(),
+            // As if there were none.
+            _ => Refusal::Absent(pattern.clone()),
+        });
+    }
+    let concerns_suspension = match request.wanted {
+        Wanted::Suspended | Wanted::Resumed => true,
+        Wanted::Absent => entry.status == DomainStatus::Suspended,
+        Wanted::Present { .. } | Wanted::Patched(_) | Wanted::Maintained(_) => false,
+    };
+    if concerns_suspension && request.by.tenant().is_some() {
+        return Err(AuthorityRefusal::Suspension(pattern.clone()).into());
+    }
+    if request.expected.permits(entry.version) {
+        return Ok(());
+    }
+    Err(AuthorityRefusal::OtherVersion { pattern: pattern.clone(), version: entry.version }.into())
+}
+
+/// Whether the name is free for a new entry: neither reserved, nor shared with another tenant.
+pub(super) fn check_free(
+    request: &Request,
+    sources: Sources<'_>,
+    rules: &Rules,
+    overlap: Overlap,
+) -> Result<(), Refusal> {
+    let pattern = &request.pattern;
+    if rules.reserved.iter().any(|reserved| share_names(reserved, pattern)) {
+        return Err(AuthorityRefusal::Reserved(pattern.clone()).into());
+    }
+    if request.by.tenant().is_none() {
+        return Ok(());
+    }
+    // A name of the settings stays the operator's, whatever its tenant is called.
+    if sources.listed.iter().any(|entry| share_names(&entry.name, pattern)) {
+        return Err(AuthorityRefusal::Reserved(pattern.clone()).into());
+    }
+    match overlap {
+        Overlap::Nothing => Ok(()),
+        Overlap::UnderWildcard | Overlap::OverNames => Err(AuthorityRefusal::Overlap(pattern.clone()).into()),
+    }
+}
+
+fn share_names(a: &Pattern, b: &Pattern) -> bool {
+    match (a, b) {
+        (Pattern::Wildcard(_), Pattern::Exact(name)) => a.covers(name),
+        (Pattern::Exact(name), Pattern::Wildcard(_)) => b.covers(name),
+        (Pattern::Exact(_), Pattern::Exact(_)) | (Pattern::Wildcard(_), Pattern::Wildcard(_)) => a == b,
+    }
+}
+
+impl AuthorityRefusal {
+    pub(super) fn is_of_request(&self) -> bool {
+        match self {
+            Self::Taken(_) | Self::Overlap(_) | Self::Suspension(_) | Self::OtherVersion { .. } => false,
+            Self::SingleLabel(_)
+            | Self::TargetsItself(_)
+            | Self::Reserved(_)
+            | Self::Unverified(_)
+            | Self::OtherTenant(_) => true,
+        }
+    }
+
+    pub(super) fn explain(&self) -> Explained {
+        match self {
+            Self::TargetsItself(name) => Explained {
+                field: "target",
+                value: name.to_string(),
+                fault: format!("target: domain `{name}` covers it, so that requests would return here"),
+                remedy: "give the name or address of the server behind it".to_owned(),
+            },
+            Self::OtherTenant(tenant) => Explained {
+                field: "tenant",
+                value: tenant.to_string(),
+                fault: format!("tenant: `{tenant}` is not the one of this token"),
+                remedy: "leave it out, or use a token of that tenant".to_owned(),
+            },
+            Self::Unverified(name) => Explained {
+                field: "verified",
+                value: "true".to_owned(),
+                fault: format!("verified: only the operator answers for `{name}` without its verification"),
+                remedy: "leave it out, and set the DNS records that the name waits for".to_owned(),
+            },
+            Self::SingleLabel(name) => {
+                let fault = "is a single label, and CAs issue no certificate for such a name";
+                of_name(name, fault, "use a name below a registered domain")
+            }
+            Self::Suspension(name) => of_name(
+                name,
+                "is suspended and resumed by the operator alone, and not removed meanwhile",
+                "ask the operator; maintenance answers its requests with 503",
+            ),
+            Self::Reserved(name) => of_name(name, "is reserved by the operator", RESERVED),
+            Self::Taken(name) => of_name(name, "is not available", ANOTHER),
+            Self::Overlap(name) => of_name(name, "shares names with an entry of another tenant", ANOTHER),
+            Self::OtherVersion { pattern, version } => of_name(
+                pattern,
+                &format!("was changed in between: it has version {version} now"),
+                "read it, and decide anew",
+            ),
+        }
+    }
+}
+
+impl From<AuthorityRefusal> for Refusal {
+    fn from(refusal: AuthorityRefusal) -> Self {
+        Self::Authority(refusal)
+    }
+}
+
+fn of_name(name: &Pattern, fault: &str, remedy: &str) -> Explained {
+    Explained::of_domain(name, format!("domain `{name}` {fault}"), remedy)
+}
+
+const ANOTHER: &str = "use another name, or ask the operator";
+const RESERVED: &str = "use another name; the operator gives it in `domains.static`, or takes it out of `domains.reserved` or `verification.edge_names`";

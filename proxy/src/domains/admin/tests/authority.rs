@@ -1,0 +1,207 @@
+//! What a tenant may do, and what they learn of others.
+
+use super::*;
+
+const OWN: &str = "acme";
+
+fn by_tenant(name: &str, wanted: Wanted) -> Request {
+    let by = Requester { authority: Authority::Tenant(OWN.parse().unwrap()), name: "token 1".to_owned() };
+    Request::new(pattern(name), wanted, by)
+}
+
+fn decide_for(
+    request: &Request,
+    there: Option<&DomainRecord>,
+    overlap: Overlap,
+) -> Result<Decision, Refusal> {
+    let listed =
+        [StaticDomain { name: pattern("fixed.example"), target: None, settings: DomainSettings::default() }];
+    let reserved = vec![pattern("console.example"), pattern("*.edge.example"), pattern("a.vault.example")];
+    let rules = Rules { reserved, ..lenient() };
+    decide(request, there, overlap, Sources { listed: &listed, table: Table::Read }, &rules, at(9))
+}
+
+fn patch(target_text: &str) -> Wanted {
+    Wanted::Patched(Patch {
+        target: PatchField::Set(Target::parse(target_text).unwrap()),
+        ..Patch::default()
+    })
+}
+
+/// What a tenant may ask of its own entry.
+fn verbs() -> [Wanted; 4] {
+    let maintained = Wanted::Maintained(Maintenance::On);
+    [patch("http://10.0.0.8"), Wanted::Absent, maintained, Wanted::Patched(Patch::default())]
+}
+
+#[test]
+fn an_entry_of_another_tenant_is_as_none() {
+    let others = record("https://a.example", DomainStatus::Active, "zeta");
+    for wanted in verbs().into_iter().chain([Wanted::Suspended, Wanted::Resumed]) {
+        let request = by_tenant("shop.example", wanted);
+        let refused = decide_for(&request, Some(&others), Overlap::Nothing).unwrap_err();
+        assert_eq!(refused, decide_for(&request, None, Overlap::Nothing).unwrap_err(), "{request:?}");
+    }
+    for wanted in verbs() {
+        let request = by_tenant("shop.example", wanted);
+        let own = record("https://a.example", DomainStatus::Active, OWN);
+        assert!(decide_for(&request, Some(&own), Overlap::Nothing).is_ok(), "{request:?}");
+    }
+    for existing in [Existing::Keep, Existing::Replace] {
+        let request = by_tenant("shop.example", present("https://b.example", "", existing));
+        let refused = decide_for(&request, Some(&others), Overlap::Nothing).unwrap_err();
+        assert_eq!(refused, AuthorityRefusal::Taken(pattern("shop.example")).into());
+        assert!(
+            !refused.to_string().contains("zeta") && !refused.to_string().contains("a.example"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_new_entry_of_a_tenant_is_its_own_and_overlaps_nobodys() {
+    let of = |tenant| present("https://b.example.net", tenant, Existing::Keep);
+    for tenant in ["", OWN] {
+        let new = decide_for(&by_tenant("shop.example", of(tenant)), None, Overlap::Nothing).unwrap();
+        assert_eq!(new.record.tenant, OWN);
+    }
+    for (name, tenant, overlap, told) in [
+        ("shop.example", "zeta", Overlap::Nothing, "tenant: `zeta` is not the one of this token"),
+        ("shop.example", "", Overlap::UnderWildcard, "shares names with an entry of another tenant"),
+        ("*.shop.example", "", Overlap::OverNames, "shares names with an entry of another tenant"),
+        ("*.vault.example", "", Overlap::Nothing, "is reserved by the operator"),
+        ("console.example", "", Overlap::Nothing, "is reserved by the operator"),
+        ("a.edge.example", "", Overlap::Nothing, "is reserved by the operator"),
+        ("*.edge.example", "", Overlap::Nothing, "is reserved by the operator"),
+        ("intranet", "", Overlap::Nothing, "is a single label"),
+        ("github.io", "", Overlap::Nothing, "is a public suffix"),
+    ] {
+        let refused = decide_for(&by_tenant(name, of(tenant)), None, overlap).unwrap_err().to_string();
+        assert!(refused.contains(told), "{name}: {refused}");
+    }
+    let itself = present("https://shop.example", "", Existing::Keep);
+    let refused = decide_for(&by_tenant("shop.example", itself), None, Overlap::Nothing).unwrap_err();
+    assert_eq!(refused, AuthorityRefusal::TargetsItself(pattern("shop.example")).into());
+    let own = record("https://a.example", DomainStatus::Active, OWN);
+    let turned = by_tenant("shop.example", patch("https://shop.example"));
+    let refused = decide_for(&turned, Some(&own), Overlap::Nothing).unwrap_err();
+    assert_eq!(refused, AuthorityRefusal::TargetsItself(pattern("shop.example")).into());
+}
+
+#[test]
+fn an_operator_is_warned_of_what_a_tenant_may_not_have() {
+    let by = || Requester::operator("uid 0");
+    let of =
+        |name: &str| Request::new(pattern(name), present("https://b.example.net", "", Existing::Keep), by());
+    let decision = decide_for(&of("shop.example"), None, Overlap::UnderWildcard).unwrap();
+    assert_eq!(decision.report.warnings, [Warning::Overlap.to_string()]);
+    let refused = decide_for(&of("console.example"), None, Overlap::Nothing).unwrap_err();
+    assert_eq!(refused, AuthorityRefusal::Reserved(pattern("console.example")).into());
+    let others = record("https://a.example", DomainStatus::Active, "zeta");
+    assert!(
+        decide_for(
+            &Request::new(pattern("shop.example"), Wanted::Absent, by()),
+            Some(&others),
+            Overlap::Nothing
+        )
+        .is_ok()
+    );
+}
+
+/// It would be lifted by who it is about, if only by removing the entry and adding it anew.
+#[test]
+fn a_suspension_is_the_operators() {
+    let own = |status| record("https://a.example", status, OWN);
+    for (status, wanted) in [
+        (DomainStatus::Active, Wanted::Suspended),
+        (DomainStatus::Suspended, Wanted::Resumed),
+        (DomainStatus::Suspended, Wanted::Absent),
+    ] {
+        let request = by_tenant("shop.example", wanted.clone());
+        let refused = decide_for(&request, Some(&own(status)), Overlap::Nothing).unwrap_err();
+        assert_eq!(refused, AuthorityRefusal::Suspension(pattern("shop.example")).into(), "{wanted:?}");
+        let request = by_operator(&pattern("shop.example"), wanted);
+        assert!(decide_for(&request, Some(&own(status)), Overlap::Nothing).is_ok(), "{request:?}");
+    }
+    let replaced = by_tenant("shop.example", present("https://b.example", "", Existing::Replace));
+    let there = own(DomainStatus::Suspended);
+    let decision = decide_for(&replaced, Some(&there), Overlap::Nothing).unwrap();
+    assert_eq!(decision.record.status, DomainStatus::Suspended);
+}
+
+#[test]
+fn nothing_is_verified_by_asking_twice() {
+    let there = record("https://a.example", DomainStatus::Pending, OWN);
+    let again = by_tenant("shop.example", present("https://a.example", "", Existing::Keep));
+    let rules = Rules { required: RequiredProof::Dns, ..lenient() };
+    let kept = decide(&again, Some(&there), Overlap::Nothing, TABLE, &rules, at(9)).unwrap();
+    assert_eq!((kept.report.action, kept.record.status), (Action::Keep, DomainStatus::Pending));
+}
+
+#[test]
+fn only_an_operator_waives_the_verification() {
+    let waived = |existing| match present("https://a.example", "", existing) {
+        Wanted::Present { target, settings, tenant, existing, .. } => {
+            Wanted::Present { target, settings, tenant, existing, proof: Proof::Waived }
+        }
+        other => other,
+    };
+    let rules = Rules { required: RequiredProof::Txt, ..lenient() };
+    let pending = record("https://a.example", DomainStatus::Pending, OWN);
+    for (there, existing) in [(None, Existing::Keep), (Some(&pending), Existing::Replace)] {
+        let decided = |request| decide(&request, there, Overlap::Nothing, TABLE, &rules, at(9));
+        let refused = decided(by_tenant("shop.example", waived(existing))).unwrap_err();
+        assert_eq!(refused, AuthorityRefusal::Unverified(pattern("shop.example")).into());
+        let done = decided(by_operator(&pattern("shop.example"), waived(existing))).unwrap();
+        assert_eq!(done.record.status, DomainStatus::Active);
+    }
+}
+
+#[test]
+fn a_change_of_another_version_is_refused_and_changes_nothing() {
+    let there = DomainRecord { version: 7, ..record("https://a.example", DomainStatus::Active, OWN) };
+    for wanted in verbs() {
+        for (expected, holds) in [
+            (ExpectedVersion::Any, true),
+            (ExpectedVersion::OneOf(vec![6, 7]), true),
+            (ExpectedVersion::OneOf(vec![6, 8]), false),
+            (ExpectedVersion::OneOf(Vec::new()), false),
+        ] {
+            let request = Request { expected: expected.clone(), ..by_tenant("shop.example", wanted.clone()) };
+            let decided = decide_for(&request, Some(&there), Overlap::Nothing);
+            let refused = AuthorityRefusal::OtherVersion { pattern: pattern("shop.example"), version: 7 };
+            match decided {
+                Ok(_) => assert!(holds, "{wanted:?} {expected:?}"),
+                Err(refusal) => {
+                    assert_eq!((refusal, holds), (refused.into(), false), "{wanted:?} {expected:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_patch_changes_what_it_names_and_nothing_else() {
+    let set = DomainSettings { minimum_tls: Some(TlsVersion::Tls13), ..DomainSettings::default() };
+    let there = with_settings(record("https://a.example", DomainStatus::Suspended, OWN), set);
+    for (patch, told) in [
+        (
+            Patch::default(),
+            "unchanged; it has target https://a.example, tenant acme, minimum_tls 1.3, status suspended [suspended]",
+        ),
+        (
+            Patch { target: PatchField::Clear, ..Patch::default() },
+            "target https://a.example -> (default) [suspended]",
+        ),
+        (
+            Patch { minimum_tls: PatchField::Clear, ..Patch::default() },
+            "minimum_tls 1.3 -> (default) [suspended]",
+        ),
+        (
+            Patch { maintenance: PatchField::Set(Maintenance::On), ..Patch::default() },
+            "maintenance (default) -> on [suspended]",
+        ),
+    ] {
+        assert_eq!(line(Wanted::Patched(patch), Some(&there)), told);
+    }
+}
