@@ -102,7 +102,7 @@ impl<S: Needs> FromRequestParts<Arc<ApiState>> for Holder<S> {
 fn bearer(parts: &Parts) -> Result<ApiToken, Problem> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(unauthenticated("there is no token").mend(FORM));
+        return Err(unauthenticated("there is no token, or more than one").mend(FORM));
     };
     let text = value.to_str().ok().and_then(|text| text.split_once(' '));
     let Some((_, token)) = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer")) else {

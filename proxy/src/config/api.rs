@@ -17,7 +17,7 @@ section! {
         requests_per_second: u32 = 20,
         /// Requests of one token at once, after a time without any; beyond it, 429.
         requests_burst: u32 = 100,
-        /// Size of a request's body; beyond it, 413.
+        /// Size of a request's body, from `4KiB` to `1MiB`; beyond it, 413.
         body_size: ByteSize = ByteSize::kib(64),
     }
 }
