@@ -11,7 +11,7 @@ use crate::{
     look,
     plan::{self, Plan, Purpose, Refusal, Removal},
     status::Status,
-    wanted::{Region, Stage, Wanted},
+    wanted::{Region, Stage, Wanted, WantedError},
 };
 
 /// Reads the program's arguments and does what they say.
@@ -113,10 +113,17 @@ impl Fleet {
         Ok((Wanted::read(stage, &file)?, regions))
     }
 
+    fn endpoint(&self) -> Result<Option<String>, WantedError> {
+        let Some(url) = self.endpoint_url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let has_host = rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphanumeric()));
+        if has_host { Ok(Some(url.to_owned())) } else { Err(WantedError::Endpoint(url.to_owned())) }
+    }
+
     async fn aws(&self, wanted: &Wanted) -> Result<Aws, Box<dyn Error>> {
-        let signed = Signed::from_environment(self.endpoint_url.clone()).await?;
+        let signed = Signed::from_environment(self.endpoint()?).await?;
         let aws = Aws::new(signed, Duration::from_millis(self.pause));
-        println!("account {}, stage {}", aws.account(&wanted.home).await?, wanted.stage);
+        eprintln!("account {}, stage {}", aws.account(&wanted.home).await?, wanted.stage);
         Ok(aws)
     }
 
@@ -160,8 +167,7 @@ impl Fleet {
     async fn status(&self, json: bool) -> Outcome {
         let (wanted, regions) = self.read()?;
         let wanted = wanted.only(&regions)?;
-        let signed = Signed::from_environment(self.endpoint_url.clone()).await?;
-        let aws = Aws::new(signed, Duration::from_millis(self.pause));
+        let aws = self.aws(&wanted).await?;
         let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
         let status = Status::look(&aws, &wanted, &found).await?;
         if json {

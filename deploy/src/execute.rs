@@ -63,27 +63,27 @@ impl Execution {
         let outputs = Arc::new(self.outputs.clone());
         let mut steps = JoinSet::new();
         for step in wave {
-            let sentence = format!("{}: {}", step.region(), step.sentence(&self.stage));
-            self.tell("begin", &sentence);
+            let title = format!("{}: {}", step.region(), step.title(&self.stage));
+            self.tell("begin", &title);
             let context = steps::Context {
                 aws: self.aws.clone(),
                 stage: self.stage.clone(),
                 function: self.function.clone(),
                 outputs: Arc::clone(&outputs),
             };
-            steps.spawn(async move { (sentence, context.carry_out(step).await) });
+            steps.spawn(async move { (title, context.carry_out(step).await) });
         }
         let mut failed = Vec::new();
         // A step that panicked is one that is missing here; tokio tells of it, and `join_next` must not end the others.
         while let Some(ended) = steps.join_next().await {
             match ended {
-                Ok((sentence, Ok(outputs))) => {
-                    self.tell("done", &sentence);
+                Ok((title, Ok(outputs))) => {
+                    self.tell("done", &title);
                     self.outputs.extend(outputs);
                 }
-                Ok((sentence, Err(error))) => {
-                    self.tell("FAILED", &sentence);
-                    failed.push((sentence, error));
+                Ok((title, Err(error))) => {
+                    self.tell("FAILED", &title);
+                    failed.push((title, error));
                 }
                 Err(error) => failed.push(("a step".to_owned(), StepError::Lost(error.to_string()))),
             }
@@ -91,12 +91,12 @@ impl Execution {
         failed
     }
 
-    fn tell(&self, what: &str, sentence: &str) {
-        println!("{:>5} s  {what:6} {sentence}", self.started.elapsed().as_secs());
+    fn tell(&self, what: &str, title: &str) {
+        println!("{:>5} s  {what:6} {title}", self.started.elapsed().as_secs());
     }
 }
 
 fn said(failed: &[(String, StepError)]) -> String {
-    let each = failed.iter().map(|(sentence, error)| format!("{sentence}: {error}"));
+    let each = failed.iter().map(|(title, error)| format!("{title}: {error}"));
     each.collect::<Vec<_>>().join("; ")
 }

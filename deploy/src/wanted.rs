@@ -247,6 +247,8 @@ pub(crate) enum WantedError {
     Region(String),
     #[error("--region: `{0}` is not in the fleet's file; add a table `[regions.{0}]` to it")]
     OtherRegion(Region),
+    #[error("AWS_ENDPOINT_URL: `{0}` is not a URL; write it like `http://127.0.0.1:5000`, or unset it for AWS itself")]
+    Endpoint(String),
     #[error("{field}: cannot read `{}`; give the path of a file", path.display())]
     Unreadable { field: &'static str, path: PathBuf, source: io::Error },
     #[error("--file: `{}` is not a fleet's description; docs/deploying.md shows one", path.display())]

@@ -90,10 +90,19 @@ impl Step {
         }
     }
 
-    /// For a person.
+    /// For a person, with all that is given.
     pub(crate) fn sentence(&self, stage: &Stage) -> String {
         match self {
-            Self::Change(change) => change.sentence(stage),
+            Self::Change(change) => format!("{}{}", self.title(stage), change.details()),
+            _ => self.title(stage),
+        }
+    }
+
+    /// For a person who has read the sentence.
+    pub(crate) fn title(&self, stage: &Stage) -> String {
+        match self {
+            Self::Change(StackChange { key, is_new: true, .. }) => format!("create {}", key.name(stage)),
+            Self::Change(StackChange { key, .. }) => format!("update {}", key.name(stage)),
             Self::Upload { key, .. } => format!("put the function's package {key} into the bucket"),
             Self::Protect(key) => format!("protect {} from deletion", key.name(stage)),
             Self::Unprotect(key) => {
@@ -112,19 +121,17 @@ impl Step {
 }
 
 impl StackChange {
-    fn sentence(&self, stage: &Stage) -> String {
-        let name = self.key.name(stage);
+    fn details(&self) -> String {
         if self.is_new {
             let given = self.parameters.iter().filter(|(name, _)| **name != "Stage");
             let given: Vec<_> = given.map(|(name, value)| format!("{name}={value}")).collect();
-            let with = if given.is_empty() { String::new() } else { format!(" with {}", given.join(" ")) };
-            return format!("create {name}{with}");
+            return if given.is_empty() { String::new() } else { format!(" with {}", given.join(" ")) };
         }
         let of = |name: &&str| match self.parameters.get(name) {
             Some(value) => format!("{name}={value}"),
             None => (*name).to_owned(),
         };
-        format!("update {name}: {}", self.differs.iter().map(of).collect::<Vec<_>>().join(" "))
+        format!(": {}", self.differs.iter().map(of).collect::<Vec<_>>().join(" "))
     }
 }
 
