@@ -56,7 +56,7 @@ enum Command {
         #[arg(long, conflicts_with = "region", required_unless_present = "region")]
         all: bool,
         /// The tables, too, with all domains and certificates
-        #[arg(long, requires = "all")]
+        #[arg(long, conflicts_with = "region")]
         with_data: bool,
         /// The stage's name once more: the static addresses will be lost
         #[arg(long, value_name = "STAGE")]

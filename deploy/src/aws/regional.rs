@@ -87,9 +87,10 @@ impl Aws {
         self.table(region, "DynamoDB_20120810.DeleteTable", json!({ "TableName": name })).await.map(drop)
     }
 
-    /// In 30 days, until which it may be cancelled.
+    /// Of the key with this ARN, in 30 days, until which it may be cancelled.
     pub(crate) async fn schedule_key_deletion(&self, region: &Region, key: &str) -> Result<(), Fault> {
-        let body = json!({ "KeyId": key, "PendingWindowInDays": 30 });
+        let id = key.rsplit('/').next().unwrap_or(key);
+        let body = json!({ "KeyId": id, "PendingWindowInDays": 30 });
         let target = ("TrentService.ScheduleKeyDeletion", "1.1");
         self.json("kms", region.as_str(), target, body).await.map(drop)
     }

@@ -14,15 +14,20 @@ import threading
 from urllib.parse import parse_qsl
 
 import boto3
-import moto.cloudformation.parsing as parsing
+import yaml
 from moto.autoscaling.models import autoscaling_backends
+from moto.awslambda.models import lambda_backends
+from moto.cloudformation import models, parsing
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import CloudFormationBackend, Stack
+from moto.cloudformation.models import CloudFormationBackend, Stack, cloudformation_backends
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.core.responses import ActionResult
+from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
+from moto.kms.models import kms_backends
+from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import FakeBucket, s3_backends
 from werkzeug.serving import make_server
@@ -173,13 +178,21 @@ def without_nothing(value, resources, inherited=parsing.clean_json):
     return [one for one in cleaned if one is not None] if isinstance(cleaned, list) else cleaned
 
 
+def tagged(loader, tag, node, inherited=models.yaml_tag_constructor):
+    """A short form whose argument is a mapping, like `!Base64 { Ref: Settings }`."""
+    if isinstance(node, yaml.MappingNode):
+        return {tag.replace("!", "Fn::"): loader.construct_mapping(node, deep=True)}
+    return inherited(loader, tag, node)
+
+
 def event(stack, resource, kind, status, reason):
     stack._add_stack_event(status, resource_status_reason=reason)
     stack.events[-1].logical_resource_id, stack.events[-1].resource_type = resource, kind
 
 
 def fails(stack, status):
-    event(stack, "Group", "AWS::AutoScaling::AutoScalingGroup", status.replace("ROLLBACK_", "").replace("COMPLETE", "FAILED"), "Received 0 SUCCESS signal(s) out of 2")
+    failed = "UPDATE_FAILED" if status.startswith("UPDATE") else "CREATE_FAILED"
+    event(stack, "Group", "AWS::AutoScaling::AutoScalingGroup", failed, "Received 0 SUCCESS signal(s) out of 2")
     stack.status = status
 
 
@@ -290,12 +303,35 @@ def call(environ, body):
     return {"service": service, "region": region, "action": action, "parameters": parameters}
 
 
+def left():
+    """How much there is of what costs something, by moto's own lists."""
+    lists = {
+        "stacks": lambda region: cloudformation_backends[ACCOUNT][region].stacks,
+        "tables": lambda region: dynamodb_backends[ACCOUNT][region].tables,
+        "groups": lambda region: autoscaling_backends[ACCOUNT][region].autoscaling_groups,
+        "functions": lambda region: lambda_backends[ACCOUNT][region]._lambdas._functions,
+        "launch templates": lambda region: ec2_backends[ACCOUNT][region].launch_templates,
+        "logs": lambda region: logs_backends[ACCOUNT][region].groups,
+        "alarms": lambda region: cloudwatch_backends[ACCOUNT][region].alarms,
+    }
+    counts = {name: sum(len(of(region)) for region in REGIONS) for name, of in lists.items()}
+    counts["buckets"] = len(s3_backends[ACCOUNT]["aws"].buckets)
+    counts["accelerators"] = len(ACCELERATORS) + len(GROUPS)
+    keys = [key for region in REGIONS for key in kms_backends[ACCOUNT][region].keys.values()]
+    counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys)
+    return counts
+
+
 def served(application, calls):
     doubles = {"globalaccelerator": accelerators, "servicequotas": quotas}
 
     def answer(environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
+        if environ["PATH_INFO"] == "/left":
+            said = json.dumps(left()).encode()
+            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
+            return [said]
         one = call(environ, body)
         # boto3's own are the double's.
         if "Boto3" not in environ.get("HTTP_USER_AGENT", ""):
@@ -324,6 +360,7 @@ def publish():
                 BAD[region] = image
 
 
+models.yaml_tag_constructor = tagged
 parsing.clean_json = without_nothing
 parsing.get_model_list = lambda: CloudFormationModel.__subclasses__() + Double.__subclasses__()
 Stack.parameter_list = property(parameter_list)
@@ -334,7 +371,7 @@ CloudFormationResponse.update_termination_protection = update_termination_protec
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 BAD = {}
 
-with open(sys.argv[1], "w", encoding="utf-8") as log:
+with open(sys.argv[1], "a", encoding="utf-8") as log:
     server = make_server("127.0.0.1", 0, served(DomainDispatcherApplication(create_backend_app), log), threaded=True)
     URL = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
