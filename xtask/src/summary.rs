@@ -139,6 +139,7 @@ const END_TO_END: &[&str] = &[
     "caddy",
     "challenges",
     "denied_networks",
+    "deployment",
     "domain_changes",
     "drain",
     "encrypted_keys",
