@@ -95,8 +95,7 @@ impl Unsigned<'_> {
         at: SystemTime,
     ) -> Result<Request<SdkBody>, BoxedError> {
         let signed_body = SignableBody::Bytes(&body);
-        let signable =
-            SignableRequest::new(self.method, self.url, self.fields.iter().copied(), signed_body)?;
+        let signable = SignableRequest::new(self.method, self.url, self.fields.iter().copied(), signed_body)?;
         let identity = credentials.clone().into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)

@@ -40,7 +40,7 @@ pub(crate) struct Request {
 /// How a service is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) enum Form {
-    /// AWS's Query protocol: CloudFormation, EC2, Auto Scaling, CloudWatch, STS.
+    /// AWS's Query protocol: CloudFormation, EC2, Auto Scaling, STS and alarms.
     Query { action: &'static str, version: &'static str, fields: Vec<(String, String)> },
     /// AWS's JSON protocols.
     Json { target: &'static str, version: &'static str, body: Value },
@@ -167,7 +167,8 @@ impl Aws {
         path: String,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, Fault> {
-        self.send(Request { service, region: region.to_owned(), form: Form::Rest { method, path, body } }).await
+        self.send(Request { service, region: region.to_owned(), form: Form::Rest { method, path, body } })
+            .await
     }
 }
 
@@ -189,7 +190,8 @@ fn judge(request: &Request, answer: Answer) -> Result<Vec<u8>, Fault> {
 }
 
 const MOST_TRIES: u32 = 5;
-const PASSING: &[&str] = &["Throttling", "RequestLimitExceeded", "TransactionInProgress", "SlowDown", "TooManyRequests"];
+const PASSING: &[&str] =
+    &["Throttling", "RequestLimitExceeded", "TransactionInProgress", "SlowDown", "TooManyRequests"];
 
 #[cfg(test)]
 mod tests;

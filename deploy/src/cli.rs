@@ -28,7 +28,11 @@ pub async fn command() -> ExitCode {
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 #[derive(Parser)]
-#[command(name = "gatehouse-deploy", version, about = "Deploys, updates and removes a fleet of Gatehouse on AWS")]
+#[command(
+    name = "gatehouse-deploy",
+    version,
+    about = "Deploys, updates and removes a fleet of Gatehouse on AWS"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -187,10 +191,8 @@ impl Command {
             Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
             Self::Update(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Update, dry_run).await,
             Self::Remove { fleet, all, with_data, confirm: confirmed, dry_run } => {
-                let removal = |regions| match all {
-                    true => Removal::All { with_data, confirmed },
-                    false => Removal::Regions(regions),
-                };
+                let all = all.then_some(Removal::All { with_data, confirmed });
+                let removal = |regions| all.unwrap_or(Removal::Regions(regions));
                 fleet.remove(removal, dry_run).await
             }
             Self::Status { fleet, json } => fleet.status(json).await,

@@ -30,7 +30,10 @@ pub(crate) struct Execution {
 
 /// Some steps have failed; the others of their wave have ended, and what comes after has not begun.
 #[derive(Debug, thiserror::Error)]
-#[error("{}; {left} steps after it were not begun: mend it, then run the same command again", said(failed))]
+#[error(
+    "{}; steps after it that were not begun: {left}; mend it, then run the same command again",
+    said(failed)
+)]
 pub(crate) struct Incomplete {
     failed: Vec<(String, StepError)>,
     left: usize,

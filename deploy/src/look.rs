@@ -100,12 +100,10 @@ impl Place {
         let instance_type = aws.instance_type(region, &wanted.instance_type).await?;
         let architectures = instance_type.as_ref().map(|one| one.architectures.as_slice());
         let is_arm64 = architectures.is_none_or(|names| names.iter().any(|name| name == "arm64"));
-        let id = match &wanted.image_id {
-            Some(id) => Some(id.clone()),
-            None => {
-                let architecture = if is_arm64 { "arm64" } else { "amd64" };
-                aws.published_image(region, &self.version, architecture).await?
-            }
+        let architecture = if is_arm64 { "arm64" } else { "amd64" };
+        let id = match wanted.image_id.clone() {
+            None => aws.published_image(region, &self.version, architecture).await?,
+            given => given,
         };
         let image = match id {
             Some(id) => aws.image(region, &id).await?,
@@ -113,7 +111,7 @@ impl Place {
         };
         let network = match &wanted.network {
             Some(network) => Some(network.clone()),
-            None => aws.default_network(region).await?,
+            None => aws.default_network(region, &wanted.instance_type).await?,
         };
         let has_code = match &self.code {
             Some((bucket, key)) => aws.has_object(region, bucket, key).await?,

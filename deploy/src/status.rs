@@ -113,9 +113,7 @@ impl FleetStatus {
         key: &StackKey,
         stack: Option<&FoundStack>,
     ) -> Result<Self, Fault> {
-        let text = |name: &str| {
-            stack.and_then(|stack| stack.outputs.get(name)).cloned().unwrap_or_default()
-        };
+        let text = |name: &str| stack.and_then(|stack| stack.outputs.get(name)).cloned().unwrap_or_default();
         let name = key.name(stage);
         let (mut group, mut endpoints, mut alarms) = (Group::default(), Vec::new(), Vec::new());
         if stack.is_some() {
@@ -157,7 +155,9 @@ impl FleetStatus {
         let (healthy, all) = (self.healthy_endpoints(), self.endpoints.len());
         // Fewer than instances, too: one that has not joined gets no client.
         if healthy < all || u32::try_from(all).is_ok_and(|all| all < in_service) {
-            faults.push(format!("{region}: {healthy} of {all} endpoints are healthy, for {in_service} instances"));
+            faults.push(format!(
+                "{region}: {healthy} of {all} endpoints are healthy, for {in_service} instances"
+            ));
         }
         let alarming = self.alarms.iter().filter(|alarm| alarm.state == "ALARM");
         faults.extend(alarming.map(|alarm| format!("{region}: the alarm {} is on", alarm.name)));
@@ -231,7 +231,10 @@ mod tests {
             (|status| status.fleets[0].group.in_service = 1, "1 of 2 instances are in service"),
             (|status| status.fleets[0].group = Group::default(), "0 of 0 instances"),
             (|status| status.fleets[0].endpoints[0].is_healthy = false, "1 of 2 endpoints are healthy"),
-            (|status| drop(status.fleets[0].endpoints.pop()), "1 of 1 endpoints are healthy, for 2 instances"),
+            (
+                |status| drop(status.fleets[0].endpoints.pop()),
+                "1 of 1 endpoints are healthy, for 2 instances",
+            ),
             (|status| status.fleets[0].alarms[0].state = "ALARM".to_owned(), "the alarm a is on"),
         ];
         for (spoil, said) in cases {

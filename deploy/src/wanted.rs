@@ -160,7 +160,8 @@ impl Wanted {
         let settings = folder.join(&file.settings);
         let settings =
             fs::read_to_string(&settings).map_err(|source| unreadable("settings", &settings, source))?;
-        Self::of(stage, file, settings, folder)
+        // CloudFormation need not keep a parameter's last white space, and a second look would find a difference.
+        Self::of(stage, file, settings.trim_end().to_owned(), folder)
     }
 
     fn of(stage: Stage, file: FleetFile, settings: String, folder: &Path) -> Result<Self, WantedError> {
@@ -241,19 +242,25 @@ impl Common {
 /// Why there is nothing to plan from.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WantedError {
-    #[error("--stage: `{0}` is not a stage; write a letter, then letters and digits, 2 to 12 in all, like `prd`")]
+    #[error(
+        "--stage: `{0}` is not a stage; write a letter, then letters and digits, 2 to 12 in all, like `prd`"
+    )]
     Stage(String),
     #[error("region: `{0}` is not a region's name; write it like `eu-central-1`")]
     Region(String),
     #[error("--region: `{0}` is not in the fleet's file; add a table `[regions.{0}]` to it")]
     OtherRegion(Region),
-    #[error("AWS_ENDPOINT_URL: `{0}` is not a URL; write it like `http://127.0.0.1:5000`, or unset it for AWS itself")]
+    #[error(
+        "AWS_ENDPOINT_URL: `{0}` is not a URL; write it like `http://127.0.0.1:5000`, or unset it for AWS itself"
+    )]
     Endpoint(String),
     #[error("{field}: cannot read `{}`; give the path of a file", path.display())]
     Unreadable { field: &'static str, path: PathBuf, source: io::Error },
     #[error("--file: `{}` is not a fleet's description; docs/deploying.md shows one", path.display())]
     Form { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("settings: the file has {0} bytes; a stack's parameter takes 1 to {MOST_SETTINGS_BYTES}: put the rest into `settings_parameter`")]
+    #[error(
+        "settings: the file has {0} bytes; a stack's parameter takes 1 to {MOST_SETTINGS_BYTES}: put the rest into `settings_parameter`"
+    )]
     Settings(usize),
     #[error("edge: `hosted_zone_id` and `name` go together; set both or none")]
     ZoneAndName,
@@ -261,7 +268,9 @@ pub(crate) enum WantedError {
     NoRegion,
     #[error("regions.{0}: `vpc` and `subnets` go together; set both, or none for the region's default VPC")]
     HalfNetwork(String),
-    #[error("regions.{region}: `instance_count = {count}`; an endpoint group takes 1 to 9, and one more while it is updated")]
+    #[error(
+        "regions.{region}: `instance_count = {count}`; an endpoint group takes 1 to 9, and one more while it is updated"
+    )]
     InstanceCount { region: String, count: u32 },
 }
 
@@ -282,9 +291,12 @@ pub(crate) mod tests {
     }
 
     fn file(regions: &[&str]) -> String {
-        let tables: String = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
+        let tables: Vec<_> = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
+        let tables = tables.concat();
         let home = regions.first().unwrap();
-        format!("home_region = \"{home}\"\nimage_version = \"0.1.0\"\nsettings = \"s\"\nfunction = \"f.zip\"\n{tables}")
+        format!(
+            "home_region = \"{home}\"\nimage_version = \"0.1.0\"\nsettings = \"s\"\nfunction = \"f.zip\"\n{tables}"
+        )
     }
 
     fn parse(text: &str) -> Result<Wanted, WantedError> {

@@ -210,7 +210,11 @@ mod tests {
             ("CREATE_IN_PROGRESS", "", ChangeSet::Computing),
             ("FAILED", "The submitted information didn't contain changes. Submit", ChangeSet::Empty),
             ("FAILED", "No updates are to be performed.", ChangeSet::Empty),
-            ("FAILED", "Parameter ImageId is wrong", ChangeSet::Failed("FAILED: Parameter ImageId is wrong".to_owned())),
+            (
+                "FAILED",
+                "Parameter ImageId is wrong",
+                ChangeSet::Failed("FAILED: Parameter ImageId is wrong".to_owned()),
+            ),
         ] {
             assert_eq!(read_change_set(status, reason), wanted, "{status} {reason}");
         }

@@ -49,8 +49,12 @@ impl Aws {
         }))
     }
 
-    /// The default VPC, and those of its subnets that give public addresses.
-    pub(crate) async fn default_network(&self, region: &Region) -> Result<Option<Network>, Fault> {
+    /// The default VPC, and its subnets in zones that offer the type.
+    pub(crate) async fn default_network(
+        &self,
+        region: &Region,
+        instance_type: &str,
+    ) -> Result<Option<Network>, Fault> {
         let filter = [("Filter.1.Name", "is-default"), ("Filter.1.Value.1", "true")];
         let answer = self.ec2(region, "DescribeVpcs", &filter).await?;
         let Some(vpc) = answer.list("vpcSet").first().map(|vpc| vpc.text("vpcId").to_owned()) else {
@@ -63,10 +67,29 @@ impl Aws {
             ("Filter.2.Value.1", "true"),
         ];
         let answer = self.ec2(region, "DescribeSubnets", &filter).await?;
-        let subnets = answer.list("subnetSet").iter().map(|subnet| subnet.text("subnetId").to_owned());
+        let zones = self.zones_that_offer(region, instance_type).await?;
+        let subnets = answer.list("subnetSet").iter();
+        let subnets = subnets.filter(|subnet| zones.contains(subnet.text("availabilityZone")));
+        let subnets = subnets.map(|subnet| subnet.text("subnetId").to_owned());
         // In one order, or a second look would find a difference.
         let subnets: Vec<_> = subnets.collect::<BTreeSet<_>>().into_iter().collect();
         Ok((!subnets.is_empty()).then_some(Network { vpc, subnets }))
+    }
+
+    /// Not every zone has every type: `us-east-1e` has none of Graviton's.
+    async fn zones_that_offer(
+        &self,
+        region: &Region,
+        instance_type: &str,
+    ) -> Result<BTreeSet<String>, Fault> {
+        let fields = [
+            ("LocationType", "availability-zone"),
+            ("Filter.1.Name", "instance-type"),
+            ("Filter.1.Value.1", instance_type),
+        ];
+        let answer = self.ec2(region, "DescribeInstanceTypeOfferings", &fields).await?;
+        let zones = answer.list("instanceTypeOfferingSet").iter();
+        Ok(zones.map(|offering| offering.text("location").to_owned()).collect())
     }
 
     pub(crate) async fn instance_type(
@@ -114,7 +137,8 @@ impl Aws {
 
     pub(crate) async fn accelerator_names(&self) -> Result<Vec<String>, Fault> {
         let target = ("GlobalAccelerator_V20180706.ListAccelerators", "1.1");
-        let answer = self.json("globalaccelerator", "us-west-2", target, json!({ "MaxResults": 100 })).await?;
+        let answer =
+            self.json("globalaccelerator", "us-west-2", target, json!({ "MaxResults": 100 })).await?;
         let list = answer.get("Accelerators").and_then(Value::as_array).cloned().unwrap_or_default();
         let name = |one: &Value| one.get("Name").and_then(Value::as_str).map(str::to_owned);
         Ok(list.iter().filter_map(name).collect())

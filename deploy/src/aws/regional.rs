@@ -19,7 +19,7 @@ pub(crate) struct Endpoint {
     pub(crate) is_healthy: bool,
 }
 
-/// An alarm, and its state in CloudWatch's words.
+/// An alarm, and its state in the service's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alarm {
     pub(crate) name: String,

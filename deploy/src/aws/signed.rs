@@ -26,7 +26,9 @@ pub(crate) struct Signed {
 
 /// There are none.
 #[derive(Debug, thiserror::Error)]
-#[error("credentials: none were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or plan with `--offline`")]
+#[error(
+    "credentials: none were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or plan with `--offline`"
+)]
 pub(crate) struct CredentialsError(#[source] Option<Cause>);
 
 impl Signed {

@@ -11,7 +11,8 @@ pub(crate) struct Tree {
 impl Tree {
     /// The answer's outermost element; none where it is of another form.
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
-        let options = roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: MOST_NODES, ..Default::default() };
+        let options =
+            roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: MOST_NODES, ..Default::default() };
         let text = std::str::from_utf8(body).ok()?;
         let document = roxmltree::Document::parse_with_options(text, options).ok()?;
         Some(Self::of(document.root_element(), DEEPEST))

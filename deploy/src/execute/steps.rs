@@ -172,7 +172,7 @@ impl Context {
     }
 }
 
-/// An update that turned back ends as UPDATE_ROLLBACK_COMPLETE.
+/// An update that turned back ends as `UPDATE_ROLLBACK_COMPLETE`.
 fn succeeded(status: &str) -> bool {
     matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE")
 }

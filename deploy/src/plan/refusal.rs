@@ -10,23 +10,35 @@ use crate::{
 /// Why nothing is changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("region: `{0}` is none that this account may use; `aws ec2 describe-regions` lists them, and the console enables others")]
+    #[error(
+        "region: `{0}` is none that this account may use; `aws ec2 describe-regions` lists them, and the console enables others"
+    )]
     UnknownRegion(Region),
-    #[error("regions.{region}: no image of version `{version}` is published there; `cargo xtask image publish` does, or set `image_id`")]
+    #[error(
+        "regions.{region}: no image of version `{version}` is published there; `cargo xtask image publish` does, or set `image_id`"
+    )]
     NoImage { region: Region, version: String },
-    #[error("regions.{region}.image_id: `{id}` is not there, or is not this account's to launch; images have another id in each region")]
+    #[error(
+        "regions.{region}.image_id: `{id}` is not there, or is not this account's to launch; images have another id in each region"
+    )]
     OtherImage { region: Region, id: String },
     #[error("regions.{region}: the image `{id}` is not available yet; wait until EC2 has copied it")]
     UnfinishedImage { region: Region, id: String },
     #[error("regions.{region}.instance_type: `{instance_type}` is not offered there; choose another")]
     NoInstanceType { region: Region, instance_type: String },
-    #[error("regions.{region}.instance_type: `{instance_type}` is not of the image's architecture, {architecture}; `t4g` and `c7g` are arm64")]
+    #[error(
+        "regions.{region}.instance_type: `{instance_type}` is not of the image's architecture, {architecture}; `t4g` and `c7g` are arm64"
+    )]
     OtherArchitecture { region: Region, instance_type: String, architecture: String },
     #[error("regions.{region}: there is no default VPC with public subnets; set `vpc` and `subnets`")]
     NoNetwork { region: Region },
-    #[error("regions.{region}.instance_count: `{count}`, and one more while it is updated, want {wanted} virtual CPUs; the quota L-1216C47A is {permitted}: have it raised, or take fewer")]
+    #[error(
+        "regions.{region}.instance_count: `{count}`, and one more while it is updated, want {wanted} virtual CPUs; the quota L-1216C47A is {permitted}: have it raised, or take fewer"
+    )]
     TooFewCpus { region: Region, count: u32, wanted: u32, permitted: u32 },
-    #[error("edge: the account has {used} accelerators, and its quota is {most}; have `Standard accelerators per AWS account` raised, or delete one")]
+    #[error(
+        "edge: the account has {used} accelerators, and its quota is {most}; have `Standard accelerators per AWS account` raised, or delete one"
+    )]
     TooManyAccelerators { used: u32, most: u32 },
     #[error("edge.hosted_zone_id: the account has no zone `{0}`; `aws route53 list-hosted-zones` lists them")]
     NoZone(String),
@@ -34,13 +46,19 @@ pub(crate) enum Refusal {
     OutsideZone { name: String, zone: String },
     #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
     Busy { key: StackKey, status: String },
-    #[error("{key}: it is `{status}`: its creation failed and was undone; its events say why, then `gatehouse-deploy remove` clears it away")]
+    #[error(
+        "{key}: it is `{status}`: its creation failed and was undone; its events say why, then `gatehouse-deploy remove` clears it away"
+    )]
     Undone { key: StackKey, status: String },
-    #[error("{key}: it is `{status}`; `aws cloudformation continue-update-rollback` ends a rollback, `gatehouse-deploy remove` goes on with a deletion")]
+    #[error(
+        "{key}: it is `{status}`; `aws cloudformation continue-update-rollback` ends a rollback, `gatehouse-deploy remove` goes on with a deletion"
+    )]
     Stuck { key: StackKey, status: String },
     #[error("{0}: there is none to update; `gatehouse-deploy deploy` makes it")]
     NothingToUpdate(StackKey),
-    #[error("--confirm: the accelerator's static addresses would be lost for ever; say so by `--confirm {stage}`")]
+    #[error(
+        "--confirm: the accelerator's static addresses would be lost for ever; say so by `--confirm {stage}`"
+    )]
     Unconfirmed { stage: String },
     #[error("--region: `{0}` has neither a fleet nor a bucket of this stage")]
     NothingToRemove(Region),

@@ -98,9 +98,7 @@ impl Rollout<'_> {
         if stack.template.trim() != key.kind.template().trim() {
             differs.push("template");
         }
-        let other = |(name, value): &(&&'static str, &Value)| {
-            !matches!(value, Value::Known(value) if stack.parameters.get(**name) == Some(value))
-        };
+        let other = |(name, value): &(&&'static str, &Value)| !matches!(value, Value::Known(value) if stack.parameters.get(**name) == Some(value));
         differs.extend(parameters.iter().filter(other).map(|(name, _)| *name));
         let alarm = |name: &str| stack.outputs.get(name).cloned();
         let alarms = ["InstancesMissing", "FunctionFails"].into_iter().filter_map(alarm).collect();

@@ -21,11 +21,7 @@ fn key(kind: Kind, name: &str) -> StackKey {
 /// An account that has what a fleet needs, and no fleet.
 fn empty_account() -> Found {
     let place = FoundRegion {
-        image: Some(Image {
-            id: "ami-1".to_owned(),
-            architecture: "arm64".to_owned(),
-            is_available: true,
-        }),
+        image: Some(Image { id: "ami-1".to_owned(), architecture: "arm64".to_owned(), is_available: true }),
         network: Some(Network { vpc: "vpc-1".to_owned(), subnets: vec!["subnet-1".to_owned()] }),
         instance_type: Some(InstanceType { vcpus: 2, architectures: vec!["arm64".to_owned()] }),
         vcpus_permitted: Some(6),

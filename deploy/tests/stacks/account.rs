@@ -58,7 +58,8 @@ impl Account {
 
     /// Writes the description of a fleet in these regions.
     pub(crate) fn describe(&self, version: &str, regions: &[&str]) {
-        let tables: String = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
+        let tables: Vec<_> = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
+        let tables = tables.concat();
         let text = format!(
             "home_region = \"eu-central-1\"\nimage_version = \"{version}\"\nsettings = \"settings.toml\"\n\
              function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n{tables}"
