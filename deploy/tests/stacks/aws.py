@@ -3,10 +3,11 @@
 Started as `aws.py CALLS`: prints its URL once it listens, and writes each call to the file CALLS, one JSON object a line.
 What is added answers as the API references say: change sets whose stacks have outputs, stacks that take a while, termination
 protection, a creation that is undone and an update that turns back (for the image named `bad`), buckets that are not deleted while
-anything is in them, accelerators, alarms, quotas. Endpoints are the instances in service, as the fleet's function would have them.
+anything is in them, accelerators, alarms, quotas, a busy service. Endpoints are the instances in service, as the fleet's function would have them.
 """
 
 import io
+import itertools
 import json
 import re
 import sys
@@ -38,6 +39,8 @@ REGIONS = ("eu-central-1", "us-east-1")
 __name__ = "moto.doubles.models"
 ACCELERATORS, GROUPS = {}, {}
 QUOTAS = {"vcpus": 32.0, "accelerators": 20.0}
+# Of so many calls, one is told to come again.
+BUSY, NUMBERS = 11, itertools.count(1)
 # How often a stack is looked at before its operation has ended.
 LOOKS = 2
 
@@ -333,8 +336,15 @@ def served(application, calls):
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
             return [said]
         one = call(environ, body)
-        # boto3's own are the double's.
-        if "Boto3" not in environ.get("HTTP_USER_AGENT", ""):
+        # boto3's calls are the double's own.
+        own = "Boto3" in environ.get("HTTP_USER_AGENT", "")
+        if not own and next(NUMBERS) % BUSY == 0:
+            # S3 says SlowDown, and to HEAD by its status alone.
+            code = "503 Slow Down" if one["service"] == "s3" else "400 Bad Request"
+            said = b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>"
+            start_response(code, [("Content-Type", "text/xml"), ("Content-Length", str(len(said)))])
+            return [said]
+        if not own:
             calls.write(json.dumps(one) + "\n")
             calls.flush()
         if double := doubles.get(one["service"]):
