@@ -92,7 +92,11 @@ impl Aws {
         let id = key.rsplit('/').next().unwrap_or(key);
         let body = json!({ "KeyId": id, "PendingWindowInDays": 30 });
         let target = ("TrentService.ScheduleKeyDeletion", "1.1");
-        self.json("kms", region.as_str(), target, body).await.map(drop)
+        match self.json("kms", region.as_str(), target, body).await {
+            // It is scheduled already.
+            Err(fault) if fault.code.contains("KMSInvalidState") => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     async fn table(&self, region: &Region, target: &'static str, body: Value) -> Result<Value, Fault> {

@@ -51,9 +51,9 @@ pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Resul
     Ok(plan)
 }
 
-/// The tables that the stack has made, and their key. Those that were there before are somebody else's.
+/// The tables that the stack has made, and their key; those that were there before are somebody else's. The stack goes after them: what
+/// is interrupted knows by its outputs what is left.
 fn data(plan: &mut Plan, found: &Found, domains: &StackKey) {
-    plan.then(vec![Step::Delete(domains.clone())]);
     let own = |existing: &str, output: &str| {
         let stack = found.stack(domains)?;
         let is_own = stack.parameters.get(existing).is_none_or(String::is_empty);
@@ -69,4 +69,5 @@ fn data(plan: &mut Plan, found: &Found, domains: &StackKey) {
     plan.then(tables.map(|name| Step::DeleteTable { region: region.clone(), name }).collect());
     let key = own("ExistingKey", "Key");
     plan.then(key.map(|key| Step::ScheduleKeyDeletion { region: region.clone(), key }).into_iter().collect());
+    plan.then(vec![Step::Delete(domains.clone())]);
 }

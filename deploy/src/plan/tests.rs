@@ -311,11 +311,11 @@ fn tables_go_last_and_on_request_only() {
     let table = "take the deletion protection from the table the";
     let tables = ["CertificatesTable", "DomainsTable", "StateTable"]
         .map(|name| format!("eu-central-1: {table} {name} and delete it"));
-    expected.push(vec!["eu-central-1: delete gatehouse-prd-domains and wait until it is gone"]);
     expected.push(tables.iter().map(String::as_str).collect());
     expected.push(vec![
         "eu-central-1: schedule the key the Key for deletion in 30 days: backups cannot be read without it",
     ]);
+    expected.push(vec!["eu-central-1: delete gatehouse-prd-domains and wait until it is gone"]);
     assert_eq!(sentences(&remove(&wanted, &found, &all(true)).unwrap()), expected);
 }
 
