@@ -17,92 +17,104 @@ fn two_regions_come_and_change_and_go_and_nothing_is_left() {
     let account = Account::start();
     account.describe("0.1.0", &BOTH);
     let empty = account.left();
-    let mut all = Vec::new();
+    let mut calls = plans_change_nothing(&account);
+    calls.extend(comes_and_is_well(&account));
+    calls.extend(changes_one_region_after_the_other(&account));
+    calls.extend(a_region_goes_alone(&account));
+    calls.extend(goes_without_its_tables_at_first(&account));
 
+    let removed = account.run("remove --all --with-data --confirm tst");
+    removed.succeeded(&account);
+    assert!(removed.out.ends_with("\n0 left\n"), "{removed:#?}");
+    assert_eq!(account.left(), empty);
+    calls.extend(account.calls());
+    assert_called_as_granted(&calls);
+}
+
+fn plans_change_nothing(account: &Account) -> Vec<Call> {
+    let mut all = Vec::new();
     for words in ["plan", "deploy --dry-run", "plan --offline"] {
         let plan = account.run(words);
-        plan.succeeded(&account);
+        plan.succeeded(account);
         assert!(plan.out.contains("3. us-east-1: create gatehouse-tst-fleet with"), "{plan:#?}");
         let calls = account.calls();
         assert!(changes(&calls).is_empty(), "{words}: {calls:#?}");
         assert_eq!(calls.is_empty(), words == "plan --offline", "{words}");
         all.extend(calls);
     }
+    all
+}
 
-    account.run("deploy").succeeded(&account);
-    all.extend(account.calls());
+fn comes_and_is_well(account: &Account) -> Vec<Call> {
+    account.run("deploy").succeeded(account);
+    let mut all = account.calls();
     let again = account.run("deploy");
-    again.succeeded(&account);
+    again.succeeded(account);
     assert_eq!(again.out, "nothing to do: everything is as wanted\n");
     let calls = account.calls();
     assert!(changes(&calls).is_empty(), "{calls:#?}");
     all.extend(calls);
 
     let status = account.run("status --json");
-    status.succeeded(&account);
+    status.succeeded(account);
     let status: Value = serde_json::from_str(&status.out).unwrap();
-    for (fleet, region) in BOTH.iter().enumerate() {
-        let fleet = &status["fleets"][fleet];
-        assert_eq!(
-            (fleet["region"].as_str(), &fleet["image_version"]),
-            (Some(*region), &Value::from("0.1.0"))
-        );
-        assert_eq!(
-            (&fleet["instances"]["in_service"], &fleet["endpoints"][0]["healthy"]),
-            (&1.into(), &true.into())
-        );
+    for (index, region) in BOTH.iter().enumerate() {
+        let fleet = &status["fleets"][index];
+        assert_eq!((&fleet["region"], &fleet["image_version"]), (&(*region).into(), &"0.1.0".into()));
+        let serving = (&fleet["instances"]["in_service"], &fleet["endpoints"][0]["healthy"]);
+        assert_eq!(serving, (&1.into(), &true.into()));
         assert_eq!(fleet["alarms"].as_array().unwrap().len(), 2, "{fleet:#}");
     }
     all.extend(account.calls());
+    all
+}
 
+fn changes_one_region_after_the_other(account: &Account) -> Vec<Call> {
     account.describe("0.2.0", &BOTH);
-    account.run("update").succeeded(&account);
+    account.run("update").succeeded(account);
     let calls = account.calls();
     let began: Vec<_> =
         changes(&calls).iter().map(|call| (call.region.clone(), call.action.clone())).collect();
     let of = |region: &str| {
-        ["CreateChangeSet", "ExecuteChangeSet"]
-            .map(|name| (region.to_owned(), format!("cloudformation:{name}")))
+        let action = |name| (region.to_owned(), format!("cloudformation:{name}"));
+        ["CreateChangeSet", "ExecuteChangeSet"].map(action)
     };
     // The second region has not begun before the first had ended.
     assert_eq!(began, [of(BOTH[0]), of(BOTH[1])].concat());
-    let alarm =
-        |call: &&Call| call.parameters.get("RollbackConfiguration.RollbackTriggers.member.2.Arn").is_some();
-    assert_eq!(calls.iter().filter(alarm).count(), 2, "{calls:#?}");
-    all.extend(calls);
+    let second_alarm = "RollbackConfiguration.RollbackTriggers.member.2.Arn";
+    let with_alarms = calls.iter().filter(|call| call.parameters.get(second_alarm).is_some());
+    assert_eq!(with_alarms.count(), 2, "{calls:#?}");
     let status = account.run("status");
-    status.succeeded(&account);
+    status.succeeded(account);
     assert_eq!(status.out.matches(" 0.2.0 ").count(), 2, "{status:#?}");
+    calls
+}
 
+fn a_region_goes_alone(account: &Account) -> Vec<Call> {
+    account.calls();
     let region = account.run("remove --region us-east-1");
-    region.succeeded(&account);
-    assert!(region.out.ends_with("8 left\n"), "{region:#?}");
-    assert!(changes(&account.calls()).iter().all(|call| call.region == "us-east-1"));
+    region.succeeded(account);
+    assert!(region.out.ends_with("\n8 left\n"), "{region:#?}");
+    let calls = account.calls();
+    assert!(changes(&calls).iter().all(|call| call.region == "us-east-1"), "{calls:#?}");
     let status = account.run("status");
     assert_eq!(status.code, Some(1), "{status:#?}");
     assert!(status.out.contains("fault: us-east-1: there is no fleet"), "{status:#?}");
+    calls
+}
 
+fn goes_without_its_tables_at_first(account: &Account) -> Vec<Call> {
+    account.calls();
     let refused = account.run("remove --all --with-data");
     assert_eq!(refused.code, Some(1), "{refused:#?}");
-    assert!(
-        refused.err.contains("--confirm: the accelerator's static addresses would be lost"),
-        "{refused:#?}"
-    );
+    let said = "--confirm: the accelerator's static addresses would be lost";
+    assert!(refused.err.contains(said), "{refused:#?}");
     assert!(changes(&account.calls()).is_empty());
     let kept = account.run("remove --all --confirm tst");
-    kept.succeeded(&account);
-    assert!(
-        kept.out.ends_with("4 left\n") && kept.out.contains("left: table gatehouse-tst-domains"),
-        "{kept:#?}"
-    );
-    all.extend(account.calls());
-
-    let removed = account.run("remove --all --with-data --confirm tst");
-    removed.succeeded(&account);
-    assert!(removed.out.ends_with("\n0 left\n"), "{removed:#?}");
-    all.extend(account.calls());
-    assert_eq!(account.left(), empty);
-    assert_called_as_granted(&all);
+    kept.succeeded(account);
+    assert!(kept.out.ends_with("\n4 left\n"), "{kept:#?}");
+    assert!(kept.out.contains("left: table gatehouse-tst-domains"), "{kept:#?}");
+    account.calls()
 }
 
 /// What the deployer's policy grants it, which is all that it calls, and no more.
