@@ -81,7 +81,7 @@ mod tests {
         );
         let url = "https://examplebucket.s3.amazonaws.com/?lifecycle=";
         let call = RestCall { method: "GET", url, service: "s3", region: "us-east-1" };
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_hours(380_376);
         let request = call.signed(Vec::new(), &credentials, at).unwrap();
         let authorization = request.headers()["authorization"].to_str().unwrap();
         assert_eq!(

@@ -8,7 +8,7 @@ mod s3;
 mod signed;
 mod xml;
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -86,6 +86,16 @@ impl Request {
             Form::Rest { method, path, .. } => format!("{method} {path}"),
         };
         format!("{}:{operation}", self.service)
+    }
+
+    /// Whether it may be made twice where it is not known if it was made once: what looks, and S3's, which name what shall be.
+    fn is_repeatable(&self) -> bool {
+        let looks = |name: &str| ["Describe", "Get", "List"].iter().any(|verb| name.starts_with(verb));
+        match &self.form {
+            Form::Query { action, .. } => looks(action),
+            Form::Json { target, .. } => target.rsplit('.').next().is_some_and(looks),
+            Form::Rest { .. } => true,
+        }
     }
 
     fn fault(&self, code: &str, said: &str, passes: bool) -> Fault {
@@ -185,8 +195,14 @@ fn judge(request: &Request, answer: Answer) -> Result<Vec<u8>, Fault> {
         (true, _) => format!("status {status}"),
         (false, _) => code,
     };
-    let passes = status >= 500 || PASSING.iter().any(|word| code.contains(word));
+    let passes = (status >= 500 && request.is_repeatable()) || PASSING.iter().any(|word| code.contains(word));
     Err(request.fault(&code, &said, passes))
+}
+
+/// An error with its causes.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 const MOST_TRIES: u32 = 5;

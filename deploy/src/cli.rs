@@ -5,7 +5,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    aws::{Aws, Signed},
+    aws::{Aws, Signed, error_chain},
     execute::Execution,
     found::Found,
     look,
@@ -19,7 +19,7 @@ pub async fn command() -> ExitCode {
     match Arguments::parse().command.run().await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", chain(error.as_ref()));
+            eprintln!("error: {}", error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -246,15 +246,4 @@ async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
     }
     println!("{} left", left.len());
     Ok(())
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

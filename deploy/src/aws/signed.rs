@@ -13,7 +13,7 @@ use aws_credential_types::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Mutex;
 
-use super::{Answer, Form, Request, Sent, Transport};
+use super::{Answer, Form, Request, Sent, Transport, error_chain};
 
 /// AWS, or what answers at `AWS_ENDPOINT_URL`.
 #[derive(Debug)]
@@ -88,8 +88,9 @@ impl Signed {
 
 impl Transport for Signed {
     fn send<'a>(&'a self, request: &'a Request) -> Sent<'a> {
-        // A connection that fails may be made a little later.
-        let told = |error: aws_call::BoxedError| request.fault("no answer", &error.to_string(), true);
+        let told = |error: aws_call::BoxedError| {
+            request.fault("no answer", &error_chain(error.as_ref()), request.is_repeatable())
+        };
         Box::pin(async move { self.answer(request).await.map_err(told) })
     }
 }

@@ -53,6 +53,17 @@ async fn a_busy_service_is_asked_again_and_no_other() {
     assert_eq!(said, "eu-central-1: cloudformation:DescribeStacks: AccessDenied: no");
 }
 
+#[tokio::test]
+async fn what_may_have_been_done_is_not_done_twice() {
+    for (answer, calls) in [((500, ""), 1), ((400, BUSY), 5)] {
+        let script = Arc::new(Script { answers: Mutex::new(vec![answer]), calls: AtomicUsize::new(0) });
+        let aws = Aws::new(script.clone(), Duration::ZERO);
+        let region = Region::parse("eu-central-1").unwrap();
+        assert!(aws.delete_stack(&region, "s").await.is_err());
+        assert_eq!(script.calls.load(Ordering::Relaxed), calls, "{answer:?}");
+    }
+}
+
 #[test]
 fn no_answer_is_read_without_a_bound() {
     let deep = "<a>".repeat(40) + &"</a>".repeat(40);
