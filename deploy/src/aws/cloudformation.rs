@@ -6,7 +6,7 @@ use super::{Aws, Fault, xml::Tree};
 use crate::{
     found::FoundStack,
     plan::StackChange,
-    stack::StackKey,
+    stack::{Kind, StackKey},
     wanted::{Region, Stage},
 };
 
@@ -65,6 +65,10 @@ impl Aws {
             let of = |part: &str| format!("Parameters.member.{index}.{part}");
             fields.push((of("ParameterKey"), (*name).to_owned()));
             fields.push((of("ParameterValue"), value.clone()));
+        }
+        if change.key.kind == Kind::Fleet && !change.is_new && change.alarms.is_empty() {
+            // An empty list, in AWS's Query protocol: the one of the update before would hold else.
+            fields.push(("RollbackConfiguration.RollbackTriggers".to_owned(), String::new()));
         }
         for (index, arn) in (1..).zip(&change.alarms) {
             let of = |part: &str| format!("RollbackConfiguration.RollbackTriggers.member.{index}.{part}");

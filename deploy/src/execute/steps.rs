@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemT
 
 use super::Outputs;
 use crate::{
-    aws::{Aws, ChangeSet, Fault},
+    aws::{Alarm, Aws, ChangeSet, Fault},
     found::FoundStack,
     plan::{StackChange, Step, Value},
     stack::{Condition, StackKey},
@@ -63,7 +63,8 @@ impl Context {
     async fn change(&self, change: &StackChange) -> Result<Outputs, StepError> {
         let (key, stack) = (&change.key, change.key.name(&self.stage));
         let parameters = self.resolved(change)?;
-        let id = self.aws.create_change_set(&self.stage, change, &parameters, &change_set_name()).await?;
+        let change = self.with_quiet_alarms(change).await?;
+        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &change_set_name()).await?;
         let is_empty = self.computed(key, &stack, &id).await? == ChangeSet::Empty;
         if is_empty {
             self.aws.delete_change_set(key, &stack, &id).await?;
@@ -76,6 +77,16 @@ impl Context {
             return Err(self.failure(&key.region, &stack).await);
         };
         Ok(Outputs::from([(key.clone(), settled.outputs)]))
+    }
+
+    /// Turned back by those alarms alone that are not on already.
+    async fn with_quiet_alarms(&self, change: &StackChange) -> Result<StackChange, StepError> {
+        let mut change = change.clone();
+        if !change.alarms.is_empty() {
+            let alarms = self.aws.alarms(&change.key.region, &change.key.name(&self.stage)).await?;
+            change.alarms.retain(|arn| !is_on(arn, &alarms));
+        }
+        Ok(change)
     }
 
     fn resolved(&self, change: &StackChange) -> Result<BTreeMap<&'static str, String>, StepError> {
@@ -172,6 +183,12 @@ impl Context {
     }
 }
 
+/// Whether an alarm is on before the update: CloudFormation would go back at once, and what is to mend the fleet could never come.
+fn is_on(arn: &str, alarms: &[Alarm]) -> bool {
+    let name = arn.rsplit(':').next();
+    alarms.iter().any(|alarm| alarm.state == "ALARM" && Some(alarm.name.as_str()) == name)
+}
+
 /// An update that turned back ends as `UPDATE_ROLLBACK_COMPLETE`.
 fn succeeded(status: &str) -> bool {
     matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE")
@@ -185,3 +202,20 @@ fn change_set_name() -> String {
 
 /// Of five seconds each: three hours, in which ten instances of a fleet are replaced.
 const MOST_LOOKS: u32 = 2_160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_that_is_on_turns_no_update_back() {
+        let alarm = |name: &str, state: &str| Alarm { name: name.to_owned(), state: state.to_owned() };
+        let alarms =
+            [alarm("a-Missing-1", "ALARM"), alarm("a-Fails-2", "OK"), alarm("a-3", "INSUFFICIENT_DATA")];
+        for (name, on) in [("a-Missing-1", true), ("a-Fails-2", false), ("a-3", false), ("Missing-1", false)]
+        {
+            let arn = format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{name}");
+            assert_eq!(is_on(&arn, &alarms), on, "{name}");
+        }
+    }
+}
