@@ -19,6 +19,8 @@ pub(crate) struct Found {
     /// The zone's name; none where the account has no such zone.
     pub(crate) zone: Option<String>,
     pub(crate) accelerators: Option<Used>,
+    /// Whether the function's package lies where the fleet's file says.
+    pub(crate) has_package: bool,
 }
 
 /// A stack.

@@ -17,6 +17,7 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
     let regions = wanted.regions.keys().filter(|region| found.regions.contains(region)).cloned();
     let regions: BTreeSet<_> = regions.collect();
     stacks(&mut found, aws, &wanted.stage, &wanted.home, &regions).await?;
+    found.has_package = wanted.function.is_file();
     found.accelerators = aws.accelerators().await?;
     if !wanted.edge.hosted_zone_id.is_empty() {
         found.zone = aws.zone(&wanted.edge.hosted_zone_id).await?;

@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
         "region: `{0}` is none that this account may use; `aws ec2 describe-regions` lists them, and the console enables others"
     )]
     UnknownRegion(Region),
+    #[error("function: there is no file `{0}`; `cargo xtask package function` makes it, and says its name")]
+    NoFunction(String),
     #[error(
         "regions.{region}: no image of version `{version}` is published there; `cargo xtask image publish` does, or set `image_id`"
     )]
@@ -90,6 +92,10 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
         of_place(&mut refused, wanted, region, of_region, &place);
     }
     of_edge(&mut refused, wanted, found);
+    let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
+    if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
+        refused.push(Refusal::NoFunction(wanted.function.display().to_string()));
+    }
     refused
 }
 

@@ -33,6 +33,7 @@ fn empty_account() -> Found {
         places: regions.iter().map(|region| (region.clone(), place.clone())).collect(),
         regions: regions.into(),
         accelerators: Some(Used { used: 19, most: 20 }),
+        has_package: true,
         ..Found::default()
     }
 }
@@ -147,6 +148,13 @@ fn a_second_deploy_plans_nothing() {
 }
 
 #[test]
+fn a_package_that_is_uploaded_need_not_be_here() {
+    let wanted = wanted(&[HOME]);
+    let found = Found { has_package: false, ..after(&wanted) };
+    assert!(deploy(&wanted, &found, Purpose::Update).is_ok());
+}
+
+#[test]
 fn fleets_change_one_region_after_the_other() {
     let mut wanted = wanted(&[HOME, AWAY]);
     let found = after(&wanted);
@@ -215,7 +223,7 @@ fn a_refusal_comes_before_any_change() {
         wanted.edge.hosted_zone_id = "Z1".to_owned();
         wanted.edge.name = "edge.example.com".to_owned();
     }
-    let cases: [(Spoil, &str); 16] = [
+    let cases: [(Spoil, &str); 17] = [
         (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
         (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
         (
@@ -234,6 +242,7 @@ fn a_refusal_comes_before_any_change() {
             |_, found| place(found).image.as_mut().unwrap().architecture = "x86_64".to_owned(),
             "`t4g.micro` is not of the image's architecture, x86_64",
         ),
+        (|_, found| found.has_package = false, "function: there is no file `f.zip`"),
         (|_, found| place(found).network = None, "regions.us-east-1: there is no default VPC"),
         (
             |_, found| place(found).vcpus_permitted = Some(5),
