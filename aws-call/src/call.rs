@@ -60,9 +60,7 @@ impl Call<'_> {
         now: SystemTime,
         limits: CallLimits,
     ) -> Result<HttpResponse, BoxedError> {
-        let request = HttpRequest::try_from(self.signed(body, credentials, now)?)?;
-        let answer = connector(limits).call(request).await?;
-        Ok(read_bounded(answer, limits.most_bytes).await?)
+        send(self.signed(body, credentials, now)?, limits).await
     }
 
     /// The request with `body`, signed as of `at`.
@@ -72,18 +70,42 @@ impl Call<'_> {
         credentials: &Credentials,
         at: SystemTime,
     ) -> Result<Request<SdkBody>, BoxedError> {
-        let body_bytes = SignableBody::Bytes(body.as_bytes());
-        let signable = SignableRequest::new("POST", self.endpoint, self.fields.iter().copied(), body_bytes)?;
+        let Self { service, region, endpoint, fields } = *self;
+        let unsigned = Unsigned { method: "POST", url: endpoint, service, region, fields };
+        unsigned.sign(body.into_bytes(), SigningSettings::default(), credentials, at)
+    }
+}
+
+/// A request before it is signed.
+pub(crate) struct Unsigned<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) fields: &'a [(&'static str, &'a str)],
+}
+
+impl Unsigned<'_> {
+    /// The request with `body`, signed as of `at`.
+    pub(crate) fn sign(
+        &self,
+        body: Vec<u8>,
+        settings: SigningSettings,
+        credentials: &Credentials,
+        at: SystemTime,
+    ) -> Result<Request<SdkBody>, BoxedError> {
+        let signed_body = SignableBody::Bytes(&body);
+        let signable = SignableRequest::new(self.method, self.url, self.fields.iter().copied(), signed_body)?;
         let identity = credentials.clone().into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(self.region)
             .name(self.service)
             .time(at)
-            .settings(SigningSettings::default())
+            .settings(settings)
             .build()?;
         let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
-        let mut request = Request::post(self.endpoint);
+        let mut request = Request::builder().method(self.method).uri(self.url);
         for (name, value) in self.fields {
             request = request.header(HeaderName::from_static(name), *value);
         }
@@ -91,6 +113,12 @@ impl Call<'_> {
         instructions.apply_to_request_http1x(&mut request);
         Ok(request)
     }
+}
+
+/// The answer to a signed request.
+pub(crate) async fn send(request: Request<SdkBody>, limits: CallLimits) -> Result<HttpResponse, BoxedError> {
+    let answer = connector(limits).call(HttpRequest::try_from(request)?).await?;
+    Ok(read_bounded(answer, limits.most_bytes).await?)
 }
 
 /// Where `service` is called: the endpoint that is `set`, or that of the region ("Service endpoints and quotas").

@@ -6,9 +6,11 @@
 mod bounded;
 mod call;
 mod fault;
+mod rest_call;
 
 pub use self::{
     bounded::{bounded, read_bounded},
     call::{BoxedError, Call, CallLimits, endpoint_of},
     fault::{JsonFault, LONGEST_WORDS, shortened},
+    rest_call::RestCall,
 };

@@ -16,6 +16,23 @@ REFERRED = {
     ("Ref", "AWS::StackId"): "arn:x:cloudformation:x:x:stack/x/x",
     ("Ref", "Key"): "arn:x:kms:x:x:key/x",
 }
+# What the tables say that a call needs, and why ours does without.
+UNNEEDED = {
+    # Quotas of other services than EC2 and Global Accelerator.
+    "servicequotas:GetServiceQuota": None,
+    "servicequotas:ListServiceQuotas": None,
+    # Where no stack is named.
+    "cloudformation:DescribeStacks": {"cloudformation:ListStacks"},
+    # Of keys in several regions.
+    "kms:CreateKey": {"iam:CreateServiceLinkedRole"},
+    # Where a template names its image by a parameter; ours names the image.
+    "ec2:CreateLaunchTemplate": {"ssm:GetParameters"},
+    "ec2:CreateLaunchTemplateVersion": {"ssm:GetParameters"},
+    "ec2:DescribeLaunchTemplateVersions": {"ssm:GetParameters"},
+    "ec2:RunInstances": {"ssm:GetParameters"},
+    # Functions on instances of one's own.
+    "lambda:CreateFunction": {"lambda:PassCapacityProvider"},
+}
 
 
 def arn(resource):
@@ -37,8 +54,15 @@ def fits(written, known):
     return re.fullmatch("[^ ]+".join(map(re.escape, form)), written) is not None
 
 
-def faults(statement):
-    """What is wrong with a statement."""
+def needed(action, data):
+    """Other calls' rights without which a call fails, and the table says so."""
+    others = {other for entry in data for other in entry["dependent_actions"]}
+    unneeded = UNNEEDED.get(action, set())
+    return set() if unneeded is None else others - unneeded
+
+
+def faults(statement, granted):
+    """What is wrong with a statement, beside which others grant actions as well."""
     actions, resources = listed(statement["Action"]), [arn(resource) for resource in listed(statement["Resource"])]
     if None in resources:
         yield "a resource of unknown form: tell it to REFERRED in infra/check/actions.py"
@@ -57,18 +81,25 @@ def faults(statement):
         fitting |= matching
         if not matching:
             yield f"{action}: none of {resources} is of its form, {sorted(known)}"
-        # A call that needs another's right fails without it, and the table says so.
-        needed = {other for entry in data[service] for other in entry["dependent_actions"]}
-        yield from (f"{action}: needs {other}, too" for other in sorted(needed - set(actions)))
+        yield from (f"{action}: needs {other}, too" for other in sorted(needed(action, data[service]) - granted))
     yield from (f"{resource}: no action of the statement fits it" for resource in resources if resource not in fitting)
+
+
+def holder(template, name):
+    """Managed policies of a template are attached together, a role stands alone."""
+    return None if template["Resources"][name]["Type"] == "AWS::IAM::ManagedPolicy" else name
 
 
 def main():
     found = False
     for path in sys.argv[1:]:
-        for role, statement in statements(read(path)):
+        template = read(path)
+        granted = {}
+        for role, statement in statements(template):
+            granted.setdefault(holder(template, role), set()).update(listed(statement["Action"]))
+        for role, statement in statements(template):
             sid = statement.get("Sid", "?")
-            for fault in faults(statement):
+            for fault in faults(statement, granted[holder(template, role)]):
                 found = True
                 print(f"{path}: {role}, {sid}: {fault}")
     sys.exit(found)

@@ -14,8 +14,11 @@ def read(path):
 
 
 def statements(template):
-    """Name of the role and statement, of every role, those behind a condition among them."""
+    """Name of the role or policy and statement, of every one, those behind a condition among them."""
     for name, resource in template.get("Resources", {}).items():
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+                yield name, statement
         if resource["Type"] != "AWS::IAM::Role":
             continue
         for policy in resource["Properties"].get("Policies", []):

@@ -6,7 +6,9 @@ mod build_ebpf;
 mod check;
 mod conformance;
 mod cost;
+mod deploy;
 mod fuzz;
+mod hand_over;
 mod hellos;
 mod image;
 mod package;
@@ -54,6 +56,11 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Package { architecture, step } => package::run(architecture, step),
         Command::Image { step } => image::run(step),
         Command::Cost(arguments) => cost::run(arguments),
+        Command::Plan(arguments) => arguments.run("plan"),
+        Command::Deploy(arguments) => arguments.run("deploy"),
+        Command::Update(arguments) => arguments.run("update"),
+        Command::Remove(arguments) => arguments.run("remove"),
+        Command::Status(arguments) => arguments.run("status"),
     }
 }
 
@@ -132,6 +139,16 @@ enum Command {
     },
     /// Print what a fleet costs in a month, by item, with each price's date and source
     Cost(cost::CostArguments),
+    /// Print what `deploy` would do to a fleet on AWS; changes nothing
+    Plan(deploy::Deployment),
+    /// Make a fleet on AWS, or what it lacks
+    Deploy(deploy::Deployment),
+    /// Change a fleet's instances, one region after the other
+    Update(deploy::Deployment),
+    /// Remove a fleet's regions, or all of it
+    Remove(deploy::Deployment),
+    /// Print how a fleet is, region by region
+    Status(deploy::Deployment),
     /// Make the appliance's image, step by step, in target/image
     Image {
         #[command(subcommand)]

@@ -139,6 +139,7 @@ const END_TO_END: &[&str] = &[
     "api",
     "caddy",
     "challenges",
+    "deployment",
     "domain_changes",
     "drain",
     "encrypted_keys",

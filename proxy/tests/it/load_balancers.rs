@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
+use anyhow::ensure;
 use testbed::{
     edge::Edge,
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare, attempt},
     network::{CLIENT, EDGE_A, EDGE_B, STRANGER},
     process::{self, Process},
+    wait,
 };
 
 use crate::fixture::{SHOP, edge, on_both_back_ends, scrape_until, send, start};
@@ -35,9 +37,14 @@ fn a_load_balancer_says_who_the_client_is(io: &str) {
         assert_eq!(insecure.status, 308, "{insecure:?}");
         drop(balancer);
     }
-    let logged = gatehouse.process.output();
     let of_client = |line: &&str| line.contains(&CLIENT.to_string()) && line.contains("send-proxy");
-    assert_eq!(logged.lines().filter(of_client).count(), 4, "{logged}");
+    // Lines are written behind the answers.
+    wait::until("a line for each request", Duration::from_secs(10), || {
+        let logged = gatehouse.process.output();
+        ensure!(logged.lines().filter(of_client).count() == 4, "{logged}");
+        Ok(())
+    })
+    .unwrap();
     let metrics = gatehouse.metrics().unwrap();
     assert!(metrics.sum("gatehouse_proxy_headers_total", &["header=\"client\""]) > 3.5, "{metrics}");
 }

@@ -1,10 +1,7 @@
 //! `cargo xtask image ami`, `publish` and `rehearse-ami`: what these need is made here, and then `fleet` does them.
-//! Invariant: this program becomes `fleet`, so that a signal reaches the process that has to clean up, and its exit code
-//! is the command's.
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,6 +11,7 @@ use xshell::Shell;
 
 use super::{FOLDER, bake, base, moto, packer_environment};
 use crate::{
+    hand_over,
     package::{self, Architecture},
     setup,
 };
@@ -42,7 +40,7 @@ impl Ami {
         fleet.current_dir(shell.current_dir()).envs(packer_environment());
         fleet.arg("--package").arg(package).arg("--output").arg(output);
         fleet.arg("--").args(["-var".to_owned(), format!("architecture={architecture}")]).args(&self.packer);
-        become_it(fleet)
+        hand_over::become_it(fleet)
     }
 }
 
@@ -59,7 +57,7 @@ impl Publish {
     pub(super) fn run(&self, shell: &Shell) -> anyhow::Result<()> {
         let mut fleet = fleet(shell, "publish");
         fleet.args(&self.arguments);
-        become_it(fleet)
+        hand_over::become_it(fleet)
     }
 
     /// Then nothing has to be installed.
@@ -86,7 +84,7 @@ impl RehearseAmi {
         fleet.current_dir(shell.current_dir()).envs(packer_environment());
         fleet.arg("--package").arg(package).arg("--base").arg(base).arg("--python").arg(python);
         fleet.args(["--accelerator", bake::accelerator()]);
-        become_it(fleet)
+        hand_over::become_it(fleet)
     }
 }
 
@@ -103,17 +101,8 @@ fn package(shell: &Shell, given: Option<&Path>, architecture: Architecture) -> a
     Ok(package::build(shell, architecture)?.path)
 }
 
-/// `fleet`, built where it has changed.
 fn fleet(shell: &Shell, command: &str) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--quiet", "--package", "fleet", "--manifest-path"]);
-    cargo.arg(shell.current_dir().join("Cargo.toml")).args(["--", command]);
-    cargo
-}
-
-/// Cargo in its turn becomes what it runs.
-fn become_it(mut fleet: Command) -> anyhow::Result<()> {
-    Err(fleet.exec()).context("cannot start cargo")
+    hand_over::to(shell, "fleet", command)
 }
 
 #[cfg(test)]

@@ -1,0 +1,249 @@
+//! The commands, and what they print. Exit codes: 0 done or healthy, 1 failed, refused or unhealthy, 2 wrong usage.
+
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    aws::{Aws, Signed, error_chain},
+    execute::Execution,
+    found::Found,
+    look,
+    plan::{self, Plan, Purpose, Refusal, Removal},
+    status::Status,
+    wanted::{Region, Stage, Wanted, WantedError},
+};
+
+/// Reads the program's arguments and does what they say.
+pub async fn command() -> ExitCode {
+    match Arguments::parse().command.run().await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", error_chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+#[derive(Parser)]
+#[command(
+    name = "gatehouse-deploy",
+    version,
+    about = "Deploys, updates and removes a fleet of Gatehouse on AWS"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print what `deploy` would do; changes nothing
+    Plan {
+        #[command(flatten)]
+        fleet: Fleet,
+        /// Without an account: as from nothing
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Make what is missing, change what differs; harmless to repeat
+    Deploy(Rollout),
+    /// Change the fleets that are there, one region after the other; stops where one turns back
+    Update(Rollout),
+    /// Remove regions, or the whole stage
+    Remove {
+        #[command(flatten)]
+        fleet: Fleet,
+        /// Everything but the tables, in all regions
+        #[arg(long, conflicts_with = "region", required_unless_present = "region")]
+        all: bool,
+        /// The tables, too, with all domains and certificates
+        #[arg(long, conflicts_with = "region")]
+        with_data: bool,
+        /// The stage's name once more: the static addresses will be lost
+        #[arg(long, value_name = "STAGE")]
+        confirm: Option<String>,
+        /// Print the steps, change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print how the fleet is; exit code 1 unless all is well
+    Status {
+        #[command(flatten)]
+        fleet: Fleet,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Rollout {
+    #[command(flatten)]
+    fleet: Fleet,
+    /// Print the steps, change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Which fleet.
+#[derive(Args)]
+struct Fleet {
+    /// Its name: a letter, then letters and digits
+    #[arg(long)]
+    stage: String,
+    /// Its description [default: fleet-<stage>.toml]
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// These regions of it alone
+    #[arg(long, value_delimiter = ',')]
+    region: Vec<String>,
+    /// An API in the place of AWS's
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL", hide = true)]
+    endpoint_url: Option<String>,
+    /// Milliseconds between two looks
+    #[arg(long, default_value_t = 5_000, hide = true)]
+    pause: u64,
+}
+
+impl Fleet {
+    /// What is wanted, and the regions that were named.
+    fn read(&self) -> Result<(Wanted, Vec<Region>), Box<dyn Error>> {
+        let stage = Stage::parse(&self.stage)?;
+        let regions = self.region.iter().map(|name| Region::parse(name)).collect::<Result<Vec<_>, _>>()?;
+        let file = self.file.clone().unwrap_or_else(|| PathBuf::from(format!("fleet-{stage}.toml")));
+        Ok((Wanted::read(stage, &file)?, regions))
+    }
+
+    fn endpoint(&self) -> Result<Option<String>, WantedError> {
+        let Some(url) = self.endpoint_url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let has_host = rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphanumeric()));
+        if has_host { Ok(Some(url.to_owned())) } else { Err(WantedError::Endpoint(url.to_owned())) }
+    }
+
+    async fn aws(&self, wanted: &Wanted) -> Result<Aws, Box<dyn Error>> {
+        let signed = Signed::from_environment(self.endpoint()?).await?;
+        let aws = Aws::new(signed, Duration::from_millis(self.pause));
+        eprintln!("account {}, stage {}", aws.account(&wanted.home).await?, wanted.stage);
+        Ok(aws)
+    }
+
+    async fn roll_out(&self, purpose: Purpose, dry_run: bool) -> Outcome {
+        let (wanted, regions) = self.read()?;
+        let wanted = wanted.only(&regions)?;
+        let aws = self.aws(&wanted).await?;
+        let found = look::for_rollout(&aws, &wanted).await?;
+        match plan::deploy(&wanted, &found, purpose) {
+            Ok(plan) => carry_out(aws, &wanted, &found, plan, dry_run).await,
+            Err(refused) => Ok(refuse(&refused)),
+        }
+    }
+
+    fn offline(&self) -> Outcome {
+        let (wanted, regions) = self.read()?;
+        let wanted = wanted.only(&regions)?;
+        match plan::deploy(&wanted, &Found::default(), Purpose::Deploy) {
+            Ok(plan) => print(&plan, &wanted),
+            Err(refused) => return Ok(refuse(&refused)),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn remove(&self, removal: impl FnOnce(Vec<Region>) -> Removal, dry_run: bool) -> Outcome {
+        let (wanted, regions) = self.read()?;
+        let removal = removal(regions);
+        let aws = self.aws(&wanted).await?;
+        let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
+        let plan = match plan::remove(&wanted, &found, &removal) {
+            Ok(plan) => plan,
+            Err(refused) => return Ok(refuse(&refused)),
+        };
+        let code = carry_out(aws.clone(), &wanted, &found, plan, dry_run).await?;
+        if !dry_run {
+            left(&aws, &wanted).await?;
+        }
+        Ok(code)
+    }
+
+    async fn status(&self, json: bool) -> Outcome {
+        let (wanted, regions) = self.read()?;
+        let wanted = wanted.only(&regions)?;
+        let aws = self.aws(&wanted).await?;
+        let found = look::for_stacks(&aws, &wanted.stage, &wanted.home).await?;
+        let status = Status::look(&aws, &wanted, &found).await?;
+        if json {
+            println!("{:#}", status.json());
+        } else {
+            print!("{}", status.table());
+        }
+        Ok(if status.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Command {
+    async fn run(self) -> Outcome {
+        match self {
+            Self::Plan { fleet, offline: true } => fleet.offline(),
+            Self::Plan { fleet, offline: false } => fleet.roll_out(Purpose::Deploy, true).await,
+            Self::Deploy(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Deploy, dry_run).await,
+            Self::Update(Rollout { fleet, dry_run }) => fleet.roll_out(Purpose::Update, dry_run).await,
+            Self::Remove { fleet, all, with_data, confirm: confirmed, dry_run } => {
+                let all = all.then_some(Removal::All { with_data, confirmed });
+                let removal = |regions| all.unwrap_or(Removal::Regions(regions));
+                fleet.remove(removal, dry_run).await
+            }
+            Self::Status { fleet, json } => fleet.status(json).await,
+        }
+    }
+}
+
+async fn carry_out(aws: Aws, wanted: &Wanted, found: &Found, plan: Plan, dry_run: bool) -> Outcome {
+    print(&plan, wanted);
+    if !dry_run && !plan.is_empty() {
+        Execution::new(aws, wanted, found).run(plan).await?;
+        println!("done");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(plan: &Plan, wanted: &Wanted) {
+    if plan.is_empty() {
+        println!("nothing to do: everything is as wanted");
+    }
+    for (number, wave) in (1..).zip(&plan.waves) {
+        for step in wave {
+            println!("{number}. {}: {}", step.region(), step.sentence(&wanted.stage));
+        }
+    }
+}
+
+fn refuse(refused: &[Refusal]) -> ExitCode {
+    for refusal in refused {
+        eprintln!("refused: {refusal}");
+    }
+    eprintln!("nothing was changed");
+    ExitCode::FAILURE
+}
+
+/// Counts what there still is of the stage, since it may cost something.
+async fn left(aws: &Aws, wanted: &Wanted) -> Result<(), Box<dyn Error>> {
+    let found = look::for_stacks(aws, &wanted.stage, &wanted.home).await?;
+    let mut left: Vec<_> = found.stacks.keys().map(ToString::to_string).collect();
+    for kind in ["certificates", "domains", "state"] {
+        let name = format!("gatehouse-{}-{kind}", wanted.stage);
+        if aws.has_table(&wanted.home, &name).await? {
+            left.push(format!("table {name} in {}", wanted.home));
+        }
+    }
+    let name = format!("gatehouse-{}", wanted.stage);
+    let accelerators = aws.accelerator_names().await?;
+    left.extend(accelerators.into_iter().filter(|one| *one == name).map(|one| format!("accelerator {one}")));
+    for one in &left {
+        println!("left: {one}");
+    }
+    println!("{} left", left.len());
+    Ok(())
+}

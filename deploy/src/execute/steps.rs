@@ -1,0 +1,221 @@
+//! One step, by calls.
+
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemTime};
+
+use super::Outputs;
+use crate::{
+    aws::{Alarm, Aws, ChangeSet, Fault},
+    found::FoundStack,
+    plan::{StackChange, Step, Value},
+    stack::{Condition, StackKey},
+    wanted::{Region, Stage},
+};
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error(transparent)]
+    Call(#[from] Fault),
+    #[error("function: cannot read `{}`; `cargo xtask package function` makes it", path.display())]
+    Function { path: PathBuf, source: io::Error },
+    #[error("{key} has no output `{name}`; was it made by another release?")]
+    NoOutput { key: StackKey, name: &'static str },
+    #[error("{0} is not known: it was planned without an account")]
+    Open(&'static str),
+    #[error("CloudFormation refuses the change set: {0}")]
+    ChangeSet(String),
+    #[error("it ended as {status}, because of {reasons}")]
+    Stack { status: String, reasons: String },
+    #[error("it is still {status} after {MOST_LOOKS} looks; run the same command again")]
+    TooLong { status: String },
+    #[error("it ended by itself: {0}")]
+    Lost(String),
+}
+
+/// What a step works with.
+pub(super) struct Context {
+    pub(super) aws: Aws,
+    pub(super) stage: Stage,
+    pub(super) function: PathBuf,
+    pub(super) outputs: Arc<Outputs>,
+}
+
+impl Context {
+    /// Outputs of the stack that was made or changed.
+    pub(super) async fn carry_out(&self, step: Step) -> Result<Outputs, StepError> {
+        match step {
+            Step::Change(change) => return self.change(&change).await,
+            Step::Upload { region, key } => self.upload(&region, &key).await?,
+            Step::Protect(key) => self.aws.protect(&key.region, &key.name(&self.stage), true).await?,
+            Step::Unprotect(key) => self.aws.protect(&key.region, &key.name(&self.stage), false).await?,
+            Step::Empty(key) => {
+                self.aws.empty_bucket(&key.region, self.output(&key, "Bucket")?).await?;
+            }
+            Step::Delete(key) => self.delete(&key).await?,
+            Step::DeleteTable { region, name } => self.delete_table(&region, &name).await?,
+            Step::ScheduleKeyDeletion { region, key } => {
+                self.aws.schedule_key_deletion(&region, &key).await?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    async fn change(&self, change: &StackChange) -> Result<Outputs, StepError> {
+        let (key, stack) = (&change.key, change.key.name(&self.stage));
+        let parameters = self.resolved(change)?;
+        let change = self.with_quiet_alarms(change).await?;
+        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &change_set_name()).await?;
+        let is_empty = self.computed(key, &stack, &id).await? == ChangeSet::Empty;
+        if is_empty {
+            self.aws.delete_change_set(key, &stack, &id).await?;
+        } else {
+            self.aws.execute_change_set(key, &stack, &id).await?;
+        }
+        let settled = self.settled(&key.region, &stack).await?;
+        // What had turned back before and has nothing to change keeps its status.
+        let Some(settled) = settled.filter(|stack| is_empty || succeeded(&stack.status)) else {
+            return Err(self.failure(&key.region, &stack).await);
+        };
+        Ok(Outputs::from([(key.clone(), settled.outputs)]))
+    }
+
+    /// Turned back by those alarms alone that are not on already.
+    async fn with_quiet_alarms(&self, change: &StackChange) -> Result<StackChange, StepError> {
+        let mut change = change.clone();
+        if !change.alarms.is_empty() {
+            let alarms = self.aws.alarms(&change.key.region, &change.key.name(&self.stage)).await?;
+            change.alarms.retain(|arn| !is_on(arn, &alarms));
+        }
+        Ok(change)
+    }
+
+    fn resolved(&self, change: &StackChange) -> Result<BTreeMap<&'static str, String>, StepError> {
+        let resolve = |value: &Value| match value {
+            Value::Known(text) => Ok(text.clone()),
+            Value::Output(key, name) => Ok(self.output(key, name)?.to_owned()),
+            Value::Open(what) => Err(StepError::Open(what)),
+        };
+        change.parameters.iter().map(|(name, value)| Ok((*name, resolve(value)?))).collect()
+    }
+
+    fn output(&self, key: &StackKey, name: &'static str) -> Result<&str, StepError> {
+        let output = self.outputs.get(key).and_then(|outputs| outputs.get(name));
+        output.map(String::as_str).ok_or_else(|| StepError::NoOutput { key: key.clone(), name })
+    }
+
+    async fn computed(&self, key: &StackKey, stack: &str, id: &str) -> Result<ChangeSet, StepError> {
+        for _ in 0..MOST_LOOKS {
+            match self.aws.change_set(key, stack, id).await? {
+                ChangeSet::Computing => tokio::time::sleep(self.aws.pause).await,
+                ChangeSet::Failed(reason) => {
+                    self.aws.delete_change_set(key, stack, id).await?;
+                    return Err(StepError::ChangeSet(reason));
+                }
+                set => return Ok(set),
+            }
+        }
+        Err(StepError::TooLong { status: "computing its change set".to_owned() })
+    }
+
+    /// The stack once nothing is under way; none where it is gone.
+    async fn settled(&self, region: &Region, stack: &str) -> Result<Option<FoundStack>, StepError> {
+        let mut status = String::new();
+        for _ in 0..MOST_LOOKS {
+            let Some(found) = self.aws.stack(region, stack).await? else { return Ok(None) };
+            if found.condition() != Condition::Busy {
+                return Ok(Some(found));
+            }
+            status = found.status;
+            tokio::time::sleep(self.aws.pause).await;
+        }
+        Err(StepError::TooLong { status })
+    }
+
+    async fn failure(&self, region: &Region, stack: &str) -> StepError {
+        let status = match self.aws.stack(region, stack).await {
+            Ok(found) => found.map_or_else(|| "gone".to_owned(), |found| found.status),
+            Err(fault) => return fault.into(),
+        };
+        let failures = match self.aws.failures(region, stack).await {
+            Ok(failures) => failures,
+            Err(fault) => return fault.into(),
+        };
+        let each = failures.iter().map(|one| format!("{}: {}", one.name, one.reason));
+        let reasons = each.collect::<Vec<_>>().join("; ");
+        let reasons = if reasons.is_empty() { "what its events do not say".to_owned() } else { reasons };
+        StepError::Stack { status, reasons }
+    }
+
+    async fn upload(&self, region: &Region, name: &str) -> Result<(), StepError> {
+        let path = self.function.clone();
+        let package = fs::read(&path).map_err(|source| StepError::Function { path, source })?;
+        let artifacts = StackKey::new(crate::stack::Kind::Artifacts, region);
+        let bucket = self.output(&artifacts, "Bucket")?;
+        Ok(self.aws.put_object(region, bucket, name, package).await?)
+    }
+
+    async fn delete(&self, key: &StackKey) -> Result<(), StepError> {
+        let stack = key.name(&self.stage);
+        self.aws.delete_stack(&key.region, &stack).await?;
+        match self.settled(&key.region, &stack).await? {
+            None => Ok(()),
+            Some(found) if found.status == "DELETE_COMPLETE" => Ok(()),
+            Some(_) => Err(self.failure(&key.region, &stack).await),
+        }
+    }
+
+    /// Deletion waits until DynamoDB has taken the protection off.
+    async fn delete_table(&self, region: &Region, name: &str) -> Result<(), StepError> {
+        if !self.aws.has_table(region, name).await? {
+            return Ok(());
+        }
+        self.aws.unprotect_table(region, name).await?;
+        for _ in 0..MOST_LOOKS {
+            match self.aws.delete_table(region, name).await {
+                Ok(()) => {}
+                Err(fault) if fault.is_absence() => return Ok(()),
+                Err(fault) if fault.code.contains("ResourceInUse") => {}
+                Err(fault) => return Err(fault.into()),
+            }
+            tokio::time::sleep(self.aws.pause).await;
+        }
+        Err(StepError::TooLong { status: format!("deleting {name}") })
+    }
+}
+
+/// Whether an alarm is on before the update: CloudFormation would go back at once, and what is to mend the fleet could never come.
+fn is_on(arn: &str, alarms: &[Alarm]) -> bool {
+    let name = arn.rsplit(':').next();
+    alarms.iter().any(|alarm| alarm.state == "ALARM" && Some(alarm.name.as_str()) == name)
+}
+
+/// An update that turned back ends as `UPDATE_ROLLBACK_COMPLETE`.
+fn succeeded(status: &str) -> bool {
+    matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE")
+}
+
+/// Names of change sets are a stack's own, so that seconds tell them apart.
+fn change_set_name() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("gatehouse-deploy-{}", now.as_millis())
+}
+
+/// Of five seconds each: three hours, in which ten instances of a fleet are replaced.
+const MOST_LOOKS: u32 = 2_160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_that_is_on_turns_no_update_back() {
+        let alarm = |name: &str, state: &str| Alarm { name: name.to_owned(), state: state.to_owned() };
+        let alarms =
+            [alarm("a-Missing-1", "ALARM"), alarm("a-Fails-2", "OK"), alarm("a-3", "INSUFFICIENT_DATA")];
+        for (name, on) in [("a-Missing-1", true), ("a-Fails-2", false), ("a-3", false), ("Missing-1", false)]
+        {
+            let arn = format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{name}");
+            assert_eq!(is_on(&arn, &alarms), on, "{name}");
+        }
+    }
+}

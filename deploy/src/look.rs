@@ -1,0 +1,124 @@
+//! Looks at AWS for what a plan depends on; changes nothing.
+
+use std::collections::BTreeSet;
+
+use tokio::task::JoinSet;
+
+use crate::{
+    aws::{Aws, Fault},
+    found::{Found, FoundRegion, FoundStack},
+    stack::{Kind, StackKey},
+    wanted::{Region, RegionWanted, Stage, Wanted},
+};
+
+/// Everything that a rollout depends on.
+pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fault> {
+    let mut found = Found { looked: true, regions: aws.regions(&wanted.home).await?, ..Found::default() };
+    let regions = wanted.regions.keys().filter(|region| found.regions.contains(region)).cloned();
+    let regions: BTreeSet<_> = regions.collect();
+    stacks(&mut found, aws, &wanted.stage, &wanted.home, &regions).await?;
+    found.has_package = wanted.function.is_file();
+    found.accelerators = aws.accelerators().await?;
+    if !wanted.edge.hosted_zone_id.is_empty() {
+        found.zone = aws.zone(&wanted.edge.hosted_zone_id).await?;
+    }
+    let mut looks = JoinSet::new();
+    for (region, of_region) in &wanted.regions {
+        if !regions.contains(region) {
+            continue;
+        }
+        let bucket = found.output(&StackKey::new(Kind::Artifacts, region), "Bucket").map(str::to_owned);
+        let code = bucket.map(|bucket| (bucket, wanted.code_key()));
+        let place = Place {
+            aws: aws.clone(),
+            region: region.clone(),
+            wanted: of_region.clone(),
+            version: wanted.image_version.clone(),
+            code,
+        };
+        looks.spawn(async move { (place.region.clone(), place.look().await) });
+    }
+    for (region, place) in looks.join_all().await {
+        found.places.insert(region, place?);
+    }
+    Ok(found)
+}
+
+/// All stacks of the stage, also where the fleet's file names no region.
+pub(crate) async fn for_stacks(aws: &Aws, stage: &Stage, home: &Region) -> Result<Found, Fault> {
+    let mut found = Found { looked: true, regions: aws.regions(home).await?, ..Found::default() };
+    let regions = found.regions.clone();
+    stacks(&mut found, aws, stage, home, &regions).await?;
+    Ok(found)
+}
+
+async fn stacks(
+    found: &mut Found,
+    aws: &Aws,
+    stage: &Stage,
+    home: &Region,
+    regions: &BTreeSet<Region>,
+) -> Result<(), Fault> {
+    let mut looks = JoinSet::new();
+    for kind in Kind::ALL {
+        let alone = BTreeSet::from([home.clone()]);
+        let regions = if kind.is_at_home() { alone } else { regions.clone() };
+        for region in regions.into_iter().filter(|region| found.regions.contains(region)) {
+            let (aws, stage, key) = (aws.clone(), stage.clone(), StackKey::new(kind, &region));
+            looks.spawn(async move { (key.clone(), stack(&aws, &stage, &key).await) });
+        }
+    }
+    for (key, stack) in looks.join_all().await {
+        if let Some(stack) = stack? {
+            found.stacks.insert(key, stack);
+        }
+    }
+    Ok(())
+}
+
+async fn stack(aws: &Aws, stage: &Stage, key: &StackKey) -> Result<Option<FoundStack>, Fault> {
+    let name = key.name(stage);
+    let Some(mut stack) = aws.stack(&key.region, &name).await? else { return Ok(None) };
+    if stack.condition() == crate::stack::Condition::Ready {
+        stack.template = aws.template(&key.region, &name).await?;
+    }
+    Ok(Some(stack))
+}
+
+/// What is looked for in one region.
+struct Place {
+    aws: Aws,
+    region: Region,
+    wanted: RegionWanted,
+    version: String,
+    /// Bucket and name of the function's package.
+    code: Option<(String, String)>,
+}
+
+impl Place {
+    async fn look(&self) -> Result<FoundRegion, Fault> {
+        let Self { aws, region, wanted, .. } = self;
+        let instance_type = aws.instance_type(region, &wanted.instance_type).await?;
+        let architectures = instance_type.as_ref().map(|one| one.architectures.as_slice());
+        let is_arm64 = architectures.is_none_or(|names| names.iter().any(|name| name == "arm64"));
+        let architecture = if is_arm64 { "arm64" } else { "amd64" };
+        let id = match wanted.image_id.clone() {
+            None => aws.published_image(region, &self.version, architecture).await?,
+            given => given,
+        };
+        let image = match id {
+            Some(id) => aws.image(region, &id).await?,
+            None => None,
+        };
+        let network = match &wanted.network {
+            Some(network) => Some(network.clone()),
+            None => aws.default_network(region, &wanted.instance_type).await?,
+        };
+        let has_code = match &self.code {
+            Some((bucket, key)) => aws.has_object(region, bucket, key).await?,
+            None => false,
+        };
+        let vcpus_permitted = aws.vcpus_permitted(region).await?;
+        Ok(FoundRegion { image, network, instance_type, vcpus_permitted, has_code })
+    }
+}

@@ -1,0 +1,196 @@
+//! What forbids a plan: each a variant, with field, value and remedy.
+
+use super::{Purpose, Removal};
+use crate::{
+    found::{Found, FoundRegion},
+    stack::{Condition, Kind, StackKey},
+    wanted::{Region, RegionWanted, Wanted},
+};
+
+/// Why nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(
+        "region: `{0}` is none that this account may use; `aws ec2 describe-regions` lists them, and the console enables others"
+    )]
+    UnknownRegion(Region),
+    #[error("function: there is no file `{0}`; `cargo xtask package function` makes it, and says its name")]
+    NoFunction(String),
+    #[error(
+        "regions.{region}: no image of version `{version}` is published there; `cargo xtask image publish` does, or set `image_id`"
+    )]
+    NoImage { region: Region, version: String },
+    #[error(
+        "regions.{region}.image_id: `{id}` is not there, or is not this account's to launch; images have another id in each region"
+    )]
+    OtherImage { region: Region, id: String },
+    #[error("regions.{region}: the image `{id}` is not available yet; wait until EC2 has copied it")]
+    UnfinishedImage { region: Region, id: String },
+    #[error("regions.{region}.instance_type: `{instance_type}` is not offered there; choose another")]
+    NoInstanceType { region: Region, instance_type: String },
+    #[error(
+        "regions.{region}.instance_type: `{instance_type}` is not of the image's architecture, {architecture}; `t4g` and `c7g` are arm64"
+    )]
+    OtherArchitecture { region: Region, instance_type: String, architecture: String },
+    #[error("regions.{region}: there is no default VPC with public subnets; set `vpc` and `subnets`")]
+    NoNetwork { region: Region },
+    #[error(
+        "regions.{region}.instance_count: `{count}`, and one more while it is updated, want {wanted} virtual CPUs; the quota L-1216C47A is {permitted}: have it raised, or take fewer"
+    )]
+    TooFewCpus { region: Region, count: u32, wanted: u32, permitted: u32 },
+    #[error(
+        "edge: the account has {used} accelerators, and its quota is {most}; have `Standard accelerators per AWS account` raised, or delete one"
+    )]
+    TooManyAccelerators { used: u32, most: u32 },
+    #[error("edge.hosted_zone_id: the account has no zone `{0}`; `aws route53 list-hosted-zones` lists them")]
+    NoZone(String),
+    #[error("edge.name: `{name}` is not in the zone {zone}; give a name under it")]
+    OutsideZone { name: String, zone: String },
+    #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
+    Busy { key: StackKey, status: String },
+    #[error(
+        "{key}: it is `{status}`: its creation failed and was undone; its events say why, then `gatehouse-deploy remove` clears it away"
+    )]
+    Undone { key: StackKey, status: String },
+    #[error(
+        "{key}: it is `{status}`; `aws cloudformation continue-update-rollback` ends a rollback, `gatehouse-deploy remove` goes on with a deletion"
+    )]
+    Stuck { key: StackKey, status: String },
+    #[error("{0}: there is none to update; `gatehouse-deploy deploy` makes it")]
+    NothingToUpdate(StackKey),
+    #[error(
+        "--confirm: the accelerator's static addresses would be lost for ever; say so by `--confirm {stage}`"
+    )]
+    Unconfirmed { stage: String },
+    #[error("--region: `{0}` has neither a fleet nor a bucket of this stage")]
+    NothingToRemove(Region),
+}
+
+/// Of what is to be made or changed.
+pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    if !found.looked {
+        return refused;
+    }
+    let regions = || std::iter::once(&wanted.home).chain(wanted.regions.keys());
+    let mut unknown: Vec<_> = regions().filter(|region| !found.regions.contains(region)).collect();
+    unknown.sort();
+    unknown.dedup();
+    refused.extend(unknown.into_iter().cloned().map(Refusal::UnknownRegion));
+    if !refused.is_empty() {
+        // Nobody could look there.
+        return refused;
+    }
+    refused.extend(found.stacks.iter().filter_map(|(key, stack)| state(key, &stack.status)));
+    if purpose == Purpose::Update {
+        let fleets = wanted.regions.keys().map(|region| StackKey::new(Kind::Fleet, region));
+        let absent = fleets.filter(|key| found.stack(key).is_none());
+        refused.extend(absent.map(Refusal::NothingToUpdate));
+    }
+    for (region, of_region) in &wanted.regions {
+        let place = found.places.get(region).cloned().unwrap_or_default();
+        of_place(&mut refused, wanted, region, of_region, &place);
+    }
+    of_edge(&mut refused, wanted, found);
+    let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
+    if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
+        refused.push(Refusal::NoFunction(wanted.function.display().to_string()));
+    }
+    refused
+}
+
+/// Of what is to go. A stack in any settled state can be deleted.
+pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> Vec<Refusal> {
+    let busy = found.stacks.iter().filter(|(_, stack)| stack.condition() == Condition::Busy);
+    let mut refused: Vec<_> = busy.filter_map(|(key, stack)| state(key, &stack.status)).collect();
+    match removal {
+        Removal::Regions(regions) => {
+            let has = |region: &Region| {
+                found.stacks.keys().any(|key| &key.region == region && !key.kind.is_at_home())
+            };
+            let bare = regions.iter().filter(|region| !has(region));
+            refused.extend(bare.cloned().map(Refusal::NothingToRemove));
+        }
+        Removal::All { confirmed, .. } => {
+            let stage = wanted.stage.to_string();
+            if confirmed.as_ref() != Some(&stage) {
+                refused.push(Refusal::Unconfirmed { stage });
+            }
+        }
+    }
+    refused
+}
+
+fn state(key: &StackKey, status: &str) -> Option<Refusal> {
+    let (key, status) = (key.clone(), status.to_owned());
+    match Condition::of(&status) {
+        Condition::Absent | Condition::Ready => None,
+        Condition::Busy => Some(Refusal::Busy { key, status }),
+        Condition::Undone => Some(Refusal::Undone { key, status }),
+        Condition::Stuck => Some(Refusal::Stuck { key, status }),
+    }
+}
+
+fn of_place(
+    refused: &mut Vec<Refusal>,
+    wanted: &Wanted,
+    region: &Region,
+    of_region: &RegionWanted,
+    place: &FoundRegion,
+) {
+    let region = region.clone();
+    if of_region.network.is_none() && place.network.is_none() {
+        refused.push(Refusal::NoNetwork { region: region.clone() });
+    }
+    refused.extend(of_image(wanted, &region, of_region, place));
+    let instance_type = of_region.instance_type.clone();
+    let Some(found) = &place.instance_type else {
+        return refused.push(Refusal::NoInstanceType { region, instance_type });
+    };
+    if let Some(image) = &place.image
+        && !found.architectures.contains(&image.architecture)
+    {
+        let (region, architecture) = (region.clone(), image.architecture.clone());
+        refused.push(Refusal::OtherArchitecture { region, instance_type, architecture });
+    }
+    let count = of_region.instance_count;
+    let cpus = found.vcpus.saturating_mul(count.saturating_add(1));
+    if let Some(permitted) = place.vcpus_permitted.filter(|permitted| *permitted < cpus) {
+        refused.push(Refusal::TooFewCpus { region, count, wanted: cpus, permitted });
+    }
+}
+
+fn of_image(
+    wanted: &Wanted,
+    region: &Region,
+    of_region: &RegionWanted,
+    place: &FoundRegion,
+) -> Option<Refusal> {
+    let region = region.clone();
+    match (&place.image, &of_region.image_id) {
+        (Some(image), _) if image.is_available => None,
+        (Some(image), _) => Some(Refusal::UnfinishedImage { region, id: image.id.clone() }),
+        (None, Some(id)) => Some(Refusal::OtherImage { region, id: id.clone() }),
+        (None, None) => Some(Refusal::NoImage { region, version: wanted.image_version.clone() }),
+    }
+}
+
+fn of_edge(refused: &mut Vec<Refusal>, wanted: &Wanted, found: &Found) {
+    let edge = StackKey::new(Kind::Edge, &wanted.home);
+    if let (None, Some(quota)) = (found.stack(&edge), found.accelerators)
+        && quota.used >= quota.most
+    {
+        refused.push(Refusal::TooManyAccelerators { used: quota.used, most: quota.most });
+    }
+    let (id, name) = (&wanted.edge.hosted_zone_id, &wanted.edge.name);
+    if id.is_empty() {
+        return;
+    }
+    match found.zone.as_deref().map(|zone| zone.trim_end_matches('.')) {
+        None => refused.push(Refusal::NoZone(id.clone())),
+        Some(zone) if name == zone || name.ends_with(&format!(".{zone}")) => {}
+        Some(zone) => {
+            refused.push(Refusal::OutsideZone { name: name.clone(), zone: zone.to_owned() });
+        }
+    }
+}

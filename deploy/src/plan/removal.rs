@@ -1,0 +1,73 @@
+//! Stacks that go.
+
+use super::{Plan, Refusal, Step, refusal};
+use crate::{
+    found::Found,
+    stack::{Kind, StackKey},
+    wanted::{Region, Wanted},
+};
+
+/// What shall go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// The fleets in these regions.
+    Regions(Vec<Region>),
+    /// All fleets and the accelerator.
+    All {
+        /// The tables, too.
+        with_data: bool,
+        /// The stage's name, typed once more.
+        confirmed: Option<String>,
+    },
+}
+
+/// What has to be done, in the order in which stacks depend on each other; or everything that forbids it.
+pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Result<Plan, Vec<Refusal>> {
+    let refused = refusal::of_removal(wanted, found, removal);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let is_chosen = |key: &&StackKey| match removal {
+        Removal::Regions(regions) => regions.contains(&key.region),
+        Removal::All { .. } => true,
+    };
+    let of = |kind| found.stacks.keys().filter(is_chosen).filter(move |key| key.kind == kind).cloned();
+    let mut plan = Plan::default();
+    // Instances leave the accelerator by its listener's group: fleets go first.
+    plan.then(of(Kind::Fleet).map(Step::Delete).collect());
+    if let Removal::All { .. } = removal {
+        let is_protected = |key: &StackKey| found.stack(key).is_some_and(|stack| stack.is_protected);
+        plan.then(of(Kind::Edge).filter(is_protected).map(Step::Unprotect).collect());
+        plan.then(of(Kind::Edge).map(Step::Delete).collect());
+    }
+    let has_bucket = |key: &StackKey| found.output(key, "Bucket").is_some();
+    plan.then(of(Kind::Artifacts).filter(has_bucket).map(Step::Empty).collect());
+    plan.then(of(Kind::Artifacts).map(Step::Delete).collect());
+    if let Removal::All { with_data: true, .. } = removal {
+        for key in of(Kind::Domains) {
+            data(&mut plan, found, &key);
+        }
+    }
+    Ok(plan)
+}
+
+/// The tables that the stack has made, and their key; those that were there before are somebody else's. The stack goes after them: what
+/// is interrupted knows by its outputs what is left.
+fn data(plan: &mut Plan, found: &Found, domains: &StackKey) {
+    let own = |existing: &str, output: &str| {
+        let stack = found.stack(domains)?;
+        let is_own = stack.parameters.get(existing).is_none_or(String::is_empty);
+        stack.outputs.get(output).filter(|_| is_own).cloned()
+    };
+    let tables = [
+        ("ExistingCertificatesTable", "CertificatesTable"),
+        ("ExistingDomainsTable", "DomainsTable"),
+        ("ExistingStateTable", "StateTable"),
+    ];
+    let region = &domains.region;
+    let tables = tables.into_iter().filter_map(|(existing, output)| own(existing, output));
+    plan.then(tables.map(|name| Step::DeleteTable { region: region.clone(), name }).collect());
+    let key = own("ExistingKey", "Key");
+    plan.then(key.map(|key| Step::ScheduleKeyDeletion { region: region.clone(), key }).into_iter().collect());
+    plan.then(vec![Step::Delete(domains.clone())]);
+}

@@ -1,0 +1,178 @@
+//! Stacks that are made or changed.
+
+use std::collections::BTreeMap;
+
+use super::{Plan, Refusal, StackChange, Step, Value, refusal};
+use crate::{
+    found::Found,
+    stack::{Kind, StackKey},
+    wanted::{Region, RegionWanted, Wanted},
+};
+
+/// Which stacks a rollout is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// All: what is missing is made, what differs is changed.
+    Deploy,
+    /// The fleets that are there.
+    Update,
+}
+
+/// What has to be done; or everything that forbids it.
+pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result<Plan, Vec<Refusal>> {
+    let refused = refusal::of_rollout(wanted, found, purpose);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let rollout = Rollout { wanted, found };
+    let mut plan = Plan::default();
+    plan.then(rollout.base(purpose));
+    plan.then(rollout.uploads_and_protection(purpose));
+    let (new, changed): (Vec<_>, Vec<_>) =
+        rollout.changes(Kind::Fleet).into_iter().partition(|change| change.is_new);
+    plan.then(new.into_iter().map(Step::Change).collect());
+    // One region after the other: where one turns back, the others have not begun.
+    for change in changed {
+        plan.then(vec![Step::Change(change)]);
+    }
+    Ok(plan)
+}
+
+struct Rollout<'a> {
+    wanted: &'a Wanted,
+    found: &'a Found,
+}
+
+impl Rollout<'_> {
+    /// What fleets stand on.
+    fn base(&self, purpose: Purpose) -> Vec<Step> {
+        match purpose {
+            Purpose::Update => Vec::new(),
+            Purpose::Deploy => {
+                let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge];
+                kinds.into_iter().flat_map(|kind| self.changes(kind)).map(Step::Change).collect()
+            }
+        }
+    }
+
+    fn uploads_and_protection(&self, purpose: Purpose) -> Vec<Step> {
+        let key = self.wanted.code_key();
+        let lacks = |region: &&Region| !self.found.places.get(region).is_some_and(|place| place.has_code);
+        let mut steps: Vec<_> = self
+            .wanted
+            .regions
+            .keys()
+            .filter(lacks)
+            .map(|region| Step::Upload { region: region.clone(), key: key.clone() })
+            .collect();
+        let edge = StackKey::new(Kind::Edge, &self.wanted.home);
+        let is_protected = self.found.stack(&edge).is_some_and(|stack| stack.is_protected);
+        if purpose == Purpose::Deploy && !is_protected {
+            steps.push(Step::Protect(edge));
+        }
+        steps
+    }
+
+    /// Of one kind, in every region where it has to be.
+    fn changes(&self, kind: Kind) -> Vec<StackChange> {
+        let at = |region| self.change(StackKey::new(kind, region));
+        if kind.is_at_home() {
+            return at(&self.wanted.home).into_iter().collect();
+        }
+        self.wanted.regions.keys().filter_map(at).collect()
+    }
+
+    fn change(&self, key: StackKey) -> Option<StackChange> {
+        let parameters = self.parameters(&key);
+        let Some(stack) = self.found.stack(&key) else {
+            return Some(StackChange {
+                key,
+                is_new: true,
+                parameters,
+                differs: Vec::new(),
+                alarms: Vec::new(),
+            });
+        };
+        let mut differs = Vec::new();
+        // CloudFormation may cut white space at the ends.
+        if stack.template.trim() != key.kind.template().trim() {
+            differs.push("template");
+        }
+        let other = |(name, value): &(&&'static str, &Value)| !matches!(value, Value::Known(value) if stack.parameters.get(**name) == Some(value));
+        differs.extend(parameters.iter().filter(other).map(|(name, _)| *name));
+        let alarm = |name: &str| stack.outputs.get(name).cloned();
+        let alarms = ["InstancesMissing", "FunctionFails"].into_iter().filter_map(alarm).collect();
+        (!differs.is_empty()).then_some(StackChange { key, is_new: false, parameters, differs, alarms })
+    }
+
+    fn parameters(&self, key: &StackKey) -> BTreeMap<&'static str, Value> {
+        let known = |text: &str| Value::Known(text.to_owned());
+        let mut parameters = BTreeMap::from([("Stage", Value::Known(self.wanted.stage.to_string()))]);
+        match key.kind {
+            Kind::Artifacts => {}
+            Kind::Domains => {
+                let tables = &self.wanted.tables;
+                parameters.extend([
+                    ("ExistingCertificatesTable", known(&tables.certificates)),
+                    ("ExistingDomainsTable", known(&tables.domains)),
+                    ("ExistingStateTable", known(&tables.state)),
+                    ("ExistingKey", known(&tables.key)),
+                ]);
+            }
+            Kind::Edge => {
+                let edge = &self.wanted.edge;
+                parameters.extend([
+                    ("IpAddressType", known(&edge.ip_address_type)),
+                    ("HostedZoneId", known(&edge.hosted_zone_id)),
+                    ("Name", known(&edge.name)),
+                ]);
+            }
+            Kind::Fleet => {
+                if let Some(region) = self.wanted.regions.get(&key.region) {
+                    parameters.extend(self.of_fleet(&key.region, region));
+                }
+            }
+        }
+        parameters
+    }
+
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 18] {
+        let known = |text: &str| Value::Known(text.to_owned());
+        let place = self.found.places.get(region);
+        let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
+        let of_network = |text: Option<String>| text.map_or(Value::Open("the default VPC's"), Value::Known);
+        let image = place.and_then(|place| place.image.as_ref()).map(|image| image.id.clone());
+        let image = image.or_else(|| wanted.image_id.clone());
+        let [artifacts, domains, edge] = [
+            StackKey::new(Kind::Artifacts, region),
+            StackKey::new(Kind::Domains, &self.wanted.home),
+            StackKey::new(Kind::Edge, &self.wanted.home),
+        ];
+        [
+            ("Listener", self.output(&edge, "Listener")),
+            ("IpAddressType", known(&self.wanted.edge.ip_address_type)),
+            ("ImageId", image.map_or(Value::Open("the image of that version"), Value::Known)),
+            ("ImageVersion", known(&self.wanted.image_version)),
+            ("InstanceType", known(&wanted.instance_type)),
+            ("InstanceCount", Value::Known(wanted.instance_count.to_string())),
+            ("Vpc", of_network(network.map(|network| network.vpc.clone()))),
+            ("Subnets", of_network(network.map(|network| network.subnets.join(",")))),
+            ("HomeRegion", known(self.wanted.home.as_str())),
+            ("CertificatesTable", self.output(&domains, "CertificatesTable")),
+            ("DomainsTable", self.output(&domains, "DomainsTable")),
+            ("StateTable", self.output(&domains, "StateTable")),
+            ("Key", self.output(&domains, "Key")),
+            ("Settings", known(&self.wanted.settings)),
+            ("SettingsParameter", known(&wanted.settings_parameter)),
+            ("CodeBucket", self.output(&artifacts, "Bucket")),
+            ("CodeKey", Value::Known(self.wanted.code_key())),
+            ("AlarmTopic", known(&wanted.alarm_topic)),
+        ]
+    }
+
+    /// What the stack says now; what it will say, where it is not there yet.
+    fn output(&self, key: &StackKey, name: &'static str) -> Value {
+        let now = self.found.output(key, name);
+        now.map_or_else(|| Value::Output(key.clone(), name), |text| Value::Known(text.to_owned()))
+    }
+}

@@ -1,0 +1,383 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    found::{Found, FoundRegion, FoundStack, Image, InstanceType, Used},
+    stack::{Kind, StackKey},
+    wanted::{Network, Region, Wanted, tests::wanted},
+};
+
+const HOME: &str = "eu-central-1";
+const AWAY: &str = "us-east-1";
+
+fn region(name: &str) -> Region {
+    Region::parse(name).unwrap()
+}
+
+fn key(kind: Kind, name: &str) -> StackKey {
+    StackKey::new(kind, &region(name))
+}
+
+/// An account that has what a fleet needs, and no fleet.
+fn empty_account() -> Found {
+    let place = FoundRegion {
+        image: Some(Image { id: "ami-1".to_owned(), architecture: "arm64".to_owned(), is_available: true }),
+        network: Some(Network { vpc: "vpc-1".to_owned(), subnets: vec!["subnet-1".to_owned()] }),
+        instance_type: Some(InstanceType { vcpus: 2, architectures: vec!["arm64".to_owned()] }),
+        vcpus_permitted: Some(6),
+        has_code: false,
+    };
+    let regions = [HOME, AWAY].map(region);
+    Found {
+        looked: true,
+        places: regions.iter().map(|region| (region.clone(), place.clone())).collect(),
+        regions: regions.into(),
+        accelerators: Some(Used { used: 19, most: 20 }),
+        has_package: true,
+        ..Found::default()
+    }
+}
+
+/// As it is once the plan was carried out.
+fn after(wanted: &Wanted) -> Found {
+    let mut found = empty_account();
+    for wave in deploy(wanted, &found, Purpose::Deploy).unwrap().waves {
+        for step in wave {
+            carry_out(&mut found, step);
+        }
+    }
+    found
+}
+
+fn carry_out(found: &mut Found, step: Step) {
+    match step {
+        Step::Change(change) => {
+            let resolved = change.parameters.into_iter().map(|(name, value)| {
+                let text = match value {
+                    Value::Known(text) => text,
+                    Value::Output(key, name) => found.output(&key, name).unwrap().to_owned(),
+                    Value::Open(what) => panic!("{what}"),
+                };
+                (name.to_owned(), text)
+            });
+            let outputs: &[&str] = match change.key.kind {
+                Kind::Artifacts => &["Bucket"],
+                Kind::Domains => &["CertificatesTable", "DomainsTable", "StateTable", "Key"],
+                Kind::Edge => &["Listener"],
+                Kind::Fleet => &["InstancesMissing", "FunctionFails"],
+            };
+            let stack = FoundStack {
+                status: "CREATE_COMPLETE".to_owned(),
+                parameters: resolved.collect(),
+                outputs: outputs.iter().map(|name| ((*name).to_owned(), format!("the {name}"))).collect(),
+                template: change.key.kind.template().trim_end().to_owned(),
+                is_protected: false,
+            };
+            found.stacks.insert(change.key, stack);
+        }
+        Step::Upload { region, .. } => found.places.get_mut(&region).unwrap().has_code = true,
+        Step::Protect(key) => found.stacks.get_mut(&key).unwrap().is_protected = true,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn sentences(plan: &Plan) -> Vec<Vec<String>> {
+    let stage = wanted(&[HOME]).stage;
+    let said = |step: &Step| {
+        let sentence = step.sentence(&stage);
+        format!("{}: {}", step.region(), sentence.split(" with ").next().unwrap())
+    };
+    plan.waves.iter().map(|wave| wave.iter().map(said).collect()).collect()
+}
+
+#[test]
+fn from_nothing_fleets_come_last_and_regions_side_by_side() {
+    let plan = deploy(&wanted(&[HOME, AWAY]), &empty_account(), Purpose::Deploy).unwrap();
+    assert_eq!(
+        sentences(&plan),
+        [
+            vec![
+                "eu-central-1: create gatehouse-prd-artifacts",
+                "us-east-1: create gatehouse-prd-artifacts",
+                "eu-central-1: create gatehouse-prd-domains",
+                "eu-central-1: create gatehouse-prd-edge",
+            ],
+            vec![
+                "eu-central-1: put the function's package f.zip into the bucket",
+                "us-east-1: put the function's package f.zip into the bucket",
+                "eu-central-1: protect gatehouse-prd-edge from deletion",
+            ],
+            vec!["eu-central-1: create gatehouse-prd-fleet", "us-east-1: create gatehouse-prd-fleet"],
+        ]
+    );
+}
+
+#[test]
+fn without_an_account_the_same_is_planned_and_what_is_open_is_said() {
+    let wanted = wanted(&[HOME, AWAY]);
+    let offline = deploy(&wanted, &Found::default(), Purpose::Deploy).unwrap();
+    let asked = deploy(&wanted, &empty_account(), Purpose::Deploy).unwrap();
+    assert_eq!(sentences(&offline), sentences(&asked));
+    let fleet = offline.waves[2][0].sentence(&wanted.stage);
+    assert!(fleet.contains("ImageId=<the image of that version>"), "{fleet}");
+    assert!(fleet.contains("Listener=<Listener of stack edge in eu-central-1>"), "{fleet}");
+}
+
+#[test]
+fn every_parameter_of_a_template_is_given_and_no_other() {
+    let plan = deploy(&wanted(&[HOME]), &empty_account(), Purpose::Deploy).unwrap();
+    for step in plan.waves.iter().flatten() {
+        let Step::Change(StackChange { key, parameters, .. }) = step else { continue };
+        let lines = key.kind.template().lines().skip_while(|line| *line != "Parameters:").skip(1);
+        let block = lines.take_while(|line| line.is_empty() || line.starts_with(' '));
+        let names = block.filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+        let mut names: Vec<_> = names.filter(|name| !name.starts_with(' ')).collect();
+        names.sort_unstable();
+        assert_eq!(parameters.keys().copied().collect::<Vec<_>>(), names, "{key}");
+    }
+}
+
+#[test]
+fn a_second_deploy_plans_nothing() {
+    let wanted = wanted(&[HOME, AWAY]);
+    let found = after(&wanted);
+    for purpose in [Purpose::Deploy, Purpose::Update] {
+        let plan = deploy(&wanted, &found, purpose).unwrap();
+        assert_eq!(sentences(&plan), Vec::<Vec<String>>::new(), "{purpose:?}");
+    }
+}
+
+#[test]
+fn a_package_that_is_uploaded_need_not_be_here() {
+    let wanted = wanted(&[HOME]);
+    let found = Found { has_package: false, ..after(&wanted) };
+    assert!(deploy(&wanted, &found, Purpose::Update).is_ok());
+}
+
+#[test]
+fn fleets_change_one_region_after_the_other() {
+    let mut wanted = wanted(&[HOME, AWAY]);
+    let found = after(&wanted);
+    wanted.image_version = "0.2.0".to_owned();
+    let plan = deploy(&wanted, &found, Purpose::Update).unwrap();
+    assert_eq!(
+        sentences(&plan),
+        [
+            ["eu-central-1: update gatehouse-prd-fleet: ImageVersion=0.2.0"],
+            ["us-east-1: update gatehouse-prd-fleet: ImageVersion=0.2.0"],
+        ]
+    );
+    let Step::Change(change) = &plan.waves[0][0] else { panic!() };
+    assert_eq!(change.alarms, ["the InstancesMissing", "the FunctionFails"]);
+}
+
+#[test]
+fn a_template_that_differs_is_an_update_and_an_interrupted_deploy_goes_on() {
+    let wanted = wanted(&[HOME]);
+    let mut found = after(&wanted);
+    found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap().template.push_str("\n# older");
+    // A change set that nobody carried out leaves this behind.
+    found.stacks.get_mut(&key(Kind::Fleet, HOME)).unwrap().status = "REVIEW_IN_PROGRESS".to_owned();
+    let plan = deploy(&wanted, &found, Purpose::Deploy).unwrap();
+    let wanted = [
+        ["eu-central-1: update gatehouse-prd-domains: template"],
+        ["eu-central-1: create gatehouse-prd-fleet"],
+    ];
+    assert_eq!(sentences(&plan), wanted);
+}
+
+#[test]
+fn another_region_is_a_bucket_its_code_and_a_fleet() {
+    let found = after(&wanted(&[HOME]));
+    let plan = deploy(&wanted(&[HOME, AWAY]), &found, Purpose::Deploy).unwrap();
+    assert_eq!(
+        sentences(&plan),
+        [
+            ["us-east-1: create gatehouse-prd-artifacts"],
+            ["us-east-1: put the function's package f.zip into the bucket"],
+            ["us-east-1: create gatehouse-prd-fleet"],
+        ]
+    );
+}
+
+/// What is refused of a fleet in two regions, after `spoil`.
+fn refused(purpose: Purpose, spoil: impl Fn(&mut Wanted, &mut Found)) -> Vec<String> {
+    let mut wanted = wanted(&[HOME, AWAY]);
+    let mut found = empty_account();
+    spoil(&mut wanted, &mut found);
+    deploy(&wanted, &found, purpose).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+type Spoil = fn(&mut Wanted, &mut Found);
+
+#[test]
+fn a_refusal_comes_before_any_change() {
+    fn place(found: &mut Found) -> &mut FoundRegion {
+        found.places.get_mut(&region(AWAY)).unwrap()
+    }
+    fn state(found: &mut Found, status: &str) {
+        let stack = FoundStack { status: status.to_owned(), ..FoundStack::default() };
+        found.stacks.insert(key(Kind::Domains, HOME), stack);
+    }
+    fn zone(wanted: &mut Wanted) {
+        wanted.edge.hosted_zone_id = "Z1".to_owned();
+        wanted.edge.name = "edge.example.com".to_owned();
+    }
+    let cases: [(Spoil, &str); 17] = [
+        (|_, found| assert!(found.regions.remove(&region(AWAY))), "region: `us-east-1` is none"),
+        (|_, found| place(found).image = None, "regions.us-east-1: no image of version `0.1.0`"),
+        (
+            |wanted, found| {
+                wanted.regions.get_mut(&region(AWAY)).unwrap().image_id = Some("ami-9".to_owned());
+                place(found).image = None;
+            },
+            "regions.us-east-1.image_id: `ami-9` is not there",
+        ),
+        (
+            |_, found| place(found).image.as_mut().unwrap().is_available = false,
+            "the image `ami-1` is not available yet",
+        ),
+        (|_, found| place(found).instance_type = None, "instance_type: `t4g.micro` is not offered"),
+        (
+            |_, found| place(found).image.as_mut().unwrap().architecture = "x86_64".to_owned(),
+            "`t4g.micro` is not of the image's architecture, x86_64",
+        ),
+        (|_, found| found.has_package = false, "function: there is no file `f.zip`"),
+        (|_, found| place(found).network = None, "regions.us-east-1: there is no default VPC"),
+        (
+            |_, found| place(found).vcpus_permitted = Some(5),
+            "instance_count: `2`, and one more while it is updated, want 6 virtual CPUs; the quota L-1216C47A is 5",
+        ),
+        (
+            |_, found| found.accelerators = Some(Used { used: 20, most: 20 }),
+            "edge: the account has 20 accelerators, and its quota is 20",
+        ),
+        (|wanted, _| zone(wanted), "edge.hosted_zone_id: the account has no zone `Z1`"),
+        (
+            |wanted, found| {
+                zone(wanted);
+                found.zone = Some("notexample.com.".to_owned());
+            },
+            "edge.name: `edge.example.com` is not in the zone notexample.com",
+        ),
+        (
+            |wanted, found| {
+                zone(wanted);
+                found.zone = Some("ample.com.".to_owned());
+            },
+            "is not in the zone ample.com",
+        ),
+        (|_, found| state(found, "UPDATE_IN_PROGRESS"), "it is `UPDATE_IN_PROGRESS`: something is under way"),
+        (|_, found| state(found, "ROLLBACK_COMPLETE"), "it is `ROLLBACK_COMPLETE`: its creation failed"),
+        (|_, found| state(found, "UPDATE_ROLLBACK_FAILED"), "continue-update-rollback"),
+        (|_, found| state(found, "DELETE_FAILED"), "it is `DELETE_FAILED`"),
+    ];
+    for (spoil, said) in cases {
+        let refused = refused(Purpose::Deploy, spoil);
+        assert!(matches!(&refused[..], [only] if only.contains(said)), "{said}: {refused:?}");
+    }
+    // All at once, not the first alone.
+    let refused = refused(Purpose::Update, |_, found| place(found).image = None);
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
+}
+
+#[test]
+fn a_name_in_its_zone_is_taken() {
+    let mut wanted = wanted(&[HOME]);
+    (wanted.edge.hosted_zone_id, wanted.edge.name) = ("Z1".to_owned(), "edge.example.com".to_owned());
+    for zone in ["example.com.", "edge.example.com."] {
+        let found = Found { zone: Some(zone.to_owned()), ..empty_account() };
+        assert!(deploy(&wanted, &found, Purpose::Deploy).is_ok(), "{zone}");
+    }
+}
+
+fn all(with_data: bool) -> Removal {
+    Removal::All { with_data, confirmed: Some("prd".to_owned()) }
+}
+
+#[test]
+fn tables_go_last_and_on_request_only() {
+    let wanted = wanted(&[HOME, AWAY]);
+    let found = after(&wanted);
+    let mut expected = vec![
+        vec![
+            "eu-central-1: delete gatehouse-prd-fleet and wait until it is gone",
+            "us-east-1: delete gatehouse-prd-fleet and wait until it is gone",
+        ],
+        vec!["eu-central-1: take the protection from gatehouse-prd-edge: its static addresses will be lost"],
+        vec!["eu-central-1: delete gatehouse-prd-edge and wait until it is gone"],
+        vec![
+            "eu-central-1: empty the bucket of gatehouse-prd-artifacts, all versions",
+            "us-east-1: empty the bucket of gatehouse-prd-artifacts, all versions",
+        ],
+        vec![
+            "eu-central-1: delete gatehouse-prd-artifacts and wait until it is gone",
+            "us-east-1: delete gatehouse-prd-artifacts and wait until it is gone",
+        ],
+    ];
+    assert_eq!(sentences(&remove(&wanted, &found, &all(false)).unwrap()), expected);
+    let table = "take the deletion protection from the table the";
+    let tables = ["CertificatesTable", "DomainsTable", "StateTable"]
+        .map(|name| format!("eu-central-1: {table} {name} and delete it"));
+    expected.push(tables.iter().map(String::as_str).collect());
+    expected.push(vec![
+        "eu-central-1: schedule the key the Key for deletion in 30 days: backups cannot be read without it",
+    ]);
+    expected.push(vec!["eu-central-1: delete gatehouse-prd-domains and wait until it is gone"]);
+    assert_eq!(sentences(&remove(&wanted, &found, &all(true)).unwrap()), expected);
+}
+
+#[test]
+fn tables_that_were_there_before_stay() {
+    let wanted = wanted(&[HOME]);
+    let mut found = after(&wanted);
+    let domains = found.stacks.get_mut(&key(Kind::Domains, HOME)).unwrap();
+    let existing = [("ExistingCertificatesTable", "caddy"), ("ExistingKey", "arn")];
+    domains.parameters.extend(existing.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let said = sentences(&remove(&wanted, &found, &all(true)).unwrap()).concat().join("\n");
+    assert!(!said.contains("CertificatesTable") && !said.contains("the key"), "{said}");
+    assert!(said.contains("DomainsTable") && said.contains("StateTable"), "{said}");
+}
+
+#[test]
+fn a_region_goes_alone() {
+    let wanted = wanted(&[HOME, AWAY]);
+    let plan = remove(&wanted, &after(&wanted), &Removal::Regions(vec![region(AWAY)])).unwrap();
+    let said = sentences(&plan).concat();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said.iter().all(|sentence| sentence.starts_with("us-east-1: ")), "{said:?}");
+}
+
+#[test]
+fn what_failed_can_be_removed_and_what_is_under_way_cannot() {
+    let wanted = wanted(&[HOME]);
+    let one = |status: &str| Found {
+        stacks: BTreeMap::from([(
+            key(Kind::Fleet, HOME),
+            FoundStack { status: status.to_owned(), ..FoundStack::default() },
+        )]),
+        ..empty_account()
+    };
+    for (status, steps) in [
+        ("ROLLBACK_COMPLETE", Some(1)),
+        ("DELETE_FAILED", Some(1)),
+        ("REVIEW_IN_PROGRESS", Some(1)),
+        ("DELETE_IN_PROGRESS", None),
+    ] {
+        let plan = remove(&wanted, &one(status), &all(false));
+        assert_eq!(plan.ok().map(|plan| plan.waves.len()), steps, "{status}");
+    }
+}
+
+#[test]
+fn a_removal_is_refused_without_the_stages_name_or_a_stack() {
+    let wanted = wanted(&[HOME, AWAY]);
+    let found = after(&wanted);
+    for confirmed in [None, Some("tst".to_owned())] {
+        let refused = remove(&wanted, &found, &Removal::All { with_data: false, confirmed }).unwrap_err();
+        assert_eq!(refused, [Refusal::Unconfirmed { stage: "prd".to_owned() }]);
+    }
+    let refused = remove(&wanted, &found, &Removal::Regions(vec![region("eu-west-1")])).unwrap_err();
+    assert_eq!(refused, [Refusal::NothingToRemove(region("eu-west-1"))]);
+}

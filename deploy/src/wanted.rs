@@ -1,0 +1,364 @@
+//! What an operator wants: a stage, and a file that describes its fleet.
+//! Not here: whether AWS has what the file names (`plan::refusal`).
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// A stage's name; stages share nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stage(String);
+
+impl Stage {
+    /// As the templates demand it: a letter, then letters and digits, 2 to 12 in all, lower case.
+    pub(crate) fn parse(text: &str) -> Result<Self, WantedError> {
+        let letter = text.starts_with(|first: char| first.is_ascii_lowercase());
+        let rest = text.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit());
+        let fits = letter && rest && (2..=12).contains(&text.len());
+        if fits { Ok(Self(text.to_owned())) } else { Err(WantedError::Stage(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A region's name, like `eu-central-1`; whether there is one is AWS's to say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Region(String);
+
+impl Region {
+    pub(crate) fn parse(text: &str) -> Result<Self, WantedError> {
+        let parts: Vec<_> = text.split('-').collect();
+        let words = |parts: &[&str]| {
+            parts.iter().all(|part| !part.is_empty() && part.chars().all(|char| char.is_ascii_lowercase()))
+        };
+        let fits = match parts.split_last() {
+            Some((number, before)) => {
+                before.len() >= 2 && words(before) && matches!(number.as_bytes(), [b'0'..=b'9'])
+            }
+            None => false,
+        };
+        if fits { Ok(Self(text.to_owned())) } else { Err(WantedError::Region(text.to_owned())) }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A whole fleet.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) stage: Stage,
+    pub(crate) home: Region,
+    pub(crate) image_version: String,
+    /// The instances' settings, TOML.
+    pub(crate) settings: String,
+    /// The function's package, named after its content.
+    pub(crate) function: PathBuf,
+    pub(crate) edge: EdgeFile,
+    pub(crate) tables: TablesFile,
+    pub(crate) regions: BTreeMap<Region, RegionWanted>,
+}
+
+/// What is wanted of one region.
+#[derive(Debug, Clone)]
+pub(crate) struct RegionWanted {
+    /// The VPC and its public subnets; none for the region's default ones.
+    pub(crate) network: Option<Network>,
+    /// None for the one that was published under the version.
+    pub(crate) image_id: Option<String>,
+    pub(crate) instance_type: String,
+    pub(crate) instance_count: u32,
+    pub(crate) settings_parameter: String,
+    pub(crate) alarm_topic: String,
+}
+
+/// Where instances are launched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) vpc: String,
+    pub(crate) subnets: Vec<String>,
+}
+
+/// The accelerator and its name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EdgeFile {
+    pub(crate) ip_address_type: String,
+    pub(crate) hosted_zone_id: String,
+    pub(crate) name: String,
+}
+
+impl Default for EdgeFile {
+    fn default() -> Self {
+        Self { ip_address_type: "IPV4".to_owned(), hosted_zone_id: String::new(), name: String::new() }
+    }
+}
+
+/// Tables that are there already.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TablesFile {
+    pub(crate) certificates: String,
+    pub(crate) domains: String,
+    pub(crate) state: String,
+    pub(crate) key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FleetFile {
+    home_region: String,
+    image_version: String,
+    settings: PathBuf,
+    function: PathBuf,
+    instance_type: Option<String>,
+    instance_count: Option<u32>,
+    #[serde(default)]
+    edge: EdgeFile,
+    #[serde(default)]
+    tables: TablesFile,
+    regions: BTreeMap<String, RegionFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegionFile {
+    vpc: Option<String>,
+    #[serde(default)]
+    subnets: Vec<String>,
+    image_id: Option<String>,
+    instance_type: Option<String>,
+    instance_count: Option<u32>,
+    #[serde(default)]
+    settings_parameter: String,
+    #[serde(default)]
+    alarm_topic: String,
+}
+
+impl Wanted {
+    /// Reads the fleet's file; paths in it are relative to its folder.
+    pub(crate) fn read(stage: Stage, path: &Path) -> Result<Self, WantedError> {
+        let text = fs::read_to_string(path).map_err(|source| unreadable("--file", path, source))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let file: FleetFile = toml::from_str(&text)
+            .map_err(|source| WantedError::Form { path: path.to_owned(), source: Box::new(source) })?;
+        let settings = folder.join(&file.settings);
+        let settings =
+            fs::read_to_string(&settings).map_err(|source| unreadable("settings", &settings, source))?;
+        // CloudFormation need not keep a parameter's last white space, and a second look would find a difference.
+        Self::of(stage, file, settings.trim_end().to_owned(), folder)
+    }
+
+    fn of(stage: Stage, file: FleetFile, settings: String, folder: &Path) -> Result<Self, WantedError> {
+        if settings.is_empty() || settings.len() > MOST_SETTINGS_BYTES {
+            return Err(WantedError::Settings(settings.len()));
+        }
+        if file.edge.hosted_zone_id.is_empty() != file.edge.name.is_empty() {
+            return Err(WantedError::ZoneAndName);
+        }
+        if file.regions.is_empty() {
+            return Err(WantedError::NoRegion);
+        }
+        let function = folder.join(&file.function);
+        let common = Common { instance_type: file.instance_type, instance_count: file.instance_count };
+        let mut regions = BTreeMap::new();
+        for (name, region) in file.regions {
+            let wanted = common.region(&name, region)?;
+            regions.insert(Region::parse(&name)?, wanted);
+        }
+        Ok(Self {
+            stage,
+            home: Region::parse(&file.home_region)?,
+            image_version: file.image_version,
+            settings,
+            function,
+            edge: file.edge,
+            tables: file.tables,
+            regions,
+        })
+    }
+
+    /// Of these regions alone; of all, where none is named.
+    pub(crate) fn only(mut self, regions: &[Region]) -> Result<Self, WantedError> {
+        if let Some(other) = regions.iter().find(|region| !self.regions.contains_key(region)) {
+            return Err(WantedError::OtherRegion(other.clone()));
+        }
+        if !regions.is_empty() {
+            self.regions.retain(|region, _| regions.contains(region));
+        }
+        Ok(self)
+    }
+
+    /// The function's package as its bucket knows it.
+    pub(crate) fn code_key(&self) -> String {
+        self.function.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// What a region takes from the whole file.
+struct Common {
+    instance_type: Option<String>,
+    instance_count: Option<u32>,
+}
+
+impl Common {
+    fn region(&self, name: &str, file: RegionFile) -> Result<RegionWanted, WantedError> {
+        let network = match (file.vpc, file.subnets) {
+            (Some(vpc), subnets) if !subnets.is_empty() => Some(Network { vpc, subnets }),
+            (None, subnets) if subnets.is_empty() => None,
+            _ => return Err(WantedError::HalfNetwork(name.to_owned())),
+        };
+        let instance_count = file.instance_count.or(self.instance_count).unwrap_or(2);
+        if !(1..=9).contains(&instance_count) {
+            return Err(WantedError::InstanceCount { region: name.to_owned(), count: instance_count });
+        }
+        let instance_type = file.instance_type.or_else(|| self.instance_type.clone());
+        Ok(RegionWanted {
+            network,
+            image_id: file.image_id,
+            instance_type: instance_type.unwrap_or_else(|| "t4g.micro".to_owned()),
+            instance_count,
+            settings_parameter: file.settings_parameter,
+            alarm_topic: file.alarm_topic,
+        })
+    }
+}
+
+/// Why there is nothing to plan from.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WantedError {
+    #[error(
+        "--stage: `{0}` is not a stage; write a letter, then letters and digits, 2 to 12 in all, like `prd`"
+    )]
+    Stage(String),
+    #[error("region: `{0}` is not a region's name; write it like `eu-central-1`")]
+    Region(String),
+    #[error("--region: `{0}` is not in the fleet's file; add a table `[regions.{0}]` to it")]
+    OtherRegion(Region),
+    #[error(
+        "AWS_ENDPOINT_URL: `{0}` is not a URL; write it like `http://127.0.0.1:5000`, or unset it for AWS itself"
+    )]
+    Endpoint(String),
+    #[error("{field}: cannot read `{}`; give the path of a file", path.display())]
+    Unreadable { field: &'static str, path: PathBuf, source: io::Error },
+    #[error("--file: `{}` is not a fleet's description; docs/deploying.md shows one", path.display())]
+    Form { path: PathBuf, source: Box<toml::de::Error> },
+    #[error(
+        "settings: the file has {0} bytes; a stack's parameter takes 1 to {MOST_SETTINGS_BYTES}: put the rest into `settings_parameter`"
+    )]
+    Settings(usize),
+    #[error("edge: `hosted_zone_id` and `name` go together; set both or none")]
+    ZoneAndName,
+    #[error("regions: there is none; add a table like `[regions.eu-central-1]`")]
+    NoRegion,
+    #[error("regions.{0}: `vpc` and `subnets` go together; set both, or none for the region's default VPC")]
+    HalfNetwork(String),
+    #[error(
+        "regions.{region}: `instance_count = {count}`; an endpoint group takes 1 to 9, and one more while it is updated"
+    )]
+    InstanceCount { region: String, count: u32 },
+}
+
+fn unreadable(field: &'static str, path: &Path, source: io::Error) -> WantedError {
+    WantedError::Unreadable { field, path: path.to_owned(), source }
+}
+
+/// Of the template's parameter `Settings`.
+const MOST_SETTINGS_BYTES: usize = 4096;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A fleet in these regions, at home in the first.
+    pub(crate) fn wanted(regions: &[&str]) -> Wanted {
+        parse(&file(regions)).unwrap()
+    }
+
+    fn file(regions: &[&str]) -> String {
+        let tables: Vec<_> = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
+        let tables = tables.concat();
+        let home = regions.first().unwrap();
+        format!(
+            "home_region = \"{home}\"\nimage_version = \"0.1.0\"\nsettings = \"s\"\nfunction = \"f.zip\"\n{tables}"
+        )
+    }
+
+    fn parse(text: &str) -> Result<Wanted, WantedError> {
+        let file = toml::from_str(text).unwrap();
+        Wanted::of(Stage::parse("prd").unwrap(), file, "[a]\n".to_owned(), Path::new(""))
+    }
+
+    #[test]
+    fn a_stage_is_as_the_templates_demand() {
+        for (text, fits) in [
+            ("prd", true),
+            ("t2", true),
+            ("abcdefghijkl", true),
+            ("p", false),
+            ("", false),
+            ("abcdefghijklm", false),
+            ("2t", false),
+            ("Prd", false),
+            ("p-d", false),
+        ] {
+            assert_eq!(Stage::parse(text).is_ok(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_region_has_the_form_of_one() {
+        for (text, fits) in [
+            ("eu-central-1", true),
+            ("us-gov-west-1", true),
+            ("eu-central", false),
+            ("eu-1", false),
+            ("eu-central-1a", false),
+            ("Frankfurt", false),
+            ("eu--1", false),
+            ("", false),
+        ] {
+            assert_eq!(Region::parse(text).is_ok(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_named() {
+        let good = file(&["eu-central-1"]);
+        for (text, named) in [
+            (good.replace("eu-central-1", "frankfurt"), "`frankfurt` is not a region"),
+            (format!("{good}vpc = \"vpc-1\"\n"), "regions.eu-central-1: `vpc` and `subnets`"),
+            (format!("{good}subnets = [\"subnet-1\"]\n"), "regions.eu-central-1: `vpc` and `subnets`"),
+            (format!("{good}instance_count = 10\n"), "`instance_count = 10`"),
+            (format!("{good}[edge]\nname = \"edge.example.com\"\n"), "`hosted_zone_id` and `name`"),
+            (good.replace("[regions.eu-central-1]", "[regions]"), "regions: there is none"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_region_that_the_file_lacks_is_not_chosen() {
+        let [here, there] = ["eu-central-1", "us-east-1"].map(|name| Region::parse(name).unwrap());
+        let both = wanted(&["eu-central-1", "us-east-1"]);
+        assert_eq!(both.clone().only(&[]).unwrap().regions.len(), 2);
+        assert!(both.only(std::slice::from_ref(&there)).unwrap().regions.contains_key(&there));
+        assert!(wanted(&["us-east-1"]).only(&[here]).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! An account of its own for each case, and the program in a folder with a fleet's description.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// AWS's double; ends with the value.
+pub(crate) struct Account {
+    folder: TempDir,
+    server: Child,
+    url: String,
+}
+
+/// What the program did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A call that the double has written down.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) region: String,
+    /// As policies name it.
+    pub(crate) action: String,
+    pub(crate) parameters: Value,
+}
+
+impl Account {
+    /// With images of three versions; of the third no instance becomes healthy.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = root().join("deploy/tests/stacks/aws.py");
+        let errors = fs::File::create(folder.path().join("aws.log")).unwrap();
+        let mut server = Command::new(root().join("target/moto/bin/python"))
+            .args([script.as_path(), &folder.path().join("calls")])
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("moto is not there: `cargo xtask setup` installs it");
+        let mut url = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let account = Self { folder, server, url: url.trim().to_owned() };
+        assert!(account.url.starts_with("http://"), "{}", account.log());
+        account.write("settings.toml", "[domains]\n");
+        account.write("function-0123456789abcdef.zip", "PK");
+        account
+    }
+
+    /// Writes the description of a fleet in these regions.
+    pub(crate) fn describe(&self, version: &str, regions: &[&str]) {
+        let tables: Vec<_> = regions.iter().map(|region| format!("[regions.{region}]\n")).collect();
+        let tables = tables.concat();
+        let text = format!(
+            "home_region = \"eu-central-1\"\nimage_version = \"{version}\"\nsettings = \"settings.toml\"\n\
+             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n{tables}"
+        );
+        self.write("fleet-tst.toml", &text);
+    }
+
+    /// `gatehouse-deploy` with these words, in stage `tst`.
+    pub(crate) fn run(&self, words: &str) -> Outcome {
+        let mut command = self.command();
+        command.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
+        outcome(command.args(words.split(' ')).args(["--stage", "tst", "--pause", "50"]))
+    }
+
+    /// Without any credentials, and without a stage.
+    pub(crate) fn run_bare(&self, words: &str) -> Outcome {
+        outcome(self.command().args(words.split(' ')))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse-deploy"));
+        command.current_dir(&self.folder).env_clear().env("AWS_ENDPOINT_URL", &self.url);
+        // No file of whoever runs the tests.
+        command.env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    /// All calls so far, and from now on none of them.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        let path = self.folder.path().join("calls");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        text.lines().map(|line| Call::of(&serde_json::from_str(line).unwrap())).collect()
+    }
+
+    /// What there is in the account, of what costs something: number by kind, without what is none.
+    pub(crate) fn left(&self) -> Vec<(String, u64)> {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        stream.write_all(b"GET /left HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let counts: serde_json::Map<String, Value> = serde_json::from_str(body).unwrap();
+        let counts = counts.into_iter().map(|(kind, count)| (kind, count.as_u64().unwrap()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("aws.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Outcome {
+    #[track_caller]
+    pub(crate) fn succeeded(&self, account: &Account) {
+        assert_eq!(self.code, Some(0), "{self:#?}\n{}", account.log());
+    }
+}
+
+impl Call {
+    fn of(value: &Value) -> Self {
+        let text = |name: &str| value[name].as_str().unwrap().to_owned();
+        let (service, action) = (text("service"), text("action"));
+        let action = match (service.as_str(), action.as_str()) {
+            ("s3", "HEAD") => "s3:GetObject".to_owned(),
+            ("s3", "PUT") => "s3:PutObject".to_owned(),
+            ("s3", "GETVersions") => "s3:ListBucketVersions".to_owned(),
+            ("s3", "DELETE") => "s3:DeleteObjectVersion".to_owned(),
+            ("route53", "GET") => "route53:GetHostedZone".to_owned(),
+            ("monitoring", action) => format!("cloudwatch:{action}"),
+            (service, action) => format!("{service}:{action}"),
+        };
+        Self { region: text("region"), action, parameters: value["parameters"].clone() }
+    }
+
+    /// Whether it only looks.
+    pub(crate) fn looks(&self) -> bool {
+        let name = self.action.split(':').nth(1).unwrap();
+        ["Get", "Describe", "List"].iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+fn outcome(command: &mut Command) -> Outcome {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}

@@ -1,0 +1,390 @@
+"""AWS as far as a deployment needs it: moto, and what moto leaves out of CloudFormation.
+
+Started as `aws.py CALLS`: prints its URL once it listens, and writes each call to the file CALLS, one JSON object a line.
+What is added answers as the API references say: change sets whose stacks have outputs, stacks that take a while, termination
+protection, a creation that is undone and an update that turns back (for the image named `bad`), buckets that are not deleted while
+anything is in them, accelerators, alarms, quotas, a busy service. Endpoints are the instances in service, as the fleet's function would have them.
+"""
+
+import io
+import itertools
+import json
+import re
+import sys
+import threading
+from urllib.parse import parse_qsl
+
+import boto3
+import yaml
+from moto.autoscaling.models import autoscaling_backends
+from moto.awslambda.models import lambda_backends
+from moto.cloudformation import models, parsing
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.models import CloudFormationBackend, Stack, cloudformation_backends
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.common_models import CloudFormationModel
+from moto.core.responses import ActionResult
+from moto.dynamodb.models import dynamodb_backends
+from moto.ec2.models import ec2_backends
+from moto.kms.models import kms_backends
+from moto.logs.models import logs_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import FakeBucket, s3_backends
+from werkzeug.serving import make_server
+
+ACCOUNT = "123456789012"
+REGIONS = ("eu-central-1", "us-east-1")
+# Models are registered by the second part of their module's name.
+__name__ = "moto.doubles.models"
+ACCELERATORS, GROUPS = {}, {}
+QUOTAS = {"vcpus": 32.0, "accelerators": 20.0}
+# Of so many calls, one is told to come again.
+BUSY, NUMBERS = 11, itertools.count(1)
+# How often a stack is looked at before its operation has ended.
+LOOKS = 2
+
+
+class Double(CloudFormationModel):
+    """A resource that moto does not know: its properties, and an id."""
+
+    ATTRIBUTES = {}
+    number = 0
+
+    def __init__(self, name, properties, region):
+        Double.number += 1
+        self.name, self.properties, self.region = name, properties, region
+        self.physical_resource_id = self.identify(f"{Double.number:08x}")
+
+    @staticmethod
+    def cloudformation_name_type():
+        return ""
+
+    @classmethod
+    def has_cfn_attr(cls, attr):
+        return attr in cls.ATTRIBUTES
+
+    def get_cfn_attribute(self, attr):
+        return self.ATTRIBUTES[attr](self)
+
+    @classmethod
+    def create_from_cloudformation_json(cls, name, resource, account_id, region_name, **_):
+        made = cls(name, resource.get("Properties", {}), region_name)
+        made.made()
+        return made
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        original_resource.properties = cloudformation_json.get("Properties", {})
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
+        cls.gone(resource_name)
+
+    def made(self):
+        pass
+
+    @classmethod
+    def gone(cls, identifier):
+        pass
+
+
+class Accelerator(Double):
+    ATTRIBUTES = {
+        "DnsName": lambda self: "a0123456789abcdef.awsglobalaccelerator.com",
+        "DualStackDnsName": lambda self: "a0123456789abcdef.dualstack.awsglobalaccelerator.com",
+        "Ipv4Addresses": lambda self: ["192.0.2.1", "192.0.2.2"],
+    }
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::GlobalAccelerator::Accelerator"
+
+    def identify(self, number):
+        return f"arn:aws:globalaccelerator::{ACCOUNT}:accelerator/{number}"
+
+    def made(self):
+        ACCELERATORS[self.physical_resource_id] = self.properties["Name"]
+
+    @classmethod
+    def gone(cls, identifier):
+        del ACCELERATORS[identifier]
+
+
+class Listener(Double):
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::GlobalAccelerator::Listener"
+
+    def identify(self, number):
+        return f"{self.properties['AcceleratorArn']}/listener/{number}"
+
+
+class EndpointGroup(Double):
+    ATTRIBUTES = {"EndpointGroupArn": lambda self: self.physical_resource_id}
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::GlobalAccelerator::EndpointGroup"
+
+    def identify(self, number):
+        return f"{self.properties['ListenerArn']}/endpoint-group/{number}"
+
+    def made(self):
+        GROUPS[self.physical_resource_id] = self.properties["EndpointGroupRegion"]
+
+    @classmethod
+    def gone(cls, identifier):
+        del GROUPS[identifier]
+
+
+class Alarm(Double):
+    ATTRIBUTES = {"Arn": lambda self: f"arn:aws:cloudwatch:{self.region}:{ACCOUNT}:alarm:{self.name}"}
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::CloudWatch::Alarm"
+
+    def identify(self, number):
+        return self.name
+
+    def made(self):
+        fields = {"metric_name": "MetricName", "namespace": "Namespace", "period": "Period", "statistic": "Statistic"}
+        fields |= {"comparison_operator": "ComparisonOperator", "evaluation_periods": "EvaluationPeriods"}
+        known = {to: self.properties[of] for to, of in fields.items()}
+        threshold = float(self.properties["Threshold"])
+        boto3.client("cloudwatch", endpoint_url=URL, region_name=self.region, **KEYS).put_metric_alarm(
+            AlarmName=self.name,
+            Threshold=threshold,
+            **{"".join(word.capitalize() for word in name.split("_")): value for name, value in known.items()},
+        )
+
+    @classmethod
+    def gone(cls, identifier):
+        for region in REGIONS:
+            cloudwatch_backends[ACCOUNT][region].alarms.pop(identifier, None)
+
+
+class EventInvokeConfig(Double):
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::Lambda::EventInvokeConfig"
+
+    def identify(self, number):
+        return number
+
+
+def without_nothing(value, resources, inherited=parsing.clean_json):
+    """Of a list, `AWS::NoValue` is no member."""
+    cleaned = inherited(value, resources)
+    return [one for one in cleaned if one is not None] if isinstance(cleaned, list) else cleaned
+
+
+def tagged(loader, tag, node, inherited=models.yaml_tag_constructor):
+    """A short form whose argument is a mapping, like `!Base64 { Ref: Settings }`."""
+    if isinstance(node, yaml.MappingNode):
+        return {tag.replace("!", "Fn::"): loader.construct_mapping(node, deep=True)}
+    return inherited(loader, tag, node)
+
+
+def event(stack, resource, kind, status, reason):
+    stack._add_stack_event(status, resource_status_reason=reason)
+    stack.events[-1].logical_resource_id, stack.events[-1].resource_type = resource, kind
+
+
+def fails(stack, status):
+    failed = "UPDATE_FAILED" if status.startswith("UPDATE") else "CREATE_FAILED"
+    event(stack, "Group", "AWS::AutoScaling::AutoScalingGroup", failed, "Received 0 SUCCESS signal(s) out of 2")
+    stack.status = status
+
+
+def is_bad(change_set):
+    image, region = change_set.parameters.get("ImageId"), change_set.stack.region_name
+    return image is not None and image == BAD[region]
+
+
+def execute_change_set(backend, change_set_name, stack_name=None):
+    change_set = backend.describe_change_set(change_set_name)
+    stack = backend.stacks[change_set.stack_id]
+    if change_set.change_set_type == "CREATE":
+        made = Stack(
+            stack.stack_id, stack.name, "{\"Resources\": {}}" if is_bad(change_set) else change_set.template, change_set.parameters,
+            backend.account_id, backend.region_name, tags=change_set.tags, cross_stack_resources=backend.exports,
+        )
+        made.events = stack.events
+        backend.stacks[stack.stack_id] = made
+        made._add_stack_event("CREATE_IN_PROGRESS", resource_status_reason="User Initiated")
+        if is_bad(change_set):
+            fails(made, "ROLLBACK_COMPLETE")
+        else:
+            made.create_resources()
+        stack = made
+    elif is_bad(change_set):
+        stack._add_stack_event("UPDATE_IN_PROGRESS", resource_status_reason="User Initiated")
+        fails(stack, "UPDATE_ROLLBACK_COMPLETE")
+    else:
+        stack.update(change_set.template, parameters=change_set.parameters, tags=change_set.tags)
+    stack.looks = LOOKS
+
+
+def describe_stacks(backend, name, inherited=CloudFormationBackend.describe_stacks):
+    stacks = inherited(backend, name)
+    for stack in stacks:
+        # What was true at the end is told while it is under way as well, but for the status.
+        stack.settled = getattr(stack, "settled", None) or stack.status
+        if getattr(stack, "looks", 0) > 0:
+            stack.looks -= 1
+            stack.settled, stack.status = stack.status if not stack.status.endswith("_IN_PROGRESS") else stack.settled, "UPDATE_IN_PROGRESS"
+        elif stack.status == "UPDATE_IN_PROGRESS":
+            stack.status = stack.settled
+            stack.settled = None
+        else:
+            stack.settled = None
+    return stacks
+
+
+def parameter_list(stack):
+    defaults = {name: str(one.get("Default", "")) for name, one in stack.template_dict.get("Parameters", {}).items()}
+    given = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in stack.parameters.items()}
+    return [{"ParameterKey": key, "ParameterValue": value} for key, value in (defaults | given).items()]
+
+
+def update_termination_protection(response):
+    stack = response.cloudformation_backend.get_stack(response._get_param("StackName"))
+    stack.enable_termination_protection = str(response._get_param("EnableTerminationProtection")).lower() == "true"
+    return ActionResult({"StackId": stack.stack_id})
+
+
+def delete_stack(backend, name, inherited=CloudFormationBackend.delete_stack):
+    try:
+        stack = backend.get_stack(name)
+    except ValidationError:
+        return
+    if stack.enable_termination_protection:
+        raise ValidationError(message=f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled")
+    for bucket in stack.resource_map._parsed_resources.values():
+        if isinstance(bucket, FakeBucket) and len(list(bucket.keys.values())):
+            event(stack, "Bucket", "AWS::S3::Bucket", "DELETE_FAILED", "The bucket you tried to delete is not empty")
+            stack.status = "DELETE_FAILED"
+            return
+    inherited(backend, stack.stack_id)
+
+
+def accelerators(operation, parameters):
+    if operation == "ListAccelerators":
+        return {"Accelerators": [{"AcceleratorArn": arn, "Name": name} for arn, name in ACCELERATORS.items()]}
+    assert operation == "DescribeEndpointGroup", operation
+    arn = parameters["EndpointGroupArn"]
+    groups = autoscaling_backends[ACCOUNT][GROUPS[arn]].autoscaling_groups.values()
+    ids = [one.instance.id for group in groups for one in group.instance_states if one.lifecycle_state == "InService"]
+    endpoints = [{"EndpointId": one, "Weight": 128, "HealthState": "HEALTHY"} for one in ids]
+    return {"EndpointGroup": {"EndpointGroupArn": arn, "EndpointDescriptions": endpoints}}
+
+
+def quotas(operation, parameters):
+    if operation == "GetServiceQuota":
+        assert parameters == {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}, parameters
+        return {"Quota": {"Value": QUOTAS["vcpus"]}}
+    assert operation == "ListServiceQuotas", operation
+    return {"Quotas": [{"QuotaName": "Standard accelerators per AWS account", "Value": QUOTAS["accelerators"]}]}
+
+
+def call(environ, body):
+    """Who is called, where, with what."""
+    scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    region, service = scope.groups() if scope else ("", "")
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        action, parameters = target.rpartition(".")[2], json.loads(body)
+    elif body and environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        action = parameters.pop("Action", "")
+    else:
+        versions = "Versions" if "versions" in environ.get("QUERY_STRING", "") else ""
+        action, parameters = f"{environ['REQUEST_METHOD']}{versions}", {"path": environ["PATH_INFO"]}
+    parameters.pop("TemplateBody", None)
+    return {"service": service, "region": region, "action": action, "parameters": parameters}
+
+
+def left():
+    """How much there is of what costs something, by moto's own lists."""
+    lists = {
+        "stacks": lambda region: cloudformation_backends[ACCOUNT][region].stacks,
+        "tables": lambda region: dynamodb_backends[ACCOUNT][region].tables,
+        "groups": lambda region: autoscaling_backends[ACCOUNT][region].autoscaling_groups,
+        "functions": lambda region: lambda_backends[ACCOUNT][region]._lambdas._functions,
+        "launch templates": lambda region: ec2_backends[ACCOUNT][region].launch_templates,
+        "logs": lambda region: logs_backends[ACCOUNT][region].groups,
+        "alarms": lambda region: cloudwatch_backends[ACCOUNT][region].alarms,
+    }
+    counts = {name: sum(len(of(region)) for region in REGIONS) for name, of in lists.items()}
+    counts["buckets"] = len(s3_backends[ACCOUNT]["aws"].buckets)
+    counts["accelerators"] = len(ACCELERATORS) + len(GROUPS)
+    keys = [key for region in REGIONS for key in kms_backends[ACCOUNT][region].keys.values()]
+    counts["keys"] = sum(key.key_state != "PendingDeletion" for key in keys)
+    return counts
+
+
+def served(application, calls):
+    doubles = {"globalaccelerator": accelerators, "servicequotas": quotas}
+
+    def answer(environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        if environ["PATH_INFO"] == "/left":
+            said = json.dumps(left()).encode()
+            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
+            return [said]
+        one = call(environ, body)
+        # boto3's calls are the double's own.
+        own = "Boto3" in environ.get("HTTP_USER_AGENT", "")
+        if not own and next(NUMBERS) % BUSY == 0:
+            # S3 says SlowDown, and to HEAD by its status alone.
+            code = "503 Slow Down" if one["service"] == "s3" else "400 Bad Request"
+            said = b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>"
+            start_response(code, [("Content-Type", "text/xml"), ("Content-Length", str(len(said)))])
+            return [said]
+        if not own:
+            calls.write(json.dumps(one) + "\n")
+            calls.flush()
+        if double := doubles.get(one["service"]):
+            said = json.dumps(double(one["action"], one["parameters"])).encode()
+            start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(said)))])
+            return [said]
+        return application(environ, start_response)
+
+    return answer
+
+
+def publish():
+    """The image of each region, found by its parameters; and one that never becomes healthy."""
+    for region in REGIONS:
+        ec2 = boto3.client("ec2", endpoint_url=URL, region_name=region, **KEYS)
+        ssm = boto3.client("ssm", endpoint_url=URL, region_name=region, **KEYS)
+        for name, version in (("good", "0.1.0"), ("newer", "0.2.0"), ("bad", "0.3.0")):
+            image = ec2.register_image(Name=name, RootDeviceName="/dev/xvda")["ImageId"]
+            # Which the call does not take over.
+            ec2_backends[ACCOUNT][region].amis[image].architecture = "arm64"
+            ssm.put_parameter(Name=f"/gatehouse/images/{version}/arm64", Value=image, Type="String")
+            if name == "bad":
+                BAD[region] = image
+
+
+models.yaml_tag_constructor = tagged
+parsing.clean_json = without_nothing
+parsing.get_model_list = lambda: CloudFormationModel.__subclasses__() + Double.__subclasses__()
+Stack.parameter_list = property(parameter_list)
+CloudFormationBackend.execute_change_set = execute_change_set
+CloudFormationBackend.describe_stacks = describe_stacks
+CloudFormationBackend.delete_stack = delete_stack
+CloudFormationResponse.update_termination_protection = update_termination_protection
+KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+BAD = {}
+
+with open(sys.argv[1], "a", encoding="utf-8") as log:
+    server = make_server("127.0.0.1", 0, served(DomainDispatcherApplication(create_backend_app), log), threaded=True)
+    URL = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    publish()
+    print(URL, flush=True)
+    threading.Event().wait()

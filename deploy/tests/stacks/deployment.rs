@@ -1,0 +1,213 @@
+//! A fleet's life.
+
+use std::{collections::BTreeSet, fs};
+
+use serde_json::Value;
+
+use crate::account::{Account, Call, root};
+
+const BOTH: [&str; 2] = ["eu-central-1", "us-east-1"];
+
+fn changes(calls: &[Call]) -> Vec<&Call> {
+    calls.iter().filter(|call| !call.looks()).collect()
+}
+
+#[test]
+fn two_regions_come_and_change_and_go_and_nothing_is_left() {
+    let account = Account::start();
+    account.describe("0.1.0", &BOTH);
+    let empty = account.left();
+    let mut calls = plans_change_nothing(&account);
+    calls.extend(comes_and_is_well(&account));
+    calls.extend(changes_one_region_after_the_other(&account));
+    calls.extend(a_region_goes_alone(&account));
+    calls.extend(goes_without_its_tables_at_first(&account));
+
+    let removed = account.run("remove --all --with-data --confirm tst");
+    removed.succeeded(&account);
+    assert!(removed.out.ends_with("\n0 left\n"), "{removed:#?}");
+    assert_eq!(account.left(), empty);
+    calls.extend(account.calls());
+    assert_called_as_granted(&calls);
+}
+
+fn plans_change_nothing(account: &Account) -> Vec<Call> {
+    let mut all = Vec::new();
+    for words in ["plan", "deploy --dry-run", "plan --offline"] {
+        let plan = account.run(words);
+        plan.succeeded(account);
+        assert!(plan.out.contains("3. us-east-1: create gatehouse-tst-fleet with"), "{plan:#?}");
+        let calls = account.calls();
+        assert!(changes(&calls).is_empty(), "{words}: {calls:#?}");
+        assert_eq!(calls.is_empty(), words == "plan --offline", "{words}");
+        all.extend(calls);
+    }
+    all
+}
+
+fn comes_and_is_well(account: &Account) -> Vec<Call> {
+    account.run("deploy").succeeded(account);
+    let mut all = account.calls();
+    let again = account.run("deploy");
+    again.succeeded(account);
+    assert_eq!(again.out, "nothing to do: everything is as wanted\n");
+    let calls = account.calls();
+    assert!(changes(&calls).is_empty(), "{calls:#?}");
+    all.extend(calls);
+
+    let status = account.run("status --json");
+    status.succeeded(account);
+    let status: Value = serde_json::from_str(&status.out).unwrap();
+    for (index, region) in BOTH.iter().enumerate() {
+        let fleet = &status["fleets"][index];
+        assert_eq!((&fleet["region"], &fleet["image_version"]), (&(*region).into(), &"0.1.0".into()));
+        let serving = (&fleet["instances"]["in_service"], &fleet["endpoints"][0]["healthy"]);
+        assert_eq!(serving, (&1.into(), &true.into()));
+        assert_eq!(fleet["alarms"].as_array().unwrap().len(), 2, "{fleet:#}");
+    }
+    all.extend(account.calls());
+    all
+}
+
+fn changes_one_region_after_the_other(account: &Account) -> Vec<Call> {
+    account.describe("0.2.0", &BOTH);
+    account.run("update").succeeded(account);
+    let calls = account.calls();
+    let began: Vec<_> =
+        changes(&calls).iter().map(|call| (call.region.clone(), call.action.clone())).collect();
+    let of = |region: &str| {
+        let action = |name| (region.to_owned(), format!("cloudformation:{name}"));
+        ["CreateChangeSet", "ExecuteChangeSet"].map(action)
+    };
+    // The second region has not begun before the first had ended.
+    assert_eq!(began, [of(BOTH[0]), of(BOTH[1])].concat());
+    let second_alarm = "RollbackConfiguration.RollbackTriggers.member.2.Arn";
+    let with_alarms = calls.iter().filter(|call| call.parameters.get(second_alarm).is_some());
+    assert_eq!(with_alarms.count(), 2, "{calls:#?}");
+    let status = account.run("status");
+    status.succeeded(account);
+    assert_eq!(status.out.matches(" 0.2.0 ").count(), 2, "{status:#?}");
+    calls
+}
+
+fn a_region_goes_alone(account: &Account) -> Vec<Call> {
+    account.calls();
+    let region = account.run("remove --region us-east-1");
+    region.succeeded(account);
+    assert!(region.out.ends_with("\n8 left\n"), "{region:#?}");
+    let calls = account.calls();
+    assert!(changes(&calls).iter().all(|call| call.region == "us-east-1"), "{calls:#?}");
+    let status = account.run("status");
+    assert_eq!(status.code, Some(1), "{status:#?}");
+    assert!(status.out.contains("fault: us-east-1: there is no fleet"), "{status:#?}");
+    calls
+}
+
+fn goes_without_its_tables_at_first(account: &Account) -> Vec<Call> {
+    account.calls();
+    let refused = account.run("remove --all --with-data");
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    let said = "--confirm: the accelerator's static addresses would be lost";
+    assert!(refused.err.contains(said), "{refused:#?}");
+    assert!(changes(&account.calls()).is_empty());
+    let kept = account.run("remove --all --confirm tst");
+    kept.succeeded(account);
+    assert!(kept.out.ends_with("\n4 left\n"), "{kept:#?}");
+    assert!(kept.out.contains("left: table gatehouse-tst-domains"), "{kept:#?}");
+    account.calls()
+}
+
+/// What the deployer's policy grants it, which is all that it calls, and no more.
+fn assert_called_as_granted(calls: &[Call]) {
+    let policy = fs::read_to_string(root().join("infra/deployer.yaml")).unwrap();
+    let calls_part = policy.split("  Calls:\n").nth(1).unwrap().split("  Stacks:\n").next().unwrap();
+    let quoted = calls_part.lines().filter_map(|line| line.trim().strip_prefix("- \"")?.strip_suffix('"'));
+    let granted: BTreeSet<_> = quoted.filter(|action| !action.starts_with("arn:")).collect();
+    let called: BTreeSet<_> = calls.iter().map(|call| call.action.as_str()).collect();
+    // GetCallerIdentity needs no right; S3 tells an absent object from a forbidden one to who may list; this fleet has no zone, and no
+    // change of it was empty or failed.
+    let beyond = [
+        "s3:ListBucket",
+        "route53:GetHostedZone",
+        "cloudformation:DeleteChangeSet",
+        "cloudformation:DescribeStackEvents",
+    ];
+    let granted: BTreeSet<_> = granted.into_iter().filter(|action| !beyond.contains(action)).collect();
+    let called: BTreeSet<_> =
+        called.into_iter().filter(|action| *action != "sts:GetCallerIdentity").collect();
+    assert_eq!(called, granted);
+}
+
+#[test]
+fn a_creation_that_fails_is_told_and_cleared_away() {
+    let account = Account::start();
+    account.describe("0.3.0", &BOTH[..1]);
+    let failed = account.run("deploy");
+    assert_eq!(failed.code, Some(1), "{failed:#?}");
+    let said = "create gatehouse-tst-fleet: it ended as ROLLBACK_COMPLETE, because of Group: Received 0 SUCCESS signal(s)";
+    assert!(failed.err.contains(said), "{failed:#?}");
+    account.calls();
+
+    account.describe("0.1.0", &BOTH[..1]);
+    let refused = account.run("deploy");
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    let said = "refused: stack fleet in eu-central-1: it is `ROLLBACK_COMPLETE`";
+    assert!(refused.err.contains(said) && refused.err.contains("nothing was changed"), "{refused:#?}");
+    assert!(changes(&account.calls()).is_empty());
+
+    account.run("remove --region eu-central-1").succeeded(&account);
+    account.run("deploy").succeeded(&account);
+    account.run("status").succeeded(&account);
+}
+
+#[test]
+fn an_update_that_turns_back_stops_before_the_next_region() {
+    let account = Account::start();
+    account.describe("0.1.0", &BOTH);
+    account.run("deploy").succeeded(&account);
+    account.calls();
+
+    account.describe("0.3.0", &BOTH);
+    let failed = account.run("update");
+    assert_eq!(failed.code, Some(1), "{failed:#?}");
+    assert!(failed.err.contains("it ended as UPDATE_ROLLBACK_COMPLETE"), "{failed:#?}");
+    assert!(failed.err.contains("steps after it that were not begun: 1"), "{failed:#?}");
+    let calls = account.calls();
+    assert!(changes(&calls).iter().all(|call| call.region == BOTH[0]), "{calls:#?}");
+    let status = account.run("status");
+    status.succeeded(&account);
+    assert_eq!(status.out.matches(" 0.1.0 ").count(), 2, "{status:#?}");
+
+    // What turned back can be updated again.
+    account.describe("0.2.0", &BOTH);
+    account.run("update").succeeded(&account);
+    assert_eq!(account.run("status").out.matches(" 0.2.0 ").count(), 2);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is_changed() {
+    let account = Account::start();
+    account.describe("0.1.0", &["eu-central-1", "eu-moon-1"]);
+    for (said, outcome) in [
+        ("region: `eu-moon-1` is none that this account may use", account.run("deploy")),
+        ("--stage: `Prd` is not a stage", account.run_bare("deploy --stage Prd")),
+        ("--region: `eu-west-1` is not in the fleet's file", account.run("deploy --region eu-west-1")),
+        ("credentials: none were found", account.run_bare("deploy --stage tst")),
+        ("--file: cannot read `fleet-abc.toml`", account.run_bare("plan --offline --stage abc")),
+        ("no image of version `0.9.0` is published there", {
+            account.describe("0.9.0", &BOTH);
+            account.run("deploy")
+        }),
+        ("stack fleet in eu-central-1: there is none to update", {
+            account.describe("0.1.0", &BOTH);
+            account.run("update")
+        }),
+    ] {
+        assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+        assert!(outcome.err.contains(said), "{said}: {outcome:#?}");
+    }
+    // Wrong usage.
+    assert_eq!(account.run("remove --region us-east-1 --with-data").code, Some(2));
+    assert!(changes(&account.calls()).is_empty());
+    assert_eq!(account.left(), []);
+}
