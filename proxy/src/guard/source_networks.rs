@@ -14,7 +14,7 @@ use crate::config::{GuardConfig, Network};
 /// The map, and what user space knows of it.
 pub(super) struct SourceNetworks {
     map: LpmTrie<MapData, SourceAddress, u32>,
-    /// The rule of each; none where it is not known.
+    /// The rule of each; none for a number that is no rule.
     held: HashMap<(SourceAddress, u32), Option<SourceRule>>,
 }
 
@@ -23,8 +23,11 @@ impl SourceNetworks {
     pub(super) fn adopt(map: LpmTrie<MapData, SourceAddress, u32>) -> Result<Self, MapError> {
         // A network removed meanwhile starts the kernel's walk again, so it is bounded.
         let most = usize::try_from(SOURCE_NETWORKS_CAPACITY).unwrap_or(usize::MAX);
-        let keys = map.keys().take(most).collect::<Result<Vec<_>, _>>()?;
-        let held = keys.iter().map(|key| ((key.data(), key.prefix_len()), None)).collect();
+        let entries = map.iter().take(most).collect::<Result<Vec<_>, _>>()?;
+        let held = entries
+            .iter()
+            .map(|(key, rule)| ((key.data(), key.prefix_len()), SourceRule::of(*rule)))
+            .collect();
         Ok(Self { map, held })
     }
 
