@@ -6,6 +6,9 @@
 //! (`a_hello_meets_one_verdict_wherever_it_is_cut`), and no order, repetition or loss of its segments rejects an allowed name
 //! (`no_order_of_segments_rejects_an_allowed_name`).
 
+mod source;
+
+use self::source::{judge_source, judge_syn};
 use crate::budget::BudgetRate;
 use crate::client_hello::{self, HelloProgress, ParserState};
 use crate::flow::{Flow, FlowEntry, IPV4_ADDRESSES_AT, IPV6_ADDRESSES_AT, Place, Slot};
@@ -148,47 +151,6 @@ pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> 
         return Err(Verdict::PassNoHello);
     }
     Ok(Candidate { segment, flow, port, slot, hinted, is_handshake })
-}
-
-/// The verdict for a packet from a denied network.
-#[inline]
-fn judge_source<S: ByteSource + ?Sized, T: GuardTables>(
-    frame: &S,
-    datagram: &Datagram,
-    tables: &T,
-) -> Option<Verdict> {
-    let source = datagram.source(frame)?;
-    if tables.source_rule(&source) != Some(SourceRule::Deny) {
-        return None;
-    }
-    let drops = drops_sources(&tables.settings(), tables);
-    Some(if drops { Verdict::DropDeniedSource } else { Verdict::PassDeniedSource })
-}
-
-/// The verdict for a SYN. Whether a source is exempt is asked only beyond its budget, within which most are.
-///
-/// Never inlined: the kernel's stack has no room for its keys beside those of what else is called there.
-#[inline(never)]
-fn judge_syn<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, datagram: &Datagram, tables: &T) -> Verdict {
-    let settings = tables.settings();
-    let per_second = settings.syns_per_source_per_second;
-    if per_second == 0 {
-        return Verdict::PassSyn;
-    }
-    let Some(source) = datagram.source(frame) else { return Verdict::PassUnparsed };
-    let rate = BudgetRate { per_second, burst: settings.syns_per_source_burst };
-    if tables.take_syn(source.counted(), rate, tables.now_ns())
-        || tables.source_rule(&source) == Some(SourceRule::Exempt)
-    {
-        return Verdict::PassSyn;
-    }
-    if drops_sources(&settings, tables) { Verdict::DropSynExcess } else { Verdict::PassSynExcess }
-}
-
-/// Whether packets are dropped for their source.
-#[inline]
-fn drops_sources<T: GuardTables>(settings: &GuardSettings, tables: &T) -> bool {
-    tables.now_ns() < tables.enforce_until_ns() && Mode::enforcing(settings.mode).is_some()
 }
 
 /// Judges the payload of a segment.
