@@ -13,6 +13,8 @@ use aws_lc_rs::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::hexadecimal::hexadecimal;
+
 /// A token as its holder has it: `gatehouse_`, an id of 12 digits, `_`, a secret of 256 bits in 64 digits and a checksum in 8, all
 /// hexadecimal. Programs that look for secrets in texts find it by `gatehouse_[0-9a-f]{12}_[0-9a-f]{72}`.
 pub struct ApiToken(Zeroizing<String>);
@@ -73,7 +75,11 @@ impl ApiToken {
         let (mut id, mut secret) = ([0; ID_BYTES], Zeroizing::new([0; SECRET_BYTES]));
         rand::fill(&mut id)?;
         rand::fill(&mut *secret)?;
-        let begin = Zeroizing::new(format!("{PREFIX}{}_{}", hex(&id), *Zeroizing::new(hex(&*secret))));
+        let begin = Zeroizing::new(format!(
+            "{PREFIX}{}_{}",
+            hexadecimal(&id),
+            *Zeroizing::new(hexadecimal(&*secret))
+        ));
         Ok(Self(Zeroizing::new(format!("{}{}", *begin, checksum(&begin)))))
     }
 
@@ -131,7 +137,7 @@ impl TokenHash {
 
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hexadecimal(&self.0))
     }
 }
 
@@ -234,15 +240,7 @@ fn no_part(value: &str, what: &'static str, remedy: &'static str) -> NoTokenPart
 /// Of a text without its checksum: no secret, since it tells less than [`TokenHash`].
 fn checksum(begin: &str) -> String {
     let sum = digest(&SHA256, begin.as_bytes());
-    hex(sum.as_ref().get(..CHECKSUM_DIGITS / 2).unwrap_or_default())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hexadecimal(sum.as_ref().get(..CHECKSUM_DIGITS / 2).unwrap_or_default())
 }
 
 const PREFIX: &str = "gatehouse_";

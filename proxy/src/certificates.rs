@@ -53,7 +53,6 @@ pub use acme::{
 };
 pub use challenges::ChallengeToken;
 pub use internal::{InternalError, Root};
-pub(crate) use keyed_chain::hexadecimal;
 pub use keyed_chain::{Presented, presented};
 pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};
 pub use revocation_reason::{NoRevocationReason, RevocationReason};

@@ -18,6 +18,7 @@ mod field_name;
 pub mod fields;
 pub mod forward;
 pub mod guard;
+mod hexadecimal;
 mod http1;
 mod http1_stream;
 mod keyed_counts;

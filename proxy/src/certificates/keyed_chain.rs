@@ -14,6 +14,7 @@ use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use super::Certificate;
 use crate::{
+    hexadecimal::hexadecimal,
     name::{Pattern, ServerName},
     random::fraction_of,
 };
@@ -164,10 +165,6 @@ fn covers(leaf: &X509Certificate<'_>, pattern: &Pattern) -> bool {
 pub(super) fn serial(leaf: &CertificateDer<'_>) -> Option<String> {
     let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
     Some(hexadecimal(leaf.tbs_certificate.raw_serial()))
-}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
 const LABEL: &[u8] = b"-----BEGIN CERTIFICATE-----";

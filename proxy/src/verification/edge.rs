@@ -7,8 +7,8 @@ use psl::Psl;
 use serde::Serialize;
 
 use crate::{
-    certificates::hexadecimal,
     config::{RequiredProof, VerificationConfig},
+    hexadecimal::hexadecimal,
     name::{Pattern, ServerName},
 };
 

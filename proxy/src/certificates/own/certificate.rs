@@ -12,8 +12,9 @@ use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 use crate::{
     certificates::{
         key::pem,
-        keyed_chain::{MAX_CHAIN, MAX_NAMES, Validity, hexadecimal},
+        keyed_chain::{MAX_CHAIN, MAX_NAMES, Validity},
     },
+    hexadecimal::hexadecimal,
     name::Pattern,
     store::{PrivateKeyPem, instant::Micros},
 };

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::{
     config::LONGEST_TICKET_KEY_PERIOD,
+    hexadecimal::hexadecimal,
     store::{
         Item, Store, StoreError,
         instant::{Micros, epoch_millis},
@@ -100,7 +101,7 @@ async fn write_key(key: &TicketKey, sealer: &KeySealer) -> Result<AttributeValue
 
 /// What a secret is encrypted for.
 fn context(name: &[u8]) -> String {
-    name.iter().fold(format!("{PARTITION}/{SORT}/"), |text, byte| format!("{text}{byte:02x}"))
+    format!("{PARTITION}/{SORT}/{}", hexadecimal(name))
 }
 
 /// A key of the list; `None` for one that is not complete, was changed, or would be used for longer than any of ours.
