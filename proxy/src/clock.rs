@@ -32,6 +32,25 @@ pub(crate) fn hold<T>(turn: impl FnOnce() -> T) -> T {
     turn()
 }
 
+/// A clock for budgets ([`proxy_common::budget`]), which begins when it is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BudgetClock {
+    start: Instant,
+}
+
+impl BudgetClock {
+    /// `start` is now.
+    pub(crate) fn new(start: Instant) -> Self {
+        Self { start }
+    }
+
+    /// Nanoseconds since the start; never 0, which is an untouched budget's state.
+    pub(crate) fn at(self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
 /// The clock on the wall, by which certificates end and items are dated.
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()

@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Instant};
 
 use proxy_common::budget::BudgetRate;
 
-use crate::{api_token::TokenId, config::ApiConfig, store::state_table::MOST_TOKENS};
+use crate::{api_token::TokenId, clock::BudgetClock, config::ApiConfig, store::state_table::MOST_TOKENS};
 
 /// A token has made too many requests. Rates are at least one a second, so that another is permitted within one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct TooManyRequests;
 
 /// See the module.
 pub(super) struct RequestRates {
-    began: Instant,
+    clock: BudgetClock,
     rate: BudgetRate,
     /// As [`BudgetRate`] keeps them: when each is full again.
     full_at_ns: HashMap<TokenId, u64>,
@@ -23,12 +23,12 @@ pub(super) struct RequestRates {
 impl RequestRates {
     pub(super) fn new(config: &ApiConfig, now: Instant) -> Self {
         let rate = BudgetRate { per_second: config.requests_per_second, burst: config.requests_burst };
-        Self { began: now, rate, full_at_ns: HashMap::new() }
+        Self { clock: BudgetClock::new(now), rate, full_at_ns: HashMap::new() }
     }
 
     /// Counts a request of `token`, which is one that was made.
     pub(super) fn take(&mut self, token: &TokenId, now: Instant) -> Result<(), TooManyRequests> {
-        let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
+        let now_ns = self.clock.at(now);
         if self.full_at_ns.len() >= MOST_COUNTED && !self.full_at_ns.contains_key(token) {
             self.full_at_ns.retain(|_, full_at| *full_at > now_ns);
         }

@@ -13,6 +13,7 @@ use proxy_common::budget::BudgetRate;
 
 use crate::{
     api_token::TokenHash,
+    clock::BudgetClock,
     store::state_table::{MOST_TOKENS, TokenRecord},
 };
 
@@ -40,7 +41,7 @@ pub(super) struct TooManyLookUps;
 
 /// See the module.
 pub(super) struct TokenCache {
-    began: Instant,
+    clock: BudgetClock,
     seen: HashMap<TokenHash, Looked>,
     /// The budget of look-ups, as [`BudgetRate`] keeps it.
     full_at_ns: u64,
@@ -55,7 +56,7 @@ impl Looked {
 
 impl TokenCache {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, seen: HashMap::new(), full_at_ns: 0 }
+        Self { clock: BudgetClock::new(now), seen: HashMap::new(), full_at_ns: 0 }
     }
 
     /// What is known of the token of `hash`.
@@ -71,7 +72,7 @@ impl TokenCache {
         if self.seen.get(hash).is_some_and(|looked| looked.record.is_some()) {
             return Ok(());
         }
-        let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
+        let now_ns = self.clock.at(now);
         self.full_at_ns = LOOK_UPS.take(self.full_at_ns, now_ns).ok_or(TooManyLookUps)?;
         Ok(())
     }

@@ -5,14 +5,14 @@ use std::{collections::HashMap, net::IpAddr, time::Instant};
 use proxy_common::budget::BudgetRate;
 
 use super::Caller;
-use crate::keyed_counts::network;
+use crate::{clock::BudgetClock, keyed_counts::network};
 
 /// Budgets of look-ups. What is spent is stored as by [`BudgetRate::take`], on a clock that begins with the budgets.
 ///
 /// Invariant: holds at most [`MAX_SOURCES`] sources; beyond them new sources share one (`sources_are_bounded_and_strangers_share`).
 #[derive(Debug)]
 pub(super) struct Budgets {
-    start: Instant,
+    clock: BudgetClock,
     total: BudgetRate,
     total_spent: u64,
     each: BudgetRate,
@@ -50,7 +50,7 @@ impl Budgets {
         let rate =
             |per_second: u32| BudgetRate { per_second, burst: per_second.saturating_mul(BURST_SECONDS) };
         Self {
-            start,
+            clock: BudgetClock::new(start),
             total: rate(total_per_second),
             total_spent: 0,
             each: rate(source_per_second),
@@ -62,7 +62,7 @@ impl Budgets {
 
     /// Charges a look-up: nothing is charged unless both budgets have room.
     pub(super) fn admit(&mut self, caller: Caller, now: Instant) -> Result<(), Spent> {
-        let now = self.clock(now);
+        let now = self.clock.at(now);
         self.make_room(caller, now);
         let Charge { account, account_spent, total_spent } = self.charge(caller, now)?;
         self.total_spent = total_spent;
@@ -78,7 +78,7 @@ impl Budgets {
 
     /// What [`Budgets::admit`] would say, without charging anything.
     pub(super) fn would_admit(&self, caller: Caller, now: Instant) -> bool {
-        self.charge(caller, self.clock(now)).is_ok()
+        self.charge(caller, self.clock.at(now)).is_ok()
     }
 
     fn charge(&self, caller: Caller, now: u64) -> Result<Charge, Spent> {
@@ -112,12 +112,6 @@ impl Budgets {
             self.sources.retain(|_, spent| *spent > now);
             self.swept_at = now;
         }
-    }
-
-    /// Nanoseconds since the start; never 0, which is an untouched budget's state.
-    fn clock(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
