@@ -18,6 +18,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, client::UnbufferedClientConnection};
 
+pub(crate) use self::server_configs::Presents;
 pub use self::{
     alert::Alert,
     hello::{HelloFacts, Pending, read_hello},

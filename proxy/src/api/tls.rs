@@ -6,12 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
-};
+use rustls::{ServerConfig, crypto::aws_lc_rs, sign::CertifiedKey};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -21,6 +16,7 @@ use crate::{
     control::ControlContext,
     domains::{Caller, Domains},
     name::ServerName,
+    tls::Presents,
 };
 
 /// See the module.
@@ -92,16 +88,6 @@ impl Tls {
         let config = Arc::new(config);
         *last = Some((certificate, Arc::clone(&config)));
         Ok(config)
-    }
-}
-
-/// One certificate, whatever name a client asks for: the API has one.
-#[derive(Debug)]
-struct Presents(Arc<CertifiedKey>);
-
-impl ResolvesServerCert for Presents {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
     }
 }
 

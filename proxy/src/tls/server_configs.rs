@@ -74,9 +74,9 @@ impl ServerConfigs {
     }
 }
 
-/// The name was checked before the configuration was chosen: only one certificate is left.
+/// One certificate, whatever name a client asks for: the name was checked before the configuration was chosen, or there is but one.
 #[derive(Debug)]
-struct Presents(Arc<CertifiedKey>);
+pub(crate) struct Presents(pub(crate) Arc<CertifiedKey>);
 
 impl ResolvesServerCert for Presents {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
