@@ -26,6 +26,7 @@ use crate::{config::ControlConfig, transport::socket::bind_remedy};
 pub use client::{ClientError, ControlClient};
 pub use context::{ControlContext, RunFacts};
 pub use reload::{Asked, Reload, ReloadRequests};
+pub(crate) use server::{LIFE, bounded_http1};
 pub use socket::{ControlSocket, SocketError};
 
 /// The servers while they run.

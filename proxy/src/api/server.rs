@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -21,6 +21,7 @@ use super::{
     tls::{Tls, TlsError},
 };
 use crate::{
+    control::{LIFE, bounded_http1},
     keyed_counts::{CountSlot, KeyedCounts, network},
     telemetry::{admit_line, error_chain},
 };
@@ -158,9 +159,7 @@ async fn converse(
         let answer = api.clone().answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(FIELDS).max_buf_size(HEAD_SIZE);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(io), service));
+    let mut connection = std::pin::pin!(bounded_http1().serve_connection(TokioIo::new(io), service));
     let life = tokio::time::sleep(LIFE);
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -175,10 +174,6 @@ async fn converse(
 const CONNECTIONS: usize = 256;
 /// IPv4 /32, IPv6 /64.
 const CONNECTIONS_PER_SOURCE: usize = 64;
-const FIELDS: usize = 64;
-const HEAD_SIZE: usize = 16 * 1024;
-const HEAD: Duration = Duration::from_secs(10);
-const LIFE: Duration = Duration::from_mins(5);
 const LAST_ANSWER: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(100);
 

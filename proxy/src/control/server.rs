@@ -94,15 +94,21 @@ async fn converse<F, Fut>(
         let answer = answer(caller, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
+    // What a client breaks off, or holds for longer than a scrape ever takes, is not worth a line.
+    let _ = tokio::time::timeout(LIFE, bounded_http1().serve_connection(TokioIo::new(io), service)).await;
+}
+
+/// How the control plane speaks HTTP/1.1: with bounds to a header section's size and time.
+pub(crate) fn bounded_http1() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(FIELDS).max_buf_size(HEAD_SIZE);
-    // What a client breaks off, or holds for longer than a scrape ever takes, is not worth a line.
-    let _ = tokio::time::timeout(LIFE, http.serve_connection(TokioIo::new(io), service)).await;
+    http
 }
 
 const CONNECTIONS: usize = 32;
 const FIELDS: usize = 64;
 const HEAD_SIZE: usize = 16 * 1024;
 const HEAD: Duration = Duration::from_secs(10);
-const LIFE: Duration = Duration::from_mins(5);
+/// How long a connection may be open.
+pub(crate) const LIFE: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_millis(100);
