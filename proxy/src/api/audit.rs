@@ -18,7 +18,6 @@ use super::{
 use crate::{
     clock,
     store::{
-        domain_table::{DEFAULT_TENANT, Tenant},
         instant::Micros,
         state_table::{self, AuditDay},
     },
@@ -37,11 +36,7 @@ pub(super) async fn list(
     Parameters(parameters): Parameters<AuditParameters>,
 ) -> Result<Json<AuditList>, Problem> {
     let AuditParameters { tenant, day, limit, cursor } = parameters;
-    let (tenant, limit) = (holder.tenant(tenant)?, limited(limit)?);
-    let tenant: Tenant = match tenant {
-        Some(tenant) => tenant,
-        None => DEFAULT_TENANT.parse().map_err(|_| Problem::new(ProblemKind::Failed, "no default tenant"))?,
-    };
+    let (tenant, limit) = (holder.tenant(tenant)?.unwrap_or_default(), limited(limit)?);
     let day = match &day {
         None => AuditDay::of(Micros::of(clock::wall())),
         Some(text) => AuditDay::parse(text).ok_or_else(|| {

@@ -16,9 +16,9 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Put, TransactWriteItem, Update},
 };
 
-pub use super::tenant::{NoTenant, Tenant};
+pub use super::tenant::{DEFAULT_TENANT, NoTenant, Tenant};
 pub use page::{ListPage, ListPlace, ListQuery, page};
-pub use record::{DEFAULT_TENANT, DomainRecord, DomainStatus, SHARDS, Shard};
+pub use record::{DomainRecord, DomainStatus, SHARDS, Shard};
 pub use reindex::{Reindexed, reindex};
 pub use settings::SettingsMap;
 use settings::{SETTINGS, SettingsChange};

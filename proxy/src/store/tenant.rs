@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Tenant(String);
 
+/// The tenant of an entry without one.
+pub const DEFAULT_TENANT: &str = "default";
+
 /// A text names no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("tenant: `{0}` is not a tenant; write up to 128 letters, digits, `-`, `_`, `.`, `@` or `:`")]
@@ -19,6 +22,13 @@ impl Tenant {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Of an entry without one.
+impl Default for Tenant {
+    fn default() -> Self {
+        Self(DEFAULT_TENANT.to_owned())
     }
 }
 

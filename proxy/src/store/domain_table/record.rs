@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::DomainSettings,
     name::Pattern,
-    store::{StoreError, instant::Micros, partition::partition},
+    store::{StoreError, instant::Micros, partition::partition, tenant::DEFAULT_TENANT},
     target::Target,
 };
 
@@ -66,9 +66,6 @@ pub struct Shard(u8);
 
 /// All partitions of the feed.
 pub const SHARDS: [Shard; 4] = [Shard(0), Shard(1), Shard(2), Shard(3)];
-
-/// The tenant of an entry without one.
-pub const DEFAULT_TENANT: &str = "default";
 
 impl Shard {
     /// The partition of `pattern`.
