@@ -331,6 +331,32 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_put_is_put_whole() {
+        let (text, at) = (Some("a".to_owned()), Some(SystemTime::UNIX_EPOCH));
+        let full = OrderRecord {
+            name: ServerName::parse("a.example").unwrap(),
+            issuer: text.clone(),
+            directory: text.clone(),
+            account: text.clone(),
+            serial: text.clone(),
+            not_after: at,
+            renew_at: at,
+            failures: 1,
+            retry_at: at,
+            problem: text,
+            failed_at: vec![SystemTime::UNIX_EPOCH],
+            failing_since: at,
+            stopped_at: None,
+            denied_since: at,
+        };
+        let stopped = OrderRecord { stopped_at: at, ..full.clone() };
+        let written: std::collections::BTreeSet<_> =
+            [full, stopped].iter().flat_map(|record| record.write().into_keys()).collect();
+        let put = WHOLE.iter().chain(&["pk", "sk"]).map(|name| (*name).to_owned()).collect();
+        assert_eq!(written, put);
+    }
+
+    #[test]
     fn an_empty_text_is_none_and_is_not_written() {
         let name = ServerName::parse("a.example").unwrap();
         let empty = Some(String::new());
