@@ -97,7 +97,7 @@ pub(super) async fn add(
 /// With what the last checks of its name found.
 #[utoipa::path(
     get, path = "/api/v1/domains/{domain}", tag = "domains", operation_id = "readDomain",
-    params(("domain" = String, Path, description = "The name, or `*.` and a name.")),
+    params(NamedDomain),
     responses(
         (status = 200, description = "The entry.", body = DomainResource,
             headers(("ETag" = String, description = "The version."))),
@@ -124,7 +124,7 @@ pub(super) async fn read(
 #[utoipa::path(
     patch, path = "/api/v1/domains/{domain}", tag = "domains", operation_id = "changeDomain",
     params(
-        ("domain" = String, Path, description = "The name, or `*.` and a name."),
+        NamedDomain,
         ("If-Match" = String, Header, description = "The `ETag` of the version that was read, or `*`."),
         ChangeParameters
     ),
@@ -151,11 +151,7 @@ pub(super) async fn patch(
 /// Remove an entry
 #[utoipa::path(
     delete, path = "/api/v1/domains/{domain}", tag = "domains", operation_id = "removeDomain",
-    params(
-        ("domain" = String, Path, description = "The name, or `*.` and a name."),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant.", nullable = false),
-        ChangeParameters
-    ),
+    params(NamedDomain, IfMatch, ChangeParameters),
     responses((status = 200, description = "It was removed.", body = ChangedResource), Changes)
 )]
 pub(super) async fn remove(
@@ -173,10 +169,7 @@ pub(super) async fn remove(
 /// It is kept and not served. With a token of all tenants alone.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/suspend", tag = "domains", operation_id = "suspendDomain",
-    params(
-        ("domain" = String, Path, description = "The name, or `*.` and a name."),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant.", nullable = false)
-    ),
+    params(NamedDomain, IfMatch),
     responses(
         (status = 200, description = "It is suspended.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -197,10 +190,7 @@ pub(super) async fn suspend(
 /// It is served again. With a token of all tenants alone.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/resume", tag = "domains", operation_id = "resumeDomain",
-    params(
-        ("domain" = String, Path, description = "The name, or `*.` and a name."),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant.", nullable = false)
-    ),
+    params(NamedDomain, IfMatch),
     responses(
         (status = 200, description = "It is served.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -221,10 +211,7 @@ pub(super) async fn resume(
 /// Its requests are answered with 503 in place of its target.
 #[utoipa::path(
     put, path = "/api/v1/domains/{domain}/maintenance", tag = "domains", operation_id = "beginMaintenance",
-    params(
-        ("domain" = String, Path, description = "The name, or `*.` and a name."),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant.", nullable = false)
-    ),
+    params(NamedDomain, IfMatch),
     responses(
         (status = 200, description = "It is in maintenance.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -243,10 +230,7 @@ pub(super) async fn begin_maintenance(
 /// End the maintenance of an entry
 #[utoipa::path(
     delete, path = "/api/v1/domains/{domain}/maintenance", tag = "domains", operation_id = "endMaintenance",
-    params(
-        ("domain" = String, Path, description = "The name, or `*.` and a name."),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant.", nullable = false)
-    ),
+    params(NamedDomain, IfMatch),
     responses(
         (status = 200, description = "Its requests go to its target.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -267,7 +251,7 @@ pub(super) async fn end_maintenance(
 /// For an entry that is there or one that is to be added.
 #[utoipa::path(
     get, path = "/api/v1/domains/{domain}/records", tag = "domains", operation_id = "recordsOfDomain",
-    params(("domain" = String, Path, description = "The name, or `*.` and a name."), RecordsParameters),
+    params(NamedDomain, RecordsParameters),
     responses((status = 200, description = "The records.", body = DnsRecords), Queries)
 )]
 pub(super) async fn records(

@@ -14,6 +14,13 @@ use hyper::{
     header::{CONTENT_TYPE, IF_MATCH},
 };
 use serde::de::DeserializeOwned;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Object, Required, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 
 use super::{
     ApiState,
@@ -23,6 +30,14 @@ use crate::{domains::admin::ExpectedVersion, name::Pattern};
 
 /// The name of a path.
 pub(super) struct NamedDomain(pub(super) Pattern);
+
+impl IntoParams for NamedDomain {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let domain = ParameterBuilder::new().name("domain").parameter_in(ParameterIn::Path);
+        let domain = domain.required(Required::True).description(Some("The name, or `*.` and a name."));
+        vec![domain.schema(Some(Object::with_type(Type::String))).build()]
+    }
+}
 
 impl FromRequestParts<Arc<ApiState>> for NamedDomain {
     type Rejection = Problem;
@@ -53,6 +68,15 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<ApiState>> for Parameters<T> {
 
 /// For which versions a request is (RFC 9110 §13.1.1): those of `If-Match`.
 pub(super) struct IfMatch(pub(super) Option<ExpectedVersion>);
+
+/// Where a request may do without; one that needs it says so itself.
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let version = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header);
+        let version = version.description(Some("The `ETag` of the version that is meant."));
+        vec![version.required(Required::False).schema(Some(Object::with_type(Type::String))).build()]
+    }
+}
 
 impl FromRequestParts<Arc<ApiState>> for IfMatch {
     type Rejection = Problem;
