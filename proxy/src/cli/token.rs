@@ -1,7 +1,5 @@
 //! `gatehouse token`.
 
-use std::fmt::Write;
-
 use crate::{
     clock,
     config::Config,
@@ -62,11 +60,7 @@ fn listed(list: &TokenList, now: Micros) -> String {
 }
 
 fn scopes(record: &TokenRecord) -> String {
-    record.scopes.iter().fold(String::new(), |mut text, scope| {
-        let comma = if text.is_empty() { "" } else { "," };
-        let _ = write!(text, "{comma}{scope}");
-        text
-    })
+    record.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(",")
 }
 
 fn state(record: &TokenRecord, now: Micros) -> &'static str {
