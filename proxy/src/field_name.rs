@@ -45,6 +45,28 @@ pub(crate) enum FieldName {
 impl FieldName {
     /// Which name `name` is, by its letters and digits alone.
     pub(crate) fn of(name: &[u8]) -> Self {
+        Self::read(name).0
+    }
+
+    /// The same, and whether `name` is written as that name is, but for its case.
+    pub(crate) fn read(name: &[u8]) -> (Self, bool) {
+        // Nearly all that are known are.
+        match Self::written(name) {
+            Some(known) => (known, true),
+            None => (Self::by_letters(name), false),
+        }
+    }
+
+    fn written(name: &[u8]) -> Option<Self> {
+        let candidates = BY_LENGTH.get(name.len())?;
+        let mut lower = [0; LONGEST];
+        lower.get_mut(..name.len())?.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let is_written = |known: &&Self| lower.starts_with(known.as_str().as_bytes());
+        candidates.iter().find(is_written).copied()
+    }
+
+    fn by_letters(name: &[u8]) -> Self {
         if !may_be_known(name) {
             return Self::Other;
         }
@@ -218,12 +240,17 @@ impl FieldName {
 
 /// Whether it begins as a name does that is known. Most do not, and there is one to judge for each field of each message.
 fn may_be_known(name: &[u8]) -> bool {
-    let mut beginning = [0; 4];
-    let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    for (place, letter) in beginning.iter_mut().zip(letters) {
-        // Letters in lower case; digits as they are.
-        *place = letter | 0x20;
-    }
+    // Letters in lower case; digits as they are.
+    let lower = |letter: u8| letter | 0x20;
+    let beginning = match name.first_chunk::<4>() {
+        Some(letters) if letters.iter().all(u8::is_ascii_alphanumeric) => letters.map(lower),
+        _ => {
+            let mut beginning = [0; 4];
+            let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+            beginning.iter_mut().zip(letters).for_each(|(place, letter)| *place = lower(*letter));
+            beginning
+        }
+    };
     matches!(
         &beginning,
         b"cdnl"
@@ -277,6 +304,30 @@ impl Letters {
 /// One more than the longest name that is looked for has.
 const LONGEST: usize = 24;
 
+/// Names by how many bytes they are written with.
+const BY_LENGTH: [&[FieldName]; 20] = [
+    &[],
+    &[],
+    &[FieldName::Te],
+    &[],
+    &[FieldName::Host, FieldName::Date],
+    &[],
+    &[FieldName::Cookie, FieldName::Expect],
+    &[FieldName::Trailer, FieldName::Upgrade],
+    &[FieldName::CdnLoop, FieldName::Location],
+    &[FieldName::Forwarded, FieldName::XRealIp],
+    &[FieldName::Connection, FieldName::KeepAlive, FieldName::Tracestate, FieldName::UserAgent],
+    &[FieldName::Traceparent],
+    &[FieldName::ContentType, FieldName::XRequestId],
+    &[],
+    &[FieldName::ContentLength, FieldName::Http2Settings],
+    &[FieldName::XForwardedFor],
+    &[FieldName::XForwardedHost, FieldName::XForwardedPort, FieldName::ProxyConnection],
+    &[FieldName::TransferEncoding, FieldName::XForwardedProto],
+    &[FieldName::UserCustomDomain, FieldName::ProxyAuthenticate],
+    &[FieldName::ProxyAuthorization],
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,7 +376,9 @@ mod tests {
                 written.replace('-', ""),
                 format!("-{written}."),
             ] {
-                assert_eq!(FieldName::of(alike.as_bytes()), name, "{alike}");
+                let is_written = alike.eq_ignore_ascii_case(written);
+                assert_eq!(FieldName::read(alike.as_bytes()), (name, is_written), "{alike}");
+                assert_eq!(FieldName::written(alike.as_bytes()).is_some(), is_written, "{alike}");
             }
             for other in [format!("{written}s"), format!("a{written}"), written[1..].to_owned()] {
                 assert_ne!(FieldName::of(other.as_bytes()), name, "{other}");

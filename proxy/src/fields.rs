@@ -75,7 +75,8 @@ impl Fields {
         let folded = values.filter(|(_, value)| memchr::memchr(b'\n', value).is_some());
         let folded: Vec<_> = folded.map(|(place, value)| (place, value.to_vec())).collect();
         for (place, value) in folded {
-            let value = fields.append(&value);
+            let value = fields.append(|text| text.extend_from_slice(&value));
+            fields.one_line(&value);
             let line = fields.lines.get_mut(place)?;
             (line.value, line.is_plain) = (value, false);
         }
@@ -90,16 +91,14 @@ impl Fields {
         let is_plain = name.end + 2 == value.start
             && behind(name.end) == Some(b": ")
             && behind(value.end) == Some(b"\r\n");
-        let known = FieldName::of(field.name.as_bytes());
-        self.index(known, name, value, is_plain);
+        let (known, is_exact) = FieldName::read(field.name.as_bytes());
+        self.index(Line { known, is_exact, name, value, is_plain });
         Some(())
     }
 
-    fn index(&mut self, known: FieldName, name: Range<usize>, value: Range<usize>, is_plain: bool) {
-        let written = known.as_str().as_bytes();
-        let is_exact = !written.is_empty() && self.text(&name).eq_ignore_ascii_case(written);
-        self.names |= known.bit();
-        self.lines.push(Line { known, is_exact, name, value, is_plain });
+    fn index(&mut self, line: Line) {
+        self.names |= line.known.bit();
+        self.lines.push(line);
     }
 
     /// Where `part` lies in what was received.
@@ -200,12 +199,12 @@ impl Fields {
     /// Adds a field whose value `write` appends.
     pub(crate) fn push_with(&mut self, name: FieldName, write: impl FnOnce(&mut Vec<u8>)) {
         debug_assert!(!name.as_str().is_empty(), "{name:?} is the name of several fields");
-        self.push_line(name, name.as_str(), write);
+        self.push_line((name, true), name.as_str(), write);
     }
 
     /// Adds a field of any name.
     pub(crate) fn push_named(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let known = FieldName::of(name.as_str().as_bytes());
+        let known = FieldName::read(name.as_str().as_bytes());
         self.push_line(known, name.as_str(), |text| text.extend_from_slice(value.as_bytes()));
     }
 
@@ -215,27 +214,40 @@ impl Fields {
         self.push(name, value);
     }
 
-    fn push_line(&mut self, known: FieldName, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    fn push_line(
+        &mut self,
+        (known, is_exact): (FieldName, bool),
+        name: &str,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         if self.added.capacity() == 0 {
             self.added.reserve(ADDED_BYTES);
         }
-        let name = self.append(name.as_bytes());
+        let name = self.append(|text| text.extend_from_slice(name.as_bytes()));
         self.added.extend_from_slice(b": ");
-        let from = self.added.len();
-        write(&mut self.added);
-        one_line(self.added.get_mut(from..).unwrap_or_default());
-        let before = self.received.len();
-        let value = before + from..before + self.added.len();
+        let value = self.append(write);
+        self.one_line(&value);
         self.added.extend_from_slice(b"\r\n");
-        self.index(known, name, value, true);
+        self.index(Line { known, is_exact, name, value, is_plain: true });
     }
 
-    fn append(&mut self, text: &[u8]) -> Range<usize> {
-        let start = self.added.len();
-        self.added.extend_from_slice(text);
-        one_line(self.added.get_mut(start..).unwrap_or_default());
+    /// Where what `write` appends lies.
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let before = self.received.len();
-        before + start..before + self.added.len()
+        let start = before + self.added.len();
+        write(&mut self.added);
+        start..before + self.added.len()
+    }
+
+    /// RFC 9110 §5.5: what could end a line is replaced by a space in text that was added.
+    fn one_line(&mut self, place: &Range<usize>) {
+        let before = self.received.len();
+        let text = self.added.get_mut(place.start - before..place.end - before).unwrap_or_default();
+        let ends_line = |byte: u8| matches!(byte, b'\r' | b'\n' | 0);
+        // All of it, since it is mostly short and never does.
+        if text.iter().fold(false, |ends, byte| ends | ends_line(*byte)) {
+            text.iter_mut().filter(|byte| ends_line(**byte)).for_each(|byte| *byte = b' ');
+        }
     }
 
     /// How many bytes [`Fields::put`] writes at most.
@@ -296,15 +308,6 @@ impl From<&HeaderMap> for Fields {
 /// The elements of one line of a list-based field.
 pub(crate) fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
-}
-
-/// RFC 9110 §5.5: what could end a line is replaced by a space.
-fn one_line(text: &mut [u8]) {
-    if memchr::memchr3(b'\r', b'\n', 0, text).is_some() {
-        for byte in text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            *byte = b' ';
-        }
-    }
 }
 
 /// What a line has beside name and value.
