@@ -12,12 +12,15 @@ mod caa;
 mod checker;
 mod course;
 mod dns;
+mod due;
 mod edge;
 mod http;
 mod https;
 mod judge;
 mod look;
 mod metrics;
+mod name_check;
+mod pass;
 mod schedule;
 
 use std::sync::{Arc, Mutex};
@@ -29,8 +32,9 @@ use tokio::runtime::Handle;
 pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
 pub use look::Looker;
+pub use pass::{LeaseState, Pass, PassReport};
 
-use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics};
+use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics, name_check::NameCheck};
 use crate::{
     config::Config,
     domains::{Domains, admin::Permits},
@@ -78,10 +82,8 @@ pub fn start(
     let Some(looker) = Looker::new(config, https_port, permits)? else { return Ok(()) };
     let verification = &config.verification;
     let checker = Checker {
-        looker,
-        rules: CourseRules::of(verification),
+        names: NameCheck { looker, rules: CourseRules::of(verification), store: store.clone() },
         per_second: verification.per_second,
-        store: store.clone(),
         domains: domains.clone(),
         metrics,
         holder: Holder::random()?,
