@@ -2,7 +2,7 @@
 
 mod steps;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{task::JoinSet, time::Instant};
 
@@ -23,7 +23,6 @@ type Outputs = BTreeMap<StackKey, BTreeMap<String, String>>;
 pub(crate) struct Execution {
     aws: Aws,
     stage: Stage,
-    function: PathBuf,
     outputs: Outputs,
     started: Instant,
 }
@@ -45,7 +44,6 @@ impl Execution {
         Self {
             aws,
             stage: wanted.stage.clone(),
-            function: wanted.function.clone(),
             outputs: outputs.collect(),
             started: Instant::now(),
         }
@@ -71,7 +69,6 @@ impl Execution {
             let context = steps::Context {
                 aws: self.aws.clone(),
                 stage: self.stage.clone(),
-                function: self.function.clone(),
                 outputs: Arc::clone(&outputs),
             };
             steps.spawn(async move { (title, context.carry_out(step).await) });

@@ -21,7 +21,7 @@ impl Dns {
         let [address, management] = [free().await, free().await];
         let mut command = Command::new("pebble-challtestsrv");
         command.args(["-dns01", &address, "-management", &management, "-defaultIPv4", "127.0.0.9"]);
-        command.args(["-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""]);
+        command.args(["-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let dns = Self { address, management, _server: command.spawn().unwrap() };
         for _ in 0..100 {

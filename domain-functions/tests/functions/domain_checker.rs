@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// The checker of an edge that is called `edge.test`, at which nobody listens.
-async fn checker(table: &Table, dns: &Dns, more: &str) -> Function {
+async fn checker(endpoint: &str, dns: &Dns, more: &str) -> Function {
     let settings = format!(
         "[verification]\nrequired = \"dns\"\nedge_names = [\"edge.test\"]\nedge_addresses = [\"127.0.0.1\"]\n\
          resolvers = [\"{}\"]\ninterval = \"24s\"\n{more}\n[listen]\nhttps = [\"{}\"]\n",
         dns.address,
         free().await
     );
-    Function::start("checker", &table.endpoint, &[("SETTINGS", &settings)]).await
+    Function::start("checker", endpoint, &[("SETTINGS", &settings)]).await
 }
 
 async fn woken(function: &mut Function, time: Duration) -> Value {
@@ -42,7 +42,8 @@ async fn names_that_are_due_are_looked_at_and_their_entries_follow() {
         table.put(name, status).await;
     }
     dns.alias("shop.example", "edge.test").await;
-    let mut function = checker(&table, &dns, "").await;
+    table.calls();
+    let mut function = checker(&table.endpoint, &dns, "").await;
     let report = woken(&mut function, MINUTES).await;
     let wanted = json!({
         "lease": "held", "looked_at": 2, "changed": 1, "not_due": 0, "failed": 0, "left": 0, "malformed": 0,
@@ -76,7 +77,7 @@ async fn while_another_has_the_lease_nothing_is_done() {
     table.put("shop.example", DomainStatus::Pending).await;
     let (holder, life) = (Holder::random().unwrap(), Duration::from_mins(1));
     let lease = Lease::take(&table.store, "domain-checks", &holder, life, SystemTime::now()).await;
-    let mut function = checker(&table, &dns, "").await;
+    let mut function = checker(&table.endpoint, &dns, "").await;
     let report = woken(&mut function, MINUTES).await;
     assert_eq!((&report["lease"], &report["looked_at"]), (&json!("elsewhere"), &json!(0)), "{report}");
     assert_eq!(table.get("shop.example").await, (DomainStatus::Pending, None));
@@ -97,7 +98,7 @@ async fn what_there_is_no_time_for_is_done_by_the_next() {
         table.put(&name(i), DomainStatus::Active).await;
         dns.alias(&name(i), "edge.test").await;
     }
-    let mut function = checker(&table, &dns, "per_second = 10").await;
+    let mut function = checker(&table.endpoint, &dns, "per_second = 10").await;
     // Ten seconds are for its end.
     let begun = SystemTime::now();
     let report = woken(&mut function, Duration::from_millis(11_500)).await;
@@ -115,8 +116,8 @@ async fn what_there_is_no_time_for_is_done_by_the_next() {
 
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_an_error_of_the_invocation() {
-    let (table, dns) = (Table::start().await, Dns::start().await);
-    let nowhere = Table { endpoint: format!("http://{}", free().await), ..table };
+    let dns = Dns::start().await;
+    let nowhere = format!("http://{}", free().await);
     let mut function = checker(&nowhere, &dns, "").await;
     let Outcome::Error(said) = function.invoke(json!({}), MINUTES).await else { panic!("it was done") };
     assert!(said.contains("errorMessage"), "{said}");

@@ -39,6 +39,7 @@ async fn each_verdict_has_its_status_and_says_why() {
     ] {
         table.put(name, status).await;
     }
+    table.calls();
     let mut function = Function::start("verifier", &table.endpoint, &[]).await;
     for (query, status, said) in [
         ("domain=shop.example", 200, "served: by the entry `shop.example`\n"),

@@ -10,7 +10,7 @@ pub(crate) fn granted(role: &str) -> BTreeSet<String> {
     let quoted = lines.filter_map(|line| line.split('"').nth(1));
     let is_action = |text: &&str| {
         let service = text.split_once(':').map_or("", |(service, _)| service);
-        !service.is_empty() && !["arn", "sts"].contains(&service)
+        !service.is_empty() && !text.contains('$') && service != "sts"
     };
     quoted.filter(is_action).map(str::to_owned).collect()
 }
