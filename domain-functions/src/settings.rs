@@ -1,9 +1,9 @@
 //! What the stack tells a function, by its environment: the appliance's settings, as variables and as a text of TOML.
 
-use std::{ffi::OsString, path::Path};
+use std::ffi::OsString;
 
 use gatehouse::{
-    config::{Config, ConfigError, Endpoint, gather},
+    config::{Config, ConfigError, gather},
     ec2::IdentitySource,
     store::{ConnectError, Store},
 };
@@ -54,14 +54,14 @@ pub(crate) fn read(
     if let Some(text) = settings {
         gathered.lay_variable(SETTINGS, text)?;
     }
-    let config = gathered.settings()?.config;
-    if config.store.endpoint == Endpoint::Embedded { Err(SettingsError::Embedded) } else { Ok(config) }
+    Ok(gathered.settings()?.config)
 }
 
 /// The tables of `config`.
 pub(crate) async fn connect(config: &Config) -> Result<Store, SettingsError> {
-    // Lambda gives region and credentials by the environment, and has no metadata service. No file is written.
-    Ok(Store::connect(&config.store, &IdentitySource::Off, Path::new("/tmp")).await?)
+    // Lambda gives region and credentials by the environment, and has no metadata service.
+    let store = Store::connect_to_service(&config.store, &IdentitySource::Off).await?;
+    store.ok_or(SettingsError::Embedded)
 }
 
 pub(crate) const SETTINGS: &str = "SETTINGS";
@@ -75,9 +75,9 @@ mod tests {
         let variables = |endpoint: &str| [("GATEHOUSE_STORE_ENDPOINT".into(), endpoint.into())];
         let text = "[verification]\nedge_names = [\"edge.example.net\"]\nrequired = \"dns\"\n".to_owned();
         let config = read(variables("aws"), Some(text)).unwrap();
-        assert_eq!((config.store.endpoint, config.verification.edge_names.len()), (Endpoint::Aws, 1));
+        assert_eq!((config.store.endpoint.to_string().as_str(), config.verification.edge_names.len()), ("aws", 1));
         for (endpoint, text, named) in [
-            ("embedded", "", "GATEHOUSE_STORE_ENDPOINT"),
+            ("amazon", "", "store.endpoint"),
             ("aws", "[verification]\nedge_name = \"a.example\"\n", "SETTINGS"),
             ("aws", "[verification]\nrequired = \"dns\"\n", "verification.edge_names"),
         ] {
