@@ -41,12 +41,7 @@ pub(crate) struct Incomplete {
 impl Execution {
     pub(crate) fn new(aws: Aws, wanted: &Wanted, found: &Found) -> Self {
         let outputs = found.stacks.iter().map(|(key, stack)| (key.clone(), stack.outputs.clone()));
-        Self {
-            aws,
-            stage: wanted.stage.clone(),
-            outputs: outputs.collect(),
-            started: Instant::now(),
-        }
+        Self { aws, stage: wanted.stage.clone(), outputs: outputs.collect(), started: Instant::now() }
     }
 
     pub(crate) async fn run(mut self, plan: Plan) -> Result<(), Incomplete> {

@@ -35,7 +35,9 @@ pub(crate) enum SettingsError {
     Handler(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("GATEHOUSE_STORE_ENDPOINT: a function has no store of its own; write `aws`, as the template `functions` does")]
+    #[error(
+        "GATEHOUSE_STORE_ENDPOINT: a function has no store of its own; write `aws`, as the template `functions` does"
+    )]
     Embedded,
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -75,7 +77,10 @@ mod tests {
         let variables = |endpoint: &str| [("GATEHOUSE_STORE_ENDPOINT".into(), endpoint.into())];
         let text = "[verification]\nedge_names = [\"edge.example.net\"]\nrequired = \"dns\"\n".to_owned();
         let config = read(variables("aws"), Some(text)).unwrap();
-        assert_eq!((config.store.endpoint.to_string().as_str(), config.verification.edge_names.len()), ("aws", 1));
+        assert_eq!(
+            (config.store.endpoint.to_string().as_str(), config.verification.edge_names.len()),
+            ("aws", 1)
+        );
         for (endpoint, text, named) in [
             ("amazon", "", "store.endpoint"),
             ("aws", "[verification]\nedge_name = \"a.example\"\n", "SETTINGS"),

@@ -48,8 +48,8 @@ use tokio::{
 };
 
 pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
-pub(crate) use change::follow_checks;
 pub use change::ChangeError;
+pub(crate) use change::follow_checks;
 pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
 pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};

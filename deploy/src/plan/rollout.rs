@@ -91,7 +91,9 @@ impl Rollout<'_> {
         let key = StackKey::new(Kind::Functions, &self.wanted.home);
         match (purpose, &self.wanted.domain_functions) {
             (Purpose::Update, _) => Vec::new(),
-            (Purpose::Deploy, Some(_)) => self.changes(Kind::Functions).into_iter().map(Step::Change).collect(),
+            (Purpose::Deploy, Some(_)) => {
+                self.changes(Kind::Functions).into_iter().map(Step::Change).collect()
+            }
             (Purpose::Deploy, None) => {
                 self.found.stack(&key).map(|_| Step::Delete(key.clone())).into_iter().collect()
             }

@@ -54,7 +54,10 @@ async fn names_that_are_due_are_looked_at_and_their_entries_follow() {
     assert_eq!((status, checks.unwrap().failures), (DomainStatus::Active, 0));
     let (status, checks) = table.get("moved.example").await;
     let checks = checks.unwrap();
-    assert_eq!((status, checks.failures, checks.findings[0].outcome), (DomainStatus::Active, 1, Found::Failed));
+    assert_eq!(
+        (status, checks.failures, checks.findings[0].outcome),
+        (DomainStatus::Active, 1, Found::Failed)
+    );
     assert_eq!(table.get("suspended.example").await, (DomainStatus::Suspended, None));
     assert_eq!(rights::granted("CheckerRole"), rights::needed(&table.calls()));
 

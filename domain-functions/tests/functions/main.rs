@@ -9,9 +9,9 @@
     reason = "tests unwrap, and fixtures are tests"
 )]
 
+mod dns;
 mod domain_checker;
 mod domain_verifier;
-mod dns;
 mod function;
 mod rights;
 mod table;

@@ -89,8 +89,7 @@ impl Table {
 async fn note_in_front_of(behind: SocketAddr, calls: Calls) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client: Client<_, Full<Bytes>> =
-        Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let client: Client<_, Full<Bytes>> = Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (calls, client) = (calls.clone(), client.clone());

@@ -117,7 +117,9 @@ impl Checker {
             }
             if now >= refresh_at {
                 let this = Arc::clone(self);
-                asked.spawn(async move { this.identities.store(Arc::new(this.names.looker.identities().await)) });
+                asked.spawn(
+                    async move { this.identities.store(Arc::new(this.names.looker.identities().await)) },
+                );
                 refresh_at = now + REFRESH;
             }
             self.start_due(&mut looks);

@@ -74,12 +74,7 @@ impl Candidates {
 }
 
 /// Whether an entry's name is to be looked at, of which `old` was found the last time.
-pub(super) fn is_due(
-    record: &DomainRecord,
-    old: Option<&Checks>,
-    rules: CourseRules,
-    now: Micros,
-) -> bool {
+pub(super) fn is_due(record: &DomainRecord, old: Option<&Checks>, rules: CourseRules, now: Micros) -> bool {
     let Some(old) = old else { return true };
     if record.changed_at.is_some_and(|at| at > old.checked_at) {
         return true;

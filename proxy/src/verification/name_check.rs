@@ -55,8 +55,7 @@ impl NameCheck {
         let DomainRecord { pattern, tenant, status, .. } = &entry.record;
         let findings = self.looker.look(pattern, tenant, *status, identities).await;
         let now = Micros::of(clock::wall());
-        let Course { checks, standing } =
-            self.rules.follow(&entry.record, entry.old.as_ref(), findings, now);
+        let Course { checks, standing } = self.rules.follow(&entry.record, entry.old.as_ref(), findings, now);
         // Before the status, so that who sees the new one sees why.
         match put_checks(&self.store, pattern, &checks).await {
             Ok(()) | Err(StoreError::Conflict) => Ok((checks, standing)),

@@ -25,7 +25,11 @@ use super::{
 use crate::{
     clock,
     config::Config,
-    domains::{ChangeError, admin::Permits, follow_checks},
+    domains::{
+        ChangeError,
+        admin::{Decision, Permits},
+        follow_checks,
+    },
     name::Pattern,
     store::{
         Store, StoreError,
@@ -137,7 +141,11 @@ impl Pass {
         released.map(|()| report)
     }
 
-    async fn run_under(self: &Arc<Self>, lease: &mut Lease, until: Instant) -> Result<PassReport, StoreError> {
+    async fn run_under(
+        self: &Arc<Self>,
+        lease: &mut Lease,
+        until: Instant,
+    ) -> Result<PassReport, StoreError> {
         let (store, began) = (&self.names.store, Micros::of(clock::wall()));
         let before = checks_settled(store).await?;
         let settled = before.unwrap_or_default();
@@ -195,7 +203,8 @@ impl Pass {
             return LeaseState::Held;
         }
         // None, where a CA does not say it in time: what may be permitted is not taken for forbidden.
-        let identities = timeout(IDENTITIES, self.names.looker.identities()).await.unwrap_or_default();
+        let limit = IDENTITIES.min(until.saturating_duration_since(clock::now()));
+        let identities = timeout(limit, self.names.looker.identities()).await.unwrap_or_default();
         let (identities, pace) = (Arc::new(identities), Arc::new(Mutex::new(self.pace())));
         let (mut order, mut looks) = (order.into_iter(), JoinSet::new());
         let mut renewals = interval_at((clock::now() + RENEW).into(), RENEW);
@@ -248,7 +257,7 @@ impl Pass {
         pattern: &Pattern,
         identities: &[String],
         pace: &Mutex<Interval>,
-    ) -> Result<Looked, ChangeError> {
+    ) -> Result<Looked, StoreError> {
         let Some(entry) = self.names.read(pattern).await? else { return Ok(Looked::Gone) };
         if !is_due(&entry.record, entry.old.as_ref(), self.names.rules, Micros::of(clock::wall())) {
             let is_unsettled = entry.old.is_some_and(|old| is_unsettled(entry.record.status, &old));
@@ -261,8 +270,16 @@ impl Pass {
             return Ok(Looked::Done { is_changed: false, is_unsettled });
         };
         let (store, version) = (&self.names.store, entry.record.version);
-        let report = follow_checks(store, pattern, version, standing, self.audit_kept).await?.report;
-        Ok(Looked::Done { is_changed: say_changed(pattern, &report, &checks), is_unsettled: false })
+        match follow_checks(store, pattern, version, standing, self.audit_kept).await {
+            Ok(Decision { report, .. }) => {
+                Ok(Looked::Done { is_changed: say_changed(pattern, &report, &checks), is_unsettled: false })
+            }
+            Err(ChangeError::Store(error)) => Err(error),
+            // Somebody has changed it meanwhile: the next look sees what it is now.
+            Err(ChangeError::Refused(_) | ChangeError::Contended(_)) => {
+                Ok(Looked::Done { is_changed: false, is_unsettled: true })
+            }
+        }
     }
 }
 

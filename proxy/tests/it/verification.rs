@@ -192,6 +192,22 @@ fn a_name_behind_another_server_is_verified_by_what_that_server_passes_on() {
 }
 
 #[test]
+fn instances_leave_checks_to_a_function_where_the_settings_say_so() {
+    let edge = edge();
+    lead(&edge, SHOP, Place::A.v4());
+    let mut settings = settings(&edge, Place::A, "dns");
+    settings.raw("verification", "by_instances", "false");
+    let a = start(&edge, settings);
+    a.command(&["domain", "add", SHOP]).unwrap();
+    // A command looks all the same.
+    a.command(&["domain", "check", SHOP]).unwrap();
+    // An instance that checks takes the lease at its start, and looks at a new name at once.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(status_of(&a, SHOP).unwrap()["status"], "pending");
+    assert!(a.metrics().unwrap().sum("gatehouse_domain_checker", &[]) < 0.5);
+}
+
+#[test]
 fn one_instance_looks_and_another_goes_on_when_it_ends() {
     let edge = edge();
     let [mut a, b] = [Place::A, Place::B].map(|place| start(&edge, settings(&edge, place, "dns")));
