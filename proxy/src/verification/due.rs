@@ -44,15 +44,20 @@ impl Candidates {
         let since = record.changed_at.unwrap_or_default().max(turn);
         let candidate = || Candidate { pattern: record.pattern.clone(), since };
         match record.status {
-            DomainStatus::Suspended | DomainStatus::Removed => {}
-            DomainStatus::Pending | DomainStatus::Failing if self.waiting.len() < MOST => {
-                self.waiting.push(candidate());
+            DomainStatus::Pending | DomainStatus::Failing => {
+                // Those beyond are considered by the next pass again.
+                if self.waiting.len() < MOST {
+                    self.waiting.push(candidate());
+                }
             }
-            // The next pass considers it again.
-            DomainStatus::Pending | DomainStatus::Failing => {}
-            DomainStatus::Active if since <= settled => {}
-            DomainStatus::Active if self.turns.len() < MOST => self.turns.push(candidate()),
-            DomainStatus::Active => self.beyond = earliest(self.beyond, Some(since)),
+            DomainStatus::Active if since > settled => {
+                if self.turns.len() < MOST {
+                    self.turns.push(candidate());
+                } else {
+                    self.beyond = earliest(self.beyond, Some(since));
+                }
+            }
+            DomainStatus::Active | DomainStatus::Suspended | DomainStatus::Removed => {}
         }
     }
 
@@ -145,7 +150,9 @@ mod tests {
 
     fn candidates(records: &[DomainRecord], settled: Micros, now: Micros) -> Vec<String> {
         let mut candidates = Candidates::default();
-        records.iter().for_each(|record| candidates.consider(record, settled, DAY, now));
+        for record in records {
+            candidates.consider(record, settled, DAY, now);
+        }
         candidates.in_order().iter().map(|candidate| candidate.pattern.to_string()).collect()
     }
 
