@@ -61,7 +61,7 @@ async fn names_that_are_due_are_looked_at_and_their_entries_follow() {
     assert_eq!(table.get("suspended.example").await, (DomainStatus::Suspended, None));
     assert_eq!(rights::granted("CheckerRole"), rights::needed(&table.calls()));
 
-    // What was found wrong once is looked at again soon, although its turn was had; what failed three times is so for all.
+    // What was found wrong is looked at again soon; what failed three times is so for all.
     let mut passes = 1;
     while table.get("moved.example").await.0 == DomainStatus::Active {
         passes += 1;

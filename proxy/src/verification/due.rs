@@ -217,6 +217,12 @@ mod tests {
             assert_eq!(is, due, "{status:?} {checked_at} {failures}");
         }
         assert!(is_due(&record(0, Active, old), None, RULES, now()), "never looked at");
+        // The index shows what waits or fails, and not what failed once.
+        for (status, failures, unsettled) in
+            [(Active, 0, false), (Active, 1, true), (Failing, 3, false), (Pending, 1, false)]
+        {
+            assert_eq!(is_unsettled(status, &checks(now(), failures)), unsettled, "{status:?} {failures}");
+        }
         let changed = record(0, Active, now());
         assert!(is_due(&changed, Some(&checks(now().less(MINUTE), 0)), RULES, now()), "changed since");
     }

@@ -318,3 +318,36 @@ impl Tally {
 const ROWS: u16 = 4_000;
 /// For the directories of all CAs.
 const IDENTITIES: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_settled_holds_turns_open_and_what_is_not_known_of_is_left() {
+        let pattern = |i: u64| Pattern::parse(&format!("site-{i}.example")).unwrap();
+        let mut tally = Tally::default();
+        tally.open = (0..7).map(|i| (pattern(i), Micros::from_epoch(i))).collect();
+        for (i, looked) in [
+            (0, Looked::Gone),
+            (1, Looked::NotDue { is_unsettled: false }),
+            (2, Looked::Done { is_changed: true, is_unsettled: false }),
+        ] {
+            tally.note(Some((pattern(i), looked)));
+        }
+        assert_eq!(tally.unsettled, None);
+        for (i, looked) in [
+            (5, Looked::Failed),
+            (4, Looked::Done { is_changed: false, is_unsettled: true }),
+            (3, Looked::NotDue { is_unsettled: true }),
+        ] {
+            tally.note(Some((pattern(i), looked)));
+            assert_eq!(tally.unsettled, Some(Micros::from_epoch(i)));
+        }
+        // A look that panicked.
+        tally.note(None);
+        assert_eq!(tally.open.into_keys().collect::<Vec<_>>(), [pattern(6)]);
+        let PassReport { looked_at, changed, not_due, failed, .. } = tally.report;
+        assert_eq!((looked_at, changed, not_due, failed), (2, 1, 2, 2));
+    }
+}
