@@ -335,13 +335,17 @@ fn a_refusal_comes_before_any_change() {
         let refused = refused(Purpose::Deploy, spoil);
         assert!(matches!(&refused[..], [only] if only.contains(said)), "{said}: {refused:?}");
     }
-    let found = Found { functions: FoundPackage::default(), ..empty_account() };
-    let refused_functions = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();
-    assert_eq!(refused_functions, [Refusal::NoDomainFunctions("functions.zip".to_owned())]);
     // All at once, not the first alone.
     let refused = refused(Purpose::Update, |_, found| place(found).image = None);
     assert_eq!(refused.len(), 3, "{refused:?}");
     assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
+}
+
+#[test]
+fn a_package_of_functions_that_is_nowhere_is_refused() {
+    let found = Found { functions: FoundPackage::default(), ..empty_account() };
+    let refused = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();
+    assert_eq!(refused, [Refusal::NoDomainFunctions("functions.zip".to_owned())]);
 }
 
 #[test]

@@ -326,8 +326,8 @@ mod tests {
     #[test]
     fn what_is_not_settled_holds_turns_open_and_what_is_not_known_of_is_left() {
         let pattern = |i: u64| Pattern::parse(&format!("site-{i}.example")).unwrap();
-        let mut tally = Tally::default();
-        tally.open = (0..7).map(|i| (pattern(i), Micros::from_epoch(i))).collect();
+        let open = (0..7).map(|i| (pattern(i), Micros::from_epoch(i))).collect();
+        let mut tally = Tally { open, ..Tally::default() };
         for (i, looked) in [
             (0, Looked::Gone),
             (1, Looked::NotDue { is_unsettled: false }),
