@@ -2,7 +2,7 @@
 
 mod steps;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{task::JoinSet, time::Instant};
 
@@ -23,7 +23,6 @@ type Outputs = BTreeMap<StackKey, BTreeMap<String, String>>;
 pub(crate) struct Execution {
     aws: Aws,
     stage: Stage,
-    function: PathBuf,
     outputs: Outputs,
     started: Instant,
 }
@@ -42,13 +41,7 @@ pub(crate) struct Incomplete {
 impl Execution {
     pub(crate) fn new(aws: Aws, wanted: &Wanted, found: &Found) -> Self {
         let outputs = found.stacks.iter().map(|(key, stack)| (key.clone(), stack.outputs.clone()));
-        Self {
-            aws,
-            stage: wanted.stage.clone(),
-            function: wanted.function.clone(),
-            outputs: outputs.collect(),
-            started: Instant::now(),
-        }
+        Self { aws, stage: wanted.stage.clone(), outputs: outputs.collect(), started: Instant::now() }
     }
 
     pub(crate) async fn run(mut self, plan: Plan) -> Result<(), Incomplete> {
@@ -71,7 +64,6 @@ impl Execution {
             let context = steps::Context {
                 aws: self.aws.clone(),
                 stage: self.stage.clone(),
-                function: self.function.clone(),
                 outputs: Arc::clone(&outputs),
             };
             steps.spawn(async move { (title, context.carry_out(step).await) });

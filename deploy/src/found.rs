@@ -21,6 +21,17 @@ pub(crate) struct Found {
     pub(crate) accelerators: Option<Used>,
     /// Whether the function's package lies where the fleet's file says.
     pub(crate) has_package: bool,
+    /// Where the package of the functions over the domains table is.
+    pub(crate) functions: FoundPackage,
+}
+
+/// A package.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FoundPackage {
+    /// Where the fleet's file says.
+    pub(crate) is_here: bool,
+    /// In the home region's bucket.
+    pub(crate) is_uploaded: bool,
 }
 
 /// A stack.

@@ -6,6 +6,7 @@
 
 mod aws;
 mod cli;
+mod domain_functions;
 mod execute;
 mod found;
 mod look;

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     aws::{Aws, Fault},
-    found::{Found, FoundRegion, FoundStack},
+    found::{Found, FoundPackage, FoundRegion, FoundStack},
     stack::{Kind, StackKey},
     wanted::{Region, RegionWanted, Stage, Wanted},
 };
@@ -16,7 +16,11 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
     let mut found = Found { looked: true, regions: aws.regions(&wanted.home).await?, ..Found::default() };
     let regions = wanted.regions.keys().filter(|region| found.regions.contains(region)).cloned();
     let regions: BTreeSet<_> = regions.collect();
-    stacks(&mut found, aws, &wanted.stage, &wanted.home, &regions).await?;
+    let mut with_stacks = regions.clone();
+    // The functions' code lies in the home region, also where no fleet is.
+    with_stacks.extend(wanted.domain_functions.iter().map(|_| wanted.home.clone()));
+    stacks(&mut found, aws, &wanted.stage, &wanted.home, &with_stacks).await?;
+    found.functions = functions(aws, wanted, &found).await?;
     found.has_package = wanted.function.is_file();
     found.accelerators = aws.accelerators().await?;
     if !wanted.edge.hosted_zone_id.is_empty() {
@@ -42,6 +46,15 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
         found.places.insert(region, place?);
     }
     Ok(found)
+}
+
+async fn functions(aws: &Aws, wanted: &Wanted, found: &Found) -> Result<FoundPackage, Fault> {
+    let Some(functions) = &wanted.domain_functions else { return Ok(FoundPackage::default()) };
+    let is_uploaded = match found.output(&StackKey::new(Kind::Artifacts, &wanted.home), "Bucket") {
+        Some(bucket) => aws.has_object(&wanted.home, bucket, &functions.code_key()).await?,
+        None => false,
+    };
+    Ok(FoundPackage { is_here: functions.package.is_file(), is_uploaded })
 }
 
 /// All stacks of the stage, also where the fleet's file names no region.

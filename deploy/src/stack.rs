@@ -1,4 +1,4 @@
-//! The four kinds of stacks: names, templates, and what a status permits.
+//! The five kinds of stacks: names, templates, and what a status permits.
 
 use std::fmt;
 
@@ -13,12 +13,15 @@ pub(crate) enum Kind {
     Domains,
     /// The accelerator, in the home region.
     Edge,
+    /// Functions over the domains table, in the home region.
+    Functions,
     /// Instances, in each region.
     Fleet,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Artifacts, Self::Domains, Self::Edge, Self::Fleet];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Artifacts, Self::Domains, Self::Edge, Self::Functions, Self::Fleet];
 
     /// As the stack's name ends.
     pub(crate) const fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Kind {
             Self::Artifacts => "artifacts",
             Self::Domains => "domains",
             Self::Edge => "edge",
+            Self::Functions => "functions",
             Self::Fleet => "fleet",
         }
     }
@@ -33,7 +37,7 @@ impl Kind {
     /// Whether there is one in the home region only.
     pub(crate) const fn is_at_home(self) -> bool {
         match self {
-            Self::Domains | Self::Edge => true,
+            Self::Domains | Self::Edge | Self::Functions => true,
             Self::Artifacts | Self::Fleet => false,
         }
     }
@@ -44,6 +48,7 @@ impl Kind {
             Self::Artifacts => include_str!("../../infra/artifacts.yaml"),
             Self::Domains => include_str!("../../infra/domains.yaml"),
             Self::Edge => include_str!("../../infra/edge.yaml"),
+            Self::Functions => include_str!("../../infra/functions.yaml"),
             Self::Fleet => include_str!("../../infra/fleet.yaml"),
         }
     }

@@ -39,6 +39,9 @@ impl Status {
         for kind in [Kind::Domains, Kind::Edge] {
             status.base.push(of_stack(found, StackKey::new(kind, &wanted.home)));
         }
+        if wanted.domain_functions.is_some() {
+            status.base.push(of_stack(found, StackKey::new(Kind::Functions, &wanted.home)));
+        }
         for key in fleets(wanted, found) {
             status.base.push(of_stack(found, StackKey::new(Kind::Artifacts, &key.region)));
             status.fleets.push(FleetStatus::look(aws, &wanted.stage, &key, found.stack(&key)).await?);

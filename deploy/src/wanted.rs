@@ -9,6 +9,8 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::domain_functions::{DomainFunctions, DomainFunctionsFile, FunctionsError};
+
 /// A stage's name; stages share nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stage(String);
@@ -71,6 +73,8 @@ pub(crate) struct Wanted {
     pub(crate) function: PathBuf,
     pub(crate) edge: EdgeFile,
     pub(crate) tables: TablesFile,
+    /// None for no functions over the domains table.
+    pub(crate) domain_functions: Option<DomainFunctions>,
     pub(crate) regions: BTreeMap<Region, RegionWanted>,
 }
 
@@ -132,6 +136,7 @@ struct FleetFile {
     edge: EdgeFile,
     #[serde(default)]
     tables: TablesFile,
+    domain_functions: Option<DomainFunctionsFile>,
     regions: BTreeMap<String, RegionFile>,
 }
 
@@ -175,6 +180,7 @@ impl Wanted {
             return Err(WantedError::NoRegion);
         }
         let function = folder.join(&file.function);
+        let functions = file.domain_functions.map(|file| DomainFunctions::of(file, &settings, folder));
         let common = Common { instance_type: file.instance_type, instance_count: file.instance_count };
         let mut regions = BTreeMap::new();
         for (name, region) in file.regions {
@@ -189,6 +195,7 @@ impl Wanted {
             function,
             edge: file.edge,
             tables: file.tables,
+            domain_functions: functions.transpose()?,
             regions,
         })
     }
@@ -262,6 +269,8 @@ pub(crate) enum WantedError {
         "settings: the file has {0} bytes; a stack's parameter takes 1 to {MOST_SETTINGS_BYTES}: put the rest into `settings_parameter`"
     )]
     Settings(usize),
+    #[error(transparent)]
+    DomainFunctions(#[from] FunctionsError),
     #[error("edge: `hosted_zone_id` and `name` go together; set both or none")]
     ZoneAndName,
     #[error("regions: there is none; add a table like `[regions.eu-central-1]`")]

@@ -9,6 +9,7 @@
 pub mod admin;
 mod administration;
 mod ask;
+pub mod ask_answer;
 mod budget;
 pub mod change;
 mod feed;
@@ -28,6 +29,7 @@ pub mod revision;
 mod seen_patterns;
 mod shards;
 mod snapshot;
+mod table_permission;
 
 use std::{
     net::IpAddr,
@@ -47,10 +49,12 @@ use tokio::{
 
 pub use ask::{AskError, AskState, Probed as AskProbed, Silence as AskSilence, probe as probe_ask};
 pub use change::ChangeError;
+pub(crate) use change::follow_checks;
 pub use last_use::LastUse;
 pub use patterns::{Delta, Patterns};
 pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownReason};
 pub use revision::Revision;
+pub use table_permission::permission_by_table;
 
 use crate::{clock, config, name::ServerName, single_flight::SingleFlight, store::Store};
 use ask::Ask;

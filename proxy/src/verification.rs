@@ -1,23 +1,27 @@
 //! Whether customers' names lead here: what a new entry waits for, and regular checks of DNS, CAA and certificate of all entries of the table.
+//! The same is done pass by pass by a program that is started now and then (`pass`).
 //! Not here: what an entry's status permits (`domains`); how what was found is kept (`store`).
 //! Invariants: an entry that was verified is removed only after it has been seen to lead elsewhere for long
 //! (`a_name_that_leads_elsewhere_fails_and_is_removed_when_it_does_so_for_long`), and answers that do not come say nothing; no address is
 //! connected to that an entry's target may not have; one instance of the fleet does the looking, and which names it looks at costs no reading of its own.
 //!
 //! ```text
-//! feed -> Schedule -> Looker::look (DNS, TXT, CAA, handshake) -> judge -> CourseRules::follow -> entry's status, `checks`
+//! feed -> Schedule, or Candidates of a pass -> Looker::look (DNS, TXT, CAA, handshake) -> judge -> CourseRules::follow -> entry's status, `checks`
 //! ```
 
 mod caa;
 mod checker;
 mod course;
 mod dns;
+mod due;
 mod edge;
 mod http;
 mod https;
 mod judge;
 mod look;
 mod metrics;
+mod name_check;
+mod pass;
 mod schedule;
 
 use std::sync::{Arc, Mutex};
@@ -29,8 +33,9 @@ use tokio::runtime::Handle;
 pub use dns::NoResolver;
 pub use edge::{Purpose, RecordToSet};
 pub use look::Looker;
+pub use pass::{LeaseState, Pass, PassReport};
 
-use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics};
+use self::{checker::Checker, course::CourseRules, metrics::VerificationMetrics, name_check::NameCheck};
 use crate::{
     config::Config,
     domains::{Domains, admin::Permits},
@@ -72,16 +77,14 @@ pub fn start(
     registry: &Registry,
 ) -> Result<(), VerificationStartError> {
     let metrics = VerificationMetrics::register(registry)?;
-    if !config.domains.table {
+    if !config.domains.table || !config.verification.by_instances {
         return Ok(());
     }
     let Some(looker) = Looker::new(config, https_port, permits)? else { return Ok(()) };
     let verification = &config.verification;
     let checker = Checker {
-        looker,
-        rules: CourseRules::of(verification),
+        names: NameCheck { looker, rules: CourseRules::of(verification), store: store.clone() },
         per_second: verification.per_second,
-        store: store.clone(),
         domains: domains.clone(),
         metrics,
         holder: Holder::random()?,

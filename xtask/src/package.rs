@@ -32,7 +32,7 @@ pub(crate) enum Step {
     Test,
     /// Build it a second time in another folder and compare the bytes
     Reproduce,
-    /// Build the fleet's function for Lambda, which is always for arm64
+    /// Build the functions for Lambda, which is always for arm64
     Function,
 }
 

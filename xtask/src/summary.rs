@@ -129,7 +129,7 @@ fn is_noise(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with("running ") || line.starts_with("test result: ok")
 }
 
-/// Modules of `proxy/tests/it`, `proxy/tests/process` and `fleet-function/tests/function`, and the testbed's own tests. `every_case_is_counted_as_one` keeps this in step.
+/// Modules of `proxy/tests/it`, `proxy/tests/process` and the functions' tests, and the testbed's own tests. `every_case_is_counted_as_one` keeps this in step.
 const END_TO_END: &[&str] = &[
     "an_edge_comes_up_and_goes_without_a_trace",
     "clients_tell_a_server_that_serves_from_one_that_does_not",
@@ -141,6 +141,8 @@ const END_TO_END: &[&str] = &[
     "challenges",
     "deployment",
     "domain_changes",
+    "domain_checker",
+    "domain_verifier",
     "drain",
     "encrypted_keys",
     "fail_open",
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     /// Modules there without a case.
-    const FIXTURES: [&str; 5] = ["fixture", "function", "region", "rights", "server"];
+    const FIXTURES: [&str; 7] = ["dns", "fixture", "function", "region", "rights", "server", "table"];
 
     fn summary(lines: &[&str]) -> Summary {
         let mut summary = Summary::default();
@@ -211,6 +213,7 @@ mod tests {
     #[test]
     fn every_case_is_counted_as_one() {
         let mains = [
+            include_str!("../../domain-functions/tests/functions/main.rs"),
             include_str!("../../fleet-function/tests/function/main.rs"),
             include_str!("../../proxy/tests/it/main.rs"),
             include_str!("../../proxy/tests/process/main.rs"),

@@ -36,7 +36,6 @@ pub(crate) enum StepError {
 pub(super) struct Context {
     pub(super) aws: Aws,
     pub(super) stage: Stage,
-    pub(super) function: PathBuf,
     pub(super) outputs: Arc<Outputs>,
 }
 
@@ -45,7 +44,7 @@ impl Context {
     pub(super) async fn carry_out(&self, step: Step) -> Result<Outputs, StepError> {
         match step {
             Step::Change(change) => return self.change(&change).await,
-            Step::Upload { region, key } => self.upload(&region, &key).await?,
+            Step::Upload { region, key, package } => self.upload(&region, &key, package).await?,
             Step::Protect(key) => self.aws.protect(&key.region, &key.name(&self.stage), true).await?,
             Step::Unprotect(key) => self.aws.protect(&key.region, &key.name(&self.stage), false).await?,
             Step::Empty(key) => {
@@ -146,8 +145,7 @@ impl Context {
         StepError::Stack { status, reasons }
     }
 
-    async fn upload(&self, region: &Region, name: &str) -> Result<(), StepError> {
-        let path = self.function.clone();
+    async fn upload(&self, region: &Region, name: &str, path: PathBuf) -> Result<(), StepError> {
         let package = fs::read(&path).map_err(|source| StepError::Function { path, source })?;
         let artifacts = StackKey::new(crate::stack::Kind::Artifacts, region);
         let bucket = self.output(&artifacts, "Bucket")?;

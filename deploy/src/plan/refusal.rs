@@ -17,6 +17,10 @@ pub(crate) enum Refusal {
     #[error("function: there is no file `{0}`; `cargo xtask package function` makes it, and says its name")]
     NoFunction(String),
     #[error(
+        "domain_functions.package: there is no file `{0}`; `cargo xtask package function` makes it, and says its name"
+    )]
+    NoDomainFunctions(String),
+    #[error(
         "regions.{region}: no image of version `{version}` is published there; `cargo xtask image publish` does, or set `image_id`"
     )]
     NoImage { region: Region, version: String },
@@ -95,6 +99,12 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
     let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
     if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
         refused.push(Refusal::NoFunction(wanted.function.display().to_string()));
+    }
+    if let (Some(functions), Purpose::Deploy) = (&wanted.domain_functions, purpose)
+        && !found.functions.is_here
+        && !found.functions.is_uploaded
+    {
+        refused.push(Refusal::NoDomainFunctions(functions.package.display().to_string()));
     }
     refused
 }

@@ -12,7 +12,7 @@ use crate::{
 pub(crate) enum Removal {
     /// The fleets in these regions.
     Regions(Vec<Region>),
-    /// All fleets and the accelerator.
+    /// All fleets, the functions and the accelerator.
     All {
         /// The tables, too.
         with_data: bool,
@@ -34,7 +34,8 @@ pub(crate) fn remove(wanted: &Wanted, found: &Found, removal: &Removal) -> Resul
     let of = |kind| found.stacks.keys().filter(is_chosen).filter(move |key| key.kind == kind).cloned();
     let mut plan = Plan::default();
     // Instances leave the accelerator by its listener's group: fleets go first.
-    plan.then(of(Kind::Fleet).map(Step::Delete).collect());
+    let functions = of(Kind::Functions).filter(|_| matches!(removal, Removal::All { .. }));
+    plan.then(functions.chain(of(Kind::Fleet)).map(Step::Delete).collect());
     if let Removal::All { .. } = removal {
         let is_protected = |key: &StackKey| found.stack(key).is_some_and(|stack| stack.is_protected);
         plan.then(of(Kind::Edge).filter(is_protected).map(Step::Unprotect).collect());

@@ -1,9 +1,10 @@
 //! Stacks that are made or changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Plan, Refusal, StackChange, Step, Value, refusal};
 use crate::{
+    domain_functions::DomainFunctions,
     found::Found,
     stack::{Kind, StackKey},
     wanted::{Region, RegionWanted, Wanted},
@@ -30,7 +31,8 @@ pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result
     plan.then(rollout.uploads_and_protection(purpose));
     let (new, changed): (Vec<_>, Vec<_>) =
         rollout.changes(Kind::Fleet).into_iter().partition(|change| change.is_new);
-    plan.then(new.into_iter().map(Step::Change).collect());
+    let functions = rollout.functions(purpose);
+    plan.then(functions.into_iter().chain(new.into_iter().map(Step::Change)).collect());
     // One region after the other: where one turns back, the others have not begun.
     for change in changed {
         plan.then(vec![Step::Change(change)]);
@@ -63,8 +65,19 @@ impl Rollout<'_> {
             .regions
             .keys()
             .filter(lacks)
-            .map(|region| Step::Upload { region: region.clone(), key: key.clone() })
+            .map(|region| Step::Upload {
+                region: region.clone(),
+                key: key.clone(),
+                package: self.wanted.function.clone(),
+            })
             .collect();
+        let functions = self.wanted.domain_functions.iter();
+        let lacking = functions.filter(|_| purpose == Purpose::Deploy && !self.found.functions.is_uploaded);
+        steps.extend(lacking.map(|functions| Step::Upload {
+            region: self.wanted.home.clone(),
+            key: functions.code_key(),
+            package: functions.package.clone(),
+        }));
         let edge = StackKey::new(Kind::Edge, &self.wanted.home);
         let is_protected = self.found.stack(&edge).is_some_and(|stack| stack.is_protected);
         if purpose == Purpose::Deploy && !is_protected {
@@ -73,13 +86,31 @@ impl Rollout<'_> {
         steps
     }
 
+    /// The functions over the domains table; where they are not wanted any more they go, since they hold nothing.
+    fn functions(&self, purpose: Purpose) -> Vec<Step> {
+        let key = StackKey::new(Kind::Functions, &self.wanted.home);
+        match (purpose, &self.wanted.domain_functions) {
+            (Purpose::Update, _) => Vec::new(),
+            (Purpose::Deploy, Some(_)) => {
+                self.changes(Kind::Functions).into_iter().map(Step::Change).collect()
+            }
+            (Purpose::Deploy, None) => {
+                self.found.stack(&key).map(|_| Step::Delete(key.clone())).into_iter().collect()
+            }
+        }
+    }
+
     /// Of one kind, in every region where it has to be.
     fn changes(&self, kind: Kind) -> Vec<StackChange> {
         let at = |region| self.change(StackKey::new(kind, region));
         if kind.is_at_home() {
             return at(&self.wanted.home).into_iter().collect();
         }
-        self.wanted.regions.keys().filter_map(at).collect()
+        let mut regions: BTreeSet<_> = self.wanted.regions.keys().collect();
+        if kind == Kind::Artifacts && self.wanted.domain_functions.is_some() {
+            regions.insert(&self.wanted.home);
+        }
+        regions.into_iter().filter_map(at).collect()
     }
 
     fn change(&self, key: StackKey) -> Option<StackChange> {
@@ -127,6 +158,11 @@ impl Rollout<'_> {
                     ("Name", known(&edge.name)),
                 ]);
             }
+            Kind::Functions => {
+                if let Some(functions) = &self.wanted.domain_functions {
+                    parameters.extend(self.of_functions(functions));
+                }
+            }
             Kind::Fleet => {
                 if let Some(region) = self.wanted.regions.get(&key.region) {
                     parameters.extend(self.of_fleet(&key.region, region));
@@ -134,6 +170,23 @@ impl Rollout<'_> {
             }
         }
         parameters
+    }
+
+    fn of_functions(&self, functions: &DomainFunctions) -> [(&'static str, Value); 9] {
+        let known = |text: &str| Value::Known(text.to_owned());
+        let [artifacts, domains] =
+            [Kind::Artifacts, Kind::Domains].map(|kind| StackKey::new(kind, &self.wanted.home));
+        [
+            ("DomainsTable", self.output(&domains, "DomainsTable")),
+            ("StateTable", self.output(&domains, "StateTable")),
+            ("Key", self.output(&domains, "Key")),
+            ("CodeBucket", self.output(&artifacts, "Bucket")),
+            ("CodeKey", Value::Known(functions.code_key())),
+            ("Verifier", known(functions.verifier.as_str())),
+            ("CheckerSettings", known(functions.checker_settings.trim_end())),
+            ("CheckerSchedule", known(&functions.schedule)),
+            ("AlarmTopic", known(&functions.alarm_topic)),
+        ]
     }
 
     fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 18] {

@@ -1,6 +1,6 @@
 //! Steps and their order.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use crate::{
     stack::StackKey,
@@ -31,10 +31,11 @@ impl Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     Change(StackChange),
-    /// The function's package.
+    /// A function's package.
     Upload {
         region: Region,
         key: String,
+        package: PathBuf,
     },
     /// Termination protection.
     Protect(StackKey),

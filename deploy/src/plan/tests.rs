@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    found::{Found, FoundRegion, FoundStack, Image, InstanceType, Used},
+    domain_functions::{DomainFunctions, Verifier},
+    found::{Found, FoundPackage, FoundRegion, FoundStack, Image, InstanceType, Used},
     stack::{Kind, StackKey},
     wanted::{Network, Region, Wanted, tests::wanted},
 };
@@ -34,6 +35,7 @@ fn empty_account() -> Found {
         regions: regions.into(),
         accelerators: Some(Used { used: 19, most: 20 }),
         has_package: true,
+        functions: FoundPackage { is_here: true, is_uploaded: false },
         ..Found::default()
     }
 }
@@ -64,6 +66,7 @@ fn carry_out(found: &mut Found, step: Step) {
                 Kind::Artifacts => &["Bucket"],
                 Kind::Domains => &["CertificatesTable", "DomainsTable", "StateTable", "Key"],
                 Kind::Edge => &["Listener"],
+                Kind::Functions => &["VerifierUrl"],
                 Kind::Fleet => &["InstancesMissing", "FunctionFails"],
             };
             let stack = FoundStack {
@@ -75,6 +78,7 @@ fn carry_out(found: &mut Found, step: Step) {
             };
             found.stacks.insert(change.key, stack);
         }
+        Step::Upload { key, .. } if key == "functions.zip" => found.functions.is_uploaded = true,
         Step::Upload { region, .. } => found.places.get_mut(&region).unwrap().has_code = true,
         Step::Protect(key) => found.stacks.get_mut(&key).unwrap().is_protected = true,
         other => panic!("{other:?}"),
@@ -125,7 +129,7 @@ fn without_an_account_the_same_is_planned_and_what_is_open_is_said() {
 
 #[test]
 fn every_parameter_of_a_template_is_given_and_no_other() {
-    let plan = deploy(&wanted(&[HOME]), &empty_account(), Purpose::Deploy).unwrap();
+    let plan = deploy(&with_functions(&[HOME]), &empty_account(), Purpose::Deploy).unwrap();
     for step in plan.waves.iter().flatten() {
         let Step::Change(StackChange { key, parameters, .. }) = step else { continue };
         let lines = key.kind.template().lines().skip_while(|line| *line != "Parameters:").skip(1);
@@ -149,9 +153,64 @@ fn a_second_deploy_plans_nothing() {
 
 #[test]
 fn a_package_that_is_uploaded_need_not_be_here() {
-    let wanted = wanted(&[HOME]);
-    let found = Found { has_package: false, ..after(&wanted) };
-    assert!(deploy(&wanted, &found, Purpose::Update).is_ok());
+    let wanted = with_functions(&[HOME]);
+    let mut found = Found { has_package: false, ..after(&wanted) };
+    found.functions.is_here = false;
+    assert!(deploy(&wanted, &found, Purpose::Deploy).is_ok());
+}
+
+/// The same fleet with functions over its domains table.
+fn with_functions(regions: &[&str]) -> Wanted {
+    let functions = DomainFunctions {
+        package: "functions.zip".into(),
+        verifier: Verifier::Public,
+        checker_settings: "[verification]\nedge_names = [\"edge.example.net\"]\n".to_owned(),
+        schedule: "rate(5 minutes)".to_owned(),
+        alarm_topic: String::new(),
+    };
+    Wanted { domain_functions: Some(functions), ..wanted(regions) }
+}
+
+#[test]
+fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_when_they_are_not_wanted() {
+    // At home in one region, with a fleet in another.
+    let mut away = with_functions(&[HOME, AWAY]);
+    away.regions.remove(&region(HOME));
+    let plan = deploy(&away, &empty_account(), Purpose::Deploy).unwrap();
+    assert_eq!(
+        sentences(&plan),
+        [
+            vec![
+                "eu-central-1: create gatehouse-prd-artifacts",
+                "us-east-1: create gatehouse-prd-artifacts",
+                "eu-central-1: create gatehouse-prd-domains",
+                "eu-central-1: create gatehouse-prd-edge",
+            ],
+            vec![
+                "us-east-1: put the function's package f.zip into the bucket",
+                "eu-central-1: put the function's package functions.zip into the bucket",
+                "eu-central-1: protect gatehouse-prd-edge from deletion",
+            ],
+            vec!["eu-central-1: create gatehouse-prd-functions", "us-east-1: create gatehouse-prd-fleet"],
+        ]
+    );
+    let found = after(&away);
+    assert!(deploy(&away, &found, Purpose::Deploy).unwrap().is_empty());
+
+    let mut other = away.clone();
+    let functions = other.domain_functions.as_mut().unwrap();
+    functions.verifier = Verifier::Private;
+    let said = [["eu-central-1: update gatehouse-prd-functions: Verifier=private"]];
+    assert_eq!(sentences(&deploy(&other, &found, Purpose::Deploy).unwrap()), said);
+    assert!(deploy(&other, &found, Purpose::Update).unwrap().is_empty(), "an update is of fleets alone");
+
+    let none = Wanted { domain_functions: None, ..away.clone() };
+    let gone = "eu-central-1: delete gatehouse-prd-functions and wait until it is gone";
+    assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[gone]]);
+    // They end with the whole stage, and with no region.
+    let removed = remove(&away, &found, &Removal::Regions(vec![region(AWAY)])).unwrap();
+    assert!(!sentences(&removed).concat().contains(&gone.to_owned()));
+    assert!(sentences(&remove(&away, &found, &all(false)).unwrap())[0].contains(&gone.to_owned()));
 }
 
 #[test]
@@ -280,6 +339,13 @@ fn a_refusal_comes_before_any_change() {
     let refused = refused(Purpose::Update, |_, found| place(found).image = None);
     assert_eq!(refused.len(), 3, "{refused:?}");
     assert!(refused[0].contains("stack fleet in eu-central-1: there is none to update"), "{refused:?}");
+}
+
+#[test]
+fn a_package_of_functions_that_is_nowhere_is_refused() {
+    let found = Found { functions: FoundPackage::default(), ..empty_account() };
+    let refused = deploy(&with_functions(&[HOME]), &found, Purpose::Deploy).unwrap_err();
+    assert_eq!(refused, [Refusal::NoDomainFunctions("functions.zip".to_owned())]);
 }
 
 #[test]

@@ -51,8 +51,9 @@ impl Account {
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
         let account = Self { folder, server, url: url.trim().to_owned() };
         assert!(account.url.starts_with("http://"), "{}", account.log());
-        account.write("settings.toml", "[domains]\n");
+        account.write("settings.toml", "[verification]\nedge_names = [\"edge.example.net\"]\n");
         account.write("function-0123456789abcdef.zip", "PK");
+        account.write("domain-functions-0123456789abcdef.zip", "PK");
         account
     }
 
@@ -62,7 +63,8 @@ impl Account {
         let tables = tables.concat();
         let text = format!(
             "home_region = \"eu-central-1\"\nimage_version = \"{version}\"\nsettings = \"settings.toml\"\n\
-             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n{tables}"
+             function = \"function-0123456789abcdef.zip\"\ninstance_count = 1\n\
+             [domain_functions]\npackage = \"domain-functions-0123456789abcdef.zip\"\nverifier = \"public\"\nchecker = true\n{tables}"
         );
         self.write("fleet-tst.toml", &text);
     }

@@ -175,6 +175,17 @@ class EventInvokeConfig(Double):
         return number
 
 
+class FunctionUrl(Double):
+    ATTRIBUTES = {"FunctionUrl": lambda self: f"https://{self.physical_resource_id}.lambda-url.{self.region}.on.aws/"}
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::Lambda::Url"
+
+    def identify(self, number):
+        return number
+
+
 def without_nothing(value, resources, inherited=parsing.clean_json):
     """Of a list, `AWS::NoValue` is no member."""
     cleaned = inherited(value, resources)

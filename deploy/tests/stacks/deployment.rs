@@ -47,6 +47,8 @@ fn plans_change_nothing(account: &Account) -> Vec<Call> {
 
 fn comes_and_is_well(account: &Account) -> Vec<Call> {
     account.run("deploy").succeeded(account);
+    // The fleet's in each region, and the two over the domains table.
+    assert!(account.left().contains(&("functions".to_owned(), 4)), "{:?}", account.left());
     let mut all = account.calls();
     let again = account.run("deploy");
     again.succeeded(account);
@@ -94,7 +96,7 @@ fn a_region_goes_alone(account: &Account) -> Vec<Call> {
     account.calls();
     let region = account.run("remove --region us-east-1");
     region.succeeded(account);
-    assert!(region.out.ends_with("\n8 left\n"), "{region:#?}");
+    assert!(region.out.ends_with("\n9 left\n"), "{region:#?}");
     let calls = account.calls();
     assert!(changes(&calls).iter().all(|call| call.region == "us-east-1"), "{calls:#?}");
     let status = account.run("status");

@@ -39,6 +39,11 @@ impl Layer {
         }]))
     }
 
+    /// Reads the text of the variable `name`, whole settings.
+    pub(super) fn variable_text(name: &str, text: String) -> Result<Self, ConfigError> {
+        Self::text(SettingOrigin::Variable(name.to_owned()), text)
+    }
+
     fn text(place: SettingOrigin, text: String) -> Result<Self, ConfigError> {
         match text.parse::<Table>() {
             Ok(table) => Self { place, table, text }.checked(),

@@ -58,6 +58,12 @@ impl Gathered {
         Ok(())
     }
 
+    /// Lays `text`, settings in TOML that the environment's variable `name` holds as a whole, over the files.
+    pub fn lay_variable(&mut self, name: &str, text: String) -> Result<(), ConfigError> {
+        self.layers.push(Layer::variable_text(name, text)?);
+        Ok(())
+    }
+
     /// The settings that this makes.
     pub fn settings(self) -> Result<Loaded, ConfigError> {
         let (table, variables) = self.laid()?;

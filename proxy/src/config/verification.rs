@@ -24,6 +24,9 @@ section! {
         pending_for: Span = Span::secs(7 * 24 * 3600),
         /// How long a name may lead elsewhere before its entry is removed; `0s` keeps it. Answers that do not come say nothing.
         moved_for: Span = Span::secs(7 * 24 * 3600),
+        /// Whether instances make the checks, one of them at a time. `false` leaves them to the function `domain-checker`, which looks every
+        /// few minutes.
+        by_instances: bool = true,
         /// Checks that are begun in a second.
         per_second: u32 = 20,
     }

@@ -16,13 +16,14 @@ use super::{
     metrics::LookupResult,
     outage::Outage,
     permission_cache::{CachedPermission, Freshness},
-    snapshot::{Snapshot, SnapshotMatch},
+    snapshot::SnapshotMatch,
+    table_permission::found_in,
 };
 use crate::{
     clock,
     config::DomainSettings,
     name::{Pattern, ServerName},
-    store::domain_table::{self, DEFAULT_TENANT, DomainRecord},
+    store::domain_table::{self, DEFAULT_TENANT},
 };
 
 impl DomainsInner {
@@ -192,14 +193,6 @@ enum Table {
     Withdrawn,
     Nothing,
     Down,
-}
-
-fn found_in<'a>(records: impl Iterator<Item = &'a DomainRecord>, name: &ServerName) -> SnapshotMatch {
-    let mut snapshot = Snapshot::default();
-    for record in records {
-        snapshot.apply(record);
-    }
-    snapshot.find(name)
 }
 
 /// An entry that the ask endpoint stands for.

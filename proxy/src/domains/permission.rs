@@ -1,6 +1,6 @@
 //! The answer to whether a name may be served, and the entry that it is served by.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{config::DomainSettings, name::Pattern, target::Target};
 
@@ -95,4 +95,25 @@ pub enum UnknownReason {
     AskDown,
     /// Too many unknown names at once.
     BudgetSpent,
+}
+
+/// For people.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoEntry => "no source knows it",
+            Self::Withdrawn => "its entry is pending, suspended or removed",
+        })
+    }
+}
+
+/// For people.
+impl fmt::Display for UnknownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SourceDown => "the domains table does not answer",
+            Self::AskDown => "the ask endpoint does not answer",
+            Self::BudgetSpent => "too many unknown names are asked for at once",
+        })
+    }
 }

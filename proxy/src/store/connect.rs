@@ -80,25 +80,40 @@ impl Store {
         instance: &IdentitySource,
         state_directory: &Path,
     ) -> Result<Self, ConnectError> {
-        match &config.endpoint {
-            Endpoint::Embedded => {
-                let engine = Engine::open(state_directory)?;
-                info!(
-                    directory = %state_directory.display(),
-                    "embedded store: a development engine for a single instance, not a replacement for DynamoDB"
-                );
-                Ok(Self::in_process(engine.clone(), interposed(SharedHttpClient::new(engine))?, config))
-            }
-            Endpoint::Aws => {
-                let region = instance.region(config.region.as_deref()).await.ok_or(ConnectError::Region)?;
-                let sdk = loader(config).region(region).load().await;
-                Ok(Self::over(Builder::from(&sdk), interposed(genuine(over_the_network()))?, config, None))
-            }
-            Endpoint::Url(url) => {
-                let sdk = elsewhere(url, config, instance).await?;
-                Ok(Self::over(Builder::from(&sdk), interposed(genuine(over_the_network()))?, config, None))
-            }
+        if config.endpoint != Endpoint::Embedded {
+            return Self::of_service(config, instance).await;
         }
+        let engine = Engine::open(state_directory)?;
+        info!(
+            directory = %state_directory.display(),
+            "embedded store: a development engine for a single instance, not a replacement for DynamoDB"
+        );
+        Ok(Self::in_process(engine.clone(), interposed(SharedHttpClient::new(engine))?, config))
+    }
+
+    /// Points the SDK at the service that `config` names, for what reads no private keys: a program that calls nothing else has the embedded
+    /// engine not in it. `None` where the settings name that engine.
+    pub async fn connect_to_service(
+        config: &crate::config::StoreConfig,
+        instance: &IdentitySource,
+    ) -> Result<Option<Self>, ConnectError> {
+        if config.endpoint == Endpoint::Embedded {
+            return Ok(None);
+        }
+        Self::of_service(config, instance).await.map(Some)
+    }
+
+    async fn of_service(
+        config: &crate::config::StoreConfig,
+        instance: &IdentitySource,
+    ) -> Result<Self, ConnectError> {
+        let sdk = if let Endpoint::Url(url) = &config.endpoint {
+            elsewhere(url, config, instance).await?
+        } else {
+            let region = instance.region(config.region.as_deref()).await.ok_or(ConnectError::Region)?;
+            loader(config).region(region).load().await
+        };
+        Ok(Self::over(Builder::from(&sdk), interposed(genuine(over_the_network()))?, config, None))
     }
 
     /// A store on `engine`; several on clones of one engine are instances of one fleet. Call it on the control runtime.

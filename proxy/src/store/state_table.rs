@@ -7,6 +7,7 @@
 mod api_tokens;
 mod audit;
 pub mod budget;
+mod check_progress;
 pub mod lease;
 mod open_order;
 mod order_record;
@@ -20,6 +21,7 @@ pub use api_tokens::{
     MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens, find_token, list_tokens, put_token, revoke_token,
 };
 pub use audit::{AuditDay, AuditPage, AuditRecord, Change, audit};
+pub use check_progress::{checks_settled, put_checks_settled};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;

@@ -13,23 +13,19 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    course::{Course, CourseRules},
-    look::Looker,
     metrics::VerificationMetrics,
+    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, is_looked_at, say_changed},
     schedule::Schedule,
 };
 use crate::{
     clock,
     config::RequiredProof,
-    domains::{Domains, admin::Action},
+    domains::Domains,
     name::Pattern,
     phase::{Phase, PhaseWatch},
     store::{
-        Store, StoreError,
-        domain_table::{
-            DomainRecord, DomainStatus,
-            checks::{Checks, get_checked, put_checks},
-        },
+        StoreError,
+        domain_table::DomainRecord,
         instant::Micros,
         state_table::lease::{Holder, Lease},
     },
@@ -38,10 +34,8 @@ use crate::{
 
 /// What the job needs.
 pub(super) struct Checker {
-    pub(super) looker: Looker,
-    pub(super) rules: CourseRules,
+    pub(super) names: NameCheck,
     pub(super) per_second: u32,
-    pub(super) store: Store,
     pub(super) domains: Domains,
     pub(super) metrics: VerificationMetrics,
     pub(super) holder: Holder,
@@ -69,7 +63,7 @@ impl Checker {
         let ends = async move { phase.wait_for(|phase| *phase == Phase::Draining).await.map(drop) };
         let works = async {
             loop {
-                let taken = Lease::take(&this.store, JOB, &this.holder, LEASE, clock::wall()).await;
+                let taken = Lease::take(&this.names.store, JOB, &this.holder, LEASE, clock::wall()).await;
                 match taken {
                     Ok(Some(lease)) => Arc::clone(&this).hold(lease).await,
                     Ok(None) => {}
@@ -87,7 +81,7 @@ impl Checker {
 
     /// Looks at names until the lease is lost.
     async fn hold(self: Arc<Self>, mut lease: Lease) {
-        *self.lock() = Some(Schedule::new(self.rules.interval));
+        *self.lock() = Some(Schedule::new(self.names.rules.interval));
         self.metrics.is_checker.set(1);
         self.domains.read_anew();
         info!("this instance checks the names of the fleet");
@@ -111,19 +105,21 @@ impl Checker {
                 }
                 _ = ticks.tick() => clock::now(),
             };
-            if self.rules.required != RequiredProof::None {
+            if self.names.rules.required != RequiredProof::None {
                 // Who has just added a name waits for this instance to hear of it.
                 self.domains.last_use().mark(now);
             }
             if now >= renew_at {
-                if !self.renew(lease).await {
+                if !lease.hold_on(&self.names.store, LEASE).await {
                     return;
                 }
                 renew_at = now + RENEW;
             }
             if now >= refresh_at {
                 let this = Arc::clone(self);
-                asked.spawn(async move { this.identities.store(Arc::new(this.looker.identities().await)) });
+                asked.spawn(
+                    async move { this.identities.store(Arc::new(this.names.looker.identities().await)) },
+                );
                 refresh_at = now + REFRESH;
             }
             self.start_due(&mut looks);
@@ -140,14 +136,6 @@ impl Checker {
         }
     }
 
-    /// Whether the lease is held on. A table that does not answer takes it away only when it has ended.
-    async fn renew(&self, lease: &mut Lease) -> bool {
-        match lease.renew(&self.store, LEASE, clock::wall()).await {
-            Ok(is_held) => is_held,
-            Err(_) => lease.until > clock::wall(),
-        }
-    }
-
     async fn release(&self) {
         if self.lock().take().is_none() {
             return;
@@ -155,9 +143,9 @@ impl Checker {
         // Taken once more by its holder, to be given back.
         let now = clock::wall();
         if let Ok(Some(lease)) =
-            Lease::take(&self.store, JOB, &self.holder, Duration::from_secs(1), now).await
+            Lease::take(&self.names.store, JOB, &self.holder, Duration::from_secs(1), now).await
         {
-            let _ = lease.release(&self.store).await;
+            let _ = lease.release(&self.names.store).await;
         }
     }
 
@@ -195,30 +183,17 @@ impl Checker {
     }
 
     async fn try_look(&self, pattern: &Pattern) -> Result<Option<(u64, Option<Duration>)>, StoreError> {
-        let Some((record, old)) = get_checked(&self.store, pattern).await? else { return Ok(None) };
-        if !is_looked_at(record.status) {
-            return Ok(None);
-        }
-        let findings =
-            self.looker.look(pattern, &record.tenant, record.status, &self.identities.load()).await;
-        for finding in &findings {
+        let Some(entry) = self.names.read(pattern).await? else { return Ok(None) };
+        let (checks, standing) = self.names.look(&entry, &self.identities.load()).await?;
+        for finding in &checks.findings {
             self.metrics.findings.bump(finding.check, finding.outcome);
         }
-        let Course { checks, standing } = self.rules.follow(&record, old.as_ref(), findings, now());
-        // Before the status, so that who sees the new one sees why.
-        match put_checks(&self.store, pattern, &checks).await {
-            Ok(()) | Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error),
-        }
+        let record = entry.record;
         let record = match standing {
             None => record,
             Some(standing) => match self.domains.follow_checks(pattern, record.version, standing).await {
                 Ok((report, record)) => {
-                    if report.action != Action::Keep {
-                        let why = worst(&checks);
-                        let (from, to) = (report.from(), report.to());
-                        info!(name = %pattern, from, to, tenant = report.tenant, why, "domain changed by its checks");
-                    }
+                    say_changed(pattern, &report, &checks);
                     record
                 }
                 // Somebody has changed it meanwhile: the next look sees what it is now.
@@ -234,7 +209,7 @@ impl Checker {
         let pause = match standing {
             // Soon: the look at its certificate.
             Some(_) => Some(AFTER_CHANGE),
-            None => self.rules.pause(record.status, record.changed_at, &checks),
+            None => self.names.rules.pause(record.status, record.changed_at, &checks),
         };
         Ok(Some((record.version, pause)))
     }
@@ -253,32 +228,12 @@ fn tell(schedule: &Mutex<Option<Schedule>>, records: &[DomainRecord]) {
     }
 }
 
-fn is_looked_at(status: DomainStatus) -> bool {
-    match status {
-        DomainStatus::Pending | DomainStatus::Active | DomainStatus::Failing => true,
-        DomainStatus::Suspended | DomainStatus::Removed => false,
-    }
-}
-
-/// What the log says of the reason: the first finding that failed, or else the first.
-fn worst(checks: &Checks) -> &str {
-    use crate::store::domain_table::checks::Outcome;
-    let failed = checks.findings.iter().find(|finding| finding.outcome == Outcome::Failed);
-    failed.or(checks.findings.first()).map_or("", |finding| finding.detail.as_str())
-}
-
 fn now() -> Micros {
     Micros::of(clock::wall())
 }
 
-const JOB: &str = "domain-checks";
-/// How long the fleet is without checks when their instance dies.
-const LEASE: Duration = Duration::from_secs(90);
-const RENEW: Duration = Duration::from_secs(30);
 const TAKE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(1);
-/// Looks at once: most wait for DNS servers that do not answer.
-const AT_ONCE: usize = 64;
 /// How long what a CA says of itself is believed.
 const REFRESH: Duration = Duration::from_hours(6);
 const AFTER_CHANGE: Duration = Duration::from_secs(5);

@@ -138,10 +138,7 @@ impl Schedule {
 
     /// When a name's turn comes next.
     fn turn(&self, pattern: &Pattern, now: Micros) -> Micros {
-        let interval = u64::try_from(self.interval.as_micros()).unwrap_or(u64::MAX).max(1);
-        let own = Duration::from_micros(interval).mul_f64(fraction(pattern));
-        let begun = now.less(own).since_epoch() / interval * interval;
-        Micros::from_epoch(begun).more(own).more(self.interval)
+        last_turn(self.interval, pattern, now).more(self.interval)
     }
 
     fn set(&mut self, pattern: &Pattern, version: u64, due: Micros, now: Micros) {
@@ -150,6 +147,13 @@ impl Schedule {
         self.entries.insert(pattern.clone(), Entry { version, due: Some(due), kept_until });
         self.queue.insert((due, pattern.clone()));
     }
+}
+
+/// When a name had its turn last, of which each interval has one.
+pub(super) fn last_turn(interval: Duration, pattern: &Pattern, now: Micros) -> Micros {
+    let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
+    let own = Duration::from_micros(micros).mul_f64(fraction(pattern));
+    Micros::from_epoch(now.less(own).since_epoch() / micros * micros).more(own)
 }
 
 /// Whether an entry has just been made or changed: its first look does not wait for its turn.

@@ -192,6 +192,24 @@ fn a_name_behind_another_server_is_verified_by_what_that_server_passes_on() {
 }
 
 #[test]
+fn an_instance_leaves_checks_to_others_where_its_settings_say_so() {
+    let edge = edge();
+    lead(&edge, SHOP, Place::A.v4());
+    let mut leaving = settings(&edge, Place::A, "dns");
+    leaving.raw("verification", "by_instances", "false");
+    let a = start(&edge, leaving);
+    a.command(&["domain", "add", SHOP]).unwrap();
+    // A command looks all the same.
+    a.command(&["domain", "check", SHOP]).unwrap();
+    // One that checks has the lease since its start, so that another would not get it.
+    let b = start(&edge, settings(&edge, Place::B, "dns"));
+    wait_for_status(&b, SHOP, "active", Duration::from_secs(40));
+    let is_checker =
+        |gatehouse: &Gatehouse| gatehouse.metrics().unwrap().sum("gatehouse_domain_checker", &[]);
+    assert!(is_checker(&a) < 0.5 && is_checker(&b) > 0.5);
+}
+
+#[test]
 fn one_instance_looks_and_another_goes_on_when_it_ends() {
     let edge = edge();
     let [mut a, b] = [Place::A, Place::B].map(|place| start(&edge, settings(&edge, place, "dns")));

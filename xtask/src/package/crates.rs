@@ -1,4 +1,4 @@
-//! Which crates are linked into what is shipped: the binary, the XDP program inside it, the fleet's function.
+//! Which crates are linked into what is shipped: the binary, the XDP program inside it, the functions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

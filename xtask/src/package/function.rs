@@ -1,6 +1,6 @@
-//! `cargo xtask package function`: the fleet's function for Lambda on arm64, as the stack `fleet` reads it from a bucket.
-//! Not here: what the function does (`fleet-function`), and who puts it into the bucket (docs/deploying.md).
-//! Invariants: it is started once before it is packed, in an emulator; it needs no C library newer than Lambda's
+//! `cargo xtask package function`: functions for Lambda on arm64, as the stacks `fleet` and `functions` read them from a bucket.
+//! Not here: what a function does (`fleet-function`, `domain-functions`), and who puts it into the bucket (docs/deploying.md).
+//! Invariants: each is started once before it is packed, in an emulator; none needs a C library newer than Lambda's
 //! (`a_library_newer_than_lambdas_is_named`); the same binary gives the same bytes, and its name says which (`PACK`).
 
 use std::{fs, path::Path};
@@ -11,13 +11,20 @@ use xshell::{Shell, cmd};
 use super::{Architecture, FOLDER, Workspace, cargo_build, crates, licences};
 use crate::setup;
 
-/// Builds, tries and packs it.
+/// Builds, tries and packs them.
 pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
     setup::arm64(shell)?;
     let workspace = Workspace::of(shell, ARCHITECTURE)?;
-    println!("package: building the fleet's function (minutes the first time)");
-    let binary = cargo_build::build(shell, &workspace, PACKAGE, "bootstrap")?;
-    licences::judge(&crates::linked(shell, &[(PACKAGE, ARCHITECTURE.target())])?)?;
+    for (package, name) in FUNCTIONS {
+        println!("package: building {package} (minutes the first time)");
+        package_one(shell, &workspace, package, name)?;
+    }
+    Ok(())
+}
+
+fn package_one(shell: &Shell, workspace: &Workspace, package: &str, name: &str) -> anyhow::Result<()> {
+    let binary = cargo_build::build(shell, workspace, package, name)?;
+    licences::judge(&crates::linked(shell, &[(package, ARCHITECTURE.target())])?)?;
     let symbols = cmd!(shell, "aarch64-linux-gnu-objdump --dynamic-syms {binary}").quiet().read()?;
     let newer = newer_than_lambdas(&symbols);
     ensure!(
@@ -28,7 +35,7 @@ pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
     starts(shell, &binary)?;
     let folder = workspace.root.join(FOLDER);
     shell.create_dir(&folder)?;
-    let path = cmd!(shell, "python3 -c {PACK} {binary} {folder}")
+    let path = cmd!(shell, "python3 -c {PACK} {binary} {folder} {package}")
         .quiet()
         .read()
         .context("python3 cannot pack it")?;
@@ -39,7 +46,9 @@ pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
 /// Without Lambda's variables it says which it lacks: so it is linked, and runs as far as that.
 fn starts(shell: &Shell, binary: &Path) -> anyhow::Result<()> {
     let output = ARCHITECTURE.start(shell, binary).quiet().ignore_status().output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    // Lambda's log takes what is written to either.
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
     ensure!(!output.status.success() && said.contains("is not set"), "the function does not start: {said}");
     Ok(())
 }
@@ -55,7 +64,9 @@ fn newer_than_lambdas(symbols: &str) -> Vec<&str> {
     newer
 }
 
-const PACKAGE: &str = "fleet-function";
+/// Packages and their binaries, which are called `bootstrap` in the archive, as Lambda's custom runtime wants it.
+const FUNCTIONS: [(&str, &str); 2] =
+    [("fleet-function", "bootstrap"), ("domain-functions", "domain-functions")];
 const ARCHITECTURE: Architecture = Architecture::Arm64;
 /// Of Amazon Linux 2023, on which `provided.al2023` stands.
 const LAMBDAS_LIBC: u32 = 34;
@@ -63,7 +74,7 @@ const LAMBDAS_LIBC: u32 = 34;
 const PACK: &str = r#"
 import hashlib, pathlib, sys, zipfile
 binary = pathlib.Path(sys.argv[1]).read_bytes()
-path = pathlib.Path(sys.argv[2]) / f"fleet-function-{hashlib.sha256(binary).hexdigest()[:16]}.zip"
+path = pathlib.Path(sys.argv[2]) / f"{sys.argv[3]}-{hashlib.sha256(binary).hexdigest()[:16]}.zip"
 member = zipfile.ZipInfo("bootstrap", (1980, 1, 1, 0, 0, 0))
 member.create_system, member.external_attr = 3, 0o100755 << 16
 with zipfile.ZipFile(path, "w") as archive:

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domains::{Denial, Permission, PermissionSource, UnknownReason},
+    domains::{Permission, PermissionSource},
     name::ServerName,
 };
 
@@ -61,18 +61,8 @@ impl NameAnswer {
                 };
                 (PermissionWord::Allowed, format!("`{}` of {source}", entry.pattern))
             }
-            Permission::Deny(Denial::NoEntry) => (PermissionWord::Denied, "no source knows it".to_owned()),
-            Permission::Deny(Denial::Withdrawn) => {
-                (PermissionWord::Denied, "its entry is pending, suspended or removed".to_owned())
-            }
-            Permission::Unknown(reason) => {
-                let why = match reason {
-                    UnknownReason::SourceDown => "the domains table does not answer",
-                    UnknownReason::AskDown => "the ask endpoint does not answer",
-                    UnknownReason::BudgetSpent => "too many unknown names are asked for at once",
-                };
-                (PermissionWord::Unknown, why.to_owned())
-            }
+            Permission::Deny(denial) => (PermissionWord::Denied, denial.to_string()),
+            Permission::Unknown(reason) => (PermissionWord::Unknown, reason.to_string()),
         };
         Self { server_name, permission, why, guard }
     }

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
-use crate::store::{Store, StoreError, instant::epoch_millis};
+use crate::{
+    clock,
+    store::{Store, StoreError, instant::epoch_millis},
+};
 
 /// Who takes leases: one per process start, so that a restarted instance is somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +99,14 @@ impl Lease {
             }
             Err(StoreError::Conflict) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Renews it from now on; whether it is held on. A table that does not answer takes it away only when it has ended.
+    pub(crate) async fn hold_on(&mut self, store: &Store, life: Duration) -> bool {
+        match self.renew(store, life, clock::wall()).await {
+            Ok(is_held) => is_held,
+            Err(_) => self.until > clock::wall(),
         }
     }
 

@@ -1,0 +1,36 @@
+//! What the domains table alone says of a name, each time by a read of its own: for programs that are asked now and then and remember nothing.
+
+use super::{
+    Denial, Permission,
+    snapshot::{Snapshot, SnapshotMatch},
+};
+use crate::{
+    name::ServerName,
+    store::{
+        Store, StoreError,
+        domain_table::{self, DomainRecord},
+    },
+};
+
+/// Whether `name` may be served by the table's entries, as an instance without other sources decides. An error where the table does not
+/// answer, or holds an item that cannot be understood: then nothing can be said.
+pub async fn permission_by_table(store: &Store, name: &ServerName) -> Result<Permission, StoreError> {
+    let patterns: Vec<_> = name.patterns().collect();
+    let records = domain_table::find(store, &patterns).await?;
+    Ok(match found_in(records.iter(), name) {
+        SnapshotMatch::Served(entry) => Permission::Allow(entry),
+        SnapshotMatch::Withdrawn => Permission::Deny(Denial::Withdrawn),
+        SnapshotMatch::Nothing => Permission::Deny(Denial::NoEntry),
+    })
+}
+
+pub(super) fn found_in<'a>(
+    records: impl Iterator<Item = &'a DomainRecord>,
+    name: &ServerName,
+) -> SnapshotMatch {
+    let mut snapshot = Snapshot::default();
+    for record in records {
+        snapshot.apply(record);
+    }
+    snapshot.find(name)
+}

@@ -1,0 +1,96 @@
+//! One entry: what is found of its name is written beside it, and says how the entry is to stand.
+//! Not here: when a name is looked at (`schedule`, `pass`), and the change of the entry itself (`domains`).
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::{
+    course::{Course, CourseRules},
+    look::Looker,
+};
+use crate::{
+    clock,
+    domains::admin::{Action, Report, Standing},
+    name::Pattern,
+    store::{
+        Store, StoreError,
+        domain_table::{
+            DomainRecord, DomainStatus,
+            checks::{Checks, Outcome, get_checked, put_checks},
+        },
+        instant::Micros,
+    },
+};
+
+/// Looks at names of entries.
+#[derive(Clone)]
+pub(super) struct NameCheck {
+    pub(super) looker: Looker,
+    pub(super) rules: CourseRules,
+    pub(super) store: Store,
+}
+
+/// An entry before its name is looked at.
+pub(super) struct Unchecked {
+    pub(super) record: DomainRecord,
+    /// What was found the last time.
+    pub(super) old: Option<Checks>,
+}
+
+impl NameCheck {
+    /// The entry of `pattern`; none where it is gone, or in a state that no look changes.
+    pub(super) async fn read(&self, pattern: &Pattern) -> Result<Option<Unchecked>, StoreError> {
+        let found = get_checked(&self.store, pattern).await?;
+        let looked_at = found.filter(|(record, _)| is_looked_at(record.status));
+        Ok(looked_at.map(|(record, old)| Unchecked { record, old }))
+    }
+
+    /// Looks at the name and writes what is found. `identities` are those of our CAs.
+    pub(super) async fn look(
+        &self,
+        entry: &Unchecked,
+        identities: &[String],
+    ) -> Result<(Checks, Option<Standing>), StoreError> {
+        let DomainRecord { pattern, tenant, status, .. } = &entry.record;
+        let findings = self.looker.look(pattern, tenant, *status, identities).await;
+        let now = Micros::of(clock::wall());
+        let Course { checks, standing } = self.rules.follow(&entry.record, entry.old.as_ref(), findings, now);
+        // Before the status, so that who sees the new one sees why.
+        match put_checks(&self.store, pattern, &checks).await {
+            Ok(()) | Err(StoreError::Conflict) => Ok((checks, standing)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+pub(super) fn is_looked_at(status: DomainStatus) -> bool {
+    match status {
+        DomainStatus::Pending | DomainStatus::Active | DomainStatus::Failing => true,
+        DomainStatus::Suspended | DomainStatus::Removed => false,
+    }
+}
+
+/// Says in the log what `checks` have changed, if they have; returns whether.
+pub(super) fn say_changed(pattern: &Pattern, report: &Report, checks: &Checks) -> bool {
+    let is_changed = report.action != Action::Keep;
+    if is_changed {
+        let (from, to, why) = (report.from(), report.to(), worst(checks));
+        info!(name = %pattern, from, to, tenant = report.tenant, why, "domain changed by its checks");
+    }
+    is_changed
+}
+
+/// What the log says of the reason: the first finding that failed, or else the first.
+fn worst(checks: &Checks) -> &str {
+    let failed = checks.findings.iter().find(|finding| finding.outcome == Outcome::Failed);
+    failed.or(checks.findings.first()).map_or("", |finding| finding.detail.as_str())
+}
+
+/// The lease for it, of which the fleet has one.
+pub(super) const JOB: &str = "domain-checks";
+/// How long the fleet is without checks when their instance dies.
+pub(super) const LEASE: Duration = Duration::from_secs(90);
+pub(super) const RENEW: Duration = Duration::from_secs(30);
+/// Looks at once: most wait for DNS servers that do not answer.
+pub(super) const AT_ONCE: usize = 64;
