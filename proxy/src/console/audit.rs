@@ -1,0 +1,45 @@
+//! Who changed which entry on a day.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{RawQuery, State},
+    response::Response,
+};
+use hyper::StatusCode;
+
+use super::{
+    Console,
+    failure::{Failure, page},
+    fields::{Empty, Fields},
+    frame::{Frame, Place},
+    visitor::Visitor,
+};
+use crate::api::{self, AuditEntry, AuditParameters, Audits};
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct AuditPage {
+    frame: Frame,
+    fields: Fields,
+    changes: Vec<AuditEntry>,
+    next: Option<String>,
+}
+
+pub(super) async fn list(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Audits>()?;
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes())?;
+    let list = api::audit_part(&console.api, &holder, fields.read::<AuditParameters>(Empty::Absent)?).await?;
+    let listed = AuditPage {
+        frame: Frame::of(&visitor, Place::Audit),
+        changes: list.items,
+        next: list.next.map(|cursor| fields.with("cursor", &cursor)),
+        fields,
+    };
+    Ok(page(StatusCode::OK, &listed))
+}

@@ -1,0 +1,223 @@
+//! One entry: what it says, what is known of its name, and what can be done with it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use hyper::StatusCode;
+
+use super::{
+    Console, DOMAINS,
+    domains::{path_of, to_entry},
+    failure::{Failure, page},
+    fields::{Empty, Fields},
+    frame::{Choice, Frame, HOST, MINIMUM_TLS, Place, REDIRECT, choices},
+    nowhere,
+    visitor::{SignedForm, Visitor},
+};
+use crate::{
+    api::{
+        DnsRecord, DomainPatch, DomainResource, Problem, ProblemKind, Reads, Writes, administer,
+        end_back_off, entry, records_to_set,
+    },
+    certificates::listing::Summary,
+    config::Maintenance,
+    domains::admin::{Decision, Request, Wanted},
+    name::Pattern,
+    store::domain_table::DomainStatus,
+};
+
+#[derive(Template)]
+#[template(path = "domain.html")]
+struct DomainPage {
+    frame: Frame,
+    entry: DomainResource,
+    path: String,
+    records: Vec<DnsRecord>,
+    certificate: Known,
+    minimum_tls: Vec<Choice>,
+    hosts: Vec<Choice>,
+    redirects: Vec<Choice>,
+    /// What could not be read.
+    missing: Vec<String>,
+}
+
+/// What is known of the certificate of an entry.
+enum Known {
+    /// A wildcard: each of its names has its own.
+    OfEachName,
+    /// Nothing.
+    Nothing,
+    /// What the table has.
+    Stored(Box<Summary>),
+}
+
+#[derive(Template)]
+#[template(path = "remove.html")]
+struct RemovalPage {
+    frame: Frame,
+    entry: DomainResource,
+    path: String,
+}
+
+#[derive(Template)]
+#[template(path = "done.html")]
+struct DonePage {
+    frame: Frame,
+    said: String,
+    domain: String,
+    path: Option<String>,
+    warnings: Vec<String>,
+}
+
+/// What a form of the page asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PageAction {
+    Change,
+    Suspend,
+    Resume,
+    BeginMaintenance,
+    EndMaintenance,
+    Remove,
+    Retry,
+}
+
+impl DomainPage {
+    fn is(&self, status: DomainStatus) -> bool {
+        self.entry.status == status
+    }
+
+    fn is_in_maintenance(&self) -> bool {
+        self.entry.maintenance == Some(Maintenance::On)
+    }
+}
+
+impl PageAction {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "change" => Self::Change,
+            "suspend" => Self::Suspend,
+            "resume" => Self::Resume,
+            "begin-maintenance" => Self::BeginMaintenance,
+            "end-maintenance" => Self::EndMaintenance,
+            "remove" => Self::Remove,
+            "retry" => Self::Retry,
+            _ => return None,
+        })
+    }
+
+    /// What it makes of an entry; absent, nothing of the entry itself.
+    fn wanted(self, fields: &Fields) -> Result<Option<Wanted>, Problem> {
+        Ok(Some(match self {
+            Self::Change => fields.read::<DomainPatch>(Empty::Null)?.wanted(),
+            Self::Suspend => Wanted::Suspended,
+            Self::Resume => Wanted::Resumed,
+            Self::BeginMaintenance => Wanted::Maintained(Maintenance::On),
+            Self::EndMaintenance => Wanted::Maintained(Maintenance::Off),
+            Self::Remove => Wanted::Absent,
+            Self::Retry => return Ok(None),
+        }))
+    }
+}
+
+pub(super) async fn show(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Reads>()?;
+    let pattern = pattern(&name)?;
+    let (record, checks) = entry(&console.api, &holder, &pattern).await?;
+    let mut missing = Vec::new();
+    let records = records_to_set(&console.api, &holder, &pattern, None).await;
+    let records = records.map(|found| found.records).unwrap_or_else(|problem| {
+        missing.push(problem.into_body().detail);
+        Vec::new()
+    });
+    let certificate = certificate(&console, &pattern).await.unwrap_or_else(|problem| {
+        missing.push(problem.into_body().detail);
+        Known::Nothing
+    });
+    let [minimum_tls, host, redirect] = ["minimum_tls", "host", "redirect"].map(|wanted| {
+        let mut texts = record.settings.texts().into_iter();
+        texts.find_map(|(field, text)| text.filter(|_| field == wanted)).unwrap_or_default()
+    });
+    let shown = DomainPage {
+        frame: Frame::of(&visitor, Place::Domains),
+        path: path_of(&pattern.to_string()),
+        entry: DomainResource::of(&record, checks.as_ref()),
+        records,
+        certificate,
+        minimum_tls: choices(MINIMUM_TLS, &minimum_tls),
+        hosts: choices(HOST, &host),
+        redirects: choices(REDIRECT, &redirect),
+        missing,
+    };
+    Ok(page(StatusCode::OK, &shown))
+}
+
+async fn certificate(console: &Console, pattern: &Pattern) -> Result<Known, Problem> {
+    let Pattern::Exact(name) = pattern else { return Ok(Known::OfEachName) };
+    let found = console.api.instance.find_certificate(name).await?;
+    Ok(found.map_or(Known::Nothing, |summary| Known::Stored(Box::new(summary))))
+}
+
+pub(super) async fn ask_removal(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Writes>()?;
+    let pattern = pattern(&name)?;
+    let (record, _) = entry(&console.api, &holder, &pattern).await?;
+    let asked = RemovalPage {
+        frame: Frame::of(&visitor, Place::Domains),
+        path: path_of(&pattern.to_string()),
+        entry: DomainResource::of(&record, None),
+    };
+    Ok(page(StatusCode::OK, &asked))
+}
+
+pub(super) async fn act(
+    State(console): State<Arc<Console>>,
+    Path((name, action)): Path<(String, String)>,
+    SignedForm { visitor, mut fields }: SignedForm,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Writes>()?;
+    let pattern = pattern(&name)?;
+    let Some(action) = PageAction::parse(&action) else { return Err(nowhere().await) };
+    let expected = fields.take_version()?;
+    let Some(wanted) = action.wanted(&fields)? else {
+        end_back_off(&console.api, &holder, &pattern).await?;
+        return Ok(to_entry(&pattern.to_string()));
+    };
+    let request = Request { expected, ..Request::new(pattern, wanted, holder.requester) };
+    let decision = administer(&console.api, request).await?;
+    Ok(done(&visitor, &decision))
+}
+
+/// To the entry that was changed, or to what still stands in its way.
+pub(super) fn done(visitor: &Visitor, decision: &Decision) -> Response {
+    let Decision { record, report, .. } = decision;
+    let domain = record.pattern.to_string();
+    let is_there = record.status != DomainStatus::Removed;
+    if report.warnings.is_empty() {
+        return if is_there { to_entry(&domain) } else { Redirect::to(DOMAINS).into_response() };
+    }
+    let done = DonePage {
+        frame: Frame::of(visitor, Place::Domains),
+        said: report.to_string(),
+        path: is_there.then(|| path_of(&domain)),
+        domain,
+        warnings: report.warnings.clone(),
+    };
+    page(StatusCode::OK, &done)
+}
+
+fn pattern(name: &str) -> Result<Pattern, Problem> {
+    Pattern::parse(name)
+        .map_err(|fault| Problem::new(ProblemKind::Invalid, format!("domain: {fault}")).of("domain", name))
+}

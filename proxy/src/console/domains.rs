@@ -1,0 +1,113 @@
+//! The list of entries, and the addition of one.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{RawQuery, State},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use hyper::StatusCode;
+
+use super::{
+    Console, DOMAINS,
+    domain::done,
+    failure::{Failure, page},
+    fields::{Empty, Fields},
+    frame::{Choice, Frame, HOST, MINIMUM_TLS, Place, REDIRECT, STATUS, choices},
+    visitor::{SignedForm, Visitor},
+};
+use crate::{
+    api::{
+        self, DomainResource, ListParameters, NewDomain, Problem, ProblemBody, Reads, Writes, administer,
+        in_a_path,
+    },
+    domains::admin::{Decision, Request},
+};
+
+#[derive(Template)]
+#[template(path = "domains.html")]
+struct ListPage {
+    frame: Frame,
+    /// What is looked for.
+    fields: Fields,
+    statuses: Vec<Choice>,
+    entries: Vec<DomainResource>,
+    /// Where the next part is.
+    next: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "new.html")]
+struct NewPage {
+    frame: Frame,
+    /// What was asked for, and is wrong.
+    fields: Fields,
+    problem: Option<ProblemBody>,
+    minimum_tls: Vec<Choice>,
+    hosts: Vec<Choice>,
+    redirects: Vec<Choice>,
+}
+
+pub(super) async fn list(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Reads>()?;
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes())?;
+    let list = api::domain_part(&console.api, &holder, fields.read::<ListParameters>(Empty::Absent)?).await?;
+    let listed = ListPage {
+        frame: Frame::of(&visitor, Place::Domains),
+        statuses: choices(STATUS, fields.text("status")),
+        entries: list.items,
+        next: list.next.map(|cursor| fields.with("cursor", &cursor)),
+        fields,
+    };
+    Ok(page(StatusCode::OK, &listed))
+}
+
+pub(super) async fn new(visitor: Visitor) -> Result<Response, Failure> {
+    visitor.admitted.holder::<Writes>()?;
+    Ok(new_page(&visitor, Fields::default(), None))
+}
+
+pub(super) async fn add(
+    State(console): State<Arc<Console>>,
+    SignedForm { visitor, fields }: SignedForm,
+) -> Result<Response, Failure> {
+    match added(&console, &visitor, fields.clone()).await {
+        Ok(decision) => Ok(done(&visitor, &decision)),
+        Err(problem) => Ok(new_page(&visitor, fields, Some(problem))),
+    }
+}
+
+async fn added(console: &Console, visitor: &Visitor, mut fields: Fields) -> Result<Decision, Problem> {
+    let holder = visitor.admitted.holder::<Writes>()?;
+    fields.flag("verified");
+    let (pattern, wanted) = fields.read::<NewDomain>(Empty::Absent)?.wanted();
+    administer(&console.api, Request::new(pattern, wanted, holder.requester)).await
+}
+
+fn new_page(visitor: &Visitor, fields: Fields, problem: Option<Problem>) -> Response {
+    let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
+    let new = NewPage {
+        frame: Frame::of(visitor, Place::Domains),
+        minimum_tls: choices(MINIMUM_TLS, fields.text("minimum_tls")),
+        hosts: choices(HOST, fields.text("host")),
+        redirects: choices(REDIRECT, fields.text("redirect")),
+        fields,
+        problem: problem.map(Problem::into_body),
+    };
+    page(status, &new)
+}
+
+/// Where the page of an entry is.
+pub(super) fn path_of(domain: &str) -> String {
+    format!("{DOMAINS}/{}", in_a_path(domain))
+}
+
+/// To the page of an entry.
+pub(super) fn to_entry(domain: &str) -> Response {
+    Redirect::to(&path_of(domain)).into_response()
+}

@@ -1,0 +1,93 @@
+//! What stands around each page of who is signed in: who that is, and which pages there are for them.
+
+use super::visitor::Visitor;
+use crate::{api_token::Scope, store::state_table::TokenReach};
+
+/// See the module.
+pub(super) struct Frame {
+    /// What each form says.
+    pub(super) word: String,
+    /// What the token is called, and its id.
+    pub(super) token: String,
+    /// With whose entries it works.
+    pub(super) reach: String,
+    pub(super) can_read: bool,
+    pub(super) can_write: bool,
+    pub(super) can_audit: bool,
+    /// Whether it works with everybody's entries.
+    pub(super) is_operator: bool,
+    pub(super) place: Place,
+}
+
+/// Which part of the console a page is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Entries.
+    Domains,
+    /// Who changed what.
+    Audit,
+    /// The instance.
+    Overview,
+}
+
+/// One of the values that a field may have.
+pub(super) struct Choice {
+    pub(super) value: &'static str,
+    pub(super) text: &'static str,
+    pub(super) is_chosen: bool,
+}
+
+impl Frame {
+    pub(super) fn of(visitor: &Visitor, place: Place) -> Self {
+        let record = visitor.admitted.record();
+        let reach = match &record.reach {
+            TokenReach::Tenant(tenant) => format!("tenant {tenant}"),
+            TokenReach::AllTenants => "all tenants".to_owned(),
+        };
+        Self {
+            word: visitor.word.clone(),
+            token: format!("{} ({})", String::from(record.name.clone()), record.id),
+            reach,
+            can_read: record.has(Scope::DomainsRead),
+            can_write: record.has(Scope::DomainsWrite),
+            can_audit: record.has(Scope::AuditRead),
+            is_operator: record.reach == TokenReach::AllTenants,
+            place,
+        }
+    }
+}
+
+/// `values` with their texts, and which of them is `chosen`.
+pub(super) fn choices(values: &[(&'static str, &'static str)], chosen: &str) -> Vec<Choice> {
+    let choice =
+        |(value, text): &(&'static str, &'static str)| Choice { value, text, is_chosen: *value == chosen };
+    values.iter().map(choice).collect()
+}
+
+pub(super) const STATUS: &[(&str, &str)] = &[
+    ("", "any"),
+    ("pending", "pending"),
+    ("active", "active"),
+    ("failing", "failing"),
+    ("suspended", "suspended"),
+];
+pub(super) const MINIMUM_TLS: &[(&str, &str)] =
+    &[("", "as the settings have it"), ("1.2", "TLS 1.2"), ("1.3", "TLS 1.3")];
+pub(super) const HOST: &[(&str, &str)] =
+    &[("", "as the settings have it"), ("target", "the target's name"), ("client", "the client's")];
+pub(super) const REDIRECT: &[(&str, &str)] = &[
+    ("", "as the settings have it"),
+    ("off", "none"),
+    ("www", "to the name with www."),
+    ("apex", "to the name without www."),
+];
+
+/// An instant to the second, for people; all are of UTC.
+pub(super) fn short(instant: impl AsRef<str>) -> String {
+    let text = instant.as_ref();
+    let to_the_second = text.get(..SECONDS).unwrap_or(text);
+    format!("{} UTC", to_the_second.replace('T', " "))
+}
+
+/// `2026-11-29T03:20:00`.
+const SECONDS: usize = 19;
