@@ -42,6 +42,8 @@ use tower::ServiceExt as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+#[cfg(test)]
+pub(crate) use self::resource::ChangeResource;
 pub(crate) use self::{
     audit::part as audit_part,
     domains::{administer, entry, in_a_path, part as domain_part, records_to_set},

@@ -15,6 +15,8 @@ mod origin;
 mod overview;
 mod session;
 mod sign_in;
+#[cfg(test)]
+mod tests;
 mod visitor;
 
 use std::sync::Arc;

@@ -91,3 +91,14 @@ pub(super) fn short(instant: impl AsRef<str>) -> String {
 
 /// `2026-11-29T03:20:00`.
 const SECONDS: usize = 19;
+
+#[cfg(test)]
+impl Frame {
+    /// One around pages where everything of others is `text`.
+    pub(super) fn sample(text: &str) -> Self {
+        let said = text.to_owned();
+        let (token, reach) = (said.clone(), said.clone());
+        let (can_read, can_write, can_audit, is_operator) = (true, true, true, true);
+        Self { word: said, token, reach, can_read, can_write, can_audit, is_operator, place: Place::Domains }
+    }
+}

@@ -63,3 +63,8 @@ pub(super) async fn end(State(console): State<Arc<Console>>, _: SignedForm) -> R
     let cookie = console.cookie.clear();
     (AppendHeaders(cookie.map(|cookie| (SET_COOKIE, cookie))), Redirect::to(SIGN_IN)).into_response()
 }
+
+#[cfg(test)]
+pub(super) fn sample(text: &str) -> String {
+    SignInPage { problem: Some(super::failure::told(text)) }.render().unwrap()
+}

@@ -1,7 +1,7 @@
 //! Programs that manage domains by the API.
 
 mod authority;
-mod client;
+pub(crate) mod client;
 mod description;
 
 use std::{
