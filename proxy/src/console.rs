@@ -71,7 +71,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/domains", get(domains::list).post(domains::add))
         .route("/domains/new", get(domains::new))
         .route("/domains/{domain}", get(domain::show))
-        .route("/domains/{domain}/remove", get(domain::ask_removal))
+        .route("/domains/{domain}/removal", get(domain::ask_removal))
         .route("/domains/{domain}/{action}", post(domain::act))
         .route("/audit", get(audit::list))
         .route("/overview", get(overview::show))

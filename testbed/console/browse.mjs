@@ -56,7 +56,7 @@ async function tell(page) {
   await page.waitForURL(`${root}/domains`);
 }
 
-const paths = ["sign-in", "domains", "domains?prefix=nothing", "domains/new", `domains/${domain}`, `domains/${domain}/remove`,
+const paths = ["sign-in", "domains", "domains?prefix=nothing", "domains/new", `domains/${domain}`, `domains/${domain}/removal`,
   "domains/absent.example", "audit", "overview"];
 
 for (const javaScriptEnabled of [false, true]) {

@@ -7,7 +7,8 @@ use xshell::{Shell, cmd};
 
 /// Installs into `folder` what `package-lock.json` of `packages` lists, unless that is there already; its copy says what is.
 pub(crate) fn install(shell: &Shell, folder: &Path, packages: &str) -> anyhow::Result<()> {
-    let lists = ["package.json", "package-lock.json"].map(|list| (Path::new(packages).join(list), folder.join(list)));
+    let lists =
+        ["package.json", "package-lock.json"].map(|list| (Path::new(packages).join(list), folder.join(list)));
     // The copy of the lock file is the last thing that is written.
     let [_, (lock, installed)] = &lists;
     let marker = installed.with_extension("installed");
@@ -15,7 +16,9 @@ pub(crate) fn install(shell: &Shell, folder: &Path, packages: &str) -> anyhow::R
     if shell.path_exists(&marker) && shell.read_file(&marker)? == wanted {
         return Ok(());
     }
-    println!("  browser tools    playwright-core and axe-core; installing them from npm, which takes ten seconds");
+    println!(
+        "  browser tools    playwright-core and axe-core; installing them from npm, which takes ten seconds"
+    );
     shell.remove_path(folder)?;
     shell.create_dir(folder)?;
     for (from, to) in &lists {
@@ -24,6 +27,8 @@ pub(crate) fn install(shell: &Shell, folder: &Path, packages: &str) -> anyhow::R
     cmd!(shell, "npm ci --ignore-scripts --no-audit --no-fund --silent --prefix {folder}")
         .quiet()
         .run()
-        .with_context(|| format!("what {packages} lists cannot be installed; is npm's registry reachable?"))?;
+        .with_context(|| {
+            format!("what {packages} lists cannot be installed; is npm's registry reachable?")
+        })?;
     Ok(shell.write_file(&marker, wanted)?)
 }

@@ -25,7 +25,7 @@ use crate::{
     },
     certificates::listing::Summary,
     config::Maintenance,
-    domains::admin::{Decision, Request, Wanted},
+    domains::admin::{Decision, Request, Wanted, Warning},
     name::Pattern,
     store::domain_table::DomainStatus,
 };
@@ -204,7 +204,12 @@ pub(super) fn done(visitor: &Visitor, decision: &Decision) -> Response {
     let Decision { record, report, .. } = decision;
     let domain = record.pattern.to_string();
     let is_there = record.status != DomainStatus::Removed;
-    if report.warnings.is_empty() {
+    // The page of the entry says these itself.
+    let said =
+        [Warning::Suspended, Warning::Pending, Warning::Maintenance].map(|warning| warning.to_string());
+    let warnings: Vec<_> =
+        report.warnings.iter().filter(|warning| !said.contains(warning)).cloned().collect();
+    if warnings.is_empty() {
         return if is_there { to_entry(&domain) } else { Redirect::to(DOMAINS).into_response() };
     }
     let done = DonePage {
@@ -212,7 +217,7 @@ pub(super) fn done(visitor: &Visitor, decision: &Decision) -> Response {
         said: report.to_string(),
         path: is_there.then(|| path_of(&domain)),
         domain,
-        warnings: report.warnings.clone(),
+        warnings,
     };
     page(StatusCode::OK, &done)
 }

@@ -51,7 +51,7 @@ fn a_person_adds_changes_and_removes_a_domain_by_forms() {
     visitor.expect(303, &format!("{entry}/change"), &change);
     assert!(visitor.page(200, &entry).contains("value=\"client\" selected"));
     visitor.expect(303, &format!("{entry}/retry"), &[("version", "6")]);
-    assert!(visitor.page(200, &format!("{entry}/remove")).contains("name=\"version\" value=\"6\""));
+    assert!(visitor.page(200, &format!("{entry}/removal")).contains("name=\"version\" value=\"6\""));
     visitor.expect(303, &format!("{entry}/remove"), &[("version", "6")]);
     visitor.page(404, &entry);
     let audit = visitor.page(200, "audit");

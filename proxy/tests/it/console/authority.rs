@@ -12,7 +12,7 @@ use crate::{
 fn pages() -> Vec<(String, &'static str, u16)> {
     vec![
         (format!("domains/{SHOP}"), "domains:read", 404),
-        (format!("domains/{SHOP}/remove"), "domains:write", 404),
+        (format!("domains/{SHOP}/removal"), "domains:write", 404),
         ("domains?tenant=acme".to_owned(), "domains:read", 403),
         ("audit?tenant=acme".to_owned(), "audit:read", 403),
         ("overview".to_owned(), "domains:read", 403),
