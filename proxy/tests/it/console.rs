@@ -12,7 +12,7 @@ use testbed::{gatehouse::Place, wait};
 use self::visitor::{Visitor, settings};
 use crate::{
     api::client::{ALL, token},
-    fixture::{SHOP, assert_served, edge, get, start},
+    fixture::{FLEET_DELAY, SHOP, assert_served, edge, get, start},
 };
 
 #[test]
@@ -28,7 +28,11 @@ fn a_person_adds_changes_and_removes_a_domain_by_forms() {
     assert_served(&edge, SHOP);
     let page = visitor.page(200, &entry);
     assert!(page.contains(SHOP) && page.contains("status active"), "{page}");
-    assert!(visitor.page(200, "domains?prefix=shop").contains(SHOP));
+    wait::until("the index to have it", FLEET_DELAY, || {
+        ensure!(visitor.page(200, "domains?prefix=shop").contains(SHOP));
+        Ok(())
+    })
+    .unwrap();
     assert!(!visitor.page(200, "domains?prefix=other").contains(SHOP));
     assert!(
         visitor.page(200, "overview").contains("Packets by verdict")
