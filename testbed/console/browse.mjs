@@ -90,11 +90,9 @@ for (const colorScheme of ["light", "dark"]) {
     for (const { id, help, nodes } of violations) faults.push(`${path} ${colorScheme}: ${id}: ${help}: ${nodes[0].html}`);
     if (passes.length === 0) faults.push(`${path}: axe has looked at nothing`);
     seen.push(`${path} ${colorScheme}, ${passes.length} rules of axe`);
-    if (screenshots) {
-      const stem = path.replace(domain, "domain").replace(/[^a-z]+/g, "-");
-      if (!path.includes("absent") && !path.includes("nothing")) {
-        await page.screenshot({ path: join(screenshots, `console-${stem}-${colorScheme}.png`), fullPage: true });
-      }
+    const drawn = { domains: "domains", [`domains/${domain}`]: "domain", audit: "audit", overview: "overview" }[path];
+    if (screenshots && drawn) {
+      await page.screenshot({ path: join(screenshots, `${drawn}-${colorScheme}.png`), fullPage: true });
     }
   }
   await context.close();

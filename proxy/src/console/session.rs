@@ -136,6 +136,9 @@ mod tests {
         assert_eq!(key.check_form(later, &field), Err(NotOurForm), "of an earlier session of the same token");
         assert_eq!(key.check_form(session(1), &key.seal(session(1))), Err(NotOurForm), "a cookie is no form");
         assert_eq!(key.check_form(session(1), ""), Err(NotOurForm));
+        let tag = URL_SAFE_NO_PAD.decode(&field).unwrap();
+        let forged = URL_SAFE_NO_PAD.encode([tag, session(1).bytes()].concat());
+        assert_eq!(key.open(&forged, Micros::from_epoch(0)), Err(NoSession), "a form's word signs no session");
     }
 
     mod properties {

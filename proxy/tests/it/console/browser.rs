@@ -11,7 +11,7 @@ use crate::{
     fixture::{SHOP, edge as whole_edge, report, start},
 };
 
-/// Each page without and with JavaScript and in both schemes, and a person's way through them. With `GATEHOUSE_SCREENSHOTS`, a folder,
+/// Each page without and with JavaScript and in both schemes, and a person's way through them. With `CONSOLE_SCREENSHOTS`, a folder,
 /// each page is drawn there.
 #[test]
 fn a_browser_shows_every_page_and_finds_nothing_wrong() {
@@ -35,7 +35,7 @@ fn a_browser_shows_every_page_and_finds_nothing_wrong() {
         "name": API,
         "token": text,
         "domain": SHOP,
-        "screenshots": env::var("GATEHOUSE_SCREENSHOTS").ok(),
+        "screenshots": env::var("CONSOLE_SCREENSHOTS").ok(),
         "modules": edge::root().join("target/console/node_modules"),
     });
     let script = folder.join("browse.mjs");
