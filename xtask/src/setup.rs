@@ -80,7 +80,7 @@ pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
         install_environment(shell, environment)?;
     }
     if purpose.takes(Group::Origins) {
-        node::install(shell, Path::new(BROWSER), BROWSER_PACKAGES)?;
+        node::install(shell)?;
     }
     if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
 }
@@ -364,9 +364,6 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_CONFIG: &str = "/usr/lib/llvm-22/bin/llvm-config";
 const LLVM_POLLY: &str = "/usr/lib/llvm-22/lib/libPolly.a";
 /// Paths are relative to the workspace; `testbed` starts programs from there.
-/// What drives the browser of the console's cases.
-const BROWSER: &str = "target/console";
-const BROWSER_PACKAGES: &str = "testbed/console";
 const PYTHON: [Environment; 5] = [
     Environment {
         group: Group::Origins,

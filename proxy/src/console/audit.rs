@@ -45,20 +45,24 @@ pub(super) async fn list(
 }
 
 #[cfg(test)]
-pub(super) fn sample(text: &str) -> String {
-    use crate::api::ChangeResource;
-    let said = || text.to_owned();
-    let part = ChangeResource { field: said(), from: Some(said()), to: None };
-    let change = AuditEntry {
-        at: said(),
-        by: said(),
-        domain: said(),
-        tenant: said(),
-        action: said(),
-        changes: vec![part],
-    };
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair("day", text).finish();
-    let fields = Fields::parse(query.as_bytes()).unwrap();
-    let next = Some(fields.with("cursor", text));
-    AuditPage { frame: Frame::sample(text), fields, changes: vec![change], next }.render().unwrap()
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::console) fn sample(text: &str) -> String {
+        use crate::api::ChangeResource;
+        let said = || text.to_owned();
+        let part = ChangeResource { field: said(), from: Some(said()), to: None };
+        let change = AuditEntry {
+            at: said(),
+            by: said(),
+            domain: said(),
+            tenant: said(),
+            action: said(),
+            changes: vec![part],
+        };
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("day", text).finish();
+        let fields = Fields::parse(query.as_bytes()).unwrap();
+        let next = Some(fields.with("cursor", text));
+        AuditPage { frame: Frame::sample(text), fields, changes: vec![change], next }.render().unwrap()
+    }
 }

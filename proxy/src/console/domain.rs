@@ -133,10 +133,13 @@ pub(super) async fn show(
     let (record, checks) = entry(&console.api, &holder, &pattern).await?;
     let mut missing = Vec::new();
     let records = records_to_set(&console.api, &holder, &pattern, None).await;
-    let records = records.map(|found| found.records).unwrap_or_else(|problem| {
-        missing.push(problem.into_body().detail);
-        Vec::new()
-    });
+    let records = records.map_or_else(
+        |problem| {
+            missing.push(problem.into_body().detail);
+            Vec::new()
+        },
+        |found| found.records,
+    );
     let certificate = certificate(&console, &pattern).await.unwrap_or_else(|problem| {
         missing.push(problem.into_body().detail);
         Known::Nothing
@@ -228,87 +231,90 @@ fn pattern(name: &str) -> Result<Pattern, Problem> {
 }
 
 #[cfg(test)]
-pub(super) fn samples(text: &str) -> [String; 3] {
-    let record = DnsRecord { name: text.into(), kind: "TXT", value: text.into(), purpose: "ownership" };
-    let page = DomainPage {
-        frame: Frame::sample(text),
-        entry: entry_sample(text),
-        path: path_of(text),
-        records: vec![record],
-        certificate: Known::Stored(Box::new(certificate_sample(text))),
-        minimum_tls: choices(MINIMUM_TLS, text),
-        hosts: choices(HOST, text),
-        redirects: choices(REDIRECT, text),
-        missing: vec![text.to_owned()],
-    };
-    let removal = RemovalPage { frame: Frame::sample(text), entry: entry_sample(text), path: path_of(text) };
-    let done = DonePage {
-        frame: Frame::sample(text),
-        said: text.to_owned(),
-        domain: text.to_owned(),
-        path: Some(path_of(text)),
-        warnings: vec![text.to_owned()],
-    };
-    [page.render().unwrap(), removal.render().unwrap(), done.render().unwrap()]
-}
+pub(super) mod tests {
+    use super::*;
 
-/// An entry that says `text` wherever it may.
-#[cfg(test)]
-pub(super) fn entry_sample(text: &str) -> DomainResource {
-    use crate::{
-        config::DomainSettings,
-        name::ServerName,
-        store::{
-            domain_table::{
-                DomainRecord, SettingsMap,
-                checks::{Check, Checks, Finding, Outcome, Reason},
-            },
-            instant::Micros,
-        },
-        telemetry::metrics::Label as _,
-    };
-    let record = DomainRecord {
-        pattern: Pattern::Exact(ServerName::parse("shop.customer.test").unwrap()),
-        target: None,
-        settings: DomainSettings::default(),
-        settings_map: SettingsMap::Absent,
-        status: DomainStatus::Pending,
-        tenant: String::new(),
-        version: 1,
-        created_at: None,
-        changed_at: None,
-        expires_at: None,
-    };
-    let finding = Finding {
-        check: Check::ALL[0],
-        outcome: Outcome::ALL[0],
-        reason: Reason::ALL[0],
-        detail: text.to_owned(),
-        remedy: Some(text.to_owned()),
-    };
-    let at = Micros::from_epoch(1);
-    let checks = Checks { checked_at: at, failures: 1, away_since: Some(at), findings: vec![finding] };
-    let said = || text.to_owned();
-    DomainResource {
-        domain: said(),
-        unicode: format!("{text}, as people read it"),
-        target: Some(said()),
-        tenant: said(),
-        created_at: Some(said()),
-        changed_at: Some(said()),
-        ..DomainResource::of(&record, Some(&checks))
+    pub(in crate::console) fn samples(text: &str) -> [String; 3] {
+        let record = DnsRecord { name: text.into(), kind: "TXT", value: text.into(), purpose: "ownership" };
+        let page = DomainPage {
+            frame: Frame::sample(text),
+            entry: entry_sample(text),
+            path: path_of(text),
+            records: vec![record],
+            certificate: Known::Stored(Box::new(certificate_sample(text))),
+            minimum_tls: choices(MINIMUM_TLS, text),
+            hosts: choices(HOST, text),
+            redirects: choices(REDIRECT, text),
+            missing: vec![text.to_owned()],
+        };
+        let removal =
+            RemovalPage { frame: Frame::sample(text), entry: entry_sample(text), path: path_of(text) };
+        let done = DonePage {
+            frame: Frame::sample(text),
+            said: text.to_owned(),
+            domain: text.to_owned(),
+            path: Some(path_of(text)),
+            warnings: vec![text.to_owned()],
+        };
+        [page.render().unwrap(), removal.render().unwrap(), done.render().unwrap()]
     }
-}
 
-#[cfg(test)]
-fn certificate_sample(text: &str) -> Summary {
-    let certificate = serde_json::json!({
-        "pattern": "shop.customer.test", "issuer": text, "serial": text,
-        "not_before": "2026-11-29T03:20:00.000000Z", "not_after": "2026-12-29T03:20:00.000000Z",
-    });
-    let summary = serde_json::json!({
-        "server_name": "shop.customer.test", "certificate": certificate, "failures": 3,
-        "retry_at": "2026-11-29T03:20:00.000000Z", "problem": text, "failed_within_hour": 1,
-    });
-    serde_json::from_value(summary).unwrap()
+    /// An entry that says `text` wherever it may.
+    pub(in crate::console) fn entry_sample(text: &str) -> DomainResource {
+        use crate::{
+            config::DomainSettings,
+            name::ServerName,
+            store::{
+                domain_table::{
+                    DomainRecord, SettingsMap,
+                    checks::{Check, Checks, Finding, Outcome, Reason},
+                },
+                instant::Micros,
+            },
+            telemetry::metrics::Label as _,
+        };
+        let record = DomainRecord {
+            pattern: Pattern::Exact(ServerName::parse("shop.customer.test").unwrap()),
+            target: None,
+            settings: DomainSettings::default(),
+            settings_map: SettingsMap::Absent,
+            status: DomainStatus::Pending,
+            tenant: String::new(),
+            version: 1,
+            created_at: None,
+            changed_at: None,
+            expires_at: None,
+        };
+        let finding = Finding {
+            check: Check::ALL[0],
+            outcome: Outcome::ALL[0],
+            reason: Reason::ALL[0],
+            detail: text.to_owned(),
+            remedy: Some(text.to_owned()),
+        };
+        let at = Micros::from_epoch(1);
+        let checks = Checks { checked_at: at, failures: 1, away_since: Some(at), findings: vec![finding] };
+        let said = || text.to_owned();
+        DomainResource {
+            domain: said(),
+            unicode: format!("{text}, as people read it"),
+            target: Some(said()),
+            tenant: said(),
+            created_at: Some(said()),
+            changed_at: Some(said()),
+            ..DomainResource::of(&record, Some(&checks))
+        }
+    }
+
+    fn certificate_sample(text: &str) -> Summary {
+        let certificate = serde_json::json!({
+            "pattern": "shop.customer.test", "issuer": text, "serial": text,
+            "not_before": "2026-11-29T03:20:00.000000Z", "not_after": "2026-12-29T03:20:00.000000Z",
+        });
+        let summary = serde_json::json!({
+            "server_name": "shop.customer.test", "certificate": certificate, "failures": 3,
+            "retry_at": "2026-11-29T03:20:00.000000Z", "problem": text, "failed_within_hour": 1,
+        });
+        serde_json::from_value(summary).unwrap()
+    }
 }

@@ -113,22 +113,27 @@ pub(super) fn to_entry(domain: &str) -> Response {
 }
 
 #[cfg(test)]
-pub(super) fn samples(text: &str) -> [String; 2] {
-    let query = |name: &str| form_urlencoded::Serializer::new(String::new()).append_pair(name, text).finish();
-    let list = ListPage {
-        frame: Frame::sample(text),
-        fields: Fields::parse(query("prefix").as_bytes()).unwrap(),
-        statuses: choices(STATUS, text),
-        entries: vec![super::domain::entry_sample(text)],
-        next: Some(Fields::parse(query("tenant").as_bytes()).unwrap().with("cursor", text)),
-    };
-    let new = NewPage {
-        frame: Frame::sample(text),
-        fields: Fields::parse(query("domain").as_bytes()).unwrap(),
-        problem: Some(super::failure::told(text)),
-        minimum_tls: choices(MINIMUM_TLS, text),
-        hosts: choices(HOST, text),
-        redirects: choices(REDIRECT, text),
-    };
-    [list.render().unwrap(), new.render().unwrap()]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::console) fn samples(text: &str) -> [String; 2] {
+        let query =
+            |name: &str| form_urlencoded::Serializer::new(String::new()).append_pair(name, text).finish();
+        let list = ListPage {
+            frame: Frame::sample(text),
+            fields: Fields::parse(query("prefix").as_bytes()).unwrap(),
+            statuses: choices(STATUS, text),
+            entries: vec![super::super::domain::tests::entry_sample(text)],
+            next: Some(Fields::parse(query("tenant").as_bytes()).unwrap().with("cursor", text)),
+        };
+        let new = NewPage {
+            frame: Frame::sample(text),
+            fields: Fields::parse(query("domain").as_bytes()).unwrap(),
+            problem: Some(super::super::failure::tests::told(text)),
+            minimum_tls: choices(MINIMUM_TLS, text),
+            hosts: choices(HOST, text),
+            redirects: choices(REDIRECT, text),
+        };
+        [list.render().unwrap(), new.render().unwrap()]
+    }
 }

@@ -55,12 +55,15 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
 }
 
 #[cfg(test)]
-pub(super) fn sample(text: &str) -> String {
-    ProblemPage { problem: told(text) }.render().unwrap()
-}
+pub(super) mod tests {
+    use super::*;
 
-/// A problem that says `text` wherever it may.
-#[cfg(test)]
-pub(super) fn told(text: &str) -> ProblemBody {
-    Problem::new(crate::api::ProblemKind::Invalid, text).of("domain", text).mend(text).into_body()
+    pub(in crate::console) fn sample(text: &str) -> String {
+        ProblemPage { problem: told(text) }.render().unwrap()
+    }
+
+    /// A problem that says `text` wherever it may.
+    pub(in crate::console) fn told(text: &str) -> ProblemBody {
+        Problem::new(crate::api::ProblemKind::Invalid, text).of("domain", text).mend(text).into_body()
+    }
 }

@@ -1,5 +1,7 @@
 //! What stands around each page of who is signed in: who that is, and which pages there are for them.
 
+use std::collections::BTreeSet;
+
 use super::visitor::Visitor;
 use crate::{api_token::Scope, store::state_table::TokenReach};
 
@@ -11,9 +13,7 @@ pub(super) struct Frame {
     pub(super) token: String,
     /// With whose entries it works.
     pub(super) reach: String,
-    pub(super) can_read: bool,
-    pub(super) can_write: bool,
-    pub(super) can_audit: bool,
+    scopes: BTreeSet<Scope>,
     /// Whether it works with everybody's entries.
     pub(super) is_operator: bool,
     pub(super) place: Place,
@@ -48,12 +48,22 @@ impl Frame {
             word: visitor.word.clone(),
             token: format!("{} ({})", String::from(record.name.clone()), record.id),
             reach,
-            can_read: record.has(Scope::DomainsRead),
-            can_write: record.has(Scope::DomainsWrite),
-            can_audit: record.has(Scope::AuditRead),
+            scopes: record.scopes.clone(),
             is_operator: record.reach == TokenReach::AllTenants,
             place,
         }
+    }
+
+    pub(super) fn can_read(&self) -> bool {
+        self.scopes.contains(&Scope::DomainsRead)
+    }
+
+    pub(super) fn can_write(&self) -> bool {
+        self.scopes.contains(&Scope::DomainsWrite)
+    }
+
+    pub(super) fn can_audit(&self) -> bool {
+        self.scopes.contains(&Scope::AuditRead)
     }
 }
 
@@ -93,12 +103,22 @@ pub(super) fn short(instant: impl AsRef<str>) -> String {
 const SECONDS: usize = 19;
 
 #[cfg(test)]
-impl Frame {
-    /// One around pages where everything of others is `text`.
-    pub(super) fn sample(text: &str) -> Self {
-        let said = text.to_owned();
-        let (token, reach) = (said.clone(), said.clone());
-        let (can_read, can_write, can_audit, is_operator) = (true, true, true, true);
-        Self { word: said, token, reach, can_read, can_write, can_audit, is_operator, place: Place::Domains }
+pub(super) mod tests {
+    use super::*;
+
+    impl Frame {
+        /// One around pages where everything of others is `text`.
+        pub(in crate::console) fn sample(text: &str) -> Self {
+            let said = || text.to_owned();
+            let scopes = Scope::ALL.into_iter().collect();
+            Self {
+                word: said(),
+                token: said(),
+                reach: said(),
+                scopes,
+                is_operator: true,
+                place: Place::Domains,
+            }
+        }
     }
 }

@@ -48,7 +48,8 @@ pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) 
         return Err(Problem::new(ProblemKind::Forbidden, fault).into());
     }
     let instance = &console.api.instance;
-    let renewals = listing::list(&instance.store, None, RENEWALS).await.map_err(Problem::from)?;
+    let mut renewals = listing::list(&instance.store, None, RENEWALS).await.map_err(Problem::from)?;
+    renewals.sort_by_key(|row| row.listed.due_at);
     let status = instance.status();
     let shown = OverviewPage {
         frame: Frame::of(&visitor, Place::Overview),
@@ -70,21 +71,25 @@ fn uptime(seconds: u64) -> String {
 const RENEWALS: u16 = 20;
 
 #[cfg(test)]
-pub(super) fn sample(text: &str) -> String {
-    let status = serde_json::json!({
-        "version": text, "pid": 1, "phase": "serving", "uptime_seconds": 1, "io": text, "workers": 1, "https": [], "http": [],
-        "metrics": null, "store": text, "issuers": [text, text], "names": 1, "revision": 1, "connections": 1, "guard": GuardStatus::Off,
-    });
-    let row = serde_json::json!({
-        "server_name": "shop.customer.test", "due_at": "2026-11-29T03:20:00.000000Z", "not_after": null,
-    });
-    let page = OverviewPage {
-        frame: Frame::sample(text),
-        status: serde_json::from_value(status).unwrap(),
-        phase: "serving",
-        instance: Some(text.to_owned()),
-        uptime: uptime(100_000),
-        renewals: vec![serde_json::from_value(row).unwrap()],
-    };
-    page.render().unwrap()
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::console) fn sample(text: &str) -> String {
+        let status = serde_json::json!({
+            "version": text, "pid": 1, "phase": "serving", "uptime_seconds": 1, "io": text, "workers": 1, "https": [], "http": [],
+            "metrics": null, "store": text, "issuers": [text, text], "names": 1, "revision": 1, "connections": 1, "guard": GuardStatus::Off,
+        });
+        let row = serde_json::json!({
+            "server_name": "shop.customer.test", "due_at": "2026-11-29T03:20:00.000000Z", "not_after": null,
+        });
+        let page = OverviewPage {
+            frame: Frame::sample(text),
+            status: serde_json::from_value(status).unwrap(),
+            phase: "serving",
+            instance: Some(text.to_owned()),
+            uptime: uptime(100_000),
+            renewals: vec![serde_json::from_value(row).unwrap()],
+        };
+        page.render().unwrap()
+    }
 }

@@ -138,7 +138,11 @@ mod tests {
         assert_eq!(key.check_form(session(1), ""), Err(NotOurForm));
         let tag = URL_SAFE_NO_PAD.decode(&field).unwrap();
         let forged = URL_SAFE_NO_PAD.encode([tag, session(1).bytes()].concat());
-        assert_eq!(key.open(&forged, Micros::from_epoch(0)), Err(NoSession), "a form's word signs no session");
+        assert_eq!(
+            key.open(&forged, Micros::from_epoch(0)),
+            Err(NoSession),
+            "a form's word signs no session"
+        );
     }
 
     mod properties {

@@ -1,5 +1,5 @@
 //! The beginning and the end of a session. Not here: what its token may do.
-//! Invariant: a token is in no answer and in no cookie (`a_session_does_not_hold_its_token`).
+//! Invariant: a token is in no answer and in no cookie (`nobody_gets_beyond_a_token`, `a_person_adds_changes_and_removes_a_domain_by_forms`).
 
 use std::sync::Arc;
 
@@ -65,6 +65,10 @@ pub(super) async fn end(State(console): State<Arc<Console>>, _: SignedForm) -> R
 }
 
 #[cfg(test)]
-pub(super) fn sample(text: &str) -> String {
-    SignInPage { problem: Some(super::failure::told(text)) }.render().unwrap()
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::console) fn sample(text: &str) -> String {
+        SignInPage { problem: Some(super::super::failure::tests::told(text)) }.render().unwrap()
+    }
 }

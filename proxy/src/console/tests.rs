@@ -2,10 +2,14 @@ use super::{audit, domain, domains, failure, overview, sign_in};
 
 /// Each page, with `text` wherever something of others stands.
 fn pages(text: &str) -> Vec<String> {
-    let mut pages =
-        vec![failure::sample(text), sign_in::sample(text), audit::sample(text), overview::sample(text)];
-    pages.extend(domains::samples(text));
-    pages.extend(domain::samples(text));
+    let mut pages = vec![
+        failure::tests::sample(text),
+        sign_in::tests::sample(text),
+        audit::tests::sample(text),
+        overview::tests::sample(text),
+    ];
+    pages.extend(domains::tests::samples(text));
+    pages.extend(domain::tests::samples(text));
     pages
 }
 

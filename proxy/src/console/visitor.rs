@@ -1,5 +1,6 @@
 //! Who looks at a page: the cookie of a session, the token behind it, and the forms that are its own.
-//! Invariant: a [`SignedForm`] was sent by one of our pages to the session that sends it; there is no other way to one.
+//! Invariant: a [`SignedForm`] was sent by one of our pages to the session that sends it; there is no other way to one
+//! (`only_our_own_forms_change_anything`).
 
 use std::sync::Arc;
 

@@ -19,8 +19,10 @@ fn pages() -> Vec<(String, &'static str, u16)> {
     ]
 }
 
+type FormFields = Vec<(&'static str, &'static str)>;
+
 /// Each form, with the status for who is of another tenant.
-fn forms() -> Vec<(String, Vec<(&'static str, &'static str)>, u16)> {
+fn forms() -> Vec<(String, FormFields, u16)> {
     let act = |action: &str| format!("domains/{SHOP}/{action}");
     let version = || vec![("version", "1")];
     vec![
@@ -86,7 +88,9 @@ fn nobody_gets_beyond_a_token() {
                 assert!(!visitor.page(403, &path).contains(target), "{path}");
             }
             if scope == "domains:write" {
-                forms().iter().for_each(|(path, fields, _)| visitor.expect(403, path, fields));
+                for (path, fields, _) in forms() {
+                    visitor.expect(403, &path, &fields);
+                }
             }
         }
     }

@@ -45,14 +45,14 @@ impl<'a> Visitor<'a> {
         let attributes = ["Secure", "HttpOnly", "SameSite=Strict", "Path=/;"];
         assert!(attributes.iter().all(|attribute| cookie.contains(attribute)), "{cookie}");
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        let mut visitor = Self { cookie, ..nobody };
+        let visitor = Self { cookie, ..nobody };
         let page = visitor.get("").status;
         assert_eq!(page, 303);
         // Whatever it may see, each page has its word.
         let pages = ["domains", "audit", "domains/new"].map(|path| visitor.get(path).body);
         let word = pages.iter().find_map(|page| page.split_once("name=\"word\" value=\""));
-        visitor.word = word.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default().to_owned();
-        visitor
+        let word = word.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default().to_owned();
+        Self { word, ..visitor }
     }
 
     /// A page below `/console`.
