@@ -8,6 +8,7 @@ mod assets;
 mod audit;
 mod domain;
 mod domains;
+mod done;
 mod failure;
 mod fields;
 mod frame;

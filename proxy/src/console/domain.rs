@@ -5,13 +5,13 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     extract::{Path, State},
-    response::{IntoResponse as _, Redirect, Response},
+    response::Response,
 };
 use hyper::StatusCode;
 
 use super::{
-    Console, DOMAINS,
-    domains::{path_of, to_entry},
+    Console,
+    done::{done, path_of, to_entry},
     failure::{Failure, page},
     fields::{Empty, Fields},
     frame::{Choice, Frame, HOST, MINIMUM_TLS, Place, REDIRECT, choices},
@@ -25,7 +25,7 @@ use crate::{
     },
     certificates::listing::Summary,
     config::Maintenance,
-    domains::admin::{Decision, Request, Wanted, Warning},
+    domains::admin::{Request, Wanted},
     name::Pattern,
     store::domain_table::DomainStatus,
 };
@@ -61,16 +61,6 @@ struct RemovalPage {
     frame: Frame,
     entry: DomainResource,
     path: String,
-}
-
-#[derive(Template)]
-#[template(path = "done.html")]
-struct DonePage {
-    frame: Frame,
-    said: String,
-    domain: String,
-    path: Option<String>,
-    warnings: Vec<String>,
 }
 
 /// What a form of the page asks for.
@@ -202,29 +192,6 @@ pub(super) async fn act(
     Ok(done(&visitor, &decision))
 }
 
-/// To the entry that was changed, or to what still stands in its way.
-pub(super) fn done(visitor: &Visitor, decision: &Decision) -> Response {
-    let Decision { record, report, .. } = decision;
-    let domain = record.pattern.to_string();
-    let is_there = record.status != DomainStatus::Removed;
-    // The page of the entry says these itself.
-    let said =
-        [Warning::Suspended, Warning::Pending, Warning::Maintenance].map(|warning| warning.to_string());
-    let warnings: Vec<_> =
-        report.warnings.iter().filter(|warning| !said.contains(warning)).cloned().collect();
-    if warnings.is_empty() {
-        return if is_there { to_entry(&domain) } else { Redirect::to(DOMAINS).into_response() };
-    }
-    let done = DonePage {
-        frame: Frame::of(visitor, Place::Domains),
-        said: report.to_string(),
-        path: is_there.then(|| path_of(&domain)),
-        domain,
-        warnings,
-    };
-    page(StatusCode::OK, &done)
-}
-
 fn pattern(name: &str) -> Result<Pattern, Problem> {
     Pattern::parse(name)
         .map_err(|fault| Problem::new(ProblemKind::Invalid, format!("domain: {fault}")).of("domain", name))
@@ -234,11 +201,11 @@ fn pattern(name: &str) -> Result<Pattern, Problem> {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::console) fn samples(text: &str) -> [String; 3] {
+    pub(in crate::console) fn samples(text: &str) -> [String; 2] {
         let record = DnsRecord { name: text.into(), kind: "TXT", value: text.into(), purpose: "ownership" };
         let page = DomainPage {
             frame: Frame::sample(text),
-            entry: entry_sample(text),
+            entry: super::super::done::tests::entry_sample(text),
             path: path_of(text),
             records: vec![record],
             certificate: Known::Stored(Box::new(certificate_sample(text))),
@@ -247,63 +214,12 @@ pub(super) mod tests {
             redirects: choices(REDIRECT, text),
             missing: vec![text.to_owned()],
         };
-        let removal =
-            RemovalPage { frame: Frame::sample(text), entry: entry_sample(text), path: path_of(text) };
-        let done = DonePage {
+        let removal = RemovalPage {
             frame: Frame::sample(text),
-            said: text.to_owned(),
-            domain: text.to_owned(),
-            path: Some(path_of(text)),
-            warnings: vec![text.to_owned()],
+            entry: super::super::done::tests::entry_sample(text),
+            path: path_of(text),
         };
-        [page.render().unwrap(), removal.render().unwrap(), done.render().unwrap()]
-    }
-
-    /// An entry that says `text` wherever it may.
-    pub(in crate::console) fn entry_sample(text: &str) -> DomainResource {
-        use crate::{
-            config::DomainSettings,
-            name::ServerName,
-            store::{
-                domain_table::{
-                    DomainRecord, SettingsMap,
-                    checks::{Check, Checks, Finding, Outcome, Reason},
-                },
-                instant::Micros,
-            },
-            telemetry::metrics::Label as _,
-        };
-        let record = DomainRecord {
-            pattern: Pattern::Exact(ServerName::parse("shop.customer.test").unwrap()),
-            target: None,
-            settings: DomainSettings::default(),
-            settings_map: SettingsMap::Absent,
-            status: DomainStatus::Pending,
-            tenant: String::new(),
-            version: 1,
-            created_at: None,
-            changed_at: None,
-            expires_at: None,
-        };
-        let finding = Finding {
-            check: Check::ALL[0],
-            outcome: Outcome::ALL[0],
-            reason: Reason::ALL[0],
-            detail: text.to_owned(),
-            remedy: Some(text.to_owned()),
-        };
-        let at = Micros::from_epoch(1);
-        let checks = Checks { checked_at: at, failures: 1, away_since: Some(at), findings: vec![finding] };
-        let said = || text.to_owned();
-        DomainResource {
-            domain: said(),
-            unicode: format!("{text}, as people read it"),
-            target: Some(said()),
-            tenant: said(),
-            created_at: Some(said()),
-            changed_at: Some(said()),
-            ..DomainResource::of(&record, Some(&checks))
-        }
+        [page.render().unwrap(), removal.render().unwrap()]
     }
 
     fn certificate_sample(text: &str) -> Summary {

@@ -5,23 +5,20 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     extract::{RawQuery, State},
-    response::{IntoResponse as _, Redirect, Response},
+    response::Response,
 };
 use hyper::StatusCode;
 
 use super::{
-    Console, DOMAINS,
-    domain::done,
+    Console,
+    done::done,
     failure::{Failure, page},
     fields::{Empty, Fields},
     frame::{Choice, Frame, HOST, MINIMUM_TLS, Place, REDIRECT, STATUS, choices},
     visitor::{SignedForm, Visitor},
 };
 use crate::{
-    api::{
-        self, DomainResource, ListParameters, NewDomain, Problem, ProblemBody, Reads, Writes, administer,
-        in_a_path,
-    },
+    api::{self, DomainResource, ListParameters, NewDomain, Problem, ProblemBody, Reads, Writes, administer},
     domains::admin::{Decision, Request},
 };
 
@@ -102,16 +99,6 @@ fn new_page(visitor: &Visitor, fields: Fields, problem: Option<Problem>) -> Resp
     page(status, &new)
 }
 
-/// Where the page of an entry is.
-pub(super) fn path_of(domain: &str) -> String {
-    format!("{DOMAINS}/{}", in_a_path(domain))
-}
-
-/// To the page of an entry.
-pub(super) fn to_entry(domain: &str) -> Response {
-    Redirect::to(&path_of(domain)).into_response()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -123,7 +110,7 @@ pub(super) mod tests {
             frame: Frame::sample(text),
             fields: Fields::parse(query("prefix").as_bytes()).unwrap(),
             statuses: choices(STATUS, text),
-            entries: vec![super::super::domain::tests::entry_sample(text)],
+            entries: vec![super::super::done::tests::entry_sample(text)],
             next: Some(Fields::parse(query("tenant").as_bytes()).unwrap().with("cursor", text)),
         };
         let new = NewPage {

@@ -1,9 +1,10 @@
-use super::{audit, domain, domains, failure, overview, sign_in};
+use super::{audit, domain, domains, done, failure, overview, sign_in};
 
 /// Each page, with `text` wherever something of others stands.
 fn pages(text: &str) -> Vec<String> {
     let mut pages = vec![
         failure::tests::sample(text),
+        done::tests::sample(text),
         sign_in::tests::sample(text),
         audit::tests::sample(text),
         overview::tests::sample(text),
