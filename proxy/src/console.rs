@@ -11,7 +11,7 @@ mod domains;
 mod done;
 mod failure;
 mod fields;
-mod frame;
+mod layout;
 mod origin;
 mod overview;
 mod session;
@@ -72,7 +72,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/domains", get(domains::list).post(domains::add))
         .route("/domains/new", get(domains::new))
         .route("/domains/{domain}", get(domain::show))
-        .route("/domains/{domain}/removal", get(domain::ask_removal))
+        .route("/domains/{domain}/removal", get(domain::confirm_removal))
         .route("/domains/{domain}/{action}", post(domain::act))
         .route("/audit", get(audit::list))
         .route("/overview", get(overview::show))
@@ -86,7 +86,7 @@ fn router(console: Arc<Console>) -> Router {
 
 /// Answers browsers that mean this console alone, and tells them to run nothing that is not its own.
 async fn guarded(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let mut response = if origin::is_meant(request.headers(), console.name.as_ref()) {
+    let mut response = if origin::is_expected_host(request.headers(), console.name.as_ref()) {
         next.run(request).await
     } else {
         // A name that somebody else leads to this address (DNS rebinding).
@@ -115,7 +115,7 @@ const HEADERS: [(&str, &str); 5] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
-         frame-ancestors 'none'; base-uri 'none'",
+         layout-ancestors 'none'; base-uri 'none'",
     ),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "same-origin"),

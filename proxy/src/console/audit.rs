@@ -13,7 +13,7 @@ use super::{
     Console,
     failure::{Failure, page},
     fields::{Empty, Fields},
-    frame::{Frame, Place},
+    layout::{Layout, Section},
     visitor::Visitor,
 };
 use crate::api::{self, AuditEntry, AuditParameters, Audits};
@@ -21,7 +21,7 @@ use crate::api::{self, AuditEntry, AuditParameters, Audits};
 #[derive(Template)]
 #[template(path = "audit.html")]
 struct AuditPage {
-    frame: Frame,
+    layout: Layout,
     fields: Fields,
     changes: Vec<AuditEntry>,
     next: Option<String>,
@@ -36,7 +36,7 @@ pub(super) async fn list(
     let fields = Fields::parse(query.unwrap_or_default().as_bytes())?;
     let list = api::audit_part(&console.api, &holder, fields.read::<AuditParameters>(Empty::Absent)?).await?;
     let listed = AuditPage {
-        frame: Frame::of(&visitor, Place::Audit),
+        layout: Layout::of(&visitor, Section::Audit),
         changes: list.items,
         next: list.next.map(|cursor| fields.with("cursor", &cursor)),
         fields,
@@ -63,6 +63,6 @@ pub(super) mod tests {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("day", text).finish();
         let fields = Fields::parse(query.as_bytes()).unwrap();
         let next = Some(fields.with("cursor", text));
-        AuditPage { frame: Frame::sample(text), fields, changes: vec![change], next }.render().unwrap()
+        AuditPage { layout: Layout::sample(text), fields, changes: vec![change], next }.render().unwrap()
     }
 }

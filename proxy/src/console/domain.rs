@@ -14,7 +14,7 @@ use super::{
     done::{done, path_of, to_entry},
     failure::{Failure, page},
     fields::{Empty, Fields},
-    frame::{Choice, Frame, HOST, MINIMUM_TLS, Place, REDIRECT, choices},
+    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, Section, choices},
     nowhere,
     visitor::{SignedForm, Visitor},
 };
@@ -33,11 +33,11 @@ use crate::{
 #[derive(Template)]
 #[template(path = "domain.html")]
 struct DomainPage {
-    frame: Frame,
+    layout: Layout,
     entry: DomainResource,
     path: String,
     records: Vec<DnsRecord>,
-    certificate: Known,
+    certificate: CertificateState,
     minimum_tls: Vec<Choice>,
     hosts: Vec<Choice>,
     redirects: Vec<Choice>,
@@ -46,7 +46,7 @@ struct DomainPage {
 }
 
 /// What is known of the certificate of an entry.
-enum Known {
+enum CertificateState {
     /// A wildcard: each of its names has its own.
     OfEachName,
     /// Nothing.
@@ -58,7 +58,7 @@ enum Known {
 #[derive(Template)]
 #[template(path = "remove.html")]
 struct RemovalPage {
-    frame: Frame,
+    layout: Layout,
     entry: DomainResource,
     path: String,
 }
@@ -132,14 +132,14 @@ pub(super) async fn show(
     );
     let certificate = certificate(&console, &pattern).await.unwrap_or_else(|problem| {
         missing.push(problem.into_body().detail);
-        Known::Nothing
+        CertificateState::Nothing
     });
     let [minimum_tls, host, redirect] = ["minimum_tls", "host", "redirect"].map(|wanted| {
         let mut texts = record.settings.texts().into_iter();
         texts.find_map(|(field, text)| text.filter(|_| field == wanted)).unwrap_or_default()
     });
     let shown = DomainPage {
-        frame: Frame::of(&visitor, Place::Domains),
+        layout: Layout::of(&visitor, Section::Domains),
         path: path_of(&pattern.to_string()),
         entry: DomainResource::of(&record, checks.as_ref()),
         records,
@@ -152,13 +152,13 @@ pub(super) async fn show(
     Ok(page(StatusCode::OK, &shown))
 }
 
-async fn certificate(console: &Console, pattern: &Pattern) -> Result<Known, Problem> {
-    let Pattern::Exact(name) = pattern else { return Ok(Known::OfEachName) };
+async fn certificate(console: &Console, pattern: &Pattern) -> Result<CertificateState, Problem> {
+    let Pattern::Exact(name) = pattern else { return Ok(CertificateState::OfEachName) };
     let found = console.api.instance.find_certificate(name).await?;
-    Ok(found.map_or(Known::Nothing, |summary| Known::Stored(Box::new(summary))))
+    Ok(found.map_or(CertificateState::Nothing, |summary| CertificateState::Stored(Box::new(summary))))
 }
 
-pub(super) async fn ask_removal(
+pub(super) async fn confirm_removal(
     State(console): State<Arc<Console>>,
     visitor: Visitor,
     Path(name): Path<String>,
@@ -167,7 +167,7 @@ pub(super) async fn ask_removal(
     let pattern = pattern(&name)?;
     let (record, _) = entry(&console.api, &holder, &pattern).await?;
     let asked = RemovalPage {
-        frame: Frame::of(&visitor, Place::Domains),
+        layout: Layout::of(&visitor, Section::Domains),
         path: path_of(&pattern.to_string()),
         entry: DomainResource::of(&record, None),
     };
@@ -204,18 +204,18 @@ pub(super) mod tests {
     pub(in crate::console) fn samples(text: &str) -> [String; 2] {
         let record = DnsRecord { name: text.into(), kind: "TXT", value: text.into(), purpose: "ownership" };
         let page = DomainPage {
-            frame: Frame::sample(text),
+            layout: Layout::sample(text),
             entry: super::super::done::tests::entry_sample(text),
             path: path_of(text),
             records: vec![record],
-            certificate: Known::Stored(Box::new(certificate_sample(text))),
+            certificate: CertificateState::Stored(Box::new(certificate_sample(text))),
             minimum_tls: choices(MINIMUM_TLS, text),
             hosts: choices(HOST, text),
             redirects: choices(REDIRECT, text),
             missing: vec![text.to_owned()],
         };
         let removal = RemovalPage {
-            frame: Frame::sample(text),
+            layout: Layout::sample(text),
             entry: super::super::done::tests::entry_sample(text),
             path: path_of(text),
         };

@@ -14,7 +14,7 @@ use super::{
     done::done,
     failure::{Failure, page},
     fields::{Empty, Fields},
-    frame::{Choice, Frame, HOST, MINIMUM_TLS, Place, REDIRECT, STATUS, choices},
+    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, STATUS, Section, choices},
     visitor::{SignedForm, Visitor},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "domains.html")]
 struct ListPage {
-    frame: Frame,
+    layout: Layout,
     /// What is looked for.
     fields: Fields,
     statuses: Vec<Choice>,
@@ -37,7 +37,7 @@ struct ListPage {
 #[derive(Template)]
 #[template(path = "new.html")]
 struct NewPage {
-    frame: Frame,
+    layout: Layout,
     /// What was asked for, and is wrong.
     fields: Fields,
     problem: Option<ProblemBody>,
@@ -55,7 +55,7 @@ pub(super) async fn list(
     let fields = Fields::parse(query.unwrap_or_default().as_bytes())?;
     let list = api::domain_part(&console.api, &holder, fields.read::<ListParameters>(Empty::Absent)?).await?;
     let listed = ListPage {
-        frame: Frame::of(&visitor, Place::Domains),
+        layout: Layout::of(&visitor, Section::Domains),
         statuses: choices(STATUS, fields.text("status")),
         entries: list.items,
         next: list.next.map(|cursor| fields.with("cursor", &cursor)),
@@ -89,7 +89,7 @@ async fn added(console: &Console, visitor: &Visitor, mut fields: Fields) -> Resu
 fn new_page(visitor: &Visitor, fields: Fields, problem: Option<Problem>) -> Response {
     let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
     let new = NewPage {
-        frame: Frame::of(visitor, Place::Domains),
+        layout: Layout::of(visitor, Section::Domains),
         minimum_tls: choices(MINIMUM_TLS, fields.text("minimum_tls")),
         hosts: choices(HOST, fields.text("host")),
         redirects: choices(REDIRECT, fields.text("redirect")),
@@ -107,16 +107,16 @@ pub(super) mod tests {
         let query =
             |name: &str| form_urlencoded::Serializer::new(String::new()).append_pair(name, text).finish();
         let list = ListPage {
-            frame: Frame::sample(text),
+            layout: Layout::sample(text),
             fields: Fields::parse(query("prefix").as_bytes()).unwrap(),
             statuses: choices(STATUS, text),
             entries: vec![super::super::done::tests::entry_sample(text)],
             next: Some(Fields::parse(query("tenant").as_bytes()).unwrap().with("cursor", text)),
         };
         let new = NewPage {
-            frame: Frame::sample(text),
+            layout: Layout::sample(text),
             fields: Fields::parse(query("domain").as_bytes()).unwrap(),
-            problem: Some(super::super::failure::tests::told(text)),
+            problem: Some(super::super::failure::tests::problem_body(text)),
             minimum_tls: choices(MINIMUM_TLS, text),
             hosts: choices(HOST, text),
             redirects: choices(REDIRECT, text),

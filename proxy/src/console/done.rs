@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::{
     DOMAINS,
     failure::page,
-    frame::{Frame, Place},
+    layout::{Layout, Section},
     visitor::Visitor,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "done.html")]
 struct DonePage {
-    frame: Frame,
+    layout: Layout,
     said: String,
     domain: String,
     path: Option<String>,
@@ -40,7 +40,7 @@ pub(super) fn done(visitor: &Visitor, decision: &Decision) -> Response {
         return if is_there { to_entry(&domain) } else { Redirect::to(DOMAINS).into_response() };
     }
     let done = DonePage {
-        frame: Frame::of(visitor, Place::Domains),
+        layout: Layout::of(visitor, Section::Domains),
         said: report.to_string(),
         path: is_there.then(|| path_of(&domain)),
         domain,
@@ -66,7 +66,7 @@ pub(super) mod tests {
 
     pub(in crate::console) fn sample(text: &str) -> String {
         let done = DonePage {
-            frame: Frame::sample(text),
+            layout: Layout::sample(text),
             said: text.to_owned(),
             domain: text.to_owned(),
             path: Some(path_of(text)),

@@ -59,11 +59,11 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::console) fn sample(text: &str) -> String {
-        ProblemPage { problem: told(text) }.render().unwrap()
+        ProblemPage { problem: problem_body(text) }.render().unwrap()
     }
 
     /// A problem that says `text` wherever it may.
-    pub(in crate::console) fn told(text: &str) -> ProblemBody {
+    pub(in crate::console) fn problem_body(text: &str) -> ProblemBody {
         Problem::new(crate::api::ProblemKind::Invalid, text).of("domain", text).mend(text).into_body()
     }
 }

@@ -11,7 +11,7 @@ use hyper::{
 use crate::name::ServerName;
 
 /// Whether a request means this console: by the name of its certificate, or by an address of this machine.
-pub(super) fn is_meant(headers: &HeaderMap, name: Option<&ServerName>) -> bool {
+pub(super) fn is_expected_host(headers: &HeaderMap, name: Option<&ServerName>) -> bool {
     let Some(authority) = text(headers, &HOST) else { return false };
     let host = without_port(authority);
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -21,7 +21,7 @@ pub(super) fn is_meant(headers: &HeaderMap, name: Option<&ServerName>) -> bool {
 }
 
 /// Whether a form was sent by a page of this console. What says nothing of it is no browser of today.
-pub(super) fn is_own(headers: &HeaderMap) -> bool {
+pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
     let (origin, site) = (text(headers, &ORIGIN), text(headers, &SEC_FETCH_SITE));
     let host = text(headers, &HOST);
     let of_host = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;
@@ -76,11 +76,11 @@ mod tests {
             ("192.0.2.1", false),
             ("", false),
         ] {
-            assert_eq!(is_meant(&headers(&[("host", host)]), Some(&name)), expected, "{host}");
+            assert_eq!(is_expected_host(&headers(&[("host", host)]), Some(&name)), expected, "{host}");
         }
-        assert!(!is_meant(&headers(&[("host", "api.example.net")]), None));
-        assert!(!is_meant(&headers(&[]), Some(&name)));
-        assert!(!is_meant(&headers(&[("host", "localhost"), ("host", "localhost")]), Some(&name)));
+        assert!(!is_expected_host(&headers(&[("host", "api.example.net")]), None));
+        assert!(!is_expected_host(&headers(&[]), Some(&name)));
+        assert!(!is_expected_host(&headers(&[("host", "localhost"), ("host", "localhost")]), Some(&name)));
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
             (vec![own, own], false),
         ] {
             let fields: Vec<_> = fields.into_iter().chain([host]).collect();
-            assert_eq!(is_own(&headers(&fields)), expected, "{fields:?}");
+            assert_eq!(is_same_origin(&headers(&fields)), expected, "{fields:?}");
         }
     }
 }

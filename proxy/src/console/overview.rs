@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use super::{
     Console,
     failure::{Failure, page},
-    frame::{Frame, Place},
+    layout::{Layout, Section},
     visitor::Visitor,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct OverviewPage {
-    frame: Frame,
+    layout: Layout,
     status: InstanceStatus,
     phase: &'static str,
     instance: Option<String>,
@@ -52,7 +52,7 @@ pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) 
     renewals.sort_by_key(|row| row.listed.due_at);
     let status = instance.status();
     let shown = OverviewPage {
-        frame: Frame::of(&visitor, Place::Overview),
+        layout: Layout::of(&visitor, Section::Overview),
         phase: status.phase.describe(),
         instance: status.instance.as_ref().map(|instance| instance.id.clone()),
         uptime: uptime(status.uptime_seconds),
@@ -83,7 +83,7 @@ pub(super) mod tests {
             "server_name": "shop.customer.test", "due_at": "2026-11-29T03:20:00.000000Z", "not_after": null,
         });
         let page = OverviewPage {
-            frame: Frame::sample(text),
+            layout: Layout::sample(text),
             status: serde_json::from_value(status).unwrap(),
             phase: "serving",
             instance: Some(text.to_owned()),

@@ -1,4 +1,4 @@
-//! Who is signed in: the text of a session's cookie, and of the word in each form that proves the form was ours.
+//! Who is signed in: the text of a session's cookie, and the CSRF token in each of its forms.
 //! Not here: whether the token behind it holds still (`api::holder` asks that of each request), cookies as HTTP has them, pages.
 //! Invariants: a session that was changed, has ended or is of another start is none (`a_session_is_of_its_instance_and_time`); a form of one
 //! session is none of another (`a_form_is_of_its_session`); no text panics (`no_text_panics`).
@@ -29,7 +29,7 @@ pub(super) struct NoSession;
 
 /// A form is none that this session was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotOurForm;
+pub(super) struct ForeignForm;
 
 impl SessionKey {
     /// A new one, by the library's random numbers.
@@ -63,12 +63,12 @@ impl SessionKey {
     }
 
     /// Whether a form with `field` was given to `session`; compared in constant time.
-    pub(super) fn check_form(&self, session: Session, field: &str) -> Result<(), NotOurForm> {
+    pub(super) fn check_form(&self, session: Session, field: &str) -> Result<(), ForeignForm> {
         if field.len() > LONGEST {
-            return Err(NotOurForm);
+            return Err(ForeignForm);
         }
-        let tag = URL_SAFE_NO_PAD.decode(field).map_err(|_| NotOurForm)?;
-        hmac::verify(&self.0, &tagged(FORM, &session.bytes()), &tag).map_err(|_| NotOurForm)
+        let tag = URL_SAFE_NO_PAD.decode(field).map_err(|_| ForeignForm)?;
+        hmac::verify(&self.0, &tagged(FORM, &session.bytes()), &tag).map_err(|_| ForeignForm)
     }
 }
 
@@ -131,18 +131,22 @@ mod tests {
         let key = SessionKey::generate().unwrap();
         let field = key.form(session(1));
         assert_eq!(key.check_form(session(1), &field), Ok(()));
-        assert_eq!(key.check_form(session(2), &field), Err(NotOurForm));
+        assert_eq!(key.check_form(session(2), &field), Err(ForeignForm));
         let later = Session { ends_at: Micros::from_epoch(2_000), ..session(1) };
-        assert_eq!(key.check_form(later, &field), Err(NotOurForm), "of an earlier session of the same token");
-        assert_eq!(key.check_form(session(1), &key.seal(session(1))), Err(NotOurForm), "a cookie is no form");
-        assert_eq!(key.check_form(session(1), ""), Err(NotOurForm));
+        assert_eq!(
+            key.check_form(later, &field),
+            Err(ForeignForm),
+            "of an earlier session of the same token"
+        );
+        assert_eq!(
+            key.check_form(session(1), &key.seal(session(1))),
+            Err(ForeignForm),
+            "a cookie is no form"
+        );
+        assert_eq!(key.check_form(session(1), ""), Err(ForeignForm));
         let tag = URL_SAFE_NO_PAD.decode(&field).unwrap();
         let forged = URL_SAFE_NO_PAD.encode([tag, session(1).bytes()].concat());
-        assert_eq!(
-            key.open(&forged, Micros::from_epoch(0)),
-            Err(NoSession),
-            "a form's word signs no session"
-        );
+        assert_eq!(key.open(&forged, Micros::from_epoch(0)), Err(NoSession), "a CSRF token signs no session");
     }
 
     mod properties {
@@ -153,7 +157,7 @@ mod tests {
             fn no_text_panics(text in "\\PC{0,160}|[A-Za-z0-9_-]{90,130}") {
                 let key = SessionKey::generate().unwrap();
                 prop_assert_eq!(key.open(&text, Micros::from_epoch(0)), Err(NoSession));
-                prop_assert_eq!(key.check_form(session(1), &text), Err(NotOurForm));
+                prop_assert_eq!(key.check_form(session(1), &text), Err(ForeignForm));
             }
         }
     }

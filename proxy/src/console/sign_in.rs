@@ -14,7 +14,7 @@ use super::{
     Console, DOMAINS, SIGN_IN,
     failure::{Failure, page},
     session::{SESSION_LIFE, Session},
-    visitor::{SignedForm, own_fields},
+    visitor::{SignedForm, read_form},
 };
 use crate::{
     api::{Problem, ProblemBody, ProblemKind},
@@ -37,7 +37,7 @@ pub(super) async fn begin(
     State(console): State<Arc<Console>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let mut fields = own_fields(request, &console).await?;
+    let mut fields = read_form(request, &console).await?;
     match session(&console, &fields.take("token")).await {
         Ok(session) => {
             let cookie = console.cookie.set(&console.key.seal(session));
@@ -69,6 +69,6 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::console) fn sample(text: &str) -> String {
-        SignInPage { problem: Some(super::super::failure::tests::told(text)) }.render().unwrap()
+        SignInPage { problem: Some(super::super::failure::tests::problem_body(text)) }.render().unwrap()
     }
 }

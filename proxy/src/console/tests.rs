@@ -49,7 +49,7 @@ fn whatever_others_wrote_is_text() {
         "javascript:alert(1)",
         "\u{202e}moc.elpmaxe",
         &"a".repeat(253),
-        "<!-- {{ frame.word }} {% raw %}",
+        "<!-- {{ layout.csrf_token }} {% raw %}",
     ] {
         for (page, plain) in pages(text).iter().zip(&plain) {
             assert_eq!(skeleton(page), skeleton(plain), "{text}");
@@ -78,7 +78,7 @@ fn forms_that_change_say_whose_they_are() {
         for form in page.split("<form ").skip(1).filter(|form| form.starts_with("method=\"post\"")) {
             let form = form.split("</form>").next().unwrap_or_default();
             let is_sign_in = form.contains("action=\"/console/sign-in\"");
-            assert_eq!(form.contains("name=\"word\""), !is_sign_in, "{form}");
+            assert_eq!(form.contains("name=\"csrf_token\""), !is_sign_in, "{form}");
         }
     }
 }

@@ -34,8 +34,8 @@ pub(super) struct SessionCookie {
 /// Who is signed in, with a token that holds.
 pub(super) struct Visitor {
     pub(super) admitted: Admitted,
-    /// What each form of the session says.
-    pub(super) word: String,
+    /// What each form of the session sends back.
+    pub(super) csrf_token: String,
 }
 
 /// A form of one of our pages.
@@ -101,7 +101,7 @@ async fn signed_in(headers: &HeaderMap, console: &Console) -> Result<(Visitor, S
         ProblemKind::Unauthenticated => Failure::SignedOut,
         _ => problem.into(),
     })?;
-    Ok((Visitor { admitted, word: console.key.form(session) }, session))
+    Ok((Visitor { admitted, csrf_token: console.key.form(session) }, session))
 }
 
 impl FromRequest<Arc<Console>> for SignedForm {
@@ -109,8 +109,8 @@ impl FromRequest<Arc<Console>> for SignedForm {
 
     async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Failure> {
         let (visitor, session) = signed_in(request.headers(), console).await?;
-        let mut fields = own_fields(request, console).await?;
-        console.key.check_form(session, &fields.take("word")).map_err(|_| {
+        let mut fields = read_form(request, console).await?;
+        console.key.check_form(session, &fields.take("csrf_token")).map_err(|_| {
             let fault = "the form is not of this session";
             Problem::new(ProblemKind::Forbidden, fault).mend("open the page anew, and send its form")
         })?;
@@ -119,8 +119,8 @@ impl FromRequest<Arc<Console>> for SignedForm {
 }
 
 /// The fields of a form that a page of ours has sent.
-pub(super) async fn own_fields(request: Request, console: &Console) -> Result<Fields, Problem> {
-    if !origin::is_own(request.headers()) {
+pub(super) async fn read_form(request: Request, console: &Console) -> Result<Fields, Problem> {
+    if !origin::is_same_origin(request.headers()) {
         let fault = "the form was not sent by a page of this console";
         return Err(Problem::new(ProblemKind::Forbidden, fault).mend("open the page here, and send its form"));
     }

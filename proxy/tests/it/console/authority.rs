@@ -105,23 +105,23 @@ fn only_our_own_forms_change_anything() {
     let (visitor, other) = (Visitor::sign_in(&edge, &text), Visitor::sign_in(&edge, &second));
     visitor.expect(303, "domains", &[("domain", SHOP)]);
     let before = state(&a);
-    let with = |from: &[(&'static str, &str)], word: &str| Visitor {
+    let with = |from: &[(&'static str, &str)], csrf_token: &str| Visitor {
         edge: &edge,
         cookie: visitor.cookie.clone(),
-        word: word.to_owned(),
+        csrf_token: csrf_token.to_owned(),
         from: from.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
     };
-    let (origin, word) = (visitor.from[0].1.as_str(), visitor.word.as_str());
+    let (origin, csrf_token) = (visitor.from[0].1.as_str(), visitor.csrf_token.as_str());
     for (what, visitor) in [
-        ("no word", with(&[("Origin", origin)], "")),
-        ("the word of another session", with(&[("Origin", origin)], &other.word)),
+        ("no CSRF token", with(&[("Origin", origin)], "")),
+        ("the CSRF token of another session", with(&[("Origin", origin)], &other.csrf_token)),
         ("its cookie", with(&[("Origin", origin)], &visitor.cookie)),
-        ("nowhere", with(&[], word)),
-        ("another origin", with(&[("Origin", "https://evil.example")], word)),
-        ("an origin that is hidden", with(&[("Origin", "null")], word)),
-        ("another port", with(&[("Origin", "https://api.edge.test:443")], word)),
-        ("another site", with(&[("Origin", origin), ("Sec-Fetch-Site", "cross-site")], word)),
-        ("a sibling", with(&[("Origin", origin), ("Sec-Fetch-Site", "same-site")], word)),
+        ("nowhere", with(&[], csrf_token)),
+        ("another origin", with(&[("Origin", "https://evil.example")], csrf_token)),
+        ("an origin that is hidden", with(&[("Origin", "null")], csrf_token)),
+        ("another port", with(&[("Origin", "https://api.edge.test:443")], csrf_token)),
+        ("another site", with(&[("Origin", origin), ("Sec-Fetch-Site", "cross-site")], csrf_token)),
+        ("a sibling", with(&[("Origin", origin), ("Sec-Fetch-Site", "same-site")], csrf_token)),
     ] {
         for (path, fields, _) in forms() {
             let reply = visitor.post(&path, &fields);

@@ -22,8 +22,8 @@ pub(super) struct Visitor<'a> {
     pub(super) edge: &'a Edge,
     /// What the browser keeps.
     pub(super) cookie: String,
-    /// What each form of the session says.
-    pub(super) word: String,
+    /// What each form of the session sends back.
+    pub(super) csrf_token: String,
     /// What the browser says of where a form was.
     pub(super) from: Vec<(&'static str, String)>,
 }
@@ -33,7 +33,7 @@ impl<'a> Visitor<'a> {
     pub(super) fn nobody(edge: &'a Edge) -> Self {
         let from =
             vec![("Origin", format!("https://{API}:{PORT}")), ("Sec-Fetch-Site", "same-origin".to_owned())];
-        Self { edge, cookie: String::new(), word: String::new(), from }
+        Self { edge, cookie: String::new(), csrf_token: String::new(), from }
     }
 
     /// With a session of `token`.
@@ -48,11 +48,11 @@ impl<'a> Visitor<'a> {
         let visitor = Self { cookie, ..nobody };
         let page = visitor.get("").status;
         assert_eq!(page, 303);
-        // Whatever it may see, each page has its word.
+        // Whatever it may see, each page has the CSRF token.
         let pages = ["domains", "audit", "domains/new"].map(|path| visitor.get(path).body);
-        let word = pages.iter().find_map(|page| page.split_once("name=\"word\" value=\""));
-        let word = word.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default().to_owned();
-        Self { word, ..visitor }
+        let found = pages.iter().find_map(|page| page.split_once("name=\"csrf_token\" value=\""));
+        let csrf_token = found.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default().to_owned();
+        Self { csrf_token, ..visitor }
     }
 
     /// A page below `/console`.
@@ -71,9 +71,10 @@ impl<'a> Visitor<'a> {
         reply.body
     }
 
-    /// Sends a form with `fields` and the word of the session.
+    /// Sends a form with `fields` and the CSRF token of the session.
     pub(super) fn post(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
-        let fields: Vec<_> = fields.iter().copied().chain([("word", self.word.as_str())]).collect();
+        let fields: Vec<_> =
+            fields.iter().copied().chain([("csrf_token", self.csrf_token.as_str())]).collect();
         self.send(path, &fields)
     }
 

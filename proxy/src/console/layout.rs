@@ -1,4 +1,4 @@
-//! What stands around each page of who is signed in: who that is, and which pages there are for them.
+//! Header and navigation of each page: who is signed in, and which pages there are for them.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use super::visitor::Visitor;
 use crate::{api_token::Scope, store::state_table::TokenReach};
 
 /// See the module.
-pub(super) struct Frame {
-    /// What each form says.
-    pub(super) word: String,
+pub(super) struct Layout {
+    /// What each form sends back.
+    pub(super) csrf_token: String,
     /// What the token is called, and its id.
     pub(super) token: String,
     /// With whose entries it works.
@@ -16,12 +16,12 @@ pub(super) struct Frame {
     scopes: BTreeSet<Scope>,
     /// Whether it works with everybody's entries.
     pub(super) is_operator: bool,
-    pub(super) place: Place,
+    pub(super) section: Section,
 }
 
 /// Which part of the console a page is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Section {
     /// Entries.
     Domains,
     /// Who changed what.
@@ -37,20 +37,20 @@ pub(super) struct Choice {
     pub(super) is_chosen: bool,
 }
 
-impl Frame {
-    pub(super) fn of(visitor: &Visitor, place: Place) -> Self {
+impl Layout {
+    pub(super) fn of(visitor: &Visitor, section: Section) -> Self {
         let record = visitor.admitted.record();
         let reach = match &record.reach {
             TokenReach::Tenant(tenant) => format!("tenant {tenant}"),
             TokenReach::AllTenants => "all tenants".to_owned(),
         };
         Self {
-            word: visitor.word.clone(),
+            csrf_token: visitor.csrf_token.clone(),
             token: format!("{} ({})", String::from(record.name.clone()), record.id),
             reach,
             scopes: record.scopes.clone(),
             is_operator: record.reach == TokenReach::AllTenants,
-            place,
+            section,
         }
     }
 
@@ -93,10 +93,10 @@ pub(super) const REDIRECT: &[(&str, &str)] = &[
 ];
 
 /// An instant to the second, for people; all are of UTC.
-pub(super) fn short(instant: impl AsRef<str>) -> String {
+pub(super) fn to_the_second(instant: impl AsRef<str>) -> String {
     let text = instant.as_ref();
-    let to_the_second = text.get(..SECONDS).unwrap_or(text);
-    format!("{} UTC", to_the_second.replace('T', " "))
+    let shown = text.get(..SECONDS).unwrap_or(text);
+    format!("{} UTC", shown.replace('T', " "))
 }
 
 /// `2026-11-29T03:20:00`.
@@ -106,18 +106,18 @@ const SECONDS: usize = 19;
 pub(super) mod tests {
     use super::*;
 
-    impl Frame {
+    impl Layout {
         /// One around pages where everything of others is `text`.
         pub(in crate::console) fn sample(text: &str) -> Self {
             let said = || text.to_owned();
             let scopes = Scope::ALL.into_iter().collect();
             Self {
-                word: said(),
+                csrf_token: said(),
                 token: said(),
                 reach: said(),
                 scopes,
                 is_operator: true,
-                place: Place::Domains,
+                section: Section::Domains,
             }
         }
     }
