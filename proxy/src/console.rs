@@ -115,7 +115,7 @@ const HEADERS: [(&str, &str); 5] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
-         layout-ancestors 'none'; base-uri 'none'",
+         frame-ancestors 'none'; base-uri 'none'",
     ),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "same-origin"),

@@ -66,7 +66,10 @@ impl<'a> Visitor<'a> {
         let reply = self.get(path);
         assert_eq!(reply.status, status, "{path}: {reply:?}");
         let policy = reply.header("content-security-policy").unwrap_or_default();
-        assert!(policy.starts_with("default-src 'none'"), "{reply:?}");
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{reply:?}"
+        );
         assert_eq!(reply.header("cache-control").as_deref(), Some("no-store"), "{reply:?}");
         reply.body
     }
