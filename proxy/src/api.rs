@@ -15,6 +15,7 @@ mod openapi;
 mod problem;
 mod rate;
 mod resource;
+mod retry;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -41,11 +42,22 @@ use tower::ServiceExt as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+#[cfg(test)]
+pub(crate) use self::resource::ChangeResource;
+pub(crate) use self::{
+    audit::part as audit_part,
+    domains::{administer, entry, in_a_path, part as domain_part, records_to_set},
+    extract::{collect, media_type, read_json},
+    holder::{Admitted, Audits, Reads, Writes},
+    problem::{Problem, ProblemBody, ProblemKind},
+    resource::{AuditEntry, DnsRecord, DomainResource},
+    retry::end_back_off,
+    wanted::{AuditParameters, DomainPatch, ListParameters, NewDomain},
+};
 use self::{
     holder::Tokens,
     metrics::{Answer, ApiMetrics},
     openapi::ApiDocument,
-    problem::{Problem, ProblemKind},
     rate::RequestRates,
     resource::Health,
     tls::Tls,
@@ -71,11 +83,11 @@ pub enum ApiStartError {
 }
 
 /// What requests are answered from.
-struct ApiState {
-    instance: Arc<ControlContext>,
+pub struct ApiState {
+    pub(crate) instance: Arc<ControlContext>,
     tokens: Tokens,
     looker: Option<Looker>,
-    body_size: usize,
+    pub(crate) body_size: usize,
 }
 
 /// Answers requests.
@@ -95,13 +107,15 @@ pub async fn bind(config: &Config) -> Result<Option<TcpListener>, ControlPortErr
     control::bind("api.listen", config.api.listen).await
 }
 
-/// Answers at `listener` for `instance`, whose clients reach it at `https_port`. Call it on the control runtime.
+/// Answers at `listener` for `instance`, whose clients reach it at `https_port`, with `pages` of the same state beside its own paths. Call
+/// it on the control runtime.
 pub fn start(
     config: &Config,
     listener: TcpListener,
     instance: &Arc<ControlContext>,
     https_port: u16,
     registry: &Registry,
+    pages: impl FnOnce(Arc<ApiState>) -> Router,
 ) -> Result<ApiServer, ApiStartError> {
     let rates = RequestRates::new(&config.api, clock::now());
     let state = ApiState {
@@ -111,7 +125,9 @@ pub fn start(
         instance: Arc::clone(instance),
     };
     let tls = config.api.name.clone().map(|name| Tls::new(name, instance));
-    let api = Api { router: router(Arc::new(state)), metrics: ApiMetrics::register(registry)? };
+    let state = Arc::new(state);
+    let router = router(Arc::clone(&state)).merge(pages(state));
+    let api = Api { router, metrics: ApiMetrics::register(registry)? };
     Ok(ApiServer::start(listener, tls, api))
 }
 
@@ -130,6 +146,7 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(domains::resume))
         .routes(routes!(domains::begin_maintenance, domains::end_maintenance))
         .routes(routes!(domains::records))
+        .routes(routes!(retry::retry))
         .routes(routes!(audit::list))
         .routes(routes!(health))
         .routes(routes!(described))
@@ -183,7 +200,7 @@ impl Api {
             }
         };
         // Whose token it was is not in the key of a cache.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         self.metrics.answers.bump(Answer::of(response.status()));
         response
     }

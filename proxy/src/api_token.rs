@@ -128,6 +128,12 @@ impl fmt::Debug for ApiToken {
 }
 
 impl TokenHash {
+    /// What was kept as [`Self::as_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -11,6 +11,7 @@ pub mod cli;
 mod client_stream;
 mod clock;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod domains;
 pub mod ec2;

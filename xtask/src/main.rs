@@ -11,6 +11,7 @@ mod fuzz;
 mod hand_over;
 mod hellos;
 mod image;
+mod node;
 mod package;
 mod path_remap;
 mod python;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
 
-use crate::python;
+use crate::{node, python};
 
 /// What the set-up is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,9 @@ pub(crate) fn run(shell: &Shell, purpose: Purpose) -> anyhow::Result<()> {
     }
     for environment in PYTHON.iter().filter(|environment| purpose.takes(environment.group)) {
         install_environment(shell, environment)?;
+    }
+    if purpose.takes(Group::Origins) {
+        node::install(shell)?;
     }
     if purpose.takes(Group::Packaging) { install_cargo_deb(shell) } else { Ok(()) }
 }
@@ -320,7 +323,9 @@ const PACKAGES: &[Package] = &[
     ),
     Package::new(Group::Origins, "apache2-bin", "apache2", "an origin of the end-to-end cases"),
     Package::new(Group::Origins, "lighttpd", "lighttpd", "likewise").with_service("lighttpd"),
-    Package::new(Group::Origins, "nodejs", "node", "likewise"),
+    Package::new(Group::Origins, "nodejs", "node", "likewise; drives the browser"),
+    Package::new(Group::Origins, "npm", "npm", "installs what drives the browser"),
+    Package::new(Group::Origins, "chromium", "/usr/bin/chromium", "looks at the pages of the console"),
     Package::new(
         Group::OriginsAndBenches,
         "nginx-light",

@@ -139,6 +139,7 @@ const END_TO_END: &[&str] = &[
     "api",
     "caddy",
     "challenges",
+    "console",
     "deployment",
     "domain_changes",
     "domain_checker",

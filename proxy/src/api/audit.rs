@@ -35,6 +35,15 @@ pub(super) async fn list(
     holder: Holder<Audits>,
     Parameters(parameters): Parameters<AuditParameters>,
 ) -> Result<Json<AuditList>, Problem> {
+    part(&api, &holder, parameters).await.map(Json)
+}
+
+/// What the list of a day's changes begins with, or goes on with.
+pub(crate) async fn part(
+    api: &ApiState,
+    holder: &Holder<Audits>,
+    parameters: AuditParameters,
+) -> Result<AuditList, Problem> {
     let AuditParameters { tenant, day, limit, cursor } = parameters;
     let (tenant, limit) = (holder.tenant(tenant)?.unwrap_or_default(), limited(limit)?);
     let day = match &day {
@@ -48,5 +57,5 @@ pub(super) async fn list(
     let after: Option<String> = cursor.map(|cursor| opened(&cursors, &cursor)).transpose()?;
     let part = state_table::audit(&api.instance.store, &tenant, &day, after.as_deref(), limit).await?;
     let items = part.records.into_iter().map(Into::into).collect();
-    Ok(Json(AuditList { items, next: part.next.map(|next| cursors.seal(&next)) }))
+    Ok(AuditList { items, next: part.next.map(|next| cursors.seal(&next)) })
 }

@@ -31,7 +31,8 @@ use crate::{
     },
     name::Pattern,
     store::domain_table::{
-        self, DEFAULT_TENANT, DomainStatus, ListPlace, ListQuery, Tenant, checks::get_checked,
+        self, DEFAULT_TENANT, DomainRecord, DomainStatus, ListPlace, ListQuery, Tenant,
+        checks::{Checks, get_checked},
     },
     telemetry::admit_line,
 };
@@ -49,6 +50,15 @@ pub(super) async fn list(
     holder: Holder<Reads>,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Json<DomainList>, Problem> {
+    part(&api, &holder, parameters).await.map(Json)
+}
+
+/// What a list begins with, or goes on with.
+pub(crate) async fn part(
+    api: &ApiState,
+    holder: &Holder<Reads>,
+    parameters: ListParameters,
+) -> Result<DomainList, Problem> {
     let ListParameters { tenant, prefix, status, limit, cursor } = parameters;
     let (tenant, limit) = (holder.tenant(tenant)?, limited(limit)?);
     let tenant = tenant.as_ref().map(Tenant::as_str);
@@ -64,7 +74,7 @@ pub(super) async fn list(
         tracing::warn!(error = %fault, left_out, "an item of the domains table is no entry, and left out of a list");
     }
     let items = part.records.iter().map(|record| DomainResource::of(record, None)).collect();
-    Ok(Json(DomainList { items, next: part.next.map(|next| cursors.seal(&next)) }))
+    Ok(DomainList { items, next: part.next.map(|next| cursors.seal(&next)) })
 }
 
 /// Add an entry
@@ -109,13 +119,22 @@ pub(super) async fn read(
     holder: Holder<Reads>,
     NamedDomain(pattern): NamedDomain,
 ) -> Result<Response, Problem> {
-    let found = get_checked(&api.instance.store, &pattern).await?;
+    let (record, checks) = entry(&api, &holder, &pattern).await?;
+    let resource = DomainResource::of(&record, checks.as_ref());
+    Ok((entity_tag(record.version), Json(resource)).into_response())
+}
+
+/// The entry of `pattern`, if it is there and its holder may see it.
+pub(crate) async fn entry<S>(
+    api: &ApiState,
+    holder: &Holder<S>,
+    pattern: &Pattern,
+) -> Result<(DomainRecord, Option<Checks>), Problem> {
+    let found = get_checked(&api.instance.store, pattern).await?;
     let found = found.filter(|(record, _)| {
         record.status != DomainStatus::Removed && holder.requester.may_work_with(&record.tenant)
     });
-    let (record, checks) = found.ok_or_else(|| absent(&pattern))?;
-    let resource = DomainResource::of(&record, checks.as_ref());
-    Ok((entity_tag(record.version), Json(resource)).into_response())
+    found.ok_or_else(|| ChangeError::Refused(Refusal::Absent(pattern.clone())).into())
 }
 
 /// Change an entry
@@ -260,10 +279,20 @@ pub(super) async fn records(
     NamedDomain(pattern): NamedDomain,
     Parameters(parameters): Parameters<RecordsParameters>,
 ) -> Result<Json<DnsRecords>, Problem> {
-    let tenant = if let Some(tenant) = holder.tenant(parameters.tenant)? {
+    records_to_set(&api, &holder, &pattern, parameters.tenant).await.map(Json)
+}
+
+/// The records that the owner of `pattern` sets, where it is or will be an entry of `tenant`; absent, of whose it is.
+pub(crate) async fn records_to_set(
+    api: &ApiState,
+    holder: &Holder<Reads>,
+    pattern: &Pattern,
+    tenant: Option<Tenant>,
+) -> Result<DnsRecords, Problem> {
+    let tenant = if let Some(tenant) = holder.tenant(tenant)? {
         tenant.as_str().to_owned()
     } else {
-        let found = domain_table::get(&api.instance.store, &pattern).await?;
+        let found = domain_table::get(&api.instance.store, pattern).await?;
         let found = found.filter(|record| record.status != DomainStatus::Removed);
         found.map_or_else(|| DEFAULT_TENANT.to_owned(), |record| record.tenant)
     };
@@ -271,8 +300,8 @@ pub(super) async fn records(
         let fault = "`verification.edge_names` is not set, so that no record can lead to the edge";
         return Err(Problem::new(ProblemKind::Conflict, fault).mend("ask the operator to set it"));
     };
-    let records = looker.records(&pattern, &tenant).await;
-    Ok(Json(DnsRecords { records: records.into_iter().map(Into::into).collect() }))
+    let records = looker.records(pattern, &tenant).await;
+    Ok(DnsRecords { records: records.into_iter().map(Into::into).collect() })
 }
 
 async fn act(
@@ -288,13 +317,15 @@ async fn act(
 }
 
 async fn change(api: &ApiState, request: Request, is_preview: bool) -> Result<Response, Problem> {
-    let decision = if is_preview {
-        api.instance.preview(&request).await?
-    } else {
-        let (decision, _) = api.instance.administer(request).await?;
-        decision
-    };
+    let decision =
+        if is_preview { api.instance.preview(&request).await? } else { administer(api, request).await? };
     Ok(changed(&decision, is_preview))
+}
+
+/// Does what `request` asks for.
+pub(crate) async fn administer(api: &ApiState, request: Request) -> Result<Decision, Problem> {
+    let (decision, _) = api.instance.administer(request).await?;
+    Ok(decision)
 }
 
 fn changed(decision: &Decision, is_preview: bool) -> Response {
@@ -306,20 +337,19 @@ fn changed(decision: &Decision, is_preview: bool) -> Response {
     if decision.report.action != Action::Add {
         return (headers, body).into_response();
     }
-    // RFC 3986 §3.3 lets `*` stand in a path as it is.
-    let name = decision.record.pattern.to_string();
-    let location = format!("/api/v1/domains/{}", utf8_percent_encode(&name, OF_A_PATH));
+    let location = format!("/api/v1/domains/{}", in_a_path(&decision.record.pattern.to_string()));
     headers.extend(HeaderValue::try_from(location).ok().map(|location| (LOCATION, location)));
     (StatusCode::CREATED, headers, body).into_response()
+}
+
+/// A name as a segment of a path. RFC 3986 §3.3 lets `*` stand there as it is.
+pub(crate) fn in_a_path(name: &str) -> String {
+    utf8_percent_encode(name, OF_A_PATH).to_string()
 }
 
 fn entity_tag(version: u64) -> HeaderMap {
     let tag = HeaderValue::try_from(format!("\"{version}\"")).ok();
     tag.into_iter().map(|tag| (ETAG, tag)).collect()
-}
-
-fn absent(pattern: &Pattern) -> Problem {
-    ChangeError::Refused(Refusal::Absent(pattern.clone())).into()
 }
 
 /// How many a part of a list has.

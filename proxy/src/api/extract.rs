@@ -13,7 +13,7 @@ use hyper::{
     HeaderMap,
     header::{CONTENT_TYPE, IF_MATCH},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserializer, de::DeserializeOwned};
 use utoipa::{
     IntoParams,
     openapi::{
@@ -148,12 +148,13 @@ impl<T: DeserializeOwned> FromRequest<Arc<ApiState>> for JsonBody<T> {
 }
 
 /// Without its parameters.
-fn media_type(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     value.split(';').next().map(str::trim)
 }
 
-async fn collect(body: Body, most: usize) -> Result<Bytes, Problem> {
+/// All of a body of at most `most` bytes.
+pub(crate) async fn collect(body: Body, most: usize) -> Result<Bytes, Problem> {
     Limited::new(body, most).collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             let remedy = format!("send at most {most} bytes (`api.body_size`)");
@@ -169,15 +170,22 @@ fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
         return Err(Problem::new(ProblemKind::Invalid, "the body is an array and not an object"));
     }
     let mut json = serde_json::Deserializer::from_slice(text);
-    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let read = read_json(&mut json)?;
+    let end = json.end();
+    end.map_err(|error| Problem::new(ProblemKind::Malformed, error.to_string()))?;
+    Ok(read)
+}
+
+/// What `json` says, or the field at fault.
+pub(crate) fn read_json<'de, T: DeserializeOwned>(
+    json: impl Deserializer<'de, Error = serde_json::Error>,
+) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
         let field = error.path().to_string();
         let kind = if error.inner().is_data() { ProblemKind::Invalid } else { ProblemKind::Malformed };
         let problem = Problem::new(kind, error.into_inner().to_string());
         if field == "." { problem } else { problem.about(field) }
-    })?;
-    let end = json.end();
-    end.map_err(|error| Problem::new(ProblemKind::Malformed, error.to_string()))?;
-    Ok(read)
+    })
 }
 
 /// RFC 7396 §4 has a type of its own for what `PATCH` takes, which is JSON as well.

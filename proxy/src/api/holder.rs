@@ -1,4 +1,5 @@
 //! Who asks: the token of a request looked up, counted, and held against what it asks for.
+//! Not here: how a request names its token (`bearer` here, a session in `console`).
 //! Invariant: a handler that has a [`Holder`] was asked by a token that holds and has its scope; there is no other way to one.
 
 use std::{
@@ -29,24 +30,30 @@ use crate::{
     },
 };
 
+/// A token that holds, whatever it may do.
+pub(crate) struct Admitted {
+    record: Arc<TokenRecord>,
+    hash: TokenHash,
+}
+
 /// A token that holds and has the scope `S`.
-pub(super) struct Holder<S> {
-    pub(super) requester: Requester,
+pub(crate) struct Holder<S> {
+    pub(crate) requester: Requester,
     pub(super) hash: TokenHash,
     scope: PhantomData<S>,
 }
 
 /// What a request needs.
-pub(super) trait Needs {
+pub(crate) trait Needs {
     const SCOPE: Scope;
 }
 
 /// Needs [`Scope::DomainsRead`].
-pub(super) struct Reads;
+pub(crate) struct Reads;
 /// Needs [`Scope::DomainsWrite`].
-pub(super) struct Writes;
+pub(crate) struct Writes;
 /// Needs [`Scope::AuditRead`].
-pub(super) struct Audits;
+pub(crate) struct Audits;
 
 impl Needs for Reads {
     const SCOPE: Scope = Scope::DomainsRead;
@@ -60,9 +67,44 @@ impl Needs for Audits {
     const SCOPE: Scope = Scope::AuditRead;
 }
 
+impl ApiState {
+    /// The token of `hash`, if it holds; counts the request against its rate.
+    pub(crate) async fn admit(&self, hash: TokenHash) -> Result<Admitted, Problem> {
+        let record = self.tokens.find(&hash).await?;
+        let record = record.filter(|record| record.is_valid(Micros::of(clock::wall())));
+        let Some(record) = record else {
+            let remedy = "make one by `gatehouse token create`, or ask the operator";
+            return Err(unauthenticated("the token was revoked, has ended or was never made").mend(remedy));
+        };
+        if self.tokens.count(&record).is_err() {
+            let fault = format!("token `{}` makes too many requests", record.id);
+            let remedy = "wait for the seconds of `Retry-After`, and spread requests";
+            return Err(Problem::new(ProblemKind::TooMany, fault).mend(remedy));
+        }
+        Ok(Admitted { record, hash })
+    }
+}
+
+impl Admitted {
+    /// What the table has of it.
+    pub(crate) fn record(&self) -> &TokenRecord {
+        &self.record
+    }
+
+    /// Its holder, if it has the scope of `S`.
+    pub(crate) fn holder<S: Needs>(&self) -> Result<Holder<S>, Problem> {
+        let record = &self.record;
+        if !record.has(S::SCOPE) {
+            let fault = format!("token `{}` has not the scope `{}`", record.id, S::SCOPE);
+            return Err(Problem::new(ProblemKind::Forbidden, fault).mend("use a token that has it"));
+        }
+        Ok(Holder { requester: requester(record), hash: self.hash, scope: PhantomData })
+    }
+}
+
 impl<S> Holder<S> {
     /// Whose entries are meant where a request names `wanted`; absent, everybody's. A tenant's token means its own.
-    pub(super) fn tenant(&self, wanted: Option<Tenant>) -> Result<Option<Tenant>, Problem> {
+    pub(crate) fn tenant(&self, wanted: Option<Tenant>) -> Result<Option<Tenant>, Problem> {
         match (self.requester.tenant(), wanted) {
             (Some(own), Some(wanted)) if *own != wanted => {
                 Err(Problem::refused(&AuthorityRefusal::OtherTenant(wanted).into()))
@@ -77,24 +119,7 @@ impl<S: Needs> FromRequestParts<Arc<ApiState>> for Holder<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, Problem> {
-        let token = bearer(parts)?;
-        let hash = token.hash();
-        let record = api.tokens.find(&hash).await?;
-        let record = record.filter(|record| record.is_valid(Micros::of(clock::wall())));
-        let Some(record) = record else {
-            let remedy = "make one by `gatehouse token create`, or ask the operator";
-            return Err(unauthenticated("the token was revoked, has ended or was never made").mend(remedy));
-        };
-        if api.tokens.count(&record).is_err() {
-            let fault = format!("token `{}` makes too many requests", record.id);
-            let remedy = "wait for the seconds of `Retry-After`, and spread requests";
-            return Err(Problem::new(ProblemKind::TooMany, fault).mend(remedy));
-        }
-        if !record.has(S::SCOPE) {
-            let fault = format!("token `{}` has not the scope `{}`", record.id, S::SCOPE);
-            return Err(Problem::new(ProblemKind::Forbidden, fault).mend("use a token that has it"));
-        }
-        Ok(Self { requester: requester(&record), hash, scope: PhantomData })
+        api.admit(bearer(parts)?.hash()).await?.holder()
     }
 }
 

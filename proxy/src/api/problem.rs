@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use axum::response::{IntoResponse, Response};
 use hyper::{
     StatusCode,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use utoipa::{
@@ -24,7 +24,7 @@ use crate::{
 
 /// What is wrong with a request, or why it cannot be done now.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     kind: ProblemKind,
     detail: String,
     field: Option<Cow<'static, str>>,
@@ -34,7 +34,7 @@ pub(super) struct Problem {
 
 /// What is wrong: one status and title each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ProblemKind {
+pub(crate) enum ProblemKind {
     /// It cannot be read.
     Malformed,
     /// It has no token that holds.
@@ -68,30 +68,30 @@ pub(super) enum ProblemKind {
 /// Problem details (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct ProblemBody {
+pub(crate) struct ProblemBody {
     /// What kind of problem it is: `urn:gatehouse:problem:` and a word.
     #[serde(rename = "type")]
     #[schema(example = "urn:gatehouse:problem:conflict")]
-    kind: String,
+    pub(crate) kind: String,
     /// The kind in words, the same for each of its kind.
-    title: &'static str,
+    pub(crate) title: &'static str,
     /// The status of the response.
     #[schema(minimum = 400, maximum = 599)]
-    status: u16,
+    pub(crate) status: u16,
     /// What is wrong, for people.
-    detail: String,
+    pub(crate) detail: String,
     /// Which field or parameter it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    field: Option<Cow<'static, str>>,
+    pub(crate) field: Option<Cow<'static, str>>,
     /// What it held.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    value: Option<String>,
+    pub(crate) value: Option<String>,
     /// What to do instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 impl ProblemKind {
@@ -129,55 +129,76 @@ impl ProblemKind {
 
 impl Problem {
     /// One without a field.
-    pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), field: None, value: None, remedy: None }
     }
 
     /// About the field or parameter `field`, which holds `value`.
-    pub(super) fn of(mut self, field: impl Into<Cow<'static, str>>, value: &str) -> Self {
+    pub(crate) fn of(mut self, field: impl Into<Cow<'static, str>>, value: &str) -> Self {
         self.field = Some(field.into());
         self.value = Some(value.chars().take(LONGEST_VALUE).collect());
         self
     }
 
     /// About the field or parameter `field`.
-    pub(super) fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
         self.field = Some(field.into());
         self
     }
 
     /// With what to do instead.
-    pub(super) fn mend(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn mend(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
     /// What kind it is.
-    #[cfg(test)]
-    pub(super) fn kind(&self) -> ProblemKind {
+    pub(crate) fn kind(&self) -> ProblemKind {
         self.kind
+    }
+
+    /// Which status it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.describe().0
+    }
+
+    /// As it is written.
+    pub(crate) fn into_body(self) -> ProblemBody {
+        let Self { kind, detail, field, value, remedy } = self;
+        let (status, word, title) = kind.describe();
+        ProblemBody {
+            kind: format!("{TYPES}{word}"),
+            title,
+            status: status.as_u16(),
+            detail,
+            field,
+            value,
+            remedy,
+        }
+    }
+
+    /// After how many seconds it may be tried again, where that is known.
+    pub(crate) fn retry_after(&self) -> Option<HeaderValue> {
+        match self.kind {
+            // A rate is at least one request a second.
+            ProblemKind::TooMany => Some(HeaderValue::from_static("1")),
+            ProblemKind::Unavailable => Some(HeaderValue::from_static("5")),
+            _ => None,
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { kind, detail, field, value, remedy } = self;
-        let (status, word, title) = kind.describe();
-        let kind_urn = format!("{TYPES}{word}");
-        let body =
-            ProblemBody { kind: kind_urn, title, status: status.as_u16(), detail, field, value, remedy };
-        let mut response = (status, serde_json::to_vec(&body).unwrap_or_default()).into_response();
-        let mut set = |name: HeaderName, value: &'static str| {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        };
-        set(CONTENT_TYPE, MEDIA_TYPE);
-        match kind {
+        let (kind, status, retry_after) = (self.kind, self.status(), self.retry_after());
+        let mut response =
+            (status, serde_json::to_vec(&self.into_body()).unwrap_or_default()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.extend(retry_after.map(|seconds| (RETRY_AFTER, seconds)));
+        if kind == ProblemKind::Unauthenticated {
             // RFC 9110 §11.6.1; RFC 6750 §3.
-            ProblemKind::Unauthenticated => set(WWW_AUTHENTICATE, "Bearer"),
-            // A rate is at least one request a second.
-            ProblemKind::TooMany => set(RETRY_AFTER, "1"),
-            ProblemKind::Unavailable => set(RETRY_AFTER, "5"),
-            _ => {}
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -214,7 +235,7 @@ impl From<StoreError> for Problem {
 
 impl Problem {
     /// Why `domains::admin` refuses.
-    pub(super) fn refused(refusal: &Refusal) -> Self {
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
         let Explained { field, value, fault, remedy } = refusal.explain();
         let kind = match refusal {
             Refusal::Absent(_) => ProblemKind::Absent,

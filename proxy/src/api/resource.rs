@@ -21,192 +21,201 @@ use crate::{
 /// An entry of the domains table: a name, or a wildcard, and how it is served.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Domain)]
-pub(super) struct DomainResource {
+pub(crate) struct DomainResource {
     /// The name as DNS has it (A-labels), or `*.` and a name.
     #[schema(example = "xn--bcher-kva.example")]
-    domain: String,
+    pub(crate) domain: String,
     /// The same as people read it.
     #[schema(example = "bücher.example")]
-    unicode: String,
+    pub(crate) unicode: String,
     /// Where its requests go; absent, to `domains.default_target`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "http://10.0.0.5:8080")]
-    target: Option<String>,
+    pub(crate) target: Option<String>,
     /// The oldest version of TLS that its clients may speak; absent, as the settings have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = minimum_tls)]
-    minimum_tls: Option<TlsVersion>,
+    pub(crate) minimum_tls: Option<TlsVersion>,
     /// Whose name its target reads in `Host`: its own, or the client's; absent, as the settings have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = host)]
-    host: Option<UpstreamHost>,
+    pub(crate) host: Option<UpstreamHost>,
     /// Whether its requests are answered with 503 in place of its target.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
-    maintenance: Option<Maintenance>,
+    pub(crate) maintenance: Option<Maintenance>,
     /// Whether its requests are led to its name with `www.`, or without.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = redirect)]
-    redirect: Option<SiteRedirect>,
+    pub(crate) redirect: Option<SiteRedirect>,
     /// Whether it is served: `active` and `failing` are, `pending`, `suspended` and `removed` are not.
     #[schema(schema_with = status)]
-    status: DomainStatus,
+    pub(crate) status: DomainStatus,
     /// Whose it is.
-    tenant: String,
+    pub(crate) tenant: String,
     /// Counts its changes, and is its `ETag`. An entry made by hand has 0.
-    version: u64,
+    pub(crate) version: u64,
     /// When it was made; absent for an entry made by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "2026-11-29T03:20:00.000000Z")]
-    created_at: Option<String>,
+    pub(crate) created_at: Option<String>,
     /// When it last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    changed_at: Option<String>,
+    pub(crate) changed_at: Option<String>,
     /// What the last checks of its name found; absent in lists and changes, and before the first. They are no change of the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    checks: Option<ChecksResource>,
+    pub(crate) checks: Option<ChecksResource>,
 }
 
 /// What the last checks of a name found.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Checks)]
-pub(super) struct ChecksResource {
+pub(crate) struct ChecksResource {
     /// When they were made.
-    checked_at: String,
+    pub(crate) checked_at: String,
     /// How many in a row found something wrong.
-    failures: u32,
+    pub(crate) failures: u32,
     /// Since when the name leads elsewhere, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    away_since: Option<String>,
+    pub(crate) away_since: Option<String>,
     /// One of each check that was made.
-    findings: Vec<FindingResource>,
+    pub(crate) findings: Vec<FindingResource>,
 }
 
 /// What one check found.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Finding)]
-pub(super) struct FindingResource {
+pub(crate) struct FindingResource {
     /// Which: `dns`, `ownership`, `caa`, `https`.
-    check: &'static str,
+    pub(crate) check: &'static str,
     /// `passed`, `failed`, or `unknown`, where no answer came.
-    outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// What was found, for programs.
     #[schema(example = "leads_elsewhere")]
-    reason: &'static str,
+    pub(crate) reason: &'static str,
     /// What was found, for people.
-    detail: String,
+    pub(crate) detail: String,
     /// What the name's owner can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 /// Part of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DomainList {
+pub(crate) struct DomainList {
     /// Entries; there may be none although more follow.
-    pub(super) items: Vec<DomainResource>,
+    pub(crate) items: Vec<DomainResource>,
     /// The `cursor` of the next part; absent, this was the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// What was done, or would be.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Changed)]
-pub(super) struct ChangedResource {
+pub(crate) struct ChangedResource {
     /// The entry as it is now.
-    domain: DomainResource,
+    pub(crate) domain: DomainResource,
     /// `add`, `replace`, `remove`, `suspend`, `resume`, or `keep`, where it was so already.
-    action: &'static str,
+    pub(crate) action: &'static str,
     /// What is not as it was.
-    changes: Vec<ChangeResource>,
+    pub(crate) changes: Vec<ChangeResource>,
     /// What still stands in the way, or may not be meant.
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A part of an entry that is not as it was.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Change)]
-pub(super) struct ChangeResource {
+pub(crate) struct ChangeResource {
     /// Which.
-    field: String,
+    pub(crate) field: String,
     /// As it was; absent, there was no entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    from: Option<String>,
+    pub(crate) from: Option<String>,
     /// As it is; absent, there is no entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    to: Option<String>,
+    pub(crate) to: Option<String>,
 }
 
 /// A DNS record that the owner of a name sets.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DnsRecord {
+pub(crate) struct DnsRecord {
     /// Where.
     #[schema(example = "shop.example.com")]
-    name: String,
+    pub(crate) name: String,
     /// `CNAME`, `A`, `AAAA` or `TXT`.
     #[serde(rename = "type")]
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What it holds.
     #[schema(example = "edge.example.net")]
-    value: String,
+    pub(crate) value: String,
     /// `traffic`, which leads clients here, or `ownership`, which proves whose the name is.
-    purpose: &'static str,
+    pub(crate) purpose: &'static str,
 }
 
 /// The DNS records of a name.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DnsRecords {
+pub(crate) struct DnsRecords {
     /// All that are to be set.
-    pub(super) records: Vec<DnsRecord>,
+    pub(crate) records: Vec<DnsRecord>,
 }
 
 /// Part of the changes of a day, the oldest first.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AuditList {
+pub(crate) struct AuditList {
     /// Changes.
-    pub(super) items: Vec<AuditEntry>,
+    pub(crate) items: Vec<AuditEntry>,
     /// The `cursor` of the next part; absent, this was the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// A change of an entry, and who made it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AuditEntry {
+pub(crate) struct AuditEntry {
     /// When.
-    at: String,
+    pub(crate) at: String,
     /// Who: a token by its id, a user of the instance's machine, or `verification`.
     #[schema(example = "token 0123456789ab")]
-    by: String,
+    pub(crate) by: String,
     /// Which entry.
-    domain: String,
+    pub(crate) domain: String,
     /// Whose it is, or was.
-    tenant: String,
+    pub(crate) tenant: String,
     /// What was done.
-    action: String,
+    pub(crate) action: String,
     /// What is not as it was.
-    changes: Vec<ChangeResource>,
+    pub(crate) changes: Vec<ChangeResource>,
+}
+
+/// What has become of the back-off of a name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Retry {
+    /// The name.
+    pub(crate) domain: String,
+    /// Whether there was one, which has ended.
+    pub(crate) had_failed: bool,
 }
 
 /// The API answers.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Health {
+pub(crate) struct Health {
     /// `ok`.
-    pub(super) status: &'static str,
+    pub(crate) status: &'static str,
 }
 
 impl DomainResource {
     /// An entry, and what was found out about its name.
-    pub(super) fn of(record: &DomainRecord, checks: Option<&Checks>) -> Self {
+    pub(crate) fn of(record: &DomainRecord, checks: Option<&Checks>) -> Self {
         let domain = record.pattern.to_string();
         let (unicode, _) = idna::domain_to_unicode(&domain);
         let DomainSettings { minimum_tls, host, maintenance, redirect } = record.settings;
@@ -252,7 +261,7 @@ impl FindingResource {
 }
 
 impl ChangedResource {
-    pub(super) fn of(decision: &Decision) -> Self {
+    pub(crate) fn of(decision: &Decision) -> Self {
         let report = &decision.report;
         Self {
             domain: DomainResource::of(&decision.record, None),

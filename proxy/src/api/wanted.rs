@@ -15,10 +15,10 @@ use crate::{
 /// A new entry.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewDomain {
+pub(crate) struct NewDomain {
     /// The name, in A-labels or Unicode, or `*.` and a name.
     #[schema(value_type = String, example = "shop.example.com")]
-    pub(super) domain: Pattern,
+    pub(crate) domain: Pattern,
     /// Where its requests go; absent, to `domains.default_target`.
     #[schema(value_type = Option<String>, example = "http://10.0.0.5:8080")]
     target: Option<Target>,
@@ -45,7 +45,7 @@ pub(super) struct NewDomain {
 /// What is to change of an entry (RFC 7396): what is absent stays, `null` is as the settings have it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DomainPatch {
+pub(crate) struct DomainPatch {
     /// Where its requests go.
     #[serde(default, deserialize_with = "field")]
     #[schema(value_type = Option<String>)]
@@ -72,66 +72,66 @@ pub(super) struct DomainPatch {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListParameters {
+pub(crate) struct ListParameters {
     /// Of one tenant; absent, of the token's, or of all.
     #[param(value_type = Option<String>, nullable = false)]
-    pub(super) tenant: Option<Tenant>,
+    pub(crate) tenant: Option<Tenant>,
     /// What their names begin with.
     #[param(nullable = false, max_length = 253)]
-    pub(super) prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// With this status; absent, with any but `removed`.
     #[param(schema_with = listed_status, required = false)]
-    pub(super) status: Option<DomainStatus>,
+    pub(crate) status: Option<DomainStatus>,
     /// How many at most; absent, 100.
     #[param(minimum = 1, maximum = 100, nullable = false)]
-    pub(super) limit: Option<u16>,
+    pub(crate) limit: Option<u16>,
     /// The `next` of the part before, with the same other parameters.
     #[param(nullable = false)]
-    pub(super) cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// Whether something is done.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ChangeParameters {
+pub(crate) struct ChangeParameters {
     /// Says what would be done, and does nothing.
     #[serde(default)]
     #[param(required = false)]
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Whose records are meant.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct RecordsParameters {
+pub(crate) struct RecordsParameters {
     /// Whose the entry is or will be; absent, of the token's tenant, of whose it is, or of `default`.
     #[param(value_type = Option<String>, nullable = false)]
-    pub(super) tenant: Option<Tenant>,
+    pub(crate) tenant: Option<Tenant>,
 }
 
 /// Which changes are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct AuditParameters {
+pub(crate) struct AuditParameters {
     /// Of whose entries; absent, of the token's tenant's, or of `default`'s.
     #[param(value_type = Option<String>, nullable = false)]
-    pub(super) tenant: Option<Tenant>,
+    pub(crate) tenant: Option<Tenant>,
     /// On which day of UTC; absent, today.
     #[param(nullable = false, format = Date, example = "2026-11-29")]
-    pub(super) day: Option<String>,
+    pub(crate) day: Option<String>,
     /// How many at most; absent, 100.
     #[param(minimum = 1, maximum = 100, nullable = false)]
-    pub(super) limit: Option<u16>,
+    pub(crate) limit: Option<u16>,
     /// The `next` of the part before, with the same other parameters.
     #[param(nullable = false)]
-    pub(super) cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 impl NewDomain {
-    pub(super) fn wanted(self) -> (Pattern, Wanted) {
+    pub(crate) fn wanted(self) -> (Pattern, Wanted) {
         let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, verified } = self;
         let settings = DomainSettings { minimum_tls, host, maintenance, redirect };
         let proof = Proof::waived(verified);
@@ -140,7 +140,7 @@ impl NewDomain {
 }
 
 impl DomainPatch {
-    pub(super) fn wanted(self) -> Wanted {
+    pub(crate) fn wanted(self) -> Wanted {
         let Self { target, minimum_tls, host, maintenance, redirect } = self;
         Wanted::Patched(Patch { target, minimum_tls, host, maintenance, redirect })
     }

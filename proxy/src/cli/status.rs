@@ -4,10 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     config::Config,
-    control::{
-        ControlClient,
-        wire::{InstanceStatus, PhaseWord},
-    },
+    control::{ControlClient, wire::InstanceStatus},
     domains::{AskState, Revision},
     guard::{GuardReport, GuardStatus},
     tls::tickets::TicketKeySource,
@@ -26,7 +23,7 @@ fn shown(status: &InstanceStatus) -> String {
     let mut text = format!(
         "gatehouse {}: {}, for {}\n\n",
         status.version,
-        phase(status.phase),
+        status.phase.describe(),
         span(status.uptime_seconds)
     );
     let workers = format!("{} on {}", status.workers, status.io);
@@ -105,22 +102,6 @@ fn guard(text: &mut String, report: &GuardReport) {
         columns.row([format!("  {}", row.verdict), row.packets.to_string(), row.bytes.to_string()]);
     }
     text.push_str(&columns.text());
-}
-
-fn phase(phase: PhaseWord) -> &'static str {
-    match phase {
-        PhaseWord::Starting => "starting",
-        PhaseWord::Serving => "serving",
-        PhaseWord::Degraded => {
-            "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` finds the cause"
-        }
-        PhaseWord::Unable => {
-            "unable to serve: the source of names is down; `gatehouse doctor` finds the cause"
-        }
-        PhaseWord::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
-        PhaseWord::Leaving => "leaving: its Auto Scaling group takes it out of service; requests are served",
-        PhaseWord::Draining => "draining",
-    }
 }
 
 fn listed(items: &[impl ToString]) -> String {

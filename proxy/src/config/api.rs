@@ -13,6 +13,8 @@ section! {
         /// Name whose certificate the API presents: one that is served as others are, with an entry or a certificate of your own. Absent,
         /// the API speaks cleartext, which only a loopback address may.
         name: Option<ServerName> = None => "\"api.example.net\"",
+        /// Whether people may sign in with a token at `/console` of the same address, and manage entries by pages.
+        console: bool = false,
         /// Requests of one token in a second; beyond it, 429.
         requests_per_second: u32 = 20,
         /// Requests of one token at once, after a time without any; beyond it, 429.

@@ -31,14 +31,14 @@ use crate::{
     config::{Reloadable, RequiredProof, StaticDomain},
     domains::{
         Caller, ChangeError, Domains, Revision,
-        admin::{self, Action, Issuance},
+        admin::{self, Action, Authority, Issuance, Requester},
     },
     ec2,
     forward::AddressPolicy,
     guard::{GuardHandle, GuardStatus},
     name::{Pattern, ServerName},
     phase::PhaseWatch,
-    store::{Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
+    store::{Store, StoreError, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
     target::Target,
     telemetry::{admit_line, metrics::Label},
     tls::tickets::TicketKeys,
@@ -106,7 +106,8 @@ pub struct RunFacts {
 }
 
 impl ControlContext {
-    pub(super) fn status(&self) -> InstanceStatus {
+    /// What there is to say of the instance now.
+    pub(crate) fn status(&self) -> InstanceStatus {
         let names = self.domains.names();
         let names = names.borrow();
         let identity = &self.identity;
@@ -166,14 +167,15 @@ impl ControlContext {
         &self,
         request: admin::Request,
     ) -> Result<(admin::Decision, ChangeReach), ChangeError> {
-        let (pattern, caller) = (request.pattern.clone(), request.by.name.clone());
+        let pattern = request.pattern.clone();
+        let Requester { name: caller, authority } = request.by.clone();
         let (decision, revision) = self.domains.administer(request, self.rules()).await?;
         let report = &decision.report;
         if report.action != Action::Keep {
             let (action, from, to) = (report.action.as_str(), report.from(), report.to());
             tracing::info!(name = %pattern, action, from, to, tenant = report.tenant, %caller, "domain changed");
         }
-        if matches!(report.action, Action::Add | Action::Replace | Action::Resume | Action::Keep) {
+        if ends_back_off(report.action, &authority) {
             table::retry_added(&self.store, &pattern).await;
         }
         Ok((decision, self.reach(revision).await))
@@ -212,14 +214,20 @@ impl ControlContext {
     }
 
     pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, WireProblem> {
-        let found = listing::show(&self.store, &self.issuer_keys, name).await?;
-        let presented = self.certificates.presented_serial(name);
-        let found = found.map(|summary| Summary { presented, ..summary });
+        let found = self.find_certificate(name).await?;
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
     }
 
-    pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, WireProblem> {
-        Ok(table::retry(&self.store, name).await?)
+    /// What the table holds for `name`, if anything.
+    pub(crate) async fn find_certificate(&self, name: &ServerName) -> Result<Option<Summary>, StoreError> {
+        let found = listing::show(&self.store, &self.issuer_keys, name).await?;
+        let presented = self.certificates.presented_serial(name);
+        Ok(found.map(|summary| Summary { presented, ..summary }))
+    }
+
+    /// Ends the back-off of `name`.
+    pub(crate) async fn retry(&self, name: &ServerName) -> Result<Retried, StoreError> {
+        table::retry(&self.store, name).await
     }
 
     /// Gives part of the renewals earlier dates; the log tells who asked.
@@ -322,6 +330,37 @@ impl ControlContext {
                 }
                 ChangeReach::GuardLate
             }
+        }
+    }
+}
+
+/// Whether a change ends the back-off of its name: who adds or changes it has often just corrected what its orders failed of. Repeating an
+/// addition changes nothing, and a tenant that did so would have every order at once: it asks for a retry instead.
+fn ends_back_off(action: Action, authority: &Authority) -> bool {
+    match action {
+        Action::Add | Action::Replace | Action::Resume => true,
+        Action::Keep => *authority == Authority::Operator,
+        Action::Remove | Action::Suspend => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_ends_no_back_off_by_repeating_an_addition() {
+        let tenant = Authority::Tenant("acme".parse().unwrap());
+        for (action, by_operator, by_tenant) in [
+            (Action::Add, true, true),
+            (Action::Replace, true, true),
+            (Action::Resume, true, true),
+            (Action::Keep, true, false),
+            (Action::Remove, false, false),
+            (Action::Suspend, false, false),
+        ] {
+            let ends = [&Authority::Operator, &tenant].map(|authority| ends_back_off(action, authority));
+            assert_eq!(ends, [by_operator, by_tenant], "{action:?}");
         }
     }
 }

@@ -98,6 +98,26 @@ pub enum PhaseWord {
     Draining,
 }
 
+impl PhaseWord {
+    /// What it means to an operator.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Degraded => {
+                "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` finds the cause"
+            }
+            Self::Unable => {
+                "unable to serve: the source of names is down; `gatehouse doctor` finds the cause"
+            }
+            Self::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
+            Self::Leaving => "leaving: its Auto Scaling group takes it out of service; requests are served",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// A name that may be served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {

@@ -27,6 +27,7 @@ use crate::{
     cleartext::CleartextService,
     clock,
     config::{Config, Endpoint},
+    console,
     control::{Control, ControlContext, ControlPorts, ControlSocket, Reload, ReloadRequests, RunFacts},
     domains::{
         Domains,
@@ -110,8 +111,10 @@ impl Assembly<'_> {
         self.control.spawn(telemetry::tell_left_out());
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let registry = &self.telemetry.registry;
-        let api =
-            api_port.map(|port| api::start(config, port, &instance, https_port, registry)).transpose()?;
+        let pages = console::pages(config)?;
+        let api = api_port
+            .map(|port| api::start(config, port, &instance, https_port, registry, pages))
+            .transpose()?;
         let control = Control::open(&socket, instance, control_ports, registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);

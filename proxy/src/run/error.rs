@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use crate::{
     api::ApiStartError,
     certificates::{self, AcmeError},
+    console::NoConsole,
     control::{ControlPortError, SocketError},
     domains, forward,
     guard::GuardError,
@@ -51,6 +52,9 @@ pub enum RunError {
     /// The API.
     #[error(transparent)]
     Api(#[from] ApiStartError),
+    /// Its pages.
+    #[error(transparent)]
+    Console(#[from] NoConsole),
     /// Checks of names.
     #[error(transparent)]
     Verification(#[from] VerificationStartError),

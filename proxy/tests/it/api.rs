@@ -1,7 +1,7 @@
 //! Programs that manage domains by the API.
 
 mod authority;
-mod client;
+pub(crate) mod client;
 mod description;
 
 use std::{
@@ -48,6 +48,8 @@ fn a_name_is_served_from_its_addition_to_its_removal() {
     assert_eq!(get(&edge, SHOP).status, 503);
     client.expect(200, "DELETE", &format!("{entry}/maintenance"), &Value::Null);
     assert_served(&edge, SHOP);
+    let retried = client.expect(200, "POST", &format!("{entry}/retry"), &Value::Null);
+    assert_eq!(retried, json!({ "domain": SHOP, "had_failed": false }));
     client.expect(200, "POST", &format!("{entry}/suspend"), &Value::Null);
     assert_ne!(get(&edge, SHOP).status, 200);
     client.expect(200, "POST", &format!("{entry}/resume"), &Value::Null);

@@ -14,6 +14,7 @@ mod acme;
 mod api;
 mod caddy;
 mod challenges;
+mod console;
 
 mod domain_changes;
 mod drain;

@@ -277,6 +277,7 @@ const WRONG: &[Wrong] = &[
         &[],
         "api.listen|there are no entries to manage",
     ),
+    ("[api]\nconsole = true", &[], "gatehouse.toml:2|api.console|without `api.listen`|`127.0.0.1:9466`"),
     ("[api]\nbody_size = \"1B\"", &[], "gatehouse.toml:2|api.body_size|`1B`"),
     ("[api]\nrequests_burst = 0", &[], "api.requests_burst|would let nothing through"),
     (

@@ -3,7 +3,17 @@
 use super::{Config, Findings};
 
 pub(super) fn api(config: &Config, findings: &mut Findings) {
-    let Some(listen) = config.api.listen else { return };
+    let Some(listen) = config.api.listen else {
+        if config.api.console {
+            let remedy = "give the API an address like `127.0.0.1:9466`, or leave the console out";
+            findings.add(
+                "api.console",
+                "`true` without `api.listen`: there is nowhere to sign in".to_owned(),
+                remedy,
+            );
+        }
+        return;
+    };
     if config.api.name.is_none() && !listen.ip().to_canonical().is_loopback() {
         let fault = format!("`{listen}` without `api.name`: tokens would pass in cleartext");
         let remedy =

@@ -21,6 +21,7 @@ fn verbs() -> Vec<(&'static str, String, Value, u16)> {
         ("DELETE", entry.clone(), Value::Null, 404),
         ("POST", format!("{entry}/suspend"), Value::Null, 404),
         ("POST", format!("{entry}/resume"), Value::Null, 404),
+        ("POST", format!("{entry}/retry"), Value::Null, 404),
         ("PUT", format!("{entry}/maintenance"), Value::Null, 404),
         ("DELETE", format!("{entry}/maintenance"), Value::Null, 404),
         ("POST", "domains".to_owned(), json!({ "domain": SHOP, "target": "http://192.0.2.66" }), 409),

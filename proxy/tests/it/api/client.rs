@@ -10,14 +10,14 @@ use testbed::{
 };
 
 /// Settings of an instance at `place` with an API, over TLS.
-pub(super) fn settings(edge: &Edge, place: Place) -> Settings {
+pub(crate) fn settings(edge: &Edge, place: Place) -> Settings {
     let mut settings = edge.shared_settings(place, "auto");
     settings.domain(API).text("api", "listen", &format!("{}:{PORT}", place.v4())).text("api", "name", API);
     settings
 }
 
 /// Makes a token at `gatehouse`: its id and itself.
-pub(super) fn token(gatehouse: &Gatehouse, scopes: &[&str], tenant: Option<&str>) -> (String, String) {
+pub(crate) fn token(gatehouse: &Gatehouse, scopes: &[&str], tenant: Option<&str>) -> (String, String) {
     let mut arguments = vec!["token", "create", "--name", "test", "--json"];
     arguments.extend(scopes.iter().flat_map(|scope| ["--scope", scope]));
     match &tenant {
@@ -30,29 +30,29 @@ pub(super) fn token(gatehouse: &Gatehouse, scopes: &[&str], tenant: Option<&str>
 }
 
 /// Who asks, and where.
-pub(super) struct Client<'a> {
-    pub(super) edge: &'a Edge,
-    pub(super) place: Place,
+pub(crate) struct Client<'a> {
+    pub(crate) edge: &'a Edge,
+    pub(crate) place: Place,
     /// `Authorization`, or none.
-    pub(super) authorization: Option<String>,
+    pub(crate) authorization: Option<String>,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(edge: &'a Edge, token: &str) -> Self {
+    pub(crate) fn new(edge: &'a Edge, token: &str) -> Self {
         Self { edge, place: Place::A, authorization: Some(format!("Bearer {token}")) }
     }
 
-    pub(super) fn at(self, place: Place) -> Self {
+    pub(crate) fn at(self, place: Place) -> Self {
         Self { place, ..self }
     }
 
     /// Sends `body`, if it is not null, to a path below `/api/v1`.
-    pub(super) fn call(&self, method: &str, path: &str, body: &Value) -> Reply {
+    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Reply {
         self.call_for(method, path, body, None)
     }
 
     /// The same for the version `tag`.
-    pub(super) fn call_for(&self, method: &str, path: &str, body: &Value, tag: Option<&str>) -> Reply {
+    pub(crate) fn call_for(&self, method: &str, path: &str, body: &Value, tag: Option<&str>) -> Reply {
         let mut arguments = vec!["-X".to_owned(), method.to_owned()];
         let mut field = |field: String| arguments.extend(["-H".to_owned(), field]);
         self.authorization.iter().for_each(|value| field(format!("Authorization: {value}")));
@@ -70,13 +70,13 @@ impl<'a> Client<'a> {
 
     /// An answer with `status`, as JSON.
     #[track_caller]
-    pub(super) fn expect(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn expect(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
         let reply = self.call(method, path, body);
         assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
         reply.json().unwrap()
     }
 }
 
-pub(super) const API: &str = "api.edge.test";
-pub(super) const PORT: u16 = 9443;
-pub(super) const ALL: [&str; 3] = ["domains:read", "domains:write", "audit:read"];
+pub(crate) const API: &str = "api.edge.test";
+pub(crate) const PORT: u16 = 9443;
+pub(crate) const ALL: [&str; 3] = ["domains:read", "domains:write", "audit:read"];

@@ -1,0 +1,51 @@
+//! The back-off of a name whose orders have failed, ended on request.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+
+use super::{
+    ApiState,
+    domains::entry,
+    extract::NamedDomain,
+    holder::{Holder, Writes},
+    openapi::Changes,
+    problem::{Problem, ProblemKind},
+    resource::Retry,
+};
+use crate::name::Pattern;
+
+/// Order the certificate of an entry without waiting
+///
+/// Where orders of its name have failed, the next handshake places one at once. How often orders may fail within an hour stays bounded.
+#[utoipa::path(
+    post, path = "/api/v1/domains/{domain}/retry", tag = "domains", operation_id = "retryDomain", params(NamedDomain),
+    responses((status = 200, description = "Its next handshake does not wait.", body = Retry), Changes)
+)]
+pub(super) async fn retry(
+    State(api): State<Arc<ApiState>>,
+    holder: Holder<Writes>,
+    NamedDomain(pattern): NamedDomain,
+) -> Result<Json<Retry>, Problem> {
+    end_back_off(&api, &holder, &pattern).await.map(Json)
+}
+
+/// Ends the back-off of the entry of `pattern`, if its holder may work with it.
+pub(crate) async fn end_back_off(
+    api: &ApiState,
+    holder: &Holder<Writes>,
+    pattern: &Pattern,
+) -> Result<Retry, Problem> {
+    entry(api, holder, pattern).await?;
+    let Pattern::Exact(name) = pattern else {
+        let fault = format!("domain: `{pattern}` is a wildcard, whose names have certificates of their own");
+        let problem = Problem::new(ProblemKind::Invalid, fault).of("domain", &pattern.to_string());
+        return Err(problem.mend("add the name itself, or have the operator do it"));
+    };
+    let retried = api.instance.retry(name).await?;
+    if retried.had_failed {
+        let caller = &holder.requester.name;
+        tracing::info!(server_name = %name, caller, "the back-off of a name was ended");
+    }
+    Ok(Retry { domain: name.to_string(), had_failed: retried.had_failed })
+}

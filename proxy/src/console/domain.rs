@@ -1,0 +1,236 @@
+//! One entry: what it says, what is known of its name, and what can be done with it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use hyper::StatusCode;
+
+use super::{
+    Console,
+    done::{done, path_of, to_entry},
+    failure::{Failure, page},
+    fields::{Empty, Fields},
+    layout::{Choice, HOST, Layout, MINIMUM_TLS, REDIRECT, Section, choices},
+    nowhere,
+    visitor::{SignedForm, Visitor},
+};
+use crate::{
+    api::{
+        DnsRecord, DomainPatch, DomainResource, Problem, ProblemKind, Reads, Writes, administer,
+        end_back_off, entry, records_to_set,
+    },
+    certificates::listing::Summary,
+    config::Maintenance,
+    domains::admin::{Request, Wanted},
+    name::Pattern,
+    store::domain_table::DomainStatus,
+};
+
+#[derive(Template)]
+#[template(path = "domain.html")]
+struct DomainPage {
+    layout: Layout,
+    entry: DomainResource,
+    path: String,
+    records: Vec<DnsRecord>,
+    certificate: CertificateState,
+    minimum_tls: Vec<Choice>,
+    hosts: Vec<Choice>,
+    redirects: Vec<Choice>,
+    /// What could not be read.
+    missing: Vec<String>,
+}
+
+/// What is known of the certificate of an entry.
+enum CertificateState {
+    /// A wildcard: each of its names has its own.
+    OfEachName,
+    /// Nothing.
+    Nothing,
+    /// What the table has.
+    Stored(Box<Summary>),
+}
+
+#[derive(Template)]
+#[template(path = "remove.html")]
+struct RemovalPage {
+    layout: Layout,
+    entry: DomainResource,
+    path: String,
+}
+
+/// What a form of the page asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PageAction {
+    Change,
+    Suspend,
+    Resume,
+    BeginMaintenance,
+    EndMaintenance,
+    Remove,
+    Retry,
+}
+
+impl DomainPage {
+    fn is(&self, status: DomainStatus) -> bool {
+        self.entry.status == status
+    }
+
+    fn is_in_maintenance(&self) -> bool {
+        self.entry.maintenance == Some(Maintenance::On)
+    }
+}
+
+impl PageAction {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "change" => Self::Change,
+            "suspend" => Self::Suspend,
+            "resume" => Self::Resume,
+            "begin-maintenance" => Self::BeginMaintenance,
+            "end-maintenance" => Self::EndMaintenance,
+            "remove" => Self::Remove,
+            "retry" => Self::Retry,
+            _ => return None,
+        })
+    }
+
+    /// What it makes of an entry; absent, nothing of the entry itself.
+    fn wanted(self, fields: &Fields) -> Result<Option<Wanted>, Problem> {
+        Ok(Some(match self {
+            Self::Change => fields.read::<DomainPatch>(Empty::Null)?.wanted(),
+            Self::Suspend => Wanted::Suspended,
+            Self::Resume => Wanted::Resumed,
+            Self::BeginMaintenance => Wanted::Maintained(Maintenance::On),
+            Self::EndMaintenance => Wanted::Maintained(Maintenance::Off),
+            Self::Remove => Wanted::Absent,
+            Self::Retry => return Ok(None),
+        }))
+    }
+}
+
+pub(super) async fn show(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Reads>()?;
+    let pattern = pattern(&name)?;
+    let (record, checks) = entry(&console.api, &holder, &pattern).await?;
+    let mut missing = Vec::new();
+    let records = records_to_set(&console.api, &holder, &pattern, None).await;
+    let records = records.map_or_else(
+        |problem| {
+            missing.push(problem.into_body().detail);
+            Vec::new()
+        },
+        |found| found.records,
+    );
+    let certificate = certificate(&console, &pattern).await.unwrap_or_else(|problem| {
+        missing.push(problem.into_body().detail);
+        CertificateState::Nothing
+    });
+    let [minimum_tls, host, redirect] = ["minimum_tls", "host", "redirect"].map(|wanted| {
+        let mut texts = record.settings.texts().into_iter();
+        texts.find_map(|(field, text)| text.filter(|_| field == wanted)).unwrap_or_default()
+    });
+    let shown = DomainPage {
+        layout: Layout::of(&visitor, Section::Domains),
+        path: path_of(&pattern.to_string()),
+        entry: DomainResource::of(&record, checks.as_ref()),
+        records,
+        certificate,
+        minimum_tls: choices(MINIMUM_TLS, &minimum_tls),
+        hosts: choices(HOST, &host),
+        redirects: choices(REDIRECT, &redirect),
+        missing,
+    };
+    Ok(page(StatusCode::OK, &shown))
+}
+
+async fn certificate(console: &Console, pattern: &Pattern) -> Result<CertificateState, Problem> {
+    let Pattern::Exact(name) = pattern else { return Ok(CertificateState::OfEachName) };
+    let found = console.api.instance.find_certificate(name).await?;
+    Ok(found.map_or(CertificateState::Nothing, |summary| CertificateState::Stored(Box::new(summary))))
+}
+
+pub(super) async fn confirm_removal(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Writes>()?;
+    let pattern = pattern(&name)?;
+    let (record, _) = entry(&console.api, &holder, &pattern).await?;
+    let asked = RemovalPage {
+        layout: Layout::of(&visitor, Section::Domains),
+        path: path_of(&pattern.to_string()),
+        entry: DomainResource::of(&record, None),
+    };
+    Ok(page(StatusCode::OK, &asked))
+}
+
+pub(super) async fn act(
+    State(console): State<Arc<Console>>,
+    Path((name, action)): Path<(String, String)>,
+    SignedForm { visitor, mut fields }: SignedForm,
+) -> Result<Response, Failure> {
+    let holder = visitor.admitted.holder::<Writes>()?;
+    let pattern = pattern(&name)?;
+    let Some(action) = PageAction::parse(&action) else { return Err(nowhere().await) };
+    let expected = fields.take_version()?;
+    let Some(wanted) = action.wanted(&fields)? else {
+        end_back_off(&console.api, &holder, &pattern).await?;
+        return Ok(to_entry(&pattern.to_string()));
+    };
+    let request = Request { expected, ..Request::new(pattern, wanted, holder.requester) };
+    let decision = administer(&console.api, request).await?;
+    Ok(done(&visitor, &decision))
+}
+
+fn pattern(name: &str) -> Result<Pattern, Problem> {
+    Pattern::parse(name)
+        .map_err(|fault| Problem::new(ProblemKind::Invalid, format!("domain: {fault}")).of("domain", name))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::console) fn samples(text: &str) -> [String; 2] {
+        let record = DnsRecord { name: text.into(), kind: "TXT", value: text.into(), purpose: "ownership" };
+        let page = DomainPage {
+            layout: Layout::sample(text),
+            entry: super::super::done::tests::entry_sample(text),
+            path: path_of(text),
+            records: vec![record],
+            certificate: CertificateState::Stored(Box::new(certificate_sample(text))),
+            minimum_tls: choices(MINIMUM_TLS, text),
+            hosts: choices(HOST, text),
+            redirects: choices(REDIRECT, text),
+            missing: vec![text.to_owned()],
+        };
+        let removal = RemovalPage {
+            layout: Layout::sample(text),
+            entry: super::super::done::tests::entry_sample(text),
+            path: path_of(text),
+        };
+        [page.render().unwrap(), removal.render().unwrap()]
+    }
+
+    fn certificate_sample(text: &str) -> Summary {
+        let certificate = serde_json::json!({
+            "pattern": "shop.customer.test", "issuer": text, "serial": text,
+            "not_before": "2026-11-29T03:20:00.000000Z", "not_after": "2026-12-29T03:20:00.000000Z",
+        });
+        let summary = serde_json::json!({
+            "server_name": "shop.customer.test", "certificate": certificate, "failures": 3,
+            "retry_at": "2026-11-29T03:20:00.000000Z", "problem": text, "failed_within_hour": 1,
+        });
+        serde_json::from_value(summary).unwrap()
+    }
+}

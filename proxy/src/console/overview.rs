@@ -1,0 +1,95 @@
+//! The instance that answers, and the renewals of the fleet. Other instances are not known to it: no table has a record of each.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{extract::State, response::Response};
+use hyper::StatusCode;
+
+use super::{
+    Console,
+    failure::{Failure, page},
+    layout::{Layout, Section},
+    visitor::Visitor,
+};
+use crate::{
+    api::{Problem, ProblemKind, Reads},
+    certificates::listing,
+    control::wire::InstanceStatus,
+    guard::{GuardReport, GuardStatus},
+    store::state_table::TokenReach,
+};
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    layout: Layout,
+    status: InstanceStatus,
+    phase: &'static str,
+    instance: Option<String>,
+    uptime: String,
+    /// Those that are renewed next.
+    renewals: Vec<listing::Row>,
+}
+
+impl OverviewPage {
+    fn guard(&self) -> Option<&GuardReport> {
+        match &self.status.guard {
+            GuardStatus::Off => None,
+            GuardStatus::On(report) => Some(report.as_ref()),
+        }
+    }
+}
+
+pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) -> Result<Response, Failure> {
+    visitor.admitted.holder::<Reads>()?;
+    if visitor.admitted.record().reach != TokenReach::AllTenants {
+        let fault = "the instance and its certificates are shown to tokens of all tenants alone";
+        return Err(Problem::new(ProblemKind::Forbidden, fault).into());
+    }
+    let instance = &console.api.instance;
+    let mut renewals = listing::list(&instance.store, None, RENEWALS).await.map_err(Problem::from)?;
+    renewals.sort_by_key(|row| row.listed.due_at);
+    let status = instance.status();
+    let shown = OverviewPage {
+        layout: Layout::of(&visitor, Section::Overview),
+        phase: status.phase.describe(),
+        instance: status.instance.as_ref().map(|instance| instance.id.clone()),
+        uptime: uptime(status.uptime_seconds),
+        status,
+        renewals,
+    };
+    Ok(page(StatusCode::OK, &shown))
+}
+
+fn uptime(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60 % 60, seconds / 3600 % 24, seconds / 86_400);
+    format!("{days} d {hours} h {minutes} min")
+}
+
+/// So many fit on a page beside the rest.
+const RENEWALS: u16 = 20;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::console) fn sample(text: &str) -> String {
+        let status = serde_json::json!({
+            "version": text, "pid": 1, "phase": "serving", "uptime_seconds": 1, "io": text, "workers": 1, "https": [], "http": [],
+            "metrics": null, "store": text, "issuers": [text, text], "names": 1, "revision": 1, "connections": 1, "guard": GuardStatus::Off,
+        });
+        let row = serde_json::json!({
+            "server_name": "shop.customer.test", "due_at": "2026-11-29T03:20:00.000000Z", "not_after": null,
+        });
+        let page = OverviewPage {
+            layout: Layout::sample(text),
+            status: serde_json::from_value(status).unwrap(),
+            phase: "serving",
+            instance: Some(text.to_owned()),
+            uptime: uptime(100_000),
+            renewals: vec![serde_json::from_value(row).unwrap()],
+        };
+        page.render().unwrap()
+    }
+}
