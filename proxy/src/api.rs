@@ -10,6 +10,7 @@ mod cursor;
 mod domains;
 mod extract;
 mod holder;
+mod import;
 mod metrics;
 mod openapi;
 mod problem;
@@ -37,7 +38,7 @@ use hyper::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -49,10 +50,11 @@ pub(crate) use self::{
     domains::{administer, entry, in_a_path, part as domain_part, records_to_set},
     extract::{collect, media_type, read_json},
     holder::{Admitted, Audits, Reads, Writes},
+    import::carry_out as import,
     problem::{Problem, ProblemBody, ProblemKind},
     resource::{AuditEntry, DnsRecord, DomainResource},
     retry::end_back_off,
-    wanted::{AuditParameters, DomainPatch, ListParameters, NewDomain},
+    wanted::{AuditParameters, DomainPatch, ListParameters, NewDomain, few_enough},
 };
 use self::{
     holder::Tokens,
@@ -88,6 +90,8 @@ pub struct ApiState {
     tokens: Tokens,
     looker: Option<Looker>,
     pub(crate) body_size: usize,
+    /// One import at a time: the table's writes are everybody's.
+    imports: Semaphore,
 }
 
 /// Answers requests.
@@ -123,6 +127,7 @@ pub fn start(
         looker: Looker::new(config, https_port, instance.address_policy.entry_permits())?,
         body_size: usize::try_from(config.api.body_size.bytes()).unwrap_or(usize::MAX),
         instance: Arc::clone(instance),
+        imports: Semaphore::new(1),
     };
     let tls = config.api.name.clone().map(|name| Tls::new(name, instance));
     let state = Arc::new(state);
@@ -147,6 +152,7 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(domains::begin_maintenance, domains::end_maintenance))
         .routes(routes!(domains::records))
         .routes(routes!(retry::retry))
+        .routes(routes!(import::import))
         .routes(routes!(audit::list))
         .routes(routes!(health))
         .routes(routes!(described))

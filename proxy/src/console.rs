@@ -11,6 +11,7 @@ mod domains;
 mod done;
 mod failure;
 mod fields;
+mod import;
 mod layout;
 mod origin;
 mod overview;
@@ -74,6 +75,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/domains/{domain}", get(domain::show))
         .route("/domains/{domain}/removal", get(domain::confirm_removal))
         .route("/domains/{domain}/{action}", post(domain::act))
+        .route("/import", get(import::show).post(import::import))
         .route("/audit", get(audit::list))
         .route("/overview", get(overview::show))
         .route("/assets/{name}", get(assets::asset))

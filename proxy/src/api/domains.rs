@@ -27,7 +27,7 @@ use crate::{
     config::Maintenance,
     domains::{
         ChangeError,
-        admin::{Action, Decision, Refusal, Request, Wanted},
+        admin::{Action, Decision, Existing, Refusal, Request, Wanted},
     },
     name::Pattern,
     store::domain_table::{
@@ -98,7 +98,7 @@ pub(super) async fn add(
     Parameters(parameters): Parameters<ChangeParameters>,
     JsonBody(new): JsonBody<NewDomain>,
 ) -> Result<Response, Problem> {
-    let (pattern, wanted) = new.wanted();
+    let (pattern, wanted) = new.wanted(Existing::Keep);
     change(&api, Request::new(pattern, wanted, holder.requester), parameters.dry_run).await
 }
 

@@ -3,10 +3,16 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::words::{host, minimum_tls, redirect, status};
+use super::{
+    problem::{Problem, ProblemBody},
+    words::{host, minimum_tls, redirect, status},
+};
 use crate::{
     config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
-    domains::admin::Decision,
+    domains::{
+        admin::Decision,
+        import::{ImportReport, RowOutcome, RowReport},
+    },
     store::{
         domain_table::{
             DomainRecord, DomainStatus,
@@ -206,6 +212,46 @@ pub(crate) struct Retry {
     pub(crate) had_failed: bool,
 }
 
+/// What became of new entries.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Import)]
+pub(crate) struct ImportResource {
+    /// Whether nothing was written.
+    pub(crate) dry_run: bool,
+    /// Entries that are new.
+    pub(crate) added: usize,
+    /// Entries that said something else.
+    pub(crate) changed: usize,
+    /// Entries that said the same already.
+    pub(crate) unchanged: usize,
+    /// Rows that nothing came of.
+    pub(crate) refused: usize,
+    /// In their order, without those whose entries said the same.
+    pub(crate) rows: Vec<ImportRowResource>,
+}
+
+/// What became of one of them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ImportRow)]
+pub(crate) struct ImportRowResource {
+    /// Its place among those of the request, from 1.
+    pub(crate) row: usize,
+    /// Its name.
+    pub(crate) domain: String,
+    /// `add`, `replace` or `keep`; absent, it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) action: Option<&'static str>,
+    /// What is not as it was.
+    pub(crate) changes: Vec<ChangeResource>,
+    /// What still stands in the way, or may not be meant.
+    pub(crate) warnings: Vec<String>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) problem: Option<ProblemBody>,
+}
+
 /// The API answers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
@@ -268,6 +314,38 @@ impl ChangedResource {
             action: report.action.as_str(),
             changes: report.changes.iter().map(ChangeResource::of).collect(),
             warnings: report.warnings.clone(),
+        }
+    }
+}
+
+impl From<ImportReport<Problem>> for ImportResource {
+    fn from(report: ImportReport<Problem>) -> Self {
+        let ImportReport { dry_run, added, changed, unchanged, refused, rows } = report;
+        let rows = rows.into_iter().map(Into::into).collect();
+        Self { dry_run, added, changed, unchanged, refused, rows }
+    }
+}
+
+impl From<RowReport<Problem>> for ImportRowResource {
+    fn from(RowReport { row, domain, outcome }: RowReport<Problem>) -> Self {
+        let domain = domain.to_string();
+        match outcome {
+            RowOutcome::Done(report) => Self {
+                row,
+                domain,
+                action: Some(report.action.as_str()),
+                changes: report.changes.iter().map(ChangeResource::of).collect(),
+                warnings: report.warnings,
+                problem: None,
+            },
+            RowOutcome::Refused(problem) => Self {
+                row,
+                domain,
+                action: None,
+                changes: Vec::new(),
+                warnings: Vec::new(),
+                problem: Some(problem.into_body()),
+            },
         }
     }
 }

@@ -1,12 +1,20 @@
 //! What requests say: bodies and parameters.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
-use super::words::{host_or_null, listed_status, minimum_tls_or_null, redirect_or_null};
+use super::{
+    problem::{Problem, ProblemKind},
+    words::{host_or_null, listed_status, minimum_tls_or_null, redirect_or_null},
+};
 use crate::{
     config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
-    domains::admin::{Existing, Patch, PatchField, Proof, Wanted},
+    domains::{
+        admin::{Existing, Patch, PatchField, Proof, Request, Requester, Wanted},
+        import::ImportRow,
+    },
     name::Pattern,
     store::domain_table::{DomainStatus, Tenant},
     target::Target,
@@ -40,6 +48,18 @@ pub(crate) struct NewDomain {
     /// Whether it is served without verification, where the settings ask for one: with a token of all tenants alone.
     #[serde(default)]
     verified: bool,
+}
+
+/// New entries, each of another name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDomains {
+    /// Entries, in the order in which their rows are counted.
+    #[schema(max_items = 500)]
+    domains: Vec<NewDomain>,
+    /// Whether entries that say something else are replaced; they stay, and their rows are refused, if not.
+    #[serde(default)]
+    replace: bool,
 }
 
 /// What is to change of an entry (RFC 7396): what is absent stays, `null` is as the settings have it.
@@ -131,12 +151,44 @@ pub(crate) struct AuditParameters {
 }
 
 impl NewDomain {
-    pub(crate) fn wanted(self) -> (Pattern, Wanted) {
+    pub(crate) fn wanted(self, existing: Existing) -> (Pattern, Wanted) {
         let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, verified } = self;
         let settings = DomainSettings { minimum_tls, host, maintenance, redirect };
         let proof = Proof::waived(verified);
-        (domain, Wanted::Present { target, settings, tenant, existing: Existing::Keep, proof })
+        (domain, Wanted::Present { target, settings, tenant, existing, proof })
     }
+}
+
+impl NewDomains {
+    /// What they ask for, by `requester`; refused as a whole where they are too many, or two are of one name.
+    pub(crate) fn rows(self, requester: &Requester) -> Result<Vec<ImportRow>, Problem> {
+        few_enough(self.domains.len())?;
+        let existing = Existing::replaced(self.replace);
+        let mut seen = HashMap::new();
+        let rows = (1..).zip(self.domains).map(|(row, new)| {
+            let (pattern, wanted) = new.wanted(existing);
+            if let Some(first) = seen.insert(pattern.clone(), row) {
+                let name = pattern.to_string();
+                let fault = format!("domains[{}].domain: `{name}` is in row {first}, too", row - 1);
+                let problem = Problem::new(ProblemKind::Invalid, fault);
+                let problem = problem.of(format!("domains[{}].domain", row - 1), &name);
+                return Err(problem.mend("keep one of the two"));
+            }
+            Ok(ImportRow { row, request: Request::new(pattern, wanted, requester.clone()) })
+        });
+        rows.collect()
+    }
+}
+
+/// Refuses more rows than are taken at once.
+pub(crate) fn few_enough(rows: usize) -> Result<(), Problem> {
+    if rows <= MOST_ROWS {
+        return Ok(());
+    }
+    let problem = Problem::new(ProblemKind::Invalid, format!("domains: there are {rows}"));
+    Err(problem
+        .about("domains")
+        .mend(format!("send at most {MOST_ROWS} at once, or write a file and use `gatehouse domain import`")))
 }
 
 impl DomainPatch {
@@ -151,9 +203,33 @@ fn field<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Patc
     Option::<T>::deserialize(json).map(|value| value.map_or(PatchField::Clear, PatchField::Set))
 }
 
+/// Of an import. So many take a second or two.
+const MOST_ROWS: usize = 500;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_refused_as_a_whole() {
+        let rows = |json: &str| {
+            let new: NewDomains = serde_json::from_str(json).unwrap();
+            new.rows(&Requester::operator("uid 0")).map_err(|problem| problem.into_body())
+        };
+        let read =
+            rows(r#"{"domains": [{"domain": "a.example"}, {"domain": "*.a.example"}], "replace": true}"#);
+        let read = read.unwrap();
+        assert_eq!((read[1].row, read[1].request.pattern.to_string().as_str()), (2, "*.a.example"));
+        assert!(matches!(read[0].request.wanted, Wanted::Present { existing: Existing::Replace, .. }));
+        let twice = rows(r#"{"domains": [{"domain": "a.example"}, {"domain": "A.example."}]}"#).unwrap_err();
+        assert_eq!(
+            (twice.field.as_deref(), twice.value.as_deref()),
+            (Some("domains[1].domain"), Some("a.example"))
+        );
+        let many: Vec<_> = (0..=MOST_ROWS).map(|i| format!("{{\"domain\": \"a{i}.example\"}}")).collect();
+        let many = rows(&format!("{{\"domains\": [{}]}}", many.join(","))).unwrap_err();
+        assert!(many.remedy.unwrap().contains("at most 500"));
+    }
 
     #[test]
     fn a_patch_tells_what_is_absent_from_null() {

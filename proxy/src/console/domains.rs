@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{self, DomainResource, ListParameters, NewDomain, Problem, ProblemBody, Reads, Writes, administer},
-    domains::admin::{Decision, Request},
+    domains::admin::{Decision, Existing, Request},
 };
 
 #[derive(Template)]
@@ -82,7 +82,7 @@ pub(super) async fn add(
 async fn added(console: &Console, visitor: &Visitor, mut fields: Fields) -> Result<Decision, Problem> {
     let holder = visitor.admitted.holder::<Writes>()?;
     fields.flag("verified");
-    let (pattern, wanted) = fields.read::<NewDomain>(Empty::Absent)?.wanted();
+    let (pattern, wanted) = fields.read::<NewDomain>(Empty::Absent)?.wanted(Existing::Keep);
     administer(&console.api, Request::new(pattern, wanted, holder.requester)).await
 }
 

@@ -3,10 +3,13 @@
 //! Invariant: a file with a fault yields no request at all (`one_fault_and_nothing_is_asked_for`), and no file causes a panic
 //! (`no_file_panics`).
 
+mod report;
+
 use std::{collections::HashMap, str::FromStr};
 
 use serde_json::{Map, Value};
 
+pub use self::report::{ImportReport, RowOutcome, RowReport};
 use super::admin::{Existing, Proof, Request, Requester, Wanted};
 use crate::{
     config::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, Maintenance, REDIRECT},

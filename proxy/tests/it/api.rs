@@ -7,7 +7,7 @@ mod description;
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
@@ -15,7 +15,70 @@ use serde_json::{Value, json};
 use testbed::{cleartext, gatehouse::Place, pebble::Pebble, wait};
 
 use self::client::{ALL, API, Client, PORT, settings, token};
-use crate::fixture::{FLEET_DELAY, SHOP, assert_served, edge, get, start};
+use crate::fixture::{FLEET_DELAY, SHOP, assert_served, edge, get, report, start};
+
+#[test]
+fn many_entries_are_added_by_one_request() {
+    let edge = edge();
+    let a = start(&edge, settings(&edge, Place::A));
+    let client = |tenant| Client::new(&edge, &token(&a, &ALL, tenant).1);
+    let operator = client(None);
+    let many = |count: usize| {
+        let others = (1..count).map(|i| json!({ "domain": format!("n{i}.customer.test"), "tenant": "acme" }));
+        let domains: Vec<_> = [json!({ "domain": SHOP })].into_iter().chain(others).collect();
+        json!({ "domains": domains })
+    };
+    let counts = |report: &Value| {
+        ["added", "changed", "unchanged", "refused"].map(|count| report[count].as_u64().unwrap())
+    };
+    let would = operator.expect(200, "POST", "imports?dry_run=true", &many(500));
+    assert_eq!((counts(&would), would["dry_run"].as_bool()), ([500, 0, 0, 0], Some(true)));
+    operator.expect(404, "GET", &format!("domains/{SHOP}"), &Value::Null);
+    let began = Instant::now();
+    let done = operator.expect(200, "POST", "imports", &many(500));
+    report(&format!("500 entries were added by one request in {} ms", began.elapsed().as_millis()));
+    assert_eq!((counts(&done), done["rows"].as_array().unwrap().len()), ([500, 0, 0, 0], 500));
+    assert_eq!((done["rows"][1]["row"].as_u64(), done["rows"][1]["action"].as_str()), (Some(2), Some("add")));
+    assert_served(&edge, SHOP);
+    let again = operator.expect(200, "POST", "imports", &many(500));
+    assert_eq!((counts(&again), &again["rows"]), ([0, 0, 500, 0], &json!([])));
+
+    let other = json!({ "domain": SHOP, "target": "http://192.0.2.77" });
+    let differs = operator.expect(200, "POST", "imports", &json!({ "domains": [other] }));
+    assert_eq!((counts(&differs), &differs["rows"][0]["problem"]["status"]), ([0, 0, 0, 1], &json!(409)));
+    let replaced = operator.expect(200, "POST", "imports", &json!({ "domains": [other], "replace": true }));
+    assert_eq!(
+        (counts(&replaced), &replaced["rows"][0]["changes"][0]["field"]),
+        ([0, 1, 0, 0], &json!("target"))
+    );
+
+    // Of another tenant, one by one; what is not of others is done.
+    let rows = [
+        json!({ "domain": SHOP }),
+        json!({ "domain": "n1.customer.test" }),
+        json!({ "domain": "b.customer.test" }),
+    ];
+    let foreign =
+        client(Some("zeta")).expect(200, "POST", "imports", &json!({ "domains": rows, "replace": true }));
+    assert_eq!(counts(&foreign), [1, 0, 0, 2], "{foreign}");
+
+    operator.expect(422, "POST", "imports", &many(501));
+    let twice = operator.expect(
+        422,
+        "POST",
+        "imports",
+        &json!({ "domains": [{ "domain": "c.test" }, { "domain": "C.test" }] }),
+    );
+    assert_eq!(twice["field"], "domains[1].domain");
+    let unread = operator.expect(
+        422,
+        "POST",
+        "imports",
+        &json!({ "domains": [{ "domain": "c.customer.test" }, { "domain": "192.0.2.1" }] }),
+    );
+    assert_eq!(unread["field"], "domains[1].domain");
+    operator.expect(404, "GET", "domains/c.customer.test", &Value::Null);
+}
 
 #[test]
 fn a_name_is_served_from_its_addition_to_its_removal() {

@@ -67,6 +67,36 @@ fn a_person_adds_changes_and_removes_a_domain_by_forms() {
 }
 
 #[test]
+fn rows_that_are_pasted_are_checked_and_then_written() {
+    let edge = edge();
+    let a = start(&edge, settings(&edge));
+    let visitor = Visitor::sign_in(&edge, &token(&a, &ALL, None).1);
+    let rows = format!("domain,target\n{SHOP},\nb.customer.test,http://192.0.2.77\n");
+    let send = |status: u16, rows: &str, step: &str| {
+        let reply = visitor.post("import", &[("rows", rows), ("step", step)]);
+        assert_eq!(reply.status, status, "{reply:?}");
+        reply.body
+    };
+    let checked = send(200, &rows, "check");
+    assert!(
+        checked.contains("nothing was written; it would be 2 added") && checked.contains("value=\"write\""),
+        "{checked}"
+    );
+    assert!(
+        checked.contains("b.customer.test,http://192.0.2.77"),
+        "what was pasted is still there: {checked}"
+    );
+    visitor.page(404, "domains/b.customer.test");
+    assert!(send(200, &rows, "write").contains("2 added, 0 changed, 0 unchanged, 0 refused"));
+    visitor.page(200, "domains/b.customer.test");
+    assert_served(&edge, SHOP);
+    assert!(send(200, "domain,target\nb.customer.test,http://192.0.2.78", "check").contains("status failed"));
+    let unread = send(422, "domain\nok.customer.test\n192.0.2.1\n", "write");
+    assert!(unread.contains("Nothing was written") && unread.contains("row 2: domain"), "{unread}");
+    visitor.page(404, "domains/ok.customer.test");
+}
+
+#[test]
 fn a_session_ends_within_ten_seconds_of_its_token() {
     let edge = edge();
     let a = start(&edge, settings(&edge));

@@ -27,6 +27,7 @@ fn verbs() -> Vec<(&'static str, String, Value, u16)> {
         ("POST", "domains".to_owned(), json!({ "domain": SHOP, "target": "http://192.0.2.66" }), 409),
         ("POST", "domains".to_owned(), json!({ "domain": "b.customer.test", "tenant": "acme" }), 403),
         ("POST", "domains".to_owned(), json!({ "domain": "*.customer.test" }), 409),
+        ("POST", "imports".to_owned(), json!({ "domains": [{ "domain": "192.0.2.1" }] }), 422),
         ("GET", "domains?tenant=acme".to_owned(), Value::Null, 403),
         ("GET", format!("{entry}/records?tenant=acme"), Value::Null, 403),
         ("GET", "audit?tenant=acme".to_owned(), Value::Null, 403),

@@ -16,6 +16,7 @@ fn pages() -> Vec<(String, &'static str, u16)> {
         ("domains?tenant=acme".to_owned(), "domains:read", 403),
         ("audit?tenant=acme".to_owned(), "audit:read", 403),
         ("overview".to_owned(), "domains:read", 403),
+        ("import".to_owned(), "domains:write", 200),
     ]
 }
 
@@ -35,6 +36,7 @@ fn forms() -> Vec<(String, FormFields, u16)> {
         (act("retry"), version(), 404),
         ("domains".to_owned(), vec![("domain", SHOP), ("target", "http://192.0.2.66")], 409),
         ("domains".to_owned(), vec![("domain", "b.customer.test"), ("tenant", "acme")], 403),
+        ("import".to_owned(), vec![("rows", "domain,tenant\nb.customer.test,acme"), ("step", "write")], 200),
     ]
 }
 
