@@ -214,7 +214,7 @@ mod tests {
     fn rows_are_refused_as_a_whole() {
         let rows = |json: &str| {
             let new: NewDomains = serde_json::from_str(json).unwrap();
-            new.rows(&Requester::operator("uid 0")).map_err(|problem| problem.into_body())
+            new.rows(&Requester::operator("uid 0")).map_err(|problem| Box::new(problem.into_body()))
         };
         let read =
             rows(r#"{"domains": [{"domain": "a.example"}, {"domain": "*.a.example"}], "replace": true}"#);

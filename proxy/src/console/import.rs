@@ -38,13 +38,13 @@ enum Outcome {
     Report {
         is_dry_run: bool,
         summary: String,
-        rows: Vec<Row>,
+        rows: Vec<RowLine>,
     },
 }
 
 /// A row that was not as it should be already.
-struct Row {
-    row: usize,
+struct RowLine {
+    number: usize,
     domain: String,
     is_refused: bool,
     said: String,
@@ -108,17 +108,17 @@ impl From<ImportReport<Problem>> for Outcome {
     }
 }
 
-impl From<RowReport<Problem>> for Row {
+impl From<RowReport<Problem>> for RowLine {
     fn from(RowReport { row, domain, outcome }: RowReport<Problem>) -> Self {
         let domain = domain.to_string();
         match outcome {
             RowOutcome::Done(report) => {
                 let said = [report.to_string()].into_iter().chain(report.warnings).collect::<Vec<_>>();
-                Self { row, domain, is_refused: false, said: said.join("; "), remedy: None }
+                Self { number: row, domain, is_refused: false, said: said.join("; "), remedy: None }
             }
             RowOutcome::Refused(problem) => {
                 let ProblemBody { detail, remedy, .. } = problem.into_body();
-                Self { row, domain, is_refused: true, said: detail, remedy }
+                Self { number: row, domain, is_refused: true, said: detail, remedy }
             }
         }
     }
@@ -130,7 +130,13 @@ pub(super) mod tests {
 
     pub(in crate::console) fn samples(text: &str) -> [String; 3] {
         let said = || text.to_owned();
-        let row = |is_refused| Row { row: 1, domain: said(), is_refused, said: said(), remedy: Some(said()) };
+        let row = |is_refused| RowLine {
+            number: 1,
+            domain: said(),
+            is_refused,
+            said: said(),
+            remedy: Some(said()),
+        };
         let problem = super::super::failure::tests::problem_body(text);
         let rows = vec![row(true), row(false)];
         [

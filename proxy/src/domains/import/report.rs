@@ -84,6 +84,7 @@ impl<E: Send + 'static> ImportReport<E> {
     }
 
     /// How many came to what, in a line.
+    #[must_use]
     pub fn summary(&self) -> String {
         let Self { dry_run, added, changed, unchanged, refused, .. } = self;
         let what = if *dry_run { "nothing was written; it would be " } else { "" };
