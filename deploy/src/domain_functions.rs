@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::code_package::CodePackage;
+
 /// The functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DomainFunctions {
-    /// Their package, named after its content.
-    pub(crate) package: PathBuf,
+    pub(crate) package: CodePackage,
     pub(crate) verifier: Verifier,
     /// TOML; empty for no checker.
     pub(crate) checker_settings: String,
@@ -70,17 +71,12 @@ impl DomainFunctions {
         }
         let checker_settings = if file.checker { of_checker(settings)? } else { String::new() };
         Ok(Self {
-            package: folder.join(file.package),
+            package: folder.join(file.package).into(),
             verifier: file.verifier,
             checker_settings,
             schedule: file.schedule.unwrap_or_else(|| "rate(5 minutes)".to_owned()),
             alarm_topic: file.alarm_topic,
         })
-    }
-
-    /// The package as its bucket knows it.
-    pub(crate) fn code_key(&self) -> String {
-        self.package.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
@@ -148,7 +144,7 @@ mod tests {
             [[certificates.issuers]]\ndirectory = \"https://ca.example/d\"\nemail = \"a@example.com\"\nroots = \"/r.pem\"\n\
             eab = { key_id = \"k\", hmac_key_variable = \"HMAC\" }\n";
         let functions = of("checker = true", settings).unwrap();
-        assert_eq!(functions.code_key(), "f.zip");
+        assert_eq!(functions.package.key(), "f.zip");
         let taken: Table = functions.checker_settings.parse().unwrap();
         let wanted: Table = "[verification]\nedge_names = [\"edge.example.net\"]\nrequired = \"dns\"\n\
             [domains]\naudit_kept = \"90d\"\n\

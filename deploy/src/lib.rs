@@ -6,6 +6,7 @@
 
 mod aws;
 mod cli;
+mod code_package;
 mod domain_functions;
 mod execute;
 mod found;

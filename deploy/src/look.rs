@@ -16,12 +16,10 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
     let mut found = Found { looked: true, regions: aws.regions(&wanted.home).await?, ..Found::default() };
     let regions = wanted.regions.keys().filter(|region| found.regions.contains(region)).cloned();
     let regions: BTreeSet<_> = regions.collect();
-    let mut with_stacks = regions.clone();
-    // The functions' code lies in the home region, also where no fleet is.
-    with_stacks.extend(wanted.domain_functions.iter().map(|_| wanted.home.clone()));
+    let with_stacks = wanted.regions_with_code().into_iter().cloned().collect();
     stacks(&mut found, aws, &wanted.stage, &wanted.home, &with_stacks).await?;
     found.functions = functions(aws, wanted, &found).await?;
-    found.has_package = wanted.function.is_file();
+    found.has_package = wanted.function.path().is_file();
     found.accelerators = aws.accelerators().await?;
     if !wanted.edge.hosted_zone_id.is_empty() {
         found.zone = aws.zone(&wanted.edge.hosted_zone_id).await?;
@@ -32,7 +30,7 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
             continue;
         }
         let bucket = found.output(&StackKey::new(Kind::Artifacts, region), "Bucket").map(str::to_owned);
-        let code = bucket.map(|bucket| (bucket, wanted.code_key()));
+        let code = bucket.map(|bucket| (bucket, wanted.function.key()));
         let place = Place {
             aws: aws.clone(),
             region: region.clone(),
@@ -51,10 +49,10 @@ pub(crate) async fn for_rollout(aws: &Aws, wanted: &Wanted) -> Result<Found, Fau
 async fn functions(aws: &Aws, wanted: &Wanted, found: &Found) -> Result<FoundPackage, Fault> {
     let Some(functions) = &wanted.domain_functions else { return Ok(FoundPackage::default()) };
     let is_uploaded = match found.output(&StackKey::new(Kind::Artifacts, &wanted.home), "Bucket") {
-        Some(bucket) => aws.has_object(&wanted.home, bucket, &functions.code_key()).await?,
+        Some(bucket) => aws.has_object(&wanted.home, bucket, &functions.package.key()).await?,
         None => false,
     };
-    Ok(FoundPackage { is_here: functions.package.is_file(), is_uploaded })
+    Ok(FoundPackage { is_here: functions.package.path().is_file(), is_uploaded })
 }
 
 /// All stacks of the stage, also where the fleet's file names no region.

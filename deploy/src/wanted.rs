@@ -2,14 +2,17 @@
 //! Not here: whether AWS has what the file names (`plan::refusal`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
-use crate::domain_functions::{DomainFunctions, DomainFunctionsFile, FunctionsError};
+use crate::{
+    code_package::CodePackage,
+    domain_functions::{DomainFunctions, DomainFunctionsFile, FunctionsError},
+};
 
 /// A stage's name; stages share nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +72,7 @@ pub(crate) struct Wanted {
     pub(crate) image_version: String,
     /// The instances' settings, TOML.
     pub(crate) settings: String,
-    /// The function's package, named after its content.
-    pub(crate) function: PathBuf,
+    pub(crate) function: CodePackage,
     pub(crate) edge: EdgeFile,
     pub(crate) tables: TablesFile,
     /// None for no functions over the domains table.
@@ -179,7 +181,7 @@ impl Wanted {
         if file.regions.is_empty() {
             return Err(WantedError::NoRegion);
         }
-        let function = folder.join(&file.function);
+        let function = folder.join(&file.function).into();
         let functions = file.domain_functions.map(|file| DomainFunctions::of(file, &settings, folder));
         let common = Common { instance_type: file.instance_type, instance_count: file.instance_count };
         let mut regions = BTreeMap::new();
@@ -211,9 +213,10 @@ impl Wanted {
         Ok(self)
     }
 
-    /// The function's package as its bucket knows it.
-    pub(crate) fn code_key(&self) -> String {
-        self.function.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    /// Where code of functions lies: beside each fleet, and at home for those over the domains table, also where no fleet is.
+    pub(crate) fn regions_with_code(&self) -> BTreeSet<&Region> {
+        let home = self.domain_functions.as_ref().map(|_| &self.home);
+        self.regions.keys().chain(home).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemT
 use super::Outputs;
 use crate::{
     aws::{Alarm, Aws, ChangeSet, Fault},
+    code_package::CodePackage,
     found::FoundStack,
     plan::{StackChange, Step, Value},
     stack::{Condition, StackKey},
@@ -44,7 +45,7 @@ impl Context {
     pub(super) async fn carry_out(&self, step: Step) -> Result<Outputs, StepError> {
         match step {
             Step::Change(change) => return self.change(&change).await,
-            Step::Upload { region, key, package } => self.upload(&region, &key, package).await?,
+            Step::Upload { region, package } => self.upload(&region, &package).await?,
             Step::Protect(key) => self.aws.protect(&key.region, &key.name(&self.stage), true).await?,
             Step::Unprotect(key) => self.aws.protect(&key.region, &key.name(&self.stage), false).await?,
             Step::Empty(key) => {
@@ -145,11 +146,13 @@ impl Context {
         StepError::Stack { status, reasons }
     }
 
-    async fn upload(&self, region: &Region, name: &str, path: PathBuf) -> Result<(), StepError> {
-        let package = fs::read(&path).map_err(|source| StepError::Function { path, source })?;
+    async fn upload(&self, region: &Region, package: &CodePackage) -> Result<(), StepError> {
+        let path = package.path();
+        let contents =
+            fs::read(path).map_err(|source| StepError::Function { path: path.to_owned(), source })?;
         let artifacts = StackKey::new(crate::stack::Kind::Artifacts, region);
         let bucket = self.output(&artifacts, "Bucket")?;
-        Ok(self.aws.put_object(region, bucket, name, package).await?)
+        Ok(self.aws.put_object(region, bucket, &package.key(), contents).await?)
     }
 
     async fn delete(&self, key: &StackKey) -> Result<(), StepError> {

@@ -98,13 +98,13 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
     of_edge(&mut refused, wanted, found);
     let is_uploaded = |region| found.places.get(region).is_some_and(|place| place.has_code);
     if !found.has_package && !wanted.regions.keys().all(is_uploaded) {
-        refused.push(Refusal::NoFunction(wanted.function.display().to_string()));
+        refused.push(Refusal::NoFunction(wanted.function.path().display().to_string()));
     }
     if let (Some(functions), Purpose::Deploy) = (&wanted.domain_functions, purpose)
         && !found.functions.is_here
         && !found.functions.is_uploaded
     {
-        refused.push(Refusal::NoDomainFunctions(functions.package.display().to_string()));
+        refused.push(Refusal::NoDomainFunctions(functions.package.path().display().to_string()));
     }
     refused
 }

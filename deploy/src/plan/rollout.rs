@@ -1,6 +1,6 @@
 //! Stacks that are made or changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Plan, Refusal, StackChange, Step, Value, refusal};
 use crate::{
@@ -58,24 +58,18 @@ impl Rollout<'_> {
     }
 
     fn uploads_and_protection(&self, purpose: Purpose) -> Vec<Step> {
-        let key = self.wanted.code_key();
         let lacks = |region: &&Region| !self.found.places.get(region).is_some_and(|place| place.has_code);
         let mut steps: Vec<_> = self
             .wanted
             .regions
             .keys()
             .filter(lacks)
-            .map(|region| Step::Upload {
-                region: region.clone(),
-                key: key.clone(),
-                package: self.wanted.function.clone(),
-            })
+            .map(|region| Step::Upload { region: region.clone(), package: self.wanted.function.clone() })
             .collect();
         let functions = self.wanted.domain_functions.iter();
         let lacking = functions.filter(|_| purpose == Purpose::Deploy && !self.found.functions.is_uploaded);
         steps.extend(lacking.map(|functions| Step::Upload {
             region: self.wanted.home.clone(),
-            key: functions.code_key(),
             package: functions.package.clone(),
         }));
         let edge = StackKey::new(Kind::Edge, &self.wanted.home);
@@ -106,11 +100,10 @@ impl Rollout<'_> {
         if kind.is_at_home() {
             return at(&self.wanted.home).into_iter().collect();
         }
-        let mut regions: BTreeSet<_> = self.wanted.regions.keys().collect();
-        if kind == Kind::Artifacts && self.wanted.domain_functions.is_some() {
-            regions.insert(&self.wanted.home);
+        if kind == Kind::Artifacts {
+            return self.wanted.regions_with_code().into_iter().filter_map(at).collect();
         }
-        regions.into_iter().filter_map(at).collect()
+        self.wanted.regions.keys().filter_map(at).collect()
     }
 
     fn change(&self, key: StackKey) -> Option<StackChange> {
@@ -181,7 +174,7 @@ impl Rollout<'_> {
             ("StateTable", self.output(&domains, "StateTable")),
             ("Key", self.output(&domains, "Key")),
             ("CodeBucket", self.output(&artifacts, "Bucket")),
-            ("CodeKey", Value::Known(functions.code_key())),
+            ("CodeKey", Value::Known(functions.package.key())),
             ("Verifier", known(functions.verifier.as_str())),
             ("CheckerSettings", known(functions.checker_settings.trim_end())),
             ("CheckerSchedule", known(&functions.schedule)),
@@ -218,7 +211,7 @@ impl Rollout<'_> {
             ("Settings", known(&self.wanted.settings)),
             ("SettingsParameter", known(&wanted.settings_parameter)),
             ("CodeBucket", self.output(&artifacts, "Bucket")),
-            ("CodeKey", Value::Known(self.wanted.code_key())),
+            ("CodeKey", Value::Known(self.wanted.function.key())),
             ("AlarmTopic", known(&wanted.alarm_topic)),
         ]
     }

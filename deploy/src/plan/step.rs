@@ -1,8 +1,9 @@
 //! Steps and their order.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
+    code_package::CodePackage,
     stack::StackKey,
     wanted::{Region, Stage},
 };
@@ -34,8 +35,7 @@ pub(crate) enum Step {
     /// A function's package.
     Upload {
         region: Region,
-        key: String,
-        package: PathBuf,
+        package: CodePackage,
     },
     /// Termination protection.
     Protect(StackKey),
@@ -104,7 +104,9 @@ impl Step {
         match self {
             Self::Change(StackChange { key, is_new: true, .. }) => format!("create {}", key.name(stage)),
             Self::Change(StackChange { key, .. }) => format!("update {}", key.name(stage)),
-            Self::Upload { key, .. } => format!("put the function's package {key} into the bucket"),
+            Self::Upload { package, .. } => {
+                format!("put the function's package {} into the bucket", package.key())
+            }
             Self::Protect(key) => format!("protect {} from deletion", key.name(stage)),
             Self::Unprotect(key) => {
                 format!("take the protection from {}: its static addresses will be lost", key.name(stage))

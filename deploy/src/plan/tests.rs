@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::*;
 use crate::{
@@ -78,7 +78,9 @@ fn carry_out(found: &mut Found, step: Step) {
             };
             found.stacks.insert(change.key, stack);
         }
-        Step::Upload { key, .. } if key == "functions.zip" => found.functions.is_uploaded = true,
+        Step::Upload { package, .. } if package.key() == "functions.zip" => {
+            found.functions.is_uploaded = true;
+        }
         Step::Upload { region, .. } => found.places.get_mut(&region).unwrap().has_code = true,
         Step::Protect(key) => found.stacks.get_mut(&key).unwrap().is_protected = true,
         other => panic!("{other:?}"),
@@ -162,7 +164,7 @@ fn a_package_that_is_uploaded_need_not_be_here() {
 /// The same fleet with functions over its domains table.
 fn with_functions(regions: &[&str]) -> Wanted {
     let functions = DomainFunctions {
-        package: "functions.zip".into(),
+        package: PathBuf::from("functions.zip").into(),
         verifier: Verifier::Public,
         checker_settings: "[verification]\nedge_names = [\"edge.example.net\"]\n".to_owned(),
         schedule: "rate(5 minutes)".to_owned(),
