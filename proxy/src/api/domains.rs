@@ -317,9 +317,12 @@ async fn act(
 }
 
 async fn change(api: &ApiState, request: Request, is_preview: bool) -> Result<Response, Problem> {
-    let decision =
-        if is_preview { api.instance.preview(&request).await? } else { administer(api, request).await? };
-    Ok(changed(&decision, is_preview))
+    decide(api, request, is_preview).await.map(|decision| changed(&decision, is_preview))
+}
+
+/// Does what `request` asks for, or says what it would do.
+pub(super) async fn decide(api: &ApiState, request: Request, is_preview: bool) -> Result<Decision, Problem> {
+    if is_preview { Ok(api.instance.preview(&request).await?) } else { administer(api, request).await }
 }
 
 /// Does what `request` asks for.

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 
 use super::{
     ApiState,
-    domains::administer,
+    domains::decide,
     extract::{JsonBody, Parameters},
     holder::{Holder, Writes},
     openapi::Changes,
@@ -50,14 +50,7 @@ pub(crate) async fn carry_out(
     })?;
     let report = ImportReport::of(rows, is_dry_run, |request| {
         let api = Arc::clone(api);
-        async move {
-            let decision = if is_dry_run {
-                api.instance.preview(&request).await?
-            } else {
-                administer(&api, request).await?
-            };
-            Ok(decision.report)
-        }
+        async move { decide(&api, request, is_dry_run).await.map(|decision| decision.report) }
     });
     Ok(report.await)
 }

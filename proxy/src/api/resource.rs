@@ -328,24 +328,16 @@ impl From<ImportReport<Problem>> for ImportResource {
 
 impl From<RowReport<Problem>> for ImportRowResource {
     fn from(RowReport { row, domain, outcome }: RowReport<Problem>) -> Self {
-        let domain = domain.to_string();
+        let (domain, changes, warnings) = (domain.to_string(), Vec::new(), Vec::new());
+        let told = Self { row, domain, action: None, changes, warnings, problem: None };
         match outcome {
             RowOutcome::Done(report) => Self {
-                row,
-                domain,
                 action: Some(report.action.as_str()),
                 changes: report.changes.iter().map(ChangeResource::of).collect(),
                 warnings: report.warnings,
-                problem: None,
+                ..told
             },
-            RowOutcome::Refused(problem) => Self {
-                row,
-                domain,
-                action: None,
-                changes: Vec::new(),
-                warnings: Vec::new(),
-                problem: Some(problem.into_body()),
-            },
+            RowOutcome::Refused(problem) => Self { problem: Some(problem.into_body()), ..told },
         }
     }
 }

@@ -20,12 +20,8 @@ pub(super) async fn status(config: &Config, form: Form) -> Result<(), CommandErr
 }
 
 fn shown(status: &InstanceStatus) -> String {
-    let mut text = format!(
-        "gatehouse {}: {}, for {}\n\n",
-        status.version,
-        status.phase.describe(),
-        span(status.uptime_seconds)
-    );
+    let mut text =
+        format!("gatehouse {}: {}, for {}\n\n", status.version, status.phase.describe(), status.uptime());
     let workers = format!("{} on {}", status.workers, status.io);
     let metrics =
         status.metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
@@ -109,32 +105,4 @@ fn listed(items: &[impl ToString]) -> String {
         return "-".to_owned();
     }
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn span(seconds: u64) -> String {
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_told_in_two_units_at_most() {
-        for (seconds, told) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (61, "1 min"),
-            (7260, "2 h 1 min"),
-            (90_000, "1 d 1 h"),
-            (864_000, "10 d 0 h"),
-        ] {
-            assert_eq!(span(seconds), told);
-        }
-    }
 }

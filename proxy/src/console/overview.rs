@@ -17,7 +17,6 @@ use crate::{
     certificates::listing,
     control::wire::InstanceStatus,
     guard::{GuardReport, GuardStatus},
-    store::state_table::TokenReach,
 };
 
 #[derive(Template)]
@@ -25,9 +24,7 @@ use crate::{
 struct OverviewPage {
     layout: Layout,
     status: InstanceStatus,
-    phase: &'static str,
     instance: Option<String>,
-    uptime: String,
     /// Those that are renewed next.
     renewals: Vec<listing::Row>,
 }
@@ -42,8 +39,7 @@ impl OverviewPage {
 }
 
 pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) -> Result<Response, Failure> {
-    visitor.admitted.holder::<Reads>()?;
-    if visitor.admitted.record().reach != TokenReach::AllTenants {
+    if visitor.admitted.holder::<Reads>()?.requester.tenant().is_some() {
         let fault = "the instance and its certificates are shown to tokens of all tenants alone";
         return Err(Problem::new(ProblemKind::Forbidden, fault).into());
     }
@@ -53,18 +49,11 @@ pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) 
     let status = instance.status();
     let shown = OverviewPage {
         layout: Layout::of(&visitor, Section::Overview),
-        phase: status.phase.describe(),
         instance: status.instance.as_ref().map(|instance| instance.id.clone()),
-        uptime: uptime(status.uptime_seconds),
         status,
         renewals,
     };
     Ok(page(StatusCode::OK, &shown))
-}
-
-fn uptime(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60 % 60, seconds / 3600 % 24, seconds / 86_400);
-    format!("{days} d {hours} h {minutes} min")
 }
 
 /// So many fit on a page beside the rest.
@@ -85,9 +74,7 @@ pub(super) mod tests {
         let page = OverviewPage {
             layout: Layout::sample(text),
             status: serde_json::from_value(status).unwrap(),
-            phase: "serving",
             instance: Some(text.to_owned()),
-            uptime: uptime(100_000),
             renewals: vec![serde_json::from_value(row).unwrap()],
         };
         page.render().unwrap()

@@ -1,14 +1,18 @@
 //! What goes over the control socket, as JSON; `--json` prints the same.
 
+mod instance_status;
 mod name_answer;
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
-pub use self::name_answer::{GuardAnswer, NameAnswer, PermissionWord};
+pub use self::{
+    instance_status::{InstanceStatus, PhaseWord},
+    name_answer::{GuardAnswer, NameAnswer, PermissionWord},
+};
 pub use crate::store::domain_table::{NoTenant, Tenant};
 use crate::{
     certificates::{
@@ -16,107 +20,14 @@ use crate::{
         own::OwnRow,
     },
     config::DomainSettings,
-    domains::{
-        AskState, Revision,
-        admin::{self, Existing, Proof, Wanted},
-        revision,
-    },
-    ec2,
-    guard::GuardStatus,
+    domains::admin::{self, Existing, Proof, Wanted},
     name::{Pattern, ServerName},
-    phase::Phase,
     store::{
         domain_table::{DomainRecord, DomainStatus, checks::Checks},
         instant::Micros,
     },
     target::Target,
-    tls::tickets::TicketKeySource,
 };
-
-/// A running instance at one moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InstanceStatus {
-    /// Release.
-    pub version: String,
-    /// Its process.
-    pub pid: u32,
-    /// Whether it serves.
-    pub phase: PhaseWord,
-    /// Since its start.
-    pub uptime_seconds: u64,
-    /// How workers reach the kernel: `uring` or `epoll`.
-    pub io: String,
-    /// How many workers.
-    pub workers: usize,
-    /// Addresses that speak TLS.
-    pub https: Vec<SocketAddr>,
-    /// Addresses that speak cleartext.
-    pub http: Vec<SocketAddr>,
-    /// Where metrics are.
-    pub metrics: Option<SocketAddr>,
-    /// Who it is among the instances of EC2; absent, it is none, or is not asked.
-    #[serde(default)]
-    pub instance: Option<ec2::InstanceIdentity>,
-    /// Where the tables are.
-    pub store: String,
-    /// Who issues certificates.
-    pub issuers: Vec<String>,
-    /// Names in the snapshot.
-    pub names: usize,
-    /// The snapshot's revision; none, not all lists were read.
-    #[serde(with = "revision::or_zero")]
-    pub revision: Option<Revision>,
-    /// How the ask endpoint fares.
-    #[serde(default)]
-    pub ask: AskState,
-    /// Open connections.
-    pub connections: usize,
-    /// Whose key seals session tickets; absent from releases that did not say it.
-    #[serde(default)]
-    pub tickets: Option<TicketKeySource>,
-    /// The guard.
-    pub guard: GuardStatus,
-}
-
-/// [`Phase`] as a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PhaseWord {
-    /// Not ready yet.
-    Starting,
-    /// Serving.
-    Serving,
-    /// Serving the names it knows, and unable to look others up.
-    Degraded,
-    /// Unable to serve names it does not know.
-    Unable,
-    /// Short of memory.
-    Overloaded,
-    /// Its Auto Scaling group wants it gone.
-    Leaving,
-    /// Ending.
-    Draining,
-}
-
-impl PhaseWord {
-    /// What it means to an operator.
-    #[must_use]
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Serving => "serving",
-            Self::Degraded => {
-                "degraded: the domains table cannot be read, known names are served; `gatehouse doctor` finds the cause"
-            }
-            Self::Unable => {
-                "unable to serve: the source of names is down; `gatehouse doctor` finds the cause"
-            }
-            Self::Overloaded => "overloaded: memory is nearly used up, new connections are refused",
-            Self::Leaving => "leaving: its Auto Scaling group takes it out of service; requests are served",
-            Self::Draining => "draining",
-        }
-    }
-}
 
 /// A name that may be served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -342,20 +253,6 @@ impl FromStr for Bookmark {
         let (name, due_at) = text.split_once(',').ok_or(NoBookmark)?;
         let server_name = ServerName::parse(name).map_err(|_| NoBookmark)?;
         Ok(Self(Listed { server_name, due_at: Micros::parse(due_at).ok_or(NoBookmark)? }))
-    }
-}
-
-impl From<Phase> for PhaseWord {
-    fn from(phase: Phase) -> Self {
-        match phase {
-            Phase::Starting => Self::Starting,
-            Phase::Serving => Self::Serving,
-            Phase::Degraded => Self::Degraded,
-            Phase::Unable => Self::Unable,
-            Phase::Overloaded => Self::Overloaded,
-            Phase::Leaving => Self::Leaving,
-            Phase::Draining => Self::Draining,
-        }
     }
 }
 
