@@ -58,7 +58,7 @@ impl Cleartext {
     }
 
     /// Answers a request; `at` is when its header section was complete.
-    pub async fn serve(&self, head: RequestParts, downstream: &Downstream, at: Instant) -> Answer {
+    pub async fn serve(&self, head: Box<RequestParts>, downstream: &Downstream, at: Instant) -> Answer {
         let downstream = &*self.service.trusted_proxies.see(downstream, &head.fields);
         let mut record = self.request_log.record(&head, downstream, &Scheme::HTTP, at);
         let answer = match plan::plan(&head) {

@@ -50,6 +50,9 @@ impl FieldName {
 
     /// The same, and whether `name` is written as that name is, but for its case.
     pub(crate) fn read(name: &[u8]) -> (Self, bool) {
+        if !may_be_known(name) {
+            return (Self::Other, false);
+        }
         // Nearly all that are known are.
         match Self::written(name) {
             Some(known) => (known, true),
@@ -58,18 +61,11 @@ impl FieldName {
     }
 
     fn written(name: &[u8]) -> Option<Self> {
-        let candidates = BY_LENGTH.get(name.len())?;
-        let mut lower = [0; LONGEST];
-        lower.get_mut(..name.len())?.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let is_written = |known: &&Self| lower.starts_with(known.as_str().as_bytes());
-        candidates.iter().find(is_written).copied()
+        let is_written = |known: &&Self| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+        BY_LENGTH.get(name.len())?.iter().find(is_written).copied()
     }
 
     fn by_letters(name: &[u8]) -> Self {
-        if !may_be_known(name) {
-            return Self::Other;
-        }
         let letters = Letters::of(name);
         // By the number first: one comparison or two for each name.
         match letters.as_bytes() {

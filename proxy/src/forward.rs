@@ -154,7 +154,7 @@ impl<T: Transport> Forwarder<T> {
     /// A dropped future ends the request upstream and is logged as a client that went away.
     pub async fn serve_https(
         &self,
-        head: RequestParts,
+        head: Box<RequestParts>,
         body: RequestBody,
         downstream: &Downstream,
         at: Instant,

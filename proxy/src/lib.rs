@@ -23,6 +23,7 @@ mod hexadecimal;
 mod http1;
 mod http1_stream;
 mod keyed_counts;
+mod lazy_timer;
 pub mod name;
 pub mod phase;
 pub mod proxy_protocol;

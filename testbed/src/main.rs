@@ -18,8 +18,8 @@ fn main() -> ExitCode {
         Command::BenchProxy { binary, part, rounds } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
         }
-        Command::BenchInstructions { binary } => {
-            testbed::bench::proxy::instructions::run(&testbed::edge::root(), &binary)
+        Command::BenchInstructions { binary, only } => {
+            testbed::bench::proxy::instructions::run(&testbed::edge::root(), &binary, only.as_deref())
         }
         Command::BenchPeers { binary, rounds } => {
             testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
@@ -86,6 +86,9 @@ enum Command {
         /// A release build of gatehouse
         #[arg(long)]
         binary: PathBuf,
+        /// Work whose name contains this alone
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Gatehouse beside nginx, HAProxy and Caddy
     BenchPeers {

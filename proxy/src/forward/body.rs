@@ -37,7 +37,7 @@ struct RelayedBody {
     /// How much is read at once.
     piece: usize,
     progress_timer: ProgressTimer,
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
 }
 
 impl Body {
@@ -47,7 +47,7 @@ impl Body {
     }
 
     /// An upstream's response, which may be silent as long as `min_rate` lets it.
-    pub(super) fn relay(upstream: UpstreamBody, min_rate: MinRate, record: RequestRecord) -> Self {
+    pub(super) fn relay(upstream: UpstreamBody, min_rate: MinRate, record: Box<RequestRecord>) -> Self {
         let mut relay = RelayedBody {
             upstream: Some(upstream),
             piece: PIECE,

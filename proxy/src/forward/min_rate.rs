@@ -1,15 +1,11 @@
 //! Whether a body is sent or read at the minimum rate.
 
 use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use crate::clock::now;
-
-use tokio::time::Sleep;
+use crate::{clock::now, lazy_timer::LazyTimer};
 
 /// A window of waiting in which at least some bytes must come. Only time spent waiting for the sender counts: a receiver that
 /// does not read makes no sender slow.
@@ -66,25 +62,19 @@ pub(crate) struct TooSlow;
 #[derive(Debug)]
 pub(crate) struct ProgressTimer {
     pub(crate) min_rate: MinRate,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: LazyTimer,
 }
 
 impl ProgressTimer {
     pub(crate) fn new(min_rate: MinRate) -> Self {
-        Self { min_rate, timer: None }
+        Self { min_rate, timer: LazyTimer::default() }
     }
 
     /// Called while nothing is there; ready when the sender has had its time.
     pub(crate) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<TooSlow> {
         loop {
             let Ok(look_again) = self.min_rate.judge(now()) else { return Poll::Ready(TooSlow) };
-            // A timer that is set already may be early, never late: bytes only move the end of the window away.
-            let timer =
-                self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(look_again.into())));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.timer = None;
+            ready!(self.timer.poll(cx, look_again));
         }
     }
 }

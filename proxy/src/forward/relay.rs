@@ -66,10 +66,10 @@ impl<T: Transport> Relay<T> {
     /// Answers a request that was `admitted` with what its target says, or else with why it was not.
     pub(super) async fn answer(
         &self,
-        head: RequestParts,
+        head: Box<RequestParts>,
         body: RequestBody,
         admitted: Result<Admitted, RequestRefusal>,
-        record: RequestRecord,
+        record: Box<RequestRecord>,
     ) -> Answer {
         let id = record.id().value();
         let facts = (!self.headers.load().response.is_empty()).then(|| record.facts());
@@ -89,10 +89,10 @@ impl<T: Transport> Relay<T> {
     /// Sends an admitted request along its route and answers with what comes back.
     async fn pass(
         &self,
-        head: RequestParts,
+        head: Box<RequestParts>,
         body: RequestBody,
         admitted: &Admitted,
-        mut record: RequestRecord,
+        mut record: Box<RequestRecord>,
     ) -> Answer {
         if let Some(location) = admitted.redirect(&head.uri) {
             return record.redirect(&location);
@@ -114,7 +114,7 @@ impl<T: Transport> Relay<T> {
 
     async fn fetch(
         &self,
-        head: RequestParts,
+        mut head: Box<RequestParts>,
         body: RequestBody,
         admitted: &Admitted,
         record: &mut RequestRecord,
@@ -147,7 +147,7 @@ impl<T: Transport> Relay<T> {
             cdn_loop,
             request_id: record.id(),
         };
-        let mut head = rewrite::request(head, &forward_context);
+        rewrite::request(&mut head, &forward_context);
         self.apply_request_rules(&mut head.fields, admitted, record);
         let host = rewrite::host(route.host, host).map_err(|_| RequestViolation::HostMalformed)?;
         // Over HTTP/2 it costs a stream, and a gRPC client may want the response's header section before it sends anything.
@@ -180,14 +180,14 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    fn switch(&self, fields: Fields, upstream: UpstreamTunnel, mut record: RequestRecord) -> Answer {
+    fn switch(&self, fields: Fields, upstream: UpstreamTunnel, mut record: Box<RequestRecord>) -> Answer {
         record.answered(StatusCode::SWITCHING_PROTOCOLS, upstream.peer.clone());
         let tunnel = Tunnel::new(upstream, record, *self.limits.load().tunnel_idle);
         let (status, body) = (StatusCode::SWITCHING_PROTOCOLS, Body::whole(Bytes::new()));
         Answer { status, fields, body, then: Then::Tunnel(Box::new(tunnel)) }
     }
 
-    fn pass_back(&self, upstream: UpstreamResponse, mut record: RequestRecord) -> Answer {
+    fn pass_back(&self, upstream: UpstreamResponse, mut record: Box<RequestRecord>) -> Answer {
         let UpstreamResponse { status, fields, peer, body } = upstream;
         record.answered(status, peer);
         let limits = self.limits.load();

@@ -69,8 +69,9 @@ impl RequestLog {
         downstream: &Downstream,
         scheme: &Scheme,
         at: Instant,
-    ) -> RequestRecord {
-        RequestRecord::new(Rc::clone(self), head, downstream, scheme, at)
+    ) -> Box<RequestRecord> {
+        // Boxed: it passes from hand to hand, as large as it is.
+        Box::new(RequestRecord::new(Rc::clone(self), head, downstream, scheme, at))
     }
 
     /// Logs what could not be read as a request, and was answered with `status`: nothing is known of it but its

@@ -42,8 +42,8 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// The header section sent to the upstream for an admitted `head`, without Host, which its destination decides on.
-pub(super) fn request(mut head: RequestParts, forward_context: &ForwardContext<'_>) -> RequestParts {
+/// Makes of an admitted `head` the header section sent to the upstream, without Host, which its destination decides on.
+pub(super) fn request(head: &mut RequestParts, forward_context: &ForwardContext<'_>) {
     let ForwardContext { host, client, through, public_port, .. } = *forward_context;
     let fields = &mut head.fields;
     let takes_trailers = takes_trailers(fields);
@@ -68,10 +68,9 @@ pub(super) fn request(mut head: RequestParts, forward_context: &ForwardContext<'
     fields.push(FieldName::XRequestId, forward_context.request_id.value());
     passage.put(fields, client, host, public_port);
     forward_context.cdn_loop.mark(fields);
-    head.uri = origin_form(head.uri);
+    origin_form(&mut head.uri);
     // RFC 9112 §2.3: an intermediary sends its own version.
     head.version = Version::HTTP_11;
-    head
 }
 
 /// The Host that the upstream is to read in place of its own authority: as it was parsed, never as it came.
@@ -86,13 +85,17 @@ pub(super) fn host(
 }
 
 /// RFC 9112 §3.2.1: a path and a query alone; a target without a path gets one.
-fn origin_form(uri: Uri) -> Uri {
-    let Some(target) = uri.path_and_query() else { return Uri::from_static("/") };
+fn origin_form(uri: &mut Uri) {
+    let Some(target) = uri.path_and_query() else {
+        *uri = Uri::from_static("/");
+        return;
+    };
     if target.as_str().starts_with('?') {
         let with_path = PathAndQuery::try_from(format!("/{}", target.as_str()));
-        return with_path.map_or_else(|_| Uri::from_static("/"), Uri::from);
+        *uri = with_path.map_or_else(|_| Uri::from_static("/"), Uri::from);
+    } else if uri.authority().is_some() {
+        *uri = Uri::from(target.clone());
     }
-    if uri.authority().is_none() { uri } else { Uri::from(target.clone()) }
 }
 
 /// The fields sent to the client for the upstream's.
@@ -294,7 +297,9 @@ mod tests {
             cdn_loop: &CdnLoop::new(None, 7),
             request_id: &RequestId::numbered(0xab),
         };
-        super::request(request.body(()).unwrap().into_parts().0.into(), &forward_context)
+        let mut head = request.body(()).unwrap().into_parts().0.into();
+        super::request(&mut head, &forward_context);
+        head
     }
 
     fn text(fields: &Fields) -> Vec<String> {

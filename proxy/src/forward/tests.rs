@@ -232,7 +232,7 @@ async fn front<T: Transport>(
         let server = Some(server_name.clone());
         let downstream = Downstream { peer, through, server_name: server, tls: Some("TLSv1.3") };
         let (relay, permission, server_name) = (Rc::clone(&relay), permission.clone(), server_name.clone());
-        let answer = move |head: RequestParts, body: RequestBody| {
+        let answer = move |head: Box<RequestParts>, body: RequestBody| {
             let (relay, permission) = (Rc::clone(&relay), permission.clone());
             let (downstream, server_name) = (downstream.clone(), server_name.clone());
             async move {

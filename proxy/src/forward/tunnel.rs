@@ -20,7 +20,7 @@ use crate::{client_stream::ClientStream, clock::now, http1_stream::Http1Stream, 
 /// A connection to an upstream that has switched protocols, and the record of the request that asked for it.
 pub struct Tunnel {
     upstream: UpstreamTunnel,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     to_upstream: Flow,
     to_client: Flow,
     idle: IdleTimer,
@@ -68,7 +68,7 @@ impl Drop for OpenTunnel {
 
 impl Tunnel {
     /// Around an upstream that has agreed; it may pass nothing for `idle` at most.
-    pub(super) fn new(upstream: UpstreamTunnel, record: RequestRecord, idle: Duration) -> Self {
+    pub(super) fn new(upstream: UpstreamTunnel, record: Box<RequestRecord>, idle: Duration) -> Self {
         let open = OpenTunnel::new(record.open_tunnels());
         let (to_upstream, to_client) = (Flow::default(), Flow::default());
         Self { upstream, record, to_upstream, to_client, idle: IdleTimer::new(idle), _open: open }

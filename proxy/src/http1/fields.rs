@@ -1,7 +1,10 @@
 //! What header sections of requests and responses have in common (RFC 9112 §5).
 
+use std::sync::LazyLock;
+
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, Version};
+use memchr::memmem::Finder;
 
 use super::MessageViolation;
 use crate::{field_name::FieldName, fields::Fields};
@@ -18,18 +21,13 @@ impl EndSearch {
     pub(super) fn find(&mut self, received: &[u8]) -> Option<usize> {
         let from = self.searched.saturating_sub(END.len());
         let rest = received.get(from..)?;
-        for at in memchr::memchr_iter(b'\n', rest) {
-            let behind = rest.get(at + 1..).unwrap_or_default();
-            // RFC 9112 §2.2: a line may end in LF alone.
-            for end in [&b"\n"[..], b"\r\n"] {
-                if behind.starts_with(end) {
-                    self.searched = 0;
-                    return Some(from + at + 1 + end.len());
-                }
-            }
-        }
-        self.searched = received.len();
-        None
+        let behind_crlf = CRLF_END.find(rest);
+        // RFC 9112 §2.2: a line may end in LF alone, also an earlier one.
+        let earlier = rest.get(..=behind_crlf.unwrap_or(rest.len())).unwrap_or(rest);
+        let end = LF_END.find(earlier).map(|at| at + LF_END.needle().len());
+        let end = end.or_else(|| behind_crlf.map(|at| at + END.len()));
+        self.searched = if end.is_some() { 0 } else { received.len() };
+        end.map(|end| from + end)
     }
 }
 
@@ -69,3 +67,6 @@ pub(super) fn persists(version: Version, fields: &Fields) -> bool {
 const MAX_TRAILERS: usize = 32;
 /// The longest end of a header section that may be cut in two: the line feed of its last line, and the empty line.
 const END: &[u8] = b"\n\r\n";
+/// Each of the two ends, as its search is prepared.
+static CRLF_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
+static LF_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\n"));

@@ -10,7 +10,7 @@ use crate::fields::Fields;
 /// What of a message is to be written next, in order; a [`Buf`] that is empty until the next piece of the body is put.
 #[derive(Debug)]
 pub(crate) struct MessageWriter<D> {
-    head: Bytes,
+    head: BytesMut,
     before: Bytes,
     data: Option<D>,
     behind: Bytes,
@@ -31,12 +31,12 @@ pub(crate) enum OutgoingFraming {
 
 impl<D: Buf> MessageWriter<D> {
     /// A message that begins with `head`; its body, if only its end, is to be put.
-    pub(crate) fn new(head: Bytes, framing: OutgoingFraming) -> Self {
+    pub(crate) fn new(head: BytesMut, framing: OutgoingFraming) -> Self {
         Self { head, before: Bytes::new(), data: None, behind: Bytes::new(), framing, is_over: false }
     }
 
     /// A message that ends with `head`: no body is asked for.
-    pub(crate) fn without_body(head: Bytes) -> Self {
+    pub(crate) fn without_body(head: BytesMut) -> Self {
         Self { is_over: true, ..Self::new(head, OutgoingFraming::Length { left: 0 }) }
     }
 

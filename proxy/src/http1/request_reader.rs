@@ -31,7 +31,7 @@ impl From<request::Parts> for RequestParts {
 /// A request's header section.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    pub(crate) parts: RequestParts,
+    pub(crate) parts: Box<RequestParts>,
     /// None where the fields leave it in doubt: the request must be refused, and its connection end.
     pub(crate) framing: Option<BodyFraming>,
     /// Whether the client may send another request over the connection (RFC 9112 §9.3).
@@ -100,7 +100,7 @@ fn parse(head: &Bytes, most_fields: usize) -> Result<RequestHead, MessageViolati
     let is_persistent = persists(version, &fields);
     // RFC 9110 §10.1.1: in HTTP/1.0 it is ignored.
     let expects_continue = version == Version::HTTP_11 && expects_continue(&fields);
-    let parts = RequestParts { method, uri, version, fields };
+    let parts = Box::new(RequestParts { method, uri, version, fields });
     Ok(RequestHead { parts, framing, is_persistent, expects_continue })
 }
 
@@ -118,10 +118,12 @@ fn target(head: &Bytes, method: &Method, target: Option<&str>) -> Option<Uri> {
     // RFC 9112 §3.2: there is no fragment in it; `http::Uri` would drop one.
     let target = target.filter(|target| !target.contains('#'))?;
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).ok()?;
+    if *method != Method::OPTIONS {
+        return Some(uri);
+    }
     // In `http::Uri` it looks as if it had one.
     let (_, behind_scheme) = target.split_once("://").unwrap_or_default();
-    let lacks_path = uri.authority().is_some_and(|authority| authority.as_str() == behind_scheme);
-    if *method != Method::OPTIONS || !lacks_path {
+    if uri.authority().is_none_or(|authority| authority.as_str() != behind_scheme) {
         return Some(uri);
     }
     // RFC 9112 §3.2.4: without a path, OPTIONS asks about the server.

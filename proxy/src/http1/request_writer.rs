@@ -1,13 +1,13 @@
 //! Header sections of requests, written (RFC 9112 §3, §5).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
 
 use super::RequestParts;
 
 /// The header section of a request for `target`, Host first (RFC 9110 §7.2). Its fields go out as they are: whoever made them has seen to the
 /// framing.
-pub(crate) fn request_head(head: &RequestParts, target: &str, host: &HeaderValue) -> Bytes {
+pub(crate) fn request_head(head: &RequestParts, target: &str, host: &HeaderValue) -> BytesMut {
     let method = head.method.as_str();
     let ours = method.len() + target.len() + host.len() + LINES;
     let mut bytes = BytesMut::with_capacity(ours + head.fields.size());
@@ -17,7 +17,7 @@ pub(crate) fn request_head(head: &RequestParts, target: &str, host: &HeaderValue
     }
     head.fields.put(&mut bytes, |_| false);
     bytes.put_slice(b"\r\n");
-    bytes.freeze()
+    bytes
 }
 
 /// What the request line and Host have beside method, target and host, and the empty line.

@@ -1,6 +1,6 @@
 //! Header sections of responses, written (RFC 9112 §4, §5).
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::{
@@ -34,7 +34,7 @@ impl ResponseFraming {
     }
 
     /// A response with such a body, which begins with `head`.
-    pub(crate) fn message<D: Buf>(self, head: Bytes) -> MessageWriter<D> {
+    pub(crate) fn message<D: Buf>(self, head: BytesMut) -> MessageWriter<D> {
         let framing = match self {
             Self::Empty => return MessageWriter::without_body(head),
             Self::Length(left) => OutgoingFraming::Length { left },
@@ -53,7 +53,7 @@ pub(crate) fn response_head(
     framing: ResponseFraming,
     connection: Option<&'static str>,
     date: &HeaderValue,
-) -> Bytes {
+) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(fields.size() + OURS);
     put_status_line(&mut bytes, status);
     fields.put(&mut bytes, |name| match name {
@@ -75,7 +75,7 @@ pub(crate) fn response_head(
         put_field(&mut bytes, b"date", date.as_bytes());
     }
     bytes.put_slice(b"\r\n");
-    bytes.freeze()
+    bytes
 }
 
 /// An interim response (RFC 9110 §15.2).

@@ -90,7 +90,7 @@ fn a_few_bytes_keep_no_large_buffer() {
 #[test]
 fn a_body_is_as_long_as_announced() {
     let put = |pieces: &[(&'static [u8], bool)]| {
-        let mut message = MessageWriter::new(Bytes::new(), OutgoingFraming::Length { left: 3 });
+        let mut message = MessageWriter::new(BytesMut::new(), OutgoingFraming::Length { left: 3 });
         let mut written = Vec::new();
         for (data, is_last) in pieces {
             message.put_body(Some(*data), *is_last)?;
@@ -106,7 +106,7 @@ fn a_body_is_as_long_as_announced() {
 #[test]
 fn a_message_is_written_in_order_however_it_is_taken() {
     for most in 1..20 {
-        let mut message = MessageWriter::new(Bytes::from_static(b"head."), OutgoingFraming::Chunked);
+        let mut message = MessageWriter::new(BytesMut::from("head."), OutgoingFraming::Chunked);
         assert!(message.needs_body());
         message.put_body(Some(&b"body"[..]), true).unwrap();
         let mut written = Vec::<u8>::new();

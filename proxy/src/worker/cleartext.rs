@@ -30,7 +30,7 @@ pub(super) async fn serve<T: Transport>(worker: Rc<Worker<T>>, stream: T::Stream
         source: place.source(),
         unparsed: Box::new(move |status| request_log.record_unparsed(&from, status)),
     };
-    let answer = move |head: RequestParts, _: RequestBody| {
+    let answer = move |head: Box<RequestParts>, _: RequestBody| {
         // A load balancer asks until the end, and would have this instance listen for as long as it may.
         if !is_health(&head.uri) {
             worker.note_client();

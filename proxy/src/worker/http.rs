@@ -44,6 +44,7 @@ use crate::{
     clock::{self, now},
     config, forward,
     http1::{RequestLimits, RequestParts},
+    lazy_timer::LazyTimer,
     phase::{Phase, PhaseWatch},
     transport::{ByteStream, HyperIo, Outgoing},
 };
@@ -70,7 +71,7 @@ pub(super) fn serve<'a, S, F, Fut>(
 ) -> Pin<Box<dyn Future<Output = ()> + 'a>>
 where
     S: ByteStream,
-    F: Fn(RequestParts, RequestBody) -> Fut + 'static,
+    F: Fn(Box<RequestParts>, RequestBody) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let ConnectionContext { version, limits, phase, metrics, buffers, source, unparsed } = terms;
@@ -167,13 +168,20 @@ impl<C: Connection> ClosableConnection<C> {
 
 /// How the connection ended by itself; none when a limit ended it.
 async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'_, O>) -> Option<C::Output> {
-    let Watch { watchdog, outgoing, buffer, metrics, phase } = watch;
+    let Watch { watchdog, outgoing, buffer, metrics, mut phase } = watch;
     let mut closable = ClosableConnection { connection, ending: false };
-    let mut may_end = pin!(may_end(phase, watchdog.activity.clone(), C::CLOSES_UNUSED));
-    let mut patience = pin!(tokio::time::sleep(RECONSIDER));
+    let mut may_end = pin!(may_end(phase.clone(), watchdog.activity.clone(), C::CLOSES_UNUSED));
+    phase.mark_changed();
+    let mut is_to_end = false;
+    let mut timer = LazyTimer::default();
     poll_fn(|cx| {
-        // Before the connection, so that a response in the same turn of the loop already says `Connection: close`.
-        if !closable.ending && may_end.as_mut().poll(cx).is_ready() {
+        // Before the connection, so that a response in the same turn of the loop already says `Connection: close`. Until the phase changes
+        // again there is nothing to ask: `may_end` has the task's waker.
+        let has_changed = phase.has_changed().unwrap_or_default();
+        if has_changed {
+            is_to_end = phase.borrow_and_update().ends_connections();
+        }
+        if (has_changed || is_to_end) && !closable.ending && may_end.as_mut().poll(cx).is_ready() {
             closable.shut_down();
         }
         if let Poll::Ready(why) = buffer.poll_cut(cx) {
@@ -190,8 +198,7 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
             }
             // After the connection, since what it just read moves the deadline.
             let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
-            patience.as_mut().reset(deadline.into());
-            ready!(patience.as_mut().poll(cx));
+            ready!(timer.poll(cx, deadline));
             match watchdog.judge(now(), outgoing()) {
                 WatchdogVerdict::GoOn => {}
                 WatchdogVerdict::Close(_) if closable.ending => return Poll::Ready(None),
@@ -276,7 +283,7 @@ fn service<F, Fut>(
     Future = impl Future<Output = Result<Response<Tracked>, Infallible>> + 'static,
 >
 where
-    F: Fn(RequestParts, RequestBody) -> Fut + 'static,
+    F: Fn(Box<RequestParts>, RequestBody) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     let answer = Rc::new(answer);
@@ -286,7 +293,7 @@ where
         async move {
             let websocket = WebSocketOffer::take(&mut request);
             let (head, body) = request.into_parts();
-            let mut answer = answer(head.into(), body.into()).await;
+            let mut answer = answer(Box::new(head.into()), body.into()).await;
             if let Some(websocket) = websocket {
                 answer = websocket.answer(answer, activity, phase);
             }

@@ -21,7 +21,7 @@ use crate::{
 
 /// A response whose header section is there, and what it came over.
 pub(super) enum Answered {
-    Http1(ResponseHead, Connection),
+    Http1(ResponseHead, Box<Connection>),
     Http2(Response<Incoming>, Http2Stream),
 }
 

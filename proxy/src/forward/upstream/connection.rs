@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     future::{Future as _, poll_fn},
-    io,
+    io, mem,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use crate::{
     clock::now,
     http1::{BodyReader, ResponseHead, ResponsePart, ResponseReader},
     http1_stream::Http1Stream,
+    lazy_timer::LazyTimer,
     target::EndpointAddress,
     transport::ByteStream,
 };
@@ -31,6 +32,8 @@ pub(super) struct Connection {
     pub(super) peer: EndpointAddress,
     pub(super) opened_at: Instant,
     sending: Sending,
+    /// For the response that is waited for; one request after the other.
+    timer: LazyTimer,
     /// While the rest of a request is sent by a task of its own, that task has the stream's wakers, and passes each wake on to `reader`.
     writer: Option<Waker>,
     reader: Option<Waker>,
@@ -49,7 +52,8 @@ impl Connection {
     /// Speaks HTTP/1.1 over `stream`, whose other end is `peer`.
     pub(super) fn new(stream: impl ByteStream, peer: EndpointAddress) -> Self {
         let (stream, opened_at) = (Http1Stream::new(stream), now());
-        Self { stream, peer, opened_at, sending: Sending::Sent, writer: None, reader: None }
+        let (sending, timer) = (Sending::Sent, LazyTimer::default());
+        Self { stream, peer, opened_at, sending, timer, writer: None, reader: None }
     }
 
     /// Whether a request can go out: the last one did, and the upstream has neither closed the connection nor said anything unasked.
@@ -85,6 +89,7 @@ impl Connection {
         let mut reader = ResponseReader::default();
         let mut patience = request.awaits_continue().then(|| Box::pin(tokio::time::sleep(CONTINUE)));
         self.sending = Sending::Sends;
+        let mut timer = mem::take(&mut self.timer);
         let answering = poll_fn(|cx| {
             if patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready()) {
                 patience = None;
@@ -93,7 +98,8 @@ impl Connection {
             self.poll_answer(cx, &mut reader, request)
         });
         let head =
-            within(limit, &progress, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)??;
+            within(limit, &progress, &mut timer, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)??;
+        self.timer = timer;
         if request.awaits_continue() {
             // The client was never told to send its body.
             self.sending = Sending::Failed;

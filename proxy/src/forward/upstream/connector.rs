@@ -26,12 +26,14 @@ impl<T: Transport> Connector<T> {
     }
 
     /// Connects for HTTP/1.1.
-    pub(super) async fn http1(&self, destination: &Destination) -> Result<Connection, UpstreamFailure> {
+    pub(super) async fn http1(&self, destination: &Destination) -> Result<Box<Connection>, UpstreamFailure> {
         let (peer, stream) = (destination.address.clone(), self.connect(destination).await?);
-        match destination.endpoint.scheme {
-            Scheme::Http => Ok(Connection::new(stream, peer)),
-            Scheme::Https => Ok(Connection::new(self.secure(stream, &destination.endpoint).await?, peer)),
-        }
+        let connection = match destination.endpoint.scheme {
+            Scheme::Http => Connection::new(stream, peer),
+            Scheme::Https => Connection::new(self.secure(stream, &destination.endpoint).await?, peer),
+        };
+        // Boxed: each request moves it from its destination into its response's body, and back.
+        Ok(Box::new(connection))
     }
 
     /// Connects for HTTP/2.

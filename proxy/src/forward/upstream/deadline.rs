@@ -1,10 +1,16 @@
 //! How long a response is waited for.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use crate::{
     clock::now,
     forward::upload::{UploadProgress, UploadState},
+    lazy_timer::LazyTimer,
 };
 
 /// The upstream's time was up.
@@ -14,22 +20,21 @@ pub(super) struct UpstreamLate;
 pub(super) async fn within<F: Future>(
     limit: Duration,
     upload: &UploadProgress,
+    timer: &mut LazyTimer,
     answer: F,
 ) -> Result<F::Output, UpstreamLate> {
     let mut answer = pin!(answer);
-    loop {
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
         let since = match upload.state() {
-            UploadState::Given { since } | UploadState::Complete { since } => Some(since),
-            UploadState::Awaited | UploadState::Broken(_) => None,
+            UploadState::Given { since } | UploadState::Complete { since } => since,
+            // A body that another task sends may be complete unseen.
+            UploadState::Awaited | UploadState::Broken(_) => now(),
         };
-        let deadline = since.unwrap_or_else(now) + limit;
-        if since.is_some() && deadline <= now() {
-            return Err(UpstreamLate);
-        }
-        tokio::select! {
-            biased;
-            answer = answer.as_mut() => return Ok(answer),
-            () = tokio::time::sleep_until(deadline.into()) => {}
-        }
-    }
+        ready!(timer.poll(cx, since + limit));
+        Poll::Ready(Err(UpstreamLate))
+    })
+    .await
 }

@@ -42,7 +42,7 @@ pub(super) struct UnusedLimits {
 }
 
 struct UnusedConnection {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -76,7 +76,7 @@ impl Destination {
     }
 
     /// The connection that was used last: the least likely to have been closed meanwhile.
-    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         let mut unused = self.unused.borrow_mut();
         while let Some(mut last) = unused.pop_back() {
             self.limits.remove(1);
@@ -93,7 +93,7 @@ impl Destination {
     }
 
     /// Keeps `connection` for another request.
-    pub(super) fn put(&self, connection: Connection, now: Instant) {
+    pub(super) fn put(&self, connection: Box<Connection>, now: Instant) {
         if self.limits.total.get() >= TOTAL || self.limits.per_destination == 0 {
             return;
         }

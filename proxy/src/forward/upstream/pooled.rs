@@ -42,7 +42,7 @@ pub(in crate::forward) struct UpstreamTunnel {
 }
 
 enum Carrier {
-    Reader(Connection),
+    Reader(Box<Connection>),
     /// A task still sends the rest of the request.
     ReaderAndWriter {
         connection: Rc<RefCell<Connection>>,
@@ -61,7 +61,7 @@ impl Drop for Writer {
 impl PooledConnection {
     /// Around a `connection` on which the response to `request` has begun.
     pub(super) fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         request: RequestWriter,
         is_persistent: bool,
         in_flight: InFlight,
@@ -71,7 +71,7 @@ impl PooledConnection {
         let carrier = match connection.sending() {
             Sending::Sent | Sending::Failed => Carrier::Reader(connection),
             Sending::Sends => {
-                let shared = Rc::new(RefCell::new(connection));
+                let shared = Rc::new(RefCell::new(*connection));
                 let writer = tokio::task::spawn_local(send_rest(Rc::clone(&shared), request));
                 Carrier::ReaderAndWriter { connection: shared, _writer: Writer(writer) }
             }
@@ -107,7 +107,7 @@ impl PooledConnection {
             Carrier::Reader(connection) => Some(connection),
             // Without a second owner, the writer's task has ended.
             Carrier::ReaderAndWriter { connection, .. } => {
-                Rc::into_inner(connection).map(RefCell::into_inner)
+                Rc::into_inner(connection).map(RefCell::into_inner).map(Box::new)
             }
         };
         let can_persist = self.is_persistent && end == BodyEnd::Marked;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 
 /// Writes one request: its header section, then its body as the client sends it.
 pub(in crate::forward) struct RequestWriter {
-    head: RequestParts,
+    head: Box<RequestParts>,
     /// Whether its path is the endpoint's own: checks have no base path.
     is_check: bool,
     /// In place of the destination's authority.
@@ -51,12 +51,12 @@ pub(super) enum WriteFailure {
 impl RequestWriter {
     /// `head` without Host: that is `host`, or else what the destination decides on.
     pub(in crate::forward) fn new(
-        head: RequestParts,
+        head: Box<RequestParts>,
         framing: Framing,
         upload: Upload,
         host: Option<HeaderValue>,
     ) -> Self {
-        let message = MessageWriter::new(Bytes::new(), outgoing(framing));
+        let message = MessageWriter::new(BytesMut::new(), outgoing(framing));
         let awaits_continue = upload.awaits_continue();
         let upload = Rc::new(RefCell::new(upload));
         Self { message, head, is_check: false, host, framing, awaits_continue, upload }
@@ -69,6 +69,7 @@ impl RequestWriter {
         fields.push(FieldName::Connection, "close");
         let head =
             RequestParts { method: Method::GET, uri: path.clone().into(), version: Version::HTTP_11, fields };
+        let head = Box::new(head);
         let upload = Upload::new(RequestBody::empty(), false, MinRate::new(Duration::MAX, 0));
         Self { is_check: true, ..Self::new(head, Framing::Empty, upload, None) }
     }

@@ -241,7 +241,7 @@ fn trailers_are_read_and_written() {
         assert_eq!(read.unwrap_err(), MessageViolation::TrailerSection.into(), "{section:?}");
     }
     let written = |framing| {
-        let mut message = MessageWriter::new(Bytes::from_static(b"head."), framing);
+        let mut message = MessageWriter::new(BytesMut::from("head."), framing);
         message.put_body(Some(&b"ok"[..]), false).unwrap();
         let mut written = message.copy_to_bytes(message.remaining()).to_vec();
         message.put_end(Some(&trailers)).unwrap();
@@ -258,7 +258,7 @@ fn trailers_are_read_and_written() {
 fn a_chunked_body_reads_back() {
     for last_with_data in [true, false] {
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let mut message = MessageWriter::new(head, OutgoingFraming::Chunked);
+        let mut message = MessageWriter::new(BytesMut::from(&head[..]), OutgoingFraming::Chunked);
         let mut written = Vec::new();
         let pieces = [(&b"a"[..], false), (b"", false), (&[b'b'; 300], last_with_data), (b"", true)];
         let end = if last_with_data { 3 } else { 4 };

@@ -74,7 +74,7 @@ impl Connection for Http1Connection {
 
 impl<F, Fut> Http1<F>
 where
-    F: Fn(RequestParts, RequestBody) -> Fut + 'static,
+    F: Fn(Box<RequestParts>, RequestBody) -> Fut + 'static,
     Fut: Future<Output = forward::Answer> + 'static,
 {
     /// Serves the connection to its end.

@@ -211,7 +211,7 @@ impl Edge {
     fn new<T: Transport>(transport: &T, version: Version, limits: LimitsConfig) -> Self {
         let (asked, release) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
         let (tell, wait) = (Rc::clone(&asked), Rc::clone(&release));
-        let answer = move |head: RequestParts, _: RequestBody| {
+        let answer = move |head: Box<RequestParts>, _: RequestBody| {
             let (tell, wait) = (Rc::clone(&tell), Rc::clone(&wait));
             async move {
                 match head.uri.path() {
@@ -265,7 +265,7 @@ pub(super) fn serving<T: Transport, Fut: Future<Output = forward::Answer> + 'sta
     transport: &T,
     version: Version,
     limits: LimitsConfig,
-    answer: impl Fn(RequestParts, RequestBody) -> Fut + 'static,
+    answer: impl Fn(Box<RequestParts>, RequestBody) -> Fut + 'static,
 ) -> Serving {
     let socket = socket::bind_listener(([127, 0, 0, 1], 0).into(), socket::Awaits::Connection).unwrap();
     let address = socket.local_addr().unwrap();
@@ -295,7 +295,7 @@ pub(crate) async fn serve_alone<S: ByteStream, Fut: Future<Output = forward::Ans
     stream: S,
     version: Version,
     phase: PhaseWatch,
-    answer: impl Fn(RequestParts, RequestBody) -> Fut + 'static,
+    answer: impl Fn(Box<RequestParts>, RequestBody) -> Fut + 'static,
 ) {
     let place = Connections::new(9, 9).admit([192, 0, 2, 1].into()).ok().unwrap();
     let terms = ConnectionContext {

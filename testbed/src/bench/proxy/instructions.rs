@@ -19,15 +19,16 @@ use crate::{
     bench::report::{Report, Row},
 };
 
-/// Counts and publishes; `binary` is a release build of Gatehouse, over epoll: Valgrind knows no `io_uring`.
-pub fn run(root: &Path, binary: &Path) -> anyhow::Result<()> {
+/// Counts and publishes, of all work or of that whose name contains `only`; `binary` is a release build of Gatehouse, over epoll: Valgrind
+/// knows no `io_uring`.
+pub fn run(root: &Path, binary: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::create(folder.path())?;
     let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
     let mut report = Report::new("instructions", versions(binary));
     let profiles = root.join("target/bench");
     fs::create_dir_all(&profiles).with_context(|| format!("cannot make {}", profiles.display()))?;
-    for work in WORK {
+    for work in WORK.iter().filter(|work| only.is_none_or(|only| work.name.contains(only))) {
         let gatehouse = work.count(&profiles.join(work.file_name("gatehouse")), |run_by| {
             Subject::gatehouse_by(run_by, folder.path(), binary, "epoll", upstream.port())
         })?;

@@ -24,6 +24,7 @@ use crate::{
         upload::UploadState,
         upstream::{deadline::within, failure::UpstreamFailure, request_writer::RequestWriter},
     },
+    lazy_timer::LazyTimer,
     target::{Endpoint, EndpointAddress},
     transport::{ByteStream, HyperIo},
 };
@@ -110,7 +111,7 @@ impl Http2Stream {
         let message = Request::map(message, RequestInTransit::new);
         let answering = self.0.requests.clone().try_send_request(message);
         let answered =
-            within(limit, &progress, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)?;
+            within(limit, &progress, &mut LazyTimer::default(), answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)?;
         answered.map_err(|mut failure| match (progress.state(), failure.take_message()) {
             (UploadState::Broken(end), _) => end.into(),
             // Nothing of it has left hyper.

@@ -197,7 +197,7 @@ impl Edge {
 }
 
 async fn respond(
-    head: RequestParts,
+    head: Box<RequestParts>,
     mut body: RequestBody,
     asked: Rc<tokio::sync::Notify>,
     given_up: Rc<tokio::sync::Notify>,
