@@ -13,6 +13,7 @@ pub mod instructions;
 mod memory;
 mod nginx;
 pub mod peers;
+mod recorded;
 mod subject;
 mod work;
 
