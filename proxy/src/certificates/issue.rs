@@ -20,6 +20,7 @@ use super::{
     issuer::Issuer,
     keyed_chain::KeyedChain,
     metrics::{Leased, Sought},
+    renewal,
     step::{
         BackOff, Goal, LeaseState, OrderFacts, OrderProgress, PermissionStanding, Purpose, Step, TableReading,
     },
@@ -31,7 +32,7 @@ use crate::{
     store::{
         StoreError,
         certificate_table::{self, IssuerKey, Lock, LockOutcome, StoredCertificates},
-        state_table::{self, OrderRecord},
+        state_table::{self, OrderRecord, RenewalInfo},
     },
     telemetry::admit_line,
 };
@@ -316,7 +317,9 @@ impl Run<'_> {
             Some(old) if old.serial == made.serial => OrderRecord { renew_at: made.renew_at, ..old.clone() },
             _ => made,
         };
-        self.record(record);
+        let (directory, begun) = (record.directory.as_deref(), best.pair.life.not_before);
+        let info = renewal::watched(&self.goal.name, directory, &best.pair, begun);
+        self.record(record, info);
     }
 
     /// While a wildcard's certificate is presented instead of the name's own, nothing is ordered for the name; it is looked at again when
@@ -326,15 +329,25 @@ impl Run<'_> {
             return;
         };
         let renew_at = best.pair.life.renew_at(&self.goal.name);
-        self.record(OrderRecord { renew_at: Some(renew_at), ..old.clone() });
+        self.record(OrderRecord { renew_at: Some(renew_at), ..old.clone() }, None);
     }
 
-    /// Writes `record`, unless somebody else has recorded another certificate since.
-    fn record(&self, record: OrderRecord) {
+    /// Writes `record`, unless somebody else has recorded another certificate since, and what is kept to ask its CA.
+    fn record(&self, record: OrderRecord, info: Option<RenewalInfo>) {
         let before = self.stored_certificates.record.as_ref().and_then(|old| old.serial.clone());
         let store = self.inner.store.clone();
         self.inner.control.spawn(async move {
-            if let Err(error) = state_table::put_record(&store, &record, before.as_deref()).await
+            let written = async {
+                state_table::put_record(&store, &record, before.as_deref()).await?;
+                match &info {
+                    Some(info) => {
+                        let now = clock::wall();
+                        state_table::put_renewal_info(&store, info, now, before.as_deref()).await
+                    }
+                    None => Ok(()),
+                }
+            };
+            if let Err(error) = written.await
                 && let Some(left_out) = admit_line("renewal_unrecorded", "")
             {
                 warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");

@@ -1,9 +1,11 @@
 //! Renewal: certificates that the index `due` shows, each by the instance that claims it, never in the way of serving.
+//! The same way the CA is asked when to renew (`advice`).
 //! Not here: which name is claimed next (`queue`), what becomes of it (`turn`), how an order goes (`issue`).
 //! Invariants: instances claim a due name once, whatever their number (`a_backlog_costs_little_more_than_a_claim_a_name`); handshakes that
 //! wait keep no renewal waiting, and names that fail no other (`waiting_handshakes_stop_no_renewal`,
 //! `names_that_fail_leave_room_to_others`).
 
+mod advice;
 mod queue;
 mod turn;
 mod withdrawal;
@@ -34,18 +36,19 @@ use crate::{
     name::Pattern,
     random,
     store::{
-        Store, StoreError, certificate_table,
+        StoreError, certificate_table,
         instant::epoch_millis,
-        state_table::{self, Claim, Due},
+        state_table::{self, Claim, Due, DuePage, DueStart},
     },
     telemetry::admit_line,
 };
 use queue::{Lane, Next, Queue};
 use turn::{Turn, turn};
 
+pub(super) use advice::{ask, watched};
 pub(super) use withdrawal::withdraw;
 
-/// Renewals that issuers' budgets allow.
+/// How many names the issuers' budgets allow to be worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allowance {
     /// So many, of this issuer; they are paid for.
@@ -56,9 +59,24 @@ pub(super) enum Allowance {
     Until(SystemTime),
 }
 
-/// What renewals do with a name; the table and the order of the work are the same for all.
-pub(super) trait Renewals: Send + Sync + 'static {
-    fn store(&self) -> &Store;
+/// What is done with names that are due; how instances share them, and the order of the work, are the same for all.
+pub(super) trait DueWork: Send + Sync + 'static {
+    /// What a claim gives.
+    type Claim: Send + 'static;
+
+    /// A part of what is due in `shard` until `now`.
+    fn due(
+        &self,
+        shard: u8,
+        now: SystemTime,
+        start: Option<&DueStart>,
+    ) -> impl Future<Output = Result<DuePage, StoreError>> + Send;
+    /// Claims it until `until`; with how often the work on it has failed before.
+    fn claim(
+        &self,
+        due: &Due,
+        until: SystemTime,
+    ) -> impl Future<Output = Result<Option<(Self::Claim, u32)>, StoreError>> + Send;
     /// How long a name is claimed.
     fn claim_life(&self) -> Duration;
     fn allow(
@@ -68,8 +86,9 @@ pub(super) trait Renewals: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Allowance, StoreError>> + Send;
     fn give_back(&self, issuer: usize, count: u64) -> impl Future<Output = ()> + Send;
     fn count(&self, claimed: Claimed);
-    /// Renews what was claimed; `paid` is the issuer whose budget was charged.
-    fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) -> impl Future<Output = ()> + Send;
+    /// Does what is to be done with what was claimed; `paid` is the issuer whose budget was charged.
+    fn carry_out(self: Arc<Self>, claim: Self::Claim, paid: Option<usize>)
+    -> impl Future<Output = ()> + Send;
 }
 
 /// Looks for due renewals each period.
@@ -108,8 +127,8 @@ pub(super) async fn measure(inner: Arc<CertificatesInner>) {
 }
 
 /// An instance at work on what is due.
-pub(super) struct Round<R> {
-    renewals: Arc<R>,
+pub(super) struct Round<W> {
+    work: Arc<W>,
     queue: Queue,
     under_way: JoinSet<()>,
     /// Whose room each of them takes: one that panics says nothing.
@@ -119,10 +138,10 @@ pub(super) struct Round<R> {
     resume_at: SystemTime,
 }
 
-impl<R: Renewals> Round<R> {
-    pub(super) fn new(renewals: Arc<R>) -> Self {
+impl<W: DueWork> Round<W> {
+    pub(super) fn new(work: Arc<W>) -> Self {
         Self {
-            renewals,
+            work,
             queue: Queue::default(),
             under_way: JoinSet::new(),
             lanes: HashMap::new(),
@@ -163,7 +182,7 @@ impl<R: Renewals> Round<R> {
         };
         let unused = self.queue.take_unused();
         if let Some(issuer) = self.paid.filter(|_| unused > 0) {
-            self.renewals.give_back(issuer, unused).await;
+            self.work.give_back(issuer, unused).await;
         }
         ended
     }
@@ -172,11 +191,11 @@ impl<R: Renewals> Round<R> {
         let now = clock::wall();
         match step {
             Next::Read { shard, start } => {
-                let page = state_table::due(self.renewals.store(), shard, now, start.as_ref(), PAGE).await?;
+                let page = self.work.due(shard, now, start.as_ref()).await?;
                 self.queue.read(page, random::fraction());
             }
             Next::Ask(count) => {
-                let (paid, count) = match self.renewals.allow(count, now).await? {
+                let (paid, count) = match self.work.allow(count, now).await? {
                     Allowance::Paid { issuer, count } => (Some(issuer), count),
                     Allowance::Unpaid { count } => (None, count),
                     Allowance::Until(until) => {
@@ -194,17 +213,17 @@ impl<R: Renewals> Round<R> {
     }
 
     async fn claim(&mut self, due: &Due, now: SystemTime) -> Result<(), StoreError> {
-        let until = now + self.renewals.claim_life();
-        let Some(claim) = state_table::claim(self.renewals.store(), due, until).await? else {
-            self.renewals.count(Claimed::Lose);
+        let until = now + self.work.claim_life();
+        let Some((claim, failures)) = self.work.claim(due, until).await? else {
+            self.work.count(Claimed::Lose);
             self.queue.lose();
             return Ok(());
         };
-        self.renewals.count(Claimed::Take);
-        if let Some(lane) = self.queue.claim(due, until, claim.record.failures) {
-            let (renewals, paid) = (Arc::clone(&self.renewals), self.paid);
-            let renewal = self.under_way.spawn(async move { renewals.renew(claim, paid).await });
-            self.lanes.insert(renewal.id(), lane);
+        self.work.count(Claimed::Take);
+        if let Some(lane) = self.queue.claim(due, until.min(now + SHOWN), failures) {
+            let (work, paid) = (Arc::clone(&self.work), self.paid);
+            let begun = self.under_way.spawn(async move { work.carry_out(claim, paid).await });
+            self.lanes.insert(begun.id(), lane);
         }
         Ok(())
     }
@@ -237,9 +256,19 @@ impl<R: Renewals> Round<R> {
     }
 }
 
-impl Renewals for CertificatesInner {
-    fn store(&self) -> &Store {
-        &self.store
+impl DueWork for CertificatesInner {
+    type Claim = Claim;
+
+    async fn due(&self, shard: u8, now: SystemTime, start: Option<&DueStart>) -> Result<DuePage, StoreError> {
+        state_table::due(&self.store, shard, now, start, PAGE).await
+    }
+
+    async fn claim(&self, due: &Due, until: SystemTime) -> Result<Option<(Claim, u32)>, StoreError> {
+        let claim = state_table::claim(&self.store, due, until).await?;
+        Ok(claim.map(|claim| {
+            let failures = claim.record.failures;
+            (claim, failures)
+        }))
     }
 
     /// Longer than an order may take, so that a name is claimed anew only if its instance has ended.
@@ -283,7 +312,7 @@ impl Renewals for CertificatesInner {
         self.metrics.renewals.claims.bump(claimed);
     }
 
-    async fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) {
+    async fn carry_out(self: Arc<Self>, claim: Claim, paid: Option<usize>) {
         let renewed = self.renew_claimed(&claim, paid).await;
         self.metrics.renewals.ended.bump(renewed);
     }
@@ -369,6 +398,8 @@ impl CertificatesInner {
 }
 
 const PAGE: u16 = 100;
+/// Much longer than the index may show what was claimed as it was before.
+const SHOWN: Duration = Duration::from_mins(10);
 
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,7 @@ async fn obtain_elsewhere(Rival { store, issuer, .. }: &Rival) {
         metadata: b"{}",
         replaced: None,
         record: Some(&record),
+        renewal_info: None,
     };
     // The CA is asked more than once.
     let _ = certificate_table::commit(store, &commit, SystemTime::now()).await;

@@ -34,6 +34,7 @@ async fn put_certificate(store: &Store, name: &ServerName) {
         metadata: b"{}",
         replaced: stored.first().and_then(|stored| stored.seen.as_ref()),
         record: None,
+        renewal_info: None,
     };
     commit(store, &committed, SystemTime::now()).await.unwrap();
 }
