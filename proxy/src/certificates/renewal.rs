@@ -1,25 +1,22 @@
 //! Renewal: certificates that the index `due` shows, each by the instance that claims it, never in the way of serving.
 //! The same way the CA is asked when to renew (`advice`).
-//! Not here: which name is claimed next (`queue`), what becomes of it (`turn`), how an order goes (`issue`).
+//! Not here: how due names are claimed (`round`) and which is next (`queue`), what becomes of it (`turn`), how an order goes (`issue`).
 //! Invariants: instances claim a due name once, whatever their number (`a_backlog_costs_little_more_than_a_claim_a_name`); handshakes that
 //! wait keep no renewal waiting, and names that fail no other (`waiting_handshakes_stop_no_renewal`,
 //! `names_that_fail_leave_room_to_others`).
 
 mod advice;
 mod queue;
+mod round;
 mod turn;
 mod withdrawal;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    task::{self, JoinSet},
-    time::MissedTickBehavior,
-};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::{
@@ -34,7 +31,6 @@ use crate::{
     clock,
     domains::{Caller, Permission},
     name::Pattern,
-    random,
     store::{
         StoreError, certificate_table,
         instant::epoch_millis,
@@ -42,54 +38,11 @@ use crate::{
     },
     telemetry::admit_line,
 };
-use queue::{Lane, Next, Queue};
+use round::{Allowance, DueWork, Round};
 use turn::{Turn, turn};
 
 pub(super) use advice::{ask, watched};
 pub(super) use withdrawal::withdraw;
-
-/// How many names the issuers' budgets allow to be worked on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowance {
-    /// So many, of this issuer; they are paid for.
-    Paid { issuer: usize, count: u64 },
-    /// One, or as many as the issuer likes: each asks for itself.
-    Unpaid { count: u64 },
-    /// None before this.
-    Until(SystemTime),
-}
-
-/// What is done with names that are due; how instances share them, and the order of the work, are the same for all.
-pub(super) trait DueWork: Send + Sync + 'static {
-    /// What a claim gives.
-    type Claim: Send + 'static;
-
-    /// A part of what is due in `shard` until `now`.
-    fn due(
-        &self,
-        shard: u8,
-        now: SystemTime,
-        start: Option<&DueStart>,
-    ) -> impl Future<Output = Result<DuePage, StoreError>> + Send;
-    /// Claims it until `until`; with how often the work on it has failed before.
-    fn claim(
-        &self,
-        due: &Due,
-        until: SystemTime,
-    ) -> impl Future<Output = Result<Option<(Self::Claim, u32)>, StoreError>> + Send;
-    /// How long a name is claimed.
-    fn claim_life(&self) -> Duration;
-    fn allow(
-        &self,
-        count: u64,
-        now: SystemTime,
-    ) -> impl Future<Output = Result<Allowance, StoreError>> + Send;
-    fn give_back(&self, issuer: usize, count: u64) -> impl Future<Output = ()> + Send;
-    fn count(&self, claimed: Claimed);
-    /// Does what is to be done with what was claimed; `paid` is the issuer whose budget was charged.
-    fn carry_out(self: Arc<Self>, claim: Self::Claim, paid: Option<usize>)
-    -> impl Future<Output = ()> + Send;
-}
 
 /// Looks for due renewals each period.
 pub(super) async fn renew(inner: Arc<CertificatesInner>) {
@@ -123,136 +76,6 @@ pub(super) async fn measure(inner: Arc<CertificatesInner>) {
         inner.metrics.held.measure_expiry(&inner.cache.ends(), clock::wall());
         inner.warn_of_own(clock::wall());
         inner.measure_budgets(clock::wall()).await;
-    }
-}
-
-/// An instance at work on what is due.
-pub(super) struct Round<W> {
-    work: Arc<W>,
-    queue: Queue,
-    under_way: JoinSet<()>,
-    /// Whose room each of them takes: one that panics says nothing.
-    lanes: HashMap<task::Id, Lane>,
-    paid: Option<usize>,
-    /// No budget and no issuer allows anything before this.
-    resume_at: SystemTime,
-}
-
-impl<W: DueWork> Round<W> {
-    pub(super) fn new(work: Arc<W>) -> Self {
-        Self {
-            work,
-            queue: Queue::default(),
-            under_way: JoinSet::new(),
-            lanes: HashMap::new(),
-            paid: None,
-            resume_at: SystemTime::UNIX_EPOCH,
-        }
-    }
-
-    /// Works until nothing is due that could be claimed. Renewals may be under way still.
-    ///
-    /// # Cancel safety
-    /// What was claimed is due again when its claim ends.
-    pub(super) async fn work_off(&mut self) -> Result<(), StoreError> {
-        // A date that a wrong clock has made holds nothing up for long.
-        while !failure::is_ahead(self.resume_at, clock::wall()) {
-            self.pass().await?;
-            if self.queue.claimed() == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn pass(&mut self) -> Result<(), StoreError> {
-        self.queue.begin(clock::wall(), random::fraction);
-        let ended = loop {
-            self.reap();
-            let step = self.queue.next();
-            match step {
-                Next::End => break Ok(()),
-                Next::Await => self.await_one().await,
-                step => {
-                    if let Err(error) = self.take(step).await {
-                        break Err(error);
-                    }
-                }
-            }
-        };
-        let unused = self.queue.take_unused();
-        if let Some(issuer) = self.paid.filter(|_| unused > 0) {
-            self.work.give_back(issuer, unused).await;
-        }
-        ended
-    }
-
-    async fn take(&mut self, step: Next) -> Result<(), StoreError> {
-        let now = clock::wall();
-        match step {
-            Next::Read { shard, start } => {
-                let page = self.work.due(shard, now, start.as_ref()).await?;
-                self.queue.read(page, random::fraction());
-            }
-            Next::Ask(count) => {
-                let (paid, count) = match self.work.allow(count, now).await? {
-                    Allowance::Paid { issuer, count } => (Some(issuer), count),
-                    Allowance::Unpaid { count } => (None, count),
-                    Allowance::Until(until) => {
-                        self.resume_at = until;
-                        (None, 0)
-                    }
-                };
-                self.paid = paid;
-                self.queue.allow(count);
-            }
-            Next::Claim(due) => self.claim(&due, now).await?,
-            Next::Await | Next::End => {}
-        }
-        Ok(())
-    }
-
-    async fn claim(&mut self, due: &Due, now: SystemTime) -> Result<(), StoreError> {
-        let until = now + self.work.claim_life();
-        let Some((claim, failures)) = self.work.claim(due, until).await? else {
-            self.work.count(Claimed::Lose);
-            self.queue.lose();
-            return Ok(());
-        };
-        self.work.count(Claimed::Take);
-        if let Some(lane) = self.queue.claim(due, until.min(now + SHOWN), failures) {
-            let (work, paid) = (Arc::clone(&self.work), self.paid);
-            let begun = self.under_way.spawn(async move { work.carry_out(claim, paid).await });
-            self.lanes.insert(begun.id(), lane);
-        }
-        Ok(())
-    }
-
-    fn reap(&mut self) {
-        while let Some(ended) = self.under_way.try_join_next_with_id() {
-            self.ended(ended);
-        }
-    }
-
-    async fn await_one(&mut self) {
-        if let Some(ended) = self.under_way.join_next_with_id().await {
-            self.ended(ended);
-        }
-    }
-
-    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
-        let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
-        if let Some(lane) = self.lanes.remove(&id) {
-            self.queue.end(lane);
-        }
-    }
-
-    /// Waits until all renewals under way have ended.
-    #[cfg(test)]
-    pub(super) async fn settle(&mut self) {
-        while !self.under_way.is_empty() {
-            self.await_one().await;
-        }
     }
 }
 
@@ -398,8 +221,6 @@ impl CertificatesInner {
 }
 
 const PAGE: u16 = 100;
-/// Much longer than the index may show what was claimed as it was before.
-const SHOWN: Duration = Duration::from_mins(10);
 
 #[cfg(test)]
 mod tests;

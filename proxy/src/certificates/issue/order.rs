@@ -62,7 +62,10 @@ impl Run<'_> {
             None => self.seen.grant = Some(Grant::default()),
             Some(ended) => match acme.try_after(&ended, now).await? {
                 Some(trial) => self.seen.grant = Some(Grant { pause: Some(trial) }),
-                None => self.seen.pass_on(),
+                None => {
+                    inner.give_back_all(&draw, now).await;
+                    self.seen.pass_on();
+                }
             },
         }
         Ok(())

@@ -151,13 +151,13 @@ impl CertificatesInner {
         {
             warn!(server_name = %info.name, directory = %info.directory, problem, left_out, "the CA did not say when a certificate is to be renewed; its date stays");
         }
-        let mut ask_at = decision.ask_at;
+        let (mut ask_at, mut advised) = (decision.ask_at, decision.advised);
         if let Some(renew_at) = decision.renew_at {
             if state_table::reschedule(&self.store, &info.name, &info.serial, renew_at).await? {
                 info!(server_name = %info.name, renew_at = %Micros::of(renew_at), why = decision.explanation, "the CA has set the time of a renewal");
             } else {
                 // It was replaced, or taken out of the renewals.
-                ask_at = None;
+                (ask_at, advised) = (None, Advised::End);
             }
         }
         match ask_at {
@@ -165,7 +165,7 @@ impl CertificatesInner {
             Some(at) => settle_renewal_info(&self.store, claim, at, decision.window).await?,
             None => end_renewal_info(&self.store, claim).await?,
         }
-        Ok(decision.advised)
+        Ok(advised)
     }
 }
 

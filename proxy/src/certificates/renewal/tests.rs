@@ -9,6 +9,7 @@ use std::{
 };
 
 use prometheus::Registry;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::{
