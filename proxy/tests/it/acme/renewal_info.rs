@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use gatehouse::{
     certificates::listing::Summary,
     name::ServerName,
@@ -110,14 +110,11 @@ fn the_date_follows_the_cas_window_and_a_past_one_renews_at_once_and_once() {
 fn a_ca_that_does_not_say_it_changes_no_date() {
     let world = World::create();
     let pebble = world.pebble();
+    let ahead = |hours| Micros::of(SystemTime::now() + HOUR * hours).to_string();
     for (what, traffic, questions) in [
         ("no such resource", Traffic::Rewrite(pebble::without_renewal_info), 0),
         ("404", Traffic::Pass, 1),
-        (
-            "a window that ends before it begins",
-            pebble::renewal_window("2030-01-02T00:00:00Z", "2030-01-01T00:00:00Z", 60),
-            1,
-        ),
+        ("a window that ends before it begins", pebble::renewal_window(&ahead(100), &ahead(50), 60), 1),
         ("no date", pebble::renewal_window("soon", "later", 60), 1),
     ] {
         let engine = Engine::in_memory().unwrap();
@@ -127,18 +124,15 @@ fn a_ca_that_does_not_say_it_changes_no_date() {
         let slot = instance.obtain(NAME).unwrap();
         let current = slot.current(SystemTime::now()).unwrap();
         let life = current.not_after.duration_since(current.not_before).unwrap();
-        wait::until("the question", WITHIN, || {
+        wait::until(what, WITHIN, || {
             let ended = instance.counted("gatehouse_certificate_renewal_info_total");
-            ensure!(ended == 1.0, "{ended}");
+            ensure!(ended > 0.5, "{ended} questions have ended");
             Ok(())
         })
-        .with_context(|| what)
         .unwrap();
         assert_eq!(asked(&pebble) - before, questions, "{what}");
+        let by_its_life = current.not_before + life * 3 / 5..current.not_before + life * 7 / 10;
         let at = renew_at(instance.show(NAME));
-        assert!(
-            at <= current.not_before + life * 2 / 3 && at > current.not_before + life / 2,
-            "{what}: {at:?}"
-        );
+        assert!(by_its_life.contains(&at), "{what}: {at:?}");
     }
 }
