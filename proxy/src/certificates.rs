@@ -333,6 +333,7 @@ impl Tasks {
         let checks = issuers.map(|acme| inner.control.spawn(async move { acme.check_account_key().await }));
         let lasting = [
             inner.control.spawn(renewal::renew(Arc::clone(inner))),
+            inner.control.spawn(renewal::ask(Arc::clone(inner))),
             inner.control.spawn(renewal::measure(Arc::clone(inner))),
             inner.control.spawn(renewal::withdraw(Arc::clone(inner))),
             inner.control.spawn(follow::follow(Arc::clone(inner))),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use bytes::Bytes;
-use hyper::http::request::Parts;
+use hyper::{StatusCode, http::request::Parts};
 use serde_json::{Value, json};
 
 pub use self::extension::{PROFILES, problem};
@@ -21,7 +21,7 @@ use crate::{
     namespace::Namespace,
     network::{CLIENT, EDGE_A, LOOPBACK},
     process::{self, Process},
-    relay::{Place, Relay},
+    relay::{Fault, FaultKind, Place, Refusal, Relay, Traffic},
     wait,
 };
 
@@ -137,6 +137,31 @@ pub fn only_tls_alpn(body: Bytes) -> Bytes {
     value.to_string().into()
 }
 
+/// What the CA answers from now on when it is asked when a certificate is to be renewed (RFC 9773 §4.2): between `start` and `end`, RFC
+/// 3339 both. By itself Pebble answers 404.
+#[must_use]
+pub fn renewal_window(start: &str, end: &str, retry_after_seconds: u32) -> Traffic {
+    let body =
+        json!({ "suggestedWindow": { "start": start, "end": end }, "explanationURL": "https://ca.test/why" });
+    let answer = Refusal {
+        status: StatusCode::OK,
+        retry_after_seconds: Some(retry_after_seconds),
+        media_type: "application/json",
+        body: body.to_string(),
+    };
+    Traffic::Fail(Fault { at: RENEWAL_INFO, kind: FaultKind::Refuse(answer), times: u32::MAX })
+}
+
+/// A directory of a CA that does not say when certificates are to be renewed.
+#[must_use]
+pub fn without_renewal_info(body: Bytes) -> Bytes {
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(&body) else { return body };
+    match object.remove("renewalInfo") {
+        Some(_) => Value::Object(object).to_string().into(),
+        None => body,
+    }
+}
+
 /// Puts a challenge of a type that nobody knows before the others (RFC 8555 §7.5.1 leaves the choice to the client).
 #[must_use]
 pub fn with_unknown_challenge(body: Bytes) -> Bytes {
@@ -209,6 +234,7 @@ fn classify(parts: &Parts, body: &[u8]) -> Vec<String> {
         "certZ" => "certificate",
         "my-account" => "account",
         "revoke-cert" => "revokeCert",
+        "renewal-info" => RENEWAL_INFO,
         other => other,
     };
     let more = if name == "newOrder" { extension::asks(body) } else { Vec::new() };
@@ -227,6 +253,8 @@ pub fn wait_for_requests(relay: &Relay, name: &str, count: u64, within: Duration
 /// The external account that [`Variant::wants_external_account`] asks for: its id, and its key in base64url.
 pub const EXTERNAL_ACCOUNT: (&str, &str) =
     ("testbed-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
+/// As the relay counts the questions when a certificate is to be renewed.
+const RENEWAL_INFO: &str = "renewalInfo";
 const PORT: u16 = 14_000;
 const PORT_BEHIND: u16 = 14_001;
 const PORT_MANAGEMENT: u16 = 15_000;

@@ -11,6 +11,7 @@ mod fault;
 mod http;
 mod order;
 mod pause;
+mod renewal_info;
 mod revocation;
 
 use std::{
@@ -26,6 +27,7 @@ pub use directory::{IssuerDirectory, IssuerDirectoryError, issuer_directory};
 pub use external_account::ExternalAccountKeyError;
 pub(super) use fault::AcmeFault;
 use instant_acme::{Account, CertificateIdentifier};
+pub(super) use renewal_info::{CaAdvice, CaAdviceError};
 pub use revocation::RevocationError;
 use tokio::sync::Mutex;
 
@@ -55,6 +57,8 @@ pub(super) struct Acme {
     paused_until_millis: AtomicU64,
     /// Whether it has said that it does not know orders that replace a certificate.
     lacks_replacement: AtomicBool,
+    /// Where it says when to renew, once its directory was read for that.
+    renewal_info_url: Mutex<Option<renewal_info::RenewalInfoUrl>>,
 }
 
 /// What an issuer returned.
@@ -240,6 +244,7 @@ impl Acme {
             account: Mutex::default(),
             paused_until_millis: AtomicU64::new(0),
             lacks_replacement: AtomicBool::new(false),
+            renewal_info_url: Mutex::default(),
         }))
     }
 

@@ -1,5 +1,6 @@
 //! The shell around [`Goal::next`]: takes its steps, and reports what was seen.
 
+mod adoption;
 mod budgets;
 mod order;
 
@@ -31,7 +32,7 @@ use crate::{
     store::{
         StoreError,
         certificate_table::{self, IssuerKey, Lock, LockOutcome, StoredCertificates},
-        state_table::{self, OrderRecord},
+        state_table::OrderRecord,
     },
     telemetry::admit_line,
 };
@@ -285,61 +286,6 @@ impl Run<'_> {
         };
         slot.is_unwritten.store(!self.is_written, Ordering::Relaxed);
         slot
-    }
-
-    /// The name of an own certificate is not due: its certificate is the operator's to replace. Once it is ordered again, it is
-    /// adopted again.
-    fn end_renewals(&self) {
-        let is_due = self.stored_certificates.record.as_ref().is_some_and(|record| record.renew_at.is_some());
-        if !is_due {
-            return;
-        }
-        let (store, name) = (self.inner.store.clone(), self.goal.name.clone());
-        self.inner.control.spawn(async move {
-            if let Err(error) = state_table::forget(&store, &name).await
-                && let Some(left_out) = admit_line("renewal_not_ended", "")
-            {
-                warn!(server_name = %name, %error, left_out, "the renewal of a name with an own certificate was not ended; tried again when it is next due");
-            }
-        });
-    }
-
-    /// A certificate without a fresh record of ours, Caddy's for instance, gets one, so that its renewal is found; so does one whose
-    /// name was taken out of the renewals and is allowed again.
-    fn adopt(&self, best: &Candidate) {
-        let issuer = self.inner.issuers.iter().find(|issuer| *issuer.key() == best.issuer);
-        let made = OrderRecord {
-            directory: issuer.and_then(Issuer::directory).map(ToOwned::to_owned),
-            ..record_of(&self.goal.name, best.issuer.as_str(), &best.pair)
-        };
-        let record = match &self.stored_certificates.record {
-            Some(old) if old.serial == made.serial => OrderRecord { renew_at: made.renew_at, ..old.clone() },
-            _ => made,
-        };
-        self.record(record);
-    }
-
-    /// While a wildcard's certificate is presented instead of the name's own, nothing is ordered for the name; it is looked at again when
-    /// the wildcard's is to be renewed.
-    fn follow_wildcard(&self, best: &Candidate) {
-        let Some(old) = self.stored_certificates.record.as_ref().filter(|old| old.renew_at.is_some()) else {
-            return;
-        };
-        let renew_at = best.pair.life.renew_at(&self.goal.name);
-        self.record(OrderRecord { renew_at: Some(renew_at), ..old.clone() });
-    }
-
-    /// Writes `record`, unless somebody else has recorded another certificate since.
-    fn record(&self, record: OrderRecord) {
-        let before = self.stored_certificates.record.as_ref().and_then(|old| old.serial.clone());
-        let store = self.inner.store.clone();
-        self.inner.control.spawn(async move {
-            if let Err(error) = state_table::put_record(&store, &record, before.as_deref()).await
-                && let Some(left_out) = admit_line("renewal_unrecorded", "")
-            {
-                warn!(server_name = %record.name, %error, left_out, "certificate's renewal date was not recorded; tried again when it is next loaded");
-            }
-        });
     }
 }
 

@@ -189,8 +189,9 @@ pub async fn show(
 
 fn summary(best: Candidate, name: &ServerName, record: Option<&OrderRecord>) -> CertificateSummary {
     let scheduled = record.filter(|record| record.serial.as_ref() == Some(&best.pair.serial));
-    let dates = [Some(best.pair.life.renew_at(name)), scheduled.and_then(|record| record.renew_at)];
-    let renew_at = dates.into_iter().flatten().min().filter(|_| best.issuer != IssuerKey::own());
+    // The CA may want it later than its life says.
+    let renew_at = scheduled.and_then(|record| record.renew_at).unwrap_or(best.pair.life.renew_at(name));
+    let renew_at = Some(renew_at).filter(|_| best.issuer != IssuerKey::own());
     CertificateSummary {
         pattern: best.pattern,
         kind: CertificateKind::of(&best.issuer),

@@ -8,7 +8,7 @@ use prometheus::{IntCounter, IntGauge, Registry};
 
 pub(super) use calls::{CallMetrics, WaitEnd};
 pub(super) use held::HeldMetrics;
-pub(super) use renewals::{Claimed, RenewalMetrics, Renewed};
+pub(super) use renewals::{Advised, Claimed, RenewalMetrics, Renewed};
 
 use crate::{
     label,

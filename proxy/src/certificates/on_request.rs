@@ -9,6 +9,7 @@ use super::{
     CallOutcome, CertificateRefusal, Certificates, CertificatesInner,
     acme::RevocationError,
     choice::{Candidate, CertificateChoice, choose},
+    issue::warn_of,
     issuer::Issuer,
     revocation_reason::RevocationReason,
     step::Purpose,
@@ -18,7 +19,7 @@ use crate::{
     name::{Pattern, ServerName},
     store::{
         StoreError,
-        certificate_table::{self, IssuerKey},
+        certificate_table::{self, IssuerKey, Lock, LockOutcome},
         instant::Micros,
         state_table,
     },
@@ -96,6 +97,11 @@ pub enum OnRequestError {
         /// What it is stored under.
         pattern: Pattern,
     },
+    /// An order under way would end with a certificate that nobody has looked at, perhaps of the same key.
+    #[error(
+        "{0}: a certificate is being ordered for the name; try again when that has ended, within minutes"
+    )]
+    Ordering(ServerName),
     /// The CA did not revoke it.
     #[error("{server_name}: the certificate was not revoked, and is presented as before")]
     Revocation {
@@ -142,13 +148,42 @@ impl Certificates {
     }
 
     /// Has the CA revoke the certificate of `name` (RFC 8555 §7.6), and takes it out of the table. This instance stops presenting it
-    /// at once, others within a minute.
+    /// at once, others within a minute. Under the name's lease: nobody orders for it meanwhile.
+    ///
+    /// # Cancel safety
+    /// The certificate may have been revoked and still be in the table; the lease ends by itself.
     pub async fn revoke(
         &self,
         name: &ServerName,
         reason: RevocationReason,
     ) -> Result<Revoked, OnRequestError> {
-        let (inner, server_name) = (&self.inner, name.clone());
+        let (store, life) = (&self.inner.store, REVOKED_WITHIN.max(*self.inner.config.lease));
+        let LockOutcome::Hold(lock) = Lock::take(store, name, life, clock::wall()).await? else {
+            return Err(OnRequestError::Ordering(name.clone()));
+        };
+        let revoked = self.inner.revoke_under_lease(name, reason).await;
+        if let Err(error) = lock.release(store).await {
+            warn_of(name, &error, "the lease of a revocation was not released; it expires");
+        }
+        revoked
+    }
+}
+
+/// A valid own certificate is what is presented, whatever is ordered.
+fn refuse_own(name: &ServerName, held: &Candidate) -> Result<(), OnRequestError> {
+    if held.issuer != IssuerKey::own() || !held.pair.is_valid(clock::wall()) {
+        return Ok(());
+    }
+    Err(OnRequestError::Own { server_name: name.clone(), pattern: held.pattern.clone() })
+}
+
+impl CertificatesInner {
+    async fn revoke_under_lease(
+        &self,
+        name: &ServerName,
+        reason: RevocationReason,
+    ) -> Result<Revoked, OnRequestError> {
+        let (inner, server_name) = (self, name.clone());
         let stored = certificate_table::read(&inner.store, &inner.issuer_keys, name).await?;
         let exact = Pattern::Exact(name.clone());
         let held = match choose(&stored, clock::wall()) {
@@ -184,17 +219,7 @@ impl Certificates {
             was_revoked,
         })
     }
-}
 
-/// A valid own certificate is what is presented, whatever is ordered.
-fn refuse_own(name: &ServerName, held: &Candidate) -> Result<(), OnRequestError> {
-    if held.issuer != IssuerKey::own() || !held.pair.is_valid(clock::wall()) {
-        return Ok(());
-    }
-    Err(OnRequestError::Own { server_name: name.clone(), pattern: held.pattern.clone() })
-}
-
-impl CertificatesInner {
     async fn order_on_request(self: &Arc<Self>, name: &ServerName, purpose: Purpose) -> CallOutcome {
         let waiter = self.join_or_start(name, purpose, None)?;
         let bound = LONGEST_WAIT.min(*self.config.wait);
@@ -232,5 +257,7 @@ fn remedy(refusal: CertificateRefusal, name: &ServerName) -> String {
     }
 }
 
+/// Longer than the CA and the tables may take for it.
+const REVOKED_WITHIN: Duration = Duration::from_mins(1);
 /// Less than a command waits for its answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);

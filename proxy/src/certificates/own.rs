@@ -139,6 +139,7 @@ async fn put(store: &Store, own: &OwnCertificate, pattern: &Pattern) -> Result<(
             metadata: &metadata,
             replaced: there.as_ref().and_then(|there| there.seen.as_ref()),
             record: None,
+            renewal_info: None,
         };
         certificate_table::commit(store, &commit, clock::wall()).await
     })

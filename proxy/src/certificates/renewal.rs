@@ -1,23 +1,22 @@
 //! Renewal: certificates that the index `due` shows, each by the instance that claims it, never in the way of serving.
-//! Not here: which name is claimed next (`queue`), what becomes of it (`turn`), how an order goes (`issue`).
+//! The same way the CA is asked when to renew (`advice`).
+//! Not here: how due names are claimed (`round`) and which is next (`queue`), what becomes of it (`turn`), how an order goes (`issue`).
 //! Invariants: instances claim a due name once, whatever their number (`a_backlog_costs_little_more_than_a_claim_a_name`); handshakes that
 //! wait keep no renewal waiting, and names that fail no other (`waiting_handshakes_stop_no_renewal`,
 //! `names_that_fail_leave_room_to_others`).
 
+mod advice;
 mod queue;
+mod round;
 mod turn;
 mod withdrawal;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    task::{self, JoinSet},
-    time::MissedTickBehavior,
-};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::{
@@ -32,45 +31,18 @@ use crate::{
     clock,
     domains::{Caller, Permission},
     name::Pattern,
-    random,
     store::{
-        Store, StoreError, certificate_table,
+        StoreError, certificate_table,
         instant::epoch_millis,
-        state_table::{self, Claim, Due},
+        state_table::{self, Claim, Due, DuePage, DueStart},
     },
     telemetry::admit_line,
 };
-use queue::{Lane, Next, Queue};
+use round::{Allowance, DueWork, Round};
 use turn::{Turn, turn};
 
+pub(super) use advice::{ask, watched};
 pub(super) use withdrawal::withdraw;
-
-/// Renewals that issuers' budgets allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowance {
-    /// So many, of this issuer; they are paid for.
-    Paid { issuer: usize, count: u64 },
-    /// One, or as many as the issuer likes: each asks for itself.
-    Unpaid { count: u64 },
-    /// None before this.
-    Until(SystemTime),
-}
-
-/// What renewals do with a name; the table and the order of the work are the same for all.
-pub(super) trait Renewals: Send + Sync + 'static {
-    fn store(&self) -> &Store;
-    /// How long a name is claimed.
-    fn claim_life(&self) -> Duration;
-    fn allow(
-        &self,
-        count: u64,
-        now: SystemTime,
-    ) -> impl Future<Output = Result<Allowance, StoreError>> + Send;
-    fn give_back(&self, issuer: usize, count: u64) -> impl Future<Output = ()> + Send;
-    fn count(&self, claimed: Claimed);
-    /// Renews what was claimed; `paid` is the issuer whose budget was charged.
-    fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) -> impl Future<Output = ()> + Send;
-}
 
 /// Looks for due renewals each period.
 pub(super) async fn renew(inner: Arc<CertificatesInner>) {
@@ -107,139 +79,19 @@ pub(super) async fn measure(inner: Arc<CertificatesInner>) {
     }
 }
 
-/// An instance at work on what is due.
-pub(super) struct Round<R> {
-    renewals: Arc<R>,
-    queue: Queue,
-    under_way: JoinSet<()>,
-    /// Whose room each of them takes: one that panics says nothing.
-    lanes: HashMap<task::Id, Lane>,
-    paid: Option<usize>,
-    /// No budget and no issuer allows anything before this.
-    resume_at: SystemTime,
-}
+impl DueWork for CertificatesInner {
+    type Claim = Claim;
 
-impl<R: Renewals> Round<R> {
-    pub(super) fn new(renewals: Arc<R>) -> Self {
-        Self {
-            renewals,
-            queue: Queue::default(),
-            under_way: JoinSet::new(),
-            lanes: HashMap::new(),
-            paid: None,
-            resume_at: SystemTime::UNIX_EPOCH,
-        }
+    async fn due(&self, shard: u8, now: SystemTime, start: Option<&DueStart>) -> Result<DuePage, StoreError> {
+        state_table::due(&self.store, shard, now, start, PAGE).await
     }
 
-    /// Works until nothing is due that could be claimed. Renewals may be under way still.
-    ///
-    /// # Cancel safety
-    /// What was claimed is due again when its claim ends.
-    pub(super) async fn work_off(&mut self) -> Result<(), StoreError> {
-        // A date that a wrong clock has made holds nothing up for long.
-        while !failure::is_ahead(self.resume_at, clock::wall()) {
-            self.pass().await?;
-            if self.queue.claimed() == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn pass(&mut self) -> Result<(), StoreError> {
-        self.queue.begin(clock::wall(), random::fraction);
-        let ended = loop {
-            self.reap();
-            let step = self.queue.next();
-            match step {
-                Next::End => break Ok(()),
-                Next::Await => self.await_one().await,
-                step => {
-                    if let Err(error) = self.take(step).await {
-                        break Err(error);
-                    }
-                }
-            }
-        };
-        let unused = self.queue.take_unused();
-        if let Some(issuer) = self.paid.filter(|_| unused > 0) {
-            self.renewals.give_back(issuer, unused).await;
-        }
-        ended
-    }
-
-    async fn take(&mut self, step: Next) -> Result<(), StoreError> {
-        let now = clock::wall();
-        match step {
-            Next::Read { shard, start } => {
-                let page = state_table::due(self.renewals.store(), shard, now, start.as_ref(), PAGE).await?;
-                self.queue.read(page, random::fraction());
-            }
-            Next::Ask(count) => {
-                let (paid, count) = match self.renewals.allow(count, now).await? {
-                    Allowance::Paid { issuer, count } => (Some(issuer), count),
-                    Allowance::Unpaid { count } => (None, count),
-                    Allowance::Until(until) => {
-                        self.resume_at = until;
-                        (None, 0)
-                    }
-                };
-                self.paid = paid;
-                self.queue.allow(count);
-            }
-            Next::Claim(due) => self.claim(&due, now).await?,
-            Next::Await | Next::End => {}
-        }
-        Ok(())
-    }
-
-    async fn claim(&mut self, due: &Due, now: SystemTime) -> Result<(), StoreError> {
-        let until = now + self.renewals.claim_life();
-        let Some(claim) = state_table::claim(self.renewals.store(), due, until).await? else {
-            self.renewals.count(Claimed::Lose);
-            self.queue.lose();
-            return Ok(());
-        };
-        self.renewals.count(Claimed::Take);
-        if let Some(lane) = self.queue.claim(due, until, claim.record.failures) {
-            let (renewals, paid) = (Arc::clone(&self.renewals), self.paid);
-            let renewal = self.under_way.spawn(async move { renewals.renew(claim, paid).await });
-            self.lanes.insert(renewal.id(), lane);
-        }
-        Ok(())
-    }
-
-    fn reap(&mut self) {
-        while let Some(ended) = self.under_way.try_join_next_with_id() {
-            self.ended(ended);
-        }
-    }
-
-    async fn await_one(&mut self) {
-        if let Some(ended) = self.under_way.join_next_with_id().await {
-            self.ended(ended);
-        }
-    }
-
-    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
-        let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
-        if let Some(lane) = self.lanes.remove(&id) {
-            self.queue.end(lane);
-        }
-    }
-
-    /// Waits until all renewals under way have ended.
-    #[cfg(test)]
-    pub(super) async fn settle(&mut self) {
-        while !self.under_way.is_empty() {
-            self.await_one().await;
-        }
-    }
-}
-
-impl Renewals for CertificatesInner {
-    fn store(&self) -> &Store {
-        &self.store
+    async fn claim(&self, due: &Due, until: SystemTime) -> Result<Option<(Claim, u32)>, StoreError> {
+        let claim = state_table::claim(&self.store, due, until).await?;
+        Ok(claim.map(|claim| {
+            let failures = claim.record.failures;
+            (claim, failures)
+        }))
     }
 
     /// Longer than an order may take, so that a name is claimed anew only if its instance has ended.
@@ -283,7 +135,7 @@ impl Renewals for CertificatesInner {
         self.metrics.renewals.claims.bump(claimed);
     }
 
-    async fn renew(self: Arc<Self>, claim: Claim, paid: Option<usize>) {
+    async fn carry_out(self: Arc<Self>, claim: Claim, paid: Option<usize>) {
         let renewed = self.renew_claimed(&claim, paid).await;
         self.metrics.renewals.ended.bump(renewed);
     }

@@ -169,6 +169,7 @@ impl From<OnRequestError> for WireProblem {
             OnRequestError::Refused { .. } | OnRequestError::Issuer { .. } | OnRequestError::Own { .. } => {
                 StatusCode::CONFLICT
             }
+            OnRequestError::Ordering(_) => StatusCode::CONFLICT,
             OnRequestError::Nothing(_) => StatusCode::NOT_FOUND,
             OnRequestError::Revocation { .. } => StatusCode::BAD_GATEWAY,
             OnRequestError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,4 +1,4 @@
-//! Our own table: the record of each name's orders, budgets, pauses and leases; the keys of session tickets; the list of the operator's
+//! Our own table: the record of each name's orders, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of session tickets; the list of the operator's
 //! own certificates; tokens of the API; who changed which domain.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: of all that find a name due one claims it (`of_many_that_find_a_name_due_one_claims_it`); a back-off is written whatever its item holds (`put_failure`); instances together never pass a budget
@@ -14,6 +14,7 @@ mod order_record;
 mod order_records;
 mod own_certificates;
 pub mod pause;
+mod renewal_info;
 mod renewals;
 pub mod ticket_keys;
 
@@ -26,7 +27,11 @@ pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;
 pub use own_certificates::{MOST_OWN, OwnCertificate, OwnCertificates, change_own, find_own};
-pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, forget, postpone};
+pub use renewal_info::{
+    RenewalInfo, RenewalInfoClaim, RenewalWindow, claim_renewal_info, due_renewal_info, end_renewal_info,
+    find_renewal_info, put_renewal_info, settle_renewal_info,
+};
+pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, forget, postpone, reschedule};
 
 #[cfg(test)]
 pub(super) use open_order::open_order_for_tests;

@@ -125,6 +125,7 @@ mod tests {
             metadata: b"{}",
             replaced: None,
             record: Some(&OrderRecord::new(&site)),
+            renewal_info: None,
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();

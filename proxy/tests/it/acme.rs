@@ -4,6 +4,7 @@ mod accounts;
 mod commands;
 mod faults;
 mod offers;
+mod renewal_info;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -19,6 +19,9 @@ pub struct IssuerDirectory {
     #[expect(dead_code, reason = "without it there is no order")]
     #[serde(rename = "newOrder")]
     order: String,
+    /// RFC 9773 §3.
+    #[serde(rename = "renewalInfo", default)]
+    pub(super) renewal_info: Option<String>,
     #[serde(default)]
     meta: Meta,
 }
@@ -55,9 +58,11 @@ pub enum IssuerDirectoryError {
 
 /// Asks `issuer` for its directory.
 pub async fn issuer_directory(issuer: &IssuerConfig) -> Result<IssuerDirectory, IssuerDirectoryError> {
-    let http = Http::new(issuer.roots.as_deref())?;
-    let request =
-        Request::builder().method(Method::GET).uri(&issuer.directory).body(BodyWrapper::default())?;
+    directory(&Http::new(issuer.roots.as_deref())?, &issuer.directory).await
+}
+
+pub(super) async fn directory(http: &Http, url: &str) -> Result<IssuerDirectory, IssuerDirectoryError> {
+    let request = Request::builder().method(Method::GET).uri(url).body(BodyWrapper::default())?;
     let mut response = http.request(request).await?;
     let body = response.body.into_bytes().await.map_err(instant_acme::Error::Other)?;
     Ok(serde_json::from_slice(&body)?)

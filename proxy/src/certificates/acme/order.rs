@@ -63,8 +63,12 @@ impl Acme {
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
         let account = despite_nonces!(self.account().await)?;
-        // A CA shows an order to the account that placed it alone.
-        let is_ours = |open: &&OpenOrder| open.issuer == self.issuer.as_str() && open.account == account.id();
+        // A CA shows an order to the account that placed it alone, and a profile is chosen with the order.
+        let is_ours = |open: &&OpenOrder| {
+            open.issuer == self.issuer.as_str()
+                && open.account == account.id()
+                && open.profile == self.profile
+        };
         let open = order_request.open.as_ref().filter(is_ours);
         let resumed = match open {
             Some(open) => resume(&account, open).await?,
@@ -113,6 +117,7 @@ impl Acme {
             issuer: self.issuer.as_str().to_owned(),
             account: account.id().to_owned(),
             url: order.url().to_owned(),
+            profile: self.profile.clone(),
             key: key.clone(),
             placed_at: clock::wall(),
         };

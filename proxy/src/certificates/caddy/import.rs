@@ -12,7 +12,7 @@ use super::{
     report::{Judged, Outcome, Transfer},
 };
 use crate::{
-    certificates::{choice::Candidate, issue::record_of, listing},
+    certificates::{choice::Candidate, issue::record_of, listing, renewal::watched},
     clock,
     config::CertificatesConfig,
     name::Pattern,
@@ -107,6 +107,10 @@ impl Import {
             return Ok(());
         }
         let record = self.record(ours);
+        let begun = ours.pair.life.not_before;
+        let info = record
+            .as_ref()
+            .and_then(|record| watched(&record.name, record.directory.as_deref(), &ours.pair, begun));
         let commit = Commit {
             issuer: &from.issuer,
             pattern: &from.pattern,
@@ -115,6 +119,7 @@ impl Import {
             metadata,
             replaced: to.and_then(|to| to.seen.as_ref()),
             record: record.as_ref(),
+            renewal_info: info.as_ref(),
         };
         certificate_table::commit(&self.store, &commit, now).await
     }

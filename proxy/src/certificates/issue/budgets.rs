@@ -24,7 +24,7 @@ use crate::{
         domain_table::DEFAULT_TENANT,
         state_table::budget::{Budget, Spend},
     },
-    telemetry::metrics::Label as _,
+    telemetry::{admit_line, metrics::Label as _},
 };
 
 /// An order that is to be placed.
@@ -98,6 +98,19 @@ impl CertificatesInner {
             None => spend(&self.store, &limits, now).await?,
         };
         Ok(spent.map(|(limit, until)| self.defer(draw.name.as_str(), limit, until)))
+    }
+
+    /// Gives back what [`spend_all`](Self::spend_all) has taken for an order that is not placed.
+    pub(super) async fn give_back_all(&self, draw: &Draw<'_>, now: SystemTime) {
+        for limit in limits(draw, &self.config) {
+            // What is not given back comes back by itself.
+            if let Err(error) = limit.budget().give_back(&self.store, 1, now).await
+                && let Some(left_out) = admit_line("order_not_given_back", "")
+            {
+                let (budget, scope) = (limit.of.as_str(), &limit.scope);
+                warn!(server_name = %draw.name, budget, scope, %error, left_out, "what was taken from the budget for an order that is not placed was not given back");
+            }
+        }
     }
 
     /// Takes up to `count` renewals from the budget of `issuer`: how many, or until when there is none.

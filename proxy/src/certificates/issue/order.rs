@@ -24,6 +24,7 @@ use crate::{
         issuer::Issuer,
         keyed_chain::{KeyedChain, KeyedChainError},
         metrics::{Leased, Ordered},
+        renewal,
         step::{Grant, Obtained, OrderProgress, Purpose},
     },
     clock,
@@ -61,7 +62,10 @@ impl Run<'_> {
             None => self.seen.grant = Some(Grant::default()),
             Some(ended) => match acme.try_after(&ended, now).await? {
                 Some(trial) => self.seen.grant = Some(Grant { pause: Some(trial) }),
-                None => self.seen.pass_on(),
+                None => {
+                    inner.give_back_all(&draw, now).await;
+                    self.seen.pass_on();
+                }
             },
         }
         Ok(())
@@ -223,6 +227,8 @@ impl Run<'_> {
             account: issued.account.clone(),
             ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
+        let pair = &obtained.candidate.pair;
+        let info = renewal::watched(name, directory, pair, clock::wall());
         let commit = Commit {
             issuer: key,
             pattern: &exact,
@@ -231,6 +237,7 @@ impl Run<'_> {
             metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()).write(),
             replaced: place.and_then(|place| place.seen.as_ref()),
             record: Some(&record),
+            renewal_info: info.as_ref(),
         };
         commit_patiently(self.inner, &commit).await
     }

@@ -26,7 +26,19 @@ label! {
     }
 }
 
+label! {
+    /// The outcome of asking a CA when to renew a certificate.
+    pub(in crate::certificates) enum Advised["outcome"] {
+        Keep = "unchanged",
+        Move = "moved",
+        Fail = "failed",
+        Postpone = "postponed",
+        End = "ended",
+    }
+}
+
 pub(in crate::certificates) struct RenewalMetrics {
+    pub(in crate::certificates) advised: Counters<Advised>,
     pub(in crate::certificates) claims: Counters<Claimed>,
     pub(in crate::certificates) ended: Counters<Renewed>,
     pub(in crate::certificates) searched_at: IntGauge,
@@ -35,6 +47,11 @@ pub(in crate::certificates) struct RenewalMetrics {
 impl RenewalMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
+            advised: Counters::register(
+                registry,
+                "gatehouse_certificate_renewal_info_total",
+                "Questions to CAs when a certificate is to be renewed (ARI, RFC 9773), by outcome; `ended` are not asked again.",
+            )?,
             claims: Counters::register(
                 registry,
                 "gatehouse_certificate_claims_total",

@@ -9,12 +9,13 @@ use std::{
 };
 
 use prometheus::Registry;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::{
     config,
     name::ServerName,
-    store::{Engine, state_table::OrderRecord, tables},
+    store::{Engine, Store, state_table::OrderRecord, tables},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -31,9 +32,16 @@ struct Instance {
     written: AtomicU32,
 }
 
-impl Renewals for Instance {
-    fn store(&self) -> &Store {
-        &self.store
+impl DueWork for Instance {
+    type Claim = Claim;
+
+    async fn due(&self, shard: u8, now: SystemTime, start: Option<&DueStart>) -> Result<DuePage, StoreError> {
+        state_table::due(&self.store, shard, now, start, PAGE).await
+    }
+
+    async fn claim(&self, due: &Due, until: SystemTime) -> Result<Option<(Claim, u32)>, StoreError> {
+        let claim = state_table::claim(&self.store, due, until).await?;
+        Ok(claim.map(|claim| (claim.clone(), claim.record.failures)))
     }
 
     fn claim_life(&self) -> Duration {
@@ -48,7 +56,7 @@ impl Renewals for Instance {
 
     fn count(&self, _: Claimed) {}
 
-    async fn renew(self: Arc<Self>, claim: Claim, _: Option<usize>) {
+    async fn carry_out(self: Arc<Self>, claim: Claim, _: Option<usize>) {
         *self.renewed.lock().unwrap().entry(claim.record.name.clone()).or_default() += 1;
         assert!(!self.panics || claim.record.failures == 0, "as the test asks");
         let record = OrderRecord { renew_at: Some(clock::wall() + DAY * 60), ..claim.record };

@@ -26,6 +26,7 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
         metadata: b"{}",
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
         record: Some(&OrderRecord::new(&name(site))),
+        renewal_info: None,
     };
     certificate_table::commit(store, &commit, now).await.unwrap();
     keyed_chain::leaf(chain.as_bytes()).unwrap().to_vec()

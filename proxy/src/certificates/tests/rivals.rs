@@ -9,7 +9,7 @@ use crate::{
     certificates::keyed_chain::tests::pems,
     store::{
         certificate_table::{Commit, Lock, LockOutcome},
-        state_table::OrderRecord,
+        state_table::{OrderRecord, pause::Pause},
     },
     telemetry::metrics::Counters,
 };
@@ -51,6 +51,7 @@ async fn obtain_elsewhere(Rival { store, issuer, .. }: &Rival) {
         metadata: b"{}",
         replaced: None,
         record: Some(&record),
+        renewal_info: None,
     };
     // The CA is asked more than once.
     let _ = certificate_table::commit(store, &commit, SystemTime::now()).await;
@@ -150,4 +151,55 @@ async fn the_end_of_the_process_gives_up_its_orders_and_their_leases() {
         "nothing is begun any more"
     );
     accepting.abort();
+}
+
+/// A certificate of an order that ends after a revocation would be of the key that may be the reason for it.
+#[tokio::test]
+async fn nothing_is_revoked_while_somebody_orders_for_the_name() {
+    let fleet = Fleet::new(None).await;
+    let (instance, store) = (fleet.instance(), fleet.store());
+    instance.obtain(SITE).await.unwrap();
+    let take =
+        async || Lock::take(&store, &name(SITE), Duration::from_mins(10), SystemTime::now()).await.unwrap();
+    let LockOutcome::Hold(lock) = take().await else { panic!("nobody else holds it") };
+    let revoke = async || {
+        let revoked = instance.certificates.revoke(&name(SITE), RevocationReason::KeyCompromise).await;
+        revoked.unwrap_err().to_string()
+    };
+    let told = revoke().await;
+    assert!(told.contains("is being ordered"), "{told}");
+    lock.release(&store).await.unwrap();
+    let told = revoke().await;
+    assert!(told.contains("no issuer of the settings can revoke"), "{told}");
+    assert!(matches!(take().await, LockOutcome::Hold(_)), "the lease is released");
+}
+
+/// The others have asked for the budgets before they find that somebody is faster.
+#[tokio::test]
+async fn after_a_pause_only_the_order_that_tries_the_ca_costs_one() {
+    let mut fleet = Fleet::new(None).await;
+    fleet.config.certificates.issuers = vec![nobody()];
+    let (store, now) = (fleet.store(), SystemTime::now());
+    let key = IssuerKey::of_directory(&nobody().directory);
+    let ended = Pause { failures: 1, until: now - Duration::from_secs(1), problem: "why".to_owned() };
+    assert!(ended.begin(&store, key.as_str(), None).await.unwrap());
+    let instances = [(); 8].map(|()| fleet.instance());
+    let left = async || {
+        instances[0].certificates.inner.measure_budgets(SystemTime::now()).await;
+        let text = prometheus::TextEncoder::new().encode_to_string(&instances[0].registry.gather()).unwrap();
+        let line = "gatehouse_certificate_budget_left{budget=\"orders\"} ";
+        text.lines().find_map(|text| text.strip_prefix(line)).unwrap().parse::<i64>().unwrap()
+    };
+    let before = left().await;
+    let mut hellos = tokio::task::JoinSet::new();
+    for (n, instance) in instances.iter().enumerate() {
+        let certificates = instance.certificates.clone();
+        hellos.spawn(async move {
+            let name = name(&format!("n{n}.served.example"));
+            let permission = certificates.inner.domains.known(&name).unwrap();
+            certificates.obtain(&name, &permission, CLIENT).await.is_ok()
+        });
+    }
+    assert!(hellos.join_all().await.iter().all(|is_served| !is_served));
+    assert_eq!(before - left().await, 1, "orders taken from the budget");
 }

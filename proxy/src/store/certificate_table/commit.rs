@@ -1,4 +1,4 @@
-//! Committing a new certificate: key, chain, metadata and record in one transaction.
+//! Committing a new certificate: key, chain, metadata, and our items of the name in one transaction.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,10 @@ use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use super::{contents::Version, item, keys::IssuerKey};
 use crate::{
     name::Pattern,
-    store::{Item, PrivateKeyPem, Store, StoreError, state_table::OrderRecord},
+    store::{
+        Item, PrivateKeyPem, Store, StoreError,
+        state_table::{OrderRecord, RenewalInfo},
+    },
 };
 
 /// A certificate to be stored.
@@ -26,6 +29,8 @@ pub struct Commit<'a> {
     pub replaced: Option<&'a Version>,
     /// Our record of the name, where it is to be written along with the certificate.
     pub record: Option<&'a OrderRecord>,
+    /// Where its CA is to be asked when to renew it; it is due from the beginning.
+    pub renewal_info: Option<&'a RenewalInfo>,
 }
 
 /// Writes all of it or nothing; [`StoreError::Conflict`] when the chain is no longer what was read.
@@ -41,8 +46,9 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
         put(&tables.certificates, item::item(&keys.metadata, commit.metadata, now)),
     ];
     let record = commit.record.map(|record| put(&tables.state, record.write()));
+    let info = commit.renewal_info.map(|info| put(&tables.state, info.write(now)));
     let mut transaction = store.client().transact_write_items();
-    for put in puts.into_iter().chain(record) {
+    for put in puts.into_iter().chain(record).chain(info) {
         let put = put.build().map_err(|error| StoreError::Refused(error.into()))?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
     }

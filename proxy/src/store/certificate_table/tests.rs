@@ -132,6 +132,7 @@ async fn commit_chain(
         metadata: b"{}",
         replaced,
         record: Some(&record),
+        renewal_info: None,
     };
     commit(store, &pending, SystemTime::now()).await
 }

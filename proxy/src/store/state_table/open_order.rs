@@ -30,6 +30,8 @@ pub struct OpenOrder {
     pub account: String,
     /// Its own URL.
     pub url: String,
+    /// The profile that it asks for (draft-ietf-acme-profiles).
+    pub profile: Option<String>,
     /// Of the certificate: whoever finalizes it asks for the same one.
     pub key: PrivateKeyPem,
     /// When it was placed.
@@ -65,6 +67,7 @@ impl OpenOrder {
             issuer: text("issuer")?.clone(),
             account: text("account")?.clone(),
             url: text("url")?.clone(),
+            profile: text("profile").cloned(),
             key: Vec::new().into(),
             placed_at,
         };
@@ -73,13 +76,15 @@ impl OpenOrder {
 
     fn write(&self, key: &SealedKey) -> AttributeValue {
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        AttributeValue::M(HashMap::from([
+        let mut order = HashMap::from([
             ("issuer".to_owned(), text(&self.issuer)),
             ("account".to_owned(), text(&self.account)),
             ("url".to_owned(), text(&self.url)),
             ("key".to_owned(), AttributeValue::B(key.contents().to_vec().into())),
             ("placed_at".to_owned(), text(&Micros::of(self.placed_at).to_string())),
-        ]))
+        ]);
+        order.extend(self.profile.as_ref().map(|profile| ("profile".to_owned(), text(profile))));
+        AttributeValue::M(order)
     }
 }
 
@@ -124,6 +129,7 @@ pub(in crate::store) fn open_order_for_tests(url: &str) -> OpenOrder {
         issuer: "ca".to_owned(),
         account: "https://ca.example/account/1".to_owned(),
         url: url.to_owned(),
+        profile: None,
         key: b"a key".to_vec().into(),
         placed_at: Micros::of(clock::wall()).at(),
     }

@@ -102,6 +102,33 @@ pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool,
     }
 }
 
+/// Moves the renewal of the certificate with `serial` to `at`; whether it is still that certificate's name, and in the renewals. A back-off,
+/// a denial or a claim goes on, and the date counts from its end.
+pub async fn reschedule(
+    store: &Store,
+    name: &ServerName,
+    serial: &str,
+    at: SystemTime,
+) -> Result<bool, StoreError> {
+    const WITH_DUE: (&str, &str) =
+        ("SET renew_at = :at, due_at = :at", "serial = :serial AND due_at = renew_at");
+    const ALONE: (&str, &str) = ("SET renew_at = :at", "serial = :serial AND attribute_exists(renew_at)");
+    for (expression, condition) in [WITH_DUE, ALONE] {
+        let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+        let update = update
+            .update_expression(expression)
+            .condition_expression(condition)
+            .expression_attribute_values(":at", AttributeValue::S(Micros::of(at).to_string()))
+            .expression_attribute_values(":serial", AttributeValue::S(serial.to_owned()));
+        match update.send().await.map_err(StoreError::from) {
+            Ok(_) => return Ok(true),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 /// A part of the names that are due.
 #[derive(Debug)]
 pub struct DuePage {
@@ -134,13 +161,24 @@ pub async fn due(
     start: Option<&DueStart>,
     limit: u16,
 ) -> Result<DuePage, StoreError> {
+    page(store, shard_text(shard), until, start, limit).await
+}
+
+/// The same of any partition of the index.
+pub(super) async fn page(
+    store: &Store,
+    partition: String,
+    until: SystemTime,
+    start: Option<&DueStart>,
+    limit: u16,
+) -> Result<DuePage, StoreError> {
     let query = store
         .client()
         .query()
         .table_name(&store.tables().state)
         .index_name("due")
         .key_condition_expression("due = :due AND due_at <= :until")
-        .expression_attribute_values(":due", AttributeValue::S(shard_text(shard)))
+        .expression_attribute_values(":due", AttributeValue::S(partition))
         .expression_attribute_values(":until", AttributeValue::S(Micros::of(until).to_string()))
         .set_exclusive_start_key(start.map(|start| start.0.clone()))
         .limit(i32::from(limit));

@@ -1,11 +1,17 @@
 //! What a CA offers a choice of: profiles, and chains to different roots.
 
+use std::time::{Duration, SystemTime};
+
+use anyhow::ensure;
 use gatehouse::{certificates::Slot, config::IssuerConfig, store::Engine};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use std::time::SystemTime;
-use testbed::pebble::{PROFILES, Variant};
+use testbed::{
+    pebble::{PROFILES, Variant},
+    relay::{Fault, FaultKind, Traffic},
+    wait,
+};
 
-use super::world::{World, issuer};
+use super::world::{Instance, World, issuer};
 
 #[test]
 fn a_profile_is_ordered_if_the_directory_offers_it_and_else_told_of_with_those_that_it_offers() {
@@ -26,6 +32,43 @@ fn a_profile_is_ordered_if_the_directory_offers_it_and_else_told_of_with_those_t
     }
     assert_eq!(shown.failures, 0, "it is not the name's failure");
     assert_eq!(pebble.relay.count("newOrder"), 1);
+}
+
+/// What it would give has the life of the other profile.
+#[test]
+fn an_order_of_another_profile_is_not_gone_on_with() {
+    let world = World::create();
+    let (pebble, engine) = (world.pebble(), Engine::in_memory().unwrap());
+    let instance = |profile: &str| {
+        let issuer = IssuerConfig { profile: Some(profile.to_owned()), ..issuer(&pebble) };
+        world.instance_with(&engine, vec![issuer])
+    };
+    let recovers = |instance: &Instance| {
+        wait::until("a certificate", Duration::from_mins(1), || {
+            instance.obtain("one.allowed.example").map(drop).map_err(anyhow::Error::from)
+        })
+        .unwrap();
+    };
+    let ordered = || PROFILES.map(|profile| pebble.relay.count(&format!("newOrder profile={profile}")));
+    pebble.relay.set(Traffic::Fail(Fault { at: "finalize", kind: FaultKind::CutBefore, times: u32::MAX }));
+    let first = instance(PROFILES[0]);
+    assert!(first.obtain("one.allowed.example").is_err());
+    drop(first);
+    assert_eq!(ordered(), [1, 0]);
+    // With the same profile another instance goes on with it, as far as the CA lets it.
+    let second = instance(PROFILES[0]);
+    let before = pebble.relay.count("finalize failed");
+    wait::until("the same order once more", Duration::from_mins(1), || {
+        let _ = second.obtain("one.allowed.example");
+        ensure!(pebble.relay.count("finalize failed") > before);
+        Ok(())
+    })
+    .unwrap();
+    drop(second);
+    assert_eq!(ordered(), [1, 0]);
+    pebble.relay.set(Traffic::Pass);
+    recovers(&instance(PROFILES[1]));
+    assert_eq!(ordered(), [1, 1]);
 }
 
 #[test]

@@ -162,6 +162,13 @@ impl Instance {
         orders.unwrap().get_metric().iter().map(|metric| metric.get_histogram().get_sample_sum()).sum()
     }
 
+    /// The sum of the counters `name`.
+    pub(crate) fn counted(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let of_name = families.iter().filter(|family| family.name() == name);
+        of_name.flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value()).sum()
+    }
+
     pub(crate) fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().unwrap()
     }

@@ -2,7 +2,10 @@
 //! the budgets allow. Instances die with names claimed, the CA is down at times, some names are set up wrongly for weeks, and some
 //! leave.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
 
 use super::super::*;
 use crate::{

@@ -34,6 +34,7 @@ async fn put_certificate(store: &Store, name: &ServerName) {
         metadata: b"{}",
         replaced: stored.first().and_then(|stored| stored.seen.as_ref()),
         record: None,
+        renewal_info: None,
     };
     commit(store, &committed, SystemTime::now()).await.unwrap();
 }
@@ -142,7 +143,8 @@ async fn the_key_of_an_open_order_is_encrypted_too() {
     let (folder, name) = (tempfile::tempdir().unwrap(), name("shop.example"));
     let clear = store().await;
     let sealed = keyed(&clear, folder.path(), Some(FIRST)).await;
-    let order = open_order_for_tests("https://ca.example/order/1");
+    let profile = Some("shortlived".to_owned());
+    let order = OpenOrder { profile, ..open_order_for_tests("https://ca.example/order/1") };
     put_open_order(&sealed, &name, &order).await.unwrap();
     assert_eq!(read(&sealed, &[], &name).await.unwrap().open_order, Some(order));
     assert_eq!(read(&clear, &[], &name).await.unwrap().open_order, None, "without the key it is none");

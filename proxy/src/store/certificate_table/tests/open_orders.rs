@@ -30,6 +30,7 @@ async fn a_commit_ends_the_open_order() {
         metadata: b"{}",
         replaced: None,
         record: Some(&OrderRecord::new(&name)),
+        renewal_info: None,
     };
     commit(&store, &committed, SystemTime::now()).await.unwrap();
     assert_eq!(open(&store, &name).await, None);

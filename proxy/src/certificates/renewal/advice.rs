@@ -1,0 +1,365 @@
+//! The CA's advice when to renew (RFC 9773): read when a certificate was issued and again as often as the CA asks, each by the instance
+//! that claims it; a window that the CA moves moves the date of the renewal in the table.
+//! Not here: how the CA is asked (`acme`), what is renewed at its date (`renewal`).
+//! Invariants: a CA is asked for a certificate once an hour at most and once a day at least, by one instance
+//! (`the_ca_is_asked_again_within_an_hour_and_a_day`); a CA that says nothing, or nothing that can be read, changes no date
+//! (`what_cannot_be_read_changes_no_date`); no advice has a certificate renewed within an hour of its order, nor keeps it until it ends
+//! (`no_window_makes_a_date_outside_of_its_bounds`).
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use instant_acme::CertificateIdentifier;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::{Allowance, DueWork, PAGE, Round};
+use crate::{
+    certificates::{
+        CertificatesInner,
+        acme::{Acme, CaAdvice, CaAdviceError},
+        failure,
+        issue::warn_of,
+        issuer::Issuer,
+        keyed_chain::KeyedChain,
+        metrics::{Advised, Claimed},
+    },
+    clock,
+    name::ServerName,
+    random,
+    store::{
+        StoreError,
+        instant::Micros,
+        state_table::{
+            self, Due, DuePage, DueStart, RenewalInfo, RenewalInfoClaim, RenewalWindow, claim_renewal_info,
+            due_renewal_info, end_renewal_info, settle_renewal_info,
+        },
+    },
+    telemetry::{admit_line, error_chain},
+};
+
+/// Asks CAs about the certificates for which that is due, each few periods.
+pub(in crate::certificates) async fn ask(inner: Arc<CertificatesInner>) {
+    if inner.issuers.iter().all(|issuer| issuer.acme().is_none()) {
+        return;
+    }
+    let mut ticks = tokio::time::interval(*inner.config.renewal_period * PERIODS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = Round::new(Arc::new(Advice(inner)));
+    loop {
+        ticks.tick().await;
+        if let Err(error) = round.work_off().await
+            && let Some(left_out) = admit_line("renewal_info_unread", "")
+        {
+            let error = &error as &dyn std::error::Error;
+            warn!(
+                error,
+                left_out,
+                "the table does not say for which certificates CAs are to be asked when to renew them; tried again"
+            );
+        }
+    }
+}
+
+/// What is kept of a certificate to ask its CA, which has that directory; it may be renewed from `from` on. None for one without an
+/// authority key identifier (RFC 9773 §4.1).
+pub(in crate::certificates) fn watched(
+    name: &ServerName,
+    directory: Option<&str>,
+    pair: &KeyedChain,
+    from: SystemTime,
+) -> Option<RenewalInfo> {
+    let certificate = CertificateIdentifier::try_from(pair.certificate.key.cert.first()?).ok()?.to_string();
+    let life = pair.life.not_after.duration_since(pair.life.not_before).unwrap_or_default();
+    Some(RenewalInfo {
+        name: name.clone(),
+        directory: directory?.to_owned(),
+        certificate,
+        serial: pair.serial.clone(),
+        not_after: pair.life.not_after,
+        renew_from: from + SHORTEST,
+        // Half of the last third is left for orders that fail.
+        renew_until: pair.life.not_before + life * 5 / 6,
+        window: None,
+    })
+}
+
+/// The work of asking.
+struct Advice(Arc<CertificatesInner>);
+
+impl DueWork for Advice {
+    type Claim = RenewalInfoClaim;
+
+    async fn due(&self, shard: u8, now: SystemTime, start: Option<&DueStart>) -> Result<DuePage, StoreError> {
+        due_renewal_info(&self.0.store, shard, now, start, PAGE).await
+    }
+
+    async fn claim(
+        &self,
+        due: &Due,
+        until: SystemTime,
+    ) -> Result<Option<(RenewalInfoClaim, u32)>, StoreError> {
+        let claim = claim_renewal_info(&self.0.store, due, until).await?;
+        Ok(claim.map(|claim| (claim, 0)))
+    }
+
+    /// As long as the CA usually wants, so that asking it usually costs this one write.
+    fn claim_life(&self) -> Duration {
+        USUAL
+    }
+
+    /// Asking costs no order.
+    async fn allow(&self, count: u64, now: SystemTime) -> Result<Allowance, StoreError> {
+        let is_closing = *self.0.closing.borrow();
+        Ok(if is_closing { Allowance::Until(now) } else { Allowance::Unpaid { count } })
+    }
+
+    async fn give_back(&self, _: usize, _: u64) {}
+
+    /// How asking ends is counted alone.
+    fn count(&self, _: Claimed) {}
+
+    async fn carry_out(self: Arc<Self>, claim: RenewalInfoClaim, _: Option<usize>) {
+        match self.0.follow_advice(&claim).await {
+            Ok(advised) => self.0.metrics.renewals.advised.bump(advised),
+            Err(error) => warn_of(
+                &claim.info.name,
+                &error,
+                "the CA's advice when to renew a certificate could not be written; it is asked again",
+            ),
+        }
+    }
+}
+
+impl CertificatesInner {
+    async fn follow_advice(&self, claim: &RenewalInfoClaim) -> Result<Advised, StoreError> {
+        let (info, now) = (&claim.info, clock::wall());
+        let asked = match self.issuers.iter().find_map(|issuer| of_directory(issuer, &info.directory)) {
+            _ if info.not_after <= now => Asked::Never,
+            // Settings may be about to change on all instances.
+            None => Asked::Later(now + LONGEST),
+            Some(acme) => match acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
+                Some(until) => Asked::Later(ask_again(Some(until), now)),
+                None => Asked::Now(acme.advice(&info.certificate).await),
+            },
+        };
+        let decision = decide(info, asked, now, random::fraction());
+        if let Decision { advised: Advised::Fail, problem: Some(problem), .. } = &decision
+            && let Some(left_out) = admit_line("renewal_info_failed", "")
+        {
+            warn!(server_name = %info.name, directory = %info.directory, problem, left_out, "the CA did not say when a certificate is to be renewed; its date stays");
+        }
+        let (mut ask_at, mut advised) = (decision.ask_at, decision.advised);
+        if let Some(renew_at) = decision.renew_at {
+            if state_table::reschedule(&self.store, &info.name, &info.serial, renew_at).await? {
+                info!(server_name = %info.name, renew_at = %Micros::of(renew_at), why = decision.explanation, "the CA has set the time of a renewal");
+            } else {
+                // It was replaced, or taken out of the renewals.
+                (ask_at, advised) = (None, Advised::End);
+            }
+        }
+        match ask_at {
+            Some(at) if decision.window.is_none() && is_near(at, claim.until.at()) => {}
+            Some(at) => settle_renewal_info(&self.store, claim, at, decision.window).await?,
+            None => end_renewal_info(&self.store, claim).await?,
+        }
+        Ok(advised)
+    }
+}
+
+fn is_near(at: SystemTime, other: SystemTime) -> bool {
+    let apart = at.duration_since(other).unwrap_or_else(|earlier| earlier.duration());
+    apart <= LEEWAY
+}
+
+fn of_directory<'a>(issuer: &'a Issuer, directory: &str) -> Option<&'a Arc<Acme>> {
+    issuer.acme().filter(|acme| acme.directory == directory)
+}
+
+/// The outcome of asking.
+#[derive(Debug)]
+enum Asked {
+    Now(Result<CaAdvice, CaAdviceError>),
+    Later(SystemTime),
+    Never,
+}
+
+/// What to do with it.
+#[derive(Debug, PartialEq, Eq)]
+struct Decision {
+    advised: Advised,
+    /// The renewal's new date.
+    renew_at: Option<SystemTime>,
+    /// When the CA is asked next, if ever.
+    ask_at: Option<SystemTime>,
+    /// To be remembered, if it is new.
+    window: Option<RenewalWindow>,
+    explanation: Option<String>,
+    problem: Option<String>,
+}
+
+impl Decision {
+    fn unchanged(advised: Advised, ask_at: Option<SystemTime>) -> Self {
+        Self { advised, renew_at: None, ask_at, window: None, explanation: None, problem: None }
+    }
+}
+
+/// `fraction`, from 0 to less than 1, is the place within the window.
+fn decide(info: &RenewalInfo, asked: Asked, now: SystemTime, fraction: f64) -> Decision {
+    let advice = match asked {
+        Asked::Never | Asked::Now(Err(CaAdviceError::Unsupported)) => {
+            return Decision::unchanged(Advised::End, None);
+        }
+        Asked::Later(at) => return Decision::unchanged(Advised::Postpone, Some(at)),
+        Asked::Now(Err(error)) => {
+            let unchanged = Decision::unchanged(Advised::Fail, Some(ask_again(error.retry_after(), now)));
+            let cause = error_chain(&error);
+            return Decision { problem: Some(cause), ..unchanged };
+        }
+        Asked::Now(Ok(advice)) => advice,
+    };
+    let ask_at = Some(ask_again(advice.retry_after, now));
+    match advice.window {
+        None => {
+            let problem = Some("the window that it names ends before it begins".to_owned());
+            Decision { problem, ..Decision::unchanged(Advised::Fail, ask_at) }
+        }
+        // A new place in the same window would move the date each time.
+        Some(window) if info.window == Some(window) => Decision::unchanged(Advised::Keep, ask_at),
+        Some(window) => Decision {
+            advised: Advised::Move,
+            renew_at: Some(date(info, window, fraction)),
+            ask_at,
+            window: Some(window),
+            explanation: advice.explanation,
+            problem: None,
+        },
+    }
+}
+
+/// RFC 9773 §4.2: a time by chance within the window. One that is past is due at once.
+fn date(info: &RenewalInfo, window: RenewalWindow, fraction: f64) -> SystemTime {
+    let at = window.start.at() + window.end.since(window.start).mul_f64(fraction);
+    at.max(info.renew_from).min(info.renew_until)
+}
+
+/// RFC 9773 §4.3.2: the server's `Retry-After` within limits, or six hours. The limits are an hour, since a fleet has many certificates,
+/// and a day, so that a revocation to come is heard of in time.
+fn ask_again(retry_after: Option<SystemTime>, now: SystemTime) -> SystemTime {
+    retry_after.unwrap_or(now + USUAL).clamp(now + SHORTEST, now + LONGEST)
+}
+
+const SHORTEST: Duration = Duration::from_hours(1);
+const USUAL: Duration = Duration::from_hours(6);
+const LONGEST: Duration = Duration::from_hours(24);
+/// By so much the end of a claim may miss the time at which the CA wants to be asked.
+const LEEWAY: Duration = Duration::from_mins(10);
+/// As many periods of renewals lie between two searches: nothing is due oftener than once an hour.
+const PERIODS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + HOUR * 500_000
+    }
+
+    /// Of a certificate of 90 days, ordered a day ago.
+    fn info(window: Option<RenewalWindow>) -> RenewalInfo {
+        RenewalInfo {
+            name: ServerName::parse("a.example").unwrap(),
+            directory: "https://ca.example/dir".to_owned(),
+            certificate: "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".to_owned(),
+            serial: "0087654321".to_owned(),
+            not_after: now() + HOUR * 24 * 89,
+            renew_from: now() - HOUR * 23,
+            renew_until: now() + HOUR * 24 * 74,
+            window,
+        }
+    }
+
+    /// From and until so many hours after now.
+    fn window(from: u32, until: u32) -> Option<RenewalWindow> {
+        RenewalWindow::new(now() + HOUR * from, now() + HOUR * until)
+    }
+
+    fn past(from: u32, until: u32) -> Option<RenewalWindow> {
+        RenewalWindow::new(now() - HOUR * from, now() - HOUR * until)
+    }
+
+    fn said(window: Option<RenewalWindow>) -> Asked {
+        Asked::Now(Ok(CaAdvice { window, explanation: None, retry_after: None }))
+    }
+
+    fn date_after(info: &RenewalInfo, asked: Asked, fraction: f64) -> Option<SystemTime> {
+        decide(info, asked, now(), fraction).renew_at
+    }
+
+    #[test]
+    fn a_window_that_moves_moves_the_date_and_one_that_stays_does_not() {
+        for (known, said_now, fraction, expected) in [
+            (None, window(100, 200), 0.0, Some(now() + HOUR * 100)),
+            (None, window(100, 200), 0.5, Some(now() + HOUR * 150)),
+            (window(100, 200), window(100, 200), 0.9, None),
+            (window(100, 200), window(300, 400), 0.5, Some(now() + HOUR * 350)),
+            // The CA revokes many: the window is past, and so is the date.
+            (window(100, 200), past(12, 10), 0.5, Some(now() - HOUR * 11)),
+        ] {
+            assert_eq!(date_after(&info(known), said(said_now), fraction), expected, "{said_now:?}");
+        }
+    }
+
+    #[test]
+    fn no_window_makes_a_date_outside_of_its_bounds() {
+        let bounded = info(None);
+        assert_eq!(date_after(&bounded, said(past(100, 90)), 0.5), Some(bounded.renew_from));
+        assert_eq!(date_after(&bounded, said(window(24 * 80, 24 * 90)), 0.5), Some(bounded.renew_until));
+        // A certificate shorter than an hour: its end counts.
+        let short = RenewalInfo { renew_from: now() + HOUR, renew_until: now() + HOUR / 2, ..info(None) };
+        assert_eq!(date_after(&short, said(past(2, 1)), 0.5), Some(short.renew_until));
+    }
+
+    #[test]
+    fn what_cannot_be_read_changes_no_date() {
+        let unavailable = CaAdviceError::Status {
+            status: hyper::StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: Some(now() + HOUR * 2),
+        };
+        let malformed = serde_json::from_str::<u8>("x").map_err(CaAdviceError::from).unwrap_err();
+        for (asked, advised, hours) in [
+            (Asked::Now(Err(CaAdviceError::Unsupported)), Advised::End, None),
+            (Asked::Now(Err(unavailable)), Advised::Fail, Some(2)),
+            (Asked::Now(Err(malformed)), Advised::Fail, Some(6)),
+            (said(None), Advised::Fail, Some(6)),
+            (Asked::Later(now() + HOUR * 3), Advised::Postpone, Some(3)),
+            (Asked::Never, Advised::End, None),
+        ] {
+            let text = format!("{asked:?}");
+            let decision = decide(&info(window(100, 200)), asked, now(), 0.5);
+            assert_eq!(
+                (decision.renew_at, decision.window, decision.advised),
+                (None, None, advised),
+                "{text}"
+            );
+            assert_eq!(decision.ask_at, hours.map(|hours| now() + HOUR * hours), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_ca_is_asked_again_within_an_hour_and_a_day() {
+        for (retry_after, expected) in [
+            (None, HOUR * 6),
+            (Some(now() + HOUR * 2), HOUR * 2),
+            (Some(now() + Duration::from_secs(1)), HOUR),
+            (Some(now() - HOUR), HOUR),
+            (Some(now() + HOUR * 24 * 365), HOUR * 24),
+        ] {
+            assert_eq!(ask_again(retry_after, now()), now() + expected, "{retry_after:?}");
+        }
+    }
+}
