@@ -13,6 +13,7 @@ use crate::{
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
+        fleet::{Fleet, fleet},
         table::{self, NoCertificate, NoDomain},
         tokens::{self, IssuedToken, NewToken, TokenList},
         wire::{
@@ -184,6 +185,13 @@ impl Access {
             Self::Tables(tables) => {
                 Ok(tokens::revoke_token(&tables.store, id, Micros::of(clock::wall())).await?)
             }
+        }
+    }
+
+    pub(super) async fn fleet(&self) -> Result<Fleet, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.fleet().await?),
+            Self::Tables(tables) => Ok(fleet(&tables.store, Micros::of(clock::wall())).await?),
         }
     }
 

@@ -59,6 +59,9 @@ pub(super) enum Command {
     /// Makes, lists and revokes tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Shows the instances that share the tables.
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Copies certificates, keys and accounts of another server into the tables.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -227,6 +230,13 @@ pub(super) struct TransferArguments {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum FleetCommand {
+    /// Lists instances with release, guard and when each was heard of last; exit code 1 when there is a warning.
+    #[command(after_help = FLEET_STATUS)]
+    Status(Form),
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum TablesCommand {
     /// Creates the three tables with their indexes and waits until they are active; existing ones are checked.
     Create,
@@ -312,6 +322,11 @@ Example:
   domain,target,tenant
   shop.customer.example,https://shops.example.com,customer-17
   *.blogs.example,,";
+
+const FLEET_STATUS: &str = "\
+Each instance says how it is once a minute, in the state table. One that was not heard of for three minutes is named
+by a warning, and forgotten after an hour; one that ends leaves the list at once. The running instance is asked, or
+the table itself when none runs here.";
 
 const COMPLETION: &str = "\
 Examples:

@@ -9,19 +9,21 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     context::ControlContext,
     exposition::with,
+    fleet,
     route::{ControlRoute, problem},
     server::{ControlResponse, SocketPeer},
     tokens::{self, TokenError},
     wire::{Changed, NewDomain, WireProblem},
 };
 use crate::{
+    clock,
     certificates::{OnRequestError, own::OwnError},
     domains::{
         ChangeError,
         admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
     },
     name::Pattern,
-    store::StoreError,
+    store::{StoreError, instant::Micros},
     telemetry::error_chain,
 };
 
@@ -87,6 +89,7 @@ async fn act(
             respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
         }
         ControlRoute::ListTokens => respond(&tokens::tokens(&instance.store).await?),
+        ControlRoute::ListInstances => respond(&fleet::fleet(&instance.store, Micros::of(clock::wall())).await?),
         ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
     }

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
+    fleet::Fleet,
     route::PREFIX,
     tokens::{IssuedToken, NewToken, TokenList},
     wire::{
@@ -215,6 +216,11 @@ impl ControlClient {
     /// Has it end one.
     pub async fn revoke_token(&self, id: &TokenId) -> Result<TokenRecord, ClientError> {
         self.call(Method::DELETE, &format!("tokens/{id}"), Bytes::new()).await
+    }
+
+    /// The instances of its fleet.
+    pub async fn fleet(&self) -> Result<Fleet, ClientError> {
+        self.get("instances").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -3,6 +3,7 @@
 mod authority;
 pub(crate) mod client;
 mod description;
+mod idempotency;
 
 use std::{
     io::{Read as _, Write as _},
