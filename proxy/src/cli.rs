@@ -45,7 +45,8 @@ use crate::{
 };
 
 use arguments::{
-    Arguments, Command, ConfigCommand, ExportCommand, FleetCommand, Form, GuardCommand, ImportCommand, TablesCommand,
+    Arguments, Command, ConfigCommand, ExportCommand, FleetCommand, Form, GuardCommand, ImportCommand,
+    TablesCommand,
 };
 use error::CommandError;
 use failure::Failure;

@@ -49,7 +49,8 @@ impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(FORM)).build();
         let key = ParameterBuilder::new().name(FIELD.as_str()).parameter_in(ParameterIn::Header);
-        let description = "Sent again within a day with the same request, it is answered as it was the first time.";
+        let description =
+            "Sent again within a day with the same request, it is answered as it was the first time.";
         vec![key.description(Some(description)).required(Required::False).schema(Some(text)).build()]
     }
 }
@@ -86,9 +87,11 @@ async fn attempt(api: &Arc<ApiState>, request: Request, next: Next) -> Result<Re
             Err(problem.mend("send it again after some seconds: it is answered as that one"))
         }
         Claimed::Other => {
-            let fault = format!("{FIELD_TEXT}: another request of this token had this key within the last day");
+            let fault =
+                format!("{FIELD_TEXT}: another request of this token had this key within the last day");
             let problem = Problem::new(ProblemKind::Invalid, fault).of(FIELD_TEXT, &of.key);
-            Err(problem.mend("give each request a key of its own, and send it again only with the same request"))
+            Err(problem
+                .mend("give each request a key of its own, and send it again only with the same request"))
         }
     }
 }
@@ -174,7 +177,8 @@ fn key(headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 fn no_key(fault: &str) -> Problem {
-    let remedy = "send 1 to 128 printable characters without spaces, like `\"8e03978e-40d5-43dd-bc93-6894a57f9324\"`";
+    let remedy =
+        "send 1 to 128 printable characters without spaces, like `\"8e03978e-40d5-43dd-bc93-6894a57f9324\"`";
     Problem::new(ProblemKind::Malformed, format!("{FIELD_TEXT}: {fault}")).about(FIELD_TEXT).mend(remedy)
 }
 
@@ -238,7 +242,8 @@ mod tests {
     #[test]
     fn requests_differ_by_path_query_version_and_body() {
         let of = |target: &str, version: &[&str], body: &'static str| {
-            let request = version.iter().fold(Request::post(target), |request, tag| request.header(IF_MATCH, *tag));
+            let request =
+                version.iter().fold(Request::post(target), |request, tag| request.header(IF_MATCH, *tag));
             let (parts, ()) = request.body(()).unwrap().into_parts();
             fingerprint(&parts, &Bytes::from_static(body.as_bytes()))
         };
@@ -259,9 +264,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_be_done_later_is_done_then() {
-        for (status, is_kept) in
-            [(200, true), (201, true), (422, true), (409, false), (401, false), (429, false), (500, false), (503, false)]
-        {
+        for (status, is_kept) in [
+            (200, true),
+            (201, true),
+            (422, true),
+            (409, false),
+            (401, false),
+            (429, false),
+            (500, false),
+            (503, false),
+        ] {
             let mut response = Response::new(Body::from("text"));
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             response.headers_mut().insert(ETAG, HeaderValue::from_static("\"7\""));
@@ -269,7 +281,10 @@ mod tests {
                 Ok((response, kept)) => {
                     assert!(is_kept && response.status() == status, "{status}");
                     let again = again(kept);
-                    assert_eq!((again.status().as_u16(), &again.headers()[ETAG]), (status, &response.headers()[ETAG]));
+                    assert_eq!(
+                        (again.status().as_u16(), &again.headers()[ETAG]),
+                        (status, &response.headers()[ETAG])
+                    );
                     assert_eq!(again.headers()[REPLAYED], "true");
                 }
                 Err(response) => assert!(!is_kept && response.status() == status, "{status}"),

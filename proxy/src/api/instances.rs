@@ -136,7 +136,16 @@ impl From<FleetInstance> for InstanceResource {
     fn from(instance: FleetInstance) -> Self {
         let FleetInstance { id, seen_at, seen_seconds_ago, report, warnings } = instance;
         let InstanceReport {
-            host, region, version, started_at, phase, names, connections, guard, last_warning, ..
+            host,
+            region,
+            version,
+            started_at,
+            phase,
+            names,
+            connections,
+            guard,
+            last_warning,
+            ..
         } = report;
         Self {
             id,

@@ -21,7 +21,15 @@ fn shown(fleet: &Fleet) -> String {
         return "no instance was heard of within the last hour\n".to_owned();
     }
     let mut columns = Columns::new([
-        "INSTANCE", "HOST", "REGION", "RELEASE", "PHASE", "NAMES", "CONNECTIONS", "GUARD", "SEEN",
+        "INSTANCE",
+        "HOST",
+        "REGION",
+        "RELEASE",
+        "PHASE",
+        "NAMES",
+        "CONNECTIONS",
+        "GUARD",
+        "SEEN",
     ]);
     for instance in &fleet.instances {
         columns.row(row(instance));
@@ -83,6 +91,9 @@ mod tests {
         assert!(lines[2].contains(" off ") && lines[2].ends_with("240 s ago"), "{text}");
         assert_eq!(lines[4], "warning: i-b: it has said nothing for 4 min");
         assert_eq!(lines[5], "         its log, 2026-11-29T03:19:00.000000Z: the table is gone");
-        assert_eq!(shown(&Fleet { instances: Vec::new() }), "no instance was heard of within the last hour\n");
+        assert_eq!(
+            shown(&Fleet { instances: Vec::new() }),
+            "no instance was heard of within the last hour\n"
+        );
     }
 }

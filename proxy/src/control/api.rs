@@ -16,8 +16,8 @@ use super::{
     wire::{Changed, NewDomain, WireProblem},
 };
 use crate::{
-    clock,
     certificates::{OnRequestError, own::OwnError},
+    clock,
     domains::{
         ChangeError,
         admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
@@ -89,7 +89,9 @@ async fn act(
             respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
         }
         ControlRoute::ListTokens => respond(&tokens::tokens(&instance.store).await?),
-        ControlRoute::ListInstances => respond(&fleet::fleet(&instance.store, Micros::of(clock::wall())).await?),
+        ControlRoute::ListInstances => {
+            respond(&fleet::fleet(&instance.store, Micros::of(clock::wall())).await?)
+        }
         ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
     }

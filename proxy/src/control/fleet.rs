@@ -150,8 +150,8 @@ impl InstanceReport {
                 revision: number(report.revision),
             }),
         };
-        let last_warning = last_warning()
-            .map(|last| ReportedWarning { at: Micros::of(last.at), text: last.text });
+        let last_warning =
+            last_warning().map(|last| ReportedWarning { at: Micros::of(last.at), text: last.text });
         Self {
             host: host.to_owned(),
             region: status.instance.map(|instance| instance.region),

@@ -134,7 +134,8 @@ impl Assembly<'_> {
             workers: threads,
             live,
         };
-        let running = Running { workers, phase, guard, certificates, api, fleet, _control: (control, socket) };
+        let running =
+            Running { workers, phase, guard, certificates, api, fleet, _control: (control, socket) };
         Ok((running, parts, asks))
     }
 

@@ -56,7 +56,8 @@ struct Said {
 
 impl Said {
     fn text(self) -> String {
-        let whole = if self.error.is_empty() { self.message } else { format!("{}: {}", self.message, self.error) };
+        let whole =
+            if self.error.is_empty() { self.message } else { format!("{}: {}", self.message, self.error) };
         let line = whole.chars().map(|character| if character.is_control() { ' ' } else { character });
         line.take(LONGEST).collect()
     }

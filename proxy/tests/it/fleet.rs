@@ -46,7 +46,10 @@ fn every_instance_is_listed_by_every_other_until_it_ends() {
             "{guarded}"
         );
         for item in &items {
-            assert_eq!((&item["version"], &item["phase"]), (&json!(env!("CARGO_PKG_VERSION")), &json!("serving")));
+            assert_eq!(
+                (&item["version"], &item["phase"]),
+                (&json!(env!("CARGO_PKG_VERSION")), &json!("serving"))
+            );
             assert_eq!((&item["names"], &item["warnings"]), (&json!(1), &json!([])), "{item}");
         }
     }
@@ -69,7 +72,8 @@ fn who_is_silent_or_of_another_release_is_named_and_who_is_forgotten_is_not() {
     let client = Client::new(&edge, &text);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let said = |id: &str, at: &str, expires: u64, version: &str| {
-        let report = json!({ "version": version, "phase": "serving", "revision": 1, "of_later_releases": [1] });
+        let report =
+            json!({ "version": version, "phase": "serving", "revision": 1, "of_later_releases": [1] });
         let item = json!({
             "pk": { "S": "instances" }, "sk": { "S": id }, "run": { "S": "1" }, "seen_at": { "S": at },
             "report": { "S": report.to_string() }, "expires_at": { "N": expires.to_string() },
@@ -91,7 +95,10 @@ fn who_is_silent_or_of_another_release_is_named_and_who_is_forgotten_is_not() {
         let item = items.iter().find(|item| item["id"] == id).unwrap_or_else(|| panic!("{items:?}"));
         item["warnings"].as_array().unwrap().iter().map(|warning| warning["kind"].clone()).collect::<Vec<_>>()
     };
-    assert_eq!((warned("i-silent"), warned("i-other")), (vec![json!("silent")], vec![json!("other_version")]));
+    assert_eq!(
+        (warned("i-silent"), warned("i-other")),
+        (vec![json!("silent")], vec![json!("other_version")])
+    );
     let refused = a.command(&["fleet", "status"]).unwrap_err().to_string();
     assert!(refused.contains("2 of the instances have warnings"), "{refused}");
 }

@@ -110,7 +110,8 @@ impl Usage {
             function_gb_seconds: fleet.regions * FUNCTION_GB_SECONDS,
             log_gigabytes: fleet.regions * FUNCTION_CALLS * FUNCTION_LOG_BYTES / GIGABYTE,
             internet_gigabytes: (fleet.gigabytes - FREE_GIGABYTES).max(0.0),
-            region_gigabytes: abroad * ((polling.calls + REPORTS) * ANSWER_BYTES + followed * CHAIN_BYTES) / GIGABYTE,
+            region_gigabytes: abroad * ((polling.calls + REPORTS) * ANSWER_BYTES + followed * CHAIN_BYTES)
+                / GIGABYTE,
         }
     }
 }

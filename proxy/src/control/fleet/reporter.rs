@@ -5,10 +5,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::{
-    ControlContext, InstanceId, InstanceReport, KEPT, PERIOD,
-    id::NoInstanceId,
-};
+use super::{ControlContext, InstanceId, InstanceReport, KEPT, PERIOD, id::NoInstanceId};
 use crate::{
     clock,
     phase::Phase,
@@ -110,7 +107,8 @@ impl Reports {
             id: self.id.to_string(),
             run: self.run.as_str().to_owned(),
             seen_at: Micros::of(clock::wall()),
-            report: serde_json::to_string(&self.report().await).map_err(|error| StoreError::Refused(error.into()))?,
+            report: serde_json::to_string(&self.report().await)
+                .map_err(|error| StoreError::Refused(error.into()))?,
         };
         put_instance(&self.instance.store, &item, KEPT).await
     }

@@ -76,9 +76,9 @@ pub(super) fn warnings(instance: &FleetInstance, usual: Option<&str>) -> Vec<Fle
         // What it said before is of the past.
         return vec![FleetWarning { kind: WarningKind::Silent, detail }];
     }
-    let other = usual.filter(|usual| *usual != report.version).map(|usual| {
-        (WarningKind::OtherVersion, format!("it runs {}, most run {usual}", report.version))
-    });
+    let other = usual
+        .filter(|usual| *usual != report.version)
+        .map(|usual| (WarningKind::OtherVersion, format!("it runs {}, most run {usual}", report.version)));
     let is_expected = EXPECTED.iter().any(|phase| phase.as_str() == report.phase);
     let phase = (!is_expected)
         .then(|| (WarningKind::Phase, format!("it is {}: `gatehouse status` there says why", report.phase)));
@@ -144,14 +144,8 @@ mod tests {
             (|instance| instance.report.version = "0.9.0".into(), &[WarningKind::OtherVersion]),
             (|instance| instance.report.phase = "degraded".into(), &[WarningKind::Phase]),
             (|instance| instance.report.phase = "draining".into(), &[]),
-            (
-                |instance| instance.report.revision = 0,
-                &[WarningKind::NamesUnread, WarningKind::GuardBehind],
-            ),
-            (
-                |instance| instance.report.guard.as_mut().unwrap().attached = 0,
-                &[WarningKind::GuardDetached],
-            ),
+            (|instance| instance.report.revision = 0, &[WarningKind::NamesUnread, WarningKind::GuardBehind]),
+            (|instance| instance.report.guard.as_mut().unwrap().attached = 0, &[WarningKind::GuardDetached]),
             (|instance| instance.report.guard.as_mut().unwrap().revision = 3, &[WarningKind::GuardBehind]),
             (|instance| instance.report.guard = None, &[]),
         ];

@@ -92,7 +92,8 @@ pub async fn claim_request(
 impl RequestClaim {
     /// Keeps what the request was answered.
     pub async fn keep(self, store: &Store, answer: KeptAnswer) -> Result<(), StoreError> {
-        let fields = serde_json::to_string(&answer.fields).map_err(|error| StoreError::Refused(error.into()))?;
+        let fields =
+            serde_json::to_string(&answer.fields).map_err(|error| StoreError::Refused(error.into()))?;
         let keep = update(store, &self.of)
             .update_expression("SET answer_status = :status, answer_fields = :fields, answer_body = :body")
             .condition_expression("holder = :holder")
@@ -134,7 +135,8 @@ async fn find(store: &Store, of: &RequestKey) -> Result<Option<Item>, StoreError
 /// What an item says that is not ours. One that has gone in between is somebody's who is not done yet, as far as anybody knows.
 fn found(item: Option<&Item>, fingerprint: &str) -> Claimed {
     let Some(item) = item else { return Claimed::Running };
-    let is_same = item.get("fingerprint").and_then(|found| found.as_s().ok()).is_some_and(|found| found == fingerprint);
+    let is_same =
+        item.get("fingerprint").and_then(|found| found.as_s().ok()).is_some_and(|found| found == fingerprint);
     if !is_same {
         return Claimed::Other;
     }
@@ -221,10 +223,11 @@ mod tests {
     async fn an_answer_is_kept_for_a_day() {
         let store = faulty_with_tables("seed=7,stale=2s,throttle=10,conflict=10").await;
         let (of, now) = (key(), SystemTime::now());
-        let new = async |fingerprint: &str, now| match claim_request(&store, &of, fingerprint, LIFE, now).await {
-            Ok(Claimed::New(claim)) => claim,
-            other => panic!("{other:?}"),
-        };
+        let new =
+            async |fingerprint: &str, now| match claim_request(&store, &of, fingerprint, LIFE, now).await {
+                Ok(Claimed::New(claim)) => claim,
+                other => panic!("{other:?}"),
+            };
         new("same", now).await.release(&store).await.unwrap();
         let late = new("same", now).await;
         // Who carried it out is gone: the next one may, and the late one changes nothing.

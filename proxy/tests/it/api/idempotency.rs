@@ -38,12 +38,20 @@ fn a_request_that_is_sent_again_is_answered_as_it_was_at_any_instance() {
         ("imports", json!({ "domains": [new.clone()] })),
     ] {
         let other = post(&at_b, key, path, &body);
-        assert_eq!((other.status, &other.json().unwrap()["field"]), (422, &json!("Idempotency-Key")), "{other:?}");
+        assert_eq!(
+            (other.status, &other.json().unwrap()["field"]),
+            (422, &json!("Idempotency-Key")),
+            "{other:?}"
+        );
     }
     at_a.expect(404, "GET", &format!("domains/{SHOP}"), &Value::Null);
     // curl sends no field without a value.
     for wrong in ["", "a b", "\"a", &"k".repeat(129)] {
-        assert_eq!(post(&at_a, wrong, "domains", &new).status, if wrong.is_empty() { 201 } else { 400 }, "{wrong:?}");
+        assert_eq!(
+            post(&at_a, wrong, "domains", &new).status,
+            if wrong.is_empty() { 201 } else { 400 },
+            "{wrong:?}"
+        );
     }
     // What is no POST has no use for one.
     let read = at_a.call_with(&[("Idempotency-Key", key)], "GET", &format!("domains/{SHOP}"), &Value::Null);
@@ -51,7 +59,8 @@ fn a_request_that_is_sent_again_is_answered_as_it_was_at_any_instance() {
 
     // One that somebody carries out, or died of, is waited for and then carried out.
     let item = |until: &str| {
-        let scanned = table(&edge, "Scan", &json!({ "TableName": "gatehouse-state" }));
+        let scanned =
+            table(&edge, "Scan", &json!({ "TableName": "gatehouse-state", "ConsistentRead": true }));
         let items = scanned["Items"].as_array().unwrap().clone();
         let mut item = items.into_iter().find(|item| item["sk"]["S"] == "once").unwrap();
         let item = item.as_object_mut().unwrap();
@@ -86,7 +95,11 @@ fn a_key_is_its_tokens_alone() {
     assert_eq!(post(&Client::new(&edge, &reader), "r", "domains", &new).status, 403);
     let nobody = Client { edge: &edge, place: Place::A, authorization: None };
     assert_eq!(post(&nobody, "r", "domains", &new).status, 401);
-    let scanned = table(&edge, "Scan", &json!({ "TableName": "gatehouse-state" })).to_string();
-    assert!(scanned.contains("\"sk\":{\"S\":\"k\"}") && !scanned.contains("\"sk\":{\"S\":\"r\"}"), "{scanned}");
+    let scanned =
+        table(&edge, "Scan", &json!({ "TableName": "gatehouse-state", "ConsistentRead": true })).to_string();
+    assert!(
+        scanned.contains("\"sk\":{\"S\":\"k\"}") && !scanned.contains("\"sk\":{\"S\":\"r\"}"),
+        "{scanned}"
+    );
     assert!(tokens.iter().all(|text| !scanned.contains(&**text)));
 }
