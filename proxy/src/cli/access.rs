@@ -25,6 +25,7 @@ use crate::{
         ChangeError,
         admin::{self, Issuance, Requester, Sources, Wanted},
         change,
+        entry_count::{self, CountReport},
     },
     ec2,
     forward::AddressPolicy,
@@ -188,6 +189,13 @@ impl Access {
         }
     }
 
+    pub(super) async fn count(&self, tenant: &Tenant) -> Result<CountReport, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.count(tenant).await?),
+            Self::Tables(tables) => Ok(entry_count::count(&tables.store, tenant.as_str()).await?),
+        }
+    }
+
     pub(super) async fn fleet(&self) -> Result<Fleet, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.fleet().await?),
@@ -257,6 +265,7 @@ fn rules_of(config: &Config) -> admin::Rules {
         permits: address_policy.entry_permits(),
         reserved: admin::Rules::reserved(config),
         audit_kept: *config.domains.audit_kept,
+        quotas: admin::Quotas::of(&config.domains),
     }
 }
 

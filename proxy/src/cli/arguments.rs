@@ -198,6 +198,14 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Counts the entries of a tenant, and keeps the count by which `domains.entries_per_tenant` and `domains.quotas` bound them.
+    Count {
+        /// Whose.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Tenant,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Completes items that were written by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
 }

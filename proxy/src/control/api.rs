@@ -21,6 +21,7 @@ use crate::{
     domains::{
         ChangeError,
         admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
+        entry_count,
     },
     name::Pattern,
     store::{StoreError, instant::Micros},
@@ -89,6 +90,9 @@ async fn act(
             respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
         }
         ControlRoute::ListTokens => respond(&tokens::tokens(&instance.store).await?),
+        ControlRoute::CountEntries(tenant) => {
+            respond(&entry_count::count(&instance.store, tenant.as_str()).await?)
+        }
         ControlRoute::ListInstances => {
             respond(&fleet::fleet(&instance.store, Micros::of(clock::wall())).await?)
         }

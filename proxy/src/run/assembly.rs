@@ -34,7 +34,7 @@ use crate::{
     },
     domains::{
         Domains,
-        admin::{Issuance, Rules},
+        admin::{Issuance, Quotas, Rules},
     },
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, TrustedProxies, UpstreamSettings},
@@ -307,6 +307,7 @@ impl Assembly<'_> {
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),
             audit_kept: *self.config.domains.audit_kept,
+            quotas: Quotas::of(&self.config.domains),
             required: self.config.verification.required,
             tickets: known.tickets.clone(),
         }
