@@ -62,7 +62,9 @@ impl<'a> Client<'a> {
         let mut arguments = vec!["-X".to_owned(), method.to_owned()];
         let mut field = |field: String| arguments.extend(["-H".to_owned(), field]);
         self.authorization.iter().for_each(|value| field(format!("Authorization: {value}")));
-        fields.iter().for_each(|(name, value)| field(format!("{name}: {value}")));
+        for (name, value) in fields {
+            field(format!("{name}: {value}"));
+        }
         if !body.is_null() {
             field("Content-Type: application/json".to_owned());
             arguments.extend(["--data".to_owned(), body.to_string()]);
