@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     admin::{self, Decision, Overlap, OwnerChange, Refusal, Request, Rules, Sources, Standing, Wanted},
-    entry_count::Counting,
+    entry_count::{CountError, Counting},
 };
 use crate::{
     clock,
@@ -32,6 +32,15 @@ pub enum ChangeError {
     /// The table.
     #[error("the domains table cannot be changed now")]
     Store(#[from] StoreError),
+}
+
+impl From<CountError> for ChangeError {
+    fn from(error: CountError) -> Self {
+        match error {
+            CountError::Refused(refusal) => Self::Refused(refusal),
+            CountError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Does what `request` asks for, unless the entry that is there, `sources` or `rules` forbid it.

@@ -4,10 +4,7 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{
-    ChangeError,
-    admin::{OwnerChange, Quotas, Refusal},
-};
+use super::admin::{OwnerChange, Quotas, Refusal};
 use crate::{
     clock,
     store::{
@@ -16,6 +13,17 @@ use crate::{
         state_table::{CountChange, find_entry_count, put_entry_count},
     },
 };
+
+/// Why an entry is not counted, and so not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CountError {
+    /// There are as many as there may be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// How the counts of tenants follow a change.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +46,7 @@ impl<'a> Counting<'_> {
         self,
         store: &Store,
         owners: OwnerChange<'a>,
-    ) -> Result<CountChanges<'a>, ChangeError> {
+    ) -> Result<CountChanges<'a>, CountError> {
         let is_counted = |tenant: &&str| match self {
             Self::Bounded(quotas) => quotas.limit(tenant).is_some(),
             Self::Unknown => true,
@@ -63,7 +71,7 @@ impl<'a> Counting<'_> {
     }
 
     /// Whether the new entry would be one too many, as far as is known now.
-    pub(super) async fn preview(self, store: &Store, owners: OwnerChange<'_>) -> Result<(), ChangeError> {
+    pub(super) async fn preview(self, store: &Store, owners: OwnerChange<'_>) -> Result<(), CountError> {
         self.follow(store, owners).await.map(drop)
     }
 }
@@ -115,6 +123,7 @@ mod tests {
     use crate::{
         config::StoreConfig,
         domains::{
+            ChangeError,
             admin::{Existing, Proof, Request, Requester, Rules, Sources, Table, Wanted},
             change::{self, Unknown, tests::lenient},
         },

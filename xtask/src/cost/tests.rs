@@ -143,7 +143,7 @@ fn traffic_costs_twice_and_its_first_gigabytes_once() {
 
 /// The goal is for everything; the bill says by how much it is missed, and which options cost less.
 #[test]
-fn the_goal_is_missed_and_by_a_cent_even_without_a_key_on_a_smaller_disk() {
+fn the_goal_is_missed_and_by_cents_even_without_a_key_on_a_smaller_disk() {
     let usual = bill("");
     let over = usual.over_goal.unwrap();
     assert_near(over, usual.total() - GOAL);
