@@ -1,7 +1,7 @@
 //! The instances of the fleet: what each says of itself in the state table once a minute, and what an operator should look at.
 //! Not here: how that is kept (`store::state_table`), who may see it (`api`).
 //! Invariants: an instance writes at most once a minute, and once more at its end; a table that does not answer costs nothing but being
-//! seen (`a_report_that_cannot_be_written_is_told_and_tried_again`); a report of another release is read as far as it is understood
+//! seen (it is told once a minute, and tried again); a report of another release is read as far as it is understood
 //! (`a_report_of_another_release_is_read`).
 
 mod id;

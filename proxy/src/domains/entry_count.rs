@@ -1,6 +1,7 @@
 //! Counting the entries of tenants whose number is bounded.
 //! Not here: which bound there is (`admin`), and how a count is kept (`store::state_table`).
-//! Invariant: no addition passes the bound, whoever adds at the same time (`instances_together_never_pass_a_quota`).
+//! Invariant: no addition passes the bound, whoever adds at the same time (`two_instances_together_pass_no_quota_and_a_count_is_mended`,
+//! `a_count_that_was_read_too_early_permits_nothing`).
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn instances_together_never_pass_a_quota() {
+    async fn additions_at_once_never_pass_a_quota() {
         let store = store().await;
         let mut additions = tokio::task::JoinSet::new();
         for n in 0..8 {

@@ -1,7 +1,7 @@
 //! How many entries a tenant has, where that is bounded: the item `quota#<tenant>`/`entries`, changed in one transaction with each entry that becomes
 //! the tenant's or ceases to be.
 //! Not here: which bound there is (`domains`), counting the entries themselves (`domain_table::count`).
-//! Invariants: instances together never pass a bound (`instances_together_never_pass_a_quota`); until the entries were counted, an item says nothing,
+//! Invariants: instances together never pass a bound (`a_count_that_was_read_too_early_permits_nothing`); until the entries were counted, an item says nothing,
 //! whatever was added to it and taken from it (`what_was_not_counted_says_nothing`).
 
 use aws_sdk_dynamodb::{
