@@ -3,7 +3,10 @@
 //! mimalloc keeps memory that a thread has freed for that thread, and looks at it again only when the thread allocates: after a peak,
 //! nothing would be released. A collection by the thread itself does not hold up other threads, unlike `malloc_trim(3)`, which stopped
 //! all of them for 98 ms in a measurement.
-#![expect(unsafe_code, reason = "an allocator is unsafe by its trait, and mimalloc's functions are only declared by its crate")]
+#![expect(
+    unsafe_code,
+    reason = "an allocator is unsafe by its trait, and mimalloc's functions are only declared by its crate"
+)]
 
 use std::alloc::{GlobalAlloc, Layout};
 
@@ -22,26 +25,24 @@ pub struct Allocator;
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: any size and, aligned, any power of two may be asked for.
-        let memory = unsafe {
-            if is_aligned_anyway(layout, layout.size()) {
-                mi_malloc(layout.size())
-            } else {
-                mi_malloc_aligned(layout.size(), layout.align())
-            }
+        let memory = if is_aligned_anyway(layout, layout.size()) {
+            // SAFETY: any size may be asked for.
+            unsafe { mi_malloc(layout.size()) }
+        } else {
+            // SAFETY: any size and any power of two.
+            unsafe { mi_malloc_aligned(layout.size(), layout.align()) }
         };
         memory.cast()
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as for `alloc`.
-        let memory = unsafe {
-            if is_aligned_anyway(layout, layout.size()) {
-                mi_zalloc(layout.size())
-            } else {
-                mi_zalloc_aligned(layout.size(), layout.align())
-            }
+        let memory = if is_aligned_anyway(layout, layout.size()) {
+            // SAFETY: any size may be asked for.
+            unsafe { mi_zalloc(layout.size()) }
+        } else {
+            // SAFETY: any size and any power of two.
+            unsafe { mi_zalloc_aligned(layout.size(), layout.align()) }
         };
         memory.cast()
     }
@@ -54,13 +55,12 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller has it from here; both take memory of any alignment.
-        let memory = unsafe {
-            if is_aligned_anyway(layout, size) {
-                mi_realloc(memory.cast(), size)
-            } else {
-                mi_realloc_aligned(memory.cast(), size, layout.align())
-            }
+        let memory = if is_aligned_anyway(layout, size) {
+            // SAFETY: the caller has it from here; memory of any alignment is taken.
+            unsafe { mi_realloc(memory.cast(), size) }
+        } else {
+            // SAFETY: the same, and the alignment is a power of two.
+            unsafe { mi_realloc_aligned(memory.cast(), size, layout.align()) }
         };
         memory.cast()
     }
@@ -89,18 +89,22 @@ mod tests {
     fn memory_is_aligned_and_keeps_its_content_whatever_its_size() {
         for (size, align) in (0..10).flat_map(|size| (0..8).map(move |align| (1 << size, 1 << align))) {
             let layout = Layout::from_size_align(size, align).unwrap();
-            let is_aligned = |memory: *mut u8| memory.addr() % align == 0;
-            // SAFETY: the layout is not empty; what is written and read lies within it, and it is given back once.
-            unsafe {
-                let memory = Allocator.alloc_zeroed(layout);
-                assert!(!memory.is_null() && is_aligned(memory), "{layout:?}");
-                assert!((0..size).all(|place| memory.add(place).read() == 0), "{layout:?}");
-                memory.write_bytes(7, size);
-                let grown = Allocator.realloc(memory, layout, 3 * size);
-                assert!(!grown.is_null() && is_aligned(grown), "{layout:?}");
-                assert!((0..size).all(|place| grown.add(place).read() == 7), "{layout:?}");
-                Allocator.dealloc(grown, Layout::from_size_align(3 * size, align).unwrap());
-            }
+            let is_aligned = |memory: *mut u8| memory.addr().is_multiple_of(align);
+            // SAFETY: the layout is not empty.
+            let memory = unsafe { Allocator.alloc_zeroed(layout) };
+            assert!(!memory.is_null() && is_aligned(memory), "{layout:?}");
+            // SAFETY: it is so large, was zeroed, and nobody else has it.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(memory, size) };
+            assert!(bytes.iter().all(|byte| *byte == 0), "{layout:?}");
+            bytes.fill(7);
+            // SAFETY: it was had with this layout; the new size is not 0.
+            let grown = unsafe { Allocator.realloc(memory, layout, 3 * size) };
+            assert!(!grown.is_null() && is_aligned(grown), "{layout:?}");
+            // SAFETY: what it held is there still.
+            let bytes = unsafe { std::slice::from_raw_parts(grown, size) };
+            assert!(bytes.iter().all(|byte| *byte == 7), "{layout:?}");
+            // SAFETY: it was had with this alignment, and is given back once.
+            unsafe { Allocator.dealloc(grown, Layout::from_size_align(3 * size, align).unwrap()) };
         }
     }
 }

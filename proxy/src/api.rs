@@ -10,7 +10,9 @@ mod cursor;
 mod domains;
 mod extract;
 mod holder;
+mod idempotency;
 mod import;
+mod instances;
 mod metrics;
 mod openapi;
 mod problem;
@@ -30,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, response::IntoResponse as _};
+use axum::{Json, Router, middleware, response::IntoResponse as _};
 use bytes::Bytes;
 use hyper::{
     Request, Response,
@@ -51,6 +53,7 @@ pub(crate) use self::{
     extract::{collect, media_type, read_json},
     holder::{Admitted, Audits, Reads, Writes},
     import::carry_out as import,
+    instances::whole_fleet,
     problem::{Problem, ProblemBody, ProblemKind},
     resource::{AuditEntry, DnsRecord, DomainResource},
     retry::end_back_off,
@@ -154,13 +157,15 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(retry::retry))
         .routes(routes!(import::import))
         .routes(routes!(audit::list))
+        .routes(routes!(instances::list))
         .routes(routes!(health))
         .routes(routes!(described))
 }
 
 fn router(state: Arc<ApiState>) -> Router {
     let (router, _) = routes().split_for_parts();
-    router.fallback(nowhere).method_not_allowed_fallback(no_method).with_state(state)
+    let once = middleware::from_fn_with_state(Arc::clone(&state), idempotency::once);
+    router.route_layer(once).fallback(nowhere).method_not_allowed_fallback(no_method).with_state(state)
 }
 
 /// Say whether the API answers

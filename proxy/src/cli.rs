@@ -16,6 +16,7 @@ mod domain_import;
 mod domain_settings;
 mod error;
 mod failure;
+mod fleet;
 mod man_pages;
 mod printable;
 mod reload;
@@ -44,7 +45,8 @@ use crate::{
 };
 
 use arguments::{
-    Arguments, Command, ConfigCommand, ExportCommand, Form, GuardCommand, ImportCommand, TablesCommand,
+    Arguments, Command, ConfigCommand, ExportCommand, FleetCommand, Form, GuardCommand, ImportCommand,
+    TablesCommand,
 };
 use error::CommandError;
 use failure::Failure;
@@ -106,6 +108,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
         Command::Token(command) => asking(token::token(&load(arguments)?.config, command)),
+        Command::Fleet(FleetCommand::Status(form)) => asking(fleet::status(&load(arguments)?.config, *form)),
         Command::Import(ImportCommand::Caddy(wanted)) => {
             asking(caddy::import(&load(arguments)?.config, wanted))
         }

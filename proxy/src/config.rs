@@ -26,6 +26,7 @@ mod schema;
 mod socket_prefix;
 mod static_domain;
 mod suggest;
+mod tenant_quota;
 mod toml_errors;
 mod upstream_tls;
 #[macro_use]
@@ -69,6 +70,7 @@ pub use sections::{
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;
+pub use tenant_quota::TenantQuota;
 pub use upstream_tls::UpstreamTls;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};
 pub use verification::VerificationConfig;

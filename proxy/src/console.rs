@@ -11,6 +11,7 @@ mod domains;
 mod done;
 mod failure;
 mod fields;
+mod fleet;
 mod import;
 mod layout;
 mod origin;
@@ -77,6 +78,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/domains/{domain}/{action}", post(domain::act))
         .route("/import", get(import::show).post(import::import))
         .route("/audit", get(audit::list))
+        .route("/fleet", get(fleet::show))
         .route("/overview", get(overview::show))
         .route("/assets/{name}", get(assets::asset))
         .fallback(nowhere)

@@ -9,6 +9,7 @@ mod ask;
 mod client;
 mod context;
 mod exposition;
+pub mod fleet;
 mod reload;
 mod route;
 mod server;

@@ -12,6 +12,7 @@ mod ask;
 pub mod ask_answer;
 mod budget;
 pub mod change;
+pub mod entry_count;
 mod feed;
 mod full_reading;
 pub mod import;

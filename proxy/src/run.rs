@@ -42,7 +42,7 @@ use crate::{
     api::ApiServer,
     certificates::Certificates,
     config::{Config, Loaded},
-    control::{Control, ControlSocket, ReloadRequests, wire::Reloaded},
+    control::{Control, ControlSocket, ReloadRequests, fleet::FleetReporter, wire::Reloaded},
     guard::GuardHandle,
     phase::{Phase, PhaseWatch},
     telemetry::Telemetry,
@@ -123,6 +123,7 @@ struct Running {
     guard: GuardHandle,
     certificates: Certificates,
     api: Option<ApiServer>,
+    fleet: Option<FleetReporter>,
     /// Answers until the last worker has ended.
     _control: (Control, ControlSocket),
 }
@@ -150,6 +151,9 @@ impl Running {
                 Ok(())
             }
         };
+        if let Some(fleet) = self.fleet {
+            fleet.end().await;
+        }
         // Dropped with the runtime, an order would keep its lease until it ends by itself.
         self.certificates.close(LAST_ORDERS).await;
         drained

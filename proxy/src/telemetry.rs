@@ -5,6 +5,7 @@
 
 pub mod access_log;
 mod error_chain;
+mod last_warning;
 mod lines;
 mod logs;
 pub mod metrics;
@@ -22,6 +23,7 @@ use prometheus::Registry;
 
 pub use error_chain::BoxedError;
 pub(crate) use error_chain::error_chain;
+pub(crate) use last_warning::last_warning;
 pub use lines::Lines;
 pub use logs::LogsError;
 pub use process::{measure as measure_process, resident_bytes};

@@ -57,7 +57,7 @@ async function tell(page) {
 }
 
 const paths = ["sign-in", "domains", "domains?prefix=nothing", "domains/new", `domains/${domain}`, `domains/${domain}/removal`,
-  "domains/absent.example", "import", "audit", "overview"];
+  "domains/absent.example", "import", "audit", "overview", "fleet"];
 
 for (const javaScriptEnabled of [false, true]) {
   const { context, page } = await open({ javaScriptEnabled });

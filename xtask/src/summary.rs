@@ -148,6 +148,7 @@ const END_TO_END: &[&str] = &[
     "encrypted_keys",
     "fail_open",
     "first_handshake",
+    "fleet",
     "fleet_function",
     "floods",
     "foreign_names",

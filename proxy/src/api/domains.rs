@@ -18,6 +18,7 @@ use super::{
     cursor::Cursors,
     extract::{IfMatch, JsonBody, NamedDomain, Parameters},
     holder::{Holder, Reads, Writes},
+    idempotency::IdempotencyKey,
     openapi::{Changes, Queries},
     problem::{Problem, ProblemKind},
     resource::{ChangedResource, DnsRecords, DomainList, DomainResource},
@@ -82,7 +83,8 @@ pub(crate) async fn part(
 /// 201 when it is new, 200 when it is there and says the same, so that a request may be repeated. One that says something else is not
 /// replaced (409): change it by `PATCH`.
 #[utoipa::path(
-    post, path = "/api/v1/domains", tag = "domains", operation_id = "addDomain", params(ChangeParameters),
+    post, path = "/api/v1/domains", tag = "domains", operation_id = "addDomain",
+    params(ChangeParameters, IdempotencyKey),
     request_body = NewDomain,
     responses(
         (status = 200, description = "It was there already, or would be added.", body = ChangedResource,
@@ -188,7 +190,7 @@ pub(super) async fn remove(
 /// It is kept and not served. With a token of all tenants alone.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/suspend", tag = "domains", operation_id = "suspendDomain",
-    params(NamedDomain, IfMatch),
+    params(NamedDomain, IfMatch, IdempotencyKey),
     responses(
         (status = 200, description = "It is suspended.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),
@@ -209,7 +211,7 @@ pub(super) async fn suspend(
 /// It is served again. With a token of all tenants alone.
 #[utoipa::path(
     post, path = "/api/v1/domains/{domain}/resume", tag = "domains", operation_id = "resumeDomain",
-    params(NamedDomain, IfMatch),
+    params(NamedDomain, IfMatch, IdempotencyKey),
     responses(
         (status = 200, description = "It is served.", body = ChangedResource,
             headers(("ETag" = String, description = "The version."))),

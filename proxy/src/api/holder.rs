@@ -31,6 +31,7 @@ use crate::{
 };
 
 /// A token that holds, whatever it may do.
+#[derive(Clone)]
 pub(crate) struct Admitted {
     record: Arc<TokenRecord>,
     hash: TokenHash,
@@ -119,7 +120,19 @@ impl<S: Needs> FromRequestParts<Arc<ApiState>> for Holder<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, Problem> {
-        api.admit(bearer(parts)?.hash()).await?.holder()
+        Admitted::from_request_parts(parts, api).await?.holder()
+    }
+}
+
+impl FromRequestParts<Arc<ApiState>> for Admitted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, Problem> {
+        // Who looked at the request before the handler has admitted it already.
+        if let Some(admitted) = parts.extensions.get::<Self>() {
+            return Ok(admitted.clone());
+        }
+        api.admit(bearer(parts)?.hash()).await
     }
 }
 

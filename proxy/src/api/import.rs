@@ -9,6 +9,7 @@ use super::{
     domains::decide,
     extract::{JsonBody, Parameters},
     holder::{Holder, Writes},
+    idempotency::IdempotencyKey,
     openapi::Changes,
     problem::{Problem, ProblemKind},
     resource::ImportResource,
@@ -21,7 +22,8 @@ use crate::domains::import::{ImportReport, ImportRow};
 /// Each as by `addDomain`, at most 500, one request at a time at an instance. A row that is refused hinders no other, but a request that
 /// cannot be read is refused as a whole. If the answer is lost, or does not come in time, repeat the request: what was done is unchanged then.
 #[utoipa::path(
-    post, path = "/api/v1/imports", tag = "domains", operation_id = "importDomains", params(ChangeParameters),
+    post, path = "/api/v1/imports", tag = "domains", operation_id = "importDomains",
+    params(ChangeParameters, IdempotencyKey),
     request_body = NewDomains,
     responses((status = 200, description = "What became of each, or would.", body = ImportResource), Changes)
 )]

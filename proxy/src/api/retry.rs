@@ -9,6 +9,7 @@ use super::{
     domains::entry,
     extract::NamedDomain,
     holder::{Holder, Writes},
+    idempotency::IdempotencyKey,
     openapi::Changes,
     problem::{Problem, ProblemKind},
     resource::Retry,
@@ -19,7 +20,8 @@ use crate::name::Pattern;
 ///
 /// Where orders of its name have failed, the next handshake places one at once. How often orders may fail within an hour stays bounded.
 #[utoipa::path(
-    post, path = "/api/v1/domains/{domain}/retry", tag = "domains", operation_id = "retryDomain", params(NamedDomain),
+    post, path = "/api/v1/domains/{domain}/retry", tag = "domains", operation_id = "retryDomain",
+    params(NamedDomain, IdempotencyKey),
     responses((status = 200, description = "Its next handshake does not wait.", body = Retry), Changes)
 )]
 pub(super) async fn retry(

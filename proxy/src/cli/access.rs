@@ -13,6 +13,7 @@ use crate::{
     config::{Config, Endpoint, StaticDomain},
     control::{
         ControlClient,
+        fleet::{Fleet, fleet},
         table::{self, NoCertificate, NoDomain},
         tokens::{self, IssuedToken, NewToken, TokenList},
         wire::{
@@ -24,6 +25,7 @@ use crate::{
         ChangeError,
         admin::{self, Issuance, Requester, Sources, Wanted},
         change,
+        entry_count::{self, CountReport},
     },
     ec2,
     forward::AddressPolicy,
@@ -187,6 +189,20 @@ impl Access {
         }
     }
 
+    pub(super) async fn count(&self, tenant: &Tenant) -> Result<CountReport, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.count(tenant).await?),
+            Self::Tables(tables) => Ok(entry_count::count(&tables.store, tenant.as_str()).await?),
+        }
+    }
+
+    pub(super) async fn fleet(&self) -> Result<Fleet, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.fleet().await?),
+            Self::Tables(tables) => Ok(fleet(&tables.store, Micros::of(clock::wall())).await?),
+        }
+    }
+
     pub(super) async fn reindex(&self) -> Result<ReindexReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.reindex().await?),
@@ -249,6 +265,7 @@ fn rules_of(config: &Config) -> admin::Rules {
         permits: address_policy.entry_permits(),
         reserved: admin::Rules::reserved(config),
         audit_kept: *config.domains.audit_kept,
+        quotas: admin::Quotas::of(&config.domains),
     }
 }
 

@@ -59,6 +59,9 @@ pub(super) enum Command {
     /// Makes, lists and revokes tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Shows the instances that share the tables.
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Copies certificates, keys and accounts of another server into the tables.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -195,6 +198,14 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Counts the entries of a tenant, and keeps the count by which `domains.entries_per_tenant` and `domains.quotas` bound them.
+    Count {
+        /// Whose.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Tenant,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Completes items that were written by hand, so that every instance learns of them; reads the whole table.
     Reindex(Form),
 }
@@ -224,6 +235,13 @@ pub(super) struct TransferArguments {
     pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) form: Form,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FleetCommand {
+    /// Lists instances with release, guard and when each was heard of last; exit code 1 when there is a warning.
+    #[command(after_help = FLEET_STATUS)]
+    Status(Form),
 }
 
 #[derive(Debug, Subcommand)]
@@ -312,6 +330,11 @@ Example:
   domain,target,tenant
   shop.customer.example,https://shops.example.com,customer-17
   *.blogs.example,,";
+
+const FLEET_STATUS: &str = "\
+Each instance says how it is once a minute, in the state table. One that was not heard of for three minutes is named
+by a warning, and forgotten after an hour; one that ends leaves the list at once. The running instance is asked, or
+the table itself when none runs here.";
 
 const COMPLETION: &str = "\
 Examples:

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use crate::{
     config::{Config, DomainSettings},
     control::wire::{ChangeReach, Changed, Domain, EntryPage, ReindexReport},
-    domains::admin::{Action, Existing, Proof, Report, Request, Wanted},
+    domains::{
+        admin::{Action, Existing, Proof, Report, Request, Wanted},
+        entry_count::CountReport,
+    },
     name::Pattern,
 };
 
@@ -55,6 +58,9 @@ pub(super) async fn domain(config: &Config, command: &DomainCommand) -> Result<(
             domain_checks::records(config, name, tenant.as_ref(), *form).await
         }
         DomainCommand::Check { name, form } => domain_checks::check(config, name, *form).await,
+        DomainCommand::Count { tenant, form } => {
+            print(*form, &Access::open(config).await?.count(tenant).await?, counted)
+        }
         DomainCommand::Reindex(form) => reindexed(*form, &Access::open(config).await?.reindex().await?),
     }
 }
@@ -136,6 +142,16 @@ fn shown(asked: &Pattern, domain: &Domain) -> String {
         domain.source,
         domain.tenant
     )
+}
+
+fn counted(report: &CountReport) -> String {
+    let CountReport { tenant, entries, before } = report;
+    match before {
+        Some(before) if before != entries => {
+            format!("tenant {tenant} has {entries} entries; {before} were counted before\n")
+        }
+        _ => format!("tenant {tenant} has {entries} entries\n"),
+    }
 }
 
 fn reindexed(form: Form, done: &ReindexReport) -> Result<(), CommandError> {

@@ -104,6 +104,12 @@ pub(super) enum CommandError {
         /// How many.
         refused: usize,
     },
+    /// Instances are not as they should be.
+    #[error("{warned} of the instances have warnings; the lines above each say what to do")]
+    FleetWarned {
+        /// How many.
+        warned: usize,
+    },
     /// A name is not as it should be.
     #[error("{failed} checks failed; the lines below each say what to do")]
     NameUnwell {

@@ -155,7 +155,7 @@ impl JsonSchema for ProxyProtocol {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ExternalAccountConfig, IssuerConfig, StaticDomain, UpstreamTls};
+    use crate::config::{ExternalAccountConfig, IssuerConfig, StaticDomain, TenantQuota, UpstreamTls};
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
     fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
@@ -264,8 +264,10 @@ mod tests {
         let tls: UpstreamTls = serde_json::from_value(tls).unwrap();
         let balancers = json!({ "from": ["10.0.0.0/8"] });
         let balancers: ProxyProtocol = serde_json::from_value(balancers).unwrap();
+        let quota = TenantQuota { tenant: "acme".into(), entries: 5 };
         for (form, written) in [
             (StaticDomain::json_schema(), json!(domains)),
+            (TenantQuota::json_schema(), json!(quota)),
             (IssuerConfig::json_schema(), json!(issuers)),
             (ExternalAccountConfig::json_schema(), json!(eab)),
             (ProxyProtocol::json_schema(), json!(balancers)),

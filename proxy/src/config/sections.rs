@@ -18,6 +18,7 @@ use super::{
     quantity::{ByteSize, Span},
     socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
+    tenant_quota::TenantQuota,
     upstream_tls::UpstreamTls,
     verification::VerificationConfig,
 };
@@ -98,6 +99,10 @@ section! {
         reserved: Vec<Pattern> = Vec::new() => "[\"console.example.com\", \"*.internal.example.com\"]",
         /// How long it is kept in the state table who changed which entry.
         audit_kept: Span = Span::secs(90 * 24 * 3600),
+        /// Entries of the table that each tenant may have, `default` among them; absent, as many as it likes. What is there already stays.
+        entries_per_tenant: Option<u32> = None => "100",
+        /// The same for single tenants, each also as `[[domains.quotas]]`.
+        quotas: Vec<TenantQuota> = Vec::new() => "[{ tenant = \"default\", entries = 100000 }]",
         /// Whether names in the domains table are served.
         table: bool = true,
         /// URL of the ask endpoint, for names in neither the static list nor the table: GET with `?domain=NAME`, 2xx allows. Absent,

@@ -35,6 +35,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         clients::tls,
         sources,
         static_names,
+        quotas,
         targets::loops,
         targets::tls,
         zeros,
@@ -45,7 +46,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         paths,
         filter,
         verification::verification,
-    ] as [SettingsCheck; 16]
+    ] as [SettingsCheck; 17]
     {
         check(config, &mut findings);
     }
@@ -164,6 +165,16 @@ fn static_names(config: &Config, findings: &mut Findings) {
                 fault,
                 "give it one like `http://10.0.0.5:8080`",
             );
+        }
+    }
+}
+
+fn quotas(config: &Config, findings: &mut Findings) {
+    let mut seen = HashSet::new();
+    for (i, quota) in config.domains.quotas.iter().enumerate() {
+        if !seen.insert(&quota.tenant) {
+            let fault = format!("`{}` is listed twice", quota.tenant);
+            findings.add(&format!("domains.quotas[{i}].tenant"), fault, "keep one of the two");
         }
     }
 }

@@ -26,8 +26,10 @@ pub(super) enum Section {
     Domains,
     /// Who changed what.
     Audit,
-    /// The instance.
+    /// The instance that answers.
     Overview,
+    /// All instances.
+    Fleet,
 }
 
 /// One of the values that a field may have.

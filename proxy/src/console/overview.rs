@@ -1,4 +1,4 @@
-//! The instance that answers, and the renewals of the fleet. Other instances are not known to it: no table has a record of each.
+//! The instance that answers, and the renewals of the fleet.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-use super::{audit, domain, domains, done, failure, import, overview, sign_in};
+use super::{audit, domain, domains, done, failure, fleet, import, overview, sign_in};
 
 /// Each page, with `text` wherever something of others stands.
 fn pages(text: &str) -> Vec<String> {
@@ -8,6 +8,7 @@ fn pages(text: &str) -> Vec<String> {
         sign_in::tests::sample(text),
         audit::tests::sample(text),
         overview::tests::sample(text),
+        fleet::tests::sample(text),
     ];
     pages.extend(domains::tests::samples(text));
     pages.extend(domain::tests::samples(text));

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     context::ControlContext,
     exposition::with,
+    fleet,
     route::{ControlRoute, problem},
     server::{ControlResponse, SocketPeer},
     tokens::{self, TokenError},
@@ -16,12 +17,14 @@ use super::{
 };
 use crate::{
     certificates::{OnRequestError, own::OwnError},
+    clock,
     domains::{
         ChangeError,
         admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
+        entry_count,
     },
     name::Pattern,
-    store::StoreError,
+    store::{StoreError, instant::Micros},
     telemetry::error_chain,
 };
 
@@ -87,6 +90,12 @@ async fn act(
             respond(&instance.create_token(read_up_to(body, LONGEST_BODY).await?, caller).await?)
         }
         ControlRoute::ListTokens => respond(&tokens::tokens(&instance.store).await?),
+        ControlRoute::CountEntries(tenant) => {
+            respond(&entry_count::count(&instance.store, tenant.as_str()).await?)
+        }
+        ControlRoute::ListInstances => {
+            respond(&fleet::fleet(&instance.store, Micros::of(clock::wall())).await?)
+        }
         ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
     }

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
+    fleet::Fleet,
     route::PREFIX,
     tokens::{IssuedToken, NewToken, TokenList},
     wire::{
@@ -30,7 +31,10 @@ use crate::{
         spread::{Spread, SpreadPart},
     },
     config::Maintenance,
-    domains::admin::{self, Report, Wanted},
+    domains::{
+        admin::{self, Report, Wanted},
+        entry_count::CountReport,
+    },
     name::{Pattern, ServerName},
     store::state_table::TokenRecord,
 };
@@ -215,6 +219,16 @@ impl ControlClient {
     /// Has it end one.
     pub async fn revoke_token(&self, id: &TokenId) -> Result<TokenRecord, ClientError> {
         self.call(Method::DELETE, &format!("tokens/{id}"), Bytes::new()).await
+    }
+
+    /// Has it count the entries of a tenant.
+    pub async fn count(&self, tenant: &Tenant) -> Result<CountReport, ClientError> {
+        self.call(Method::POST, &format!("tenants/{tenant}/count"), Bytes::new()).await
+    }
+
+    /// The instances of its fleet.
+    pub async fn fleet(&self) -> Result<Fleet, ClientError> {
+        self.get("instances").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

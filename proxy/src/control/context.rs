@@ -76,6 +76,8 @@ pub struct ControlContext {
     pub reserved: Vec<Pattern>,
     /// How long it is kept who changed which entry.
     pub audit_kept: Duration,
+    /// How many entries tenants may have.
+    pub quotas: admin::Quotas,
     /// What a new entry waits for.
     pub required: RequiredProof,
     /// The keys of session tickets.
@@ -198,6 +200,7 @@ impl ControlContext {
             permits: self.address_policy.entry_permits(),
             reserved: self.reserved.clone(),
             audit_kept: self.audit_kept,
+            quotas: self.quotas.clone(),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) enum ControlRoute {
     CreateToken,
     ListTokens,
     RevokeToken(TokenId),
+    ListInstances,
+    CountEntries(Tenant),
 }
 
 /// Which part of a list.
@@ -90,6 +92,8 @@ impl ControlRoute {
             ("POST", ("tokens", None, None)) => Self::CreateToken,
             ("GET", ("tokens", None, None)) => Self::ListTokens,
             ("DELETE", ("tokens", Some(id), None)) => Self::RevokeToken(read(id)?),
+            ("GET", ("instances", None, None)) => Self::ListInstances,
+            ("POST", ("tenants", Some(tenant), Some("count"))) => Self::CountEntries(read(tenant)?),
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -198,6 +202,11 @@ mod tests {
                 Ok(ControlRoute::RevokeToken("0123456789ab".parse().unwrap())),
             ),
             ("DELETE /v1/tokens/0123", Err(400)),
+            ("GET /v1/instances", Ok(ControlRoute::ListInstances)),
+            ("GET /v1/instances/i-0", Err(404)),
+            ("POST /v1/tenants/acme/count", Ok(ControlRoute::CountEntries("acme".parse().unwrap()))),
+            ("POST /v1/tenants/a%20b/count", Err(400)),
+            ("GET /v1/tenants/acme/count", Err(404)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

@@ -7,6 +7,7 @@
 mod authority;
 mod entry;
 mod patch;
+mod quota;
 mod refusal;
 mod report;
 mod servable;
@@ -17,6 +18,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Overlap, Requester};
 pub use patch::{Patch, PatchField};
+pub use quota::{OwnerChange, Quotas};
 pub use refusal::{Explained, Refusal};
 pub use report::{Action, Change, Report};
 pub use servable::Warning;
@@ -132,6 +134,8 @@ pub struct Rules {
     pub audit_kept: Duration,
     /// What a new entry waits for.
     pub required: RequiredProof,
+    /// How many entries tenants may have.
+    pub quotas: Quotas,
 }
 
 /// How an entry stands by what was found out about its name.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::admin::{self, Decision, Overlap, Refusal, Request, Rules, Sources, Standing, Wanted};
+use super::{
+    admin::{self, Decision, Overlap, OwnerChange, Refusal, Request, Rules, Sources, Standing, Wanted},
+    entry_count::{CountError, Counting},
+};
 use crate::{
     clock,
     name::Pattern,
@@ -29,6 +32,15 @@ pub enum ChangeError {
     /// The table.
     #[error("the domains table cannot be changed now")]
     Store(#[from] StoreError),
+}
+
+impl From<CountError> for ChangeError {
+    fn from(error: CountError) -> Self {
+        match error {
+            CountError::Refused(refusal) => Self::Refused(refusal),
+            CountError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Does what `request` asks for, unless the entry that is there, `sources` or `rules` forbid it.
@@ -55,7 +67,9 @@ pub async fn preview(
 ) -> Result<Decision, ChangeError> {
     let old = domain_table::get(store, &request.pattern).await?;
     let cause = Cause::Request { request, sources, rules, around };
-    cause.decide(store, &request.pattern, old.as_ref(), Micros::of(clock::wall())).await
+    let decision = cause.decide(store, &request.pattern, old.as_ref(), Micros::of(clock::wall())).await?;
+    cause.counting().preview(store, OwnerChange::of(old.as_ref(), &decision.record)).await?;
+    Ok(decision)
 }
 
 /// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still. That it was done is kept for `audit_kept`.
@@ -104,6 +118,15 @@ impl Cause<'_> {
         }
     }
 
+    /// How the counts of tenants follow.
+    fn counting(&self) -> Counting<'_> {
+        match self {
+            Self::Request { rules, .. } => Counting::Bounded(&rules.quotas),
+            // Who checks names, elsewhere than at an instance, has not its settings. It removes entries and adds none.
+            Self::Checks { .. } => Counting::Unknown,
+        }
+    }
+
     /// As the audit names it.
     fn by(&self) -> &str {
         match self {
@@ -132,7 +155,12 @@ async fn change(
             return Ok(new);
         }
         let audit = Audit { record: audited(cause.by(), pattern, &new, now), kept: audit_kept };
-        match domain_table::replace(store, &new.record, old.as_ref(), &audit).await {
+        let owners = OwnerChange::of(old.as_ref(), &new.record);
+        let written = {
+            let counts = cause.counting().follow(store, owners).await?;
+            domain_table::replace(store, &new.record, old.as_ref(), &audit, &counts.changes).await
+        };
+        match written {
             Ok(()) => return Ok(new),
             Err(StoreError::Conflict) => tried = Some(new),
             Err(error) => return Err(error.into()),
@@ -240,6 +268,7 @@ pub(super) mod tests {
             reserved: Vec::new(),
             audit_kept: Duration::from_hours(24),
             required: crate::config::RequiredProof::None,
+            quotas: admin::Quotas::default(),
         }
     }
 
@@ -260,6 +289,19 @@ pub(super) mod tests {
 
     pub(in crate::domains) async fn add(store: &Store, pattern: &Pattern, target: Option<&Target>) {
         administer(store, &addition(pattern, target.cloned()), TABLE, &lenient(), &Unknown).await.unwrap();
+    }
+
+    /// What is kept of an addition of `record`.
+    pub(in crate::domains) fn audit_of(record: &DomainRecord) -> Audit {
+        let record = AuditRecord {
+            at: Micros::from_epoch(1),
+            by: "uid 0".to_owned(),
+            domain: record.pattern.clone(),
+            tenant: record.tenant.clone(),
+            action: "add".to_owned(),
+            changes: Vec::new(),
+        };
+        Audit { record, kept: Duration::from_hours(1) }
     }
 
     pub(in crate::domains) async fn remove(store: &Store, pattern: &Pattern) {

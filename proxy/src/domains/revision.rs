@@ -16,6 +16,12 @@ impl Revision {
         NonZeroU64::new(number).map(Self)
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+
     /// Of the state after this one.
     pub(super) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -36,7 +42,7 @@ pub mod or_zero {
 
     /// Writes the number.
     pub fn serialize<S: Serializer>(revision: &Option<Revision>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(revision.map_or(0, |Revision(number)| number.get()))
+        serializer.serialize_u64(revision.map_or(0, Revision::number))
     }
 
     /// Reads the number.

@@ -28,10 +28,13 @@ use crate::{
     clock,
     config::{Config, Endpoint},
     console,
-    control::{Control, ControlContext, ControlPorts, ControlSocket, Reload, ReloadRequests, RunFacts},
+    control::{
+        Control, ControlContext, ControlPorts, ControlSocket, Reload, ReloadRequests, RunFacts,
+        fleet::FleetReporter,
+    },
     domains::{
         Domains,
-        admin::{Issuance, Rules},
+        admin::{Issuance, Quotas, Rules},
     },
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
     forward::{self, Service, TrustedProxies, UpstreamSettings},
@@ -115,6 +118,7 @@ impl Assembly<'_> {
         let api = api_port
             .map(|port| api::start(config, port, &instance, https_port, registry, pages))
             .transpose()?;
+        let fleet = FleetReporter::start(&config.state_directory, &instance);
         let control = Control::open(&socket, instance, control_ports, registry);
         let control = control.map_err(RunError::Control)?;
         screen.show(self.telemetry, config.log.format);
@@ -130,7 +134,9 @@ impl Assembly<'_> {
             workers: threads,
             live,
         };
-        Ok((Running { workers, phase, guard, certificates, api, _control: (control, socket) }, parts, asks))
+        let running =
+            Running { workers, phase, guard, certificates, api, fleet, _control: (control, socket) };
+        Ok((running, parts, asks))
     }
 
     /// Keeps `phase` in step with memory, the Auto Scaling group and the names.
@@ -301,6 +307,7 @@ impl Assembly<'_> {
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),
             audit_kept: *self.config.domains.audit_kept,
+            quotas: Quotas::of(&self.config.domains),
             required: self.config.verification.required,
             tickets: known.tickets.clone(),
         }

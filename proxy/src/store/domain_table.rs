@@ -13,7 +13,7 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     error::BuildError,
-    types::{AttributeValue, Put, TransactWriteItem, Update},
+    types::{AttributeValue, Put, Select, TransactWriteItem, Update},
 };
 
 pub use super::tenant::{DEFAULT_TENANT, NoTenant, Tenant};
@@ -29,7 +29,7 @@ use super::{
     Item, Store, StoreError,
     batch::{BatchGet, Consistency},
     instant::Micros,
-    state_table::AuditRecord,
+    state_table::{AuditRecord, CountChange},
 };
 use crate::name::Pattern;
 
@@ -74,12 +74,13 @@ pub struct Audit {
 }
 
 /// [`put`] in the place of `old`, as it was read, with what of `settings` is ours; what others keep there stays. Entry and `audit` are
-/// written both or neither.
+/// written both or neither, and so are `counts`.
 pub async fn replace(
     store: &Store,
     record: &DomainRecord,
     old: Option<&DomainRecord>,
     audit: &Audit,
+    counts: &[CountChange<'_>],
 ) -> Result<(), StoreError> {
     let tables = store.tables();
     let (was, before) = old.map(|old| (old.settings_map, old.settings)).unwrap_or_default();
@@ -102,6 +103,10 @@ pub async fn replace(
         let item = audit.record.item(tenant, audit.kept)?;
         let put = Put::builder().table_name(&tables.state).set_item(Some(item)).build().map_err(refused)?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    for count in counts {
+        let update = count.update(store).map_err(refused)?;
+        transaction = transaction.transact_items(TransactWriteItem::builder().update(update).build());
     }
     transaction.send().await?;
     Ok(())
@@ -275,6 +280,30 @@ pub async fn list(
         }
     }
     Ok(part)
+}
+
+/// How many entries `tenant` has, by the index: all of them are read, and a moment old.
+pub async fn count(store: &Store, tenant: &str) -> Result<u64, StoreError> {
+    let query = store
+        .client()
+        .query()
+        .table_name(&store.tables().domains)
+        .index_name("tenant")
+        .select(Select::Count)
+        .key_condition_expression("#tenant = :tenant")
+        .filter_expression("attribute_not_exists(#status) OR #status <> :removed")
+        .expression_attribute_names("#tenant", "tenant")
+        .expression_attribute_names("#status", "status")
+        .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_owned()))
+        .expression_attribute_values(
+            ":removed",
+            AttributeValue::S(DomainStatus::Removed.as_str().to_owned()),
+        );
+    let (mut pages, mut entries) = (query.into_paginator().send(), 0_u64);
+    while let Some(page) = pages.next().await {
+        entries = entries.saturating_add(u64::try_from(page?.count).unwrap_or_default());
+    }
+    Ok(entries)
 }
 
 impl RecordPage {

@@ -1,5 +1,6 @@
-//! Our own table: the record of each name's orders, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of session tickets; the list of the operator's
-//! own certificates; tokens of the API; who changed which domain.
+//! Our own table: the record of each name's orders, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of
+//! session tickets; the list of the operator's own certificates; tokens of the API; who changed which domain; what each instance says of
+//! itself; requests of the API that are made once; how many entries tenants have.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: of all that find a name due one claims it (`of_many_that_find_a_name_due_one_claims_it`); a back-off is written whatever its item holds (`put_failure`); instances together never pass a budget
 //! (`instances_together_never_pass_a_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
@@ -8,6 +9,9 @@ mod api_tokens;
 mod audit;
 pub mod budget;
 mod check_progress;
+mod entry_count;
+mod idempotency;
+mod instances;
 pub mod lease;
 mod open_order;
 mod order_record;
@@ -23,6 +27,9 @@ pub use api_tokens::{
 };
 pub use audit::{AuditDay, AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};
+pub use entry_count::{CountChange, find_entry_count, put_entry_count};
+pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
+pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::lines::Lines;
+use super::{last_warning::RememberLast, lines::Lines};
 use crate::config::{LogConfig, LogFormat};
 
 /// Why tracing could not be set up.
@@ -34,14 +34,14 @@ pub(super) fn install(log: &LogConfig, lines: &Lines) -> Result<Refilter, LogsEr
         LogFormat::Text => {
             let events = events.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
             let handle = events.reload_handle();
-            events.finish().with(without_bodies()).try_init()?;
+            events.finish().with(without_bodies()).with(RememberLast).try_init()?;
             // It fails when the subscriber is gone, and nobody writes events.
             Box::new(move |filter| drop(handle.reload(filter)))
         }
         LogFormat::Json => {
             let events = events.json().flatten_event(true).with_current_span(false).with_filter_reloading();
             let handle = events.reload_handle();
-            events.finish().with(without_bodies()).try_init()?;
+            events.finish().with(without_bodies()).with(RememberLast).try_init()?;
             Box::new(move |filter| drop(handle.reload(filter)))
         }
     })

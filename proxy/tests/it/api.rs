@@ -3,6 +3,8 @@
 mod authority;
 pub(crate) mod client;
 mod description;
+mod idempotency;
+mod quotas;
 
 use std::{
     io::{Read as _, Write as _},

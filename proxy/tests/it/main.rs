@@ -21,6 +21,7 @@ mod drain;
 mod encrypted_keys;
 mod fail_open;
 mod first_handshake;
+mod fleet;
 mod floods;
 mod foreign_names;
 mod grpc;

@@ -7,7 +7,7 @@ use super::{
     prices::Prices,
     usage::{
         DUE_SHARDS, FEEDS, FOLLOW_SECONDS, IDLE_POLL_SECONDS, MONTH_SECONDS, REGION_ALARMS,
-        RENEWAL_PERIOD_SECONDS, Usage, busy_share,
+        RENEWAL_PERIOD_SECONDS, REPORT_SECONDS, Usage, busy_share,
     },
 };
 
@@ -123,7 +123,17 @@ fn verification_writes_each_name_daily_questions_to_cas_four_times_and_renewals_
     let [with, without] =
         ["--domains 100000 --verification", "--domains 100000"].map(|options| Usage::of(&fleet(options)));
     assert_near((with.write_units - without.write_units) / 1e6, 3.0);
-    assert_near(without.write_units / 1e6, (50_000.0 * 35.0 + 100_000.0 * 30.0 * 12.0) / 1e6);
+    let reports = MONTH_SECONDS / REPORT_SECONDS;
+    let questions = 100_000.0 * 30.0 * 12.0;
+    assert_near(without.write_units / 1e6, (50_000.0 * 35.0 + questions + reports) / 1e6);
+}
+
+/// `docs/operations.md`: an instance that says how it is costs a write a minute.
+#[test]
+fn each_instance_writes_how_it_is_once_a_minute() {
+    let [one, three] = ["--domains 0", "--domains 0 --instances 3"].map(|options| Usage::of(&fleet(options)));
+    assert_near(one.write_units, 43_200.0);
+    assert_near(three.write_units, 3.0 * 43_200.0);
 }
 
 #[test]
@@ -135,7 +145,7 @@ fn traffic_costs_twice_and_its_first_gigabytes_once() {
 
 /// The goal is for everything; the bill says by how much it is missed, and which options cost less.
 #[test]
-fn the_goal_is_missed_and_by_a_cent_even_without_a_key_on_a_smaller_disk() {
+fn the_goal_is_missed_and_by_cents_even_without_a_key_on_a_smaller_disk() {
     let usual = bill("");
     let over = usual.over_goal.unwrap();
     assert_near(over, usual.total() - GOAL);

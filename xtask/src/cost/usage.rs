@@ -31,6 +31,9 @@ const CHAIN_READ: f64 = 2.0 * EVENTUAL;
 const CHAIN_BYTES: f64 = 5_120.0;
 /// Keys of session tickets are read every five to ten minutes.
 const TICKETS_SECONDS: f64 = 300.0;
+/// Each instance says how it is, in an item of less than 1 KB, once in at least as much time.
+pub(super) const REPORT_SECONDS: f64 = 60.0;
+const REPORTS: f64 = MONTH_SECONDS / REPORT_SECONDS;
 
 /// Days after which a certificate of 90 is renewed.
 const RENEWED_AFTER_DAYS: f64 = 60.0;
@@ -104,7 +107,7 @@ impl Usage {
             read_units: instances * (polling.read_units + followed * CHAIN_READ)
                 + orders * ORDER_READS
                 + checks * CONSISTENT,
-            write_units: orders * ORDER_WRITES + questions * QUESTION_WRITES + checks,
+            write_units: orders * ORDER_WRITES + questions * QUESTION_WRITES + checks + instances * REPORTS,
             stored_gigabytes: fleet.domains * NAME_BYTES / GIGABYTE,
             restorable_gigabytes: fleet.domains * RESTORABLE_NAME_BYTES / GIGABYTE,
             key_requests: match fleet.key {
@@ -115,7 +118,8 @@ impl Usage {
             function_gb_seconds: fleet.regions * FUNCTION_GB_SECONDS,
             log_gigabytes: fleet.regions * FUNCTION_CALLS * FUNCTION_LOG_BYTES / GIGABYTE,
             internet_gigabytes: (fleet.gigabytes - FREE_GIGABYTES).max(0.0),
-            region_gigabytes: abroad * (polling.calls * ANSWER_BYTES + followed * CHAIN_BYTES) / GIGABYTE,
+            region_gigabytes: abroad * ((polling.calls + REPORTS) * ANSWER_BYTES + followed * CHAIN_BYTES)
+                / GIGABYTE,
         }
     }
 }

@@ -58,15 +58,15 @@ impl Run<'_> {
             self.defer(until);
             return Ok(());
         }
-        match pause {
-            None => self.seen.grant = Some(Grant::default()),
-            Some(ended) => match acme.try_after(&ended, now).await? {
-                Some(trial) => self.seen.grant = Some(Grant { pause: Some(trial) }),
-                None => {
-                    inner.give_back_all(&draw, now).await;
-                    self.seen.pass_on();
-                }
-            },
+        let Some(ended) = pause else {
+            self.seen.grant = Some(Grant::default());
+            return Ok(());
+        };
+        if let Some(trial) = acme.try_after(&ended, now).await? {
+            self.seen.grant = Some(Grant { pause: Some(trial) });
+        } else {
+            inner.give_back_all(&draw, now).await;
+            self.seen.pass_on();
         }
         Ok(())
     }

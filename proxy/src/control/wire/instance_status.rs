@@ -100,6 +100,20 @@ impl From<Phase> for PhaseWord {
 }
 
 impl PhaseWord {
+    /// As JSON has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Degraded => "degraded",
+            Self::Unable => "unable",
+            Self::Overloaded => "overloaded",
+            Self::Leaving => "leaving",
+            Self::Draining => "draining",
+        }
+    }
+
     /// What it means to an operator.
     #[must_use]
     pub fn describe(self) -> &'static str {

@@ -66,6 +66,13 @@ pub enum Refusal {
     },
     /// No public CA issues for it.
     Underscore(Pattern),
+    /// Its tenant has as many entries as it may.
+    Quota {
+        /// Who.
+        tenant: String,
+        /// How many.
+        limit: u64,
+    },
     /// Who asks may not have it, or not as it was asked for.
     Authority(AuthorityRefusal),
 }
@@ -98,7 +105,8 @@ impl Refusal {
             | Self::Static(_)
             | Self::Exists { .. }
             | Self::Suspended(_)
-            | Self::Pending(_) => false,
+            | Self::Pending(_)
+            | Self::Quota { .. } => false,
             Self::Authority(refusal) => refusal.is_of_request(),
             Self::TableOff
             | Self::NoTarget(_)
@@ -164,6 +172,12 @@ impl Refusal {
                 of_target(target, "is this proxy's own listener", "give the address of the server behind it")
             }
             Self::PublicSuffix { pattern, kind } => public_suffix(pattern, *kind),
+            Self::Quota { tenant, limit } => Explained {
+                field: "tenant",
+                value: tenant.clone(),
+                fault: format!("tenant `{tenant}` has the {limit} entries that it may have"),
+                remedy: "remove some of them, or have the operator raise `domains.entries_per_tenant` or `domains.quotas`".to_owned(),
+            },
             Self::Authority(refusal) => refusal.explain(),
             Self::Underscore(name) => {
                 let fault =

@@ -307,6 +307,7 @@ fn strict(issuance: Issuance) -> Rules {
         reserved: Vec::new(),
         audit_kept: Duration::from_hours(24),
         required: RequiredProof::None,
+        quotas: Quotas::default(),
     }
 }
 

@@ -97,8 +97,9 @@ impl Connection {
             }
             self.poll_answer(cx, &mut reader, request)
         });
-        let head =
-            within(limit, &progress, &mut timer, answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)??;
+        let head = within(limit, &progress, &mut timer, answering)
+            .await
+            .map_err(|_| UpstreamFailure::ResponseTimeout)??;
         self.timer = timer;
         if request.awaits_continue() {
             // The client was never told to send its body.

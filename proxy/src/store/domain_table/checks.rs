@@ -274,11 +274,11 @@ mod tests {
         let gone =
             DomainRecord { status: DomainStatus::Removed, version: 2, expires_at: Some(9), ..record.clone() };
         let again = DomainRecord { version: 3, ..record.clone() };
-        domain_table::replace(&store, &record, None, &audit()).await.unwrap();
+        domain_table::replace(&store, &record, None, &audit(), &[]).await.unwrap();
         put_checks(&store, &pattern, &checks()).await.unwrap();
-        domain_table::replace(&store, &gone, Some(&record), &audit()).await.unwrap();
+        domain_table::replace(&store, &gone, Some(&record), &audit(), &[]).await.unwrap();
         assert!(get_checked(&store, &pattern).await.unwrap().unwrap().1.is_some());
-        domain_table::replace(&store, &again, Some(&gone), &audit()).await.unwrap();
+        domain_table::replace(&store, &again, Some(&gone), &audit(), &[]).await.unwrap();
         assert_eq!(get_checked(&store, &pattern).await.unwrap(), Some((again, None)));
     }
 

@@ -54,8 +54,8 @@ async fn a_change_and_who_made_it_are_kept_together() {
     let told = async |tenant: &str, limit| {
         crate::store::state_table::audit(&store, &tenant.parse().unwrap(), &day, None, limit).await.unwrap()
     };
-    replace(&store, &record("b.example", 1, 1), None, &audit()).await.unwrap();
-    let lost = replace(&store, &record("b.example", 1, 2), None, &audit()).await;
+    replace(&store, &record("b.example", 1, 1), None, &audit(), &[]).await.unwrap();
+    let lost = replace(&store, &record("b.example", 1, 2), None, &audit(), &[]).await;
     assert!(matches!(lost, Err(StoreError::Conflict)), "{lost:?}");
     assert_eq!(told("default", 10).await.records, [audit().record]);
     // Who loses an entry to another tenant finds it, too.
@@ -63,7 +63,7 @@ async fn a_change_and_who_made_it_are_kept_together() {
     let moved = AuditRecord { tenant: "acme".to_owned(), ..audit().record };
     let new = DomainRecord { tenant: "acme".to_owned(), ..record("b.example", 2, 2) };
     let audit = Audit { record: moved.clone(), kept: Duration::from_mins(1) };
-    replace(&store, &new, old.as_ref(), &audit).await.unwrap();
+    replace(&store, &new, old.as_ref(), &audit, &[]).await.unwrap();
     assert_eq!(told("acme", 10).await.records, [moved]);
     let first = told("default", 1).await;
     assert_eq!((first.records.len(), first.next.is_some()), (1, true));
@@ -83,7 +83,7 @@ async fn settings_are_set_beside_what_others_keep() {
         settings: least(TlsVersion::Tls13),
         ..record("a.example", version, version)
     };
-    replace(&store, &raised(1), None, &audit()).await.unwrap();
+    replace(&store, &raised(1), None, &audit(), &[]).await.unwrap();
     let first = get(&store, &pattern("a.example")).await.unwrap().unwrap();
     assert_eq!((first.settings, first.settings_map), (least(TlsVersion::Tls13), SettingsMap::Present));
 
@@ -96,7 +96,7 @@ async fn settings_are_set_beside_what_others_keep() {
     for (version, minimum) in [(1, TlsVersion::Tls13), (2, TlsVersion::Tls12), (3, TlsVersion::Tls12)] {
         let old = get(&store, &pattern("b.example")).await.unwrap();
         let new = DomainRecord { settings: least(minimum), ..record("b.example", version, version) };
-        replace(&store, &new, old.as_ref(), &audit()).await.unwrap();
+        replace(&store, &new, old.as_ref(), &audit(), &[]).await.unwrap();
         let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
         assert_eq!((read.version, read.settings), (version, least(minimum)));
     }
@@ -112,11 +112,11 @@ async fn settings_are_set_beside_what_others_keep() {
         ..least(TlsVersion::Tls13)
     };
     let new = DomainRecord { settings: both, ..record("b.example", 4, 4) };
-    replace(&store, &new, old.as_ref(), &audit()).await.unwrap();
+    replace(&store, &new, old.as_ref(), &audit(), &[]).await.unwrap();
     assert_eq!(get(&store, &pattern("b.example")).await.unwrap().unwrap().settings, both);
     // Added again after a removal, it has none of the settings that it had before.
     let old = get(&store, &pattern("b.example")).await.unwrap();
-    replace(&store, &record("b.example", 5, 5), old.as_ref(), &audit()).await.unwrap();
+    replace(&store, &record("b.example", 5, 5), old.as_ref(), &audit(), &[]).await.unwrap();
     let read = get(&store, &pattern("b.example")).await.unwrap().unwrap();
     assert_eq!((read.settings, read.settings_map), (DomainSettings::default(), SettingsMap::Present));
 }

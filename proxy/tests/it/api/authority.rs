@@ -31,6 +31,7 @@ fn verbs() -> Vec<(&'static str, String, Value, u16)> {
         ("GET", "domains?tenant=acme".to_owned(), Value::Null, 403),
         ("GET", format!("{entry}/records?tenant=acme"), Value::Null, 403),
         ("GET", "audit?tenant=acme".to_owned(), Value::Null, 403),
+        ("GET", "instances".to_owned(), Value::Null, 403),
     ]
 }
 

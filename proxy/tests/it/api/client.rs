@@ -53,11 +53,17 @@ impl<'a> Client<'a> {
 
     /// The same for the version `tag`.
     pub(crate) fn call_for(&self, method: &str, path: &str, body: &Value, tag: Option<&str>) -> Reply {
+        let fields: Vec<_> = tag.into_iter().map(|tag| ("If-Match", tag)).collect();
+        self.call_with(&fields, method, path, body)
+    }
+
+    /// The same with `fields` in its header section.
+    pub(crate) fn call_with(&self, fields: &[(&str, &str)], method: &str, path: &str, body: &Value) -> Reply {
         let mut arguments = vec!["-X".to_owned(), method.to_owned()];
         let mut field = |field: String| arguments.extend(["-H".to_owned(), field]);
         self.authorization.iter().for_each(|value| field(format!("Authorization: {value}")));
-        if let Some(tag) = tag {
-            field(format!("If-Match: {tag}"));
+        for (name, value) in fields {
+            field(format!("{name}: {value}"));
         }
         if !body.is_null() {
             field("Content-Type: application/json".to_owned());

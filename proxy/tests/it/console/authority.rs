@@ -16,6 +16,7 @@ fn pages() -> Vec<(String, &'static str, u16)> {
         ("domains?tenant=acme".to_owned(), "domains:read", 403),
         ("audit?tenant=acme".to_owned(), "audit:read", 403),
         ("overview".to_owned(), "domains:read", 403),
+        ("fleet".to_owned(), "domains:read", 403),
         ("import".to_owned(), "domains:write", 200),
     ]
 }

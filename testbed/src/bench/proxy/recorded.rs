@@ -39,7 +39,9 @@ impl Recorded {
             said.push(format!("to be recorded, if it is meant: {}", serde_json::to_string(counted)?));
         }
         let said = said.join("\n");
-        if more { bail!("more than {:.0} % above what was recorded:\n{said}", 100.0 * tolerance) }
+        if more {
+            bail!("more than {:.0} % above what was recorded:\n{said}", 100.0 * tolerance)
+        }
         Ok(said)
     }
 }
@@ -62,7 +64,10 @@ mod tests {
         assert!(!recorded.judge(&counts("rustc 1", 30.5)).unwrap().contains("recorded"));
         assert!(recorded.judge(&counts("rustc 1", 29.0)).unwrap().contains("to be recorded"));
         let refused = recorded.judge(&counts("rustc 1", 30.7)).unwrap_err().to_string();
-        assert!(refused.contains("+2.3 % of 30.00") && refused.contains(r#""kept-alive request":30.7"#), "{refused}");
+        assert!(
+            refused.contains("+2.3 % of 30.00") && refused.contains(r#""kept-alive request":30.7"#),
+            "{refused}"
+        );
         assert!(recorded.judge(&counts("rustc 2", 34.0)).is_ok());
         assert!(recorded.judge(&counts("rustc 2", 35.0)).is_err());
     }

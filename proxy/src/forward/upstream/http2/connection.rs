@@ -110,8 +110,9 @@ impl Http2Stream {
         let progress = request.upload().progress();
         let message = Request::map(message, RequestInTransit::new);
         let answering = self.0.requests.clone().try_send_request(message);
-        let answered =
-            within(limit, &progress, &mut LazyTimer::default(), answering).await.map_err(|_| UpstreamFailure::ResponseTimeout)?;
+        let answered = within(limit, &progress, &mut LazyTimer::default(), answering)
+            .await
+            .map_err(|_| UpstreamFailure::ResponseTimeout)?;
         answered.map_err(|mut failure| match (progress.state(), failure.take_message()) {
             (UploadState::Broken(end), _) => end.into(),
             // Nothing of it has left hyper.
