@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::{
     Run,
     budgets::{Counted, Draw, registered_domain, site_of},
-    record_of, warn_of,
+    record_of, warn_of, watched,
 };
 use crate::{
     backoff::Backoff,
@@ -24,7 +24,6 @@ use crate::{
         issuer::Issuer,
         keyed_chain::{KeyedChain, KeyedChainError},
         metrics::{Leased, Ordered},
-        renewal,
         step::{Grant, Obtained, OrderProgress, Purpose},
     },
     clock,
@@ -60,13 +59,14 @@ impl Run<'_> {
         }
         match pause {
             None => self.seen.grant = Some(Grant::default()),
-            Some(ended) => match acme.try_after(&ended, now).await? {
-                Some(trial) => self.seen.grant = Some(Grant { pause: Some(trial) }),
-                None => {
+            Some(ended) => {
+                if let Some(trial) = acme.try_after(&ended, now).await? {
+                    self.seen.grant = Some(Grant { pause: Some(trial) });
+                } else {
                     inner.give_back_all(&draw, now).await;
                     self.seen.pass_on();
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ impl Run<'_> {
             ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
         let pair = &obtained.candidate.pair;
-        let info = renewal::watched(name, directory, pair, clock::wall());
+        let info = watched(name, directory, pair, clock::wall());
         let commit = Commit {
             issuer: key,
             pattern: &exact,

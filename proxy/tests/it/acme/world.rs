@@ -166,7 +166,10 @@ impl Instance {
     pub(crate) fn counted(&self, name: &str) -> f64 {
         let families = self.registry.gather();
         let of_name = families.iter().filter(|family| family.name() == name);
-        of_name.flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value()).sum()
+        of_name
+            .flat_map(prometheus::proto::MetricFamily::get_metric)
+            .map(|metric| metric.get_counter().get_value())
+            .sum()
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
