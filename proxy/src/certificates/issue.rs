@@ -12,6 +12,7 @@ use std::{
 
 use tracing::warn;
 
+pub(super) use adoption::watched;
 use budgets::Counted;
 
 use super::{

@@ -41,7 +41,7 @@ use crate::{
 use round::{Allowance, DueWork, Round};
 use turn::{Turn, turn};
 
-pub(super) use advice::{ask, watched};
+pub(super) use advice::ask;
 pub(super) use withdrawal::withdraw;
 
 /// Looks for due renewals each period.

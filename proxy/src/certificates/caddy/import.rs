@@ -12,7 +12,11 @@ use super::{
     report::{Judged, Outcome, Transfer},
 };
 use crate::{
-    certificates::{choice::Candidate, issue::record_of, listing, renewal::watched},
+    certificates::{
+        choice::Candidate,
+        issue::{record_of, watched},
+        listing,
+    },
     clock,
     config::CertificatesConfig,
     name::Pattern,

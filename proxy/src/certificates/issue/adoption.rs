@@ -1,11 +1,15 @@
-//! What is recorded of a certificate that was found and not ordered here: when it is renewed, if it is.
+//! What is recorded of a certificate that was found and not ordered here: when it is renewed, if it is; and what is kept of any to ask its CA.
 
+use std::time::{Duration, SystemTime};
+
+use instant_acme::CertificateIdentifier;
 use tracing::warn;
 
 use super::{Run, record_of};
 use crate::{
-    certificates::{choice::Candidate, issuer::Issuer, renewal},
+    certificates::{choice::Candidate, issuer::Issuer, keyed_chain::KeyedChain},
     clock,
+    name::ServerName,
     store::state_table::{self, OrderRecord, RenewalInfo},
     telemetry::admit_line,
 };
@@ -41,7 +45,7 @@ impl Run<'_> {
             _ => made,
         };
         let (directory, begun) = (record.directory.as_deref(), best.pair.life.not_before);
-        let info = renewal::watched(&self.goal.name, directory, &best.pair, begun);
+        let info = watched(&self.goal.name, directory, &best.pair, begun);
         self.record(record, info);
     }
 
@@ -78,3 +82,29 @@ impl Run<'_> {
         });
     }
 }
+
+/// What is kept of a certificate to ask its CA, which has that directory; it may be renewed from `from` on. None for one without an
+/// authority key identifier (RFC 9773 §4.1).
+pub(in crate::certificates) fn watched(
+    name: &ServerName,
+    directory: Option<&str>,
+    pair: &KeyedChain,
+    from: SystemTime,
+) -> Option<RenewalInfo> {
+    let certificate = CertificateIdentifier::try_from(pair.certificate.key.cert.first()?).ok()?.to_string();
+    let life = pair.life.not_after.duration_since(pair.life.not_before).unwrap_or_default();
+    Some(RenewalInfo {
+        name: name.clone(),
+        directory: directory?.to_owned(),
+        certificate,
+        serial: pair.serial.clone(),
+        not_after: pair.life.not_after,
+        renew_from: from + UNMOVED,
+        // Half of the last third is left for orders that fail.
+        renew_until: pair.life.not_before + life * 5 / 6,
+        window: None,
+    })
+}
+
+/// A CA that names a past window for whatever it has just issued would otherwise have it renewed again and again.
+const UNMOVED: Duration = Duration::from_hours(1);

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::{
     Run,
     budgets::{Counted, Draw, registered_domain, site_of},
-    record_of, warn_of,
+    record_of, warn_of, watched,
 };
 use crate::{
     backoff::Backoff,
@@ -24,7 +24,6 @@ use crate::{
         issuer::Issuer,
         keyed_chain::{KeyedChain, KeyedChainError},
         metrics::{Leased, Ordered},
-        renewal,
         step::{Grant, Obtained, OrderProgress, Purpose},
     },
     clock,
@@ -228,7 +227,7 @@ impl Run<'_> {
             ..record_of(name, key.as_str(), &obtained.candidate.pair)
         };
         let pair = &obtained.candidate.pair;
-        let info = renewal::watched(name, directory, pair, clock::wall());
+        let info = watched(name, directory, pair, clock::wall());
         let commit = Commit {
             issuer: key,
             pattern: &exact,

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use instant_acme::CertificateIdentifier;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -23,12 +22,9 @@ use crate::{
         failure,
         issue::warn_of,
         issuer::Issuer,
-        keyed_chain::KeyedChain,
         metrics::{Advised, Claimed},
     },
-    clock,
-    name::ServerName,
-    random,
+    clock, random,
     store::{
         StoreError,
         instant::Micros,
@@ -61,29 +57,6 @@ pub(in crate::certificates) async fn ask(inner: Arc<CertificatesInner>) {
             );
         }
     }
-}
-
-/// What is kept of a certificate to ask its CA, which has that directory; it may be renewed from `from` on. None for one without an
-/// authority key identifier (RFC 9773 §4.1).
-pub(in crate::certificates) fn watched(
-    name: &ServerName,
-    directory: Option<&str>,
-    pair: &KeyedChain,
-    from: SystemTime,
-) -> Option<RenewalInfo> {
-    let certificate = CertificateIdentifier::try_from(pair.certificate.key.cert.first()?).ok()?.to_string();
-    let life = pair.life.not_after.duration_since(pair.life.not_before).unwrap_or_default();
-    Some(RenewalInfo {
-        name: name.clone(),
-        directory: directory?.to_owned(),
-        certificate,
-        serial: pair.serial.clone(),
-        not_after: pair.life.not_after,
-        renew_from: from + SHORTEST,
-        // Half of the last third is left for orders that fail.
-        renew_until: pair.life.not_before + life * 5 / 6,
-        window: None,
-    })
 }
 
 /// The work of asking.
@@ -262,6 +235,7 @@ const PERIODS: u32 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::ServerName;
 
     const HOUR: Duration = Duration::from_hours(1);
 
