@@ -18,9 +18,8 @@ fn main() -> ExitCode {
         Command::BenchProxy { binary, part, rounds } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
         }
-        Command::BenchInstructions { binary, only, recorded } => {
-            let (root, only, recorded) = (testbed::edge::root(), only.as_deref(), recorded.as_deref());
-            testbed::bench::proxy::instructions::run(&root, &binary, only, recorded)
+        Command::BenchInstructions { binary, only } => {
+            testbed::bench::proxy::instructions::run(&testbed::edge::root(), &binary, only.as_deref())
         }
         Command::BenchPeers { binary, rounds } => {
             testbed::bench::proxy::peers::run(&testbed::edge::root(), &binary, rounds)
@@ -90,9 +89,6 @@ enum Command {
         /// Work whose name contains this alone
         #[arg(long)]
         only: Option<String>,
-        /// What it may not exceed
-        #[arg(long)]
-        recorded: Option<PathBuf>,
     },
     /// Gatehouse beside nginx, HAProxy and Caddy
     BenchPeers {

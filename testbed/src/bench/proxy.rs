@@ -13,7 +13,6 @@ pub mod instructions;
 mod memory;
 mod nginx;
 pub mod peers;
-mod recorded;
 mod subject;
 mod work;
 

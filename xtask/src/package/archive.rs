@@ -14,12 +14,10 @@ use super::{FOLDER, Workspace};
 pub(crate) struct Archive {
     /// Its file.
     pub(crate) path: PathBuf,
-    /// The program in it, where it was built.
-    pub(super) binary: PathBuf,
 }
 
 /// Packs what has been built and staged; writes the SBOM and SHA256SUMS beside it.
-pub(super) fn pack(shell: &Shell, workspace: &Workspace, binary: PathBuf) -> anyhow::Result<Archive> {
+pub(super) fn pack(shell: &Shell, workspace: &Workspace) -> anyhow::Result<Archive> {
     let folder = workspace.root.join(FOLDER);
     let architecture = workspace.architecture;
     let (target, build) = (architecture.target(), architecture.folder(workspace));
@@ -39,7 +37,7 @@ pub(super) fn pack(shell: &Shell, workspace: &Workspace, binary: PathBuf) -> any
     fs::write(&sbom, cmd!(shell, "gzip --decompress --stdout {parts}").quiet().output()?.stdout)?;
     write_sums(shell, &folder)?;
     println!("package: {} ({} KiB)", path.display(), fs::metadata(&path)?.len() >> 10);
-    Ok(Archive { path, binary })
+    Ok(Archive { path })
 }
 
 /// Of every package that lies there, and of its SBOM.

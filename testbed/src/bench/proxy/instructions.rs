@@ -4,27 +4,24 @@
 //! waiting for memory. Each count is the difference of two runs of a new process, which leaves out what it does once. The longer run's
 //! profile stays in `target/bench`, for `callgrind_annotate`.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, ensure};
 
 use super::{
     client::{Client, Exchange},
     nginx::Nginx,
-    recorded::Recorded,
     subject::{RunBy, Subject},
     versions,
 };
 use crate::{
     authority::Authority,
-    bench::report::{Report, Row, first_line},
+    bench::report::{Report, Row},
 };
 
-/// Counts and publishes, of all work or of that whose name contains `only`, and fails if it is more than was `recorded`; `binary` is a release build of Gatehouse, over epoll: Valgrind
+/// Counts and publishes, of all work or of that whose name contains `only`; `binary` is a release build of Gatehouse, over epoll: Valgrind
 /// knows no `io_uring`.
-pub fn run(root: &Path, binary: &Path, only: Option<&str>, recorded: Option<&Path>) -> anyhow::Result<()> {
-    let recorded = recorded.map(Recorded::read).transpose()?;
-    let mut counted = BTreeMap::new();
+pub fn run(root: &Path, binary: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::create(folder.path())?;
     let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
@@ -39,18 +36,12 @@ pub fn run(root: &Path, binary: &Path, only: Option<&str>, recorded: Option<&Pat
             Subject::nginx_by(run_by, folder.path(), "nginx", &Nginx::peer(&authority, &upstream)?)
         })?;
         println!("{}: gatehouse {gatehouse:.1}, nginx {nginx:.1} thousand instructions", work.name);
-        counted.insert(work.name.to_owned(), (gatehouse * 100.0).round() / 100.0);
         for (subject, count) in [("gatehouse epoll", gatehouse), ("nginx", nginx)] {
             let row = Row::of(work.name, subject, "1000", vec![count]).context("no count")?;
             report.push(row.against(nginx, (subject != "nginx").then_some(1.0)));
         }
     }
-    report.publish(root)?;
-    if let Some(recorded) = recorded {
-        let compiler = first_line("rustc", &["--version"]);
-        println!("{}", recorded.judge(&Recorded { compiler, thousands: counted })?);
-    }
-    Ok(())
+    report.publish(root)
 }
 
 /// What is done so and so often.
