@@ -12,7 +12,7 @@ pub(crate) enum Name {
     Proxy,
     /// The same, throughput, latency and memory beside nginx, HAProxy and Caddy
     Peers,
-    /// Instructions in user space per request and per connection, beside nginx: the same figure on a busy machine
+    /// Instructions in user space per request and per connection, beside nginx: nearly the same figure on a busy machine
     Instructions,
     /// Nanoseconds per packet of the guard
     Guard,

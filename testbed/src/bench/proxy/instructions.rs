@@ -1,8 +1,8 @@
 //! Instructions in user space per request, connection and large body, beside nginx, as Callgrind counts them.
 //!
-//! They do not depend on what else the machine does, so that a change of a hundredth shows; they say nothing of the kernel's share, nor of
-//! waiting for memory. Each count is the difference of two runs of a new process, which leaves out what it does once. The longer run's
-//! profile stays in `target/bench`, for `callgrind_annotate`.
+//! They depend little on what else the machine does: what the process does by the clock is counted with, more of it on a slow one. They say
+//! nothing of the kernel's share, nor of waiting for memory. Each count is the difference of two runs of a new process, which leaves out
+//! what it does once. The longer run's profile stays in `target/bench`, for `callgrind_annotate`.
 
 use std::{fs, path::Path};
 
