@@ -49,8 +49,9 @@ pub(in crate::certificates) async fn ask(inner: Arc<CertificatesInner>) {
         if let Err(error) = round.work_off().await
             && let Some(left_out) = admit_line("renewal_info_unread", "")
         {
+            // Whoever looks for due renewals warns of a table that does not answer.
             let error = &error as &dyn std::error::Error;
-            warn!(
+            info!(
                 error,
                 left_out,
                 "the table does not say for which certificates CAs are to be asked when to renew them; tried again"

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{ControlContext, InstanceId, InstanceReport, KEPT, PERIOD, id::NoInstanceId};
 use crate::{
@@ -139,7 +139,7 @@ fn host() -> String {
 /// A table that does not answer is warned of by whoever reads it more often.
 fn tell(error: &StoreError) {
     if let Some(left_out) = admit_line("instance_report", "") {
-        warn!(
+        info!(
             error = error_chain(error),
             left_out, "the table has not taken how this instance is; others may list it as silent"
         );
