@@ -32,6 +32,7 @@ use std::sync::Arc;
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::StoreError;
+use error::if_held;
 #[cfg(feature = "fault-injection")]
 pub use fault_injection::{FaultPlan, Faults, PlanError};
 pub use genuine::NotDynamoDb;

@@ -66,6 +66,18 @@ impl StoreError {
     }
 }
 
+/// What a conditional write was answered; nothing if its condition did not hold.
+pub(super) fn if_held<T, E>(sent: Result<T, E>) -> Result<Option<T>, StoreError>
+where
+    StoreError: From<E>,
+{
+    match sent.map_err(StoreError::from) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(StoreError::Conflict) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl From<SealError> for StoreError {
     fn from(error: SealError) -> Self {
         match error {

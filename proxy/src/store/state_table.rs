@@ -12,6 +12,7 @@ mod check_progress;
 mod entry_count;
 mod idempotency;
 mod instances;
+mod item;
 pub mod lease;
 mod open_order;
 mod order_record;

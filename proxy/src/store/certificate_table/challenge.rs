@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    store::{Store, StoreError},
+    store::{Store, StoreError, if_held},
 };
 
 /// A challenge of an authorization (RFC 8555 §7.1.5) with its answer, members in Caddy's order.
@@ -93,10 +93,7 @@ pub async fn remove_challenge(
         .into_iter()
         .filter_map(|(value, attribute)| Some((value, published.get(attribute)?.clone())))
         .fold(delete, |delete, (value, text)| delete.expression_attribute_values(value, text));
-    match delete.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    if_held(delete.send().await).map(drop)
 }
 
 /// The challenges of `name` with `issuers`, in one read.

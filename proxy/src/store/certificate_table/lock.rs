@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    store::{Item, Store, StoreError, instant::epoch_millis, state_table::lease::Holder},
+    store::{Item, Store, StoreError, if_held, instant::epoch_millis, state_table::lease::Holder},
 };
 
 /// A lock that was held when it was taken.
@@ -86,11 +86,7 @@ impl Lock {
     pub async fn renew(&self, store: &Store, life: Duration, now: SystemTime) -> Result<bool, StoreError> {
         let put = self.put(store, now + life, now).condition_expression(IS_OURS);
         let put = put.expression_attribute_values(OURS, AttributeValue::S(self.holder.as_str().to_owned()));
-        match put.send().await.map_err(StoreError::from) {
-            Ok(_) => Ok(true),
-            Err(StoreError::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
+        if_held(put.send().await).map(|held| held.is_some())
     }
 
     /// Gives it up, unless it was lost already.
@@ -98,10 +94,7 @@ impl Lock {
         let delete = store.client().delete_item().table_name(&store.tables().certificates);
         let delete = delete.set_key(Some(item::key(&self.key))).condition_expression(IS_OURS);
         let holder = AttributeValue::S(self.holder.as_str().to_owned());
-        match delete.expression_attribute_values(OURS, holder).send().await.map_err(StoreError::from) {
-            Ok(_) | Err(StoreError::Conflict) => Ok(()),
-            Err(error) => Err(error),
-        }
+        if_held(delete.expression_attribute_values(OURS, holder).send().await).map(drop)
     }
 
     fn put(

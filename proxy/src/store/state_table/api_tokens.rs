@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
+use super::item::{find, text};
 use crate::{
     api_token::{Scope, TokenHash, TokenId, TokenName},
     store::{Item, Store, StoreError, instant::Micros, tenant::Tenant},
@@ -117,7 +118,7 @@ pub async fn put_token(store: &Store, hash: &TokenHash, record: &TokenRecord) ->
         update = update.expression_attribute_names(format!("#{name}"), name);
         update = update.expression_attribute_values(format!(":{name}"), value);
     }
-    let update = update.key("pk", partition()).key("sk", AttributeValue::S(hash.to_string()));
+    let update = update.key("pk", text(PARTITION)).key("sk", AttributeValue::S(hash.to_string()));
     let update = update.update_expression(format!("SET {}", set.join(", ")));
     // The SDK may have written it, lost the answer, and met its own write when it tried again: the hash is this token's alone.
     update.condition_expression("attribute_not_exists(pk) OR #id = :id").send().await?;
@@ -126,13 +127,7 @@ pub async fn put_token(store: &Store, hash: &TokenHash, record: &TokenRecord) ->
 
 /// The token of this hash, whether it still permits anything or not.
 pub async fn find_token(store: &Store, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError> {
-    let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-    let query = query
-        .key_condition_expression("pk = :pk AND sk = :sk")
-        .expression_attribute_values(":pk", partition())
-        .expression_attribute_values(":sk", AttributeValue::S(hash.to_string()));
-    let items = query.send().await?.items.unwrap_or_default();
-    Ok(items.first().and_then(TokenRecord::read))
+    Ok(find(store, PARTITION, &hash.to_string()).await?.as_ref().and_then(TokenRecord::read))
 }
 
 /// All tokens, those that ended not long ago among them; at most [`MOST_TOKENS`].
@@ -155,7 +150,7 @@ pub async fn revoke_token(
     }
     let update = store.client().update_item().table_name(&store.tables().state);
     let update = update
-        .key("pk", partition())
+        .key("pk", text(PARTITION))
         .key("sk", sort)
         .update_expression("SET revoked_at = :now, #expires = :expires")
         .condition_expression("attribute_exists(pk)")
@@ -172,7 +167,8 @@ pub async fn revoke_token(
 
 async fn keyed(store: &Store) -> Result<Vec<(AttributeValue, TokenRecord)>, StoreError> {
     let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-    let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", partition());
+    let query =
+        query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", text(PARTITION));
     let (mut items, mut found) = (query.into_paginator().items().send(), Vec::new());
     while found.len() < MOST_TOKENS
         && let Some(item) = items.next().await
@@ -183,9 +179,7 @@ async fn keyed(store: &Store) -> Result<Vec<(AttributeValue, TokenRecord)>, Stor
     Ok(found)
 }
 
-fn partition() -> AttributeValue {
-    AttributeValue::S("token".to_owned())
-}
+const PARTITION: &str = "token";
 
 /// When the table may forget a token that ends then.
 fn forgotten(ended: Micros) -> AttributeValue {

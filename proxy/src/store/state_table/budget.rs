@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 
-use crate::store::{Store, StoreError, instant::epoch_millis};
+use super::item::{find, number};
+use crate::store::{Store, StoreError, if_held, instant::epoch_millis};
 
 /// Something the fleet does a limited number of times: `most` at once, and as many again evenly within `per`, as Let's Encrypt counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,14 +91,8 @@ impl Budget<'_> {
 
     /// The date at which it is full by itself, at least `now`.
     async fn full_at(&self, store: &Store, now: u64) -> Result<u64, StoreError> {
-        // By Query, which roles may use on this table, unlike GetItem.
-        let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-        let query = query
-            .key_condition_expression("pk = :pk AND sk = :sk")
-            .expression_attribute_values(":pk", AttributeValue::S(self.key()))
-            .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
-        let items = query.send().await?.items.unwrap_or_default();
-        let full_at = items.first().and_then(|item| item.get("full_at")?.as_n().ok()?.parse::<u64>().ok());
+        let item = find(store, &self.key(), SORT).await?;
+        let full_at = item.and_then(|item| item.get("full_at")?.as_n().ok()?.parse::<u64>().ok());
         Ok(full_at.filter(|at| *at <= self.longest(now)).unwrap_or(now).max(now))
     }
 
@@ -151,19 +146,11 @@ impl Budget<'_> {
 
 /// Whether the condition held.
 async fn is_written(update: UpdateItemFluentBuilder) -> Result<bool, StoreError> {
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
-        Err(error) => Err(error),
-    }
+    if_held(update.send().await).map(|held| held.is_some())
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn number(n: u64) -> AttributeValue {
-    AttributeValue::N(n.to_string())
 }
 
 const SORT: &str = "bucket";

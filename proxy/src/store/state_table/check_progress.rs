@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::item::text;
 use crate::store::{
     Store, StoreError,
     instant::{Micros, epoch_millis},
@@ -30,10 +31,6 @@ pub async fn put_checks_settled(store: &Store, until: Micros) -> Result<(), Stor
         .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()));
     update.send().await?;
     Ok(())
-}
-
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
 }
 
 const JOB: &str = "domain-checks";

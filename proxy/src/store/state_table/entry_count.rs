@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Update},
 };
 
-use crate::store::{Item, Store, StoreError, instant::Micros};
+use super::item::{find, number, text};
+use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
 
 /// One entry more or fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +31,7 @@ pub enum CountChange<'a> {
 
 /// How many entries `tenant` has; absent, nobody has counted them. Read consistently.
 pub async fn find_entry_count(store: &Store, tenant: &str) -> Result<Option<u64>, StoreError> {
-    let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-    let query = query
-        .key_condition_expression("pk = :pk AND sk = :sk")
-        .expression_attribute_values(":pk", partition(tenant))
-        .expression_attribute_values(":sk", text(SORT));
-    Ok(query.send().await?.items.unwrap_or_default().first().and_then(read))
+    Ok(find(store, &partition(tenant), SORT).await?.as_ref().and_then(read))
 }
 
 /// Keeps that `tenant` has so many `entries`, if they were counted as `replaced` before; whether they were.
@@ -48,7 +44,7 @@ pub async fn put_entry_count(
 ) -> Result<bool, StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state);
     let update = update
-        .key("pk", partition(tenant))
+        .key("pk", text(&partition(tenant)))
         .key("sk", text(SORT))
         .update_expression("SET entries = :entries, counted_at = :now")
         .expression_attribute_values(":entries", number(entries))
@@ -59,11 +55,7 @@ pub async fn put_entry_count(
             .condition_expression("entries = :replaced AND attribute_exists(counted_at)")
             .expression_attribute_values(":replaced", number(replaced)),
     };
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
-        Err(error) => Err(error),
-    }
+    if_held(update.send().await).map(|held| held.is_some())
 }
 
 impl CountChange<'_> {
@@ -75,7 +67,7 @@ impl CountChange<'_> {
         };
         let update = Update::builder()
             .table_name(&store.tables().state)
-            .key("pk", partition(tenant))
+            .key("pk", text(&partition(tenant)))
             .key("sk", text(SORT))
             .update_expression("ADD entries :step")
             .expression_attribute_values(":step", AttributeValue::N(step.to_owned()));
@@ -97,16 +89,8 @@ fn read(item: &Item) -> Option<u64> {
     Some(u64::try_from(entries).unwrap_or_default())
 }
 
-fn partition(tenant: &str) -> AttributeValue {
-    AttributeValue::S(format!("quota#{tenant}"))
-}
-
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
-fn number(number: u64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+fn partition(tenant: &str) -> String {
+    format!("quota#{tenant}")
 }
 
 const SORT: &str = "entries";

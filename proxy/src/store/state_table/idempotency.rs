@@ -11,10 +11,13 @@ use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder, primitives::Blob, types::AttributeValue,
 };
 
-use super::lease::Holder;
+use super::{
+    item::{find, number, text},
+    lease::Holder,
+};
 use crate::{
     api_token::TokenHash,
-    store::{Item, Store, StoreError, instant::epoch_millis},
+    store::{Item, Store, StoreError, if_held, instant::epoch_millis},
 };
 
 /// The key of a request, which is its token's alone.
@@ -82,11 +85,10 @@ pub async fn claim_request(
         .expression_attribute_values(":expires", number(epoch_millis(now + KEPT) / 1000))
         .expression_attribute_values(":now", number(epoch_millis(now) / 1000))
         .expression_attribute_values(":now_millis", number(epoch_millis(now)));
-    match claim.send().await.map_err(StoreError::from) {
-        Ok(_) => Ok(Claimed::New(RequestClaim { of: of.clone(), holder })),
-        Err(StoreError::Conflict) => Ok(found(find(store, of).await?.as_ref(), fingerprint)),
-        Err(error) => Err(error),
-    }
+    Ok(match if_held(claim.send().await)? {
+        Some(_) => Claimed::New(RequestClaim { of: of.clone(), holder }),
+        None => found(find(store, &partition(of), &of.key).await?.as_ref(), fingerprint),
+    })
 }
 
 impl RequestClaim {
@@ -117,19 +119,7 @@ impl RequestClaim {
 
 /// A claim that was lost to somebody else is theirs.
 async fn done(update: UpdateItemFluentBuilder) -> Result<(), StoreError> {
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-async fn find(store: &Store, of: &RequestKey) -> Result<Option<Item>, StoreError> {
-    let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-    let query = query
-        .key_condition_expression("pk = :pk AND sk = :sk")
-        .expression_attribute_values(":pk", partition(of))
-        .expression_attribute_values(":sk", text(&of.key));
-    Ok(query.send().await?.items.unwrap_or_default().into_iter().next())
+    if_held(update.send().await).map(drop)
 }
 
 /// What an item says that is not ours. One that has gone in between is somebody's who is not done yet, as far as anybody knows.
@@ -155,19 +145,11 @@ impl KeptAnswer {
 
 fn update(store: &Store, of: &RequestKey) -> UpdateItemFluentBuilder {
     let update = store.client().update_item().table_name(&store.tables().state);
-    update.key("pk", partition(of)).key("sk", text(&of.key))
+    update.key("pk", text(&partition(of))).key("sk", text(&of.key))
 }
 
-fn partition(of: &RequestKey) -> AttributeValue {
-    AttributeValue::S(format!("idempotency#{}", of.token))
-}
-
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
-fn number(number: u64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+fn partition(of: &RequestKey) -> String {
+    format!("idempotency#{}", of.token)
 }
 
 /// How long a key stands for its request.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::store::{Item, Store, StoreError, instant::Micros};
+use super::item::{number, text};
+use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
 
 /// What an instance said of itself last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +42,7 @@ pub async fn end_instance(store: &Store, id: &str, run: &str) -> Result<(), Stor
         // Not 0: the table's TTL passes over what lies years back.
         .expression_attribute_values(":ended", seconds(Micros::of(crate::clock::wall())))
         .expression_attribute_values(":run", text(run));
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    if_held(update.send().await).map(drop)
 }
 
 /// Instances that were heard of not long before `now`, in the order of their ids; at most [`MOST_INSTANCES`].
@@ -87,12 +85,8 @@ impl InstanceItem {
     }
 }
 
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
 fn seconds(at: Micros) -> AttributeValue {
-    AttributeValue::N((at.since_epoch() / 1_000_000).to_string())
+    number(at.since_epoch() / 1_000_000)
 }
 
 /// More than a fleet has, of which each region is bounded by its endpoint group.

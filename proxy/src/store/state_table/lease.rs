@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
+use super::item::number;
 use crate::{
     clock,
-    store::{Store, StoreError, instant::epoch_millis},
+    store::{Store, StoreError, if_held, instant::epoch_millis},
 };
 
 /// Who takes leases: one per process start, so that a restarted instance is somebody else.
@@ -63,11 +64,7 @@ impl Lease {
             .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        let taken = match taken.map_err(StoreError::from) {
-            Ok(taken) => taken,
-            Err(StoreError::Conflict) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(taken) = if_held(taken)? else { return Ok(None) };
         let fence = taken.attributes.as_ref().and_then(|item| item.get("fence")?.as_n().ok()?.parse().ok());
         let fence = fence.ok_or_else(|| StoreError::Misshapen {
             key: key(job),
@@ -92,14 +89,11 @@ impl Lease {
             .expression_attribute_values(":fence", number(self.fence))
             .send()
             .await;
-        match renewed.map_err(StoreError::from) {
-            Ok(_) => {
-                self.until = until;
-                Ok(true)
-            }
-            Err(StoreError::Conflict) => Ok(false),
-            Err(error) => Err(error),
+        let is_held = if_held(renewed)?.is_some();
+        if is_held {
+            self.until = until;
         }
+        Ok(is_held)
     }
 
     /// Renews it from now on; whether it is held on. A table that does not answer takes it away only when it has ended.
@@ -125,10 +119,7 @@ impl Lease {
             .expression_attribute_values(":fence", number(self.fence))
             .send()
             .await;
-        match released.map_err(StoreError::from) {
-            Ok(_) | Err(StoreError::Conflict) => Ok(()),
-            Err(error) => Err(error),
-        }
+        if_held(released).map(drop)
     }
 
     fn update(
@@ -149,10 +140,6 @@ impl Lease {
 
 fn key(job: &str) -> String {
     format!("lease#{job}")
-}
-
-fn number(n: u64) -> AttributeValue {
-    AttributeValue::N(n.to_string())
 }
 
 /// How long an ended lease, and with it the fence, outlives its end.

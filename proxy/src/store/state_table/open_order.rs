@@ -15,7 +15,7 @@ use crate::{
     clock,
     name::ServerName,
     store::{
-        Item, PrivateKeyPem, Store, StoreError,
+        Item, PrivateKeyPem, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
         key_sealer::{KeySealer, SealedKey},
     },
@@ -107,10 +107,7 @@ pub async fn remove_open_order(store: &Store, name: &ServerName) -> Result<(), S
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
     let update =
         update.update_expression("REMOVE open_order").condition_expression("attribute_exists(open_order)");
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    if_held(update.send().await).map(drop)
 }
 
 /// What its key is sealed for.

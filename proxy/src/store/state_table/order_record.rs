@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use crate::{
     name::ServerName,
     store::{
-        Item, Store, StoreError,
+        Item, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
         partition::partition,
     },
@@ -161,10 +161,7 @@ impl OrderRecord {
 /// Writes `record` if what is there is still of the certificate whose serial number was read before, or of none. An order that is open
 /// goes on.
 pub async fn put_record(store: &Store, record: &OrderRecord, before: Option<&str>) -> Result<(), StoreError> {
-    match update(store, record, &WHOLE, Replaced::Of(before)).await {
-        Ok(()) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    if_held(update(store, record, &WHOLE, Replaced::Of(before)).await).map(drop)
 }
 
 /// Writes what `record` says of failed orders, whatever the item holds: a record of another certificate, or one whose attributes are

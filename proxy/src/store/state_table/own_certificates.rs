@@ -11,6 +11,7 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::item;
 use crate::{
     backoff::Backoff,
     name::Pattern,
@@ -58,13 +59,7 @@ pub async fn change_own(
 }
 
 async fn find(store: &Store) -> Result<Item, StoreError> {
-    // By the calls that budgets make, too: a role that may place orders may read the list.
-    let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-    let query = query
-        .key_condition_expression("pk = :pk AND sk = :sk")
-        .expression_attribute_values(":pk", AttributeValue::S(PARTITION.to_owned()))
-        .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
-    Ok(query.send().await?.items.unwrap_or_default().into_iter().next().unwrap_or_default())
+    item::find(store, PARTITION, SORT).await.map(Option::unwrap_or_default)
 }
 
 async fn replace(

@@ -10,8 +10,9 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::item::find;
 use crate::store::{
-    Store, StoreError,
+    Store, StoreError, if_held,
     instant::{Micros, epoch_millis},
 };
 
@@ -29,15 +30,8 @@ pub struct Pause {
 impl Pause {
     /// The pause of `subject`; one whose date cannot be read has ended.
     pub async fn find(store: &Store, subject: &str) -> Result<Option<Self>, StoreError> {
-        // By the calls that budgets make, too: a role that may place orders may have them pause.
-        let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-        let query = query
-            .key_condition_expression("pk = :pk AND sk = :sk")
-            .expression_attribute_values(":pk", AttributeValue::S(partition(subject)))
-            .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
-        let items = query.send().await?.items.unwrap_or_default();
-        let is_ended = |item: &HashMap<_, _>| item.get("until") == Some(&ended());
-        Ok(items.first().filter(|item| !is_ended(item)).map(Self::read))
+        let item = find(store, &partition(subject), SORT).await?;
+        Ok(item.filter(|item| item.get("until") != Some(&ended())).as_ref().map(Self::read))
     }
 
     fn read(item: &HashMap<String, AttributeValue>) -> Self {
@@ -69,11 +63,7 @@ impl Pause {
                 .condition_expression("#until = :before")
                 .expression_attribute_values(":before", instant(before.until)),
         };
-        match update.send().await.map_err(StoreError::from) {
-            Ok(_) => Ok(true),
-            Err(StoreError::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
+        if_held(update.send().await).map(|held| held.is_some())
     }
 
     /// Ends whatever pause `subject` has.

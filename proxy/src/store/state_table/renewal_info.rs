@@ -9,16 +9,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::renewals::{Due, DuePage, DueStart, page};
+use super::{
+    item::{find, number, text},
+    order_record::shard,
+    renewals::{Due, DuePage, DueStart, claim_item, ending, page},
+};
 use crate::{
     name::ServerName,
     store::{
-        Item, Store, StoreError,
+        Item, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
-        partition::partition,
-        state_table::SHARDS,
     },
 };
 
@@ -95,7 +97,7 @@ impl RenewalInfo {
             ("directory", self.directory.clone()),
             ("certificate", self.certificate.clone()),
             ("serial", self.serial.clone()),
-            ("due", shard_text(partition(self.name.as_str(), SHARDS))),
+            ("due", shard_text(shard(&self.name))),
         ];
         let dates = [
             ("not_after", self.not_after),
@@ -109,8 +111,7 @@ impl RenewalInfo {
         for (attribute, text) in texts.into_iter().chain(dates).chain(window.into_iter().flatten()) {
             item.insert(attribute.to_owned(), AttributeValue::S(text));
         }
-        let expires = epoch_millis(self.not_after + KEPT) / 1000;
-        item.insert("expires_at".to_owned(), AttributeValue::N(expires.to_string()));
+        item.insert("expires_at".to_owned(), number(epoch_millis(self.not_after + KEPT) / 1000));
         item
     }
 }
@@ -122,19 +123,17 @@ pub async fn put_renewal_info(
     ask_at: SystemTime,
     before: Option<&str>,
 ) -> Result<(), StoreError> {
-    let serial = |text: &str| AttributeValue::S(text.to_owned());
     let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(info.write(ask_at)));
     let put = put
         .condition_expression("attribute_not_exists(pk) OR serial IN (:serial, :before)")
-        .expression_attribute_values(":serial", serial(&info.serial))
-        .expression_attribute_values(":before", serial(before.unwrap_or(&info.serial)));
-    unless_superseded(put.send().await.map(drop).map_err(StoreError::from))
+        .expression_attribute_values(":serial", text(&info.serial))
+        .expression_attribute_values(":before", text(before.unwrap_or(&info.serial)));
+    if_held(put.send().await).map(drop)
 }
 
 /// What is known of the certificate of `name`. Consistent.
 pub async fn find_renewal_info(store: &Store, name: &ServerName) -> Result<Option<RenewalInfo>, StoreError> {
-    let get = store.client().get_item().table_name(&store.tables().state).set_key(Some(key(name)));
-    let item = get.consistent_read(true).send().await?.item;
+    let item = find(store, &partition(name), SORT).await?;
     Ok(item.and_then(|item| RenewalInfo::read(name, &item)))
 }
 
@@ -156,21 +155,8 @@ pub async fn claim_renewal_info(
     until: SystemTime,
 ) -> Result<Option<RenewalInfoClaim>, StoreError> {
     let until = Micros::of(until);
-    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&due.name)));
-    let update = update
-        .update_expression("SET due_at = :until")
-        .condition_expression("due_at = :seen")
-        .expression_attribute_values(":until", AttributeValue::S(until.to_string()))
-        .expression_attribute_values(":seen", AttributeValue::S(due.at.to_string()))
-        .return_values(ReturnValue::AllNew);
-    match update.send().await.map_err(StoreError::from) {
-        Ok(answer) => {
-            let item = answer.attributes.unwrap_or_default();
-            Ok(RenewalInfo::read(&due.name, &item).map(|info| RenewalInfoClaim { info, until }))
-        }
-        Err(StoreError::Conflict) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let item = claim_item(store, key(&due.name), due, until).await?;
+    Ok(item.and_then(|item| RenewalInfo::read(&due.name, &item)).map(|info| RenewalInfoClaim { info, until }))
 }
 
 /// Ends `claim`: the CA is asked again at `ask_at`, and its window is `window`, if there is one.
@@ -180,8 +166,8 @@ pub async fn settle_renewal_info(
     ask_at: SystemTime,
     window: Option<RenewalWindow>,
 ) -> Result<(), StoreError> {
-    let update = ending(store, claim)
-        .expression_attribute_values(":at", AttributeValue::S(Micros::of(ask_at).to_string()));
+    let update = ending(store, key(&claim.info.name), claim.until)
+        .expression_attribute_values(":at", text(&Micros::of(ask_at).to_string()));
     let update = match window {
         None => update.update_expression("SET due_at = :at"),
         Some(window) => window_texts(window).into_iter().fold(
@@ -189,36 +175,17 @@ pub async fn settle_renewal_info(
                 "SET due_at = :at, window_start = :window_start, window_end = :window_end",
             ),
             |update, (name, at)| {
-                update.expression_attribute_values(format!(":{name}"), AttributeValue::S(at.to_string()))
+                update.expression_attribute_values(format!(":{name}"), text(&at.to_string()))
             },
         ),
     };
-    unless_superseded(update.send().await.map(drop).map_err(StoreError::from))
+    if_held(update.send().await).map(drop)
 }
 
 /// Ends `claim`, and the CA is not asked for this certificate again.
 pub async fn end_renewal_info(store: &Store, claim: &RenewalInfoClaim) -> Result<(), StoreError> {
-    let update = ending(store, claim).update_expression("REMOVE due, due_at");
-    unless_superseded(update.send().await.map(drop).map_err(StoreError::from))
-}
-
-fn ending(
-    store: &Store,
-    claim: &RenewalInfoClaim,
-) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-    let update = store.client().update_item().table_name(&store.tables().state);
-    update
-        .set_key(Some(key(&claim.info.name)))
-        .condition_expression("due_at = :claimed")
-        .expression_attribute_values(":claimed", AttributeValue::S(claim.until.to_string()))
-}
-
-/// A certificate that was issued meanwhile has its own.
-fn unless_superseded(written: Result<(), StoreError>) -> Result<(), StoreError> {
-    match written {
-        Ok(()) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    let update = ending(store, key(&claim.info.name), claim.until).update_expression("REMOVE due, due_at");
+    if_held(update.send().await).map(drop)
 }
 
 fn window_texts(window: RenewalWindow) -> [(&'static str, Micros); 2] {
@@ -226,16 +193,18 @@ fn window_texts(window: RenewalWindow) -> [(&'static str, Micros); 2] {
 }
 
 fn key(name: &ServerName) -> Item {
-    HashMap::from([
-        ("pk".to_owned(), AttributeValue::S(format!("name#{name}"))),
-        ("sk".to_owned(), AttributeValue::S("renewal_info".to_owned())),
-    ])
+    HashMap::from([("pk".to_owned(), AttributeValue::S(partition(name))), ("sk".to_owned(), text(SORT))])
+}
+
+fn partition(name: &ServerName) -> String {
+    format!("name#{name}")
 }
 
 fn shard_text(shard: u8) -> String {
     format!("renewal_info#{shard}")
 }
 
+const SORT: &str = "renewal_info";
 /// How long an item outlives its certificate.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 

@@ -5,12 +5,18 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::{
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{AttributeValue, ReturnValue},
+};
 
-use super::order_record::{OrderRecord, key, shard, shard_text};
+use super::{
+    item::text,
+    order_record::{OrderRecord, key, shard, shard_text},
+};
 use crate::{
     name::ServerName,
-    store::{Item, Store, StoreError, instant::Micros},
+    store::{Item, Store, StoreError, if_held, instant::Micros},
 };
 
 /// A name whose record is due.
@@ -34,20 +40,33 @@ pub struct Claim {
 /// Claims `due` until `until`; nothing, when another instance has, or when it is due no more.
 pub async fn claim(store: &Store, due: &Due, until: SystemTime) -> Result<Option<Claim>, StoreError> {
     let until = Micros::of(until);
-    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&due.name)));
-    let update = update.update_expression("SET due_at = :until").condition_expression("due_at = :seen");
+    let item = claim_item(store, key(&due.name), due, until).await?;
+    Ok(item.and_then(|item| OrderRecord::read(&due.name, &item)).map(|record| Claim { record, until }))
+}
+
+/// Claims the item with `key`, of any partition of the index, that was found as `due`; the item, unless it is due no more.
+pub(super) async fn claim_item(
+    store: &Store,
+    key: Item,
+    due: &Due,
+    until: Micros,
+) -> Result<Option<Item>, StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key));
     let update = update
-        .expression_attribute_values(":until", AttributeValue::S(until.to_string()))
-        .expression_attribute_values(":seen", AttributeValue::S(due.at.to_string()))
+        .update_expression("SET due_at = :until")
+        .condition_expression("due_at = :seen")
+        .expression_attribute_values(":until", text(&until.to_string()))
+        .expression_attribute_values(":seen", text(&due.at.to_string()))
         .return_values(ReturnValue::AllNew);
-    match update.send().await.map_err(StoreError::from) {
-        Ok(answer) => {
-            let item = answer.attributes.unwrap_or_default();
-            Ok(OrderRecord::read(&due.name, &item).map(|record| Claim { record, until }))
-        }
-        Err(StoreError::Conflict) => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(if_held(update.send().await)?.map(|answer| answer.attributes.unwrap_or_default()))
+}
+
+/// What ends the claim until `claimed` of the item with `key`, if it is that claim's still.
+pub(super) fn ending(store: &Store, key: Item, claimed: Micros) -> UpdateItemFluentBuilder {
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key));
+    update
+        .condition_expression("due_at = :claimed")
+        .expression_attribute_values(":claimed", text(&claimed.to_string()))
 }
 
 /// Ends `claim`: the name is due at `at`, and has been denied since `denied_since`. Nothing is changed if its record was written since.
@@ -57,22 +76,16 @@ pub async fn postpone(
     at: SystemTime,
     denied_since: Option<SystemTime>,
 ) -> Result<(), StoreError> {
-    let text = |at: SystemTime| AttributeValue::S(Micros::of(at).to_string());
-    let update = store.client().update_item().table_name(&store.tables().state);
-    let update = update.set_key(Some(key(&claim.record.name))).condition_expression("due_at = :claimed");
-    let update = update
-        .expression_attribute_values(":claimed", AttributeValue::S(claim.until.to_string()))
-        .expression_attribute_values(":at", text(at));
+    let instant = |at: SystemTime| text(&Micros::of(at).to_string());
+    let update =
+        ending(store, key(&claim.record.name), claim.until).expression_attribute_values(":at", instant(at));
     let update = match denied_since {
         None => update.update_expression("SET due_at = :at REMOVE denied_since"),
         Some(since) => update
             .update_expression("SET due_at = :at, denied_since = :since")
-            .expression_attribute_values(":since", text(since)),
+            .expression_attribute_values(":since", instant(since)),
     };
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    if_held(update.send().await).map(drop)
 }
 
 /// Takes `name` out of the renewals, until a ClientHello brings it back.
@@ -80,26 +93,18 @@ pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> 
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
     let update =
         update.update_expression("REMOVE due, due_at, renew_at").condition_expression("attribute_exists(pk)");
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    if_held(update.send().await).map(drop)
 }
 
 /// Has `due` renewed at the earlier date `at`; whether it was still as it was found, and no back-off lasts longer.
 pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool, StoreError> {
-    let text = |at: Micros| AttributeValue::S(at.to_string());
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&due.name)));
     let update = update
         .update_expression("SET due_at = :at, renew_at = :at")
         .condition_expression("due_at = :seen AND (attribute_not_exists(retry_at) OR retry_at <= :at)")
-        .expression_attribute_values(":at", text(at))
-        .expression_attribute_values(":seen", text(due.at));
-    match update.send().await.map_err(StoreError::from) {
-        Ok(_) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
-        Err(error) => Err(error),
-    }
+        .expression_attribute_values(":at", text(&at.to_string()))
+        .expression_attribute_values(":seen", text(&due.at.to_string()));
+    if_held(update.send().await).map(|held| held.is_some())
 }
 
 /// Moves the renewal of the certificate with `serial` to `at`; whether it is still that certificate's name, and in the renewals. A back-off,
@@ -118,12 +123,10 @@ pub async fn reschedule(
         let update = update
             .update_expression(expression)
             .condition_expression(condition)
-            .expression_attribute_values(":at", AttributeValue::S(Micros::of(at).to_string()))
-            .expression_attribute_values(":serial", AttributeValue::S(serial.to_owned()));
-        match update.send().await.map_err(StoreError::from) {
-            Ok(_) => return Ok(true),
-            Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error),
+            .expression_attribute_values(":at", text(&Micros::of(at).to_string()))
+            .expression_attribute_values(":serial", text(serial));
+        if if_held(update.send().await)?.is_some() {
+            return Ok(true);
         }
     }
     Ok(false)

@@ -7,11 +7,12 @@ use std::{collections::HashMap, time::SystemTime};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::item::find;
 use crate::{
     config::LONGEST_TICKET_KEY_PERIOD,
     hexadecimal::hexadecimal,
     store::{
-        Item, Store, StoreError,
+        Item, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
         key_sealer::{KeySealer, SealedKey},
     },
@@ -30,15 +31,8 @@ pub struct StoredKeys {
 impl StoredKeys {
     /// Reads them.
     pub async fn find(store: &Store) -> Result<Self, StoreError> {
-        // By the calls that budgets make, too: a role that may place orders may share keys.
-        let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-        let query = query
-            .key_condition_expression("pk = :pk AND sk = :sk")
-            .expression_attribute_values(":pk", AttributeValue::S(PARTITION.to_owned()))
-            .expression_attribute_values(":sk", AttributeValue::S(SORT.to_owned()));
-        let items = query.send().await?.items.unwrap_or_default();
-        match items.first() {
-            Some(item) => Self::read(item, &store.sealer).await,
+        match find(store, PARTITION, SORT).await? {
+            Some(item) => Self::read(&item, &store.sealer).await,
             None => Ok(Self::default()),
         }
     }
@@ -79,11 +73,7 @@ impl StoredKeys {
                 .condition_expression("version = :version")
                 .expression_attribute_values(":version", version.clone()),
         };
-        match update.send().await.map_err(StoreError::from) {
-            Ok(_) => Ok(true),
-            Err(StoreError::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
+        if_held(update.send().await).map(|held| held.is_some())
     }
 }
 
