@@ -30,8 +30,9 @@ documentation=(
 )
 
 IFS=, && include="${packages[*]}" && unset IFS
-mmdebstrap --mode=root --variant=minbase --quiet --include="$include" \
-    --aptopt='Apt::Install-Recommends "false"' "${documentation[@]}" \
+# Not `--quiet`: it would hide what apt said of a failure. An archive that does not answer is asked again.
+mmdebstrap --mode=root --variant=minbase --include="$include" \
+    --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Retries "5"' "${documentation[@]}" \
     --customize-hook="chroot \"\$1\" systemctl enable --quiet systemd-networkd systemd-resolved ssh serial-getty@ttyS0" \
     "$suite" "$tree"
 

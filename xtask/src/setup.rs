@@ -128,8 +128,8 @@ fn install_packages(shell: &Shell, missing: &[&Package]) -> anyhow::Result<()> {
     }
     println!("installing them with apt-get");
     let _noninteractive = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
-    cmd!(shell, "apt-get -qq update").quiet().run().context("apt-get update failed")?;
-    cmd!(shell, "apt-get -qq install --yes --no-install-recommends {names...}")
+    cmd!(shell, "apt-get -qq -o Acquire::Retries=5 update").quiet().run().context("apt-get update failed")?;
+    cmd!(shell, "apt-get -qq -o Acquire::Retries=5 install --yes --no-install-recommends {names...}")
         .quiet()
         .ignore_stdout()
         .run()

@@ -26,7 +26,14 @@ fn tree(shell: &Shell) -> anyhow::Result<PathBuf> {
     shell.create_dir(&folder)?;
     kept(shell, &folder.join("tree"), &[TREE.into()], |tree| {
         println!("image: making a Debian of packages (minutes)");
-        cmd!(shell, "{TREE} {tree}").quiet().run().context("the base's tree cannot be made")
+        let make = || cmd!(shell, "{TREE} {tree}").quiet().run();
+        // Debian's archive may change between the reading of its index and of a package that the index names.
+        let again = |_| {
+            println!("image: once more, from the archive's present index");
+            shell.remove_path(tree)?;
+            make()
+        };
+        make().or_else(again).context("the base's tree cannot be made")
     })
 }
 

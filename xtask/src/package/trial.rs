@@ -42,7 +42,8 @@ impl<'a> Machine<'a> {
             let unfinished = kept.with_extension("unfinished");
             shell.remove_path(&unfinished)?;
             let include = "--include=systemd,iproute2,ethtool,ca-certificates";
-            cmd!(shell, "mmdebstrap --mode=root --variant=minbase --quiet {include} bookworm {unfinished}")
+            let retries = "--aptopt=Acquire::Retries \"5\"";
+            cmd!(shell, "mmdebstrap --mode=root --variant=minbase {retries} {include} bookworm {unfinished}")
                 .quiet()
                 .run()?;
             fs::rename(&unfinished, &kept)?;
