@@ -22,6 +22,7 @@ mod quantity;
 mod read;
 mod reference;
 mod reloadable;
+mod request_rate;
 mod schema;
 mod socket_prefix;
 mod static_domain;
@@ -42,7 +43,9 @@ mod verification;
 pub use api::ApiConfig;
 pub use control::ControlConfig;
 pub use difference::{difference, merge};
-pub use domain_settings::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT};
+pub use domain_settings::{
+    CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, REDIRECT, REQUEST_RATE,
+};
 pub use enums::{
     Attach, Balance, Endpoint, GuardMode, Io, LogFormat, Maintenance, MetadataEndpoint, RequiredProof,
     Scrape, SiteRedirect, TlsVersion, UpstreamHost,
@@ -62,6 +65,7 @@ pub use quantity::{ByteSize, Span};
 pub use read::{Gathered, Loaded, gather};
 pub use reference::{reference, sample};
 pub use reloadable::Reloadable;
+pub use request_rate::RequestRate;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{

@@ -19,6 +19,7 @@ mod passage;
 mod refusal;
 mod relay;
 mod request_log;
+mod request_rates;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use self::{
     admit::RequestViolation,
     body::Body,
     metrics::{RequestMetrics, RequestOutcome},
+    request_rates::RequestRates,
     trusted_proxies::TrustedProxies,
     upstream::{AddressPolicy, UNUSED_UPSTREAM_CONNECTIONS, UpstreamError, UpstreamSettings},
 };
@@ -53,8 +55,9 @@ pub(crate) use self::{
     tunnel::{Tunnel, TunnelEnd},
 };
 use self::{
-    domain_route::{Admitted, DomainRoute, RouteDefaults},
+    domain_route::{Admitted, DomainRoute, RouteDefaults, entry_of},
     relay::Relay,
+    request_rates::DomainRates,
 };
 use crate::{
     client_stream::RequestBody,
@@ -77,6 +80,8 @@ pub struct Service {
     pub default_target: Reloadable<Option<Target>>,
     /// The rules for fields.
     pub headers: Reloadable<config::HeadersConfig>,
+    /// How many requests are answered for each domain and each client of it.
+    pub rates: RequestRates,
     /// Connections to targets.
     pub upstream: Arc<UpstreamSettings>,
     /// Where names of targets are resolved.
@@ -162,25 +167,38 @@ impl<T: Transport> Forwarder<T> {
         let relay = &self.0.relay;
         let downstream = &*self.0.service.trusted_proxies.see(downstream, &head.fields);
         let record = relay.request_log.record(&head, downstream, &Scheme::HTTPS, at);
-        let admitted = self.admit(&head, downstream).await;
+        let admitted = self.admit(&head, downstream, at).await;
         relay.answer(head, body, admitted, record).await
     }
 
-    async fn admit(&self, head: &RequestParts, downstream: &Downstream) -> Result<Admitted, RequestRefusal> {
+    async fn admit(
+        &self,
+        head: &RequestParts,
+        downstream: &Downstream,
+        at: Instant,
+    ) -> Result<Admitted, RequestRefusal> {
         // Without a name there is none that Host could equal.
         let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.limits.load().header_fields;
         let host = admit::admit(head, server_name, fields)?;
-        Ok(Admitted { host, route: self.route(server_name, downstream).await? })
+        Ok(Admitted { host, route: self.route(server_name, (downstream, at)).await? })
     }
 
     /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.
-    async fn route(&self, name: &ServerName, downstream: &Downstream) -> Result<DomainRoute, RequestRefusal> {
-        let permission = self.0.service.domains.permission(name, Caller::Client(downstream.peer.ip())).await;
-        let last_known = |unknown_reason| self.0.service.domains.last_known(name, unknown_reason);
-        let target = self.0.service.default_target.load();
-        let defaults =
-            RouteDefaults { target: target.as_ref().as_ref(), host: self.0.service.upstream.host() };
-        DomainRoute::of(permission, last_known, defaults)
+    async fn route(
+        &self,
+        name: &ServerName,
+        (downstream, at): (&Downstream, Instant),
+    ) -> Result<DomainRoute, RequestRefusal> {
+        let service = &self.0.service;
+        let client = downstream.peer.ip();
+        let permission = service.domains.permission(name, Caller::Client(client)).await;
+        let entry = entry_of(permission, |unknown_reason| service.domains.last_known(name, unknown_reason))?;
+        let target = service.default_target.load();
+        let defaults = RouteDefaults { target: target.as_ref().as_ref(), host: service.upstream.host() };
+        let route = DomainRoute::of(&entry, defaults)?;
+        let rates = DomainRates::of(entry.settings, &service.limits.load());
+        service.rates.take(&entry.pattern, client, rates, at).map_err(RequestRefusal::Rate)?;
+        Ok(route)
     }
 }

@@ -242,6 +242,7 @@ impl Problem {
             Refusal::Authority(
                 AuthorityRefusal::OtherTenant(_)
                 | AuthorityRefusal::Unverified(_)
+                | AuthorityRefusal::RequestRate(_)
                 | AuthorityRefusal::Suspension(_),
             ) => ProblemKind::Forbidden,
             Refusal::Authority(AuthorityRefusal::OtherVersion { .. }) => ProblemKind::Changed,

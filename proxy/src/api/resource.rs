@@ -5,10 +5,10 @@ use utoipa::ToSchema;
 
 use super::{
     problem::{Problem, ProblemBody},
-    words::{host, minimum_tls, redirect, status},
+    words::{host, minimum_tls, rate, redirect, status},
 };
 use crate::{
-    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
     domains::{
         admin::Decision,
         import::{ImportReport, RowOutcome, RowReport},
@@ -54,6 +54,14 @@ pub(crate) struct DomainResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = redirect)]
     pub(crate) redirect: Option<SiteRedirect>,
+    /// How many of its requests an instance answers; absent, as the settings have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = rate)]
+    pub(crate) request_rate: Option<RequestRate>,
+    /// How many of its requests by one client an instance answers; absent, as the settings have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = rate)]
+    pub(crate) client_request_rate: Option<RequestRate>,
     /// Whether it is served: `active` and `failing` are, `pending`, `suspended` and `removed` are not.
     #[schema(schema_with = status)]
     pub(crate) status: DomainStatus,
@@ -264,7 +272,8 @@ impl DomainResource {
     pub(crate) fn of(record: &DomainRecord, checks: Option<&Checks>) -> Self {
         let domain = record.pattern.to_string();
         let (unicode, _) = idna::domain_to_unicode(&domain);
-        let DomainSettings { minimum_tls, host, maintenance, redirect } = record.settings;
+        let DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate } =
+            record.settings;
         Self {
             unicode,
             domain,
@@ -273,6 +282,8 @@ impl DomainResource {
             host,
             maintenance,
             redirect,
+            request_rate,
+            client_request_rate,
             status: record.status,
             tenant: record.tenant.clone(),
             version: record.version,

@@ -7,10 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     problem::{Problem, ProblemKind},
-    words::{host_or_null, listed_status, minimum_tls_or_null, redirect_or_null},
+    words::{host_or_null, listed_status, minimum_tls_or_null, rate_or_null, redirect_or_null},
 };
 use crate::{
-    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
     domains::{
         admin::{Existing, Patch, PatchField, Proof, Request, Requester, Wanted},
         import::ImportRow,
@@ -45,6 +45,12 @@ pub(crate) struct NewDomain {
     /// Whether its requests are led to its name with `www.`, or without.
     #[schema(schema_with = redirect_or_null)]
     redirect: Option<SiteRedirect>,
+    /// How many of its requests an instance answers: with a token of all tenants alone.
+    #[schema(schema_with = rate_or_null)]
+    request_rate: Option<RequestRate>,
+    /// How many of its requests by one client an instance answers: with a token of all tenants alone.
+    #[schema(schema_with = rate_or_null)]
+    client_request_rate: Option<RequestRate>,
     /// Whether it is served without verification, where the settings ask for one: with a token of all tenants alone.
     #[serde(default)]
     verified: bool,
@@ -86,6 +92,14 @@ pub(crate) struct DomainPatch {
     #[serde(default, deserialize_with = "field")]
     #[schema(schema_with = redirect_or_null, required = false)]
     redirect: PatchField<SiteRedirect>,
+    /// How many of its requests an instance answers: with a token of all tenants alone.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(schema_with = rate_or_null, required = false)]
+    request_rate: PatchField<RequestRate>,
+    /// How many of its requests by one client an instance answers: with a token of all tenants alone.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(schema_with = rate_or_null, required = false)]
+    client_request_rate: PatchField<RequestRate>,
 }
 
 /// Which entries are listed.
@@ -152,8 +166,10 @@ pub(crate) struct AuditParameters {
 
 impl NewDomain {
     pub(crate) fn wanted(self, existing: Existing) -> (Pattern, Wanted) {
-        let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, verified } = self;
-        let settings = DomainSettings { minimum_tls, host, maintenance, redirect };
+        let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, .. } = self;
+        let Self { request_rate, client_request_rate, verified, .. } = self;
+        let settings =
+            DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate };
         let proof = Proof::waived(verified);
         (domain, Wanted::Present { target, settings, tenant, existing, proof })
     }
@@ -193,8 +209,17 @@ pub(crate) fn few_enough(rows: usize) -> Result<(), Problem> {
 
 impl DomainPatch {
     pub(crate) fn wanted(self) -> Wanted {
-        let Self { target, minimum_tls, host, maintenance, redirect } = self;
-        Wanted::Patched(Patch { target, minimum_tls, host, maintenance, redirect })
+        let Self { target, minimum_tls, host, maintenance, redirect, request_rate, client_request_rate } =
+            self;
+        Wanted::Patched(Patch {
+            target,
+            minimum_tls,
+            host,
+            maintenance,
+            redirect,
+            request_rate,
+            client_request_rate,
+        })
     }
 }
 

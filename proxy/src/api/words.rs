@@ -5,6 +5,8 @@ use utoipa::openapi::{
     schema::{SchemaType, Type},
 };
 
+use crate::config::RequestRate;
+
 fn word(values: &[&str], description: &str) -> Object {
     let word = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
     word.enum_values(Some(values.iter().copied())).build()
@@ -45,6 +47,19 @@ pub(super) fn redirect() -> Object {
 
 pub(super) fn redirect_or_null() -> Object {
     word_or_null(&REDIRECT, "Whether its requests are led to its name with `www.`, or without.")
+}
+
+pub(super) fn rate() -> Object {
+    rate_of(Type::String.into(), "Absent, as the settings have it.")
+}
+
+pub(super) fn rate_or_null() -> Object {
+    rate_of(SchemaType::from_iter([Type::String, Type::Null]), "With a token of all tenants alone.")
+}
+
+fn rate_of(form: SchemaType, description: &str) -> Object {
+    let rate = ObjectBuilder::new().schema_type(form).pattern(Some(RequestRate::PATTERN));
+    rate.description(Some(description)).examples(["100/s burst 500"]).build()
 }
 
 pub(super) fn status() -> Object {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::config::{DomainSettings, SiteRedirect, TlsVersion, UpstreamHost};
+use crate::config::{DomainSettings, RequestRate, SiteRedirect, TlsVersion, UpstreamHost};
 
 /// What is set for a name; what is absent is as in the existing entry.
 #[derive(Debug, Clone, Copy, Args)]
@@ -18,11 +18,19 @@ pub(super) struct DomainSettingsArguments {
     /// in the existing entry, or nowhere.
     #[arg(long, value_name = "WHERE")]
     redirect: Option<SiteRedirect>,
+    /// How many of its requests an instance answers, like `100/s`, `100/s burst 500` or `off`; others get 429. Absent, as in the existing
+    /// entry, or `limits.request_rate`.
+    #[arg(long, value_name = "RATE")]
+    request_rate: Option<RequestRate>,
+    /// The same for the requests of one client (IPv4 /32, IPv6 /64). Absent, as in the existing entry, or `limits.client_request_rate`.
+    #[arg(long, value_name = "RATE")]
+    client_request_rate: Option<RequestRate>,
 }
 
 impl From<DomainSettingsArguments> for DomainSettings {
     fn from(arguments: DomainSettingsArguments) -> Self {
-        let DomainSettingsArguments { minimum_tls, host, redirect } = arguments;
-        Self { minimum_tls, host, maintenance: None, redirect }
+        let DomainSettingsArguments { minimum_tls, host, redirect, request_rate, client_request_rate } =
+            arguments;
+        Self { minimum_tls, host, maintenance: None, redirect, request_rate, client_request_rate }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{JsonSchema, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
+use super::{JsonSchema, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost};
 
 /// What an entry says of how its name is served, beside its target. What is absent is as the settings have it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,12 @@ pub struct DomainSettings {
     /// Whether its requests are led to its name with `www.` or without; absent, they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<SiteRedirect>,
+    /// How many of its requests an instance answers; absent, `limits.request_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_rate: Option<RequestRate>,
+    /// How many of its requests by one client an instance answers; absent, `limits.client_request_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_request_rate: Option<RequestRate>,
 }
 
 impl DomainSettings {
@@ -33,6 +39,8 @@ impl DomainSettings {
             host: self.host.or(below.host),
             maintenance: self.maintenance.or(below.maintenance),
             redirect: self.redirect.or(below.redirect),
+            request_rate: self.request_rate.or(below.request_rate),
+            client_request_rate: self.client_request_rate.or(below.client_request_rate),
         }
     }
 
@@ -44,6 +52,8 @@ impl DomainSettings {
             (HOST, self.host.map(|host| host.to_string())),
             (MAINTENANCE, self.maintenance.map(|maintenance| maintenance.to_string())),
             (REDIRECT, self.redirect.map(|redirect| redirect.to_string())),
+            (REQUEST_RATE, self.request_rate.map(|rate| rate.to_string())),
+            (CLIENT_REQUEST_RATE, self.client_request_rate.map(|rate| rate.to_string())),
         ]
     }
 
@@ -54,6 +64,8 @@ impl DomainSettings {
             (HOST, UpstreamHost::json_schema()),
             (MAINTENANCE, bool::json_schema()),
             (REDIRECT, SiteRedirect::json_schema()),
+            (REQUEST_RATE, RequestRate::json_schema()),
+            (CLIENT_REQUEST_RATE, RequestRate::json_schema()),
         ];
         schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
     }
@@ -76,4 +88,8 @@ pub const HOST: &str = "host";
 pub const MAINTENANCE: &str = "maintenance";
 /// `www`, `apex` or `off`.
 pub const REDIRECT: &str = "redirect";
-const COUNT: usize = 4;
+/// `off`, or like `100/s burst 500`.
+pub const REQUEST_RATE: &str = "request_rate";
+/// `off`, or like `20/s burst 200`.
+pub const CLIENT_REQUEST_RATE: &str = "client_request_rate";
+const COUNT: usize = 6;

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_lists_has_the_fields_that_are_read() {
-        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true, "redirect": "www" });
+        let domain = json!({ "name": "a.example", "target": "https://b.example", "minimum_tls": "1.3", "host": "client", "maintenance": true, "redirect": "www", "request_rate": "9/s", "client_request_rate": "off" });
         let eab = json!({ "key_id": "a", "hmac_key_file": "/x", "hmac_key_variable": "X" });
         let issuer = json!({
             "directory": "https://a.example", "email": "a@b.example", "roots": "/x", "eab": eab,

@@ -16,6 +16,7 @@ use super::{
     network::Network,
     parameter_name::ParameterName,
     quantity::{ByteSize, Span},
+    request_rate::RequestRate,
     socket_prefix::SocketPrefix,
     static_domain::StaticDomain,
     tenant_quota::TenantQuota,
@@ -92,7 +93,7 @@ section! {
         /// Target of domains that have no target of their own; absent, their requests are answered with 503.
         default_target: Option<Target> = None => "\"https://origin.example.com\"",
         /// Names served by these settings, each also as `[[domains.static]]` with `name` and optionally
-        /// `target`, `host`, `maintenance`, `minimum_tls` and `redirect`.
+        /// `target`, `host`, `maintenance`, `minimum_tls`, `redirect`, `request_rate` and `client_request_rate`.
         r#static: Vec<StaticDomain> = Vec::new()
             => "[{ name = \"www.example.com\", target = \"http://10.0.0.5:8080\" }]",
         /// Names of the operator that no entry of the table may have or share, beside `verification.edge_names`; what is there already stays.
@@ -352,6 +353,11 @@ section! {
         tunnel_idle: Span = Span::secs(600),
         /// Slowest rate of a body in either direction, in bytes per second averaged over `limits.idle`; a slower request is ended.
         minimum_rate: u64 = 240,
+        /// Requests for one domain that an instance answers, like `1000/s burst 5000`, unless its entry says another; beyond it, 429.
+        request_rate: Option<RequestRate> = None => "\"1000/s burst 5000\"",
+        /// Requests for one domain by one client (IPv4 /32, IPv6 /64) that an instance answers, like `50/s burst 500`, unless its entry says
+        /// another; beyond it, 429.
+        client_request_rate: Option<RequestRate> = None => "\"50/s burst 500\"",
         /// Concurrent streams of an HTTP/2 connection; beyond it, new streams are refused.
         http2_streams: u32 = 100,
         /// Stream resets that an HTTP/2 connection may cause; beyond it, it is closed.

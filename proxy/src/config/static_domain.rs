@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{DomainSettings, JsonSchema, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
+use super::{DomainSettings, JsonSchema, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost};
 use crate::{name::Pattern, target::Target};
 
 /// A name of the static list.
@@ -30,12 +30,25 @@ struct Listed {
     host: Option<UpstreamHost>,
     maintenance: Option<Maintenance>,
     redirect: Option<SiteRedirect>,
+    request_rate: Option<RequestRate>,
+    client_request_rate: Option<RequestRate>,
 }
 
 impl From<Listed> for StaticDomain {
     fn from(listed: Listed) -> Self {
-        let Listed { name, target, minimum_tls, host, maintenance, redirect } = listed;
-        Self { name, target, settings: DomainSettings { minimum_tls, host, maintenance, redirect } }
+        let Listed {
+            name,
+            target,
+            minimum_tls,
+            host,
+            maintenance,
+            redirect,
+            request_rate,
+            client_request_rate,
+        } = listed;
+        let settings =
+            DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate };
+        Self { name, target, settings }
     }
 }
 

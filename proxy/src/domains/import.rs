@@ -12,7 +12,10 @@ use serde_json::{Map, Value};
 pub use self::report::{ImportReport, RowOutcome, RowReport};
 use super::admin::{Existing, Proof, Request, Requester, Wanted};
 use crate::{
-    config::{DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, Maintenance, REDIRECT},
+    config::{
+        CLIENT_REQUEST_RATE, DomainSettings, HOST, MAINTENANCE, MINIMUM_TLS, Maintenance, REDIRECT,
+        REQUEST_RATE,
+    },
     name::Pattern,
 };
 
@@ -155,6 +158,8 @@ fn request(fields: &Fields, rules: &ImportRules) -> Result<Request, (String, Str
             MINIMUM_TLS => settings.minimum_tls = Some(parsed(value).map_err(at)?),
             HOST => settings.host = Some(parsed(value).map_err(at)?),
             REDIRECT => settings.redirect = Some(parsed(value).map_err(at)?),
+            REQUEST_RATE => settings.request_rate = Some(parsed(value).map_err(at)?),
+            CLIENT_REQUEST_RATE => settings.client_request_rate = Some(parsed(value).map_err(at)?),
             MAINTENANCE => settings.maintenance = Some(maintenance(value).map_err(at)?),
             _ => return Err(at(format!("there is no such column; there are {COLUMNS}"))),
         }
@@ -179,7 +184,8 @@ fn maintenance(text: &str) -> Result<Maintenance, String> {
 }
 
 const DOMAIN: &str = "domain";
-const COLUMNS: &str = "domain, target, tenant, minimum_tls, host, redirect, maintenance";
+const COLUMNS: &str =
+    "domain, target, tenant, minimum_tls, host, redirect, maintenance, request_rate, client_request_rate";
 /// Of more faults nobody reads the rest.
 const MOST_FAULTS: usize = 100;
 

@@ -45,21 +45,24 @@ pub(super) struct RouteDefaults<'a> {
     pub(super) host: UpstreamHost,
 }
 
+/// The entry that allows a name. What is served while its source cannot be asked goes by the last entry that is known, and nowhere without
+/// one: the default target may be another tenant's.
+pub(super) fn entry_of(
+    permission: Permission,
+    last_known: impl FnOnce(UnknownReason) -> Option<Arc<DomainEntry>>,
+) -> Result<Arc<DomainEntry>, RequestRefusal> {
+    match permission {
+        Permission::Deny(_) => Err(RequestRefusal::Withdrawn),
+        Permission::Allow(domain_entry) => Ok(domain_entry),
+        Permission::Unknown(unknown_reason) => last_known(unknown_reason).ok_or(RequestRefusal::EntryUnknown),
+    }
+}
+
 impl DomainRoute {
-    /// By the entry that allows the name. What is served while its source cannot be asked goes by the last entry that is known, and nowhere
-    /// without one: the default target may be another tenant's.
     pub(super) fn of(
-        permission: Permission,
-        last_known: impl FnOnce(UnknownReason) -> Option<Arc<DomainEntry>>,
+        domain_entry: &DomainEntry,
         defaults: RouteDefaults<'_>,
     ) -> Result<Self, RequestRefusal> {
-        let domain_entry = match permission {
-            Permission::Deny(_) => return Err(RequestRefusal::Withdrawn),
-            Permission::Allow(domain_entry) => domain_entry,
-            Permission::Unknown(unknown_reason) => {
-                last_known(unknown_reason).ok_or(RequestRefusal::EntryUnknown)?
-            }
-        };
         if domain_entry.settings.maintenance == Some(Maintenance::On) {
             return Err(RequestRefusal::Maintenance);
         }
@@ -67,7 +70,7 @@ impl DomainRoute {
             let target = defaults.target.cloned();
             target.map(|target| Route { target, chosen_by: ChosenBy::Configuration })
         };
-        let upstream = own_target(&domain_entry).or_else(by_default);
+        let upstream = own_target(domain_entry).or_else(by_default);
         let upstream = upstream.ok_or(RequestRefusal::Failure(UpstreamFailure::NoTarget))?;
         // A Unix socket has no name that Host could say; endpoints of one target read the same.
         let of_target =
@@ -134,7 +137,8 @@ mod tests {
                 Ok("http://10.0.0.2:80"),
             ),
         ] {
-            let found = DomainRoute::of(permission, |_| last_known, defaults);
+            let entry = entry_of(permission, |_| last_known);
+            let found = entry.and_then(|entry| DomainRoute::of(&entry, defaults));
             let found = found.map(|route| route.upstream.target).map_err(|refusal| {
                 assert_eq!(refusal.outcome(), RequestOutcome::EntryUnknown, "{what}");
                 assert!(refusal.retry_after().is_some(), "{what}");
@@ -153,7 +157,7 @@ mod tests {
             let entry = Arc::unwrap_or_clone(domain_entry(Some("http://10.0.0.1")));
             let entry = DomainEntry { settings: DomainSettings { host: said, ..entry.settings }, ..entry };
             let defaults = RouteDefaults { target: None, host: by_default };
-            let route = DomainRoute::of(Permission::Allow(Arc::new(entry)), |_| None, defaults);
+            let route = DomainRoute::of(&entry, defaults);
             assert_eq!(route.unwrap().host, host, "{said:?}, {by_default:?}");
         }
     }
@@ -167,7 +171,8 @@ mod tests {
         for permission in
             [Permission::Allow(Arc::clone(&entry)), Permission::Unknown(UnknownReason::SourceDown)]
         {
-            let refused = DomainRoute::of(permission, |_| Some(Arc::clone(&entry)), defaults).unwrap_err();
+            let entry = entry_of(permission, |_| Some(Arc::clone(&entry))).unwrap();
+            let refused = DomainRoute::of(&entry, defaults).unwrap_err();
             assert_eq!(refused.outcome(), RequestOutcome::Maintenance);
         }
     }

@@ -20,6 +20,10 @@ label! {
         RefuseName = "name_refused",
         /// Its name's entry could not be read, nor was one known from before.
         EntryUnknown = "entry_unknown",
+        /// Its domain has more requests than the rate that is set for it.
+        RateExceeded = "rate_exceeded",
+        /// Its client has made more requests for its domain than the rate that is set for each.
+        ClientRateExceeded = "source_rate_exceeded",
         /// Its domain is in maintenance.
         Maintenance = "maintenance",
         /// It has passed this fleet before, or its target is this fleet itself.

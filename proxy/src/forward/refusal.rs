@@ -9,6 +9,7 @@ use super::{
     admit::RequestViolation,
     metrics::RequestOutcome,
     page::Notice,
+    request_rates::RateExceeded,
     upstream::{UpstreamFailure, UpstreamFault},
 };
 
@@ -23,6 +24,8 @@ pub(crate) enum RequestRefusal {
     UnknownName,
     #[error("the name's entry cannot be read now, and no earlier one is known")]
     EntryUnknown,
+    #[error("more requests than the rate that is set")]
+    Rate(RateExceeded),
     #[error("the domain is in maintenance")]
     Maintenance,
     #[error("the request has passed this fleet before: its target leads back here")]
@@ -45,6 +48,8 @@ impl RequestRefusal {
             Self::Withdrawn => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownName => StatusCode::NOT_FOUND,
             Self::EntryUnknown | Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
+            // RFC 6585 §4.
+            Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             // RFC 5842 §7.2: what RFC 8586 is there to find.
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Failure(failure) => failure.status(),
@@ -56,6 +61,8 @@ impl RequestRefusal {
             Self::Violation(_) => RequestOutcome::RefuseViolation,
             Self::Withdrawn | Self::UnknownName => RequestOutcome::RefuseName,
             Self::EntryUnknown => RequestOutcome::EntryUnknown,
+            Self::Rate(RateExceeded::Domain) => RequestOutcome::RateExceeded,
+            Self::Rate(RateExceeded::Client) => RequestOutcome::ClientRateExceeded,
             Self::Maintenance => RequestOutcome::Maintenance,
             Self::Loop => RequestOutcome::Loop,
             Self::Failure(failure) => failure.outcome(),
@@ -68,6 +75,7 @@ impl RequestRefusal {
         match self {
             Self::Violation(RequestViolation::HostUnlikeServerName)
             | Self::EntryUnknown
+            | Self::Rate(_)
             | Self::Maintenance
             | Self::Loop => Then::KeepAlive,
             Self::Violation(_) | Self::Withdrawn | Self::UnknownName => Then::Close,
@@ -82,6 +90,7 @@ impl RequestRefusal {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::EntryUnknown => Some(SOURCE_RETRY),
+            Self::Rate(_) => Some(RATE_RETRY),
             Self::Maintenance => Some(MAINTENANCE_RETRY),
             Self::Failure(UpstreamFailure::Full(_)) => Some(PLACE_RETRY),
             Self::Violation(_) | Self::Withdrawn | Self::UnknownName | Self::Loop | Self::Failure(_) => None,
@@ -106,6 +115,10 @@ impl RequestRefusal {
             Self::EntryUnknown => Notice {
                 what: "The site cannot be reached now",
                 advice: "Your request is fine. Please try again in a moment; if this goes on, the operator of this service has to act.",
+            },
+            Self::Rate(_) => Notice {
+                what: "The site has too many requests at once",
+                advice: "Your request is fine. Please try again in a moment.",
             },
             Self::Maintenance => Notice {
                 what: "The site is being worked on",
@@ -146,6 +159,8 @@ const TRY_AGAIN: &str =
     "Your request is fine. Please try again in a moment; if this goes on, the owner of the site has to act.";
 /// A permit becomes free with each request that ends.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
+/// Every rate permits a request a second.
+const RATE_RETRY: Duration = Duration::from_secs(1);
 /// Sources that did not answer are asked again within a second, and a spent budget is full again within two.
 const SOURCE_RETRY: Duration = Duration::from_secs(5);
 /// Nobody says how long it takes; a crawler that comes every few minutes costs little.

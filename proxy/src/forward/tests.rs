@@ -240,7 +240,8 @@ async fn front<T: Transport>(
                 let host = admit::admit(&head, &server_name, 128).map_err(RequestRefusal::from);
                 let defaults = RouteDefaults { target: None, host: config::UpstreamHost::Target };
                 let admitted = host.and_then(|host| {
-                    DomainRoute::of(permission, |_| None, defaults).map(|route| Admitted { host, route })
+                    let entry = entry_of(permission, |_| None)?;
+                    DomainRoute::of(&entry, defaults).map(|route| Admitted { host, route })
                 });
                 relay.answer(head, body, admitted, record).await
             }

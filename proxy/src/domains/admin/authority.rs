@@ -1,6 +1,6 @@
 //! Who asks, and with whose entries they may work. A tenant learns nothing of what others have.
 
-use super::{Explained, Proof, Refusal, Request, Rules, Sources, Wanted};
+use super::{Explained, PatchField, Proof, Refusal, Request, Rules, Sources, Wanted};
 use crate::{
     name::Pattern,
     store::domain_table::{DomainRecord, DomainStatus, Tenant},
@@ -61,6 +61,8 @@ pub enum AuthorityRefusal {
     OtherTenant(Tenant),
     /// A tenant asks to be served without verification.
     Unverified(Pattern),
+    /// A tenant asks for another rate of requests.
+    RequestRate(Pattern),
     /// A tenant asks for a suspension or its end, or for the removal of what is suspended, behind which it could be added anew.
     Suspension(Pattern),
     /// It was changed since it was read.
@@ -116,6 +118,9 @@ pub(super) fn check(request: &Request, entry: Option<&DomainRecord>) -> Result<(
     {
         return Err(AuthorityRefusal::Unverified(pattern.clone()).into());
     }
+    if request.by.tenant().is_some() && sets_a_rate(&request.wanted) {
+        return Err(AuthorityRefusal::RequestRate(pattern.clone()).into());
+    }
     let Some(entry) = entry else { return Ok(()) };
     if !request.by.may_work_with(&entry.tenant) {
         return Err(match request.wanted {
@@ -136,6 +141,18 @@ pub(super) fn check(request: &Request, entry: Option<&DomainRecord>) -> Result<(
         return Ok(());
     }
     Err(AuthorityRefusal::OtherVersion { pattern: pattern.clone(), version: entry.version }.into())
+}
+
+fn sets_a_rate(wanted: &Wanted) -> bool {
+    match wanted {
+        Wanted::Present { settings, .. } => {
+            settings.request_rate.is_some() || settings.client_request_rate.is_some()
+        }
+        Wanted::Patched(patch) => {
+            patch.request_rate != PatchField::Keep || patch.client_request_rate != PatchField::Keep
+        }
+        Wanted::Absent | Wanted::Suspended | Wanted::Resumed | Wanted::Maintained(_) => false,
+    }
 }
 
 /// Whether the name is free for a new entry: neither reserved, nor shared with another tenant.
@@ -178,6 +195,7 @@ impl AuthorityRefusal {
             | Self::TargetsItself(_)
             | Self::Reserved(_)
             | Self::Unverified(_)
+            | Self::RequestRate(_)
             | Self::OtherTenant(_) => true,
         }
     }
@@ -201,6 +219,14 @@ impl AuthorityRefusal {
                 value: "true".to_owned(),
                 fault: format!("verified: only the operator answers for `{name}` without its verification"),
                 remedy: "leave it out, and set the DNS records that the name waits for".to_owned(),
+            },
+            Self::RequestRate(name) => Explained {
+                field: "request_rate",
+                value: name.to_string(),
+                fault: format!(
+                    "request_rate, client_request_rate: only the operator says how many requests `{name}` may have"
+                ),
+                remedy: "leave them out, or ask the operator".to_owned(),
             },
             Self::SingleLabel(name) => {
                 let fault = "is a single label, and CAs issue no certificate for such a name";

@@ -2,7 +2,7 @@
 
 use super::{Action, Decision, Refusal, Report, Rules, entry::changed_by, keep, servable, with_standing};
 use crate::{
-    config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
     store::{
         domain_table::{DomainRecord, SettingsMap},
         instant::Micros,
@@ -23,6 +23,10 @@ pub struct Patch {
     pub maintenance: PatchField<Maintenance>,
     /// [`DomainSettings::redirect`].
     pub redirect: PatchField<SiteRedirect>,
+    /// [`DomainSettings::request_rate`].
+    pub request_rate: PatchField<RequestRate>,
+    /// [`DomainSettings::client_request_rate`].
+    pub client_request_rate: PatchField<RequestRate>,
 }
 
 /// What is to become of a part (RFC 7396).
@@ -59,6 +63,8 @@ pub(super) fn patch(
         host: patch.host.over(entry.settings.host),
         maintenance: patch.maintenance.over(entry.settings.maintenance),
         redirect: patch.redirect.over(entry.settings.redirect),
+        request_rate: patch.request_rate.over(entry.settings.request_rate),
+        client_request_rate: patch.client_request_rate.over(entry.settings.client_request_rate),
     };
     let mut warnings = Vec::new();
     if target != entry.target {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    config::TlsVersion,
+    config::{RequestRate, TlsVersion},
     domains::change::tests::{by_operator, lenient},
 };
 

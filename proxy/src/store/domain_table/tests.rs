@@ -109,6 +109,8 @@ async fn settings_are_set_beside_what_others_keep() {
         host: Some(UpstreamHost::Client),
         maintenance: Some(Maintenance::On),
         redirect: Some(SiteRedirect::Apex),
+        request_rate: Some("100/s burst 500".parse().unwrap()),
+        client_request_rate: Some("off".parse().unwrap()),
         ..least(TlsVersion::Tls13)
     };
     let new = DomainRecord { settings: both, ..record("b.example", 4, 4) };

@@ -205,3 +205,25 @@ fn a_patch_changes_what_it_names_and_nothing_else() {
         assert_eq!(line(Wanted::Patched(patch), Some(&there)), told);
     }
 }
+
+#[test]
+fn only_an_operator_says_how_many_requests_a_name_may_have() {
+    let there = record("https://a.example", DomainStatus::Active, OWN);
+    let off = RequestRate::Off;
+    let settings = DomainSettings { client_request_rate: Some(off), ..DomainSettings::default() };
+    let added = match present("https://a.example", "", Existing::Replace) {
+        Wanted::Present { target, tenant, existing, proof, .. } => {
+            Wanted::Present { target, settings, tenant, existing, proof }
+        }
+        other => other,
+    };
+    let set = Wanted::Patched(Patch { request_rate: PatchField::Set(off), ..Patch::default() });
+    let cleared = Wanted::Patched(Patch { client_request_rate: PatchField::Clear, ..Patch::default() });
+    for wanted in [added, set, cleared] {
+        let refused = decide_for(&by_tenant("shop.example", wanted.clone()), Some(&there), Overlap::Nothing)
+            .unwrap_err();
+        assert_eq!(refused, AuthorityRefusal::RequestRate(pattern("shop.example")).into(), "{wanted:?}");
+        let by_operator = by_operator(&pattern("shop.example"), wanted);
+        assert!(decide_for(&by_operator, Some(&there), Overlap::Nothing).is_ok(), "{by_operator:?}");
+    }
+}

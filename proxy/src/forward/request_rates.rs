@@ -1,0 +1,264 @@
+//! How many requests are answered for a domain, and for one client of it: budgets in memory that does not grow, shared by all workers
+//! without a lock.
+//! Invariants: a domain's budget is no other's, nor a client's (`each_domain_and_each_client_has_its_own_budget`); memory is bounded, and
+//! with more keys than fit those that have spent least are forgotten, so that nobody is refused for another
+//! (`with_more_clients_than_fit_none_is_refused_for_another`).
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    net::IpAddr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use proxy_common::budget::BudgetRate;
+
+use crate::{
+    clock::{self, BudgetClock},
+    config::{DomainSettings, LimitsConfig, RequestRate},
+    keyed_counts::network,
+    name::Pattern,
+};
+
+/// The rates that hold for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DomainRates {
+    /// Of all its requests.
+    pub(super) all: Option<RequestRate>,
+    /// Of one client's.
+    pub(super) each_client: Option<RequestRate>,
+}
+
+/// Which rate a request is beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RateExceeded {
+    /// The domain's.
+    Domain,
+    /// Its client's.
+    Client,
+}
+
+/// What has been spent, of one process.
+pub struct RequestRates {
+    clock: BudgetClock,
+    hasher: RandomState,
+    size: usize,
+    /// Made when the first rate is asked for: most instances have none.
+    buckets: OnceLock<Box<[Bucket]>>,
+}
+
+/// The budgets of keys with the same hash in its lower bits, in one cache line. Each is a tag of the key, and when the budget is full again
+/// in microseconds; 0 is nobody's.
+#[repr(align(64))]
+struct Bucket([AtomicU64; WAYS]);
+
+/// A key's bucket and its tag there.
+#[derive(Clone, Copy)]
+struct Place {
+    bucket: usize,
+    tag: u64,
+}
+
+impl DomainRates {
+    /// What an entry says, and what the settings say where it says nothing.
+    pub(super) fn of(entry: DomainSettings, limits: &LimitsConfig) -> Self {
+        Self {
+            all: entry.request_rate.or(limits.request_rate),
+            each_client: entry.client_request_rate.or(limits.client_request_rate),
+        }
+    }
+}
+
+impl Default for RequestRates {
+    fn default() -> Self {
+        Self::sized(BUCKETS)
+    }
+}
+
+impl RequestRates {
+    fn sized(size: usize) -> Self {
+        let clock = BudgetClock::new(clock::now());
+        Self { clock, hasher: RandomState::new(), size, buckets: OnceLock::new() }
+    }
+
+    /// Counts a request of `client` for the domain of the entry `pattern`. One beyond its client's rate costs the domain nothing: no client
+    /// can spend what others have.
+    pub(super) fn take(
+        &self,
+        pattern: &Pattern,
+        client: IpAddr,
+        rates: DomainRates,
+        now: Instant,
+    ) -> Result<(), RateExceeded> {
+        let DomainRates { all, each_client } = rates;
+        if let Some(rate) = each_client.and_then(budget) {
+            let place = self.place(&(pattern, network(client)));
+            self.spend(place, rate, now).ok_or(RateExceeded::Client)?;
+        }
+        if let Some(rate) = all.and_then(budget) {
+            self.spend(self.place(pattern), rate, now).ok_or(RateExceeded::Domain)?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, key: &impl Hash) -> Place {
+        let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits alone choose a bucket")]
+        let low = hash as usize;
+        // Never 0, which is the tag of nobody.
+        Place { bucket: low % self.size, tag: (hash >> TIME_BITS) | 1 }
+    }
+
+    /// Takes one request from the budget at `place`; nothing when it is spent.
+    fn spend(&self, place: Place, rate: BudgetRate, now: Instant) -> Option<()> {
+        let buckets = self.buckets.get_or_init(|| empty(self.size));
+        let Some(Bucket(ways)) = buckets.get(place.bucket) else { return Some(()) };
+        let now_us = self.clock.at(now) / NANOS_PER_MICRO;
+        // Of requests at the same moment each but one finds that another was first, and looks again.
+        for _ in 0..ATTEMPTS {
+            let (way, seen) = of_key(ways, place.tag, now_us)?;
+            let full_at_us = if seen >> TIME_BITS == place.tag { seen & TIME_MASK } else { 0 };
+            let taken = rate.take(full_at_us * NANOS_PER_MICRO, now_us * NANOS_PER_MICRO)?;
+            // Rounded down, so that a burst has all its requests. No rate is so high that a request would cost nothing.
+            let word = place.tag << TIME_BITS | ((taken / NANOS_PER_MICRO) & TIME_MASK);
+            if way.compare_exchange(seen, word, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return Some(());
+            }
+        }
+        // So many others took from it in this moment that one more changes nothing.
+        Some(())
+    }
+}
+
+/// The word with the key of `tag`; else the one that is in nobody's use, or of whoever has spent least.
+fn of_key(ways: &[AtomicU64; WAYS], tag: u64, now_us: u64) -> Option<(&AtomicU64, u64)> {
+    let (mut best, mut least) = (None, u64::MAX);
+    for (way, word) in ways.iter().map(|way| (way, way.load(Ordering::Relaxed))) {
+        if word >> TIME_BITS == tag {
+            return Some((way, word));
+        }
+        let spent_us = (word & TIME_MASK).saturating_sub(now_us);
+        if best.is_none() || spent_us < least {
+            (best, least) = (Some((way, word)), spent_us);
+        }
+    }
+    best
+}
+
+fn empty(buckets: usize) -> Box<[Bucket]> {
+    (0..buckets).map(|_| Bucket(std::array::from_fn(|_| AtomicU64::new(0)))).collect()
+}
+
+fn budget(rate: RequestRate) -> Option<BudgetRate> {
+    match rate {
+        RequestRate::Off => None,
+        RequestRate::AtMost { per_second, burst } => {
+            Some(BudgetRate { per_second: per_second.get(), burst: burst.get() })
+        }
+    }
+}
+
+/// 1 MiB with eight words each.
+const BUCKETS: usize = 1 << 14;
+const WAYS: usize = 8;
+/// Microseconds for nine years; what is left of a word is the key's tag.
+const TIME_BITS: u32 = 48;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+const NANOS_PER_MICRO: u64 = 1_000;
+const ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn rate(text: &str) -> RequestRate {
+        text.parse().unwrap()
+    }
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap()
+    }
+
+    fn client(number: u32) -> IpAddr {
+        IpAddr::V4((0x0a00_0000 + number).into())
+    }
+
+    #[test]
+    fn each_domain_and_each_client_has_its_own_budget() {
+        use RateExceeded::{Client, Domain};
+        let rates = RequestRates::default();
+        let both = DomainRates { all: Some(rate("10/s burst 3")), each_client: Some(rate("10/s burst 2")) };
+        let begin = clock::now();
+        for (after_ms, name, number, seen) in [
+            (0, "a.example", 1, Ok(())),
+            (0, "a.example", 1, Ok(())),
+            (0, "a.example", 1, Err(Client)),
+            (0, "a.example", 2, Ok(())),
+            (0, "a.example", 2, Err(Domain)),
+            (0, "b.example", 1, Ok(())),
+            (0, "*.a.example", 1, Ok(())),
+            (100, "a.example", 1, Ok(())),
+            (100, "a.example", 1, Err(Client)),
+            (100, "a.example", 3, Err(Domain)),
+            (500, "a.example", 3, Ok(())),
+        ] {
+            let now = begin + Duration::from_millis(after_ms);
+            let taken = rates.take(&pattern(name), client(number), both, now);
+            assert_eq!(taken, seen, "client {number} of {name} after {after_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_burst_has_all_its_requests_at_every_rate() {
+        let begin = clock::now();
+        for (text, burst) in
+            [("3/s burst 100", 100), ("7/s", 7), ("900/s burst 5000", 5_000), ("300000/s burst 9", 9)]
+        {
+            let rates = RequestRates::default();
+            let only = DomainRates { all: Some(rate(text)), each_client: None };
+            let answered = (0..2 * burst)
+                .filter(|_| rates.take(&pattern("a.example"), client(1), only, begin).is_ok())
+                .count();
+            assert_eq!(answered, burst, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_bounds_requests_nothing_is_kept() {
+        let rates = RequestRates::default();
+        for all in [None, Some(rate("off"))] {
+            let unbounded = DomainRates { all, each_client: all };
+            rates.take(&pattern("a.example"), client(1), unbounded, clock::now()).unwrap();
+        }
+        assert!(rates.buckets.get().is_none());
+    }
+
+    #[test]
+    fn with_more_clients_than_fit_none_is_refused_for_another() {
+        let rates = RequestRates::sized(1);
+        let each = DomainRates { all: None, each_client: Some(rate("1/s burst 5")) };
+        let (name, now) = (pattern("a.example"), clock::now());
+        let spend = |number| (0..9).filter(|_| rates.take(&name, client(number), each, now).is_ok()).count();
+        // Tags of one bucket are equal by chance, so rarely that of these none are.
+        let greedy: Vec<_> = (0..100).map(spend).collect();
+        assert!(greedy.iter().all(|answered| *answered == 5), "{greedy:?}");
+    }
+
+    #[test]
+    fn workers_share_a_budget() {
+        let rates = RequestRates::default();
+        let only = DomainRates { all: Some(rate("1/s burst 1000")), each_client: None };
+        let (name, now) = (pattern("a.example"), clock::now());
+        let work = || (0..1_000).filter(|_| rates.take(&name, client(1), only, now).is_ok()).count();
+        let answered = std::thread::scope(|scope| {
+            let workers = [scope.spawn(work), scope.spawn(work)];
+            workers.map(|worker| worker.join().unwrap()).iter().sum::<usize>()
+        });
+        assert_eq!(answered, 1_000);
+    }
+}
