@@ -109,6 +109,12 @@ impl Scratch {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The name in the hello that was judged last, as the hello has it; of a decision that none led to, nothing of use.
+    #[must_use]
+    pub fn server_name(&self) -> &[u8] {
+        self.name.name(self.hello.name_bytes())
+    }
 }
 
 /// Looks at the headers of a frame: most frames pass by them alone, and need no room to work in.

@@ -9,9 +9,11 @@ mod enforce_until;
 mod enforcement;
 mod enforcer;
 mod error;
+pub(crate) mod explain;
 mod handover;
 pub mod heartbeat;
 mod interface;
+mod kernel_names;
 mod kernel_time;
 mod link;
 mod maps;
@@ -55,8 +57,10 @@ pub use self::{
 };
 use self::{
     enforcer::Enforcer,
+    explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
     handover::{Attached, AttachedState, link_info, take_over},
     interface::Interface,
+    kernel_names::KernelNames,
     metrics::GuardMetrics,
     names::NamesFollower,
     pins::Pins,
@@ -95,8 +99,7 @@ pub enum GuardHandle {
 
 /// The attached program. Dropped, it ends enforcement and leaves the program attached, so that its successor adopts it.
 pub struct Guard {
-    config: config::GuardConfig,
-    mode: Reloadable<config::GuardMode>,
+    config: Reloadable<config::GuardConfig>,
     interfaces: Vec<Interface>,
     state: AttachedState,
     capacity: usize,
@@ -154,6 +157,26 @@ impl GuardHandle {
         match self {
             Self::Off => Ok(()),
             Self::On(guard) => guard.set_policy(config),
+        }
+    }
+
+    /// What there is to say of names and sources, by the kernel's maps and by `known`, which they follow.
+    ///
+    /// # Cancel safety
+    /// Dropped, it lets what it reads be read on, and forgets it.
+    pub(crate) async fn facts(
+        &self,
+        question: GuardQuestion,
+        known: NameSet,
+    ) -> Result<GuardFacts, GuardError> {
+        match self {
+            Self::Off => Ok(GuardFacts::of_names(&question, &known)),
+            Self::On(guard) => {
+                let guard = Arc::clone(guard);
+                // Lists of a hundred thousand networks are gone through, and maps are asked by system calls.
+                let asked = tokio::task::spawn_blocking(move || guard.facts(&question, &known));
+                asked.await.map_err(|error| GuardError::Thread(error.into()))?
+            }
         }
     }
 
@@ -222,8 +245,8 @@ impl Guard {
         follower.publish(&table, revision);
         info!(program = state.program.id, maps = ?state.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table));
-        let mode = Reloadable::new(config.mode);
-        Ok(Self { config, mode, interfaces, state, capacity, metrics, enforcer, held, follower })
+        let config = Reloadable::new(config);
+        Ok(Self { config, interfaces, state, capacity, metrics, enforcer, held, follower })
     }
 
     /// As [`GuardHandle::holds`].
@@ -261,19 +284,38 @@ impl Guard {
         drop(policy);
         let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         guarded.write(&self.state.ports, config)?;
-        self.mode.replace(config.mode);
+        self.config.replace(config.clone());
         Ok(())
     }
 
+    fn facts(&self, question: &GuardQuestion, known: &NameSet) -> Result<GuardFacts, GuardError> {
+        let config = self.config.load_full();
+        let kernel = KernelNames::open(&self.state.pins.maps())?;
+        let settings = self.state.policy.lock().unwrap_or_else(PoisonError::into_inner).in_force();
+        let left = kernel.unknown_left(&settings)?;
+        let (enforcement, ports) = (self.enforcer.enforcement(), self.state.ports.clone());
+        let rules = GuardRules::new(settings, enforcement, ports, !config.deny.is_empty(), Some(left));
+        let mut facts = GuardFacts::of_names(question, known);
+        for name in &mut facts.names {
+            kernel.find(name)?;
+        }
+        Ok(GuardFacts { rules: Some(rules), sources: sources_by(&config, &question.sources), ..facts })
+    }
+
     fn report(&self) -> GuardReport {
+        let config = self.config.load_full();
         GuardReport {
-            mode: *self.mode.load_full(),
+            mode: config.mode,
             enforcement: self.enforcer.enforcement().as_str().to_owned(),
-            attach: self.config.attach,
-            interfaces: self.interfaces.iter().map(|interface| self.guarded(interface)).collect(),
+            attach: config.attach,
+            interfaces: self
+                .interfaces
+                .iter()
+                .map(|interface| self.guarded(interface, config.attach))
+                .collect(),
             program: self.state.program.clone(),
             maps: self.state.origin,
-            pin_path: self.config.pin_path.clone(),
+            pin_path: config.pin_path.clone(),
             names: self.metrics.names_held(),
             names_capacity: self.capacity,
             revision: *self.held.borrow(),
@@ -281,8 +323,8 @@ impl Guard {
         }
     }
 
-    fn guarded(&self, interface: &Interface) -> GuardedInterface {
-        let link = link_info(&self.state.pins.link(interface.index, self.config.attach));
+    fn guarded(&self, interface: &Interface, attach: config::Attach) -> GuardedInterface {
+        let link = link_info(&self.state.pins.link(interface.index, attach));
         GuardedInterface {
             name: interface.name.clone(),
             index: interface.index,

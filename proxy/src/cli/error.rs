@@ -15,7 +15,7 @@ use crate::{
         tokens::TokenError,
     },
     domains::{ChangeError, import::RowFault},
-    guard::GuardError,
+    guard::{GuardError, explain::CaptureError},
     run::RunError,
     store::{ConnectError, StoreError, tables::TablesError},
     verification::NoResolver,
@@ -94,6 +94,24 @@ pub(super) enum CommandError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// A capture of packets.
+    #[error("`--pcap`: `{}` cannot be read; name a file that this user may read, of at most {} MiB", path.display(), most >> 20)]
+    CaptureFile {
+        /// As given.
+        path: PathBuf,
+        /// How many bytes it may have.
+        most: usize,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file that is no capture.
+    #[error("`--pcap`: `{}`", path.display())]
+    Capture {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CaptureError,
     },
     /// Rows of a file of domains.
     #[error("nothing was written:{}", lines_of(.0))]
