@@ -120,6 +120,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Guard(GuardCommand::Explain(wanted)) => {
             asking(guard::explain(&find(arguments)?.config, wanted))
         }
+        Command::Guard(GuardCommand::Top(form)) => asking(guard::top(&find(arguments)?.config, *form)),
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))
         }

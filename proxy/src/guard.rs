@@ -24,6 +24,7 @@ mod object;
 mod pins;
 mod policy;
 mod ports;
+mod recent_rejections;
 mod rejections;
 mod source_networks;
 mod status;
@@ -31,7 +32,7 @@ mod undo;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -53,6 +54,7 @@ pub use self::{
     heartbeat::Heartbeat,
     names_state::MapsOrigin,
     ports::Ports,
+    recent_rejections::{RejectedRow, RejectingRow, TopRejected},
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
@@ -64,9 +66,11 @@ use self::{
     metrics::GuardMetrics,
     names::NamesFollower,
     pins::Pins,
+    recent_rejections::RecentRejections,
     rejections::Rejections,
 };
 use crate::{
+    clock,
     config::{self, Reloadable},
     domains::{Denied, LastUse, NameSet, Revision},
     telemetry::metrics::Label,
@@ -105,6 +109,7 @@ pub struct Guard {
     capacity: usize,
     metrics: GuardMetrics,
     enforcer: Arc<Enforcer>,
+    rejected: Arc<Mutex<RecentRejections>>,
     held: watch::Receiver<Option<Revision>>,
     follower: JoinHandle<()>,
 }
@@ -222,7 +227,7 @@ impl Guard {
     fn settle_in(
         config: config::GuardConfig,
         interfaces: Vec<Interface>,
-        Attached { state, names: table, until }: Attached,
+        Attached { state, names: table, until, told }: Attached,
         revision: Option<Revision>,
         around: GuardContext<'_>,
     ) -> Result<Self, GuardError> {
@@ -230,7 +235,15 @@ impl Guard {
         let metrics = GuardMetrics::register(around.registry, Arc::clone(&state.verdicts))
             .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
-        let rejections = Rejections::new(Arc::clone(&state.verdicts), around.last_use);
+        let rejected = Arc::new(Mutex::new(RecentRejections::default()));
+        let rejections = Rejections {
+            verdicts: Arc::clone(&state.verdicts),
+            last_use: around.last_use,
+            told,
+            recent: Arc::clone(&rejected),
+            sampled: metrics.sampled_rejections(),
+            seen: 0,
+        };
         let enforcer = Enforcer::start(table.cell(), until, around.heartbeat, metrics.clone(), rejections)?;
         let enforcer = Arc::new(enforcer);
         let (sender, held) = watch::channel(None);
@@ -246,7 +259,7 @@ impl Guard {
         info!(program = state.program.id, maps = ?state.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table));
         let config = Reloadable::new(config);
-        Ok(Self { config, interfaces, state, capacity, metrics, enforcer, held, follower })
+        Ok(Self { config, interfaces, state, capacity, metrics, enforcer, rejected, held, follower })
     }
 
     /// As [`GuardHandle::holds`].
@@ -319,6 +332,7 @@ impl Guard {
             names: self.metrics.names_held(),
             names_capacity: self.capacity,
             revision: *self.held.borrow(),
+            rejected: self.rejected.lock().unwrap_or_else(PoisonError::into_inner).top(clock::now()),
             verdicts: Verdict::ALL.iter().filter_map(|verdict| self.row(*verdict)).collect(),
         }
     }

@@ -442,6 +442,7 @@ mod tests {
             ("gatehouse token revoke", false),
             ("gatehouse guard explain --name A.example. --source 2001:db8::1 --port 443 --json", true),
             ("gatehouse guard explain --pcap capture.pcap", true),
+            ("gatehouse guard top --json", true),
             ("gatehouse guard explain", false),
             ("gatehouse guard explain --name a.example --pcap capture.pcap", false),
             ("gatehouse guard explain --pcap capture.pcap --source 192.0.2.1", false),

@@ -63,6 +63,11 @@ pub(super) enum CommandError {
         /// Its control socket.
         path: PathBuf,
     },
+    /// A question about a guard that is off.
+    #[error(
+        "guard.interfaces: `[]`, so the guard is off, and nothing is rejected in the kernel; list the interfaces to guard"
+    )]
+    GuardOff,
     /// Neither an instance nor a store to ask instead.
     #[error(
         "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",

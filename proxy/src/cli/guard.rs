@@ -1,4 +1,4 @@
-//! `gatehouse guard explain`.
+//! `gatehouse guard explain` and `guard top`.
 
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
@@ -13,9 +13,12 @@ use super::{
 use crate::{
     config::Config,
     control::ControlClient,
-    guard::explain::{
-        self, Capture, CaptureReport, Connection, ConnectionReport, FlowReport, GuardQuestion, GuardRules,
-        Judgement, Knowledge, KnowledgeOrigin, NameFacts, SourceFacts,
+    guard::{
+        GuardStatus, RejectedRow, RejectingRow, TopRejected,
+        explain::{
+            self, Capture, CaptureReport, Connection, ConnectionReport, FlowReport, GuardQuestion,
+            GuardRules, Judgement, Knowledge, KnowledgeOrigin, NameFacts, SourceFacts,
+        },
     },
     name::ServerName,
     whole_file,
@@ -127,6 +130,38 @@ impl Inquiry<'_> {
         }
         Ok(!questions.is_empty())
     }
+}
+
+/// Shows what the guard rejected lately.
+pub(super) async fn top(config: &Config, form: Form) -> Result<(), CommandError> {
+    let path = config.control_socket();
+    let client = ControlClient::find(&path).await?.ok_or(CommandError::NotRunning { path })?;
+    let rejected = match client.status().await?.guard {
+        GuardStatus::Off => return Err(CommandError::GuardOff),
+        GuardStatus::On(report) => report.rejected,
+    };
+    print(form, &rejected, shown_top)
+}
+
+fn shown_top(top: &TopRejected) -> String {
+    if top.sampled == 0 {
+        return "the guard told of no rejected name within the last hour\n".to_owned();
+    }
+    let mut names = Columns::new(["NAME", "REJECTED", "DENIED", "SOURCES"]);
+    for RejectedRow { name, count, denied, sources } in &top.names {
+        names.row([name.clone(), count.to_string(), denied.to_string(), sources.to_string()]);
+    }
+    let mut sources = Columns::new(["SOURCE", "REJECTED", "NAMES"]);
+    for RejectingRow { source, count, names } in &top.sources {
+        let network = if source.is_ipv6() { format!("{source}/64") } else { source.to_string() };
+        sources.row([network, count.to_string(), names.to_string()]);
+    }
+    let TopRejected { sampled, since_seconds, .. } = top;
+    format!(
+        "{sampled} rejections of the last {since_seconds} s, a sample\n\n{}\n{}",
+        names.text(),
+        sources.text()
+    )
 }
 
 fn shown(answer: &Explained<'_>, name: &ServerName) -> String {

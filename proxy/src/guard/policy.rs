@@ -79,6 +79,7 @@ pub(super) fn settings(config: &config::GuardConfig) -> GuardSettings {
         resets_per_second: config.resets_per_second,
         syns_per_source_per_second: config.syns_per_source_per_second.unwrap_or(0),
         syns_per_source_burst: config.syns_per_source_burst,
+        sampled_rejections_per_second: config.sampled_rejections,
     }
 }
 

@@ -12,6 +12,9 @@ pub(in crate::cli) enum GuardCommand {
     /// Says what the guard does with a connection, or with those of a capture, and by which step of its order.
     #[command(after_help = EXPLAIN)]
     Explain(ExplainArguments),
+    /// Shows which names the guard rejected lately, and from where, most frequent first: a sample.
+    #[command(after_help = TOP)]
+    Top(Form),
     /// Removes the XDP program and its maps from the kernel, whether an instance runs or not.
     Detach {
         /// Directory in which they are pinned; absent, `guard.pin_path`.
@@ -38,6 +41,11 @@ pub(in crate::cli) struct ExplainArguments {
     #[command(flatten)]
     pub(in crate::cli) form: Form,
 }
+
+const TOP: &str = "\
+The kernel tells of `guard.sampled_rejections` rejected ClientHellos a second. Counted are the last 4096 of them, of
+the last hour; a client that sends its hello again after a reset is counted again. How many were rejected in all is
+in `gatehouse status`, verdict by verdict.";
 
 const EXPLAIN: &str = "\
 Examples:

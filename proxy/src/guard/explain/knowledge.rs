@@ -214,8 +214,9 @@ impl GuardRules {
             mode: mode as u32,
             unknown_per_second: self.unknown_names.per_second,
             unknown_burst: self.unknown_names.burst,
-            // A model sends nothing.
+            // A model sends nothing, and tells of nothing.
             resets_per_second: 0,
+            sampled_rejections_per_second: 0,
             syns_per_source_per_second: self.syns_per_source.map_or(0, |budget| budget.per_second),
             syns_per_source_burst: self.syns_per_source.map_or(0, |budget| budget.burst),
         }

@@ -18,6 +18,7 @@ const SETTINGS: GuardSettings = GuardSettings {
     unknown_per_second: 50,
     unknown_burst: 200,
     resets_per_second: 0,
+    sampled_rejections_per_second: 0,
     syns_per_source_per_second: 0,
     syns_per_source_burst: 0,
 };
