@@ -5,7 +5,7 @@
 extern crate std;
 
 use core::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::vec::Vec;
 
 use crate::budget::BudgetRate;
@@ -33,7 +33,7 @@ pub struct Model {
     /// What is left of each source's budget of SYNs.
     pub syns: RefCell<HashMap<u64, u64>>,
     /// Hashes of allowed names.
-    pub names: Vec<u64>,
+    pub names: HashSet<u64>,
     /// Until when each is denied.
     pub denials: HashMap<u64, u64>,
     /// The budget of unknown names.

@@ -60,14 +60,10 @@ fn wanted(config: &GuardConfig) -> impl Iterator<Item = ((SourceAddress, u32), S
 }
 
 /// The key of a network, and its bits that count.
-fn prefix(network: &Network) -> (SourceAddress, u32) {
-    (address(network.network()), SourceAddress::FAMILY_BITS + u32::from(network.prefix_len()))
-}
-
-/// An address as the kernel looks it up.
-pub(super) fn address(address: IpAddr) -> SourceAddress {
-    match address {
+pub(super) fn prefix(network: &Network) -> (SourceAddress, u32) {
+    let source = match network.network() {
         IpAddr::V4(address) => SourceAddress::ipv4(address.to_bits()),
         IpAddr::V6(address) => SourceAddress::ipv6(address.to_bits()),
-    }
+    };
+    (source, SourceAddress::FAMILY_BITS + u32::from(network.prefix_len()))
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{Config, GuardConfig, GuardMode, Network},
     domains::NameSet,
-    guard::{Enforcement, Ports, policy, source_networks},
+    guard::{Enforcement, Ports, policy, source_networks::prefix},
     name::{Pattern, ServerName},
     telemetry::metrics::Label as _,
 };
@@ -322,7 +322,7 @@ impl Knowledge {
                 },
             ),
             addresses: self.rules.ports.addresses(),
-            source_networks: self.sources.values().filter_map(single).collect(),
+            source_networks: networks(self.sources.values()),
             syns: RefCell::default(),
             names: passing.map(hash).collect(),
             denials: denied.map(|(name, seconds)| (hash(name), until(seconds))).collect(),
@@ -352,13 +352,18 @@ pub(in crate::guard) fn sources_by(guard: &GuardConfig, sources: &[IpAddr]) -> V
     facts.collect()
 }
 
-/// The rule of one address, as that of a network of its own.
-fn single(facts: &SourceFacts) -> Option<(SourceAddress, u32, SourceRule)> {
-    let rule = match facts.network.as_ref()?.listed_in {
-        RuleList::Deny => SourceRule::Deny,
-        RuleList::Exempt => SourceRule::Exempt,
-    };
-    Some((source_networks::address(facts.source), SourceAddress::BITS, rule))
+/// The networks with rules that sources are in, each once. Of each source they hold the smallest, and so the one that decides.
+fn networks<'a>(sources: impl Iterator<Item = &'a SourceFacts>) -> Vec<(SourceAddress, u32, SourceRule)> {
+    let rules = sources.filter_map(|facts| facts.network.as_ref());
+    let distinct: HashMap<_, _> = rules.map(|rule| (prefix(&rule.network), rule.listed_in)).collect();
+    let networks = distinct.into_iter().map(|((source, bits), list)| {
+        let rule = match list {
+            RuleList::Deny => SourceRule::Deny,
+            RuleList::Exempt => SourceRule::Exempt,
+        };
+        (source, bits, rule)
+    });
+    networks.collect()
 }
 
 const NANOSECONDS: u64 = 1_000_000_000;
