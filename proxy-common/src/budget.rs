@@ -51,6 +51,21 @@ impl BudgetRate {
         let next = begin.saturating_add(interval);
         if next - now_ns > horizon { refused } else { Asked { arrival_ns: next, granted: true } }
     }
+
+    /// How many events a budget in this state grants at once.
+    #[must_use]
+    pub fn left(self, arrival_ns: u64, now_ns: u64) -> u32 {
+        let Some(interval) = NANOSECONDS.checked_div(self.per_second.into()) else { return 0 };
+        let owed = arrival_ns.saturating_sub(now_ns).div_ceil(interval.max(1));
+        self.burst.saturating_sub(u32::try_from(owed).unwrap_or(u32::MAX))
+    }
+
+    /// The state of a budget that grants `left` events at once.
+    #[must_use]
+    pub fn arrival_with(self, left: u32, now_ns: u64) -> u64 {
+        let interval = NANOSECONDS.checked_div(self.per_second.into()).unwrap_or(0).max(1);
+        now_ns.saturating_add(interval * u64::from(self.burst.saturating_sub(left)))
+    }
 }
 
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -121,6 +136,26 @@ mod tests {
         use super::*;
 
         proptest! {
+            #[test]
+            fn what_is_left_is_granted_and_no_more(
+                per_second in 0..2_000u32, burst in 0..50u32, taken in 0..60u32, later in 0..100_000_000u64,
+            ) {
+                let rate = BudgetRate { per_second, burst };
+                let (mut arrival, now) = (0, NANOSECONDS);
+                for _ in 0..taken {
+                    arrival = rate.ask(arrival, now).arrival_ns;
+                }
+                let now = now + later;
+                let left = rate.left(arrival, now);
+                prop_assert_eq!(rate.left(rate.arrival_with(left, now), now), left);
+                for _ in 0..left {
+                    let asked = rate.ask(arrival, now);
+                    prop_assert!(asked.granted);
+                    arrival = asked.arrival_ns;
+                }
+                prop_assert!(!rate.ask(arrival, now).granted, "{} left", left);
+            }
+
             #[test]
             fn no_window_exceeds_burst_and_rate(
                 per_second in 1..2_000u32, burst in 1..50u32,

@@ -13,7 +13,8 @@ use crate::budget::BudgetRate;
 use crate::client_hello::{self, HelloProgress, ParserState};
 use crate::flow::{Flow, FlowEntry, IPV4_ADDRESSES_AT, IPV6_ADDRESSES_AT, Place, Slot};
 use crate::maps::{
-    GuardSettings, GuardedAddress, Mode, NameKey, PortEntry, RejectCause, SourceAddress, SourceRule, Verdict,
+    GuardSettings, GuardedAddress, Mode, NameKey, PortEntry, RejectCause, RejectedName, SourceAddress,
+    SourceRule, Verdict,
 };
 use crate::name_hash::NameBuffer;
 use crate::segment::{Datagram, Family, Segment, Unjudged};
@@ -108,6 +109,18 @@ impl Scratch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Tells of the name of `candidate`, which was judged last and is rejected.
+    #[inline]
+    pub fn tell(&self, candidate: &Candidate, cause: RejectCause, rejected: &mut RejectedName) {
+        rejected.fill(&self.name, self.hello.name_bytes(), cause, candidate.flow.source());
+    }
+
+    /// The name in the hello that was judged last, as the hello has it; of a decision that none led to, nothing of use.
+    #[must_use]
+    pub fn server_name(&self) -> &[u8] {
+        self.name.name(self.hello.name_bytes())
     }
 }
 

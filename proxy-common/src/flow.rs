@@ -6,6 +6,7 @@
 //! the last one is read on (`a_segment_has_its_place_by_its_first_byte_alone`).
 
 use crate::client_hello::ParserState;
+use crate::maps::SourceAddress;
 use crate::name_hash::{NAME_WORDS, NameBuffer};
 use crate::seal::{ODD, mix};
 use crate::segment::{Family, Segment};
@@ -52,6 +53,18 @@ impl Flow {
                 Self { addresses: [word(0)?, word(1)?, word(2)?, word(3)?], ports: ports | IPV6 }
             }
         })
+    }
+
+    /// Whose address its segments come from.
+    #[must_use]
+    #[inline]
+    pub const fn source(&self) -> SourceAddress {
+        let [first, second, ..] = self.addresses;
+        if self.ports & IPV6 == 0 {
+            SourceAddress::ipv4((first >> 32) as u32)
+        } else {
+            SourceAddress::ipv6((first as u128) << 64 | second as u128)
+        }
     }
 
     /// Where it is remembered. No secret goes into it: who makes flows meet in a slot makes one of them pass unjudged, which

@@ -10,6 +10,8 @@ pub mod decide;
 pub mod fixture;
 pub mod flow;
 pub mod maps;
+#[cfg(any(test, feature = "fixture", feature = "user"))]
+pub mod model;
 pub mod name_hash;
 pub mod reset;
 mod seal;

@@ -3,14 +3,16 @@
 //! Invariant: a change of any size, field or meaning here raises [`ABI`], which names the folder the maps are pinned
 //! in; the sizes are asserted below, so a change of layout cannot pass unseen.
 
+mod rejected;
 mod source;
 
 use core::mem::size_of;
 
+pub use self::rejected::{REJECTED_NAMES_BYTES, RejectedName};
 pub use self::source::{SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule};
 
 /// Version of everything in this module; pins lie in `maps-v<ABI>/`.
-pub const ABI: u32 = 5;
+pub const ABI: u32 = 6;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
@@ -37,6 +39,9 @@ pub mod map_names {
     pub const VERDICTS: &str = "VERDICTS";
     /// `ARRAY[1]` of [`super::UnknownBudget`]: what is left for names that are neither allowed nor denied.
     pub const UNKNOWN_BUDGET: &str = "UNKNOWN_BUDGET";
+    /// `RINGBUF` of [`super::RejectedName`]. Not pinned: each program has its own, which is read by whoever loaded it, since a ring has
+    /// one reader.
+    pub const REJECTED_NAMES: &str = "REJECTED_NAMES";
 }
 
 /// What the guard does with a name that is neither allowed nor denied.
@@ -80,6 +85,8 @@ pub struct GuardSettings {
     pub syns_per_source_per_second: u32,
     /// Size of that budget, SYNs.
     pub syns_per_source_burst: u32,
+    /// How many rejected names are told to user space, per second; 0 tells of none.
+    pub sampled_rejections_per_second: u32,
 }
 
 /// The 128-bit key of the name hash (SipHash-1-3), drawn by user space when the maps are made.
@@ -305,7 +312,7 @@ verdicts! {
 }
 
 const _: () = {
-    assert!(size_of::<GuardSettings>() == 24);
+    assert!(size_of::<GuardSettings>() == 28);
     assert!(size_of::<NameKey>() == 16);
     assert!(size_of::<NameEntry>() == 8);
     assert!(size_of::<DenialEntry>() == 8);

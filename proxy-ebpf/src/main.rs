@@ -44,7 +44,7 @@ pub fn guard(context: XdpContext) -> u32 {
 /// once for each way that headers can be laid out.
 #[inline(never)]
 fn judge_payload(packet: &Packet, room: &mut Room) -> u32 {
-    let Room { candidate, scratch, rejected } = room;
+    let Room { candidate, scratch, rejected, .. } = room;
     match judge(packet, candidate, &KernelMaps { packet }, scratch) {
         Decision::Pass(verdict) => pass(verdict, packet.bytes()),
         Decision::Drop(verdict) => settle(verdict, packet.bytes()),

@@ -19,7 +19,8 @@ use crate::tables::{self, Room};
 ///
 /// Never inlined: the packets it builds need most of the stack of 512 bytes.
 #[inline(never)]
-pub(crate) fn reject(packet: &Packet, room: &Room) -> u32 {
+pub(crate) fn reject(packet: &Packet, room: &mut Room) -> u32 {
+    tables::tell(room);
     let ((cause, server), bytes) = (room.rejected, packet.bytes());
     let rejection = act(packet, &room.candidate.segment, server);
     tables::count(Verdict::reject(cause, rejection), bytes);

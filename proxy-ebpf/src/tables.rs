@@ -1,17 +1,18 @@
 //! The maps, and how the judgement reads them. Names and layouts are those of `proxy_common::maps`.
 #![expect(unsafe_code, reason = "map values are behind pointers")]
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use proxy_common::budget::BudgetRate;
 use proxy_common::decide::{Candidate, GuardTables, Scratch, ServerSide};
 use proxy_common::flow::{CUT_NAMES, CutName, FlowEntry, SLOTS};
 use proxy_common::maps::{
-    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry, RejectCause,
-    SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule, Tally, UnknownBudget, Verdict,
+    DenialEntry, GuardSettings, GuardedAddress, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
+    REJECTED_NAMES_BYTES, RejectCause, RejectedName, SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule,
+    Tally, UnknownBudget, Verdict,
 };
 use proxy_common::name_hash::NameBuffer;
 use proxy_common::segment::Segment;
@@ -54,6 +55,10 @@ static FLOWS: Array<FlowEntry> = Array::with_max_entries(SLOTS, 0);
 #[map]
 static CUT_NAME: Array<CutName> = Array::with_max_entries(CUT_NAMES, 0);
 #[map]
+static REJECTED_NAMES: RingBuf = RingBuf::with_byte_size(REJECTED_NAMES_BYTES, 0);
+#[map]
+static SAMPLE_BUDGET: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
 static ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the judgement of a packet needs beside the stack.
@@ -62,6 +67,8 @@ pub(crate) struct Room {
     pub(crate) candidate: Candidate,
     pub(crate) scratch: Scratch,
     pub(crate) rejected: (RejectCause, ServerSide),
+    /// What is told of it.
+    told: RejectedName,
 }
 
 /// The maps as the judgement of a packet reads them.
@@ -195,6 +202,7 @@ fn settings() -> GuardSettings {
         resets_per_second: 0,
         syns_per_source_per_second: 0,
         syns_per_source_burst: 0,
+        sampled_rejections_per_second: 0,
     };
     SETTINGS.get(0).copied().unwrap_or(OFF)
 }
@@ -211,6 +219,20 @@ pub(crate) fn take_reset() -> bool {
     let per_second = settings().resets_per_second;
     let rate = BudgetRate { per_second, burst: per_second };
     RESET_BUDGET.get_ptr_mut(0).is_some_and(|budget| take(rate, budget, now_ns()))
+}
+
+/// Tells user space of the name that is rejected, within a budget. Whoever has no reader, or a slow one, is not told.
+pub(crate) fn tell(room: &mut Room) {
+    let per_second = settings().sampled_rejections_per_second;
+    let rate = BudgetRate { per_second, burst: per_second };
+    // Two CPUs may take the same one, as above.
+    if !SAMPLE_BUDGET.get_ptr_mut(0).is_some_and(|budget| take(rate, budget, now_ns())) {
+        return;
+    }
+    let Room { candidate, scratch, rejected: (cause, _), told } = room;
+    scratch.tell(candidate, *cause, told);
+    // The reader comes by four times a second: to wake it would cost more than it is worth.
+    let _ = REJECTED_NAMES.output::<RejectedName>(&*told, BPF_RB_NO_WAKEUP.into());
 }
 
 /// Counts a packet.

@@ -17,6 +17,7 @@ mod domain_settings;
 mod error;
 mod failure;
 mod fleet;
+mod guard;
 mod man_pages;
 mod printable;
 mod reload;
@@ -116,6 +117,10 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
             asking(caddy::export(&load(arguments)?.config, wanted))
         }
         Command::Tables(TablesCommand::Create) => asking(create_tables(&load(arguments)?.config)),
+        Command::Guard(GuardCommand::Explain(wanted)) => {
+            asking(guard::explain(&find(arguments)?.config, wanted))
+        }
+        Command::Guard(GuardCommand::Top(form)) => asking(guard::top(&find(arguments)?.config, *form)),
         Command::Guard(GuardCommand::Detach { pin_path }) => {
             detach(pin_path.as_deref().unwrap_or(&find(arguments)?.config.guard.pin_path))
         }

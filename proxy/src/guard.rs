@@ -9,9 +9,11 @@ mod enforce_until;
 mod enforcement;
 mod enforcer;
 mod error;
+pub(crate) mod explain;
 mod handover;
 pub mod heartbeat;
 mod interface;
+mod kernel_names;
 mod kernel_time;
 mod link;
 mod maps;
@@ -22,6 +24,7 @@ mod object;
 mod pins;
 mod policy;
 mod ports;
+mod recent_rejections;
 mod rejections;
 mod source_networks;
 mod status;
@@ -29,7 +32,7 @@ mod undo;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -51,18 +54,23 @@ pub use self::{
     heartbeat::Heartbeat,
     names_state::MapsOrigin,
     ports::Ports,
+    recent_rejections::{RejectedRow, RejectingRow, TopRejected},
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
 };
 use self::{
     enforcer::Enforcer,
+    explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
     handover::{Attached, AttachedState, link_info, take_over},
     interface::Interface,
+    kernel_names::KernelNames,
     metrics::GuardMetrics,
     names::NamesFollower,
     pins::Pins,
+    recent_rejections::RecentRejections,
     rejections::Rejections,
 };
 use crate::{
+    clock,
     config::{self, Reloadable},
     domains::{Denied, LastUse, NameSet, Revision},
     telemetry::metrics::Label,
@@ -95,13 +103,13 @@ pub enum GuardHandle {
 
 /// The attached program. Dropped, it ends enforcement and leaves the program attached, so that its successor adopts it.
 pub struct Guard {
-    config: config::GuardConfig,
-    mode: Reloadable<config::GuardMode>,
+    config: Reloadable<config::GuardConfig>,
     interfaces: Vec<Interface>,
     state: AttachedState,
     capacity: usize,
     metrics: GuardMetrics,
     enforcer: Arc<Enforcer>,
+    rejected: Arc<Mutex<RecentRejections>>,
     held: watch::Receiver<Option<Revision>>,
     follower: JoinHandle<()>,
 }
@@ -157,6 +165,26 @@ impl GuardHandle {
         }
     }
 
+    /// What there is to say of names and sources, by the kernel's maps and by `known`, which they follow.
+    ///
+    /// # Cancel safety
+    /// Dropped, it lets what it reads be read on, and forgets it.
+    pub(crate) async fn facts(
+        &self,
+        question: GuardQuestion,
+        known: NameSet,
+    ) -> Result<GuardFacts, GuardError> {
+        match self {
+            Self::Off => Ok(GuardFacts::of_names(&question, &known)),
+            Self::On(guard) => {
+                let guard = Arc::clone(guard);
+                // Lists of a hundred thousand networks are gone through, and maps are asked by system calls.
+                let asked = tokio::task::spawn_blocking(move || guard.facts(&question, &known));
+                asked.await.map_err(|error| GuardError::Thread(error.into()))?
+            }
+        }
+    }
+
     /// What `gatehouse status` shows.
     #[must_use]
     pub fn status(&self) -> GuardStatus {
@@ -199,7 +227,7 @@ impl Guard {
     fn settle_in(
         config: config::GuardConfig,
         interfaces: Vec<Interface>,
-        Attached { state, names: table, until }: Attached,
+        Attached { state, names: table, until, told }: Attached,
         revision: Option<Revision>,
         around: GuardContext<'_>,
     ) -> Result<Self, GuardError> {
@@ -207,7 +235,15 @@ impl Guard {
         let metrics = GuardMetrics::register(around.registry, Arc::clone(&state.verdicts))
             .map_err(GuardError::Metrics)?;
         metrics.attached(config.attach, interfaces.len(), capacity);
-        let rejections = Rejections::new(Arc::clone(&state.verdicts), around.last_use);
+        let rejected = Arc::new(Mutex::new(RecentRejections::default()));
+        let rejections = Rejections {
+            verdicts: Arc::clone(&state.verdicts),
+            last_use: around.last_use,
+            told,
+            recent: Arc::clone(&rejected),
+            sampled: metrics.sampled_rejections(),
+            seen: 0,
+        };
         let enforcer = Enforcer::start(table.cell(), until, around.heartbeat, metrics.clone(), rejections)?;
         let enforcer = Arc::new(enforcer);
         let (sender, held) = watch::channel(None);
@@ -222,8 +258,8 @@ impl Guard {
         follower.publish(&table, revision);
         info!(program = state.program.id, maps = ?state.origin, mode = ?config.mode, "guard on");
         let follower = around.control.spawn(follower.follow(table));
-        let mode = Reloadable::new(config.mode);
-        Ok(Self { config, mode, interfaces, state, capacity, metrics, enforcer, held, follower })
+        let config = Reloadable::new(config);
+        Ok(Self { config, interfaces, state, capacity, metrics, enforcer, rejected, held, follower })
     }
 
     /// As [`GuardHandle::holds`].
@@ -261,28 +297,48 @@ impl Guard {
         drop(policy);
         let mut guarded = self.state.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         guarded.write(&self.state.ports, config)?;
-        self.mode.replace(config.mode);
+        self.config.replace(config.clone());
         Ok(())
     }
 
+    fn facts(&self, question: &GuardQuestion, known: &NameSet) -> Result<GuardFacts, GuardError> {
+        let config = self.config.load_full();
+        let kernel = KernelNames::open(&self.state.pins.maps())?;
+        let settings = self.state.policy.lock().unwrap_or_else(PoisonError::into_inner).in_force();
+        let left = kernel.unknown_left(&settings)?;
+        let (enforcement, ports) = (self.enforcer.enforcement(), self.state.ports.clone());
+        let rules = GuardRules::new(settings, enforcement, ports, !config.deny.is_empty(), Some(left));
+        let mut facts = GuardFacts::of_names(question, known);
+        for name in &mut facts.names {
+            kernel.find(name)?;
+        }
+        Ok(GuardFacts { rules: Some(rules), sources: sources_by(&config, &question.sources), ..facts })
+    }
+
     fn report(&self) -> GuardReport {
+        let config = self.config.load_full();
         GuardReport {
-            mode: *self.mode.load_full(),
+            mode: config.mode,
             enforcement: self.enforcer.enforcement().as_str().to_owned(),
-            attach: self.config.attach,
-            interfaces: self.interfaces.iter().map(|interface| self.guarded(interface)).collect(),
+            attach: config.attach,
+            interfaces: self
+                .interfaces
+                .iter()
+                .map(|interface| self.guarded(interface, config.attach))
+                .collect(),
             program: self.state.program.clone(),
             maps: self.state.origin,
-            pin_path: self.config.pin_path.clone(),
+            pin_path: config.pin_path.clone(),
             names: self.metrics.names_held(),
             names_capacity: self.capacity,
             revision: *self.held.borrow(),
+            rejected: self.rejected.lock().unwrap_or_else(PoisonError::into_inner).top(clock::now()),
             verdicts: Verdict::ALL.iter().filter_map(|verdict| self.row(*verdict)).collect(),
         }
     }
 
-    fn guarded(&self, interface: &Interface) -> GuardedInterface {
-        let link = link_info(&self.state.pins.link(interface.index, self.config.attach));
+    fn guarded(&self, interface: &Interface, attach: config::Attach) -> GuardedInterface {
+        let link = link_info(&self.state.pins.link(interface.index, attach));
         GuardedInterface {
             name: interface.name.clone(),
             index: interface.index,

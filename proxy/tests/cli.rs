@@ -591,3 +591,64 @@ fn tables_are_made_twice_without_harm() {
         assert!(said.code == Some(0) && said.out.starts_with("tables are active at embedded:"), "{said:?}");
     }
 }
+
+#[test]
+fn the_guard_is_explained_by_the_settings_where_no_instance_runs() {
+    let place = Place::new(
+        "[guard]\nmode = \"strict\"\ndeny = [\"198.51.100.0/24\"]\n[[domains.static]]\nname = \"*.example.net\"\ntarget = \"http://203.0.113.1\"\n",
+    );
+    for (line, told) in [
+        (
+            "--name a.example.net",
+            "ClientHello  passes (pass_allowed) by step 8, name: `domains.static` lists it by `*.example.net`",
+        ),
+        ("--name a.b.example.net", "ClientHello  rejected (reject_foreign_server) by step 12, unknown: "),
+        (
+            "--name a.example.net --source 198.51.100.7",
+            "SYN          dropped (drop_denied_source) by step 3, source: ",
+        ),
+        ("--name a.example.net --port 22", "by step 2, port: port 22 is not guarded"),
+    ] {
+        let said = place.run(&format!("guard explain {line}"));
+        assert!(said.code == Some(0) && said.out.contains(told), "{line}: {said:?}");
+        assert!(
+            said.out.starts_with("known from   the settings alone, for no instance runs here"),
+            "{said:?}"
+        );
+    }
+    let said = place.run("guard explain --name a.example.net --json");
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&json["known_from"], &json["hello"]["step_number"]),
+        (&"settings".into(), &8.into()),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_capture_is_explained_and_what_is_none_is_refused() {
+    let place = Place::new("[[domains.static]]\nname = \"*.example.net\"\ntarget = \"http://203.0.113.1\"\n");
+    // A SYN from 192.0.2.7 to port 8443, without anything before its IP header (link type 101).
+    let mut capture = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\x04\0\x65\0\0\0".to_vec();
+    capture.extend(b"\0\0\0\0\0\0\0\0\x28\0\0\0\x28\0\0\0");
+    capture.extend(b"\x45\0\0\x28\0\0\0\0\x40\x06\0\0\xc0\0\x02\x07\xc0\0\x02\x01");
+    capture.extend(b"\x9c\x40\x20\xfb\0\0\0\x01\0\0\0\0\x50\x02\xff\xff\0\0\0\0");
+    fs::write(place.path().join("capture.pcap"), capture).unwrap();
+    let said = place.run("guard explain --pcap capture.pcap");
+    let line = "192.0.2.7:40000  192.0.2.1:8443  -     passes (pass_syn)  4 syn  a SYN; ";
+    assert!(said.code == Some(0) && said.out.contains(line), "{said:?}");
+    for (file, told) in [
+        (
+            "gatehouse.toml",
+            "`--pcap`: `gatehouse.toml`: it begins neither like pcap nor like pcapng; write one with `tcpdump -w FILE`",
+        ),
+        ("absent", "`--pcap`: `absent` cannot be read; name a file that this user may read"),
+    ] {
+        let said = place.run(&format!("guard explain --pcap {file}"));
+        assert!(said.code == Some(1) && said.err.contains(told) && said.out.is_empty(), "{said:?}");
+        let said = place.run(&format!("guard explain --pcap {file} --json"));
+        let json: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+        let fault = (&json["error"]["field"], &json["error"]["value"]);
+        assert_eq!(fault, (&"--pcap".into(), &file.into()), "{said:?}");
+    }
+}

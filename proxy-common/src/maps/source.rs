@@ -1,5 +1,7 @@
 //! Where packets come from, as maps hold it: part of what `ABI` counts.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 /// A packet's source, or the network in which it is, as the key of an `LPM_TRIE`. Its family stands first, for `::/0` holds no IPv4
 /// address. In bytes, so that there is no order of theirs to mistake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +30,30 @@ impl SourceAddress {
     #[inline]
     pub const fn ipv6(address: u128) -> Self {
         Self { family: [6, 0, 0, 0], address: address.to_be_bytes() }
+    }
+
+    /// From the bytes of a key; none if its family is neither.
+    #[must_use]
+    pub fn read(bytes: &[u8; 20]) -> Option<Self> {
+        let (family, address) = bytes.split_first_chunk::<4>()?;
+        let is_family = matches!(family, [4 | 6, ..]);
+        is_family.then_some(Self { family: *family, address: *address.first_chunk()? })
+    }
+
+    /// The address itself.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        let [a, b, c, d, ..] = self.address;
+        match self.family {
+            [4, ..] => Ipv4Addr::new(a, b, c, d).into(),
+            _ => Ipv6Addr::from(self.address).into(),
+        }
+    }
+
+    /// The bytes of the key.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.family.into_iter().chain(self.address)
     }
 
     /// The source as SYNs are counted: an IPv4 address, or the /64 of an IPv6 address, which is one client's (RFC 6177). IPv4 addresses lie

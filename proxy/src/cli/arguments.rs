@@ -1,6 +1,7 @@
 //! The command line as it is read, with the help that teaches it.
 
 mod certificate;
+mod guard;
 mod token;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(super) use certificate::CertificateCommand;
+pub(super) use guard::{ExplainArguments, GuardCommand};
 pub(super) use token::TokenCommand;
 
 use super::domain_settings::DomainSettingsArguments;
@@ -71,7 +73,7 @@ pub(super) enum Command {
     /// Creates the tables.
     #[command(subcommand)]
     Tables(TablesCommand),
-    /// Controls the XDP program.
+    /// Explains what the XDP program does with a connection, and removes it from the kernel.
     #[command(subcommand)]
     Guard(GuardCommand),
     /// Prints the settings as an example, a table or a schema.
@@ -248,16 +250,6 @@ pub(super) enum FleetCommand {
 pub(super) enum TablesCommand {
     /// Creates the three tables with their indexes and waits until they are active; existing ones are checked.
     Create,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum GuardCommand {
-    /// Removes the XDP program and its maps from the kernel, whether an instance runs or not.
-    Detach {
-        /// Directory in which they are pinned; absent, `guard.pin_path`.
-        #[arg(long, value_name = "DIRECTORY")]
-        pin_path: Option<PathBuf>,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -448,6 +440,15 @@ mod tests {
             ("gatehouse token create --name ci --scope domains:read --tenant a --all-tenants", false),
             ("gatehouse token revoke 0123456789ab --json", true),
             ("gatehouse token revoke", false),
+            ("gatehouse guard explain --name A.example. --source 2001:db8::1 --port 443 --json", true),
+            ("gatehouse guard explain --pcap capture.pcap", true),
+            ("gatehouse guard top --json", true),
+            ("gatehouse guard explain", false),
+            ("gatehouse guard explain --name a.example --pcap capture.pcap", false),
+            ("gatehouse guard explain --pcap capture.pcap --source 192.0.2.1", false),
+            ("gatehouse guard explain --name 192.0.2.1", false),
+            ("gatehouse guard explain --name a.example --source 192.0.2.0/24", false),
+            ("gatehouse guard explain --name a.example --port 0", false),
             ("gatehouse import caddy /var/lib/caddy --dry-run --json", true),
             ("gatehouse import caddy", false),
             ("gatehouse export caddy /var/lib/caddy", true),

@@ -15,7 +15,7 @@ use crate::{
         tokens::TokenError,
     },
     domains::{ChangeError, import::RowFault},
-    guard::GuardError,
+    guard::{GuardError, explain::CaptureError},
     run::RunError,
     store::{ConnectError, StoreError, tables::TablesError},
     verification::NoResolver,
@@ -63,6 +63,11 @@ pub(super) enum CommandError {
         /// Its control socket.
         path: PathBuf,
     },
+    /// A question about a guard that is off.
+    #[error(
+        "guard.interfaces: `[]`, so the guard is off, and nothing is rejected in the kernel; list the interfaces to guard"
+    )]
+    GuardOff,
     /// Neither an instance nor a store to ask instead.
     #[error(
         "no instance runs here (`{}`), and there is no embedded store in `{}`; start one with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",
@@ -94,6 +99,24 @@ pub(super) enum CommandError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// A capture of packets.
+    #[error("`--pcap`: `{}` cannot be read; name a file that this user may read, of at most {} MiB", path.display(), most >> 20)]
+    CaptureFile {
+        /// As given.
+        path: PathBuf,
+        /// How many bytes it may have.
+        most: usize,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file that is no capture.
+    #[error("`--pcap`: `{}`", path.display())]
+    Capture {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CaptureError,
     },
     /// Rows of a file of domains.
     #[error("nothing was written:{}", lines_of(.0))]

@@ -1,6 +1,6 @@
 //! Errors for programs: under `--json` a command that fails writes one JSON object to stderr, of the same shape whatever failed.
 
-use std::{error::Error, iter::successors};
+use std::{error::Error, iter::successors, path::Path};
 
 use clap::error::{ContextKind, ContextValue};
 use serde::Serialize;
@@ -79,6 +79,10 @@ fn fault(error: &CommandError) -> Fault {
             "start an instance with `gatehouse run`, give the settings of the intended one with `--config`, or create a store with `gatehouse tables create`",
         ),
         CommandError::NotReloaded { .. } => remedy("correct the settings, and reload again"),
+        CommandError::CaptureFile { path, .. } => {
+            of_capture(path, "name a file that this user may read, or a smaller one")
+        }
+        CommandError::Capture { path, .. } => of_capture(path, "write a capture with `tcpdump -w FILE`"),
         CommandError::NoDomain(_) => remedy("`gatehouse domain list` shows what is there"),
         _ => Fault::default(),
     }
@@ -114,6 +118,10 @@ fn of_settings(error: &ConfigError) -> Fault {
         | ConfigError::Syntax { .. }
         | ConfigError::NotText { .. } => Fault::default(),
     }
+}
+
+fn of_capture(path: &Path, text: &str) -> Fault {
+    Fault { field: Some("--pcap".to_owned()), value: Some(path.display().to_string()), ..remedy(text) }
 }
 
 fn remedy(text: &str) -> Fault {

@@ -252,6 +252,9 @@ section! {
         unknown_burst: u32 = 200,
         /// TCP resets that each CPU sends to clients per second; beyond it, their segments are dropped.
         resets_per_second: u32 = 10_000,
+        /// Rejected ClientHellos per second of which the kernel tells name and source, for `gatehouse guard top` and the log, at most 1000; 0
+        /// tells of none.
+        sampled_rejections: u32 = 10,
         /// How long the guard rejects a name that user space has denied, at most `domains.deny_ttl`; absent, as long as that.
         denial_ttl: Option<Span> = None => "\"5s\"",
     }

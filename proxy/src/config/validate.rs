@@ -268,6 +268,10 @@ fn guard(config: &Config, findings: &mut Findings) {
         let remedy = format!("write at most `{}`, or leave it out", domains.deny_ttl);
         findings.add("guard.denial_ttl", fault, remedy);
     }
+    if guard.sampled_rejections > MOST_SAMPLED {
+        let fault = format!("`{}` is more than is read", guard.sampled_rejections);
+        findings.add("guard.sampled_rejections", fault, format!("write at most {MOST_SAMPLED}"));
+    }
     let networks = guard.deny.len() + guard.exempt.len();
     if networks > MOST_NETWORKS {
         let fault = format!(
@@ -345,6 +349,7 @@ const ZERO_IS_MEANT: &[&str] = &[
     "upstream.idle_per_target",
     "limits.minimum_rate",
     "guard.unknown_burst",
+    "guard.sampled_rejections",
     "domains.stale_ttl",
     "verification.moved_for",
 ];
@@ -356,6 +361,8 @@ const ROOTS: &str = "give the path of a PEM file, or leave it out for the system
 const SMALLEST_HEAD: u64 = 8 << 10;
 /// Networks of `guard.deny` and `guard.exempt`: half of what the map can hold.
 const MOST_NETWORKS: usize = SOURCE_NETWORKS_CAPACITY as usize / 2;
+/// Of a quarter of a second, fewer than the ring to user space holds.
+const MOST_SAMPLED: u32 = 1000;
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 const MAX_WORKERS: usize = 1024;
 /// `IFNAMSIZ` less its zero.

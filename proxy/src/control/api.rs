@@ -23,6 +23,7 @@ use crate::{
         admin::{self, Decision, Existing, Proof, Refusal, Requester, Wanted},
         entry_count,
     },
+    guard::GuardError,
     name::Pattern,
     store::{StoreError, instant::Micros},
     telemetry::error_chain,
@@ -95,6 +96,9 @@ async fn act(
         }
         ControlRoute::ListInstances => {
             respond(&fleet::fleet(&instance.store, Micros::of(clock::wall())).await?)
+        }
+        ControlRoute::AskGuard => {
+            respond(&instance.guard_facts(read_up_to(body, LONGEST_QUESTION).await?).await?)
         }
         ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
@@ -220,6 +224,14 @@ fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
+impl From<GuardError> for WireProblem {
+    fn from(error: GuardError) -> Self {
+        problem(StatusCode::BAD_GATEWAY, error_chain(&error))
+    }
+}
+
+/// As many names as there may be in a question, each as long as it may be.
+const LONGEST_QUESTION: usize = 128 * 1024;
 const LONGEST_BODY: usize = 16 * 1024;
 /// A chain of ten certificates with hundreds of names, and a key.
 const LONGEST_PEM: usize = 256 * 1024;

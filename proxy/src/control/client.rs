@@ -35,6 +35,7 @@ use crate::{
         admin::{self, Report, Wanted},
         entry_count::CountReport,
     },
+    guard::explain::{GuardFacts, GuardQuestion},
     name::{Pattern, ServerName},
     store::state_table::TokenRecord,
 };
@@ -229,6 +230,11 @@ impl ControlClient {
     /// The instances of its fleet.
     pub async fn fleet(&self) -> Result<Fleet, ClientError> {
         self.get("instances").await
+    }
+
+    /// What its guard makes of names and sources.
+    pub(crate) async fn guard_facts(&self, question: &GuardQuestion) -> Result<GuardFacts, ClientError> {
+        self.call(Method::POST, "guard/questions", json(question)?).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -35,7 +35,10 @@ use crate::{
     },
     ec2,
     forward::AddressPolicy,
-    guard::{GuardHandle, GuardStatus},
+    guard::{
+        GuardHandle, GuardStatus,
+        explain::{GuardFacts, GuardQuestion},
+    },
     name::{Pattern, ServerName},
     phase::PhaseWatch,
     store::{Store, StoreError, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
@@ -162,6 +165,16 @@ impl ControlContext {
             GuardStatus::On(_) => GuardAnswer::Unlisted,
         };
         NameAnswer::new(name.clone(), &permission, guard)
+    }
+
+    /// What the guard makes of names and sources.
+    pub(super) async fn guard_facts(&self, question: GuardQuestion) -> Result<GuardFacts, WireProblem> {
+        if question.names.len().max(question.sources.len()) > GuardQuestion::MOST {
+            let detail = format!("write at most {} names and sources", GuardQuestion::MOST);
+            return Err(problem(StatusCode::BAD_REQUEST, detail));
+        }
+        let known = self.domains.names().borrow().clone();
+        Ok(self.guard.facts(question, known).await?)
     }
 
     /// Does what `request` asks for; the log tells who asked.

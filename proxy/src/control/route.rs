@@ -40,6 +40,7 @@ pub(super) enum ControlRoute {
     RevokeToken(TokenId),
     ListInstances,
     CountEntries(Tenant),
+    AskGuard,
 }
 
 /// Which part of a list.
@@ -94,6 +95,7 @@ impl ControlRoute {
             ("DELETE", ("tokens", Some(id), None)) => Self::RevokeToken(read(id)?),
             ("GET", ("instances", None, None)) => Self::ListInstances,
             ("POST", ("tenants", Some(tenant), Some("count"))) => Self::CountEntries(read(tenant)?),
+            ("POST", ("guard", Some("questions"), None)) => Self::AskGuard,
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -207,6 +209,8 @@ mod tests {
             ("POST /v1/tenants/acme/count", Ok(ControlRoute::CountEntries("acme".parse().unwrap()))),
             ("POST /v1/tenants/a%20b/count", Err(400)),
             ("GET /v1/tenants/acme/count", Err(404)),
+            ("POST /v1/guard/questions", Ok(ControlRoute::AskGuard)),
+            ("POST /v1/guard", Err(404)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

@@ -59,7 +59,7 @@ impl Conditions {
 
 impl Enforcement {
     /// Whether unknown names are rejected.
-    pub(super) fn is_on(self) -> bool {
+    pub(in crate::guard) fn is_on(self) -> bool {
         match self {
             Self::On | Self::Inherited => true,
             Self::Draining

@@ -9,12 +9,14 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::{Map, MapData, MapError, RingBuf},
     programs::{
         ProgramInfo, Xdp,
         links::{FdLink, LinkInfo, PinnedLink},
     },
 };
 use aya_obj::programs::XdpAttachType;
+use proxy_common::maps::map_names;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,7 +24,7 @@ use super::{
     error::GuardError,
     interface::Interface,
     link::pin_failed,
-    maps::{EnforceUntilMap, GuardMaps, GuardedPorts, Verdicts, same_shapes},
+    maps::{EnforceUntilMap, GuardMaps, GuardedPorts, Verdicts, failed, same_shapes},
     names::NameTable,
     names_state::{MapsOrigin, Names, NamesCell},
     pins::{Pins, program as program_of, remove_folder, remove_pin},
@@ -58,6 +60,8 @@ pub(super) struct Attached {
     pub(super) state: AttachedState,
     pub(super) names: NameTable,
     pub(super) until: EnforceUntilMap,
+    /// In which this program, and no predecessor's, tells of rejected names.
+    pub(super) told: RingBuf<MapData>,
 }
 
 /// Attaches `object` to `interfaces`; `fill` writes the names known by now before the program can see a packet.
@@ -86,6 +90,7 @@ fn advance(
     pins: &Pins,
 ) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
+    let told = own_map(&mut ebpf, map_names::REJECTED_NAMES)?;
     let program = verify(&mut ebpf)?;
     let mut maps = GuardMaps::open(&folder(pins, origin))?;
     if origin == MapsOrigin::Built {
@@ -117,7 +122,7 @@ fn advance(
     let (program, verdicts) = (describe(&info), Arc::new(verdicts));
     let (guarded, ports) = (Mutex::new(guarded), ports.clone());
     let state = AttachedState { pins: pins.clone(), origin, program, verdicts, policy, guarded, ports };
-    Ok(Attached { state, names, until })
+    Ok(Attached { state, names, until, told })
 }
 
 /// Loads with new maps; when the pinned ones have the same shapes, again with those.
@@ -131,6 +136,12 @@ fn adopt_or_build(object: &[u8], names: u32, pins: &Pins) -> Result<(Ebpf, MapsO
     drop(fresh);
     remove_folder(&next)?;
     Ok((load(object, names, &current)?, MapsOrigin::Adopted))
+}
+
+/// A map that is not pinned, of the object that was loaded.
+fn own_map<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, GuardError> {
+    let map = ebpf.take_map(name).ok_or(GuardError::NoProgram)?;
+    T::try_from(map).map_err(failed(name, "opening"))
 }
 
 /// Ends what a crash interrupted: new maps whose program is attached already are promoted, others removed.

@@ -161,7 +161,11 @@ fn info(folder: &Path, name: &'static str) -> Result<MapInfo, GuardError> {
     MapInfo::from_pin(folder.join(name)).map_err(failed(name, "opening"))
 }
 
-fn open<T: TryFrom<Map, Error = MapError>>(folder: &Path, name: &'static str) -> Result<T, GuardError> {
+/// One map of a folder.
+pub(super) fn open<T: TryFrom<Map, Error = MapError>>(
+    folder: &Path,
+    name: &'static str,
+) -> Result<T, GuardError> {
     MapData::from_pin(folder.join(name))
         .and_then(Map::from_map_data)
         .and_then(T::try_from)

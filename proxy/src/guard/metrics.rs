@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use prometheus::{
-    IntCounterVec, IntGauge, Opts, Registry,
+    IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -14,7 +14,7 @@ use proxy_common::maps::Verdict;
 use super::{enforcement::Enforcement, maps::Verdicts, names_state::Names};
 use crate::{
     config::Attach,
-    telemetry::metrics::{Gauges, Label, gauge},
+    telemetry::metrics::{Gauges, Label, counter, gauge},
 };
 
 crate::label! {
@@ -34,6 +34,7 @@ pub(super) struct GuardMetrics {
     capacity: IntGauge,
     full: IntGauge,
     interfaces: Gauges<AttachMode>,
+    sampled_rejections: IntCounter,
 }
 
 impl GuardMetrics {
@@ -66,6 +67,11 @@ impl GuardMetrics {
                 "gatehouse_guard_interfaces",
                 "Interfaces the program is attached to.",
             )?,
+            sampled_rejections: counter(
+                registry,
+                "gatehouse_guard_sampled_rejections_total",
+                "Rejected ClientHellos of which the kernel told name and source, by `guard.sampled_rejections`.",
+            )?,
         })
     }
 
@@ -76,6 +82,10 @@ impl GuardMetrics {
         };
         self.interfaces.set(label, gauged(interfaces));
         self.capacity.set(gauged(capacity));
+    }
+
+    pub(super) fn sampled_rejections(&self) -> IntCounter {
+        self.sampled_rejections.clone()
     }
 
     pub(super) fn names(&self, held: usize, state: Names) {

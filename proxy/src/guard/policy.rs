@@ -40,6 +40,11 @@ impl Policy {
         Ok(())
     }
 
+    /// What the kernel was told last.
+    pub(super) fn in_force(&self) -> GuardSettings {
+        self.written.unwrap_or(self.configured)
+    }
+
     fn write(&mut self, names: Names) -> Result<(), MapError> {
         let settings = in_force(self.configured, names);
         if self.written != Some(settings) {
@@ -61,7 +66,7 @@ fn in_force(configured: GuardSettings, names: Names) -> GuardSettings {
     }
 }
 
-fn settings(config: &config::GuardConfig) -> GuardSettings {
+pub(super) fn settings(config: &config::GuardConfig) -> GuardSettings {
     let mode = match config.mode {
         GuardMode::Observe => Mode::Observe,
         GuardMode::Adaptive => Mode::Adaptive,
@@ -74,6 +79,7 @@ fn settings(config: &config::GuardConfig) -> GuardSettings {
         resets_per_second: config.resets_per_second,
         syns_per_source_per_second: config.syns_per_source_per_second.unwrap_or(0),
         syns_per_source_burst: config.syns_per_source_burst,
+        sampled_rejections_per_second: config.sampled_rejections,
     }
 }
 

@@ -1,13 +1,18 @@
 //! Which ports are guarded, and at which addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use proxy_common::maps::{GuardedAddress, PORT_NUMBERS, PortEntry};
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Network};
 
 /// Which ports are guarded, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
     /// Where hellos are judged; an unspecified address stands for every one of its family.
     hello: Vec<SocketAddr>,
@@ -34,24 +39,61 @@ impl Ports {
     #[expect(clippy::large_stack_arrays, reason = "64 KiB, once, on a stack of megabytes")]
     pub(super) fn table(&self, deny: &[Network]) -> Box<[PortEntry; PORT_NUMBERS]> {
         let mut table = Box::new([PortEntry::default(); PORT_NUMBERS]);
-        let cleartext = self.cleartext.iter().map(|port| (*port, PortEntry::COUNTED));
-        for (port, flags) in
-            self.hello.iter().map(|address| (address.port(), entry(address))).chain(cleartext)
-        {
+        for (port, flags) in self.entries(!deny.is_empty()) {
             if let Some(entry) = table.get_mut(usize::from(port)) {
                 *entry = entry.and(flags);
-                if !deny.is_empty() {
-                    *entry = entry.and(PortEntry::DENY);
-                }
             }
         }
         table
+    }
+
+    /// What is guarded, port by port; what is said of one port several times is to be joined.
+    pub(super) fn entries(&self, denies_networks: bool) -> impl Iterator<Item = (u16, PortEntry)> {
+        let cleartext = self.cleartext.iter().map(|port| (*port, PortEntry::COUNTED));
+        let deny = if denies_networks { PortEntry::DENY } else { PortEntry::default() };
+        let hello = self.hello.iter().map(|address| (address.port(), entry(address)));
+        hello.chain(cleartext).map(move |(port, entry)| (port, entry.and(deny)))
+    }
+
+    /// The first port where hellos are judged.
+    pub(super) fn first_hello_port(&self) -> Option<u16> {
+        self.hello.first().map(SocketAddr::port)
+    }
+
+    /// An address to which a client's packets to `port` may go: one where hellos are judged, if there is one; of IPv4 or IPv6, if that is
+    /// said.
+    pub(super) fn destination(&self, port: u16, is_ipv4: Option<bool>) -> SocketAddr {
+        let fits = |address: &&SocketAddr| {
+            address.port() == port && is_ipv4.is_none_or(|is_ipv4| address.is_ipv4() == is_ipv4)
+        };
+        let address = self.hello.iter().find(fits).map(SocketAddr::ip);
+        let is_ipv4 = address.map_or(is_ipv4.unwrap_or(true), |address| address.is_ipv4());
+        let address = address.filter(|address| !address.is_unspecified());
+        SocketAddr::new(address.unwrap_or_else(|| anyone(is_ipv4)), port)
     }
 
     /// The addresses that stand for themselves.
     pub(super) fn addresses(&self) -> Vec<GuardedAddress> {
         let single = self.hello.iter().filter(|address| !address.ip().is_unspecified());
         single.map(guarded).collect()
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, address) in self.hello.iter().enumerate() {
+            write!(f, "{}{address}", if i == 0 { "" } else { " " })?;
+        }
+        if self.hello.is_empty() { f.write_str("no port") } else { Ok(()) }
+    }
+}
+
+/// An address of nobody (RFC 5737, RFC 3849).
+pub(super) fn anyone(is_ipv4: bool) -> IpAddr {
+    if is_ipv4 {
+        Ipv4Addr::new(192, 0, 2, 1).into()
+    } else {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()
     }
 }
 

@@ -60,7 +60,7 @@ fn wanted(config: &GuardConfig) -> impl Iterator<Item = ((SourceAddress, u32), S
 }
 
 /// The key of a network, and its bits that count.
-fn prefix(network: &Network) -> (SourceAddress, u32) {
+pub(super) fn prefix(network: &Network) -> (SourceAddress, u32) {
     let source = match network.network() {
         IpAddr::V4(address) => SourceAddress::ipv4(address.to_bits()),
         IpAddr::V6(address) => SourceAddress::ipv6(address.to_bits()),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{handover::Program, names_state::MapsOrigin};
+use super::{handover::Program, names_state::MapsOrigin, recent_rejections::TopRejected};
 use crate::{
     config::{Attach, GuardMode},
     domains::{Revision, revision},
@@ -42,6 +42,9 @@ pub struct GuardReport {
     /// The revision of the domain set it holds; none, not all lists were read.
     #[serde(with = "revision::or_zero")]
     pub revision: Option<Revision>,
+    /// Names that were rejected lately, of a sample; of releases that do not tell, none.
+    #[serde(default)]
+    pub rejected: TopRejected,
     /// What was counted, verdict by verdict.
     pub verdicts: Vec<VerdictRow>,
 }

@@ -145,6 +145,7 @@ const LIVE: &[&str] = &[
     "guard.unknown_per_second",
     "guard.unknown_burst",
     "guard.resets_per_second",
+    "guard.sampled_rejections",
     "log.filter",
     "log.access",
 ];

@@ -11,6 +11,7 @@ use testbed::{
     gatehouse::{Gatehouse, Place},
     hello::{Ending, Hello, KeyShare, attempt},
     keep_alive_client::Kept,
+    network::CLIENT,
     wait,
 };
 
@@ -152,4 +153,34 @@ fn guarded(edge: &Edge, mode: &str) -> Gatehouse {
     let gatehouse = start(edge, settings);
     scrape_until(&gatehouse, "the guard to enforce", Duration::from_secs(5), is_enforcing);
     gatehouse
+}
+
+#[test]
+fn the_guard_explains_a_name_by_its_kernel_and_shows_what_it_rejected() {
+    let edge = edge();
+    let gatehouse = guarded(&edge, "strict");
+    let hello = Hello::new(FOREIGN, KeyShare::Classic, |_| true).unwrap().whole();
+    check_strict(&edge, "one segment", Edge::https(Place::A), &hello);
+    for (name, told) in [
+        (SHOP, format!("ClientHello  passes (pass_allowed) by step 8, name: the kernel has it by `{SHOP}`")),
+        (
+            FOREIGN,
+            format!(
+                "rejected (reject_foreign_server) by step 12, unknown: `{FOREIGN}` is not in the kernel, nor among the \
+                 instance's names, and mode `strict` rejects such names"
+            ),
+        ),
+    ] {
+        let said = gatehouse.command(&["guard", "explain", "--name", name]).unwrap();
+        assert!(
+            said.contains("known from   the instance here and its kernel") && said.contains(&told),
+            "{said}"
+        );
+    }
+    wait::until("the name to be told of", Duration::from_secs(5), || {
+        let said = gatehouse.command(&["guard", "top"])?;
+        ensure!(said.contains(FOREIGN) && said.contains(&CLIENT.to_string()), "{said}");
+        Ok(())
+    })
+    .unwrap();
 }

@@ -3,7 +3,11 @@
 
 mod kernel;
 
-use std::{collections::HashSet, net::TcpStream, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::ensure;
 use proxy_common::{
@@ -16,7 +20,7 @@ use proxy_common::{
         segments::{Pair, corpus, pieces, shuffled},
         tcp_checksum,
     },
-    maps::{Mode, PortEntry, Rejection, Verdict},
+    maps::{Mode, PortEntry, RejectCause, Rejection, Verdict},
     segment::Segment,
     source::ByteSource,
 };
@@ -200,6 +204,45 @@ fn a_flow_is_reset_at_the_server_until_its_socket_is_gone() {
             })
             .unwrap();
         }
+    });
+}
+
+#[test]
+fn of_rejected_names_a_budget_is_told_with_their_sources_and_of_others_none() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        let from_v4 = Frame { client: 9, ..hello("foreign.example") };
+        let from_v6 = Frame { ipv6: true, client: 9, ..hello("denied.example") };
+        let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+        let mut run = |told, frames: &[&Frame]| -> Vec<_> {
+            kernel.adopt(&Policy { told, ..Policy::default() });
+            kernel.forget_told();
+            for frame in frames {
+                kernel.run(frame);
+            }
+            let said = kernel.told();
+            said.iter()
+                .map(|told| {
+                    (String::from_utf8_lossy(told.name()).into_owned(), told.cause(), told.source().ip())
+                })
+                .collect()
+        };
+        let passing = [hello("shop.example.com"), held("shop.example.com"), Frame::with([])];
+        assert_eq!(run(1000, &passing.each_ref()), [], "what passes");
+        assert_eq!(run(0, &[&from_v4, &from_v6]), [], "switched off");
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 9]);
+        let (foreign, denied) = (RejectCause::Foreign, RejectCause::Denied);
+        assert_eq!(
+            run(1000, &[&from_v4, &from_v6, &hello(&longest)]),
+            [
+                ("foreign.example".to_owned(), foreign, IpAddr::from([192, 0, 2, 9])),
+                ("denied.example".to_owned(), denied, v6),
+                (longest, foreign, Frame::CLIENT.0.into()),
+            ]
+        );
+        let told = run(3, &[&from_v4; 50]).len();
+        // Another one each third of a second.
+        assert!((3..50).contains(&told), "{told} of 50");
     });
 }
 

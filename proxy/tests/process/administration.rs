@@ -126,3 +126,35 @@ fn a_running_instance_refuses_what_it_could_not_serve() {
     let warned = tell(&place, "domain add foo_bar.example --target http://127.0.0.1:9");
     assert!(warned.out.contains("\nwarning: its name has a `_`: public CAs will refuse it"), "{warned:?}");
 }
+
+#[test]
+fn a_guard_that_is_off_is_explained_by_the_instances_names_and_the_settings() {
+    let (place, manager) = (Place::new(), Manager::new());
+    place.write(
+        "[worker]\nthreads = 1\n[domains]\ndefault_target = \"http://10.0.0.1\"\n[guard]\nmode = \"strict\"",
+    );
+    let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
+    manager.hear_until("READY=1");
+    tell(&place, "domain add *.customers.example");
+    for (name, told) in [
+        (
+            "a.customers.example",
+            "passes (pass_allowed) by step 8, name: the instance serves it by `*.customers.example`",
+        ),
+        (
+            "a.b.customers.example",
+            "rejected (reject_foreign_server) by step 12, unknown: `a.b.customers.example` is not among",
+        ),
+    ] {
+        let said = tell(&place, &format!("guard explain --name {name}"));
+        assert!(
+            said.out.contains("the instance here, whose guard is off") && said.out.contains(told),
+            "{said:?}"
+        );
+    }
+    let said = place.run("guard top");
+    assert!(
+        said.code == Some(1) && said.err.contains("guard.interfaces: `[]`, so the guard is off"),
+        "{said:?}"
+    );
+}

@@ -189,6 +189,7 @@ fn linker() -> String {
 }
 
 const POLICY: GuardSettings = GuardSettings {
+    sampled_rejections_per_second: 10,
     mode: Mode::Strict as u32,
     unknown_per_second: 1,
     unknown_burst: 1,

@@ -9,7 +9,7 @@ use std::{
 use aya::{
     Ebpf, Pod, TestRun, TestRunOptions,
     maps::{
-        Array, HashMap, PerCpuArray,
+        Array, HashMap, PerCpuArray, RingBuf,
         lpm_trie::{Key, LpmTrie},
     },
     programs::Xdp,
@@ -20,7 +20,7 @@ use proxy_common::{
     flow::{CUT_NAMES, CutName, SLOTS},
     maps::{
         DenialEntry, GuardSettings, GuardedAddress, Mode, NameEntry, NameKey, PORT_NUMBERS, PortEntry,
-        SourceAddress, SourceRule, Tally, UnknownBudget, Verdict, map_names,
+        RejectedName, SourceAddress, SourceRule, Tally, UnknownBudget, Verdict, map_names,
     },
     name_hash,
 };
@@ -52,6 +52,8 @@ pub(super) struct Policy {
     pub(super) denies: bool,
     /// SYNs that a source may send at once, one more each second; none is as many as it likes.
     pub(super) syns: Option<u32>,
+    /// Rejected names that are told of at once, and each second.
+    pub(super) told: u32,
 }
 
 impl Default for Policy {
@@ -63,6 +65,7 @@ impl Default for Policy {
             resets_per_second: 10_000,
             denies: false,
             syns: None,
+            told: 0,
         }
     }
 }
@@ -110,6 +113,7 @@ impl Kernel {
                 resets_per_second: policy.resets_per_second,
                 syns_per_source_per_second: policy.syns.map_or(0, |_| 1),
                 syns_per_source_burst: policy.syns.unwrap_or(0),
+                sampled_rejections_per_second: policy.told,
             },
         );
         self.put(map_names::ENFORCE_UNTIL, policy.enforce.map_or(0, until));
@@ -162,6 +166,23 @@ impl Kernel {
         let settings = map.get(&0, 0).unwrap();
         map.set(0, GuardSettings { unknown_per_second: per_second, unknown_burst: burst, ..settings }, 0)
             .unwrap();
+    }
+
+    /// Has the whole budget of names to be told of again.
+    pub(super) fn forget_told(&mut self) {
+        self.told();
+        self.put("SAMPLE_BUDGET", 0_u64);
+    }
+
+    /// The names that the program has told of since they were asked for last, each with its source.
+    pub(super) fn told(&mut self) -> Vec<RejectedName> {
+        let map = self.object.map_mut(map_names::REJECTED_NAMES).unwrap();
+        let mut ring = RingBuf::try_from(map).unwrap();
+        let mut told = Vec::new();
+        while let Some(item) = ring.next() {
+            told.push(RejectedName::read(&item).expect("a rejected name"));
+        }
+        told
     }
 
     /// Runs one frame, which must be counted under one verdict, once and with its length.
