@@ -23,7 +23,7 @@ fn site(pattern: &str) -> Arc<DomainEntry> {
 }
 
 /// A first order of `name`, by an operator.
-fn draw<'a>(purpose: Purpose, name: &'a ServerName, site: &'a DomainEntry) -> Draw<'a> {
+fn draw<'a>(purpose: Purpose, name: &'a Pattern, site: &'a DomainEntry) -> Draw<'a> {
     Draw {
         purpose,
         name,
@@ -66,7 +66,7 @@ impl Fleet {
 
 #[test]
 fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() {
-    let name = ServerName::parse("a.b.customer.co.uk").unwrap();
+    let name = Pattern::parse("a.b.customer.co.uk").unwrap();
     let fleet = ["50 of Certificates ca#customer.co.uk in 168 h less 0", "300 of Orders ca in 3 h less 50"];
     let exact = site(name.as_str());
     let of_client =
@@ -86,7 +86,7 @@ fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() 
 
 #[test]
 fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
-    let name = ServerName::parse("a.customer.com").unwrap();
+    let name = Pattern::parse("a.customer.com").unwrap();
     let (ours, theirs) = (site(name.as_str()), site_of_tenant(name.as_str(), "acme"));
     for (site, is_retry, narrow) in [
         (&ours, false, &[][..]),
@@ -101,7 +101,7 @@ fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
 
 #[test]
 fn renewals_draw_on_the_accounts_orders_only_where_the_ca_counts_them() {
-    let name = ServerName::parse("a.customer.com").unwrap();
+    let name = Pattern::parse("a.customer.com").unwrap();
     let own = "1000 of Renewals ca in 1 h less 0";
     let account = ["150 of Counted ca in 3 h less 0", "300 of Orders ca in 3 h less 0"];
     for pattern in ["a.customer.com", "*.customer.com"] {
@@ -123,7 +123,7 @@ async fn more_renewals_under_one_parent_than_it_may_have_new_names_are_granted()
     let fleet = Fleet::new().await;
     let mut granted = (0, 0);
     for n in 0..120 {
-        let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
+        let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
         let site = site(name.as_str());
         granted.0 += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
         granted.1 += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &site)).await);
@@ -137,18 +137,18 @@ async fn one_stranger_under_a_wildcard_leaves_the_fleets_budget_to_others() {
     let open = site("*.open.example");
     let mut granted = 0;
     for (label, from) in (0..96).map(|n| (format!("r{n}"), "192.0.2.1".to_owned())) {
-        let name = ServerName::parse(&format!("{label}.open.example")).unwrap();
+        let name = Pattern::parse(&format!("{label}.open.example")).unwrap();
         let draw = Draw { from: Some(from.parse().unwrap()), ..draw(Purpose::Obtain, &name, &open) };
         granted += u32::from(fleet.grants(&draw).await);
     }
     assert_eq!(granted, 10, "one source");
     for n in 0..96 {
-        let name = ServerName::parse(&format!("s{n}.open.example")).unwrap();
+        let name = Pattern::parse(&format!("s{n}.open.example")).unwrap();
         let from = Some(format!("198.51.100.{n}").parse().unwrap());
         granted += u32::from(fleet.grants(&Draw { from, ..draw(Purpose::Obtain, &name, &open) }).await);
     }
     assert_eq!(granted, 20, "many sources, one entry");
-    let (fresh, entry) = (ServerName::parse("fresh.customer.com").unwrap(), site("fresh.customer.com"));
+    let (fresh, entry) = (Pattern::parse("fresh.customer.com").unwrap(), site("fresh.customer.com"));
     assert!(fleet.grants(&draw(Purpose::Obtain, &fresh, &entry)).await);
 }
 
@@ -158,7 +158,7 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     let fleet = Fleet::new().await;
     let mut granted = 0;
     for n in 0..400 {
-        let name = ServerName::parse(&format!("www.wrong{n}.com")).unwrap();
+        let name = Pattern::parse(&format!("www.wrong{n}.com")).unwrap();
         let site = site_of_tenant(name.as_str(), "careless");
         for is_retry in [false, true] {
             let order = Draw { is_retry, ..draw(Purpose::Obtain, &name, &site) };
@@ -168,12 +168,12 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     assert_eq!(granted, 100, "the tenant's");
     let mut others = 0;
     for n in 0..400 {
-        let name = ServerName::parse(&format!("www.right{n}.com")).unwrap();
+        let name = Pattern::parse(&format!("www.right{n}.com")).unwrap();
         let site = site(name.as_str());
         others += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
     }
     assert_eq!(others, 150, "all that is not kept for renewals");
-    let name = ServerName::parse("www.renewed.com").unwrap();
+    let name = Pattern::parse("www.renewed.com").unwrap();
     let (entry, mut renewed) = (site(name.as_str()), 0);
     for _ in 0..100 {
         renewed += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &entry)).await);
@@ -185,7 +185,7 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
 async fn what_one_budget_refuses_costs_no_other() {
     let fleet = Fleet::new().await;
     for n in 0..60 {
-        let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
+        let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
         let site = site_of_tenant(name.as_str(), "acme");
         fleet.grants(&draw(Purpose::Obtain, &name, &site)).await;
     }
@@ -203,6 +203,6 @@ fn names_are_counted_under_what_is_registered() {
         ("me.github.io", "me.github.io"),
         ("localhost", "localhost"),
     ] {
-        assert_eq!(registered_domain(&ServerName::parse(name).unwrap()), domain);
+        assert_eq!(registered_domain(Pattern::parse(name).unwrap().name()), domain);
     }
 }
