@@ -54,6 +54,7 @@ pub use acme::{
     issuer_directory, probe,
 };
 pub use challenges::ChallengeToken;
+pub(crate) use dns_challenge::probe as probe_challenge_record;
 pub use internal::{InternalError, Root};
 pub use keyed_chain::{Presented, presented};
 pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};

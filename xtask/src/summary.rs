@@ -182,6 +182,7 @@ const END_TO_END: &[&str] = &[
     "manager",
     "parameter",
     "reload",
+    "wildcard_certificates",
 ];
 
 #[cfg(test)]

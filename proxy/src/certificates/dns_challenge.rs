@@ -36,7 +36,7 @@ struct DnsPlace {
 
 /// Why a challenge was not shown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DnsChallengeError {
+pub(crate) enum DnsChallengeError {
     /// The settings do not name it.
     #[error("`{0}` is not in `certificates.wildcards`, so that no record is written for it")]
     Unlisted(Pattern),
@@ -77,6 +77,13 @@ impl DnsPlace {
         let record = wildcard.record.clone().unwrap_or_else(|| validated.clone());
         Ok(Self { validated, place: TxtPlace { zone: wildcard.zone.clone(), record } })
     }
+}
+
+/// Whether the record of `wildcard` can be read.
+pub(crate) async fn probe(wildcard: &config::WildcardCertificate) -> Result<(), DnsChallengeError> {
+    let unlisted = |_| DnsChallengeError::Unlisted(wildcard.name.clone());
+    let DnsPlace { place, .. } = DnsPlace::of(wildcard).map_err(unlisted)?;
+    Ok(Route53::default().probe(&place).await?)
 }
 
 impl Challenges {

@@ -208,9 +208,7 @@ mod tests {
         for issuer in [first, second] {
             let name = Pattern::parse("a.example").unwrap();
             let issued = issuer.issue(&name, now).unwrap();
-            let pair =
-                KeyedChain::read(issued.chain.as_bytes(), issued.key.as_bytes(), &Pattern::Exact(name))
-                    .unwrap();
+            let pair = KeyedChain::read(issued.chain.as_bytes(), issued.key.as_bytes(), &name).unwrap();
             let chain = &pair.certificate.key.cert;
             rustls::client::danger::ServerCertVerifier::verify_server_cert(
                 verifier.as_ref(),

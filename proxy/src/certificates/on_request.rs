@@ -239,7 +239,10 @@ impl CertificatesInner {
 
 fn remedy(refusal: CertificateRefusal, name: &Pattern) -> String {
     match refusal {
-        CertificateRefusal::Denied => format!("; `gatehouse domain add {name}` allows it"),
+        CertificateRefusal::Denied => match name {
+            Pattern::Exact(_) => format!("; `gatehouse domain add {name}` allows it"),
+            Pattern::Wildcard(_) => "; list it in `certificates.wildcards`".to_owned(),
+        },
         CertificateRefusal::Unknown => "; `gatehouse status` tells which source does not answer".to_owned(),
         CertificateRefusal::Busy => "; try again".to_owned(),
         CertificateRefusal::Slow => {

@@ -156,6 +156,10 @@ mod tests {
         ControlRoute::of(&method.parse().unwrap(), path, query).map_err(|problem| problem.status)
     }
 
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap()
+    }
+
     fn server_name(text: &str) -> ServerName {
         ServerName::parse(text).unwrap()
     }
@@ -242,7 +246,8 @@ mod tests {
             ),
             ("GET /v1/names/a.example", Ok(ControlRoute::ShowName(server_name("a.example")))),
             ("GET /v1/certificates/a.example", Ok(ControlRoute::ShowCertificate(pattern("a.example")))),
-            ("GET /v1/certificates/*.a.example", Err(400)),
+            ("GET /v1/certificates/*.a.example", Ok(ControlRoute::ShowCertificate(pattern("*.a.example")))),
+            ("GET /v1/certificates/*.example", Err(400)),
             (
                 "POST /v1/certificates/a.example/retry",
                 Ok(ControlRoute::RetryCertificate(pattern("a.example"))),
@@ -262,14 +267,14 @@ mod tests {
             ),
             (
                 "POST /v1/certificates/a.example/revoke?reason=key-compromise",
-                Ok(ControlRoute::RevokeCertificate(
-                    server_name("a.example"),
-                    RevocationReason::KeyCompromise,
-                )),
+                Ok(ControlRoute::RevokeCertificate(pattern("a.example"), RevocationReason::KeyCompromise)),
             ),
             ("POST /v1/certificates/a.example/revoke?reason=boredom", Err(400)),
             ("POST /v1/certificates/a.example/revoke?limit=1", Err(400)),
-            ("POST /v1/certificates/*.a.example/obtain", Err(400)),
+            (
+                "POST /v1/certificates/*.a.example/obtain",
+                Ok(ControlRoute::OrderCertificate(pattern("*.a.example"), OnRequest::Obtain)),
+            ),
             ("POST /v1/renewals", Ok(ControlRoute::SpreadRenewals)),
             ("GET /v1/renewals", Err(404)),
             ("POST /v1/own-certificates", Ok(ControlRoute::ImportCertificate)),

@@ -68,7 +68,7 @@ impl Fleet {
 fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() {
     let name = Pattern::parse("a.b.customer.co.uk").unwrap();
     let fleet = ["50 of Certificates ca#customer.co.uk in 168 h less 0", "300 of Orders ca in 3 h less 50"];
-    let exact = site(name.as_str());
+    let exact = site(&name.to_string());
     let of_client =
         |site, from: &str| Draw { from: Some(from.parse().unwrap()), ..draw(Purpose::Obtain, &name, site) };
     assert_eq!(texts(&of_client(&exact, "192.0.2.1")), fleet);
@@ -82,12 +82,15 @@ fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() 
         assert_eq!(found[..2], narrow);
         assert_eq!(found[2..], fleet);
     }
+    let listed = Pattern::parse("*.b.customer.co.uk").unwrap();
+    let of_client = Draw { name: &listed, ..of_client(&wildcard, "192.0.2.1") };
+    assert_eq!(texts(&of_client), fleet, "a wildcard's own order is nobody's doing but the operator's");
 }
 
 #[test]
 fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
     let name = Pattern::parse("a.customer.com").unwrap();
-    let (ours, theirs) = (site(name.as_str()), site_of_tenant(name.as_str(), "acme"));
+    let (ours, theirs) = (site(&name.to_string()), site_of_tenant(&name.to_string(), "acme"));
     for (site, is_retry, narrow) in [
         (&ours, false, &[][..]),
         (&ours, true, &["25 of Retries ca in 1 h less 0"]),
@@ -124,7 +127,7 @@ async fn more_renewals_under_one_parent_than_it_may_have_new_names_are_granted()
     let mut granted = (0, 0);
     for n in 0..120 {
         let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
-        let site = site(name.as_str());
+        let site = site(&name.to_string());
         granted.0 += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
         granted.1 += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &site)).await);
     }
@@ -159,7 +162,7 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     let mut granted = 0;
     for n in 0..400 {
         let name = Pattern::parse(&format!("www.wrong{n}.com")).unwrap();
-        let site = site_of_tenant(name.as_str(), "careless");
+        let site = site_of_tenant(&name.to_string(), "careless");
         for is_retry in [false, true] {
             let order = Draw { is_retry, ..draw(Purpose::Obtain, &name, &site) };
             granted += u32::from(fleet.grants(&order).await);
@@ -169,12 +172,12 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     let mut others = 0;
     for n in 0..400 {
         let name = Pattern::parse(&format!("www.right{n}.com")).unwrap();
-        let site = site(name.as_str());
+        let site = site(&name.to_string());
         others += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
     }
     assert_eq!(others, 150, "all that is not kept for renewals");
     let name = Pattern::parse("www.renewed.com").unwrap();
-    let (entry, mut renewed) = (site(name.as_str()), 0);
+    let (entry, mut renewed) = (site(&name.to_string()), 0);
     for _ in 0..100 {
         renewed += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &entry)).await);
     }
@@ -186,7 +189,7 @@ async fn what_one_budget_refuses_costs_no_other() {
     let fleet = Fleet::new().await;
     for n in 0..60 {
         let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
-        let site = site_of_tenant(name.as_str(), "acme");
+        let site = site_of_tenant(&name.to_string(), "acme");
         fleet.grants(&draw(Purpose::Obtain, &name, &site)).await;
     }
     let settings = config::CertificatesConfig::default();
