@@ -173,6 +173,7 @@ const END_TO_END: &[&str] = &[
     "unix_sockets",
     "upstream_tls",
     "verification",
+    "wildcard_certificates",
     "trouble",
     "administration",
     "answers",
@@ -182,7 +183,6 @@ const END_TO_END: &[&str] = &[
     "manager",
     "parameter",
     "reload",
-    "wildcard_certificates",
 ];
 
 #[cfg(test)]
