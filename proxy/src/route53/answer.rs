@@ -143,10 +143,8 @@ mod tests {
     }
 
     fn values(values: &[&str]) -> String {
-        let values: String = values
-            .iter()
-            .map(|value| format!("<ResourceRecord><Value>{value}</Value></ResourceRecord>"))
-            .collect();
+        let value = |value: &&str| format!("<ResourceRecord><Value>{value}</Value></ResourceRecord>");
+        let values = values.iter().map(value).collect::<Vec<_>>().concat();
         format!("<TTL>300</TTL><ResourceRecords>{values}</ResourceRecords>")
     }
 
