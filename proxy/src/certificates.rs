@@ -256,9 +256,10 @@ impl Certificates {
             return Err(CertificateRefusal::Unknown);
         }
         let subject = self.inner.subject(name);
-        let is_own = matches!(subject, Pattern::Exact(_));
         // Under a wildcard, clients can make up names, each a read of the table: not beyond the budget of look-ups.
-        if is_own && permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(Caller::Client(from))
+        if matches!(subject, Pattern::Exact(_))
+            && permission.is_of_wildcard()
+            && !self.inner.domains.has_lookup_left(Caller::Client(from))
         {
             return Err(CertificateRefusal::Unknown);
         }

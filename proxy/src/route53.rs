@@ -203,3 +203,86 @@ const LIMITS: CallLimits = CallLimits {
     // A record with as many values as one is changed with.
     most_bytes: 64 << 10,
 };
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::config::Credentials;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Gives `answers` to as many requests, one a connection; what was asked.
+    async fn serve(listener: TcpListener, answers: Vec<(u16, String)>) -> Vec<String> {
+        let mut asked = Vec::new();
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = String::new();
+            let mut chunk = [0; 4096];
+            while !request.contains("\r\n\r\n")
+                || (request.starts_with("POST") && !request.ends_with("</ChangeResourceRecordSetsRequest>"))
+            {
+                let read = stream.read(&mut chunk).await.unwrap();
+                request.push_str(&String::from_utf8_lossy(&chunk[..read]));
+            }
+            let head =
+                format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+            asked.push(request);
+        }
+        asked
+    }
+
+    fn list(values: &[&str]) -> (u16, String) {
+        let value = |value: &&str| format!("<ResourceRecord><Value>\"{value}\"</Value></ResourceRecord>");
+        let values = values.iter().map(value).collect::<Vec<_>>().concat();
+        (
+            200,
+            format!(
+                "<L><ResourceRecordSets><ResourceRecordSet><Name>_acme-challenge.app.example.</Name><Type>TXT</Type><TTL>60</TTL><ResourceRecords>{values}</ResourceRecords></ResourceRecordSet></ResourceRecordSets></L>"
+            ),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_written_in_between_is_read_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let credentials = Credentials::new("id", "secret", None, None, "test");
+        let connection =
+            Connection { endpoint, credentials: Some(SharedCredentialsProvider::new(credentials)) };
+        let route53 = Route53(OnceCell::new_with(Some(connection)));
+        let place = TxtPlace {
+            zone: HostedZoneId::try_from("Z1".to_owned()).unwrap(),
+            record: ServerName::parse("_acme-challenge.app.example").unwrap(),
+        };
+        let refused = "<ErrorResponse><Error><Code>InvalidChangeBatch</Code><Message>[Tried to delete resource record set but the values provided do not match the current values]</Message></Error></ErrorResponse>";
+        let synced = "<C><ChangeInfo><Id>/change/C1</Id><Status>INSYNC</Status></ChangeInfo></C>";
+        let answers = vec![
+            list(&["old"]),
+            (400, refused.to_owned()),
+            list(&["old", "anothers"]),
+            (200, synced.replace("INSYNC", "PENDING")),
+            (200, synced.to_owned()),
+        ];
+        let served = tokio::spawn(serve(listener, answers));
+        route53.publish(&place, "new", &["old".to_owned()]).await.unwrap();
+        let asked = served.await.unwrap();
+        let change = |request: &str, action: &str| {
+            let rest = request.split_once(&format!("<Action>{action}</Action>")).unwrap().1;
+            let rest = rest.split_once("</Change>").unwrap().0.to_owned();
+            rest.split("<Value>").skip(1).map(|value| value[1..4].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (change(&asked[1], "DELETE"), change(&asked[1], "CREATE")),
+            (vec!["old".into()], vec!["new".into()])
+        );
+        assert_eq!(
+            (change(&asked[3], "DELETE"), change(&asked[3], "CREATE")),
+            (vec!["old".into(), "ano".into()], vec!["ano".into(), "new".into()])
+        );
+        assert!(asked[4].starts_with("GET /2013-04-01/change/C1 "), "{}", asked[4]);
+    }
+}

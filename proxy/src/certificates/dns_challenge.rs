@@ -1,6 +1,7 @@
 //! dns-01 (RFC 8555 §8.4): the TXT records that show a CA that wildcards are ours.
 //! Not here: how a record is written (`route53`). Invariants: what an instance that ended has left in a record is removed by the next
-//! order of the wildcard, by the challenge that it left in the table; the record's other values stay.
+//! order of the wildcard, by the challenge that it left in the table (`what_a_killed_instance_has_left_is_removed_by_the_next_order`); the
+//! record's other values stay.
 
 use std::{collections::HashMap, time::Duration};
 

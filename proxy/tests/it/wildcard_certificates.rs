@@ -1,9 +1,10 @@
 //! One certificate for the names below a wildcard, by dns-01 through Route 53 (moto). moto answers no DNS: while the CA does not hear
 //! that the challenge can be validated, each case copies the record from moto to the server that the CA asks (`pebble-challtestsrv`).
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, thread, time::Duration};
 
 use anyhow::ensure;
+use nix::sys::signal::Signal;
 use serde_json::json;
 use testbed::{
     curl::Running,
@@ -74,6 +75,38 @@ fn a_delegated_name_is_validated_by_the_record_that_it_leads_to() {
     let said = gatehouse.command(&["certificate", "obtain", WILDCARD]).unwrap();
     assert!(said.contains("nothing was ordered"), "{said}");
     assert_eq!(edge.ca.relay.count("newOrder"), 1);
+}
+
+#[test]
+fn what_a_killed_instance_has_left_is_removed_by_the_next_order() {
+    let edge = edge();
+    let dns = zone(&edge);
+    let mut settings = settings(&edge, &dns, None);
+    settings.text("store", "timeout", "1s").text("certificates", "lease", "3s");
+    let mut gatehouse = start(&edge, settings);
+    edge.ca.relay.set(Traffic::HoldOnly("challenge"));
+    let lost = hello(&edge, "a.app.operator.test");
+    let left = show_to_the_ca(&edge, &dns, VALIDATED);
+    gatehouse.process.signal(Signal::SIGKILL).unwrap();
+    gatehouse.wait().unwrap();
+    assert_eq!(lost.reply().unwrap().status, 0);
+    assert_eq!(dns.txt(&edge.network.edge, VALIDATED).unwrap(), left);
+    gatehouse.start_again().unwrap();
+    let said = thread::scope(|scope| {
+        // Not the order of the killed one, with which a handshake would go on.
+        let renewed = scope.spawn(|| gatehouse.command(&["certificate", "renew", WILDCARD]).unwrap());
+        let value = wait::until("another value", Duration::from_secs(20), || {
+            let values = dns.txt(&edge.network.edge, VALIDATED)?;
+            ensure!(values.len() == 1 && values != left, "{values:?}");
+            Ok(values.concat())
+        });
+        let txt = json!({ "host": format!("{VALIDATED}."), "value": value.unwrap() });
+        edge.ca.tell_dns(&edge.network.client, "/set-txt", &txt).unwrap();
+        edge.ca.relay.set(Traffic::Pass);
+        renewed.join().unwrap()
+    });
+    assert!(said.contains("was obtained"), "{said}");
+    assert!(dns.txt(&edge.network.edge, VALIDATED).unwrap().is_empty());
 }
 
 #[test]
