@@ -18,7 +18,6 @@ pub mod caddy;
 mod call;
 mod challenges;
 mod choice;
-mod dns_challenge;
 mod failure;
 mod follow;
 mod hourly;
@@ -54,7 +53,7 @@ pub use acme::{
     issuer_directory, probe,
 };
 pub use challenges::ChallengeToken;
-pub(crate) use dns_challenge::probe as probe_challenge_record;
+pub(crate) use challenges::probe_challenge_record;
 pub use internal::{InternalError, Root};
 pub use keyed_chain::{Presented, presented};
 pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};
@@ -69,8 +68,7 @@ use crate::{
     store::{Store, certificate_table::IssuerKey, state_table::OwnCertificates},
 };
 use cache::Cache;
-use challenges::Challenges;
-use dns_challenge::DnsChallenges;
+use challenges::{Challenges, DnsChallenges};
 use hourly::Hourly;
 use issuer::{Issuer, issuers};
 use metrics::{CertificateMetrics, OrderBudget, WaitEnd};

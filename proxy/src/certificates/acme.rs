@@ -32,7 +32,10 @@ pub use revocation::RevocationError;
 use tokio::sync::Mutex;
 
 use self::external_account::ExternalAccount;
-use super::{challenges::Challenges, dns_challenge::DnsChallengeError, key::KeyError};
+use super::{
+    challenges::{Challenges, DnsChallengeError},
+    key::KeyError,
+};
 use crate::{
     config,
     name::Pattern,

@@ -1,4 +1,6 @@
-//! Answers to a CA's validations, on any instance at which they arrive. Those of dns-01 are in `dns_challenge`.
+//! Answers to a CA's validations, on any instance at which they arrive; those of dns-01, for which the CA comes to no instance (`dns`).
+
+mod dns;
 
 use std::{
     collections::HashMap,
@@ -15,7 +17,9 @@ use rustls::{
 };
 use tracing::warn;
 
-use super::{dns_challenge::DnsChallenges, metrics::Sought};
+pub(crate) use self::dns::probe as probe_challenge_record;
+pub(super) use self::dns::{DnsChallengeError, DnsChallenges};
+use super::metrics::Sought;
 use crate::{
     clock,
     name::ServerName,
@@ -34,7 +38,7 @@ pub(super) struct Challenges {
     /// One read per name at a time, and the next one [`READ_PAUSE`] later, so that one name's flood costs a few reads per second.
     latest: Cache<ServerName, Arc<tokio::sync::Mutex<Option<LatestRead>>>>,
     reads: Counters<Sought>,
-    pub(super) dns: DnsChallenges,
+    dns: DnsChallenges,
 }
 
 /// A challenge of this process.
@@ -162,13 +166,13 @@ impl Challenges {
         found
     }
 
-    pub(super) fn find_ours(&self, name: &ServerName) -> Option<Challenge> {
+    fn find_ours(&self, name: &ServerName) -> Option<Challenge> {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         ours.get(name).map(|opened| opened.challenge.clone())
     }
 
     /// What the table holds of `name`.
-    pub(super) async fn stored(&self, name: &ServerName) -> Result<Vec<Challenge>, StoreError> {
+    async fn stored(&self, name: &ServerName) -> Result<Vec<Challenge>, StoreError> {
         self.reads.bump(Sought::Challenge);
         find_challenges(&self.store, &self.issuers, name).await
     }

@@ -1,5 +1,5 @@
 //! Wildcards of the settings: one certificate for every name below each, instead of one for each name.
-//! Not here: how the CA is shown that the wildcard is ours (`dns_challenge`).
+//! Not here: how the CA is shown that the wildcard is ours (`challenges`).
 
 use std::{net::IpAddr, sync::Arc};
 

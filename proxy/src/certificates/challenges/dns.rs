@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tracing::warn;
 
-use super::challenges::{Challenges, DNS};
+use super::{Challenges, DNS};
 use crate::{
     config,
     name::{NameError, Pattern, ServerName},
@@ -22,7 +22,7 @@ use crate::{
 
 /// Where the records of the settings' wildcards lie.
 #[derive(Default)]
-pub(super) struct DnsChallenges {
+pub(in crate::certificates) struct DnsChallenges {
     places: HashMap<Pattern, DnsPlace>,
     route53: Route53,
 }
@@ -56,7 +56,7 @@ impl From<RecordError> for DnsChallengeError {
 }
 
 impl DnsChallenges {
-    pub(super) fn new(config: &config::CertificatesConfig) -> Self {
+    pub(in crate::certificates) fn new(config: &config::CertificatesConfig) -> Self {
         // The settings were validated: their names are short enough.
         let places = config
             .wildcards
@@ -92,7 +92,7 @@ impl Challenges {
     ///
     /// # Cancel safety
     /// The record stays, and the next order of the wildcard replaces it.
-    pub(super) async fn open_dns(
+    pub(in crate::certificates) async fn open_dns(
         &self,
         issuer: &IssuerKey,
         wildcard: &Pattern,
@@ -109,7 +109,7 @@ impl Challenges {
     }
 
     /// Removes our record of `wildcard`, if there is one, then its challenge from the table.
-    pub(super) async fn close_dns(&self, issuer: &IssuerKey, wildcard: &Pattern) {
+    pub(in crate::certificates) async fn close_dns(&self, issuer: &IssuerKey, wildcard: &Pattern) {
         let Ok(DnsPlace { validated, place }) = self.dns.find(wildcard) else { return };
         let Some(challenge) = self.find_ours(validated) else { return };
         let value = answer(&challenge);
@@ -123,7 +123,7 @@ impl Challenges {
     }
 
     /// Leaves our record of `wildcard` where it is: the CA may ask for it yet. The next order replaces or removes it.
-    pub(super) fn leave_dns(&self, wildcard: &Pattern) {
+    pub(in crate::certificates) fn leave_dns(&self, wildcard: &Pattern) {
         if let Ok(DnsPlace { validated, .. }) = self.dns.find(wildcard) {
             self.leave(validated);
         }
