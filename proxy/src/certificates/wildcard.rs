@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{CallOutcome, CertificateRefusal, CertificatesInner, step::Purpose};
 use crate::{
     clock,
-    config::DomainSettings,
+    config::{CertificatesConfig, DomainSettings},
     domains::{Caller, Denial, DomainEntry, Permission, PermissionSource},
     name::{Pattern, ServerName},
     store::domain_table::DEFAULT_TENANT,
@@ -16,7 +16,7 @@ impl CertificatesInner {
     /// What a certificate for `name` is ordered for: the wildcard above it if the settings list it, unless the operator has brought a
     /// certificate of exactly this name.
     pub(super) fn subject(&self, name: &ServerName) -> Pattern {
-        let listed = name.wildcard().filter(|wildcard| self.config.orders_wildcard(wildcard));
+        let listed = name.wildcard().filter(|wildcard| is_listed(&self.config, wildcard));
         let listed = listed.filter(|_| !self.has_own(name, clock::wall()));
         listed.unwrap_or_else(|| Pattern::Exact(name.clone()))
     }
@@ -33,7 +33,7 @@ impl CertificatesInner {
     pub(super) async fn permission(&self, name: &Pattern) -> Permission {
         match name {
             Pattern::Exact(name) => self.domains.permission(name, Caller::Internal).await,
-            Pattern::Wildcard(_) if self.config.orders_wildcard(name) => {
+            Pattern::Wildcard(_) if is_listed(&self.config, name) => {
                 Permission::Allow(Arc::new(of_the_settings(name)))
             }
             Pattern::Wildcard(_) => Permission::Deny(Denial::NoEntry),
@@ -58,6 +58,11 @@ impl CertificatesInner {
             stored => stored,
         }
     }
+}
+
+/// Whether `config` has one certificate ordered for all names below `wildcard`.
+pub(super) fn is_listed(config: &CertificatesConfig, wildcard: &Pattern) -> bool {
+    config.wildcards.iter().any(|listed| listed.name == *wildcard)
 }
 
 /// As an entry of the static list would allow it.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{CertificatesConfig, JsonSchema};
+use super::JsonSchema;
 use crate::name::{NameError, Pattern, ServerName};
 
 /// A wildcard whose certificate is ordered by dns-01 (RFC 8555 §8.4), and served to every allowed name below it.
@@ -28,14 +28,6 @@ impl WildcardCertificate {
     /// It is longer than a name can be.
     pub fn validated_name(&self) -> Result<ServerName, NameError> {
         ServerName::parse(&format!("_acme-challenge.{}", self.name.name()))
-    }
-}
-
-impl CertificatesConfig {
-    /// Whether one certificate is ordered for all names below `wildcard`.
-    #[must_use]
-    pub fn orders_wildcard(&self, wildcard: &Pattern) -> bool {
-        self.wildcards.iter().any(|listed| listed.name == *wildcard)
     }
 }
 
