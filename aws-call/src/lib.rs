@@ -11,6 +11,6 @@ mod rest_call;
 pub use self::{
     bounded::{bounded, read_bounded},
     call::{BoxedError, Call, CallLimits, endpoint_of},
-    fault::{JsonFault, LONGEST_WORDS, shortened},
+    fault::{LONGEST_WORDS, ServiceFault, shortened},
     rest_call::RestCall,
 };

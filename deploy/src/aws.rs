@@ -187,8 +187,8 @@ fn judge(request: &Request, answer: Answer) -> Result<Vec<u8>, Fault> {
     if (200..300).contains(&status) {
         return Ok(body);
     }
-    let json = aws_call::JsonFault::read(&body).map(|fault| (fault.code, fault.message));
-    let (code, said) = json.or_else(|| xml::fault(&body)).unwrap_or_default();
+    let fault = aws_call::ServiceFault::read(&body).map(|fault| (fault.code, fault.message));
+    let (code, said) = fault.unwrap_or_default();
     // HEAD has no body.
     let code = match (code.is_empty(), status) {
         (true, 404) => "NotFound".to_owned(),

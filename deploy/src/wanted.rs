@@ -73,6 +73,8 @@ pub(crate) struct Wanted {
     /// The instances' settings, TOML.
     pub(crate) settings: String,
     pub(crate) function: CodePackage,
+    /// The hosted zone in which instances may write challenges; empty for none.
+    pub(crate) challenge_zone: String,
     pub(crate) edge: EdgeFile,
     pub(crate) tables: TablesFile,
     /// None for no functions over the domains table.
@@ -135,6 +137,8 @@ struct FleetFile {
     instance_type: Option<String>,
     instance_count: Option<u32>,
     #[serde(default)]
+    challenge_zone: String,
+    #[serde(default)]
     edge: EdgeFile,
     #[serde(default)]
     tables: TablesFile,
@@ -195,6 +199,7 @@ impl Wanted {
             image_version: file.image_version,
             settings,
             function,
+            challenge_zone: file.challenge_zone,
             edge: file.edge,
             tables: file.tables,
             domain_functions: functions.transpose()?,

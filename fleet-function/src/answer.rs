@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_call::{JsonFault, shortened};
+use aws_call::{ServiceFault, shortened};
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 use serde::Deserialize;
 
@@ -100,8 +100,8 @@ fn read_instance(instance: &mut ScopedDecoder<'_, '_>) -> Result<(String, String
 
 /// Of status and body of an answer that is none.
 pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
-    let json = JsonFault::read(body).map(|JsonFault { code, message }| (code, message));
-    let (code, said) = json.or_else(|| xml_fault(body)).unwrap_or_default();
+    let fault = ServiceFault::read(body).map(|ServiceFault { code, message }| (code, message));
+    let (code, said) = fault.unwrap_or_default();
     let said = shortened(&said);
     let passes = [
         "TransactionInProgressException",
@@ -114,26 +114,6 @@ pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
         return Fault::Again(format!("status {status} {code}"));
     }
     Fault::Refused { code: if code.is_empty() { format!("status {status}") } else { code }, said }
-}
-
-/// `<ErrorResponse><Error><Code/><Message/></Error></ErrorResponse>`.
-fn xml_fault(body: &[u8]) -> Option<(String, String)> {
-    let mut document = Document::new(std::str::from_utf8(body).ok()?);
-    let mut root = document.root_element().ok()?;
-    let (mut code, mut said) = (None, None);
-    while let Some(mut error) = root.next_tag() {
-        if !error.start_el().matches("Error") {
-            continue;
-        }
-        while let Some(mut field) = error.next_tag() {
-            if field.start_el().matches("Code") {
-                code = try_data(&mut field).ok().map(std::borrow::Cow::into_owned);
-            } else if field.start_el().matches("Message") {
-                said = try_data(&mut field).ok().map(std::borrow::Cow::into_owned);
-            }
-        }
-    }
-    Some((code?, said.unwrap_or_default()))
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Fault {

@@ -1,15 +1,17 @@
 //! HTTP calls to AWS: the SDK's client over the process's own TLS, with a limit on the size of answers for callers that ask for one.
-//! Not here: what is requested (`store`, `ssm`, `ec2`), and with which credentials and region; signatures and bounds (`aws-call`).
+//! Not here: what is requested (`store`, `ssm`, `ec2`, `route53`), and with which credentials and region; signatures and bounds (`aws-call`).
 
+mod fault;
 mod json_call;
 
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-pub(crate) use aws_call::{CallLimits, bounded, read_bounded, shortened};
+pub(crate) use aws_call::{CallLimits, RestCall, bounded, read_bounded, shortened};
 #[cfg(test)]
 pub(crate) use aws_call::{LONGEST_WORDS, endpoint_of};
-pub(crate) use json_call::{AwsFault, JsonCall, service_endpoint};
+pub(crate) use fault::AwsFault;
+pub(crate) use json_call::{JsonCall, service_endpoint, set_endpoint};
 
 /// rustls on aws-lc, as everywhere in the process.
 pub(crate) fn over_the_network() -> SharedHttpClient {

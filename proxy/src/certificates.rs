@@ -35,6 +35,7 @@ mod revocation_reason;
 mod slot;
 pub mod spread;
 mod step;
+mod wildcard;
 
 use std::{
     net::IpAddr,
@@ -52,6 +53,7 @@ pub use acme::{
     issuer_directory, probe,
 };
 pub use challenges::ChallengeToken;
+pub(crate) use challenges::probe_challenge_record;
 pub use internal::{InternalError, Root};
 pub use keyed_chain::{Presented, presented};
 pub use on_request::{OnRequest, OnRequestError, Ordered, Revoked};
@@ -66,7 +68,7 @@ use crate::{
     store::{Store, certificate_table::IssuerKey, state_table::OwnCertificates},
 };
 use cache::Cache;
-use challenges::Challenges;
+use challenges::{Challenges, DnsChallenges};
 use hourly::Hourly;
 use issuer::{Issuer, issuers};
 use metrics::{CertificateMetrics, OrderBudget, WaitEnd};
@@ -117,7 +119,7 @@ pub struct Certificates {
 }
 
 /// The name whose certificate is wanted, and the purpose.
-type CertificateCall = (ServerName, Purpose);
+type CertificateCall = (Pattern, Purpose);
 /// The outcome of a call for a certificate.
 type CallOutcome = Result<Arc<Slot>, CertificateRefusal>;
 
@@ -138,7 +140,7 @@ struct CertificatesInner {
     /// Recent refusals, so that clients that come again at once cost nothing.
     refusals: moka::sync::Cache<CertificateCall, CertificateRefusal>,
     /// Back-offs that could not be written: until when nothing is ordered for a name.
-    unrecorded: moka::sync::Cache<ServerName, SystemTime>,
+    unrecorded: moka::sync::Cache<Pattern, SystemTime>,
     warned: Hourly,
     /// Budgets of orders that were found spent a moment ago, and until when.
     spent: moka::sync::Cache<String, SystemTime>,
@@ -185,6 +187,7 @@ impl Certificates {
                 store,
                 issuer_keys.iter().filter(is_asked).cloned(),
                 metrics.reads.clone(),
+                DnsChallenges::new(certificates),
             ),
             own: ArcSwap::default(),
             refusals: remembering(REFUSED_FOR),
@@ -214,7 +217,7 @@ impl Certificates {
     pub fn cached(&self, name: &ServerName) -> Option<Arc<Slot>> {
         let now = clock::wall();
         if self.inner.has_own(name, now) {
-            return self.inner.cache.find_exact(name, now);
+            return self.inner.cache.find_exact(&Pattern::Exact(name.clone()), now);
         }
         self.inner.cache.find(name, now)
     }
@@ -250,12 +253,19 @@ impl Certificates {
         if !permission.allows_reads() {
             return Err(CertificateRefusal::Unknown);
         }
+        let subject = self.inner.subject(name);
         // Under a wildcard, clients can make up names, each a read of the table: not beyond the budget of look-ups.
-        if permission.is_of_wildcard() && !self.inner.domains.has_lookup_left(Caller::Client(from)) {
+        if matches!(subject, Pattern::Exact(_))
+            && permission.is_of_wildcard()
+            && !self.inner.domains.has_lookup_left(Caller::Client(from))
+        {
             return Err(CertificateRefusal::Unknown);
         }
         let began = clock::now();
-        let outcome = self.inner.wait(name, purpose, from).await;
+        let outcome = match &subject {
+            Pattern::Exact(_) => self.inner.wait(&subject, purpose, from).await,
+            Pattern::Wildcard(_) => self.inner.wait_for_wildcard(name, &subject, purpose, from).await,
+        };
         // A call for another purpose may have obtained one meanwhile; then it is presented.
         let outcome = match outcome {
             Err(refusal) if refusal != CertificateRefusal::Denied => self.cached(name).ok_or(refusal),
@@ -268,8 +278,13 @@ impl Certificates {
 
     /// Serial number, hexadecimal, of what is presented for `name` from memory.
     #[must_use]
-    pub fn presented_serial(&self, name: &ServerName) -> Option<String> {
-        let certificate = self.cached(name)?.current(clock::wall())?;
+    pub fn presented_serial(&self, name: &Pattern) -> Option<String> {
+        let now = clock::wall();
+        let slot = match name {
+            Pattern::Exact(name) => self.cached(name),
+            Pattern::Wildcard(_) => self.inner.cache.find_exact(name, now),
+        };
+        let certificate = slot?.current(now)?;
         keyed_chain::serial(certificate.key.cert.first()?)
     }
 

@@ -30,6 +30,7 @@ mod suggest;
 mod tenant_quota;
 mod toml_errors;
 mod upstream_tls;
+mod wildcard_certificate;
 #[macro_use]
 mod section;
 mod api;
@@ -78,3 +79,4 @@ pub use tenant_quota::TenantQuota;
 pub use upstream_tls::UpstreamTls;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};
 pub use verification::VerificationConfig;
+pub use wildcard_certificate::{HostedZoneId, WildcardCertificate};

@@ -28,6 +28,7 @@ pub mod name;
 pub mod phase;
 pub mod proxy_protocol;
 mod random;
+mod route53;
 pub mod run;
 mod single_flight;
 pub mod ssm;

@@ -52,7 +52,7 @@ impl ServerName {
 
     /// What may stand for this name, in the order in which it does: the exact name, then the wildcard that covers it.
     pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
-        std::iter::once(Pattern::Exact(self.clone())).chain(self.wildcard())
+        Pattern::Exact(self.clone()).patterns()
     }
 }
 
@@ -91,6 +91,15 @@ impl Pattern {
     pub fn name(&self) -> &ServerName {
         let (Self::Exact(name) | Self::Wildcard(name)) = self;
         name
+    }
+
+    /// What may stand for it, in the order in which it does: a name, then the wildcard that covers it; a wildcard alone.
+    pub fn patterns(&self) -> impl Iterator<Item = Self> + use<> {
+        let wider = match self {
+            Self::Exact(name) => name.wildcard(),
+            Self::Wildcard(_) => None,
+        };
+        std::iter::once(self.clone()).chain(wider)
     }
 
     /// Whether `name` is served under this entry.

@@ -26,6 +26,7 @@ pub mod origin;
 pub mod pebble;
 pub mod process;
 pub mod relay;
+pub mod route53;
 pub mod service;
 pub mod soak;
 pub mod table;

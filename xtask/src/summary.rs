@@ -173,6 +173,7 @@ const END_TO_END: &[&str] = &[
     "unix_sockets",
     "upstream_tls",
     "verification",
+    "wildcard_certificates",
     "trouble",
     "administration",
     "answers",

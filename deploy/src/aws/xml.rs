@@ -56,21 +56,6 @@ impl Tree {
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
         self.text(name).trim().parse().ok()
     }
-
-    /// The first element of that name below, at any depth.
-    fn find(&self, name: &str) -> Option<&Self> {
-        if self.name == name {
-            return Some(self);
-        }
-        self.children.iter().find_map(|child| child.find(name))
-    }
-}
-
-/// Code and message of a fault: services wrap them differently.
-pub(super) fn fault(body: &[u8]) -> Option<(String, String)> {
-    let tree = Tree::parse(body)?;
-    let text = |name: &str| tree.find(name).map(|element| element.text.trim().to_owned());
-    Some((text("Code")?, text("Message").unwrap_or_default()))
 }
 
 /// Elements, texts and attributes together; the longest answer, a list of stack events, has some thousands.

@@ -182,7 +182,7 @@ impl Rollout<'_> {
         ]
     }
 
-    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 18] {
+    fn of_fleet(&self, region: &Region, wanted: &RegionWanted) -> [(&'static str, Value); 19] {
         let known = |text: &str| Value::Known(text.to_owned());
         let place = self.found.places.get(region);
         let network = wanted.network.as_ref().or(place.and_then(|place| place.network.as_ref()));
@@ -210,6 +210,7 @@ impl Rollout<'_> {
             ("Key", self.output(&domains, "Key")),
             ("Settings", known(&self.wanted.settings)),
             ("SettingsParameter", known(&wanted.settings_parameter)),
+            ("ChallengeZone", known(&self.wanted.challenge_zone)),
             ("CodeBucket", self.output(&artifacts, "Bucket")),
             ("CodeKey", Value::Known(self.wanted.function.key())),
             ("AlarmTopic", known(&wanted.alarm_topic)),

@@ -39,15 +39,15 @@ pub(crate) async fn end_back_off(
     pattern: &Pattern,
 ) -> Result<Retry, Problem> {
     entry(api, holder, pattern).await?;
-    let Pattern::Exact(name) = pattern else {
+    if matches!(pattern, Pattern::Wildcard(_)) {
         let fault = format!("domain: `{pattern}` is a wildcard, whose names have certificates of their own");
         let problem = Problem::new(ProblemKind::Invalid, fault).of("domain", &pattern.to_string());
         return Err(problem.mend("add the name itself, or have the operator do it"));
-    };
-    let retried = api.instance.retry(name).await?;
+    }
+    let retried = api.instance.retry(pattern).await?;
     if retried.had_failed {
         let caller = &holder.requester.name;
-        tracing::info!(server_name = %name, caller, "the back-off of a name was ended");
+        tracing::info!(server_name = %pattern, caller, "the back-off of a name was ended");
     }
-    Ok(Retry { domain: name.to_string(), had_failed: retried.had_failed })
+    Ok(Retry { domain: pattern.to_string(), had_failed: retried.had_failed })
 }

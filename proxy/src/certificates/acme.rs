@@ -32,10 +32,13 @@ pub use revocation::RevocationError;
 use tokio::sync::Mutex;
 
 use self::external_account::ExternalAccount;
-use super::{challenges::Challenges, key::KeyError};
+use super::{
+    challenges::{Challenges, DnsChallengeError},
+    key::KeyError,
+};
 use crate::{
     config,
-    name::ServerName,
+    name::Pattern,
     store::{PrivateKeyPem, Store, StoreError, certificate_table::IssuerKey, state_table::OpenOrder},
 };
 
@@ -73,13 +76,15 @@ pub(super) struct Issued {
     pub(super) account: Option<String>,
 }
 
-/// Which challenge to answer, if the CA offers a choice.
+/// Which challenge to answer, where the CA offers a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefer {
     /// Port 80 is not filtered by name: it is answered by instances that do not know the name yet.
     Http,
     /// For a name whose http-01 failed before, and which every instance knows by now.
     TlsAlpn,
+    /// For wildcards, which CAs validate by nothing else.
+    Dns,
 }
 
 /// The parameters of an order.
@@ -121,9 +126,14 @@ pub(super) enum OrderError {
     /// The name was not validated.
     #[error("the CA could not validate the name: {problem}")]
     Invalid { problem: String },
-    /// It offers neither http-01 nor tls-alpn-01.
-    #[error("the CA offers no challenge that Gatehouse can answer (http-01, tls-alpn-01)")]
+    /// It offers neither http-01 nor tls-alpn-01, or for a wildcard no dns-01.
+    #[error(
+        "the CA offers no challenge that Gatehouse can answer (http-01, tls-alpn-01; for wildcards dns-01)"
+    )]
     NoChallenge,
+    /// A wildcard's challenge was not shown.
+    #[error(transparent)]
+    Dns(#[from] DnsChallengeError),
     /// It took longer than `certificates.order_deadline`.
     #[error("the order did not end in time")]
     Slow {
@@ -260,7 +270,7 @@ impl Acme {
     /// When dropped, order and challenge stay in the tables, and the next order of the name goes on with them.
     pub(super) async fn issue(
         &self,
-        name: &ServerName,
+        name: &Pattern,
         order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
@@ -270,10 +280,14 @@ impl Acme {
             placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
         });
         let issued = Box::pin(placed).await;
-        match &issued {
-            Ok(_) | Err(OrderError::Invalid { .. }) => challenges.close(&self.issuer, name).await,
+        match (name, &issued) {
+            (Pattern::Exact(name), Ok(_) | Err(OrderError::Invalid { .. })) => {
+                challenges.close(&self.issuer, name).await;
+            }
             // The CA may validate yet.
-            Err(_) => challenges.leave(name),
+            (Pattern::Exact(name), Err(_)) => challenges.leave(name),
+            (Pattern::Wildcard(_), Err(OrderError::Slow { validating: true })) => challenges.leave_dns(name),
+            (Pattern::Wildcard(_), _) => challenges.close_dns(&self.issuer, name).await,
         }
         issued
     }

@@ -55,9 +55,9 @@ impl Cache {
         self.held(name, now).map(|held| held.slot).filter(|slot| slot.current(now).is_some())
     }
 
-    /// A valid one of the exact name alone.
-    pub(super) fn find_exact(&self, name: &ServerName, now: SystemTime) -> Option<Arc<Slot>> {
-        let held = self.held_under(Pattern::Exact(name.clone()), now)?;
+    /// A valid one of exactly `pattern`.
+    pub(super) fn find_exact(&self, pattern: &Pattern, now: SystemTime) -> Option<Arc<Slot>> {
+        let held = self.held_under(pattern.clone(), now)?;
         Some(held.slot).filter(|slot| slot.current(now).is_some())
     }
 

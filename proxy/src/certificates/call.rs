@@ -10,14 +10,14 @@ use super::{
 use crate::{
     clock,
     domains::Caller,
-    name::ServerName,
+    name::Pattern,
     single_flight::{Completion, Waiter},
 };
 
 impl CertificatesInner {
     pub(super) async fn wait(
         self: &Arc<Self>,
-        name: &ServerName,
+        name: &Pattern,
         purpose: Purpose,
         from: IpAddr,
     ) -> Result<Arc<Slot>, CertificateRefusal> {
@@ -41,7 +41,7 @@ impl CertificatesInner {
     /// Waits for the call that is in flight for `name`, or for one that begins on the control runtime.
     pub(super) fn join_or_start(
         self: &Arc<Self>,
-        name: &ServerName,
+        name: &Pattern,
         purpose: Purpose,
         from: Option<IpAddr>,
     ) -> Result<Waiter<CertificateCall, CallOutcome>, CertificateRefusal> {

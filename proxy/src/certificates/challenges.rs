@@ -1,4 +1,6 @@
-//! Answers to a CA's validations, on any instance at which they arrive.
+//! Answers to a CA's validations, on any instance at which they arrive; those of dns-01, for which the CA comes to no instance (`dns`).
+
+mod dns;
 
 use std::{
     collections::HashMap,
@@ -15,6 +17,8 @@ use rustls::{
 };
 use tracing::warn;
 
+pub(crate) use self::dns::probe as probe_challenge_record;
+pub(super) use self::dns::{DnsChallengeError, DnsChallenges};
 use super::metrics::Sought;
 use crate::{
     clock,
@@ -34,6 +38,7 @@ pub(super) struct Challenges {
     /// One read per name at a time, and the next one [`READ_PAUSE`] later, so that one name's flood costs a few reads per second.
     latest: Cache<ServerName, Arc<tokio::sync::Mutex<Option<LatestRead>>>>,
     reads: Counters<Sought>,
+    dns: DnsChallenges,
 }
 
 /// A challenge of this process.
@@ -55,6 +60,7 @@ impl Challenges {
         store: &Store,
         issuers: impl Iterator<Item = IssuerKey>,
         reads: Counters<Sought>,
+        dns: DnsChallenges,
     ) -> Self {
         Self {
             store: store.clone(),
@@ -62,6 +68,7 @@ impl Challenges {
             ours: Mutex::default(),
             latest: Cache::builder().max_capacity(MOST_NAMES).time_to_idle(10 * READ_PAUSE).build(),
             reads,
+            dns,
         }
     }
 
@@ -164,9 +171,14 @@ impl Challenges {
         ours.get(name).map(|opened| opened.challenge.clone())
     }
 
-    async fn read(&self, name: &ServerName) -> Arc<[Challenge]> {
+    /// What the table holds of `name`.
+    async fn stored(&self, name: &ServerName) -> Result<Vec<Challenge>, StoreError> {
         self.reads.bump(Sought::Challenge);
-        match find_challenges(&self.store, &self.issuers, name).await {
+        find_challenges(&self.store, &self.issuers, name).await
+    }
+
+    async fn read(&self, name: &ServerName) -> Arc<[Challenge]> {
+        match self.stored(name).await {
             Ok(challenges) => challenges.into(),
             Err(error) => {
                 if let Some(left_out) = admit_line("challenges_unread", "") {
@@ -214,6 +226,8 @@ const MAX_TOKEN: usize = 128;
 pub(super) const HTTP: &str = "http-01";
 /// RFC 8737 §6.3.
 pub(super) const TLS_ALPN: &str = "tls-alpn-01";
+/// RFC 8555 §9.7.8.
+pub(super) const DNS: &str = "dns-01";
 const READ_PAUSE: Duration = Duration::from_millis(300);
 /// Each has a read of its own at least; the rest are bounded by who asks.
 const MOST_NAMES: u64 = 1_000;
@@ -247,6 +261,7 @@ mod tests {
                 &Store::on(engine.clone(), &config),
                 std::iter::once(issuer.clone()),
                 counted(&prometheus::Registry::new()),
+                DnsChallenges::default(),
             )
         };
         let (orders, answers) = (instance(), instance());
@@ -273,7 +288,7 @@ mod tests {
 
     fn instance(engine: &Engine, issuer: &IssuerKey, registry: &prometheus::Registry) -> Challenges {
         let store = Store::on(engine.clone(), &crate::config::StoreConfig::default());
-        Challenges::new(&store, std::iter::once(issuer.clone()), counted(registry))
+        Challenges::new(&store, std::iter::once(issuer.clone()), counted(registry), DnsChallenges::default())
     }
 
     #[tokio::test]
@@ -330,7 +345,8 @@ mod tests {
         let (issuer, registry) =
             (IssuerKey::of_directory("https://ca.example/dir"), prometheus::Registry::new());
         let reads = counted(&registry);
-        let challenges = Challenges::new(&store, std::iter::once(issuer.clone()), reads.clone());
+        let challenges =
+            Challenges::new(&store, std::iter::once(issuer.clone()), reads.clone(), DnsChallenges::default());
         let name = ServerName::parse("a.example").unwrap();
         // Another instance's, so not in this one's memory.
         put_challenge(&store, &issuer, &name, &challenge_for_tests(&name, HTTP), clock::wall())

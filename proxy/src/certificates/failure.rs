@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{
     backoff::Backoff,
-    name::ServerName,
+    name::Pattern,
     random::fraction_of,
     store::state_table::{FAILED_AT, OrderRecord},
 };
@@ -80,14 +80,14 @@ pub(super) fn after(record: &OrderRecord, failure: &OrderFailure, now: SystemTim
 
 /// How long a name waits after `failures` in a row: the steps of Let's Encrypt's integration guide, and up to a fifth more, so that names
 /// that failed together are not tried together. The same on every instance.
-fn back_off(name: &ServerName, failures: u32) -> Duration {
+fn back_off(name: &Pattern, failures: u32) -> Duration {
     let step = Duration::from_mins(match failures {
         0 | 1 => 1,
         2 => 10,
         3 => 100,
         _ => 24 * 60,
     });
-    step + (step / 5).mul_f64(fraction_of(name.as_str()))
+    step + (step / 5).mul_f64(fraction_of(&name.to_string()))
 }
 
 /// Until when the CA's limit of failed orders of one name holds, `most` of which it takes in an hour.
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_a_verdict_on_the_name_counts_towards_its_end() {
-        let record = OrderRecord::new(&ServerName::parse("a.example").unwrap());
+        let record = OrderRecord::new(&Pattern::parse("a.example").unwrap());
         let first = now() + back_off(&record.name, 1);
         for (fault, failures, retry_at, counts) in [
             (OrderFault::Name, 1, first, true),
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_name_backs_off_in_growing_steps_and_stops_after_thirty_days() {
         let (mut record, mut at, mut tries) =
-            (OrderRecord::new(&ServerName::parse("a.example").unwrap()), now(), 0);
+            (OrderRecord::new(&Pattern::parse("a.example").unwrap()), now(), 0);
         let mut steps = Vec::new();
         while record.stopped_at.is_none() {
             record = after(&record, &failure(OrderFault::Name), at);
@@ -192,14 +192,14 @@ mod tests {
     #[test]
     fn names_that_failed_together_are_not_tried_together() {
         let waits: std::collections::HashSet<_> =
-            (0..100).map(|n| back_off(&ServerName::parse(&format!("n{n}.example")).unwrap(), 4)).collect();
+            (0..100).map(|n| back_off(&Pattern::parse(&format!("n{n}.example")).unwrap(), 4)).collect();
         assert!(waits.len() > 90 && waits.iter().all(|wait| (DAY..=DAY * 6 / 5).contains(wait)), "{waits:?}");
     }
 
     /// Let's Encrypt: five in an hour for a name and account.
     #[test]
     fn no_more_orders_of_a_name_fail_in_an_hour_than_the_ca_takes_whatever_is_forgotten() {
-        let (mut record, mut at) = (OrderRecord::new(&ServerName::parse("a.example").unwrap()), now());
+        let (mut record, mut at) = (OrderRecord::new(&Pattern::parse("a.example").unwrap()), now());
         let mut failed = Vec::new();
         for _ in 0..40 {
             // Somebody asks for it again each minute.
@@ -234,7 +234,7 @@ mod tests {
     fn a_date_of_failures_that_lies_ahead_is_not_believed() {
         let ahead = OrderRecord {
             failing_since: Some(now() + DAY * 365),
-            ..OrderRecord::new(&ServerName::parse("a.example").unwrap())
+            ..OrderRecord::new(&Pattern::parse("a.example").unwrap())
         };
         assert_eq!(after(&ahead, &failure(OrderFault::Name), now()).failing_since, Some(now()));
     }

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     clock,
-    name::{Pattern, ServerName},
     store::{
         StoreError,
         certificate_table::{self, CHAINS, StoredItem},
@@ -103,9 +102,8 @@ async fn adopt(
     held: &PresentedCertificate,
     now: SystemTime,
 ) -> Result<(), StoreError> {
-    let Some(name) = name_of(&held.pattern) else { return Ok(()) };
     inner.metrics.reads.bump(Sought::Follow);
-    let found = certificate_table::read(&inner.store, &inner.issuer_keys, &name).await?;
+    let found = certificate_table::read(&inner.store, &inner.issuer_keys, &held.pattern).await?;
     inner.warned.warn_of_unusable(&found, clock::now());
     let mut is_replaced = false;
     if let CertificateChoice::Take(best) = choose(&found, now)
@@ -121,14 +119,6 @@ async fn adopt(
         info!(pattern = %held.pattern, "certificate was deleted from the table, and is no longer presented");
     }
     Ok(())
-}
-
-/// A name that `pattern` covers.
-fn name_of(pattern: &Pattern) -> Option<ServerName> {
-    match pattern {
-        Pattern::Exact(name) => Some(name.clone()),
-        Pattern::Wildcard(suffix) => ServerName::parse(&format!("x.{suffix}")).ok(),
-    }
 }
 
 /// Twice in this is less than a minute: what is presented all the time never waits for the table.

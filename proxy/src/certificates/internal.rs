@@ -18,7 +18,7 @@ use super::{
     acme::{Issued, OrderError},
     key::{self, KeyError},
 };
-use crate::{name::ServerName, store::certificate_table::IssuerKey, whole_file};
+use crate::{name::Pattern, store::certificate_table::IssuerKey, whole_file};
 
 /// Signs leaves with a root in the state directory.
 pub(super) struct Internal {
@@ -115,7 +115,7 @@ impl Internal {
         ))
     }
 
-    pub(super) fn issue(&self, name: &ServerName, now: SystemTime) -> Result<Issued, OrderError> {
+    pub(super) fn issue(&self, name: &Pattern, now: SystemTime) -> Result<Issued, OrderError> {
         let key = key::generate()?;
         let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
         params.distinguished_name = DistinguishedName::new();
@@ -206,11 +206,9 @@ mod tests {
             .build()
             .unwrap();
         for issuer in [first, second] {
-            let name = ServerName::parse("a.example").unwrap();
+            let name = Pattern::parse("a.example").unwrap();
             let issued = issuer.issue(&name, now).unwrap();
-            let pair =
-                KeyedChain::read(issued.chain.as_bytes(), issued.key.as_bytes(), &Pattern::Exact(name))
-                    .unwrap();
+            let pair = KeyedChain::read(issued.chain.as_bytes(), issued.key.as_bytes(), &name).unwrap();
             let chain = &pair.certificate.key.cert;
             rustls::client::danger::ServerCertVerifier::verify_server_cert(
                 verifier.as_ref(),

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock,
     domains::{Caller, Permission},
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{
         StoreError,
         certificate_table::{self, IssuerKey, Lock, LockOutcome, StoredCertificates},
@@ -41,7 +41,7 @@ use crate::{
 /// Obtains, loads or replaces the certificate of `name`; `from` is the client whose ClientHello asked for it.
 pub(super) async fn run(
     inner: &CertificatesInner,
-    name: &ServerName,
+    name: &Pattern,
     purpose: Purpose,
     from: Option<IpAddr>,
 ) -> Result<Arc<Slot>, CertificateRefusal> {
@@ -51,7 +51,7 @@ pub(super) async fn run(
 /// Renews the certificate of `name`, which this instance has claimed; `paid` is the issuer from whose budget of renewals it was taken.
 pub(super) async fn renew(
     inner: &CertificatesInner,
-    name: &ServerName,
+    name: &Pattern,
     paid: Option<usize>,
 ) -> Result<Arc<Slot>, Unmet> {
     carry_out(inner, name, Purpose::Renew, Charge::Renewals(paid)).await
@@ -91,7 +91,7 @@ impl Charge {
 
 async fn carry_out(
     inner: &CertificatesInner,
-    name: &ServerName,
+    name: &Pattern,
     purpose: Purpose,
     charge: Charge,
 ) -> Result<Arc<Slot>, Unmet> {
@@ -224,7 +224,7 @@ impl Run<'_> {
     }
 
     async fn ask_permission(&mut self) {
-        let asked = self.inner.domains.permission(&self.goal.name, Caller::Internal).await;
+        let asked = self.inner.permission(&self.goal.name).await;
         self.seen.standing = Some(match asked {
             Permission::Allow(site) => PermissionStanding::Allow(site),
             Permission::Deny(_) => PermissionStanding::Deny,
@@ -239,7 +239,8 @@ impl Run<'_> {
     /// and goes no further while its entry's or its sender's orders are spent.
     fn is_beyond_budget(&mut self) -> bool {
         let site = budgets::site_of(self.seen.standing.as_ref());
-        let is_made_up = site.is_some_and(|site| matches!(site.pattern, Pattern::Wildcard(_)));
+        let is_made_up = matches!(self.goal.name, Pattern::Exact(_))
+            && site.is_some_and(|site| matches!(site.pattern, Pattern::Wildcard(_)));
         let Some(from) = self.charge.client().filter(|_| is_made_up && self.goal.purpose == Purpose::Obtain)
         else {
             return false;
@@ -265,16 +266,17 @@ impl Run<'_> {
     }
 
     fn serve(&self, best: &Candidate) -> Arc<Slot> {
-        let is_exact = best.pattern == Pattern::Exact(self.goal.name.clone());
+        let is_its_own = best.pattern == self.goal.name;
         let is_read = !matches!(self.seen.lease, LeaseState::Held(_));
         if best.issuer == IssuerKey::own() {
             self.end_renewals();
-        } else if is_exact
+        } else if is_its_own
             && is_read
+            && self.inner.subject_of(&self.goal.name) == self.goal.name
             && !is_recorded(self.stored_certificates.record.as_ref(), &best.pair.serial)
         {
             self.adopt(best);
-        } else if !is_exact && self.goal.purpose == Purpose::Renew {
+        } else if !is_its_own && self.goal.purpose == Purpose::Renew {
             self.follow_wildcard(best);
         }
         let (cache, now) = (&self.inner.cache, clock::wall());
@@ -292,7 +294,7 @@ impl Run<'_> {
 
 impl CertificatesInner {
     /// Until when nothing is ordered for `name`: what its record says, what could not be recorded, and while no issuer is asked.
-    fn back_off(&self, name: &ServerName, record: Option<&OrderRecord>, now: SystemTime) -> BackOff {
+    fn back_off(&self, name: &Pattern, record: Option<&OrderRecord>, now: SystemTime) -> BackOff {
         if record.is_some_and(|record| record.stopped_at.is_some()) {
             return BackOff::Stopped;
         }
@@ -308,12 +310,12 @@ impl CertificatesInner {
 }
 
 /// A table that is down fails every handshake that needs it.
-fn warn_of_table(name: &ServerName, error: &StoreError) {
+fn warn_of_table(name: &Pattern, error: &StoreError) {
     warn_of(name, error, "the table failed while a certificate was obtained");
 }
 
 /// Says `what` has become of `name` since the table failed; of the same, no more than the log is to hold.
-pub(super) fn warn_of(name: &ServerName, error: &StoreError, what: &'static str) {
+pub(super) fn warn_of(name: &Pattern, error: &StoreError, what: &'static str) {
     if let Some(left_out) = admit_line(what, "") {
         warn!(server_name = %name, error = error as &dyn std::error::Error, left_out, "{what}");
     }
@@ -325,12 +327,12 @@ fn is_recorded(record: Option<&OrderRecord>, serial: &str) -> bool {
 }
 
 /// Short, so that a handshake that waits for another instance's order waits little longer; spread by name.
-fn poll_pause(name: &ServerName) -> Duration {
-    let spread = name.as_str().bytes().fold(0_u64, |sum, byte| sum + u64::from(byte)) % 100;
+fn poll_pause(name: &Pattern) -> Duration {
+    let spread = name.to_string().bytes().fold(0_u64, |sum, byte| sum + u64::from(byte)) % 100;
     Duration::from_millis(200 + spread)
 }
 
-pub(super) fn record_of(name: &ServerName, issuer: &str, pair: &KeyedChain) -> OrderRecord {
+pub(super) fn record_of(name: &Pattern, issuer: &str, pair: &KeyedChain) -> OrderRecord {
     OrderRecord {
         issuer: Some(issuer.to_owned()),
         serial: Some(pair.serial.clone()),

@@ -13,11 +13,7 @@ use rustls::{
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use super::Certificate;
-use crate::{
-    hexadecimal::hexadecimal,
-    name::{Pattern, ServerName},
-    random::fraction_of,
-};
+use crate::{hexadecimal::hexadecimal, name::Pattern, random::fraction_of};
 
 /// A certificate that can be presented, with the facts that decide when it is.
 ///
@@ -115,9 +111,9 @@ impl Validity {
 
     /// Two thirds of the life in, and earlier by up to a twentieth of it, so that names that began together do not renew together.
     /// The same for a name on every instance. No number of days: lives get shorter.
-    pub(super) fn renew_at(self, name: &ServerName) -> SystemTime {
+    pub(super) fn renew_at(self, name: &Pattern) -> SystemTime {
         let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
-        let jitter = (life / 20).mul_f64(fraction_of(name.as_str()));
+        let jitter = (life / 20).mul_f64(fraction_of(&name.to_string()));
         self.not_before + life * 2 / 3 - jitter
     }
 }
@@ -247,7 +243,7 @@ pub(super) mod tests {
             };
             let shares: Vec<_> = (0..200)
                 .map(|n| {
-                    let at = life.renew_at(&ServerName::parse(&format!("n{n}.example")).unwrap());
+                    let at = life.renew_at(&Pattern::parse(&format!("n{n}.example")).unwrap());
                     at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
                         / (f64::from(hours) * 3600.0)
                 })

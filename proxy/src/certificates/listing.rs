@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock,
-    name::ServerName,
+    name::Pattern,
     store::{
         Store, StoreError,
         certificate_table::{self, IssuerKey},
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// The name.
-    pub server_name: ServerName,
+    pub server_name: Pattern,
     /// When it is to be renewed.
     pub due_at: Micros,
 }
@@ -46,7 +46,7 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The name.
-    pub server_name: ServerName,
+    pub server_name: Pattern,
     /// The one of the table that is presented where the table was read just now; absent when none can be.
     pub certificate: Option<CertificateSummary>,
     /// Serial number of what the instance that was asked presents, which follows the table within a minute; absent where it has none in
@@ -80,7 +80,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateSummary {
     /// What it is stored under: the name, or the wildcard that covers it.
-    pub pattern: crate::name::Pattern,
+    pub pattern: Pattern,
     /// Whose it is.
     #[serde(default)]
     pub kind: CertificateKind,
@@ -157,7 +157,7 @@ pub(super) async fn names(
 pub async fn show(
     store: &Store,
     issuers: &[IssuerKey],
-    name: &ServerName,
+    name: &Pattern,
 ) -> Result<Option<Summary>, StoreError> {
     let stored_certificates = certificate_table::read(store, issuers, name).await?;
     let certificate = match choose(&stored_certificates, clock::wall()) {
@@ -187,7 +187,7 @@ pub async fn show(
     }))
 }
 
-fn summary(best: Candidate, name: &ServerName, record: Option<&OrderRecord>) -> CertificateSummary {
+fn summary(best: Candidate, name: &Pattern, record: Option<&OrderRecord>) -> CertificateSummary {
     let scheduled = record.filter(|record| record.serial.as_ref() == Some(&best.pair.serial));
     // The CA may want it later than its life says.
     let renew_at = scheduled.and_then(|record| record.renew_at).unwrap_or(best.pair.life.renew_at(name));
@@ -205,7 +205,7 @@ fn summary(best: Candidate, name: &ServerName, record: Option<&OrderRecord>) -> 
 
 /// Forgets that orders of `name` have failed: the next hello, or the next round of renewals, places one. Whether there was
 /// anything to forget.
-pub async fn retry(store: &Store, name: &ServerName) -> Result<bool, StoreError> {
+pub async fn retry(store: &Store, name: &Pattern) -> Result<bool, StoreError> {
     // No issuer has certificates here: the record alone is read.
     let Some(record) = certificate_table::read(store, &[], name).await?.record else { return Ok(false) };
     let is_backing_off = record.failures > 0 || record.retry_at.is_some() || record.stopped_at.is_some();

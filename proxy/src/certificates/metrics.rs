@@ -24,6 +24,7 @@ label! {
         Invalid = "invalid",
         Unreachable = "unreachable",
         Slow = "slow",
+        Dns = "dns_error",
         Internal = "internal_error",
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{
         StoreError,
         certificate_table::{self, IssuerKey, Lock, LockOutcome},
@@ -38,7 +38,7 @@ pub enum OnRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ordered {
     /// The name.
-    pub server_name: ServerName,
+    pub server_name: Pattern,
     /// Whether a certificate was ordered, by this instance or another.
     pub is_new: bool,
     /// Serial number of the certificate that is presented now.
@@ -54,7 +54,7 @@ pub struct Ordered {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
     /// The name.
-    pub server_name: ServerName,
+    pub server_name: Pattern,
     /// Serial number.
     pub serial: String,
     /// Who issued it.
@@ -70,20 +70,20 @@ pub enum OnRequestError {
     #[error("{server_name}: {refusal}{}", remedy(*refusal, server_name))]
     Refused {
         /// Of what name.
-        server_name: ServerName,
+        server_name: Pattern,
         /// Why.
         refusal: CertificateRefusal,
     },
     /// There is nothing to revoke.
     #[error("{0}: there is no certificate of its own in the table")]
-    Nothing(ServerName),
+    Nothing(Pattern),
     /// Its issuer is not among those of the settings, or is the internal one.
     #[error(
         "{server_name}: its certificate was issued by `{issuer}`, which no issuer of the settings can revoke"
     )]
     Issuer {
         /// Of what name.
-        server_name: ServerName,
+        server_name: Pattern,
         /// As keys of the table name it.
         issuer: String,
     },
@@ -93,7 +93,7 @@ pub enum OnRequestError {
     )]
     Own {
         /// Of what name.
-        server_name: ServerName,
+        server_name: Pattern,
         /// What it is stored under.
         pattern: Pattern,
     },
@@ -101,12 +101,12 @@ pub enum OnRequestError {
     #[error(
         "{0}: a certificate is being ordered for the name; try again when that has ended, within minutes"
     )]
-    Ordering(ServerName),
+    Ordering(Pattern),
     /// The CA did not revoke it.
     #[error("{server_name}: the certificate was not revoked, and is presented as before")]
     Revocation {
         /// Of what name.
-        server_name: ServerName,
+        server_name: Pattern,
         /// Why not.
         source: RevocationError,
     },
@@ -116,11 +116,13 @@ pub enum OnRequestError {
 }
 
 impl Certificates {
-    /// Orders a certificate for `name` as `wanted` says; bounded by `certificates.wait`.
+    /// Orders a certificate for `name` as `wanted` says, or for the wildcard above it that the settings list; bounded by
+    /// `certificates.wait`.
     ///
     /// # Cancel safety
     /// The order continues.
-    pub async fn order_now(&self, name: &ServerName, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
+    pub async fn order_now(&self, name: &Pattern, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
+        let name = &self.inner.subject_of(name);
         let before = self.inner.held(name).await?;
         if let (Some(held), OnRequest::Renew) = (&before, wanted) {
             refuse_own(name, held)?;
@@ -152,11 +154,7 @@ impl Certificates {
     ///
     /// # Cancel safety
     /// The certificate may have been revoked and still be in the table; the lease ends by itself.
-    pub async fn revoke(
-        &self,
-        name: &ServerName,
-        reason: RevocationReason,
-    ) -> Result<Revoked, OnRequestError> {
+    pub async fn revoke(&self, name: &Pattern, reason: RevocationReason) -> Result<Revoked, OnRequestError> {
         let (store, life) = (&self.inner.store, REVOKED_WITHIN.max(*self.inner.config.lease));
         let LockOutcome::Hold(lock) = Lock::take(store, name, life, clock::wall()).await? else {
             return Err(OnRequestError::Ordering(name.clone()));
@@ -170,7 +168,7 @@ impl Certificates {
 }
 
 /// A valid own certificate is what is presented, whatever is ordered.
-fn refuse_own(name: &ServerName, held: &Candidate) -> Result<(), OnRequestError> {
+fn refuse_own(name: &Pattern, held: &Candidate) -> Result<(), OnRequestError> {
     if held.issuer != IssuerKey::own() || !held.pair.is_valid(clock::wall()) {
         return Ok(());
     }
@@ -180,17 +178,16 @@ fn refuse_own(name: &ServerName, held: &Candidate) -> Result<(), OnRequestError>
 impl CertificatesInner {
     async fn revoke_under_lease(
         &self,
-        name: &ServerName,
+        name: &Pattern,
         reason: RevocationReason,
     ) -> Result<Revoked, OnRequestError> {
         let (inner, server_name) = (self, name.clone());
         let stored = certificate_table::read(&inner.store, &inner.issuer_keys, name).await?;
-        let exact = Pattern::Exact(name.clone());
         let held = match choose(&stored, clock::wall()) {
             CertificateChoice::Take(best) if best.issuer == IssuerKey::own() => {
                 return Err(OnRequestError::Own { server_name, pattern: best.pattern });
             }
-            CertificateChoice::Take(best) if best.pattern == exact => best,
+            CertificateChoice::Take(best) if best.pattern == *name => best,
             _ => return Err(OnRequestError::Nothing(server_name)),
         };
         let of_it = |issuer: &&Issuer| *issuer.key() == held.issuer;
@@ -203,15 +200,15 @@ impl CertificatesInner {
             Err(source) => return Err(OnRequestError::Revocation { server_name, source }),
         };
         // First of all it is presented no more, and an order that was begun meanwhile may be of the same key.
-        inner.cache.withdraw(&exact);
+        inner.cache.withdraw(name);
         state_table::remove_open_order(&inner.store, name).await?;
         let seen =
-            stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == exact);
+            stored.stored.iter().find(|stored| stored.issuer == held.issuer && stored.pattern == *name);
         if let Some(seen) = seen.and_then(|stored| stored.seen.as_ref()) {
-            certificate_table::remove(&inner.store, &held.issuer, &exact, seen).await?;
+            certificate_table::remove(&inner.store, &held.issuer, name, seen).await?;
         }
         state_table::forget(&inner.store, name).await?;
-        inner.cache.withdraw(&exact);
+        inner.cache.withdraw(name);
         Ok(Revoked {
             server_name,
             serial: held.pair.serial,
@@ -220,7 +217,7 @@ impl CertificatesInner {
         })
     }
 
-    async fn order_on_request(self: &Arc<Self>, name: &ServerName, purpose: Purpose) -> CallOutcome {
+    async fn order_on_request(self: &Arc<Self>, name: &Pattern, purpose: Purpose) -> CallOutcome {
         let waiter = self.join_or_start(name, purpose, None)?;
         let bound = LONGEST_WAIT.min(*self.config.wait);
         let outcome = tokio::time::timeout(bound, waiter.outcome()).await;
@@ -231,7 +228,7 @@ impl CertificatesInner {
     }
 
     /// The certificate in the table that is presented for `name`.
-    pub(super) async fn held(&self, name: &ServerName) -> Result<Option<Candidate>, StoreError> {
+    pub(super) async fn held(&self, name: &Pattern) -> Result<Option<Candidate>, StoreError> {
         let stored = certificate_table::read(&self.store, &self.issuer_keys, name).await?;
         Ok(match choose(&stored, clock::wall()) {
             CertificateChoice::Take(best) => Some(best),
@@ -240,9 +237,12 @@ impl CertificatesInner {
     }
 }
 
-fn remedy(refusal: CertificateRefusal, name: &ServerName) -> String {
+fn remedy(refusal: CertificateRefusal, name: &Pattern) -> String {
     match refusal {
-        CertificateRefusal::Denied => format!("; `gatehouse domain add {name}` allows it"),
+        CertificateRefusal::Denied => match name {
+            Pattern::Exact(_) => format!("; `gatehouse domain add {name}` allows it"),
+            Pattern::Wildcard(_) => "; list it in `certificates.wildcards`".to_owned(),
+        },
         CertificateRefusal::Unknown => "; `gatehouse status` tells which source does not answer".to_owned(),
         CertificateRefusal::Busy => "; try again".to_owned(),
         CertificateRefusal::Slow => {

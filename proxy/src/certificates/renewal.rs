@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     clock,
-    domains::{Caller, Permission},
+    domains::Permission,
     name::Pattern,
     store::{
         StoreError, certificate_table,
@@ -144,7 +144,7 @@ impl DueWork for CertificatesInner {
 impl CertificatesInner {
     async fn renew_claimed(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
         let (name, now) = (&claim.record.name, clock::wall());
-        let permission = self.domains.permission(name, Caller::Internal).await;
+        let permission = self.permission(name).await;
         match turn(&claim.record, &permission, now) {
             Turn::Renew => self.order_renewal(claim, paid).await,
             Turn::Leave => Renewed::Postpone,
@@ -170,10 +170,13 @@ impl CertificatesInner {
     }
 
     async fn order_renewal(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
+        // A name's certificate from before the wildcard above it was listed is followed by the wildcard's.
+        let subject = self.subject_of(&claim.record.name);
         self.metrics.calls.in_flight.inc();
-        let outcome = issue::renew(self, &claim.record.name, paid).await;
+        let outcome = issue::renew(self, &subject, paid).await;
         self.metrics.calls.in_flight.dec();
         match outcome {
+            Ok(_) if subject != claim.record.name => self.give_way(claim, &subject).await,
             Ok(_) => Renewed::Renew,
             Err(Unmet { refusal: CertificateRefusal::Denied | CertificateRefusal::Failed, .. }) => {
                 Renewed::Fail
@@ -194,6 +197,25 @@ impl CertificatesInner {
         }
     }
 
+    /// Takes a name out of the renewals whose certificate is the one of `wildcard` from now on.
+    async fn give_way(&self, claim: &Claim, wildcard: &Pattern) -> Renewed {
+        let name = &claim.record.name;
+        match state_table::forget(&self.store, name).await {
+            Ok(()) => {
+                info!(server_name = %name, %wildcard, "the certificate of a name is not renewed: the wildcard's takes its place");
+                Renewed::Forget
+            }
+            Err(error) => {
+                warn_of(
+                    name,
+                    &error,
+                    "a name with a wildcard's certificate was not taken out of the renewals",
+                );
+                Renewed::Postpone
+            }
+        }
+    }
+
     async fn postpone(&self, claim: &Claim, at: SystemTime, denied_since: Option<SystemTime>) {
         if let Err(error) = state_table::postpone(&self.store, claim, at, denied_since).await {
             warn_of(
@@ -208,12 +230,11 @@ impl CertificatesInner {
     async fn remove(&self, claim: &Claim, now: SystemTime) -> Result<(), StoreError> {
         let name = &claim.record.name;
         let found = certificate_table::read(&self.store, &self.issuer_keys, name).await?;
-        let exact = Pattern::Exact(name.clone());
-        for stored in found.stored.iter().filter(|stored| stored.pattern == exact) {
+        for stored in found.stored.iter().filter(|stored| stored.pattern == *name) {
             let is_its = claim.record.issuer.as_deref() == Some(stored.issuer.as_str());
             let has_ended = matches!(candidate(stored), Ok(Some(held)) if !held.pair.is_valid(now));
             if let Some(seen) = stored.seen.as_ref().filter(|_| is_its && has_ended) {
-                certificate_table::remove(&self.store, &stored.issuer, &exact, seen).await?;
+                certificate_table::remove(&self.store, &stored.issuer, name, seen).await?;
             }
         }
         state_table::forget(&self.store, name).await

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         clock,
-        name::ServerName,
+        name::Pattern,
         store::{Engine, state_table::OrderRecord, tables},
     };
 
@@ -136,7 +136,7 @@ mod tests {
             let record = OrderRecord {
                 not_after: Some(now + DAY * 90),
                 renew_at: Some(now + DAY * days),
-                ..OrderRecord::new(&ServerName::parse(&format!("n{n}.example")).unwrap())
+                ..OrderRecord::new(&Pattern::parse(&format!("n{n}.example")).unwrap())
             };
             state_table::put_record(&store, &record, None).await.unwrap();
         }
@@ -166,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn all_names_get_dates_at_the_rate_and_none_a_later_one() {
         let (store, now) = table((0..600).map(|n| if n % 10 == 0 { 0 } else { 30 + n % 20 })).await;
-        let failing = ServerName::parse("failing.example").unwrap();
+        let failing = Pattern::parse("failing.example").unwrap();
         let record = OrderRecord {
             failures: 3,
             retry_at: Some(now + DAY),

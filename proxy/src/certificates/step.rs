@@ -9,7 +9,7 @@ use std::{sync::Arc, time::SystemTime};
 use super::{CertificateRefusal, acme::Issued, choice::Candidate, failure::OrderFailure};
 use crate::{
     domains::DomainEntry,
-    name::ServerName,
+    name::Pattern,
     store::{
         certificate_table::{IssuerKey, Lock},
         state_table::pause::Pause,
@@ -32,7 +32,7 @@ pub(super) enum Purpose {
 /// What stays the same while a certificate is obtained.
 #[derive(Debug, Clone)]
 pub(super) struct Goal {
-    pub(super) name: ServerName,
+    pub(super) name: Pattern,
     pub(super) purpose: Purpose,
     /// Serial number of the certificate that another is to replace on request, if there is one.
     pub(super) superseded: Option<String>,

@@ -4,6 +4,7 @@ mod items;
 mod own_certificates;
 mod renewals;
 mod rivals;
+mod wildcards;
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -75,11 +76,11 @@ impl Instance {
     }
 
     async fn shown(&self, text: &str) -> Option<listing::Summary> {
-        listing::show(&self.store, &[IssuerKey::internal()], &name(text)).await.unwrap()
+        listing::show(&self.store, &[IssuerKey::internal()], &pattern(text)).await.unwrap()
     }
 
     async fn shown_with_own(&self, text: &str) -> Option<listing::Summary> {
-        listing::show(&self.store, &self.certificates.inner.issuer_keys, &name(text)).await.unwrap()
+        listing::show(&self.store, &self.certificates.inner.issuer_keys, &pattern(text)).await.unwrap()
     }
 }
 
@@ -93,6 +94,10 @@ fn nobody() -> config::IssuerConfig {
 
 fn name(text: &str) -> ServerName {
     ServerName::parse(text).unwrap()
+}
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
 }
 
 fn leaf(slot: &Slot) -> Vec<u8> {
@@ -212,13 +217,13 @@ async fn a_foreign_lock_is_waited_for_until_it_ends() {
     let mut fleet = Fleet::new(None).await;
     fleet.config.certificates.order_deadline = Span::millis(300);
     let instance = fleet.instance();
-    let site = name("locked.served.example");
+    let site = pattern("locked.served.example");
     let life = Duration::from_mins(1);
     let taking = certificate_table::Lock::take(&instance.store, &site, life, SystemTime::now()).await;
     let certificate_table::LockOutcome::Hold(lock) = taking.unwrap() else { panic!("nobody else takes it") };
-    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(CertificateRefusal::Slow));
+    assert_eq!(instance.obtain(&site.to_string()).await.err(), Some(CertificateRefusal::Slow));
     lock.release(&instance.store).await.unwrap();
-    instance.obtain(site.as_str()).await.unwrap();
+    instance.obtain(&site.to_string()).await.unwrap();
     let free = certificate_table::Lock::take(&instance.store, &site, life, SystemTime::now()).await;
     assert!(matches!(free.unwrap(), certificate_table::LockOutcome::Hold(_)), "the lease was given up");
 }
@@ -231,7 +236,7 @@ async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
     assert_eq!(first.obtain("down.served.example").await.err(), Some(CertificateRefusal::Failed));
     assert_eq!(second.obtain("down.served.example").await.err(), Some(CertificateRefusal::BackingOff));
     let keys = [IssuerKey::of_directory("https://127.0.0.1:9/dir")];
-    let shown = listing::show(&first.store, &keys, &name("down.served.example")).await.unwrap().unwrap();
+    let shown = listing::show(&first.store, &keys, &pattern("down.served.example")).await.unwrap().unwrap();
     assert_eq!((shown.failures, shown.certificate), (0, None), "it is not the name's failure");
     assert_eq!(shown.problem, "the CA does not answer");
 }
@@ -239,7 +244,7 @@ async fn a_ca_that_is_down_costs_one_attempt_and_its_back_off_is_the_fleets() {
 #[tokio::test]
 async fn a_name_that_has_stopped_is_not_tried_until_somebody_asks_for_it() {
     let fleet = Fleet::new(None).await;
-    let (instance, site) = (fleet.instance(), name("stopped.served.example"));
+    let (instance, site) = (fleet.instance(), pattern("stopped.served.example"));
     let failure =
         failure::OrderFailure { fault: failure::OrderFault::Name, problem: "no such host".to_owned() };
     let (mut record, long_ago) =
@@ -248,12 +253,12 @@ async fn a_name_that_has_stopped_is_not_tried_until_somebody_asks_for_it() {
         record = failure::after(&record, &failure, at);
     }
     state_table::put_failure(&instance.store, &record).await.unwrap();
-    assert_eq!(instance.obtain(site.as_str()).await.err(), Some(CertificateRefusal::BackingOff));
-    let shown = instance.shown(site.as_str()).await.unwrap();
+    assert_eq!(instance.obtain(&site.to_string()).await.err(), Some(CertificateRefusal::BackingOff));
+    let shown = instance.shown(&site.to_string()).await.unwrap();
     assert!(shown.stopped_at.is_some() && shown.failing_since.is_some(), "{shown:?}");
     assert!(listing::retry(&instance.store, &site).await.unwrap());
     let again = fleet.instance();
-    assert!(again.obtain(site.as_str()).await.is_ok());
+    assert!(again.obtain(&site.to_string()).await.is_ok());
     assert_eq!(again.orders(), 1);
     assert!(!listing::retry(&instance.store, &site).await.unwrap(), "there is nothing to forget");
 }
@@ -295,7 +300,7 @@ async fn certificates_are_listed_in_pages_and_shown() {
     let certificate = shown.certificate.unwrap();
     assert_eq!(certificate.issuer, "gatehouse-internal");
     let soon = store::instant::Micros::of(SystemTime::now());
-    let due = state_table::Due { name: name("n3.served.example"), at: certificate.renew_at.unwrap() };
+    let due = state_table::Due { name: pattern("n3.served.example"), at: certificate.renew_at.unwrap() };
     assert!(state_table::bring_forward(&instance.store, &due, soon).await.unwrap());
     let shown = instance.shown("n3.served.example").await.unwrap();
     assert_eq!(shown.certificate.unwrap().renew_at, Some(soon), "as its record has it");

@@ -29,7 +29,7 @@ use crate::{
     },
     ec2,
     forward::AddressPolicy,
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{Engine, Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
 };
 
@@ -126,7 +126,7 @@ impl Access {
         }
     }
 
-    pub(super) async fn retry(&self, name: &ServerName) -> Result<Retried, CommandError> {
+    pub(super) async fn retry(&self, name: &Pattern) -> Result<Retried, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.retry(name).await?),
             Self::Tables(tables) => Ok(table::retry(&tables.store, name).await?),
@@ -140,7 +140,7 @@ impl Access {
         }
     }
 
-    pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, CommandError> {
+    pub(super) async fn certificate(&self, name: &Pattern) -> Result<Summary, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.certificate(name).await?),
             Self::Tables(tables) => {

@@ -91,6 +91,12 @@ fn checks(config: &Arc<Config>) -> Vec<Check> {
     checks.extend(
         network::hosts(config).into_iter().map(|name| remote(format!("dns {name}"), network::resolve(name))),
     );
+    let wildcards = config.certificates.wildcards.iter().cloned();
+    checks.extend(
+        wildcards.map(|wildcard| {
+            remote(format!("wildcard {}", wildcard.name), network::challenge_record(wildcard))
+        }),
+    );
     let issuers = config.certificates.issuers.iter().cloned();
     checks
         .extend(issuers.map(|issuer| remote(format!("ca {}", issuer.directory), network::directory(issuer))));

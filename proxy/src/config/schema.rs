@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, Io, KeyEncryption, LogFormat, LoopId,
-    MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof, Scrape, Section, SiteRedirect,
-    Span, TlsVersion, UpstreamHost, json_schema::JsonSchema, reference::defaults,
+    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, HostedZoneId, Io, KeyEncryption,
+    LogFormat, LoopId, MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof, Scrape,
+    Section, SiteRedirect, Span, TlsVersion, UpstreamHost, json_schema::JsonSchema, reference::defaults,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -70,7 +70,7 @@ macro_rules! texts {
         }
     )+};
 }
-texts!(String, PathBuf, IpAddr, SocketAddr, LoopId, ParameterName, Pattern, ServerName);
+texts!(String, PathBuf, IpAddr, SocketAddr, HostedZoneId, LoopId, ParameterName, Pattern, ServerName);
 
 impl JsonSchema for Span {
     fn json_schema() -> Value {
@@ -155,7 +155,9 @@ impl JsonSchema for ProxyProtocol {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ExternalAccountConfig, IssuerConfig, StaticDomain, TenantQuota, UpstreamTls};
+    use crate::config::{
+        ExternalAccountConfig, IssuerConfig, StaticDomain, TenantQuota, UpstreamTls, WildcardCertificate,
+    };
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
     fn faults(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
@@ -265,7 +267,10 @@ mod tests {
         let balancers = json!({ "from": ["10.0.0.0/8"] });
         let balancers: ProxyProtocol = serde_json::from_value(balancers).unwrap();
         let quota = TenantQuota { tenant: "acme".into(), entries: 5 };
+        let wildcard = json!({ "name": "*.a.example", "zone": "Z1", "record": "_acme-challenge.b.example" });
+        let wildcard: WildcardCertificate = serde_json::from_value(wildcard).unwrap();
         for (form, written) in [
+            (WildcardCertificate::json_schema(), json!(wildcard)),
             (StaticDomain::json_schema(), json!(domains)),
             (TenantQuota::json_schema(), json!(quota)),
             (IssuerConfig::json_schema(), json!(issuers)),

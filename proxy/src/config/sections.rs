@@ -22,6 +22,7 @@ use super::{
     tenant_quota::TenantQuota,
     upstream_tls::UpstreamTls,
     verification::VerificationConfig,
+    wildcard_certificate::WildcardCertificate,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -141,6 +142,11 @@ section! {
         /// URLs of ACME directories whose certificates in the table are presented, and from which nothing is ordered: those that
         /// another program of the fleet orders from. Variables of a Caddy fleet add `ZeroSSL`, Caddy's second issuer.
         also_read: Vec<String> = Vec::new() => "[\"https://acme.zerossl.com/v2/DV90\"]",
+        /// Wildcards for which one certificate is ordered, by a TXT record in Route 53 (dns-01), and served to every allowed name below
+        /// them; each also as `[[certificates.wildcards]]` with `name`, `zone` (the hosted zone's id) and, where `_acme-challenge.NAME` is a
+        /// CNAME into that zone, `record` (where it leads to). For names below other wildcards each has a certificate of its own.
+        wildcards: Vec<WildcardCertificate> = Vec::new()
+            => "[{ name = \"*.app.example.com\", zone = \"Z0123456789ABCDEFGHIJ\" }]",
         /// How long a handshake waits for a certificate that is being obtained; beyond it, alert 80.
         wait: Span = Span::secs(25),
         /// Handshakes that may wait for the certificate of one name; beyond it, alert 80.

@@ -153,9 +153,12 @@ pub(super) async fn show(
 }
 
 async fn certificate(console: &Console, pattern: &Pattern) -> Result<CertificateState, Problem> {
-    let Pattern::Exact(name) = pattern else { return Ok(CertificateState::OfEachName) };
-    let found = console.api.instance.find_certificate(name).await?;
-    Ok(found.map_or(CertificateState::Nothing, |summary| CertificateState::Stored(Box::new(summary))))
+    let found = console.api.instance.find_certificate(pattern).await?;
+    Ok(match (found, pattern) {
+        (Some(summary), _) => CertificateState::Stored(Box::new(summary)),
+        (None, Pattern::Exact(_)) => CertificateState::Nothing,
+        (None, Pattern::Wildcard(_)) => CertificateState::OfEachName,
+    })
 }
 
 pub(super) async fn confirm_removal(

@@ -167,12 +167,12 @@ impl ControlClient {
     }
 
     /// One of its certificates.
-    pub async fn certificate(&self, name: &ServerName) -> Result<Summary, ClientError> {
+    pub async fn certificate(&self, name: &Pattern) -> Result<Summary, ClientError> {
         self.get(&format!("certificates/{name}")).await
     }
 
     /// Ends the back-off of a name whose orders have failed.
-    pub async fn retry(&self, name: &ServerName) -> Result<Retried, ClientError> {
+    pub async fn retry(&self, name: &Pattern) -> Result<Retried, ClientError> {
         self.call(Method::POST, &format!("certificates/{name}/retry"), Bytes::new()).await
     }
 
@@ -182,7 +182,7 @@ impl ControlClient {
     }
 
     /// Has it order a certificate.
-    pub async fn order(&self, name: &ServerName, wanted: OnRequest) -> Result<Ordered, ClientError> {
+    pub async fn order(&self, name: &Pattern, wanted: OnRequest) -> Result<Ordered, ClientError> {
         let verb = match wanted {
             OnRequest::Obtain => "obtain",
             OnRequest::Renew => "renew",
@@ -191,7 +191,7 @@ impl ControlClient {
     }
 
     /// Has it revoke a certificate.
-    pub async fn revoke(&self, name: &ServerName, reason: RevocationReason) -> Result<Revoked, ClientError> {
+    pub async fn revoke(&self, name: &Pattern, reason: RevocationReason) -> Result<Revoked, ClientError> {
         self.call(Method::POST, &format!("certificates/{name}/revoke?reason={reason}"), Bytes::new()).await
     }
 

@@ -229,20 +229,20 @@ impl ControlContext {
         Ok(table::certificates(&self.store, after, limit).await?)
     }
 
-    pub(super) async fn certificate(&self, name: &ServerName) -> Result<Summary, WireProblem> {
+    pub(super) async fn certificate(&self, name: &Pattern) -> Result<Summary, WireProblem> {
         let found = self.find_certificate(name).await?;
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, table::NoCertificate(name.clone()).to_string()))
     }
 
     /// What the table holds for `name`, if anything.
-    pub(crate) async fn find_certificate(&self, name: &ServerName) -> Result<Option<Summary>, StoreError> {
+    pub(crate) async fn find_certificate(&self, name: &Pattern) -> Result<Option<Summary>, StoreError> {
         let found = listing::show(&self.store, &self.issuer_keys, name).await?;
         let presented = self.certificates.presented_serial(name);
         Ok(found.map(|summary| Summary { presented, ..summary }))
     }
 
     /// Ends the back-off of `name`.
-    pub(crate) async fn retry(&self, name: &ServerName) -> Result<Retried, StoreError> {
+    pub(crate) async fn retry(&self, name: &Pattern) -> Result<Retried, StoreError> {
         table::retry(&self.store, name).await
     }
 
@@ -262,7 +262,7 @@ impl ControlContext {
     /// Orders a certificate; the log tells who asked.
     pub(super) async fn order(
         &self,
-        name: &ServerName,
+        name: &Pattern,
         wanted: OnRequest,
         caller: SocketPeer,
     ) -> Result<Ordered, WireProblem> {
@@ -276,7 +276,7 @@ impl ControlContext {
     /// Revokes a certificate; the log tells who asked.
     pub(super) async fn revoke(
         &self,
-        name: &ServerName,
+        name: &Pattern,
         reason: RevocationReason,
         caller: SocketPeer,
     ) -> Result<Revoked, WireProblem> {

@@ -28,11 +28,11 @@ pub(super) enum ControlRoute {
     ReindexDomains,
     Reload,
     ListCertificates(ListPage<Bookmark>),
-    ShowCertificate(ServerName),
-    RetryCertificate(ServerName),
+    ShowCertificate(Pattern),
+    RetryCertificate(Pattern),
     SpreadRenewals,
-    OrderCertificate(ServerName, OnRequest),
-    RevokeCertificate(ServerName, RevocationReason),
+    OrderCertificate(Pattern, OnRequest),
+    RevokeCertificate(Pattern, RevocationReason),
     ImportCertificate,
     RemoveCertificate(Pattern),
     CreateToken,
@@ -158,6 +158,10 @@ mod tests {
         ControlRoute::of(&method.parse().unwrap(), path, query).map_err(|problem| problem.status)
     }
 
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap()
+    }
+
     fn server_name(text: &str) -> ServerName {
         ServerName::parse(text).unwrap()
     }
@@ -245,35 +249,36 @@ mod tests {
                 Ok(ControlRoute::PreviewDomain(Pattern::parse("a.example").unwrap())),
             ),
             ("GET /v1/names/a.example", Ok(ControlRoute::ShowName(server_name("a.example")))),
-            ("GET /v1/certificates/a.example", Ok(ControlRoute::ShowCertificate(server_name("a.example")))),
-            ("GET /v1/certificates/*.a.example", Err(400)),
+            ("GET /v1/certificates/a.example", Ok(ControlRoute::ShowCertificate(pattern("a.example")))),
+            ("GET /v1/certificates/*.a.example", Ok(ControlRoute::ShowCertificate(pattern("*.a.example")))),
+            ("GET /v1/certificates/*.example", Err(400)),
             (
                 "POST /v1/certificates/a.example/retry",
-                Ok(ControlRoute::RetryCertificate(server_name("a.example"))),
+                Ok(ControlRoute::RetryCertificate(pattern("a.example"))),
             ),
             ("GET /v1/certificates/a.example/retry", Err(404)),
             (
                 "POST /v1/certificates/a.example/obtain",
-                Ok(ControlRoute::OrderCertificate(server_name("a.example"), OnRequest::Obtain)),
+                Ok(ControlRoute::OrderCertificate(pattern("a.example"), OnRequest::Obtain)),
             ),
             (
                 "POST /v1/certificates/a.example/renew",
-                Ok(ControlRoute::OrderCertificate(server_name("a.example"), OnRequest::Renew)),
+                Ok(ControlRoute::OrderCertificate(pattern("a.example"), OnRequest::Renew)),
             ),
             (
                 "POST /v1/certificates/a.example/revoke",
-                Ok(ControlRoute::RevokeCertificate(server_name("a.example"), RevocationReason::Unspecified)),
+                Ok(ControlRoute::RevokeCertificate(pattern("a.example"), RevocationReason::Unspecified)),
             ),
             (
                 "POST /v1/certificates/a.example/revoke?reason=key-compromise",
-                Ok(ControlRoute::RevokeCertificate(
-                    server_name("a.example"),
-                    RevocationReason::KeyCompromise,
-                )),
+                Ok(ControlRoute::RevokeCertificate(pattern("a.example"), RevocationReason::KeyCompromise)),
             ),
             ("POST /v1/certificates/a.example/revoke?reason=boredom", Err(400)),
             ("POST /v1/certificates/a.example/revoke?limit=1", Err(400)),
-            ("POST /v1/certificates/*.a.example/obtain", Err(400)),
+            (
+                "POST /v1/certificates/*.a.example/obtain",
+                Ok(ControlRoute::OrderCertificate(pattern("*.a.example"), OnRequest::Obtain)),
+            ),
             ("POST /v1/renewals", Ok(ControlRoute::SpreadRenewals)),
             ("GET /v1/renewals", Err(404)),
             ("POST /v1/own-certificates", Ok(ControlRoute::ImportCertificate)),

@@ -5,7 +5,7 @@ use crate::{
     certificates::{listing, own},
     clock,
     config::StaticDomain,
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{
         Store, StoreError,
         domain_table::{self, DEFAULT_TENANT, DomainStatus, Whose, checks::get_checked},
@@ -21,7 +21,7 @@ pub struct NoDomain(pub Pattern);
 /// No such certificate.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no certificate for `{0}`; an allowed name gets one in its first handshake")]
-pub struct NoCertificate(pub ServerName);
+pub struct NoCertificate(pub Pattern);
 
 /// Part of the list of names, of all tenants or one: those of the configuration with the first part, then the table's behind
 /// `after`.
@@ -80,14 +80,13 @@ pub async fn certificates(
 }
 
 /// Ends the back-off of a name whose orders have failed.
-pub async fn retry(store: &Store, name: &ServerName) -> Result<Retried, StoreError> {
+pub async fn retry(store: &Store, name: &Pattern) -> Result<Retried, StoreError> {
     let had_failed = listing::retry(store, name).await?;
     Ok(Retried { server_name: name.clone(), had_failed })
 }
 
 /// Who adds a name has often just corrected what its orders failed of. The addition itself does not fail with it.
-pub async fn retry_added(store: &Store, pattern: &Pattern) {
-    let Pattern::Exact(name) = pattern else { return };
+pub async fn retry_added(store: &Store, name: &Pattern) {
     if let Err(error) = listing::retry(store, name).await {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(server_name = %name, error, "the back-off of the added name was not ended; `gatehouse certificate retry` does it");
@@ -110,7 +109,7 @@ mod tests {
     async fn who_is_added_is_ordered_at_once_whatever_failed_before() {
         let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
         tables::create(&store).await.unwrap();
-        let name = ServerName::parse("a.example.com").unwrap();
+        let name = Pattern::parse("a.example.com").unwrap();
         let mut record = state_table::OrderRecord::new(&name);
         (record.failures, record.retry_at) = (4, Some(clock::wall() + std::time::Duration::from_hours(24)));
         let failures =

@@ -21,7 +21,7 @@ use crate::{
     },
     config::DomainSettings,
     domains::admin::{self, Existing, Proof, Wanted},
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{
         domain_table::{DomainRecord, DomainStatus, checks::Checks},
         instant::Micros,
@@ -160,7 +160,7 @@ pub struct ReindexReport {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Retried {
     /// The name.
-    pub server_name: ServerName,
+    pub server_name: Pattern,
     /// Whether a back-off was ended.
     pub had_failed: bool,
 }
@@ -251,7 +251,7 @@ impl FromStr for Bookmark {
     type Err = NoBookmark;
     fn from_str(text: &str) -> Result<Self, NoBookmark> {
         let (name, due_at) = text.split_once(',').ok_or(NoBookmark)?;
-        let server_name = ServerName::parse(name).map_err(|_| NoBookmark)?;
+        let server_name = Pattern::parse(name).map_err(|_| NoBookmark)?;
         Ok(Self(Listed { server_name, due_at: Micros::parse(due_at).ok_or(NoBookmark)? }))
     }
 }

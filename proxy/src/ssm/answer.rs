@@ -86,7 +86,13 @@ mod tests {
                 ParameterResponse::Again(said("ThrottlingException: ")),
             ),
             (503, "busy", ParameterResponse::Again(said("status 503"))),
-            (403, DENIED_BY_MOTO, ParameterResponse::Denied(said("status 403"))),
+            (
+                403,
+                DENIED_BY_MOTO,
+                ParameterResponse::Denied(said(
+                    "AccessDenied: User: arn:aws:iam::123456789012:user/nobody is not authorized to perform: ssm:GetParameter",
+                )),
+            ),
             (404, "<html>", ParameterResponse::Refused(said("status 404"))),
             (
                 400,

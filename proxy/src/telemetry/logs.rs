@@ -85,7 +85,7 @@ mod tests {
             own::{self, OwnCertificate},
         },
         config::StoreConfig as Settings,
-        name::{Pattern, ServerName},
+        name::Pattern,
         store::{
             Engine, Store,
             certificate_table::{self, AccountKeyCommit, Commit, IssuerKey},
@@ -115,11 +115,11 @@ mod tests {
     async fn keep_keys() {
         let store = Store::on(Engine::in_memory().unwrap(), &Settings::default());
         tables::create(&store).await.unwrap();
-        let (issuer, site) = (IssuerKey::internal(), ServerName::parse("a.example").unwrap());
+        let (issuer, site) = (IssuerKey::internal(), Pattern::parse("a.example").unwrap());
         let key = KEY.as_bytes().to_vec().into();
         let commit = Commit {
             issuer: &issuer,
-            pattern: &Pattern::Exact(site.clone()),
+            pattern: &site,
             chain: b"chain",
             key: &key,
             metadata: b"{}",

@@ -47,3 +47,4 @@ mod tenants;
 mod unix_sockets;
 mod upstream_tls;
 mod verification;
+mod wildcard_certificates;

@@ -6,12 +6,12 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tracing::warn;
 
 use super::{Acme, http};
-use crate::name::ServerName;
+use crate::name::Pattern;
 
 impl Acme {
     /// The chain from the root of the settings, if the CA offers one, else `default`: a certificate that was issued is not given up
     /// for its chain.
-    pub(super) async fn preferred(&self, account: &Account, name: &ServerName, default: String) -> String {
+    pub(super) async fn preferred(&self, account: &Account, name: &Pattern, default: String) -> String {
         let Some(preferred) = &self.preferred_chain else { return default };
         let mut offered = vec![top_issuer(&default)];
         let alternates = http::take_chain().map(|chain| chain.alternates).unwrap_or_default();

@@ -29,6 +29,7 @@ impl OrderError {
             // A name server that answers the CA slowly is the customer's: it must not pause the CA for everybody.
             Self::Slow { validating: true }
             | Self::NoChallenge
+            | Self::Dns(_)
             | Self::Unusable { .. }
             | Self::Store(_)
             | Self::Key(_) => AcmeFault::Nobody,

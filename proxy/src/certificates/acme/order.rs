@@ -19,11 +19,11 @@ use super::{
 use crate::{
     backoff::Backoff,
     certificates::{
-        challenges::{Challenges, HTTP, TLS_ALPN},
+        challenges::{Challenges, DNS, HTTP, TLS_ALPN},
         key::{self, KeyError},
     },
     clock,
-    name::ServerName,
+    name::Pattern,
     store::{
         PrivateKeyPem, certificate_table, probe,
         state_table::{self, OpenOrder},
@@ -58,7 +58,7 @@ struct Placed {
 impl Acme {
     pub(super) async fn place(
         &self,
-        name: &ServerName,
+        name: &Pattern,
         order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
@@ -105,7 +105,7 @@ impl Acme {
     async fn begin(
         &self,
         account: Account,
-        name: &ServerName,
+        name: &Pattern,
         replaced: Option<&Replaced>,
     ) -> Result<Placed, OrderError> {
         // A key that cannot be kept is no reason to order.
@@ -132,7 +132,7 @@ impl Acme {
     async fn new_order(
         &self,
         account: Account,
-        name: &ServerName,
+        name: &Pattern,
         replaced: Option<&Replaced>,
     ) -> Result<(Account, Order), OrderError> {
         let identifiers = [Identifier::Dns(name.to_string())];
@@ -179,7 +179,7 @@ impl Acme {
     async fn authorize(
         &self,
         order: &mut Order,
-        name: &ServerName,
+        name: &Pattern,
         prefer: Prefer,
         challenges: &Challenges,
     ) -> Result<(), OrderError> {
@@ -207,9 +207,12 @@ impl Acme {
                 status: "pending".to_owned(),
                 token: challenge.token.clone(),
                 key_authorization: challenge.key_authorization().as_str().to_owned(),
-                identifier: certificate_table::Identifier::dns(name),
+                identifier: certificate_table::Identifier::dns(name.name()),
             };
-            challenges.open(&self.issuer, name, shown).await?;
+            match name {
+                Pattern::Exact(name) => challenges.open(&self.issuer, name, shown).await?,
+                Pattern::Wildcard(_) => challenges.open_dns(&self.issuer, name, shown).await?,
+            }
             // RFC 8555 §7.5.1: the CA may validate from now on, so every instance can answer already.
             if !is_begun {
                 challenge.set_ready().await?;
@@ -247,10 +250,7 @@ async fn finalized_by_anyone(order: &mut Order, finalized: Result<(), OrderError
     }
 }
 
-fn certificate_request(
-    name: &ServerName,
-    key: &PrivateKeyPem,
-) -> Result<CertificateSigningRequest, OrderError> {
+fn certificate_request(name: &Pattern, key: &PrivateKeyPem) -> Result<CertificateSigningRequest, OrderError> {
     let mut params = CertificateParams::new(vec![name.to_string()]).map_err(KeyError::from)?;
     // RFC 8555 §7.4 wants the identifiers in either place; CAs stop reading the common name.
     params.distinguished_name = DistinguishedName::new();
@@ -290,8 +290,9 @@ fn refuses_replacement(error: &Error) -> bool {
 fn select(offered: &[ChallengeType], prefer: Prefer) -> Option<(ChallengeType, &'static str)> {
     let (http, alpn) = ((ChallengeType::Http01, HTTP), (ChallengeType::TlsAlpn01, TLS_ALPN));
     let preferred = match prefer {
-        Prefer::Http => [http, alpn],
-        Prefer::TlsAlpn => [alpn, http],
+        Prefer::Http => vec![http, alpn],
+        Prefer::TlsAlpn => vec![alpn, http],
+        Prefer::Dns => vec![(ChallengeType::Dns01, DNS)],
     };
     preferred.into_iter().find(|(kind, _)| offered.contains(kind))
 }
@@ -355,6 +356,8 @@ mod tests {
             (vec![TlsAlpn01], Prefer::Http, Some(TLS_ALPN)),
             (vec![Http01], Prefer::TlsAlpn, Some(HTTP)),
             (vec![Dns01], Prefer::Http, None),
+            (vec![Http01, Dns01], Prefer::Dns, Some(DNS)),
+            (vec![Http01, TlsAlpn01], Prefer::Dns, None),
         ] {
             assert_eq!(select(&offered, prefer).map(|(_, text)| text), expected, "{offered:?} {prefer:?}");
         }

@@ -15,7 +15,7 @@ use crate::{
     certificates::{
         choice::Candidate,
         issue::{record_of, watched},
-        listing,
+        listing, wildcard,
     },
     clock,
     config::CertificatesConfig,
@@ -130,8 +130,9 @@ impl Import {
 
     /// So that it is renewed, although nobody asks for it. Where its issuer is unknown nothing is presented, nor renewed.
     fn record(&self, ours: &Candidate) -> Option<OrderRecord> {
-        let Pattern::Exact(name) = &ours.pattern else { return None };
-        let is_presented = self.issuer_keys.contains(&ours.issuer);
+        let name = &ours.pattern;
+        let is_renewed = matches!(name, Pattern::Exact(_)) || wildcard::is_listed(&self.config, name);
+        let is_presented = is_renewed && self.issuer_keys.contains(&ours.issuer);
         let of_issuer = |directory: &&String| IssuerKey::of_directory(directory) == ours.issuer;
         let directory = self.config.issuers.iter().map(|issuer| &issuer.directory).find(of_issuer).cloned();
         is_presented.then(|| OrderRecord { directory, ..record_of(name, ours.issuer.as_str(), &ours.pair) })

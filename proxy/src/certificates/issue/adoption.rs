@@ -9,7 +9,7 @@ use super::{Run, record_of};
 use crate::{
     certificates::{choice::Candidate, issuer::Issuer, keyed_chain::KeyedChain},
     clock,
-    name::ServerName,
+    name::Pattern,
     store::state_table::{self, OrderRecord, RenewalInfo},
     telemetry::admit_line,
 };
@@ -86,7 +86,7 @@ impl Run<'_> {
 /// What is kept of a certificate to ask its CA, which has that directory; it may be renewed from `from` on. None for one without an
 /// authority key identifier (RFC 9773 §4.1).
 pub(in crate::certificates) fn watched(
-    name: &ServerName,
+    name: &Pattern,
     directory: Option<&str>,
     pair: &KeyedChain,
     from: SystemTime,

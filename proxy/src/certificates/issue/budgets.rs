@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Draw<'a> {
     pub(super) purpose: Purpose,
-    pub(super) name: &'a ServerName,
+    pub(super) name: &'a Pattern,
     pub(super) site: Option<&'a DomainEntry>,
     /// The client whose ClientHello asked for it.
     pub(super) from: Option<IpAddr>,
@@ -97,7 +97,7 @@ impl CertificatesInner {
             Some(spent) => Some(spent),
             None => spend(&self.store, &limits, now).await?,
         };
-        Ok(spent.map(|(limit, until)| self.defer(draw.name.as_str(), limit, until)))
+        Ok(spent.map(|(limit, until)| self.defer(&draw.name.to_string(), limit, until)))
     }
 
     /// Gives back what [`spend_all`](Self::spend_all) has taken for an order that is not placed.
@@ -206,13 +206,15 @@ fn limits(draw: &Draw<'_>, config: &config::CertificatesConfig) -> Vec<Limit> {
         return renewal_limits(draw, config);
     }
     let mut limits = Vec::new();
-    // The sender of a ClientHello chooses the name, so the name is charged to its sender and its entry.
-    if let Some(pattern @ Pattern::Wildcard(_)) = draw.site.map(|site| &site.pattern) {
+    // The sender of a ClientHello chooses the name, so the name is charged to its sender and its entry. A wildcard is the operator's choice.
+    if let (Pattern::Exact(_), Some(pattern @ Pattern::Wildcard(_))) =
+        (draw.name, draw.site.map(|site| &site.pattern))
+    {
         let source = draw.from.map(|from| network(from).to_string());
         limits.extend(source.map(|source| Limit::new(Drawn::Source, source, config.orders_per_source, HOUR)));
         limits.push(Limit::new(Drawn::Wildcard, pattern.to_string(), config.orders_per_wildcard, HOUR));
     }
-    let registered = format!("{}#{}", draw.issuer, registered_domain(draw.name));
+    let registered = format!("{}#{}", draw.issuer, registered_domain(draw.name.name()));
     limits.push(Limit::new(Drawn::Certificates, registered, config.orders_per_registered_domain, WEEK));
     if let Some(site) = draw.site.filter(|site| &*site.tenant != DEFAULT_TENANT) {
         let tenant = format!("{}#{}", draw.issuer, site.tenant);

@@ -28,7 +28,7 @@ use crate::{
     },
     clock,
     domains::{DomainEntry, PermissionSource},
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{
         StoreError,
         certificate_table::{self, CertificateMetadata, Commit, Lock},
@@ -119,7 +119,7 @@ impl Run<'_> {
                 if let (Issuer::Acme(acme), Some(_)) = (issuer, grant.pause) {
                     acme.end_pause().await;
                 }
-                let pattern = Pattern::Exact(self.goal.name.clone());
+                let pattern = self.goal.name.clone();
                 let candidate = Candidate { pair, issuer: issuer.key().clone(), pattern };
                 self.seen.obtain(Obtained { issuer: index, issued: given, candidate });
             }
@@ -146,7 +146,7 @@ impl Run<'_> {
 
     async fn fault(&self, issuer: &Issuer, grant: Grant, error: &OrderError) -> OrderFault {
         let now = clock::wall();
-        match (error.fault(registered_domain(&self.goal.name)), issuer) {
+        match (error.fault(registered_domain(self.goal.name.name())), issuer) {
             (AcmeFault::Name, _) => OrderFault::Name,
             (AcmeFault::Limit, _) => OrderFault::Limit(failure::limited_until(now, error.retry_after())),
             (AcmeFault::Issuer, Issuer::Acme(acme)) => {
@@ -182,6 +182,9 @@ impl Run<'_> {
     }
 
     fn prefer(&self) -> Prefer {
+        if matches!(self.goal.name, Pattern::Wildcard(_)) {
+            return Prefer::Dns;
+        }
         let failures = self.stored_certificates.record.as_ref().map_or(0, |record| record.failures);
         let site = site_of(self.seen.standing.as_ref());
         prefer(failures, site, Micros::of(clock::wall()))
@@ -211,12 +214,11 @@ impl Run<'_> {
     async fn put(&self, obtained: &Obtained) -> Result<(), StoreError> {
         let (name, issued) = (&self.goal.name, &obtained.issued);
         let key = &obtained.candidate.issuer;
-        let exact = Pattern::Exact(name.clone());
         let place = self
             .stored_certificates
             .stored
             .iter()
-            .find(|stored| stored.issuer == *key && stored.pattern == exact);
+            .find(|stored| stored.issuer == *key && stored.pattern == *name);
         let metadata = place.and_then(|place| place.metadata.as_ref()?.as_ref().ok());
         let metadata =
             metadata.map_or_else(CertificateMetadata::default, |text| CertificateMetadata::read(text));
@@ -230,7 +232,7 @@ impl Run<'_> {
         let info = watched(name, directory, pair, clock::wall());
         let commit = Commit {
             issuer: key,
-            pattern: &exact,
+            pattern: name,
             chain: issued.chain.as_bytes(),
             key: &issued.key,
             metadata: &metadata.renewed(&[name.to_string()], issued.url.as_deref()).write(),
@@ -301,15 +303,14 @@ fn replaces(purpose: Purpose, held: &Candidate, record: &OrderRecord, issuer: &I
 async fn issue(
     inner: &CertificatesInner,
     issuer: &Issuer,
-    name: &ServerName,
+    name: &Pattern,
     order_request: OrderRequest,
 ) -> Result<(Issued, KeyedChain), OrderError> {
     let obtained = match issuer {
         Issuer::Acme(acme) => Box::pin(acme.issue(name, &order_request, &inner.challenges)).await?,
         Issuer::Internal(internal) => internal.issue(name, clock::wall())?,
     };
-    let pair =
-        KeyedChain::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), &Pattern::Exact(name.clone()));
+    let pair = KeyedChain::read(obtained.chain.as_bytes(), obtained.key.as_bytes(), name);
     let unusable = |error: KeyedChainError| OrderError::Unusable { problem: error.to_string() };
     let pair = pair.map_err(unusable)?;
     // Otherwise each ClientHello would find it expired, and order the next.
@@ -359,6 +360,7 @@ fn outcome_of(error: &OrderError) -> Ordered {
         OrderError::Invalid { .. } => Ordered::Invalid,
         OrderError::Unreachable { .. } | OrderError::Unavailable { .. } => Ordered::Unreachable,
         OrderError::Slow { .. } => Ordered::Slow,
+        OrderError::Dns(_) => Ordered::Dns,
         OrderError::Store(_)
         | OrderError::Key(_)
         | OrderError::AccountKey { .. }

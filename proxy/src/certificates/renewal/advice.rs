@@ -236,7 +236,7 @@ const PERIODS: u32 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::ServerName;
+    use crate::name::Pattern;
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -247,7 +247,7 @@ mod tests {
     /// Of a certificate of 90 days, ordered a day ago.
     fn info(window: Option<RenewalWindow>) -> RenewalInfo {
         RenewalInfo {
-            name: ServerName::parse("a.example").unwrap(),
+            name: Pattern::parse("a.example").unwrap(),
             directory: "https://ca.example/dir".to_owned(),
             certificate: "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".to_owned(),
             serial: "0087654321".to_owned(),

@@ -174,15 +174,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{name::ServerName, store::instant::Micros};
+    use crate::{name::Pattern, store::instant::Micros};
 
     fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
     }
 
     fn page(names: std::ops::Range<u32>) -> DuePage {
-        let due =
-            |n| Due { name: ServerName::parse(&format!("n{n}.example")).unwrap(), at: Micros::of(now()) };
+        let due = |n| Due { name: Pattern::parse(&format!("n{n}.example")).unwrap(), at: Micros::of(now()) };
         DuePage { names: names.map(due).collect(), next: None }
     }
 

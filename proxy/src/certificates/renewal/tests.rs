@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::{
     config,
-    name::ServerName,
+    name::Pattern,
     store::{Engine, Store, state_table::OrderRecord, tables},
 };
 
@@ -25,7 +25,7 @@ struct Instance {
     store: Store,
     registry: Registry,
     /// How often each name was renewed in the fleet.
-    renewed: Arc<Mutex<HashMap<ServerName, u32>>>,
+    renewed: Arc<Mutex<HashMap<Pattern, u32>>>,
     /// Whether a name that has failed before fails by a panic.
     panics: bool,
     /// Calls that renewals made beside those that find and claim names.
@@ -93,7 +93,7 @@ async fn backlog(names: u32) -> Engine {
 
 /// Writes that name `n` is due since `since`, and that its last orders failed so often.
 async fn put_due(store: &Store, n: u32, since: Duration, failures: u32) {
-    let name = ServerName::parse(&format!("n{n}.example.com")).unwrap();
+    let name = Pattern::parse(&format!("n{n}.example.com")).unwrap();
     let now = clock::wall();
     let record = OrderRecord {
         failures,

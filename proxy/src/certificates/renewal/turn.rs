@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::{
         domains::{Denial, DomainEntry, UnknownReason},
-        name::{Pattern, ServerName},
+        name::Pattern,
     };
 
     const DAY: Duration = Duration::from_hours(24);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     fn record(days_left: u32) -> OrderRecord {
-        let name = ServerName::parse("a.example").unwrap();
+        let name = Pattern::parse("a.example").unwrap();
         OrderRecord {
             renew_at: Some(now() - DAY),
             not_after: Some(now() + DAY * days_left),

@@ -19,7 +19,7 @@ fn now() -> SystemTime {
 }
 
 fn goal(purpose: Purpose) -> Goal {
-    let name = ServerName::parse(SITE).unwrap();
+    let name = Pattern::parse(SITE).unwrap();
     Goal { name, purpose, superseded: None, issuers: 2, give_up_at: now() + MINUTE }
 }
 
@@ -43,7 +43,7 @@ fn allowed() -> PermissionStanding {
 }
 
 fn held() -> LeaseState {
-    LeaseState::Held(Lock::untaken(&ServerName::parse(SITE).unwrap()))
+    LeaseState::Held(Lock::untaken(&Pattern::parse(SITE).unwrap()))
 }
 
 /// Everything an order needs.

@@ -17,7 +17,7 @@ fn key() -> IssuerKey {
 async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
     let now = SystemTime::now();
     let (chain, private) = pems(&[site], begins, Duration::from_hours(24));
-    let found = certificate_table::read(store, &[key()], &name(site)).await.unwrap();
+    let found = certificate_table::read(store, &[key()], &pattern(site)).await.unwrap();
     let commit = Commit {
         issuer: &key(),
         pattern: &Pattern::Exact(name(site)),
@@ -25,7 +25,7 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
         key: &private.into_bytes().into(),
         metadata: b"{}",
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
-        record: Some(&OrderRecord::new(&name(site))),
+        record: Some(&OrderRecord::new(&pattern(site))),
         renewal_info: None,
     };
     certificate_table::commit(store, &commit, now).await.unwrap();
@@ -67,9 +67,9 @@ async fn a_certificate_replaced_in_the_table_is_presented_within_a_minute() {
         for (instance, slot) in instances.iter().zip(&slots) {
             let of_table =
                 instance.shown(SITE).await.unwrap().certificate.map(|certificate| certificate.serial);
-            assert_ne!(instance.certificates.presented_serial(&name(SITE)), of_table, "not yet");
+            assert_ne!(instance.certificates.presented_serial(&pattern(SITE)), of_table, "not yet");
             follow::round(&instance.certificates.inner, now + SECOND * 21).await;
-            assert_eq!(instance.certificates.presented_serial(&name(SITE)), of_table);
+            assert_eq!(instance.certificates.presented_serial(&pattern(SITE)), of_table);
             assert!(presented(slot, now + SECOND * 22).as_ref() == Some(&new), "began {ago:?} ago");
         }
     }
@@ -108,7 +108,7 @@ async fn a_table_that_does_not_answer_or_holds_half_a_write_takes_nothing_away()
     let slot = instance.obtain(SITE).await.unwrap();
     let old = leaf(&slot);
     let item = certificate_table::ItemKind::Chain;
-    let stored = certificate_table::read(&instance.store, &[key()], &name(SITE)).await.unwrap();
+    let stored = certificate_table::read(&instance.store, &[key()], &pattern(SITE)).await.unwrap();
     let put = instance.store.client().put_item().table_name(&instance.store.tables().certificates);
     let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
     let put = put.item("PrimaryKey", text(stored.stored[0].item(item)));

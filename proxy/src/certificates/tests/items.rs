@@ -185,7 +185,7 @@ async fn a_malformed_record_does_not_hide_the_back_off() {
         ("expires_at", text("never")),
     ] {
         let fleet = Fleet::new(None).await;
-        let (store, site, now) = (fleet.store(), name(SITE), clock::wall());
+        let (store, site, now) = (fleet.store(), pattern(SITE), clock::wall());
         let mut record = Item::from([
             ("pk".to_owned(), text(format!("name#{SITE}"))),
             ("sk".to_owned(), text("certificate")),
@@ -226,7 +226,7 @@ async fn an_account_key_that_cannot_be_used_is_named() {
         put(&instance.store, item).await;
         assert_eq!(instance.obtain(SITE).await.err(), Some(CertificateRefusal::Failed), "{case}");
         let keys = [IssuerKey::of_directory(&nobody().directory)];
-        let shown = listing::show(&instance.store, &keys, &name(SITE)).await.unwrap().unwrap();
+        let shown = listing::show(&instance.store, &keys, &pattern(SITE)).await.unwrap().unwrap();
         assert!(shown.problem.contains(key), "{case}: {}", shown.problem);
         assert_eq!(shown.failures, 0, "{case}: it is not the name's failure");
     }

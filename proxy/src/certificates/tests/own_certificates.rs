@@ -5,10 +5,6 @@ use crate::certificates::keyed_chain::tests::pems;
 
 const SITE: &str = "a.served.example";
 
-fn pattern(text: &str) -> Pattern {
-    Pattern::parse(text).unwrap()
-}
-
 impl Instance {
     /// Imports a certificate for `names`; what it answers, and the leaf.
     async fn import(&self, names: &[&str]) -> (Imported, Vec<u8>) {
@@ -81,10 +77,11 @@ async fn for_what_an_own_certificate_covers_nothing_is_ordered() {
         (certificate.kind, certificate.renew_at, certificate.pattern),
         (listing::CertificateKind::Own, None, pattern("*.served.example"))
     );
-    let refused = instances[0].certificates.order_now(&name(SITE), OnRequest::Renew).await.unwrap_err();
+    let refused = instances[0].certificates.order_now(&pattern(SITE), OnRequest::Renew).await.unwrap_err();
     assert!(refused.to_string().contains("certificate remove '*.served.example'"), "{refused}");
     // As when the ordered one's date comes.
-    let renewal = instances[0].certificates.inner.join_or_start(&name(SITE), Purpose::Renew, None).unwrap();
+    let renewal =
+        instances[0].certificates.inner.join_or_start(&pattern(SITE), Purpose::Renew, None).unwrap();
     assert_eq!(leaf(&renewal.outcome().await.unwrap().unwrap()), own);
     until("the ordered one to be due no more", async || {
         let listed = listing::list(&instances[1].store, None, 100).await?;

@@ -45,7 +45,7 @@ fn due_record(site: &str, serial: &str) -> OrderRecord {
         serial: Some(serial.to_owned()),
         not_after: Some(now + HOUR * 900),
         renew_at: Some(now - Duration::from_mins(1)),
-        ..OrderRecord::new(&name(site))
+        ..OrderRecord::new(&pattern(site))
     }
 }
 
@@ -61,14 +61,14 @@ async fn put_due(store: &Store, site: &str) -> String {
 }
 
 async fn record(store: &Store, site: &str) -> OrderRecord {
-    certificate_table::read(store, &[], &name(site)).await.unwrap().record.unwrap()
+    certificate_table::read(store, &[], &pattern(site)).await.unwrap().record.unwrap()
 }
 
 /// Whether `site` is due within `ahead`.
 async fn is_due(store: &Store, site: &str, ahead: Duration) -> bool {
-    let shard = state_table::shard(&name(site));
+    let shard = state_table::shard(&pattern(site));
     let page = state_table::due(store, shard, SystemTime::now() + ahead, None, 100).await.unwrap();
-    page.names.iter().any(|due| due.name == name(site))
+    page.names.iter().any(|due| due.name == pattern(site))
 }
 
 async fn until_renewed(store: &Store, site: &str, before: &str) {
@@ -82,7 +82,7 @@ async fn until_renewed(store: &Store, site: &str, before: &str) {
 
 async fn hold(store: &Store, site: &str) -> Lock {
     let life = Duration::from_mins(10);
-    match Lock::take(store, &name(site), life, SystemTime::now()).await.unwrap() {
+    match Lock::take(store, &pattern(site), life, SystemTime::now()).await.unwrap() {
         LockOutcome::Hold(lock) => lock,
         LockOutcome::Busy => panic!("nobody else holds it"),
     }
@@ -209,7 +209,7 @@ async fn the_ended_certificate_of_a_name_denied_for_long_is_removed() {
         .await;
     let _instance = fleet.instance();
     until("the removal", async || {
-        let found = certificate_table::read(&store, &[IssuerKey::internal()], &name(LEFT)).await?;
+        let found = certificate_table::read(&store, &[IssuerKey::internal()], &pattern(LEFT)).await?;
         ensure!(found.stored.is_empty() && !is_due(&store, LEFT, HOUR).await);
         Ok(())
     })

@@ -42,10 +42,10 @@ struct Rival {
 /// Writes a good certificate of [`SITE`] as another holder of the lease would.
 async fn obtain_elsewhere(Rival { store, issuer, .. }: &Rival) {
     let (chain, key) = pems(&[SITE], SystemTime::now() - Duration::from_mins(1), Duration::from_hours(24));
-    let record = OrderRecord::new(&name(SITE));
+    let record = OrderRecord::new(&pattern(SITE));
     let commit = Commit {
         issuer,
-        pattern: &Pattern::Exact(name(SITE)),
+        pattern: &pattern(SITE),
         chain: chain.as_bytes(),
         key: &key.into_bytes().into(),
         metadata: b"{}",
@@ -119,8 +119,9 @@ async fn the_end_of_the_process_gives_up_its_orders_and_their_leases() {
     let instance = fleet.instance();
     let (ending, site) = (instance.certificates.clone(), name(SITE));
     let is_leased = async || {
-        let taken =
-            Lock::take(&instance.store, &site, Duration::from_secs(1), SystemTime::now()).await.unwrap();
+        let taken = Lock::take(&instance.store, &pattern(SITE), Duration::from_secs(1), SystemTime::now())
+            .await
+            .unwrap();
         match taken {
             LockOutcome::Busy => true,
             LockOutcome::Hold(lock) => {
@@ -159,11 +160,12 @@ async fn nothing_is_revoked_while_somebody_orders_for_the_name() {
     let fleet = Fleet::new(None).await;
     let (instance, store) = (fleet.instance(), fleet.store());
     instance.obtain(SITE).await.unwrap();
-    let take =
-        async || Lock::take(&store, &name(SITE), Duration::from_mins(10), SystemTime::now()).await.unwrap();
+    let take = async || {
+        Lock::take(&store, &pattern(SITE), Duration::from_mins(10), SystemTime::now()).await.unwrap()
+    };
     let LockOutcome::Hold(lock) = take().await else { panic!("nobody else holds it") };
     let revoke = async || {
-        let revoked = instance.certificates.revoke(&name(SITE), RevocationReason::KeyCompromise).await;
+        let revoked = instance.certificates.revoke(&pattern(SITE), RevocationReason::KeyCompromise).await;
         revoked.unwrap_err().to_string()
     };
     let told = revoke().await;

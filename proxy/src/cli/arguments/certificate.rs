@@ -8,7 +8,7 @@ use super::Form;
 use crate::{
     certificates::{RevocationReason, spread::RenewalRate},
     control::wire::Bookmark,
-    name::{Pattern, ServerName},
+    name::Pattern,
 };
 
 #[derive(Debug, Subcommand)]
@@ -26,24 +26,24 @@ pub(in crate::cli) enum CertificateCommand {
     },
     /// Shows the certificate in the table for NAME, what the instance here presents, and the result of the last order.
     Show {
-        /// A name like `www.example.com`.
-        name: ServerName,
+        /// A name like `www.example.com`, or a wildcard of `certificates.wildcards`.
+        name: Pattern,
         #[command(flatten)]
         form: Form,
     },
     /// Orders a certificate for NAME now, if there is none that is valid.
     Obtain {
-        /// A name like `www.example.com`, which must be allowed.
-        name: ServerName,
+        /// A name like `www.example.com`, which must be allowed, or a wildcard of `certificates.wildcards`.
+        name: Pattern,
         #[command(flatten)]
         form: Form,
     },
     /// Orders another certificate for NAME now, whatever the date of the present one; or for all names, spread over time.
     #[command(after_help = CERTIFICATE_RENEW)]
     Renew {
-        /// A name like `www.example.com`, which must be allowed.
+        /// A name like `www.example.com`, which must be allowed, or a wildcard of `certificates.wildcards`.
         #[arg(required_unless_present = "all", conflicts_with = "all")]
-        name: Option<ServerName>,
+        name: Option<Pattern>,
         /// All names with certificates that were ordered: they get dates, by which the fleet renews them.
         #[arg(long, requires = "rate")]
         all: bool,
@@ -58,8 +58,8 @@ pub(in crate::cli) enum CertificateCommand {
     },
     /// Has the CA revoke the certificate of NAME, and stops presenting it; the next handshake orders another.
     Revoke {
-        /// A name like `www.example.com`.
-        name: ServerName,
+        /// A name like `www.example.com`, or a wildcard of `certificates.wildcards`.
+        name: Pattern,
         /// Why: `unspecified`, `key-compromise`, `affiliation-changed`, `superseded`, `cessation-of-operation` or `privilege-withdrawn`.
         #[arg(long, value_name = "REASON", default_value_t)]
         reason: RevocationReason,
@@ -95,8 +95,8 @@ pub(in crate::cli) enum CertificateCommand {
     },
     /// Forgets failed orders for NAME, so that its next handshake or renewal orders at once.
     Retry {
-        /// A name like `www.example.com`.
-        name: ServerName,
+        /// A name like `www.example.com`, or a wildcard of `certificates.wildcards`.
+        name: Pattern,
         #[command(flatten)]
         form: Form,
     },
@@ -105,6 +105,7 @@ pub(in crate::cli) enum CertificateCommand {
 const CERTIFICATE_RENEW: &str = "\
 Examples:
   gatehouse certificate renew www.example.com
+  gatehouse certificate renew '*.app.example.com'
   gatehouse certificate renew --all --rate 500/h --dry-run
   gatehouse certificate renew --all --rate 500/h
 With --all each name gets an earlier date of renewal, one after the other at the rate, and the fleet

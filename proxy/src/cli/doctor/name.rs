@@ -136,7 +136,7 @@ fn judge_answer(answer: &NameAnswer) -> [Finding; 2] {
 
 async fn certificate((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     let found = match Access::open(&config).await {
-        Ok(access) => access.certificate(&name).await,
+        Ok(access) => access.certificate(&Pattern::Exact(name)).await,
         Err(error) => Err(error),
     };
     vec![match found {

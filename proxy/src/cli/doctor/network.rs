@@ -6,8 +6,8 @@ use http::Uri;
 
 use super::finding::Finding;
 use crate::{
-    certificates::issuer_directory,
-    config::{Config, IssuerConfig},
+    certificates::{issuer_directory, probe_challenge_record},
+    config::{Config, IssuerConfig, WildcardCertificate},
     domains::{AskProbed, AskSilence, probe_ask},
     target::{Endpoint, Target, TargetHost},
     telemetry::error_chain,
@@ -45,6 +45,17 @@ fn judge_name(name: &str, resolved: io::Result<Option<SocketAddr>>) -> Finding {
             Finding::fail(what, error.to_string(), "check /etc/resolv.conf, and the name's records")
         }
     }
+}
+
+/// Whether the record by which a CA validates a wildcard can be read, which is as far as can be seen without a change.
+pub(super) async fn challenge_record(wildcard: WildcardCertificate) -> Vec<Finding> {
+    let what = format!("wildcard {}", wildcard.name);
+    vec![match probe_challenge_record(&wildcard).await {
+        Ok(()) => Finding::ok(what, format!("its record can be read in hosted zone {}", wildcard.zone)),
+        Err(error) => {
+            Finding::fail(what, error_chain(&error), "correct `certificates.wildcards`, or the role")
+        }
+    }]
 }
 
 /// Whether the ask endpoint says of a name that nobody has whether it may be served. The URL's query may hold a secret.

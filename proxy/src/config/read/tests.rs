@@ -487,6 +487,21 @@ const WRONG: &[Wrong] = &[
         &[],
         "certificates.issuers[0].eab.hmac_key_file: `/nowhere.key` is not a file",
     ),
+    (
+        "[certificates]\nwildcards = [{ name = \"app.example\", zone = \"Z1\" }]",
+        &[],
+        "certificates.wildcards[0].name: `app.example` is no wildcard|write it like `*.app.example`",
+    ),
+    (
+        "[certificates]\nwildcards = [{ name = \"*.app.example\", zone = \"Z1\" }, { name = \"*.app.example\", zone = \"Z2\" }]",
+        &[],
+        "certificates.wildcards[1].name: `*.app.example` is listed twice|keep one",
+    ),
+    (
+        "[certificates]\nwildcards = [{ name = \"*.app.example\", zone = \"/hostedzone/Z1\" }]",
+        &[],
+        "certificates.wildcards[0].zone|`/hostedzone/Z1` is no hosted zone's id|list-hosted-zones",
+    ),
     ("[certificates]\nlease = \"10s\"", &[], "certificates.lease: `10s`|at least 15 s"),
     ("[certificates]\ninternal_life = \"1m\"", &[], "certificates.internal_life: `1m`"),
     ("[store]\nstate_table = \"a b\"", &[], "store.state_table: `a b` cannot name a table"),

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{Findings, ROOTS, is_url};
-use crate::config::{Config, ExternalAccountConfig, KeyEncryption};
+use crate::{
+    config::{Config, ExternalAccountConfig, KeyEncryption},
+    name::Pattern,
+};
 
 pub(super) fn issuers(config: &Config, findings: &mut Findings) {
     let certificates = &config.certificates;
@@ -51,10 +54,31 @@ pub(super) fn issuers(config: &Config, findings: &mut Findings) {
         let fault = format!("`{}` ends before three calls of the store can renew it", certificates.lease);
         findings.add("certificates.lease", fault, format!("write at least {} s", least.as_secs()));
     }
+    wildcards(config, findings);
     key_encryption(config, findings);
     if *certificates.internal_life < SHORTEST_LIFE {
         let fault = format!("`{}` leaves no time to renew", certificates.internal_life);
         findings.add("certificates.internal_life", fault, "write at least `1h`");
+    }
+}
+
+/// Wildcards with certificates of their own.
+fn wildcards(config: &Config, findings: &mut Findings) {
+    let mut seen = HashSet::new();
+    for (i, wildcard) in config.certificates.wildcards.iter().enumerate() {
+        let field = format!("certificates.wildcards[{i}].name");
+        let name = &wildcard.name;
+        if matches!(name, Pattern::Exact(_)) {
+            findings.add(&field, format!("`{name}` is no wildcard"), format!("write it like `*.{name}`"));
+        }
+        if !seen.insert(name) {
+            findings.add(&field, format!("`{name}` is listed twice"), "keep one");
+        }
+        if wildcard.validated_name().is_err() {
+            let fault =
+                format!("`{name}` is too long: CAs ask for a record at `_acme-challenge.` and its suffix");
+            findings.add(&field, fault, "write a wildcard whose suffix has at most 237 characters");
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 /// A challenge of an authorization (RFC 8555 §7.1.5) with its answer, members in Caddy's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// `http-01` or `tls-alpn-01`.
+    /// `http-01`, `tls-alpn-01` or `dns-01`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its URL.
@@ -32,7 +32,7 @@ pub struct Challenge {
     /// RFC 8555 §8.1.
     #[serde(rename = "keyAuthorization", default)]
     pub key_authorization: String,
-    /// What is to be validated.
+    /// What is to be validated; of `dns-01` the name of the record that the CA asks for.
     pub identifier: Identifier,
 }
 

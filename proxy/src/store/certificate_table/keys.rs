@@ -152,7 +152,7 @@ impl IssuerKey {
 }
 
 /// The lock of a name's order, as Caddy and every instance take it. Its name is not made safe.
-pub(super) fn lock(name: &ServerName) -> String {
+pub(super) fn lock(name: &Pattern) -> String {
     format!("LOCK-issue_cert_{name}")
 }
 

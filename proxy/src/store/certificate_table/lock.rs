@@ -17,7 +17,7 @@ use super::{
     keys,
 };
 use crate::{
-    name::ServerName,
+    name::Pattern,
     store::{Item, Store, StoreError, if_held, instant::epoch_millis, state_table::lease::Holder},
 };
 
@@ -42,7 +42,7 @@ impl Lock {
     /// the lock for two purposes.
     pub async fn take(
         store: &Store,
-        name: &ServerName,
+        name: &Pattern,
         life: Duration,
         now: SystemTime,
     ) -> Result<LockOutcome, StoreError> {
@@ -68,7 +68,7 @@ impl Lock {
 
     /// One that was never taken.
     #[cfg(test)]
-    pub(crate) fn untaken(name: &ServerName) -> Self {
+    pub(crate) fn untaken(name: &Pattern) -> Self {
         Self { key: keys::lock(name), holder: Holder::random().unwrap() }
     }
 
@@ -205,7 +205,7 @@ mod tests {
             update.expression_attribute_values(":until", seconds(now + LIFE)).send().await.unwrap();
         }
 
-        async fn take(store: &Store, name: &ServerName, now: SystemTime) -> Option<Lock> {
+        async fn take(store: &Store, name: &Pattern, now: SystemTime) -> Option<Lock> {
             match Lock::take(store, name, LIFE, now).await.unwrap() {
                 LockOutcome::Hold(lock) => Some(lock),
                 LockOutcome::Busy => None,
@@ -215,7 +215,7 @@ mod tests {
         #[tokio::test]
         async fn both_forms_of_caddys_locks_are_held() {
             let store = faulty_with_tables("seed=7,stale=2s,throttle=10,conflict=10").await;
-            let (name, now) = (ServerName::parse("shop.example").unwrap(), SystemTime::now());
+            let (name, now) = (Pattern::parse("shop.example").unwrap(), SystemTime::now());
             let key = keys::lock(&name);
             assert!(caddy_takes(&store, &key, now).await);
             assert!(take(&store, &name, now + LIFE / 2).await.is_none(), "3.1 holds it");
@@ -240,7 +240,7 @@ mod tests {
         async fn an_ended_lock_that_is_refreshed_in_between_is_not_taken() {
             let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
             crate::store::tables::create(&store).await.unwrap();
-            let (name, now) = (ServerName::parse("shop.example").unwrap(), SystemTime::now());
+            let (name, now) = (Pattern::parse("shop.example").unwrap(), SystemTime::now());
             let key = keys::lock(&name);
             assert!(caddy_takes(&store, &key, now).await);
             let holder = Holder::random().unwrap();

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::MAX_ISSUERS,
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{
         PrivateKeyPem, Store, StoreError,
         batch::{self, Consistency},
@@ -74,11 +74,11 @@ pub type StoredItem = Option<Result<ItemContents, ContentsError>>;
 /// The private key of a certificate; none when it is not there.
 pub type StoredKey = Option<Result<PrivateKeyPem, ContentsError>>;
 
-/// Reads what `issuers` have issued for `name` and for the wildcard that covers it, and our record of it. Consistent.
+/// Reads what `issuers` have issued for `name` and, if it is no wildcard, for the one that covers it, and our record of `name`. Consistent.
 pub async fn read(
     store: &Store,
     issuers: &[IssuerKey],
-    name: &ServerName,
+    name: &Pattern,
 ) -> Result<StoredCertificates, StoreError> {
     let patterns: Vec<_> = name.patterns().collect();
     let places: Vec<_> = issuers

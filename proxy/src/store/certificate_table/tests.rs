@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{document::Document, *};
 use crate::{
-    name::{Pattern, ServerName},
+    name::Pattern,
     store::{Item, PrivateKeyPem, Store, StoreError, fixture::faulty_with_tables, state_table::OrderRecord},
 };
 
@@ -19,8 +19,8 @@ async fn store() -> Store {
     faulty_with_tables("seed=7,stale=2s,throttle=50,conflict=50,unprocessed=50").await
 }
 
-fn name(text: &str) -> ServerName {
-    ServerName::parse(text).unwrap()
+fn name(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
 }
 
 fn issuer() -> IssuerKey {
@@ -70,7 +70,7 @@ fn what_we_write_anew_is_what_caddy_wrote() {
         let item = items.iter().find(|item| primary(item) == key).unwrap_or_else(|| panic!("{key}"));
         ItemContents::of(item).unwrap().to_vec()
     };
-    let keys = issuer.site(&Pattern::Exact(site.clone()));
+    let keys = issuer.site(&site.clone());
     let url = Some("https://localhost:14100/certZ/5d3a9da794ca295d");
     assert_eq!(
         CertificateMetadata::default().renewed(&[site.to_string()], url).write(),
@@ -102,11 +102,11 @@ async fn a_certificate_of_caddys_is_found_under_its_keys() {
     assert_eq!((&stored.issuer, stored.pattern.to_string().as_str()), (&issuer(), "ok.example.com"));
     assert!(stored.chain.as_ref().unwrap().as_ref().unwrap().starts_with(b"-----BEGIN CERTIFICATE-----\n"));
     assert!(stored_certificates.record.is_none());
-    let challenges = find_challenges(&store, &[issuer()], &name("ok3.example.com")).await.unwrap();
+    let challenges = find_challenges(&store, &[issuer()], name("ok3.example.com").name()).await.unwrap();
     assert_eq!(challenges[0].kind, "tls-alpn-01");
 }
 
-fn record(site: &ServerName, seconds: u64) -> OrderRecord {
+fn record(site: &Pattern, seconds: u64) -> OrderRecord {
     let at = |n: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(n));
     OrderRecord {
         serial: Some("01".into()),
@@ -118,11 +118,11 @@ fn record(site: &ServerName, seconds: u64) -> OrderRecord {
 
 async fn commit_chain(
     store: &Store,
-    site: &ServerName,
+    site: &Pattern,
     chain: &str,
     replaced: Option<&Version>,
 ) -> Result<(), StoreError> {
-    let (issuer, pattern, record) = (issuer(), Pattern::Exact(site.clone()), record(site, 1_000_000_000));
+    let (issuer, pattern, record) = (issuer(), site.clone(), record(site, 1_000_000_000));
     let (chain, key) = (chain.as_bytes(), format!("key of {chain}"));
     let pending = Commit {
         issuer: &issuer,
@@ -240,7 +240,7 @@ async fn a_lock_that_cannot_be_read_is_taken_whatever_its_shape() {
 async fn two_spellings_of_a_directory_are_read_at_once() {
     let (store, site) = (store().await, name("twice.example"));
     let both = ["https://ca.example/dir", "https://ca.example/dir/"].map(IssuerKey::of_directory);
-    let found = find_challenges(&store, &both, &site).await;
+    let found = find_challenges(&store, &both, site.name()).await;
     assert!(found.is_ok(), "{found:?}");
     let read = read(&store, &both, &site).await;
     assert!(read.is_ok(), "{read:?}");

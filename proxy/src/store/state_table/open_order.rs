@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::order_record::key;
 use crate::{
     clock,
-    name::ServerName,
+    name::Pattern,
     store::{
         Item, PrivateKeyPem, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
@@ -42,7 +42,7 @@ impl OpenOrder {
     /// Reads the record of `name`. One that is malformed or too old, or whose key cannot be opened, is none: the name may have a
     /// certificate all the same.
     pub(in crate::store) async fn read(
-        name: &ServerName,
+        name: &Pattern,
         item: &Item,
         sealer: &KeySealer,
     ) -> Result<Option<Self>, StoreError> {
@@ -89,7 +89,7 @@ impl OpenOrder {
 }
 
 /// Remembers `order` of `name` in the place of any other.
-pub async fn put_open_order(store: &Store, name: &ServerName, order: &OpenOrder) -> Result<(), StoreError> {
+pub async fn put_open_order(store: &Store, name: &Pattern, order: &OpenOrder) -> Result<(), StoreError> {
     let expires = epoch_millis(order.placed_at + KEPT) / 1000;
     let key_of_certificate = store.sealer.seal(order.key.as_bytes(), &context(name)).await?;
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
@@ -103,7 +103,7 @@ pub async fn put_open_order(store: &Store, name: &ServerName, order: &OpenOrder)
 }
 
 /// Forgets the open order of `name`, which nothing can be made of.
-pub async fn remove_open_order(store: &Store, name: &ServerName) -> Result<(), StoreError> {
+pub async fn remove_open_order(store: &Store, name: &Pattern) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
     let update =
         update.update_expression("REMOVE open_order").condition_expression("attribute_exists(open_order)");
@@ -111,7 +111,7 @@ pub async fn remove_open_order(store: &Store, name: &ServerName) -> Result<(), S
 }
 
 /// What its key is sealed for.
-fn context(name: &ServerName) -> String {
+fn context(name: &Pattern) -> String {
     format!("name#{name}/open_order")
 }
 

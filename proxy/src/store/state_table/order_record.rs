@@ -8,7 +8,7 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::{
-    name::ServerName,
+    name::Pattern,
     store::{
         Item, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderRecord {
     /// The name.
-    pub name: ServerName,
+    pub name: Pattern,
     /// Who issued the certificate, as keys name it; none while there is none.
     pub issuer: Option<String>,
     /// The issuer's directory; none for the internal issuer, and for one that is only read.
@@ -52,7 +52,7 @@ pub struct OrderRecord {
 impl OrderRecord {
     /// Of a name nothing is known of.
     #[must_use]
-    pub fn new(name: &ServerName) -> Self {
+    pub fn new(name: &Pattern) -> Self {
         Self {
             name: name.clone(),
             issuer: None,
@@ -78,7 +78,7 @@ impl OrderRecord {
     }
 
     /// Reads an item; attributes that are not what they should be count as absent, and so do empty texts.
-    pub(in crate::store) fn read(name: &ServerName, item: &Item) -> Option<Self> {
+    pub(in crate::store) fn read(name: &Pattern, item: &Item) -> Option<Self> {
         item.get("pk")?;
         let text =
             |attribute: &str| item.get(attribute)?.as_s().ok().filter(|text| !text.is_empty()).cloned();
@@ -231,7 +231,7 @@ fn still_of(serial: Option<&str>) -> (&'static str, Vec<(String, AttributeValue)
     }
 }
 
-pub(in crate::store) fn key(name: &ServerName) -> Item {
+pub(in crate::store) fn key(name: &Pattern) -> Item {
     HashMap::from([
         ("pk".to_owned(), AttributeValue::S(format!("name#{name}"))),
         ("sk".to_owned(), AttributeValue::S("certificate".to_owned())),
@@ -244,8 +244,8 @@ pub(super) fn shard_text(shard: u8) -> String {
 
 /// The partition of `name` among the renewals.
 #[must_use]
-pub fn shard(name: &ServerName) -> u8 {
-    partition(name.as_str(), SHARDS)
+pub fn shard(name: &Pattern) -> u8 {
+    partition(&name.to_string(), SHARDS)
 }
 
 /// Partitions of the renewals in the index `due`.
@@ -302,7 +302,7 @@ mod tests {
     /// Items that instances of other releases wrote: read, and written again without a change.
     #[test]
     fn an_items_form_stays_as_it_was() {
-        let name = ServerName::parse("a.example").unwrap();
+        let name = Pattern::parse("a.example").unwrap();
         let bare = [
             ("pk", text("name#a.example")),
             ("sk", text("certificate")),
@@ -331,7 +331,7 @@ mod tests {
     fn a_record_that_is_put_is_put_whole() {
         let (text, at) = (Some("a".to_owned()), Some(SystemTime::UNIX_EPOCH));
         let full = OrderRecord {
-            name: ServerName::parse("a.example").unwrap(),
+            name: Pattern::parse("a.example").unwrap(),
             issuer: text.clone(),
             directory: text.clone(),
             account: text.clone(),
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn an_empty_text_is_none_and_is_not_written() {
-        let name = ServerName::parse("a.example").unwrap();
+        let name = Pattern::parse("a.example").unwrap();
         let empty = Some(String::new());
         let record = OrderRecord { issuer: empty.clone(), problem: empty, ..OrderRecord::new(&name) };
         assert_eq!(record.write(), OrderRecord::new(&name).write());
@@ -376,7 +376,7 @@ mod tests {
                 seconds in proptest::collection::vec(proptest::option::of(0_u64..4_000_000_000), 6),
                 failures: u32,
             ) {
-                let name = ServerName::parse("a.example").unwrap();
+                let name = Pattern::parse("a.example").unwrap();
                 let at = |n: usize| seconds[n].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
                 let record = OrderRecord {
                     issuer: texts[0].clone(), directory: texts[1].clone(), account: texts[2].clone(),
@@ -390,7 +390,7 @@ mod tests {
 
             #[test]
             fn no_item_panics(attribute in "[a-z_]{1,12}", text in "\\PC{0,40}", number: bool) {
-                let name = ServerName::parse("a.example").unwrap();
+                let name = Pattern::parse("a.example").unwrap();
                 let value = if number { AttributeValue::N(text) } else { AttributeValue::S(text) };
                 let mut item = key(&name);
                 item.insert(attribute, value);

@@ -17,7 +17,7 @@ use super::{
     renewals::{Due, DuePage, DueStart, claim_item, ending, page},
 };
 use crate::{
-    name::ServerName,
+    name::Pattern,
     store::{
         Item, Store, StoreError, if_held,
         instant::{Micros, epoch_millis},
@@ -46,7 +46,7 @@ impl RenewalWindow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenewalInfo {
     /// The name.
-    pub name: ServerName,
+    pub name: Pattern,
     /// Of the CA, which alone is asked.
     pub directory: String,
     /// The certificate as the CA is asked for it (RFC 9773 §4.1).
@@ -74,7 +74,7 @@ pub struct RenewalInfoClaim {
 
 impl RenewalInfo {
     /// Reads an item; `None` when it lacks something or is malformed.
-    pub(in crate::store) fn read(name: &ServerName, item: &Item) -> Option<Self> {
+    pub(in crate::store) fn read(name: &Pattern, item: &Item) -> Option<Self> {
         let text = |attribute: &str| item.get(attribute)?.as_s().ok().filter(|text| !text.is_empty());
         let instant = |attribute: &str| text(attribute).and_then(|text| Micros::parse(text)).map(Micros::at);
         let window = instant("window_start").zip(instant("window_end"));
@@ -132,7 +132,7 @@ pub async fn put_renewal_info(
 }
 
 /// What is known of the certificate of `name`. Consistent.
-pub async fn find_renewal_info(store: &Store, name: &ServerName) -> Result<Option<RenewalInfo>, StoreError> {
+pub async fn find_renewal_info(store: &Store, name: &Pattern) -> Result<Option<RenewalInfo>, StoreError> {
     let item = find(store, &partition(name), SORT).await?;
     Ok(item.and_then(|item| RenewalInfo::read(name, &item)))
 }
@@ -192,11 +192,11 @@ fn window_texts(window: RenewalWindow) -> [(&'static str, Micros); 2] {
     [("window_start", window.start), ("window_end", window.end)]
 }
 
-fn key(name: &ServerName) -> Item {
+fn key(name: &Pattern) -> Item {
     HashMap::from([("pk".to_owned(), AttributeValue::S(partition(name))), ("sk".to_owned(), text(SORT))])
 }
 
-fn partition(name: &ServerName) -> String {
+fn partition(name: &Pattern) -> String {
     format!("name#{name}")
 }
 
@@ -224,7 +224,7 @@ mod tests {
 
     fn info() -> RenewalInfo {
         RenewalInfo {
-            name: ServerName::parse("a.example").unwrap(),
+            name: Pattern::parse("a.example").unwrap(),
             directory: "https://ca.example/dir".to_owned(),
             certificate: "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".to_owned(),
             serial: "0087654321".to_owned(),

@@ -15,7 +15,7 @@ use super::{
     order_record::{OrderRecord, key, shard, shard_text},
 };
 use crate::{
-    name::ServerName,
+    name::Pattern,
     store::{Item, Store, StoreError, if_held, instant::Micros},
 };
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Due {
     /// The name.
-    pub name: ServerName,
+    pub name: Pattern,
     /// Since when.
     pub at: Micros,
 }
@@ -89,7 +89,7 @@ pub async fn postpone(
 }
 
 /// Takes `name` out of the renewals, until a ClientHello brings it back.
-pub async fn forget(store: &Store, name: &ServerName) -> Result<(), StoreError> {
+pub async fn forget(store: &Store, name: &Pattern) -> Result<(), StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
     let update =
         update.update_expression("REMOVE due, due_at, renew_at").condition_expression("attribute_exists(pk)");
@@ -111,7 +111,7 @@ pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool,
 /// a denial or a claim goes on, and the date counts from its end.
 pub async fn reschedule(
     store: &Store,
-    name: &ServerName,
+    name: &Pattern,
     serial: &str,
     at: SystemTime,
 ) -> Result<bool, StoreError> {
@@ -192,7 +192,7 @@ pub(super) async fn page(
 
 pub(super) fn read_due(item: &Item) -> Option<Due> {
     let text = |attribute: &str| item.get(attribute)?.as_s().ok();
-    let name = ServerName::parse(text("pk")?.strip_prefix("name#")?).ok()?;
+    let name = Pattern::parse(text("pk")?.strip_prefix("name#")?).ok()?;
     Some(Due { name, at: Micros::parse(text("due_at")?)? })
 }
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     async fn due_record(store: &Store) -> (OrderRecord, Due) {
-        let name = ServerName::parse("a.example").unwrap();
+        let name = Pattern::parse("a.example").unwrap();
         let record = OrderRecord {
             serial: Some("01".to_owned()),
             not_after: Some(at(4_000_000_000)),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     async fn found(store: &Store, seconds: u64) -> Vec<Due> {
-        due(store, shard(&ServerName::parse("a.example").unwrap()), at(seconds), None, 9).await.unwrap().names
+        due(store, shard(&Pattern::parse("a.example").unwrap()), at(seconds), None, 9).await.unwrap().names
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use testbed::wait;
 
 use super::*;
 use crate::{
-    name::ServerName,
+    name::Pattern,
     store::{Store, fixture::faulty_with_tables},
 };
 
@@ -14,11 +14,11 @@ async fn store() -> Store {
     faulty_with_tables("seed=7,stale=2s,conflict=50").await
 }
 
-fn name(text: &str) -> ServerName {
-    ServerName::parse(text).unwrap()
+fn name(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
 }
 
-fn record(site: &ServerName, seconds: u64) -> OrderRecord {
+fn record(site: &Pattern, seconds: u64) -> OrderRecord {
     let at = |n: u64| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(n));
     OrderRecord {
         serial: Some("01".into()),

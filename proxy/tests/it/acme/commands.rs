@@ -8,7 +8,7 @@ use gatehouse::{
         OnRequest, OnRequestError, Ordered, RevocationReason, Revoked,
         spread::{self, SpreadPart},
     },
-    name::ServerName,
+    name::Pattern,
     store::{Engine, instant::Micros},
 };
 use testbed::wait;
@@ -19,14 +19,14 @@ const NAME: &str = "one.allowed.example";
 
 impl Instance {
     fn order_now(&self, wanted: OnRequest) -> Result<Ordered, OnRequestError> {
-        let (name, certificates) = (ServerName::parse(NAME).unwrap(), self.certificates.clone());
+        let (name, certificates) = (Pattern::parse(NAME).unwrap(), self.certificates.clone());
         // On the runtime's own threads: they are inside the edge.
         let ordered = self.runtime().spawn(async move { certificates.order_now(&name, wanted).await });
         self.runtime().block_on(ordered).unwrap()
     }
 
     fn revoke(&self, reason: RevocationReason) -> Result<Revoked, OnRequestError> {
-        let (name, certificates) = (ServerName::parse(NAME).unwrap(), self.certificates.clone());
+        let (name, certificates) = (Pattern::parse(NAME).unwrap(), self.certificates.clone());
         let revoked = self.runtime().spawn(async move { certificates.revoke(&name, reason).await });
         self.runtime().block_on(revoked).unwrap()
     }
@@ -48,7 +48,7 @@ fn a_certificate_is_obtained_if_there_is_none_and_renewed_whatever_its_date() {
     assert_ne!(second.serial, first.serial);
     let counts = pebble.relay.counts();
     assert_eq!((counts["newOrder"], counts["newOrder replaces"]), (2, 1), "the CA is told what it replaces");
-    let name = ServerName::parse(NAME).unwrap();
+    let name = Pattern::parse(NAME).unwrap();
     assert_eq!(instance.certificates.presented_serial(&name), Some(second.serial));
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use gatehouse::{
     certificates::OnRequest,
-    name::ServerName,
+    name::Pattern,
     store::{Engine, instant::Micros},
 };
 use http::StatusCode;
@@ -146,10 +146,10 @@ fn a_certificate_that_is_to_replace_another_is_of_an_order_of_its_own() {
     let world = World::create();
     let pebble = world.pebble();
     let instance = world.instance(&Engine::in_memory().unwrap(), &pebble);
-    let name = ServerName::parse("one.allowed.example").unwrap();
+    let name = Pattern::parse("one.allowed.example").unwrap();
     let cut = Fault { at: "certificate", kind: FaultKind::CutBefore, times: u32::MAX };
     pebble.relay.set(Traffic::Fail(cut));
-    assert!(instance.obtain(name.as_str()).is_err());
+    assert!(instance.obtain(&name.to_string()).is_err());
     pebble.relay.set(Traffic::Pass);
     wait::until("another certificate", Duration::from_mins(1), || {
         let renewed = instance.certificates.order_now(&name, OnRequest::Renew);

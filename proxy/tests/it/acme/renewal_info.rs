@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::ensure;
 use gatehouse::{
     certificates::listing::Summary,
-    name::ServerName,
+    name::{Pattern, ServerName},
     store::{
         Engine,
         instant::Micros,
@@ -35,7 +35,7 @@ fn asked(pebble: &Pebble) -> u64 {
 }
 
 fn info(instance: &Instance) -> RenewalInfo {
-    let name = ServerName::parse(NAME).unwrap();
+    let name = Pattern::parse(NAME).unwrap();
     let found = instance.runtime().block_on(state_table::find_renewal_info(instance.store(), &name));
     found.unwrap().unwrap()
 }

@@ -148,7 +148,7 @@ impl Instance {
 
     pub(crate) fn show(&self, text: &str) -> Option<listing::Summary> {
         let keys = listing::issuer_keys(&self.config.certificates);
-        let name = ServerName::parse(text).unwrap();
+        let name = Pattern::parse(text).unwrap();
         self.runtime().block_on(listing::show(&self.store, &keys, &name)).unwrap()
     }
 

@@ -23,7 +23,7 @@ fn site(pattern: &str) -> Arc<DomainEntry> {
 }
 
 /// A first order of `name`, by an operator.
-fn draw<'a>(purpose: Purpose, name: &'a ServerName, site: &'a DomainEntry) -> Draw<'a> {
+fn draw<'a>(purpose: Purpose, name: &'a Pattern, site: &'a DomainEntry) -> Draw<'a> {
     Draw {
         purpose,
         name,
@@ -66,9 +66,9 @@ impl Fleet {
 
 #[test]
 fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() {
-    let name = ServerName::parse("a.b.customer.co.uk").unwrap();
+    let name = Pattern::parse("a.b.customer.co.uk").unwrap();
     let fleet = ["50 of Certificates ca#customer.co.uk in 168 h less 0", "300 of Orders ca in 3 h less 50"];
-    let exact = site(name.as_str());
+    let exact = site(&name.to_string());
     let of_client =
         |site, from: &str| Draw { from: Some(from.parse().unwrap()), ..draw(Purpose::Obtain, &name, site) };
     assert_eq!(texts(&of_client(&exact, "192.0.2.1")), fleet);
@@ -82,12 +82,15 @@ fn labels_under_a_wildcard_cost_their_sender_and_their_entry_before_the_fleet() 
         assert_eq!(found[..2], narrow);
         assert_eq!(found[2..], fleet);
     }
+    let listed = Pattern::parse("*.b.customer.co.uk").unwrap();
+    let of_client = Draw { name: &listed, ..of_client(&wildcard, "192.0.2.1") };
+    assert_eq!(texts(&of_client), fleet, "a wildcard's own order is nobody's doing but the operator's");
 }
 
 #[test]
 fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
-    let name = ServerName::parse("a.customer.com").unwrap();
-    let (ours, theirs) = (site(name.as_str()), site_of_tenant(name.as_str(), "acme"));
+    let name = Pattern::parse("a.customer.com").unwrap();
+    let (ours, theirs) = (site(&name.to_string()), site_of_tenant(&name.to_string(), "acme"));
     for (site, is_retry, narrow) in [
         (&ours, false, &[][..]),
         (&ours, true, &["25 of Retries ca in 1 h less 0"]),
@@ -101,7 +104,7 @@ fn names_that_fail_and_tenants_have_a_part_of_the_fleets_orders() {
 
 #[test]
 fn renewals_draw_on_the_accounts_orders_only_where_the_ca_counts_them() {
-    let name = ServerName::parse("a.customer.com").unwrap();
+    let name = Pattern::parse("a.customer.com").unwrap();
     let own = "1000 of Renewals ca in 1 h less 0";
     let account = ["150 of Counted ca in 3 h less 0", "300 of Orders ca in 3 h less 0"];
     for pattern in ["a.customer.com", "*.customer.com"] {
@@ -123,8 +126,8 @@ async fn more_renewals_under_one_parent_than_it_may_have_new_names_are_granted()
     let fleet = Fleet::new().await;
     let mut granted = (0, 0);
     for n in 0..120 {
-        let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
-        let site = site(name.as_str());
+        let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
+        let site = site(&name.to_string());
         granted.0 += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
         granted.1 += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &site)).await);
     }
@@ -137,18 +140,18 @@ async fn one_stranger_under_a_wildcard_leaves_the_fleets_budget_to_others() {
     let open = site("*.open.example");
     let mut granted = 0;
     for (label, from) in (0..96).map(|n| (format!("r{n}"), "192.0.2.1".to_owned())) {
-        let name = ServerName::parse(&format!("{label}.open.example")).unwrap();
+        let name = Pattern::parse(&format!("{label}.open.example")).unwrap();
         let draw = Draw { from: Some(from.parse().unwrap()), ..draw(Purpose::Obtain, &name, &open) };
         granted += u32::from(fleet.grants(&draw).await);
     }
     assert_eq!(granted, 10, "one source");
     for n in 0..96 {
-        let name = ServerName::parse(&format!("s{n}.open.example")).unwrap();
+        let name = Pattern::parse(&format!("s{n}.open.example")).unwrap();
         let from = Some(format!("198.51.100.{n}").parse().unwrap());
         granted += u32::from(fleet.grants(&Draw { from, ..draw(Purpose::Obtain, &name, &open) }).await);
     }
     assert_eq!(granted, 20, "many sources, one entry");
-    let (fresh, entry) = (ServerName::parse("fresh.customer.com").unwrap(), site("fresh.customer.com"));
+    let (fresh, entry) = (Pattern::parse("fresh.customer.com").unwrap(), site("fresh.customer.com"));
     assert!(fleet.grants(&draw(Purpose::Obtain, &fresh, &entry)).await);
 }
 
@@ -158,8 +161,8 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     let fleet = Fleet::new().await;
     let mut granted = 0;
     for n in 0..400 {
-        let name = ServerName::parse(&format!("www.wrong{n}.com")).unwrap();
-        let site = site_of_tenant(name.as_str(), "careless");
+        let name = Pattern::parse(&format!("www.wrong{n}.com")).unwrap();
+        let site = site_of_tenant(&name.to_string(), "careless");
         for is_retry in [false, true] {
             let order = Draw { is_retry, ..draw(Purpose::Obtain, &name, &site) };
             granted += u32::from(fleet.grants(&order).await);
@@ -168,13 +171,13 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
     assert_eq!(granted, 100, "the tenant's");
     let mut others = 0;
     for n in 0..400 {
-        let name = ServerName::parse(&format!("www.right{n}.com")).unwrap();
-        let site = site(name.as_str());
+        let name = Pattern::parse(&format!("www.right{n}.com")).unwrap();
+        let site = site(&name.to_string());
         others += u32::from(fleet.grants(&draw(Purpose::Obtain, &name, &site)).await);
     }
     assert_eq!(others, 150, "all that is not kept for renewals");
-    let name = ServerName::parse("www.renewed.com").unwrap();
-    let (entry, mut renewed) = (site(name.as_str()), 0);
+    let name = Pattern::parse("www.renewed.com").unwrap();
+    let (entry, mut renewed) = (site(&name.to_string()), 0);
     for _ in 0..100 {
         renewed += u32::from(fleet.grants(&draw(Purpose::Renew, &name, &entry)).await);
     }
@@ -185,8 +188,8 @@ async fn a_customer_whose_names_fail_costs_nobody_an_order() {
 async fn what_one_budget_refuses_costs_no_other() {
     let fleet = Fleet::new().await;
     for n in 0..60 {
-        let name = ServerName::parse(&format!("n{n}.customer.com")).unwrap();
-        let site = site_of_tenant(name.as_str(), "acme");
+        let name = Pattern::parse(&format!("n{n}.customer.com")).unwrap();
+        let site = site_of_tenant(&name.to_string(), "acme");
         fleet.grants(&draw(Purpose::Obtain, &name, &site)).await;
     }
     let settings = config::CertificatesConfig::default();
@@ -203,6 +206,6 @@ fn names_are_counted_under_what_is_registered() {
         ("me.github.io", "me.github.io"),
         ("localhost", "localhost"),
     ] {
-        assert_eq!(registered_domain(&ServerName::parse(name).unwrap()), domain);
+        assert_eq!(registered_domain(Pattern::parse(name).unwrap().name()), domain);
     }
 }

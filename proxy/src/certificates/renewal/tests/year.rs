@@ -15,7 +15,7 @@ use crate::{
     },
     config::CertificatesConfig,
     domains::{Denial, DomainEntry},
-    name::ServerName,
+    name::Pattern,
     store::state_table::{
         OrderRecord,
         budget::{Budget, Spend},
@@ -71,7 +71,7 @@ impl Site {
         if Self::is_within(self.denied, now) {
             return Permission::Deny(Denial::NoEntry);
         }
-        Permission::Allow(Arc::new(DomainEntry::for_tests(Pattern::Exact(self.record.name.clone()))))
+        Permission::Allow(Arc::new(DomainEntry::for_tests(self.record.name.clone())))
     }
 
     /// A new certificate, from `now` on.
@@ -130,7 +130,7 @@ impl Fleet {
         let never = (start() - DAY, start() - DAY);
         let mut sites = Vec::new();
         for n in 0..NAMES {
-            let name = ServerName::parse(&format!("n{n}.example.com")).unwrap();
+            let name = Pattern::parse(&format!("n{n}.example.com")).unwrap();
             let life = DAY * [6, 45, 90, 90][usize::try_from(chance.below(4)).unwrap()];
             let mut span = |per_mille, days: u64| {
                 let begins = start() + HOUR * u32::try_from(chance.below(300 * 24)).unwrap();

@@ -23,8 +23,8 @@ async fn keyed(store: &Store, folder: &Path, keys: Option<&str>) -> Store {
     Store { sealer, ..store.clone() }
 }
 
-async fn put_certificate(store: &Store, name: &ServerName) {
-    let (issuer, pattern) = (issuer(), Pattern::Exact(name.clone()));
+async fn put_certificate(store: &Store, name: &Pattern) {
+    let (issuer, pattern) = (issuer(), name.clone());
     let stored = read(store, std::slice::from_ref(&issuer), name).await.unwrap().stored;
     let committed = Commit {
         issuer: &issuer,
@@ -39,8 +39,8 @@ async fn put_certificate(store: &Store, name: &ServerName) {
     commit(store, &committed, SystemTime::now()).await.unwrap();
 }
 
-async fn key_of(store: &Store, name: &ServerName) -> Result<StoredKey, StoreError> {
-    let read = read_one(store, &issuer(), &Pattern::Exact(name.clone())).await?;
+async fn key_of(store: &Store, name: &Pattern) -> Result<StoredKey, StoreError> {
+    let read = read_one(store, &issuer(), &name.clone()).await?;
     Ok(read.unwrap().key)
 }
 
@@ -58,7 +58,7 @@ async fn a_key_is_in_the_table_encrypted_and_is_read_as_it_was() {
     let clear = store().await;
     let sealed = keyed(&clear, folder.path(), Some(FIRST)).await;
     put_certificate(&sealed, &name).await;
-    let key = issuer().site(&Pattern::Exact(name.clone())).key;
+    let key = issuer().site(&name.clone()).key;
     assert!(!is_in_clear(&item_of(&clear, &key).await));
     assert_eq!(key_of(&sealed, &name).await.unwrap(), Some(Ok(PEM.to_vec().into())));
     let other = keyed(&clear, folder.path(), Some(SECOND)).await;
@@ -76,7 +76,7 @@ async fn a_key_that_was_moved_or_changed_is_refused_with_its_reason() {
     for name in [&here, &there] {
         put_certificate(&store, name).await;
     }
-    let [from, to] = [&here, &there].map(|name| issuer().site(&Pattern::Exact(name.clone())).key);
+    let [from, to] = [&here, &there].map(|name| issuer().site(&name.clone()).key);
     let mut moved = item_of(&store, &from).await;
     moved.extend(item::key(&to));
     let put = store.client().put_item().table_name(&store.tables().certificates);
@@ -96,7 +96,7 @@ async fn keys_in_clear_are_encrypted_on_request_and_back_and_what_is_damaged_is_
     }
     let account_key: PrivateKeyPem = PEM.to_vec().into();
     commit_first_key(&clear, &account_key).await.unwrap();
-    let damaged = issuer().site(&Pattern::Exact(name("d.example"))).key;
+    let damaged = issuer().site(&name("d.example")).key;
     let put = clear.client().put_item().table_name(&clear.tables().certificates);
     let put = put.set_item(Some(item::key(&damaged)));
     put.item(item::CONTENTS, AttributeValue::Bool(true)).send().await.unwrap();
@@ -106,7 +106,7 @@ async fn keys_in_clear_are_encrypted_on_request_and_back_and_what_is_damaged_is_
     assert_eq!((done.rewrapped, done.unchanged), (4, 0));
     assert_eq!(done.unusable, [format!("`{damaged}` has `Contents` of type BOOL, not of type S")]);
     for name in &names {
-        let key = issuer().site(&Pattern::Exact(name.clone())).key;
+        let key = issuer().site(&name.clone()).key;
         assert!(!is_in_clear(&item_of(&clear, &key).await));
         assert_eq!(key_of(&sealed, name).await.unwrap(), Some(Ok(PEM.to_vec().into())));
     }

@@ -5,14 +5,14 @@ use crate::store::state_table::{
     OpenOrder, open_order_for_tests, put_failure, put_open_order, put_record, remove_open_order,
 };
 
-async fn open(store: &Store, name: &ServerName) -> Option<OpenOrder> {
+async fn open(store: &Store, name: &Pattern) -> Option<OpenOrder> {
     read(store, &[], name).await.unwrap().open_order
 }
 
 #[tokio::test]
 async fn a_commit_ends_the_open_order() {
     let store = faulty_with_tables("seed=13,stale=2s,throttle=10,conflict=10").await;
-    let name = ServerName::parse("shop.example").unwrap();
+    let name = Pattern::parse("shop.example").unwrap();
     assert_eq!(open(&store, &name).await, None);
     put_open_order(&store, &name, &open_order_for_tests("https://ca.example/order/1")).await.unwrap();
     let second = open_order_for_tests("https://ca.example/order/2");
@@ -24,7 +24,7 @@ async fn a_commit_ends_the_open_order() {
     let (issuer, key) = (IssuerKey::parse("ca").unwrap(), b"a key".to_vec().into());
     let committed = Commit {
         issuer: &issuer,
-        pattern: &Pattern::Exact(name.clone()),
+        pattern: &name.clone(),
         chain: b"chain",
         key: &key,
         metadata: b"{}",
@@ -39,7 +39,7 @@ async fn a_commit_ends_the_open_order() {
 #[tokio::test]
 async fn an_order_that_is_of_no_use_is_forgotten_and_its_record_stays() {
     let store = faulty_with_tables("seed=17,stale=2s,throttle=10,conflict=10").await;
-    let name = ServerName::parse("shop.example").unwrap();
+    let name = Pattern::parse("shop.example").unwrap();
     remove_open_order(&store, &name).await.unwrap();
     let mut failed = OrderRecord::new(&name);
     failed.failures = 2;
@@ -53,7 +53,7 @@ async fn an_order_that_is_of_no_use_is_forgotten_and_its_record_stays() {
 #[tokio::test]
 async fn a_record_that_is_written_keeps_the_open_order_and_nothing_else() {
     let store = faulty_with_tables("seed=19,stale=2s,throttle=10,conflict=10").await;
-    let name = ServerName::parse("shop.example").unwrap();
+    let name = Pattern::parse("shop.example").unwrap();
     let second = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
     let failed = OrderRecord {
         problem: Some("why".to_owned()),
