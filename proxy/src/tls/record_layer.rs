@@ -48,6 +48,10 @@ pub(super) struct RecordLayer {
     has_ended: bool,
     /// What the peer has to be told.
     outgoing: Vec<Chunk>,
+    /// Whether the peer has asked for new keys of ours, and nothing was sealed since.
+    owes_update: bool,
+    /// How often the peer has asked for another handshake.
+    renegotiations: u8,
 }
 
 impl RecordLayer {
@@ -81,6 +85,8 @@ impl RecordLayer {
             dataless: 0,
             has_ended: received.has_ended,
             outgoing: Vec::new(),
+            owes_update: false,
+            renegotiations: 0,
         })
     }
 
@@ -132,12 +138,15 @@ impl RecordLayer {
     }
 
     /// A record with some of `slices` behind the first `skipped` bytes, and how many bytes that were. Keys that have sealed as many records as
-    /// they may are replaced, which the peer is told before.
+    /// they may are replaced, and those that the peer asked to have replaced; it is told before.
     pub(super) fn seal(
         &mut self,
         slices: &[IoSlice<'_>],
         skipped: usize,
     ) -> Result<(usize, Chunk), RecordFault> {
+        if self.owes_update {
+            self.update_sealing()?;
+        }
         if self.sealing.sequence() >= self.limit {
             if !self.sealing.is_tls13() {
                 return Err(RecordFault::KeysUsedUp);
@@ -227,6 +236,10 @@ impl RecordLayer {
     fn told(&mut self, fragment: &[u8]) -> Result<(), RecordFault> {
         if !self.opening.is_tls13() {
             // RFC 5246 §7.4.1.1, §7.4.1.2: the peer wants another handshake.
+            self.renegotiations += 1;
+            if self.renegotiations > MAX_RENEGOTIATIONS {
+                return Err(RecordFault::Unexpected);
+            }
             return self.say(Alert::NoRenegotiation);
         }
         if fragment.is_empty() {
@@ -256,7 +269,9 @@ impl RecordLayer {
             (KEY_UPDATE, [request @ 0..=1]) => {
                 let keys = self.schedule.next_opening().map_err(|_| RecordFault::Keys)?;
                 self.opening = Protection::new(ProtocolVersion::TLSv1_3, keys)?;
-                if *request == 1 { self.update_sealing() } else { Ok(()) }
+                // RFC 8446 §4.6.3: due before our next data. An answer to each, at once, would be held for a peer that does not read.
+                self.owes_update |= *request == 1;
+                Ok(())
             }
             (KEY_UPDATE, _) => Err(RecordFault::Malformed),
             (NEW_SESSION_TICKET, ticket) => {
@@ -268,6 +283,7 @@ impl RecordLayer {
 
     /// RFC 8446 §4.6.3.
     fn update_sealing(&mut self) -> Result<(), RecordFault> {
+        self.owes_update = false;
         self.put(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, 0])?;
         self.renew_sealing()
     }
@@ -330,6 +346,8 @@ impl KeepTicket for KernelConnection<ClientConnectionData> {
 const SMALL: usize = 4 * 1024;
 /// Records in a row that may hold no data: key updates, warnings, session tickets, empty ones.
 const MAX_DATALESS: u8 = 32;
+/// Of TLS 1.2: how often a connection may ask for another handshake; each is declined by a record that its peer may never take.
+const MAX_RENEGOTIATIONS: u8 = 4;
 /// RFC 8446 §4.
 const MESSAGE_HEADER: usize = 4;
 const NEW_SESSION_TICKET: u8 = 4;

@@ -88,8 +88,8 @@ impl<S: Stream> TlsStream<S> {
         if count == 0 { Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())) } else { Poll::Ready(Ok(())) }
     }
 
-    /// Queues what the peer has to be told, such as the answer to a key update (RFC 8446 §4.6.3), which does not wait for our next write. A
-    /// peer that takes nothing more may have said something before: only the writer learns of it.
+    /// Queues what the peer has to be told, which does not wait for our next write; of a connection's life it is a few records. A peer that
+    /// takes nothing more may have said something before: only the writer learns of it.
     fn push_outgoing(&mut self, cx: &mut Context<'_>) {
         let mut is_any = false;
         for chunk in self.records.outgoing() {

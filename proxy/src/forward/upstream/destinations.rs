@@ -16,7 +16,7 @@ use super::{
     address_policy::{ChosenBy, Placement},
     destination::{Destination, UnusedLimits},
     destination_key::DestinationKey,
-    resolver::Resolver,
+    resolver::{ResolveError, Resolver, Wait},
 };
 use crate::{
     clock::now,
@@ -62,9 +62,15 @@ impl Destinations {
         {
             return Ok(Rc::clone(&found.candidates));
         }
+        self.begin(route, now);
         // Boxed: seldom, and larger than all that a request needs else.
-        let finding = Box::pin(tokio::time::timeout(*self.settings.limits.connect_timeout, self.find(route)));
-        let candidates = finding.await.map_err(|_| UpstreamFailure::ConnectTimeout)??;
+        let candidates = match Box::pin(self.find(route, Wait::Short)).await {
+            Err(failure) if failure.is_late() => {
+                let wait = Wait::Until(now + *self.settings.limits.connect_timeout);
+                Box::pin(self.find(route, wait)).await?
+            }
+            found => found?,
+        };
         let mut routes = self.routes.borrow_mut();
         if routes.len() >= ROUTES {
             routes.clear();
@@ -73,17 +79,28 @@ impl Destinations {
         Ok(candidates)
     }
 
-    async fn find(&self, route: &Route) -> Result<Candidates, UpstreamFailure> {
+    /// Names of all endpoints are asked for at once, so that none waits for another.
+    fn begin(&self, route: &Route, now: Instant) {
+        for endpoint in route.target.endpoints() {
+            if let Location::Tcp { host: TargetHost::Name(name), .. } = &endpoint.location {
+                self.resolver.begin(name, now);
+            }
+        }
+    }
+
+    /// Without endpoints whose names are not resolved in time, as long as there are others.
+    async fn find(&self, route: &Route, wait: Wait) -> Result<Candidates, UpstreamFailure> {
         let (mut candidates, mut failure) = (Vec::new(), None);
         for endpoint in route.target.endpoints() {
-            match self.permitted(route, endpoint).await {
+            match self.permitted(route, endpoint, wait).await {
                 Ok((addresses, chosen_by)) => candidates.extend(addresses.into_iter().map(|address| {
                     let destination = self.destination(endpoint, address, chosen_by);
                     Candidate { destination, weight: endpoint.weight.into() }
                 })),
                 // A loop is one, whatever the other endpoints are.
                 Err(edge @ UpstreamFailure::Edge { .. }) => return Err(edge),
-                Err(other) => failure = Some(other),
+                // One that may still be resolved is waited for.
+                Err(other) => failure = failure.filter(UpstreamFailure::is_late).or(Some(other)),
             }
         }
         match failure {
@@ -97,6 +114,7 @@ impl Destinations {
         &self,
         route: &Route,
         endpoint: &Endpoint,
+        wait: Wait,
     ) -> Result<(Vec<EndpointAddress>, ChosenBy), UpstreamFailure> {
         if let Some(name) = &endpoint.tls
             && !self.settings.address_policy.permits_tls(name, route.chosen_by)
@@ -105,7 +123,7 @@ impl Destinations {
         }
         match &endpoint.location {
             Location::Tcp { host, port } => {
-                let (addresses, chosen_by) = self.permitted_addresses(route, host).await?;
+                let (addresses, chosen_by) = self.permitted_addresses(route, host, wait).await?;
                 let with_port = |address| EndpointAddress::Tcp(SocketAddr::new(address, *port));
                 Ok((addresses.into_iter().map(with_port).collect(), chosen_by))
             }
@@ -121,18 +139,22 @@ impl Destinations {
         &self,
         route: &Route,
         host: &TargetHost,
+        wait: Wait,
     ) -> Result<(Vec<IpAddr>, ChosenBy), UpstreamFailure> {
         let edge = || UpstreamFailure::Edge { target: route.target.clone() };
         let (found, chosen_by) = match host {
-            TargetHost::Address(address) => (Rc::from([*address]), route.chosen_by),
+            TargetHost::Address(address) => (Arc::from([*address]), route.chosen_by),
             TargetHost::Name(name)
                 if self.settings.limits.edge_names.iter().any(|edge| edge.covers(name)) =>
             {
                 return Err(edge());
             }
             TargetHost::Name(name) => {
-                let found = self.resolver.resolve(name, now()).await;
-                let failed = |cause| UpstreamFailure::Unresolved { name: name.clone(), cause };
+                let found = self.resolver.resolve(name, now(), wait).await;
+                let failed = |error| match error {
+                    ResolveError::Late => UpstreamFailure::ConnectTimeout,
+                    ResolveError::Failed(cause) => UpstreamFailure::Unresolved { name: name.clone(), cause },
+                };
                 (found.map_err(failed)?, ChosenBy::Resolution)
             }
         };

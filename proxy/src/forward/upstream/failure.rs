@@ -112,6 +112,11 @@ impl Retry {
 }
 
 impl UpstreamFailure {
+    /// Whether more time would have helped.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::ConnectTimeout)
+    }
+
     pub(in crate::forward) fn fault(&self) -> UpstreamFault {
         match self {
             Self::NoTarget

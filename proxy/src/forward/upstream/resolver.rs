@@ -5,30 +5,58 @@ use std::{
     collections::HashMap,
     io,
     net::IpAddr,
-    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::OnceCell};
+use tokio::{runtime::Handle, sync::watch, time::timeout_at};
 
-use crate::name::ServerName;
+use crate::{clock, name::ServerName};
 
-/// One worker's resolver. Answers are cached for [`FRESH`], failures for [`FAILED`]; while a name cannot be resolved, its last answer is used.
+/// One worker's resolver. Answers are cached for [`FRESH`], failures for [`FAILED`]; while a name cannot be resolved, or not within
+/// [`SHORT`], its last answer is used.
+///
+/// Invariant: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
+/// control plane is blocked by each.
 pub(super) struct Resolver {
     control: Handle,
     answers: RefCell<HashMap<ServerName, Resolution>>,
 }
 
-type Addresses = Rc<[IpAddr]>;
+type Addresses = Arc<[IpAddr]>;
 
 /// Why a name has no addresses, for each that has asked.
-type Failure = Rc<io::Error>;
+type Failure = Arc<io::Error>;
+
+/// How long somebody waits for a name that was never resolved.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wait {
+    /// For [`SHORT`] from when it was asked for.
+    Short,
+    /// Until then.
+    Until(Instant),
+}
+
+/// Why there are no addresses.
+#[derive(Debug)]
+pub(super) enum ResolveError {
+    /// There is no answer yet.
+    Late,
+    /// It cannot be resolved.
+    Failed(io::Error),
+}
 
 #[derive(Clone)]
 struct Resolution {
     since: Instant,
-    addresses: Rc<OnceCell<Result<Addresses, Failure>>>,
+    answer: watch::Receiver<Option<Answer>>,
     former: Option<Addresses>,
+}
+
+#[derive(Clone)]
+struct Answer {
+    at: Instant,
+    found: Result<Addresses, Failure>,
 }
 
 impl Resolver {
@@ -36,63 +64,107 @@ impl Resolver {
         Self { control, answers: RefCell::default() }
     }
 
-    /// The addresses of `name`, at least one. Who asks for a name already being asked for waits for that answer.
-    pub(super) async fn resolve(&self, name: &ServerName, now: Instant) -> io::Result<Addresses> {
-        let answer = self.answer(name, now);
-        let found =
-            answer.addresses.get_or_init(async || self.ask(name.clone()).await.map_err(Rc::new)).await;
-        match (found, answer.former) {
-            (Ok(addresses), _) => Ok(Rc::clone(addresses)),
-            (Err(_), Some(former)) => Ok(former),
-            (Err(error), None) => Err(io::Error::new(error.kind(), error.to_string())),
+    /// Asks for `name` where that is needed, and does not wait.
+    pub(super) fn begin(&self, name: &ServerName, now: Instant) {
+        self.resolution(name, now);
+    }
+
+    /// The addresses of `name`, at least one.
+    ///
+    /// # Cancel safety
+    /// The name is asked for all the same.
+    pub(super) async fn resolve(
+        &self,
+        name: &ServerName,
+        now: Instant,
+        wait: Wait,
+    ) -> Result<Addresses, ResolveError> {
+        let Resolution { since, mut answer, former } = self.resolution(name, now);
+        let until = match wait {
+            Wait::Until(until) if former.is_none() => until,
+            Wait::Short | Wait::Until(_) => since + SHORT,
+        };
+        let answered = timeout_at(until.into(), answer.wait_for(Option::is_some)).await;
+        let found = match answered {
+            Ok(Ok(answer)) => answer.as_ref().map(|answer| answer.found.clone()),
+            // The control plane has ended.
+            Ok(Err(_)) => Some(Err(Arc::new(io::Error::other("nobody answers any more")))),
+            Err(_) => None,
+        };
+        match (found, former) {
+            (Some(Ok(addresses)), _) | (Some(Err(_)) | None, Some(addresses)) => Ok(addresses),
+            (Some(Err(error)), None) => {
+                Err(ResolveError::Failed(io::Error::new(error.kind(), error.to_string())))
+            }
+            (None, None) => Err(ResolveError::Late),
         }
     }
 
-    fn answer(&self, name: &ServerName, now: Instant) -> Resolution {
+    fn resolution(&self, name: &ServerName, now: Instant) -> Resolution {
+        self.resolution_by(name, now, |name| self.ask(name))
+    }
+
+    fn resolution_by(
+        &self,
+        name: &ServerName,
+        now: Instant,
+        ask: impl FnOnce(ServerName) -> watch::Receiver<Option<Answer>>,
+    ) -> Resolution {
         let mut answers = self.answers.borrow_mut();
-        if let Some(answer) = answers.get(name).filter(|answer| answer.is_fresh(now)) {
-            return answer.clone();
+        if let Some(resolution) = answers.get(name).filter(|resolution| resolution.is_current(now)) {
+            return resolution.clone();
         }
         if answers.len() >= NAMES {
-            answers.retain(|_, answer| answer.is_fresh(now));
+            answers.retain(|_, resolution| resolution.is_current(now));
         }
         if answers.len() >= NAMES {
             answers.clear();
         }
         let former = answers.remove(name).and_then(Resolution::last);
-        let answer = Resolution { since: now, addresses: Rc::default(), former };
-        answers.insert(name.clone(), answer.clone());
-        answer
+        let resolution = Resolution { since: now, answer: ask(name.clone()), former };
+        answers.insert(name.clone(), resolution.clone());
+        resolution
     }
 
-    async fn ask(&self, name: ServerName) -> io::Result<Addresses> {
-        let asked = self.control.spawn(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            io::Result::Ok(found.map(|address| address.ip()).take(ADDRESSES).collect::<Vec<_>>())
+    fn ask(&self, name: ServerName) -> watch::Receiver<Option<Answer>> {
+        let (sender, receiver) = watch::channel(None);
+        self.control.spawn(async move {
+            let found = look_up(&name).await.map_err(Arc::new);
+            sender.send_replace(Some(Answer { at: clock::now(), found }));
         });
-        match asked.await.map_err(io::Error::other)?? {
-            none if none.is_empty() => Err(io::Error::other("the name has no address")),
-            addresses => Ok(addresses.into()),
-        }
+        receiver
     }
 }
 
+async fn look_up(name: &ServerName) -> io::Result<Addresses> {
+    let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+    let addresses: Addresses = found.map(|address| address.ip()).take(ADDRESSES).collect();
+    if addresses.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addresses) }
+}
+
 impl Resolution {
-    fn is_fresh(&self, now: Instant) -> bool {
-        let life = if self.addresses.get().is_some_and(Result::is_err) { FAILED } else { FRESH };
-        now < self.since + life
+    /// Whether it is still waited for, or was answered a short time ago.
+    fn is_current(&self, now: Instant) -> bool {
+        match &*self.answer.borrow() {
+            Some(Answer { at, found: Ok(_) }) => now < *at + FRESH,
+            Some(Answer { at, found: Err(_) }) => now < *at + FAILED,
+            None => self.answer.has_changed().is_ok(),
+        }
     }
 
     /// The last addresses that were known.
     fn last(self) -> Option<Addresses> {
-        self.addresses.get().and_then(|found| found.as_ref().ok().cloned()).or(self.former)
+        let found = self.answer.borrow().as_ref().and_then(|answer| answer.found.clone().ok());
+        found.or(self.former)
     }
 }
 
 /// getaddrinfo(3) returns no time to live; long enough to spare the resolver, short enough to follow a failover.
 const FRESH: Duration = Duration::from_secs(10);
-/// A resolver that is down is asked once a second and name, by whomever it makes wait.
+/// A resolver that is down is asked once a second and name.
 const FAILED: Duration = Duration::from_secs(1);
+/// Most answers come within milliseconds; a resolver that says nothing takes ten seconds and more.
+const SHORT: Duration = Duration::from_millis(500);
 /// Targets are the operator's, but the cache is bounded all the same.
 const NAMES: usize = 1024;
 const ADDRESSES: usize = 8;
@@ -101,38 +173,86 @@ const ADDRESSES: usize = 8;
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn answers_are_kept_and_outlive_a_resolver_that_is_down() {
-        let resolver = Resolver::new(Handle::current());
-        let (name, start) = (ServerName::parse("shop.example").unwrap(), Instant::now());
-        let known: Addresses = ["192.0.2.1".parse().unwrap()].into();
-        resolver.answer(&name, start).addresses.set(Ok(Rc::clone(&known))).unwrap();
-        let fresh = resolver.answer(&name, start + FRESH / 2);
-        assert_eq!(fresh.last(), Some(Rc::clone(&known)));
-        let (once, twice) =
-            (resolver.answer(&name, start + FRESH), resolver.answer(&name, start + FRESH * 2));
-        assert_eq!((once.addresses.get().is_none(), once.former), (true, Some(Rc::clone(&known))));
-        assert_eq!(twice.former, Some(known), "an answer that never came does not push out the former");
+    type Sender = watch::Sender<Option<Answer>>;
+
+    fn name(text: &str) -> ServerName {
+        ServerName::parse(text).unwrap()
+    }
+
+    fn known() -> Addresses {
+        Arc::new(["192.0.2.1".parse().unwrap()])
+    }
+
+    /// Asks as `resolve` does, with the other end of what is asked for; nothing where nobody is asked.
+    fn asked(resolver: &Resolver, name: &ServerName, now: Instant) -> Option<Sender> {
+        let mut asked = None;
+        resolver.resolution_by(name, now, |_| {
+            let (sender, receiver) = watch::channel(None);
+            asked = Some(sender);
+            receiver
+        });
+        asked
+    }
+
+    fn tell(sender: &Sender, at: Instant, found: Result<Addresses, Failure>) {
+        sender.send_replace(Some(Answer { at, found }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_kept_and_outlive_a_resolver_that_is_down_or_silent() {
+        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.example"), clock::now());
+        tell(&asked(&resolver, &name, start).unwrap(), start, Ok(known()));
+        assert!(asked(&resolver, &name, start + FRESH / 2).is_none(), "it is fresh");
+        let silent = asked(&resolver, &name, start + FRESH).unwrap();
+        tokio::time::advance(FRESH).await;
+        for wait in [Wait::Short, Wait::Until(clock::now() + FRESH)] {
+            let before = clock::now();
+            assert_eq!(resolver.resolve(&name, clock::now(), wait).await.unwrap(), known());
+            assert!(clock::now() - before <= SHORT + Duration::from_millis(1), "{wait:?}");
+        }
+        tell(&silent, clock::now(), Err(Arc::new(io::Error::other("no"))));
+        let found = resolver.resolve(&name, clock::now(), Wait::Short).await;
+        assert_eq!(found.unwrap(), known(), "a failure does not push it out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_asked_for_once_at_a_time() {
+        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.example"), clock::now());
+        let sender = asked(&resolver, &name, start).unwrap();
+        for _ in 0..100 {
+            let given_up = resolver.resolve(&name, clock::now(), Wait::Until(clock::now() + SHORT)).await;
+            assert!(matches!(given_up, Err(ResolveError::Late)), "{given_up:?}");
+        }
+        assert!(asked(&resolver, &name, clock::now()).is_none(), "the first question is still open");
+        tell(&sender, clock::now(), Ok(known()));
+        assert_eq!(resolver.resolve(&name, clock::now(), Wait::Short).await.unwrap(), known());
+        drop(sender);
+        assert!(asked(&resolver, &name, clock::now() + FRESH).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_shared_and_forgotten_soon() {
+        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.invalid"), clock::now());
+        let sender = asked(&resolver, &name, start).unwrap();
+        tell(&sender, start, Err(Arc::new(io::Error::other("no"))));
+        let failed = resolver.resolve(&name, start + FAILED / 2, Wait::Short).await;
+        assert!(matches!(failed, Err(ResolveError::Failed(error)) if error.to_string() == "no"));
+        assert!(asked(&resolver, &name, start + FAILED).is_some());
     }
 
     #[tokio::test]
-    async fn a_failure_is_shared_and_forgotten_soon() {
-        let resolver = Resolver::new(Handle::current());
-        let (name, start) = (ServerName::parse("shop.invalid").unwrap(), Instant::now());
-        let failure = || Err(Rc::new(io::Error::other("no")));
-        resolver.answer(&name, start).addresses.set(failure()).unwrap();
-        let error = resolver.resolve(&name, start + FAILED / 2).await.unwrap_err();
-        assert_eq!(error.to_string(), "no", "nobody was asked again");
-        assert!(resolver.answer(&name, start + FAILED).addresses.get().is_none());
+    async fn who_asks_and_is_gone_is_asked_no_more() {
+        let (resolver, name, start) = (Resolver::new(Handle::current()), name("shop.example"), clock::now());
+        drop(asked(&resolver, &name, start));
+        assert!(asked(&resolver, &name, start).is_some());
     }
 
     #[tokio::test]
     async fn what_strangers_make_us_resolve_is_bounded() {
-        let resolver = Resolver::new(Handle::current());
-        let start = Instant::now();
-        for n in 0..3 * NAMES {
-            resolver.answer(&ServerName::parse(&format!("n{n}.example")).unwrap(), start);
-        }
+        let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
+        let senders: Vec<_> =
+            (0..3 * NAMES).map(|n| asked(&resolver, &name(&format!("n{n}.example")), start)).collect();
         assert!(resolver.answers.borrow().len() <= NAMES);
+        drop(senders);
     }
 }

@@ -234,6 +234,39 @@ fn keys_are_updated_at_the_peers_request_and_before_they_are_used_up() {
     assert_eq!(read(&mut pair.client, 100).unwrap(), b"new keys");
 }
 
+/// RFC 8446 §4.6.3: who is silent answers many requests with one update. A peer that never reads would else have us hold an answer to each.
+#[test]
+fn a_peer_that_asks_again_and_again_gets_one_answer() {
+    let mut pair = Pair::of(TLS13);
+    for _ in 0..200 {
+        pair.client.put(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, 1]).unwrap();
+        pair.client.renew_sealing().unwrap();
+        let asked = sealed(&mut pair.client, b"x");
+        feed(&mut pair.server, &asked);
+        assert_eq!(read(&mut pair.server, 100).unwrap(), b"x");
+    }
+    let answer = sealed(&mut pair.server, b"new keys");
+    assert_eq!(records(&answer).len(), 2, "one update, and what is sealed by it");
+    feed(&mut pair.client, &answer);
+    assert_eq!(read(&mut pair.client, 100).unwrap(), b"new keys");
+    assert_eq!(records(&sealed(&mut pair.server, b"more")).len(), 1, "it was answered");
+}
+
+#[test]
+fn who_wants_another_handshake_again_and_again_is_refused() {
+    let mut pair = Pair::of(TLS12);
+    let mut ask = || {
+        pair.client.put(ContentType::Handshake, &[1, 0, 0, 0]).unwrap();
+        let asked = sealed(&mut pair.client, b"x");
+        feed(&mut pair.server, &asked);
+        (read(&mut pair.server, 100), pair.server.outgoing().count())
+    };
+    for _ in 0..MAX_RENEGOTIATIONS {
+        assert_eq!(ask(), (Ok(b"x".to_vec()), 1));
+    }
+    assert_eq!(ask(), (Err(RecordFault::Unexpected), 0));
+}
+
 #[test]
 fn keys_of_tls_1_2_end_with_their_connection() {
     let mut pair = Pair::of(TLS12);
