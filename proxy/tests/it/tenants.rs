@@ -50,6 +50,36 @@ fn a_flood_that_spends_the_budget_sends_no_request_to_another_tenants_origin() {
     assert!(served > 0, "the last known entry was not used");
 }
 
+#[test]
+fn requests_beyond_a_rate_are_answered_and_cost_no_other_site_any() {
+    let edge = edge();
+    let gatehouse = start(&edge, edge.shared_settings(Place::A, "auto"));
+    let told = gatehouse.command(&["domain", "add", ONE, "--client-request-rate", "1/s burst 3"]).unwrap();
+    assert!(told.contains("client_request_rate 1/s burst 3"), "{told}");
+    gatehouse.command(&["domain", "add", TWO]).unwrap();
+    assert_served(&edge, ONE);
+    assert_served(&edge, TWO);
+    let asked = edge.upstream.requests();
+    let mut kept = Kept::connect(&edge.network.client, Edge::https(Place::A), ONE, edge.ca.roots()).unwrap();
+    let statuses: Vec<_> = (0..50).map(|_| kept.get("/").unwrap()).collect();
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((1..10).contains(&served) && statuses.contains(&429), "{statuses:?}");
+    assert_eq!(edge.upstream.requests() - asked, served as u64, "what is refused reaches no origin");
+    for version in ["--http1.1", "--http2"] {
+        let reply = edge.curl(&format!("https://{ONE}/")).with(&[version]).run().unwrap();
+        assert_eq!(reply.status, 429, "{version}: {reply:?}");
+        assert!(reply.head.to_lowercase().contains("retry-after: 1\r\n"), "{reply:?}");
+        assert_served(&edge, TWO);
+    }
+    let metrics = gatehouse.metrics().unwrap();
+    assert!(
+        metrics.sum("gatehouse_requests_total", &["outcome=\"source_rate_exceeded\""]) > 40.5,
+        "{metrics}"
+    );
+    gatehouse.command(&["domain", "add", ONE, "--client-request-rate", "off", "--replace"]).unwrap();
+    assert!((0..50).all(|_| kept.get("/").unwrap() == 200));
+}
+
 /// Hellos for names of their own from four threads, for as long as the flood lasts.
 fn flood(edge: &Edge) -> Vec<std::thread::JoinHandle<()>> {
     let template = Hello::new("name-0-000000.test", KeyShare::Classic, |_| true).unwrap();
