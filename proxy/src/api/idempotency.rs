@@ -97,9 +97,10 @@ async fn attempt(api: &Arc<ApiState>, request: Request, next: Next) -> Result<Re
 }
 
 async fn carry_out(api: Arc<ApiState>, claim: RequestClaim, request: Request, next: Next) -> Response {
-    let response = match tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::new(ProblemKind::Unavailable, "the request was not done in time").into_response(),
+    let Ok(response) = tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await else {
+        // What it has begun may go on: the claim stays, and ends by itself.
+        let problem = Problem::new(ProblemKind::Unavailable, "the request was not done in time");
+        return problem.into_response();
     };
     let store = &api.instance.store;
     let (response, kept) = match to_keep(response).await {
@@ -198,8 +199,13 @@ const FORM: &str = "^(\"[!#-\\[\\]-~]{1,128}\"|[!#-\\[\\]-~]{1,128})$";
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Refusals that may end without the request being another one.
-const LATER: [StatusCode; 3] =
-    [StatusCode::UNAUTHORIZED, StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS];
+const LATER: [StatusCode; 4] = [
+    StatusCode::UNAUTHORIZED,
+    StatusCode::CONFLICT,
+    // The media type makes no request another one.
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::TOO_MANY_REQUESTS,
+];
 const KEPT_FIELDS: [HeaderName; 3] = [CONTENT_TYPE, ETAG, LOCATION];
 const LONGEST_KEY: usize = 128;
 /// Each is written once for each key: a tenant that sends long imports again and again must not cost more than they do.

@@ -255,6 +255,9 @@ mod tests {
         assert!(cache.find(&site, now + second * 60).is_none());
         assert!(cache.unconfirmed_of(&site, now + second * 60).is_some());
         assert!(cache.unconfirmed_of(&site, now + HOUR).is_none(), "it has expired");
+        // A clock that is set back.
+        assert!(cache.unconfirmed_of(&site, now - second * 60).is_none());
+        assert!(cache.unconfirmed_of(&site, now - second * 61).is_some());
         assert_eq!(cache.presented(now + second * 60, second * 20, 10).len(), 1);
         assert!(cache.presented(now + second * 60, second * 20, 10).is_empty(), "it was not presented since");
         slot.confirm(now + second * 60);

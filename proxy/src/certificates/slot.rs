@@ -53,8 +53,14 @@ impl Slot {
     }
 
     pub(super) fn since_confirmed(&self, now: SystemTime) -> Duration {
-        let confirmed_at = self.confirmed_at_seconds.load(Ordering::Relaxed);
-        Duration::from_secs((epoch_millis(now) / 1000).saturating_sub(confirmed_at))
+        let confirmed_at = Duration::from_secs(self.confirmed_at_seconds.load(Ordering::Relaxed));
+        let now = Duration::from_secs(epoch_millis(now) / 1000);
+        match now.checked_sub(confirmed_at) {
+            Some(since) => since,
+            // A clock that was set back by more than that says nothing of when it was.
+            None if confirmed_at.saturating_sub(now) > CONFIRMED_FOR => Duration::MAX,
+            None => Duration::ZERO,
+        }
     }
 
     pub(super) fn confirm(&self, now: SystemTime) {
