@@ -3,7 +3,8 @@
 //! Not here: how the CA is asked (`acme`), what is renewed at its date (`renewal`).
 //! Invariants: a CA is asked for a certificate once an hour at most and once a day at least, by one instance
 //! (`the_ca_is_asked_again_within_an_hour_and_a_day`); a CA that says nothing, or nothing that can be read, changes no date
-//! (`what_cannot_be_read_changes_no_date`); no advice has a certificate renewed within an hour of its order, nor keeps it until it ends
+//! (`what_cannot_be_read_changes_no_date`); no advice has a certificate renewed within an hour of its order, nor the first one within
+//! a twentieth of its life, nor keeps it until it ends
 //! (`no_window_makes_a_date_outside_of_its_bounds`).
 
 use std::{
@@ -213,11 +214,17 @@ fn decide(info: &RenewalInfo, asked: Asked, now: SystemTime, fraction: f64) -> D
     }
 }
 
-/// RFC 9773 §4.2: a time by chance within the window. One that is past is due at once.
+/// RFC 9773 §4.2: a time by chance within the window. One that is past is due at once where the CA has moved it; a CA that names a past one for
+/// whatever it has just issued would have each certificate renewed again and again.
 fn date(info: &RenewalInfo, window: RenewalWindow, fraction: f64) -> SystemTime {
     let at = window.start.at() + window.end.since(window.start).mul_f64(fraction);
-    at.max(info.renew_from).min(info.renew_until)
+    let life = info.not_after.duration_since(info.renew_from).unwrap_or_default();
+    let unmoved = if info.window.is_none() { life / UNMOVED_PART } else { Duration::ZERO };
+    at.max(info.renew_from + unmoved).min(info.renew_until)
 }
+
+/// Of its life, a part that a certificate is kept for whatever the CA's first window is.
+const UNMOVED_PART: u32 = 20;
 
 /// RFC 9773 §4.3.2: the server's `Retry-After` within limits, or six hours. The limits are an hour, since a fleet has many certificates,
 /// and a day, so that a revocation to come is heard of in time.
@@ -291,8 +298,11 @@ mod tests {
 
     #[test]
     fn no_window_makes_a_date_outside_of_its_bounds() {
-        let bounded = info(None);
-        assert_eq!(date_after(&bounded, said(past(100, 90)), 0.5), Some(bounded.renew_from));
+        let (bounded, moved) = (info(None), info(window(24 * 60, 24 * 61)));
+        let life = bounded.not_after.duration_since(bounded.renew_from).unwrap();
+        let first = bounded.renew_from + life / UNMOVED_PART;
+        assert_eq!(date_after(&bounded, said(past(100, 90)), 0.5), Some(first));
+        assert_eq!(date_after(&moved, said(past(100, 90)), 0.5), Some(moved.renew_from));
         assert_eq!(date_after(&bounded, said(window(24 * 80, 24 * 90)), 0.5), Some(bounded.renew_until));
         // A certificate shorter than an hour: its end counts.
         let short = RenewalInfo { renew_from: now() + HOUR, renew_until: now() + HOUR / 2, ..info(None) };

@@ -310,6 +310,15 @@ mod tests {
         assert_eq!(due(999).await, []);
         let again = super::super::claim(&store, &due(1_000).await[0], at(1_100)).await.unwrap().unwrap();
         assert_eq!((claimed.record.renew_at, again.record.renew_at), (Some(at(900)), Some(at(200))));
+        // An operator's date is put off by nobody, until another certificate is there.
+        let found = &due(1_100).await[0];
+        assert!(super::super::bring_forward(&store, found, Micros::of(at(150))).await.unwrap());
+        assert!(!reschedule(&store, &name, "01", at(200)).await.unwrap());
+        assert!(reschedule(&store, &name, "01", at(120)).await.unwrap());
+        assert_eq!(due(120).await.len(), 1);
+        let renewed = OrderRecord { serial: Some("02".to_owned()), ..record.clone() };
+        put_record(&store, &renewed, Some("01")).await.unwrap();
+        assert!(reschedule(&store, &name, "02", at(300)).await.unwrap());
         super::super::forget(&store, &name).await.unwrap();
         assert!(!reschedule(&store, &name, "01", at(300)).await.unwrap(), "it is out of the renewals");
         assert_eq!(due(9_999).await, []);

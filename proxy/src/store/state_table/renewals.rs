@@ -100,15 +100,16 @@ pub async fn forget(store: &Store, name: &Pattern) -> Result<(), StoreError> {
 pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool, StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&due.name)));
     let update = update
-        .update_expression("SET due_at = :at, renew_at = :at")
+        .update_expression("SET due_at = :at, renew_at = :at, brought_forward = if_not_exists(serial, :none)")
         .condition_expression("due_at = :seen AND (attribute_not_exists(retry_at) OR retry_at <= :at)")
         .expression_attribute_values(":at", text(&at.to_string()))
-        .expression_attribute_values(":seen", text(&due.at.to_string()));
+        .expression_attribute_values(":seen", text(&due.at.to_string()))
+        .expression_attribute_values(":none", text(""));
     if_held(update.send().await).map(|held| held.is_some())
 }
 
 /// Moves the renewal of the certificate with `serial` to `at`; whether it is still that certificate's name, and in the renewals. A back-off,
-/// a denial or a claim goes on, and the date counts from its end.
+/// a denial or a claim goes on, and the date counts from its end. What an operator has brought forward is not put off again.
 pub async fn reschedule(
     store: &Store,
     name: &Pattern,
@@ -118,7 +119,10 @@ pub async fn reschedule(
     const WITH_DUE: (&str, &str) =
         ("SET renew_at = :at, due_at = :at", "serial = :serial AND due_at = renew_at");
     const ALONE: (&str, &str) = ("SET renew_at = :at", "serial = :serial AND attribute_exists(renew_at)");
+    const NOT_PUT_OFF: &str =
+        "(attribute_not_exists(brought_forward) OR brought_forward <> :serial OR renew_at > :at)";
     for (expression, condition) in [WITH_DUE, ALONE] {
+        let condition = format!("{condition} AND {NOT_PUT_OFF}");
         let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
         let update = update
             .update_expression(expression)
