@@ -145,7 +145,12 @@ impl CertificatesInner {
     async fn renew_claimed(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
         let (name, now) = (&claim.record.name, clock::wall());
         let permission = self.permission(name).await;
-        match turn(&claim.record, &permission, now) {
+        let turn = turn(&claim.record, &permission, now);
+        if let Some(issuer) = paid.filter(|_| turn != Turn::Renew) {
+            // A tenant that is suspended with all its names must not cost others their renewals.
+            self.give_back(issuer, 1).await;
+        }
+        match turn {
             Turn::Renew => self.order_renewal(claim, paid).await,
             Turn::Leave => Renewed::Postpone,
             Turn::Postpone { at, denied_since } => {

@@ -166,6 +166,15 @@ impl InstanceReport {
         }
     }
 
+    /// Names that change all the time are ahead of a guard that follows them: it is behind only where it lacks what there was `before`.
+    fn allow_for_changes_since(&mut self, before: &Self) {
+        if let Some(guard) = &self.guard
+            && guard.revision >= before.revision
+        {
+            self.revision = guard.revision;
+        }
+    }
+
     /// Whether its guard has not followed the last change of the names yet.
     fn guard_is_behind(&self) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.revision != self.revision)
@@ -207,6 +216,23 @@ mod tests {
         assert_eq!(instance.report.guard.as_ref().map(|guard| guard.mode.as_str()), Some("lenient"));
         let written = serde_json::to_string(&fleet).unwrap();
         assert_eq!(serde_json::from_str::<Fleet>(&written).unwrap(), fleet);
+    }
+
+    #[test]
+    fn a_guard_is_behind_only_what_there_was_before() {
+        let report = |names: u64, guard: u64| {
+            let json = format!(r#"{{"revision":{names},"guard":{{"revision":{guard}}}}}"#);
+            serde_json::from_str::<InstanceReport>(&json).unwrap()
+        };
+        let before = report(7, 6);
+        assert!(before.guard_is_behind());
+        for (names, guard, is_behind) in
+            [(7, 7, false), (9, 7, false), (9, 8, false), (9, 6, true), (7, 6, true)]
+        {
+            let mut later = report(names, guard);
+            later.allow_for_changes_since(&before);
+            assert_eq!(later.guard_is_behind(), is_behind, "{names} {guard}");
+        }
     }
 
     mod properties {

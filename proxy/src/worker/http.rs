@@ -175,11 +175,11 @@ async fn drive<C: Connection, O: Fn() -> Outgoing>(connection: C, watch: Watch<'
     let mut is_to_end = false;
     let mut timer = LazyTimer::default();
     poll_fn(|cx| {
-        // Before the connection, so that a response in the same turn of the loop already says `Connection: close`. Until the phase changes
-        // again there is nothing to ask: `may_end` has the task's waker.
+        // Before the connection, so that a response in the same turn of the loop already says `Connection: close`. Until connections are to
+        // end there is nothing to ask. From then on there is, whatever comes: `may_end` may be amid its pause when the phase changes back.
         let has_changed = phase.has_changed().unwrap_or_default();
         if has_changed {
-            is_to_end = phase.borrow_and_update().ends_connections();
+            is_to_end |= phase.borrow_and_update().ends_connections();
         }
         if (has_changed || is_to_end) && !closable.ending && may_end.as_mut().poll(cx).is_ready() {
             closable.shut_down();

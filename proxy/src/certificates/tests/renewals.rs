@@ -245,6 +245,24 @@ async fn a_budget_that_is_spent_is_asked_before_any_name_and_not_again() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_denied_costs_the_budget_nothing() {
+    let mut fleet = fleet().await;
+    fleet.config.certificates.issuers = vec![nobody()];
+    fleet.config.certificates.renewals_per_hour = 3;
+    let store = fleet.store();
+    write(&store, &due_record("left.example", "01")).await;
+    let instance = fleet.instance();
+    until("the denial", async || {
+        ensure!(record(&store, "left.example").await.denied_since.is_some(), "it was not looked at");
+        Ok(())
+    })
+    .await;
+    let inner = &instance.certificates.inner;
+    let left = inner.spend_renewals(inner.issuers[0].name(), 3, SystemTime::now()).await.unwrap();
+    assert_eq!(left, Ok(3));
+}
+
+#[tokio::test]
 async fn a_renewal_that_the_accounts_budget_refuses_gets_another_date() {
     let mut fleet = fleet().await;
     fleet.config.certificates.issuers = vec![nobody()];

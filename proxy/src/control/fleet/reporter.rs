@@ -120,7 +120,9 @@ impl Reports {
             return report;
         }
         tokio::time::sleep(GUARD_PATIENCE).await;
-        InstanceReport::of(&self.instance, &self.host, self.started_at)
+        let mut later = InstanceReport::of(&self.instance, &self.host, self.started_at);
+        later.allow_for_changes_since(&report);
+        later
     }
 }
 
