@@ -220,6 +220,20 @@ impl Verdict {
         matches!(self, Self::DropDeniedSource | Self::DropSynExcess)
     }
 
+    /// Whether its connection is rejected.
+    #[must_use]
+    pub const fn rejects(self) -> bool {
+        matches!(
+            self,
+            Self::RejectForeignServer
+                | Self::RejectForeignClient
+                | Self::RejectForeignDrop
+                | Self::RejectDeniedServer
+                | Self::RejectDeniedClient
+                | Self::RejectDeniedDrop
+        )
+    }
+
     /// The verdict under which a rejected segment is counted.
     #[must_use]
     #[inline]

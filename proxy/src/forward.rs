@@ -181,17 +181,17 @@ impl<T: Transport> Forwarder<T> {
         let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
         let fields = self.0.service.limits.load().header_fields;
         let host = admit::admit(head, server_name, fields)?;
-        Ok(Admitted { host, route: self.route(server_name, (downstream, at)).await? })
+        Ok(Admitted { host, route: self.route(server_name, downstream.peer.ip(), at).await? })
     }
 
     /// Permission is asked for each request, so that a withdrawn name is refused on an open connection, too.
     async fn route(
         &self,
         name: &ServerName,
-        (downstream, at): (&Downstream, Instant),
+        client: IpAddr,
+        at: Instant,
     ) -> Result<DomainRoute, RequestRefusal> {
         let service = &self.0.service;
-        let client = downstream.peer.ip();
         let permission = service.domains.permission(name, Caller::Client(client)).await;
         let entry = entry_of(permission, |unknown_reason| service.domains.last_known(name, unknown_reason))?;
         let target = service.default_target.load();

@@ -166,10 +166,15 @@ pub(crate) struct AuditParameters {
 
 impl NewDomain {
     pub(crate) fn wanted(self, existing: Existing) -> (Pattern, Wanted) {
-        let Self { domain, target, tenant, minimum_tls, host, maintenance, redirect, .. } = self;
-        let Self { request_rate, client_request_rate, verified, .. } = self;
-        let settings =
-            DomainSettings { minimum_tls, host, maintenance, redirect, request_rate, client_request_rate };
+        let settings = DomainSettings {
+            minimum_tls: self.minimum_tls,
+            host: self.host,
+            maintenance: self.maintenance,
+            redirect: self.redirect,
+            request_rate: self.request_rate,
+            client_request_rate: self.client_request_rate,
+        };
+        let Self { domain, target, tenant, verified, .. } = self;
         let proof = Proof::waived(verified);
         (domain, Wanted::Present { target, settings, tenant, existing, proof })
     }

@@ -135,17 +135,11 @@ impl RequestRates {
 
 /// The word with the key of `tag`; else the one that is in nobody's use, or of whoever has spent least.
 fn of_key(ways: &[AtomicU64; WAYS], tag: u64, now_us: u64) -> Option<(&AtomicU64, u64)> {
-    let (mut best, mut least) = (None, u64::MAX);
-    for (way, word) in ways.iter().map(|way| (way, way.load(Ordering::Relaxed))) {
-        if word >> TIME_BITS == tag {
-            return Some((way, word));
-        }
+    let words = ways.iter().map(|way| (way, way.load(Ordering::Relaxed)));
+    words.min_by_key(|(_, word)| {
         let spent_us = (word & TIME_MASK).saturating_sub(now_us);
-        if best.is_none() || spent_us < least {
-            (best, least) = (Some((way, word)), spent_us);
-        }
-    }
-    best
+        if word >> TIME_BITS == tag { 0 } else { spent_us + 1 }
+    })
 }
 
 fn empty(buckets: usize) -> Box<[Bucket]> {

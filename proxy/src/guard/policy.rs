@@ -66,14 +66,19 @@ fn in_force(configured: GuardSettings, names: Names) -> GuardSettings {
     }
 }
 
+impl From<GuardMode> for Mode {
+    fn from(mode: GuardMode) -> Self {
+        match mode {
+            GuardMode::Observe => Self::Observe,
+            GuardMode::Adaptive => Self::Adaptive,
+            GuardMode::Strict => Self::Strict,
+        }
+    }
+}
+
 pub(super) fn settings(config: &config::GuardConfig) -> GuardSettings {
-    let mode = match config.mode {
-        GuardMode::Observe => Mode::Observe,
-        GuardMode::Adaptive => Mode::Adaptive,
-        GuardMode::Strict => Mode::Strict,
-    };
     GuardSettings {
-        mode: mode as u32,
+        mode: Mode::from(config.mode) as u32,
         unknown_per_second: config.unknown_per_second,
         unknown_burst: config.unknown_burst,
         resets_per_second: config.resets_per_second,

@@ -34,7 +34,8 @@ pub(super) struct Rejections {
 impl Rejections {
     pub(super) fn check(&mut self, now: Instant) {
         // A counter that cannot be read is no sign.
-        let packets = REJECTED.iter().filter_map(|verdict| self.verdicts.tally(*verdict).ok());
+        let rejecting = Verdict::ALL.iter().filter(|verdict| verdict.rejects());
+        let packets = rejecting.filter_map(|verdict| self.verdicts.tally(*verdict).ok());
         let rejected = packets.fold(0_u64, |sum, tally| sum.wrapping_add(tally.packets));
         if rejected != std::mem::replace(&mut self.seen, rejected) {
             self.last_use.mark(now);
@@ -59,13 +60,5 @@ impl Rejections {
     }
 }
 
-const REJECTED: [Verdict; 6] = [
-    Verdict::RejectForeignServer,
-    Verdict::RejectForeignClient,
-    Verdict::RejectForeignDrop,
-    Verdict::RejectDeniedServer,
-    Verdict::RejectDeniedClient,
-    Verdict::RejectDeniedDrop,
-];
 /// More than the ring holds.
 const MOST_AT_ONCE: usize = 512;

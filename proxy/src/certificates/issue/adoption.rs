@@ -99,12 +99,12 @@ pub(in crate::certificates) fn watched(
         certificate,
         serial: pair.serial.clone(),
         not_after: pair.life.not_after,
-        renew_from: from + UNMOVED,
+        renew_from: from + SHORTEST_USE,
         // Half of the last third is left for orders that fail.
         renew_until: pair.life.not_before + life * 5 / 6,
         window: None,
     })
 }
 
-/// A CA that names a past window for whatever it has just issued would otherwise have it renewed again and again.
-const UNMOVED: Duration = Duration::from_hours(1);
+/// A CA that moves its windows again and again would otherwise have each certificate renewed at once.
+const SHORTEST_USE: Duration = Duration::from_hours(1);

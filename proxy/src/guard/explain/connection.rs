@@ -70,15 +70,12 @@ pub(crate) enum PacketOutcome {
 
 impl PacketOutcome {
     pub(super) fn of(verdict: Verdict) -> Self {
-        match verdict {
-            verdict if verdict.drops() => Self::Dropped,
-            Verdict::RejectForeignServer
-            | Verdict::RejectForeignClient
-            | Verdict::RejectForeignDrop
-            | Verdict::RejectDeniedServer
-            | Verdict::RejectDeniedClient
-            | Verdict::RejectDeniedDrop => Self::Rejected,
-            _ => Self::Passes,
+        if verdict.drops() {
+            Self::Dropped
+        } else if verdict.rejects() {
+            Self::Rejected
+        } else {
+            Self::Passes
         }
     }
 

@@ -151,15 +151,23 @@ impl GuardQuestion {
     pub(crate) const MOST: usize = 256;
 }
 
+impl NameFacts {
+    /// Without a kernel.
+    fn listed_by(name: &ServerName, is_listed: impl Fn(&Pattern) -> bool) -> Self {
+        Self {
+            name: name.clone(),
+            in_kernel: None,
+            listed: name.patterns().find(is_listed),
+            denied_for_seconds: None,
+        }
+    }
+}
+
 impl GuardFacts {
     /// By the names that the guard follows, without a kernel.
     pub(in crate::guard) fn of_names(question: &GuardQuestion, known: &NameSet) -> Self {
-        let names = question.names.iter().map(|name| NameFacts {
-            name: name.clone(),
-            in_kernel: None,
-            listed: name.patterns().find(|pattern| known.patterns.contains(pattern)),
-            denied_for_seconds: None,
-        });
+        let is_listed = |pattern: &Pattern| known.patterns.contains(pattern);
+        let names = question.names.iter().map(|name| NameFacts::listed_by(name, is_listed));
         Self { rules: None, names: names.collect(), sources: Vec::new() }
     }
 }
@@ -205,13 +213,8 @@ impl GuardRules {
     }
 
     fn settings(&self) -> GuardSettings {
-        let mode = match self.mode {
-            GuardMode::Observe => Mode::Observe,
-            GuardMode::Adaptive => Mode::Adaptive,
-            GuardMode::Strict => Mode::Strict,
-        };
         GuardSettings {
-            mode: mode as u32,
+            mode: Mode::from(self.mode) as u32,
             unknown_per_second: self.unknown_names.per_second,
             unknown_burst: self.unknown_names.burst,
             // A model sends nothing, and tells of nothing.
@@ -273,12 +276,7 @@ impl Knowledge {
     pub(crate) fn learn_from(&mut self, config: &Config, question: &GuardQuestion) {
         let is_listed =
             |pattern: &Pattern| config.domains.r#static.iter().any(|entry| entry.name == *pattern);
-        let names = question.names.iter().map(|name| NameFacts {
-            name: name.clone(),
-            in_kernel: None,
-            listed: name.patterns().find(is_listed),
-            denied_for_seconds: None,
-        });
+        let names = question.names.iter().map(|name| NameFacts::listed_by(name, is_listed));
         self.add(names.collect(), sources_by(&config.guard, &question.sources));
     }
 
