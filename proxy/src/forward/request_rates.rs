@@ -1,8 +1,8 @@
 //! How many requests are answered for a domain, and for one client of it: budgets in memory that does not grow, shared by all workers
 //! without a lock.
 //! Invariants: a domain's budget is no other's, nor a client's (`each_domain_and_each_client_has_its_own_budget`); memory is bounded, and
-//! with more keys than fit those that have spent least are forgotten, so that nobody is refused for another
-//! (`with_more_clients_than_fit_none_is_refused_for_another`).
+//! with more keys than fit those that have spent least are forgotten (`who_has_spent_much_is_not_forgotten_for_those_who_have_not`), so that
+//! nobody is refused for another (`with_more_clients_than_fit_none_is_refused_for_another`).
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -241,6 +241,19 @@ mod tests {
         // Tags of one bucket are equal by chance, so rarely that of these none are.
         let greedy: Vec<_> = (0..100).map(spend).collect();
         assert!(greedy.iter().all(|answered| *answered == 5), "{greedy:?}");
+    }
+
+    #[test]
+    fn who_has_spent_much_is_not_forgotten_for_those_who_have_not() {
+        let rates = RequestRates::sized(1);
+        let each = DomainRates { all: None, each_client: Some(rate("1/s burst 5")) };
+        let (name, now) = (pattern("a.example"), clock::now());
+        let spends = |number| rates.take(&name, client(number), each, now).is_ok();
+        assert_eq!((0..9).filter(|_| spends(0)).count(), 5);
+        for newcomer in 1..100 {
+            spends(newcomer);
+            assert!(!spends(0), "{newcomer} others made it forgotten");
+        }
     }
 
     #[test]
