@@ -2,7 +2,8 @@
 //! without a lock.
 //! Invariants: a domain's budget is no other's, nor a client's (`each_domain_and_each_client_has_its_own_budget`); memory is bounded, and
 //! with more keys than fit those that have spent least are forgotten (`who_has_spent_much_is_not_forgotten_for_those_who_have_not`), so that
-//! nobody is refused for another (`with_more_clients_than_fit_none_is_refused_for_another`).
+//! nobody is refused for another (`with_more_clients_than_fit_none_is_refused_for_another`); a rate that is changed holds at once
+//! (`a_spent_budget_follows_a_rate_that_is_raised`).
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -14,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use proxy_common::budget::BudgetRate;
+use proxy_common::budget::{Asked, BudgetRate};
 
 use crate::{
     clock::{self, BudgetClock},
@@ -41,9 +42,16 @@ pub(crate) enum RateExceeded {
     Client,
 }
 
-/// What has been spent, of one process.
+/// What has been spent, of one process. Domains and clients lie apart: what they have spent is compared in time, and a domain's short burst
+/// would be forgotten for a client's long one.
 pub struct RequestRates {
     clock: BudgetClock,
+    domains: Budgets,
+    clients: Budgets,
+}
+
+/// Budgets by the hash of their keys.
+struct Budgets {
     hasher: RandomState,
     size: usize,
     /// Made when the first rate is asked for: most instances have none.
@@ -74,18 +82,17 @@ impl DomainRates {
 
 impl Default for RequestRates {
     fn default() -> Self {
-        Self::sized(BUCKETS)
+        Self {
+            clock: BudgetClock::new(clock::now()),
+            domains: Budgets::sized(DOMAIN_BUCKETS),
+            clients: Budgets::sized(CLIENT_BUCKETS),
+        }
     }
 }
 
 impl RequestRates {
-    fn sized(size: usize) -> Self {
-        let clock = BudgetClock::new(clock::now());
-        Self { clock, hasher: RandomState::new(), size, buckets: OnceLock::new() }
-    }
-
     /// Counts a request of `client` for the domain of the entry `pattern`. One beyond its client's rate costs the domain nothing: no client
-    /// can spend what others have.
+    /// can spend what others have. One beyond the domain's costs its client nothing: it is not refused twice for others.
     pub(super) fn take(
         &self,
         pattern: &Pattern,
@@ -94,14 +101,25 @@ impl RequestRates {
         now: Instant,
     ) -> Result<(), RateExceeded> {
         let DomainRates { all, each_client } = rates;
+        let now_us = self.clock.at(now) / NANOS_PER_MICRO;
+        let domain = all.and_then(budget).map(|rate| (self.domains.place(pattern), rate));
+        if domain.is_some_and(|(place, rate)| !self.domains.has_left(place, rate, now_us)) {
+            return Err(RateExceeded::Domain);
+        }
         if let Some(rate) = each_client.and_then(budget) {
-            let place = self.place(&(pattern, network(client)));
-            self.spend(place, rate, now).ok_or(RateExceeded::Client)?;
+            let place = self.clients.place(&(pattern, network(client)));
+            if !self.clients.spend(place, rate, now_us) {
+                return Err(RateExceeded::Client);
+            }
         }
-        if let Some(rate) = all.and_then(budget) {
-            self.spend(self.place(pattern), rate, now).ok_or(RateExceeded::Domain)?;
-        }
-        Ok(())
+        let is_within = domain.is_none_or(|(place, rate)| self.domains.spend(place, rate, now_us));
+        if is_within { Ok(()) } else { Err(RateExceeded::Domain) }
+    }
+}
+
+impl Budgets {
+    fn sized(size: usize) -> Self {
+        Self { hasher: RandomState::new(), size, buckets: OnceLock::new() }
     }
 
     fn place(&self, key: &impl Hash) -> Place {
@@ -112,22 +130,37 @@ impl RequestRates {
         Place { bucket: low % self.size, tag: (hash >> TIME_BITS) | 1 }
     }
 
-    /// Takes one request from the budget at `place`; nothing when it is spent.
-    fn spend(&self, place: Place, rate: BudgetRate, now: Instant) -> Option<()> {
-        let buckets = self.buckets.get_or_init(|| empty(self.size));
-        let Some(Bucket(ways)) = buckets.get(place.bucket) else { return Some(()) };
-        let now_us = self.clock.at(now) / NANOS_PER_MICRO;
+    fn bucket(&self, place: Place) -> Option<&Bucket> {
+        self.buckets.get_or_init(|| empty(self.size)).get(place.bucket)
+    }
+
+    /// Whether the budget at `place` grants a request, which is not taken.
+    fn has_left(&self, place: Place, rate: BudgetRate, now_us: u64) -> bool {
+        self.ask(place, rate, now_us, |asked| (!asked.granted).then_some(asked.arrival_ns))
+    }
+
+    /// Takes one request from the budget at `place`, unless it is spent.
+    fn spend(&self, place: Place, rate: BudgetRate, now_us: u64) -> bool {
+        self.ask(place, rate, now_us, |asked| Some(asked.arrival_ns))
+    }
+
+    /// Whether the budget at `place` grants a request; `next` is its state from then on, if another. A refusal, too, changes one that was
+    /// spent at a slower rate: it refills at this one.
+    fn ask(&self, place: Place, rate: BudgetRate, now_us: u64, next: impl Fn(Asked) -> Option<u64>) -> bool {
+        let Some(Bucket(ways)) = self.bucket(place) else { return true };
         // Of requests at the same moment each but one finds that another was first, and looks again: as often at most as others are granted.
-        loop {
-            let (way, seen) = of_key(ways, place.tag, now_us)?;
+        while let Some((way, seen)) = of_key(ways, place.tag, now_us) {
             let full_at_us = if seen >> TIME_BITS == place.tag { seen & TIME_MASK } else { 0 };
-            let taken = rate.take(full_at_us * NANOS_PER_MICRO, now_us * NANOS_PER_MICRO)?;
+            let asked = rate.ask(full_at_us * NANOS_PER_MICRO, now_us * NANOS_PER_MICRO);
             // Rounded down, so that a burst has all its requests. No rate is so high that a request would cost nothing.
-            let word = place.tag << TIME_BITS | ((taken / NANOS_PER_MICRO) & TIME_MASK);
-            if way.compare_exchange(seen, word, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return Some(());
+            let word = |at: u64| place.tag << TIME_BITS | ((at / NANOS_PER_MICRO) & TIME_MASK);
+            let next = next(asked).map_or(seen, word);
+            if next == seen || way.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            {
+                return asked.granted;
             }
         }
+        true
     }
 }
 
@@ -154,7 +187,9 @@ fn budget(rate: RequestRate) -> Option<BudgetRate> {
 }
 
 /// 1 MiB with eight words each.
-const BUCKETS: usize = 1 << 14;
+const CLIENT_BUCKETS: usize = 1 << 14;
+/// A quarter of it.
+const DOMAIN_BUCKETS: usize = 1 << 12;
 const WAYS: usize = 8;
 /// Microseconds for nine years; what is left of a word is the key's tag.
 const TIME_BITS: u32 = 48;
@@ -170,6 +205,9 @@ mod tests {
     fn rate(text: &str) -> RequestRate {
         text.parse().unwrap()
     }
+
+    const SLOW: BudgetRate = BudgetRate { per_second: 1, burst: 5 };
+    const NOW_US: u64 = 1_000_000;
 
     fn pattern(text: &str) -> Pattern {
         Pattern::parse(text).unwrap()
@@ -194,9 +232,14 @@ mod tests {
             (0, "b.example", 1, Ok(())),
             (0, "*.a.example", 1, Ok(())),
             (100, "a.example", 1, Ok(())),
-            (100, "a.example", 1, Err(Client)),
+            // It is the domain that has nothing left, and costs no client what it has.
+            (100, "a.example", 1, Err(Domain)),
+            (100, "a.example", 3, Err(Domain)),
+            (100, "a.example", 3, Err(Domain)),
             (100, "a.example", 3, Err(Domain)),
             (500, "a.example", 3, Ok(())),
+            (500, "a.example", 3, Ok(())),
+            (500, "a.example", 3, Err(Client)),
         ] {
             let now = begin + Duration::from_millis(after_ms);
             let taken = rates.take(&pattern(name), client(number), both, now);
@@ -226,30 +269,46 @@ mod tests {
             let unbounded = DomainRates { all, each_client: all };
             rates.take(&pattern("a.example"), client(1), unbounded, clock::now()).unwrap();
         }
-        assert!(rates.buckets.get().is_none());
+        assert!(rates.clients.buckets.get().is_none() && rates.domains.buckets.get().is_none());
     }
 
     /// Takes one request in the only bucket. Hashes would give two keys the same tag in one run of forty.
-    fn spend(rates: &RequestRates, number: u64, now: Instant) -> bool {
-        let rate = BudgetRate { per_second: 1, burst: 5 };
-        rates.spend(Place { bucket: 0, tag: 2 * number + 1 }, rate, now).is_some()
+    fn spend(budgets: &Budgets, number: u64, rate: BudgetRate, now_us: u64) -> bool {
+        budgets.spend(Place { bucket: 0, tag: 2 * number + 1 }, rate, now_us)
     }
 
     #[test]
     fn with_more_clients_than_fit_none_is_refused_for_another() {
-        let (rates, now) = (RequestRates::sized(1), clock::now());
+        let budgets = Budgets::sized(1);
         let greedy: Vec<_> =
-            (0..100).map(|number| (0..9).filter(|_| spend(&rates, number, now)).count()).collect();
+            (0..100).map(|number| (0..9).filter(|_| spend(&budgets, number, SLOW, NOW_US)).count()).collect();
         assert!(greedy.iter().all(|answered| *answered == 5), "{greedy:?}");
     }
 
     #[test]
     fn who_has_spent_much_is_not_forgotten_for_those_who_have_not() {
-        let (rates, now) = (RequestRates::sized(1), clock::now());
-        assert_eq!((0..9).filter(|_| spend(&rates, 0, now)).count(), 5);
+        let budgets = Budgets::sized(1);
+        assert_eq!((0..9).filter(|_| spend(&budgets, 0, SLOW, NOW_US)).count(), 5);
         for newcomer in 1..100 {
-            spend(&rates, newcomer, now);
-            assert!(!spend(&rates, 0, now), "{newcomer} others made it forgotten");
+            spend(&budgets, newcomer, SLOW, NOW_US);
+            assert!(!spend(&budgets, 0, SLOW, NOW_US), "{newcomer} others made it forgotten");
+        }
+    }
+
+    #[test]
+    fn a_spent_budget_follows_a_rate_that_is_raised() {
+        let (name, begin) = (pattern("a.example"), clock::now());
+        let of_all = |text: &str| DomainRates { all: Some(rate(text)), each_client: None };
+        let of_client = |text: &str| DomainRates { all: None, each_client: Some(rate(text)) };
+        for limited in [&of_all as &dyn Fn(&str) -> DomainRates, &of_client] {
+            let rates = RequestRates::default();
+            let answered = |text: &str, after: u64| {
+                let now = begin + Duration::from_secs(after);
+                (0..1_000).filter(|_| rates.take(&name, client(1), limited(text), now).is_ok()).count()
+            };
+            assert_eq!(answered("1/s burst 600", 0), 600);
+            assert_eq!(answered("50/s burst 100", 1), 0, "it is taken for a spent one");
+            assert_eq!(answered("50/s burst 100", 2), 50, "which refills at the new rate");
         }
     }
 
