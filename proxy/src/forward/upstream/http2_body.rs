@@ -61,7 +61,9 @@ impl Http2Body {
             match frame.transpose().map_err(io::Error::other)?.map(Frame::into_data) {
                 Some(Ok(data)) => self.rest = data,
                 Some(Err(frame)) => self.trailers = frame.into_trailers().ok().map(Box::new),
-                None => return Poll::Ready(Ok(None)),
+                None if source.incoming.is_end_stream() => return Poll::Ready(Ok(None)),
+                // hyper reports a reset with NO_ERROR as an end. RFC 9113 §8.1: only END_STREAM ends a message.
+                None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             }
         }
         let count = self.rest.len().min(most);
