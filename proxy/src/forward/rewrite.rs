@@ -104,7 +104,25 @@ pub(super) fn response(status: StatusCode, mut fields: Fields, method: &Method) 
     let tells_length = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     let leaves = |name: FieldName| name.is_hop_by_hop() || !tells_length && name == FieldName::ContentLength;
     remove(&mut fields, |field| field.exact().is_some_and(leaves));
+    if tells_length {
+        tell_one_length(&mut fields);
+    }
     fields
+}
+
+/// RFC 9110 §8.6: the same length several times is forwarded as one; of lengths that differ nothing can be said.
+fn tell_one_length(fields: &mut Fields) {
+    let mut lengths = fields.list(FieldName::ContentLength);
+    let Some(first) = lengths.next().map(<[u8]>::to_vec) else { return };
+    let (mut is_repeated, mut is_same) = (false, true);
+    for length in lengths {
+        (is_repeated, is_same) = (true, is_same && length == first);
+    }
+    match (is_repeated, is_same) {
+        (false, _) => {}
+        (true, true) => fields.set(FieldName::ContentLength, first),
+        (true, false) => fields.remove(FieldName::ContentLength),
+    }
 }
 
 /// The protocols that a client offers to switch to, where that is passed on (RFC 9110 §7.8): without a body, which would have to be sent
@@ -564,5 +582,24 @@ mod tests {
         let kept = ["date: Tue, 24 Nov 2026 00:00:00 GMT", "set-cookie: a=1", "set-cookie: b=2"];
         assert_eq!(text(&to_get), kept.map(str::to_owned));
         assert!(response(StatusCode::OK, fields, &Method::HEAD).has(FieldName::ContentLength));
+    }
+
+    #[test]
+    fn a_length_without_its_body_is_told_once() {
+        for (told, passed_on) in [
+            (&["5"][..], &["content-length: 5"][..]),
+            (&["5", "5"], &["content-length: 5"]),
+            (&["5, 5"], &["content-length: 5"]),
+            (&["5", "6"], &[]),
+        ] {
+            let mut fields = Fields::default();
+            for length in told {
+                fields.push(FieldName::ContentLength, length);
+            }
+            for (status, method) in [(StatusCode::OK, Method::HEAD), (StatusCode::NOT_MODIFIED, Method::GET)]
+            {
+                assert_eq!(text(&response(status, fields.clone(), &method)), passed_on, "{told:?}");
+            }
+        }
     }
 }
