@@ -1,5 +1,6 @@
 //! HTTP on one connection, with this instance's limits, a watchdog, and an orderly end when draining: HTTP/1.1 of our own, HTTP/2 by hyper.
 
+mod client_resets;
 mod date;
 mod http1;
 mod stream_monitor;
@@ -25,6 +26,7 @@ use hyper::{
 use hyper_util::rt::TokioTimer;
 
 use self::{
+    client_resets::ClientResets,
     http1::{Http1, Http1End},
     stream_monitor::StreamMonitor,
     tracked::Tracked,
@@ -117,7 +119,8 @@ where
         }
         Version::Http2 => {
             let streams = Streams::new(Rc::clone(&buffer), limits, metrics);
-            let service = service(answer, activity, buffer, phase);
+            let resets = ClientResets::new(limits.http2_resets, Rc::clone(&buffer));
+            let service = service(answer, activity, (buffer, resets), phase);
             let connection = http2(limits, streams).serve_connection(HyperIo::new(monitor), service);
             let connection = Box::pin(connection);
             Box::pin(async move {
@@ -245,6 +248,7 @@ fn http2(limits: &config::LimitsConfig, streams: Streams) -> http2::Builder<Stre
         // RFC 8441 §3.
         .enable_connect_protocol()
         .max_concurrent_streams(limits.http2_streams)
+        // Those of h2's own: streams reset before they are looked at, and those it resets for a client's faults (`ClientResets` counts the rest).
         .max_local_error_reset_streams(limits.http2_resets)
         .max_pending_accept_reset_streams(limits.http2_resets)
         .initial_stream_window_size(window(limits.http2_stream_window))
@@ -274,7 +278,7 @@ where
 fn service<F, Fut>(
     answer: F,
     activity: Activity,
-    connection: Rc<ConnectionBuffer>,
+    (connection, resets): (Rc<ConnectionBuffer>, Rc<ClientResets>),
     phase: PhaseWatch,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
@@ -288,7 +292,7 @@ where
 {
     let answer = Rc::new(answer);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let (answer, in_progress) = (Rc::clone(&answer), activity.begin());
+        let (answer, in_progress, unanswered) = (Rc::clone(&answer), activity.begin(), resets.begin());
         let (connection, phase, activity) = (Rc::clone(&connection), phase.clone(), activity.clone());
         async move {
             let websocket = WebSocketOffer::take(&mut request);
@@ -303,7 +307,7 @@ where
                 forward::Then::KeepAlive | forward::Then::Tunnel(_) => {}
             }
             let buffer = streams::current().unwrap_or_else(|| connection.stream(None));
-            let mut response = Response::new(Tracked::new(body, buffer, in_progress));
+            let mut response = Response::new(Tracked::new(body, buffer, in_progress, Some(unanswered)));
             (*response.status_mut(), *response.headers_mut()) = (status, fields.to_map());
             Ok(response)
         }

@@ -79,6 +79,8 @@ label! {
         NotReading = "not_reading",
         /// The client opened no window for a stream.
         StreamNotReading = "stream_not_reading",
+        /// Its client gave up more requests than `limits.http2_resets`.
+        Resets = "resets",
         /// Memory was short, and the stream's answer held much of it.
         StreamMemory = "stream_memory",
         /// Memory was short, and the connection held much of it.

@@ -156,7 +156,7 @@ where
             (_, _) => None,
         };
         let head = response_head(status, &fields, response_framing, option, &date());
-        let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress);
+        let body = Tracked::new(body, Rc::clone(&self.buffer), in_progress, None);
         self.write(response_framing.message(head), body).await?;
         Ok(match then {
             Then::Tunnel(tunnel) => Then::Tunnel(tunnel),

@@ -13,6 +13,7 @@ use crate::{
     forward,
     worker::{
         activity::InProgress,
+        http::client_resets::Unanswered,
         response_buffer::{Piece, StreamBuffer},
     },
 };
@@ -22,11 +23,24 @@ pub(super) struct Tracked {
     body: forward::Body,
     buffer: Rc<StreamBuffer>,
     in_progress: InProgress,
+    /// In HTTP/2, where a client can give up one request and go on with others.
+    unanswered: Option<Unanswered>,
 }
 
 impl Tracked {
-    pub(super) fn new(body: forward::Body, buffer: Rc<StreamBuffer>, in_progress: InProgress) -> Self {
-        Self { body, buffer, in_progress }
+    pub(super) fn new(
+        body: forward::Body,
+        buffer: Rc<StreamBuffer>,
+        in_progress: InProgress,
+        unanswered: Option<Unanswered>,
+    ) -> Self {
+        Self { body, buffer, in_progress, unanswered }
+    }
+
+    fn fail(&mut self) {
+        if let Some(unanswered) = self.unanswered.take() {
+            unanswered.failed();
+        }
     }
 }
 
@@ -34,6 +48,10 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         if self.in_progress.is_cut() || self.buffer.is_cut() {
             self.body.not_taken();
+            self.fail();
+        }
+        if let Some(unanswered) = self.unanswered.take().filter(|_| self.body.is_end_stream()) {
+            unanswered.answered();
         }
     }
 }
@@ -52,7 +70,8 @@ impl Body for Tracked {
         }
         let piece = ready!(self.buffer.poll_piece(cx));
         self.body.request(piece);
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
+        let frame =
+            ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose().inspect_err(|_| self.fail())?;
         Poll::Ready(frame.map(|frame| Ok(frame.map_data(|bytes| self.buffer.hold(bytes)))))
     }
 

@@ -103,6 +103,37 @@ fn a_stream_whose_client_opens_no_window_is_reset_and_its_connection_goes_on() {
     });
 }
 
+#[test]
+fn a_client_that_gives_up_what_it_asks_for_is_cut() {
+    let limits = LimitsConfig { http2_resets: 20, ..limits() };
+    paused(Version::Http2, limits, async |edge, memory| {
+        let (mut sender, connection) = edge.connect_http2(&memory).await;
+        // Who lets as many be answered may go on.
+        for _ in 0..40 {
+            give_up(&edge, &mut sender).await;
+            let answer = sender.send_request(request("/")).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "done");
+        }
+        for number in 0..=20 {
+            assert_eq!(edge.metrics.ended.count(LimitReached::Resets), 0, "after {number}");
+            give_up(&edge, &mut sender).await;
+        }
+        edge.ended(LimitReached::Resets).await;
+        assert!(connection.await.unwrap().is_err(), "cut, and not closed in order");
+    });
+}
+
+/// Asks for what is not answered, and resets the stream once the request was read.
+async fn give_up(edge: &Edge, sender: &mut Client) {
+    sender.ready().await.unwrap();
+    let request = tokio::task::spawn_local(sender.send_request(request("/slow")));
+    edge.asked.notified().await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    // Until the reset has arrived.
+    sleep(SECOND).await;
+}
+
 /// Limits of which no two are near to each other.
 fn limits() -> LimitsConfig {
     LimitsConfig {
