@@ -14,10 +14,11 @@ use self::plan::Plan;
 pub(crate) use self::plan::is_health;
 use crate::{
     certificates::{Certificates, ChallengeToken},
+    config::Reloadable,
     domains::{Caller, Domains, Permission},
     forward::{
-        Answer, Downstream, RequestLog, RequestOutcome, RequestRecord, RequestRefusal, TrustedProxies,
-        fitting, own_response, permanent_redirect,
+        Answer, Downstream, ErrorPages, RequestLog, RequestOutcome, RequestRecord, RequestRefusal,
+        TrustedProxies, fitting, own_response, permanent_redirect,
     },
     http1::RequestParts,
     name::ServerName,
@@ -34,6 +35,8 @@ pub struct CleartextService {
     pub phase: PhaseWatch,
     /// What the edge is called, if it has a name.
     pub edge: Option<ServerName>,
+    /// What clients see where a request is refused.
+    pub error_pages: Reloadable<ErrorPages>,
     /// Where redirects point.
     pub public_https_port: u16,
     /// Whose word is taken for who a request's client is.
@@ -71,7 +74,7 @@ impl Cleartext {
                 record.ours(outcome, answer.status, answer.body.size_hint().lower());
                 answer
             }
-            Err(refusal) => record.refuse(&refusal),
+            Err(refusal) => record.refuse(&refusal, &self.service.error_pages.load()),
         }
     }
 

@@ -34,6 +34,7 @@ mod wildcard_certificate;
 #[macro_use]
 mod section;
 mod api;
+mod content_security_policy;
 mod control;
 mod enums;
 mod listen;
@@ -42,6 +43,7 @@ mod validate;
 mod verification;
 
 pub use api::ApiConfig;
+pub use content_security_policy::ContentSecurityPolicy;
 pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{
@@ -70,8 +72,8 @@ pub use request_rate::RequestRate;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig, LimitsConfig,
-    LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    CertificatesConfig, Config, DomainsConfig, ErrorPagesConfig, GuardConfig, HeadersConfig, InstanceConfig,
+    LimitsConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;

@@ -10,11 +10,11 @@ mod authority;
 mod body;
 mod cdn_loop;
 mod domain_route;
+mod error_pages;
 mod header_rules;
 mod metrics;
 pub(crate) mod min_rate;
 mod own_response;
-mod page;
 mod passage;
 mod refusal;
 mod relay;
@@ -41,6 +41,7 @@ use http::{StatusCode, uri::Scheme};
 pub use self::{
     admit::RequestViolation,
     body::Body,
+    error_pages::{ErrorPages, ErrorPagesError},
     metrics::{RequestMetrics, RequestOutcome},
     request_rates::RequestRates,
     trusted_proxies::TrustedProxies,
@@ -74,22 +75,31 @@ use crate::{
 pub struct Service {
     /// Permission and targets.
     pub domains: Domains,
-    /// The limits on clients.
-    pub limits: Reloadable<config::LimitsConfig>,
     /// Where requests go whose domain names no target.
     pub default_target: Reloadable<Option<Target>>,
-    /// The rules for fields.
-    pub headers: Reloadable<config::HeadersConfig>,
     /// How many requests are answered for each domain and each client of it.
     pub rates: RequestRates,
+    /// Whose word is taken for who a request's client is.
+    pub trusted_proxies: TrustedProxies,
+    /// How requests are relayed.
+    pub relay: RelaySettings,
+}
+
+/// How requests are relayed; one per process.
+#[derive(Clone)]
+pub struct RelaySettings {
+    /// The limits on clients.
+    pub limits: Reloadable<config::LimitsConfig>,
+    /// The rules for fields.
+    pub headers: Reloadable<config::HeadersConfig>,
+    /// What clients see where the proxy answers itself.
+    pub error_pages: Reloadable<ErrorPages>,
     /// Connections to targets.
     pub upstream: Arc<UpstreamSettings>,
     /// Where names of targets are resolved.
     pub control: tokio::runtime::Handle,
     /// The port that upstreams see in `X-Forwarded-Port`.
     pub public_https_port: u16,
-    /// Whose word is taken for who a request's client is.
-    pub trusted_proxies: TrustedProxies,
 }
 
 /// A connection as its requests see it.
@@ -142,14 +152,7 @@ impl<T: Transport> Clone for Forwarder<T> {
 impl<T: Transport> Forwarder<T> {
     /// For one worker, within its runtime.
     pub fn new(transport: T, service: Arc<Service>, request_log: &Rc<RequestLog>) -> Self {
-        let relay = Relay::new(
-            transport,
-            Arc::clone(&service.upstream),
-            (service.limits.clone(), service.headers.clone()),
-            request_log,
-            service.control.clone(),
-            service.public_https_port,
-        );
+        let relay = Relay::new(transport, &service.relay, request_log);
         Self(Rc::new(Inner { service, relay }))
     }
 
@@ -179,7 +182,7 @@ impl<T: Transport> Forwarder<T> {
     ) -> Result<Admitted, RequestRefusal> {
         // Without a name there is none that Host could equal.
         let server_name = downstream.server_name.as_ref().ok_or(RequestViolation::HostUnlikeServerName)?;
-        let fields = self.0.service.limits.load().header_fields;
+        let fields = self.0.service.relay.limits.load().header_fields;
         let host = admit::admit(head, server_name, fields)?;
         Ok(Admitted { host, route: self.route(server_name, downstream.peer.ip(), at).await? })
     }
@@ -195,9 +198,10 @@ impl<T: Transport> Forwarder<T> {
         let permission = service.domains.permission(name, Caller::Client(client)).await;
         let entry = entry_of(permission, |unknown_reason| service.domains.last_known(name, unknown_reason))?;
         let target = service.default_target.load();
-        let defaults = RouteDefaults { target: target.as_ref().as_ref(), host: service.upstream.host() };
+        let defaults =
+            RouteDefaults { target: target.as_ref().as_ref(), host: service.relay.upstream.host() };
         let route = DomainRoute::of(&entry, defaults)?;
-        let rates = DomainRates::of(entry.settings, &service.limits.load());
+        let rates = DomainRates::of(entry.settings, &service.relay.limits.load());
         service.rates.take(&entry.pattern, client, rates, at).map_err(RequestRefusal::Rate)?;
         Ok(route)
     }

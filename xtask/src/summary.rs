@@ -179,6 +179,7 @@ const END_TO_END: &[&str] = &[
     "answers",
     "certificate_commands",
     "ending",
+    "error_pages",
     "lifecycle",
     "manager",
     "parameter",

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use toml::Table;
 
 use super::{
-    Attach, Balance, ByteSize, Config, Endpoint, Field, GuardMode, HostedZoneId, Io, KeyEncryption,
-    LogFormat, LoopId, MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof, Scrape,
-    Section, SiteRedirect, Span, TlsVersion, UpstreamHost, json_schema::JsonSchema, reference::defaults,
+    Attach, Balance, ByteSize, Config, ContentSecurityPolicy, Endpoint, Field, GuardMode, HostedZoneId, Io,
+    KeyEncryption, LogFormat, LoopId, MetadataEndpoint, Network, ParameterName, ProxyProtocol, RequiredProof,
+    Scrape, Section, SiteRedirect, Span, TlsVersion, UpstreamHost, json_schema::JsonSchema,
+    reference::defaults,
 };
 use crate::{
     name::{Pattern, ServerName},
@@ -70,7 +71,18 @@ macro_rules! texts {
         }
     )+};
 }
-texts!(String, PathBuf, IpAddr, SocketAddr, HostedZoneId, LoopId, ParameterName, Pattern, ServerName);
+texts!(
+    String,
+    PathBuf,
+    IpAddr,
+    SocketAddr,
+    ContentSecurityPolicy,
+    HostedZoneId,
+    LoopId,
+    ParameterName,
+    Pattern,
+    ServerName
+);
 
 impl JsonSchema for Span {
     fn json_schema() -> Value {

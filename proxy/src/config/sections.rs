@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     api::ApiConfig,
+    content_security_policy::ContentSecurityPolicy,
     control::ControlConfig,
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
@@ -50,6 +51,7 @@ section! {
         guard: GuardConfig,
         upstream: UpstreamConfig,
         headers: HeadersConfig,
+        error_pages: ErrorPagesConfig,
         limits: LimitsConfig,
         control: ControlConfig,
         api: ApiConfig,
@@ -334,6 +336,19 @@ section! {
 }
 
 section! {
+    /// Pages for what the proxy answers itself, in place of its own. Clients that ask for JSON and not for HTML get RFC 9457's
+    /// `application/problem+json` in any case.
+    pub struct ErrorPagesConfig {
+        /// Directory of pages, read at start and at each reload: `502.html` for one status, `4xx.html` and `5xx.html` for all of a kind,
+        /// `maintenance.html` for domains in maintenance; each at most 256 KiB. In a page stand `{{status}}`, `{{reason}}`, `{{title}}`,
+        /// `{{advice}}`, `{{reference}}`, `{{time}}` and `{{host}}`.
+        directory: Option<PathBuf> = None => "\"/etc/gatehouse/error-pages\"",
+        /// `Content-Security-Policy` of these pages: what they may load.
+        content_security_policy: ContentSecurityPolicy = ContentSecurityPolicy::strict(),
+    }
+}
+
+section! {
     /// What clients may use. Limits per source count by client address (IPv4 /32, IPv6 /64).
     pub struct LimitsConfig {
         /// Open connections in total; beyond it, new ones are closed at once.
@@ -369,7 +384,8 @@ section! {
         client_request_rate: Option<RequestRate> = None => "\"50/s burst 500\"",
         /// Concurrent streams of an HTTP/2 connection; beyond it, new streams are refused.
         http2_streams: u32 = 100,
-        /// Stream resets that an HTTP/2 connection may cause; beyond it, it is closed.
+        /// Requests that a client of an HTTP/2 connection may give up beyond those it lets be answered, and resets that it may cause
+        /// otherwise; beyond it, the connection is closed.
         http2_resets: usize = 500,
         /// HTTP/2 flow-control window of a stream: body bytes that a client may send ahead.
         http2_stream_window: ByteSize = ByteSize::kib(64),

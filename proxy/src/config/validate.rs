@@ -58,6 +58,14 @@ pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     issuers::missing_files(config, &mut findings);
     findings.add_if_missing("upstream.roots", config.upstream.roots.as_deref(), ROOTS);
+    if let Some(directory) = config.error_pages.directory.as_deref().filter(|path| !path.is_dir()) {
+        let fault = format!("`{}` is not a directory", directory.display());
+        findings.add(
+            "error_pages.directory",
+            fault,
+            "name the directory of your error pages, or remove the setting",
+        );
+    }
     for (name, tls) in &config.upstream.tls {
         for (key, path) in tls.files() {
             let remedy = if key == "roots" { ROOTS } else { PEM };

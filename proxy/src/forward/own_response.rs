@@ -5,20 +5,29 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::body::Body as _;
 
 use super::{
-    Answer, Body, Then, metrics::RequestOutcome, page::page, refusal::RequestRefusal,
+    Answer, Body, Then,
+    error_pages::{ErrorPages, Problem},
+    metrics::RequestOutcome,
+    refusal::RequestRefusal,
     request_log::RequestRecord,
 };
 use crate::{field_name::FieldName, fields::Fields};
 
 impl RequestRecord {
-    /// Answers in place of the site.
-    pub(crate) fn refuse(mut self, refusal: &RequestRefusal) -> Answer {
+    /// Answers in place of the site, with one of `pages`.
+    pub(crate) fn refuse(mut self, refusal: &RequestRefusal, pages: &ErrorPages) -> Answer {
         if let RequestRefusal::Violation(violation) = refusal {
             self.count_violation(*violation);
         }
         let status = refusal.status();
-        let page = page(status, refusal.notice(), self.reference());
-        let mut answer = fitting(own_response(status, page, &PAGE_FIELDS), self.method());
+        let problem = Problem {
+            status,
+            notice: refusal.notice(),
+            is_maintenance: matches!(refusal, RequestRefusal::Maintenance),
+            host: self.server_name.as_ref(),
+            reference: self.reference(),
+        };
+        let mut answer = fitting(pages.answer(&problem, self.problem_form()), self.method());
         self.ours(refusal.outcome(), status, answer.body.size_hint().lower());
         if let Some(after) = refusal.retry_after() {
             // RFC 9110 §10.2.3: when it makes sense to try again.
@@ -66,12 +75,3 @@ pub(crate) fn fitting(mut answer: Answer, method: &Method) -> Answer {
     }
     answer
 }
-
-const PAGE_FIELDS: [(HeaderName, HeaderValue); 3] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-];

@@ -7,8 +7,8 @@ use http::StatusCode;
 use super::{
     Then,
     admit::RequestViolation,
+    error_pages::Notice,
     metrics::RequestOutcome,
-    page::Notice,
     request_rates::RateExceeded,
     upstream::{UpstreamFailure, UpstreamFault},
 };

@@ -1,16 +1,16 @@
 //! Relays an admitted request: rewritten, sent to its upstream, and the response streamed back.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version};
-use tokio::runtime::Handle;
 
 use super::{
-    Answer, Body, Then, UpstreamSettings,
+    Answer, Body, RelaySettings, Then,
     admit::RequestViolation,
     cdn_loop::CdnLoop,
     domain_route::Admitted,
+    error_pages::ErrorPages,
     header_rules::{self, TemplateValues},
     min_rate::MinRate,
     refusal::RequestRefusal,
@@ -43,24 +43,20 @@ pub(super) struct Relay<T: Transport> {
     upstreams: Upstreams<T>,
     limits: Reloadable<config::LimitsConfig>,
     headers: Reloadable<config::HeadersConfig>,
+    error_pages: Reloadable<ErrorPages>,
     pub(super) request_log: Rc<RequestLog>,
     public_port: HeaderValue,
     cdn_loop: CdnLoop,
 }
 
 impl<T: Transport> Relay<T> {
-    pub(super) fn new(
-        transport: T,
-        settings: Arc<UpstreamSettings>,
-        (limits, headers): (Reloadable<config::LimitsConfig>, Reloadable<config::HeadersConfig>),
-        request_log: &Rc<RequestLog>,
-        control: Handle,
-        public_port: u16,
-    ) -> Self {
-        let cdn_loop = settings.cdn_loop.clone();
-        let upstreams = Upstreams::new(transport, settings, request_log.metrics.clone(), control);
-        let (request_log, public_port) = (Rc::clone(request_log), public_port.into());
-        Self { upstreams, limits, headers, request_log, public_port, cdn_loop }
+    pub(super) fn new(transport: T, settings: &RelaySettings, request_log: &Rc<RequestLog>) -> Self {
+        let RelaySettings { limits, headers, error_pages, upstream, control, public_https_port } =
+            settings.clone();
+        let cdn_loop = upstream.cdn_loop.clone();
+        let upstreams = Upstreams::new(transport, upstream, request_log.metrics.clone(), control);
+        let (request_log, public_port) = (Rc::clone(request_log), public_https_port.into());
+        Self { upstreams, limits, headers, error_pages, request_log, public_port, cdn_loop }
     }
 
     /// Answers a request that was `admitted` with what its target says, or else with why it was not.
@@ -75,7 +71,7 @@ impl<T: Transport> Relay<T> {
         let facts = (!self.headers.load().response.is_empty()).then(|| record.facts());
         let mut answer = match &admitted {
             Ok(admitted) => self.pass(head, body, admitted, record).await,
-            Err(refusal) => record.refuse(refusal),
+            Err(refusal) => record.refuse(refusal, &self.error_pages.load()),
         };
         if let Some(facts) = facts {
             let values = TemplateValues::of(&facts, admitted.as_ref().ok());
@@ -107,7 +103,7 @@ impl<T: Transport> Relay<T> {
             Ok(Fetched::Switched(fields, upstream)) => self.switch(fields, upstream, record),
             Err(refusal) => {
                 log(&refusal, admitted, record.id());
-                record.refuse(&refusal)
+                record.refuse(&refusal, &self.error_pages.load())
             }
         }
     }

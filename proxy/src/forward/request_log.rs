@@ -15,8 +15,8 @@ use prometheus::IntGauge;
 use super::{
     Downstream,
     admit::RequestViolation,
+    error_pages::{ProblemForm, Reference},
     metrics::{Class, Direction, Protocol, RequestMetrics, RequestOutcome, Verb},
-    page::Reference,
     upload::UploadProgress,
 };
 use crate::{
@@ -131,6 +131,7 @@ pub(crate) struct RequestRecord {
     upstream_duration: Option<Duration>,
     upstream: Option<EndpointAddress>,
     tls: Option<&'static str>,
+    problem_form: ProblemForm,
     /// Absent also where no access log wants it.
     user_agent: Option<Bytes>,
 }
@@ -165,6 +166,7 @@ impl RequestRecord {
             upstream_duration: None,
             upstream: None,
             tls: downstream.tls,
+            problem_form: ProblemForm::wanted(&head.fields),
             user_agent,
         }
     }
@@ -199,6 +201,11 @@ impl RequestRecord {
     /// The id that the error page shows.
     pub(super) fn reference(&self) -> Reference<'_> {
         Reference { id: &self.id, at: self.wall }
+    }
+
+    /// How its client wants to be told of an error.
+    pub(super) fn problem_form(&self) -> ProblemForm {
+        self.problem_form
     }
 
     pub(super) fn open_tunnels(&self) -> IntGauge {

@@ -213,10 +213,16 @@ fn relay_within<T: Transport>(
         roots: setting.roots.clone(),
         ..setting.upstream.clone()
     };
-    let settings = Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap());
+    let settings = RelaySettings {
+        limits: Reloadable::new(limits),
+        headers: Reloadable::new(setting.headers.clone()),
+        error_pages: Reloadable::new(ErrorPages::default()),
+        upstream: Arc::new(UpstreamSettings::new(&upstream, usize::MAX).unwrap()),
+        control: Handle::current(),
+        public_https_port: 443,
+    };
     let request_log = Rc::new(RequestLog::new(metrics, setting.access_log.clone()));
-    let live = (Reloadable::new(limits), Reloadable::new(setting.headers.clone()));
-    Relay::new(transport, settings, live, &request_log, Handle::current(), 443)
+    Relay::new(transport, &settings, &request_log)
 }
 
 async fn front<T: Transport>(

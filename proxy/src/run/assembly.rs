@@ -37,7 +37,7 @@ use crate::{
         admin::{Issuance, Quotas, Rules},
     },
     ec2::{self, Ec2Facts, IdentitySource, LifecycleTarget},
-    forward::{self, RequestRates, Service, TrustedProxies, UpstreamSettings},
+    forward::{self, RelaySettings, RequestRates, Service, TrustedProxies, UpstreamSettings},
     guard::{GuardContext, GuardHandle, Heartbeat, Ports},
     phase::{Phase, PhaseWatch},
     store::{Store, probe, tables},
@@ -76,6 +76,7 @@ impl Assembly<'_> {
         let begun = clock::now();
         let config = self.config;
         self.probe(&inherited)?;
+        let live = RuntimeSettings::of(config)?;
         let control_ports = ControlPorts::bind(&config.control).await?;
         let api_port = api::bind(config).await?;
         let threads = worker_count(&config.worker)?;
@@ -88,7 +89,6 @@ impl Assembly<'_> {
         let listeners = Listeners::open(&config.listen, threads, inherited, self.manager)?;
         let https_port = listeners.public_https_port();
         let (phase, watched) = watch::channel(Phase::Starting);
-        let live = RuntimeSettings::of(config);
         let heartbeat = Arc::new(Heartbeat::new(listeners.workers(), begun));
         let guard = self.guard(&known.domains, &listeners, &heartbeat)?;
         let service = Arc::new(self.service(&known, &listeners, &live, upstream));
@@ -105,7 +105,7 @@ impl Assembly<'_> {
         verification::start(
             config,
             https_port,
-            shared.service.upstream.address_policy().entry_permits(),
+            shared.service.relay.upstream.address_policy().entry_permits(),
             (&known.store, &known.domains),
             phase.subscribe(),
             self.control,
@@ -242,8 +242,9 @@ impl Assembly<'_> {
                 domains: known.domains.clone(),
                 certificates: known.certificates.clone(),
                 phase: phase.clone(),
+                error_pages: live.error_pages.clone(),
                 edge: config.verification.edge_names.first().cloned(),
-                public_https_port: service.public_https_port,
+                public_https_port: service.relay.public_https_port,
                 trusted_proxies: service.trusted_proxies.clone(),
             }),
             service,
@@ -272,14 +273,17 @@ impl Assembly<'_> {
         self.control.spawn(async move { followed.follow_own_addresses().await });
         Service {
             domains: known.domains.clone(),
-            limits: live.limits.clone(),
-            headers: live.headers.clone(),
             default_target: live.default_target.clone(),
             rates: RequestRates::default(),
-            upstream,
-            control: self.control.clone(),
-            public_https_port: listeners.public_https_port(),
             trusted_proxies: TrustedProxies::new(self.config.listen.trusted_proxies.clone()),
+            relay: RelaySettings {
+                limits: live.limits.clone(),
+                headers: live.headers.clone(),
+                error_pages: live.error_pages.clone(),
+                upstream,
+                control: self.control.clone(),
+                public_https_port: listeners.public_https_port(),
+            },
         }
     }
 
@@ -304,7 +308,7 @@ impl Assembly<'_> {
             connections: shared.connections.clone(),
             reload,
             default_target: shared.service.default_target.clone(),
-            address_policy: shared.service.upstream.address_policy(),
+            address_policy: shared.service.relay.upstream.address_policy(),
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),
             audit_kept: *self.config.domains.audit_kept,

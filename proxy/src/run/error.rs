@@ -27,6 +27,7 @@ impl RunError {
             | Self::Certificates(certificates::CertificatesStartError::Acme(
                 AcmeError::Roots { .. } | AcmeError::ExternalAccountKey { .. },
             ))
+            | Self::ErrorPages(_)
             | Self::Upstreams(_)
             | Self::Guard(GuardError::NoInterface { .. }) => true,
             Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {
@@ -87,6 +88,9 @@ pub enum RunError {
     /// The embedded store's tables.
     #[error(transparent)]
     Tables(#[from] TablesError),
+    /// The operator's error pages.
+    #[error(transparent)]
+    ErrorPages(#[from] forward::ErrorPagesError),
     /// Permission.
     #[error(transparent)]
     Domains(#[from] domains::DomainsStartError),

@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config, ConfigError, Loaded, Reloadable, difference, merge},
     control::wire::Reloaded,
     domains::{AskError, Domains},
+    forward::{ErrorPages, ErrorPagesError},
     guard::{GuardError, GuardHandle},
     target::Target,
     telemetry::error_chain,
@@ -36,18 +37,20 @@ pub(super) struct ReloadTargets {
 pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
     pub(super) headers: Reloadable<config::HeadersConfig>,
+    pub(super) error_pages: Reloadable<ErrorPages>,
     pub(super) default_target: Reloadable<Option<Target>>,
     pub(super) drain_deadline: Reloadable<config::Span>,
 }
 
 impl RuntimeSettings {
-    pub(super) fn of(config: &Config) -> Self {
-        Self {
+    pub(super) fn of(config: &Config) -> Result<Self, ErrorPagesError> {
+        Ok(Self {
             limits: Reloadable::new(config.limits.clone()),
             headers: Reloadable::new(config.headers.clone()),
+            error_pages: Reloadable::new(ErrorPages::read(&config.error_pages)?),
             default_target: Reloadable::new(config.domains.default_target.clone()),
             drain_deadline: Reloadable::new(config.worker.drain_deadline),
-        }
+        })
     }
 }
 
@@ -68,6 +71,8 @@ pub(super) enum ReloadError {
     Ask(#[from] AskError),
     #[error(transparent)]
     Guard(#[from] GuardError),
+    #[error(transparent)]
+    ErrorPages(#[from] ErrorPagesError),
     #[error(transparent)]
     Logs(#[from] LogsError),
 }
@@ -106,6 +111,7 @@ impl Reloader<'_> {
 impl ReloadTargets {
     /// What can fail comes first.
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
+        let error_pages = ErrorPages::read(&config.error_pages)?;
         self.domains.reconfigure(&config.domains)?;
         self.guard.set_policy(&config.guard)?;
         telemetry.follow(&config.log)?;
@@ -114,6 +120,7 @@ impl ReloadTargets {
         self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
         self.live.headers.replace(config.headers.clone());
+        self.live.error_pages.replace(error_pages);
         self.live.default_target.replace(config.domains.default_target.clone());
         self.live.drain_deadline.replace(config.worker.drain_deadline);
         Ok(())
@@ -126,7 +133,8 @@ pub(super) fn response_buffers(limits: &config::LimitsConfig) -> usize {
 
 /// Whether a setting can be changed while it is in use.
 fn is_live(setting: &str) -> bool {
-    ["limits.", "headers."].iter().any(|section| setting.starts_with(section)) || LIVE.contains(&setting)
+    ["limits.", "headers.", "error_pages."].iter().any(|section| setting.starts_with(section))
+        || LIVE.contains(&setting)
 }
 
 const LIVE: &[&str] = &[

@@ -14,6 +14,7 @@ mod administration;
 mod answers;
 mod certificate_commands;
 mod ending;
+mod error_pages;
 mod lifecycle;
 mod manager;
 mod parameter;
