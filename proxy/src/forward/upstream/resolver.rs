@@ -135,6 +135,14 @@ impl Resolver {
         Ok(resolution)
     }
 
+    /// As if `name` had been answered with `addresses` at `now`.
+    #[cfg(test)]
+    pub(super) fn answer_for_tests(&self, name: &ServerName, addresses: &[IpAddr], now: Instant) {
+        self.answers.borrow_mut().remove(name);
+        let answer = Answer { at: now, found: Ok(addresses.into()) };
+        let _ = self.resolution_by(name, now, |_| watch::channel(Some(answer)).1);
+    }
+
     fn ask(&self, name: ServerName) -> watch::Receiver<Option<Answer>> {
         let (sender, receiver) = watch::channel(None);
         self.control.spawn(async move {
