@@ -42,7 +42,8 @@ pub(super) type Candidates = Rc<[Candidate]>;
 /// A destination, and its share of a target's requests.
 pub(super) struct Candidate {
     pub(super) destination: Rc<Destination>,
-    pub(super) weight: u16,
+    /// In proportion to the others'.
+    pub(super) weight: f64,
 }
 
 struct Found {
@@ -97,10 +98,13 @@ impl Destinations {
         let (mut candidates, mut failure) = (Vec::new(), None);
         for endpoint in route.target.endpoints() {
             match self.permitted(route, endpoint, wait).await {
-                Ok((addresses, chosen_by)) => candidates.extend(addresses.into_iter().map(|address| {
-                    let destination = self.destination(endpoint, address, chosen_by);
-                    Candidate { destination, weight: endpoint.weight.into() }
-                })),
+                Ok((addresses, chosen_by)) => {
+                    let weight = share_of_each(endpoint, &addresses);
+                    candidates.extend(addresses.into_iter().map(|address| {
+                        let destination = self.destination(endpoint, address, chosen_by);
+                        Candidate { destination, weight }
+                    }));
+                }
                 // A loop is one, whatever the other endpoints are.
                 Err(edge @ UpstreamFailure::Edge { .. }) => return Err(edge),
                 // One that may still be resolved is waited for.
@@ -230,6 +234,12 @@ impl Destinations {
     }
 }
 
+/// The weight is the endpoint's, however many addresses its name has.
+#[expect(clippy::cast_precision_loss, reason = "a name has a few addresses")]
+fn share_of_each(endpoint: &Endpoint, addresses: &[EndpointAddress]) -> f64 {
+    f64::from(u16::from(endpoint.weight)) / addresses.len() as f64
+}
+
 /// Or of a request that is about to go there.
 fn is_of_a_route(destination: &Rc<Destination>) -> bool {
     Rc::strong_count(destination) > 1
@@ -294,6 +304,17 @@ mod tests {
         assert_eq!(destinations.known.borrow().len(), 2, "what has failed a short time ago is remembered");
         destinations.sweep(start + Duration::from_hours(1));
         assert_eq!(destinations.known.borrow().len(), 0, "time heals");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_weight_is_the_endpoints_however_many_addresses_its_name_has() {
+        let (destinations, start) = (destinations(), now());
+        let name = ServerName::parse("app.example").unwrap();
+        destinations.resolver.answer_for_tests(&name, &addresses([1, 2, 3]), start);
+        let candidates =
+            destinations.of(&route("http://app.example;weight=2, http://192.0.2.9")).await.unwrap();
+        let weights: Vec<_> = candidates.iter().map(|candidate| format!("{:.2}", candidate.weight)).collect();
+        assert_eq!(weights, ["0.67", "0.67", "0.67", "1.00"]);
     }
 
     #[tokio::test(start_paused = true)]
