@@ -215,7 +215,8 @@ impl Acme {
             }
             // RFC 8555 §7.5.1: the CA may validate from now on, so every instance can answer already.
             if !is_begun {
-                challenge.set_ready().await?;
+                // Not from the beginning: the record of a dns-01 challenge takes a minute each time.
+                despite_nonces!(challenge.set_ready().await.map_err(OrderError::from))?;
             }
         }
         Ok(())
