@@ -48,6 +48,14 @@ struct Connection {
 }
 
 impl Route53 {
+    /// At `endpoint`, with credentials that nobody looks at.
+    #[cfg(test)]
+    pub(crate) fn at(endpoint: String) -> Self {
+        let credentials = aws_sdk_dynamodb::config::Credentials::new("id", "secret", None, None, "test");
+        let credentials = Some(SharedCredentialsProvider::new(credentials));
+        Self(OnceCell::new_with(Some(Connection { endpoint, credentials })))
+    }
+
     /// Puts `value` into the record at `place` beside what others have there, in place of `superseded`; returns when all of Route 53's
     /// servers answer with it.
     ///
@@ -206,7 +214,6 @@ const LIMITS: CallLimits = CallLimits {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::config::Credentials;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -257,10 +264,7 @@ mod tests {
     async fn published(answers: Vec<(u16, String)>) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let credentials = Credentials::new("id", "secret", None, None, "test");
-        let connection =
-            Connection { endpoint, credentials: Some(SharedCredentialsProvider::new(credentials)) };
-        let route53 = Route53(OnceCell::new_with(Some(connection)));
+        let route53 = Route53::at(endpoint);
         let served = tokio::spawn(serve(listener, answers));
         route53.publish(&place(), "new", &["old".to_owned()]).await.unwrap();
         let answered = tokio::time::timeout(Duration::from_secs(5), served).await;

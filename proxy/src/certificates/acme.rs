@@ -1,7 +1,7 @@
 //! An ACME certificate authority (RFC 8555): account and orders, over our own HTTP client.
 //! Not here: when an order is placed, and by which instance.
-//! Invariants: a challenge is in the table before the CA is asked to validate it, and as long as the order can be gone on with; the fleet has
-//! one account (`the_first_account_key_is_the_fleets`).
+//! Invariants: a challenge is shown before the CA is asked to validate it, and as long as the order can be gone on with
+//! (`a_record_stays_as_long_as_its_order_can_be_gone_on_with`); the fleet has one account (`the_first_account_key_is_the_fleets`).
 
 mod account;
 mod chain;
@@ -13,6 +13,8 @@ mod order;
 mod pause;
 mod renewal_info;
 mod revocation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::PathBuf,
@@ -280,16 +282,24 @@ impl Acme {
             placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
         });
         let issued = Box::pin(placed).await;
-        match (name, &issued) {
-            (Pattern::Exact(name), Ok(_) | Err(OrderError::Invalid { .. })) => {
-                challenges.close(&self.issuer, name).await;
-            }
-            // The CA may validate yet.
-            (Pattern::Exact(name), Err(_)) => challenges.leave(name),
-            (Pattern::Wildcard(_), Err(OrderError::Slow { validating: true })) => challenges.leave_dns(name),
-            (Pattern::Wildcard(_), _) => challenges.close_dns(&self.issuer, name).await,
-        }
+        self.end_challenge(name, &issued, challenges).await;
         issued
+    }
+
+    /// Removes the challenge of an order that is over. Otherwise the CA may validate yet, or be asked to.
+    async fn end_challenge<T>(
+        &self,
+        name: &Pattern,
+        issued: &Result<T, OrderError>,
+        challenges: &Challenges,
+    ) {
+        let is_over = issued.as_ref().err().is_none_or(OrderError::ends_order);
+        match name {
+            Pattern::Exact(name) if is_over => challenges.close(&self.issuer, name).await,
+            Pattern::Exact(name) => challenges.leave(name),
+            Pattern::Wildcard(_) if is_over => challenges.close_dns(&self.issuer, name).await,
+            Pattern::Wildcard(_) => challenges.leave_dns(name),
+        }
     }
 }
 

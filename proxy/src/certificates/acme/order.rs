@@ -213,7 +213,8 @@ impl Acme {
                 Pattern::Exact(name) => challenges.open(&self.issuer, name, shown).await?,
                 Pattern::Wildcard(_) => challenges.open_dns(&self.issuer, name, shown).await?,
             }
-            // RFC 8555 §7.5.1: the CA may validate from now on, so every instance can answer already.
+            // RFC 8555 §7.5.1: the CA may validate from now on, whether or not its answer arrives, so every instance can answer already.
+            set_validating(true);
             if !is_begun {
                 // Not from the beginning: the record of a dns-01 challenge takes a minute each time.
                 despite_nonces!(challenge.set_ready().await.map_err(OrderError::from))?;
