@@ -36,6 +36,7 @@ struct Fixture {
 #[derive(Clone, Copy)]
 enum Says {
     ThereIsNoRecord,
+    Nothing,
 }
 
 async fn fixture(says: Says) -> Fixture {
@@ -58,10 +59,12 @@ async fn fixture(says: Says) -> Fixture {
 }
 
 async fn answer_all(listener: TcpListener, says: Says, asked: Arc<AtomicUsize>) {
+    let mut silent = Vec::new();
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         asked.fetch_add(1, Ordering::Relaxed);
         match says {
+            Says::Nothing => silent.push(stream),
             Says::ThereIsNoRecord => {
                 let _ = stream.read(&mut [0; 4096]).await.unwrap();
                 let body = "<L><ResourceRecordSets></ResourceRecordSets></L>";
@@ -88,7 +91,9 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
         (Err(OrderError::Invalid { problem: String::new() }), true),
         (Err(OrderError::Unusable { problem: String::new() }), true),
         (Err(refused(403)), true),
-        (Err(OrderError::Slow { validating: true }), false),
+        (Err(OrderError::Slow { awaiting: Awaited::Ca }), true),
+        (Err(OrderError::Slow { awaiting: Awaited::Challenge }), false),
+        (Err(OrderError::Slow { awaiting: Awaited::Validation }), false),
         (Err(refused(429)), false),
         (Err(refused(503)), false),
         (Err(OrderError::BadNonce), false),
@@ -104,4 +109,14 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
         acme.end_challenge(&wildcard, &Ok(()), &challenges).await;
         assert_eq!(asked.load(Ordering::Relaxed), before, "{issued:?}");
     }
+}
+
+#[tokio::test]
+async fn a_route_53_that_says_nothing_is_not_the_cas_fault_and_ends_no_order() {
+    let Fixture { acme, challenges, wildcard, validated, asked } = fixture(Says::Nothing).await;
+    let shown = acme.show(&wildcard, challenge_for_tests(&validated, DNS), &challenges);
+    let error = within(Duration::from_millis(300), shown).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "Route 53 was waited for");
+    assert_eq!((error.fault("app.example"), error.ends_order()), (AcmeFault::Nobody, false), "{error}");
+    assert!(error.to_string().contains("raise `certificates.order_deadline`"), "{error}");
 }
