@@ -7,7 +7,7 @@ mod json_call;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-pub(crate) use aws_call::{CallLimits, RestCall, bounded, read_bounded, shortened};
+pub(crate) use aws_call::{CallLimits, RestCall, bounded, complete_xml, read_bounded, shortened};
 #[cfg(test)]
 pub(crate) use aws_call::{LONGEST_WORDS, endpoint_of};
 pub(crate) use fault::AwsFault;

@@ -1,8 +1,9 @@
 //! TXT records in hosted zones of Route 53: three calls, made by hand.
 //! Not here: which record is wanted, and when (`certificates`).
 //! Invariants: a value that somebody else has put into a record stays (`what_others_put_there_stays`), whoever writes at the same time,
-//! since a record is replaced only as it was read (`a_record_is_replaced_only_as_it_was_read`); an answer is bounded, and each failure has
-//! its remedy (`each_failure_has_its_remedy`).
+//! since a record is replaced only as it was read (`a_record_is_replaced_only_as_it_was_read`); a value is published when all servers have
+//! it, whoever wrote it and whenever (`what_is_in_the_record_already_is_awaited_as_well`); an answer is bounded, and each failure has its
+//! remedy (`each_failure_has_its_remedy`).
 
 mod answer;
 mod error;
@@ -47,6 +48,14 @@ struct Connection {
 }
 
 impl Route53 {
+    /// At `endpoint`, with credentials that nobody looks at.
+    #[cfg(test)]
+    pub(crate) fn at(endpoint: String) -> Self {
+        let credentials = aws_sdk_dynamodb::config::Credentials::new("id", "secret", None, None, "test");
+        let credentials = Some(SharedCredentialsProvider::new(credentials));
+        Self(OnceCell::new_with(Some(Connection { endpoint, credentials })))
+    }
+
     /// Puts `value` into the record at `place` beside what others have there, in place of `superseded`; returns when all of Route 53's
     /// servers answer with it.
     ///
@@ -58,15 +67,14 @@ impl Route53 {
         value: &str,
         superseded: &[String],
     ) -> Result<(), RecordError> {
-        let adding = |found: Option<&TxtRecord>| Replacement::adding(found, value, superseded);
-        let written = self.replace(place, adding).await;
-        let synced = match written {
-            Ok(Some(change)) => self.await_sync(&change).await,
-            // Whoever wrote it did so a lease or a back-off ago: longer than it takes to reach all servers.
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
+        let adding = |found: Option<&TxtRecord>| Some(Replacement::adding(found, value, superseded));
+        let published = async {
+            match self.replace(place, adding).await? {
+                Some(change) => self.await_sync(&change).await,
+                None => Ok(()),
+            }
         };
-        synced.map_err(|error| error.explain(place, self.endpoint()))
+        published.await.map_err(|error| error.explain(place, self.endpoint()))
     }
 
     /// Takes `value` out of the record at `place`, if it is there.
@@ -206,7 +214,6 @@ const LIMITS: CallLimits = CallLimits {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::config::Credentials;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -246,35 +253,52 @@ mod tests {
         )
     }
 
-    #[tokio::test]
-    async fn a_record_that_is_written_in_between_is_read_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let credentials = Credentials::new("id", "secret", None, None, "test");
-        let connection =
-            Connection { endpoint, credentials: Some(SharedCredentialsProvider::new(credentials)) };
-        let route53 = Route53(OnceCell::new_with(Some(connection)));
-        let place = TxtPlace {
+    fn place() -> TxtPlace {
+        TxtPlace {
             zone: HostedZoneId::try_from("Z1".to_owned()).unwrap(),
             record: ServerName::parse("_acme-challenge.app.example").unwrap(),
-        };
-        let refused = "<ErrorResponse><Error><Code>InvalidChangeBatch</Code><Message>[Tried to delete resource record set but the values provided do not match the current values]</Message></Error></ErrorResponse>";
-        let synced = "<C><ChangeInfo><Id>/change/C1</Id><Status>INSYNC</Status></ChangeInfo></C>";
-        let answers = vec![
-            list(&["old"]),
-            (400, refused.to_owned()),
-            list(&["old", "anothers"]),
-            (200, synced.replace("INSYNC", "PENDING")),
-            (200, synced.to_owned()),
-        ];
+        }
+    }
+
+    /// Publishes `new` in place of `old` while Route 53 gives `answers`; what was asked.
+    async fn published(answers: Vec<(u16, String)>) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let route53 = Route53::at(endpoint);
         let served = tokio::spawn(serve(listener, answers));
-        route53.publish(&place, "new", &["old".to_owned()]).await.unwrap();
-        let asked = served.await.unwrap();
-        let change = |request: &str, action: &str| {
-            let rest = request.split_once(&format!("<Action>{action}</Action>")).unwrap().1;
-            let rest = rest.split_once("</Change>").unwrap().0.to_owned();
-            rest.split("<Value>").skip(1).map(|value| value[1..4].to_owned()).collect::<Vec<_>>()
-        };
+        route53.publish(&place(), "new", &["old".to_owned()]).await.unwrap();
+        let answered = tokio::time::timeout(Duration::from_secs(5), served).await;
+        answered.expect("all answers are asked for").unwrap()
+    }
+
+    /// The first characters of the values that `request` deletes or creates.
+    fn change(request: &str, action: &str) -> Vec<String> {
+        let rest = request.split_once(&format!("<Action>{action}</Action>")).unwrap().1;
+        let rest = rest.split_once("</Change>").unwrap().0.to_owned();
+        rest.split("<Value>").skip(1).map(|value| value[1..4].to_owned()).collect()
+    }
+
+    fn refused(said: &str) -> (u16, String) {
+        let error = format!("<Code>InvalidChangeBatch</Code><Message>[{said}]</Message>");
+        (400, format!("<ErrorResponse><Error>{error}</Error></ErrorResponse>"))
+    }
+
+    fn state(status: &str) -> (u16, String) {
+        (200, format!("<C><ChangeInfo><Id>/change/C1</Id><Status>{status}</Status></ChangeInfo></C>"))
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_written_in_between_is_read_again() {
+        let asked = published(vec![
+            list(&["old"]),
+            refused(
+                "Tried to delete resource record set but the values provided do not match the current values",
+            ),
+            list(&["old", "anothers"]),
+            state("PENDING"),
+            state("INSYNC"),
+        ])
+        .await;
         assert_eq!(
             (change(&asked[1], "DELETE"), change(&asked[1], "CREATE")),
             (vec!["old".into()], vec!["new".into()])
@@ -284,5 +308,27 @@ mod tests {
             (vec!["old".into(), "ano".into()], vec!["ano".into(), "new".into()])
         );
         assert!(asked[4].starts_with("GET /2013-04-01/change/C1 "), "{}", asked[4]);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_record_already_is_awaited_as_well() {
+        // Written by a call whose answer was lost, or by another instance a moment ago.
+        let lost = vec![
+            list(&["old"]),
+            (500, "busy".to_owned()),
+            refused("Tried to create resource record set but it already exists"),
+        ];
+        for before in [lost, Vec::new()] {
+            let behind = before.len();
+            let answers = [before, vec![list(&["new"]), state("PENDING"), state("INSYNC")]].concat();
+            let asked = published(answers).await;
+            let written = &asked[behind + 1];
+            assert_eq!(
+                (change(written, "DELETE"), change(written, "CREATE")),
+                (vec!["new".into()], vec!["new".into()])
+            );
+            let last = &asked[behind + 2];
+            assert!(last.starts_with("GET /2013-04-01/change/C1 "), "{last}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! An ACME certificate authority (RFC 8555): account and orders, over our own HTTP client.
 //! Not here: when an order is placed, and by which instance.
-//! Invariants: a challenge is in the table before the CA is asked to validate it, and as long as the order can be gone on with; the fleet has
-//! one account (`the_first_account_key_is_the_fleets`).
+//! Invariants: a challenge is shown before the CA is asked to validate it, and as long as the order can be gone on with
+//! (`a_record_stays_as_long_as_its_order_can_be_gone_on_with`); the fleet has one account (`the_first_account_key_is_the_fleets`).
 
 mod account;
 mod chain;
@@ -13,6 +13,8 @@ mod order;
 mod pause;
 mod renewal_info;
 mod revocation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::PathBuf,
@@ -135,10 +137,10 @@ pub(super) enum OrderError {
     #[error(transparent)]
     Dns(#[from] DnsChallengeError),
     /// It took longer than `certificates.order_deadline`.
-    #[error("the order did not end in time")]
+    #[error("the order did not end in time{}", awaiting.remedy())]
     Slow {
-        /// Whether the CA was validating the name.
-        validating: bool,
+        /// What the time ended with.
+        awaiting: Awaited,
     },
     /// The CA's certificate cannot be presented.
     #[error("the CA's certificate cannot be used: {problem}")]
@@ -175,6 +177,29 @@ pub(super) enum OrderError {
         /// When it may be asked again.
         retry_after: Option<SystemTime>,
     },
+}
+
+/// What an order waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Awaited {
+    /// An answer of the CA.
+    #[default]
+    Ca,
+    /// The table, and for a wildcard Route 53, to show the challenge.
+    Challenge,
+    /// The CA, which looks for the challenge.
+    Validation,
+}
+
+impl Awaited {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Challenge => {
+                " to show its challenge; where Route 53 takes longer than that, raise `certificates.order_deadline`"
+            }
+            Self::Ca | Self::Validation => "",
+        }
+    }
 }
 
 /// A problem document (RFC 8555 §6.7).
@@ -274,30 +299,45 @@ impl Acme {
         order_request: &OrderRequest,
         challenges: &Challenges,
     ) -> Result<Issued, OrderError> {
-        let placed = http::within_order(async {
-            let placed = self.place(name, order_request, challenges);
-            let placed = tokio::time::timeout(self.deadline, placed).await;
-            placed.unwrap_or_else(|_| Err(OrderError::Slow { validating: http::is_validating() }))
-        });
-        let issued = Box::pin(placed).await;
-        match (name, &issued) {
-            (Pattern::Exact(name), Ok(_) | Err(OrderError::Invalid { .. })) => {
-                challenges.close(&self.issuer, name).await;
-            }
-            // The CA may validate yet.
-            (Pattern::Exact(name), Err(_)) => challenges.leave(name),
-            (Pattern::Wildcard(_), Err(OrderError::Slow { validating: true })) => challenges.leave_dns(name),
-            (Pattern::Wildcard(_), _) => challenges.close_dns(&self.issuer, name).await,
-        }
+        let issued = Box::pin(within(self.deadline, self.place(name, order_request, challenges))).await;
+        self.end_challenge(name, &issued, challenges).await;
         issued
+    }
+
+    /// Removes the challenge of an order that is over. Otherwise the CA may validate yet, or be asked to.
+    async fn end_challenge<T>(
+        &self,
+        name: &Pattern,
+        issued: &Result<T, OrderError>,
+        challenges: &Challenges,
+    ) {
+        let is_over = issued.as_ref().err().is_none_or(OrderError::ends_order);
+        match name {
+            Pattern::Exact(name) if is_over => challenges.close(&self.issuer, name).await,
+            Pattern::Exact(name) => challenges.leave(name),
+            Pattern::Wildcard(_) if is_over => challenges.close_dns(&self.issuer, name).await,
+            Pattern::Wildcard(_) => challenges.leave_dns(name),
+        }
     }
 }
 
+/// What `order` has come to, at the latest after `deadline`.
+async fn within<T>(
+    deadline: Duration,
+    order: impl Future<Output = Result<T, OrderError>>,
+) -> Result<T, OrderError> {
+    let ended = async {
+        let ended = tokio::time::timeout(deadline, order).await;
+        ended.unwrap_or_else(|_| Err(OrderError::Slow { awaiting: http::awaited() }))
+    };
+    http::within_order(ended).await
+}
+
 impl OrderError {
-    /// Whether going on with the order would lead to the same; one that ended slowly while nothing is validated may be stuck.
+    /// Whether going on with the order would lead to the same; one that the CA is slow to answer may be stuck.
     pub(super) fn ends_order(&self) -> bool {
         match self {
-            Self::Unusable { .. } | Self::Invalid { .. } | Self::Slow { validating: false } => true,
+            Self::Unusable { .. } | Self::Invalid { .. } | Self::Slow { awaiting: Awaited::Ca } => true,
             Self::Refused(problem) => problem.is_of_the_request(),
             _ => false,
         }

@@ -195,7 +195,7 @@ impl<T: Transport> Upstreams<T> {
                 } else {
                     Standing::Answers
                 };
-                let weight = f64::from(*weight) * destination.health().share(now);
+                let weight = weight * destination.health().share(now);
                 Load {
                     in_flight: destination.in_flight(),
                     weight,

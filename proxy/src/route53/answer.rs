@@ -3,7 +3,10 @@
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 
 use super::{error::CallError, txt_record::TxtRecord};
-use crate::{aws::shortened, name::ServerName};
+use crate::{
+    aws::{complete_xml, shortened},
+    name::ServerName,
+};
 
 /// What became of a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,8 +101,7 @@ fn each_of(
     name: &str,
     mut read: impl FnMut(&mut ScopedDecoder<'_, '_>) -> Result<(), XmlDecodeError>,
 ) -> Result<(), XmlDecodeError> {
-    let text = std::str::from_utf8(body).map_err(|_| XmlDecodeError::custom("it is not UTF-8"))?;
-    let mut document = Document::new(text);
+    let mut document = Document::new(complete_xml(body)?);
     let mut root = document.root_element()?;
     while let Some(mut child) = root.next_tag() {
         if child.start_el().local() == name {
@@ -198,6 +200,15 @@ mod tests {
             assert_eq!(change(id, status), expected, "{id} {status}");
         }
         assert!(read_change(b"<html/>").is_err() && read_change(b"{}").is_err());
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let (ours, record) = ("_acme-challenge.app.example.", name());
+        let whole = list(&set(ours, "TXT", &values(&["\"a\"", "\"b\""])));
+        for cut in 0..whole.len() {
+            assert!(read_record(&whole.as_bytes()[..cut], &record).is_err(), "{}", &whole[..cut]);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whose fault a failed order is: a CA that is down must not block names, and a name that the CA refuses must not pause the CA.
 
-use super::OrderError;
+use super::{Awaited, OrderError};
 
 /// Whose fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,15 @@ impl OrderError {
                 &refusal.problem,
                 registered_domain,
             ),
-            // A name server that answers the CA slowly is the customer's: it must not pause the CA for everybody.
-            Self::Slow { validating: true }
+            // A name server that answers the CA slowly is the customer's, and table and Route 53 are ours: neither must pause the CA for
+            // everybody.
+            Self::Slow { awaiting: Awaited::Challenge | Awaited::Validation }
             | Self::NoChallenge
             | Self::Dns(_)
             | Self::Unusable { .. }
             | Self::Store(_)
             | Self::Key(_) => AcmeFault::Nobody,
-            Self::Slow { validating: false }
+            Self::Slow { awaiting: Awaited::Ca }
             | Self::Unreachable { .. }
             | Self::Unavailable { .. }
             | Self::BadNonce
@@ -132,8 +133,9 @@ mod tests {
     fn what_is_no_verdict_on_the_name_is_not_its_fault() {
         for (error, expected) in [
             (OrderError::Invalid { problem: "no such host".to_owned() }, AcmeFault::Name),
-            (OrderError::Slow { validating: true }, AcmeFault::Nobody),
-            (OrderError::Slow { validating: false }, AcmeFault::Issuer),
+            (OrderError::Slow { awaiting: Awaited::Challenge }, AcmeFault::Nobody),
+            (OrderError::Slow { awaiting: Awaited::Validation }, AcmeFault::Nobody),
+            (OrderError::Slow { awaiting: Awaited::Ca }, AcmeFault::Issuer),
             (OrderError::NoChallenge, AcmeFault::Nobody),
             (OrderError::BadNonce, AcmeFault::Issuer),
             (OrderError::ExternalAccountMissing, AcmeFault::Issuer),

@@ -29,7 +29,7 @@ use rustls::{
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-use super::AcmeError;
+use super::{AcmeError, Awaited};
 use crate::clock;
 
 /// Cheap to clone; connections are shared.
@@ -107,7 +107,7 @@ impl HttpClient for Http {
 #[derive(Default)]
 struct OrderTrace {
     retry_after: Cell<Option<SystemTime>>,
-    is_validating: Cell<bool>,
+    awaited: Cell<Awaited>,
     chain: RefCell<Option<OfferedChain>>,
 }
 
@@ -119,20 +119,20 @@ pub(super) struct OfferedChain {
     pub(super) alternates: Vec<String>,
 }
 
-/// Runs an order within which [`retry_after`] tells what the last response said, [`is_validating`] how far it has come, and
+/// Runs an order within which [`retry_after`] tells what the last response said, [`awaited`] what it waits for, and
 /// [`take_chain`] what was downloaded.
 pub(super) async fn within_order<T>(order: impl Future<Output = T>) -> T {
     ORDER.scope(OrderTrace::default(), order).await
 }
 
-/// Whether the CA is validating the name of this order.
-pub(super) fn is_validating() -> bool {
-    ORDER.try_with(|order| order.is_validating.get()).unwrap_or_default()
+/// What this order waits for.
+pub(super) fn awaited() -> Awaited {
+    ORDER.try_with(|order| order.awaited.get()).unwrap_or_default()
 }
 
-/// Sets whether it is.
-pub(super) fn set_validating(is_validating: bool) {
-    let _ = ORDER.try_with(|order| order.is_validating.set(is_validating));
+/// Sets what it waits for from now on.
+pub(super) fn set_awaited(awaited: Awaited) {
+    let _ = ORDER.try_with(|order| order.awaited.set(awaited));
 }
 
 /// The `Retry-After` of the last response of this order.

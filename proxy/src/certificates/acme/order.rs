@@ -13,8 +13,8 @@ use rcgen::{CertificateParams, CertificateSigningRequest, DistinguishedName};
 use tracing::{info, warn};
 
 use super::{
-    Acme, Issued, OrderError, OrderRequest, Prefer, Replaced,
-    http::{retry_after, set_validating},
+    Acme, Awaited, Issued, OrderError, OrderRequest, Prefer, Replaced,
+    http::{retry_after, set_awaited},
 };
 use crate::{
     backoff::Backoff,
@@ -81,10 +81,10 @@ impl Acme {
         // RFC 8555 §7.1.6: pending, ready, processing, valid.
         if order.state().status == OrderStatus::Pending {
             despite_nonces!(self.authorize(&mut order, name, order_request.prefer, challenges).await)?;
-            set_validating(true);
+            set_awaited(Awaited::Validation);
             await_status(&mut order, &[OrderStatus::Ready, OrderStatus::Processing, OrderStatus::Valid])
                 .await?;
-            set_validating(false);
+            set_awaited(Awaited::Ca);
         }
         if order.state().status == OrderStatus::Ready {
             let request = certificate_request(name, &key)?;
@@ -96,7 +96,7 @@ impl Acme {
         // RFC 8555 §7.4.2: the chain in PEM, the certificate first.
         let url = order.state().certificate.clone();
         let chain = despite_nonces!(order.certificate().await.map_err(OrderError::from))?;
-        let chain = chain.ok_or(OrderError::Slow { validating: false })?;
+        let chain = chain.ok_or(OrderError::Slow { awaiting: Awaited::Ca })?;
         let chain = self.preferred(&account, name, chain).await;
         Ok(Issued { chain, key, url, account: Some(account.id().to_owned()) })
     }
@@ -209,15 +209,30 @@ impl Acme {
                 key_authorization: challenge.key_authorization().as_str().to_owned(),
                 identifier: certificate_table::Identifier::dns(name.name()),
             };
-            match name {
-                Pattern::Exact(name) => challenges.open(&self.issuer, name, shown).await?,
-                Pattern::Wildcard(_) => challenges.open_dns(&self.issuer, name, shown).await?,
-            }
-            // RFC 8555 §7.5.1: the CA may validate from now on, so every instance can answer already.
+            self.show(name, shown, challenges).await?;
+            // RFC 8555 §7.5.1: the CA may validate from now on, whether or not its answer arrives, so every instance can answer already.
+            set_awaited(Awaited::Validation);
             if !is_begun {
-                challenge.set_ready().await?;
+                // Not from the beginning: the record of a dns-01 challenge takes a minute each time.
+                despite_nonces!(challenge.set_ready().await.map_err(OrderError::from))?;
             }
         }
+        Ok(())
+    }
+
+    /// Shows the CA `challenge`: when this returns, it can be found from anywhere.
+    pub(super) async fn show(
+        &self,
+        name: &Pattern,
+        challenge: certificate_table::Challenge,
+        challenges: &Challenges,
+    ) -> Result<(), OrderError> {
+        set_awaited(Awaited::Challenge);
+        match name {
+            Pattern::Exact(name) => challenges.open(&self.issuer, name, challenge).await?,
+            Pattern::Wildcard(_) => challenges.open_dns(&self.issuer, name, challenge).await?,
+        }
+        set_awaited(Awaited::Ca);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use instant_acme::{Error, RevocationRequest};
 use rustls::pki_types::CertificateDer;
 
-use super::{Acme, OrderError, http};
+use super::{Acme, Awaited, OrderError, http};
 use crate::certificates::revocation_reason::RevocationReason;
 
 /// Why a CA has not revoked a certificate.
@@ -31,7 +31,7 @@ impl Acme {
             }
         });
         let revoked = tokio::time::timeout(DEADLINE, revoked).await;
-        revoked.unwrap_or(Err(OrderError::Slow { validating: false })).map_err(RevocationError)
+        revoked.unwrap_or(Err(OrderError::Slow { awaiting: Awaited::Ca })).map_err(RevocationError)
     }
 }
 

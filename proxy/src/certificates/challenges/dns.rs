@@ -65,6 +65,12 @@ impl DnsChallenges {
         Self { places: places.collect(), route53: Route53::default() }
     }
 
+    /// The same with Route 53 at `endpoint`.
+    #[cfg(test)]
+    pub(in crate::certificates) fn at(config: &config::CertificatesConfig, endpoint: String) -> Self {
+        Self { route53: Route53::at(endpoint), ..Self::new(config) }
+    }
+
     fn find(&self, wildcard: &Pattern) -> Result<&DnsPlace, DnsChallengeError> {
         self.places.get(wildcard).ok_or_else(|| DnsChallengeError::Unlisted(wildcard.clone()))
     }

@@ -46,6 +46,16 @@ struct UnusedConnection {
     since: Instant,
 }
 
+/// What there is to remember of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remains {
+    /// With or without requests on them.
+    Connections,
+    /// That it has not answered.
+    Failure,
+    Nothing,
+}
+
 /// A request that is there; it ends when this is dropped.
 pub(super) struct InFlight(Rc<Destination>);
 
@@ -105,17 +115,20 @@ impl Destination {
         self.limits.add(1);
     }
 
-    /// Closes what has waited too long or was closed by its upstream; whether there is nothing left to remember.
-    pub(super) fn sweep(&self, now: Instant) -> bool {
+    /// Closes what has waited too long or was closed by its upstream.
+    pub(super) fn sweep(&self, now: Instant) -> Remains {
         let mut unused = self.unused.borrow_mut();
         let before = unused.len();
         unused.retain_mut(|connection| connection.is_usable(now, &self.limits));
         self.limits.remove(before - unused.len());
         let has_http2 = !self.http2.sweep(now, self.limits.idle, self.limits.life);
-        unused.is_empty()
-            && !has_http2
-            && self.in_flight.get() == 0
-            && *self.health.borrow() == Health::default()
+        if !unused.is_empty() || has_http2 || self.in_flight.get() > 0 {
+            Remains::Connections
+        } else if self.health.borrow().is_forgotten(now) {
+            Remains::Nothing
+        } else {
+            Remains::Failure
+        }
     }
 
     /// Counts one request more.
@@ -136,6 +149,12 @@ impl Destination {
 
     pub(super) fn health(&self) -> RefMut<'_, Health> {
         self.health.borrow_mut()
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        self.limits.remove(self.unused.get_mut().len());
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::{
     Route, UpstreamFailure, UpstreamSettings,
     address_policy::{ChosenBy, Placement},
-    destination::{Destination, UnusedLimits},
+    destination::{Destination, Remains, UnusedLimits},
     destination_key::DestinationKey,
     resolver::{ResolveError, Resolver, Wait},
 };
@@ -24,6 +24,10 @@ use crate::{
 };
 
 /// One worker's.
+///
+/// Invariants: a destination is checked only while requests may go there, and forgotten soon after
+/// (`what_has_failed_is_forgotten_in_time_and_checked_while_there_are_requests_alone`); there are at most [`DESTINATIONS`] that are shared
+/// between routes (`what_fails_at_addresses_that_strangers_name_is_remembered_within_bounds`).
 pub(super) struct Destinations {
     settings: Arc<UpstreamSettings>,
     resolver: Resolver,
@@ -38,7 +42,8 @@ pub(super) type Candidates = Rc<[Candidate]>;
 /// A destination, and its share of a target's requests.
 pub(super) struct Candidate {
     pub(super) destination: Rc<Destination>,
-    pub(super) weight: u16,
+    /// In proportion to the others'.
+    pub(super) weight: f64,
 }
 
 struct Found {
@@ -93,10 +98,13 @@ impl Destinations {
         let (mut candidates, mut failure) = (Vec::new(), None);
         for endpoint in route.target.endpoints() {
             match self.permitted(route, endpoint, wait).await {
-                Ok((addresses, chosen_by)) => candidates.extend(addresses.into_iter().map(|address| {
-                    let destination = self.destination(endpoint, address, chosen_by);
-                    Candidate { destination, weight: endpoint.weight.into() }
-                })),
+                Ok((addresses, chosen_by)) => {
+                    let weight = share_of_each(endpoint, &addresses);
+                    candidates.extend(addresses.into_iter().map(|address| {
+                        let destination = self.destination(endpoint, address, chosen_by);
+                        Candidate { destination, weight }
+                    }));
+                }
                 // A loop is one, whatever the other endpoints are.
                 Err(edge @ UpstreamFailure::Edge { .. }) => return Err(edge),
                 // One that may still be resolved is waited for.
@@ -187,24 +195,33 @@ impl Destinations {
         let checked = endpoint.health.as_ref().map(|_| self.settings.checks.of(&key));
         let unused = Rc::clone(&self.unused);
         let destination = Rc::new(Destination::new(endpoint.clone(), address, checked, unused));
-        known.insert(key, Rc::clone(&destination));
+        // Without room it is this route's alone, until the next sweep makes some.
+        if known.len() < DESTINATIONS {
+            known.insert(key, Rc::clone(&destination));
+        }
         destination
     }
 
     /// Closes connections that have waited too long or were closed by their upstream, and forgets what nobody asks for.
     pub(super) fn sweep(&self, now: Instant) {
         self.routes.borrow_mut().retain(|_, found| now < found.since + FORGOTTEN);
-        let is_of_use = |destination: &Rc<Destination>| {
-            let is_empty = destination.sweep(now);
-            !is_empty || Rc::strong_count(destination) > 1
-        };
-        self.known.borrow_mut().retain(|_, destination| is_of_use(destination));
+        let mut known = self.known.borrow_mut();
+        let has_room = known.len() < DESTINATIONS;
+        known.retain(|_, destination| match destination.sweep(now) {
+            Remains::Connections => true,
+            Remains::Failure => has_room || is_of_a_route(destination),
+            Remains::Nothing => is_of_a_route(destination),
+        });
     }
 
-    /// Those whose endpoints ask for checks.
+    /// Those that requests may go to now, and whose endpoints ask for checks.
     pub(super) fn checked(&self) -> Vec<Rc<Destination>> {
-        let known = self.known.borrow();
-        known.values().filter(|destination| destination.checked.is_some()).cloned().collect()
+        let routes = self.routes.borrow();
+        let candidates = routes.values().flat_map(|found| found.candidates.iter());
+        let checked = candidates.map(|candidate| &candidate.destination).filter(|one| one.checked.is_some());
+        // Routes share destinations.
+        let each: HashMap<_, _> = checked.map(|one| (Rc::as_ptr(one), Rc::clone(one))).collect();
+        each.into_values().collect()
     }
 
     /// Sweeps for ever.
@@ -217,9 +234,105 @@ impl Destinations {
     }
 }
 
+/// The weight is the endpoint's, however many addresses its name has.
+#[expect(clippy::cast_precision_loss, reason = "a name has a few addresses")]
+fn share_of_each(endpoint: &Endpoint, addresses: &[EndpointAddress]) -> f64 {
+    f64::from(u16::from(endpoint.weight)) / addresses.len() as f64
+}
+
+/// Or of a request that is about to go there.
+fn is_of_a_route(destination: &Rc<Destination>) -> bool {
+    Rc::strong_count(destination) > 1
+}
+
 /// The resolver has a time of its own; this is short enough to follow our own addresses.
 const FRESH: Duration = Duration::from_secs(1);
 const FORGOTTEN: Duration = Duration::from_mins(1);
 /// Routes whose candidates are remembered: what domains' entries name is not bounded otherwise.
 const ROUTES: usize = 4096;
+/// Whoever chooses what a name resolves to can name new addresses every ten seconds.
+const DESTINATIONS: usize = 8192;
 const SWEEP: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::UpstreamConfig, forward::upstream::health::Verdict, name::ServerName, target::Target,
+    };
+
+    fn destinations() -> Destinations {
+        let settings = UpstreamSettings::new(&UpstreamConfig::default(), usize::MAX).unwrap();
+        Destinations::new(Arc::new(settings), Handle::current())
+    }
+
+    fn route(target: &str) -> Route {
+        Route { target: Target::parse(target).unwrap(), chosen_by: ChosenBy::Configuration }
+    }
+
+    fn addresses<const N: usize>(last_bytes: [u8; N]) -> [IpAddr; N] {
+        last_bytes.map(|last| IpAddr::from([198, 51, 100, last]))
+    }
+
+    /// Where `checked` says that checks go, in order.
+    fn checked(destinations: &Destinations) -> Vec<String> {
+        let checked = destinations.checked();
+        let mut checked: Vec<_> = checked.iter().map(|one| one.address.to_string()).collect();
+        checked.sort_unstable();
+        checked
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_failed_is_forgotten_in_time_and_checked_while_there_are_requests_alone() {
+        let (destinations, start) = (destinations(), now());
+        let (name, route) =
+            (ServerName::parse("app.example").unwrap(), route("http://app.example:80;health=/up"));
+        destinations.resolver.answer_for_tests(&name, &addresses([1, 2]), start);
+        let candidates = destinations.of(&route).await.unwrap();
+        assert_eq!(checked(&destinations), ["198.51.100.1:80", "198.51.100.2:80"]);
+        for candidate in &*candidates {
+            while candidate.destination.health().failed(start) == Verdict::Kept {}
+        }
+        drop(candidates);
+        // An address is replaced: nothing is asked of whoever gets it next.
+        tokio::time::advance(FRESH).await;
+        destinations.resolver.answer_for_tests(&name, &addresses([2, 3]), now());
+        destinations.of(&route).await.unwrap();
+        assert_eq!(checked(&destinations), ["198.51.100.2:80", "198.51.100.3:80"]);
+        destinations.sweep(start + FORGOTTEN * 2);
+        assert_eq!(checked(&destinations), [""; 0], "nothing is asked of what has no requests");
+        assert_eq!(destinations.known.borrow().len(), 2, "what has failed a short time ago is remembered");
+        destinations.sweep(start + Duration::from_hours(1));
+        assert_eq!(destinations.known.borrow().len(), 0, "time heals");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_weight_is_the_endpoints_however_many_addresses_its_name_has() {
+        let (destinations, start) = (destinations(), now());
+        let name = ServerName::parse("app.example").unwrap();
+        destinations.resolver.answer_for_tests(&name, &addresses([1, 2, 3]), start);
+        let candidates =
+            destinations.of(&route("http://app.example;weight=2, http://192.0.2.9")).await.unwrap();
+        let weights: Vec<_> = candidates.iter().map(|candidate| format!("{:.2}", candidate.weight)).collect();
+        assert_eq!(weights, ["0.67", "0.67", "0.67", "1.00"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_at_addresses_that_strangers_name_is_remembered_within_bounds() {
+        let (destinations, start) = (destinations(), now());
+        let route = route("http://app.example:80");
+        let endpoint = &route.target.endpoints()[0];
+        let destination = |number: u32| {
+            let address = EndpointAddress::Tcp(SocketAddr::new(IpAddr::from(number.to_be_bytes()), 80));
+            destinations.destination(endpoint, address, ChosenBy::Resolution)
+        };
+        let used = destination(1);
+        for number in 0..3 * u32::try_from(DESTINATIONS).unwrap() {
+            destination(number).health().failed(start);
+        }
+        assert_eq!(destinations.known.borrow().len(), DESTINATIONS);
+        destinations.sweep(start);
+        assert_eq!(destinations.known.borrow().len(), 1, "what is used stays, and there is room again");
+        assert!(Rc::ptr_eq(&used, &destination(1)));
+    }
+}

@@ -12,6 +12,7 @@ pub(super) struct Health {
     /// In a row, each with a longer pause.
     ejections: u32,
     ejected_until: Option<Instant>,
+    failed_at: Option<Instant>,
     answers_again_since: Option<Instant>,
 }
 
@@ -41,6 +42,11 @@ impl Health {
         }
     }
 
+    /// Whether it has not failed for so long that there is nothing to remember, whether or not anybody has asked it since.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        self.failed_at.is_none_or(|at| now >= at + FORGOTTEN)
+    }
+
     /// It has answered a request, whatever it said.
     pub(super) fn answered(&mut self, now: Instant) {
         // The answer to a request from before an ejection says nothing new.
@@ -62,6 +68,7 @@ impl Health {
             return Verdict::Kept;
         }
         self.failures += 1;
+        self.failed_at = Some(now);
         // The first request after an ejection is a trial.
         if self.failures < FAILURES && self.ejected_until.is_none() {
             return Verdict::Kept;
@@ -114,5 +121,16 @@ mod tests {
         assert_eq!([0, 5, 10, 60].map(share), ["1", "5", "10", "10"]);
         health.answered(again + FORGOTTEN);
         assert_eq!(health, Health::default());
+    }
+
+    #[test]
+    fn time_heals_what_nobody_asks() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        assert!(health.is_forgotten(now));
+        for failed_at in [now, now + FORGOTTEN / 2] {
+            health.failed(failed_at);
+            assert!(!health.is_forgotten(failed_at + FORGOTTEN * 9 / 10));
+            assert!(health.is_forgotten(failed_at + FORGOTTEN));
+        }
     }
 }

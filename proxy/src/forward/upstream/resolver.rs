@@ -16,8 +16,9 @@ use crate::{clock, name::ServerName};
 /// One worker's resolver. Answers are cached for [`FRESH`], failures for [`FAILED`]; while a name cannot be resolved, or not within
 /// [`SHORT`], its last answer is used.
 ///
-/// Invariant: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
-/// control plane is blocked by each.
+/// Invariants: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
+/// control plane is blocked by each. There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
+/// never of one that is being asked for (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`).
 pub(super) struct Resolver {
     control: Handle,
     answers: RefCell<HashMap<ServerName, Resolution>>,
@@ -49,9 +50,15 @@ pub(super) enum ResolveError {
 #[derive(Clone)]
 struct Resolution {
     since: Instant,
+    used: Instant,
     answer: watch::Receiver<Option<Answer>>,
     former: Option<Addresses>,
 }
+
+/// As many names as there may be are being asked for: the resolver says nothing, or names of servers that do not.
+#[derive(Debug, thiserror::Error)]
+#[error("{NAMES} names of targets are being asked for already; check the resolver")]
+struct Full;
 
 #[derive(Clone)]
 struct Answer {
@@ -66,7 +73,8 @@ impl Resolver {
 
     /// Asks for `name` where that is needed, and does not wait.
     pub(super) fn begin(&self, name: &ServerName, now: Instant) {
-        self.resolution(name, now);
+        // Where there is no room, `resolve` says so.
+        let _ = self.resolution(name, now);
     }
 
     /// The addresses of `name`, at least one.
@@ -79,7 +87,9 @@ impl Resolver {
         now: Instant,
         wait: Wait,
     ) -> Result<Addresses, ResolveError> {
-        let Resolution { since, mut answer, former } = self.resolution(name, now);
+        let resolution = self.resolution(name, now);
+        let Resolution { since, mut answer, former, .. } =
+            resolution.map_err(|full| ResolveError::Failed(io::Error::other(full)))?;
         let until = match wait {
             Wait::Until(until) if former.is_none() => until,
             Wait::Short | Wait::Until(_) => since + SHORT,
@@ -100,7 +110,7 @@ impl Resolver {
         }
     }
 
-    fn resolution(&self, name: &ServerName, now: Instant) -> Resolution {
+    fn resolution(&self, name: &ServerName, now: Instant) -> Result<Resolution, Full> {
         self.resolution_by(name, now, |name| self.ask(name))
     }
 
@@ -109,21 +119,28 @@ impl Resolver {
         name: &ServerName,
         now: Instant,
         ask: impl FnOnce(ServerName) -> watch::Receiver<Option<Answer>>,
-    ) -> Resolution {
+    ) -> Result<Resolution, Full> {
         let mut answers = self.answers.borrow_mut();
-        if let Some(resolution) = answers.get(name).filter(|resolution| resolution.is_current(now)) {
-            return resolution.clone();
-        }
-        if answers.len() >= NAMES {
-            answers.retain(|_, resolution| resolution.is_current(now));
-        }
-        if answers.len() >= NAMES {
-            answers.clear();
+        if let Some(resolution) = answers.get_mut(name).filter(|resolution| resolution.is_current(now)) {
+            resolution.used = now;
+            return Ok(resolution.clone());
         }
         let former = answers.remove(name).and_then(Resolution::last);
-        let resolution = Resolution { since: now, answer: ask(name.clone()), former };
+        if answers.len() >= NAMES {
+            let least_used = least_lately_used(&answers).ok_or(Full)?;
+            answers.remove(&least_used);
+        }
+        let resolution = Resolution { since: now, used: now, answer: ask(name.clone()), former };
         answers.insert(name.clone(), resolution.clone());
-        resolution
+        Ok(resolution)
+    }
+
+    /// As if `name` had been answered with `addresses` at `now`.
+    #[cfg(test)]
+    pub(super) fn answer_for_tests(&self, name: &ServerName, addresses: &[IpAddr], now: Instant) {
+        self.answers.borrow_mut().remove(name);
+        let answer = Answer { at: now, found: Ok(addresses.into()) };
+        let _ = self.resolution_by(name, now, |_| watch::channel(Some(answer)).1);
     }
 
     fn ask(&self, name: ServerName) -> watch::Receiver<Option<Answer>> {
@@ -134,6 +151,12 @@ impl Resolver {
         });
         receiver
     }
+}
+
+/// Of those that are not being asked for.
+fn least_lately_used(answers: &HashMap<ServerName, Resolution>) -> Option<ServerName> {
+    let answered = answers.iter().filter(|(_, resolution)| !resolution.is_open());
+    answered.min_by_key(|(_, resolution)| resolution.used).map(|(name, _)| name.clone())
 }
 
 async fn look_up(name: &ServerName) -> io::Result<Addresses> {
@@ -152,6 +175,11 @@ impl Resolution {
         }
     }
 
+    /// Whether it is still waited for: a thread of the control plane is blocked by it.
+    fn is_open(&self) -> bool {
+        self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
+    }
+
     /// The last addresses that were known.
     fn last(self) -> Option<Addresses> {
         let found = self.answer.borrow().as_ref().and_then(|answer| answer.found.clone().ok());
@@ -165,7 +193,7 @@ const FRESH: Duration = Duration::from_secs(10);
 const FAILED: Duration = Duration::from_secs(1);
 /// Most answers come within milliseconds; a resolver that says nothing takes ten seconds and more.
 const SHORT: Duration = Duration::from_millis(500);
-/// Targets are the operator's, but the cache is bounded all the same.
+/// Names of targets that are remembered or being asked for: what domains' entries name is not bounded otherwise.
 const NAMES: usize = 1024;
 const ADDRESSES: usize = 8;
 
@@ -186,12 +214,17 @@ mod tests {
     /// Asks as `resolve` does, with the other end of what is asked for; nothing where nobody is asked.
     fn asked(resolver: &Resolver, name: &ServerName, now: Instant) -> Option<Sender> {
         let mut asked = None;
-        resolver.resolution_by(name, now, |_| {
+        // Refused where there is no room, and then nobody is asked.
+        let _ = resolver.resolution_by(name, now, |_| {
             let (sender, receiver) = watch::channel(None);
             asked = Some(sender);
             receiver
         });
         asked
+    }
+
+    fn many(count: usize) -> Vec<ServerName> {
+        (0..count).map(|n| name(&format!("n{n}.example"))).collect()
     }
 
     fn tell(sender: &Sender, at: Instant, found: Result<Addresses, Failure>) {
@@ -250,9 +283,46 @@ mod tests {
     #[tokio::test]
     async fn what_strangers_make_us_resolve_is_bounded() {
         let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
-        let senders: Vec<_> =
-            (0..3 * NAMES).map(|n| asked(&resolver, &name(&format!("n{n}.example")), start)).collect();
+        let senders: Vec<_> = many(3 * NAMES).iter().map(|name| asked(&resolver, name, start)).collect();
         assert!(resolver.answers.borrow().len() <= NAMES);
         drop(senders);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer() {
+        let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
+        let names = many(NAMES + 1);
+        let (known_names, last) = (&names[..NAMES], &names[NAMES]);
+        for name in known_names {
+            tell(&asked(&resolver, name, start).unwrap(), start, Ok(known()));
+        }
+        // The resolver goes silent, and each name is asked for again.
+        let silent = start + FRESH;
+        let open: Vec<_> = known_names.iter().map(|name| asked(&resolver, name, silent).unwrap()).collect();
+        for _ in 0..3 {
+            assert!(asked(&resolver, last, silent).is_none(), "there is no room for a question more");
+            let refused = resolver.resolve(last, silent, Wait::Short).await;
+            assert!(matches!(refused, Err(ResolveError::Failed(_))), "{refused:?}");
+            for name in known_names {
+                assert!(asked(&resolver, name, silent).is_none(), "{name} is asked for already");
+            }
+        }
+        tokio::time::advance(FRESH + SHORT).await;
+        for name in known_names {
+            assert_eq!(resolver.resolve(name, silent, Wait::Short).await.unwrap(), known(), "{name}");
+        }
+        // The resolver is back: whoever has been answered makes room, one at a time, the least lately used first.
+        for (sender, name) in open.iter().zip(known_names) {
+            tell(sender, silent, Ok(known()));
+            assert!(asked(&resolver, name, silent).is_none());
+        }
+        let later = silent + FRESH / 2;
+        for name in known_names.iter().filter(|name| **name != known_names[7]) {
+            assert!(asked(&resolver, name, later).is_none());
+        }
+        assert!(asked(&resolver, last, later).is_some());
+        let answers = resolver.answers.borrow();
+        assert_eq!(answers.len(), NAMES);
+        assert!(!answers.contains_key(&known_names[7]) && answers.contains_key(last));
     }
 }
