@@ -28,7 +28,7 @@ pub use api_tokens::{
 };
 pub use audit::{AuditDay, AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};
-pub use entry_count::{CountChange, find_entry_count, put_entry_count};
+pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
