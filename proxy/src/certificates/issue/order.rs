@@ -265,6 +265,13 @@ impl Run<'_> {
             warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer issued a certificate");
         } else {
             self.inner.metrics.stopped.inc();
+            if let Err(error) = state_table::stop_renewal_info(&self.inner.store, name).await {
+                warn_of(
+                    name,
+                    &error,
+                    "the CA is asked further when a certificate is to be renewed whose orders have stopped",
+                );
+            }
             warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` starts again");
         }
         if let Err(error) = state_table::put_failure(&self.inner.store, &record).await {

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    certificates::{keyed_chain::tests::pems, metrics::Claimed},
+    certificates::{
+        keyed_chain::tests::pems,
+        metrics::{Advised, Claimed},
+    },
     store::{
         certificate_table::{Commit, Lock, LockOutcome},
         state_table::OrderRecord,
@@ -260,6 +263,36 @@ async fn a_name_that_is_denied_costs_the_budget_nothing() {
     let inner = &instance.certificates.inner;
     let left = inner.spend_renewals(inner.issuers[0].name(), 3, SystemTime::now()).await.unwrap();
     assert_eq!(left, Ok(3));
+}
+
+/// The CA is one that nobody can reach: asking it fails.
+#[tokio::test]
+async fn no_ca_is_asked_about_a_name_that_is_not_allowed() {
+    let mut fleet = fleet().await;
+    fleet.config.certificates.issuers = vec![nobody()];
+    let store = fleet.store();
+    let now = SystemTime::now();
+    for site in ["left.example", SITE] {
+        let info = state_table::RenewalInfo {
+            name: pattern(site),
+            directory: "https://127.0.0.1:9/dir".to_owned(),
+            certificate: "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".to_owned(),
+            serial: "01".to_owned(),
+            not_after: now + HOUR * 900,
+            renew_from: now,
+            renew_until: now + HOUR * 800,
+            window: None,
+        };
+        state_table::put_renewal_info(&store, &info, now, None).await.unwrap();
+    }
+    let instance = fleet.instance();
+    let advised = &instance.certificates.inner.metrics.renewals.advised;
+    until("both", async || {
+        ensure!(advised.count(Advised::Fail) + advised.count(Advised::Postpone) == 2);
+        Ok(())
+    })
+    .await;
+    assert_eq!(advised.count(Advised::Postpone), 1, "the one whose entry is gone");
 }
 
 #[tokio::test]

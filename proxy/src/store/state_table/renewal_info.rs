@@ -193,6 +193,14 @@ pub async fn end_renewal_info(store: &Store, claim: &RenewalInfoClaim) -> Result
     if_held(update.send().await).map(drop)
 }
 
+/// Nobody is asked about the certificate of `name`, whoever has claimed that, until it is found in use again.
+pub async fn stop_renewal_info(store: &Store, name: &Pattern) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+    let update =
+        update.update_expression("REMOVE due, due_at").condition_expression("attribute_exists(due_at)");
+    if_held(update.send().await).map(drop)
+}
+
 fn window_texts(window: RenewalWindow) -> [(&'static str, Micros); 2] {
     [("window_start", window.start), ("window_end", window.end)]
 }
@@ -347,6 +355,20 @@ mod tests {
         super::super::forget(&store, &name).await.unwrap();
         assert!(!reschedule(&store, &name, "01", at(300)).await.unwrap(), "it is out of the renewals");
         assert_eq!(due(9_999).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_out_of_the_renewals_is_asked_about_no_more() {
+        let store = faulty_with_tables("seed=5").await;
+        put_renewal_info(&store, &info(), at(100), None).await.unwrap();
+        let claim = claim_renewal_info(&store, &found(&store, 100).await[0], at(200)).await.unwrap().unwrap();
+        super::super::forget(&store, &info().name).await.unwrap();
+        settle_renewal_info(&store, &claim, at(300), None).await.unwrap();
+        assert_eq!(found(&store, 9_000).await, []);
+        // Of a name of which nothing is known, nothing is written.
+        super::super::forget(&store, &Pattern::parse("b.example").unwrap()).await.unwrap();
+        put_renewal_info(&store, &info(), at(400), Some(&info().serial)).await.unwrap();
+        assert_eq!(found(&store, 400).await.len(), 1, "it is in use again");
     }
 
     proptest! {
