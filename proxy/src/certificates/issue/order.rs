@@ -10,7 +10,7 @@ use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
 
 use super::{
-    Run,
+    Charge, Run,
     budgets::{Counted, Draw, registered_domain, site_of},
     record_of, warn_of, watched,
 };
@@ -58,6 +58,9 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(ended) = pause else {
+            if is_paid {
+                self.charge = Charge::Renewals(None);
+            }
             self.seen.grant = Some(Grant::default());
             return Ok(());
         };
