@@ -171,9 +171,9 @@ impl CertificatesInner {
     async fn order_renewal(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
         // A name's certificate from before the wildcard above it was listed is followed by the wildcard's.
         let subject = self.subject_of(&claim.record.name);
-        self.metrics.calls.in_flight.inc();
+        let in_flight = self.metrics.calls.begin();
         let outcome = issue::renew(self, &subject, paid).await;
-        self.metrics.calls.in_flight.dec();
+        drop(in_flight);
         match outcome {
             Ok(_) if subject != claim.record.name => self.give_way(claim, &subject).await,
             Ok(_) => Renewed::Renew,
