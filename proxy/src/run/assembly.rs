@@ -304,6 +304,7 @@ impl Assembly<'_> {
             connections: shared.connections.clone(),
             reload,
             default_target: shared.service.default_target.clone(),
+            limits: shared.service.limits.clone(),
             address_policy: shared.service.upstream.address_policy(),
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),
