@@ -32,8 +32,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
-
 use crate::{
     api,
     config::{self, Config, ConfigError, Loaded},
@@ -56,7 +54,7 @@ use printable::printable;
 /// Parses the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::of_process() {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() && wants_json() => {
             Failure::of_usage(&error).report();

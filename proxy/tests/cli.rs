@@ -75,10 +75,10 @@ fn help_teaches_every_command() {
         ("domain add --help", "--target <URL>"),
         ("guard detach --help", "--pin-path"),
         ("tables create --help", "waits until they are active"),
-        ("doctor --help", "any fail ends it with 1"),
+        ("doctor --help", "any error ends it with 1"),
         ("reload --help", "SIGHUP does the same"),
         ("help", "gatehouse domain add www.example.com --target"),
-        ("help doctor", "any fail ends it with 1"),
+        ("help doctor", "any error ends it with 1"),
         ("help domain add", "--target <URL>"),
         ("--help", "completion"),
         ("import caddy --help", "gatehouse import caddy /var/lib/caddy"),
@@ -227,7 +227,8 @@ fn doctor_tells_one_line_a_check_and_ends_by_the_worst() {
     let said = Place::new(&settings(taken.local_addr().unwrap().port())).run("doctor --json");
     assert_eq!(said.code, Some(1), "{said:?}");
     let findings: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    let failed: Vec<_> = findings.as_array().unwrap().iter().filter(|one| one["verdict"] == "fail").collect();
+    let failed: Vec<_> =
+        findings.as_array().unwrap().iter().filter(|one| one["severity"] == "error").collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
     let holder = format!("(process {})", std::process::id());
     let found = failed[0]["found"].as_str().unwrap();
@@ -246,7 +247,26 @@ fn doctor_names_tables_and_cas_that_do_not_answer() {
     assert_eq!(said.code, Some(1), "{said:?}");
     for what in ["table gatehouse-domains", "ca https://127.0.0.1:9/dir"] {
         let line = said.out.lines().find(|line| line.contains(what)).unwrap();
-        assert!(line.starts_with("fail"), "{line}");
+        assert!(line.starts_with("error"), "{line}");
+    }
+}
+
+#[test]
+fn json_may_be_asked_for_before_the_command_as_behind_it() {
+    let place =
+        Place::new("[listen]\nhttps = [\"127.0.0.1:0\"]\nhttp = []\n[control]\nmetrics = \"127.0.0.1:0\"");
+    for line in ["--json doctor", "doctor --json", "--json doctor --json"] {
+        let said = place.run(line);
+        let findings: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
+        let findings = findings.as_array().unwrap_or_else(|| panic!("{line}: {said:?}"));
+        assert!(findings.iter().all(|one| one["severity"].is_string()), "{line}: {findings:?}");
+    }
+    for line in ["--json validate", "validate --json", "--json guard detach"] {
+        let said = place.run(line);
+        assert!(
+            said.code == Some(2) && said.err.contains("unexpected argument '--json'"),
+            "{line}: {said:?}"
+        );
     }
 }
 

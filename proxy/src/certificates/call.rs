@@ -49,9 +49,9 @@ impl CertificatesInner {
         let begin = |completion: Completion<CertificateCall, CallOutcome>| {
             let (inner, call) = (Arc::clone(self), call.clone());
             self.control.spawn(async move {
-                inner.metrics.calls.in_flight.inc();
+                let in_flight = inner.metrics.calls.begin();
                 let outcome = issue::run(&inner, &call.0, purpose, from).await;
-                inner.metrics.calls.in_flight.dec();
+                drop(in_flight);
                 inner.remember(&call, outcome.as_ref().err().copied());
                 inner.measure();
                 completion.complete(outcome);

@@ -45,16 +45,22 @@ pub(super) async fn run(
     purpose: Purpose,
     from: Option<IpAddr>,
 ) -> Result<Arc<Slot>, CertificateRefusal> {
-    carry_out(inner, name, purpose, Charge::Client(from)).await.map_err(|unmet| unmet.refusal)
+    let (ended, _) = carry_out(inner, name, purpose, Charge::Client(from)).await;
+    ended.map_err(|unmet| unmet.refusal)
 }
 
-/// Renews the certificate of `name`, which this instance has claimed; `paid` is the issuer from whose budget of renewals it was taken.
+/// Renews the certificate of `name`, which this instance has claimed; `paid` is the issuer from whose budget of renewals it was taken, which gets it
+/// back where it was asked for no order: a certificate of the operator's own or a wildcard's covers the name, or somebody has ordered it meanwhile.
 pub(super) async fn renew(
     inner: &CertificatesInner,
     name: &Pattern,
     paid: Option<usize>,
 ) -> Result<Arc<Slot>, Unmet> {
-    carry_out(inner, name, Purpose::Renew, Charge::Renewals(paid)).await
+    let (ended, charge) = carry_out(inner, name, Purpose::Renew, Charge::Renewals(paid)).await;
+    if let Some(unused) = charge.paid() {
+        inner.give_back_renewals(unused, 1).await;
+    }
+    ended
 }
 
 /// Why a call ended without a certificate.
@@ -69,7 +75,7 @@ pub(super) struct Unmet {
 #[derive(Debug, Clone, Copy)]
 enum Charge {
     Client(Option<IpAddr>),
-    /// The renewals' budget of this issuer was charged before.
+    /// The renewals' budget of this issuer was charged before, and no order has used that yet.
     Renewals(Option<usize>),
 }
 
@@ -89,12 +95,13 @@ impl Charge {
     }
 }
 
+/// How it ended, and the charge as it is then.
 async fn carry_out(
     inner: &CertificatesInner,
     name: &Pattern,
     purpose: Purpose,
     charge: Charge,
-) -> Result<Arc<Slot>, Unmet> {
+) -> (Result<Arc<Slot>, Unmet>, Charge) {
     let mut closing = inner.closing.subscribe();
     let superseded = match purpose {
         Purpose::Obtain | Purpose::Load | Purpose::Renew => None,
@@ -102,7 +109,7 @@ async fn carry_out(
             Ok(held) => held.map(|held| held.pair.serial),
             Err(error) => {
                 warn_of_table(name, &error);
-                return Err(Unmet { refusal: CertificateRefusal::Failed, until: None });
+                return (Err(Unmet { refusal: CertificateRefusal::Failed, until: None }), charge);
             }
         },
     };
@@ -134,7 +141,7 @@ async fn carry_out(
     {
         warn!(server_name = %name, %error, left_out, "lease was not released; it expires");
     }
-    ended.map_err(|refusal| Unmet { refusal, until: run.deferred_until })
+    (ended.map_err(|refusal| Unmet { refusal, until: run.deferred_until }), run.charge)
 }
 
 /// The state between two steps.

@@ -122,13 +122,7 @@ impl DueWork for CertificatesInner {
     }
 
     async fn give_back(&self, issuer: usize, count: u64) {
-        let Some(issuer) = self.issuers.get(issuer) else { return };
-        // What is not given back comes back by itself.
-        if let Err(error) = self.give_back_renewals(issuer.name(), count, clock::wall()).await
-            && let Some(left_out) = admit_line("renewals_not_given_back", "")
-        {
-            warn!(issuer = issuer.name(), count, %error, left_out, "renewals taken from the budget and not ordered were not given back");
-        }
+        self.give_back_renewals(issuer, count).await;
     }
 
     fn count(&self, claimed: Claimed) {
@@ -148,7 +142,7 @@ impl CertificatesInner {
         let turn = turn(&claim.record, &permission, now);
         if let Some(issuer) = paid.filter(|_| turn != Turn::Renew) {
             // A tenant that is suspended with all its names must not cost others their renewals.
-            self.give_back(issuer, 1).await;
+            self.give_back_renewals(issuer, 1).await;
         }
         match turn {
             Turn::Renew => self.order_renewal(claim, paid).await,
@@ -177,9 +171,9 @@ impl CertificatesInner {
     async fn order_renewal(&self, claim: &Claim, paid: Option<usize>) -> Renewed {
         // A name's certificate from before the wildcard above it was listed is followed by the wildcard's.
         let subject = self.subject_of(&claim.record.name);
-        self.metrics.calls.in_flight.inc();
+        let in_flight = self.metrics.calls.begin();
         let outcome = issue::renew(self, &subject, paid).await;
-        self.metrics.calls.in_flight.dec();
+        drop(in_flight);
         match outcome {
             Ok(_) if subject != claim.record.name => self.give_way(claim, &subject).await,
             Ok(_) => Renewed::Renew,

@@ -1,6 +1,7 @@
 //! The command line as it is read, with the help that teaches it.
 
 mod certificate;
+mod early_json;
 mod guard;
 mod token;
 
@@ -311,8 +312,8 @@ effect at once; open connections keep the limits they started with. SIGHUP does 
 
 const DOCTOR: &str = "\
 It tests the kernel, its BTF, io_uring, guarded interfaces, limits, the clock, the state directory, ports, tables,
-names and CAs, all at once and ten seconds each at most. A line begins with ok, warn (it works, but less well than it
-could) or fail (the settings will not work); any fail ends it with 1.
+names and CAs, all at once and ten seconds each at most. A line begins with ok, note (nothing is wrong), warning (it
+works, but less well than it could) or error (the settings will not work); any error ends it with 1.
 With a name it tells why that name is served or not, within five seconds.";
 
 const IMPORT_DOMAINS: &str = "\

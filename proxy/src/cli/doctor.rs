@@ -47,7 +47,7 @@ pub(super) async fn doctor_of_name(
 
 fn told(findings: &[Finding], form: Form) -> Result<(), CommandError> {
     print(form, &findings, |findings| shown(findings))?;
-    match findings.iter().filter(|finding| finding.verdict == Severity::Fail).count() {
+    match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
         0 => Ok(()),
         failed => Err(CommandError::Unwell { failed }),
     }
@@ -61,7 +61,7 @@ fn parameter(places: &[SettingOrigin], unread: Option<&ConfigError>) -> Option<F
     });
     read.or_else(|| {
         let remedy = "see the error; the lines below are without its settings";
-        Some(Finding::fail("parameter", error_chain(unread?), remedy))
+        Some(Finding::error("parameter", error_chain(unread?), remedy))
     })
 }
 
@@ -133,7 +133,7 @@ fn shown(findings: &[Finding]) -> String {
     for finding in findings {
         let remedy = finding.remedy.clone().unwrap_or_default();
         columns.row([
-            finding.verdict.as_str().to_owned(),
+            finding.severity.as_str().to_owned(),
             finding.what.clone(),
             finding.found.clone(),
             remedy,
@@ -159,21 +159,21 @@ mod tests {
         let well = remote("well", async { vec![Finding::ok("well", "all is")] });
         let found =
             examine(vec![remote("hung", std::future::pending()), well], Duration::from_millis(20)).await;
-        let told: Vec<_> = found.iter().map(|finding| (finding.what.as_str(), finding.verdict)).collect();
-        assert_eq!(told, [("hung", Severity::Fail), ("well", Severity::Ok)]);
+        let told: Vec<_> = found.iter().map(|finding| (finding.what.as_str(), finding.severity)).collect();
+        assert_eq!(told, [("hung", Severity::Error), ("well", Severity::Ok)]);
     }
 
     #[test]
     fn a_finding_is_one_line() {
         let findings = [
             Finding::ok("kernel", "6.18.0"),
-            Finding::fail("clock", "1970-01-01", "set it, or start chrony"),
+            Finding::error("clock", "1970-01-01", "set it, or start chrony"),
         ];
         assert_eq!(
             shown(&findings),
-            "      CHECK   FOUND       REMEDY\n\
-             ok    kernel  6.18.0      -\n\
-             fail  clock   1970-01-01  set it, or start chrony\n"
+            "       CHECK   FOUND       REMEDY\n\
+             ok     kernel  6.18.0      -\n\
+             error  clock   1970-01-01  set it, or start chrony\n"
         );
     }
 }

@@ -87,7 +87,7 @@ pub(super) enum CommandError {
         wrong: String,
     },
     /// `doctor` found what will not work.
-    #[error("{failed} checks failed; the lines that begin with `fail` say what to do")]
+    #[error("{failed} checks failed; the lines that begin with `error` say what to do")]
     Unwell {
         /// How many findings.
         failed: usize,

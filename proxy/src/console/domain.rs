@@ -24,7 +24,7 @@ use crate::{
         end_back_off, entry, records_to_set,
     },
     certificates::listing::Summary,
-    config::Maintenance,
+    config::{DomainSettings, LimitsConfig, Maintenance, RequestRate},
     domains::admin::{Request, Wanted},
     name::Pattern,
     store::domain_table::DomainStatus,
@@ -41,8 +41,23 @@ struct DomainPage {
     minimum_tls: Vec<Choice>,
     hosts: Vec<Choice>,
     redirects: Vec<Choice>,
+    rates: ShownRates,
     /// What could not be read.
     missing: Vec<String>,
+}
+
+/// How many requests are answered, of the name and of each client of it.
+struct ShownRates {
+    all: ShownRate,
+    each_client: ShownRate,
+}
+
+/// One of them.
+struct ShownRate {
+    /// As it is written in the entry; empty, the settings decide.
+    own: String,
+    /// What is in force.
+    text: String,
 }
 
 /// What is known of the certificate of an entry.
@@ -73,6 +88,31 @@ enum PageAction {
     EndMaintenance,
     Remove,
     Retry,
+}
+
+impl ShownRates {
+    fn of(entry: &DomainSettings, limits: &LimitsConfig) -> Self {
+        Self {
+            all: ShownRate::of(entry.request_rate, limits.request_rate, "limits.request_rate"),
+            each_client: ShownRate::of(
+                entry.client_request_rate,
+                limits.client_request_rate,
+                "limits.client_request_rate",
+            ),
+        }
+    }
+}
+
+impl ShownRate {
+    /// Of an entry that says `own`, where `setting` says `general`.
+    fn of(own: Option<RequestRate>, general: Option<RequestRate>, setting: &str) -> Self {
+        let text = match (own, general) {
+            (Some(RequestRate::Off), _) | (None, None | Some(RequestRate::Off)) => "not bounded".to_owned(),
+            (Some(rate), _) => rate.to_string(),
+            (None, Some(rate)) => format!("{rate}, by {setting}"),
+        };
+        Self { own: own.map(|rate| rate.to_string()).unwrap_or_default(), text }
+    }
 }
 
 impl DomainPage {
@@ -147,6 +187,7 @@ pub(super) async fn show(
         minimum_tls: choices(MINIMUM_TLS, &minimum_tls),
         hosts: choices(HOST, &host),
         redirects: choices(REDIRECT, &redirect),
+        rates: ShownRates::of(&record.settings, &console.api.instance.limits.load()),
         missing,
     };
     Ok(page(StatusCode::OK, &shown))
@@ -215,6 +256,7 @@ pub(super) mod tests {
             minimum_tls: choices(MINIMUM_TLS, text),
             hosts: choices(HOST, text),
             redirects: choices(REDIRECT, text),
+            rates: rates_sample(),
             missing: vec![text.to_owned()],
         };
         let removal = RemovalPage {
@@ -223,6 +265,58 @@ pub(super) mod tests {
             path: path_of(text),
         };
         [page.render().unwrap(), removal.render().unwrap()]
+    }
+
+    fn rates_sample() -> ShownRates {
+        let limits =
+            LimitsConfig { client_request_rate: Some("50/s".parse().unwrap()), ..LimitsConfig::default() };
+        let entry = DomainSettings {
+            request_rate: Some("20/s burst 200".parse().unwrap()),
+            ..DomainSettings::default()
+        };
+        ShownRates::of(&entry, &limits)
+    }
+
+    #[test]
+    fn rates_are_shown_to_all_and_set_by_the_operator() {
+        for is_operator in [true, false] {
+            let mut layout = Layout::sample("plain");
+            layout.is_operator = is_operator;
+            let page = DomainPage {
+                layout,
+                entry: super::super::done::tests::entry_sample("plain"),
+                path: path_of("plain"),
+                records: Vec::new(),
+                certificate: CertificateState::Nothing,
+                minimum_tls: choices(MINIMUM_TLS, ""),
+                hosts: choices(HOST, ""),
+                redirects: choices(REDIRECT, ""),
+                rates: rates_sample(),
+                missing: Vec::new(),
+            };
+            let page = page.render().unwrap();
+            assert!(page.contains("<dd>20/s burst 200</dd>"), "{page}");
+            assert!(page.contains("<dd>50/s, by limits.client_request_rate</dd>"), "{page}");
+            // Empty, it would be set to what the settings have.
+            let field = "name=\"request_rate\" value=\"20/s burst 200\"";
+            assert_eq!(page.contains(field), is_operator, "{page}");
+            assert_eq!(page.contains("name=\"client_request_rate\" value=\"\""), is_operator, "{page}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_is_said_with_who_says_so() {
+        let rate = |text: &str| Some(text).filter(|text| !text.is_empty()).map(|text| text.parse().unwrap());
+        for (own, general, shown) in [
+            ("", "", "not bounded"),
+            ("", "off", "not bounded"),
+            ("off", "9/s", "not bounded"),
+            ("20/s", "9/s", "20/s"),
+            ("", "9/s burst 90", "9/s burst 90, by limits.request_rate"),
+        ] {
+            let of = ShownRate::of(rate(own), rate(general), "limits.request_rate");
+            assert_eq!((of.text.as_str(), of.own.as_str()), (shown, own), "{own} {general}");
+        }
     }
 
     fn certificate_sample(text: &str) -> Summary {

@@ -28,7 +28,7 @@ use crate::{
         spread::{Spread, SpreadPart, spread},
     },
     clock,
-    config::{Reloadable, RequiredProof, StaticDomain},
+    config::{LimitsConfig, Reloadable, RequiredProof, StaticDomain},
     domains::{
         Caller, ChangeError, Domains, Revision,
         admin::{self, Action, Authority, Issuance, Requester},
@@ -71,6 +71,8 @@ pub struct ControlContext {
     pub reload: Reload,
     /// Where requests go whose entry names no target.
     pub default_target: Reloadable<Option<Target>>,
+    /// What bounds clients and requests.
+    pub limits: Reloadable<LimitsConfig>,
     /// Where entries may lead.
     pub address_policy: Arc<AddressPolicy>,
     /// Who issues certificates.

@@ -156,9 +156,13 @@ async fn change(
         }
         let audit = Audit { record: audited(cause.by(), pattern, &new, now), kept: audit_kept };
         let owners = OwnerChange::of(old.as_ref(), &new.record);
-        let written = {
-            let counts = cause.counting().follow(store, owners).await?;
-            domain_table::replace(store, &new.record, old.as_ref(), &audit, &counts.changes).await
+        let written = match cause.counting().follow(store, owners).await {
+            Ok(counts) => {
+                domain_table::replace(store, &new.record, old.as_ref(), &audit, &counts.changes).await
+            }
+            // They changed as often as they were counted.
+            Err(CountError::Store(StoreError::Conflict)) => break,
+            Err(error) => return Err(error.into()),
         };
         match written {
             Ok(()) => return Ok(new),

@@ -1,7 +1,8 @@
 //! Counting the entries of tenants whose number is bounded.
 //! Not here: which bound there is (`admin`), and how a count is kept (`store::state_table`).
-//! Invariant: no addition passes the bound, whoever adds at the same time (`two_instances_together_pass_no_quota_and_a_count_is_mended`,
-//! `a_count_that_was_read_too_early_permits_nothing`).
+//! Invariants: no addition passes the bound, whoever adds at the same time (`two_instances_together_pass_no_quota_and_a_count_is_mended`,
+//! `a_count_that_was_read_too_early_permits_nothing`); what changes while it is counted is counted again
+//! (`what_changes_while_it_is_counted_is_counted_again`); a preview writes nothing (`a_preview_of_an_addition_writes_no_count`).
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -11,7 +12,7 @@ use crate::{
     store::{
         Store, StoreError, domain_table,
         instant::Micros,
-        state_table::{CountChange, find_entry_count, put_entry_count},
+        state_table::{CountChange, EntryCount, find_entry_count, put_entry_count},
     },
 };
 
@@ -48,45 +49,49 @@ impl<'a> Counting<'_> {
         store: &Store,
         owners: OwnerChange<'a>,
     ) -> Result<CountChanges<'a>, CountError> {
-        let is_counted = |tenant: &&str| match self {
-            Self::Bounded(quotas) => quotas.limit(tenant).is_some(),
-            Self::Unknown => true,
-        };
-        let fewer = owners.from.filter(is_counted);
-        let more = owners.to.and_then(|tenant| match self {
-            Self::Bounded(quotas) => quotas.limit(tenant).map(|limit| (tenant, limit)),
-            Self::Unknown => None,
-        });
+        let (fewer, more) = self.counted(owners);
         if fewer.is_none() && more.is_none() {
             return Ok(CountChanges { changes: Vec::new(), _turn: None });
+        }
+        if let Some((tenant, _)) = more {
+            // Outside of the turn: counting takes a second, in which others' entries change.
+            have_counted(store, tenant).await?;
         }
         let turn = TURNS.acquire().await.ok();
         let mut changes: Vec<_> = fewer.map(|tenant| CountChange::Fewer { tenant }).into_iter().collect();
         if let Some((tenant, limit)) = more {
-            if counted(store, tenant).await? >= limit {
-                return Err(Refusal::Quota { tenant: tenant.to_owned(), limit }.into());
-            }
+            let entries = find_entry_count(store, tenant).await?.entries.ok_or(StoreError::Conflict)?;
+            refuse_beyond(tenant, entries, limit)?;
             changes.push(CountChange::More { tenant, limit });
         }
         Ok(CountChanges { changes, _turn: turn })
     }
 
-    /// Whether the new entry would be one too many, as far as is known now.
+    /// Whether the new entry would be one too many, as far as is known now. Writes nothing: what nobody has counted is read from the index, which may
+    /// be a moment old.
     pub(super) async fn preview(self, store: &Store, owners: OwnerChange<'_>) -> Result<(), CountError> {
-        self.follow(store, owners).await.map(drop)
+        let (_, Some((tenant, limit))) = self.counted(owners) else { return Ok(()) };
+        let entries = match find_entry_count(store, tenant).await?.entries {
+            Some(entries) => entries,
+            None => domain_table::count(store, tenant).await?,
+        };
+        Ok(refuse_beyond(tenant, entries, limit)?)
+    }
+
+    /// Whose count follows a change: who has one fewer, and who has one more, of how many at most.
+    fn counted(self, owners: OwnerChange<'_>) -> (Option<&str>, Option<(&str, u64)>) {
+        match self {
+            Self::Bounded(quotas) => (
+                owners.from.filter(|tenant| quotas.limit(tenant).is_some()),
+                owners.to.and_then(|tenant| quotas.limit(tenant).map(|limit| (tenant, limit))),
+            ),
+            Self::Unknown => (owners.from, None),
+        }
     }
 }
 
-/// How many entries `tenant` has; counts them where nobody has.
-async fn counted(store: &Store, tenant: &str) -> Result<u64, StoreError> {
-    if let Some(count) = find_entry_count(store, tenant).await? {
-        return Ok(count);
-    }
-    let entries = domain_table::count(store, tenant).await?;
-    if put_entry_count(store, tenant, entries, None, Micros::of(clock::wall())).await? {
-        return Ok(entries);
-    }
-    Ok(find_entry_count(store, tenant).await?.unwrap_or(entries))
+fn refuse_beyond(tenant: &str, entries: u64, limit: u64) -> Result<(), Refusal> {
+    if entries < limit { Ok(()) } else { Err(Refusal::Quota { tenant: tenant.to_owned(), limit }) }
 }
 
 /// What was counted.
@@ -100,18 +105,53 @@ pub struct CountReport {
     pub before: Option<u64>,
 }
 
-/// Counts the entries of `tenant`, and keeps the count. The index that is counted may be a moment old: a count that changes meanwhile is made again.
+/// Counts the entries of `tenant`, and keeps the count. The index that is counted may be a moment old, and what changes meanwhile is in no known
+/// place of it: then they are counted again.
+///
+/// # Errors
+/// [`StoreError::Conflict`] where they change all the time, besides those of the table.
 pub async fn count(store: &Store, tenant: &str) -> Result<CountReport, StoreError> {
     for _ in 0..MOST_ROUNDS {
-        let before = find_entry_count(store, tenant).await?;
-        // What was written just before is in the index then.
-        tokio::time::sleep(INDEX_DELAY).await;
-        let entries = domain_table::count(store, tenant).await?;
-        if put_entry_count(store, tenant, entries, before, Micros::of(clock::wall())).await? {
+        let seen = find_entry_count(store, tenant).await?;
+        let counted = Counted::after(store, tenant, seen).await?;
+        if counted.keep(store, tenant).await? {
+            let (entries, before) = (counted.entries, counted.seen.entries);
             return Ok(CountReport { tenant: tenant.to_owned(), entries, before });
         }
     }
     Err(StoreError::Conflict)
+}
+
+/// Counts the entries of `tenant` unless somebody has.
+async fn have_counted(store: &Store, tenant: &str) -> Result<(), StoreError> {
+    for _ in 0..MOST_ROUNDS {
+        let seen = find_entry_count(store, tenant).await?;
+        if seen.entries.is_some() || Counted::after(store, tenant, seen).await?.keep(store, tenant).await? {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
+/// A count that is not kept yet.
+struct Counted {
+    /// What was known before.
+    seen: EntryCount,
+    entries: u64,
+}
+
+impl Counted {
+    /// Counts; `seen` was read just before.
+    async fn after(store: &Store, tenant: &str, seen: EntryCount) -> Result<Self, StoreError> {
+        // What was written just before is in the index then.
+        tokio::time::sleep(INDEX_DELAY).await;
+        Ok(Self { seen, entries: domain_table::count(store, tenant).await? })
+    }
+
+    /// Keeps it, unless something has changed since; whether it was kept.
+    async fn keep(&self, store: &Store, tenant: &str) -> Result<bool, StoreError> {
+        put_entry_count(store, tenant, self.entries, self.seen, Micros::of(clock::wall())).await
+    }
 }
 
 const MOST_ROUNDS: u32 = 5;
@@ -160,6 +200,10 @@ mod tests {
         }
     }
 
+    async fn entries(store: &Store, tenant: &str) -> Option<u64> {
+        find_entry_count(store, tenant).await.unwrap().entries
+    }
+
     fn is_over(outcome: &Result<(), ChangeError>) -> bool {
         matches!(outcome, Err(ChangeError::Refused(Refusal::Quota { limit: 3, .. })))
     }
@@ -188,7 +232,8 @@ mod tests {
         for n in 0..2 {
             ask(&store, &rules, &name(n), present("acme")).await.unwrap();
         }
-        put_entry_count(&store, "acme", 3, Some(2), Micros::from_epoch(1)).await.unwrap();
+        let seen = find_entry_count(&store, "acme").await.unwrap();
+        assert!(put_entry_count(&store, "acme", 3, seen, Micros::from_epoch(1)).await.unwrap());
         let record = change::tests::record("late.example");
         let record = domain_table::DomainRecord { tenant: "acme".into(), ..record };
         let late = [CountChange::More { tenant: "acme", limit: 3 }];
@@ -198,6 +243,53 @@ mod tests {
         assert_eq!(domain_table::get(&store, &record.pattern).await.unwrap(), None);
     }
 
+    /// Another instance counts between them: as many as before are no sign that nothing changed.
+    #[tokio::test]
+    async fn what_changes_while_it_is_counted_is_counted_again() {
+        let (store, rules) = (store().await, rules(9));
+        for name in ["a.example", "b.example"] {
+            ask(&store, &rules, name, present("acme")).await.unwrap();
+        }
+        ask(&store, &rules, "c.example", present("acme")).await.unwrap();
+        let seen = find_entry_count(&store, "acme").await.unwrap();
+        let counted = Counted::after(&store, "acme", seen).await.unwrap();
+        assert_eq!((counted.entries, counted.seen.entries), (3, Some(3)));
+        ask(&store, &rules, "c.example", Wanted::Absent).await.unwrap();
+        ask(&store, &rules, "d.example", present("acme")).await.unwrap();
+        // Of the index it had seen one change and not the other.
+        assert!(!Counted { entries: 2, ..counted }.keep(&store, "acme").await.unwrap());
+        assert_eq!(entries(&store, "acme").await, Some(3));
+
+        // Nobody has counted those of another, and one is removed while somebody does.
+        for name in ["x.example", "y.example"] {
+            ask(&store, &lenient(), name, present("zeta")).await.unwrap();
+        }
+        let seen = find_entry_count(&store, "zeta").await.unwrap();
+        let counted = Counted::after(&store, "zeta", seen).await.unwrap();
+        assert_eq!((counted.entries, counted.seen.entries), (2, None));
+        ask(&store, &rules, "x.example", Wanted::Absent).await.unwrap();
+        assert!(!counted.keep(&store, "zeta").await.unwrap());
+        assert_eq!(entries(&store, "zeta").await, None);
+        assert_eq!(count(&store, "zeta").await.unwrap().entries, 1);
+    }
+
+    #[tokio::test]
+    async fn a_preview_of_an_addition_writes_no_count() {
+        let store = store().await;
+        for n in 0..3 {
+            ask(&store, &lenient(), &format!("n{n}.example"), present("acme")).await.unwrap();
+        }
+        let preview = async |name: &str, limit| {
+            let request =
+                Request::new(Pattern::parse(name).unwrap(), present("acme"), Requester::operator("uid 0"));
+            let sources = Sources { listed: &[], table: Table::Read };
+            change::preview(&store, &request, sources, &rules(limit), &Unknown).await.map(drop)
+        };
+        assert!(is_over(&preview("late.example", 3).await));
+        preview("late.example", 4).await.unwrap();
+        assert_eq!(find_entry_count(&store, "acme").await.unwrap(), EntryCount::default());
+    }
+
     #[tokio::test]
     async fn whoever_loses_an_entry_may_have_another_and_what_is_there_already_stays() {
         let (store, wide, narrow) = (store().await, rules(9), rules(3));
@@ -205,17 +297,15 @@ mod tests {
             // From before there was a bound: nobody counts.
             ask(&store, &lenient(), &format!("n{n}.example"), present("acme")).await.unwrap();
         }
-        assert_eq!(find_entry_count(&store, "acme").await.unwrap(), None);
+        assert_eq!(entries(&store, "acme").await, None);
         assert!(is_over(&ask(&store, &narrow, "b.example", present("acme")).await));
-        assert_eq!(find_entry_count(&store, "acme").await.unwrap(), Some(4));
+        assert_eq!(entries(&store, "acme").await, Some(4));
         // It is there: this changes nothing of how many there are.
         ask(&store, &narrow, "n0.example", present("acme")).await.unwrap();
         ask(&store, &narrow, "n0.example", Wanted::Suspended).await.unwrap();
         ask(&store, &narrow, "n0.example", Wanted::Absent).await.unwrap();
         ask(&store, &narrow, "n1.example", present("zeta")).await.unwrap();
-        let counts = async || {
-            [find_entry_count(&store, "acme").await.unwrap(), find_entry_count(&store, "zeta").await.unwrap()]
-        };
+        let counts = async || [entries(&store, "acme").await, entries(&store, "zeta").await];
         assert_eq!(counts().await, [Some(2), Some(1)]);
         ask(&store, &narrow, "b.example", present("acme")).await.unwrap();
         assert!(is_over(&ask(&store, &narrow, "n1.example", present("acme")).await));

@@ -99,7 +99,7 @@ impl Assembly<'_> {
         let instance = Arc::new(self.context(identity, &known, guard.clone(), &shared, reload));
         let certificates = known.certificates.clone();
         let root = certificates.internal_root();
-        let screen = StartupBanner::of(config, &instance, &seen, root);
+        let banner = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
         verification::start(
@@ -121,7 +121,7 @@ impl Assembly<'_> {
         let fleet = FleetReporter::start(&config.state_directory, &instance);
         let control = Control::open(&socket, instance, control_ports, registry);
         let control = control.map_err(RunError::Control)?;
-        screen.show(self.telemetry, config.log.format);
+        banner.show(self.telemetry, config.log.format);
         // Ready means accepting connections and answering /health, even if nothing can be served.
         let attend = manager::attend(self.manager.clone(), phase.subscribe(), heartbeat, self.watchdog);
         self.manager.tell(&[NotifyMessage::Ready, NotifyMessage::Status(manager::status(*phase.borrow()))]);
@@ -308,6 +308,7 @@ impl Assembly<'_> {
             connections: shared.connections.clone(),
             reload,
             default_target: shared.service.default_target.clone(),
+            limits: shared.service.relay.limits.clone(),
             address_policy: shared.service.relay.upstream.address_policy(),
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),

@@ -50,7 +50,7 @@ impl StartupBanner {
             }
             LogFormat::Json => {
                 let all: Vec<_> = self.0.iter().map(|(what, value)| format!("{what}: {value}")).collect();
-                info!(version = env!("CARGO_PKG_VERSION"), screen = all.join("; "), "started");
+                info!(version = env!("CARGO_PKG_VERSION"), banner = all.join("; "), "started");
             }
         }
     }

@@ -1,5 +1,5 @@
 //! A seam for tests: faults of the real store that the engines here do not have, injected between the SDK and any endpoint
-//! (reads up to two seconds old, throttles, conflicts, unprocessed keys, outages, permissions that a role lacks). Compiled by the
+//! (reads up to two seconds old, throttles, conflicts, lost answers, unprocessed keys, outages, permissions that a role lacks). Compiled by the
 //! feature `fault-injection` alone, and in the binary turned on by `GATEHOUSE_STORE_FAULTS`.
 //! Not here: what a fault leads to; the code above must not know this exists.
 
@@ -190,6 +190,9 @@ impl FaultyConnector {
                     lag.remember(&table, &key, item, now, dice);
                 }
             });
+        }
+        if self.faults.strikes(self.faults.plan.lost) {
+            return Err(ConnectorError::io("injected: the answer is lost".into()));
         }
         Ok(answer)
     }

@@ -17,6 +17,7 @@ pub mod lease;
 mod open_order;
 mod order_record;
 mod order_records;
+mod out_of_renewals;
 mod own_certificates;
 pub mod pause;
 mod renewal_info;
@@ -28,18 +29,19 @@ pub use api_tokens::{
 };
 pub use audit::{AuditDay, AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};
-pub use entry_count::{CountChange, find_entry_count, put_entry_count};
+pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
 pub use order_record::{FAILED_AT, OrderRecord, SHARDS, put_failure, put_record, shard};
 pub use order_records::read_records;
+pub use out_of_renewals::forget;
 pub use own_certificates::{MOST_OWN, OwnCertificate, OwnCertificates, change_own, find_own};
 pub use renewal_info::{
     RenewalInfo, RenewalInfoClaim, RenewalWindow, claim_renewal_info, due_renewal_info, end_renewal_info,
-    find_renewal_info, put_renewal_info, settle_renewal_info,
+    find_renewal_info, put_renewal_info, settle_renewal_info, stop_renewal_info,
 };
-pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, forget, postpone, reschedule};
+pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, postpone, reschedule};
 
 #[cfg(test)]
 pub(super) use open_order::open_order_for_tests;

@@ -50,10 +50,20 @@ fn a_person_adds_changes_and_removes_a_domain_by_forms() {
     visitor.expect(303, &format!("{entry}/suspend"), &[("version", "3")]);
     assert_ne!(get(&edge, SHOP).status, 200);
     visitor.expect(303, &format!("{entry}/resume"), &[("version", "4")]);
-    let change =
-        [("version", "5"), ("host", "client"), ("target", ""), ("minimum_tls", ""), ("redirect", "")];
+    let change = [
+        ("version", "5"),
+        ("host", "client"),
+        ("target", ""),
+        ("minimum_tls", ""),
+        ("redirect", ""),
+        ("request_rate", "20/s burst 200"),
+        ("client_request_rate", ""),
+    ];
     visitor.expect(303, &format!("{entry}/change"), &change);
-    assert!(visitor.page(200, &entry).contains("value=\"client\" selected"));
+    let page = visitor.page(200, &entry);
+    assert!(page.contains("value=\"client\" selected") && page.contains("<dd>20/s burst 200</dd>"), "{page}");
+    let wrong = [("version", "6"), ("request_rate", "20")];
+    visitor.expect(422, &format!("{entry}/change"), &wrong);
     visitor.expect(303, &format!("{entry}/retry"), &[("version", "6")]);
     assert!(visitor.page(200, &format!("{entry}/removal")).contains("name=\"version\" value=\"6\""));
     visitor.expect(303, &format!("{entry}/remove"), &[("version", "6")]);

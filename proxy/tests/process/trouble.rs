@@ -134,7 +134,7 @@ fn a_second_instance_on_the_same_port_is_refused_by_name_and_the_doctor_sees_it(
     assert!(said.err.contains(&wanted) && said.err.contains("choose another port"), "{said:?}");
     let doctor = place.run_by("second.toml", "doctor");
     let line = doctor.out.lines().find(|line| line.contains(&format!("port {}", place.https()))).unwrap();
-    assert!(line.starts_with("fail") && line.contains("taken by `gatehouse`"), "{line}");
+    assert!(line.starts_with("error") && line.contains("taken by `gatehouse`"), "{line}");
     let own = place.run("doctor");
     let line = own.out.lines().find(|line| line.contains(&format!("port {}", place.https()))).unwrap();
     assert!(line.contains("held by the running instance"), "{line}");

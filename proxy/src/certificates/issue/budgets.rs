@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::{
     certificates::{
         CertificatesInner,
+        issuer::Issuer,
         metrics::{Drawn, OrderBudget},
         step::{PermissionStanding, Purpose},
     },
@@ -135,14 +136,16 @@ impl CertificatesInner {
         }
     }
 
-    /// Returns renewals that were taken and are not ordered.
-    pub(in crate::certificates) async fn give_back_renewals(
-        &self,
-        issuer: &str,
-        count: u64,
-        now: SystemTime,
-    ) -> Result<(), StoreError> {
-        renewals(issuer, &self.config).budget().give_back(&self.store, count, now).await
+    /// Returns renewals that were taken from the budget of the issuer with this index and are not ordered.
+    pub(in crate::certificates) async fn give_back_renewals(&self, issuer: usize, count: u64) {
+        let Some(issuer) = self.issuers.get(issuer).map(Issuer::name) else { return };
+        let limit = renewals(issuer, &self.config);
+        // What is not given back comes back by itself.
+        if let Err(error) = limit.budget().give_back(&self.store, count, clock::wall()).await
+            && let Some(left_out) = admit_line("renewals_not_given_back", "")
+        {
+            warn!(issuer, count, %error, left_out, "renewals taken from the budget and not ordered were not given back");
+        }
     }
 
     fn defer(&self, name: &str, limit: &Limit, until: SystemTime) -> SystemTime {

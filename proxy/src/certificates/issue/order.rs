@@ -10,7 +10,7 @@ use instant_acme::CertificateIdentifier;
 use tracing::{info, warn};
 
 use super::{
-    Run,
+    Charge, Run,
     budgets::{Counted, Draw, registered_domain, site_of},
     record_of, warn_of, watched,
 };
@@ -58,6 +58,9 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(ended) = pause else {
+            if is_paid {
+                self.charge = Charge::Renewals(None);
+            }
             self.seen.grant = Some(Grant::default());
             return Ok(());
         };
@@ -265,6 +268,13 @@ impl Run<'_> {
             warn!(server_name = %name, failures = record.failures, ?retry_in, problem = record.problem, "no issuer issued a certificate");
         } else {
             self.inner.metrics.stopped.inc();
+            if let Err(error) = state_table::stop_renewal_info(&self.inner.store, name).await {
+                warn_of(
+                    name,
+                    &error,
+                    "the CA is asked further when a certificate is to be renewed whose orders have stopped",
+                );
+            }
             warn!(server_name = %name, failures = record.failures, problem = record.problem, "orders of the name have stopped after 30 days of failures; `gatehouse certificate retry` starts again");
         }
         if let Err(error) = state_table::put_failure(&self.inner.store, &record).await {

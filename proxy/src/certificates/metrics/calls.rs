@@ -25,7 +25,7 @@ label! {
 pub(in crate::certificates) struct CallMetrics {
     pub(in crate::certificates) obtained: Counters<WaitEnd>,
     pub(in crate::certificates) obtain_seconds: Histogram,
-    pub(in crate::certificates) in_flight: IntGauge,
+    in_flight: IntGauge,
     pub(in crate::certificates) waiters: IntGauge,
 }
 
@@ -55,6 +55,21 @@ impl CallMetrics {
             )?,
         })
     }
+
+    /// Counts a call as in flight until what it returns is dropped.
+    pub(in crate::certificates) fn begin(&self) -> CallInFlight {
+        self.in_flight.inc();
+        CallInFlight(self.in_flight.clone())
+    }
+}
+
+/// A call that is counted as in flight: dropped it no longer is, also by a panic or the end of its runtime.
+pub(in crate::certificates) struct CallInFlight(IntGauge);
+
+impl Drop for CallInFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl WaitEnd {
@@ -68,5 +83,30 @@ impl WaitEnd {
             Err(CertificateRefusal::BackingOff) => Self::BackOff,
             Err(CertificateRefusal::Failed) => Self::Fail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_or_is_cancelled_is_in_flight_no_more() {
+        let metrics = CallMetrics::register(&Registry::new()).unwrap();
+        let (ended, panicked, cancelled) = (metrics.begin(), metrics.begin(), metrics.begin());
+        assert_eq!(metrics.in_flight.get(), 3);
+        drop(ended);
+        let panicked = tokio::spawn(async move {
+            let _in_flight = panicked;
+            panic!("as the test asks");
+        });
+        assert!(panicked.await.unwrap_err().is_panic());
+        let cancelled = tokio::spawn(async move {
+            let _in_flight = cancelled;
+            std::future::pending::<()>().await;
+        });
+        cancelled.abort();
+        assert!(cancelled.await.unwrap_err().is_cancelled());
+        assert_eq!(metrics.in_flight.get(), 0);
     }
 }

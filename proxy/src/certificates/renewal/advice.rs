@@ -3,7 +3,8 @@
 //! Not here: how the CA is asked (`acme`), what is renewed at its date (`renewal`).
 //! Invariants: a CA is asked for a certificate once an hour at most and once a day at least, by one instance
 //! (`the_ca_is_asked_again_within_an_hour_and_a_day`); a CA that says nothing, or nothing that can be read, changes no date
-//! (`what_cannot_be_read_changes_no_date`); no advice has a certificate renewed within an hour of its order, nor the first one within
+//! (`what_cannot_be_read_changes_no_date`); none is asked about a name that is not allowed (`no_ca_is_asked_about_a_name_that_is_not_allowed`);
+//! no advice has a certificate renewed within an hour of its order, nor the first one within
 //! a twentieth of its life, nor keeps it until it ends
 //! (`no_window_makes_a_date_outside_of_its_bounds`).
 
@@ -25,7 +26,9 @@ use crate::{
         issuer::Issuer,
         metrics::{Advised, Claimed},
     },
-    clock, random,
+    clock,
+    domains::Permission,
+    random,
     store::{
         StoreError,
         instant::Micros,
@@ -111,15 +114,7 @@ impl DueWork for Advice {
 impl CertificatesInner {
     async fn follow_advice(&self, claim: &RenewalInfoClaim) -> Result<Advised, StoreError> {
         let (info, now) = (&claim.info, clock::wall());
-        let asked = match self.issuers.iter().find_map(|issuer| of_directory(issuer, &info.directory)) {
-            _ if info.not_after <= now => Asked::Never,
-            // Settings may be about to change on all instances.
-            None => Asked::Later(now + LONGEST),
-            Some(acme) => match acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
-                Some(until) => Asked::Later(ask_again(Some(until), now)),
-                None => Asked::Now(acme.advice(&info.certificate).await),
-            },
-        };
+        let asked = self.ask_about(claim, now).await;
         let decision = decide(info, asked, now, random::fraction());
         if let Decision { advised: Advised::Fail, problem: Some(problem), .. } = &decision
             && let Some(left_out) = admit_line("renewal_info_failed", "")
@@ -141,6 +136,27 @@ impl CertificatesInner {
             None => end_renewal_info(&self.store, claim).await?,
         }
         Ok(advised)
+    }
+}
+
+impl CertificatesInner {
+    async fn ask_about(&self, claim: &RenewalInfoClaim, now: SystemTime) -> Asked {
+        let info = &claim.info;
+        if info.not_after <= now {
+            return Asked::Never;
+        }
+        let acme = self.issuers.iter().find_map(|issuer| of_directory(issuer, &info.directory));
+        // Settings may be about to change on all instances.
+        let Some(acme) = acme else { return Asked::Later(now + LONGEST) };
+        if let Some(until) = acme.paused_until().filter(|until| failure::is_ahead(*until, now)) {
+            return Asked::Later(ask_again(Some(until), now));
+        }
+        match self.permission(&info.name).await {
+            Permission::Allow(_) => Asked::Now(acme.advice(&info.certificate).await),
+            // Its renewal would not be ordered. Once its certificate has ended, it is out of the renewals.
+            Permission::Deny(_) => Asked::Later(now + LONGEST),
+            Permission::Unknown(_) => Asked::Later(claim.until.at()),
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    certificates::{keyed_chain::tests::pems, metrics::Claimed},
+    certificates::{
+        keyed_chain::tests::pems,
+        metrics::{Advised, Claimed, Renewed},
+    },
     store::{
         certificate_table::{Commit, Lock, LockOutcome},
         state_table::OrderRecord,
@@ -260,6 +263,68 @@ async fn a_name_that_is_denied_costs_the_budget_nothing() {
     let inner = &instance.certificates.inner;
     let left = inner.spend_renewals(inner.issuers[0].name(), 3, SystemTime::now()).await.unwrap();
     assert_eq!(left, Ok(3));
+}
+
+/// One has a certificate of the operator's own, the other lies below a wildcard of the settings, whose certificate is not due.
+#[tokio::test]
+async fn a_name_that_needs_no_order_costs_the_budget_nothing() {
+    let mut fleet = fleet().await;
+    fleet.config.certificates.issuers = vec![nobody()];
+    fleet.config.certificates.renewals_per_hour = 3;
+    let wildcard = pattern("*.served.example");
+    let zone = config::HostedZoneId::try_from("Z1".to_owned()).unwrap();
+    fleet.config.certificates.wildcards =
+        vec![config::WildcardCertificate { name: wildcard.clone(), zone, record: None }];
+    let (store, now) = (fleet.store(), SystemTime::now());
+    let (chain, private) = pems(&["own.served.example"], now - HOUR, HOUR * 900);
+    let own = own::OwnCertificate::read(chain.as_bytes(), private.as_bytes(), now).unwrap();
+    own::import(&store, &own).await.unwrap();
+    let key = IssuerKey::of_directory("https://127.0.0.1:9/dir");
+    put(&store, &key, &wildcard.to_string(), now - HOUR, HOUR * 900).await;
+    for site in ["own.served.example", SITE] {
+        write(&store, &due_record(site, "01")).await;
+    }
+    let instance = fleet.instance();
+    let inner = &instance.certificates.inner;
+    until("both", async || {
+        let ended = &inner.metrics.renewals.ended;
+        ensure!(ended.count(Renewed::Renew) + ended.count(Renewed::Forget) == 2);
+        Ok(())
+    })
+    .await;
+    assert_eq!(instance.orders(), 0);
+    let left = inner.spend_renewals(inner.issuers[0].name(), 3, SystemTime::now()).await.unwrap();
+    assert_eq!(left, Ok(3));
+}
+
+/// The CA is one that nobody can reach: asking it fails.
+#[tokio::test]
+async fn no_ca_is_asked_about_a_name_that_is_not_allowed() {
+    let mut fleet = fleet().await;
+    fleet.config.certificates.issuers = vec![nobody()];
+    let store = fleet.store();
+    let now = SystemTime::now();
+    for site in ["left.example", SITE] {
+        let info = state_table::RenewalInfo {
+            name: pattern(site),
+            directory: "https://127.0.0.1:9/dir".to_owned(),
+            certificate: "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".to_owned(),
+            serial: "01".to_owned(),
+            not_after: now + HOUR * 900,
+            renew_from: now,
+            renew_until: now + HOUR * 800,
+            window: None,
+        };
+        state_table::put_renewal_info(&store, &info, now, None).await.unwrap();
+    }
+    let instance = fleet.instance();
+    let advised = &instance.certificates.inner.metrics.renewals.advised;
+    until("both", async || {
+        ensure!(advised.count(Advised::Fail) + advised.count(Advised::Postpone) == 2);
+        Ok(())
+    })
+    .await;
+    assert_eq!(advised.count(Advised::Postpone), 1, "the one whose entry is gone");
 }
 
 #[tokio::test]

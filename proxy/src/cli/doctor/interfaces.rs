@@ -38,7 +38,11 @@ fn read(name: &str) -> Option<InterfaceFacts> {
 fn judge(name: &str, interface: Option<InterfaceFacts>, attach: Attach, cores: usize) -> Finding {
     let what = format!("guard {name}");
     let Some(InterfaceFacts { driver, mtu, queues }) = interface else {
-        return Finding::fail(what, "no such interface", "name one that `ip link` shows in guard.interfaces");
+        return Finding::error(
+            what,
+            "no such interface",
+            "name one that `ip link` shows in guard.interfaces",
+        );
     };
     let shown = format!("{}, MTU {mtu}, {queues} queues", driver.as_deref().unwrap_or("virtual"));
     let ena = driver.as_deref() == Some("ena") && attach == Attach::Native;
@@ -46,10 +50,10 @@ fn judge(name: &str, interface: Option<InterfaceFacts>, attach: Attach, cores: u
         // Amazon's driver in the mainline kernel runs XDP on one page a packet, and on half of its queues, of which it has
         // one a core.
         () if ena && mtu > ENA_MTU => {
-            Finding::fail(what, shown, format!("ip link set dev {name} mtu {ENA_MTU}"))
+            Finding::error(what, shown, format!("ip link set dev {name} mtu {ENA_MTU}"))
         }
         () if ena && queues > (cores / 2).max(1) => {
-            Finding::fail(what, shown, format!("ethtool -L {name} combined {}", (cores / 2).max(1)))
+            Finding::error(what, shown, format!("ethtool -L {name} combined {}", (cores / 2).max(1)))
         }
         () => Finding::ok(what, shown),
     }
@@ -79,7 +83,7 @@ mod tests {
         ] {
             let finding = judge("eth0", found.clone(), attach, 4);
             assert_eq!(finding.remedy.as_deref(), remedy, "{found:?} {attach:?}");
-            assert_eq!(finding.verdict == Severity::Ok, remedy.is_none(), "{finding:?}");
+            assert_eq!(finding.severity == Severity::Ok, remedy.is_none(), "{finding:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use nix::{
 };
 use time::OffsetDateTime;
 
-use super::finding::Finding;
+use super::finding::{Finding, Severity};
 use crate::{
     clock,
     config::{Config, Io},
@@ -31,8 +31,8 @@ fn judge_kernel(release: &str) -> Finding {
         (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST_KERNEL => {
             Finding::ok("kernel", release)
         }
-        (Some(Ok(_)), Some(Ok(_))) => Finding::fail("kernel", release, "run Linux 6.1 or newer"),
-        _ => Finding::warn(
+        (Some(Ok(_)), Some(Ok(_))) => Finding::error("kernel", release, "run Linux 6.1 or newer"),
+        _ => Finding::warning(
             "kernel",
             format!("`{release}` is not a release of Linux"),
             "check that it is 6.1 or newer",
@@ -46,8 +46,8 @@ pub(super) fn btf(config: &Config) -> Finding {
     if path.exists() {
         return Finding::ok("btf", path.display().to_string());
     }
-    Finding::fail("btf", format!("no {}", path.display()), "run a kernel with CONFIG_DEBUG_INFO_BTF=y")
-        .unless(config.guard.interfaces.is_empty())
+    Finding::error("btf", format!("no {}", path.display()), "run a kernel with CONFIG_DEBUG_INFO_BTF=y")
+        .at_most(Severity::Note, config.guard.interfaces.is_empty())
 }
 
 /// A send and a receive through the ring.
@@ -59,8 +59,8 @@ pub(super) fn ring(config: &Config) -> Finding {
         Ok(_) => Finding::ok("io_uring", "a send and a receive went through it"),
         Err(error) => {
             let remedy = "sysctl kernel.io_uring_disabled=0, and permit io_uring_setup in seccomp profiles; epoll works meanwhile";
-            Finding::fail("io_uring", crate::telemetry::error_chain(&error), remedy)
-                .unless(config.worker.io == Io::Auto)
+            Finding::error("io_uring", crate::telemetry::error_chain(&error), remedy)
+                .at_most(Severity::Warning, config.worker.io == Io::Auto)
         }
     }
 }
@@ -81,7 +81,7 @@ fn judge_descriptors(limit: u64, connections: usize) -> Finding {
         return Finding::ok("descriptors", format!("{limit} for limits.connections = {connections}"));
     }
     let found = format!("{limit}, and limits.connections = {connections} may take {wanted}");
-    Finding::warn(
+    Finding::warning(
         "descriptors",
         found,
         format!("LimitNOFILE={wanted} in the unit, or lower limits.connections"),
@@ -94,7 +94,7 @@ fn judge_memlock(limit: u64) -> Finding {
         let found = if limit == u64::MAX { "unlimited".to_owned() } else { format!("{} KiB", limit >> 10) };
         return Finding::ok("memlock", found);
     }
-    Finding::warn("memlock", format!("{} KiB", limit >> 10), "LimitMEMLOCK=8M in the unit")
+    Finding::warning("memlock", format!("{} KiB", limit >> 10), "LimitMEMLOCK=8M in the unit")
 }
 
 /// Certificates and leases are judged by it.
@@ -105,7 +105,7 @@ pub(super) fn clock() -> Vec<Finding> {
 fn judge_clock(now: SystemTime) -> Finding {
     let shown = OffsetDateTime::from(now).date().to_string();
     if now < UNIX_EPOCH + BUILT {
-        return Finding::fail(
+        return Finding::error(
             "clock",
             format!("{shown}: earlier than the build of this program"),
             "set the clock: start chrony",
@@ -117,13 +117,13 @@ fn judge_clock(now: SystemTime) -> Finding {
 /// adjtimex(2): whether something keeps the clock.
 fn judge_synchronisation(state: io::Result<libc::c_int>) -> Finding {
     match state {
-        Ok(libc::TIME_ERROR) => Finding::warn(
+        Ok(libc::TIME_ERROR) => Finding::warning(
             "time source",
             "the kernel's clock is not synchronised",
             "start chrony, on AWS with its source 169.254.169.123",
         ),
         Ok(_) => Finding::ok("time source", "the kernel's clock is synchronised"),
-        Err(error) => Finding::warn("time source", error.to_string(), "see `chronyc tracking`"),
+        Err(error) => Finding::warning("time source", error.to_string(), "see `chronyc tracking`"),
     }
 }
 
@@ -141,7 +141,7 @@ pub(super) fn state_directory(config: &Config) -> Finding {
     let path = &config.state_directory;
     let nearest = path.ancestors().map(|path| if path == Path::new("") { Path::new(".") } else { path });
     let Some(there) = nearest.into_iter().find(|path| path.exists()) else {
-        return Finding::fail("state", path.display().to_string(), "name a directory that can be created");
+        return Finding::error("state", path.display().to_string(), "name a directory that can be created");
     };
     let shown = if there == path {
         format!("{}", path.display())
@@ -150,12 +150,14 @@ pub(super) fn state_directory(config: &Config) -> Finding {
     };
     match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) if there.is_dir() => Finding::ok("state", shown),
-        Ok(()) => {
-            Finding::fail("state", format!("`{}` is not a directory", there.display()), "set state_directory")
-        }
+        Ok(()) => Finding::error(
+            "state",
+            format!("`{}` is not a directory", there.display()),
+            "set state_directory",
+        ),
         Err(error) => {
             let found = format!("`{}` cannot be written ({error})", there.display());
-            Finding::fail("state", found, "chown it to the user that runs gatehouse, or set state_directory")
+            Finding::error("state", found, "chown it to the user that runs gatehouse, or set state_directory")
         }
     }
 }
@@ -169,27 +171,26 @@ const BUILT: Duration = Duration::from_hours(498_192);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::Severity;
 
     #[test]
-    fn each_value_has_its_verdict() {
-        for (finding, verdict) in [
+    fn each_value_has_its_severity() {
+        for (finding, severity) in [
             (judge_kernel("6.1.0-18-cloud-amd64"), Severity::Ok),
             (judge_kernel("6.18.5"), Severity::Ok),
             (judge_kernel("10.0"), Severity::Ok),
-            (judge_kernel("5.15.0"), Severity::Fail),
-            (judge_kernel("next"), Severity::Warn),
+            (judge_kernel("5.15.0"), Severity::Error),
+            (judge_kernel("next"), Severity::Warning),
             (judge_descriptors(200_000, 100_000), Severity::Ok),
-            (judge_descriptors(1024, 100_000), Severity::Warn),
+            (judge_descriptors(1024, 100_000), Severity::Warning),
             (judge_memlock(u64::MAX), Severity::Ok),
-            (judge_memlock(64 << 10), Severity::Warn),
-            (judge_clock(UNIX_EPOCH), Severity::Fail),
+            (judge_memlock(64 << 10), Severity::Warning),
+            (judge_clock(UNIX_EPOCH), Severity::Error),
             (judge_clock(UNIX_EPOCH + BUILT), Severity::Ok),
-            (judge_synchronisation(Ok(libc::TIME_ERROR)), Severity::Warn),
+            (judge_synchronisation(Ok(libc::TIME_ERROR)), Severity::Warning),
             (judge_synchronisation(Ok(libc::TIME_OK)), Severity::Ok),
         ] {
-            assert_eq!(finding.verdict, verdict, "{finding:?}");
-            assert_eq!(finding.remedy.is_some(), verdict != Severity::Ok, "{finding:?}");
+            assert_eq!(finding.severity, severity, "{finding:?}");
+            assert_eq!(finding.remedy.is_some(), severity != Severity::Ok, "{finding:?}");
         }
     }
 
@@ -198,9 +199,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("file"), "").unwrap();
         let at = |path: &str| Config { state_directory: place.path().join(path), ..Config::default() };
-        for (path, verdict) in [("", Severity::Ok), ("new/state", Severity::Ok), ("file", Severity::Fail)] {
+        for (path, severity) in [("", Severity::Ok), ("new/state", Severity::Ok), ("file", Severity::Error)] {
             let finding = state_directory(&at(path));
-            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert_eq!(finding.severity, severity, "{finding:?}");
         }
     }
 }

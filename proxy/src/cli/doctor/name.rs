@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Check, finding::Finding, remote};
+use super::{
+    Check,
+    finding::{Finding, Severity},
+    remote,
+};
 use crate::{
     certificates::listing::Summary,
     cli::{access::Access, domain_checks},
@@ -45,7 +49,7 @@ async fn entry((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
         Ok(domain) => judge_entry(&domain, config.domains.default_target.is_some()),
         Err(error) => {
             let remedy = format!("`gatehouse domain add {name}` serves it");
-            Finding::fail("entry", error, remedy).unless(config.domains.ask.is_some())
+            Finding::error("entry", error, remedy).at_most(Severity::Note, config.domains.ask.is_some())
         }
     }]
 }
@@ -60,22 +64,22 @@ fn judge_entry(domain: &Domain, has_default: bool) -> Finding {
     let Domain { domain: entry, status, tenant, source, .. } = domain;
     let found = format!("`{entry}` is {}, of tenant `{tenant}`, for {target} ({source})", status.as_str());
     match status {
-        DomainStatus::Active if domain.target.is_none() && !has_default => Finding::fail(
+        DomainStatus::Active if domain.target.is_none() && !has_default => Finding::error(
             "entry",
             found,
             "set domains.default_target, or give the entry a target with `--replace`",
         ),
         DomainStatus::Active => Finding::ok("entry", found),
         DomainStatus::Failing => {
-            Finding::warn("entry", found, "see the checks that failed; it is still served")
+            Finding::warning("entry", found, "see the checks that failed; it is still served")
         }
-        DomainStatus::Pending => Finding::fail(
+        DomainStatus::Pending => Finding::error(
             "entry",
             found,
             format!("set the records that `gatehouse domain records {entry}` shows"),
         ),
         DomainStatus::Suspended | DomainStatus::Removed => {
-            Finding::fail("entry", found, format!("`gatehouse domain resume {entry}` serves it again"))
+            Finding::error("entry", found, format!("`gatehouse domain resume {entry}` serves it again"))
         }
     }
 }
@@ -85,36 +89,40 @@ async fn permission((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
         Ok(Some(client)) => client,
         Ok(None) => {
             let remedy = "run this on an instance, as its user";
-            return vec![Finding::warn("permission", "no instance runs here that could be asked", remedy)];
+            return vec![Finding::note("permission", "no instance runs here that could be asked", remedy)];
         }
         Err(error) => {
-            return vec![Finding::fail("permission", error_chain(&error), "run this as the instance's user")];
+            return vec![Finding::error(
+                "permission",
+                error_chain(&error),
+                "run this as the instance's user",
+            )];
         }
     };
     match client.name(&name).await {
         Ok(answer) => judge_answer(&answer).into(),
-        Err(error) => vec![Finding::fail("permission", error_chain(&error), "read the instance's log")],
+        Err(error) => vec![Finding::error("permission", error_chain(&error), "read the instance's log")],
     }
 }
 
 fn judge_answer(answer: &NameAnswer) -> [Finding; 2] {
     let permission = match answer.permission {
         PermissionWord::Allowed => Finding::ok("permission", format!("allowed by {}", answer.why)),
-        PermissionWord::Denied => Finding::fail(
+        PermissionWord::Denied => Finding::error(
             "permission",
             format!("denied: {}", answer.why),
             "see the line `entry`; a change is known here within seconds",
         ),
         PermissionWord::Unknown => {
             let remedy = "`gatehouse status` says which source does not answer; a certificate that is there is still presented";
-            Finding::warn("permission", format!("unknown: {}", answer.why), remedy)
+            Finding::warning("permission", format!("unknown: {}", answer.why), remedy)
         }
     };
     let is_allowed = answer.permission == PermissionWord::Allowed;
     let guard = match (answer.guard, is_allowed) {
         (GuardAnswer::Off, _) => Finding::ok("guard", "off: each hello reaches the handshake"),
         (GuardAnswer::Listed, _) => Finding::ok("guard", "the kernel has the name and lets it through"),
-        (GuardAnswer::Behind, _) => Finding::warn(
+        (GuardAnswer::Behind, _) => Finding::warning(
             "guard",
             "the kernel has not got the latest names yet",
             "run this again; if it stays so, see `gatehouse status`",
@@ -124,7 +132,7 @@ fn judge_answer(answer: &NameAnswer) -> [Finding; 2] {
         }
         (GuardAnswer::Unlisted, true) => {
             let found = "the kernel does not have the name: its hellos count as unknown, and a strict guard rejects them";
-            Finding::warn(
+            Finding::warning(
                 "guard",
                 found,
                 "names of the ask endpoint get there after their first hello; put it into the table for more",
@@ -142,7 +150,7 @@ async fn certificate((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> 
     vec![match found {
         Ok(summary) => judge_certificate(&summary, Micros::of(clock::wall())),
         Err(error) => {
-            Finding::warn("certificate", error_chain(&error), "it is ordered in the first handshake")
+            Finding::warning("certificate", error_chain(&error), "it is ordered in the first handshake")
         }
     }]
 }
@@ -162,16 +170,16 @@ fn judge_certificate(summary: &Summary, now: Micros) -> Finding {
             if problem.is_empty() {
                 Finding::ok("certificate", found)
             } else {
-                Finding::warn("certificate", found, remedy)
+                Finding::warning("certificate", found, remedy)
             }
         }
         Some(certificate) => {
-            Finding::fail("certificate", format!("ended at {}{problem}", certificate.not_after), remedy)
+            Finding::error("certificate", format!("ended at {}{problem}", certificate.not_after), remedy)
         }
         None if problem.is_empty() => {
             Finding::ok("certificate", "none yet; it is ordered in the first handshake")
         }
-        None => Finding::fail("certificate", format!("none{problem}"), remedy),
+        None => Finding::error("certificate", format!("none{problem}"), remedy),
     }
 }
 
@@ -179,7 +187,7 @@ async fn leads_here((config, name): (Arc<Config>, ServerName)) -> Vec<Finding> {
     let looker = match domain_checks::looker(&config) {
         Ok(looker) => looker,
         Err(error) => {
-            return vec![Finding::fail("dns", error_chain(&error), "correct verification.resolvers")];
+            return vec![Finding::error("dns", error_chain(&error), "correct verification.resolvers")];
         }
     };
     let (tenant, identities) = tokio::join!(find(&config, &name), looker.identities());
@@ -200,8 +208,8 @@ fn of_look(finding: checks::Finding) -> Finding {
     let remedy = finding.remedy.unwrap_or_else(|| NO_REMEDY.to_owned());
     match finding.outcome {
         Outcome::Passed => Finding::ok(what, finding.detail),
-        Outcome::Failed => Finding::fail(what, finding.detail, remedy),
-        Outcome::Unknown => Finding::warn(what, finding.detail, remedy),
+        Outcome::Failed => Finding::error(what, finding.detail, remedy),
+        Outcome::Unknown => Finding::warning(what, finding.detail, remedy),
     }
 }
 
@@ -211,24 +219,23 @@ const SECONDS_A_DAY: u64 = 24 * 3600;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::Severity;
 
     fn answer(permission: PermissionWord, guard: GuardAnswer) -> [Severity; 2] {
         let name = ServerName::parse("a.example").unwrap();
         judge_answer(&NameAnswer { server_name: name, permission, why: "table".to_owned(), guard })
-            .map(|finding| finding.verdict)
+            .map(|finding| finding.severity)
     }
 
     #[test]
     fn what_the_kernel_does_is_judged_by_what_is_allowed() {
-        use Severity::{Fail, Ok, Warn};
+        use Severity::{Error, Ok, Warning};
         for (permission, guard, expected) in [
             (PermissionWord::Allowed, GuardAnswer::Off, [Ok, Ok]),
             (PermissionWord::Allowed, GuardAnswer::Listed, [Ok, Ok]),
-            (PermissionWord::Allowed, GuardAnswer::Unlisted, [Ok, Warn]),
-            (PermissionWord::Allowed, GuardAnswer::Behind, [Ok, Warn]),
-            (PermissionWord::Denied, GuardAnswer::Unlisted, [Fail, Ok]),
-            (PermissionWord::Unknown, GuardAnswer::Unlisted, [Warn, Ok]),
+            (PermissionWord::Allowed, GuardAnswer::Unlisted, [Ok, Warning]),
+            (PermissionWord::Allowed, GuardAnswer::Behind, [Ok, Warning]),
+            (PermissionWord::Denied, GuardAnswer::Unlisted, [Error, Ok]),
+            (PermissionWord::Unknown, GuardAnswer::Unlisted, [Warning, Ok]),
         ] {
             assert_eq!(answer(permission, guard), expected, "{permission:?} {guard:?}");
         }
@@ -248,13 +255,13 @@ mod tests {
         };
         for (status, has_default, expected) in [
             (DomainStatus::Active, true, Severity::Ok),
-            (DomainStatus::Active, false, Severity::Fail),
-            (DomainStatus::Failing, true, Severity::Warn),
-            (DomainStatus::Pending, true, Severity::Fail),
-            (DomainStatus::Suspended, true, Severity::Fail),
+            (DomainStatus::Active, false, Severity::Error),
+            (DomainStatus::Failing, true, Severity::Warning),
+            (DomainStatus::Pending, true, Severity::Error),
+            (DomainStatus::Suspended, true, Severity::Error),
         ] {
             let found = judge_entry(&domain(status), has_default);
-            assert_eq!(found.verdict, expected, "{status:?}");
+            assert_eq!(found.severity, expected, "{status:?}");
             assert_eq!(found.remedy.is_none(), expected == Severity::Ok, "{status:?}");
         }
     }

@@ -40,9 +40,9 @@ fn judge_name(name: &str, resolved: io::Result<Option<SocketAddr>>) -> Finding {
     let what = format!("dns {name}");
     match resolved {
         Ok(Some(address)) => Finding::ok(what, address.ip().to_string()),
-        Ok(None) => Finding::fail(what, "no address", "correct the name, or its records"),
+        Ok(None) => Finding::error(what, "no address", "correct the name, or its records"),
         Err(error) => {
-            Finding::fail(what, error.to_string(), "check /etc/resolv.conf, and the name's records")
+            Finding::error(what, error.to_string(), "check /etc/resolv.conf, and the name's records")
         }
     }
 }
@@ -53,7 +53,7 @@ pub(super) async fn challenge_record(wildcard: WildcardCertificate) -> Vec<Findi
     vec![match probe_challenge_record(&wildcard).await {
         Ok(()) => Finding::ok(what, format!("its record can be read in hosted zone {}", wildcard.zone)),
         Err(error) => {
-            Finding::fail(what, error_chain(&error), "correct `certificates.wildcards`, or the role")
+            Finding::error(what, error_chain(&error), "correct `certificates.wildcards`, or the role")
         }
     }]
 }
@@ -63,7 +63,7 @@ pub(super) async fn ask(url: String, timeout: Duration) -> Vec<Finding> {
     let what = format!("ask {}", url.split(['?', '#']).next().unwrap_or_default());
     let found = match probe_ask(&url, timeout).await {
         Ok(probed) => judge_ask(what, probed, timeout),
-        Err(error) => Finding::fail(what, error_chain(&error), "correct domains.ask"),
+        Err(error) => Finding::error(what, error_chain(&error), "correct domains.ask"),
     };
     vec![found]
 }
@@ -71,26 +71,26 @@ pub(super) async fn ask(url: String, timeout: Duration) -> Vec<Finding> {
 fn judge_ask(what: String, probed: AskProbed, timeout: Duration) -> Finding {
     match probed {
         AskProbed::Denies => Finding::ok(what, "denies a name that does not exist"),
-        AskProbed::Allows => Finding::warn(
+        AskProbed::Allows => Finding::warning(
             what,
             "allows a name that does not exist: anybody who points a name here gets a certificate",
             "make it answer 404 for names that are not customers'",
         ),
-        AskProbed::Silent { why: AskSilence::Redirected, said } => Finding::fail(
+        AskProbed::Silent { why: AskSilence::Redirected, said } => Finding::error(
             what,
             format!("redirects ({said}); redirects are not followed, and say nothing of the name"),
             "set domains.ask to the URL that answers without a redirect or a login",
         ),
         AskProbed::Silent { why: AskSilence::Unavailable, said } => {
-            Finding::fail(what, format!("fails ({said})"), "read the log of the endpoint")
+            Finding::error(what, format!("fails ({said})"), "read the log of the endpoint")
         }
-        AskProbed::Silent { why: AskSilence::TimedOut, .. } => Finding::fail(
+        AskProbed::Silent { why: AskSilence::TimedOut, .. } => Finding::error(
             what,
             format!("no answer within {} ms", timeout.as_millis()),
             "make the endpoint faster, or raise domains.ask_timeout",
         ),
         AskProbed::Silent { why: AskSilence::Unreachable, said } => {
-            Finding::fail(what, said, "check the URL, that the endpoint runs, and its certificate")
+            Finding::error(what, said, "check the URL, that the endpoint runs, and its certificate")
         }
     }
 }
@@ -102,7 +102,7 @@ pub(super) async fn directory(issuer: IssuerConfig) -> Vec<Finding> {
         Ok(_) => Finding::ok(what, "its directory offers accounts and orders"),
         Err(error) => {
             let remedy = "check that outgoing connections to its port are allowed, the URL, and `roots` for a CA of your own";
-            Finding::fail(what, error_chain(&error), remedy)
+            Finding::error(what, error_chain(&error), remedy)
         }
     }]
 }
@@ -152,27 +152,27 @@ mod tests {
 
     #[tokio::test]
     async fn an_ask_endpoint_that_says_nothing_of_a_name_fails_with_its_way_to_be_silent() {
-        for (answer, verdict, words) in [
+        for (answer, severity, words) in [
             (Some("404 Not Found"), Severity::Ok, "denies"),
             (Some("403 Forbidden"), Severity::Ok, "denies"),
-            (Some("200 OK"), Severity::Warn, "allows a name that does not exist"),
-            (Some("302 Found\r\nlocation: /login"), Severity::Fail, "redirects (302 Found)"),
-            (Some("503 Service Unavailable"), Severity::Fail, "fails (503 Service Unavailable)"),
-            (None, Severity::Fail, "no answer within 300 ms"),
+            (Some("200 OK"), Severity::Warning, "allows a name that does not exist"),
+            (Some("302 Found\r\nlocation: /login"), Severity::Error, "redirects (302 Found)"),
+            (Some("503 Service Unavailable"), Severity::Error, "fails (503 Service Unavailable)"),
+            (None, Severity::Error, "no answer within 300 ms"),
         ] {
             let found = ask(endpoint(answer).await, Duration::from_millis(300)).await.remove(0);
-            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert_eq!(found.severity, severity, "{found:?}");
             assert!(found.found.contains(words), "{found:?}");
             assert!(!found.what.contains("secret"), "{found:?}");
         }
         let nobody = ask("http://127.0.0.1:9/".to_owned(), Duration::from_secs(1)).await.remove(0);
-        assert_eq!(nobody.verdict, Severity::Fail, "{nobody:?}");
+        assert_eq!(nobody.severity, Severity::Error, "{nobody:?}");
         assert!(nobody.found.contains("refused"), "{nobody:?}");
     }
 
     #[test]
     fn a_name_without_an_address_fails() {
-        assert_eq!(judge_name("a.example", Ok(None)).verdict, Severity::Fail);
+        assert_eq!(judge_name("a.example", Ok(None)).severity, Severity::Error);
         assert_eq!(judge_name("a.example", Ok(Some(([192, 0, 2, 1], 443).into()))).found, "192.0.2.1");
     }
 }

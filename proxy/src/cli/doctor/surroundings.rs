@@ -51,7 +51,7 @@ fn judge_port(
     let taken = |what| {
         let by = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
         let remedy = format!("end it (`ss -ltnp sport = :{}`), or change {field}", address.port());
-        Finding::fail(what, format!("taken by {by}"), remedy)
+        Finding::error(what, format!("taken by {by}"), remedy)
     };
     match probe {
         Ok(Port::Free) => Finding::ok(what, "free"),
@@ -62,12 +62,12 @@ fn judge_port(
         Ok(Port::Shared) => taken(what),
         Err(error) => match error.kind() {
             io::ErrorKind::AddrInUse => taken(what),
-            io::ErrorKind::PermissionDenied => Finding::fail(
+            io::ErrorKind::PermissionDenied => Finding::error(
                 what,
                 "not permitted to this user",
                 "grant CAP_NET_BIND_SERVICE, or run as the unit does",
             ),
-            _ => Finding::fail(what, error.to_string(), format!("change {field}")),
+            _ => Finding::error(what, error.to_string(), format!("change {field}")),
         },
     }
 }
@@ -83,7 +83,7 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
         {
             Ok(store) => store,
             Err(error) => {
-                return vec![Finding::fail(
+                return vec![Finding::error(
                     "tables",
                     error_chain(&error),
                     "check the settings under [store]",
@@ -96,7 +96,7 @@ pub(super) async fn tables(config: Arc<Config>) -> Vec<Finding> {
             Ok(()) => Finding::ok("keys", "private keys are encrypted and read as store.key_encryption says"),
             Err(error) => {
                 let remedy = "check store.key_encryption, the key's policy, and the way to KMS";
-                Finding::fail("keys", error_chain(&error), remedy)
+                Finding::error("keys", error_chain(&error), remedy)
             }
         });
     }
@@ -111,7 +111,7 @@ async fn examine(store: &Store, with_domains: bool) -> Vec<Finding> {
         let what = format!("table {table}");
         let form = judge_form(&what, store, checked);
         // What is not there, or is another table, tells nothing of permissions.
-        let is_there = form.verdict != Severity::Fail;
+        let is_there = form.severity != Severity::Error;
         findings.push(form);
         if is_there {
             for (call, outcome) in permissions::probe(store, &table).await {
@@ -125,7 +125,7 @@ async fn examine(store: &Store, with_domains: bool) -> Vec<Finding> {
         let policy = Some(permissions::policy(store, &missing));
         findings.push(Finding {
             policy,
-            ..Finding::fail("permissions", found, "add the policy below to the role")
+            ..Finding::error("permissions", found, "add the policy below to the role")
         });
     }
     findings
@@ -137,13 +137,13 @@ fn judge_form(what: &str, store: &Store, checked: Result<(), TablesError>) -> Fi
         Err(TablesError::Store { source: StoreError::Denied(said), .. })
             if is_missing_permission(&said.to_string()) =>
         {
-            Finding::warn(
+            Finding::note(
                 what,
                 "dynamodb:DescribeTable is denied, so keys and indexes cannot be checked; serving does not need it",
                 "allow dynamodb:DescribeTable where `tables create` and `doctor` are run",
             )
         }
-        Err(error) => Finding::fail(what, error_chain(&error), remedy(&error)),
+        Err(error) => Finding::error(what, error_chain(&error), remedy(&error)),
     }
 }
 
@@ -151,9 +151,9 @@ fn judge_call(what: &str, call: ApiCall, outcome: &ProbeOutcome) -> Option<Findi
     match outcome {
         ProbeOutcome::Permitted => None,
         ProbeOutcome::Missing(said) => {
-            Some(Finding::fail(what, format!("{call} is denied ({said})"), "see the policy below"))
+            Some(Finding::error(what, format!("{call} is denied ({said})"), "see the policy below"))
         }
-        ProbeOutcome::Failed(error) => Some(Finding::fail(
+        ProbeOutcome::Failed(error) => Some(Finding::error(
             what,
             format!("{call} fails: {}", error_chain(error)),
             "check region, endpoint and credentials",
@@ -188,7 +188,7 @@ mod tests {
             judge_port("listen.https", address, ours, ports::probe(address), ports::holder(address).as_ref())
         };
         let other = judged(&[]);
-        assert_eq!(other.verdict, Severity::Fail);
+        assert_eq!(other.severity, Severity::Error);
         assert!(other.found.contains(&format!("(process {})", std::process::id())), "{}", other.found);
         assert!(other.remedy.unwrap().contains("change listen.https"));
         assert_eq!(judged(&[address]).found, "held by the running instance");
@@ -199,15 +199,15 @@ mod tests {
     #[test]
     fn a_port_that_would_be_shared_is_the_managers_or_taken() {
         let holder = |pid, command: &str| Some(PortHolder { pid, command: command.to_owned() });
-        for (holder, verdict) in [
+        for (holder, severity) in [
             (holder(1, "systemd"), Severity::Ok),
             (holder(812, "systemd"), Severity::Ok),
             (None, Severity::Ok),
-            (holder(77, "gatehouse"), Severity::Fail),
+            (holder(77, "gatehouse"), Severity::Error),
         ] {
             let address = "127.0.0.1:443".parse().unwrap();
             let found = judge_port("listen.https", address, &[], Ok(Port::Shared), holder.as_ref());
-            assert_eq!(found.verdict, verdict, "{holder:?}: {}", found.found);
+            assert_eq!(found.severity, severity, "{holder:?}: {}", found.found);
         }
     }
 
@@ -217,15 +217,16 @@ mod tests {
         let engine = Engine::in_memory().unwrap();
         let store = Store::on_faulty(engine, &crate::config::StoreConfig::default(), Arc::clone(&faults));
         tables::create(&store).await.unwrap();
-        let verdicts = |findings: &[Finding]| findings.iter().map(|found| found.verdict).collect::<Vec<_>>();
-        assert_eq!(verdicts(&examine(&store, true).await), [Severity::Ok; 3]);
+        let severities =
+            |findings: &[Finding]| findings.iter().map(|found| found.severity).collect::<Vec<_>>();
+        assert_eq!(severities(&examine(&store, true).await), [Severity::Ok; 3]);
 
         faults.forbid(&["DescribeTable"]);
-        assert_eq!(verdicts(&examine(&store, true).await), [Severity::Warn; 3]);
+        assert_eq!(severities(&examine(&store, true).await), [Severity::Note; 3]);
 
         faults.forbid(&["DeleteItem"]);
         let findings = examine(&store, true).await;
-        let failed: Vec<_> = findings.iter().filter(|found| found.verdict == Severity::Fail).collect();
+        let failed: Vec<_> = findings.iter().filter(|found| found.severity == Severity::Error).collect();
         assert_eq!(failed.len(), 2, "{failed:?}");
         assert!(failed[0].what.ends_with(&store.tables().certificates), "{failed:?}");
         assert!(failed[0].found.starts_with("DeleteItem is denied"), "{failed:?}");

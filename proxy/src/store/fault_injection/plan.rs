@@ -15,6 +15,8 @@ pub struct FaultPlan {
     pub throttle: u16,
     /// Writes answered with a transaction conflict.
     pub conflict: u16,
+    /// Writes that are carried out, and whose answer never comes.
+    pub lost: u16,
     /// Keys of a `BatchGetItem` left unprocessed.
     pub unprocessed: u16,
     /// While this file exists nothing is answered.
@@ -24,7 +26,7 @@ pub struct FaultPlan {
 /// Why a text is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "GATEHOUSE_STORE_FAULTS: `{0}` is not a fault; write them like `seed=7,stale=2s,throttle=50,conflict=50,unprocessed=100,outage=/run/out`"
+    "GATEHOUSE_STORE_FAULTS: `{0}` is not a fault; write them like `seed=7,stale=2s,throttle=50,conflict=50,lost=50,unprocessed=100,outage=/run/out`"
 )]
 pub struct PlanError(String);
 
@@ -34,7 +36,7 @@ impl FaultPlan {
         std::env::var("GATEHOUSE_STORE_FAULTS").ok().map(|text| Self::parse(&text)).transpose()
     }
 
-    /// Reads `seed=7,stale=2s,throttle=50,conflict=50,unprocessed=100,outage=/run/out`, each of which may be absent.
+    /// Reads `seed=7,stale=2s,throttle=50,conflict=50,lost=50,unprocessed=100,outage=/run/out`, each of which may be absent.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let mut plan = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -51,6 +53,7 @@ impl FaultPlan {
             "stale" => self.stale = *value.parse::<Span>().ok()?,
             "throttle" => self.throttle = per_mille()?,
             "conflict" => self.conflict = per_mille()?,
+            "lost" => self.lost = per_mille()?,
             "unprocessed" => self.unprocessed = per_mille()?,
             "outage" => self.outage = Some(PathBuf::from(value)),
             _ => return None,

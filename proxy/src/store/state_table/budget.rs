@@ -2,14 +2,18 @@
 //! reading it first.
 //! Not here: which limits there are (`certificates` knows the CA's).
 //! Invariants: instances together never pass a budget (`instances_together_never_pass_a_budget`); what is spent comes back evenly, and
-//! a refusal tells when (`what_is_spent_comes_back_evenly`).
+//! a refusal tells when (`what_is_spent_comes_back_evenly`); what is given back is credited once
+//! (`what_is_given_back_is_credited_once_also_where_the_answer_is_lost`).
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{AttributeValue, TransactWriteItem, Update},
+};
 
-use super::item::{find, number};
-use crate::store::{Store, StoreError, if_held, instant::epoch_millis};
+use super::item::{find, number, text};
+use crate::store::{Item, Store, StoreError, if_held, instant::epoch_millis};
 
 /// Something the fleet does a limited number of times: `most` at once, and as many again evenly within `per`, as Let's Encrypt counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +76,19 @@ impl Budget<'_> {
 
     /// Returns `count` that were taken and not needed.
     pub async fn give_back(&self, store: &Store, count: u64, now: SystemTime) -> Result<(), StoreError> {
-        let update = self.update(store, epoch_millis(now));
-        let update = update
+        let update = Update::builder()
+            .table_name(&store.tables().state)
+            .set_key(Some(self.item_key()))
             .update_expression("SET full_at = full_at - :cost, expires_at = :expires")
             .condition_expression("attribute_type(full_at, :number)")
             .expression_attribute_values(":number", AttributeValue::S("N".to_owned()))
-            .expression_attribute_values(":cost", number(self.millis(count)));
-        is_written(update).await.map(drop)
+            .expression_attribute_values(":cost", number(self.millis(count)))
+            .expression_attribute_values(":expires", number(self.expires_at(epoch_millis(now))));
+        let update = update.build().map_err(|error| StoreError::Refused(error.into()))?;
+        // "TransactWriteItems", `ClientRequestToken`: the SDK sends one, so what it sends again because the answer was lost credits once.
+        let transaction = store.client().transact_write_items();
+        let transaction = transaction.transact_items(TransactWriteItem::builder().update(update).build());
+        if_held(transaction.send().await).map(drop)
     }
 
     /// How many are left, those that are kept for others apart.
@@ -129,14 +139,21 @@ impl Budget<'_> {
     }
 
     fn update(&self, store: &Store, now: u64) -> UpdateItemFluentBuilder {
-        let expires = now.saturating_add(millis(self.per)).saturating_add(millis(KEPT)) / 1000;
         store
             .client()
             .update_item()
             .table_name(&store.tables().state)
-            .key("pk", AttributeValue::S(self.key()))
-            .key("sk", AttributeValue::S(SORT.to_owned()))
-            .expression_attribute_values(":expires", number(expires))
+            .set_key(Some(self.item_key()))
+            .expression_attribute_values(":expires", number(self.expires_at(now)))
+    }
+
+    fn item_key(&self) -> Item {
+        Item::from([("pk".to_owned(), text(&self.key())), ("sk".to_owned(), text(SORT))])
+    }
+
+    /// In seconds.
+    fn expires_at(&self, now: u64) -> u64 {
+        now.saturating_add(millis(self.per)).saturating_add(millis(KEPT)) / 1000
     }
 
     fn key(&self) -> String {
@@ -161,7 +178,10 @@ const KEPT: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fixture::faulty_with_tables;
+    use crate::{
+        config::StoreConfig,
+        store::{Engine, FaultPlan, Faults, fixture::faulty_with_tables, tables},
+    };
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -207,6 +227,21 @@ mod tests {
         }
         budget.give_back(&store, 2, now + HOUR * 3).await.unwrap();
         assert_eq!(budget.left(&store, now + HOUR * 3).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_is_credited_once_also_where_the_answer_is_lost() {
+        let (engine, config) = (Engine::in_memory().unwrap(), StoreConfig::default());
+        let store = Store::on(engine.clone(), &config);
+        tables::create(&store).await.unwrap();
+        let faults = Faults::new(FaultPlan::parse("seed=4,lost=300").unwrap());
+        let lossy = Store::on_faulty(engine, &config, faults);
+        let (budget, now) = (budget("account", 100), SystemTime::now());
+        assert_eq!(budget.spend(&store, 60, now).await.unwrap(), Spend::Grant);
+        for _ in 0..20 {
+            budget.give_back(&lossy, 1, now).await.unwrap();
+        }
+        assert_eq!(budget.left(&store, now).await.unwrap(), 60);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! Not here: what it says and what follows from that (`control::fleet`): an item's `report` is a text that is kept as it is.
 //! Invariants: an instance has one item, whatever it is restarted (`an_instance_has_one_item_however_often_it_starts`); one that ended, or that
 //! was not heard of for as long as its item is kept, is in no list, whenever the table deletes the item
-//! (`who_ended_or_was_not_heard_of_is_not_listed`); no item causes a panic (`no_item_panics`).
+//! (`who_ended_or_was_not_heard_of_is_not_listed`), and whatever of it arrives after its end (`what_arrives_after_an_end_lists_nobody_again`); no item causes a panic (`no_item_panics`).
 
 use std::time::Duration;
 
@@ -24,11 +24,15 @@ pub struct InstanceItem {
     pub report: String,
 }
 
-/// Puts `item` in the place of what its instance said before, and keeps it for `kept`.
+/// Puts `item` in the place of what its instance said before, and keeps it for `kept`; unless that start of it has ended: what was sent before may
+/// arrive later.
 pub async fn put_instance(store: &Store, item: &InstanceItem, kept: Duration) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state);
-    put.set_item(Some(item.attributes(kept))).send().await?;
-    Ok(())
+    let put = put
+        .set_item(Some(item.attributes(kept)))
+        .condition_expression("attribute_not_exists(ended) OR ended <> :run")
+        .expression_attribute_values(":run", text(&item.run));
+    if_held(put.send().await).map(drop)
 }
 
 /// Takes the instance `id` off the list, unless another of its starts has said something since.
@@ -37,10 +41,11 @@ pub async fn end_instance(store: &Store, id: &str, run: &str) -> Result<(), Stor
     let update = update
         .key("pk", text(PARTITION))
         .key("sk", text(id))
-        .update_expression("SET expires_at = :ended")
-        .condition_expression("run = :run")
+        .update_expression("SET expires_at = :ended_at, run = :run, ended = :run")
+        // What it said first may arrive later still.
+        .condition_expression("attribute_not_exists(pk) OR run = :run")
         // Not 0: the table's TTL passes over what lies years back.
-        .expression_attribute_values(":ended", seconds(Micros::of(crate::clock::wall())))
+        .expression_attribute_values(":ended_at", seconds(Micros::of(crate::clock::wall())))
         .expression_attribute_values(":run", text(run));
     if_held(update.send().await).map(drop)
 }
@@ -146,6 +151,22 @@ mod tests {
         let left = ["i-a", "i-c"].map(|id| said(id, "2", now));
         listed(&store, now.more(Duration::from_secs(1)), &left).await;
         assert_eq!(list_instances(&store, now.more(KEPT)).await.unwrap(), []);
+    }
+
+    /// It was on its way, or the SDK sends it again.
+    #[tokio::test]
+    async fn what_arrives_after_an_end_lists_nobody_again() {
+        let store = faulty_with_tables("seed=7,throttle=10").await;
+        let now = Micros::of(clock::wall());
+        put_instance(&store, &said("i-a", "1", now), KEPT).await.unwrap();
+        for id in ["i-a", "i-b"] {
+            end_instance(&store, id, "1").await.unwrap();
+            put_instance(&store, &said(id, "1", now), KEPT).await.unwrap();
+        }
+        assert_eq!(list_instances(&store, now.more(Duration::from_secs(1))).await.unwrap(), []);
+        put_instance(&store, &said("i-a", "2", now), KEPT).await.unwrap();
+        end_instance(&store, "i-a", "1").await.unwrap();
+        listed(&store, now.more(Duration::from_secs(1)), &[said("i-a", "2", now)]).await;
     }
 
     mod properties {

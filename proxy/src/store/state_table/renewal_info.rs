@@ -1,7 +1,8 @@
 //! What the CA has said of when a certificate is to be renewed (RFC 9773): `name#<d>`/`renewal_info`, beside the name's record. It is due,
 //! in partitions of its own of the index `due`, when the CA is to be asked again.
 //! Not here: who asks, and what date follows (`certificates`).
-//! Invariants: of all that find it due one claims it (`of_many_that_find_it_due_one_claims_it`); what is said of a certificate moves no
+//! Invariants: of all that find it due one claims it (`of_many_that_find_it_due_one_claims_it`), and of all that find the same certificate in the
+//! table one has it asked about (`who_finds_a_certificate_later_has_nobody_asked_again`); what is said of a certificate moves no
 //! date of another (`a_date_is_moved_only_for_the_certificate_it_was_said_of`).
 
 use std::{
@@ -116,7 +117,8 @@ impl RenewalInfo {
     }
 }
 
-/// Writes `info` in the place of what is there of its certificate, or of that with the serial number `before`; it is due at `ask_at`.
+/// Writes `info`, due at `ask_at`, where its certificate is found and there is nothing yet, or what is there is of the certificate with the serial
+/// number `before`. What another instance has written of the same certificate stays, unless nobody is to be asked about it any more.
 pub async fn put_renewal_info(
     store: &Store,
     info: &RenewalInfo,
@@ -125,7 +127,10 @@ pub async fn put_renewal_info(
 ) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state).set_item(Some(info.write(ask_at)));
     let put = put
-        .condition_expression("attribute_not_exists(pk) OR serial IN (:serial, :before)")
+        .condition_expression(
+            "attribute_not_exists(pk) OR (serial = :serial AND attribute_not_exists(due_at)) \
+             OR (serial = :before AND serial <> :serial)",
+        )
         .expression_attribute_values(":serial", text(&info.serial))
         .expression_attribute_values(":before", text(before.unwrap_or(&info.serial)));
     if_held(put.send().await).map(drop)
@@ -185,6 +190,14 @@ pub async fn settle_renewal_info(
 /// Ends `claim`, and the CA is not asked for this certificate again.
 pub async fn end_renewal_info(store: &Store, claim: &RenewalInfoClaim) -> Result<(), StoreError> {
     let update = ending(store, key(&claim.info.name), claim.until).update_expression("REMOVE due, due_at");
+    if_held(update.send().await).map(drop)
+}
+
+/// Nobody is asked about the certificate of `name`, whoever has claimed that, until it is found in use again.
+pub async fn stop_renewal_info(store: &Store, name: &Pattern) -> Result<(), StoreError> {
+    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
+    let update =
+        update.update_expression("REMOVE due, due_at").condition_expression("attribute_exists(due_at)");
     if_held(update.send().await).map(drop)
 }
 
@@ -284,6 +297,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_finds_a_certificate_later_has_nobody_asked_again() {
+        let store = faulty_with_tables("seed=5").await;
+        put_renewal_info(&store, &info(), at(100), None).await.unwrap();
+        let claim = claim_renewal_info(&store, &found(&store, 100).await[0], at(200)).await.unwrap().unwrap();
+        let window = RenewalWindow::new(at(1_000), at(2_000));
+        settle_renewal_info(&store, &claim, at(300), window).await.unwrap();
+        // Neither where it had found no record, nor where it had found one of this certificate or of the one before.
+        for before in [None, Some(info().serial), Some("01".to_owned())] {
+            put_renewal_info(&store, &info(), at(150), before.as_deref()).await.unwrap();
+        }
+        assert_eq!(found(&store, 299).await, []);
+        let claim = claim_renewal_info(&store, &found(&store, 300).await[0], at(400)).await.unwrap().unwrap();
+        assert_eq!(claim.info.window, window);
+        // Back in the renewals.
+        end_renewal_info(&store, &claim).await.unwrap();
+        put_renewal_info(&store, &info(), at(500), Some(&info().serial)).await.unwrap();
+        assert_eq!(found(&store, 500).await.len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_date_is_moved_only_for_the_certificate_it_was_said_of() {
         let store = faulty_with_tables("seed=5").await;
         let name = info().name;
@@ -322,6 +355,20 @@ mod tests {
         super::super::forget(&store, &name).await.unwrap();
         assert!(!reschedule(&store, &name, "01", at(300)).await.unwrap(), "it is out of the renewals");
         assert_eq!(due(9_999).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_out_of_the_renewals_is_asked_about_no_more() {
+        let store = faulty_with_tables("seed=5").await;
+        put_renewal_info(&store, &info(), at(100), None).await.unwrap();
+        let claim = claim_renewal_info(&store, &found(&store, 100).await[0], at(200)).await.unwrap().unwrap();
+        super::super::forget(&store, &info().name).await.unwrap();
+        settle_renewal_info(&store, &claim, at(300), None).await.unwrap();
+        assert_eq!(found(&store, 9_000).await, []);
+        // Of a name of which nothing is known, nothing is written.
+        super::super::forget(&store, &Pattern::parse("b.example").unwrap()).await.unwrap();
+        put_renewal_info(&store, &info(), at(400), Some(&info().serial)).await.unwrap();
+        assert_eq!(found(&store, 400).await.len(), 1, "it is in use again");
     }
 
     proptest! {

@@ -88,14 +88,6 @@ pub async fn postpone(
     if_held(update.send().await).map(drop)
 }
 
-/// Takes `name` out of the renewals, until a ClientHello brings it back.
-pub async fn forget(store: &Store, name: &Pattern) -> Result<(), StoreError> {
-    let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(name)));
-    let update =
-        update.update_expression("REMOVE due, due_at, renew_at").condition_expression("attribute_exists(pk)");
-    if_held(update.send().await).map(drop)
-}
-
 /// Has `due` renewed at the earlier date `at`; whether it was still as it was found, and no back-off lasts longer.
 pub async fn bring_forward(store: &Store, due: &Due, at: Micros) -> Result<bool, StoreError> {
     let update = store.client().update_item().table_name(&store.tables().state).set_key(Some(key(&due.name)));
