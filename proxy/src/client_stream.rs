@@ -262,10 +262,9 @@ impl RequestBody {
                 {
                     Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
                     Some(Ok(Err(frame))) => *trailers = frame.into_trailers().ok().map(Box::new),
-                    Some(Err(_)) => return Poll::Ready(Some(Err(Gone))),
                     None if incoming.is_end_stream() => return Poll::Ready(None),
                     // hyper reports a reset with NO_ERROR as an end. RFC 9113 §8.1: only END_STREAM ends a message.
-                    None => return Poll::Ready(Some(Err(Gone))),
+                    Some(Err(_)) | None => return Poll::Ready(Some(Err(Gone))),
                 }
             },
         }

@@ -327,8 +327,8 @@ mod tests {
                 (change(written, "DELETE"), change(written, "CREATE")),
                 (vec!["new".into()], vec!["new".into()])
             );
-            let last = &asked[behind + 2];
-            assert!(last.starts_with("GET /2013-04-01/change/C1 "), "{last}");
+            let awaited = &asked[behind + 2];
+            assert!(awaited.starts_with("GET /2013-04-01/change/C1 "), "{awaited}");
         }
     }
 }

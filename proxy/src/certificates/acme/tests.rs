@@ -115,7 +115,7 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
 async fn a_route_53_that_says_nothing_is_not_the_cas_fault_and_ends_no_order() {
     let Fixture { acme, challenges, wildcard, validated, asked } = fixture(Says::Nothing).await;
     let shown = acme.show(&wildcard, challenge_for_tests(&validated, DNS), &challenges);
-    let error = within(Duration::from_millis(300), shown).await.unwrap_err();
+    let error = Box::pin(within(Duration::from_millis(300), shown)).await.unwrap_err();
     assert_eq!(asked.load(Ordering::Relaxed), 1, "Route 53 was waited for");
     assert_eq!((error.fault("app.example"), error.ends_order()), (AcmeFault::Nobody, false), "{error}");
     assert!(error.to_string().contains("raise `certificates.order_deadline`"), "{error}");
