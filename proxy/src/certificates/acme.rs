@@ -316,7 +316,8 @@ impl Acme {
             Pattern::Exact(name) if is_over => challenges.close(&self.issuer, name).await,
             Pattern::Exact(name) => challenges.leave(name),
             Pattern::Wildcard(_) if is_over => challenges.close_dns(&self.issuer, name).await,
-            Pattern::Wildcard(_) => challenges.leave_dns(name),
+            // The record stays, and stays ours: it is removed with the order, which is gone on with.
+            Pattern::Wildcard(_) => {}
         }
     }
 }

@@ -384,8 +384,8 @@ section! {
         client_request_rate: Option<RequestRate> = None => "\"50/s burst 500\"",
         /// Concurrent streams of an HTTP/2 connection; beyond it, new streams are refused.
         http2_streams: u32 = 100,
-        /// Requests that a client of an HTTP/2 connection may give up beyond those it lets be answered, and resets that it may cause
-        /// otherwise; beyond it, the connection is closed.
+        /// Requests that a client may give up on an HTTP/2 connection, a minute, and other resets that it may cause; beyond it, the connection
+        /// is closed.
         http2_resets: usize = 500,
         /// HTTP/2 flow-control window of a stream: body bytes that a client may send ahead.
         http2_stream_window: ByteSize = ByteSize::kib(64),

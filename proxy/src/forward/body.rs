@@ -26,7 +26,7 @@ use crate::clock::now;
 pub struct Body(BodySource);
 
 enum BodySource {
-    Whole(Option<Bytes>),
+    Own(std::vec::IntoIter<Bytes>),
     Relay(Box<RelayedBody>),
 }
 
@@ -43,7 +43,13 @@ struct RelayedBody {
 impl Body {
     /// Bytes of our own.
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self(BodySource::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+        let pieces = if bytes.is_empty() { Vec::new() } else { vec![bytes] };
+        Self::pieces(pieces)
+    }
+
+    /// The same in pieces, none of them empty: what many responses have in common is in memory once.
+    pub(super) fn pieces(pieces: Vec<Bytes>) -> Self {
+        Self(BodySource::Own(pieces.into_iter()))
     }
 
     /// An upstream's response, which may be silent as long as `min_rate` lets it.
@@ -130,7 +136,7 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
-            BodySource::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodySource::Own(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
             BodySource::Relay(relay) => match ready!(relay.poll_data(cx)) {
                 Some(data) => Poll::Ready(Some(data.map(Frame::data))),
                 None => Poll::Ready(relay.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
@@ -140,7 +146,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            BodySource::Whole(bytes) => bytes.is_none(),
+            BodySource::Own(pieces) => pieces.as_slice().is_empty(),
             BodySource::Relay(relay) => {
                 let is_over = |upstream: &UpstreamBody| upstream.is_over() && !upstream.has_trailers();
                 relay.upstream.as_ref().is_some_and(is_over)
@@ -150,7 +156,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
+            BodySource::Own(pieces) => SizeHint::with_exact(pieces.as_slice().iter().map(length).sum()),
             BodySource::Relay(relay) => {
                 let left = relay.upstream.as_ref().and_then(UpstreamBody::left);
                 left.map_or_else(SizeHint::new, SizeHint::with_exact)

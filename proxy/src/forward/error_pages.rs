@@ -14,7 +14,10 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 pub use self::directory::ErrorPagesError;
 use self::template::{PageTemplate, Placeholder};
-use super::{Answer, own_response::own_response};
+use super::{
+    Answer, Body,
+    own_response::{own_response, own_response_of},
+};
 use crate::{
     config::{self, ContentSecurityPolicy},
     fields::{Fields, elements},
@@ -147,20 +150,23 @@ impl ErrorPages {
             (header::CONTENT_SECURITY_POLICY, policy),
             nosniff,
         ];
-        own_response(problem.status, page(theirs.unwrap_or(&self.own), problem), &fields)
+        own_response_of(problem.status, page(theirs.unwrap_or(&self.own), problem), &fields)
     }
 }
 
-fn page(template: &PageTemplate, problem: &Problem<'_>) -> Bytes {
-    template.fill(|placeholder, page| match placeholder {
-        Placeholder::Status => page.push_str(problem.status.as_str()),
-        Placeholder::Reason => page.push_str(reason(problem.status)),
-        Placeholder::Title => page.push_str(problem.notice.what),
-        Placeholder::Advice => page.push_str(problem.notice.advice),
-        Placeholder::Reference => page.push_str(&problem.reference.id.to_string()),
-        Placeholder::Time => page.push_str(&time(problem)),
-        Placeholder::Host => page.push_str(problem.host.map(ServerName::as_str).unwrap_or_default()),
-    })
+fn page(template: &PageTemplate, problem: &Problem<'_>) -> Body {
+    Body::pieces(template.fill(|placeholder, page| {
+        let text: &str = match placeholder {
+            Placeholder::Status => problem.status.as_str(),
+            Placeholder::Reason => reason(problem.status),
+            Placeholder::Title => problem.notice.what,
+            Placeholder::Advice => problem.notice.advice,
+            Placeholder::Reference => &problem.reference.id.to_string(),
+            Placeholder::Time => &time(problem),
+            Placeholder::Host => problem.host.map(ServerName::as_str).unwrap_or_default(),
+        };
+        page.extend_from_slice(text.as_bytes());
+    }))
 }
 
 /// RFC 9457 §3.1. §4.2.1: what has no type of its own is called as its status.

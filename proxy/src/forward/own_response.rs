@@ -51,12 +51,21 @@ impl RequestRecord {
 
 /// A response of our own; it must not be cached (RFC 9111 §5.2.2.5).
 pub(crate) fn own_response(status: StatusCode, body: Bytes, fields: &[(HeaderName, HeaderValue)]) -> Answer {
+    own_response_of(status, Body::whole(body), fields)
+}
+
+/// The same with a body in pieces.
+pub(super) fn own_response_of(
+    status: StatusCode,
+    body: Body,
+    fields: &[(HeaderName, HeaderValue)],
+) -> Answer {
     let mut own = Fields::default();
     own.push_named(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
     for (name, value) in fields {
         own.push_named(name, value);
     }
-    Answer { status, fields: own, body: Body::whole(body), then: Then::KeepAlive }
+    Answer { status, fields: own, body, then: Then::KeepAlive }
 }
 
 /// Leads to `location`, with the method and the body of the request (RFC 9110 §15.4.9).

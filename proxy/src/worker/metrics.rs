@@ -79,7 +79,7 @@ label! {
         NotReading = "not_reading",
         /// The client opened no window for a stream.
         StreamNotReading = "stream_not_reading",
-        /// Its client gave up more requests than `limits.http2_resets`.
+        /// Its client gave up more requests than `limits.http2_resets` a minute.
         Resets = "resets",
         /// Memory was short, and the stream's answer held much of it.
         StreamMemory = "stream_memory",

@@ -127,13 +127,6 @@ impl Challenges {
         }
         self.leave(validated);
     }
-
-    /// Leaves our record of `wildcard` where it is: the CA may ask for it yet. The next order replaces or removes it.
-    pub(in crate::certificates) fn leave_dns(&self, wildcard: &Pattern) {
-        if let Ok(DnsPlace { validated, .. }) = self.dns.find(wildcard) {
-            self.leave(validated);
-        }
-    }
 }
 
 fn warn_of_record(wildcard: &Pattern, problem: &str) {

@@ -1,6 +1,6 @@
 //! A page with places for what is known of a request, such as `{{status}}`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{label, telemetry::metrics::Label as _};
 
@@ -28,8 +28,8 @@ label! {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PageTemplate {
     /// What stands before each placeholder.
-    parts: Vec<(String, Placeholder)>,
-    rest: String,
+    parts: Vec<(Bytes, Placeholder)>,
+    rest: Bytes,
 }
 
 /// Why a text is no page.
@@ -56,22 +56,36 @@ impl PageTemplate {
                 let name = name.trim().chars().take(LONGEST_SHOWN).collect();
                 return Err(TemplateError::Unknown { line, name });
             };
-            parts.push((before.to_owned(), *placeholder));
+            parts.push((Bytes::copy_from_slice(before.as_bytes()), *placeholder));
             rest = behind;
         }
-        Ok(Self { parts, rest: rest.to_owned() })
+        Ok(Self { parts, rest: Bytes::copy_from_slice(rest.as_bytes()) })
     }
 
-    /// The page; `put` writes what stands for a placeholder.
-    pub(super) fn fill(&self, put: impl Fn(Placeholder, &mut String)) -> Bytes {
-        let mut page = String::new();
+    /// The page in pieces, none of them empty; `put` writes what stands for a placeholder. Long texts are shared by all pages that are being
+    /// sent: a page is large where its images are in it, and no limit counts what waits behind a client's window.
+    pub(super) fn fill(&self, put: impl Fn(Placeholder, &mut BytesMut)) -> Vec<Bytes> {
+        let (mut pieces, mut short) = (Vec::new(), BytesMut::new());
         for (before, placeholder) in &self.parts {
-            page.push_str(before);
-            put(*placeholder, &mut page);
+            add(before, &mut short, &mut pieces);
+            put(*placeholder, &mut short);
         }
-        page.push_str(&self.rest);
-        page.into()
+        add(&self.rest, &mut short, &mut pieces);
+        if !short.is_empty() {
+            pieces.push(short.freeze());
+        }
+        pieces
     }
+}
+
+fn add(text: &Bytes, short: &mut BytesMut, pieces: &mut Vec<Bytes>) {
+    if text.len() <= COPIED {
+        return short.extend_from_slice(text);
+    }
+    if !short.is_empty() {
+        pieces.push(short.split().freeze());
+    }
+    pieces.push(text.clone());
 }
 
 fn every() -> String {
@@ -82,5 +96,7 @@ fn every() -> String {
         .join(", ")
 }
 
+/// Bytes up to which a text is copied: a piece of its own costs more.
+const COPIED: usize = 4096;
 /// Characters of a wrong placeholder that its error shows.
 const LONGEST_SHOWN: usize = 40;

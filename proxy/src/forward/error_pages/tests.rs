@@ -145,6 +145,16 @@ fn places_of_a_page_are_filled_in() {
 }
 
 #[test]
+fn pages_that_are_being_sent_share_what_is_long() {
+    let long = format!("{}{{{{status}}}}{}", "a".repeat(100_000), "b".repeat(100_000));
+    let template = PageTemplate::parse(&long).unwrap();
+    let fill = || template.fill(|_, page| page.extend_from_slice(b"502"));
+    let (one, other) = (fill(), fill());
+    assert_eq!(one.iter().map(Bytes::len).collect::<Vec<_>>(), [100_000, 3, 100_000]);
+    assert_eq!((one[0].as_ptr(), one[2].as_ptr()), (other[0].as_ptr(), other[2].as_ptr()));
+}
+
+#[test]
 fn an_operators_page_has_the_operators_policy() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("5xx.html"), "ours").unwrap();

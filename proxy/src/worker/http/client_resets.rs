@@ -3,19 +3,28 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use crate::worker::{metrics::LimitReached, response_buffer::ConnectionBuffer};
+use proxy_common::budget::BudgetRate;
 
-/// The requests of one connection that its client has given up, less those that were answered since.
+use crate::{
+    clock::{BudgetClock, now},
+    worker::{metrics::LimitReached, response_buffer::ConnectionBuffer},
+};
+
+/// The requests that the client of one connection may give up yet. Requests that it lets be answered count for nothing: among those that
+/// cost it little, resets would have no bound.
 pub(super) struct ClientResets {
-    given_up: Cell<usize>,
-    most: usize,
+    rate: BudgetRate,
+    clock: BudgetClock,
+    full_at_ns: Cell<u64>,
     connection: Rc<ConnectionBuffer>,
 }
 
 impl ClientResets {
-    /// Beyond `most`, `connection` is cut.
-    pub(super) fn new(most: usize, connection: Rc<ConnectionBuffer>) -> Rc<Self> {
-        Rc::new(Self { given_up: Cell::new(0), most, connection })
+    /// `a_minute` of them, at once or one after another; beyond it, `connection` is cut.
+    pub(super) fn new(a_minute: usize, connection: Rc<ConnectionBuffer>) -> Rc<Self> {
+        let burst = u32::try_from(a_minute).unwrap_or(u32::MAX);
+        let rate = BudgetRate { per_second: burst.div_ceil(60), burst };
+        Rc::new(Self { rate, clock: BudgetClock::new(now()), full_at_ns: Cell::new(0), connection })
     }
 
     /// A request has come.
@@ -24,9 +33,9 @@ impl ClientResets {
     }
 
     fn give_up(&self) {
-        self.given_up.set(self.given_up.get() + 1);
-        if self.given_up.get() > self.most {
-            self.connection.cut(LimitReached::Resets);
+        match self.rate.take(self.full_at_ns.get(), self.clock.at(now())) {
+            Some(full_at_ns) => self.full_at_ns.set(full_at_ns),
+            None => self.connection.cut(LimitReached::Resets),
         }
     }
 }
@@ -35,15 +44,8 @@ impl ClientResets {
 pub(super) struct Unanswered(Option<Rc<ClientResets>>);
 
 impl Unanswered {
-    /// It was answered, which makes up for one that was not: who is of use to others may cancel as well.
-    pub(super) fn answered(mut self) {
-        if let Some(resets) = self.0.take() {
-            resets.given_up.set(resets.given_up.get().saturating_sub(1));
-        }
-    }
-
-    /// It was not answered, and that was not its client's doing.
-    pub(super) fn failed(mut self) {
+    /// It was answered, or could not be, which was not its client's doing.
+    pub(super) fn end(mut self) {
         self.0 = None;
     }
 }

@@ -37,9 +37,10 @@ impl Tracked {
         Self { body, buffer, in_progress, unanswered }
     }
 
-    fn fail(&mut self) {
+    /// Whatever becomes of the stream now is not its client's doing.
+    fn end(&mut self) {
         if let Some(unanswered) = self.unanswered.take() {
-            unanswered.failed();
+            unanswered.end();
         }
     }
 }
@@ -48,10 +49,10 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         if self.in_progress.is_cut() || self.buffer.is_cut() {
             self.body.not_taken();
-            self.fail();
+            self.end();
         }
-        if let Some(unanswered) = self.unanswered.take().filter(|_| self.body.is_end_stream()) {
-            unanswered.answered();
+        if self.body.is_end_stream() {
+            self.end();
         }
     }
 }
@@ -71,7 +72,7 @@ impl Body for Tracked {
         let piece = ready!(self.buffer.poll_piece(cx));
         self.body.request(piece);
         let frame =
-            ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose().inspect_err(|_| self.fail())?;
+            ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose().inspect_err(|_| self.end())?;
         Poll::Ready(frame.map(|frame| Ok(frame.map_data(|bytes| self.buffer.hold(bytes)))))
     }
 
