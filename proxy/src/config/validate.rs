@@ -5,6 +5,7 @@ mod clients;
 mod issuers;
 mod targets;
 mod verification;
+mod webhooks;
 
 use std::{
     collections::HashSet,
@@ -46,7 +47,8 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         paths,
         filter,
         verification::verification,
-    ] as [SettingsCheck; 17]
+        webhooks::webhooks,
+    ] as [SettingsCheck; 18]
     {
         check(config, &mut findings);
     }
@@ -57,6 +59,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
 pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     issuers::missing_files(config, &mut findings);
+    webhooks::missing_files(config, &mut findings);
     findings.add_if_missing("upstream.roots", config.upstream.roots.as_deref(), ROOTS);
     for (name, tls) in &config.upstream.tls {
         for (key, path) in tls.files() {

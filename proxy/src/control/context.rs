@@ -9,6 +9,7 @@ use std::{
 use hyper::StatusCode;
 
 use super::{
+    events::{self, NewReplay, Replay},
     reload::Reload,
     route::problem,
     server::SocketPeer,
@@ -28,7 +29,7 @@ use crate::{
         spread::{Spread, SpreadPart, spread},
     },
     clock,
-    config::{Reloadable, RequiredProof, StaticDomain},
+    config::{EventsConfig, Reloadable, RequiredProof, StaticDomain, WebhookName},
     domains::{
         Caller, ChangeError, Domains, Revision,
         admin::{self, Action, Authority, Issuance, Requester},
@@ -46,6 +47,7 @@ use crate::{
     telemetry::{admit_line, metrics::Label},
     tls::tickets::TicketKeys,
     transport::Backend,
+    webhooks::standing::{WebhookStanding, standings},
     worker::Connections,
 };
 
@@ -79,6 +81,8 @@ pub struct ControlContext {
     pub reserved: Vec<Pattern>,
     /// How long it is kept who changed which entry.
     pub audit_kept: Duration,
+    /// Which webhooks there are.
+    pub events: Reloadable<EventsConfig>,
     /// How many entries tenants may have.
     pub quotas: admin::Quotas,
     /// What a new entry waits for.
@@ -134,8 +138,33 @@ impl ControlContext {
             ask: self.domains.ask_state(),
             connections: self.connections.open(),
             tickets: Some(self.tickets.source()),
+            webhooks: Vec::new(),
             guard: self.guard.status(),
         }
+    }
+
+    /// The same, with how webhooks fare, where the table says it soon.
+    pub(super) async fn whole_status(&self) -> InstanceStatus {
+        let webhooks = tokio::time::timeout(STANDINGS, self.webhooks()).await;
+        let webhooks = webhooks.ok().and_then(Result::ok).unwrap_or_default();
+        InstanceStatus { webhooks, ..self.status() }
+    }
+
+    /// How webhooks fare.
+    pub(super) async fn webhooks(&self) -> Result<Vec<WebhookStanding>, StoreError> {
+        standings(&self.store, &self.events.load_full()).await
+    }
+
+    /// Has a webhook go on from elsewhere; the log tells who asked.
+    pub(super) async fn replay(
+        &self,
+        webhook: &WebhookName,
+        new: &NewReplay,
+        caller: SocketPeer,
+    ) -> Result<Replay, WireProblem> {
+        let replay = events::replay(&self.store, webhook, new, Micros::of(clock::wall())).await?;
+        tracing::info!(%webhook, since = %replay.since, %caller, "a webhook is sent events again");
+        Ok(replay)
     }
 
     pub(super) async fn domains(
@@ -359,6 +388,9 @@ fn ends_back_off(action: Action, authority: &Authority) -> bool {
         Action::Remove | Action::Suspend => false,
     }
 }
+
+/// Whoever asks how the instance fares does not wait for a table that is down.
+const STANDINGS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

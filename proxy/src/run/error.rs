@@ -14,6 +14,7 @@ use crate::{
     tls::tickets::TicketKeysError,
     transport::{RingRefused, socket::BindError},
     verification::VerificationStartError,
+    webhooks::WebhooksStartError,
 };
 
 impl RunError {
@@ -27,6 +28,7 @@ impl RunError {
             | Self::Certificates(certificates::CertificatesStartError::Acme(
                 AcmeError::Roots { .. } | AcmeError::ExternalAccountKey { .. },
             ))
+            | Self::Webhooks(WebhooksStartError::Webhook(_))
             | Self::Upstreams(_)
             | Self::Guard(GuardError::NoInterface { .. }) => true,
             Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {
@@ -58,6 +60,9 @@ pub enum RunError {
     /// Checks of names.
     #[error(transparent)]
     Verification(#[from] VerificationStartError),
+    /// Webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksStartError),
     /// The control runtime.
     #[error("the control runtime could not be started; raise the limit of processes")]
     Runtime(#[source] io::Error),

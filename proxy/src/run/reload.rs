@@ -15,6 +15,7 @@ use crate::{
     target::Target,
     telemetry::error_chain,
     telemetry::{LogsError, Telemetry},
+    webhooks::{WebhookError, Webhooks},
     worker::{Connections, HeldBytes},
 };
 
@@ -24,6 +25,7 @@ pub type ReloadFn<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loade
 /// What can be changed while it runs.
 pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
+    pub(super) webhooks: Webhooks,
     pub(super) guard: GuardHandle,
     pub(super) connections: Connections,
     pub(super) held: HeldBytes,
@@ -35,6 +37,7 @@ pub(super) struct ReloadTargets {
 #[derive(Clone)]
 pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
+    pub(super) events: Reloadable<config::EventsConfig>,
     pub(super) headers: Reloadable<config::HeadersConfig>,
     pub(super) default_target: Reloadable<Option<Target>>,
     pub(super) drain_deadline: Reloadable<config::Span>,
@@ -44,6 +47,7 @@ impl RuntimeSettings {
     pub(super) fn of(config: &Config) -> Self {
         Self {
             limits: Reloadable::new(config.limits.clone()),
+            events: Reloadable::new(config.events.clone()),
             headers: Reloadable::new(config.headers.clone()),
             default_target: Reloadable::new(config.domains.default_target.clone()),
             drain_deadline: Reloadable::new(config.worker.drain_deadline),
@@ -66,6 +70,8 @@ pub(super) enum ReloadError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     #[error(transparent)]
     Guard(#[from] GuardError),
     #[error(transparent)]
@@ -106,6 +112,7 @@ impl Reloader<'_> {
 impl ReloadTargets {
     /// What can fail comes first.
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
+        let webhooks = self.webhooks.read(&config.events)?;
         self.domains.reconfigure(&config.domains)?;
         self.guard.set_policy(&config.guard)?;
         telemetry.follow(&config.log)?;
@@ -113,6 +120,8 @@ impl ReloadTargets {
         self.connections.limit(capacity.clients, config.limits.connections_per_source);
         self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
+        self.live.events.replace(config.events.clone());
+        self.webhooks.replace(webhooks);
         self.live.headers.replace(config.headers.clone());
         self.live.default_target.replace(config.domains.default_target.clone());
         self.live.drain_deadline.replace(config.worker.drain_deadline);
@@ -137,6 +146,7 @@ const LIVE: &[&str] = &[
     "domains.static",
     "domains.ask",
     "domains.ask_timeout",
+    "events.webhooks",
     "guard.mode",
     "guard.deny",
     "guard.exempt",
