@@ -23,8 +23,10 @@ mod signature;
 pub mod standing;
 mod webhook;
 
+use std::time::Duration;
+
 use prometheus::Registry;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 pub use course::EndReason;
 pub use metrics::Outcome;
@@ -57,23 +59,23 @@ pub enum WebhooksStartError {
 pub struct Webhooks(Reloadable<Vec<Webhook>>);
 
 impl Webhooks {
-    /// Sends those of `config`, on `control`, until `phase` says that the instance ends.
+    /// Sends to those of `config`, on `control`, until `phase` says that the instance ends.
     pub fn start(
         config: &EventsConfig,
         store: &Store,
         phase: PhaseWatch,
         control: &Handle,
         registry: &Registry,
-    ) -> Result<Self, WebhooksStartError> {
+    ) -> Result<(Self, WebhooksEnd), WebhooksStartError> {
         let webhooks = Self(Reloadable::new(Webhook::read_all(config)?));
         let sender = Sender {
             webhooks: webhooks.0.clone(),
             store: store.clone(),
             metrics: WebhookMetrics::register(registry)?,
             holder: Holder::random()?,
+            phase,
         };
-        control.spawn(sender.run(phase));
-        Ok(webhooks)
+        Ok((webhooks, WebhooksEnd(control.spawn(sender.run()))))
     }
 
     /// Those of `config`, with their secrets.
@@ -86,6 +88,17 @@ impl Webhooks {
         if **self.0.load() != list.0 {
             self.0.replace(list.0);
         }
+    }
+}
+
+/// The task that sends.
+pub struct WebhooksEnd(JoinHandle<()>);
+
+impl WebhooksEnd {
+    /// Waits, for `limit` at most, until what is on its way was answered and the lease is released: another instance goes on at once, and sends
+    /// nothing twice.
+    pub(crate) async fn wait(self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.0).await;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Endpoint, EventsConfig, StaticDomain, WebhookName},
     control::{
         ControlClient,
-        events::{self, EventList, EventQuestion, NewReplay, Replay},
+        events::{self, EventList, EventQuestion, NewReplay, Replay, Thoroughness},
         fleet::{Fleet, fleet},
         table::{self, NoCertificate, NoDomain},
         tokens::{self, IssuedToken, NewToken, TokenList},
@@ -196,7 +196,8 @@ impl Access {
         match self {
             Self::Instance(client) => Ok(client.events(question).await?),
             Self::Tables(tables) => {
-                Ok(events::events(&tables.store, question, Micros::of(clock::wall())).await?)
+                let now = Micros::of(clock::wall());
+                Ok(events::events(&tables.store, question, Thoroughness::Thorough, now).await?)
             }
         }
     }

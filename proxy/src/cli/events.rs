@@ -18,10 +18,11 @@ pub(super) async fn events(config: &Config, command: &EventsCommand) -> Result<(
     let access = Access::open(config).await?;
     let now = Micros::of(clock::wall());
     match command {
-        EventsCommand::List { since, name, kind, limit, form } => {
+        EventsCommand::List { since, name, kind, tenant, limit, form } => {
             let since = since.map_or_else(|| now.less(A_DAY), |since| since.at(now));
             let after = EventId::before(since);
-            let question = EventQuestion { after, name: name.clone(), kind: *kind, limit: *limit };
+            let (name, tenant) = (name.clone(), tenant.clone());
+            let question = EventQuestion { after, name, kind: *kind, tenant, limit: *limit };
             print(*form, &access.events(&question).await?, listed)
         }
         EventsCommand::Webhooks(form) => {

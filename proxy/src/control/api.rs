@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     context::ControlContext,
-    events::{self, EventQuestion, ReplayError},
+    events::{self, EventQuestion, ReplayError, Thoroughness},
     exposition::with,
     fleet,
     route::{ControlRoute, problem},
@@ -103,7 +103,8 @@ async fn act(
         }
         ControlRoute::ListEvents => {
             let question: EventQuestion = read_up_to(body, LONGEST_BODY).await?;
-            respond(&events::events(&instance.store, &question.bounded(), Micros::of(clock::wall())).await?)
+            let (question, now) = (question.bounded(), Micros::of(clock::wall()));
+            respond(&events::events(&instance.store, &question, Thoroughness::Thorough, now).await?)
         }
         ControlRoute::ListWebhooks => respond(&instance.webhooks().await?),
         ControlRoute::Replay(webhook) => {

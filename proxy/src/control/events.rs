@@ -10,6 +10,7 @@ use crate::{
     name::Pattern,
     store::{
         Store, StoreError,
+        domain_table::Tenant,
         instant::Micros,
         state_table::{self, Event, EventId},
     },
@@ -28,6 +29,9 @@ pub struct EventQuestion {
     /// Of this kind.
     #[serde(default)]
     pub kind: Option<EventKind>,
+    /// Of this tenant's entries.
+    #[serde(default)]
+    pub tenant: Option<Tenant>,
     /// At most so many.
     pub limit: u16,
 }
@@ -103,14 +107,39 @@ impl EventQuestion {
     fn is_about(&self, event: &Event) -> bool {
         self.name.as_ref().is_none_or(|name| *name == event.domain)
             && self.kind.is_none_or(|kind| kind.as_str() == event.kind)
+            && self.tenant.as_ref().is_none_or(|tenant| event.tenant.as_deref() == Some(tenant.as_str()))
+    }
+}
+
+/// How much of the log is read for one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// As much as an operator waits for.
+    Thorough,
+    /// As much as a request of the API may cost.
+    Brief,
+}
+
+impl Thoroughness {
+    /// Readings, each of up to 200 events.
+    fn readings(self) -> usize {
+        match self {
+            Self::Thorough => 50,
+            Self::Brief => 5,
+        }
     }
 }
 
 /// Part of the log at `now`; fewer than asked for, where much had to be passed over.
-pub async fn events(store: &Store, question: &EventQuestion, now: Micros) -> Result<EventList, StoreError> {
+pub async fn events(
+    store: &Store,
+    question: &EventQuestion,
+    thoroughness: Thoroughness,
+    now: Micros,
+) -> Result<EventList, StoreError> {
     let limit = usize::from(question.limit);
     let (mut found, mut after): (Vec<ListedEvent>, _) = (Vec::new(), question.after);
-    for _ in 0..MOST_READINGS {
+    for _ in 0..thoroughness.readings() {
         let Reading { events, to, is_cut } = read_log(store, after, now, PART).await?;
         for event in events {
             if found.len() == limit {
@@ -144,8 +173,6 @@ pub async fn replay(
 
 /// As many as a command asks for at most.
 const MOST_LISTED: u16 = 1000;
-/// Some seconds of a table.
-const MOST_READINGS: usize = 50;
 const PART: u16 = 200;
 
 #[cfg(test)]
@@ -177,13 +204,15 @@ mod tests {
 
     fn question(name: Option<&str>, limit: u16) -> EventQuestion {
         let name = name.map(|name| name.parse().unwrap());
-        EventQuestion { after: EventId::before(at(0)), name, kind: None, limit }
+        EventQuestion { after: EventId::before(at(0)), name, kind: None, tenant: None, limit }
     }
 
     #[tokio::test]
     async fn events_are_listed_part_by_part_and_by_name_and_kind() {
         let store = store_with(&["a.example", "b.example", "a.example", "c.example"]).await;
-        let listed = async |question: &EventQuestion| events(&store, question, at(9)).await.unwrap();
+        let listed = async |question: &EventQuestion| {
+            events(&store, question, Thoroughness::Brief, at(9)).await.unwrap()
+        };
         let names = |list: &EventList| list.events.iter().map(|e| e.domain.to_string()).collect::<Vec<_>>();
         let first = listed(&question(None, 3)).await;
         assert_eq!(names(&first), ["a.example", "b.example", "a.example"]);
@@ -199,7 +228,7 @@ mod tests {
     async fn a_question_that_finds_nothing_comes_to_an_end() {
         let store = store_with(&["a.example"; 3]).await;
         let now = at(0).more(Duration::from_hours(29 * 24));
-        let list = events(&store, &question(Some("z.example"), 1), now).await.unwrap();
+        let list = events(&store, &question(Some("z.example"), 1), Thoroughness::Brief, now).await.unwrap();
         assert_eq!(list, EventList { events: Vec::new(), next: None });
     }
 

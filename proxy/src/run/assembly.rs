@@ -112,7 +112,7 @@ impl Assembly<'_> {
             self.control,
             &self.telemetry.registry,
         )?;
-        let webhooks = Webhooks::start(
+        let (webhooks, webhooks_end) = Webhooks::start(
             &config.events,
             &known.store,
             phase.subscribe(),
@@ -143,8 +143,16 @@ impl Assembly<'_> {
             workers: threads,
             live,
         };
-        let running =
-            Running { workers, phase, guard, certificates, api, fleet, _control: (control, socket) };
+        let running = Running {
+            workers,
+            phase,
+            guard,
+            certificates,
+            api,
+            fleet,
+            webhooks: webhooks_end,
+            _control: (control, socket),
+        };
         Ok((running, parts, asks))
     }
 

@@ -178,6 +178,7 @@ impl Course {
         if settled > self.state.settled {
             self.state.settled = settled;
             self.delivered = self.delivered.split_off(&settled);
+            self.delivered.remove(&settled);
         }
     }
 
@@ -211,7 +212,7 @@ const LONGEST_PROBLEM: usize = 300;
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::reader::LATE, *};
     use crate::config::EventKind;
 
     fn at(seconds: u64) -> Micros {
@@ -233,12 +234,13 @@ mod tests {
     }
 
     /// A log that is read as `reader` reads it.
-    fn read(log: &[Event], after: EventId, limit: usize) -> Reading {
+    fn read(log: &[Event], after: EventId, limit: usize, now: Micros) -> Reading {
         let mut behind: Vec<_> = log.iter().filter(|event| event.id > after).cloned().collect();
         behind.sort_by_key(|event| event.id);
         let is_cut = behind.len() > limit;
         behind.truncate(limit);
         let to = behind.last().map_or(after, |event| event.id);
+        let to = if is_cut { to } else { to.max(EventId::before(now.less(LATE))) };
         Reading { events: behind, to, is_cut }
     }
 
@@ -258,7 +260,7 @@ mod tests {
                     assert!(!span.is_zero(), "it would turn without end at {second}");
                     now = now.more(span);
                 }
-                Step::Read(after) => course.take(read(&log(second), after, 100), |_| true, now),
+                Step::Read(after) => course.take(read(&log(second), after, 100, now), |_| true, now),
                 Step::Send(event) => {
                     sent.push((second, event.id));
                     let _ = course.follow(event.id, &attempted(answer(second, event.id)), 0.0, now);
@@ -369,7 +371,7 @@ mod tests {
     #[test]
     fn what_is_not_wanted_is_passed_over() {
         let mut course = course();
-        course.take(read(&[event(1), event(2)], EventId::default(), 100), |_| false, at(5));
+        course.take(read(&[event(1), event(2)], EventId::default(), 100, at(5_000)), |_| false, at(5));
         assert!(matches!(course.next(at(5)), Step::Wait(_)));
         course.settle(at(5_000));
         assert!(course.state.settled > EventId::before(at(1)));

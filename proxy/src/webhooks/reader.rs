@@ -1,5 +1,7 @@
 //! The event log, read on from a place over the ends of days.
 
+use std::time::Duration;
+
 use crate::store::{
     Store, StoreError,
     instant::Micros,
@@ -11,7 +13,7 @@ use crate::store::{
 pub struct Reading {
     /// The oldest first.
     pub events: Vec<Event>,
-    /// Up to which all were read.
+    /// Up to which all were read that there were, those of the last minute apart.
     pub to: EventId,
     /// Whether there may be more.
     pub is_cut: bool,
@@ -29,6 +31,8 @@ pub async fn read(store: &Store, after: EventId, now: Micros, limit: u16) -> Res
         found.extend(page.events);
         let is_day_read = page.next.is_none();
         if is_day_read && day >= last {
+            // So that days without events are not asked for again and again.
+            let to = to.max(EventId::before(now.less(LATE)));
             return Ok(Reading { events: found, to, is_cut: false });
         }
         if is_day_read {
@@ -45,8 +49,10 @@ pub async fn read(store: &Store, after: EventId, now: Micros, limit: u16) -> Res
 
 /// Days of 30 and what each may hold beyond a part.
 const MOST_PAGES: usize = 64;
+/// Longer than it mostly takes from when an event came about until it is written.
+pub(super) const LATE: Duration = Duration::from_mins(1);
 /// More than clocks of a fleet differ by: AWS takes no request that is dated five minutes wrong.
-const AHEAD: std::time::Duration = std::time::Duration::from_mins(5);
+const AHEAD: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {

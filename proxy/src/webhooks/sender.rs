@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{debug, error, info, warn};
 
@@ -39,12 +39,15 @@ pub(super) struct Sender {
     pub(super) store: Store,
     pub(super) metrics: WebhookMetrics,
     pub(super) holder: Holder,
+    pub(super) phase: PhaseWatch,
 }
 
 /// Why a task for a webhook ended.
 enum Ended {
     /// It goes on from elsewhere, by an operator's command.
     OtherRun,
+    /// The instance ends.
+    Closing,
     /// The table.
     Store(StoreError),
 }
@@ -56,18 +59,9 @@ impl From<StoreError> for Ended {
 }
 
 impl Sender {
-    /// Does the job whenever this instance has the lease, until `phase` says that it ends.
-    pub(super) async fn run(self, mut phase: PhaseWatch) {
-        let ends = async move { phase.wait_for(|phase| *phase == Phase::Draining).await.map(drop) };
-        tokio::select! {
-            _ = ends => {}
-            () = self.work() => {}
-        }
-        self.release().await;
-    }
-
-    async fn work(&self) {
-        loop {
+    /// Does the job whenever this instance has the lease, until the instance ends.
+    pub(super) async fn run(self) {
+        while !self.is_closing() {
             if !self.webhooks.load().is_empty() {
                 match Lease::take(&self.store, JOB, &self.holder, LEASE, clock::wall()).await {
                     Ok(Some(lease)) => self.hold(lease).await,
@@ -75,8 +69,18 @@ impl Sender {
                     Err(error) => debug!(%error, "the lease for webhooks cannot be taken"),
                 }
             }
-            sleep(TAKE).await;
+            self.pause(TAKE).await;
         }
+    }
+
+    fn is_closing(&self) -> bool {
+        *self.phase.borrow() == Phase::Draining
+    }
+
+    /// Waits for `span`, or until the instance ends.
+    async fn pause(&self, span: Duration) {
+        let mut phase = self.phase.clone();
+        let _ = timeout(span, phase.wait_for(|phase| *phase == Phase::Draining)).await;
     }
 
     /// Sends until the lease is lost or there is no webhook any more.
@@ -91,6 +95,8 @@ impl Sender {
         }
         self.metrics.is_sender.set(0);
         info!("this instance sends no events to webhooks any more");
+        // So that another instance need not wait for the lease's end; nothing, where it was lost.
+        let _ = lease.release(&self.store).await;
     }
 
     /// Sends to `webhooks` until they are others; whether the lease is held still.
@@ -107,10 +113,15 @@ impl Sender {
         let mut renew_at = clock::now() + RENEW;
         let is_held = loop {
             ticks.tick().await;
+            if self.is_closing() {
+                // What is on its way is answered, so that nobody sends it again.
+                let _ = timeout(LAST_ANSWERS, async { while tasks.join_next().await.is_some() {} }).await;
+                break false;
+            }
             if clock::wall() >= lease.until {
                 break false;
             }
-            // A task never ends, but by a panic.
+            // A task ends with the instance, or by a panic.
             if !Arc::ptr_eq(webhooks, &self.webhooks.load_full()) || tasks.try_join_next().is_some() {
                 break true;
             }
@@ -127,10 +138,11 @@ impl Sender {
         is_held
     }
 
-    /// Sends to one webhook for ever.
+    /// Sends to one webhook until the instance ends.
     async fn follow(&self, webhook: &Webhook) {
         loop {
             match self.drive(webhook).await {
+                Ended::Closing => return,
                 Ended::OtherRun => {
                     info!(webhook = webhook.name(), "a webhook goes on from where a command said")
                 }
@@ -139,7 +151,10 @@ impl Sender {
                         let error: &dyn std::error::Error = &error;
                         warn!(webhook = webhook.name(), error, left_out, "the table fails: events wait");
                     }
-                    sleep(AFTER_FAILURE).await;
+                    self.pause(AFTER_FAILURE).await;
+                    if self.is_closing() {
+                        return;
+                    }
                 }
             }
         }
@@ -156,9 +171,13 @@ impl Sender {
         let mut course = self.load(webhook).await?;
         let (mut look_at, mut keep_at) = (clock::now() + LOOK, clock::now() + KEEP);
         loop {
+            if self.is_closing() {
+                self.keep(webhook, &course).await?;
+                return Err(Ended::Closing);
+            }
             let now = Micros::of(clock::wall());
             match course.next(now) {
-                Step::Wait(span) => sleep(span).await,
+                Step::Wait(span) => self.pause(span).await,
                 Step::Read(after) => {
                     let reading = reader::read(&self.store, after, now, PART).await?;
                     course.take(reading, |kind| webhook.config.wants(kind), now);
@@ -257,21 +276,6 @@ impl Sender {
         let is_failing = course.state.failures > 0 || course.state.ended_at.is_some();
         self.metrics.failing(webhook.name(), is_failing);
     }
-
-    /// So that another instance need not wait for the lease's end.
-    async fn release(&self) {
-        if self.metrics.is_sender.get() == 0 {
-            return;
-        }
-        self.metrics.is_sender.set(0);
-        // Taken once more by its holder, to be given back.
-        let now = clock::wall();
-        if let Ok(Some(lease)) =
-            Lease::take(&self.store, JOB, &self.holder, Duration::from_secs(1), now).await
-        {
-            let _ = lease.release(&self.store).await;
-        }
-    }
 }
 
 /// The lease for it, of which the fleet has one.
@@ -285,6 +289,8 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(5);
 /// Between two writes of where a webhook is, while all goes well.
 const KEEP: Duration = Duration::from_mins(1);
+/// For a receiver that is slow, when the instance ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Events that are read at once.
 const PART: u16 = 100;

@@ -8,6 +8,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::Form;
 use crate::{
     config::{EventKind, Span, WebhookName},
+    control::wire::Tenant,
     name::Pattern,
     store::instant::Micros,
 };
@@ -26,6 +27,9 @@ pub(in crate::cli) enum EventsCommand {
         /// Only those of this kind, like `domain.verified`.
         #[arg(long, value_name = "KIND")]
         kind: Option<EventKind>,
+        /// Only those of this tenant's entries.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Tenant>,
         /// Largest number of rows.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,

@@ -35,7 +35,8 @@ impl LogDay {
     /// The day after it; the last of the year 9999 is its own.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self::of(midnight(&self.0).unwrap_or_default().more(Duration::from_hours(24)))
+        let next = midnight(&self.0).unwrap_or_default().more(Duration::from_hours(24));
+        Self::of(Micros::from_epoch(next.since_epoch()))
     }
 
     /// As it is written.
