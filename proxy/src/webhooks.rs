@@ -1,9 +1,9 @@
 //! Tells the operator's own programs what became of domains and certificates: events of the state table, sent by POST to the URLs of the
 //! settings, and signed (Standard Webhooks, <https://www.standardwebhooks.com>).
 //! Not here: what there is to tell (`domains`, `certificates`), and how it is kept (`store`).
-//! Invariants: one instance of the fleet sends, and another goes on from where it was (`two_instances_send_each_event_once`); an event is sent
-//! until it is accepted, or was refused for a day (`what_is_refused_for_a_day_is_given_up`); a receiver that is slow, down or malicious
-//! costs the others nothing (`a_receiver_that_is_down_stops_no_other`); where a redirect leads nothing is sent; what a receiver says is
+//! Invariants: one instance of the fleet sends, and another goes on from where it was (`two_instances_send_each_event_once_and_the_other_goes_on`); an event is sent
+//! until it is accepted, or was refused for a day (`what_is_refused_for_a_day_is_given_up_and_the_next_is_sent`); a receiver that is slow or down
+//! costs the others nothing (`a_receiver_that_is_slow_or_wants_no_more_stops_no_other_and_no_change`); where a redirect leads nothing is sent; what a receiver says is
 //! read up to a bound, and never trusted.
 //!
 //! ```text
@@ -78,11 +78,6 @@ impl Webhooks {
         Ok((webhooks, WebhooksEnd(control.spawn(sender.run()))))
     }
 
-    /// Those of `config`, with their secrets.
-    pub(crate) fn read(&self, config: &EventsConfig) -> Result<WebhookList, WebhookError> {
-        Webhook::read_all(config).map(WebhookList)
-    }
-
     /// Sends to those of `list` from now on. One that changes nothing disturbs nobody.
     pub(crate) fn replace(&self, list: WebhookList) {
         if **self.0.load() != list.0 {
@@ -105,9 +100,11 @@ impl WebhooksEnd {
 /// Webhooks of settings, as they were read.
 pub(crate) struct WebhookList(Vec<Webhook>);
 
-/// Reads the secrets of `config`, as a start does.
-pub(crate) fn probe(config: &EventsConfig) -> Result<(), WebhookError> {
-    Webhook::read_all(config).map(drop)
+impl WebhookList {
+    /// Those of `config`, with their secrets.
+    pub(crate) fn read(config: &EventsConfig) -> Result<Self, WebhookError> {
+        Webhook::read_all(config).map(Self)
+    }
 }
 
 /// Registers this module's metrics for a list of all.

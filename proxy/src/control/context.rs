@@ -9,7 +9,6 @@ use std::{
 use hyper::StatusCode;
 
 use super::{
-    events::{self, NewReplay, Replay},
     reload::Reload,
     route::problem,
     server::SocketPeer,
@@ -29,7 +28,7 @@ use crate::{
         spread::{Spread, SpreadPart, spread},
     },
     clock,
-    config::{EventsConfig, Reloadable, RequiredProof, StaticDomain, WebhookName},
+    config::{EventsConfig, Reloadable, RequiredProof, StaticDomain},
     domains::{
         Caller, ChangeError, Domains, Revision,
         admin::{self, Action, Authority, Issuance, Requester},
@@ -47,7 +46,6 @@ use crate::{
     telemetry::{admit_line, metrics::Label},
     tls::tickets::TicketKeys,
     transport::Backend,
-    webhooks::standing::{WebhookStanding, standings},
     worker::Connections,
 };
 
@@ -141,30 +139,6 @@ impl ControlContext {
             webhooks: Vec::new(),
             guard: self.guard.status(),
         }
-    }
-
-    /// The same, with how webhooks fare, where the table says it soon.
-    pub(super) async fn whole_status(&self) -> InstanceStatus {
-        let webhooks = tokio::time::timeout(STANDINGS, self.webhooks()).await;
-        let webhooks = webhooks.ok().and_then(Result::ok).unwrap_or_default();
-        InstanceStatus { webhooks, ..self.status() }
-    }
-
-    /// How webhooks fare.
-    pub(super) async fn webhooks(&self) -> Result<Vec<WebhookStanding>, StoreError> {
-        standings(&self.store, &self.events.load_full()).await
-    }
-
-    /// Has a webhook go on from elsewhere; the log tells who asked.
-    pub(super) async fn replay(
-        &self,
-        webhook: &WebhookName,
-        new: &NewReplay,
-        caller: SocketPeer,
-    ) -> Result<Replay, WireProblem> {
-        let replay = events::replay(&self.store, webhook, new, Micros::of(clock::wall())).await?;
-        tracing::info!(%webhook, since = %replay.since, %caller, "a webhook is sent events again");
-        Ok(replay)
     }
 
     pub(super) async fn domains(
@@ -388,9 +362,6 @@ fn ends_back_off(action: Action, authority: &Authority) -> bool {
         Action::Remove | Action::Suspend => false,
     }
 }
-
-/// Whoever asks how the instance fares does not wait for a table that is down.
-const STANDINGS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,18 @@
 //! Not here: what is sent and when (`webhooks`).
 //! Invariant: a question reads a bounded part of the log, whatever it looks for (`a_question_that_finds_nothing_comes_to_an_end`).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{
+    context::ControlContext,
+    server::SocketPeer,
+    wire::{InstanceStatus, WireProblem},
+};
 use crate::{
+    clock,
     config::{EventKind, WebhookName},
     name::Pattern,
     store::{
@@ -14,7 +22,10 @@ use crate::{
         instant::Micros,
         state_table::{self, Event, EventId},
     },
-    webhooks::{Reading, read_log},
+    webhooks::{
+        Reading, read_log,
+        standing::{WebhookStanding, standings},
+    },
 };
 
 /// Which events.
@@ -111,6 +122,32 @@ impl EventQuestion {
     }
 }
 
+impl ControlContext {
+    /// The same, with how webhooks fare, where the table says it soon.
+    pub(super) async fn whole_status(&self) -> InstanceStatus {
+        let webhooks = tokio::time::timeout(STANDINGS, self.webhooks()).await;
+        let webhooks = webhooks.ok().and_then(Result::ok).unwrap_or_default();
+        InstanceStatus { webhooks, ..self.status() }
+    }
+
+    /// How webhooks fare.
+    pub(super) async fn webhooks(&self) -> Result<Vec<WebhookStanding>, StoreError> {
+        standings(&self.store, &self.events.load_full()).await
+    }
+
+    /// Has a webhook go on from elsewhere; the log tells who asked.
+    pub(super) async fn replay(
+        &self,
+        webhook: &WebhookName,
+        new: &NewReplay,
+        caller: SocketPeer,
+    ) -> Result<Replay, WireProblem> {
+        let replay = replay(&self.store, webhook, new, Micros::of(clock::wall())).await?;
+        tracing::info!(%webhook, since = %replay.since, %caller, "a webhook is sent events again");
+        Ok(replay)
+    }
+}
+
 /// How much of the log is read for one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thoroughness {
@@ -174,6 +211,8 @@ pub async fn replay(
 /// As many as a command asks for at most.
 const MOST_LISTED: u16 = 1000;
 const PART: u16 = 200;
+/// Whoever asks how the instance fares does not wait for a table that is down.
+const STANDINGS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

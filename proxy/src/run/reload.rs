@@ -15,7 +15,7 @@ use crate::{
     target::Target,
     telemetry::error_chain,
     telemetry::{LogsError, Telemetry},
-    webhooks::{WebhookError, Webhooks},
+    webhooks::{WebhookError, WebhookList, Webhooks},
     worker::{Connections, HeldBytes},
 };
 
@@ -112,7 +112,7 @@ impl Reloader<'_> {
 impl ReloadTargets {
     /// What can fail comes first.
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
-        let webhooks = self.webhooks.read(&config.events)?;
+        let webhooks = WebhookList::read(&config.events)?;
         self.domains.reconfigure(&config.domains)?;
         self.guard.set_policy(&config.guard)?;
         telemetry.follow(&config.log)?;

@@ -52,7 +52,7 @@ impl Poster {
         match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
             Ok(Ok((status, headers))) => judge(status, &headers),
             Ok(Err(error)) => {
-                let cause = error.source().map_or_else(|| error.to_string(), |cause| error_chain(cause));
+                let cause = error.source().map_or_else(|| error.to_string(), error_chain);
                 failed(Outcome::Unreachable, format!("not reached: {cause}"))
             }
             Err(_) => failed(Outcome::TimedOut, format!("no answer within {} s", PATIENCE.as_secs())),
@@ -105,7 +105,7 @@ fn failed(outcome: Outcome, problem: String) -> Attempted {
 
 /// The specification asks for 15 to 30 s ("Request timeout").
 const PATIENCE: Duration = Duration::from_secs(15);
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const LONGEST_ANSWER: usize = 64 << 10;
 
 #[cfg(test)]

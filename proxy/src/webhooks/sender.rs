@@ -103,9 +103,9 @@ impl Sender {
     async fn send_while_held(&self, webhooks: &Arc<Vec<Webhook>>, lease: &mut Lease) -> bool {
         // They end with it.
         let mut tasks = JoinSet::new();
-        for webhook in webhooks.iter().cloned() {
+        for webhook in webhooks.iter() {
             self.metrics.show(webhook.name());
-            let this = self.clone();
+            let (this, webhook) = (self.clone(), webhook.clone());
             tasks.spawn(async move { Box::pin(this.follow(&webhook)).await });
         }
         let mut ticks = interval(TICK);
@@ -144,7 +144,7 @@ impl Sender {
             match self.drive(webhook).await {
                 Ended::Closing => return,
                 Ended::OtherRun => {
-                    info!(webhook = webhook.name(), "a webhook goes on from where a command said")
+                    info!(webhook = webhook.name(), "a webhook goes on from where a command said");
                 }
                 Ended::Store(error) => {
                     if let Some(left_out) = admit_line("webhook_table", webhook.name()) {
@@ -203,13 +203,12 @@ impl Sender {
     /// Where `webhook` was left; one that is new is told of what comes about from now on.
     async fn load(&self, webhook: &Webhook) -> Result<Course, StoreError> {
         let (name, now) = (webhook.name(), Micros::of(clock::wall()));
-        let state = match find_webhook(&self.store, name).await? {
-            Some(state) => state,
-            None => {
-                let state = WebhookState { settled: EventId::before(now), ..WebhookState::default() };
-                put_webhook(&self.store, name, &state, now).await?;
-                state
-            }
+        let state = if let Some(state) = find_webhook(&self.store, name).await? {
+            state
+        } else {
+            let state = WebhookState { settled: EventId::before(now), ..WebhookState::default() };
+            put_webhook(&self.store, name, &state, now).await?;
+            state
         };
         let delivered = find_delivered(&self.store, name, state.run, state.settled).await?;
         Ok(Course::new(state, delivered, now))
@@ -281,7 +280,7 @@ impl Sender {
 /// The lease for it, of which the fleet has one.
 const JOB: &str = "webhooks";
 /// How long events wait when their instance dies.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const RENEW: Duration = Duration::from_secs(15);
 const TAKE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
