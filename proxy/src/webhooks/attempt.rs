@@ -5,7 +5,7 @@
 use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -14,7 +14,7 @@ use hyper_util::{
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use super::{course::Attempted, metrics::Outcome, payload, webhook::Webhook};
+use super::{course::Attempted, metrics::Outcome, payload, signature::Secret};
 use crate::{
     store::{instant::Micros, state_table::Event},
     telemetry::error_chain,
@@ -40,12 +40,12 @@ impl Poster {
         Ok(Self(client))
     }
 
-    /// Sends `event` to `webhook` at `now`.
+    /// Sends `event` to `url` at `now`, signed with `secret`.
     ///
     /// # Cancel safety
     /// Dropped, the request is given up; the receiver may have it.
-    pub(super) async fn post(&self, webhook: &Webhook, event: &Event, now: Micros) -> Attempted {
-        let request = match request(webhook, event, now) {
+    pub(super) async fn post(&self, url: &Uri, secret: &Secret, event: &Event, now: Micros) -> Attempted {
+        let request = match request(url, secret, event, now) {
             Ok(request) => request,
             Err(error) => return failed(Outcome::Unreachable, error.to_string()),
         };
@@ -70,14 +70,19 @@ impl Poster {
     }
 }
 
-fn request(webhook: &Webhook, event: &Event, now: Micros) -> Result<Request<Full<Bytes>>, http::Error> {
+fn request(
+    url: &Uri,
+    secret: &Secret,
+    event: &Event,
+    now: Micros,
+) -> Result<Request<Full<Bytes>>, http::Error> {
     let (id, seconds, body) = (event.id.to_string(), now.since_epoch() / 1_000_000, payload::body(event));
     Request::builder()
         .method(Method::POST)
-        .uri(webhook.url.clone())
+        .uri(url.clone())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, concat!("gatehouse/", env!("CARGO_PKG_VERSION")))
-        .header("webhook-signature", webhook.secret.sign(&id, seconds, &body))
+        .header("webhook-signature", secret.sign(&id, seconds, &body))
         .header("webhook-id", id)
         .header("webhook-timestamp", seconds)
         .body(Full::new(body.into()))

@@ -216,7 +216,7 @@ impl Sender {
 
     async fn send(&self, webhook: &Webhook, course: &mut Course, event: &Event) -> Result<(), Ended> {
         let name = webhook.name();
-        let attempted = webhook.poster.post(webhook, event, Micros::of(clock::wall())).await;
+        let attempted = webhook.post(event, Micros::of(clock::wall())).await;
         self.metrics.attempted(name, attempted.outcome);
         let (now, was_failing) = (Micros::of(clock::wall()), course.state.failures > 0);
         let consequence = course.follow(event.id, &attempted, random::fraction(), now);

@@ -7,10 +7,12 @@ use zeroize::Zeroizing;
 
 use super::{
     attempt::Poster,
+    course::Attempted,
     signature::{NoSecret, Secret},
 };
 use crate::{
     config::{EventsConfig, WebhookConfig, WebhookName},
+    store::{instant::Micros, state_table::Event},
     whole_file::{self, SecretFileError},
 };
 
@@ -18,9 +20,9 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Webhook {
     pub(super) config: WebhookConfig,
-    pub(super) url: Uri,
-    pub(super) secret: Secret,
-    pub(super) poster: Poster,
+    url: Uri,
+    secret: Secret,
+    poster: Poster,
 }
 
 /// Whether the settings say the same, and the secret is the same.
@@ -102,6 +104,11 @@ impl Webhook {
         let secret = secret.map_err(|source| WebhookError::Secret { webhook: webhook(), source })?;
         let url = config.url.parse().map_err(|_| WebhookError::Incomplete { webhook: webhook() })?;
         Ok(Self { config: config.clone(), url, secret, poster: Poster::new()? })
+    }
+
+    /// Sends it `event` at `now`.
+    pub(super) async fn post(&self, event: &Event, now: Micros) -> Attempted {
+        self.poster.post(&self.url, &self.secret, event, now).await
     }
 
     pub(super) fn name(&self) -> &str {
