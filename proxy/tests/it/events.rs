@@ -2,9 +2,12 @@
 
 mod receiver;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use testbed::{
     edge::Edge,
@@ -13,7 +16,8 @@ use testbed::{
 };
 
 use self::receiver::{Message, Receiver};
-use crate::fixture::{SHOP, assert_served, edge, faulty_settings, report, scrape_until, start};
+use crate::fixture::{SHOP, assert_served, edge, faulty_settings, get, report, scrape_until, start};
+use crate::verification;
 
 /// `settings` with a webhook for each of `receivers`, by its name.
 fn told(edge: &Edge, mut settings: Settings, receivers: &[(&str, &Receiver)]) -> Settings {
@@ -177,4 +181,50 @@ fn a_receiver_that_is_slow_or_wants_no_more_stops_no_other_and_no_change() {
     gone.answer(|_| 200);
     a.command(&["events", "replay", "--webhook", "gone"]).unwrap();
     assert_eq!(kinds(&wait_for(&gone, 3, Duration::from_secs(30))), ["domain.created"; 3]);
+}
+
+/// The first message of `kind` about `name`.
+fn wait_for_kind(receiver: &Receiver, kind: &str, name: &str) -> Value {
+    let is_it = |message: &&Message| message.body["type"] == kind && message.body["data"]["domain"] == name;
+    wait::until(&format!("{kind} of {name}"), Duration::from_mins(1), || {
+        let messages = receiver.accepted();
+        let found = messages.iter().find(is_it).map(|message| message.body["data"].clone());
+        found.with_context(|| format!("{:?}", kinds(&messages)))
+    })
+    .unwrap()
+}
+
+#[test]
+fn what_checks_find_and_what_orders_come_to_is_told() {
+    const LOST: &str = "lost.customer.test";
+    let (edge, elsewhere) = (edge(), Ipv4Addr::new(203, 0, 113, 9));
+    verification::lead(&edge, SHOP, elsewhere);
+    verification::lead(&edge, LOST, elsewhere);
+    let receiver = Receiver::start(&edge, |_| 202);
+    let settings = verification::settings(&edge, Place::A, "dns");
+    let a = start(&edge, told(&edge, settings, &[("crm", &receiver)]));
+    wait_for_sender(&a);
+    a.command(&["domain", "add", SHOP]).unwrap();
+    assert_eq!(wait_for_kind(&receiver, "domain.created", SHOP)["status"], "pending");
+
+    // A name that waits for nothing, and that no CA can validate.
+    a.command(&["domain", "add", LOST, "--verified"]).unwrap();
+    assert_ne!(get(&edge, LOST).status, 200);
+    let failed = wait_for_kind(&receiver, "certificate.obtain_failed", LOST);
+    assert_eq!((&failed["failures"], failed["tenant"].as_str()), (&1.into(), Some("default")), "{failed}");
+    assert!(failed["problem"].is_string() && failed["retry_at"].is_string(), "{failed}");
+
+    verification::lead(&edge, SHOP, Place::A.v4());
+    let verified = wait_for_kind(&receiver, "domain.verified", SHOP);
+    assert_eq!((&verified["status"], &verified["by"]), (&"active".into(), &"verification".into()));
+    assert_served(&edge, SHOP);
+    let obtained = wait_for_kind(&receiver, "certificate.obtained", SHOP);
+    a.command(&["certificate", "renew", SHOP]).unwrap();
+    let renewed = wait_for_kind(&receiver, "certificate.renewed", SHOP);
+    assert_ne!(obtained["serial"], renewed["serial"]);
+
+    verification::lead(&edge, SHOP, elsewhere);
+    let failing = wait_for_kind(&receiver, "domain.failing", SHOP);
+    assert!(failing["problem"].as_str().is_some_and(|problem| problem.contains("203.0.113.9")), "{failing}");
+    assert_eq!(wait_for_kind(&receiver, "domain.removed", SHOP)["reason"], "leads_elsewhere");
 }
