@@ -21,6 +21,7 @@ mod reader;
 mod sender;
 mod signature;
 pub mod standing;
+mod task;
 mod webhook;
 
 use std::time::Duration;
