@@ -8,6 +8,7 @@
 mod audit;
 mod cursor;
 mod domains;
+mod events;
 mod extract;
 mod holder;
 mod idempotency;
@@ -157,6 +158,7 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(retry::retry))
         .routes(routes!(import::import))
         .routes(routes!(audit::list))
+        .routes(routes!(events::list))
         .routes(routes!(instances::list))
         .routes(routes!(health))
         .routes(routes!(described))

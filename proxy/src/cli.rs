@@ -15,6 +15,7 @@ mod domain_checks;
 mod domain_import;
 mod domain_settings;
 mod error;
+mod events;
 mod failure;
 mod fleet;
 mod guard;
@@ -106,6 +107,7 @@ fn execute(arguments: &Arguments) -> Result<(), CommandError> {
         }
         Command::Domain(command) => asking(domain::domain(&load(arguments)?.config, command)),
         Command::Certificate(command) => asking(certificate::certificate(&load(arguments)?.config, command)),
+        Command::Events(command) => asking(events::events(&load(arguments)?.config, command)),
         Command::Token(command) => asking(token::token(&load(arguments)?.config, command)),
         Command::Fleet(FleetCommand::Status(form)) => asking(fleet::status(&load(arguments)?.config, *form)),
         Command::Import(ImportCommand::Caddy(wanted)) => {

@@ -8,6 +8,7 @@ mod difference;
 mod domain_settings;
 mod environment;
 mod error;
+mod event_kind;
 mod header_rule;
 mod issuer;
 mod json_schema;
@@ -30,6 +31,7 @@ mod suggest;
 mod tenant_quota;
 mod toml_errors;
 mod upstream_tls;
+mod webhook;
 mod wildcard_certificate;
 #[macro_use]
 mod section;
@@ -54,6 +56,7 @@ pub use enums::{
     Scrape, SiteRedirect, TlsVersion, UpstreamHost,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
+pub use event_kind::{EventKind, NoEventKind};
 pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
 pub use issuer::{ExternalAccountConfig, IssuerConfig};
 pub use json_schema::JsonSchema;
@@ -72,8 +75,8 @@ pub use request_rate::RequestRate;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, DomainsConfig, ErrorPagesConfig, GuardConfig, HeadersConfig, InstanceConfig,
-    LimitsConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    CertificatesConfig, Config, DomainsConfig, ErrorPagesConfig, EventsConfig, GuardConfig, HeadersConfig,
+    InstanceConfig, LimitsConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;
@@ -81,4 +84,5 @@ pub use tenant_quota::TenantQuota;
 pub use upstream_tls::UpstreamTls;
 pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};
 pub use verification::VerificationConfig;
+pub use webhook::{NoWebhookName, WebhookConfig, WebhookName};
 pub use wildcard_certificate::{HostedZoneId, WildcardCertificate};

@@ -8,6 +8,7 @@ mod api;
 mod ask;
 mod client;
 mod context;
+pub mod events;
 mod exposition;
 pub mod fleet;
 mod reload;

@@ -38,5 +38,6 @@ pub mod telemetry;
 pub mod tls;
 pub mod transport;
 pub mod verification;
+pub mod webhooks;
 mod whole_file;
 pub mod worker;

@@ -47,6 +47,7 @@ use crate::{
     phase::{Phase, PhaseWatch},
     telemetry::Telemetry,
     transport::Backend,
+    webhooks::WebhooksEnd,
     worker::Workers,
 };
 
@@ -124,6 +125,7 @@ struct Running {
     certificates: Certificates,
     api: Option<ApiServer>,
     fleet: Option<FleetReporter>,
+    webhooks: WebhooksEnd,
     /// Answers until the last worker has ended.
     _control: (Control, ControlSocket),
 }
@@ -151,6 +153,7 @@ impl Running {
                 Ok(())
             }
         };
+        self.webhooks.wait(LAST_EVENTS).await;
         if let Some(fleet) = self.fleet {
             fleet.end().await;
         }
@@ -259,6 +262,8 @@ impl Signals {
 const CONTROL_THREADS: usize = 2;
 /// How long requests of the API may take to be answered.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
+/// How long events on their way may take to be answered, and the lease to be released.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
 /// How long orders that nobody waits for any more may go on; what most CAs need.
 const LAST_ORDERS: Duration = Duration::from_secs(3);
 /// Time for the control plane's blocking calls.

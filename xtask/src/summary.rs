@@ -146,6 +146,7 @@ const END_TO_END: &[&str] = &[
     "domain_verifier",
     "drain",
     "encrypted_keys",
+    "events",
     "fail_open",
     "first_handshake",
     "fleet",

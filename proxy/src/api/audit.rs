@@ -19,7 +19,7 @@ use crate::{
     clock,
     store::{
         instant::Micros,
-        state_table::{self, AuditDay},
+        state_table::{self, LogDay},
     },
 };
 
@@ -47,8 +47,8 @@ pub(crate) async fn part(
     let AuditParameters { tenant, day, limit, cursor } = parameters;
     let (tenant, limit) = (holder.tenant(tenant)?.unwrap_or_default(), limited(limit)?);
     let day = match &day {
-        None => AuditDay::of(Micros::of(clock::wall())),
-        Some(text) => AuditDay::parse(text).ok_or_else(|| {
+        None => LogDay::of(Micros::of(clock::wall())),
+        Some(text) => LogDay::parse(text).ok_or_else(|| {
             let fault = format!("day: `{text}` is no day; write it like `2026-11-29`");
             Problem::new(ProblemKind::Invalid, fault).of("day", text)
         })?,

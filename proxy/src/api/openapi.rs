@@ -25,6 +25,7 @@ use super::problem::{ProblemBody, ProblemKind, described};
     tags(
         (name = "domains", description = "Entries of the domains table."),
         (name = "audit", description = "Who changed which entry."),
+        (name = "events", description = "What became of domains and certificates."),
         (name = "fleet", description = "The instances that serve them."),
         (name = "meta", description = "The API itself; without a token.")
     ),

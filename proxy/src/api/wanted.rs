@@ -10,7 +10,7 @@ use super::{
     words::{host_or_null, listed_status, minimum_tls_or_null, rate_or_null, redirect_or_null},
 };
 use crate::{
-    config::{DomainSettings, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
+    config::{DomainSettings, EventKind, Maintenance, RequestRate, SiteRedirect, TlsVersion, UpstreamHost},
     domains::{
         admin::{Existing, Patch, PatchField, Proof, Request, Requester, Wanted},
         import::ImportRow,
@@ -156,6 +156,31 @@ pub(crate) struct AuditParameters {
     /// On which day of UTC; absent, today.
     #[param(nullable = false, format = Date, example = "2026-11-29")]
     pub(crate) day: Option<String>,
+    /// How many at most; absent, 100.
+    #[param(minimum = 1, maximum = 100, nullable = false)]
+    pub(crate) limit: Option<u16>,
+    /// The `next` of the part before, with the same other parameters.
+    #[param(nullable = false)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// Which events are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventParameters {
+    /// Of whose entries; absent, of the token's tenant's, or of everybody's.
+    #[param(value_type = Option<String>, nullable = false)]
+    pub(crate) tenant: Option<Tenant>,
+    /// Of which name alone.
+    #[param(value_type = Option<String>, nullable = false, example = "shop.example.com")]
+    pub(crate) domain: Option<Pattern>,
+    /// Of which type alone.
+    #[param(value_type = Option<String>, nullable = false, example = "domain.verified")]
+    pub(crate) r#type: Option<EventKind>,
+    /// From when on; absent, from a day ago. Events are kept for 30 days.
+    #[param(nullable = false, format = DateTime, example = "2026-11-29T03:20:00Z")]
+    pub(crate) since: Option<String>,
     /// How many at most; absent, 100.
     #[param(minimum = 1, maximum = 100, nullable = false)]
     pub(crate) limit: Option<u16>,

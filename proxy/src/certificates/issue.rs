@@ -2,6 +2,7 @@
 
 mod adoption;
 mod budgets;
+mod event;
 mod order;
 
 use std::{

@@ -140,6 +140,7 @@ async fn put(store: &Store, own: &OwnCertificate, pattern: &Pattern) -> Result<(
             replaced: there.as_ref().and_then(|there| there.seen.as_ref()),
             record: None,
             renewal_info: None,
+            event: None,
         };
         certificate_table::commit(store, &commit, clock::wall()).await
     })

@@ -10,9 +10,10 @@ use crate::{
         spread::{self, Spread, SpreadPart},
     },
     clock,
-    config::{Config, Endpoint, StaticDomain},
+    config::{Config, Endpoint, EventsConfig, StaticDomain, WebhookName},
     control::{
         ControlClient,
+        events::{self, EventList, EventQuestion, NewReplay, Replay, Thoroughness},
         fleet::{Fleet, fleet},
         table::{self, NoCertificate, NoDomain},
         tokens::{self, IssuedToken, NewToken, TokenList},
@@ -31,6 +32,7 @@ use crate::{
     forward::AddressPolicy,
     name::Pattern,
     store::{Engine, Store, certificate_table::IssuerKey, instant::Micros, state_table::TokenRecord},
+    webhooks::standing::{WebhookStanding, standings},
 };
 
 use super::{error::CommandError, notice};
@@ -50,6 +52,7 @@ pub(super) struct OfflineTables {
     table: admin::Table,
     rules: admin::Rules,
     issuer_keys: Vec<IssuerKey>,
+    events: EventsConfig,
 }
 
 impl Access {
@@ -189,6 +192,36 @@ impl Access {
         }
     }
 
+    pub(super) async fn events(&self, question: &EventQuestion) -> Result<EventList, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.events(question).await?),
+            Self::Tables(tables) => {
+                let now = Micros::of(clock::wall());
+                Ok(events::events(&tables.store, question, Thoroughness::Thorough, now).await?)
+            }
+        }
+    }
+
+    pub(super) async fn webhooks(&self) -> Result<Vec<WebhookStanding>, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.webhooks().await?),
+            Self::Tables(tables) => Ok(standings(&tables.store, &tables.events).await?),
+        }
+    }
+
+    pub(super) async fn replay(
+        &self,
+        webhook: &WebhookName,
+        new: &NewReplay,
+    ) -> Result<Replay, CommandError> {
+        match self {
+            Self::Instance(client) => Ok(client.replay(webhook, new).await?),
+            Self::Tables(tables) => {
+                Ok(events::replay(&tables.store, webhook, new, Micros::of(clock::wall())).await?)
+            }
+        }
+    }
+
     pub(super) async fn count(&self, tenant: &Tenant) -> Result<CountReport, CommandError> {
         match self {
             Self::Instance(client) => Ok(client.count(tenant).await?),
@@ -224,6 +257,7 @@ impl OfflineTables {
             table: table_of(config),
             rules: rules_of(config),
             issuer_keys: listing::issuer_keys(&config.certificates),
+            events: config.events.clone(),
         })))
     }
 

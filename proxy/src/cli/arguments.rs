@@ -2,6 +2,7 @@
 
 mod certificate;
 mod early_json;
+mod events;
 mod guard;
 mod token;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(super) use certificate::CertificateCommand;
+pub(super) use events::EventsCommand;
 pub(super) use guard::{ExplainArguments, GuardCommand};
 pub(super) use token::TokenCommand;
 
@@ -59,6 +61,9 @@ pub(super) enum Command {
     /// Shows certificates, orders and revokes them, imports your own, and ends the wait after failed orders.
     #[command(subcommand)]
     Certificate(CertificateCommand),
+    /// Lists events of domains and certificates, shows webhooks, and sends them events again.
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// Makes, lists and revokes tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -452,6 +457,13 @@ mod tests {
             ("gatehouse guard explain --name a.example --source 192.0.2.0/24", false),
             ("gatehouse guard explain --name a.example --port 0", false),
             ("gatehouse import caddy /var/lib/caddy --dry-run --json", true),
+            ("gatehouse events list --since 2h --name a.example --kind domain.created --json", true),
+            ("gatehouse events list --kind domain.sold", false),
+            ("gatehouse events list --since yesterday", false),
+            ("gatehouse events webhooks", true),
+            ("gatehouse events replay --webhook crm --since 2026-11-29T03:20:00Z", true),
+            ("gatehouse events replay --webhook crm", true),
+            ("gatehouse events replay", false),
             ("gatehouse import caddy", false),
             ("gatehouse export caddy /var/lib/caddy", true),
             ("gatehouse export", false),

@@ -9,6 +9,7 @@ mod machine;
 mod name;
 mod network;
 mod surroundings;
+mod webhooks;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -91,6 +92,9 @@ fn checks(config: &Arc<Config>) -> Vec<Check> {
     checks.extend(
         network::hosts(config).into_iter().map(|name| remote(format!("dns {name}"), network::resolve(name))),
     );
+    if !config.events.webhooks.is_empty() {
+        checks.push(remote("webhooks", webhooks::webhooks(Arc::clone(config))));
+    }
     let wildcards = config.certificates.wildcards.iter().cloned();
     checks.extend(
         wildcards.map(|wildcard| {

@@ -11,6 +11,7 @@ use crate::{
     config::ConfigError,
     control::{
         ClientError,
+        events::ReplayError,
         table::{NoCertificate, NoDomain},
         tokens::TokenError,
     },
@@ -57,6 +58,15 @@ pub(super) enum CommandError {
     /// No token was made or revoked.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A webhook does not go on from elsewhere.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Events do not reach their receivers.
+    #[error("{failing} of the webhooks fail; the lines above say why")]
+    WebhooksFail {
+        /// How many.
+        failing: usize,
+    },
     /// A question only a running instance can answer.
     #[error("no instance runs here (`{}`); start one with `gatehouse run`", path.display())]
     NotRunning {

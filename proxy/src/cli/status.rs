@@ -8,6 +8,7 @@ use crate::{
     domains::{AskState, Revision},
     guard::{GuardReport, GuardStatus},
     tls::tickets::TicketKeySource,
+    webhooks::standing::{Condition, WebhookStanding},
 };
 
 use super::{arguments::Form, columns::Columns, error::CommandError, print};
@@ -44,6 +45,9 @@ fn shown(status: &InstanceStatus) -> String {
     ] {
         let _ = writeln!(text, "{what:<12}{value}");
     }
+    for standing in status.webhooks.iter().filter(|standing| standing.is_failing()) {
+        let _ = writeln!(text, "webhook     {}", failing(standing));
+    }
     match &status.guard {
         GuardStatus::Off => text.push_str("guard       off: `guard.interfaces` is empty\n"),
         GuardStatus::On(report) => guard(&mut text, report),
@@ -75,6 +79,18 @@ fn tickets(source: Option<TicketKeySource>) -> &'static str {
         Some(TicketKeySource::Shared) => "sealed with the fleet's key: sessions resume at every instance",
         Some(TicketKeySource::Local) => "sealed with a key of this process: sessions resume here alone",
         None => "-",
+    }
+}
+
+fn failing(standing: &WebhookStanding) -> String {
+    let problem = standing.problem.as_deref().unwrap_or("-");
+    match (standing.condition, standing.retry_at) {
+        (Condition::Ended, _) => format!(
+            "{name} is sent nothing any more: {problem}; `gatehouse events replay --webhook {name}` goes on",
+            name = standing.name
+        ),
+        (_, Some(at)) => format!("{} fails: {problem}; the next attempt is at {at}", standing.name),
+        (_, None) => format!("{} fails: {problem}", standing.name),
     }
 }
 

@@ -168,7 +168,8 @@ impl JsonSchema for ProxyProtocol {
 mod tests {
     use super::*;
     use crate::config::{
-        ExternalAccountConfig, IssuerConfig, StaticDomain, TenantQuota, UpstreamTls, WildcardCertificate,
+        ExternalAccountConfig, IssuerConfig, StaticDomain, TenantQuota, UpstreamTls, WebhookConfig,
+        WildcardCertificate,
     };
 
     /// What is wrong with `value`, by those words of JSON Schema that the schema above uses, patterns apart.
@@ -281,7 +282,10 @@ mod tests {
         let quota = TenantQuota { tenant: "acme".into(), entries: 5 };
         let wildcard = json!({ "name": "*.a.example", "zone": "Z1", "record": "_acme-challenge.b.example" });
         let wildcard: WildcardCertificate = serde_json::from_value(wildcard).unwrap();
+        let webhook = json!({ "name": "a", "url": "https://a.example/", "secret_file": "/x", "secret_variable": "X", "events": ["domain.removed"] });
+        let webhook: WebhookConfig = serde_json::from_value(webhook).unwrap();
         for (form, written) in [
+            (WebhookConfig::json_schema(), json!(webhook)),
             (WildcardCertificate::json_schema(), json!(wildcard)),
             (StaticDomain::json_schema(), json!(domains)),
             (TenantQuota::json_schema(), json!(quota)),

@@ -5,6 +5,7 @@ mod clients;
 mod issuers;
 mod targets;
 mod verification;
+mod webhooks;
 
 use std::{
     collections::HashSet,
@@ -46,7 +47,8 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
         paths,
         filter,
         verification::verification,
-    ] as [SettingsCheck; 17]
+        webhooks::webhooks,
+    ] as [SettingsCheck; 18]
     {
         check(config, &mut findings);
     }
@@ -57,6 +59,7 @@ pub(super) fn validate(config: &Config) -> Vec<SettingsProblem> {
 pub(super) fn missing_files(config: &Config) -> Vec<SettingsProblem> {
     let mut findings = Findings(Vec::new());
     issuers::missing_files(config, &mut findings);
+    webhooks::missing_files(config, &mut findings);
     findings.add_if_missing("upstream.roots", config.upstream.roots.as_deref(), ROOTS);
     if let Some(directory) = config.error_pages.directory.as_deref().filter(|path| !path.is_dir()) {
         let fault = format!("`{}` is not a directory", directory.display());

@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     context::ControlContext,
+    events::{self, EventQuestion, ReplayError, Thoroughness},
     exposition::with,
     fleet,
     route::{ControlRoute, problem},
@@ -50,7 +51,7 @@ async fn act(
     body: Incoming,
 ) -> Result<ControlResponse, WireProblem> {
     match route {
-        ControlRoute::Status => respond(&instance.status()),
+        ControlRoute::Status => respond(&instance.whole_status().await),
         ControlRoute::ListDomains(part) => {
             respond(&instance.domains(part.tenant.as_ref(), part.after.as_ref(), part.limit).await?)
         }
@@ -99,6 +100,15 @@ async fn act(
         }
         ControlRoute::AskGuard => {
             respond(&instance.guard_facts(read_up_to(body, LONGEST_QUESTION).await?).await?)
+        }
+        ControlRoute::ListEvents => {
+            let question: EventQuestion = read_up_to(body, LONGEST_BODY).await?;
+            let (question, now) = (question.bounded(), Micros::of(clock::wall()));
+            respond(&events::events(&instance.store, &question, Thoroughness::Thorough, now).await?)
+        }
+        ControlRoute::ListWebhooks => respond(&instance.webhooks().await?),
+        ControlRoute::Replay(webhook) => {
+            respond(&instance.replay(&webhook, &read_up_to(body, LONGEST_BODY).await?, caller).await?)
         }
         ControlRoute::RevokeToken(id) => respond(&instance.revoke_token(&id, caller).await?),
         ControlRoute::RemoveCertificate(name) => respond(&instance.remove_own(&name, caller).await?),
@@ -173,6 +183,15 @@ impl From<TokenError> for WireProblem {
             TokenError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, error_chain(&error))
+    }
+}
+
+impl From<ReplayError> for WireProblem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Absent(_) => problem(StatusCode::NOT_FOUND, error.to_string()),
+            ReplayError::Store(error) => error.into(),
+        }
     }
 }
 

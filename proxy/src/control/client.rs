@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
+    events::{EventList, EventQuestion, NewReplay, Replay},
     fleet::Fleet,
     route::PREFIX,
     tokens::{IssuedToken, NewToken, TokenList},
@@ -30,7 +31,7 @@ use crate::{
         own::{Imported, OwnCertificate, Removed},
         spread::{Spread, SpreadPart},
     },
-    config::Maintenance,
+    config::{Maintenance, WebhookName},
     domains::{
         admin::{self, Report, Wanted},
         entry_count::CountReport,
@@ -38,6 +39,7 @@ use crate::{
     guard::explain::{GuardFacts, GuardQuestion},
     name::{Pattern, ServerName},
     store::state_table::TokenRecord,
+    webhooks::standing::WebhookStanding,
 };
 
 /// A running instance of this machine.
@@ -230,6 +232,21 @@ impl ControlClient {
     /// The instances of its fleet.
     pub async fn fleet(&self) -> Result<Fleet, ClientError> {
         self.get("instances").await
+    }
+
+    /// Part of the event log.
+    pub async fn events(&self, question: &EventQuestion) -> Result<EventList, ClientError> {
+        self.call(Method::POST, "events/questions", json(question)?).await
+    }
+
+    /// How webhooks fare.
+    pub async fn webhooks(&self) -> Result<Vec<WebhookStanding>, ClientError> {
+        self.get("webhooks").await
+    }
+
+    /// Has a webhook go on from elsewhere.
+    pub async fn replay(&self, webhook: &WebhookName, new: &NewReplay) -> Result<Replay, ClientError> {
+        self.call(Method::POST, &format!("webhooks/{webhook}/replay"), json(new)?).await
     }
 
     /// What its guard makes of names and sources.

@@ -28,7 +28,7 @@ use crate::{
         spread::{Spread, SpreadPart, spread},
     },
     clock,
-    config::{LimitsConfig, Reloadable, RequiredProof, StaticDomain},
+    config::{EventsConfig, LimitsConfig, Reloadable, RequiredProof, StaticDomain},
     domains::{
         Caller, ChangeError, Domains, Revision,
         admin::{self, Action, Authority, Issuance, Requester},
@@ -81,6 +81,8 @@ pub struct ControlContext {
     pub reserved: Vec<Pattern>,
     /// How long it is kept who changed which entry.
     pub audit_kept: Duration,
+    /// Which webhooks there are.
+    pub events: Reloadable<EventsConfig>,
     /// How many entries tenants may have.
     pub quotas: admin::Quotas,
     /// What a new entry waits for.
@@ -136,6 +138,7 @@ impl ControlContext {
             ask: self.domains.ask_state(),
             connections: self.connections.open(),
             tickets: Some(self.tickets.source()),
+            webhooks: Vec::new(),
             guard: self.guard.status(),
         }
     }

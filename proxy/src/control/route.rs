@@ -8,7 +8,7 @@ use super::wire::{Bookmark, Fault, Tenant, WireProblem};
 use crate::{
     api_token::TokenId,
     certificates::{OnRequest, RevocationReason},
-    config::Maintenance,
+    config::{Maintenance, WebhookName},
     name::{Pattern, ServerName},
 };
 
@@ -41,6 +41,9 @@ pub(super) enum ControlRoute {
     ListInstances,
     CountEntries(Tenant),
     AskGuard,
+    ListEvents,
+    ListWebhooks,
+    Replay(WebhookName),
 }
 
 /// Which part of a list.
@@ -96,6 +99,9 @@ impl ControlRoute {
             ("GET", ("instances", None, None)) => Self::ListInstances,
             ("POST", ("tenants", Some(tenant), Some("count"))) => Self::CountEntries(read(tenant)?),
             ("POST", ("guard", Some("questions"), None)) => Self::AskGuard,
+            ("POST", ("events", Some("questions"), None)) => Self::ListEvents,
+            ("GET", ("webhooks", None, None)) => Self::ListWebhooks,
+            ("POST", ("webhooks", Some(name), Some("replay"))) => Self::Replay(read(name)?),
             _ => {
                 return Err(problem(StatusCode::NOT_FOUND, format!("{method} {path}: nothing answers here")));
             }
@@ -215,6 +221,10 @@ mod tests {
             ("GET /v1/tenants/acme/count", Err(404)),
             ("POST /v1/guard/questions", Ok(ControlRoute::AskGuard)),
             ("POST /v1/guard", Err(404)),
+            ("POST /v1/events/questions", Ok(ControlRoute::ListEvents)),
+            ("GET /v1/webhooks", Ok(ControlRoute::ListWebhooks)),
+            ("POST /v1/webhooks/crm/replay", Ok(ControlRoute::Replay("crm".parse().unwrap()))),
+            ("POST /v1/webhooks/CRM/replay", Err(400)),
             ("GET /v1/domains?limit=0", Err(400)),
             ("GET /v1/domains?limit=1001", Err(400)),
             ("GET /v1/domains?page=2", Err(400)),

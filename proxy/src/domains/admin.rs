@@ -6,6 +6,7 @@
 
 mod authority;
 mod entry;
+mod event;
 mod patch;
 mod quota;
 mod refusal;
@@ -17,6 +18,7 @@ mod tests;
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 pub use authority::{Authority, AuthorityRefusal, ExpectedVersion, Overlap, Requester};
+pub use event::ChangeCause;
 pub use patch::{Patch, PatchField};
 pub use quota::{OwnerChange, Quotas};
 pub use refusal::{Explained, Refusal};

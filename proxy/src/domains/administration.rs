@@ -42,7 +42,8 @@ impl Domains {
         change::preview(store, request, sources, rules, &self.inner.registry).await
     }
 
-    /// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still; returns what was done, and the entry's version.
+    /// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still, since `why` was found; returns what was done, and
+    /// the entry.
     ///
     /// # Cancel safety
     /// The change goes on.
@@ -51,12 +52,13 @@ impl Domains {
         pattern: &Pattern,
         seen: u64,
         standing: admin::Standing,
+        why: &str,
     ) -> Result<(admin::Report, DomainRecord), ChangeError> {
-        let (inner, pattern) = (Arc::clone(&self.inner), pattern.clone());
+        let (inner, pattern, why) = (Arc::clone(&self.inner), pattern.clone(), why.to_owned());
         let changed = self.inner.control.spawn(async move {
             let store = inner.table.as_ref().ok_or(admin::Refusal::TableOff)?;
-            let decision =
-                change::follow_checks(store, &pattern, seen, standing, *inner.config.audit_kept).await?;
+            let kept = *inner.config.audit_kept;
+            let decision = change::follow_checks(store, &pattern, seen, standing, &why, kept).await?;
             inner.registry.apply(std::slice::from_ref(&decision.record));
             Ok((decision.report, decision.record))
         });

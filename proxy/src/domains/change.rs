@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::{
-    admin::{self, Decision, Overlap, OwnerChange, Refusal, Request, Rules, Sources, Standing, Wanted},
+    admin::{
+        self, ChangeCause, Decision, Overlap, OwnerChange, Refusal, Request, Rules, Sources, Standing, Wanted,
+    },
     entry_count::{CountError, Counting},
 };
 use crate::{
@@ -72,15 +74,17 @@ pub async fn preview(
     Ok(decision)
 }
 
-/// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still. That it was done is kept for `audit_kept`.
+/// Has the entry of `pattern` stand as `standing` says, if it is of version `seen` still; `why` is what was found. That it was done is kept for
+/// `audit_kept`.
 pub async fn follow_checks(
     store: &Store,
     pattern: &Pattern,
     seen: u64,
     standing: Standing,
+    why: &str,
     audit_kept: Duration,
 ) -> Result<Decision, ChangeError> {
-    change(store, pattern, &Cause::Checks { seen, standing }, audit_kept).await
+    change(store, pattern, &Cause::Checks { seen, standing, why }, audit_kept).await
 }
 
 /// Why an entry is changed.
@@ -94,6 +98,7 @@ enum Cause<'a> {
     Checks {
         seen: u64,
         standing: Standing,
+        why: &'a str,
     },
 }
 
@@ -110,7 +115,7 @@ impl Cause<'_> {
                 let overlap = overlap(store, request, old, *around).await?;
                 Ok(admin::decide(request, old, overlap, *sources, rules, now)?)
             }
-            Self::Checks { seen, standing } => {
+            Self::Checks { seen, standing, .. } => {
                 let old = old.filter(|old| old.version == *seen);
                 let old = old.ok_or_else(|| Refusal::Absent(pattern.clone()))?;
                 Ok(admin::follow_checks(old, *standing, now))
@@ -124,6 +129,14 @@ impl Cause<'_> {
             Self::Request { rules, .. } => Counting::Bounded(&rules.quotas),
             // Who checks names, elsewhere than at an instance, has not its settings. It removes entries and adds none.
             Self::Checks { .. } => Counting::Unknown,
+        }
+    }
+
+    /// As its event tells it.
+    fn told(&self) -> ChangeCause<'_> {
+        match self {
+            Self::Request { .. } => ChangeCause::Request,
+            Self::Checks { standing, why, .. } => ChangeCause::Checks { standing: *standing, why },
         }
     }
 
@@ -154,7 +167,8 @@ async fn change(
         if !new.is_change() {
             return Ok(new);
         }
-        let audit = Audit { record: audited(cause.by(), pattern, &new, now), kept: audit_kept };
+        let event = new.event(old.as_ref(), cause.by(), cause.told(), now)?;
+        let audit = Audit { record: audited(cause.by(), pattern, &new, now), kept: audit_kept, event };
         let owners = OwnerChange::of(old.as_ref(), &new.record);
         let written = match cause.counting().follow(store, owners).await {
             Ok(counts) => {
@@ -246,7 +260,7 @@ pub(super) mod tests {
     use super::{super::admin::added, *};
     use crate::{
         config::DomainSettings,
-        store::state_table::{self, AuditDay},
+        store::state_table::{self, LogDay},
         target::Target,
     };
 
@@ -305,7 +319,7 @@ pub(super) mod tests {
             action: "add".to_owned(),
             changes: Vec::new(),
         };
-        Audit { record, kept: Duration::from_hours(1) }
+        Audit { record, kept: Duration::from_hours(1), event: None }
     }
 
     pub(in crate::domains) async fn remove(store: &Store, pattern: &Pattern) {
@@ -321,13 +335,17 @@ pub(super) mod tests {
         let pattern = pattern();
         add(&store, &pattern, None).await;
         let kept = Duration::from_hours(1);
-        let stale = follow_checks(&store, &pattern, 7, Standing::Failing, kept).await;
+        let stale = follow_checks(&store, &pattern, 7, Standing::Failing, "", kept).await;
         assert!(matches!(stale, Err(ChangeError::Refused(Refusal::Absent(_)))), "{stale:?}");
-        let done = follow_checks(&store, &pattern, 1, Standing::Failing, kept).await.unwrap();
+        let done = follow_checks(&store, &pattern, 1, Standing::Failing, "leads away", kept).await.unwrap();
         assert_eq!(done.record.status, DomainStatus::Failing);
-        let (tenant, day) = (DEFAULT_TENANT.parse().unwrap(), AuditDay::of(Micros::of(clock::wall())));
+        let (tenant, day) = (DEFAULT_TENANT.parse().unwrap(), LogDay::of(Micros::of(clock::wall())));
         let records = state_table::audit(&store, &tenant, &day, None, 10).await.unwrap().records;
         let told: Vec<_> = records.iter().map(|record| (record.by.as_str(), record.changes.len())).collect();
         assert_eq!(told, [("uid 0", 3), (BY_CHECKS, 1)], "{records:?}");
+        let events = state_table::events(&store, &day, None, 10).await.unwrap().events;
+        let told: Vec<_> = events.iter().map(|event| (event.kind.as_str(), &event.detail["by"])).collect();
+        assert_eq!(told, [("domain.created", &"uid 0".into()), ("domain.failing", &BY_CHECKS.into())]);
+        assert_eq!(events[1].detail["problem"], "leads away", "{events:?}");
     }
 }

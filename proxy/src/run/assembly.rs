@@ -45,6 +45,7 @@ use crate::{
     tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
     verification,
+    webhooks::Webhooks,
     worker::{self, Connections, Excess, HeldBytes, Shared},
 };
 
@@ -96,7 +97,7 @@ impl Assembly<'_> {
             Arc::new(self.share(&known, service, Arc::clone(&heartbeat), watched, &live, capacity)?);
         let (reload, asks) = Reload::channel();
         let identity = self.identity(begun, &listeners, control_ports.metrics.as_ref(), &seen);
-        let instance = Arc::new(self.context(identity, &known, guard.clone(), &shared, reload));
+        let instance = Arc::new(self.context(identity, &known, guard.clone(), &shared, &live, reload));
         let certificates = known.certificates.clone();
         let root = certificates.internal_root();
         let banner = StartupBanner::of(config, &instance, &seen, root);
@@ -107,6 +108,13 @@ impl Assembly<'_> {
             https_port,
             shared.service.relay.upstream.address_policy().entry_permits(),
             (&known.store, &known.domains),
+            phase.subscribe(),
+            self.control,
+            &self.telemetry.registry,
+        )?;
+        let (webhooks, webhooks_end) = Webhooks::start(
+            &config.events,
+            &known.store,
             phase.subscribe(),
             self.control,
             &self.telemetry.registry,
@@ -128,14 +136,23 @@ impl Assembly<'_> {
         self.control.spawn(attend);
         let parts = ReloadTargets {
             domains: known.domains,
+            webhooks,
             guard: guard.clone(),
             connections: shared.connections.clone(),
             held: shared.held.clone(),
             workers: threads,
             live,
         };
-        let running =
-            Running { workers, phase, guard, certificates, api, fleet, _control: (control, socket) };
+        let running = Running {
+            workers,
+            phase,
+            guard,
+            certificates,
+            api,
+            fleet,
+            webhooks: webhooks_end,
+            _control: (control, socket),
+        };
         Ok((running, parts, asks))
     }
 
@@ -294,6 +311,7 @@ impl Assembly<'_> {
         known: &PreparedState,
         guard: GuardHandle,
         shared: &Shared,
+        live: &RuntimeSettings,
         reload: Reload,
     ) -> ControlContext {
         let certificates = &self.config.certificates;
@@ -313,6 +331,7 @@ impl Assembly<'_> {
             issuance: Issuance::of(certificates),
             reserved: Rules::reserved(self.config),
             audit_kept: *self.config.domains.audit_kept,
+            events: live.events.clone(),
             quotas: Quotas::of(&self.config.domains),
             required: self.config.verification.required,
             tickets: known.tickets.clone(),

@@ -14,6 +14,7 @@ use crate::{
     tls::tickets::TicketKeysError,
     transport::{RingRefused, socket::BindError},
     verification::VerificationStartError,
+    webhooks::WebhooksStartError,
 };
 
 impl RunError {
@@ -28,6 +29,7 @@ impl RunError {
                 AcmeError::Roots { .. } | AcmeError::ExternalAccountKey { .. },
             ))
             | Self::ErrorPages(_)
+            | Self::Webhooks(WebhooksStartError::Webhook(_))
             | Self::Upstreams(_)
             | Self::Guard(GuardError::NoInterface { .. }) => true,
             Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {
@@ -59,6 +61,9 @@ pub enum RunError {
     /// Checks of names.
     #[error(transparent)]
     Verification(#[from] VerificationStartError),
+    /// Webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksStartError),
     /// The control runtime.
     #[error("the control runtime could not be started; raise the limit of processes")]
     Runtime(#[source] io::Error),

@@ -9,7 +9,7 @@ use prometheus::{
 
 use crate::{
     api, certificates, domains, forward, guard, store, telemetry, tls::tickets, transport::Backend,
-    verification, worker,
+    verification, webhooks, worker,
 };
 
 /// One row for each metric: name, type, labels, meaning.
@@ -33,6 +33,7 @@ fn declared() -> Result<Registry, prometheus::Error> {
     domains::declare_metrics(&registry)?;
     api::declare_metrics(&registry)?;
     verification::declare_metrics(&registry)?;
+    webhooks::declare_metrics(&registry)?;
     certificates::declare_metrics(&registry)?;
     guard::metrics::declare(&registry)?;
     worker::WorkerMetrics::register(&registry)?;

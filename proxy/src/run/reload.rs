@@ -16,6 +16,7 @@ use crate::{
     target::Target,
     telemetry::error_chain,
     telemetry::{LogsError, Telemetry},
+    webhooks::{WebhookError, WebhookList, Webhooks},
     worker::{Connections, HeldBytes},
 };
 
@@ -25,6 +26,7 @@ pub type ReloadFn<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loade
 /// What can be changed while it runs.
 pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
+    pub(super) webhooks: Webhooks,
     pub(super) guard: GuardHandle,
     pub(super) connections: Connections,
     pub(super) held: HeldBytes,
@@ -36,6 +38,7 @@ pub(super) struct ReloadTargets {
 #[derive(Clone)]
 pub(super) struct RuntimeSettings {
     pub(super) limits: Reloadable<config::LimitsConfig>,
+    pub(super) events: Reloadable<config::EventsConfig>,
     pub(super) headers: Reloadable<config::HeadersConfig>,
     pub(super) error_pages: Reloadable<ErrorPages>,
     pub(super) default_target: Reloadable<Option<Target>>,
@@ -46,6 +49,7 @@ impl RuntimeSettings {
     pub(super) fn of(config: &Config) -> Result<Self, ErrorPagesError> {
         Ok(Self {
             limits: Reloadable::new(config.limits.clone()),
+            events: Reloadable::new(config.events.clone()),
             headers: Reloadable::new(config.headers.clone()),
             error_pages: Reloadable::new(ErrorPages::read(&config.error_pages)?),
             default_target: Reloadable::new(config.domains.default_target.clone()),
@@ -69,6 +73,8 @@ pub(super) enum ReloadError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     #[error(transparent)]
     Guard(#[from] GuardError),
     #[error(transparent)]
@@ -112,6 +118,7 @@ impl ReloadTargets {
     /// What can fail comes first.
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
         let error_pages = ErrorPages::read(&config.error_pages)?;
+        let webhooks = WebhookList::read(&config.events)?;
         self.domains.reconfigure(&config.domains)?;
         self.guard.set_policy(&config.guard)?;
         telemetry.follow(&config.log)?;
@@ -119,6 +126,8 @@ impl ReloadTargets {
         self.connections.limit(capacity.clients, config.limits.connections_per_source);
         self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
+        self.live.events.replace(config.events.clone());
+        self.webhooks.replace(webhooks);
         self.live.headers.replace(config.headers.clone());
         self.live.error_pages.replace(error_pages);
         self.live.default_target.replace(config.domains.default_target.clone());
@@ -145,6 +154,7 @@ const LIVE: &[&str] = &[
     "domains.static",
     "domains.ask",
     "domains.ask_timeout",
+    "events.webhooks",
     "guard.mode",
     "guard.deny",
     "guard.exempt",

@@ -29,7 +29,7 @@ use super::{
     Item, Store, StoreError,
     batch::{BatchGet, Consistency},
     instant::Micros,
-    state_table::{AuditRecord, CountChange},
+    state_table::{AuditRecord, CountChange, Event},
 };
 use crate::name::Pattern;
 
@@ -71,10 +71,12 @@ pub struct Audit {
     pub record: AuditRecord,
     /// For how long.
     pub kept: Duration,
+    /// What programs are told of it.
+    pub event: Option<Event>,
 }
 
-/// [`put`] in the place of `old`, as it was read, with what of `settings` is ours; what others keep there stays. Entry and `audit` are
-/// written both or neither, and so are `counts`.
+/// [`put`] in the place of `old`, as it was read, with what of `settings` is ours; what others keep there stays. Entry, `audit`
+/// with its event, and `counts` are written all or none.
 pub async fn replace(
     store: &Store,
     record: &DomainRecord,
@@ -102,6 +104,10 @@ pub async fn replace(
     for tenant in former.into_iter().chain([audit.record.tenant.as_str()]) {
         let item = audit.record.item(tenant, audit.kept)?;
         let put = Put::builder().table_name(&tables.state).set_item(Some(item)).build().map_err(refused)?;
+        transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    if let Some(event) = &audit.event {
+        let put = event.put(store).map_err(refused)?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
     }
     for count in counts {

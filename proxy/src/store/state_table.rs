@@ -1,6 +1,7 @@
 //! Our own table: the record of each name's orders, what CAs say of when certificates are to be renewed, budgets, pauses and leases; the keys of
 //! session tickets; the list of the operator's own certificates; tokens of the API; who changed which domain; what each instance says of
-//! itself; requests of the API that are made once; how many entries tenants have.
+//! itself; requests of the API that are made once; how many entries tenants have; what became of domains and certificates, and how far webhooks
+//! have told of it.
 //! Not here: when a name is ordered or due, which budgets there are, how long a pause lasts (`certificates`).
 //! Invariants: of all that find a name due one claims it (`of_many_that_find_a_name_due_one_claims_it`); a back-off is written whatever its item holds (`put_failure`); instances together never pass a budget
 //! (`instances_together_never_pass_a_budget`); no item, whoever wrote it, causes a panic (`no_item_panics`).
@@ -9,7 +10,9 @@ mod api_tokens;
 mod audit;
 pub mod budget;
 mod check_progress;
+mod day_log;
 mod entry_count;
+mod events;
 mod idempotency;
 mod instances;
 mod item;
@@ -23,13 +26,16 @@ pub mod pause;
 mod renewal_info;
 mod renewals;
 pub mod ticket_keys;
+mod webhook_state;
 
 pub use api_tokens::{
     MOST_TOKENS, TokenReach, TokenRecord, TooManyTokens, find_token, list_tokens, put_token, revoke_token,
 };
-pub use audit::{AuditDay, AuditPage, AuditRecord, Change, audit};
+pub use audit::{AuditPage, AuditRecord, Change, audit};
 pub use check_progress::{checks_settled, put_checks_settled};
+pub use day_log::LogDay;
 pub use entry_count::{CountChange, EntryCount, find_entry_count, put_entry_count};
+pub use events::{EVENTS_KEPT, Event, EventId, EventPage, events, put_event};
 pub use idempotency::{Claimed, KeptAnswer, RequestClaim, RequestKey, claim_request};
 pub use instances::{InstanceItem, MOST_INSTANCES, end_instance, list_instances, put_instance};
 pub use open_order::{OpenOrder, put_open_order, remove_open_order};
@@ -42,6 +48,11 @@ pub use renewal_info::{
     find_renewal_info, put_renewal_info, settle_renewal_info, stop_renewal_info,
 };
 pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, postpone, reschedule};
+
+pub use webhook_state::{
+    MOST_DELIVERED, WebhookState, begin_again, find_delivered, find_webhook, list_webhooks, put_delivered,
+    put_webhook,
+};
 
 #[cfg(test)]
 pub(super) use open_order::open_order_for_tests;

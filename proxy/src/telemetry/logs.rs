@@ -126,6 +126,7 @@ mod tests {
             replaced: None,
             record: Some(&OrderRecord::new(&site)),
             renewal_info: None,
+            event: None,
         };
         let now = SystemTime::now();
         certificate_table::commit(&store, &commit, now).await.unwrap();

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     metrics::VerificationMetrics,
-    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, is_looked_at, say_changed},
+    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, is_looked_at, say_changed, worst},
     schedule::Schedule,
 };
 use crate::{
@@ -191,17 +191,19 @@ impl Checker {
         let record = entry.record;
         let record = match standing {
             None => record,
-            Some(standing) => match self.domains.follow_checks(pattern, record.version, standing).await {
-                Ok((report, record)) => {
-                    say_changed(pattern, &report, &checks);
-                    record
+            Some(standing) => {
+                match self.domains.follow_checks(pattern, record.version, standing, worst(&checks)).await {
+                    Ok((report, record)) => {
+                        say_changed(pattern, &report, &checks);
+                        record
+                    }
+                    // Somebody has changed it meanwhile: the next look sees what it is now.
+                    Err(error) => {
+                        debug!(%pattern, %error, "an entry does not follow its checks");
+                        return Ok(Some((record.version, Some(AFTER_FAILURE))));
+                    }
                 }
-                // Somebody has changed it meanwhile: the next look sees what it is now.
-                Err(error) => {
-                    debug!(%pattern, %error, "an entry does not follow its checks");
-                    return Ok(Some((record.version, Some(AFTER_FAILURE))));
-                }
-            },
+            }
         };
         if !is_looked_at(record.status) {
             return Ok(None);

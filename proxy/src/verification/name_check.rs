@@ -81,8 +81,8 @@ pub(super) fn say_changed(pattern: &Pattern, report: &Report, checks: &Checks) -
     is_changed
 }
 
-/// What the log says of the reason: the first finding that failed, or else the first.
-fn worst(checks: &Checks) -> &str {
+/// What log and event say of the reason: the first finding that failed, or else the first.
+pub(super) fn worst(checks: &Checks) -> &str {
     let failed = checks.findings.iter().find(|finding| finding.outcome == Outcome::Failed);
     failed.or(checks.findings.first()).map_or("", |finding| finding.detail.as_str())
 }

@@ -20,7 +20,7 @@ use super::{
     dns::NoResolver,
     due::{Candidate, Candidates, earliest, is_due, is_unsettled, settled_after},
     look::Looker,
-    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, say_changed},
+    name_check::{AT_ONCE, JOB, LEASE, NameCheck, RENEW, say_changed, worst},
 };
 use crate::{
     clock,
@@ -270,7 +270,7 @@ impl Pass {
             return Ok(Looked::Done { is_changed: false, is_unsettled });
         };
         let (store, version) = (&self.names.store, entry.record.version);
-        match follow_checks(store, pattern, version, standing, self.audit_kept).await {
+        match follow_checks(store, pattern, version, standing, worst(&checks), self.audit_kept).await {
             Ok(Decision { report, .. }) => {
                 Ok(Looked::Done { is_changed: say_changed(pattern, &report, &checks), is_unsettled: false })
             }

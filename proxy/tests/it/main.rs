@@ -19,6 +19,7 @@ mod console;
 mod domain_changes;
 mod drain;
 mod encrypted_keys;
+mod events;
 mod fail_open;
 mod first_handshake;
 mod fleet;

@@ -19,7 +19,7 @@ use testbed::{
 use crate::fixture::{SHOP, assert_served, assert_served_at, edge, get, report, scrape_until, start};
 
 /// Settings of an instance whose names must prove themselves by `required`.
-fn settings(edge: &Edge, place: Place, required: &str) -> Settings {
+pub(crate) fn settings(edge: &Edge, place: Place, required: &str) -> Settings {
     let mut settings = edge.shared_settings(place, "auto");
     settings
         .text("verification", "required", required)
@@ -36,7 +36,7 @@ fn dns(edge: &Edge, call: &str, body: &Value) {
 }
 
 /// Makes `name` have `address` alone.
-fn lead(edge: &Edge, name: &str, address: Ipv4Addr) {
+pub(crate) fn lead(edge: &Edge, name: &str, address: Ipv4Addr) {
     dns(edge, "/clear-a", &json!({ "host": format!("{name}.") }));
     edge.ca.resolve(&edge.network.client, name, address.into()).unwrap();
 }

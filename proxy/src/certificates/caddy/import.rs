@@ -124,6 +124,7 @@ impl Import {
             replaced: to.and_then(|to| to.seen.as_ref()),
             record: record.as_ref(),
             renewal_info: info.as_ref(),
+            event: None,
         };
         certificate_table::commit(&self.store, &commit, now).await
     }

@@ -233,6 +233,7 @@ impl Run<'_> {
         };
         let pair = &obtained.candidate.pair;
         let info = watched(name, directory, pair, clock::wall());
+        let event = self.issued(&obtained.candidate)?;
         let commit = Commit {
             issuer: key,
             pattern: name,
@@ -242,6 +243,7 @@ impl Run<'_> {
             replaced: place.and_then(|place| place.seen.as_ref()),
             record: Some(&record),
             renewal_info: info.as_ref(),
+            event: Some(&event),
         };
         commit_patiently(self.inner, &commit).await
     }
@@ -282,6 +284,7 @@ impl Run<'_> {
             let at = record.retry_at.unwrap_or(now + UNRECORDED);
             self.inner.unrecorded.insert(name.clone(), at);
         }
+        self.tell_of_failure(&record).await;
     }
 }
 

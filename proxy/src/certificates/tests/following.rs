@@ -27,6 +27,7 @@ async fn replace(store: &Store, site: &str, begins: SystemTime) -> Vec<u8> {
         replaced: found.stored.first().and_then(|stored| stored.seen.as_ref()),
         record: Some(&OrderRecord::new(&pattern(site))),
         renewal_info: None,
+        event: None,
     };
     certificate_table::commit(store, &commit, now).await.unwrap();
     keyed_chain::leaf(chain.as_bytes()).unwrap().to_vec()

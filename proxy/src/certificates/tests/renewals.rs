@@ -35,6 +35,7 @@ async fn put(store: &Store, key: &IssuerKey, pattern: &str, begins: SystemTime, 
         replaced: None,
         record: None,
         renewal_info: None,
+        event: None,
     };
     certificate_table::commit(store, &commit, SystemTime::now()).await.unwrap();
     keyed_chain::serial(&keyed_chain::leaf(chain.as_bytes()).unwrap()).unwrap()

@@ -52,6 +52,7 @@ async fn obtain_elsewhere(Rival { store, issuer, .. }: &Rival) {
         replaced: None,
         record: Some(&record),
         renewal_info: None,
+        event: None,
     };
     // The CA is asked more than once.
     let _ = certificate_table::commit(store, &commit, SystemTime::now()).await;

@@ -41,6 +41,7 @@ async fn put_due(store: &Store, name: &str) -> Vec<u8> {
         replaced: None,
         record: Some(&record),
         renewal_info: None,
+        event: None,
     };
     certificate_table::commit(store, &commit, SystemTime::now()).await.unwrap();
     leaf.to_vec()

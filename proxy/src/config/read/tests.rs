@@ -502,6 +502,51 @@ const WRONG: &[Wrong] = &[
         &[],
         "certificates.wildcards[0].zone|`/hostedzone/Z1` is no hosted zone's id|list-hosted-zones",
     ),
+    (
+        "[[events.webhooks]]\nname = \"CRM\"\nurl = \"https://a.example/\"\nsecret_variable = \"S\"",
+        &[],
+        "events.webhooks[0].name|`CRM` cannot name a webhook|like `crm`",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"a.example\"\nsecret_variable = \"S\"",
+        &[],
+        "events.webhooks[0].url: `a.example` is not an https URL|write it like `https://",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"http://10.0.0.1/hook?key=1\"\nsecret_variable = \"S\"",
+        &[],
+        "events.webhooks[0].url: `http://10.0.0.1/hook` sends events in the clear|write an https URL",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://me:you@a.example/\"\nsecret_variable = \"S\"",
+        &[],
+        "events.webhooks[0].url: a user and password in a URL are not sent",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://a.example/\"\nsecret_variable = \"S\"\n[[events.webhooks]]\nname = \"crm\"\nurl = \"https://a.example/\"\nsecret_variable = \"S\"",
+        &[],
+        "events.webhooks[1].name: `crm` is listed twice|keep one",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://a.example/\"",
+        &[],
+        "events.webhooks[0]: there is no secret|write either `secret_file`",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://a.example/\"\nsecret_variable = \"GATEHOUSE_S\"",
+        &[],
+        "events.webhooks[0].secret_variable: variables that begin with",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://a.example/\"\nsecret_file = \"/nowhere\"",
+        &[],
+        "events.webhooks[0].secret_file: `/nowhere` is not a file",
+    ),
+    (
+        "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://a.example/\"\nsecret_variable = \"S\"\nevents = [\"domain.sold\"]",
+        &[],
+        "events.webhooks[0].events|`domain.sold` is no kind of event; there are `domain.created`",
+    ),
     ("[certificates]\nlease = \"10s\"", &[], "certificates.lease: `10s`|at least 15 s"),
     ("[certificates]\ninternal_life = \"1m\"", &[], "certificates.internal_life: `1m`"),
     ("[store]\nstate_table = \"a b\"", &[], "store.state_table: `a b` cannot name a table"),

@@ -10,6 +10,7 @@ use crate::{
     guard::GuardStatus,
     phase::Phase,
     tls::tickets::TicketKeySource,
+    webhooks::standing::WebhookStanding,
 };
 
 /// A running instance at one moment.
@@ -53,6 +54,9 @@ pub struct InstanceStatus {
     /// Whose key seals session tickets; absent from releases that did not say it.
     #[serde(default)]
     pub tickets: Option<TicketKeySource>,
+    /// How webhooks fare; empty, there are none, or the table does not say.
+    #[serde(default)]
+    pub webhooks: Vec<WebhookStanding>,
     /// The guard.
     pub guard: GuardStatus,
 }

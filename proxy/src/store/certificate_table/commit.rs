@@ -9,7 +9,7 @@ use crate::{
     name::Pattern,
     store::{
         Item, PrivateKeyPem, Store, StoreError,
-        state_table::{OrderRecord, RenewalInfo},
+        state_table::{Event, OrderRecord, RenewalInfo},
     },
 };
 
@@ -31,6 +31,8 @@ pub struct Commit<'a> {
     pub record: Option<&'a OrderRecord>,
     /// Where its CA is to be asked when to renew it; it is due from the beginning.
     pub renewal_info: Option<&'a RenewalInfo>,
+    /// What programs are told of it.
+    pub event: Option<&'a Event>,
 }
 
 /// Writes all of it or nothing; [`StoreError::Conflict`] when the chain is no longer what was read.
@@ -50,6 +52,10 @@ pub async fn commit(store: &Store, commit: &Commit<'_>, now: SystemTime) -> Resu
     let mut transaction = store.client().transact_write_items();
     for put in puts.into_iter().chain(record).chain(info) {
         let put = put.build().map_err(|error| StoreError::Refused(error.into()))?;
+        transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+    }
+    if let Some(event) = commit.event {
+        let put = event.put(store).map_err(|error| StoreError::Refused(error.into()))?;
         transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
     }
     transaction.send().await?;

@@ -133,6 +133,7 @@ async fn commit_chain(
         replaced,
         record: Some(&record),
         renewal_info: None,
+        event: None,
     };
     commit(store, &pending, SystemTime::now()).await
 }

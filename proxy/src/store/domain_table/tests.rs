@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{DomainSettings, Maintenance, SiteRedirect, TlsVersion, UpstreamHost};
-use crate::store::{Engine, FaultPlan, Faults, state_table::AuditDay, tables};
+use crate::store::{Engine, FaultPlan, Faults, state_table::LogDay, tables};
 
 async fn store() -> Store {
     let store = Store::on(Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
@@ -43,14 +43,14 @@ pub(super) fn audit() -> Audit {
         action: "replace".to_owned(),
         changes: Vec::new(),
     };
-    Audit { record, kept: Duration::from_mins(1) }
+    Audit { record, kept: Duration::from_mins(1), event: None }
 }
 
 /// Both tables are written or neither.
 #[tokio::test]
 async fn a_change_and_who_made_it_are_kept_together() {
     let store = store().await;
-    let day = AuditDay::of(Micros::from_epoch(1));
+    let day = LogDay::of(Micros::from_epoch(1));
     let told = async |tenant: &str, limit| {
         crate::store::state_table::audit(&store, &tenant.parse().unwrap(), &day, None, limit).await.unwrap()
     };
@@ -62,7 +62,7 @@ async fn a_change_and_who_made_it_are_kept_together() {
     let old = get(&store, &pattern("b.example")).await.unwrap();
     let moved = AuditRecord { tenant: "acme".to_owned(), ..audit().record };
     let new = DomainRecord { tenant: "acme".to_owned(), ..record("b.example", 2, 2) };
-    let audit = Audit { record: moved.clone(), kept: Duration::from_mins(1) };
+    let audit = Audit { record: moved.clone(), kept: Duration::from_mins(1), event: None };
     replace(&store, &new, old.as_ref(), &audit, &[]).await.unwrap();
     assert_eq!(told("acme", 10).await.records, [moved]);
     let first = told("default", 1).await;

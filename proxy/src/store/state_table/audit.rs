@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
+use super::day_log::{self, LogDay, LogPage};
 use crate::{
     name::Pattern,
     store::{Item, Store, StoreError, instant::Micros, tenant::Tenant},
@@ -41,10 +42,6 @@ pub struct AuditRecord {
     pub changes: Vec<Change>,
 }
 
-/// A day of UTC, as `2026-11-28`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditDay(String);
-
 /// Part of a day's records of a tenant.
 #[derive(Debug, Default)]
 pub struct AuditPage {
@@ -52,26 +49,6 @@ pub struct AuditPage {
     pub records: Vec<AuditRecord>,
     /// Behind which the next part begins; absent, this was the last.
     pub next: Option<String>,
-}
-
-impl AuditDay {
-    /// Of an instant.
-    #[must_use]
-    pub fn of(at: Micros) -> Self {
-        Self(at.to_string().split('T').next().unwrap_or_default().to_owned())
-    }
-
-    /// Reads it.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Micros::parse(&format!("{text}T00:00:00.000000Z")).map(Self::of)
-    }
-
-    /// As it is written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl AuditRecord {
@@ -86,7 +63,7 @@ impl AuditRecord {
         let text = |text: String| AttributeValue::S(text);
         let expires = self.at.more(kept).since_epoch() / 1_000_000;
         Ok(Item::from([
-            ("pk".to_owned(), text(partition(tenant, &AuditDay::of(self.at)))),
+            ("pk".to_owned(), text(partition(tenant, &LogDay::of(self.at)))),
             ("sk".to_owned(), text(format!("{}#{random:08x}", self.at))),
             ("by".to_owned(), text(self.by.clone())),
             ("domain".to_owned(), text(self.domain.to_string())),
@@ -114,31 +91,17 @@ impl AuditRecord {
 pub async fn audit(
     store: &Store,
     tenant: &Tenant,
-    day: &AuditDay,
+    day: &LogDay,
     after: Option<&str>,
     limit: u16,
 ) -> Result<AuditPage, StoreError> {
-    let partition = AttributeValue::S(partition(tenant.as_str(), day));
-    let start = after.map(|sort| {
-        Item::from([
-            ("pk".to_owned(), partition.clone()),
-            ("sk".to_owned(), AttributeValue::S(sort.to_owned())),
-        ])
-    });
-    let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
-    let query = query
-        .key_condition_expression("pk = :pk")
-        .expression_attribute_values(":pk", partition)
-        .set_exclusive_start_key(start)
-        .limit(limit.into());
-    let answer = query.send().await?;
-    let records = answer.items().iter().filter_map(|item| AuditRecord::read(item, tenant.as_str())).collect();
-    let last = answer.last_evaluated_key.filter(|key| !key.is_empty());
-    let next = last.and_then(|key| key.get("sk").and_then(|sort| sort.as_s().ok().cloned()));
+    let LogPage { items, next } =
+        day_log::page(store, &partition(tenant.as_str(), day), after, limit).await?;
+    let records = items.iter().filter_map(|item| AuditRecord::read(item, tenant.as_str())).collect();
     Ok(AuditPage { records, next })
 }
 
-fn partition(tenant: &str, day: &AuditDay) -> String {
+fn partition(tenant: &str, day: &LogDay) -> String {
     format!("audit#{tenant}#{}", day.as_str())
 }
 
@@ -173,19 +136,6 @@ mod tests {
                 }
                 assert_eq!(AuditRecord::read(&item, "acme"), None, "{lost}");
             }
-        }
-    }
-
-    #[test]
-    fn a_day_is_one_of_the_calendar() {
-        for (text, is_day) in
-            [("2026-11-28", true), ("2026-11-31", false), ("", false), ("2026-11-28#a", false)]
-        {
-            assert_eq!(
-                AuditDay::parse(text).map(|day| day.as_str() == text),
-                is_day.then_some(true),
-                "{text}"
-            );
         }
     }
 }

@@ -31,6 +31,7 @@ fn verbs() -> Vec<(&'static str, String, Value, u16)> {
         ("GET", "domains?tenant=acme".to_owned(), Value::Null, 403),
         ("GET", format!("{entry}/records?tenant=acme"), Value::Null, 403),
         ("GET", "audit?tenant=acme".to_owned(), Value::Null, 403),
+        ("GET", "events?tenant=acme".to_owned(), Value::Null, 403),
         ("GET", "instances".to_owned(), Value::Null, 403),
     ]
 }
@@ -62,11 +63,21 @@ fn no_verb_reads_or_changes_anything_without_its_scope_or_of_another_tenant() {
     for verb in &verbs() {
         refuse(&Client::new(&edge, &zeta), verb, verb.3);
     }
+    let events =
+        |token: &str| Client::new(&edge, token).expect(200, "GET", "events", &Value::Null)["items"].clone();
+    assert_eq!(events(&zeta), json!([]));
+    let (_, acme) = token(&a, &ALL, Some("acme"));
+    let told = events(&acme);
+    assert_eq!(
+        (&told[0]["type"], &told[0]["data"]["domain"], &told[0]["data"]["tenant"]),
+        (&json!("domain.created"), &json!(SHOP), &json!("acme")),
+        "{told}"
+    );
     let without = |scope: &str| ALL.into_iter().filter(|other| *other != scope).collect::<Vec<_>>();
     for tenant in [Some("acme"), None] {
         let [reads, writes, audits] = ALL.map(|scope| token(&a, &without(scope), tenant).1);
         for verb in &verbs() {
-            let lacking = match (verb.0, verb.1.starts_with("audit")) {
+            let lacking = match (verb.0, ["audit", "events"].iter().any(|list| verb.1.starts_with(list))) {
                 ("GET", true) => &audits,
                 ("GET", false) => &reads,
                 _ => &writes,

@@ -35,6 +35,7 @@ async fn put_certificate(store: &Store, name: &Pattern) {
         replaced: stored.first().and_then(|stored| stored.seen.as_ref()),
         record: None,
         renewal_info: None,
+        event: None,
     };
     commit(store, &committed, SystemTime::now()).await.unwrap();
 }

@@ -31,6 +31,7 @@ async fn a_commit_ends_the_open_order() {
         replaced: None,
         record: Some(&OrderRecord::new(&name)),
         renewal_info: None,
+        event: None,
     };
     commit(&store, &committed, SystemTime::now()).await.unwrap();
     assert_eq!(open(&store, &name).await, None);
