@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn webhooks(config: Arc<Config>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Err(error) = WebhookList::read(&config.events) {
-        findings.push(Finding::fail(
+        findings.push(Finding::error(
             "webhooks",
             error_chain(&error),
             "see the error; the start would end with it",
@@ -31,7 +31,11 @@ pub(super) async fn webhooks(config: Arc<Config>) -> Vec<Finding> {
         Ok(standings) => findings.extend(standings.iter().map(judge)),
         Err(error) => {
             let remedy = "how webhooks fare lies in the state table: see the lines about tables";
-            findings.push(Finding::warn("webhooks", format!("not known: {}", error_chain(&error)), remedy));
+            findings.push(Finding::warning(
+                "webhooks",
+                format!("not known: {}", error_chain(&error)),
+                remedy,
+            ));
         }
     }
     findings
@@ -50,12 +54,12 @@ fn judge(standing: &WebhookStanding) -> Finding {
                 |at| format!("accepted an event at {at}"),
             ),
         ),
-        Condition::Failing => Finding::warn(
+        Condition::Failing => Finding::warning(
             what,
             format!("fails{since}: {problem}"),
             "see what its receiver says; events wait, and are sent again",
         ),
-        Condition::Ended => Finding::fail(
+        Condition::Ended => Finding::error(
             what,
             format!("nothing is sent to it{since}: {problem}"),
             format!("mend the receiver, then `gatehouse events replay --webhook {}`", standing.name),
@@ -70,11 +74,11 @@ mod tests {
 
     #[test]
     fn who_fails_is_warned_of_and_who_is_told_nothing_more_is_a_failure() {
-        for (condition, verdict, word) in [
+        for (condition, severity, word) in [
             (Condition::New, Severity::Ok, "new"),
             (Condition::Well, Severity::Ok, "nothing was to be sent"),
-            (Condition::Failing, Severity::Warn, "answered 503"),
-            (Condition::Ended, Severity::Fail, "since 1970"),
+            (Condition::Failing, Severity::Warning, "answered 503"),
+            (Condition::Ended, Severity::Error, "since 1970"),
         ] {
             let found = judge(&WebhookStanding {
                 name: "crm".to_owned(),
@@ -84,7 +88,7 @@ mod tests {
                 retry_at: None,
                 delivered_at: None,
             });
-            assert_eq!(found.verdict, verdict, "{found:?}");
+            assert_eq!(found.severity, severity, "{found:?}");
             assert!(found.found.contains(word), "{found:?}");
         }
     }
