@@ -3,6 +3,7 @@
 //! away, its upstream connection is closed (`a_client_that_leaves_ends_the_request_upstream`).
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -26,8 +27,15 @@ use crate::clock::now;
 pub struct Body(BodySource);
 
 enum BodySource {
-    Own(std::vec::IntoIter<Bytes>),
+    Own(OwnBody),
     Relay(Box<RelayedBody>),
+}
+
+/// Bytes of our own, none of them empty.
+struct OwnBody {
+    bytes: VecDeque<Bytes>,
+    /// How much is given at once.
+    piece: usize,
 }
 
 /// An upstream's response body on its way to a client.
@@ -43,13 +51,13 @@ struct RelayedBody {
 impl Body {
     /// Bytes of our own.
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        let pieces = if bytes.is_empty() { Vec::new() } else { vec![bytes] };
-        Self::pieces(pieces)
+        Self::parts([bytes])
     }
 
-    /// The same in pieces, none of them empty: what many responses have in common is in memory once.
-    pub(super) fn pieces(pieces: Vec<Bytes>) -> Self {
-        Self(BodySource::Own(pieces.into_iter()))
+    /// The same in parts: what many responses have in common is in memory once.
+    pub(super) fn parts(parts: impl IntoIterator<Item = Bytes>) -> Self {
+        let bytes = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Self(BodySource::Own(OwnBody { bytes, piece: PIECE }))
     }
 
     /// An upstream's response, which may be silent as long as `min_rate` lets it.
@@ -69,8 +77,9 @@ impl Body {
 impl Body {
     /// Pieces to come are of about `bytes`.
     pub(crate) fn request(&mut self, bytes: usize) {
-        if let BodySource::Relay(relay) = &mut self.0 {
-            relay.piece = bytes;
+        match &mut self.0 {
+            BodySource::Own(own) => own.piece = bytes.max(1),
+            BodySource::Relay(relay) => relay.piece = bytes,
         }
     }
 
@@ -81,6 +90,20 @@ impl Body {
         {
             record.outcome = RequestOutcome::ClientNotReading;
         }
+    }
+}
+
+impl OwnBody {
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.bytes.front_mut()?;
+        if first.len() <= self.piece {
+            return self.bytes.pop_front();
+        }
+        Some(first.split_to(self.piece))
+    }
+
+    fn left(&self) -> u64 {
+        self.bytes.iter().map(length).sum()
     }
 }
 
@@ -136,7 +159,7 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
-            BodySource::Own(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+            BodySource::Own(own) => Poll::Ready(own.next().map(|piece| Ok(Frame::data(piece)))),
             BodySource::Relay(relay) => match ready!(relay.poll_data(cx)) {
                 Some(data) => Poll::Ready(Some(data.map(Frame::data))),
                 None => Poll::Ready(relay.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
@@ -146,7 +169,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            BodySource::Own(pieces) => pieces.as_slice().is_empty(),
+            BodySource::Own(own) => own.bytes.is_empty(),
             BodySource::Relay(relay) => {
                 let is_over = |upstream: &UpstreamBody| upstream.is_over() && !upstream.has_trailers();
                 relay.upstream.as_ref().is_some_and(is_over)
@@ -156,7 +179,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            BodySource::Own(pieces) => SizeHint::with_exact(pieces.as_slice().iter().map(length).sum()),
+            BodySource::Own(own) => SizeHint::with_exact(own.left()),
             BodySource::Relay(relay) => {
                 let left = relay.upstream.as_ref().and_then(UpstreamBody::left);
                 left.map_or_else(SizeHint::new, SizeHint::with_exact)

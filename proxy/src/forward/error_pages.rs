@@ -155,7 +155,7 @@ impl ErrorPages {
 }
 
 fn page(template: &PageTemplate, problem: &Problem<'_>) -> Body {
-    Body::pieces(template.fill(|placeholder, page| {
+    Body::parts(template.fill(|placeholder, page| {
         let text: &str = match placeholder {
             Placeholder::Status => problem.status.as_str(),
             Placeholder::Reason => reason(problem.status),

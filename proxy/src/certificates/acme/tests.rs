@@ -104,10 +104,10 @@ async fn a_record_stays_as_long_as_its_order_can_be_gone_on_with() {
         challenges.open(&acme.issuer, &validated, challenge).await.unwrap();
         acme.end_challenge(&wildcard, &issued, &challenges).await;
         assert_eq!(asked.load(Ordering::Relaxed) > 0, is_removed, "{issued:?}");
-        // Once: it is not this instance's any more.
+        // What was kept goes with the order that is gone on with; the rest once.
         let before = asked.load(Ordering::Relaxed);
         acme.end_challenge(&wildcard, &Ok(()), &challenges).await;
-        assert_eq!(asked.load(Ordering::Relaxed), before, "{issued:?}");
+        assert_eq!(asked.load(Ordering::Relaxed) > before, !is_removed, "{issued:?}");
     }
 }
 

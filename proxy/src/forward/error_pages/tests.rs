@@ -8,6 +8,7 @@ use std::{
 };
 
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 
 use super::*;
 use crate::{
@@ -152,6 +153,16 @@ fn pages_that_are_being_sent_share_what_is_long() {
     let (one, other) = (fill(), fill());
     assert_eq!(one.iter().map(Bytes::len).collect::<Vec<_>>(), [100_000, 3, 100_000]);
     assert_eq!((one[0].as_ptr(), one[2].as_ptr()), (other[0].as_ptr(), other[2].as_ptr()));
+    // What a stream holds is bounded by what it asks for.
+    let mut body = Body::parts(one);
+    body.request(60_000);
+    let mut given = Vec::new();
+    while let Poll::Ready(Some(Ok(frame))) =
+        pin!(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()))
+    {
+        given.push(frame.into_data().unwrap().len());
+    }
+    assert_eq!(given, [60_000, 40_000, 3, 60_000, 40_000]);
 }
 
 #[test]

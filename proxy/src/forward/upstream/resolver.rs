@@ -18,7 +18,8 @@ use crate::{clock, name::ServerName};
 ///
 /// Invariants: a name is asked for once at a time, whoever waits for it or gives up (`a_name_is_asked_for_once_at_a_time`): a thread of the
 /// control plane is blocked by each. There are at most [`NAMES`], and one more takes the place of the one that was not used for longest, but
-/// never of one that is being asked for (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`).
+/// never of one that is being asked for (`one_name_more_than_there_is_room_for_costs_no_other_its_question_or_its_answer`). Those that were
+/// never resolved leave room for the others (`names_of_servers_that_say_nothing_leave_room_for_those_that_are_known`).
 pub(super) struct Resolver {
     control: Handle,
     answers: RefCell<HashMap<ServerName, Resolution>>,
@@ -55,9 +56,9 @@ struct Resolution {
     former: Option<Addresses>,
 }
 
-/// As many names as there may be are being asked for: the resolver says nothing, or names of servers that do not.
+/// As many names as may be are being asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("{NAMES} names of targets are being asked for already; check the resolver")]
+#[error("too many names of targets are being asked for already; check that the resolver answers")]
 struct Full;
 
 #[derive(Clone)]
@@ -126,6 +127,9 @@ impl Resolver {
             return Ok(resolution.clone());
         }
         let former = answers.remove(name).and_then(Resolution::last);
+        if former.is_none() && answers.values().filter(|other| other.is_unanswered()).count() >= UNANSWERED {
+            return Err(Full);
+        }
         if answers.len() >= NAMES {
             let least_used = least_lately_used(&answers).ok_or(Full)?;
             answers.remove(&least_used);
@@ -180,6 +184,11 @@ impl Resolution {
         self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
     }
 
+    /// Whether it is still waited for, and was never resolved.
+    fn is_unanswered(&self) -> bool {
+        self.former.is_none() && self.is_open()
+    }
+
     /// The last addresses that were known.
     fn last(self) -> Option<Addresses> {
         let found = self.answer.borrow().as_ref().and_then(|answer| answer.found.clone().ok());
@@ -195,6 +204,8 @@ const FAILED: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(500);
 /// Names of targets that are remembered or being asked for: what domains' entries name is not bounded otherwise.
 const NAMES: usize = 1024;
+/// Names that are being asked for and were never resolved: whoever can name servers that say nothing pushes out no more than the others.
+const UNANSWERED: usize = NAMES / 2;
 const ADDRESSES: usize = 8;
 
 #[cfg(test)]
@@ -286,6 +297,25 @@ mod tests {
         let senders: Vec<_> = many(3 * NAMES).iter().map(|name| asked(&resolver, name, start)).collect();
         assert!(resolver.answers.borrow().len() <= NAMES);
         drop(senders);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_of_servers_that_say_nothing_leave_room_for_those_that_are_known() {
+        let (resolver, start) = (Resolver::new(Handle::current()), clock::now());
+        let names = many(3 * NAMES);
+        let (known_names, silent) = names.split_at(NAMES - UNANSWERED);
+        for name in known_names {
+            tell(&asked(&resolver, name, start).unwrap(), start, Ok(known()));
+        }
+        let later = start + FRESH / 2;
+        let open: Vec<_> = silent.iter().filter_map(|name| asked(&resolver, name, later)).collect();
+        assert_eq!(open.len(), UNANSWERED);
+        for name in known_names {
+            assert!(asked(&resolver, name, later).is_none(), "{name} is fresh");
+            assert!(asked(&resolver, name, start + FRESH).is_some(), "{name} is asked for again");
+        }
+        tell(&open[0], later, Ok(known()));
+        assert!(asked(&resolver, &silent[UNANSWERED], start + FRESH).is_some(), "there is room for one");
     }
 
     #[tokio::test(start_paused = true)]

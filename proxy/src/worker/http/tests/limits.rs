@@ -109,7 +109,8 @@ fn a_client_that_gives_up_what_it_asks_for_is_cut() {
     paused(Version::Http2, limits, async |edge, memory| {
         let (mut sender, connection) = edge.connect_http2(&memory).await;
         // In the long run as many as it likes.
-        for _ in 0..200 {
+        for number in 0..200 {
+            assert_eq!(edge.metrics.ended.count(LimitReached::Resets), 0, "after {number} slow ones");
             give_up(&edge, &mut sender).await;
             sleep(SECOND).await;
         }
