@@ -147,8 +147,8 @@ impl Relay {
     }
 
     /// How many requests of `name` were answered; `<name> refused` and `<name> cut` count the others, `<name> held` those that
-    /// had to wait, however they ended, and `<name> failed` those that met a [`Fault`]. (Pebble refuses one in twenty for its
-    /// nonce, on purpose.)
+    /// had to wait, however they ended, `<name> gone` those of them whose client left meanwhile, and `<name> failed` those that
+    /// met a [`Fault`]. (Pebble refuses one in twenty for its nonce, on purpose.)
     #[must_use]
     pub fn count(&self, name: &str) -> u64 {
         self.counts().get(name).copied().unwrap_or(0)
@@ -276,16 +276,34 @@ impl Record {
     /// What is to become of a request for `names`, once it is not held any more.
     async fn admit(&self, names: &[String]) -> anyhow::Result<Traffic> {
         let mut traffic = self.traffic.subscribe();
-        if traffic.borrow().holds(names) {
+        let mut held = HeldRequest { record: self, names, waits: traffic.borrow().holds(names) };
+        if held.waits {
             self.note(names, "held");
         }
-        Ok(traffic.wait_for(|traffic| !traffic.holds(names)).await?.clone())
+        let admitted = traffic.wait_for(|traffic| !traffic.holds(names)).await?.clone();
+        held.waits = false;
+        Ok(admitted)
     }
 
     fn note(&self, names: &[String], outcome: &str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
             *counts.entry(format!("{name} {outcome}").trim_end().to_owned()).or_default() += 1;
+        }
+    }
+}
+
+/// A request that may be held: dropped while it waits, its client has left.
+struct HeldRequest<'a> {
+    record: &'a Record,
+    names: &'a [String],
+    waits: bool,
+}
+
+impl Drop for HeldRequest<'_> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.record.note(self.names, "gone");
         }
     }
 }

@@ -47,8 +47,12 @@ fn renew_at(shown: Option<Summary>) -> SystemTime {
 /// The CA is asked now, and may have the certificate renewed: as if it were hours old.
 fn ask_now(instance: &Instance) {
     let aged = RenewalInfo { renew_from: SystemTime::now() - HOUR, ..info(instance) };
-    let put = state_table::put_renewal_info(instance.store(), &aged, SystemTime::now(), None);
-    instance.runtime().block_on(put).unwrap();
+    let store = instance.store();
+    instance.runtime().block_on(async {
+        // What is to be asked about stays as it is, whoever writes it.
+        state_table::stop_renewal_info(store, &aged.name).await.unwrap();
+        state_table::put_renewal_info(store, &aged, SystemTime::now(), None).await.unwrap();
+    });
 }
 
 fn until_date(instance: &Instance, what: &str, holds: impl Fn(SystemTime) -> bool) {
