@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::store::{
     Store, StoreError,
     instant::Micros,
-    state_table::{EVENTS_KEPT, Event, EventId, LogDay, events},
+    state_table::{EVENTS_AHEAD, EVENTS_KEPT, Event, EventId, LogDay, events},
 };
 
 /// Events behind a place.
@@ -23,7 +23,7 @@ pub struct Reading {
 pub async fn read(store: &Store, after: EventId, now: Micros, limit: u16) -> Result<Reading, StoreError> {
     // What is older is forgotten; and a clock may be ahead of ours.
     let oldest = EventId::before(now.less(EVENTS_KEPT));
-    let (mut to, last) = (after.max(oldest), LogDay::of(now.more(AHEAD)));
+    let (mut to, last) = (after.max(oldest), LogDay::of(now.more(EVENTS_AHEAD)));
     let (mut found, mut day) = (Vec::new(), to.day());
     for _ in 0..MOST_PAGES {
         let page = events(store, &day, Some(to), limit).await?;
@@ -51,8 +51,6 @@ pub async fn read(store: &Store, after: EventId, now: Micros, limit: u16) -> Res
 const MOST_PAGES: usize = 64;
 /// Longer than it mostly takes from when an event came about until it is written.
 pub(super) const LATE: Duration = Duration::from_mins(1);
-/// More than clocks of a fleet differ by: AWS takes no request that is dated five minutes wrong.
-const AHEAD: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {

@@ -191,6 +191,9 @@ fn partition(day: &LogDay) -> String {
 
 /// How long events are kept, and can be told again.
 pub const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
+/// How far ahead of a reader's clock an event may be: clocks of a fleet differ by less, since AWS takes no request that is dated five minutes
+/// wrong.
+pub const EVENTS_AHEAD: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {
