@@ -122,6 +122,9 @@ impl Course {
         if reading.is_cut {
             return;
         }
+        if self.waiting.is_empty() {
+            self.forget_failures(now);
+        }
         self.read_at = now.more(POLL);
         if now >= self.look_back_at {
             self.look_back_at = now.more(LOOK_BACK);
@@ -185,6 +188,13 @@ impl Course {
     /// Since when the oldest of those waits that wait.
     pub(super) fn behind(&self, now: Micros) -> Duration {
         self.waiting.keys().next().map(|first| now.since(first.at)).unwrap_or_default()
+    }
+
+    /// What had failed is given up, or not wanted any more: it says nothing of what is sent next. A pause that was begun is kept.
+    fn forget_failures(&mut self, now: Micros) {
+        let WebhookState { run, settled, retry_at, delivered_at, .. } = self.state;
+        let retry_at = retry_at.filter(|at| *at > now);
+        self.state = WebhookState { run, settled, retry_at, delivered_at, ..WebhookState::default() };
     }
 
     fn end(&mut self, event: EventId) {
@@ -376,5 +386,26 @@ mod tests {
         assert!(matches!(course.next(at(5)), Step::Wait(_)));
         course.settle(at(5_000));
         assert!(course.state.settled > EventId::before(at(1)));
+    }
+
+    #[test]
+    fn what_failed_for_an_event_that_is_given_up_says_nothing_of_a_later_one() {
+        const DAY: u64 = 86_400;
+        let (refused, later) = (event(1), event(6 * DAY));
+        let log = |second| {
+            let written = [(1, &refused), (6 * DAY, &later)];
+            written.iter().filter(|(from, _)| second >= *from).map(|(_, event)| (*event).clone()).collect()
+        };
+        let mut course = course();
+        live(&mut course, log, 5..3 * DAY, |_, _| Outcome::Refused);
+        let state = &course.state;
+        assert_eq!((state.failures, state.failing_since, &state.problem), (0, None, &None), "nothing waits");
+        let restarts = |second, _| match second {
+            second if second < 6 * DAY + 5 => Outcome::Unreachable,
+            _ => Outcome::Delivered,
+        };
+        let sent = live(&mut course, log, 3 * DAY..7 * DAY, restarts);
+        assert_eq!(sent.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [later.id; 2]);
+        assert_eq!((course.state.ended_at, course.waiting.len()), (None, 0));
     }
 }
