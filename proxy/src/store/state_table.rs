@@ -48,8 +48,8 @@ pub use renewal_info::{
 pub use renewals::{Claim, Due, DuePage, DueStart, bring_forward, claim, due, forget, postpone, reschedule};
 
 pub use webhook_state::{
-    MOST_DELIVERED, WebhookState, begin_again, find_delivered, find_webhook, list_webhooks, put_delivered,
-    put_webhook,
+    MOST_DELIVERED, RefusedEvent, WebhookState, begin_again, find_delivered, find_webhook, list_webhooks,
+    put_delivered, put_webhook,
 };
 
 #[cfg(test)]

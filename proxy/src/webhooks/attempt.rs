@@ -93,6 +93,8 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Attempted {
         200..300 => Outcome::Delivered,
         300..400 => Outcome::Redirected,
         410 => Outcome::Gone,
+        // RFC 9110 §15.5.9, §15.6; RFC 8470 §5.2; RFC 6585 §4. A 500 is a program that ran, and fails with this event.
+        408 | 425 | 429 | 502..=504 => Outcome::Unavailable,
         _ => Outcome::Refused,
     };
     // A date instead of seconds is not looked at: our own pause will do.
@@ -127,8 +129,14 @@ mod tests {
             (400, Outcome::Refused),
             (404, Outcome::Refused),
             (410, Outcome::Gone),
-            (429, Outcome::Refused),
-            (503, Outcome::Refused),
+            (422, Outcome::Refused),
+            (500, Outcome::Refused),
+            (408, Outcome::Unavailable),
+            (425, Outcome::Unavailable),
+            (429, Outcome::Unavailable),
+            (502, Outcome::Unavailable),
+            (503, Outcome::Unavailable),
+            (504, Outcome::Unavailable),
         ] {
             let judged = judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
             assert_eq!((judged.outcome, judged.retry_after), (outcome, None), "{status}");

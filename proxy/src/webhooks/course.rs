@@ -14,7 +14,7 @@ use crate::{
     backoff::Backoff,
     store::{
         instant::Micros,
-        state_table::{Event, EventId, WebhookState},
+        state_table::{Event, EventId, RefusedEvent, WebhookState},
     },
 };
 
@@ -150,7 +150,6 @@ impl Course {
         state.failures = state.failures.saturating_add(1);
         state.problem = Some(attempted.problem.chars().take(LONGEST_PROBLEM).collect());
         let failing_since = *state.failing_since.get_or_insert(now);
-        let stuck_since = *state.stuck_since.get_or_insert(now);
         let ended = match attempted.outcome {
             Outcome::Gone => Some(EndReason::Gone),
             _ if now.since(failing_since) >= END_AFTER => Some(EndReason::FailedForLong),
@@ -164,13 +163,20 @@ impl Course {
         let pause = pause + (pause / 5).mul_f64(spread);
         let pause = pause.max(attempted.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
         state.retry_at = Some(now.more(pause));
-        // Who does not answer may take it tomorrow; who refuses it for a day will not.
-        if attempted.outcome == Outcome::Refused && now.since(stuck_since) >= GIVE_UP_AFTER {
-            state.stuck_since = None;
+        if attempted.outcome == Outcome::Refused && self.refused_for(event, now) >= GIVE_UP_AFTER {
             self.end(event);
             return Consequence::GiveUp;
         }
         Consequence::Retry(pause)
+    }
+
+    /// For how long `event`, which is refused at `now`, has been so. What else failed does not count: who does not answer, or can take nothing
+    /// now, may take it tomorrow.
+    fn refused_for(&mut self, event: EventId, now: Micros) -> Duration {
+        let before = self.state.refused.filter(|refused| refused.event == event);
+        let refused = before.unwrap_or(RefusedEvent { event, since: now });
+        self.state.refused = Some(refused);
+        now.since(refused.since)
     }
 
     /// Counts as settled what is older than anything that may still be written, and done.
@@ -407,5 +413,38 @@ mod tests {
         let sent = live(&mut course, log, 3 * DAY..7 * DAY, restarts);
         assert_eq!(sent.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [later.id; 2]);
         assert_eq!((course.state.ended_at, course.waiting.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_receiver_that_was_down_for_a_day_is_sent_all() {
+        const UP: u64 = 25 * 3_600;
+        let log = [event(1), event(2)];
+        let answer = |second, _| match second {
+            second if second < UP => Outcome::Unreachable,
+            second if second < UP + 1_000 => Outcome::Refused,
+            _ => Outcome::Delivered,
+        };
+        let mut course = course();
+        let sent = live(&mut course, |_| log.to_vec(), 5..UP + 5_000, answer);
+        let taken: Vec<_> =
+            sent.iter().filter(|(second, _)| *second >= UP + 1_000).map(|(_, id)| *id).collect();
+        assert_eq!(taken, [log[0].id, log[1].id]);
+    }
+
+    #[test]
+    fn a_refusal_counts_for_its_event_alone() {
+        const DAY: u64 = 86_400;
+        let log = [event(1), event(2)];
+        let refused = log[0].id;
+        // The second is refused once, right after the first was for a day.
+        let answer = |second, id| match id {
+            id if id == refused => Outcome::Refused,
+            _ if second < DAY + 1_000 => Outcome::Refused,
+            _ => Outcome::Delivered,
+        };
+        let mut course = course();
+        let sent = live(&mut course, |_| log.to_vec(), 5..2 * DAY, answer);
+        assert_eq!(sent.last().map(|(_, id)| *id), Some(log[1].id));
+        assert!(course.state.delivered_at.is_some(), "{sent:?}");
     }
 }

@@ -23,8 +23,8 @@ pub struct WebhookState {
     pub failures: u32,
     /// Since when nothing was delivered although there was something; none, while all is well.
     pub failing_since: Option<Micros>,
-    /// Since when the event is tried whose turn it is.
-    pub stuck_since: Option<Micros>,
+    /// The event that was refused last.
+    pub refused: Option<RefusedEvent>,
     /// Nothing is sent before.
     pub retry_at: Option<Micros>,
     /// How the last attempt failed.
@@ -33,6 +33,15 @@ pub struct WebhookState {
     pub ended_at: Option<Micros>,
     /// When something was delivered last.
     pub delivered_at: Option<Micros>,
+}
+
+/// An event that a receiver does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedEvent {
+    /// Which.
+    pub event: EventId,
+    /// When it was refused first.
+    pub since: Micros,
 }
 
 /// The state of `webhook`; none, it has never been one. Read consistently.
@@ -149,13 +158,15 @@ impl WebhookState {
         ]);
         for (attribute, at) in [
             ("failing_since", self.failing_since),
-            ("stuck_since", self.stuck_since),
+            ("refused_since", self.refused.map(|refused| refused.since)),
             ("retry_at", self.retry_at),
             ("ended_at", self.ended_at),
             ("delivered_at", self.delivered_at),
         ] {
             item.extend(at.map(|at| (attribute.to_owned(), text(&at.to_string()))));
         }
+        let refused = self.refused.map(|refused| text(&refused.event.sort_key()));
+        item.extend(refused.map(|event| ("refused_event".to_owned(), event)));
         item.extend(self.problem.as_ref().map(|problem| ("problem".to_owned(), text(problem))));
         item
     }
@@ -164,12 +175,14 @@ impl WebhookState {
         let text = |attribute: &str| item.get(attribute)?.as_s().ok();
         let number = |attribute: &str| item.get(attribute)?.as_n().ok();
         let instant = |attribute| text(attribute).and_then(|text| Micros::parse(text));
+        let refused = text("refused_event").and_then(|text| EventId::of_sort_key(text));
+        let refused = refused.zip(instant("refused_since"));
         Self {
             run: number("run").and_then(|run| run.parse().ok()).unwrap_or_default(),
             settled: text("settled").and_then(|text| EventId::of_sort_key(text)).unwrap_or_default(),
             failures: number("failures").and_then(|failures| failures.parse().ok()).unwrap_or_default(),
             failing_since: instant("failing_since"),
-            stuck_since: instant("stuck_since"),
+            refused: refused.map(|(event, since)| RefusedEvent { event, since }),
             retry_at: instant("retry_at"),
             problem: text("problem").cloned(),
             ended_at: instant("ended_at"),
@@ -222,7 +235,7 @@ mod tests {
             settled: id(7),
             failures: 3,
             failing_since: Some(Micros::from_epoch(5)),
-            stuck_since: Some(Micros::from_epoch(6)),
+            refused: Some(RefusedEvent { event: id(9), since: Micros::from_epoch(6) }),
             retry_at: Some(Micros::from_epoch(9)),
             problem: Some("503".to_owned()),
             ended_at: Some(Micros::from_epoch(8)),
