@@ -29,8 +29,8 @@ pub(super) struct Course {
     waiting: BTreeMap<EventId, Event>,
     /// Where the log is read on.
     read_to: EventId,
-    /// Up to where it was read once.
-    seen_to: EventId,
+    /// Up to where nothing can be written any more that was not read: it was read ten minutes after, or later.
+    complete_to: EventId,
     read_at: Micros,
     look_back_at: Micros,
 }
@@ -87,7 +87,7 @@ impl Course {
             delivered,
             waiting: BTreeMap::new(),
             read_to: settled,
-            seen_to: settled,
+            complete_to: settled,
             read_at: now,
             look_back_at: now.more(LOOK_BACK),
         }
@@ -117,8 +117,11 @@ impl Course {
         let wanted: Vec<_> =
             reading.events.into_iter().filter(|event| is_new(event) && wants(&event.kind)).collect();
         self.waiting.extend(wanted.into_iter().map(|event| (event.id, event)));
+        // What lies before where this reading began may have been written since.
+        if self.read_to <= self.complete_to {
+            self.complete_to = self.complete_to.max(reading.to.min(EventId::before(now.less(WINDOW))));
+        }
         self.read_to = reading.to.max(self.read_to);
-        self.seen_to = self.seen_to.max(self.read_to);
         if reading.is_cut {
             return;
         }
@@ -128,7 +131,7 @@ impl Course {
         self.read_at = now.more(POLL);
         if now >= self.look_back_at {
             self.look_back_at = now.more(LOOK_BACK);
-            self.read_to = self.state.settled;
+            self.read_to = self.complete_to;
         }
     }
 
@@ -180,10 +183,9 @@ impl Course {
     }
 
     /// Counts as settled what is older than anything that may still be written, and done.
-    pub(super) fn settle(&mut self, now: Micros) {
+    pub(super) fn settle(&mut self) {
         let waiting = self.waiting.keys().next().map(|first| EventId::before(first.at));
-        let settled = EventId::before(now.less(WINDOW)).min(self.seen_to);
-        let settled = waiting.map_or(settled, |waiting| waiting.min(settled));
+        let settled = waiting.map_or(self.complete_to, |waiting| waiting.min(self.complete_to));
         if settled > self.state.settled {
             self.state.settled = settled;
             self.delivered = self.delivered.split_off(&settled);
@@ -283,7 +285,7 @@ mod tests {
                     let _ = course.follow(event.id, &attempted(answer(second, event.id)), 0.0, now);
                 }
             }
-            course.settle(now);
+            course.settle();
         }
         sent
     }
@@ -388,9 +390,9 @@ mod tests {
     #[test]
     fn what_is_not_wanted_is_passed_over() {
         let mut course = course();
-        course.take(read(&[event(1), event(2)], EventId::default(), 100, at(5_000)), |_| false, at(5));
-        assert!(matches!(course.next(at(5)), Step::Wait(_)));
-        course.settle(at(5_000));
+        course.take(read(&[event(1), event(2)], EventId::default(), 100, at(5_000)), |_| false, at(5_000));
+        assert!(matches!(course.next(at(5_000)), Step::Wait(_)));
+        course.settle();
         assert!(course.state.settled > EventId::before(at(1)));
     }
 
@@ -446,5 +448,37 @@ mod tests {
         let sent = live(&mut course, |_| log.to_vec(), 5..2 * DAY, answer);
         assert_eq!(sent.last().map(|(_, id)| *id), Some(log[1].id));
         assert!(course.state.delivered_at.is_some(), "{sent:?}");
+    }
+
+    #[test]
+    fn the_log_is_read_again_from_ten_minutes_back_however_long_an_event_waits() {
+        let log = [event(1)];
+        let (mut course, mut now) = (course(), at(5));
+        while now < at(86_400) {
+            match course.next(now) {
+                Step::Wait(span) => now = now.more(span),
+                Step::Read(after) => {
+                    let back = Duration::from_secs(5) + WINDOW + LOOK_BACK;
+                    assert!(now.since(after.at) <= back, "{after} at {now}");
+                    course.take(read(&log, after, 100, now), |_| true, now);
+                }
+                Step::Send(event) => {
+                    let _ = course.follow(event.id, &attempted(Outcome::Unreachable), 0.0, now);
+                }
+            }
+            course.settle();
+        }
+        assert_eq!(course.waiting.len(), 1);
+    }
+
+    #[test]
+    fn what_was_written_late_while_too_many_waited_is_sent() {
+        let (log, late) = ((1..=250).map(event).collect::<Vec<_>>(), event(190));
+        let log = |second| if second < 400 { log.clone() } else { [&*log, &[late.clone()]].concat() };
+        let answer = |second, _| if second < 4_000 { Outcome::Unreachable } else { Outcome::Delivered };
+        let mut course = course();
+        let sent = live(&mut course, log, 260..9_000, answer);
+        let taken = sent.iter().filter(|(second, _)| *second >= 4_000).count();
+        assert_eq!((taken, sent.iter().any(|(_, id)| *id == late.id)), (251, true));
     }
 }

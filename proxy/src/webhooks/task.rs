@@ -105,7 +105,7 @@ impl WebhookTask {
                 }
                 Step::Send(event) => self.send(&mut course, &event).await?,
             }
-            course.settle(Micros::of(clock::wall()));
+            course.settle();
             self.measure(&course);
             if clock::now() >= look_at {
                 look_at = clock::now() + LOOK;
