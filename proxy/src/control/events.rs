@@ -96,6 +96,16 @@ pub enum ReplayError {
     /// Nothing was ever sent to it.
     #[error("webhook `{0}` was never one; `gatehouse events webhooks` shows those of the settings")]
     Absent(WebhookName),
+    /// What comes about until then would be sent to nobody.
+    #[error(
+        "since: `{since}` is to come, it is `{now}` now; give a moment of the past, like `2h` ago or `2026-11-29T03:20:00Z`"
+    )]
+    ToCome {
+        /// From when on events were to be sent.
+        since: Micros,
+        /// By the clock of who was asked.
+        now: Micros,
+    },
     /// The table.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -202,6 +212,9 @@ pub async fn replay(
     new: &NewReplay,
     now: Micros,
 ) -> Result<Replay, ReplayError> {
+    if let Some(since) = new.since.filter(|since| *since > now) {
+        return Err(ReplayError::ToCome { since, now });
+    }
     let since = new.since.map(EventId::before);
     let begun = state_table::begin_again(store, webhook.as_str(), since, now).await?;
     let begun = begun.ok_or_else(|| ReplayError::Absent(webhook.clone()))?;
@@ -277,5 +290,19 @@ mod tests {
         let crm = "crm".parse().unwrap();
         let absent = replay(&store, &crm, &NewReplay { since: Some(at(0)) }, at(9)).await;
         assert!(matches!(absent, Err(ReplayError::Absent(_))), "{absent:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_to_come_is_not_told_again() {
+        let (store, crm, now) = (store_with(&[]).await, "crm".parse().unwrap(), at(9));
+        let state = state_table::WebhookState { settled: EventId::before(at(5)), ..Default::default() };
+        assert!(state_table::put_webhook(&store, "crm", &state, now).await.unwrap());
+        let refused = replay(&store, &crm, &NewReplay { since: Some(now.next()) }, now).await;
+        let problem = refused.unwrap_err().to_string();
+        assert!(problem.starts_with(&format!("since: `{}` is to come", now.next())), "{problem}");
+        let kept = state_table::find_webhook(&store, "crm").await.unwrap();
+        assert_eq!(kept.as_ref(), Some(&state));
+        let begun = replay(&store, &crm, &NewReplay { since: Some(now) }, now).await.unwrap();
+        assert_eq!(begun.since, now);
     }
 }
