@@ -40,7 +40,7 @@ pub struct EventQuestion {
     /// Of this kind.
     #[serde(default)]
     pub kind: Option<EventKind>,
-    /// Of this tenant's entries.
+    /// Of this tenant's entries, and of those that it has lost to another.
     #[serde(default)]
     pub tenant: Option<Tenant>,
     /// At most so many.
@@ -128,7 +128,7 @@ impl EventQuestion {
     fn is_about(&self, event: &Event) -> bool {
         self.name.as_ref().is_none_or(|name| *name == event.domain)
             && self.kind.is_none_or(|kind| kind.as_str() == event.kind)
-            && self.tenant.as_ref().is_none_or(|tenant| event.tenant.as_deref() == Some(tenant.as_str()))
+            && self.tenant.as_ref().is_none_or(|tenant| event.is_of(tenant.as_str()))
     }
 }
 

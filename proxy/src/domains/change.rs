@@ -380,4 +380,24 @@ pub(super) mod tests {
             assert!(event.id.at < now.more(hour), "{ahead:?}");
         }
     }
+
+    #[tokio::test]
+    async fn who_loses_an_entry_to_another_tenant_is_told() {
+        let (store, now) = (in_memory().await, Micros::of(clock::wall()));
+        for tenant in ["acme", "zeta"] {
+            let mut request = addition(&pattern(), None);
+            if let Wanted::Present { tenant: of, .. } = &mut request.wanted {
+                *of = tenant.parse().ok();
+            }
+            administer(&store, &request, TABLE, &lenient(), &Unknown).await.unwrap();
+        }
+        let events = events_about(&store, now).await;
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| (event.kind.as_str(), ["acme", "zeta", "other"].map(|tenant| event.is_of(tenant))))
+            .collect();
+        let expected = [("domain.created", [true, false, false]), ("domain.updated", [true, true, false])];
+        assert_eq!(told, expected, "{events:?}");
+        assert_eq!(events[1].detail["former_tenant"], "acme");
+    }
 }

@@ -34,6 +34,9 @@ struct DomainDetail<'a> {
     status: &'static str,
     /// Which of its states this is, counted up by each change: who was told of two knows which one holds.
     version: u64,
+    /// Whose it was until then, if that was another (`Event::is_of`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former_tenant: Option<&'a str>,
     /// Its own target.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
@@ -64,9 +67,12 @@ impl Decision {
         }
         let new = &self.record;
         let Some(kind) = kind(old.map(|old| old.status), new.status) else { return Ok(None) };
+        // What was removed was nobody's any more.
+        let former = old.filter(|old| old.status != DomainStatus::Removed).map(|old| old.tenant.as_str());
         let detail = DomainDetail {
             status: new.status.as_str(),
             version: new.version,
+            former_tenant: former.filter(|former| *former != new.tenant),
             target: new.target.as_ref().map(ToString::to_string),
             by,
             changes: &self.report.changes,

@@ -134,6 +134,13 @@ impl Event {
         })
     }
 
+    /// Whether it is of an entry of `tenant`, or tells that `tenant` has lost one to another.
+    #[must_use]
+    pub fn is_of(&self, tenant: &str) -> bool {
+        let former = self.detail.get(FORMER_TENANT).and_then(Value::as_str);
+        self.tenant.as_deref() == Some(tenant) || former == Some(tenant)
+    }
+
     /// What of a transaction it is.
     pub(in crate::store) fn put(&self, store: &Store) -> Result<Put, BuildError> {
         Put::builder().table_name(&store.tables().state).set_item(Some(self.item())).build()
@@ -189,6 +196,8 @@ fn partition(day: &LogDay) -> String {
     format!("event#{}", day.as_str())
 }
 
+/// What an event says of an entry that was another tenant's until then.
+const FORMER_TENANT: &str = "former_tenant";
 /// How long events are kept, and can be told again.
 pub const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// How far ahead of a reader's clock an event may be: clocks of a fleet differ by less, since AWS takes no request that is dated five minutes
