@@ -2,7 +2,8 @@
 //! caller's.
 //! Invariants: events are sent in their order, one at a time, and the next only after the one before was accepted or given up
 //! (`events_are_sent_in_order_and_the_next_waits`); what waits in memory is bounded (`what_waits_is_bounded`); an event that is written late is
-//! sent, too, unless by more than ten minutes (`what_was_written_late_is_sent_and_nothing_twice`).
+//! sent, too, unless by more than ten minutes (`what_was_written_late_is_sent_and_nothing_twice`); nothing is sent before the table knows what was
+//! delivered (`nothing_is_sent_until_the_table_knows_what_was_delivered`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +26,8 @@ pub(super) struct Course {
     pub(super) state: WebhookState,
     /// Those behind `state.settled` that were delivered or given up.
     delivered: BTreeSet<EventId>,
+    /// The one that was done with last, until the table has it.
+    unmarked: Option<EventId>,
     /// Those that wait; invariant: none is in `delivered`.
     waiting: BTreeMap<EventId, Event>,
     /// Where the log is read on.
@@ -42,6 +45,8 @@ pub(super) enum Step {
     Read(EventId),
     /// Send it.
     Send(Box<Event>),
+    /// Have the table know that it is done with.
+    Mark(EventId),
     /// Nothing, for so long.
     Wait(Duration),
 }
@@ -85,6 +90,7 @@ impl Course {
         Self {
             state,
             delivered,
+            unmarked: None,
             waiting: BTreeMap::new(),
             read_to: settled,
             complete_to: settled,
@@ -95,6 +101,9 @@ impl Course {
 
     /// What is to be done at `now`.
     pub(super) fn next(&self, now: Micros) -> Step {
+        if let Some(event) = self.unmarked {
+            return Step::Mark(event);
+        }
         if self.state.ended_at.is_some() {
             return Step::Wait(POLL);
         }
@@ -182,6 +191,11 @@ impl Course {
         now.since(refused.since)
     }
 
+    /// The table knows of what was done with last.
+    pub(super) fn marked(&mut self) {
+        self.unmarked = None;
+    }
+
     /// Counts as settled what is older than anything that may still be written, and done.
     pub(super) fn settle(&mut self) {
         let waiting = self.waiting.keys().next().map(|first| EventId::before(first.at));
@@ -208,6 +222,7 @@ impl Course {
     fn end(&mut self, event: EventId) {
         self.waiting.remove(&event);
         self.delivered.insert(event);
+        self.unmarked = Some(event);
     }
 }
 
@@ -284,6 +299,7 @@ mod tests {
                     assert!(sent.len() < 10_000, "it sends without end at {second}");
                     let _ = course.follow(event.id, &attempted(answer(second, event.id)), 0.0, now);
                 }
+                Step::Mark(_) => course.marked(),
             }
             course.settle();
         }
@@ -388,6 +404,26 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_sent_until_the_table_knows_what_was_delivered() {
+        let log = [event(1), event(2), event(3)];
+        let mut course = course();
+        course.take(read(&log, course.read_to, 100, at(5)), |_| true, at(5));
+        for (event, outcome) in log.iter().zip([Outcome::Delivered, Outcome::Delivered, Outcome::Refused]) {
+            assert_eq!(course.next(at(5)), Step::Send(Box::new(event.clone())));
+            course.follow(event.id, &attempted(outcome), 0.0, at(5));
+            if outcome == Outcome::Refused {
+                assert!(matches!(course.next(at(5)), Step::Wait(_)), "there is nothing to be known");
+                continue;
+            }
+            // Nor however much later, while the table fails.
+            for second in [5, 6, 100_000] {
+                assert_eq!(course.next(at(second)), Step::Mark(event.id));
+            }
+            course.marked();
+        }
+    }
+
+    #[test]
     fn what_is_not_wanted_is_passed_over() {
         let mut course = course();
         course.take(read(&[event(1), event(2)], EventId::default(), 100, at(5_000)), |_| false, at(5_000));
@@ -465,6 +501,7 @@ mod tests {
                 Step::Send(event) => {
                     let _ = course.follow(event.id, &attempted(Outcome::Unreachable), 0.0, now);
                 }
+                Step::Mark(event) => panic!("{event} was never delivered"),
             }
             course.settle();
         }

@@ -59,7 +59,7 @@ impl WebhookMetrics {
         let failing = IntGaugeVec::new(
             Opts::new(
                 "gatehouse_webhook_failing",
-                "1 while the last attempt of this webhook has failed or nothing is sent any more, at the instance that sends.",
+                "1 while the last attempt of this webhook has failed, the table fails, or nothing is sent any more, at the instance that sends.",
             ),
             &[WEBHOOK],
         )?;
