@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    events::EventId,
+    events::{EVENTS_KEPT, EventId},
     item::{find, number, text},
 };
 use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
@@ -104,7 +104,8 @@ pub async fn begin_again(
     Err(StoreError::Conflict)
 }
 
-/// Keeps that `event` was delivered in this `run`, for longer than it may be read again.
+/// Keeps that `event` was delivered in this `run`, for as long as it may be read again: a webhook may be stuck for days, and ended for weeks, at
+/// one that was written late.
 pub async fn put_delivered(
     store: &Store,
     webhook: &str,
@@ -116,7 +117,7 @@ pub async fn put_delivered(
     let put = put
         .item("pk", text(&delivered_partition(webhook)))
         .item("sk", text(&delivered_key(run, event)))
-        .item("expires_at", number(now.more(DELIVERED_KEPT).since_epoch() / 1_000_000));
+        .item("expires_at", number(now.more(EVENTS_KEPT).since_epoch() / 1_000_000));
     put.send().await?;
     Ok(())
 }
@@ -205,8 +206,6 @@ const MAX_TRIES: usize = 8;
 const MOST_LISTED: i32 = 100;
 /// Of one webhook whose settings are gone.
 const STATE_KEPT: Duration = Duration::from_hours(60 * 24);
-/// Longer than the time for which events are read again.
-const DELIVERED_KEPT: Duration = Duration::from_hours(24);
 /// What a new holder of the lease reads at most; of what is beyond it is told twice.
 pub const MOST_DELIVERED: usize = 100_000;
 
