@@ -154,8 +154,8 @@ impl Course {
     ) -> Consequence {
         let state = &mut self.state;
         if attempted.outcome == Outcome::Delivered {
-            let WebhookState { run, settled, .. } = *state;
-            *state = WebhookState { run, settled, delivered_at: Some(now), ..WebhookState::default() };
+            let WebhookState { run, marks, settled, .. } = *state;
+            *state = WebhookState { run, marks, settled, delivered_at: Some(now), ..WebhookState::default() };
             self.end(event);
             return Consequence::Delivered;
         }
@@ -214,9 +214,9 @@ impl Course {
 
     /// What had failed is given up, or not wanted any more: it says nothing of what is sent next. A pause that was begun is kept.
     fn forget_failures(&mut self, now: Micros) {
-        let WebhookState { run, settled, retry_at, delivered_at, .. } = self.state;
+        let WebhookState { run, marks, settled, retry_at, delivered_at, .. } = self.state;
         let retry_at = retry_at.filter(|at| *at > now);
-        self.state = WebhookState { run, settled, retry_at, delivered_at, ..WebhookState::default() };
+        self.state = WebhookState { run, marks, settled, retry_at, delivered_at, ..WebhookState::default() };
     }
 
     fn end(&mut self, event: EventId) {

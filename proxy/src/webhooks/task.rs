@@ -140,7 +140,7 @@ impl WebhookTask {
             put_webhook(&self.store, name, &state, now).await?;
             state
         };
-        let delivered = find_delivered(&self.store, name, state.run, state.settled).await?;
+        let delivered = find_delivered(&self.store, name, state.marks, state.settled).await?;
         Ok(Course::new(state, delivered, now))
     }
 
@@ -192,7 +192,7 @@ impl WebhookTask {
 
     async fn mark(&self, course: &mut Course, event: EventId) -> Result<(), StoreError> {
         let now = Micros::of(clock::wall());
-        put_delivered(&self.store, self.webhook.name(), course.state.run, event, now).await?;
+        put_delivered(&self.store, self.webhook.name(), course.state.marks, event, now).await?;
         course.marked();
         Ok(())
     }
