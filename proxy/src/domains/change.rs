@@ -256,7 +256,10 @@ pub(super) mod tests {
     use super::{super::admin::added, *};
     use crate::{
         config::DomainSettings,
-        store::state_table::{self, LogDay},
+        store::{
+            Consistency,
+            state_table::{self, LogDay},
+        },
         target::Target,
     };
 
@@ -339,7 +342,7 @@ pub(super) mod tests {
         let records = state_table::audit(&store, &tenant, &day, None, 10).await.unwrap().records;
         let told: Vec<_> = records.iter().map(|record| (record.by.as_str(), record.changes.len())).collect();
         assert_eq!(told, [("uid 0", 3), (BY_CHECKS, 1)], "{records:?}");
-        let events = state_table::events(&store, &day, None, 10).await.unwrap().events;
+        let events = state_table::events(&store, &day, None, 10, Consistency::Strong).await.unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.kind.as_str(), &event.detail["by"])).collect();
         assert_eq!(told, [("domain.created", &"uid 0".into()), ("domain.failing", &BY_CHECKS.into())]);
         assert_eq!(events[1].detail["problem"], "leads away", "{events:?}");
@@ -356,7 +359,8 @@ pub(super) mod tests {
     async fn events_about(store: &Store, now: Micros) -> Vec<state_table::Event> {
         let (day, mut found) = (LogDay::of(now), Vec::new());
         for day in [&day, &day.next()] {
-            found.extend(state_table::events(store, day, None, 10).await.unwrap().events);
+            found
+                .extend(state_table::events(store, day, None, 10, Consistency::Strong).await.unwrap().events);
         }
         found
     }

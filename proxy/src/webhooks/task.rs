@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock, random,
     store::{
-        Store, StoreError,
+        Consistency, Store, StoreError,
         instant::Micros,
         state_table::{
             Event, EventId, WebhookState, find_delivered, find_webhook, put_delivered, put_webhook,
@@ -108,7 +108,7 @@ impl WebhookTask {
             match course.next(now) {
                 Step::Wait(span) => self.pause(span).await,
                 Step::Read(after) => {
-                    let reading = reader::read(&self.store, after, now, PART).await?;
+                    let reading = reader::read(&self.store, after, now, PART, Consistency::Strong).await?;
                     course.take(reading, |kind| self.webhook.config.wants(kind), now);
                 }
                 Step::Send(event) => self.send(course, &event).await?,

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::EventKind,
     name::Pattern,
-    store::{Item, Store, StoreError, instant::Micros},
+    store::{Consistency, Item, Store, StoreError, instant::Micros},
 };
 
 /// Which event: the same wherever it is told, so that who is told twice knows.
@@ -172,15 +172,17 @@ impl Event {
     }
 }
 
-/// Up to `limit` events of `day`, those behind `after`. Consistent.
+/// Up to `limit` events of `day`, those behind `after`.
 pub async fn events(
     store: &Store,
     day: &LogDay,
     after: Option<EventId>,
     limit: u16,
+    consistency: Consistency,
 ) -> Result<EventPage, StoreError> {
-    let after = after.map(EventId::sort_key);
-    let LogPage { items, next } = day_log::page(store, &partition(day), after.as_deref(), limit).await?;
+    let (partition, after) = (partition(day), after.map(EventId::sort_key));
+    let page = day_log::page(store, &partition, after.as_deref(), limit, consistency).await?;
+    let LogPage { items, next } = page;
     let events = items.iter().filter_map(Event::read).collect();
     Ok(EventPage { events, next: next.as_deref().and_then(EventId::of_sort_key) })
 }
@@ -278,7 +280,7 @@ mod tests {
         put_event(&store, &event("2026-11-29T00:00:00.000000Z")).await.unwrap();
         let (mut found, mut after) = (Vec::new(), None);
         for _ in 0..4 {
-            let page = events(&store, &day, after, 2).await.unwrap();
+            let page = events(&store, &day, after, 2, Consistency::Strong).await.unwrap();
             found.extend(page.events);
             after = page.next;
             if after.is_none() {
