@@ -511,7 +511,8 @@ mod tests {
     #[test]
     fn what_was_written_late_while_too_many_waited_is_sent() {
         let (log, late) = ((1..=250).map(event).collect::<Vec<_>>(), event(190));
-        let log = |second| if second < 400 { log.clone() } else { [&*log, &[late.clone()]].concat() };
+        let log =
+            |second| if second < 400 { log.clone() } else { [&*log, std::slice::from_ref(&late)].concat() };
         let answer = |second, _| if second < 4_000 { Outcome::Unreachable } else { Outcome::Delivered };
         let mut course = course();
         let sent = live(&mut course, log, 260..9_000, answer);
