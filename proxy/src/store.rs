@@ -29,6 +29,7 @@ mod tenant;
 
 use std::sync::Arc;
 
+pub use batch::Consistency;
 pub use connect::ConnectError;
 pub use engine::{Engine, EngineError};
 pub use error::StoreError;

@@ -55,7 +55,7 @@ struct EventResource {
 
 /// List what became of domains and certificates
 ///
-/// The oldest first, each as webhooks are sent it. A tenant's token sees events of its own entries alone.
+/// The oldest first, each as webhooks are sent it. A tenant's token sees events of its own entries alone, and of those that it has lost to another tenant.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "events", operation_id = "listEvents", params(EventParameters),
     responses((status = 200, description = "Part of the list.", body = EventListResource), Queries)

@@ -190,6 +190,7 @@ impl From<ReplayError> for WireProblem {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::Absent(_) => problem(StatusCode::NOT_FOUND, error.to_string()),
+            ReplayError::ToCome { .. } => problem(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
             ReplayError::Store(error) => error.into(),
         }
     }

@@ -260,7 +260,10 @@ pub(super) mod tests {
     use super::{super::admin::added, *};
     use crate::{
         config::DomainSettings,
-        store::state_table::{self, LogDay},
+        store::{
+            Consistency,
+            state_table::{self, LogDay},
+        },
         target::Target,
     };
 
@@ -343,9 +346,66 @@ pub(super) mod tests {
         let records = state_table::audit(&store, &tenant, &day, None, 10).await.unwrap().records;
         let told: Vec<_> = records.iter().map(|record| (record.by.as_str(), record.changes.len())).collect();
         assert_eq!(told, [("uid 0", 3), (BY_CHECKS, 1)], "{records:?}");
-        let events = state_table::events(&store, &day, None, 10).await.unwrap().events;
+        let events = state_table::events(&store, &day, None, 10, Consistency::Strong).await.unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.kind.as_str(), &event.detail["by"])).collect();
         assert_eq!(told, [("domain.created", &"uid 0".into()), ("domain.failing", &BY_CHECKS.into())]);
         assert_eq!(events[1].detail["problem"], "leads away", "{events:?}");
+    }
+
+    async fn in_memory() -> Store {
+        let store =
+            Store::on(crate::store::Engine::in_memory().unwrap(), &crate::config::StoreConfig::default());
+        crate::store::tables::create(&store).await.unwrap();
+        store
+    }
+
+    /// Events of the day of `now` and of the next.
+    async fn events_about(store: &Store, now: Micros) -> Vec<state_table::Event> {
+        let (day, mut found) = (LogDay::of(now), Vec::new());
+        for day in [&day, &day.next()] {
+            found
+                .extend(state_table::events(store, day, None, 10, Consistency::Strong).await.unwrap().events);
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn events_of_an_entry_sort_as_its_changes_whatever_the_clocks_say() {
+        let hour = Duration::from_hours(1);
+        for (ahead, is_behind) in [(Duration::from_mins(1), true), (hour, false)] {
+            let (store, now) = (in_memory().await, Micros::of(clock::wall()));
+            let before = now.more(ahead);
+            let entry = DomainRecord { changed_at: Some(before), ..record("a.example") };
+            domain_table::put(&store, &entry, 0).await.unwrap();
+            let request = by_operator(&pattern(), Wanted::Suspended);
+            let done = administer(&store, &request, TABLE, &lenient(), &Unknown).await.unwrap();
+            let events = events_about(&store, now).await;
+            let [event] = &*events else { panic!("{events:?}") };
+            assert_eq!((event.kind.as_str(), &event.detail["version"]), ("domain.suspended", &2.into()));
+            assert_eq!(done.record.version, 2);
+            // A clock that is wrong by an hour would put it where nobody reads yet.
+            assert_eq!(event.id.at > before, is_behind, "{ahead:?}");
+            assert!(event.id.at < now.more(hour), "{ahead:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_loses_an_entry_to_another_tenant_is_told() {
+        let (store, now) = (in_memory().await, Micros::of(clock::wall()));
+        for tenant in ["acme", "zeta"] {
+            let mut request = addition(&pattern(), None);
+            if let Wanted::Present { tenant: of, .. } = &mut request.wanted {
+                *of = tenant.parse().ok();
+            }
+            administer(&store, &request, TABLE, &lenient(), &Unknown).await.unwrap();
+        }
+        let events = events_about(&store, now).await;
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| (event.kind.as_str(), ["acme", "zeta", "other"].map(|tenant| event.is_of(tenant))))
+            .collect();
+        let expected = [("domain.created", [true, false, false]), ("domain.updated", [true, true, false])];
+        assert_eq!(told, expected, "{events:?}");
+        assert_eq!(events[1].detail["former_tenant"], "acme");
     }
 }

@@ -9,7 +9,8 @@ use crate::backoff::Backoff;
 
 /// How fresh a reading is ("Read consistency" of the developer guide).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Consistency {
+pub enum Consistency {
+    /// What was answered is found.
     Strong,
     /// Half the price; a very recent write may be missed.
     Eventual,

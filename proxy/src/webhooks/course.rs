@@ -2,7 +2,8 @@
 //! caller's.
 //! Invariants: events are sent in their order, one at a time, and the next only after the one before was accepted or given up
 //! (`events_are_sent_in_order_and_the_next_waits`); what waits in memory is bounded (`what_waits_is_bounded`); an event that is written late is
-//! sent, too, unless by more than ten minutes (`what_was_written_late_is_sent_and_nothing_twice`).
+//! sent, too, unless by more than ten minutes (`what_was_written_late_is_sent_and_nothing_twice`); nothing is sent before the table knows what was
+//! delivered (`nothing_is_sent_until_the_table_knows_what_was_delivered`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use crate::{
     backoff::Backoff,
     store::{
         instant::Micros,
-        state_table::{Event, EventId, WebhookState},
+        state_table::{Event, EventId, RefusedEvent, WebhookState},
     },
 };
 
@@ -25,12 +26,14 @@ pub(super) struct Course {
     pub(super) state: WebhookState,
     /// Those behind `state.settled` that were delivered or given up.
     delivered: BTreeSet<EventId>,
+    /// The one that was done with last, until the table has it.
+    unmarked: Option<EventId>,
     /// Those that wait; invariant: none is in `delivered`.
     waiting: BTreeMap<EventId, Event>,
     /// Where the log is read on.
     read_to: EventId,
-    /// Up to where it was read once.
-    seen_to: EventId,
+    /// Up to where nothing can be written any more that was not read: it was read ten minutes after, or later.
+    complete_to: EventId,
     read_at: Micros,
     look_back_at: Micros,
 }
@@ -42,6 +45,8 @@ pub(super) enum Step {
     Read(EventId),
     /// Send it.
     Send(Box<Event>),
+    /// Have the table know that it is done with.
+    Mark(EventId),
     /// Nothing, for so long.
     Wait(Duration),
 }
@@ -85,9 +90,10 @@ impl Course {
         Self {
             state,
             delivered,
+            unmarked: None,
             waiting: BTreeMap::new(),
             read_to: settled,
-            seen_to: settled,
+            complete_to: settled,
             read_at: now,
             look_back_at: now.more(LOOK_BACK),
         }
@@ -95,6 +101,9 @@ impl Course {
 
     /// What is to be done at `now`.
     pub(super) fn next(&self, now: Micros) -> Step {
+        if let Some(event) = self.unmarked {
+            return Step::Mark(event);
+        }
         if self.state.ended_at.is_some() {
             return Step::Wait(POLL);
         }
@@ -117,15 +126,21 @@ impl Course {
         let wanted: Vec<_> =
             reading.events.into_iter().filter(|event| is_new(event) && wants(&event.kind)).collect();
         self.waiting.extend(wanted.into_iter().map(|event| (event.id, event)));
+        // What lies before where this reading began may have been written since.
+        if self.read_to <= self.complete_to {
+            self.complete_to = self.complete_to.max(reading.to.min(EventId::before(now.less(WINDOW))));
+        }
         self.read_to = reading.to.max(self.read_to);
-        self.seen_to = self.seen_to.max(self.read_to);
         if reading.is_cut {
             return;
+        }
+        if self.waiting.is_empty() {
+            self.forget_failures(now);
         }
         self.read_at = now.more(POLL);
         if now >= self.look_back_at {
             self.look_back_at = now.more(LOOK_BACK);
-            self.read_to = self.state.settled;
+            self.read_to = self.complete_to;
         }
     }
 
@@ -139,15 +154,14 @@ impl Course {
     ) -> Consequence {
         let state = &mut self.state;
         if attempted.outcome == Outcome::Delivered {
-            let WebhookState { run, settled, .. } = *state;
-            *state = WebhookState { run, settled, delivered_at: Some(now), ..WebhookState::default() };
+            let WebhookState { run, marks, settled, .. } = *state;
+            *state = WebhookState { run, marks, settled, delivered_at: Some(now), ..WebhookState::default() };
             self.end(event);
             return Consequence::Delivered;
         }
         state.failures = state.failures.saturating_add(1);
         state.problem = Some(attempted.problem.chars().take(LONGEST_PROBLEM).collect());
         let failing_since = *state.failing_since.get_or_insert(now);
-        let stuck_since = *state.stuck_since.get_or_insert(now);
         let ended = match attempted.outcome {
             Outcome::Gone => Some(EndReason::Gone),
             _ if now.since(failing_since) >= END_AFTER => Some(EndReason::FailedForLong),
@@ -161,20 +175,31 @@ impl Course {
         let pause = pause + (pause / 5).mul_f64(spread);
         let pause = pause.max(attempted.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
         state.retry_at = Some(now.more(pause));
-        // Who does not answer may take it tomorrow; who refuses it for a day will not.
-        if attempted.outcome == Outcome::Refused && now.since(stuck_since) >= GIVE_UP_AFTER {
-            state.stuck_since = None;
+        if attempted.outcome == Outcome::Refused && self.refused_for(event, now) >= GIVE_UP_AFTER {
             self.end(event);
             return Consequence::GiveUp;
         }
         Consequence::Retry(pause)
     }
 
+    /// For how long `event`, which is refused at `now`, has been so. What else failed does not count: who does not answer, or can take nothing
+    /// now, may take it tomorrow.
+    fn refused_for(&mut self, event: EventId, now: Micros) -> Duration {
+        let before = self.state.refused.filter(|refused| refused.event == event);
+        let refused = before.unwrap_or(RefusedEvent { event, since: now });
+        self.state.refused = Some(refused);
+        now.since(refused.since)
+    }
+
+    /// The table knows of what was done with last.
+    pub(super) fn marked(&mut self) {
+        self.unmarked = None;
+    }
+
     /// Counts as settled what is older than anything that may still be written, and done.
-    pub(super) fn settle(&mut self, now: Micros) {
+    pub(super) fn settle(&mut self) {
         let waiting = self.waiting.keys().next().map(|first| EventId::before(first.at));
-        let settled = EventId::before(now.less(WINDOW)).min(self.seen_to);
-        let settled = waiting.map_or(settled, |waiting| waiting.min(settled));
+        let settled = waiting.map_or(self.complete_to, |waiting| waiting.min(self.complete_to));
         if settled > self.state.settled {
             self.state.settled = settled;
             self.delivered = self.delivered.split_off(&settled);
@@ -187,9 +212,17 @@ impl Course {
         self.waiting.keys().next().map(|first| now.since(first.at)).unwrap_or_default()
     }
 
+    /// What had failed is given up, or not wanted any more: it says nothing of what is sent next. A pause that was begun is kept.
+    fn forget_failures(&mut self, now: Micros) {
+        let WebhookState { run, marks, settled, retry_at, delivered_at, .. } = self.state;
+        let retry_at = retry_at.filter(|at| *at > now);
+        self.state = WebhookState { run, marks, settled, retry_at, delivered_at, ..WebhookState::default() };
+    }
+
     fn end(&mut self, event: EventId) {
         self.waiting.remove(&event);
         self.delivered.insert(event);
+        self.unmarked = Some(event);
     }
 }
 
@@ -209,171 +242,4 @@ const END_AFTER: Duration = Duration::from_hours(5 * 24);
 const LONGEST_PROBLEM: usize = 300;
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{super::reader::LATE, *};
-    use crate::config::EventKind;
-
-    fn at(seconds: u64) -> Micros {
-        Micros::from_epoch((1_000_000 + seconds) * 1_000_000)
-    }
-
-    fn event(seconds: u64) -> Event {
-        let domain = "a.example".parse().unwrap();
-        Event::new(EventKind::DomainCreated, &domain, None, &json!({}), at(seconds)).unwrap()
-    }
-
-    fn course() -> Course {
-        let state = WebhookState { settled: EventId::before(at(0)), ..WebhookState::default() };
-        Course::new(state, BTreeSet::new(), at(0))
-    }
-
-    fn attempted(outcome: Outcome) -> Attempted {
-        Attempted { outcome, problem: "503".to_owned(), retry_after: None }
-    }
-
-    /// A log that is read as `reader` reads it.
-    fn read(log: &[Event], after: EventId, limit: usize, now: Micros) -> Reading {
-        let mut behind: Vec<_> = log.iter().filter(|event| event.id > after).cloned().collect();
-        behind.sort_by_key(|event| event.id);
-        let is_cut = behind.len() > limit;
-        behind.truncate(limit);
-        let to = behind.last().map_or(after, |event| event.id);
-        let to = if is_cut { to } else { to.max(EventId::before(now.less(LATE))) };
-        Reading { events: behind, to, is_cut }
-    }
-
-    /// Lives through `seconds`, with a receiver that answers `answer` at a moment to an event; says when which was sent.
-    fn live(
-        course: &mut Course,
-        log: impl Fn(u64) -> Vec<Event>,
-        seconds: std::ops::Range<u64>,
-        answer: impl Fn(u64, EventId) -> Outcome,
-    ) -> Vec<(u64, EventId)> {
-        let mut sent = Vec::new();
-        let mut now = at(seconds.start);
-        while now < at(seconds.end) {
-            let second = now.since_epoch() / 1_000_000 - 1_000_000;
-            match course.next(now) {
-                Step::Wait(span) => {
-                    assert!(!span.is_zero(), "it would turn without end at {second}");
-                    now = now.more(span);
-                }
-                Step::Read(after) => course.take(read(&log(second), after, 100, now), |_| true, now),
-                Step::Send(event) => {
-                    sent.push((second, event.id));
-                    let _ = course.follow(event.id, &attempted(answer(second, event.id)), 0.0, now);
-                }
-            }
-            course.settle(now);
-        }
-        sent
-    }
-
-    #[test]
-    fn events_are_sent_in_order_and_the_next_waits() {
-        let log = [event(1), event(2), event(3)];
-        let fails_until_20 = |second, _| if second < 20 { Outcome::Refused } else { Outcome::Delivered };
-        let mut course = course();
-        let sent = live(&mut course, |_| log.to_vec(), 5..60, fails_until_20);
-        let ids = |n: usize| log[n].id;
-        assert_eq!(sent, [(5, ids(0)), (10, ids(0)), (20, ids(0)), (20, ids(1)), (20, ids(2))]);
-        assert_eq!((course.state.failures, course.state.retry_at), (0, None));
-        assert_eq!(course.state.delivered_at, Some(at(20)));
-    }
-
-    #[test]
-    fn what_was_written_late_is_sent_and_nothing_twice() {
-        let (early, late, later) = (event(1), event(2), event(100));
-        let log = |second| {
-            let written = [(1, &early), (95, &late), (100, &later)];
-            written.iter().filter(|(from, _)| second >= *from).map(|(_, event)| (*event).clone()).collect()
-        };
-        let mut course = course();
-        let mut sent = live(&mut course, log, 0..700, |_, _| Outcome::Delivered);
-        // The next holder of the lease knows what is in the table.
-        let mut next = Course::new(course.state.clone(), course.delivered.clone(), at(700));
-        sent.extend(live(&mut next, log, 700..2_000, |_, _| Outcome::Delivered));
-        let ids: Vec<_> = sent.iter().map(|(_, id)| *id).collect();
-        assert_eq!(ids.len(), 3, "{sent:?}");
-        assert!([&early, &late, &later].iter().all(|event| ids.contains(&event.id)), "{sent:?}");
-        assert!(next.delivered.is_empty() && next.state.settled > later.id, "{next:?}");
-    }
-
-    #[test]
-    fn what_waits_is_bounded() {
-        let log: Vec<_> = (0..1_000).map(event).collect();
-        let mut course = course();
-        live(&mut course, |_| log.clone(), 1_000..2_000, |_, _| Outcome::Unreachable);
-        assert!((ROOM..ROOM + 100).contains(&course.waiting.len()), "{}", course.waiting.len());
-        let first = log.iter().map(|event| event.id).min();
-        assert_eq!(course.waiting.keys().next().copied(), first);
-        assert_eq!(course.behind(at(2_000)), Duration::from_secs(2_000));
-        let sent = live(&mut course, |_| log.clone(), 4_000..8_000, |_, _| Outcome::Delivered);
-        assert_eq!(sent.len(), log.len(), "all of them, once");
-        assert!(sent.is_sorted_by_key(|(_, id)| *id));
-    }
-
-    #[test]
-    fn pauses_grow_and_a_receiver_may_ask_for_more() {
-        let (mut course, event) = (course(), event(1));
-        let mut pauses = Vec::new();
-        for _ in 0..10 {
-            match course.follow(event.id, &attempted(Outcome::TimedOut), 0.0, at(1)) {
-                Consequence::Retry(pause) => pauses.push(pause.as_secs()),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
-        let asked = |retry_after| Attempted {
-            retry_after: Some(Duration::from_secs(retry_after)),
-            ..attempted(Outcome::Refused)
-        };
-        for (retry_after, pause) in [(1, 900), (1_800, 1_800), (u64::MAX, 3_600)] {
-            let followed = course.follow(event.id, &asked(retry_after), 0.0, at(1));
-            assert_eq!(followed, Consequence::Retry(Duration::from_secs(pause)));
-        }
-        let spread = course.follow(event.id, &attempted(Outcome::Refused), 0.5, at(1));
-        assert_eq!(spread, Consequence::Retry(Duration::from_secs(990)));
-    }
-
-    #[test]
-    fn what_is_refused_for_a_day_is_given_up_and_the_next_is_sent() {
-        let log = [event(1), event(2)];
-        let refused = log[0].id;
-        let answer = |_, id| if id == refused { Outcome::Refused } else { Outcome::Delivered };
-        let mut course = course();
-        let sent = live(&mut course, |_| log.to_vec(), 5..200_000, answer);
-        let (last, first) = (sent.last().unwrap(), sent.first().unwrap());
-        assert_eq!((first.1, last.1), (refused, log[1].id));
-        assert!((86_400..90_000).contains(&last.0), "{last:?}");
-        assert_eq!(course.state.failing_since, None);
-    }
-
-    #[test]
-    fn a_receiver_that_fails_for_five_days_or_wants_no_more_is_told_nothing_more() {
-        const DAY: u64 = 86_400;
-        let log = [event(1), event(2)];
-        let mut down = course();
-        let sent = live(&mut down, |_| log.to_vec(), 5..8 * DAY, |_, _| Outcome::Unreachable);
-        let last = sent.last().unwrap();
-        assert_eq!(last.1, log[0].id, "one that is not reached loses nothing");
-        assert!((5 * DAY..5 * DAY + 1_000).contains(&last.0), "{last:?}");
-        assert!(down.state.ended_at.is_some() && down.next(at(9 * DAY)) == Step::Wait(POLL));
-
-        let mut gone = course();
-        let sent = live(&mut gone, |_| log.to_vec(), 5..DAY, |_, _| Outcome::Gone);
-        assert_eq!(sent.len(), 1);
-        assert_eq!(gone.state.ended_at, Some(at(5)));
-    }
-
-    #[test]
-    fn what_is_not_wanted_is_passed_over() {
-        let mut course = course();
-        course.take(read(&[event(1), event(2)], EventId::default(), 100, at(5_000)), |_| false, at(5));
-        assert!(matches!(course.next(at(5)), Step::Wait(_)));
-        course.settle(at(5_000));
-        assert!(course.state.settled > EventId::before(at(1)));
-    }
-}
+mod tests;

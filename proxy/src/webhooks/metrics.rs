@@ -12,8 +12,10 @@ label! {
     pub enum Outcome["outcome"] {
         /// The receiver accepted it (2xx).
         Delivered = "delivered",
-        /// It answered with another status.
+        /// It answered with another status, which is its word on the event.
         Refused = "refused",
+        /// It, or what stands before it, can take nothing now (408, 425, 429, 502, 503, 504).
+        Unavailable = "unavailable",
         /// It answered with a redirect, which is not followed.
         Redirected = "redirected",
         /// It wants no more (410).
@@ -57,7 +59,7 @@ impl WebhookMetrics {
         let failing = IntGaugeVec::new(
             Opts::new(
                 "gatehouse_webhook_failing",
-                "1 while the last attempt of this webhook has failed or nothing is sent any more, at the instance that sends.",
+                "1 while the last attempt of this webhook has failed, the table fails, or nothing is sent any more, at the instance that sends.",
             ),
             &[WEBHOOK],
         )?;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::store::{
-    Store, StoreError,
+    Consistency, Store, StoreError,
     instant::Micros,
-    state_table::{EVENTS_KEPT, Event, EventId, LogDay, events},
+    state_table::{EVENTS_AHEAD, EVENTS_KEPT, Event, EventId, LogDay, events},
 };
 
 /// Events behind a place.
@@ -20,13 +20,19 @@ pub struct Reading {
 }
 
 /// Up to about `limit` events behind `after`, as far as they are there at `now`.
-pub async fn read(store: &Store, after: EventId, now: Micros, limit: u16) -> Result<Reading, StoreError> {
+pub async fn read(
+    store: &Store,
+    after: EventId,
+    now: Micros,
+    limit: u16,
+    consistency: Consistency,
+) -> Result<Reading, StoreError> {
     // What is older is forgotten; and a clock may be ahead of ours.
     let oldest = EventId::before(now.less(EVENTS_KEPT));
-    let (mut to, last) = (after.max(oldest), LogDay::of(now.more(AHEAD)));
+    let (mut to, last) = (after.max(oldest), LogDay::of(now.more(EVENTS_AHEAD)));
     let (mut found, mut day) = (Vec::new(), to.day());
     for _ in 0..MOST_PAGES {
-        let page = events(store, &day, Some(to), limit).await?;
+        let page = events(store, &day, Some(to), limit, consistency).await?;
         to = page.next.or_else(|| page.events.last().map(|event| event.id)).unwrap_or(to).max(to);
         found.extend(page.events);
         let is_day_read = page.next.is_none();
@@ -51,8 +57,6 @@ pub async fn read(store: &Store, after: EventId, now: Micros, limit: u16) -> Res
 const MOST_PAGES: usize = 64;
 /// Longer than it mostly takes from when an event came about until it is written.
 pub(super) const LATE: Duration = Duration::from_mins(1);
-/// More than clocks of a fleet differ by: AWS takes no request that is dated five minutes wrong.
-const AHEAD: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {
@@ -94,7 +98,7 @@ mod tests {
         for limit in [1, 2, 100] {
             let (mut after, mut found) = (EventId::before(at("2026-10-01T00:00:00.000000Z")), Vec::new());
             for _ in 0..20 {
-                let reading = read(&store, after, now, limit).await.unwrap();
+                let reading = read(&store, after, now, limit, Consistency::Strong).await.unwrap();
                 assert!(reading.to >= after, "{limit}");
                 (after, found) = (reading.to, [found, reading.events].concat());
                 if !reading.is_cut {
@@ -102,7 +106,8 @@ mod tests {
                 }
             }
             assert_eq!(found, written, "in parts of {limit}");
-            assert_eq!(read(&store, after, now, limit).await.unwrap().events, []);
+            let rest = read(&store, after, now, limit, Consistency::Strong).await.unwrap();
+            assert_eq!(rest.events, []);
         }
     }
 }

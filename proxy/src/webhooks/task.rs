@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock, random,
     store::{
-        Store, StoreError,
+        Consistency, Store, StoreError,
         instant::Micros,
         state_table::{
             Event, EventId, WebhookState, find_delivered, find_webhook, put_delivered, put_webhook,
@@ -50,12 +50,15 @@ impl From<StoreError> for Ended {
 }
 
 impl WebhookTask {
-    /// Sends until it is stopped.
+    /// Sends until it is stopped. What it knows of the webhook outlives failures of the table: read again, the table would have it send what was
+    /// accepted, and try at once what is to wait.
     pub(super) async fn run(mut self) {
+        let mut course = None;
         loop {
-            match self.drive().await {
+            match self.drive(&mut course).await {
                 Ended::Stopped => return,
                 Ended::OtherRun => {
+                    course = None;
                     info!(webhook = self.webhook.name(), "a webhook goes on from where a command said");
                 }
                 Ended::Store(error) => {
@@ -63,6 +66,7 @@ impl WebhookTask {
                         let error: &dyn std::error::Error = &error;
                         warn!(webhook = self.webhook.name(), error, left_out, "the table fails: events wait");
                     }
+                    self.metrics.failing(self.webhook.name(), true);
                     self.pause(AFTER_FAILURE).await;
                     if self.is_stopped() {
                         return;
@@ -81,32 +85,37 @@ impl WebhookTask {
         let _ = timeout(span, self.stopped.wait_for(|is_stopped| *is_stopped)).await;
     }
 
-    async fn drive(&mut self) -> Ended {
-        match self.try_drive().await {
+    async fn drive(&mut self, course: &mut Option<Course>) -> Ended {
+        match self.try_drive(course).await {
             Ok(never) => match never {},
             Err(ended) => ended,
         }
     }
 
-    async fn try_drive(&mut self) -> Result<Infallible, Ended> {
-        let mut course = self.load().await?;
-        let (mut look_at, mut keep_at) = (clock::now() + LOOK, clock::now() + KEEP);
+    async fn try_drive(&mut self, course: &mut Option<Course>) -> Result<Infallible, Ended> {
+        let course = match course {
+            Some(course) => course,
+            None => course.insert(self.load().await?),
+        };
+        // A command may have come while the table failed.
+        let (mut look_at, mut keep_at) = (clock::now(), clock::now() + KEEP);
         loop {
             if self.is_stopped() {
-                self.keep(&course).await?;
+                self.keep(course).await?;
                 return Err(Ended::Stopped);
             }
             let now = Micros::of(clock::wall());
             match course.next(now) {
                 Step::Wait(span) => self.pause(span).await,
                 Step::Read(after) => {
-                    let reading = reader::read(&self.store, after, now, PART).await?;
+                    let reading = reader::read(&self.store, after, now, PART, Consistency::Strong).await?;
                     course.take(reading, |kind| self.webhook.config.wants(kind), now);
                 }
-                Step::Send(event) => self.send(&mut course, &event).await?,
+                Step::Send(event) => self.send(course, &event).await?,
+                Step::Mark(event) => self.mark(course, event).await?,
             }
-            course.settle(Micros::of(clock::wall()));
-            self.measure(&course);
+            course.settle();
+            self.measure(course);
             if clock::now() >= look_at {
                 look_at = clock::now() + LOOK;
                 let there = find_webhook(&self.store, self.webhook.name()).await?;
@@ -116,7 +125,7 @@ impl WebhookTask {
             }
             if clock::now() >= keep_at {
                 keep_at = clock::now() + KEEP;
-                self.keep(&course).await?;
+                self.keep(course).await?;
             }
         }
     }
@@ -131,7 +140,7 @@ impl WebhookTask {
             put_webhook(&self.store, name, &state, now).await?;
             state
         };
-        let delivered = find_delivered(&self.store, name, state.run, state.settled).await?;
+        let delivered = find_delivered(&self.store, name, state.marks, state.settled).await?;
         Ok(Course::new(state, delivered, now))
     }
 
@@ -141,13 +150,10 @@ impl WebhookTask {
         self.metrics.attempted(name, attempted.outcome);
         let (now, was_failing) = (Micros::of(clock::wall()), course.state.failures > 0);
         let consequence = course.follow(event.id, &attempted, random::fraction(), now);
-        match consequence {
-            Consequence::Delivered | Consequence::GiveUp => {
-                put_delivered(&self.store, name, course.state.run, event.id, now).await?;
-            }
-            Consequence::Retry(_) | Consequence::End(_) => {}
-        }
         self.tell(event, consequence, &attempted.problem);
+        if let Step::Mark(event) = course.next(now) {
+            self.mark(course, event).await?;
+        }
         if consequence != Consequence::Delivered || was_failing {
             self.keep(course).await?;
         }
@@ -182,6 +188,13 @@ impl WebhookTask {
                 );
             }
         }
+    }
+
+    async fn mark(&self, course: &mut Course, event: EventId) -> Result<(), StoreError> {
+        let now = Micros::of(clock::wall());
+        put_delivered(&self.store, self.webhook.name(), course.state.marks, event, now).await?;
+        course.marked();
+        Ok(())
     }
 
     async fn keep(&self, course: &Course) -> Result<(), Ended> {

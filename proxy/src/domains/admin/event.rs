@@ -9,7 +9,7 @@ use crate::{
         StoreError,
         domain_table::{DomainRecord, DomainStatus},
         instant::Micros,
-        state_table::Event,
+        state_table::{EVENTS_AHEAD, Event},
     },
 };
 
@@ -32,6 +32,11 @@ pub enum ChangeCause<'a> {
 struct DomainDetail<'a> {
     /// How it is now.
     status: &'static str,
+    /// Which of its states this is, counted up by each change: who was told of two knows which one holds.
+    version: u64,
+    /// Whose it was until then, if that was another (`Event::is_of`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former_tenant: Option<&'a str>,
     /// Its own target.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
@@ -48,27 +53,34 @@ struct DomainDetail<'a> {
 }
 
 impl Decision {
-    /// The event of it, which `by` made of `old`; none, where nothing is changed.
+    /// The event of it, which `by` made of `old`; none, where nothing is changed. It is dated as the entry is, behind the change before, so
+    /// that events of an entry sort as its changes do, whoever's clock was behind `now`.
     pub(in crate::domains) fn event(
         &self,
         old: Option<&DomainRecord>,
         by: &str,
         cause: ChangeCause<'_>,
-        at: Micros,
+        now: Micros,
     ) -> Result<Option<Event>, StoreError> {
         if !self.is_change() {
             return Ok(None);
         }
         let new = &self.record;
         let Some(kind) = kind(old.map(|old| old.status), new.status) else { return Ok(None) };
+        // What was removed was nobody's any more.
+        let former = old.filter(|old| old.status != DomainStatus::Removed).map(|old| old.tenant.as_str());
         let detail = DomainDetail {
             status: new.status.as_str(),
+            version: new.version,
+            former_tenant: former.filter(|former| *former != new.tenant),
             target: new.target.as_ref().map(ToString::to_string),
             by,
             changes: &self.report.changes,
             reason: (kind == EventKind::DomainRemoved).then(|| reason(cause)),
             problem: problem(kind, cause),
         };
+        // Once written with a clock that was far ahead, an entry keeps its date, and its events would lie where nobody reads yet.
+        let at = new.changed_at.filter(|at| *at <= now.more(EVENTS_AHEAD)).unwrap_or(now);
         Event::new(kind, &new.pattern, Some(&new.tenant), &detail, at).map(Some)
     }
 }

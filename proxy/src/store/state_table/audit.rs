@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::day_log::{self, LogDay, LogPage};
 use crate::{
     name::Pattern,
-    store::{Item, Store, StoreError, instant::Micros, tenant::Tenant},
+    store::{Consistency, Item, Store, StoreError, instant::Micros, tenant::Tenant},
 };
 
 /// A part of an entry that is not as it was.
@@ -96,7 +96,7 @@ pub async fn audit(
     limit: u16,
 ) -> Result<AuditPage, StoreError> {
     let LogPage { items, next } =
-        day_log::page(store, &partition(tenant.as_str(), day), after, limit).await?;
+        day_log::page(store, &partition(tenant.as_str(), day), after, limit, Consistency::Strong).await?;
     let records = items.iter().filter_map(|item| AuditRecord::read(item, tenant.as_str())).collect();
     Ok(AuditPage { records, next })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::store::{Item, Store, StoreError, instant::Micros};
+use crate::store::{Consistency, Item, Store, StoreError, instant::Micros};
 
 /// A day of UTC, as `2026-11-28`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,15 +50,17 @@ fn midnight(day: &str) -> Option<Micros> {
     Micros::parse(&format!("{day}T00:00:00.000000Z"))
 }
 
-/// Up to `limit` items of `partition`, those whose sort key is behind `after`. Consistent: what was answered is found.
+/// Up to `limit` items of `partition`, those whose sort key is behind `after`. Strongly consistent, what was answered is found.
 pub(super) async fn page(
     store: &Store,
     partition: &str,
     after: Option<&str>,
     limit: u16,
+    consistency: Consistency,
 ) -> Result<LogPage, StoreError> {
     let text = |text: &str| AttributeValue::S(text.to_owned());
-    let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
+    let query = store.client().query().table_name(&store.tables().state);
+    let query = query.consistent_read(consistency == Consistency::Strong);
     // Before all: sort keys begin with a digit.
     let query = query
         .key_condition_expression("pk = :pk AND sk > :after")

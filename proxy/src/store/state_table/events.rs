@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::EventKind,
     name::Pattern,
-    store::{Item, Store, StoreError, instant::Micros},
+    store::{Consistency, Item, Store, StoreError, instant::Micros},
 };
 
 /// Which event: the same wherever it is told, so that who is told twice knows.
@@ -134,6 +134,13 @@ impl Event {
         })
     }
 
+    /// Whether it is of an entry of `tenant`, or tells that `tenant` has lost one to another.
+    #[must_use]
+    pub fn is_of(&self, tenant: &str) -> bool {
+        let former = self.detail.get(FORMER_TENANT).and_then(Value::as_str);
+        self.tenant.as_deref() == Some(tenant) || former == Some(tenant)
+    }
+
     /// What of a transaction it is.
     pub(in crate::store) fn put(&self, store: &Store) -> Result<Put, BuildError> {
         Put::builder().table_name(&store.tables().state).set_item(Some(self.item())).build()
@@ -165,15 +172,17 @@ impl Event {
     }
 }
 
-/// Up to `limit` events of `day`, those behind `after`. Consistent.
+/// Up to `limit` events of `day`, those behind `after`.
 pub async fn events(
     store: &Store,
     day: &LogDay,
     after: Option<EventId>,
     limit: u16,
+    consistency: Consistency,
 ) -> Result<EventPage, StoreError> {
-    let after = after.map(EventId::sort_key);
-    let LogPage { items, next } = day_log::page(store, &partition(day), after.as_deref(), limit).await?;
+    let (partition, after) = (partition(day), after.map(EventId::sort_key));
+    let page = day_log::page(store, &partition, after.as_deref(), limit, consistency).await?;
+    let LogPage { items, next } = page;
     let events = items.iter().filter_map(Event::read).collect();
     Ok(EventPage { events, next: next.as_deref().and_then(EventId::of_sort_key) })
 }
@@ -189,8 +198,13 @@ fn partition(day: &LogDay) -> String {
     format!("event#{}", day.as_str())
 }
 
+/// What an event says of an entry that was another tenant's until then.
+const FORMER_TENANT: &str = "former_tenant";
 /// How long events are kept, and can be told again.
 pub const EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
+/// How far ahead of a reader's clock an event may be: clocks of a fleet differ by less, since AWS takes no request that is dated five minutes
+/// wrong.
+pub const EVENTS_AHEAD: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {
@@ -266,7 +280,7 @@ mod tests {
         put_event(&store, &event("2026-11-29T00:00:00.000000Z")).await.unwrap();
         let (mut found, mut after) = (Vec::new(), None);
         for _ in 0..4 {
-            let page = events(&store, &day, after, 2).await.unwrap();
+            let page = events(&store, &day, after, 2, Consistency::Strong).await.unwrap();
             found.extend(page.events);
             after = page.next;
             if after.is_none() {

@@ -1,5 +1,5 @@
 //! How far each webhook is: items `webhook`/`<name>`, one for each, and which events were delivered beyond that:
-//! `webhook-delivered#<name>`/`<run>#<event>`.
+//! `webhook-delivered#<name>`/`<marks>#<event>`.
 //! Not here: what is delivered, when, and what a failure means (`webhooks`).
 //! Invariants: who has the lease writes, and a run that an operator began is never written over by the one before it
 //! (`a_run_that_was_begun_is_not_written_over`); what others wrote there is as if nothing were known, and causes no panic (`no_item_panics`).
@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    events::EventId,
+    events::{EVENTS_KEPT, EventId},
     item::{find, number, text},
 };
 use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
@@ -17,14 +17,16 @@ use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
 pub struct WebhookState {
     /// Grows each time that an operator has it begin elsewhere.
     pub run: u64,
+    /// The run since which what was delivered is not sent again: this one, or an earlier one that it only goes on with.
+    pub marks: u64,
     /// Up to it, each event was delivered, not wanted, or given up.
     pub settled: EventId,
     /// How many attempts in a row have failed.
     pub failures: u32,
     /// Since when nothing was delivered although there was something; none, while all is well.
     pub failing_since: Option<Micros>,
-    /// Since when the event is tried whose turn it is.
-    pub stuck_since: Option<Micros>,
+    /// The event that was refused last.
+    pub refused: Option<RefusedEvent>,
     /// Nothing is sent before.
     pub retry_at: Option<Micros>,
     /// How the last attempt failed.
@@ -33,6 +35,15 @@ pub struct WebhookState {
     pub ended_at: Option<Micros>,
     /// When something was delivered last.
     pub delivered_at: Option<Micros>,
+}
+
+/// An event that a receiver does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedEvent {
+    /// Which.
+    pub event: EventId,
+    /// When it was refused first.
+    pub since: Micros,
 }
 
 /// The state of `webhook`; none, it has never been one. Read consistently.
@@ -76,8 +87,10 @@ pub async fn begin_again(
 ) -> Result<Option<WebhookState>, StoreError> {
     for _ in 0..MAX_TRIES {
         let Some(before) = find_webhook(store, webhook).await? else { return Ok(None) };
+        let run = before.run.saturating_add(1);
         let state = WebhookState {
-            run: before.run.saturating_add(1),
+            run,
+            marks: if settled.is_some() { run } else { before.marks },
             settled: settled.unwrap_or(before.settled),
             delivered_at: before.delivered_at,
             ..WebhookState::default()
@@ -95,37 +108,38 @@ pub async fn begin_again(
     Err(StoreError::Conflict)
 }
 
-/// Keeps that `event` was delivered in this `run`, for longer than it may be read again.
+/// Keeps that `event` was delivered, with the `marks` of its state, for as long as it may be read again: a webhook may be stuck for days, and ended for weeks, at
+/// one that was written late.
 pub async fn put_delivered(
     store: &Store,
     webhook: &str,
-    run: u64,
+    marks: u64,
     event: EventId,
     now: Micros,
 ) -> Result<(), StoreError> {
     let put = store.client().put_item().table_name(&store.tables().state);
     let put = put
         .item("pk", text(&delivered_partition(webhook)))
-        .item("sk", text(&delivered_key(run, event)))
-        .item("expires_at", number(now.more(DELIVERED_KEPT).since_epoch() / 1_000_000));
+        .item("sk", text(&delivered_key(marks, event)))
+        .item("expires_at", number(now.more(EVENTS_KEPT).since_epoch() / 1_000_000));
     put.send().await?;
     Ok(())
 }
 
-/// The events after `settled` that were delivered in this `run`; at most [`MOST_DELIVERED`], the oldest.
+/// The events after `settled` that were delivered, by the `marks` of a state; at most [`MOST_DELIVERED`], the oldest.
 pub async fn find_delivered(
     store: &Store,
     webhook: &str,
-    run: u64,
+    marks: u64,
     settled: EventId,
 ) -> Result<BTreeSet<EventId>, StoreError> {
     let query = store.client().query().table_name(&store.tables().state).consistent_read(true);
     let query = query
         .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
         .expression_attribute_values(":pk", text(&delivered_partition(webhook)))
-        .expression_attribute_values(":from", text(&delivered_key(run, settled)))
-        // Behind all of the run: what follows its `#` are digits.
-        .expression_attribute_values(":to", text(&format!("{run:016x}#~")));
+        .expression_attribute_values(":from", text(&delivered_key(marks, settled)))
+        // Behind all of them: what follows the `#` are digits.
+        .expression_attribute_values(":to", text(&format!("{marks:016x}#~")));
     let (mut items, mut found) = (query.into_paginator().items().send(), BTreeSet::new());
     while found.len() < MOST_DELIVERED
         && let Some(item) = items.next().await
@@ -143,19 +157,22 @@ impl WebhookState {
             ("pk".to_owned(), text(PARTITION)),
             ("sk".to_owned(), text(webhook)),
             ("run".to_owned(), number(self.run)),
+            ("marks".to_owned(), number(self.marks)),
             ("settled".to_owned(), text(&self.settled.sort_key())),
             ("failures".to_owned(), number(self.failures.into())),
             ("expires_at".to_owned(), number(now.more(STATE_KEPT).since_epoch() / 1_000_000)),
         ]);
         for (attribute, at) in [
             ("failing_since", self.failing_since),
-            ("stuck_since", self.stuck_since),
+            ("refused_since", self.refused.map(|refused| refused.since)),
             ("retry_at", self.retry_at),
             ("ended_at", self.ended_at),
             ("delivered_at", self.delivered_at),
         ] {
             item.extend(at.map(|at| (attribute.to_owned(), text(&at.to_string()))));
         }
+        let refused = self.refused.map(|refused| text(&refused.event.sort_key()));
+        item.extend(refused.map(|event| ("refused_event".to_owned(), event)));
         item.extend(self.problem.as_ref().map(|problem| ("problem".to_owned(), text(problem))));
         item
     }
@@ -164,12 +181,15 @@ impl WebhookState {
         let text = |attribute: &str| item.get(attribute)?.as_s().ok();
         let number = |attribute: &str| item.get(attribute)?.as_n().ok();
         let instant = |attribute| text(attribute).and_then(|text| Micros::parse(text));
+        let refused = text("refused_event").and_then(|text| EventId::of_sort_key(text));
+        let refused = refused.zip(instant("refused_since"));
         Self {
             run: number("run").and_then(|run| run.parse().ok()).unwrap_or_default(),
+            marks: number("marks").and_then(|run| run.parse().ok()).unwrap_or_default(),
             settled: text("settled").and_then(|text| EventId::of_sort_key(text)).unwrap_or_default(),
             failures: number("failures").and_then(|failures| failures.parse().ok()).unwrap_or_default(),
             failing_since: instant("failing_since"),
-            stuck_since: instant("stuck_since"),
+            refused: refused.map(|(event, since)| RefusedEvent { event, since }),
             retry_at: instant("retry_at"),
             problem: text("problem").cloned(),
             ended_at: instant("ended_at"),
@@ -182,8 +202,8 @@ fn delivered_partition(webhook: &str) -> String {
     format!("webhook-delivered#{webhook}")
 }
 
-fn delivered_key(run: u64, event: EventId) -> String {
-    format!("{run:016x}#{}", event.sort_key())
+fn delivered_key(marks: u64, event: EventId) -> String {
+    format!("{marks:016x}#{}", event.sort_key())
 }
 
 const PARTITION: &str = "webhook";
@@ -192,8 +212,6 @@ const MAX_TRIES: usize = 8;
 const MOST_LISTED: i32 = 100;
 /// Of one webhook whose settings are gone.
 const STATE_KEPT: Duration = Duration::from_hours(60 * 24);
-/// Longer than the time for which events are read again.
-const DELIVERED_KEPT: Duration = Duration::from_hours(24);
 /// What a new holder of the lease reads at most; of what is beyond it is told twice.
 pub const MOST_DELIVERED: usize = 100_000;
 
@@ -222,7 +240,7 @@ mod tests {
             settled: id(7),
             failures: 3,
             failing_since: Some(Micros::from_epoch(5)),
-            stuck_since: Some(Micros::from_epoch(6)),
+            refused: Some(RefusedEvent { event: id(9), since: Micros::from_epoch(6) }),
             retry_at: Some(Micros::from_epoch(9)),
             problem: Some("503".to_owned()),
             ended_at: Some(Micros::from_epoch(8)),
@@ -233,10 +251,11 @@ mod tests {
         assert_eq!(find_webhook(&store, "crm").await.unwrap().as_ref(), Some(&failing));
         let back = begin_again(&store, "crm", Some(id(1)), now()).await.unwrap().unwrap();
         assert_eq!((back.run, back.settled.at, back.failures, back.ended_at), (1, id(1).at, 0, None));
+        assert_eq!(back.marks, 1, "what was delivered is sent again");
         assert!(!put_webhook(&store, "crm", &failing, now()).await.unwrap(), "by the run before");
         assert!(put_webhook(&store, "crm", &back, now()).await.unwrap());
         let on = begin_again(&store, "crm", None, now()).await.unwrap().unwrap();
-        assert_eq!(on, WebhookState { run: 2, ..back });
+        assert_eq!(on, WebhookState { run: 2, ..back }, "and here it is not");
     }
 
     #[tokio::test]
