@@ -8,6 +8,7 @@ mod difference;
 mod domain_settings;
 mod environment;
 mod error;
+mod error_pages;
 mod event_kind;
 mod header_rule;
 mod issuer;
@@ -36,7 +37,6 @@ mod wildcard_certificate;
 #[macro_use]
 mod section;
 mod api;
-mod content_security_policy;
 mod control;
 mod enums;
 mod listen;
@@ -45,7 +45,6 @@ mod validate;
 mod verification;
 
 pub use api::ApiConfig;
-pub use content_security_policy::ContentSecurityPolicy;
 pub use control::ControlConfig;
 pub use difference::{difference, merge};
 pub use domain_settings::{
@@ -56,6 +55,7 @@ pub use enums::{
     Scrape, SiteRedirect, TlsVersion, UpstreamHost,
 };
 pub use error::{At, ConfigError, SettingOrigin, SettingsProblem, WrongValue};
+pub use error_pages::{ContentSecurityPolicy, ErrorPagesConfig};
 pub use event_kind::{EventKind, NoEventKind};
 pub use header_rule::{HeaderOperation, HeaderRule, Template, TemplateField, TemplatePart};
 pub use issuer::{ExternalAccountConfig, IssuerConfig};
@@ -75,8 +75,8 @@ pub use request_rate::RequestRate;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, DomainsConfig, ErrorPagesConfig, EventsConfig, GuardConfig, HeadersConfig,
-    InstanceConfig, LimitsConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    CertificatesConfig, Config, DomainsConfig, EventsConfig, GuardConfig, HeadersConfig, InstanceConfig,
+    LimitsConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;

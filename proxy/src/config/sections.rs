@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     api::ApiConfig,
-    content_security_policy::ContentSecurityPolicy,
     control::ControlConfig,
     enums::{
         Attach, Balance, Endpoint, GuardMode, Io, LogFormat, MetadataEndpoint, TlsVersion, UpstreamHost,
     },
+    error_pages::ErrorPagesConfig,
     header_rule::HeaderRule,
     issuer::IssuerConfig,
     key_encryption::KeyEncryption,
@@ -345,19 +345,6 @@ section! {
         request: Vec<HeaderRule> = Vec::new() => "[\"set X-Tenant: {tenant}\", \"remove Accept-Encoding\"]",
         /// Rules for responses over HTTPS, error pages included, applied in their order before a response goes to its client.
         response: Vec<HeaderRule> = Vec::new() => "[\"set Strict-Transport-Security: max-age=31536000\", \"remove Server\"]",
-    }
-}
-
-section! {
-    /// Pages for what the proxy answers itself, in place of its own. Clients that ask for JSON and not for HTML get RFC 9457's
-    /// `application/problem+json` in any case.
-    pub struct ErrorPagesConfig {
-        /// Directory of pages, read at start and at each reload: `502.html` for one status, `4xx.html` and `5xx.html` for all of a kind,
-        /// `maintenance.html` for domains in maintenance; each at most 256 KiB. In a page stand `{{status}}`, `{{reason}}`, `{{title}}`,
-        /// `{{advice}}`, `{{reference}}`, `{{time}}` and `{{host}}`.
-        directory: Option<PathBuf> = None => "\"/etc/gatehouse/error-pages\"",
-        /// `Content-Security-Policy` of these pages: what they may load.
-        content_security_policy: ContentSecurityPolicy = ContentSecurityPolicy::strict(),
     }
 }
 

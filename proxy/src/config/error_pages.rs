@@ -1,9 +1,22 @@
-//! What pages of the operator's may load.
+//! Pages of the operator's own: where they are, and what they may load.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
+
+section! {
+    /// Pages for what the proxy answers itself, in place of its own. Clients that ask for JSON and not for HTML get RFC 9457's
+    /// `application/problem+json` in any case.
+    pub struct ErrorPagesConfig {
+        /// Directory of pages, read at start and at each reload: `502.html` for one status, `4xx.html` and `5xx.html` for all of a kind,
+        /// `maintenance.html` for domains in maintenance; each at most 256 KiB. In a page stand `{{status}}`, `{{reason}}`, `{{title}}`,
+        /// `{{advice}}`, `{{reference}}`, `{{time}}` and `{{host}}`.
+        directory: Option<PathBuf> = None => "\"/etc/gatehouse/error-pages\"",
+        /// `Content-Security-Policy` of these pages: what they may load.
+        content_security_policy: ContentSecurityPolicy = ContentSecurityPolicy::strict(),
+    }
+}
 
 /// A value of `Content-Security-Policy` (Content Security Policy Level 3, §2.2): printable ASCII.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
