@@ -122,7 +122,6 @@ fn a_client_that_gives_up_what_it_asks_for_is_cut() {
             give_up(&edge, &mut sender).await;
         }
         give_up(&edge, &mut sender).await;
-        give_up(&edge, &mut sender).await;
         edge.ended(LimitReached::Resets).await;
         assert!(connection.await.unwrap().is_err(), "cut, and not closed in order");
     });
