@@ -218,3 +218,96 @@ const KEEP: Duration = Duration::from_mins(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Events that are read at once.
 const PART: u16 = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
+
+    use prometheus::Registry;
+    use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::mpsc,
+    };
+
+    use super::*;
+    use crate::{
+        config::{EventKind, StoreConfig, WebhookConfig},
+        store::{Engine, FaultPlan, Faults, state_table::put_event, tables},
+    };
+
+    fn webhook(url: String) -> Webhook {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let (name, events) = ("crm".parse().unwrap(), Vec::new());
+        let config = WebhookConfig { name, url, secret_file: Some(path), secret_variable: None, events };
+        Webhook::read(&config).unwrap()
+    }
+
+    /// Accepts all that it is sent, and says so.
+    async fn receiver() -> (String, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (told, sent) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut request, mut part) = (Vec::new(), [0; 1024]);
+                while !request.ends_with(b"}") {
+                    let read = stream.read(&mut part).await.unwrap();
+                    assert!(read > 0, "the request is cut");
+                    request.extend_from_slice(&part[..read]);
+                }
+                let text = String::from_utf8(request).unwrap();
+                let id = text.lines().find_map(|line| line.strip_prefix("webhook-id: ")).unwrap();
+                told.send(id.to_owned()).unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        (url, sent)
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_while_the_table_failed_is_not_sent_again() {
+        let faults = Faults::new(FaultPlan::default());
+        let store =
+            Store::on_faulty(Engine::in_memory().unwrap(), &StoreConfig::default(), Arc::clone(&faults));
+        tables::create(&store).await.unwrap();
+        let ((url, mut sent), now) = (receiver().await, Micros::of(clock::wall()));
+        let state = WebhookState { settled: EventId::before(now), ..WebhookState::default() };
+        assert!(put_webhook(&store, "crm", &state, now).await.unwrap());
+        let domain = "a.example".parse().unwrap();
+        let event = |at| Event::new(EventKind::DomainCreated, &domain, None, &json!({}), at).unwrap();
+        let (first, second) = (event(now.next()), event(now.next().next()));
+        put_event(&store, &first).await.unwrap();
+
+        faults.forbid(&["PutItem"]);
+        let registry = Registry::new();
+        let metrics = WebhookMetrics::register(&registry).unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let task = WebhookTask { webhook: webhook(url), store: store.clone(), metrics, stopped };
+        let task = tokio::spawn(task.run());
+        let mut next = async || timeout(Duration::from_secs(30), sent.recv()).await.unwrap().unwrap();
+        assert_eq!(next().await, first.id.to_string());
+        let is_failing = || {
+            let families = registry.gather();
+            let failing = families.iter().find(|family| family.name() == "gatehouse_webhook_failing");
+            failing.is_some_and(|family| family.get_metric()[0].get_gauge().get_value() > 0.5)
+        };
+        timeout(Duration::from_secs(30), async {
+            while !is_failing() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .unwrap();
+        faults.forbid(&[]);
+        put_event(&store, &second).await.unwrap();
+        assert_eq!(next().await, second.id.to_string());
+        task.abort();
+    }
+}

@@ -89,7 +89,8 @@ impl Webhook {
         config.webhooks.iter().map(Self::read).collect()
     }
 
-    fn read(config: &WebhookConfig) -> Result<Self, WebhookError> {
+    /// The one of `config`, with its secret.
+    pub(super) fn read(config: &WebhookConfig) -> Result<Self, WebhookError> {
         let webhook = || config.name.clone();
         let text = match (&config.secret_file, &config.secret_variable) {
             (Some(path), _) => of_file(path).map_err(|source| {
