@@ -17,6 +17,7 @@ pub(crate) mod min_rate;
 mod own_response;
 mod passage;
 mod refusal;
+mod refuse;
 mod relay;
 mod request_log;
 mod request_rates;
