@@ -402,6 +402,7 @@ mod tests {
             let words = command.split_whitespace().map(|word| match word {
                 "NAME" => "www.example.com",
                 "URL" => "https://origin.example.com",
+                "WEBHOOK" => "crm",
                 other => other,
             });
             // A group of commands is named without one of them.
