@@ -29,6 +29,7 @@ fn whatever_is_asked_the_answers_are_those_of_the_description() {
     std::fs::write(&file, &served).unwrap();
     run("openapi-spec-validator", &[&file.display().to_string()]);
 
+    std::fs::write(edge.folder().join("schemathesis.toml"), REFUSALS).unwrap();
     let field = format!("Authorization: Bearer {token}");
     let said = run(
         "schemathesis",
@@ -65,3 +66,7 @@ fn whatever_is_asked_the_answers_are_those_of_the_description() {
 /// tried by `dry_run` is not there.
 const LEFT_OUT: &str =
     "positive_data_acceptance,missing_required_header,use_after_free,ensure_resource_availability";
+/// A body that breaks the description may be too large as well, and is refused for that first: what is 413 is not read.
+const REFUSALS: &str = "[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, '5xx']
+";
