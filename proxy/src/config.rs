@@ -31,7 +31,6 @@ mod suggest;
 mod tenant_quota;
 mod toml_errors;
 mod upstream_tls;
-mod webhook;
 mod wildcard_certificate;
 #[macro_use]
 mod section;
@@ -43,6 +42,7 @@ mod listen;
 mod sections;
 mod validate;
 mod verification;
+mod webhook;
 
 pub use api::ApiConfig;
 pub use control::ControlConfig;
@@ -75,14 +75,14 @@ pub use request_rate::RequestRate;
 pub use schema::schema;
 pub use section::{Field, Section, Subsection};
 pub use sections::{
-    CertificatesConfig, Config, DomainsConfig, EventsConfig, GuardConfig, HeadersConfig, InstanceConfig,
-    LimitsConfig, LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
+    CertificatesConfig, Config, DomainsConfig, GuardConfig, HeadersConfig, InstanceConfig, LimitsConfig,
+    LogConfig, StoreConfig, TlsConfig, UpstreamConfig, WorkerConfig,
 };
 pub use socket_prefix::{SocketPrefix, SocketPrefixError};
 pub use static_domain::StaticDomain;
 pub use tenant_quota::TenantQuota;
 pub use upstream_tls::UpstreamTls;
-pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to};
+pub(crate) use validate::{LONGEST_TICKET_KEY_PERIOD, MAX_ISSUERS, leads_to, without_query};
 pub use verification::VerificationConfig;
-pub use webhook::{NoWebhookName, WebhookConfig, WebhookName};
+pub use webhook::{EventsConfig, NoWebhookName, WebhookConfig, WebhookName};
 pub use wildcard_certificate::{HostedZoneId, WildcardCertificate};

@@ -23,7 +23,7 @@ use super::{
     tenant_quota::TenantQuota,
     upstream_tls::UpstreamTls,
     verification::VerificationConfig,
-    webhook::WebhookConfig,
+    webhook::EventsConfig,
     wildcard_certificate::WildcardCertificate,
 };
 use crate::{
@@ -133,17 +133,6 @@ section! {
         lookups_per_second: u32 = 50,
         /// Look-ups per second that one client address (IPv4 /32, IPv6 /64) may cause; beyond it, the answer is unknown.
         lookups_per_source_per_second: u32 = 10,
-    }
-}
-
-section! {
-    /// Who is told of what becomes of domains and certificates.
-    pub struct EventsConfig {
-        /// URLs that events are sent to by POST, signed as Standard Webhooks has it; each also as `[[events.webhooks]]` with `name`, `url`
-        /// (https, or http to a loopback address), `secret_file` or `secret_variable` (`whsec_` and 24 to 64 bytes in base64), and
-        /// optionally `events` (which kinds; absent, all). One instance of the fleet sends.
-        webhooks: Vec<WebhookConfig> = Vec::new()
-            => "[{ name = \"crm\", url = \"https://crm.example.com/gatehouse\", secret_file = \"/etc/gatehouse/crm.secret\" }]",
     }
 }
 

@@ -104,6 +104,41 @@ impl Findings {
     }
 }
 
+/// Where a secret of the settings lies: in the file under `<key>_file`, or in the environment variable under `<key>_variable`.
+struct SecretPlace<'a> {
+    /// What it is called.
+    what: &'a str,
+    key: &'a str,
+    file: Option<&'a Path>,
+    variable: Option<&'a str>,
+}
+
+impl SecretPlace<'_> {
+    /// That it is in one place, which its keys below `field` name.
+    fn validate(&self, field: &str, findings: &mut Findings) {
+        let Self { what, key, file, variable } = *self;
+        if variable.is_some_and(|name| name.starts_with("GATEHOUSE_")) {
+            let fault = "variables that begin with `GATEHOUSE_` are settings";
+            findings.add(&format!("{field}.{key}_variable"), fault, "give the variable another name");
+        }
+        if file.is_some() == variable.is_some() {
+            let fault = match file {
+                Some(_) => format!("the {what} is in two places"),
+                None => format!("there is no {what}"),
+            };
+            let remedy = format!(
+                "write either `{key}_file`, a file's path, or `{key}_variable`, the name of an environment variable"
+            );
+            findings.add(field, fault, remedy);
+        }
+    }
+}
+
+/// Without the query, which may hold a secret.
+pub(crate) fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
 fn addresses(config: &Config, findings: &mut Findings) {
     if config.listen.https.is_empty() {
         findings.add("listen.https", "`[]` leaves nothing to serve", "give at least one address");

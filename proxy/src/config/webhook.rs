@@ -7,6 +7,17 @@ use serde_json::{Value, json};
 
 use super::{JsonSchema, event_kind::EventKind};
 
+section! {
+    /// Who is told of what becomes of domains and certificates.
+    pub struct EventsConfig {
+        /// URLs that events are sent to by POST, signed as Standard Webhooks has it; each also as `[[events.webhooks]]` with `name`, `url`
+        /// (https, or http to a loopback address), `secret_file` or `secret_variable` (`whsec_` and 24 to 64 bytes in base64), and
+        /// optionally `events` (which kinds; absent, all). One instance of the fleet sends.
+        webhooks: Vec<WebhookConfig> = Vec::new()
+            => "[{ name = \"crm\", url = \"https://crm.example.com/gatehouse\", secret_file = \"/etc/gatehouse/crm.secret\" }]",
+    }
+}
+
 /// A URL that events are sent to, signed (Standard Webhooks).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use http::Uri;
 use super::finding::Finding;
 use crate::{
     certificates::{issuer_directory, probe_challenge_record},
-    config::{Config, IssuerConfig, WildcardCertificate},
+    config::{Config, IssuerConfig, WildcardCertificate, without_query},
     domains::{AskProbed, AskSilence, probe_ask},
     target::{Endpoint, Target, TargetHost},
     telemetry::error_chain,
@@ -60,7 +60,7 @@ pub(super) async fn challenge_record(wildcard: WildcardCertificate) -> Vec<Findi
 
 /// Whether the ask endpoint says of a name that nobody has whether it may be served. The URL's query may hold a secret.
 pub(super) async fn ask(url: String, timeout: Duration) -> Vec<Finding> {
-    let what = format!("ask {}", url.split(['?', '#']).next().unwrap_or_default());
+    let what = format!("ask {}", without_query(&url));
     let found = match probe_ask(&url, timeout).await {
         Ok(probed) => judge_ask(what, probed, timeout),
         Err(error) => Finding::error(what, error_chain(&error), "correct domains.ask"),

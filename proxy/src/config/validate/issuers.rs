@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Findings, ROOTS, is_url};
+use super::{Findings, ROOTS, SecretPlace, is_url};
 use crate::{
     config::{Config, ExternalAccountConfig, KeyEncryption},
     name::Pattern,
@@ -104,18 +104,13 @@ fn external_account(field: &str, external: &ExternalAccountConfig, findings: &mu
     if external.key_id.is_empty() {
         findings.add(&format!("{field}.key_id"), "`` is no identifier", "write it as the CA gave it");
     }
-    if external.hmac_key_variable.as_ref().is_some_and(|name| name.starts_with("GATEHOUSE_")) {
-        let fault = "variables that begin with `GATEHOUSE_` are settings";
-        findings.add(&format!("{field}.hmac_key_variable"), fault, "give the variable another name");
-    }
-    if external.hmac_key_file.is_some() == external.hmac_key_variable.is_some() {
-        let fault = match external.hmac_key_file {
-            Some(_) => "the HMAC key is in two places",
-            None => "there is no HMAC key",
-        };
-        let remedy = "write either `hmac_key_file`, a file's path, or `hmac_key_variable`, the name of an environment variable";
-        findings.add(field, fault, remedy);
-    }
+    let key = SecretPlace {
+        what: "HMAC key",
+        key: "hmac_key",
+        file: external.hmac_key_file.as_deref(),
+        variable: external.hmac_key_variable.as_deref(),
+    };
+    key.validate(field, findings);
 }
 
 /// Files of issuers that do not exist.

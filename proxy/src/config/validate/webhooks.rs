@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use super::{Findings, is_url};
-use crate::config::{Config, WebhookConfig};
+use super::{Findings, SecretPlace, is_url, without_query};
+use crate::config::Config;
 
 pub(super) fn webhooks(config: &Config, findings: &mut Findings) {
     let webhooks = &config.events.webhooks;
@@ -18,7 +18,13 @@ pub(super) fn webhooks(config: &Config, findings: &mut Findings) {
             findings.add(&field("name"), format!("`{}` is listed twice", webhook.name), "keep one");
         }
         url(&field("url"), &webhook.url, findings);
-        secret(&format!("events.webhooks[{i}]"), webhook, findings);
+        let secret = SecretPlace {
+            what: "secret",
+            key: "secret",
+            file: webhook.secret_file.as_deref(),
+            variable: webhook.secret_variable.as_deref(),
+        };
+        secret.validate(&format!("events.webhooks[{i}]"), findings);
     }
 }
 
@@ -37,9 +43,9 @@ pub(super) fn missing_files(config: &Config, findings: &mut Findings) {
 fn url(field: &str, url: &str, findings: &mut Findings) {
     let remedy = "write it like `https://hooks.example.com/gatehouse`";
     if !is_url(url, &["https", "http"]) || url.contains('#') {
-        findings.add(field, format!("`{}` is not an https URL", shown(url)), remedy);
+        findings.add(field, format!("`{}` is not an https URL", without_query(url)), remedy);
     } else if !is_url(url, &["https"]) && !is_loopback(url) {
-        let fault = format!("`{}` sends events in the clear", shown(url));
+        let fault = format!("`{}` sends events in the clear", without_query(url));
         findings.add(
             field,
             fault,
@@ -54,30 +60,10 @@ fn url(field: &str, url: &str, findings: &mut Findings) {
     }
 }
 
-/// Without the query, which may hold a secret.
-fn shown(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
-}
-
 fn is_loopback(url: &str) -> bool {
     let uri: Option<http::Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(http::Uri::host).map(|host| host.trim_matches(['[', ']']));
     host.and_then(|host| host.parse::<IpAddr>().ok()).is_some_and(|address| address.is_loopback())
-}
-
-fn secret(field: &str, webhook: &WebhookConfig, findings: &mut Findings) {
-    if webhook.secret_variable.as_ref().is_some_and(|name| name.starts_with("GATEHOUSE_")) {
-        let fault = "variables that begin with `GATEHOUSE_` are settings";
-        findings.add(&format!("{field}.secret_variable"), fault, "give the variable another name");
-    }
-    if webhook.secret_file.is_some() == webhook.secret_variable.is_some() {
-        let fault = match webhook.secret_file {
-            Some(_) => "the secret is in two places",
-            None => "there is no secret",
-        };
-        let remedy = "write either `secret_file`, a file's path, or `secret_variable`, the name of an environment variable";
-        findings.add(field, fault, remedy);
-    }
 }
 
 /// Each is a task of its own, and reads the event log.
