@@ -1,26 +1,22 @@
 //! The ask endpoint: `GET <url>?domain=NAME`, as Caddy's `on_demand_tls.ask` does it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use rustls_platform_verifier::BuilderVerifierExt;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::{
+    config::without_query,
+    http_client::{PooledClient, client_of_urls},
     name::ServerName,
     telemetry::{BoxedError, admit_line},
 };
 
 /// A client of one endpoint. Redirects are never followed: where one leads was not chosen by the operator.
 pub(super) struct Ask {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: PooledClient<Empty<Bytes>>,
     url: String,
     timeout: Duration,
 }
@@ -123,15 +119,7 @@ impl Ask {
         if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.authority().is_none() {
             return Err(refuse());
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
-        Ok(Self { client, url: url.to_owned(), timeout })
+        Ok(Self { client: client_of_urls(IDLE)?, url: url.to_owned(), timeout })
     }
 
     /// Asks for `name`.
@@ -159,7 +147,7 @@ impl Ask {
 
     /// The URL's query may hold a secret and is left out.
     fn warn(&self, silence: Silence, cause: Option<&BoxedError>) {
-        let endpoint = self.url.split(['?', '#']).next().unwrap_or_default();
+        let endpoint = without_query(&self.url);
         let Some(left_out) = admit_line(silence.cause(), endpoint) else { return };
         let error = cause.map(|cause| &**cause as &(dyn std::error::Error + 'static));
         warn!(

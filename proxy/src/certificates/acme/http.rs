@@ -16,36 +16,30 @@ use hyper::{
     Method, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, USER_AGENT},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_rustls::HttpsConnectorBuilder;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use super::{AcmeError, Awaited};
-use crate::clock;
+use crate::{
+    clock,
+    http_client::{PooledClient, pooled, system_tls},
+};
 
 /// Cheap to clone; connections are shared.
 #[derive(Clone)]
-pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Http(PooledClient<Full<Bytes>>);
 
 impl Http {
     pub(super) fn new(roots: Option<&Path>) -> Result<Self, AcmeError> {
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)?);
         // RFC 8555 §6.1: HTTPS only.
         let connector = connector.https_only().enable_http1().enable_http2().build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        Ok(Self(client))
+        Ok(Self(pooled(connector, IDLE)))
     }
 
     async fn exchange(
@@ -185,17 +179,12 @@ fn parse_retry_after(text: &str, now: SystemTime) -> Option<SystemTime> {
 }
 
 fn tls(roots: Option<&Path>) -> Result<ClientConfig, AcmeError> {
+    let Some(file) = roots else { return system_tls().map_err(AcmeError::Verifier) };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().map_err(AcmeError::Verifier)?;
-    Ok(match roots {
-        None => builder.with_platform_verifier().map_err(AcmeError::Verifier)?.with_no_client_auth(),
-        Some(file) => {
-            let store = roots_of(file);
-            let store = store.map_err(|source| AcmeError::Roots { file: file.to_owned(), source })?;
-            builder.with_root_certificates(store).with_no_client_auth()
-        }
-    })
+    let store = roots_of(file).map_err(|source| AcmeError::Roots { file: file.to_owned(), source })?;
+    Ok(builder.with_root_certificates(store).with_no_client_auth())
 }
 
 fn roots_of(file: &Path) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
