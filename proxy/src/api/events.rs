@@ -1,11 +1,10 @@
 //! What became of domains and certificates, as webhooks are told it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use serde::Serialize;
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use utoipa::ToSchema;
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    control::events::{self, EventQuestion, ListedEvent, Thoroughness},
+    control::events::{self, EventQuestion, LISTED, ListedEvent, Thoroughness},
     store::{domain_table::Tenant, instant::Micros, state_table::EventId},
 };
 
@@ -74,7 +73,7 @@ pub(super) async fn list(
     );
     let after = match cursor {
         Some(cursor) => opened(&cursors, &cursor)?,
-        None => EventId::before(since.map(|since| instant(&since)).transpose()?.unwrap_or(now.less(A_DAY))),
+        None => EventId::before(since.map(|since| instant(&since)).transpose()?.unwrap_or(now.less(LISTED))),
     };
     let question = EventQuestion { after, name: domain, kind: r#type, tenant, limit };
     let part = events::events(&api.instance.store, &question, Thoroughness::Brief, now).await?;
@@ -83,9 +82,7 @@ pub(super) async fn list(
 }
 
 fn instant(text: &str) -> Result<Micros, Problem> {
-    let instant = OffsetDateTime::parse(text, &Rfc3339).ok();
-    let micros = instant.and_then(|instant| u64::try_from(instant.unix_timestamp_nanos() / 1_000).ok());
-    micros.map(Micros::from_epoch).ok_or_else(|| {
+    Micros::from_rfc3339(text).ok_or_else(|| {
         let fault = format!("since: `{text}` is no instant; write it like `2026-11-29T03:20:00Z`");
         Problem::new(ProblemKind::Invalid, fault).of("since", text)
     })
@@ -100,5 +97,3 @@ impl From<ListedEvent> for EventResource {
         Self { id: id.to_string(), r#type: kind, timestamp: at.to_string(), data: Value::Object(data) }
     }
 }
-
-const A_DAY: Duration = Duration::from_hours(24);

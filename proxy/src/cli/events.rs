@@ -1,14 +1,12 @@
 //! `gatehouse events`.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 
 use super::{access::Access, arguments::EventsCommand, columns::Columns, error::CommandError, print};
 use crate::{
     clock,
     config::Config,
-    control::events::{EventList, EventQuestion, ListedEvent, NewReplay, Replay},
+    control::events::{EventList, EventQuestion, LISTED, ListedEvent, NewReplay, Replay},
     store::{instant::Micros, state_table::EventId},
     webhooks::standing::{Condition, WebhookStanding},
 };
@@ -19,7 +17,7 @@ pub(super) async fn events(config: &Config, command: &EventsCommand) -> Result<(
     let now = Micros::of(clock::wall());
     match command {
         EventsCommand::List { since, name, kind, tenant, limit, form } => {
-            let since = since.map_or_else(|| now.less(A_DAY), |since| since.at(now));
+            let since = since.map_or_else(|| now.less(LISTED), |since| since.at(now));
             let after = EventId::before(since);
             let (name, tenant) = (name.clone(), tenant.clone());
             let question = EventQuestion { after, name, kind: *kind, tenant, limit: *limit };
@@ -94,8 +92,6 @@ fn fared(standings: &[WebhookStanding]) -> String {
 fn replayed(replay: &Replay) -> String {
     format!("{}: events since {} are sent, within seconds\n", replay.webhook, replay.since)
 }
-
-const A_DAY: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {

@@ -230,6 +230,8 @@ pub async fn replay(
     Ok(Replay { webhook: webhook.clone(), since: begun.settled.at })
 }
 
+/// From how long ago on events are listed for those who do not say.
+pub const LISTED: Duration = Duration::from_hours(24);
 /// As many as a command asks for at most.
 const MOST_LISTED: u16 = 1000;
 const PART: u16 = 200;

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use time::{
-    OffsetDateTime, PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description,
+    OffsetDateTime, PrimitiveDateTime,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
+    macros::format_description,
 };
 
 /// Milliseconds since the epoch; 0 before it.
@@ -72,6 +74,13 @@ impl Micros {
     pub fn parse(text: &str) -> Option<Self> {
         let instant = PrimitiveDateTime::parse(text, FORM).ok()?.assume_utc();
         u64::try_from(instant.unix_timestamp_nanos() / 1000).ok().filter(|micros| *micros <= MOST).map(Self)
+    }
+
+    /// Reads any instant of RFC 3339 since 1970, as people and programs write them.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let instant = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(instant.unix_timestamp_nanos() / 1_000).ok().map(Self::from_epoch)
     }
 }
 

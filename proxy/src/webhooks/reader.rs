@@ -49,8 +49,7 @@ pub async fn read(
         }
     }
     // A day without events is passed over for good.
-    let begun = Micros::parse(&format!("{}T00:00:00.000000Z", day.as_str())).unwrap_or_default();
-    Ok(Reading { events: found, to: to.max(EventId::before(begun)), is_cut: true })
+    Ok(Reading { events: found, to: to.max(EventId::before(day.begin())), is_cut: true })
 }
 
 /// Days of 30 and what each may hold beyond a part.

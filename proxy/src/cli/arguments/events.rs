@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use clap::Subcommand;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::Form;
 use crate::{
@@ -82,9 +81,7 @@ impl FromStr for Since {
         if let Ok(span) = text.parse() {
             return Ok(Self::Ago(span));
         }
-        let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NoMoment(text.to_owned()))?;
-        let micros = u64::try_from(instant.unix_timestamp_nanos() / 1_000);
-        micros.map(Micros::from_epoch).map(Self::At).map_err(|_| NoMoment(text.to_owned()))
+        Micros::from_rfc3339(text).map(Self::At).ok_or_else(|| NoMoment(text.to_owned()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use super::item::{find, text};
+use super::item::{find, seconds, text};
 use crate::{
     api_token::{Scope, TokenHash, TokenId, TokenName},
     store::{Item, Store, StoreError, instant::Micros, tenant::Tenant},
@@ -183,7 +183,7 @@ const PARTITION: &str = "token";
 
 /// When the table may forget a token that ends then.
 fn forgotten(ended: Micros) -> AttributeValue {
-    AttributeValue::N((ended.more(KEPT).since_epoch() / 1_000_000).to_string())
+    seconds(ended.more(KEPT))
 }
 
 /// Tokens of a fleet.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use super::day_log::{self, LogDay, LogPage};
+use super::{
+    day_log::{self, LogDay, LogPage},
+    item::seconds,
+};
 use crate::{
     name::Pattern,
     store::{Consistency, Item, Store, StoreError, instant::Micros, tenant::Tenant},
@@ -61,7 +64,6 @@ impl AuditRecord {
         let changes =
             serde_json::to_string(&self.changes).map_err(|error| StoreError::Refused(error.into()))?;
         let text = |text: String| AttributeValue::S(text);
-        let expires = self.at.more(kept).since_epoch() / 1_000_000;
         Ok(Item::from([
             ("pk".to_owned(), text(partition(tenant, &LogDay::of(self.at)))),
             ("sk".to_owned(), text(format!("{}#{random:08x}", self.at))),
@@ -69,7 +71,7 @@ impl AuditRecord {
             ("domain".to_owned(), text(self.domain.to_string())),
             ("action".to_owned(), text(self.action.clone())),
             ("changes".to_owned(), text(changes)),
-            ("expires_at".to_owned(), AttributeValue::N(expires.to_string())),
+            ("expires_at".to_owned(), seconds(self.at.more(kept))),
         ]))
     }
 

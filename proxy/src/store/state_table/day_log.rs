@@ -32,10 +32,16 @@ impl LogDay {
         midnight(text).map(Self::of)
     }
 
+    /// Its first instant.
+    #[must_use]
+    pub fn begin(&self) -> Micros {
+        midnight(&self.0).unwrap_or_default()
+    }
+
     /// The day after it; the last of the year 9999 is its own.
     #[must_use]
     pub fn next(&self) -> Self {
-        let next = midnight(&self.0).unwrap_or_default().more(Duration::from_hours(24));
+        let next = self.begin().more(Duration::from_hours(24));
         Self::of(Micros::from_epoch(next.since_epoch()))
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::{
     day_log::{self, LogDay, LogPage},
-    item::{number, text},
+    item::{seconds, text},
 };
 use crate::{
     config::EventKind,
@@ -153,7 +153,7 @@ impl Event {
             ("kind".to_owned(), text(&self.kind)),
             ("domain".to_owned(), text(&self.domain.to_string())),
             ("detail".to_owned(), text(&Value::Object(self.detail.clone()).to_string())),
-            ("expires_at".to_owned(), number(self.id.at.more(EVENTS_KEPT).since_epoch() / 1_000_000)),
+            ("expires_at".to_owned(), seconds(self.id.at.more(EVENTS_KEPT))),
         ]);
         item.extend(self.tenant.as_ref().map(|tenant| ("tenant".to_owned(), text(tenant))));
         item

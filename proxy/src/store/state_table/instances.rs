@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
-use super::item::{number, text};
+use super::item::{seconds, text};
 use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
 
 /// What an instance said of itself last.
@@ -88,10 +86,6 @@ impl InstanceItem {
             report: text("report")?.clone(),
         })
     }
-}
-
-fn seconds(at: Micros) -> AttributeValue {
-    number(at.since_epoch() / 1_000_000)
 }
 
 /// More than a fleet has, of which each region is bounded by its endpoint group.

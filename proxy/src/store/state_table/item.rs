@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::store::{Item, Store, StoreError};
+use crate::store::{Item, Store, StoreError, instant::Micros};
 
 /// The item with this key, read consistently.
 pub(super) async fn find(store: &Store, pk: &str, sk: &str) -> Result<Option<Item>, StoreError> {
@@ -21,4 +21,9 @@ pub(super) fn text(text: &str) -> AttributeValue {
 
 pub(super) fn number(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
+}
+
+/// Whole seconds since the epoch, by which DynamoDB removes items (`expires_at`).
+pub(super) fn seconds(at: Micros) -> AttributeValue {
+    number(at.since_epoch() / 1_000_000)
 }

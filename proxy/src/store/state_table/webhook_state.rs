@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     events::{EVENTS_KEPT, EventId},
-    item::{find, number, text},
+    item::{find, number, seconds, text},
 };
 use crate::store::{Item, Store, StoreError, if_held, instant::Micros};
 
@@ -92,8 +92,7 @@ pub async fn begin_again(
             run,
             marks: if settled.is_some() { run } else { before.marks },
             settled: settled.unwrap_or(before.settled),
-            delivered_at: before.delivered_at,
-            ..WebhookState::default()
+            ..before.without_failures()
         };
         let put = store.client().put_item().table_name(&store.tables().state);
         let put = put
@@ -121,7 +120,7 @@ pub async fn put_delivered(
     let put = put
         .item("pk", text(&delivered_partition(webhook)))
         .item("sk", text(&delivered_key(marks, event)))
-        .item("expires_at", number(now.more(EVENTS_KEPT).since_epoch() / 1_000_000));
+        .item("expires_at", seconds(now.more(EVENTS_KEPT)));
     put.send().await?;
     Ok(())
 }
@@ -152,6 +151,13 @@ pub async fn find_delivered(
 }
 
 impl WebhookState {
+    /// The same as if nothing had failed.
+    #[must_use]
+    pub fn without_failures(&self) -> Self {
+        let Self { run, marks, settled, delivered_at, .. } = *self;
+        Self { run, marks, settled, delivered_at, ..Self::default() }
+    }
+
     fn item(&self, webhook: &str, now: Micros) -> Item {
         let mut item = Item::from([
             ("pk".to_owned(), text(PARTITION)),
@@ -160,7 +166,7 @@ impl WebhookState {
             ("marks".to_owned(), number(self.marks)),
             ("settled".to_owned(), text(&self.settled.sort_key())),
             ("failures".to_owned(), number(self.failures.into())),
-            ("expires_at".to_owned(), number(now.more(STATE_KEPT).since_epoch() / 1_000_000)),
+            ("expires_at".to_owned(), seconds(now.more(STATE_KEPT))),
         ]);
         for (attribute, at) in [
             ("failing_since", self.failing_since),
