@@ -59,7 +59,8 @@ fn ask_now(instance: &Instance) {
 fn until_date(instance: &Instance, what: &str, holds: impl Fn(SystemTime) -> bool) {
     wait::until(what, WITHIN, || {
         let at = renew_at(instance.show(NAME));
-        ensure!(holds(at), "it is {:?} ahead", at.duration_since(SystemTime::now()));
+        let asked = instance.counted("gatehouse_certificate_renewal_info_total");
+        ensure!(holds(at), "it is {:?} ahead, after {asked} questions", at.duration_since(SystemTime::now()));
         Ok(())
     })
     .unwrap();
