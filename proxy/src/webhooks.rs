@@ -15,6 +15,8 @@
 
 mod attempt;
 mod course;
+#[cfg(test)]
+mod fixture;
 mod metrics;
 mod payload;
 mod reader;
@@ -47,42 +49,44 @@ pub enum WebhooksStartError {
     /// A metric is registered twice.
     #[error("metrics of `webhooks` cannot be registered")]
     Metrics(#[from] prometheus::Error),
-    /// One of the settings.
-    #[error(transparent)]
-    Webhook(#[from] WebhookError),
     /// The kernel gives no random bytes.
     #[error("no random name for this instance")]
     Random(#[from] aws_lc_rs::error::Unspecified),
 }
 
-/// Which webhooks there are; a reload replaces them.
+/// Which webhooks there are, with their secrets; a reload replaces them.
 #[derive(Clone)]
 pub struct Webhooks(Reloadable<Vec<Webhook>>);
 
 impl Webhooks {
-    /// Sends to those of `config`, on `control`, until `phase` says that the instance ends.
+    /// Reads those of `config`.
+    pub fn read(config: &EventsConfig) -> Result<Self, WebhookError> {
+        Webhook::read_all(config).map(Reloadable::new).map(Self)
+    }
+
+    /// Sends to them, on `control`, until `phase` says that the instance ends.
     pub fn start(
-        config: &EventsConfig,
+        &self,
         store: &Store,
         phase: PhaseWatch,
         control: &Handle,
         registry: &Registry,
-    ) -> Result<(Self, WebhooksEnd), WebhooksStartError> {
-        let webhooks = Self(Reloadable::new(Webhook::read_all(config)?));
+    ) -> Result<WebhooksEnd, WebhooksStartError> {
         let sender = Sender {
-            webhooks: webhooks.0.clone(),
+            webhooks: self.0.clone(),
             store: store.clone(),
             metrics: WebhookMetrics::register(registry)?,
             holder: Holder::random()?,
             phase,
         };
-        Ok((webhooks, WebhooksEnd(control.spawn(sender.run()))))
+        Ok(WebhooksEnd(control.spawn(sender.run())))
     }
 
-    /// Sends to those of `list` from now on. One that changes nothing disturbs nobody.
-    pub(crate) fn replace(&self, list: WebhookList) {
-        if **self.0.load() != list.0 {
-            self.0.replace(list.0);
+    /// Sends to those of `next` from now on. One that changes nothing disturbs nobody.
+    pub(crate) fn follow(&self, next: &Self) {
+        let next = next.0.load_full();
+        if **self.0.load() != *next {
+            self.0.replace(next.to_vec());
         }
     }
 }
@@ -95,16 +99,6 @@ impl WebhooksEnd {
     /// nothing twice.
     pub(crate) async fn wait(self, limit: Duration) {
         let _ = tokio::time::timeout(limit, self.0).await;
-    }
-}
-
-/// Webhooks of settings, as they were read.
-pub(crate) struct WebhookList(Vec<Webhook>);
-
-impl WebhookList {
-    /// Those of `config`, with their secrets.
-    pub(crate) fn read(config: &EventsConfig) -> Result<Self, WebhookError> {
-        Webhook::read_all(config).map(Self)
     }
 }
 

@@ -45,7 +45,7 @@ use crate::{
     tls::{ServerConfigs, tickets::TicketKeys},
     transport::Backend,
     verification,
-    webhooks::Webhooks,
+    webhooks::WebhooksEnd,
     worker::{self, Connections, Excess, HeldBytes, Shared},
 };
 
@@ -77,7 +77,7 @@ impl Assembly<'_> {
         let begun = clock::now();
         let config = self.config;
         self.probe(&inherited)?;
-        let live = RuntimeSettings::of(config)?;
+        let live = RuntimeSettings::read(config)?;
         let control_ports = ControlPorts::bind(&config.control).await?;
         let api_port = api::bind(config).await?;
         let threads = worker_count(&config.worker)?;
@@ -103,23 +103,7 @@ impl Assembly<'_> {
         let banner = StartupBanner::of(config, &instance, &seen, root);
         let workers =
             worker::spawn(&shared, self.backend, listeners.into_sockets()).map_err(RunError::Spawn)?;
-        verification::start(
-            config,
-            https_port,
-            shared.service.relay.upstream.address_policy().entry_permits(),
-            (&known.store, &known.domains),
-            phase.subscribe(),
-            self.control,
-            &self.telemetry.registry,
-        )?;
-        let (webhooks, webhooks_end) = Webhooks::start(
-            &config.events,
-            &known.store,
-            phase.subscribe(),
-            self.control,
-            &self.telemetry.registry,
-        )?;
-        self.control.spawn(telemetry::tell_left_out());
+        let webhooks = self.start_jobs(&known, &shared, &live, https_port, &phase)?;
         self.decide_phase(source, &known.domains, &shared, &live, phase.clone());
         let registry = &self.telemetry.registry;
         let pages = console::pages(config)?;
@@ -136,7 +120,6 @@ impl Assembly<'_> {
         self.control.spawn(attend);
         let parts = ReloadTargets {
             domains: known.domains,
-            webhooks,
             guard: guard.clone(),
             connections: shared.connections.clone(),
             held: shared.held.clone(),
@@ -150,10 +133,27 @@ impl Assembly<'_> {
             certificates,
             api,
             fleet,
-            webhooks: webhooks_end,
+            webhooks,
             _control: (control, socket),
         };
         Ok((running, parts, asks))
+    }
+
+    /// Starts what is not asked for by a client: checks of names, and webhooks.
+    fn start_jobs(
+        &self,
+        known: &PreparedState,
+        shared: &Shared,
+        live: &RuntimeSettings,
+        https_port: u16,
+        phase: &watch::Sender<Phase>,
+    ) -> Result<WebhooksEnd, RunError> {
+        let (control, registry) = (self.control, &self.telemetry.registry);
+        let permits = shared.service.relay.upstream.address_policy().entry_permits();
+        let names = (&known.store, &known.domains);
+        verification::start(self.config, https_port, permits, names, phase.subscribe(), control, registry)?;
+        control.spawn(telemetry::tell_left_out());
+        Ok(live.webhooks.start(&known.store, phase.subscribe(), control, registry)?)
     }
 
     /// Keeps `phase` in step with memory, the Auto Scaling group and the names.

@@ -14,7 +14,7 @@ use crate::{
     tls::tickets::TicketKeysError,
     transport::{RingRefused, socket::BindError},
     verification::VerificationStartError,
-    webhooks::WebhooksStartError,
+    webhooks::{WebhookError, WebhooksStartError},
 };
 
 impl RunError {
@@ -29,7 +29,7 @@ impl RunError {
                 AcmeError::Roots { .. } | AcmeError::ExternalAccountKey { .. },
             ))
             | Self::ErrorPages(_)
-            | Self::Webhooks(WebhooksStartError::Webhook(_))
+            | Self::Webhook(_)
             | Self::Upstreams(_)
             | Self::Guard(GuardError::NoInterface { .. }) => true,
             Self::StateDirectory { source, .. } | Self::Socket(SocketError::Refused { source, .. }) => {
@@ -61,6 +61,9 @@ pub enum RunError {
     /// Checks of names.
     #[error(transparent)]
     Verification(#[from] VerificationStartError),
+    /// A webhook of the settings.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// Webhooks.
     #[error(transparent)]
     Webhooks(#[from] WebhooksStartError),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use tracing::{error, info};
 
-use super::sockets::Capacity;
+use super::{error::RunError, sockets::Capacity};
 use crate::{
     config::{self, Config, ConfigError, Loaded, Reloadable, difference, merge},
     control::wire::Reloaded,
@@ -16,7 +16,7 @@ use crate::{
     target::Target,
     telemetry::error_chain,
     telemetry::{LogsError, Telemetry},
-    webhooks::{WebhookError, WebhookList, Webhooks},
+    webhooks::{WebhookError, Webhooks},
     worker::{Connections, HeldBytes},
 };
 
@@ -26,7 +26,6 @@ pub type ReloadFn<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Result<Loade
 /// What can be changed while it runs.
 pub(super) struct ReloadTargets {
     pub(super) domains: Domains,
-    pub(super) webhooks: Webhooks,
     pub(super) guard: GuardHandle,
     pub(super) connections: Connections,
     pub(super) held: HeldBytes,
@@ -41,17 +40,20 @@ pub(super) struct RuntimeSettings {
     pub(super) events: Reloadable<config::EventsConfig>,
     pub(super) headers: Reloadable<config::HeadersConfig>,
     pub(super) error_pages: Reloadable<ErrorPages>,
+    pub(super) webhooks: Webhooks,
     pub(super) default_target: Reloadable<Option<Target>>,
     pub(super) drain_deadline: Reloadable<config::Span>,
 }
 
 impl RuntimeSettings {
-    pub(super) fn of(config: &Config) -> Result<Self, ErrorPagesError> {
+    /// With the files that `config` names.
+    pub(super) fn read(config: &Config) -> Result<Self, RunError> {
         Ok(Self {
             limits: Reloadable::new(config.limits.clone()),
             events: Reloadable::new(config.events.clone()),
             headers: Reloadable::new(config.headers.clone()),
             error_pages: Reloadable::new(ErrorPages::read(&config.error_pages)?),
+            webhooks: Webhooks::read(&config.events)?,
             default_target: Reloadable::new(config.domains.default_target.clone()),
             drain_deadline: Reloadable::new(config.worker.drain_deadline),
         })
@@ -118,7 +120,7 @@ impl ReloadTargets {
     /// What can fail comes first.
     fn apply(&self, config: &Config, telemetry: &Telemetry) -> Result<(), ReloadError> {
         let error_pages = ErrorPages::read(&config.error_pages)?;
-        let webhooks = WebhookList::read(&config.events)?;
+        let webhooks = Webhooks::read(&config.events)?;
         self.domains.reconfigure(&config.domains)?;
         self.guard.set_policy(&config.guard)?;
         telemetry.follow(&config.log)?;
@@ -127,7 +129,7 @@ impl ReloadTargets {
         self.held.limit(response_buffers(&config.limits));
         self.live.limits.replace(config.limits.clone());
         self.live.events.replace(config.events.clone());
-        self.webhooks.replace(webhooks);
+        self.live.webhooks.follow(&webhooks);
         self.live.headers.replace(config.headers.clone());
         self.live.error_pages.replace(error_pages);
         self.live.default_target.replace(config.domains.default_target.clone());

@@ -191,7 +191,8 @@ pub fn histogram(
     registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
 }
 
-fn registered<C: Collector + Clone + 'static>(
+/// Registers `metric`, whatever its labels.
+pub(crate) fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     metric: C,
 ) -> Result<C, prometheus::Error> {

@@ -3,42 +3,26 @@
 //! (`an_answer_counts_whether_its_body_ends_or_not`); redirects are not followed, since where one leads was
 //! not chosen by the operator (`answers_are_judged_by_their_status`).
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use super::{course::Attempted, metrics::Outcome, payload, signature::Secret};
 use crate::{
+    http_client::{PooledClient, client_of_urls},
     store::{instant::Micros, state_table::Event},
     telemetry::error_chain,
 };
 
 /// Sends events; connections are shared. Addresses of private networks are permitted: the URL is the operator's.
 #[derive(Clone)]
-pub(super) struct Poster(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Poster(PooledClient<Full<Bytes>>);
 
 impl Poster {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        Ok(Self(client))
+        client_of_urls(IDLE).map(Self)
     }
 
     /// Sends `event` to `url` at `now`, signed with `secret`.
@@ -117,9 +101,10 @@ const LONGEST_ANSWER: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+    use crate::webhooks::fixture::{SECRET, message};
 
     #[test]
     fn answers_are_judged_by_their_status() {
@@ -158,16 +143,11 @@ mod tests {
         let url = format!("http://{}/hook", listener.local_addr().unwrap()).parse().unwrap();
         let receiver = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let (mut request, mut part) = (Vec::new(), [0; 1024]);
-            while !request.ends_with(b"}") {
-                let read = stream.read(&mut part).await.unwrap();
-                assert!(read > 0, "the request is cut");
-                request.extend_from_slice(&part[..read]);
-            }
+            message(&mut stream).await;
             stream.write_all(answer.as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         });
-        let secret = Secret::read(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let secret = Secret::read(SECRET.as_bytes()).unwrap();
         let (domain, now) = ("a.example".parse().unwrap(), Micros::from_epoch(1));
         let event =
             Event::new(crate::config::EventKind::DomainCreated, &domain, None, &serde_json::json!({}), now);

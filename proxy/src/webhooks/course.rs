@@ -154,8 +154,7 @@ impl Course {
     ) -> Consequence {
         let state = &mut self.state;
         if attempted.outcome == Outcome::Delivered {
-            let WebhookState { run, marks, settled, .. } = *state;
-            *state = WebhookState { run, marks, settled, delivered_at: Some(now), ..WebhookState::default() };
+            *state = WebhookState { delivered_at: Some(now), ..state.without_failures() };
             self.end(event);
             return Consequence::Delivered;
         }
@@ -214,9 +213,8 @@ impl Course {
 
     /// What had failed is given up, or not wanted any more: it says nothing of what is sent next. A pause that was begun is kept.
     fn forget_failures(&mut self, now: Micros) {
-        let WebhookState { run, marks, settled, retry_at, delivered_at, .. } = self.state;
-        let retry_at = retry_at.filter(|at| *at > now);
-        self.state = WebhookState { run, marks, settled, retry_at, delivered_at, ..WebhookState::default() };
+        let retry_at = self.state.retry_at.filter(|at| *at > now);
+        self.state = WebhookState { retry_at, ..self.state.without_failures() };
     }
 
     fn end(&mut self, event: EventId) {

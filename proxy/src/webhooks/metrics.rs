@@ -4,7 +4,7 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::{
     label,
-    telemetry::metrics::{Label, gauge},
+    telemetry::metrics::{Label, gauge, registered},
 };
 
 label! {
@@ -38,41 +38,32 @@ pub(super) struct WebhookMetrics {
 
 impl WebhookMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let attempts = IntCounterVec::new(
-            Opts::new("gatehouse_webhook_attempts_total", "Events sent to webhooks, by what came of it."),
-            &[WEBHOOK, Outcome::NAME],
-        )?;
-        let given_up = IntCounterVec::new(
-            Opts::new(
-                "gatehouse_webhook_given_up_total",
-                "Events that a webhook refused for a day, and that are not sent any more.",
-            ),
-            &[WEBHOOK],
-        )?;
-        let behind = IntGaugeVec::new(
-            Opts::new(
-                "gatehouse_webhook_behind_seconds",
-                "Age of the oldest event that waits for this webhook, at the instance that sends.",
-            ),
-            &[WEBHOOK],
-        )?;
-        let failing = IntGaugeVec::new(
-            Opts::new(
-                "gatehouse_webhook_failing",
-                "1 while the last attempt of this webhook has failed, the table fails, or nothing is sent any more, at the instance that sends.",
-            ),
-            &[WEBHOOK],
-        )?;
-        registry.register(Box::new(attempts.clone()))?;
-        registry.register(Box::new(given_up.clone()))?;
-        registry.register(Box::new(behind.clone()))?;
-        registry.register(Box::new(failing.clone()))?;
+        let attempts =
+            Opts::new("gatehouse_webhook_attempts_total", "Events sent to webhooks, by what came of it.");
+        let given_up = Opts::new(
+            "gatehouse_webhook_given_up_total",
+            "Events that a webhook refused for a day, and that are not sent any more.",
+        );
+        let behind = Opts::new(
+            "gatehouse_webhook_behind_seconds",
+            "Age of the oldest event that waits for this webhook, at the instance that sends.",
+        );
+        let failing = Opts::new(
+            "gatehouse_webhook_failing",
+            "1 while the last attempt of this webhook has failed, the table fails, or nothing is sent any more, at the instance that sends.",
+        );
         let is_sender = gauge(
             registry,
             "gatehouse_webhook_sender",
             "Whether this instance sends the events of the fleet to webhooks.",
         )?;
-        Ok(Self { attempts, given_up, behind, failing, is_sender })
+        Ok(Self {
+            attempts: registered(registry, IntCounterVec::new(attempts, &[WEBHOOK, Outcome::NAME])?)?,
+            given_up: registered(registry, IntCounterVec::new(given_up, &[WEBHOOK])?)?,
+            behind: registered(registry, IntGaugeVec::new(behind, &[WEBHOOK])?)?,
+            failing: registered(registry, IntGaugeVec::new(failing, &[WEBHOOK])?)?,
+            is_sender,
+        })
     }
 
     /// Makes the series of a webhook, so that they are there before anything happens.

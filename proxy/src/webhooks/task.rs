@@ -221,31 +221,18 @@ const PART: u16 = 100;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
+    use std::sync::Arc;
 
     use prometheus::Registry;
     use serde_json::json;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-        sync::mpsc,
-    };
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::mpsc};
 
     use super::*;
     use crate::{
-        config::{EventKind, StoreConfig, WebhookConfig},
+        config::{EventKind, StoreConfig},
         store::{Engine, FaultPlan, Faults, state_table::put_event, tables},
+        webhooks::fixture::{SECRET, message, webhook},
     };
-
-    fn webhook(url: String) -> Webhook {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        fs::write(&path, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let (name, events) = ("crm".parse().unwrap(), Vec::new());
-        let config = WebhookConfig { name, url, secret_file: Some(path), secret_variable: None, events };
-        Webhook::read(&config).unwrap()
-    }
 
     /// Accepts all that it is sent, and says so.
     async fn receiver() -> (String, mpsc::UnboundedReceiver<String>) {
@@ -255,13 +242,7 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let (mut request, mut part) = (Vec::new(), [0; 1024]);
-                while !request.ends_with(b"}") {
-                    let read = stream.read(&mut part).await.unwrap();
-                    assert!(read > 0, "the request is cut");
-                    request.extend_from_slice(&part[..read]);
-                }
-                let text = String::from_utf8(request).unwrap();
+                let text = message(&mut stream).await;
                 let id = text.lines().find_map(|line| line.strip_prefix("webhook-id: ")).unwrap();
                 told.send(id.to_owned()).unwrap();
                 let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -289,7 +270,12 @@ mod tests {
         let registry = Registry::new();
         let metrics = WebhookMetrics::register(&registry).unwrap();
         let (_stop, stopped) = watch::channel(false);
-        let task = WebhookTask { webhook: webhook(url), store: store.clone(), metrics, stopped };
+        let task = WebhookTask {
+            webhook: webhook(url, SECRET, 0o600).unwrap(),
+            store: store.clone(),
+            metrics,
+            stopped,
+        };
         let task = tokio::spawn(task.run());
         let mut next = async || timeout(Duration::from_secs(30), sent.recv()).await.unwrap().unwrap();
         assert_eq!(next().await, first.id.to_string());

@@ -136,28 +136,19 @@ const LONGEST: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
-
     use super::*;
-    use crate::telemetry::error_chain;
+    use crate::{
+        telemetry::error_chain,
+        webhooks::fixture::{SECRET, webhook},
+    };
 
     fn of(secret: &str, mode: u32) -> Result<Webhook, WebhookError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        fs::write(&path, secret).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        Webhook::read(&WebhookConfig {
-            name: "crm".parse().unwrap(),
-            url: "https://crm.example.com/hook".to_owned(),
-            secret_file: Some(path),
-            secret_variable: None,
-            events: Vec::new(),
-        })
+        webhook("https://crm.example.com/hook".to_owned(), secret, mode)
     }
 
     #[test]
     fn no_part_of_a_secret_is_told() {
-        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+        let secret: &str = &format!("{SECRET}\n");
         let read = of(secret, 0o600).unwrap();
         assert!(!format!("{read:?}").contains("MfKQ"), "{read:?}");
         for (secret, mode, told) in [

@@ -1,6 +1,10 @@
 //! What an operator sees of a running instance when something is wrong.
 
-use std::io::{Read, Write};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt as _,
+};
 
 use anyhow::{Context, ensure};
 
@@ -79,6 +83,30 @@ fn another_web_server_as_the_store_ends_the_start_and_every_command() {
         let said = place.run(line);
         assert_eq!(said.code, Some(1), "{line}: {said:?}");
         assert!(said.err.contains(&wanted) && said.err.contains("correct the address"), "{line}: {said:?}");
+    }
+}
+
+#[test]
+fn a_file_of_the_settings_that_cannot_be_used_ends_the_start_before_anything_is_made() {
+    for (name, text, settings, told) in [
+        (
+            "secret",
+            "whsec_short",
+            "[[events.webhooks]]\nname = \"crm\"\nurl = \"https://crm.example.com/\"\nsecret_file = ",
+            "events.webhooks `crm`: its secret cannot be used",
+        ),
+        ("pages/404.html", "{{", "[error_pages]\ndirectory = ", "404.html`, line 1: `{{` is not closed"),
+    ] {
+        let place = Place::new();
+        let path = place.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let named = if name.contains('/') { path.parent().unwrap() } else { &path };
+        place.write(&format!("{settings}{:?}", named.to_str().unwrap()));
+        let said = place.run("run");
+        assert!(said.code == Some(2) && said.err.contains(told), "{said:?}");
+        assert!(!place.path().join("state").exists(), "{name}");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     telemetry::error_chain,
     webhooks::{
-        WebhookList,
+        Webhooks,
         standing::{Condition, WebhookStanding},
     },
 };
@@ -16,7 +16,7 @@ use crate::{
 /// Each webhook of the settings.
 pub(super) async fn webhooks(config: Arc<Config>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Err(error) = WebhookList::read(&config.events) {
+    if let Err(error) = Webhooks::read(&config.events) {
         findings.push(Finding::error(
             "webhooks",
             error_chain(&error),
