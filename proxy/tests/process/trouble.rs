@@ -152,10 +152,10 @@ fn a_second_instance_on_the_same_port_is_refused_by_name_and_the_doctor_sees_it(
     place.write("[worker]\nthreads = 2");
     let _first = Instance::start(&place, &manager, Vec::new(), &[]);
     manager.hear_until("READY=1");
-    let settings = std::fs::read_to_string(place.path().join("gatehouse.toml")).unwrap();
+    let settings = fs::read_to_string(place.path().join("gatehouse.toml")).unwrap();
     // Its own state and metrics, so that nothing but the ports is in its way.
     let settings = settings.replace("/state\"", "/other\"").replace(":9464", ":9465");
-    std::fs::write(place.path().join("second.toml"), settings).unwrap();
+    fs::write(place.path().join("second.toml"), settings).unwrap();
     let said = place.run_by("second.toml", "run");
     assert_eq!(said.code, Some(1), "{said:?}");
     let wanted = format!("listen.https: `{}` is listened on already by `gatehouse`", place.https());
@@ -236,9 +236,9 @@ fn metrics_can_be_turned_off() {
     let (place, manager) = (Place::new(), Manager::new());
     place.write("[worker]\nthreads = 1");
     let file = place.path().join("gatehouse.toml");
-    let settings = std::fs::read_to_string(&file).unwrap();
+    let settings = fs::read_to_string(&file).unwrap();
     let address = format!("{}:9464", place.http().ip());
-    std::fs::write(&file, settings.replace(&address, "off")).unwrap();
+    fs::write(&file, settings.replace(&address, "off")).unwrap();
     let _instance = Instance::start(&place, &manager, Vec::new(), &[]);
     manager.hear_until("READY=1");
     assert!(std::net::TcpStream::connect(&address).is_err(), "nobody listens there");
@@ -296,8 +296,8 @@ fn a_ring_that_may_be_made_and_not_entered_ends_the_start_where_it_is_asked_for(
     place.write("[worker]\nthreads = 1\nio = \"auto\"");
     let log = place.path().join("log");
     let mut command = without_ring_entry(place.command("gatehouse.toml", "run"));
-    let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    let mut child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let text = || fs::read_to_string(&log).unwrap_or_default();
     let status = eventually("the end of the start", || {
         if child.try_wait()?.is_some() {
             return Ok(0);
