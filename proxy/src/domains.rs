@@ -57,14 +57,19 @@ pub use permission::{Denial, DomainEntry, Permission, PermissionSource, UnknownR
 pub use revision::Revision;
 pub use table_permission::permission_by_table;
 
-use crate::{clock, config, name::ServerName, single_flight::SingleFlight, store::Store};
+use crate::{
+    clock, config,
+    name::ServerName,
+    single_flight::SingleFlight,
+    store::{Store, instant::Micros},
+};
 use ask::Ask;
 use budget::Budgets;
 use feed::Feed;
 use last_known::LastKnown;
 use metrics::{DomainMetrics, PermissionResult};
 pub use name_registry::RecordObserver;
-use name_registry::{Lists, NameRegistry};
+use name_registry::{ListedElsewhere, Lists, NameRegistry};
 use outage::Outage;
 use permission_cache::{CacheLifetimes, Freshness, PermissionCache};
 use snapshot::{Snapshot, SnapshotMatch};
@@ -352,7 +357,9 @@ impl Domains {
         let ask = config.ask.as_ref().map(|url| Ask::new(url, *config.ask_timeout)).transpose()?;
         self.inner.ask.store(ask.map(Arc::new));
         if **self.inner.listed.load() != config.r#static {
-            self.inner.registry.relist(&config.r#static);
+            let elsewhere =
+                if self.inner.table.is_some() { ListedElsewhere::Perhaps } else { ListedElsewhere::No };
+            self.inner.registry.relist(&config.r#static, elsewhere, Micros::of(clock::wall()));
             self.inner.relisted.store(true, Ordering::Release);
             self.inner.listed.store(Arc::new(config.r#static.clone()));
         }

@@ -47,6 +47,9 @@ struct RegistryState {
     names: Patterns,
     /// Names that no list holds and a source allowed, and until when the guard has them.
     remembered: HashMap<Pattern, Instant>,
+    /// Names that left the configuration's list, and when: what the table says of them is known with the first full reading that begins
+    /// later. Until then hellos for them come through, since the data plane asks the table for each.
+    leaving: HashMap<Pattern, Micros>,
     /// Whether `remembered` changed since it was published.
     unpublished: bool,
 }
@@ -58,6 +61,15 @@ pub(super) enum Lists {
     Whole,
 }
 
+/// Whether a name that leaves the configuration's list may have an entry elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListedElsewhere {
+    /// In the table, whose entry of a listed name is not kept.
+    Perhaps,
+    /// There is no table.
+    No,
+}
+
 impl NameRegistry {
     pub(super) fn new(snapshot: Snapshot, lists: Lists, known: IntGauge) -> Self {
         let names = snapshot.served().cloned().collect();
@@ -67,6 +79,7 @@ impl NameRegistry {
             loading: None,
             names,
             remembered: HashMap::new(),
+            leaving: HashMap::new(),
             unpublished: false,
         };
         let registry = Self {
@@ -131,13 +144,18 @@ impl NameRegistry {
         }
     }
 
-    /// Replaces the entries of the configuration. What the table says of a name that was listed is found with its next
-    /// hello, or with the full reading that has to follow: behind a strict guard no hello comes.
-    pub(super) fn relist(&self, list: &[StaticDomain]) {
+    /// Replaces the entries of the configuration at `now`. Where there is a table, a full reading has to follow.
+    pub(super) fn relist(&self, list: &[StaticDomain], table: ListedElsewhere, now: Micros) {
         let mut state = self.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         state.with_loading(|loading| drop(loading.relist(list)));
         for pattern in snapshot.relist(list) {
+            if table == ListedElsewhere::Perhaps
+                && state.names.contains(&pattern)
+                && !snapshot.serves(&pattern)
+            {
+                state.leaving.insert(pattern.clone(), now);
+            }
             state.weigh(&snapshot, &pattern);
         }
         self.snapshot.store(Arc::new(snapshot));
@@ -148,7 +166,8 @@ impl NameRegistry {
     pub(super) fn end_reading(&self, seen: &SeenPatterns, began: Micros) {
         let mut state = self.lock();
         let mut snapshot = state.loading.take().unwrap_or_else(|| Snapshot::clone(&self.snapshot.load()));
-        let gone = snapshot.retain_seen(seen, began.less(INDEX_LAG));
+        let mut gone = snapshot.retain_seen(seen, began.less(INDEX_LAG));
+        gone.extend(state.leaving.extract_if(|_, left| *left < began).map(|(gone, _)| gone));
         for pattern in &gone {
             state.weigh(&snapshot, pattern);
         }
@@ -230,6 +249,7 @@ impl RegistryState {
             if snapshot.apply(record) == Applied::Changed {
                 applied = Applied::Changed;
                 self.remembered.remove(&record.pattern);
+                self.leaving.remove(&record.pattern);
                 self.weigh(snapshot, &record.pattern);
             }
         }
@@ -239,7 +259,8 @@ impl RegistryState {
     /// Puts `pattern` among the names, or takes it out.
     fn weigh(&mut self, snapshot: &Snapshot, pattern: &Pattern) {
         let is_loaded = self.loading.as_ref().is_some_and(|loading| loading.serves(pattern));
-        if snapshot.serves(pattern) || is_loaded || self.remembered.contains_key(pattern) {
+        let is_kept = self.remembered.contains_key(pattern) || self.leaving.contains_key(pattern);
+        if snapshot.serves(pattern) || is_loaded || is_kept {
             self.names.insert(pattern.clone());
         } else {
             self.names.remove(pattern);
@@ -329,28 +350,51 @@ mod tests {
         assert!(names.patterns.contains(&odd.pattern) && !names.patterns.contains(&gone.pattern));
     }
 
+    fn list(names: &[&str]) -> Vec<StaticDomain> {
+        let entry = |name: &&str| StaticDomain {
+            name: Pattern::parse(name).unwrap(),
+            target: None,
+            settings: crate::config::DomainSettings::default(),
+        };
+        names.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_name_that_moves_from_the_list_to_the_table_is_never_missing() {
+        let (registry, elsewhere) = (registry(Lists::Whole), ListedElsewhere::Perhaps);
+        let (moved, dropped) = (record("moved.example"), Pattern::parse("dropped.example").unwrap());
+        let holds = |pattern: &Pattern| registry.names().borrow().patterns.contains(pattern);
+        let at = |seconds: u64| Micros::from_epoch(seconds * 1_000_000);
+        registry.relist(&list(&["moved.example", "dropped.example"]), elsewhere, at(1));
+        registry.relist(&[], elsewhere, at(LATER_SECONDS));
+        assert!(holds(&moved.pattern) && holds(&dropped));
+        // A reading that had begun before has passed over what was listed.
+        read_whole(&registry, &[], &[], (LATER_SECONDS - 1) * 1_000_000);
+        assert!(holds(&moved.pattern) && holds(&dropped));
+        read_whole(&registry, std::slice::from_ref(&moved), &[], (LATER_SECONDS + 1) * 1_000_000);
+        assert!(holds(&moved.pattern) && !holds(&dropped));
+        // What the table says of one that is leaving holds at once.
+        registry.relist(&list(&["gone.example"]), elsewhere, at(LATER_SECONDS + 2));
+        registry.relist(&[], elsewhere, at(LATER_SECONDS + 3));
+        let removed = DomainRecord { status: DomainStatus::Removed, ..record("gone.example") };
+        registry.apply(std::slice::from_ref(&removed));
+        assert!(!holds(&removed.pattern));
+    }
+
     #[test]
     fn names_follow_the_configurations_list() {
-        let list = |names: &[&str]| -> Vec<_> {
-            names
-                .iter()
-                .map(|name| StaticDomain {
-                    name: Pattern::parse(name).unwrap(),
-                    target: None,
-                    settings: crate::config::DomainSettings::default(),
-                })
-                .collect()
-        };
         let registry = registry(Lists::Whole);
         let remembered = Pattern::parse("remembered.example").unwrap();
         registry.remember(remembered.clone(), Instant::now());
-        registry.relist(&list(&["a.example", "*.b.example", "remembered.example"]));
+        let relist =
+            |names: &[&str]| registry.relist(&list(names), ListedElsewhere::No, Micros::from_epoch(0));
+        relist(&["a.example", "*.b.example", "remembered.example"]);
         for (names, held) in [
             (&["a.example", "*.b.example", "remembered.example"][..], 3),
             (&["a.example", "*.c.example"], 3),
             (&[], 1),
         ] {
-            registry.relist(&list(names));
+            relist(names);
             let told = registry.names().borrow().clone();
             assert_eq!(told.patterns.len(), held, "{names:?}");
             assert!(list(names).iter().all(|entry| told.patterns.contains(&entry.name)), "{names:?}");
