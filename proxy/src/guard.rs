@@ -4,6 +4,7 @@
 //! per interface, updated and never detached (`a_second_start_adopts_maps_link_names_and_counters`).
 
 mod attach;
+mod attachment;
 mod difference;
 mod enforce_until;
 mod enforcement;
@@ -15,6 +16,7 @@ pub mod heartbeat;
 mod interface;
 mod kernel_names;
 mod kernel_time;
+mod lingering;
 mod link;
 mod maps;
 pub(crate) mod metrics;
@@ -47,6 +49,20 @@ use tokio::{
 };
 use tracing::info;
 
+use self::{
+    attachment::Attachment,
+    enforcer::{Enforced, Enforcer},
+    explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
+    handover::{Attached, AttachedState, take_over},
+    interface::Interface,
+    kernel_names::KernelNames,
+    link::link_info,
+    metrics::GuardMetrics,
+    names::NamesFollower,
+    pins::Pins,
+    recent_rejections::RecentRejections,
+    rejections::Rejections,
+};
 pub use self::{
     enforcement::Enforcement,
     error::GuardError,
@@ -56,18 +72,6 @@ pub use self::{
     ports::Ports,
     recent_rejections::{RejectedRow, RejectingRow, TopRejected},
     status::{GuardReport, GuardStatus, GuardedInterface, VerdictRow},
-};
-use self::{
-    enforcer::Enforcer,
-    explain::{GuardFacts, GuardQuestion, GuardRules, sources_by},
-    handover::{Attached, AttachedState, link_info, take_over},
-    interface::Interface,
-    kernel_names::KernelNames,
-    metrics::GuardMetrics,
-    names::NamesFollower,
-    pins::Pins,
-    recent_rejections::RecentRejections,
-    rejections::Rejections,
 };
 use crate::{
     clock,
@@ -157,7 +161,8 @@ impl GuardHandle {
         }
     }
 
-    /// Applies mode, budgets and denied networks of `config` from the next packet on.
+    /// Applies mode, budgets and denied networks of `config` from the next packet on; nothing where the program is another process's by now,
+    /// or this process drains.
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
         match self {
             Self::Off => Ok(()),
@@ -209,7 +214,8 @@ fn revision_or_none(held: Option<Revision>) -> String {
 
 impl Guard {
     /// Attaches the program to the configured interfaces, or replaces the one that a predecessor left there, and begins to
-    /// follow the domain set. Names known by now are in the kernel before the program sees a packet.
+    /// follow the domain set. Names known by now are in new maps before the program sees a packet, and in a predecessor's, which
+    /// hold its names already, as soon as it does.
     pub fn start(
         config: &config::GuardConfig,
         ports: &Ports,
@@ -219,7 +225,9 @@ impl Guard {
         let interfaces =
             config.interfaces.iter().map(|name| Interface::find(name)).collect::<Result<Vec<_>, _>>()?;
         let known = around.names.borrow().clone();
-        let attached = take_over(object, config, ports, &interfaces, |table| table.follow(&known))?;
+        let attached = take_over(object, config, ports, &interfaces, |table| {
+            table.follow(&known, clock::now());
+        })?;
         Self::settle_in(config.clone(), interfaces, attached, known.revision, around)
     }
 
@@ -234,7 +242,8 @@ impl Guard {
         let capacity = table.capacity();
         let metrics = GuardMetrics::register(around.registry, Arc::clone(&state.verdicts))
             .map_err(GuardError::Metrics)?;
-        metrics.attached(config.attach, interfaces.len(), capacity);
+        metrics.capacity(capacity);
+        metrics.attached(config.attach, interfaces.len());
         let rejected = Arc::new(Mutex::new(RecentRejections::default()));
         let rejections = Rejections {
             verdicts: Arc::clone(&state.verdicts),
@@ -244,8 +253,19 @@ impl Guard {
             sampled: metrics.sampled_rejections(),
             seen: 0,
         };
-        let enforcer = Enforcer::start(table.cell(), until, around.heartbeat, metrics.clone(), rejections)?;
-        let enforcer = Arc::new(enforcer);
+        let links = interfaces
+            .iter()
+            .map(|interface| (interface.clone(), state.pins.link(interface.index, config.attach)));
+        let enforced = Enforced {
+            attachment: Attachment::new(state.program.id, links),
+            attach: config.attach,
+            policy: Arc::clone(&state.policy),
+            until,
+            heartbeat: around.heartbeat,
+            metrics: metrics.clone(),
+            rejections,
+        };
+        let enforcer = Arc::new(Enforcer::start(table.cell(), enforced)?);
         let (sender, held) = watch::channel(None);
         let follower = NamesFollower {
             names: around.names,
@@ -267,7 +287,7 @@ impl Guard {
     /// # Cancel safety
     /// Dropped, it leaves nothing behind.
     pub async fn holds(&self, revision: Revision) -> Result<(), NamesLate> {
-        if self.enforcer.draining() {
+        if self.enforcer.is_over() {
             return Ok(());
         }
         let mut held = self.held.clone();
@@ -292,6 +312,9 @@ impl Guard {
 
     /// As [`GuardHandle::set_policy`].
     pub fn set_policy(&self, config: &config::GuardConfig) -> Result<(), GuardError> {
+        if self.enforcer.is_over() {
+            return Ok(());
+        }
         let mut policy = self.state.policy.lock().unwrap_or_else(PoisonError::into_inner);
         policy.configure(config)?;
         drop(policy);
@@ -338,7 +361,7 @@ impl Guard {
     }
 
     fn guarded(&self, interface: &Interface, attach: config::Attach) -> GuardedInterface {
-        let link = link_info(&self.state.pins.link(interface.index, attach));
+        let link = link_info(&self.state.pins.link(interface.index, attach)).filter(|_| interface.is_there());
         GuardedInterface {
             name: interface.name.clone(),
             index: interface.index,

@@ -12,6 +12,8 @@ pub(super) struct Conditions {
     pub(super) names: Names,
     pub(super) worker_alive: bool,
     pub(super) draining: bool,
+    /// Whether another start's program has taken the place of ours.
+    pub(super) replaced: bool,
 }
 
 crate::label! {
@@ -23,6 +25,8 @@ crate::label! {
         Inherited = "inherited",
         /// This process drains.
         Draining = "draining",
+        /// Another process has put its program in the place of ours, or ours was detached.
+        Replaced = "replaced",
         /// No worker's event loop has turned recently.
         WorkersSilent = "workers_silent",
         /// The names are not in the map yet.
@@ -38,6 +42,7 @@ impl Conditions {
     pub(super) fn enforcement(self) -> Enforcement {
         match self {
             Self { draining: true, .. } => Enforcement::Draining,
+            Self { replaced: true, .. } => Enforcement::Replaced,
             Self { names: Names::Unread, .. } => Enforcement::NamesUnread,
             Self { names: Names::Full, .. } => Enforcement::NamesFull,
             Self { names: Names::Failed, .. } => Enforcement::NamesFailed,
@@ -63,6 +68,7 @@ impl Enforcement {
         match self {
             Self::On | Self::Inherited => true,
             Self::Draining
+            | Self::Replaced
             | Self::WorkersSilent
             | Self::NamesUnread
             | Self::NamesFull
@@ -92,16 +98,19 @@ mod tests {
             (Names::Full, true, false, Enforcement::NamesFull, EnforceUntil::NamesIncomplete),
             (Names::Failed, true, false, Enforcement::NamesFailed, EnforceUntil::NamesIncomplete),
         ] {
-            let conditions = Conditions { names, worker_alive, draining };
+            let conditions = Conditions { names, worker_alive, draining, replaced: false };
             assert_eq!(conditions.enforcement(), expected, "{conditions:?}");
             assert_eq!(conditions.enforce_until(KernelTime(5)), until, "{conditions:?}");
+            let expected = if draining { Enforcement::Draining } else { Enforcement::Replaced };
+            assert_eq!(Conditions { replaced: true, ..conditions }.enforcement(), expected);
         }
     }
 
     #[test]
     fn what_is_written_never_outlives_the_lease() {
         for (now, until) in [(0, 10_000_000_000), (5, 10_000_000_005), (u64::MAX, u64::MAX)] {
-            let conditions = Conditions { names: Names::Held, worker_alive: true, draining: false };
+            let conditions =
+                Conditions { names: Names::Held, worker_alive: true, draining: false, replaced: false };
             assert_eq!(
                 conditions.enforce_until(KernelTime(now)),
                 EnforceUntil::At(KernelTime(until)),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     thread::{self, JoinHandle, Thread},
@@ -12,6 +12,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
+    attachment::{Attachment, Runs, is_replaced},
     enforcement::{Conditions, Enforcement},
     error::GuardError,
     heartbeat::Heartbeat,
@@ -19,15 +20,17 @@ use super::{
     maps::EnforceUntilMap,
     metrics::GuardMetrics,
     names_state::{Names, NamesCell},
+    policy::Policy,
     rejections::Rejections,
 };
-use crate::clock;
+use crate::{clock, config::Attach};
 
 /// What threads of other modules send to the enforcement thread.
 #[derive(Debug)]
 struct EnforcementInputs {
     names: NamesCell,
     draining: AtomicBool,
+    replaced: AtomicBool,
     ended: AtomicBool,
     enforcement: AtomicU8,
 }
@@ -37,6 +40,7 @@ impl EnforcementInputs {
         Self {
             names,
             draining: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             enforcement: AtomicU8::new(Enforcement::NamesUnread as u8),
         }
@@ -57,33 +61,47 @@ impl EnforcementInputs {
             names: self.names.get(),
             worker_alive: heartbeat.is_alive(now, SILENCE),
             draining: self.draining(),
+            replaced: self.replaced.load(Ordering::Acquire),
         }
+    }
+
+    /// Whether the program whose links run this was replaced; once it was, that stays so, since nobody follows the names since.
+    fn is_replaced(&self, runs: impl Iterator<Item = Runs>) -> bool {
+        let is_replaced = self.replaced.load(Ordering::Acquire) || is_replaced(runs);
+        self.replaced.store(is_replaced, Ordering::Release);
+        is_replaced
     }
 }
 
 /// The enforcing thread; dropped, it ends enforcement and itself.
 pub(super) struct Enforcer {
     board: Arc<EnforcementInputs>,
+    attachment: Attachment,
     thread: Mutex<Option<JoinHandle<()>>>,
     waker: Thread,
 }
 
+/// What the enforcing thread reads and writes.
+pub(super) struct Enforced {
+    pub(super) attachment: Attachment,
+    pub(super) attach: Attach,
+    pub(super) policy: Arc<Mutex<Policy>>,
+    pub(super) until: EnforceUntilMap,
+    pub(super) heartbeat: Arc<Heartbeat>,
+    pub(super) metrics: GuardMetrics,
+    pub(super) rejections: Rejections,
+}
+
 impl Enforcer {
-    pub(super) fn start(
-        names: NamesCell,
-        until: EnforceUntilMap,
-        heartbeat: Arc<Heartbeat>,
-        metrics: GuardMetrics,
-        rejections: Rejections,
-    ) -> Result<Self, GuardError> {
+    pub(super) fn start(names: NamesCell, enforced: Enforced) -> Result<Self, GuardError> {
         let board = Arc::new(EnforcementInputs::new(names));
-        let turning = Arc::clone(&board);
+        let (turning, attachment) = (Arc::clone(&board), enforced.attachment.clone());
         let thread = thread::Builder::new()
             .name("guard-enforce".into())
-            .spawn(move || run(&turning, until, &heartbeat, &metrics, rejections))
+            .spawn(move || run(&turning, enforced))
             .map_err(GuardError::Thread)?;
         let waker = thread.thread().clone();
-        Ok(Self { board, thread: Mutex::new(Some(thread)), waker })
+        Ok(Self { board, attachment, thread: Mutex::new(Some(thread)), waker })
     }
 
     /// The names can be followed no longer; takes effect at once.
@@ -97,9 +115,9 @@ impl Enforcer {
         self.board.enforcement()
     }
 
-    /// Whether enforcement has ended for good.
-    pub(super) fn draining(&self) -> bool {
-        self.board.draining()
+    /// Whether this process has nothing more to say to the kernel: it drains, or its program was replaced just now or before.
+    pub(super) fn is_over(&self) -> bool {
+        self.board.draining() || self.board.is_replaced(self.attachment.look())
     }
 
     /// Ends enforcement for good.
@@ -130,24 +148,23 @@ impl Drop for Enforcer {
     }
 }
 
-fn run(
-    board: &EnforcementInputs,
-    mut until: EnforceUntilMap,
-    heartbeat: &Heartbeat,
-    metrics: &GuardMetrics,
-    mut rejections: Rejections,
-) {
+fn run(board: &EnforcementInputs, enforced: Enforced) {
+    let Enforced { attachment, attach, policy, mut until, heartbeat, metrics, mut rejections } = enforced;
     let mut last = Last::default();
     loop {
         let ended = board.ended.load(Ordering::Acquire);
-        let conditions = board.conditions(heartbeat, clock::now());
+        let runs: Vec<_> = attachment.look().collect();
+        metrics.attached(attach, runs.iter().filter(|runs| **runs == Runs::Ours).count());
+        let is_replaced = board.is_replaced(runs.into_iter());
+        let conditions = board.conditions(&heartbeat, clock::now());
         let enforcement = conditions.enforcement();
         board.enforcement.store(enforcement as u8, Ordering::Relaxed);
-        metrics.enforcement(enforcement);
+        metrics.enforcement(enforcement, policy.lock().unwrap_or_else(PoisonError::into_inner).rejects());
         // A lease is renewed each time, an end written once: the successor that adopted the map may enforce by now.
         if enforcement.is_on() || last.written != Some(enforcement) {
-            let written =
-                KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
+            // What another process's program reads is for that process to write.
+            let written = is_replaced
+                || KernelTime::now().is_ok_and(|now| until.write(conditions.enforce_until(now)).is_ok());
             last.wrote(enforcement, written);
         }
         if ended {
@@ -183,6 +200,11 @@ impl Last {
             (Enforcement::WorkersSilent, true) if !self.enforced => info!("the guard waits for the workers"),
             (Enforcement::Draining | Enforcement::NamesUnread, true) => {
                 info!(?enforcement, "the guard lets unknown names pass");
+            }
+            (Enforcement::Replaced, true) => {
+                warn!(
+                    "another process's program is on the guard's interfaces, or ours was detached; this instance rejects nothing any more"
+                );
             }
             (Enforcement::WorkersSilent | Enforcement::NamesFull | Enforcement::NamesFailed, true) => {
                 warn!(?enforcement, "the guard lets unknown names pass");

@@ -10,10 +10,7 @@ use std::{
 use aya::{
     Ebpf,
     maps::{Map, MapData, MapError, RingBuf},
-    programs::{
-        ProgramInfo, Xdp,
-        links::{FdLink, LinkInfo, PinnedLink},
-    },
+    programs::{ProgramInfo, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use proxy_common::maps::map_names;
@@ -23,7 +20,7 @@ use super::{
     attach::{attach_all, load, verify},
     error::GuardError,
     interface::Interface,
-    link::pin_failed,
+    link::{link_info, pin_failed},
     maps::{EnforceUntilMap, GuardMaps, GuardedPorts, Verdicts, failed, same_shapes},
     names::NameTable,
     names_state::{MapsOrigin, Names, NamesCell},
@@ -64,13 +61,14 @@ pub(super) struct Attached {
     pub(super) told: RingBuf<MapData>,
 }
 
-/// Attaches `object` to `interfaces`; `fill` writes the names known by now before the program can see a packet.
+/// Attaches `object` to `interfaces`; `fill` writes the names known by now, and the policy: to new maps before the program can see a packet, to
+/// a predecessor's once its program is replaced, so that a start that is refused changes nothing of what the predecessor enforces.
 pub(super) fn take_over(
     object: &[u8],
     config: &config::GuardConfig,
     ports: &Ports,
     interfaces: &[Interface],
-    fill: impl FnOnce(&mut NameTable),
+    fill: impl Fn(&mut NameTable),
 ) -> Result<Attached, GuardError> {
     let pins = Pins::prepare(&config.pin_path)?;
     settle(&pins)?;
@@ -86,7 +84,7 @@ fn advance(
     config: &config::GuardConfig,
     ports: &Ports,
     interfaces: &[Interface],
-    fill: impl FnOnce(&mut NameTable),
+    fill: impl Fn(&mut NameTable),
     pins: &Pins,
 ) -> Result<Attached, GuardError> {
     let (mut ebpf, origin) = adopt_or_build(object, config.names, pins)?;
@@ -103,16 +101,17 @@ fn advance(
     let GuardMaps { settings, key, names, denials, capacity, until, verdicts, mut guarded } = maps;
     let policy = Arc::new(Mutex::new(Policy::new(settings, config, state.clone())));
     let mut names = NameTable::open(&key, names, denials, Arc::clone(&policy), capacity, state)?;
-    fill(&mut names);
     let previous = previous_program(pins)?;
-    // Of adopted maps the predecessor's program stays pinned, and its ports as they were, until it is replaced for good.
+    // Of adopted maps the predecessor's program stays pinned, and all they hold as it was, until it is replaced for good.
     if origin == MapsOrigin::Built {
+        fill(&mut names);
         pin_program(program, &program_of(&pins.next_maps()))?;
     }
     attach_all(program, previous, interfaces, config.attach, pins)?;
     let info = program.info().map_err(GuardError::Verify)?;
     match origin {
         MapsOrigin::Adopted => {
+            fill(&mut names);
             guarded.write(ports, config)?;
             pin_program(program, &program_of(&pins.maps()))?;
             pins.retire_other_versions()?;
@@ -176,11 +175,6 @@ fn previous_program(pins: &Pins) -> Result<Option<Xdp>, GuardError> {
 fn pin_program(program: &mut Xdp, path: &Path) -> Result<(), GuardError> {
     remove_pin(path)?;
     program.pin(path).map_err(|error| pin_failed(path, &error))
-}
-
-/// What the kernel says of a pinned link; none when there is no such pin.
-pub(super) fn link_info(path: &Path) -> Option<LinkInfo> {
-    FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok()
 }
 
 fn describe(info: &ProgramInfo) -> Program {

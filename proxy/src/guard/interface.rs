@@ -27,6 +27,11 @@ impl Interface {
         Ok(Self { name: name.to_owned(), index })
     }
 
+    /// Whether it is there still, and not another of its name.
+    pub(super) fn is_there(&self) -> bool {
+        if_nametoindex(self.name.as_str()).is_ok_and(|index| index == self.index)
+    }
+
     /// Why the kernel refused to attach, from its error code and the hardware.
     pub(super) fn refusal(&self, errno: Errno) -> GuardError {
         refusal(&self.name, Hardware::of(self), errno)

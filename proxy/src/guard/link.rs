@@ -10,7 +10,7 @@ use std::{
 
 use aya::programs::{
     Xdp, XdpMode,
-    links::{FdLink, PinnedLink},
+    links::{FdLink, LinkInfo, PinnedLink},
     xdp::{XdpLink, XdpLinkId},
 };
 use nix::errno::Errno;
@@ -33,6 +33,11 @@ pub(super) fn create_pinned(
     let deadline = clock::now() + if removal == Removal::Underway { REMOVAL } else { Duration::ZERO };
     let link = create_by(deadline, program, interface, mode)?;
     link.pin(path).map(drop).map_err(|error| pin_failed(path, &error))
+}
+
+/// What the kernel says of a pinned link; none when there is no such pin.
+pub(super) fn link_info(path: &Path) -> Option<LinkInfo> {
+    FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok()
 }
 
 /// Makes a pinned link run `program`.

@@ -75,12 +75,15 @@ impl GuardMetrics {
         })
     }
 
-    pub(super) fn attached(&self, mode: Attach, interfaces: usize, capacity: usize) {
+    pub(super) fn attached(&self, mode: Attach, interfaces: usize) {
         let label = match mode {
             Attach::Native => AttachMode::Native,
             Attach::Generic => AttachMode::Generic,
         };
         self.interfaces.set(label, gauged(interfaces));
+    }
+
+    pub(super) fn capacity(&self, capacity: usize) {
         self.capacity.set(gauged(capacity));
     }
 
@@ -97,8 +100,9 @@ impl GuardMetrics {
         usize::try_from(self.names.get()).unwrap_or_default()
     }
 
-    pub(super) fn enforcement(&self, now: Enforcement) {
-        self.enforcing.set(i64::from(now.is_on()));
+    /// What enforcement is `now`; `rejects` is whether the mode rejects names at all.
+    pub(super) fn enforcement(&self, now: Enforcement, rejects: bool) {
+        self.enforcing.set(i64::from(now.is_on() && rejects));
         for state in Enforcement::ALL {
             self.enforcement.set(*state, i64::from(*state == now));
         }

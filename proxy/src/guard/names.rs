@@ -1,12 +1,13 @@
 //! Keeps the kernel's map of allowed names equal to the domain set, and its map of denials equal to the recent denials.
 //! Not here: which names are allowed (`domains`); what follows when they do not fit (`enforcement`).
 //! Invariants: the revision is published only after the kernel holds its names, or enforcement is ended
-//! (`a_name_is_in_the_kernel_when_its_revision_is_held`); the cost of a change depends on its size, not on the size of the map.
+//! (`a_name_is_in_the_kernel_when_its_revision_is_held`); the cost of a change depends on its size, not on the size of the map; once
+//! another start's program runs in the links, nothing is written any more (`a_guard_that_was_replaced_writes_nothing`).
 
 use std::{
     future,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::maps::{Array, HashMap, MapData, MapError};
@@ -18,7 +19,7 @@ use proxy_common::{
 use tokio::{
     sync::{broadcast, watch},
     task::spawn_blocking,
-    time::sleep,
+    time::{interval, sleep, sleep_until},
 };
 use tracing::{error, warn};
 
@@ -27,12 +28,14 @@ use super::{
     enforcer::Enforcer,
     error::{GuardError, errno},
     kernel_time::KernelTime,
+    lingering::Lingering,
     maps::{failed, keys},
     metrics::GuardMetrics,
     names_state::{Names, NamesCell},
     policy::Policy,
 };
 use crate::{
+    clock,
     domains::{Denied, NameSet, Patterns, Revision},
     name::ServerName,
 };
@@ -45,8 +48,9 @@ pub(super) struct NameTable {
     policy: Arc<Mutex<Policy>>,
     capacity: usize,
     state: NamesCell,
-    /// Invariant: the keys of `names`, unless `state` is [`Names::Full`] or [`Names::Failed`].
+    /// Invariant: with `lingering`, the keys of `names`, unless `state` is [`Names::Full`] or [`Names::Failed`].
     held: Hashes,
+    lingering: Lingering,
     /// The set whose hashes `held` counts; none before the first, and after a failure.
     applied: Option<Patterns>,
 }
@@ -64,12 +68,13 @@ impl NameTable {
         let key = key.get(&0, 0).map_err(failed(map_names::NAME_KEY, "reading"))?;
         let held = keys(&names, capacity).map_err(failed(map_names::NAMES, "reading"))?;
         let held = held.into_iter().collect();
-        Ok(Self { key, names, denials, policy, capacity, state, held, applied: None })
+        let lingering = Lingering::default();
+        Ok(Self { key, names, denials, policy, capacity, state, held, lingering, applied: None })
     }
 
     /// How many names the kernel holds.
     pub(super) fn len(&self) -> usize {
-        self.held.len().min(self.capacity)
+        self.held.len().saturating_add(self.lingering.len()).min(self.capacity)
     }
 
     /// How many it can hold.
@@ -87,12 +92,12 @@ impl NameTable {
         self.state.clone()
     }
 
-    /// Makes the kernel hold `set`, as far as it fits; before the lists are read, in addition to a predecessor's names.
-    pub(super) fn follow(&mut self, set: &NameSet) {
+    /// Makes the kernel hold `set` at `now`, as far as it fits; before the lists are read, in addition to a predecessor's names.
+    pub(super) fn follow(&mut self, set: &NameSet, now: Instant) {
         let followed = match (set.revision, self.state()) {
             (None, Names::Inherited) => self.inherit(&set.patterns).map(|()| Names::Inherited),
             (None, state) => Ok(state),
-            (Some(_), _) => self.apply(&set.patterns).map(|()| Names::Held),
+            (Some(_), _) => self.apply(&set.patterns, now).map(|()| Names::Held),
         };
         if let Err(error) = followed.and_then(|state| self.fit_policy(state)) {
             let failed = self.fail(&error);
@@ -104,19 +109,41 @@ impl NameTable {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner).fit(state)
     }
 
+    /// Has the next [`NameTable::follow`] compare all that the map holds.
+    fn compare_next(&mut self) {
+        self.applied = None;
+    }
+
     /// Writes what changed; all that differs when it is not known what the map holds.
-    fn apply(&mut self, wanted: &Patterns) -> Result<(), MapError> {
+    fn apply(&mut self, wanted: &Patterns, now: Instant) -> Result<(), MapError> {
         let hash = |pattern: &_| hash(&self.key, pattern);
-        let difference = if let Some(applied) = self.applied.take() {
+        let mut difference = if let Some(applied) = self.applied.take() {
             self.held.change(&wanted.since(&applied), hash)
         } else {
             let there: Hashes = keys(&self.names, self.capacity)?.into_iter().collect();
             self.held = wanted.iter().map(hash).collect();
-            there.towards(&self.held)
+            self.compare(&there, now)
         };
+        let room = self.capacity.saturating_sub(self.held.len());
+        difference.remove.extend(self.lingering.end(&difference.add, room, now));
         self.write(&difference)?;
         self.applied = Some(wanted.clone());
         Ok(())
+    }
+
+    /// What makes the map, which holds `there`, hold what it should.
+    fn compare(&mut self, there: &Hashes, now: Instant) -> Difference {
+        let mut difference = there.towards(&self.held);
+        if self.state() == Names::Inherited {
+            self.lingering = Lingering::begin(std::mem::take(&mut difference.remove), now);
+            return difference;
+        }
+        difference.remove.retain(|hash| !self.lingering.contains(*hash));
+        let (missing, superfluous) = (difference.add.len(), difference.remove.len());
+        if self.state() == Names::Held && (missing, superfluous) != (0, 0) {
+            warn!(missing, superfluous, "the kernel's names were not those of the domain set, and are now");
+        }
+        difference
     }
 
     /// Adds what is known already, and removes nothing.
@@ -158,6 +185,9 @@ impl NameTable {
         if self.held.contains(name) {
             return Ok(());
         }
+        if self.lingering.remove(name) {
+            absent_is_removed(self.names.remove(&name))?;
+        }
         self.denials.insert(name, DenialEntry { until_ns: now.plus(ttl).0 }, 0)
     }
 }
@@ -189,10 +219,15 @@ impl NamesFollower {
     /// revision, and nothing is published.
     pub(super) async fn follow(mut self, mut table: NameTable) {
         let mut told = true;
+        let mut comparisons = interval(COMPARISON);
+        comparisons.reset();
         loop {
             let is_new = told || self.names.has_changed().unwrap_or(false);
             let set = self.names.borrow_and_update().clone();
             if is_new || set.revision != *self.held.borrow() || table.state() == Names::Failed {
+                if self.enforcer.is_over() {
+                    return;
+                }
                 let Some(followed) = follow(table, set.clone()).await else {
                     self.enforcer.fail_names();
                     return;
@@ -212,6 +247,11 @@ impl NamesFollower {
                     false
                 }
                 () = retry(table.state()) => false,
+                () = end(&table.lingering) => true,
+                _ = comparisons.tick() => {
+                    table.compare_next();
+                    true
+                }
             };
         }
     }
@@ -231,13 +271,14 @@ impl NamesFollower {
         {
             warn!(error = &error as &dyn std::error::Error, "a denial could not be written");
         }
+        self.metrics.names(table.len(), table.state());
     }
 }
 
 /// On a thread of its own, since a first difference is a million system calls.
 async fn follow(mut table: NameTable, set: NameSet) -> Option<NameTable> {
     let followed = spawn_blocking(move || {
-        table.follow(&set);
+        table.follow(&set, clock::now());
         table
     });
     followed.await.ok()
@@ -261,5 +302,14 @@ async fn retry(state: Names) {
     }
 }
 
+async fn end(lingering: &Lingering) {
+    match lingering.until() {
+        Some(until) => sleep_until(until.into()).await,
+        None => future::pending().await,
+    }
+}
+
+/// How often the whole map is compared with what it should hold: whoever may write it may have written something else.
+const COMPARISON: Duration = Duration::from_hours(1);
 /// After a refusal by the kernel, which is short of memory if anything.
 const RETRY: Duration = Duration::from_secs(5);

@@ -45,6 +45,11 @@ impl Policy {
         self.written.unwrap_or(self.configured)
     }
 
+    /// Whether the mode in force rejects names at all.
+    pub(super) fn rejects(&self) -> bool {
+        Mode::enforcing(self.in_force().mode).is_some()
+    }
+
     fn write(&mut self, names: Names) -> Result<(), MapError> {
         let settings = in_force(self.configured, names);
         if self.written != Some(settings) {

@@ -56,7 +56,7 @@ pub struct GuardedInterface {
     pub name: String,
     /// Its index.
     pub index: u32,
-    /// The kernel's id of the link; absent when somebody detached the program.
+    /// The kernel's id of the link; absent when the program was detached, or the interface is gone.
     pub link: Option<u32>,
     /// The program the link runs, which is ours unless a successor replaced it.
     pub program: Option<u32>,

@@ -285,8 +285,93 @@ fn a_second_start_adopts_maps_link_names_and_counters() {
         successor.assert_kernel_holds(&["a.example"]);
         second.wait_for_enforcement("inherited");
         successor.hold(&second, 7, &["b.example"]);
-        successor.assert_kernel_holds(&["b.example"]);
         second.wait_for_enforcement("on");
+    });
+}
+
+#[test]
+fn a_predecessors_names_that_no_list_holds_pass_until_user_space_denies_them() {
+    on_an_edge(|pins| {
+        drop(Instance::new(pins, &["listed.example", "asked.example", "gone.example"]).started());
+        let instance = Instance::new(pins, &["listed.example"]);
+        let second = instance.started();
+        instance.assert_kernel_holds(&["listed.example", "asked.example", "gone.example"]);
+        let gone = ServerName::parse("gone.example").unwrap();
+        instance.denials.send(Denied { name: gone, ttl: Duration::from_mins(1) }).unwrap();
+        until("the denied name to go", LIMIT, || {
+            let names = second.report().names;
+            ensure!(names == 2, "{names}");
+            Ok(())
+        })
+        .unwrap();
+        instance.hold(&second, 2, &["asked.example"]);
+        instance.assert_kernel_holds(&["asked.example"]);
+        instance.hold(&second, 3, &[]);
+        instance.assert_kernel_holds(&[]);
+    });
+}
+
+#[test]
+fn a_start_that_is_refused_changes_nothing_of_what_its_predecessor_enforces() {
+    on_an_edge(|pins| {
+        let mut first = Instance::new(pins, &["a.example", "b.example"]);
+        first.config.mode = config::GuardMode::Strict;
+        let running = first.started();
+        running.wait_for_enforcement("on");
+        let mut refused = Instance::new(pins, &["b.example"]);
+        refused.config.interfaces = vec!["edge0".into(), "lo".into()];
+        refused.config.mode = config::GuardMode::Observe;
+        refused.start().err().expect("a refusal");
+        first.assert_kernel_holds(&["a.example", "b.example"]);
+        assert_eq!(mode(&first), Mode::Strict as u32);
+        running.wait_for_enforcement("on");
+        first.hold(&running, 2, &["c.example"]);
+        first.assert_kernel_holds(&["c.example"]);
+    });
+}
+
+#[test]
+fn a_guard_that_was_replaced_writes_nothing() {
+    on_an_edge(|pins| {
+        let first = Instance::new(pins, &["a.example"]);
+        let replaced = first.started();
+        replaced.wait_for_enforcement("on");
+        let mut successor = Instance::new(pins, &["a.example", "b.example"]);
+        successor.config.mode = config::GuardMode::Strict;
+        let second = successor.started();
+        second.wait_for_enforcement("on");
+        replaced.wait_for_enforcement("replaced");
+        assert!(replaced.metric("gatehouse_guard_enforcing") < 0.5);
+        assert!(replaced.metric("gatehouse_guard_interfaces{attach=\"native\"}") < 0.5);
+        first.hold(&replaced, 2, &["c.example"]);
+        replaced.guard.set_policy(&first.config).unwrap();
+        successor.assert_kernel_holds(&["a.example", "b.example"]);
+        assert_eq!(mode(&successor), Mode::Strict as u32);
+        // What it wrote last ends by itself.
+        drop(second);
+        assert_eq!(successor.enforce_until(), 1);
+        std::thread::park_timeout(Duration::from_secs(1));
+        assert_eq!(successor.enforce_until(), 1, "whoever was replaced prolongs nothing");
+    });
+}
+
+#[test]
+fn an_interface_that_goes_is_no_longer_attached_to() {
+    on_an_edge(|pins| {
+        let mut instance = Instance::new(pins, &["a.example"]);
+        instance.config.mode = config::GuardMode::Observe;
+        let running = instance.started();
+        running.wait_for_enforcement("on");
+        let interfaces = || running.metric("gatehouse_guard_interfaces{attach=\"native\"}");
+        assert!(interfaces() > 0.5);
+        assert!(running.metric("gatehouse_guard_enforcing") < 0.5, "a guard that observes rejects nothing");
+        ip(&["link", "del", "edge0"]);
+        until("the metric to tell", LIMIT, || {
+            ensure!(interfaces() < 0.5, "attached still");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(running.report().interfaces.first().unwrap().link, None);
     });
 }
 
@@ -316,7 +401,6 @@ fn before_the_lists_are_read_a_predecessors_names_are_enforced_as_adaptive() {
         })
         .unwrap();
         instance.hold(&second, 9, &["b.example", "static.example"]);
-        instance.assert_kernel_holds(&["b.example", "static.example"]);
         second.wait_for_enforcement("on");
         assert_eq!(mode(&instance), Mode::Strict as u32);
     });
