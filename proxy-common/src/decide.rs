@@ -8,7 +8,7 @@
 
 mod source;
 
-use self::source::{judge_source, judge_syn};
+use self::source::{judge_fragment, judge_source, judge_syn, take_unknown};
 use crate::budget::BudgetRate;
 use crate::client_hello::{self, HelloProgress, ParserState};
 use crate::flow::{Flow, FlowEntry, IPV4_ADDRESSES_AT, IPV6_ADDRESSES_AT, Place, Slot};
@@ -43,6 +43,8 @@ pub trait GuardTables {
     fn allows(&self, name: u64) -> bool;
     /// Until when user space denies a hash.
     fn denied_until_ns(&self, name: u64) -> Option<u64>;
+    /// Takes one from the budget of unknown names of a [`SourceAddress::counted`], if one is left.
+    fn take_unknown_of(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool;
     /// Takes one from the budget of unknown names, if one is left.
     fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool;
     /// Whether the kernel holds a socket or a request of the segment's flow, not merely one that listens.
@@ -141,6 +143,9 @@ pub fn screen<S: ByteSource + ?Sized, T: GuardTables>(frame: &S, tables: &T) -> 
     {
         return Err(verdict);
     }
+    if datagram.is_fragment {
+        return Err(judge_fragment(frame, &datagram, tables));
+    }
     let segment = Segment::within(frame, &datagram)?;
     let ends = segment.has(Segment::SYN | Segment::RST | Segment::FIN);
     if !port.has(PortEntry::HELLO) || (segment.payload_bytes == 0 && !ends) {
@@ -183,7 +188,7 @@ pub fn judge<S: ByteSource + ?Sized, T: GuardTables>(
     let decision = match client_hello::feed(&mut scratch.hello, &payload, &mut scratch.name) {
         HelloProgress::Name => {
             scratch.name.measure(scratch.hello.name_bytes());
-            judge_name(scratch, segment, tables)
+            judge_name(scratch, candidate, tables)
         }
         HelloProgress::Incomplete => Decision::Pass(Verdict::PassIncomplete),
         HelloProgress::NotHello => Decision::Pass(Verdict::PassNoHello),
@@ -364,7 +369,7 @@ fn remember<T: GuardTables>(candidate: &Candidate, tables: &T, scratch: &mut Scr
 
 /// Judges the name in `scratch`.
 #[inline]
-fn judge_name<T: GuardTables>(scratch: &Scratch, segment: &Segment, tables: &T) -> Decision {
+fn judge_name<T: GuardTables>(scratch: &Scratch, candidate: &Candidate, tables: &T) -> Decision {
     let (name, key) = (&scratch.name, tables.name_key());
     let exact = name.exact(&key);
     // Allowed before denied: a collision can only let an unknown name through to user space, which is authoritative.
@@ -378,12 +383,14 @@ fn judge_name<T: GuardTables>(scratch: &Scratch, segment: &Segment, tables: &T) 
     let settings = tables.settings();
     let Some(mode) = Mode::enforcing(settings.mode) else { return Decision::Pass(Verdict::PassObserved) };
     let is_denied = tables.denied_until_ns(exact).is_some_and(|until_ns| now_ns < until_ns);
-    let has_socket = tables.has_socket(segment);
+    let has_socket = tables.has_socket(&candidate.segment);
     if mode == Mode::Adaptive && !is_denied {
-        let budget = BudgetRate { per_second: settings.unknown_per_second, burst: settings.unknown_burst };
         // Once per flow, since a segment may come again; never for a segment without a connection behind it, whose source
-        // anyone can forge.
-        if scratch.entry.charged == 1 || (has_socket && tables.take_unknown(budget, now_ns)) {
+        // anyone can forge, except where nobody can tell.
+        let may_charge = has_socket || candidate.port.has(PortEntry::TRANSLATED);
+        if scratch.entry.charged == 1
+            || (may_charge && take_unknown(&candidate.flow, &settings, tables, now_ns))
+        {
             return Decision::Pass(Verdict::PassUnknown);
         }
     }

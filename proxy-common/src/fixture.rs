@@ -157,9 +157,10 @@ impl Frame {
         bytes.extend([chain.first().copied().unwrap_or(TCP), 64]);
         bytes.extend(self.ipv6_client());
         bytes.extend(Self::SERVER.1);
-        for next in chain.iter().skip(1) {
-            // Padding of four bytes (RFC 8200 §4.2); a length of zero is eight bytes.
-            bytes.extend([*next, 0, 1, 4, 0, 0, 0, 0]);
+        for (header, next) in chain.iter().zip(chain.iter().skip(1)) {
+            // The first and only fragment (RFC 6946), or padding of four bytes (RFC 8200 §4.2); a length of zero is eight bytes.
+            let [kind, length] = if *header == FRAGMENT { [0, 0] } else { [1, 4] };
+            bytes.extend([*next, 0, kind, length, 0, 0, 0, 0]);
         }
     }
 }
@@ -298,4 +299,6 @@ fn fold(bytes: &[u8], start: u32) -> u16 {
     u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
+/// RFC 8200 §4.5
+const FRAGMENT: u8 = 44;
 const TCP: u8 = 6;

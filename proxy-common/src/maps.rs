@@ -12,7 +12,7 @@ pub use self::rejected::{REJECTED_NAMES_BYTES, RejectedName};
 pub use self::source::{SOURCE_NETWORKS_CAPACITY, SourceAddress, SourceRule};
 
 /// Version of everything in this module; pins lie in `maps-v<ABI>/`.
-pub const ABI: u32 = 6;
+pub const ABI: u32 = 7;
 
 /// Names of the maps in the program's object, and of their pins.
 pub mod map_names {
@@ -79,6 +79,10 @@ pub struct GuardSettings {
     pub unknown_per_second: u32,
     /// Size of that budget, names.
     pub unknown_burst: u32,
+    /// Refill of each source's own budget of unknown names, names per second.
+    pub unknown_per_source_per_second: u32,
+    /// Size of that budget, names.
+    pub unknown_per_source_burst: u32,
     /// Resets sent to clients by the guard itself, per second and CPU; beyond it segments are dropped.
     pub resets_per_second: u32,
     /// Refill of each source's budget of SYNs, SYNs per second; 0 sets no limit.
@@ -136,6 +140,8 @@ impl PortEntry {
     pub const HELLO_IPV6: Self = Self(1 | 2 | 8);
     /// Packets to the port from a network in [`map_names::SOURCE_NETWORKS`] that is denied are dropped.
     pub const DENY: Self = Self(1 | 16);
+    /// A translation of addresses behind the program changes the port, so that no socket of a flow can be found by its packets.
+    pub const TRANSLATED: Self = Self(1 | 32);
 
     /// Whether it says all that `other` says.
     #[must_use]
@@ -283,7 +289,7 @@ verdicts! {
     PassSynExcess = "pass_syn_excess",
     /// Not TCP to a guarded port, or a ClientHello to an address where none is judged.
     PassUnguarded = "pass_unguarded",
-    /// An IP fragment: its ports or its payload are elsewhere.
+    /// An IP fragment: its ports or its payload are elsewhere. The first of a segment has passed the rules and the budget of its source.
     PassFragment = "pass_fragment",
     /// More VLAN tags or IPv6 extension headers than are walked, or a packet cut short.
     PassUnparsed = "pass_unparsed",
@@ -326,7 +332,7 @@ verdicts! {
 }
 
 const _: () = {
-    assert!(size_of::<GuardSettings>() == 28);
+    assert!(size_of::<GuardSettings>() == 36);
     assert!(size_of::<NameKey>() == 16);
     assert!(size_of::<NameEntry>() == 8);
     assert!(size_of::<DenialEntry>() == 8);

@@ -36,6 +36,8 @@ pub struct Model {
     pub names: HashSet<u64>,
     /// Until when each is denied.
     pub denials: HashMap<u64, u64>,
+    /// What is left of each source's budget of unknown names.
+    pub unknown_of: RefCell<HashMap<u64, u64>>,
     /// The budget of unknown names.
     pub unknown: Cell<u64>,
     /// Whether the kernel has a socket of each segment's flow.
@@ -76,11 +78,7 @@ impl GuardTables for Model {
         within.max_by_key(|(_, bits, _)| *bits).map(|(.., rule)| *rule)
     }
     fn take_syn(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
-        let mut syns = self.syns.borrow_mut();
-        let arrival_ns = syns.entry(source).or_default();
-        let asked = rate.ask(*arrival_ns, now_ns);
-        *arrival_ns = asked.arrival_ns;
-        asked.granted
+        take(&self.syns, source, rate, now_ns)
     }
     fn settings(&self) -> GuardSettings {
         self.settings
@@ -99,6 +97,9 @@ impl GuardTables for Model {
     }
     fn denied_until_ns(&self, name: u64) -> Option<u64> {
         self.denials.get(&name).copied()
+    }
+    fn take_unknown_of(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
+        take(&self.unknown_of, source, rate, now_ns)
     }
     fn take_unknown(&self, rate: BudgetRate, now_ns: u64) -> bool {
         let asked = rate.ask(self.unknown.get(), now_ns);
@@ -126,4 +127,12 @@ impl GuardTables for Model {
     fn keep_name(&self, index: u32, name: &NameBuffer, entry: &FlowEntry) {
         self.cut_names.borrow_mut().entry(index).or_default().keep(name, entry);
     }
+}
+
+fn take(budgets: &RefCell<HashMap<u64, u64>>, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
+    let mut budgets = budgets.borrow_mut();
+    let arrival_ns = budgets.entry(source).or_default();
+    let asked = rate.ask(*arrival_ns, now_ns);
+    *arrival_ns = asked.arrival_ns;
+    asked.granted
 }

@@ -54,7 +54,8 @@ impl Segment {
     /// Says why there is none to be judged.
     #[inline]
     pub fn find<S: ByteSource + ?Sized>(frame: &S) -> Result<Self, Unjudged> {
-        Self::within(frame, &Datagram::find(frame)?)
+        let datagram = Datagram::find(frame)?;
+        if datagram.is_fragment { Err(Unjudged::Fragment) } else { Self::within(frame, &datagram) }
     }
 
     /// The TCP segment that a datagram holds.
@@ -88,17 +89,19 @@ pub enum Family {
 pub enum Unjudged {
     /// Another protocol.
     NotTcp,
-    /// A fragment: ports or payload are in another packet.
+    /// A fragment that is not the first: its ports are in another packet.
     Fragment,
     /// More headers than are walked, a header that contradicts itself, or a frame cut short.
     Unparsed,
 }
 
-/// An IP datagram that holds TCP, not a fragment of one: where it begins and ends in the frame.
+/// An IP datagram that holds TCP, or the first fragment of one: where it begins and ends in the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Datagram {
     /// IPv4 or IPv6.
     pub family: Family,
+    /// Whether it is a fragment, whose segment is judged by nobody here: it may end anywhere behind the ports.
+    pub is_fragment: bool,
     network_offset: u32,
     content: u32,
     end: u32,
@@ -176,11 +179,19 @@ fn walk_ipv4<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram,
     if time_and_protocol.to_be_bytes()[1] != TCP {
         return Err(Unjudged::NotTcp);
     }
-    // RFC 791 §3.1: More Fragments or a fragment offset; Don't Fragment is no fragment.
-    if u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0 {
+    // RFC 791 §3.1: Don't Fragment, More Fragments, and the offset in thirteen bits; the first fragment has none, and at least eight bytes.
+    let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
+    if fragment & 0x1fff != 0 {
         return Err(Unjudged::Fragment);
     }
-    Ok(Datagram { family: Family::Ipv4, network_offset: offset, content: offset + header_bytes, end })
+    let is_fragment = fragment & 0x2000 != 0;
+    Ok(Datagram {
+        family: Family::Ipv4,
+        is_fragment,
+        network_offset: offset,
+        content: offset + header_bytes,
+        end,
+    })
 }
 
 #[inline]
@@ -189,6 +200,7 @@ fn walk_ipv6<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram,
     let [version, _, _, _, length_high, length_low, mut next, _] = start.to_be_bytes();
     let mut content = offset + IPV6_BYTES;
     let end = content + u32::from(u16::from_be_bytes([length_high, length_low]));
+    let mut is_fragment = false;
     if version >> 4 != 6 || !frame.reaches(end) {
         return Err(Unjudged::Unparsed);
     }
@@ -196,18 +208,24 @@ fn walk_ipv6<S: ByteSource + ?Sized>(frame: &S, offset: u32) -> Result<Datagram,
         if !is_extension_header(next) {
             break;
         }
-        // RFC 8200 §4.5; an atomic fragment (RFC 6946) is left to the kernel like any other.
-        if next == FRAGMENT {
-            return Err(Unjudged::Fragment);
-        }
         let [following, length] = frame.load_u16(content).ok_or(Unjudged::Unparsed)?.to_be_bytes();
         // RFC 8200 §4.3: in units of 8 bytes, not counting the first; RFC 4302 §2.2: in units of 4, less two.
-        content +=
-            if next == AUTHENTICATION { 4 * (u32::from(length) + 2) } else { 8 * (u32::from(length) + 1) };
+        content += match next {
+            // RFC 8200 §4.5: the offset is above three bits; an atomic fragment (RFC 6946) is left to the kernel like any other.
+            FRAGMENT if frame.load_u16(content + 2).ok_or(Unjudged::Unparsed)? >> 3 != 0 => {
+                return Err(Unjudged::Fragment);
+            }
+            FRAGMENT => {
+                is_fragment = true;
+                8
+            }
+            AUTHENTICATION => 4 * (u32::from(length) + 2),
+            _ => 8 * (u32::from(length) + 1),
+        };
         next = following;
     }
     match next {
-        TCP => Ok(Datagram { family: Family::Ipv6, network_offset: offset, content, end }),
+        TCP => Ok(Datagram { family: Family::Ipv6, is_fragment, network_offset: offset, content, end }),
         next if is_extension_header(next) => Err(Unjudged::Unparsed),
         _ => Err(Unjudged::NotTcp),
     }

@@ -26,7 +26,7 @@ static SETTINGS: Array<GuardSettings> = Array::with_max_entries(1, 0);
 static ENFORCE_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static NAME_KEY: Array<NameKey> = Array::with_max_entries(1, 0);
-// The sizes of NAMES and DENIALS are set when the program is loaded. Not preallocated: a million names would cost 84 MB.
+// Its size is set when the program is loaded. Not preallocated: a million names would cost 84 MB.
 #[map]
 static NAMES: HashMap<u64, NameEntry> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 #[map]
@@ -45,6 +45,9 @@ static UNKNOWN_BUDGET: Array<UnknownBudget> = Array::with_max_entries(1, 0);
 // A source that is forgotten, because of a flood of others, has its whole budget again.
 #[map]
 static SYN_BUDGETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 16, 0);
+// The same holds here, within the budget of all.
+#[map]
+static UNKNOWN_BUDGETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 14, 0);
 #[map]
 static RESET_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 // Of flows: hints small enough to stay in a CPU's cache, since each data segment reads one; what they lead to is read for few.
@@ -96,14 +99,7 @@ impl GuardTables for KernelMaps<'_> {
 
     #[inline]
     fn take_syn(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
-        if let Some(budget) = SYN_BUDGETS.get_ptr_mut(source) {
-            // Two CPUs may take the same one, as below.
-            return take(rate, budget, now_ns);
-        }
-        let asked = rate.ask(FULL, now_ns);
-        // What cannot be counted is not limited.
-        let _ = SYN_BUDGETS.insert(source, asked.arrival_ns, 0);
-        asked.granted
+        take_of(&SYN_BUDGETS, source, rate, now_ns)
     }
 
     #[inline]
@@ -135,6 +131,11 @@ impl GuardTables for KernelMaps<'_> {
     fn denied_until_ns(&self, name: u64) -> Option<u64> {
         // SAFETY: an aligned `u64` is read whole; an entry reused meanwhile denies another name a moment too long.
         unsafe { DENIALS.get(name) }.map(|denial| denial.until_ns)
+    }
+
+    #[inline]
+    fn take_unknown_of(&self, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
+        take_of(&UNKNOWN_BUDGETS, source, rate, now_ns)
     }
 
     #[inline]
@@ -199,6 +200,8 @@ fn settings() -> GuardSettings {
         mode: 0,
         unknown_per_second: 0,
         unknown_burst: 0,
+        unknown_per_source_per_second: 0,
+        unknown_per_source_burst: 0,
         resets_per_second: 0,
         syns_per_source_per_second: 0,
         syns_per_source_burst: 0,
@@ -250,6 +253,19 @@ pub(crate) fn room() -> Option<&'static mut Room> {
     // SAFETY: a map value of this CPU, which runs one XDP program at a time; taken once per packet. All bit patterns the
     // map can hold were written by this program, or are zero, which is valid too.
     ROOM.get_ptr_mut(0).map(|room| unsafe { &mut *room })
+}
+
+/// Takes one from the budget of a source.
+#[inline]
+fn take_of(budgets: &LruHashMap<u64, u64>, source: u64, rate: BudgetRate, now_ns: u64) -> bool {
+    if let Some(budget) = budgets.get_ptr_mut(source) {
+        // Two CPUs may take the same one, as above.
+        return take(rate, budget, now_ns);
+    }
+    let asked = rate.ask(FULL, now_ns);
+    // What cannot be counted is not limited.
+    let _ = budgets.insert(source, asked.arrival_ns, 0);
+    asked.granted
 }
 
 #[inline]

@@ -2,6 +2,7 @@
 
 use super::GuardTables;
 use crate::budget::BudgetRate;
+use crate::flow::Flow;
 use crate::maps::{GuardSettings, Mode, SourceRule, Verdict};
 use crate::segment::Datagram;
 use crate::source::ByteSource;
@@ -43,6 +44,40 @@ pub(super) fn judge_syn<S: ByteSource + ?Sized, T: GuardTables>(
         return Verdict::PassSyn;
     }
     if drops_sources(&settings, tables) { Verdict::DropSynExcess } else { Verdict::PassSynExcess }
+}
+
+/// The verdict for the first fragment of a segment. It is charged as a SYN, since it may be one and need not say so: its flags may lie in another.
+#[inline]
+pub(super) fn judge_fragment<S: ByteSource + ?Sized, T: GuardTables>(
+    frame: &S,
+    datagram: &Datagram,
+    tables: &T,
+) -> Verdict {
+    match judge_syn(frame, datagram, tables) {
+        Verdict::PassSyn => Verdict::PassFragment,
+        judged => judged,
+    }
+}
+
+/// Takes one from the budget of unknown names of a flow's source, then one from that of all: who has spent its own spends no other's.
+///
+/// Never inlined, as above.
+#[inline(never)]
+pub(super) fn take_unknown<T: GuardTables>(
+    flow: &Flow,
+    settings: &GuardSettings,
+    tables: &T,
+    now_ns: u64,
+) -> bool {
+    let source = flow.source();
+    let own = BudgetRate {
+        per_second: settings.unknown_per_source_per_second,
+        burst: settings.unknown_per_source_burst,
+    };
+    let all = BudgetRate { per_second: settings.unknown_per_second, burst: settings.unknown_burst };
+    let has_own = tables.take_unknown_of(source.counted(), own, now_ns)
+        || tables.source_rule(&source) == Some(SourceRule::Exempt);
+    has_own && tables.take_unknown(all, now_ns)
 }
 
 /// Whether packets are dropped for their source.

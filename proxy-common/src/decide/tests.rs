@@ -237,6 +237,77 @@ fn a_flow_is_charged_once_however_often_its_hello_comes() {
 }
 
 #[test]
+fn a_source_spends_its_own_unknown_names_first_and_exempt_ones_that_of_all() {
+    let settings = GuardSettings {
+        unknown_burst: 6,
+        unknown_per_source_burst: 2,
+        unknown_per_source_per_second: 1,
+        ..with_mode(Mode::Adaptive).settings
+    };
+    let exempt = (SourceAddress::ipv4(0xc000_02c0), SourceAddress::FAMILY_BITS + 28, SourceRule::Exempt);
+    let tables = Model { settings, source_networks: vec![exempt], ..Model::default() };
+    let mut port = 0;
+    let mut ask = |client| {
+        port += 1;
+        judged(&Frame { client, ..from(port, "foreign.example") }, &tables)
+    };
+    let (passed, rejected) = (Ok(Verdict::PassUnknown), Err(RejectCause::Foreign));
+    for (what, client, verdicts) in [
+        ("one source", 1, &[passed, passed, rejected, rejected][..]),
+        ("another", 2, &[passed, passed, rejected]),
+        ("exempt, until all is spent", 0xc1, &[passed, passed, rejected]),
+        ("a third, when all is spent", 3, &[rejected]),
+    ] {
+        let seen: Vec<_> = verdicts.iter().map(|_| ask(client)).collect();
+        assert_eq!(seen, verdicts, "{what}");
+    }
+}
+
+#[test]
+fn behind_a_translation_of_addresses_unknown_names_have_their_budget_without_a_socket() {
+    let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6).and(PortEntry::TRANSLATED);
+    let tables =
+        Model { has_socket: |_| false, ports: HashMap::from([(443, every)]), ..with_mode(Mode::Adaptive) };
+    let seen = [1, 1, 2, 3].map(|port| judged(&from(port, "foreign.example"), &tables));
+    let passed = Ok(Verdict::PassUnknown);
+    assert_eq!(seen, [passed, passed, passed, Err(RejectCause::Foreign)]);
+}
+
+#[test]
+fn the_first_fragment_meets_the_rules_and_the_budget_of_its_source() {
+    let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6).and(PortEntry::DENY);
+    let settings = GuardSettings {
+        syns_per_source_per_second: 1,
+        syns_per_source_burst: 1,
+        ..Model::default().settings
+    };
+    let denied = (SourceAddress::ipv4(0xc000_02c0), SourceAddress::FAMILY_BITS + 28, SourceRule::Deny);
+    let tables = Model {
+        settings,
+        ports: HashMap::from([(443, every)]),
+        source_networks: vec![denied],
+        ..Model::default()
+    };
+    let (ipv4, atomic) = (
+        Frame { fragment: 0x2000, ..Frame::with([]) },
+        Frame { extension_headers: vec![44], ..Frame::ipv6([]) },
+    );
+    let (passed, excess) = (Verdict::PassFragment, Verdict::DropSynExcess);
+    for (what, frame, verdict) in [
+        ("denied", Frame { client: 0xc1, ..ipv4.clone() }, Verdict::DropDeniedSource),
+        ("its later fragments", Frame { client: 0xc1, fragment: 3, ..ipv4.clone() }, passed),
+        ("another port", Frame { port: 22, ..ipv4.clone() }, Verdict::PassUnguarded),
+        ("the first", ipv4.clone(), passed),
+        ("one too many of IPv4", ipv4.clone(), excess),
+        ("a SYN of its", Frame { flags: Segment::SYN, fragment: 0, ..ipv4 }, excess),
+        ("an atomic fragment", atomic.clone(), passed),
+        ("one too many of IPv6", atomic, excess),
+    ] {
+        assert_eq!(judged(&frame, &tables), Ok(verdict), "{what}");
+    }
+}
+
+#[test]
 fn a_segment_without_a_connection_costs_no_budget() {
     let tables = Model { has_socket: |_| false, ..with_mode(Mode::Adaptive) };
     for port in 1..50 {

@@ -57,7 +57,7 @@ impl SourceAddress {
     }
 
     /// The source as SYNs are counted: an IPv4 address, or the /64 of an IPv6 address, which is one client's (RFC 6177). IPv4 addresses lie
-    /// in `ff00::/8`, which holds no sources (RFC 4291 §2.7).
+    /// in `ff00::/8`, which holds no sources (RFC 4291 §2.7); packets that say so nevertheless are counted as one source.
     #[must_use]
     #[inline]
     pub const fn counted(&self) -> u64 {
@@ -65,6 +65,7 @@ impl SourceAddress {
         let high = u64::from_be_bytes(*high);
         match self.family {
             [4, ..] => 0xffff_ffff_0000_0000 | high >> 32,
+            _ if high >> 56 == 0xff => 0,
             _ => high,
         }
     }

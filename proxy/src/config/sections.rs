@@ -242,12 +242,13 @@ section! {
         /// Directory in which maps and links are pinned; if it has no bpffs, one is mounted.
         pin_path: PathBuf = PathBuf::from("/run/gatehouse/bpf"),
         /// TCP ports whose ClientHellos are judged, whatever their address, as behind a translation of addresses; empty means the ports of
-        /// `listen.https`, at its addresses.
+        /// `listen.https`, at its addresses. With one that is not among those, packets to port 80 are judged by their source, too.
         hello_ports: Vec<u16> = Vec::new() => "[443]",
         /// Networks whose packets to the guarded ports are dropped, at most 131,072; in `observe` mode they are counted and pass.
         deny: Vec<Network> = Vec::new() => "[\"198.51.100.0/24\", \"2001:db8:bad::/48\"]",
         /// Networks whose packets are not dropped for their source: parts of a network of `guard.deny`, and those whose one address stands
-        /// for many clients and would use up `guard.syns_per_source_per_second`, as of a CDN or a load balancer.
+        /// for many clients and would use up `guard.syns_per_source_per_second` and `guard.unknown_per_source_per_second`, as of a CDN or a
+        /// load balancer.
         exempt: Vec<Network> = Vec::new() => "[\"203.0.113.0/24\"]",
         /// New connections (SYNs) to the guarded ports that one source may ask for per second, an IPv4 address or an IPv6 /64; beyond it,
         /// they are dropped in the kernel, and in `observe` mode counted. Absent, there is no limit.
@@ -260,6 +261,11 @@ section! {
         unknown_per_second: u32 = 50,
         /// ClientHellos with unknown names that may pass at once in `adaptive` mode, after a time without any.
         unknown_burst: u32 = 200,
+        /// How many of these one source may cause per second, an IPv4 address or an IPv6 /64: so that one client with names of its own spends no
+        /// other's. `guard.exempt` names those whose one address stands for many clients.
+        unknown_per_source_per_second: u32 = 10,
+        /// How many of these one source may cause at once, after a time without any.
+        unknown_per_source_burst: u32 = 50,
         /// TCP resets that each CPU sends to clients per second; beyond it, their segments are dropped.
         resets_per_second: u32 = 10_000,
         /// Rejected ClientHellos per second of which the kernel tells name and source, for `gatehouse guard top` and the log, at most 1000; 0

@@ -86,6 +86,8 @@ pub(super) fn settings(config: &config::GuardConfig) -> GuardSettings {
         mode: Mode::from(config.mode) as u32,
         unknown_per_second: config.unknown_per_second,
         unknown_burst: config.unknown_burst,
+        unknown_per_source_per_second: config.unknown_per_source_per_second,
+        unknown_per_source_burst: config.unknown_per_source_burst,
         resets_per_second: config.resets_per_second,
         syns_per_source_per_second: config.syns_per_source_per_second.unwrap_or(0),
         syns_per_source_burst: config.syns_per_source_burst,

@@ -16,12 +16,16 @@ use crate::config::{self, Network};
 pub struct Ports {
     /// Where hellos are judged; an unspecified address stands for every one of its family.
     hello: Vec<SocketAddr>,
+    /// Those of them where nobody here listens: a translation of addresses leads from there to the listeners.
+    #[serde(default)]
+    translated: Vec<u16>,
     cleartext: Vec<u16>,
 }
 
 impl Ports {
     /// From the settings: hellos are judged at the addresses of `listen.https`, or on `guard.hello_ports` of every address, since
-    /// those lead here by a translation; packets are counted on these ports and those of `listen.http`.
+    /// those lead here by a translation; packets are counted on these ports and those of `listen.http`, and on the port of HTTP where a
+    /// translation leads here.
     #[must_use]
     pub fn of(guard: &config::GuardConfig, listen: &config::ListenConfig) -> Self {
         let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -32,7 +36,11 @@ impl Ports {
         } else {
             guard.hello_ports.iter().flat_map(on_every_address).collect()
         };
-        Self { hello, cleartext: listen.http.iter().map(SocketAddr::port).collect() }
+        let is_ours = |port: &u16| listen.https.iter().any(|address| address.port() == *port);
+        let translated: Vec<u16> = guard.hello_ports.iter().copied().filter(|port| !is_ours(port)).collect();
+        let http = (!translated.is_empty()).then_some(HTTP);
+        let cleartext = listen.http.iter().map(SocketAddr::port).chain(http).collect();
+        Self { hello, translated, cleartext }
     }
 
     /// What is guarded on each port; the kernel looks at the source of packets only if some networks are denied.
@@ -51,7 +59,8 @@ impl Ports {
     pub(super) fn entries(&self, denies_networks: bool) -> impl Iterator<Item = (u16, PortEntry)> {
         let cleartext = self.cleartext.iter().map(|port| (*port, PortEntry::COUNTED));
         let deny = if denies_networks { PortEntry::DENY } else { PortEntry::default() };
-        let hello = self.hello.iter().map(|address| (address.port(), entry(address)));
+        let translated = self.translated.iter().map(|port| (*port, PortEntry::TRANSLATED));
+        let hello = self.hello.iter().map(|address| (address.port(), entry(address))).chain(translated);
         hello.chain(cleartext).map(move |(port, entry)| (port, entry.and(deny)))
     }
 
@@ -112,6 +121,9 @@ fn guarded(address: &SocketAddr) -> GuardedAddress {
     }
 }
 
+/// RFC 9110 §4.2.1
+const HTTP: u16 = 80;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,12 +138,13 @@ mod tests {
     #[test]
     fn hello_ports_follow_the_listeners_unless_they_are_given() {
         let every = PortEntry::HELLO_IPV4.and(PortEntry::HELLO_IPV6);
-        let counted = PortEntry::COUNTED;
+        let (counted, translated) = (PortEntry::COUNTED, every.and(PortEntry::TRANSLATED));
         let listen = config::ListenConfig::default();
         for (given, expected) in [
             (vec![], vec![(8080, counted), (8443, every)]),
-            (vec![443], vec![(443, every), (8080, counted)]),
-            (vec![8080, 443], vec![(443, every), (8080, every)]),
+            (vec![8443], vec![(8080, counted), (8443, every)]),
+            (vec![443], vec![(80, counted), (443, translated), (8080, counted)]),
+            (vec![8443, 443], vec![(80, counted), (443, translated), (8080, counted), (8443, every)]),
         ] {
             let guard = config::GuardConfig { hello_ports: given.clone(), ..config::GuardConfig::default() };
             let ports = Ports::of(&guard, &listen);

@@ -164,6 +164,8 @@ const LIVE: &[&str] = &[
     "guard.syns_per_source_burst",
     "guard.unknown_per_second",
     "guard.unknown_burst",
+    "guard.unknown_per_source_per_second",
+    "guard.unknown_per_source_burst",
     "guard.resets_per_second",
     "guard.sampled_rejections",
     "log.filter",

@@ -92,6 +92,26 @@ fn a_source_has_its_budget_of_syns_and_no_other_pays_for_it() {
 }
 
 #[test]
+fn a_source_that_has_spent_its_unknown_names_spends_no_others() {
+    in_a_namespace(|_connections| {
+        let mut kernel = Kernel::load();
+        let policy = Policy { mode: Mode::Adaptive, unknown_burst: 100, ..Policy::default() };
+        kernel.adopt(&Policy { unknown_per_source: Some(2), ..policy });
+        let connection = Frame::with(foreign());
+        let another = Frame { flags: Segment::SYN, payload: Vec::new(), ..connection.clone() };
+        let verdicts: Vec<_> = (0..4)
+            .map(|_| {
+                kernel.run(&another);
+                kernel.run(&connection).verdict
+            })
+            .collect();
+        let (passed, rejected) = (Verdict::PassUnknown, Verdict::RejectForeignServer);
+        assert_eq!(verdicts, [passed, passed, rejected, rejected]);
+        assert_eq!(kernel.run(&Frame::ipv6(foreign())).verdict, passed, "another source");
+    });
+}
+
+#[test]
 fn a_budget_that_other_settings_have_spent_refills_at_once() {
     in_a_namespace(|_connections| {
         let mut kernel = Kernel::load();

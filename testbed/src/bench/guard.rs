@@ -194,6 +194,8 @@ const POLICY: GuardSettings = GuardSettings {
     unknown_per_second: 1,
     unknown_burst: 1,
     resets_per_second: 0,
+    unknown_per_source_per_second: 50,
+    unknown_per_source_burst: 200,
     syns_per_source_per_second: 0,
     syns_per_source_burst: 0,
 };

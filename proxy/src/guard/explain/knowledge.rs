@@ -58,6 +58,9 @@ pub(crate) struct GuardRules {
     pub(crate) denies_networks: bool,
     /// The budget of unknown names, which counts in mode `adaptive`.
     pub(crate) unknown_names: Budget,
+    /// Each source's own share of it; absent, it is not known.
+    #[serde(default)]
+    pub(crate) unknown_names_per_source: Option<Budget>,
     /// Each source's budget of SYNs; absent, there is no limit.
     pub(crate) syns_per_source: Option<Budget>,
 }
@@ -204,6 +207,11 @@ impl GuardRules {
                 burst: settings.unknown_burst,
                 left: unknown_left,
             },
+            unknown_names_per_source: Some(Budget {
+                per_second: settings.unknown_per_source_per_second,
+                burst: settings.unknown_per_source_burst,
+                left: None,
+            }),
             syns_per_source: limited.then_some(Budget {
                 per_second: settings.syns_per_source_per_second,
                 burst: settings.syns_per_source_burst,
@@ -213,10 +221,13 @@ impl GuardRules {
     }
 
     fn settings(&self) -> GuardSettings {
+        let of_source = self.unknown_names_per_source.unwrap_or(self.unknown_names);
         GuardSettings {
             mode: Mode::from(self.mode) as u32,
             unknown_per_second: self.unknown_names.per_second,
             unknown_burst: self.unknown_names.burst,
+            unknown_per_source_per_second: of_source.per_second,
+            unknown_per_source_burst: of_source.burst,
             // A model sends nothing, and tells of nothing.
             resets_per_second: 0,
             sampled_rejections_per_second: 0,
@@ -324,6 +335,7 @@ impl Knowledge {
             syns: RefCell::default(),
             names: passing.map(hash).collect(),
             denials: denied.map(|(name, seconds)| (hash(name), until(seconds))).collect(),
+            unknown_of: RefCell::default(),
             unknown: Cell::new(self.rules.unknown_names.arrival_ns(now_ns)),
             // Who asks means a connection, not a segment that somebody forged.
             has_socket: |_| true,

@@ -47,6 +47,8 @@ pub(super) struct Policy {
     /// Seconds from now; none is never.
     pub(super) enforce: Option<i64>,
     pub(super) unknown_burst: u32,
+    /// Unknown names that each source may cause at once, one more each second; none is as many as it likes.
+    pub(super) unknown_per_source: Option<u32>,
     pub(super) resets_per_second: u32,
     /// Whether the ports ask for denied networks, which [`SOURCES`] are or are not.
     pub(super) denies: bool,
@@ -62,6 +64,7 @@ impl Default for Policy {
             mode: Mode::Strict,
             enforce: Some(60),
             unknown_burst: 1,
+            unknown_per_source: None,
             resets_per_second: 10_000,
             denies: false,
             syns: None,
@@ -110,6 +113,8 @@ impl Kernel {
                 mode: policy.mode as u32,
                 unknown_per_second: 1,
                 unknown_burst: policy.unknown_burst,
+                unknown_per_source_per_second: policy.unknown_per_source.map_or(1_000_000, |_| 1),
+                unknown_per_source_burst: policy.unknown_per_source.unwrap_or(1_000_000),
                 resets_per_second: policy.resets_per_second,
                 syns_per_source_per_second: policy.syns.map_or(0, |_| 1),
                 syns_per_source_burst: policy.syns.unwrap_or(0),

@@ -19,6 +19,8 @@ const SETTINGS: GuardSettings = GuardSettings {
     unknown_burst: 200,
     resets_per_second: 0,
     sampled_rejections_per_second: 0,
+    unknown_per_source_per_second: 50,
+    unknown_per_source_burst: 200,
     syns_per_source_per_second: 0,
     syns_per_source_burst: 0,
 };
