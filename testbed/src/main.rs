@@ -14,6 +14,7 @@ use testbed::floor;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run { check, binary } => demo::run(&binary, check),
+        Command::Exercise { binary } => testbed::bench::proxy::exercise(&binary),
         Command::BenchGuard => testbed::bench::guard::run(&testbed::edge::root()),
         Command::BenchProxy { binary, part, rounds } => {
             testbed::bench::proxy::run(&testbed::edge::root(), &binary, part, rounds)
@@ -64,6 +65,12 @@ enum Command {
         #[arg(long)]
         check: bool,
         /// The gatehouse binary
+        #[arg(long)]
+        binary: PathBuf,
+    },
+    /// Have it do what is measured, for a profile of its run
+    Exercise {
+        /// A build of gatehouse that counts its steps
         #[arg(long)]
         binary: PathBuf,
     },

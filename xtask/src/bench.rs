@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use xshell::cmd;
 
-use crate::{build_ebpf, setup, shell};
+use crate::{build_ebpf, package, setup, shell};
 
 /// What is measured.
 #[derive(Clone, Copy, ValueEnum)]
@@ -18,18 +18,16 @@ pub(crate) enum Name {
     Guard,
 }
 
-/// Builds in release mode and measures.
+/// Builds what is shipped, and measures.
 pub(crate) fn run(name: Name) -> anyhow::Result<()> {
     let shell = shell()?;
     setup::require_root(&shell, "bench")?;
     setup::run(&shell, setup::Purpose::Bench)?;
     build_ebpf::run()?;
     // Each by itself: built together they share features, and the testbed's tokio has a clock that tests can stop, which costs each request.
-    for package in ["gatehouse", "testbed"] {
-        cmd!(shell, "cargo build --release --package {package}").quiet().run()?;
-    }
-    let target = shell.current_dir().join("target/release");
-    let (testbed, gatehouse) = (target.join("testbed"), target.join("gatehouse"));
+    let gatehouse = package::program(&shell)?;
+    cmd!(shell, "cargo build --release --package testbed").quiet().run()?;
+    let testbed = shell.current_dir().join("target/release/testbed");
     match name {
         Name::Proxy => cmd!(shell, "{testbed} bench-proxy --binary {gatehouse}").quiet().run()?,
         Name::Peers => cmd!(shell, "{testbed} bench-peers --binary {gatehouse}").quiet().run()?,

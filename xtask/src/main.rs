@@ -54,6 +54,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::BuildEbpf => build_ebpf::run(),
         Command::Hellos => hellos::run(),
         Command::Bench { name } => bench::run(name),
+        Command::Profile => package::profile::make(),
         Command::Package { architecture, step } => package::run(architecture, step),
         Command::Image { step } => image::run(step),
         Command::Cost(arguments) => cost::run(arguments),
@@ -130,6 +131,8 @@ enum Command {
         #[arg(value_enum)]
         name: bench::Name,
     },
+    /// Run the binary under load, and put the profile of it into the tree, by which the package's is optimised
+    Profile,
     /// Build the Debian package with its manual pages, SBOM and checksums, in target/package
     Package {
         /// For which machines

@@ -12,6 +12,7 @@ mod crates;
 mod debian;
 mod function;
 mod licences;
+pub(crate) mod profile;
 mod sbom;
 mod staging;
 mod trial;
@@ -55,6 +56,11 @@ pub(crate) fn run(architecture: Architecture, step: Option<Step>) -> anyhow::Res
         Some(Step::Test) => trial::run(&shell, &archive),
         Some(Step::Reproduce) => archive::reproduce(&shell, &archive),
     }
+}
+
+/// Builds the binary of this machine's package; says where it is.
+pub(crate) fn program(shell: &Shell) -> anyhow::Result<PathBuf> {
+    binary::build(shell, &Workspace::of(shell, Architecture::Amd64)?)
 }
 
 /// Builds the package of the tree as it is.

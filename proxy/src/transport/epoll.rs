@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{Interest, ReadBuf},
     net::{TcpListener, TcpStream},
+    runtime::LocalOptions,
 };
 
 use super::{
@@ -31,8 +32,9 @@ impl Transport for Epoll {
     type Listener = EpollListener;
 
     fn run<F: Future>(main: impl FnOnce(Self) -> F) -> io::Result<F::Output> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(tokio::task::LocalSet::new().block_on(&runtime, async { main(Self).await }))
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        Ok(runtime.block_on(async { main(Self).await }))
     }
 
     fn listen(&self, socket: std::net::TcpListener) -> io::Result<EpollListener> {

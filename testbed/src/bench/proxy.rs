@@ -20,7 +20,13 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::Context;
 
-use self::{floor::Floors, nginx::Nginx, subject::Subject, work::Work};
+use self::{
+    client::{Client, Exchange},
+    floor::Floors,
+    nginx::Nginx,
+    subject::Subject,
+    work::Work,
+};
 use super::report::{Report, Row, first_line, median};
 use crate::authority::Authority;
 
@@ -51,6 +57,24 @@ pub fn run(root: &Path, binary: &Path, part: Option<Part>, rounds: Option<usize>
         first_handshake::measure(&mut report, binary)?;
     }
     report.publish(root)
+}
+
+/// Has `binary` do over each back end once all that is measured, and requests of a browser's and over HTTP/2 besides.
+pub fn exercise(binary: &Path) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let upstream = Subject::nginx(folder.path(), "upstream", &Nginx::upstream(folder.path())?)?;
+    for io in ["epoll", "uring"] {
+        let subject = Subject::gatehouse(folder.path(), binary, io, upstream.port())?;
+        subject.check()?;
+        for work in Work::ALL {
+            let count = work.load(&subject, MEASURED)?;
+            println!("{subject}: {count} x {}", work.name());
+        }
+        let count = Client::new(&subject)?.load(Exchange::OfBrowser, MEASURED)?;
+        println!("{subject}: {count} requests of a browser's");
+        work::h2load(&subject, MEASURED)?;
+    }
+    Ok(())
 }
 
 fn measure_work(report: &mut Report, binary: &Path, rounds: usize) -> anyhow::Result<()> {

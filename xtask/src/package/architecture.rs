@@ -50,12 +50,20 @@ impl Architecture {
         match self {
             Self::Amd64 => vec![("CFLAGS_x86_64_unknown_linux_gnu", flags)],
             Self::Arm64 => vec![
-                ("RUSTC", "/usr/bin/rustc".to_owned()),
+                ("RUSTC", self.compiler().to_owned()),
                 ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{ARM64_TOOLS}gcc")),
                 ("CC_aarch64_unknown_linux_gnu", format!("{ARM64_TOOLS}gcc")),
                 ("AR_aarch64_unknown_linux_gnu", format!("{ARM64_TOOLS}ar")),
                 ("CFLAGS_aarch64_unknown_linux_gnu", flags),
             ],
+        }
+    }
+
+    /// The Rust compiler for it.
+    pub(super) fn compiler(self) -> &'static str {
+        match self {
+            Self::Amd64 => "rustc",
+            Self::Arm64 => "/usr/bin/rustc",
         }
     }
 

@@ -5,11 +5,12 @@ use std::{fs, path::PathBuf};
 use anyhow::ensure;
 use xshell::Shell;
 
-use super::{Workspace, cargo_build};
+use super::{Workspace, cargo_build, profile};
 
 /// Builds it; the guard's object has to be there.
 pub(super) fn build(shell: &Shell, workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let binary = cargo_build::build(shell, workspace, "gatehouse", "gatehouse")?;
+    let flags = profile::flags(shell, workspace)?;
+    let binary = cargo_build::build(shell, workspace, "gatehouse", "gatehouse", &flags)?;
     ensure!(
         !knows_faults(&fs::read(&binary)?),
         "{} is built with the feature `fault-injection`, which is for tests",

@@ -8,21 +8,23 @@ use xshell::{Shell, cmd};
 use super::Workspace;
 use crate::path_remap::Places;
 
-/// Builds the binary `name` of `package` for the workspace's architecture; says where it is.
+/// Builds the binary `name` of `package` for the workspace's architecture, with `flags` for rustc; says where it is.
 pub(super) fn build(
     shell: &Shell,
     workspace: &Workspace,
     package: &str,
     name: &str,
+    flags: &[String],
 ) -> anyhow::Result<PathBuf> {
     let places = Places::of(&workspace.root)?;
+    let flags = [&places.rust_flags(), flags].concat();
     let target = workspace.architecture.target();
     let folder = workspace.architecture.folder(workspace);
     // With a target named, flags are for what is shipped and not for build scripts; and another machine's needs it anyway.
     cmd!(shell, "cargo build --quiet --locked --release --package {package} --bin {name} --target {target}")
         .arg("--target-dir")
         .arg(&folder)
-        .env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags().join("\u{1f}"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env_remove("RUSTFLAGS")
         .envs(workspace.architecture.environment(&places))
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")

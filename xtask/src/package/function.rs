@@ -23,7 +23,7 @@ pub(super) fn run(shell: &Shell) -> anyhow::Result<()> {
 }
 
 fn package_one(shell: &Shell, workspace: &Workspace, package: &str, name: &str) -> anyhow::Result<()> {
-    let binary = cargo_build::build(shell, workspace, package, name)?;
+    let binary = cargo_build::build(shell, workspace, package, name, &[])?;
     licences::judge(&crates::linked(shell, &[(package, ARCHITECTURE.target())])?)?;
     let symbols = cmd!(shell, "aarch64-linux-gnu-objdump --dynamic-syms {binary}").quiet().read()?;
     let newer = newer_than_lambdas(&symbols);

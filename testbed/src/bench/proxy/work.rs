@@ -84,3 +84,16 @@ pub(super) fn wrk(
         _ => bail!("wrk made no request: {text}"),
     }
 }
+
+/// Ten requests at once on each of some connections of HTTP/2.
+pub(super) fn h2load(subject: &Subject, duration: Duration) -> anyhow::Result<()> {
+    let mut client = Command::new("h2load");
+    client.args(["-t1", "-c32", "-m10", "-D", &duration.as_secs().to_string(), &subject.url()]);
+    let output = client.output().context("cannot run h2load; `cargo xtask setup` installs it")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let succeeded = text.lines().find(|line| line.starts_with("status codes:"));
+    let all =
+        succeeded.is_some_and(|line| line.contains(" 2xx, 0 3xx, 0 4xx, 0 5xx") && !line.contains(": 0 2xx"));
+    ensure!(output.status.success() && all, "h2load: {text}");
+    Ok(())
+}
