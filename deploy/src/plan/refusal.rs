@@ -1,10 +1,10 @@
 //! What forbids a plan: each a variant, with field, value and remedy.
 
-use super::{Purpose, Removal};
+use super::{Purpose, Removal, rollout::functions_are_replaced};
 use crate::{
     found::{Found, FoundRegion},
     stack::{Condition, Kind, StackKey},
-    wanted::{Region, RegionWanted, Wanted},
+    wanted::{Region, RegionWanted, Stage, Wanted},
 };
 
 /// Why nothing is changed.
@@ -53,13 +53,21 @@ pub(crate) enum Refusal {
     #[error("{key}: it is `{status}`: something is under way; wait for its end, then try again")]
     Busy { key: StackKey, status: String },
     #[error(
-        "{key}: it is `{status}`: its creation failed and was undone; its events say why, then `gatehouse-deploy remove` clears it away"
+        "{key}: it is `{status}`: its creation failed, and its events say why; `{}` deletes it, and nothing else",
+        by_hand("delete-stack", key, stage)
     )]
-    Undone { key: StackKey, status: String },
+    Undone { key: StackKey, status: String, stage: Stage },
     #[error(
-        "{key}: it is `{status}`; `aws cloudformation continue-update-rollback` ends a rollback, `gatehouse-deploy remove` goes on with a deletion"
+        "{key}: it is `{status}`: its deletion failed, and its events say why; `{}` goes on with it, {}",
+        by_hand("delete-stack", key, stage),
+        lost_with(key.kind)
     )]
-    Stuck { key: StackKey, status: String },
+    HalfDeleted { key: StackKey, status: String, stage: Stage },
+    #[error(
+        "{key}: it is `{status}`: an update failed, and so did the way back; its events say why, and `{}` goes on with it",
+        by_hand("continue-update-rollback", key, stage)
+    )]
+    Stuck { key: StackKey, status: String, stage: Stage },
     #[error("{0}: there is none to update; `gatehouse-deploy deploy` makes it")]
     NothingToUpdate(StackKey),
     #[error(
@@ -85,7 +93,8 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
         // Nobody could look there.
         return refused;
     }
-    refused.extend(found.stacks.iter().filter_map(|(key, stack)| state(key, &stack.status)));
+    let judged = found.stacks.iter().filter(|(key, stack)| is_in_the_way(key, stack.condition(), wanted, purpose));
+    refused.extend(judged.filter_map(|(key, stack)| state(key, &stack.status, &wanted.stage)));
     if purpose == Purpose::Update {
         let fleets = wanted.regions.keys().map(|region| StackKey::new(Kind::Fleet, region));
         let absent = fleets.filter(|key| found.stack(key).is_none());
@@ -112,7 +121,8 @@ pub(super) fn of_rollout(wanted: &Wanted, found: &Found, purpose: Purpose) -> Ve
 /// Of what is to go. A stack in any settled state can be deleted.
 pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> Vec<Refusal> {
     let busy = found.stacks.iter().filter(|(_, stack)| stack.condition() == Condition::Busy);
-    let mut refused: Vec<_> = busy.filter_map(|(key, stack)| state(key, &stack.status)).collect();
+    let mut refused: Vec<_> =
+        busy.filter_map(|(key, stack)| state(key, &stack.status, &wanted.stage)).collect();
     match removal {
         Removal::Regions(regions) => {
             let has = |region: &Region| {
@@ -131,13 +141,41 @@ pub(super) fn of_removal(wanted: &Wanted, found: &Found, removal: &Removal) -> V
     refused
 }
 
-fn state(key: &StackKey, status: &str) -> Option<Refusal> {
-    let (key, status) = (key.clone(), status.to_owned());
+/// Whether a stack's condition forbids a rollout. What it neither changes nor takes anything from does not: an image that mends a hole
+/// must not wait for functions that could not be made.
+fn is_in_the_way(key: &StackKey, condition: Condition, wanted: &Wanted, purpose: Purpose) -> bool {
+    match (purpose, key.kind) {
+        (Purpose::Deploy, Kind::Functions) => !functions_are_replaced(wanted, condition),
+        (Purpose::Update, Kind::Functions) => false,
+        // Their outputs are parameters of fleets, and may be about to change.
+        (Purpose::Update, Kind::Domains | Kind::Edge) => condition == Condition::Busy,
+        (Purpose::Update, Kind::Artifacts | Kind::Fleet) => wanted.regions.contains_key(&key.region),
+        (Purpose::Deploy, _) => true,
+    }
+}
+
+fn state(key: &StackKey, status: &str, stage: &Stage) -> Option<Refusal> {
+    let (key, status, stage) = (key.clone(), status.to_owned(), stage.clone());
     match Condition::of(&status) {
         Condition::Absent | Condition::Ready => None,
         Condition::Busy => Some(Refusal::Busy { key, status }),
-        Condition::Undone => Some(Refusal::Undone { key, status }),
-        Condition::Stuck => Some(Refusal::Stuck { key, status }),
+        Condition::Undone => Some(Refusal::Undone { key, status, stage }),
+        Condition::HalfDeleted => Some(Refusal::HalfDeleted { key, status, stage }),
+        Condition::Stuck => Some(Refusal::Stuck { key, status, stage }),
+    }
+}
+
+/// The command of AWS's own that is about this stack alone.
+fn by_hand(verb: &str, key: &StackKey, stage: &Stage) -> String {
+    format!("aws cloudformation {verb} --stack-name {} --region {}", key.name(stage), key.region)
+}
+
+/// What goes with a stack whose deletion goes on.
+fn lost_with(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Edge => "and the accelerator's static addresses are lost for ever unless `--retain-resources` names it",
+        Kind::Domains => "and leaves tables and key",
+        Kind::Artifacts | Kind::Functions | Kind::Fleet => "and with all that it still holds",
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Plan, Refusal, StackChange, Step, Value, refusal};
 use crate::{
     domain_functions::DomainFunctions,
-    found::Found,
-    stack::{Kind, StackKey},
+    found::{Found, FoundStack},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, RegionWanted, Wanted},
 };
 
@@ -40,6 +40,16 @@ pub(crate) fn deploy(wanted: &Wanted, found: &Found, purpose: Purpose) -> Result
     Ok(plan)
 }
 
+/// Whether the functions' stack is deleted as it is: made anew, where functions are wanted. It holds nothing but, once it was complete, the
+/// verifier's URL, which stands in others' settings: an update that is stuck is not replaced.
+pub(super) fn functions_are_replaced(wanted: &Wanted, condition: Condition) -> bool {
+    match condition {
+        Condition::Undone | Condition::HalfDeleted => true,
+        Condition::Stuck => wanted.domain_functions.is_none(),
+        Condition::Absent | Condition::Ready | Condition::Busy => false,
+    }
+}
+
 struct Rollout<'a> {
     wanted: &'a Wanted,
     found: &'a Found,
@@ -52,7 +62,10 @@ impl Rollout<'_> {
             Purpose::Update => Vec::new(),
             Purpose::Deploy => {
                 let kinds = [Kind::Artifacts, Kind::Domains, Kind::Edge];
-                kinds.into_iter().flat_map(|kind| self.changes(kind)).map(Step::Change).collect()
+                let changes = kinds.into_iter().flat_map(|kind| self.changes(kind)).map(Step::Change);
+                let functions = StackKey::new(Kind::Functions, &self.wanted.home);
+                let replaced = self.is_replaced(&functions).then_some(Step::Delete(functions));
+                changes.chain(replaced).collect()
             }
         }
     }
@@ -106,9 +119,16 @@ impl Rollout<'_> {
         self.wanted.regions.keys().filter_map(at).collect()
     }
 
+    fn is_replaced(&self, key: &StackKey) -> bool {
+        let condition = self.found.stack(key).map(FoundStack::condition);
+        key.kind == Kind::Functions
+            && self.wanted.domain_functions.is_some()
+            && condition.is_some_and(|condition| functions_are_replaced(self.wanted, condition))
+    }
+
     fn change(&self, key: StackKey) -> Option<StackChange> {
         let parameters = self.parameters(&key);
-        let Some(stack) = self.found.stack(&key) else {
+        let Some(stack) = self.found.stack(&key).filter(|_| !self.is_replaced(&key)) else {
             return Some(StackChange {
                 key,
                 is_new: true,

@@ -215,6 +215,64 @@ fn functions_come_with_their_code_at_home_where_there_need_be_no_fleet_and_go_wh
     assert!(sentences(&remove(&away, &found, &all(false)).unwrap())[0].contains(&gone.to_owned()));
 }
 
+fn with_status(mut found: Found, kind: Kind, status: &str) -> Found {
+    found.stacks.get_mut(&key(kind, HOME)).unwrap().status = status.to_owned();
+    found
+}
+
+#[test]
+fn functions_that_could_not_be_made_are_made_anew_and_forbid_nothing_else() {
+    let wanted = with_functions(&[HOME]);
+    let newer = Wanted { image_version: "0.2.0".to_owned(), ..wanted.clone() };
+    let none = Wanted { domain_functions: None, ..wanted.clone() };
+    let delete = "eu-central-1: delete gatehouse-prd-functions and wait until it is gone";
+    for status in ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"] {
+        let found = with_status(after(&wanted), Kind::Functions, status);
+        let anew = deploy(&wanted, &found, Purpose::Deploy).unwrap();
+        assert_eq!(sentences(&anew), [[delete], ["eu-central-1: create gatehouse-prd-functions"]], "{status}");
+        assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[delete]], "{status}");
+        let update = [["eu-central-1: update gatehouse-prd-fleet: ImageVersion=0.2.0"]];
+        assert_eq!(sentences(&deploy(&newer, &found, Purpose::Update).unwrap()), update, "{status}");
+    }
+    // One whose update is stuck has a URL that others ask.
+    let found = with_status(after(&wanted), Kind::Functions, "UPDATE_ROLLBACK_FAILED");
+    assert!(matches!(&deploy(&wanted, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Stuck { .. }]));
+    assert_eq!(sentences(&deploy(&none, &found, Purpose::Deploy).unwrap()), [[delete]]);
+    // Nor is one deleted that is being made.
+    let found = with_status(after(&wanted), Kind::Functions, "CREATE_IN_PROGRESS");
+    assert!(matches!(&deploy(&none, &found, Purpose::Deploy).unwrap_err()[..], [Refusal::Busy { .. }]));
+}
+
+#[test]
+fn an_update_is_forbidden_by_what_it_touches_alone() {
+    let wanted = with_functions(&[HOME]);
+    for (kind, status, forbids) in [
+        (Kind::Domains, "UPDATE_ROLLBACK_FAILED", false),
+        (Kind::Edge, "UPDATE_ROLLBACK_FAILED", false),
+        (Kind::Edge, "DELETE_FAILED", false),
+        (Kind::Functions, "CREATE_IN_PROGRESS", false),
+        // Its outputs may be about to change.
+        (Kind::Edge, "UPDATE_IN_PROGRESS", true),
+        (Kind::Domains, "UPDATE_IN_PROGRESS", true),
+        (Kind::Artifacts, "DELETE_FAILED", true),
+        (Kind::Fleet, "UPDATE_ROLLBACK_FAILED", true),
+        (Kind::Fleet, "UPDATE_IN_PROGRESS", true),
+    ] {
+        let found = with_status(after(&wanted), kind, status);
+        let refused = |purpose| deploy(&wanted, &found, purpose).is_err();
+        assert_eq!(refused(Purpose::Update), forbids, "{kind:?} {status}");
+        assert!(refused(Purpose::Deploy), "{kind:?} {status}");
+    }
+}
+
+#[test]
+fn a_printed_remedy_loses_no_address_unsaid() {
+    let wanted = wanted(&[HOME]);
+    let found = with_status(after(&wanted), Kind::Edge, "DELETE_FAILED");
+    let said = deploy(&wanted, &found, Purpose::Deploy).unwrap_err()[0].to_string();
+    assert!(said.contains("static addresses are lost for ever"), "{said}");
+}
+
 #[test]
 fn fleets_change_one_region_after_the_other() {
     let mut wanted = wanted(&[HOME, AWAY]);
@@ -329,9 +387,18 @@ fn a_refusal_comes_before_any_change() {
             "is not in the zone ample.com",
         ),
         (|_, found| state(found, "UPDATE_IN_PROGRESS"), "it is `UPDATE_IN_PROGRESS`: something is under way"),
-        (|_, found| state(found, "ROLLBACK_COMPLETE"), "it is `ROLLBACK_COMPLETE`: its creation failed"),
-        (|_, found| state(found, "UPDATE_ROLLBACK_FAILED"), "continue-update-rollback"),
-        (|_, found| state(found, "DELETE_FAILED"), "it is `DELETE_FAILED`"),
+        (
+            |_, found| state(found, "ROLLBACK_COMPLETE"),
+            "`aws cloudformation delete-stack --stack-name gatehouse-prd-domains --region eu-central-1` deletes it",
+        ),
+        (
+            |_, found| state(found, "UPDATE_ROLLBACK_FAILED"),
+            "`aws cloudformation continue-update-rollback --stack-name gatehouse-prd-domains --region eu-central-1` goes on",
+        ),
+        (
+            |_, found| state(found, "DELETE_FAILED"),
+            "`aws cloudformation delete-stack --stack-name gatehouse-prd-domains --region eu-central-1` goes on with it, and leaves tables",
+        ),
     ];
     for (spoil, said) in cases {
         let refused = refused(Purpose::Deploy, spoil);
