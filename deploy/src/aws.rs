@@ -13,7 +13,7 @@ use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 use serde_json::Value;
 
 pub(crate) use self::{
-    cloudformation::ChangeSet,
+    cloudformation::{ChangeSet, Ended},
     regional::{Alarm, Endpoint, Group},
     signed::Signed,
 };

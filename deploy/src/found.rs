@@ -37,6 +37,8 @@ pub(crate) struct FoundPackage {
 /// A stack.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FoundStack {
+    /// Its ARN, by which it is found once it is deleted, too.
+    pub(crate) id: String,
     /// In CloudFormation's words.
     pub(crate) status: String,
     pub(crate) parameters: BTreeMap<String, String>,

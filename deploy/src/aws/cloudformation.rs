@@ -6,7 +6,7 @@ use super::{Aws, Fault, xml::Tree};
 use crate::{
     found::FoundStack,
     plan::StackChange,
-    stack::{Kind, StackKey},
+    stack::{Condition, Kind, StackKey},
     wanted::{Region, Stage},
 };
 
@@ -27,8 +27,17 @@ pub(crate) struct Resource {
     pub(crate) reason: String,
 }
 
+/// How an operation on a stack has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The stack's status then.
+    pub(crate) status: String,
+    /// What failed in it, first things first.
+    pub(crate) failures: Vec<Resource>,
+}
+
 impl Aws {
-    /// The stack; none where it is not there. The template comes apart, with [`Aws::template`].
+    /// The stack, by its name or ARN; none where it is not there. The template comes apart, with [`Aws::template`].
     pub(crate) async fn stack(&self, region: &Region, name: &str) -> Result<Option<FoundStack>, Fault> {
         let answer = self.stacks_call(region, "DescribeStacks", &[("StackName", name)]).await;
         match answer {
@@ -92,8 +101,9 @@ impl Aws {
         key: &StackKey,
         stack: &str,
         id: &str,
+        token: &str,
     ) -> Result<(), Fault> {
-        let fields = [("StackName", stack), ("ChangeSetName", id)];
+        let fields = [("StackName", stack), ("ChangeSetName", id), ("ClientRequestToken", token)];
         self.stacks_call(&key.region, "ExecuteChangeSet", &fields).await.map(drop)
     }
 
@@ -102,10 +112,17 @@ impl Aws {
         self.stacks_call(&key.region, "DeleteChangeSet", &fields).await.map(drop)
     }
 
-    /// What failed in the stack's last operation, first things first.
-    pub(crate) async fn failures(&self, region: &Region, name: &str) -> Result<Vec<Resource>, Fault> {
-        let answer = self.stacks_call(region, "DescribeStackEvents", &[("StackName", name)]).await?;
-        Ok(read_failures(result(&answer, "DescribeStackEventsResult").list("StackEvents")))
+    /// How the operation that was asked for with this token has ended; none while it is under way. `DescribeStacks` cannot say: it is
+    /// eventually consistent, and may tell of the operation before. All events of an operation bear its token ("`StackEvent`"), the newest
+    /// come first, and the first page is all that is read.
+    pub(crate) async fn ended(
+        &self,
+        region: &Region,
+        stack: &str,
+        token: &str,
+    ) -> Result<Option<Ended>, Fault> {
+        let answer = self.stacks_call(region, "DescribeStackEvents", &[("StackName", stack)]).await?;
+        Ok(read_ended(result(&answer, "DescribeStackEventsResult").list("StackEvents"), token))
     }
 
     pub(crate) async fn protect(&self, region: &Region, name: &str, protect: bool) -> Result<(), Fault> {
@@ -114,8 +131,9 @@ impl Aws {
         self.stacks_call(region, "UpdateTerminationProtection", &fields).await.map(drop)
     }
 
-    pub(crate) async fn delete_stack(&self, region: &Region, name: &str) -> Result<(), Fault> {
-        self.stacks_call(region, "DeleteStack", &[("StackName", name)]).await.map(drop)
+    pub(crate) async fn delete_stack(&self, region: &Region, id: &str, token: &str) -> Result<(), Fault> {
+        let fields = [("StackName", id), ("ClientRequestToken", token)];
+        self.stacks_call(region, "DeleteStack", &fields).await.map(drop)
     }
 
     async fn stacks_call(
@@ -139,6 +157,7 @@ fn read_stack(stack: &Tree) -> FoundStack {
         stack.list(list).iter().map(of).collect()
     };
     FoundStack {
+        id: stack.text("StackId").to_owned(),
         status: stack.text("StackStatus").to_owned(),
         parameters: pairs("Parameters", "ParameterKey", "ParameterValue"),
         outputs: pairs("Outputs", "OutputKey", "OutputValue"),
@@ -158,15 +177,16 @@ fn read_change_set(status: &str, reason: &str) -> ChangeSet {
     }
 }
 
-/// Events come newest first. An operation begins with the stack's own event, as the user has asked for it; what was cancelled because
-/// something else had failed says nothing.
-fn read_failures(events: &[Tree]) -> Vec<Resource> {
-    let begins = |event: &&Tree| {
-        event.text("ResourceStatusReason") == "User Initiated"
-            && event.text("ResourceType") == "AWS::CloudFormation::Stack"
-    };
-    let of_operation = events.iter().take_while(|event| !begins(event));
-    let failed = of_operation.filter(|event| event.text("ResourceStatus").ends_with("_FAILED"));
+/// Of events, newest first: the stack's own status, unless it is under way, and what failed. What was cancelled because something else
+/// had failed says nothing.
+fn read_ended(events: &[Tree], token: &str) -> Option<Ended> {
+    let of_operation = || events.iter().filter(|event| event.text("ClientRequestToken") == token);
+    let of_stack = |event: &&Tree| event.text("PhysicalResourceId") == event.text("StackId");
+    let status = of_operation().find(of_stack)?.text("ResourceStatus").to_owned();
+    if Condition::of(&status) == Condition::Busy {
+        return None;
+    }
+    let failed = of_operation().filter(|event| event.text("ResourceStatus").ends_with("_FAILED"));
     let own = failed.filter(|event| !event.text("ResourceStatusReason").contains("cancelled"));
     let mut failures: Vec<_> = own
         .map(|event| Resource {
@@ -175,36 +195,54 @@ fn read_failures(events: &[Tree]) -> Vec<Resource> {
         })
         .collect();
     failures.reverse();
-    failures
+    Some(Ended { status, failures })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn of_events_the_last_operations_own_failures_count() {
-        let event = |kind: &str, name: &str, status: &str, reason: &str| {
+    /// Events of a stack, newest first: token, resource, status, reason.
+    fn ended(events: &[(&str, &str, &str, &str)], token: &str) -> Option<Ended> {
+        let member = |(token, name, status, reason): &(&str, &str, &str, &str)| {
+            // The stack's own have its ARN.
+            let id = if *name == "s" { "arn:s" } else { "" };
             format!(
-                "<member><ResourceType>{kind}</ResourceType><LogicalResourceId>{name}</LogicalResourceId>\
+                "<member><StackId>arn:s</StackId><ClientRequestToken>{token}</ClientRequestToken>\
+                 <PhysicalResourceId>{id}</PhysicalResourceId><LogicalResourceId>{name}</LogicalResourceId>\
                  <ResourceStatus>{status}</ResourceStatus><ResourceStatusReason>{reason}</ResourceStatusReason></member>"
             )
         };
-        let stack = "AWS::CloudFormation::Stack";
-        let events = [
-            event(stack, "s", "ROLLBACK_COMPLETE", ""),
-            event("A", "Function", "CREATE_FAILED", "Resource creation cancelled"),
-            event("A", "Other", "CREATE_FAILED", "second"),
-            event("A", "Group", "CREATE_FAILED", "first"),
-            event(stack, "s", "CREATE_IN_PROGRESS", "User Initiated"),
-            event("A", "Older", "CREATE_FAILED", "of another operation"),
+        let members: String = events.iter().map(member).collect();
+        read_ended(Tree::parse(format!("<R><E>{members}</E></R>").as_bytes()).unwrap().list("E"), token)
+    }
+
+    #[test]
+    fn an_operation_has_ended_once_its_own_events_say_so() {
+        let before = [
+            ("one", "s", "UPDATE_COMPLETE", ""),
+            ("one", "Group", "UPDATE_FAILED", "of the operation before"),
+            ("one", "s", "UPDATE_IN_PROGRESS", "User Initiated"),
         ];
-        let tree = Tree::parse(format!("<E>{}</E>", events.concat()).as_bytes()).unwrap();
-        let list = Tree::parse(format!("<R><E>{}</E></R>", events.concat()).as_bytes()).unwrap();
-        assert_eq!(list.list("E"), tree.all("member").cloned().collect::<Vec<_>>());
-        let failures = read_failures(list.list("E"));
+        assert_eq!(ended(&before, "two"), None, "no event of it is seen yet");
+        let mut events = before.to_vec();
+        for (event, status) in [
+            (("two", "s", "UPDATE_IN_PROGRESS", "User Initiated"), None),
+            (("two", "Group", "UPDATE_FAILED", "first"), None),
+            (("two", "Other", "UPDATE_FAILED", "second"), None),
+            (("two", "Function", "UPDATE_FAILED", "Resource update cancelled"), None),
+            (("two", "s", "UPDATE_ROLLBACK_IN_PROGRESS", ""), None),
+            (("two", "s", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", ""), None),
+            (("two", "s", "UPDATE_ROLLBACK_COMPLETE", ""), Some("UPDATE_ROLLBACK_COMPLETE")),
+        ] {
+            events.insert(0, event);
+            let seen = ended(&events, "two").map(|ended| ended.status);
+            assert_eq!(seen.as_deref(), status, "{event:?}");
+        }
+        let failures = ended(&events, "two").unwrap().failures;
         let names: Vec<_> = failures.iter().map(|one| (one.name.as_str(), one.reason.as_str())).collect();
         assert_eq!(names, [("Group", "first"), ("Other", "second")]);
+        assert_eq!(ended(&events, "one").unwrap().status, "UPDATE_COMPLETE");
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemT
 
 use super::Outputs;
 use crate::{
-    aws::{Alarm, Aws, ChangeSet, Fault},
+    aws::{Alarm, Aws, ChangeSet, Ended, Fault},
     code_package::CodePackage,
     found::FoundStack,
     plan::{StackChange, Step, Value},
-    stack::{Condition, StackKey},
+    stack::StackKey,
     wanted::{Region, Stage},
 };
 
@@ -64,18 +64,19 @@ impl Context {
         let (key, stack) = (&change.key, change.key.name(&self.stage));
         let parameters = self.resolved(change)?;
         let change = self.with_quiet_alarms(change).await?;
-        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &change_set_name()).await?;
-        let is_empty = self.computed(key, &stack, &id).await? == ChangeSet::Empty;
-        if is_empty {
+        let id = self.aws.create_change_set(&self.stage, &change, &parameters, &request_name()).await?;
+        if self.computed(key, &stack, &id).await? == ChangeSet::Empty {
             self.aws.delete_change_set(key, &stack, &id).await?;
-        } else {
-            self.aws.execute_change_set(key, &stack, &id).await?;
+            let found = self.aws.stack(&key.region, &stack).await?;
+            return Ok(Outputs::from([(key.clone(), found.map(|found| found.outputs).unwrap_or_default())]));
         }
-        let settled = self.settled(&key.region, &stack).await?;
-        // What had turned back before and has nothing to change keeps its status.
-        let Some(settled) = settled.filter(|stack| is_empty || succeeded(&stack.status)) else {
-            return Err(self.failure(&key.region, &stack).await);
-        };
+        let token = request_name();
+        self.aws.execute_change_set(key, &stack, &id, &token).await?;
+        let ended = self.ended(&key.region, &stack, &token).await?;
+        if !succeeded(&ended.status) {
+            return Err(ended.into());
+        }
+        let settled = self.settled(&key.region, &stack, &ended.status).await?;
         Ok(Outputs::from([(key.clone(), settled.outputs)]))
     }
 
@@ -117,33 +118,26 @@ impl Context {
         Err(StepError::TooLong { status: "computing its change set".to_owned() })
     }
 
-    /// The stack once nothing is under way; none where it is gone.
-    async fn settled(&self, region: &Region, stack: &str) -> Result<Option<FoundStack>, StepError> {
-        let mut status = String::new();
+    /// How the operation with this token has ended.
+    async fn ended(&self, region: &Region, stack: &str, token: &str) -> Result<Ended, StepError> {
         for _ in 0..MOST_LOOKS {
-            let Some(found) = self.aws.stack(region, stack).await? else { return Ok(None) };
-            if found.condition() != Condition::Busy {
-                return Ok(Some(found));
+            if let Some(ended) = self.aws.ended(region, stack, token).await? {
+                return Ok(ended);
             }
-            status = found.status;
             tokio::time::sleep(self.aws.pause).await;
         }
-        Err(StepError::TooLong { status })
+        Err(StepError::TooLong { status: "under way".to_owned() })
     }
 
-    async fn failure(&self, region: &Region, stack: &str) -> StepError {
-        let status = match self.aws.stack(region, stack).await {
-            Ok(found) => found.map_or_else(|| "gone".to_owned(), |found| found.status),
-            Err(fault) => return fault.into(),
-        };
-        let failures = match self.aws.failures(region, stack).await {
-            Ok(failures) => failures,
-            Err(fault) => return fault.into(),
-        };
-        let each = failures.iter().map(|one| format!("{}: {}", one.name, one.reason));
-        let reasons = each.collect::<Vec<_>>().join("; ");
-        let reasons = if reasons.is_empty() { "what its events do not say".to_owned() } else { reasons };
-        StepError::Stack { status, reasons }
+    /// The stack, once what is told of it is as new as its events.
+    async fn settled(&self, region: &Region, stack: &str, status: &str) -> Result<FoundStack, StepError> {
+        for _ in 0..MOST_LOOKS {
+            match self.aws.stack(region, stack).await? {
+                Some(found) if found.status == status => return Ok(found),
+                _ => tokio::time::sleep(self.aws.pause).await,
+            }
+        }
+        Err(StepError::TooLong { status: format!("not told to be {status}") })
     }
 
     async fn upload(&self, region: &Region, package: &CodePackage) -> Result<(), StepError> {
@@ -156,13 +150,23 @@ impl Context {
     }
 
     async fn delete(&self, key: &StackKey) -> Result<(), StepError> {
-        let stack = key.name(&self.stage);
-        self.aws.delete_stack(&key.region, &stack).await?;
-        match self.settled(&key.region, &stack).await? {
-            None => Ok(()),
-            Some(found) if found.status == "DELETE_COMPLETE" => Ok(()),
-            Some(_) => Err(self.failure(&key.region, &stack).await),
+        let region = &key.region;
+        let Some(found) = self.aws.stack(region, &key.name(&self.stage)).await? else { return Ok(()) };
+        let token = request_name();
+        self.aws.delete_stack(region, &found.id, &token).await?;
+        for _ in 0..MOST_LOOKS {
+            // A deletion is told by its ARN, and for good: no operation follows it.
+            let status = self.aws.stack(region, &found.id).await?.map(|found| found.status);
+            if status.is_none_or(|status| status == DELETED) {
+                return Ok(());
+            }
+            match self.aws.ended(region, &found.id, &token).await? {
+                Some(ended) if ended.status == DELETED => return Ok(()),
+                Some(ended) => return Err(ended.into()),
+                None => tokio::time::sleep(self.aws.pause).await,
+            }
         }
+        Err(StepError::TooLong { status: "being deleted".to_owned() })
     }
 
     /// Deletion waits until DynamoDB has taken the protection off.
@@ -184,6 +188,15 @@ impl Context {
     }
 }
 
+impl From<Ended> for StepError {
+    fn from(ended: Ended) -> Self {
+        let each = ended.failures.iter().map(|one| format!("{}: {}", one.name, one.reason));
+        let reasons = each.collect::<Vec<_>>().join("; ");
+        let reasons = if reasons.is_empty() { "what its events do not say".to_owned() } else { reasons };
+        Self::Stack { status: ended.status, reasons }
+    }
+}
+
 /// Whether an alarm is on before the update: CloudFormation would go back at once, and what is to mend the fleet could never come.
 fn is_on(arn: &str, alarms: &[Alarm]) -> bool {
     let name = arn.rsplit(':').next();
@@ -195,12 +208,13 @@ fn succeeded(status: &str) -> bool {
     matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE")
 }
 
-/// Names of change sets are a stack's own, so that seconds tell them apart.
-fn change_set_name() -> String {
+/// For a change set or an operation, which are a stack's own: milliseconds tell them apart.
+fn request_name() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("gatehouse-deploy-{}", now.as_millis())
 }
 
+const DELETED: &str = "DELETE_COMPLETE";
 /// Of five seconds each: three hours, in which ten instances of a fleet are replaced.
 const MOST_LOOKS: u32 = 2_160;
 

@@ -70,6 +70,7 @@ fn carry_out(found: &mut Found, step: Step) {
                 Kind::Fleet => &["InstancesMissing", "FunctionFails"],
             };
             let stack = FoundStack {
+                id: String::new(),
                 status: "CREATE_COMPLETE".to_owned(),
                 parameters: resolved.collect(),
                 outputs: outputs.iter().map(|name| ((*name).to_owned(), format!("the {name}"))).collect(),

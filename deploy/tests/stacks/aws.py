@@ -6,6 +6,7 @@ protection, a creation that is undone and an update that turns back (for the ima
 anything is in them, accelerators, alarms, quotas, a busy service. Endpoints are the instances in service, as the fleet's function would have them.
 """
 
+import copy
 import io
 import itertools
 import json
@@ -41,7 +42,7 @@ ACCELERATORS, GROUPS = {}, {}
 QUOTAS = {"vcpus": 32.0, "accelerators": 20.0}
 # Of so many calls, one is told to come again.
 BUSY, NUMBERS = 11, itertools.count(1)
-# How often a stack is looked at before its operation has ended.
+# How often a stack's events are read before they tell that its operation has ended.
 LOOKS = 2
 
 
@@ -201,13 +202,24 @@ def tagged(loader, tag, node, inherited=models.yaml_tag_constructor):
 
 def event(stack, resource, kind, status, reason):
     stack._add_stack_event(status, resource_status_reason=reason)
-    stack.events[-1].logical_resource_id, stack.events[-1].resource_type = resource, kind
+    last = stack.events[-1]
+    last.logical_resource_id, last.resource_type, last.physical_resource_id = resource, kind, resource
 
 
 def fails(stack, status):
     failed = "UPDATE_FAILED" if status.startswith("UPDATE") else "CREATE_FAILED"
     event(stack, "Group", "AWS::AutoScaling::AutoScalingGroup", failed, "Received 0 SUCCESS signal(s) out of 2")
+    ends(stack, status)
+
+
+def ends(stack, status):
+    stack._add_stack_event(status)
     stack.status = status
+
+
+def takes_a_while(stack, before, meanwhile):
+    """DescribeStacks is eventually consistent: at first it tells of the stack as it was before the operation."""
+    stack.looks, stack.told = LOOKS, [before, meanwhile]
 
 
 def is_bad(change_set):
@@ -218,6 +230,7 @@ def is_bad(change_set):
 def execute_change_set(backend, change_set_name, stack_name=None):
     change_set = backend.describe_change_set(change_set_name)
     stack = backend.stacks[change_set.stack_id]
+    before = stack.status
     if change_set.change_set_type == "CREATE":
         made = Stack(
             stack.stack_id, stack.name, "{\"Resources\": {}}" if is_bad(change_set) else change_set.template, change_set.parameters,
@@ -236,23 +249,43 @@ def execute_change_set(backend, change_set_name, stack_name=None):
         fails(stack, "UPDATE_ROLLBACK_COMPLETE")
     else:
         stack.update(change_set.template, parameters=change_set.parameters, tags=change_set.tags)
-    stack.looks = LOOKS
+    takes_a_while(stack, before, "UPDATE_IN_PROGRESS")
 
 
 def describe_stacks(backend, name, inherited=CloudFormationBackend.describe_stacks):
-    stacks = inherited(backend, name)
-    for stack in stacks:
-        # What was true at the end is told while it is under way as well, but for the status.
-        stack.settled = getattr(stack, "settled", None) or stack.status
-        if getattr(stack, "looks", 0) > 0:
-            stack.looks -= 1
-            stack.settled, stack.status = stack.status if not stack.status.endswith("_IN_PROGRESS") else stack.settled, "UPDATE_IN_PROGRESS"
-        elif stack.status == "UPDATE_IN_PROGRESS":
-            stack.status = stack.settled
-            stack.settled = None
-        else:
-            stack.settled = None
-    return stacks
+    going = [one for one in backend.deleted_stacks.values() if one.name == name and getattr(one, "told", [])]
+    return [described(stack) for stack in going or inherited(backend, name)]
+
+
+def described(stack):
+    if not getattr(stack, "told", []):
+        return stack
+    seen = copy.copy(stack)
+    seen.status = stack.told.pop(0)
+    return seen
+
+
+def describe_stack_events(backend, name):
+    stack = backend.get_stack(name)
+    if getattr(stack, "looks", 0) > 0:
+        stack.looks -= 1
+        return stack.events[:-1]
+    stack.told = []
+    return stack.events
+
+
+def with_token(operation):
+    """The events that an operation makes bear its token."""
+
+    def called(response):
+        backend, answer = response.cloudformation_backend, operation(response)
+        name, token = response._get_param("StackName"), response._get_param("ClientRequestToken") or "none"
+        for stack in [*backend.stacks.values(), *backend.deleted_stacks.values()]:
+            for one in stack.events if name in (stack.name, stack.stack_id) else []:
+                one.client_request_token = one.client_request_token or token
+        return answer
+
+    return called
 
 
 def parameter_list(stack):
@@ -277,9 +310,11 @@ def delete_stack(backend, name, inherited=CloudFormationBackend.delete_stack):
     for bucket in stack.resource_map._parsed_resources.values():
         if isinstance(bucket, FakeBucket) and len(list(bucket.keys.values())):
             event(stack, "Bucket", "AWS::S3::Bucket", "DELETE_FAILED", "The bucket you tried to delete is not empty")
-            stack.status = "DELETE_FAILED"
+            ends(stack, "DELETE_FAILED")
             return
+    before = stack.status
     inherited(backend, stack.stack_id)
+    takes_a_while(stack, before, "DELETE_IN_PROGRESS")
 
 
 def accelerators(operation, parameters):
@@ -387,7 +422,10 @@ parsing.get_model_list = lambda: CloudFormationModel.__subclasses__() + Double._
 Stack.parameter_list = property(parameter_list)
 CloudFormationBackend.execute_change_set = execute_change_set
 CloudFormationBackend.describe_stacks = describe_stacks
+CloudFormationBackend.describe_stack_events = describe_stack_events
 CloudFormationBackend.delete_stack = delete_stack
+for operation in ("create_change_set", "execute_change_set", "delete_stack"):
+    setattr(CloudFormationResponse, operation, with_token(getattr(CloudFormationResponse, operation)))
 CloudFormationResponse.update_termination_protection = update_termination_protection
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 BAD = {}
